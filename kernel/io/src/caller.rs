@@ -1,0 +1,34 @@
+//! On whose behalf a service runs (D14): identity and rights as of submission, priority, account.
+//!
+//! A `Caller` is a value: it is fixed when a request is submitted and does not change when the
+//! process later drops rights or raises its priority. Cancellation is not in here: dropping the
+//! service's future is the only cancellation.
+
+use alloc::sync::Arc;
+use mem::Account;
+
+/// User and group ids that access checks use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Effective user id; 0 passes every permission check.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+}
+
+/// Who submitted a request.
+#[derive(Clone)]
+pub struct Caller {
+    /// Process id (thread-group id) of the submitter.
+    pub pid: u32,
+    /// Thread id of the submitter.
+    pub tid: u32,
+    /// Rights as of submission.
+    pub credentials: Credentials,
+    /// Priority of the request, 0 (highest) to 31.
+    pub priority: u8,
+    /// Request id, never reused; ties trace records together (D16).
+    pub request: u64,
+    /// Who pays for kernel objects that the request creates (D13).
+    pub account: Arc<Account>,
+}

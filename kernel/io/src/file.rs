@@ -1,0 +1,133 @@
+//! What a descriptor refers to.
+//!
+//! Every operation that could wait comes as a pair. The `*_now` form never waits: it does what it can
+//! at once, or answers `None`. [`File::wait`] resolves when it is worth calling the `*_now` form
+//! again. The system-call layer loops `now -> wait -> now`; a non-blocking descriptor stops at the
+//! first `None` with `EAGAIN`. So the common case allocates nothing and polls nothing, and blocking,
+//! non-blocking and multiplexed callers share one implementation.
+//!
+//! **Wake-up protocol.** The future of `wait` first registers with the object's wait queue, then
+//! re-checks the condition, then sleeps; whoever changes the condition does so before it wakes the
+//! queue. It may resolve spuriously; it must not miss a change.
+
+use crate::caller::Caller;
+use abi::errno::Errno;
+use alloc::{boxed::Box, sync::Arc};
+use core::{any::Any, future::Future, pin::Pin};
+use mem::{Backing, CopyFault, Sink, Source};
+
+/// A boxed future, for operations that really wait.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why an immediate operation failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IoError {
+    /// The caller gets this error number.
+    Errno(Errno),
+    /// A page of the caller's memory is not there yet: fault it in, then call again. Nothing was consumed.
+    Fault(CopyFault),
+}
+
+impl From<Errno> for IoError {
+    fn from(errno: Errno) -> Self {
+        IoError::Errno(errno)
+    }
+}
+
+impl From<CopyFault> for IoError {
+    fn from(fault: CopyFault) -> Self {
+        IoError::Fault(fault)
+    }
+}
+
+/// Outcome of an immediate operation; `Ok(None)` means that it would have to wait.
+pub type Attempt<T> = Result<Option<T>, IoError>;
+
+/// What a caller waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// `read_now` at this offset (ignored by streams) for up to this many bytes.
+    Read {
+        /// Byte offset in a seekable file.
+        offset: u64,
+        /// Bytes wanted.
+        len: usize,
+    },
+    /// `write_now` at this offset for up to this many bytes.
+    Write {
+        /// Byte offset in a seekable file.
+        offset: u64,
+        /// Bytes to be written.
+        len: usize,
+    },
+    /// One of these poll(2) events (`abi::poll::POLLIN` and so on; errors and hang-up always count).
+    Events(u32),
+}
+
+/// Anything an open descriptor can refer to: a regular file, directory, pipe, terminal, socket, event.
+///
+/// Called from kernel coroutines only, never from interrupt handlers. Dropping the last reference
+/// releases the object; dropping a future of `wait` cancels the wait.
+pub trait File: Send + Sync + Any {
+    /// Reads what is there at `offset` (streams ignore it) into `dst`; `Some(0)` is end of file.
+    ///
+    /// # Errors
+    /// `EBADF`/`EINVAL` if the object cannot be read, or the object's own errors.
+    fn read_now(&self, caller: &Caller, offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        let _ = (caller, offset, dst);
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Writes as much of `src` as fits now.
+    ///
+    /// # Errors
+    /// `EPIPE` (the system-call layer raises `SIGPIPE`), `ENOSPC`, `EFBIG`, ...
+    fn write_now(&self, caller: &Caller, offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        let _ = (caller, offset, src);
+        Err(Errno::EINVAL.into())
+    }
+
+    /// Resolves when the operation named by `want` is worth trying again (see the module head).
+    fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        let _ = (caller, want);
+        Box::pin(core::future::ready(Ok(())))
+    }
+
+    /// The poll(2) events that hold now. Files that never block are always readable and writable.
+    fn events(&self) -> u32 {
+        abi::poll::POLLIN | abi::poll::POLLOUT
+    }
+
+    /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`.
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    /// The inode behind this file, if it has a name or attributes: `fstat`, `ftruncate`, `getdents64`, ...
+    fn inode(&self) -> Option<Arc<dyn crate::inode::Inode>> {
+        None
+    }
+
+    /// Device control.
+    ///
+    /// # Errors
+    /// `ENOTTY` unless the object knows `command`.
+    fn ioctl<'a>(
+        &'a self,
+        caller: &'a Caller,
+        space: &'a mem::AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> BoxFuture<'a, Result<usize, Errno>> {
+        let _ = (caller, space, command, argument);
+        Box::pin(core::future::ready(Err(Errno::ENOTTY)))
+    }
+
+    /// Pages for `mmap`, if the object can be mapped.
+    fn backing(&self) -> Option<Arc<dyn Backing>> {
+        None
+    }
+
+    /// For callers that need the concrete type (sockets, epoll).
+    fn as_any(&self) -> &dyn Any;
+}
