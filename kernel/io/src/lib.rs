@@ -10,3 +10,5 @@ extern crate alloc;
 
 pub mod caller;
 pub mod file;
+pub mod inode;
+pub mod open;

@@ -1,0 +1,217 @@
+//! The open file description: what `dup` and `fork` share.
+//!
+//! It owns the position and the status flags; the object behind it is an `Arc<dyn File>`. A seekable
+//! file's position is held by one reader or writer at a time for the length of one immediate call, as
+//! in Linux: two processes that share a description never read the same bytes twice. Holding it is a
+//! flag and not a spin lock, because a transfer may copy many pages.
+//!
+//! ```text
+//! free --claim (read_now, write_now, seek)--> held --Drop of Held--> free, wakes who waits
+//! ```
+
+use crate::{
+    caller::Caller,
+    file::{Attempt, File, Want},
+};
+use abi::errno::Errno;
+use alloc::sync::Arc;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use exec::sync::WaitQueue;
+use mem::{Sink, Source};
+
+/// Offset for [`File::write_now`] that means "at the end of the file, whatever it is then".
+pub const APPEND: u64 = u64::MAX;
+
+/// Status flags that `F_SETFL` can change.
+const SETTABLE: u32 = abi::fcntl::O_APPEND | abi::fcntl::O_NONBLOCK;
+
+/// Where `seek` counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekFrom {
+    /// `SEEK_SET`.
+    Start,
+    /// `SEEK_CUR`.
+    Current,
+    /// `SEEK_END`.
+    End,
+}
+
+/// An open file description.
+pub struct OpenFile {
+    file: Arc<dyn File>,
+    flags: AtomicU32,
+    position: AtomicU64,
+    held: AtomicBool,
+    released: WaitQueue,
+    path: Arc<[u8]>,
+}
+
+/// The position, claimed by one call.
+struct Held<'a>(&'a OpenFile);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire of the next claim: it sees the position that was stored.
+        self.0.held.store(false, Ordering::Release);
+        self.0.released.wake_all();
+    }
+}
+
+impl OpenFile {
+    /// A description of `file`; `flags` are the `O_*` flags of `openat`, `path` what /proc shows.
+    pub fn new(file: Arc<dyn File>, flags: u32, path: &[u8]) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            file,
+            flags: AtomicU32::new(flags),
+            position: AtomicU64::new(0),
+            held: AtomicBool::new(false),
+            released: WaitQueue::new(),
+            path: path.into(),
+        })
+    }
+
+    /// The object behind it.
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// Absolute path at the time of opening, or a label such as `pipe:[12]`.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Access mode and status flags, as `F_GETFL` answers.
+    pub fn flags(&self) -> u32 {
+        // Relaxed: the flags guard no other data.
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// `F_SETFL`: changes those flags that can change, ignores the others.
+    pub fn set_flags(&self, flags: u32) {
+        let keep = self.flags() & !SETTABLE;
+        self.flags.store(keep | flags & SETTABLE, Ordering::Relaxed);
+    }
+
+    /// Whether `O_NONBLOCK` is set.
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & abi::fcntl::O_NONBLOCK != 0
+    }
+
+    /// Whether the access mode allows reading.
+    pub fn readable(&self) -> bool {
+        let flags = self.flags();
+        flags & abi::fcntl::O_ACCMODE != abi::fcntl::O_WRONLY && flags & abi::fcntl::O_PATH == 0
+    }
+
+    /// Whether the access mode allows writing.
+    pub fn writable(&self) -> bool {
+        let flags = self.flags();
+        flags & abi::fcntl::O_ACCMODE != abi::fcntl::O_RDONLY && flags & abi::fcntl::O_PATH == 0
+    }
+
+    /// `read`: at the position, which moves by what was read.
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for reading; the object's own.
+    pub fn read_now(&self, caller: &Caller, dst: &mut Sink<'_>) -> Attempt<usize> {
+        if !self.readable() {
+            return Err(Errno::EBADF.into());
+        }
+        if !self.file.seekable() {
+            return self.file.read_now(caller, 0, dst);
+        }
+        let Some(_held) = self.claim() else { return Ok(None) };
+        let position = self.position.load(Ordering::Relaxed);
+        let done = self.file.read_now(caller, position, dst)?;
+        self.position.store(position + done.unwrap_or(0) as u64, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    /// `write`: at the position, or at the end with `O_APPEND`; the position moves behind what was written.
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for writing; the object's own.
+    pub fn write_now(&self, caller: &Caller, src: &mut Source<'_>) -> Attempt<usize> {
+        if !self.writable() {
+            return Err(Errno::EBADF.into());
+        }
+        if !self.file.seekable() {
+            return self.file.write_now(caller, 0, src);
+        }
+        let Some(_held) = self.claim() else { return Ok(None) };
+        let position = self.write_offset();
+        let Some(done) = self.file.write_now(caller, position, src)? else { return Ok(None) };
+        let end = match position {
+            APPEND => self.size_now().unwrap_or(0),
+            position => position + done as u64,
+        };
+        self.position.store(end, Ordering::Relaxed);
+        Ok(Some(done))
+    }
+
+    /// Waits until `read_now` is worth trying again, for up to `len` bytes.
+    ///
+    /// # Errors
+    /// The object's own.
+    pub async fn wait_readable(&self, caller: &Caller, len: usize) -> Result<(), Errno> {
+        self.wait_free().await;
+        let offset = self.position.load(Ordering::Relaxed);
+        self.file.wait(caller, Want::Read { offset, len }).await
+    }
+
+    /// Waits until `write_now` is worth trying again, for up to `len` bytes.
+    ///
+    /// # Errors
+    /// The object's own.
+    pub async fn wait_writable(&self, caller: &Caller, len: usize) -> Result<(), Errno> {
+        self.wait_free().await;
+        self.file.wait(caller, Want::Write { offset: self.write_offset(), len }).await
+    }
+
+    /// `lseek`; answers the new position.
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams, `EINVAL` for a position below zero, `EAGAIN` if the size is not in memory (call `metadata` first).
+    pub fn seek_now(&self, from: SeekFrom, offset: i64) -> Attempt<u64> {
+        if !self.file.seekable() {
+            return Err(Errno::ESPIPE.into());
+        }
+        let Some(_held) = self.claim() else { return Ok(None) };
+        let base = match from {
+            SeekFrom::Start => 0,
+            SeekFrom::Current => self.position.load(Ordering::Relaxed),
+            SeekFrom::End => self.size_now().ok_or(Errno::EAGAIN)?,
+        };
+        let target = base.checked_add_signed(offset).filter(|at| *at <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
+        self.position.store(target, Ordering::Relaxed);
+        Ok(Some(target))
+    }
+
+    /// The position, for /proc and directory reading.
+    pub fn position(&self) -> u64 {
+        self.position.load(Ordering::Relaxed)
+    }
+
+    /// Sets the position: `getdents64` keeps its cookie there.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
+    }
+
+    /// Resolves when nobody holds the position.
+    pub async fn wait_free(&self) {
+        exec::sync::wait_until(&self.released, || (!self.held.load(Ordering::Acquire)).then_some(())).await;
+    }
+
+    fn write_offset(&self) -> u64 {
+        if self.flags() & abi::fcntl::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
+    }
+
+    fn size_now(&self) -> Option<u64> {
+        Some(self.file.inode()?.metadata_now()?.size)
+    }
+
+    fn claim(&self) -> Option<Held<'_>> {
+        // Acquire pairs with the Release in `Held::drop`.
+        self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok().map(|_| Held(self))
+    }
+}
