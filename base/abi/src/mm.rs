@@ -1,0 +1,50 @@
+//! Memory: `mmap`, `mprotect`, `madvise`, `mremap`, `msync`, `mlock`, `membarrier`, `getrandom`.
+
+// Protection.
+constants! { u32:
+    PROT_NONE = 0x0, PROT_READ = 0x1, PROT_WRITE = 0x2, PROT_EXEC = 0x4, PROT_SEM = 0x8,
+    PROT_GROWSDOWN = 0x1000000, PROT_GROWSUP = 0x2000000,
+}
+
+// `mmap` flags (generic values).
+constants! { u32:
+    MAP_SHARED = 0x1, MAP_PRIVATE = 0x2, MAP_SHARED_VALIDATE = 0x3, MAP_TYPE = 0xf, MAP_FIXED = 0x10,
+    MAP_ANONYMOUS = 0x20, MAP_GROWSDOWN = 0x100, MAP_DENYWRITE = 0x800, MAP_EXECUTABLE = 0x1000,
+    MAP_LOCKED = 0x2000, MAP_NORESERVE = 0x4000, MAP_POPULATE = 0x8000, MAP_NONBLOCK = 0x10000,
+    MAP_STACK = 0x20000, MAP_HUGETLB = 0x40000, MAP_SYNC = 0x80000, MAP_FIXED_NOREPLACE = 0x100000,
+    MAP_UNINITIALIZED = 0x4000000,
+}
+
+// `mremap` flags.
+constants! { u32:
+    MREMAP_MAYMOVE = 1, MREMAP_FIXED = 2, MREMAP_DONTUNMAP = 4,
+}
+
+// `madvise` advice.
+constants! { u32:
+    MADV_NORMAL = 0, MADV_RANDOM = 1, MADV_SEQUENTIAL = 2, MADV_WILLNEED = 3, MADV_DONTNEED = 4,
+    MADV_FREE = 8, MADV_REMOVE = 9, MADV_DONTFORK = 10, MADV_DOFORK = 11, MADV_HUGEPAGE = 14,
+    MADV_NOHUGEPAGE = 15, MADV_DONTDUMP = 16, MADV_DODUMP = 17, MADV_WIPEONFORK = 18, MADV_KEEPONFORK = 19,
+    MADV_COLD = 20, MADV_PAGEOUT = 21, MADV_POPULATE_READ = 22, MADV_POPULATE_WRITE = 23, MADV_COLLAPSE = 25,
+}
+
+// `msync` flags.
+constants! { u32:
+    MS_ASYNC = 1, MS_INVALIDATE = 2, MS_SYNC = 4,
+}
+
+// `mlockall` flags.
+constants! { u32:
+    MCL_CURRENT = 1, MCL_FUTURE = 2, MCL_ONFAULT = 4,
+}
+
+// `membarrier` commands.
+constants! { u32:
+    MEMBARRIER_CMD_QUERY = 0, MEMBARRIER_CMD_GLOBAL = 1, MEMBARRIER_CMD_PRIVATE_EXPEDITED = 8,
+    MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED = 16,
+}
+
+// `getrandom` flags.
+constants! { u32:
+    GRND_NONBLOCK = 0x1, GRND_RANDOM = 0x2, GRND_INSECURE = 0x4,
+}
