@@ -37,14 +37,18 @@ impl RawSpin {
     #[must_use]
     pub fn try_lock(&self) -> bool {
         // Acquire pairs with the Release in `unlock`: what the last holder wrote is visible.
-        !self.held.swap(true, Ordering::Acquire)
+        // A failed exchange writes nothing, so waiters do not disturb the holder's store.
+        self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the lock, spinning until it is free.
     #[inline]
     pub fn lock(&self) {
         while !self.try_lock() {
-            while self.is_locked() {
+            hint::spin_loop();
+            // The inner loop only reads. Loom may answer a relaxed load with an old value for ever, so
+            // a model goes straight back to the exchange.
+            while cfg!(not(loom)) && self.is_locked() {
                 hint::spin_loop();
             }
         }
