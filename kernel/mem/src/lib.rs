@@ -1,2 +1,43 @@
-//! See ARCHITECTURE.md.
+//! User memory: who pays for it, what an address means, and how the kernel reaches it.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`account`]  | [`Account`], [`Charge`]: quotas in bytes, a tree (D13) |
+//! | [`backing`]  | [`Backing`]: pages of files and shared objects |
+//! | [`region`]   | the sorted map of regions, placement |
+//! | [`space`]    | [`AddressSpace`], payment, TLB shootdown |
+//! | [`edit`]     | `mmap`, `munmap`, `mprotect`, `mremap`, `madvise`, `brk` |
+//! | [`fault`]    | page faults (D15) |
+//! | [`fork`]     | copy-on-write copies of a space |
+//! | [`copy`], [`transfer`] | copies between kernel and user memory |
+//! | [`reclaim`]  | getting memory back under pressure |
+//!
+//! Everything that could wait has a `_now` form that does not; page faults on memory that is there, copies and
+//! futex words never allocate and never await.
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod account;
+pub mod backing;
+pub mod copy;
+pub mod edit;
+pub mod fault;
+pub mod fork;
+pub mod reclaim;
+pub mod region;
+pub mod report;
+pub mod space;
+pub mod transfer;
+#[cfg(test)]
+mod tests;
+
+pub use account::{Account, Charge};
+pub use backing::{Backing, BoxFuture, FixedPages, SharedMemory, new_object_id};
+pub use copy::{CopyFault, FutexKey};
+pub use edit::{Advice, Mapping, Placement, Remap};
+pub use fault::{FaultError, SegvKind};
+pub use region::{Role, USER_END, USER_START};
+pub use space::{AddressSpace, Limits};
+pub use transfer::{Sink, Source};

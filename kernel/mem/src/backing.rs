@@ -1,0 +1,151 @@
+//! Where the pages of a mapping come from when they are not private zero pages.
+//!
+//! [`Backing`] is what files, shared anonymous memory and fixed kernel pages look like from an address
+//! space. The space calls it without holding its own lock, so an implementation may take any lock it
+//! likes, but it must not wait in the `_now` form.
+
+use crate::account::{Account, Charge};
+use abi::errno::Errno;
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use core::{
+    future::Future,
+    pin::Pin,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+use hal::{PAGE_SIZE, frame::Frame, sync::{SpinLock, rank}};
+
+/// A boxed future, for operations that really wait.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// An object made of pages.
+pub trait Backing: Send + Sync {
+    /// The page `index` if it is in memory; `Ok(None)` if getting it means waiting.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOMEM`, ... ; past the end `EFAULT`.
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno>;
+
+    /// The page `index`, read in if need be.
+    ///
+    /// # Errors
+    /// As [`Backing::frame_now`].
+    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>>;
+
+    /// Page `index` may be written through a shared mapping from now on (or was until now).
+    fn mark_dirty(&self, index: u64);
+
+    /// Size in pages; a fault beyond is a bus error.
+    fn len_pages(&self) -> u64;
+
+    /// Never shared with another object (see [`new_object_id`]); part of futex keys.
+    fn id(&self) -> u64;
+
+    /// The name that `/proc/PID/maps` shows.
+    fn name(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A fresh id for a [`Backing`] or an address space; never reused.
+#[must_use]
+pub fn new_object_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Relaxed) // ids order nothing
+}
+
+/// Shared anonymous memory: zero pages that come into being at their first use and live as long as the object.
+///
+/// Each page is charged to the account of the creator.
+pub struct SharedMemory {
+    id: u64,
+    pages: u64,
+    account: Arc<Account>,
+    frames: SpinLock<BTreeMap<u64, (Frame, Charge)>>,
+}
+
+impl SharedMemory {
+    /// An object of `pages` pages, none of which is there yet.
+    #[must_use]
+    pub fn new(pages: u64, account: Arc<Account>) -> Arc<Self> {
+        let frames = SpinLock::new(rank::SHARED_MEMORY, BTreeMap::new());
+        Arc::new(Self { id: new_object_id(), pages, account, frames })
+    }
+}
+
+impl Backing for SharedMemory {
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        if index >= self.pages {
+            return Err(Errno::EFAULT);
+        }
+        if let Some((frame, _)) = self.frames.lock().get(&index) {
+            return Ok(Some(frame.clone()));
+        }
+        let charge = self.account.charge(PAGE_SIZE)?;
+        let fresh = Frame::zeroed().ok_or(Errno::ENOMEM)?;
+        // Another thread may have been faster: the first frame stays.
+        let mut frames = self.frames.lock();
+        let (frame, _) = frames.entry(index).or_insert((fresh, charge));
+        Ok(Some(frame.clone()))
+    }
+
+    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>> {
+        let now = self.frame_now(index).and_then(|frame| frame.ok_or(Errno::EIO));
+        Box::pin(core::future::ready(now))
+    }
+
+    fn mark_dirty(&self, _index: u64) {}
+
+    fn len_pages(&self) -> u64 {
+        self.pages
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(String::from("/dev/zero (deleted)"))
+    }
+}
+
+/// A few kernel pages that every process sees, read-only: the signal-return code.
+pub struct FixedPages {
+    id: u64,
+    name: &'static str,
+    frame: Frame,
+}
+
+impl FixedPages {
+    /// One page holding `bytes` (at most a page), zeros behind them.
+    #[must_use]
+    pub fn new(name: &'static str, bytes: &[u8]) -> Option<Arc<Self>> {
+        let frame = Frame::zeroed()?;
+        frame.write(0, bytes.get(..PAGE_SIZE).unwrap_or(bytes));
+        Some(Arc::new(Self { id: new_object_id(), name, frame }))
+    }
+}
+
+impl Backing for FixedPages {
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        if index == 0 { Ok(Some(self.frame.clone())) } else { Err(Errno::EFAULT) }
+    }
+
+    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>> {
+        let now = self.frame_now(index).and_then(|frame| frame.ok_or(Errno::EIO));
+        Box::pin(core::future::ready(now))
+    }
+
+    fn mark_dirty(&self, _index: u64) {}
+
+    fn len_pages(&self) -> u64 {
+        1
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(String::from(self.name))
+    }
+}

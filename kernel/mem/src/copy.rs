@@ -1,0 +1,297 @@
+//! Copies between the kernel and user memory.
+//!
+//! User memory is walked in software, so a copy never traps. The `_now` forms never wait: they copy all or
+//! nothing and name the page that is missing. The awaiting forms fault it in and try again.
+
+use crate::{
+    fault::right,
+    region::{USER_END, USER_START},
+    space::{AddressSpace, State},
+};
+use abi::errno::Errno;
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicU32;
+use hal::{PAGE_SIZE, frame::Frame, user::Access};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+
+/// A page of user memory that a copy missed; [`AddressSpace::resolve`] fetches it or says that there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyFault {
+    /// The address that missed.
+    pub addr: usize,
+    /// What it was wanted for.
+    pub access: Access,
+}
+
+/// Tells futex words apart: two addresses have equal keys exactly if they are the same memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FutexKey {
+    /// A word of one address space.
+    Private {
+        /// [`AddressSpace::id`].
+        space: u64,
+        /// Its address.
+        addr: usize,
+    },
+    /// A word of an object that several spaces may map.
+    Shared {
+        /// [`crate::Backing::id`].
+        object: u64,
+        /// Byte offset in the object.
+        offset: u64,
+    },
+}
+
+impl State {
+    /// Calls `each(frame, offset in it, range of the whole)` for the pages of `addr..addr + len`, which must all be
+    /// there with the right for `access`; otherwise for none.
+    fn visit(
+        &self,
+        addr: usize,
+        len: usize,
+        access: Access,
+        mut each: impl FnMut(&Frame, usize, core::ops::Range<usize>),
+    ) -> Result<(), CopyFault> {
+        let miss = |addr| CopyFault { addr, access };
+        let end = addr.checked_add(len).filter(|&end| end <= USER_END).ok_or(miss(USER_END))?;
+        if addr < USER_START && len > 0 {
+            return Err(miss(addr));
+        }
+        let pieces = || Pieces { addr, end };
+        if addr / PAGE_SIZE != end.saturating_sub(1) / PAGE_SIZE {
+            for piece in pieces() {
+                let there = self.pages.with(piece.start, |_, prot| prot.contains(right(access)));
+                if there != Some(true) {
+                    return Err(miss(piece.start));
+                }
+            }
+        }
+        for piece in pieces() {
+            let page = piece.start & !(PAGE_SIZE - 1);
+            let copied = self.pages.with(page, |frame, prot| {
+                let allowed = prot.contains(right(access));
+                if allowed {
+                    each(frame, piece.start - page, piece.start - addr..piece.end - addr);
+                }
+                allowed
+            });
+            if copied != Some(true) {
+                return Err(miss(piece.start));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Splits an address range at page boundaries.
+struct Pieces {
+    addr: usize,
+    end: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = core::ops::Range<usize>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.addr >= self.end {
+            return None;
+        }
+        let start = self.addr;
+        self.addr = ((start & !(PAGE_SIZE - 1)) + PAGE_SIZE).min(self.end);
+        Some(start..self.addr)
+    }
+}
+
+impl AddressSpace {
+    /// Calls `each(frame, offset, range)` for the pages of a user range; all or nothing.
+    pub(crate) fn visit(
+        &self,
+        addr: usize,
+        len: usize,
+        access: Access,
+        each: impl FnMut(&Frame, usize, core::ops::Range<usize>),
+    ) -> Result<(), CopyFault> {
+        self.state.lock().visit(addr, len, access, each)
+    }
+
+    /// Copies from user memory, all or nothing.
+    ///
+    /// # Errors
+    /// The first page that is missing.
+    pub fn copy_in_now(&self, addr: usize, into: &mut [u8]) -> Result<(), CopyFault> {
+        self.visit(addr, into.len(), Access::Read, |frame, offset, range| frame.read(offset, &mut into[range]))
+    }
+
+    /// Copies to user memory, all or nothing.
+    ///
+    /// # Errors
+    /// The first page that is missing or not writable yet.
+    pub fn copy_out_now(&self, addr: usize, from: &[u8]) -> Result<(), CopyFault> {
+        self.visit(addr, from.len(), Access::Write, |frame, offset, range| frame.write(offset, &from[range]))
+    }
+
+    /// Copies from user memory, page by page; a range that becomes invalid half-way leaves `into` half filled.
+    ///
+    /// # Errors
+    /// `EFAULT`; `ENOMEM` if there is no memory for a page.
+    pub async fn copy_in(&self, addr: usize, into: &mut [u8]) -> Result<(), Errno> {
+        check_range(addr, into.len())?;
+        for piece in (Pieces { addr, end: addr + into.len() }) {
+            while let Err(fault) = self.copy_in_now(piece.start, &mut into[piece.start - addr..piece.end - addr]) {
+                self.resolve(fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies to user memory, page by page; a range that is invalid half-way has been written up to there.
+    ///
+    /// # Errors
+    /// `EFAULT`; `ENOMEM` if there is no memory for a page.
+    pub async fn copy_out(&self, addr: usize, from: &[u8]) -> Result<(), Errno> {
+        check_range(addr, from.len())?;
+        for piece in (Pieces { addr, end: addr + from.len() }) {
+            while let Err(fault) = self.copy_out_now(piece.start, &from[piece.start - addr..piece.end - addr]) {
+                self.resolve(fault).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A value from user memory.
+    ///
+    /// # Errors
+    /// `EFAULT`, `ENOMEM`.
+    pub async fn get<T: FromBytes + IntoBytes>(&self, addr: usize) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.copy_in(addr, value.as_mut_bytes()).await?;
+        Ok(value)
+    }
+
+    /// A value from user memory, if its pages are there.
+    ///
+    /// # Errors
+    /// The page that is missing.
+    pub fn get_now<T: FromBytes + IntoBytes>(&self, addr: usize) -> Result<T, CopyFault> {
+        let mut value = T::new_zeroed();
+        self.copy_in_now(addr, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// A value to user memory.
+    ///
+    /// # Errors
+    /// `EFAULT`, `ENOMEM`.
+    pub async fn put<T: IntoBytes + Immutable>(&self, addr: usize, value: &T) -> Result<(), Errno> {
+        self.copy_out(addr, value.as_bytes()).await
+    }
+
+    /// A value to user memory, if its pages are there.
+    ///
+    /// # Errors
+    /// The page that is missing.
+    pub fn put_now<T: IntoBytes + Immutable>(&self, addr: usize, value: &T) -> Result<(), CopyFault> {
+        self.copy_out_now(addr, value.as_bytes())
+    }
+
+    /// A NUL-terminated string, without the NUL.
+    ///
+    /// # Errors
+    /// `EFAULT`; `ENAMETOOLONG` if no NUL is among the first `max` bytes.
+    pub async fn cstr(&self, addr: usize, max: usize) -> Result<Vec<u8>, Errno> {
+        let mut string = Vec::new();
+        let mut chunk = [0; 256];
+        while string.len() < max {
+            let at = addr.checked_add(string.len()).ok_or(Errno::EFAULT)?;
+            let to_page_end = PAGE_SIZE - at % PAGE_SIZE;
+            let len = chunk.len().min(to_page_end).min(max - string.len());
+            self.copy_in(at, &mut chunk[..len]).await?;
+            string.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
+            if let Some(nul) = chunk[..len].iter().position(|&byte| byte == 0) {
+                string.extend_from_slice(&chunk[..nul]);
+                return Ok(string);
+            }
+            string.extend_from_slice(&chunk[..len]);
+        }
+        Err(Errno::ENAMETOOLONG)
+    }
+
+    /// Runs `act` on an aligned word of user memory, if its page is there with the right for `access`.
+    ///
+    /// `act` runs under the space's lock: it must be short and take no lock of a rank below it.
+    ///
+    /// # Errors
+    /// The page that is missing; an unaligned address misses for ever (check it before).
+    pub fn word_now<R>(&self, addr: usize, access: Access, act: impl FnOnce(&AtomicU32) -> R) -> Result<R, CopyFault> {
+        let (mut act, mut result) = (Some(act), None);
+        self.visit(addr, 4, access, |frame, offset, _| {
+            if let Some(act) = act.take()
+                && offset % 4 == 0
+            {
+                result = Some(act(frame.word(offset)));
+            }
+        })?;
+        result.ok_or(CopyFault { addr: USER_END, access })
+    }
+
+    /// Runs `act` on an aligned, writable word of user memory.
+    ///
+    /// # Errors
+    /// `EINVAL` if unaligned, `EFAULT`, `ENOMEM`.
+    pub async fn word<R>(&self, addr: usize, mut act: impl FnMut(&AtomicU32) -> R) -> Result<R, Errno> {
+        if !addr.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        loop {
+            match self.word_now(addr, Access::Write, &mut act) {
+                Ok(result) => return Ok(result),
+                Err(fault) => self.resolve(fault).await?,
+            }
+        }
+    }
+
+    /// The key of a futex word. `private`: the caller promises that only this space uses it.
+    ///
+    /// # Errors
+    /// `EINVAL` if unaligned, `EFAULT` if nothing is mapped there.
+    pub fn futex_key(&self, addr: usize, private: bool) -> Result<FutexKey, Errno> {
+        if !addr.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        if !(USER_START..USER_END).contains(&addr) {
+            return Err(Errno::EFAULT);
+        }
+        let own = FutexKey::Private { space: self.id(), addr };
+        if private {
+            return Ok(own);
+        }
+        let state = self.state.lock();
+        let (start, region) = state.regions.find(addr).ok_or(Errno::EFAULT)?;
+        match region.page_of(start, addr).filter(|_| region.shared) {
+            None => Ok(own),
+            Some((backing, index)) => {
+                let offset = index * PAGE_SIZE as u64 + (addr % PAGE_SIZE) as u64;
+                Ok(FutexKey::Shared { object: backing.id(), offset })
+            }
+        }
+    }
+
+    /// The frame behind a user page, for device transfers and splices; the clone keeps it alive.
+    ///
+    /// # Errors
+    /// The page if it is missing.
+    pub fn frame_now(&self, addr: usize, access: Access) -> Result<Frame, CopyFault> {
+        let mut found = None;
+        self.visit(addr, 1, access, |frame, _, _| found = Some(frame.clone()))?;
+        found.ok_or(CopyFault { addr, access })
+    }
+}
+
+/// # Errors
+/// `EFAULT` if the range is not in user space.
+pub(crate) fn check_range(addr: usize, len: usize) -> Result<(), Errno> {
+    match addr.checked_add(len) {
+        Some(end) if end <= USER_END && (len == 0 || addr >= USER_START) => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
+}

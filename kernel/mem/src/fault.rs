@@ -1,0 +1,347 @@
+//! Page faults (D15): the immediate form for everything that is in memory, the awaiting form for the rest.
+//!
+//! Both take the space's lock for one bounded step. Where a page must come from a [`Backing`], the step
+//! answers what it needs and the stamp of the region; the page is then fetched without the lock, and the next step
+//! installs it only if the region still has that stamp.
+
+use crate::{
+    backing::Backing,
+    region::{Content, GUARD_GAP, Region, Role},
+    space::{AddressSpace, Hot, State},
+};
+use abi::errno::Errno;
+use alloc::{sync::Arc, vec, vec::Vec};
+use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
+
+/// Why a fault cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultError {
+    /// `SIGSEGV`.
+    Segv(SegvKind),
+    /// `SIGBUS`: behind the end of the object, or it could not be read.
+    Bus,
+    /// No memory, or none that this process may have: `SIGBUS` or worse.
+    NoMemory,
+}
+
+/// The two kinds of `SIGSEGV`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegvKind {
+    /// Nothing is mapped there.
+    Maperr,
+    /// What is mapped there does not allow this access.
+    Accerr,
+}
+
+impl From<FaultError> for Errno {
+    fn from(error: FaultError) -> Self {
+        match error {
+            FaultError::NoMemory => Errno::ENOMEM,
+            FaultError::Segv(_) | FaultError::Bus => Errno::EFAULT,
+        }
+    }
+}
+
+/// A page of a backing that a fault waits for.
+struct Need {
+    backing: Arc<dyn Backing>,
+    index: u64,
+    stamp: u64,
+    /// A shared page is about to become writable.
+    dirty: bool,
+}
+
+/// The page that was needed, to be installed if nothing changed meanwhile.
+struct Given {
+    frame: Frame,
+    stamp: u64,
+    index: u64,
+}
+
+enum Step {
+    Done,
+    /// Done, but other harts may still see the page that was replaced.
+    Settle,
+    Fail(FaultError),
+    Need(Need),
+    /// The frame allocator is empty.
+    NoFrame,
+}
+
+/// The right that an access needs.
+pub(crate) fn right(access: Access) -> Prot {
+    match access {
+        Access::Read => Prot::READ,
+        Access::Write => Prot::WRITE,
+        Access::Exec => Prot::EXEC,
+    }
+}
+
+/// What the page tables hold for a right that implies others: RISC-V has no write-only pages.
+pub(crate) fn entry_rights(prot: Prot) -> Prot {
+    if prot.contains(Prot::WRITE) { prot | Prot::READ } else { prot }
+}
+
+impl AddressSpace {
+    /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`].
+    #[must_use]
+    pub fn fault_now(&self, addr: usize, access: Access) -> Option<Result<(), FaultError>> {
+        let page = addr & !(PAGE_SIZE - 1);
+        let step = self.state.lock().step(page, access, None);
+        match step {
+            Step::Done => Some(Ok(())),
+            Step::Fail(error) => Some(Err(error)),
+            Step::Settle | Step::NoFrame => None,
+            Step::Need(need) => self.provide_now(page, access, &need),
+        }
+    }
+
+    /// The page may be in the cache: one attempt.
+    fn provide_now(&self, page: usize, access: Access, need: &Need) -> Option<Result<(), FaultError>> {
+        let frame = match fetch_now(need) {
+            Ok(frame) => frame?,
+            Err(error) => return Some(Err(error)),
+        };
+        let given = Given { frame, stamp: need.stamp, index: need.index };
+        let step = self.state.lock().step(page, access, Some(given));
+        match step {
+            Step::Done => Some(Ok(())),
+            Step::Fail(error) => Some(Err(error)),
+            Step::Settle | Step::NoFrame | Step::Need(_) => None,
+        }
+    }
+
+    /// Serves a fault, waiting for the page if need be.
+    ///
+    /// # Errors
+    /// See [`FaultError`].
+    pub async fn fault(&self, addr: usize, access: Access) -> Result<(), FaultError> {
+        let page = addr & !(PAGE_SIZE - 1);
+        let mut given = None;
+        let mut reclaimed = false;
+        loop {
+            let step = self.state.lock().step(page, access, given.take());
+            match step {
+                Step::Done | Step::Settle => {
+                    self.settle().await;
+                    return Ok(());
+                }
+                Step::Fail(error) => return Err(error),
+                Step::Need(need) => given = Some(fetch(need).await?),
+                Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
+                Step::NoFrame => return Err(FaultError::NoMemory),
+            }
+        }
+    }
+
+    /// Faults in what a copy missed.
+    ///
+    /// # Errors
+    /// `EFAULT`, or `ENOMEM`.
+    pub async fn resolve(&self, fault: crate::copy::CopyFault) -> Result<(), Errno> {
+        if let Some(served) = self.fault_now(fault.addr, fault.access) {
+            return Ok(served?);
+        }
+        Ok(self.fault(fault.addr, fault.access).await?)
+    }
+}
+
+fn fetch_now(need: &Need) -> Result<Option<Frame>, FaultError> {
+    if need.index >= need.backing.len_pages() {
+        return Err(FaultError::Bus);
+    }
+    if need.dirty {
+        need.backing.mark_dirty(need.index);
+    }
+    need.backing.frame_now(need.index).map_err(object_error)
+}
+
+async fn fetch(need: Need) -> Result<Given, FaultError> {
+    let frame = match fetch_now(&need)? {
+        Some(frame) => frame,
+        None => {
+            let frame = need.backing.frame(need.index).await.map_err(object_error)?;
+            if need.dirty {
+                need.backing.mark_dirty(need.index); // it may not have been there to be marked before
+            }
+            frame
+        }
+    };
+    Ok(Given { frame, stamp: need.stamp, index: need.index })
+}
+
+fn object_error(errno: Errno) -> FaultError {
+    if errno == Errno::ENOMEM { FaultError::NoMemory } else { FaultError::Bus }
+}
+
+impl State {
+    #[inline]
+    fn step(&mut self, page: usize, access: Access, given: Option<Given>) -> Step {
+        let present = self.pages.with(page, |frame, prot| (prot, frame.shares()));
+        if let Some((prot, _)) = present
+            && prot.contains(right(access))
+        {
+            return Step::Done; // another thread was faster, or the hart's TLB was behind
+        }
+        if page >= self.hot.start
+            && page < self.hot.end
+            && present.is_none()
+            && let Some(prot) = self.hot.prot
+            && prot.contains(right(access))
+        {
+            return self.install_zero(page, prot);
+        }
+        self.step_region(page, access, present, given)
+    }
+
+    fn step_region(&mut self, page: usize, access: Access, present: Option<(Prot, u32)>, given: Option<Given>) -> Step {
+        let Some(start) = self.region_for(page) else {
+            return Step::Fail(FaultError::Segv(SegvKind::Maperr));
+        };
+        let Some((_, region)) = self.regions.find(start) else {
+            return Step::Fail(FaultError::Segv(SegvKind::Maperr));
+        };
+        if region.dying {
+            return Step::Fail(FaultError::Segv(SegvKind::Maperr));
+        }
+        if !region.prot.contains(right(access)) {
+            return Step::Fail(FaultError::Segv(SegvKind::Accerr));
+        }
+        let (prot, zero, shared) = (region.prot, region.zero(), region.shared);
+        if let Some((_, shares)) = present
+            && !shared
+        {
+            return self.step_present(page, access, prot, shares, zero);
+        }
+        if zero {
+            self.hot = Hot { start, end: region.end, prot: Some(prot) };
+            return self.install_zero(page, prot);
+        }
+        let region = region.clone();
+        self.step_backed(page, start, &region, access, given)
+    }
+
+    /// The start of the region for `page`; grows a stack when the page is just below it.
+    fn region_for(&mut self, page: usize) -> Option<usize> {
+        if let Some((start, _)) = self.regions.find(page) {
+            return Some(start);
+        }
+        let (start, region) = self.regions.above(page)?;
+        let top = region.end;
+        if !matches!(region.role, Role::Stack | Role::Growing) || region.dying || top - page > self.limits.stack {
+            return None;
+        }
+        let floor = self.regions.below(page).map_or(0, |(_, below)| below.end);
+        if page < floor + GUARD_GAP {
+            return None;
+        }
+        self.regions.grow_down(start, page);
+        Some(page)
+    }
+
+    /// A private page is there but lacks a right that the region gives: copy-on-write, or `mprotect` gave it later.
+    fn step_present(&mut self, page: usize, access: Access, prot: Prot, shares: u32, zero: bool) -> Step {
+        let own = shares == 1 && (zero || self.copied.contains(&page));
+        if !matches!(access, Access::Write) {
+            let rights = if own { prot } else { prot.difference(Prot::WRITE) };
+            self.pages.protect(page, entry_rights(rights));
+            return Step::Done;
+        }
+        if own {
+            self.pages.protect(page, entry_rights(prot));
+            return Step::Done;
+        }
+        let Some(copy) = self.pages.with(page, |frame, _| Frame::copy_of(frame)).flatten() else {
+            return Step::NoFrame;
+        };
+        // A private copy of a backing's page is paid from now on; a zero page was paid already.
+        if !zero && !self.copied.contains(&page) {
+            if !self.pay() {
+                return Step::Fail(FaultError::NoMemory);
+            }
+            self.copied.insert(page);
+        }
+        let Ok(old) = self.map_page(page, copy, entry_rights(prot)) else {
+            return Step::NoFrame;
+        };
+        let old: Vec<Frame> = old.into_iter().collect();
+        if self.retire(old) { Step::Done } else { Step::Settle }
+    }
+
+    #[inline]
+    fn install_zero(&mut self, page: usize, prot: Prot) -> Step {
+        if !self.pay() {
+            return Step::Fail(FaultError::NoMemory);
+        }
+        let Some(frame) = Frame::zeroed() else {
+            self.refund();
+            return Step::NoFrame;
+        };
+        self.install(page, frame, entry_rights(prot), true)
+    }
+
+    /// Puts a page where none is.
+    #[inline]
+    fn install(&mut self, page: usize, frame: Frame, rights: Prot, paid: bool) -> Step {
+        let Ok(None) = self.map_page(page, frame, rights) else {
+            if paid {
+                self.refund();
+            }
+            return Step::NoFrame;
+        };
+        self.resident += 1;
+        if rights.contains(Prot::EXEC) { self.new_code() } else { Step::Done }
+    }
+
+    /// Harts may have fetched what this frame held before: they must fetch anew.
+    #[cold]
+    fn new_code(&mut self) -> Step {
+        if self.retire(Vec::new()) { Step::Done } else { Step::Settle }
+    }
+
+    fn step_backed(&mut self, page: usize, start: usize, region: &Region, access: Access, given: Option<Given>) -> Step {
+        let Content::Pages { backing, .. } = &region.content else {
+            return Step::Fail(FaultError::Bus);
+        };
+        let index = region.page_of(start, page).map_or(0, |(_, index)| index);
+        let writes = matches!(access, Access::Write);
+        let Some(given) = given.filter(|given| given.stamp == region.stamp && given.index == index) else {
+            let dirty = region.shared && writes;
+            return Step::Need(Need { backing: backing.clone(), index, stamp: region.stamp, dirty });
+        };
+        let read_only = region.prot.difference(Prot::WRITE);
+        if region.shared {
+            let rights = if writes { region.prot } else { read_only };
+            return self.install_shared(page, given.frame, entry_rights(rights));
+        }
+        if !writes {
+            return self.install(page, given.frame, read_only, false);
+        }
+        if !self.pay() {
+            return Step::Fail(FaultError::NoMemory);
+        }
+        let Some(copy) = Frame::copy_of(&given.frame) else {
+            self.refund();
+            return Step::NoFrame;
+        };
+        let step = self.install(page, copy, entry_rights(region.prot), true);
+        if matches!(step, Step::Done | Step::Settle) {
+            self.copied.insert(page);
+        }
+        step
+    }
+
+    /// A shared page may be there already, with fewer rights or (after truncation) as an older frame.
+    fn install_shared(&mut self, page: usize, frame: Frame, rights: Prot) -> Step {
+        match self.map_page(page, frame, rights) {
+            Err(_) => Step::NoFrame,
+            Ok(Some(old)) => {
+                if self.retire(vec![old]) { Step::Done } else { Step::Settle }
+            }
+            Ok(None) => {
+                self.resident += 1;
+                if rights.contains(Prot::EXEC) { self.new_code() } else { Step::Done }
+            }
+        }
+    }
+}

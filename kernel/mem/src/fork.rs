@@ -1,0 +1,107 @@
+//! Copies of an address space for `fork`: copy-on-write from the start (D15).
+//!
+//! Private pages become read-only on both sides and shared by count; whoever writes first gets a copy, and
+//! whoever is left alone with a page just gets its right back. Pages that a device is using are copied at
+//! once, so that the parent keeps the page that the device knows. Pages of files and shared objects that
+//! nobody wrote privately are not copied: the child faults them in.
+
+use crate::{
+    account::Account,
+    edit::STEP,
+    fault::entry_rights,
+    region::Regions,
+    space::{AddressSpace, Hot, State},
+};
+use abi::errno::Errno;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::ops::Range;
+use hal::{PAGE_SIZE, frame::Frame, space::Prot};
+
+impl AddressSpace {
+    /// A copy of this space, paid by `account`.
+    ///
+    /// # Errors
+    /// `ENOMEM`; this space is as before then (some pages may take a fault more).
+    pub async fn fork(&self, account: Arc<Account>) -> Result<Arc<Self>, Errno> {
+        let mut child = Box::new(State::new(self.world(), account)?);
+        let _edit = self.edit().await;
+        let spans = self.state.lock().copy_regions(&mut child)?;
+        let mut copied = Ok(());
+        for (range, zero) in spans {
+            let mut from = range.start;
+            while from < range.end && copied.is_ok() {
+                match self.state.lock().share_pages(&mut child, from..range.end, zero) {
+                    Ok(next) => from = next,
+                    Err(errno) => copied = Err(errno),
+                }
+            }
+        }
+        self.state.lock().retire(Vec::new());
+        self.settle().await;
+        copied?;
+        Ok(Self::wrap(self.world(), *child))
+    }
+}
+
+impl State {
+    /// Gives the child the same regions; answers the private ranges, and whether they hold zero pages.
+    fn copy_regions(&mut self, child: &mut State) -> Result<Vec<(Range<usize>, bool)>, Errno> {
+        child.regions = Regions::default();
+        child.heap = self.heap;
+        child.limits = self.limits;
+        child.map_top = self.map_top;
+        let mut spans = Vec::new();
+        spans.try_reserve(self.regions.count()).map_err(|_| Errno::ENOMEM)?;
+        for (start, region) in self.regions.iter() {
+            if region.dying {
+                continue;
+            }
+            child.regions.insert(start, region.clone());
+            if !region.shared {
+                spans.push((start..region.end, region.zero()));
+            }
+        }
+        self.hot = Hot::default();
+        Ok(spans)
+    }
+
+    /// Shares up to [`STEP`] pages of a range with the child; answers where to go on.
+    fn share_pages(&mut self, child: &mut State, range: Range<usize>, zero: bool) -> Result<usize, Errno> {
+        let mut from = range.start;
+        for _ in 0..STEP {
+            let next = if zero {
+                self.next_mapped(from..range.end)
+            } else {
+                self.copied.range(from..range.end).next().copied()
+            };
+            let Some(page) = next else { return Ok(range.end) };
+            self.share_page(child, page, zero)?;
+            from = page + PAGE_SIZE;
+        }
+        Ok(from)
+    }
+
+    fn share_page(&mut self, child: &mut State, page: usize, zero: bool) -> Result<(), Errno> {
+        let Some((frame, rights)) = self.pages.get(page) else { return Ok(()) };
+        if !child.pay() {
+            return Err(Errno::ENOMEM);
+        }
+        let read_only = rights.difference(Prot::WRITE);
+        let theirs = if frame.pinned() {
+            Frame::copy_of(&frame).ok_or(Errno::ENOMEM)
+        } else {
+            self.pages.protect(page, entry_rights(read_only));
+            Ok(frame)
+        };
+        let mapped = theirs.and_then(|frame| child.map_page(page, frame, entry_rights(read_only)).map_err(|_| Errno::ENOMEM));
+        if mapped.is_err() {
+            child.refund();
+            return Err(Errno::ENOMEM);
+        }
+        child.resident += 1;
+        if !zero {
+            child.copied.insert(page);
+        }
+        Ok(())
+    }
+}

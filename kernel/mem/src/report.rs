@@ -1,0 +1,75 @@
+//! What `/proc/PID/{maps,statm}` and usage reports show of a space.
+
+use crate::{region::Role, space::AddressSpace};
+use alloc::{string::String, vec::Vec};
+use core::{fmt::Write, ops::Range};
+use hal::{PAGE_SIZE, space::Prot};
+
+/// Sizes in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Sum of all mappings.
+    pub mapped: usize,
+    /// Pages that are in memory, shared ones included.
+    pub resident: usize,
+    /// What the process pays for: private pages and page tables.
+    pub paid: usize,
+}
+
+/// One mapping.
+#[derive(Clone, Debug)]
+pub struct MapEntry {
+    /// Addresses.
+    pub range: Range<usize>,
+    /// Rights.
+    pub prot: Prot,
+    /// Whether writes reach other processes.
+    pub shared: bool,
+    /// Byte offset in the object.
+    pub offset: u64,
+    /// What it is, if it has a name.
+    pub name: Option<String>,
+}
+
+impl AddressSpace {
+    /// Sizes now.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        let state = self.state.lock();
+        Usage { mapped: state.regions.bytes(), resident: state.resident * PAGE_SIZE, paid: state.paid() }
+    }
+
+    /// All mappings in order; at most `limit`, so that a process with many cannot hold the lock for long.
+    #[must_use]
+    pub fn mappings(&self, limit: usize) -> Vec<MapEntry> {
+        let state = self.state.lock();
+        let regions = state.regions.iter().take(limit);
+        let entries = regions.map(|(start, region)| {
+            let page = region.page_of(start, start);
+            let name = match region.role {
+                Role::Heap => Some(String::from("[heap]")),
+                Role::Stack => Some(String::from("[stack]")),
+                Role::Plain | Role::Growing => page.and_then(|(backing, _)| backing.name()),
+            };
+            let offset = page.map_or(0, |(_, index)| index * PAGE_SIZE as u64);
+            MapEntry { range: start..region.end, prot: region.prot, shared: region.shared, offset, name }
+        });
+        entries.collect()
+    }
+
+    /// The text of `/proc/PID/maps`.
+    #[must_use]
+    pub fn maps_text(&self) -> String {
+        let mut text = String::new();
+        for entry in self.mappings(4096) {
+            let flag = |prot, letter| if entry.prot.contains(prot) { letter } else { '-' };
+            let (r, w, x) = (flag(Prot::READ, 'r'), flag(Prot::WRITE, 'w'), flag(Prot::EXEC, 'x'));
+            let sharing = if entry.shared { 's' } else { 'p' };
+            let name = entry.name.unwrap_or_default();
+            let (start, end, offset) = (entry.range.start, entry.range.end, entry.offset);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "{start:08x}-{end:08x} {r}{w}{x}{sharing} {offset:08x} 00:00 0 {name}");
+        }
+        text
+    }
+}

@@ -1,0 +1,312 @@
+//! Address spaces: regions, page tables, and who pays.
+//!
+//! **Locks.** `state` is a short spin lock, never held across an await and never while a [`Backing`] is called.
+//! `editing` is an asynchronous lock that serialises everything that changes regions (map, unmap, protect,
+//! remap, brk, fork), so that those can work in bounded steps; page faults and copies take only `state`.
+//!
+//! **Taking pages away.** A page leaves the tables under `state`, goes onto `retired` together with its
+//! TLB shootdown, and is dropped once every hart that may still see it has left user mode. The
+//! list belongs to the space, not to the future that waits, so a cancelled caller cannot free a page early.
+//!
+//! **Paying.** A page that only this space has (zero pages, private copies) is charged to the account
+//! while it is mapped, to every space that maps it: a copy-on-write fault can then never fail
+//! for lack of quota. Page-table frames are charged too. Pages of a [`Backing`] are its owner's.
+//!
+//! [`Backing`]: crate::backing::Backing
+
+use crate::{
+    account::Account,
+    backing::new_object_id,
+    region::{GUARD_GAP, Regions, USER_END},
+};
+use abi::errno::Errno;
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use core::{
+    future::{Future, poll_fn},
+    ops::Range,
+    pin::Pin,
+    task::{Context, Poll},
+};
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    space::{NoFrame, Prot, Shootdown, SpaceHandle, UserSpace, World},
+    sync::{RawIrqLock, SpinLock, rank},
+};
+
+/// Default stack limit in bytes (`RLIMIT_STACK`).
+pub const DEFAULT_STACK: usize = 8 << 20;
+/// Pages charged ahead, so that most faults do not touch the account.
+const SPARE_PAGES: usize = 16;
+/// What one page table of the lowest level covers.
+const CHUNK: usize = 512 * PAGE_SIZE;
+
+/// Limits that the owner process sets (bytes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// `RLIMIT_AS`.
+    pub address_space: usize,
+    /// `RLIMIT_DATA`, applied to the heap.
+    pub data: usize,
+    /// `RLIMIT_STACK`.
+    pub stack: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { address_space: usize::MAX, data: usize::MAX, stack: DEFAULT_STACK }
+    }
+}
+
+/// The last region that a fault hit, if its pages are zeros: spares most faults the map look-up.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Hot {
+    pub start: usize,
+    pub end: usize,
+    pub prot: Option<Prot>,
+}
+
+/// The heap: `start` is fixed by `execve`, `end` is what `brk` moves (not page-aligned).
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Heap {
+    pub start: usize,
+    pub end: usize,
+}
+
+pub(crate) struct State {
+    pub pages: UserSpace,
+    pub regions: Regions,
+    pub hot: Hot,
+    pub heap: Heap,
+    pub limits: Limits,
+    /// Top of the area in which `mmap` places.
+    pub map_top: usize,
+    /// Private copies of pages of a backing, by address.
+    pub copied: BTreeSet<usize>,
+    pub retired: Vec<(Shootdown, Vec<Frame>)>,
+    /// Some region may be dying (see `edit`).
+    pub dying: bool,
+    /// Chunks of [`CHUNK`] bytes that have a page table, so that a sparse space is scanned fast.
+    chunks: BTreeSet<usize>,
+    pub account: Arc<Account>,
+    /// Bytes charged ahead and not used.
+    spare: usize,
+    /// Bytes charged in all, `spare` included.
+    charged: usize,
+    /// Page-table frames that are charged.
+    tables: usize,
+    /// Pages mapped, private and shared.
+    pub resident: usize,
+}
+
+impl State {
+    pub fn new(world: World, account: Arc<Account>) -> Result<Self, Errno> {
+        let pages = UserSpace::new(world).ok_or(Errno::ENOMEM)?;
+        let mut state = Self {
+            pages,
+            regions: Regions::default(),
+            hot: Hot::default(),
+            heap: Heap::default(),
+            limits: Limits::default(),
+            map_top: USER_END - DEFAULT_STACK - GUARD_GAP,
+            copied: BTreeSet::new(),
+            retired: Vec::new(),
+            dying: false,
+            chunks: BTreeSet::new(),
+            account,
+            spare: 0,
+            charged: 0,
+            tables: 0,
+            resident: 0,
+        };
+        if state.pay_tables() { Ok(state) } else { Err(Errno::ENOMEM) }
+    }
+
+    /// Pays for one page.
+    #[inline]
+    pub fn pay(&mut self) -> bool {
+        if self.spare < PAGE_SIZE && !self.refill() {
+            return false;
+        }
+        self.spare -= PAGE_SIZE;
+        true
+    }
+
+    #[cold]
+    fn refill(&mut self) -> bool {
+        for bytes in [SPARE_PAGES * PAGE_SIZE, PAGE_SIZE] {
+            if self.account.take(bytes) {
+                self.spare += bytes;
+                self.charged += bytes;
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Gives one page's charge back (to the spare ones first).
+    pub fn refund(&mut self) {
+        self.spare += PAGE_SIZE;
+        if self.spare > 2 * SPARE_PAGES * PAGE_SIZE {
+            self.trim();
+        }
+    }
+
+    /// Gives all spare charge back.
+    pub fn trim(&mut self) {
+        self.account.give(self.spare);
+        self.charged -= self.spare;
+        self.spare = 0;
+    }
+
+    /// Charges page-table frames that have appeared since.
+    fn pay_tables(&mut self) -> bool {
+        while self.tables < self.pages.table_frames() {
+            if !self.pay() {
+                return false;
+            }
+            self.tables += 1;
+        }
+        true
+    }
+
+    /// Maps a page, paying for the tables that it takes. The frame that was there is the caller's to retire.
+    #[inline]
+    pub fn map_page(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<Option<Frame>, NoFrame> {
+        let mapped = self.pages.map(page, frame, rights);
+        if self.tables != self.pages.table_frames() {
+            self.chunks.insert(page / CHUNK);
+            if !self.pay_tables() {
+                self.pages.unmap(page);
+                return Err(NoFrame);
+            }
+        }
+        mapped
+    }
+
+    /// The first page in `range` that is mapped.
+    pub fn next_mapped(&self, range: Range<usize>) -> Option<usize> {
+        if range.is_empty() {
+            return None;
+        }
+        for &chunk in self.chunks.range(range.start / CHUNK..=(range.end - 1) / CHUNK) {
+            let from = range.start.max(chunk * CHUNK);
+            let to = range.end.min((chunk + 1) * CHUNK);
+            if let Some(page) = (from..to).step_by(PAGE_SIZE).find(|&page| self.pages.with(page, |_, _| ()).is_some()) {
+                return Some(page);
+            }
+        }
+        None
+    }
+
+    /// Bytes charged for pages and tables in use.
+    pub fn paid(&self) -> usize {
+        self.charged - self.spare
+    }
+
+    /// Polls the shootdowns; moves frames that no hart can see any more to `over`.
+    fn poll_retired(&mut self, context: &mut Context<'_>, over: &mut Vec<Vec<Frame>>) -> Poll<()> {
+        let mut index = 0;
+        while index < self.retired.len() {
+            if Pin::new(&mut self.retired[index].0).poll(context).is_ready() {
+                over.push(self.retired.swap_remove(index).1);
+            } else {
+                index += 1;
+            }
+        }
+        if self.retired.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Puts frames that left the page tables aside until no hart can see them. `true`: that is already so.
+    pub fn retire(&mut self, frames: Vec<Frame>) -> bool {
+        let shootdown = self.pages.shootdown();
+        if shootdown.done() {
+            return true;
+        }
+        self.retired.push((shootdown, frames));
+        false
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.account.give(self.charged);
+    }
+}
+
+/// The address space of a process (or of several, with `CLONE_VM`).
+pub struct AddressSpace {
+    id: u64,
+    world: World,
+    handle: SpaceHandle,
+    account: Arc<Account>,
+    pub(crate) state: SpinLock<State>,
+    pub(crate) editing: maitake_sync::Mutex<(), RawIrqLock>,
+}
+
+impl AddressSpace {
+    /// An empty space; its pages and tables are charged to `account`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(world: World, account: Arc<Account>) -> Result<Arc<Self>, Errno> {
+        Ok(Self::wrap(world, State::new(world, account)?))
+    }
+
+    pub(crate) fn wrap(world: World, state: State) -> Arc<Self> {
+        Arc::new(Self {
+            id: new_object_id(),
+            world,
+            handle: state.pages.handle().clone(),
+            account: state.account.clone(),
+            state: SpinLock::new(rank::ADDRESS_SPACE, state),
+            editing: maitake_sync::Mutex::new_with_raw_mutex((), RawIrqLock::new()),
+        })
+    }
+
+    /// Never reused.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The world its threads run in.
+    #[must_use]
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    /// What `UserContext::enter` takes.
+    #[must_use]
+    pub fn handle(&self) -> &SpaceHandle {
+        &self.handle
+    }
+
+    /// Who pays.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Sets the limits for what is mapped from now on.
+    pub fn set_limits(&self, limits: Limits) {
+        self.state.lock().limits = limits;
+    }
+
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.state.lock().limits
+    }
+
+    /// Waits until no hart can see a page that this space gave up, then frees those pages.
+    pub(crate) async fn settle(&self) {
+        poll_fn(|context| {
+            let mut over = Vec::new();
+            let settled = self.state.lock().poll_retired(context, &mut over);
+            drop(over); // frees frames: not under the lock
+            settled
+        })
+        .await;
+    }
+}
