@@ -1,0 +1,357 @@
+//! One worker's run queue: an inbox that any context can push to, and 32 priorities of FIFO lists.
+//!
+//! * **Inbox.** A stack of tasks linked through their headers; pushing is one compare-and-exchange, from
+//!   any context, interrupt handlers included. Whoever holds the lock takes the whole stack at once,
+//!   reverses it and appends it to the lists: order of arrival is kept. Pushers never remove, so the
+//!   exchange cannot be fooled by a reused address.
+//! * **Lists.** Two sets of 32, tasks that may be stolen and tasks that may not, so that a thief finds what
+//!   it may take without a search. A running number given on arrival keeps order between the two sets.
+//!   They are touched under a try-lock. The owner waits for a thief only for a bounded time and then
+//!   answers as if the queue were empty, with the ready bits still set: a worker that looks at them
+//!   before it parks comes back. So nothing here can deadlock, whoever interrupts whom.
+//! * **Ready bits.** One atomic that anybody may read: which priorities have tasks, stealable ones in the
+//!   low half and pinned ones in the high half. A pusher sets its bit *after* the push; the lock holder clears a bit
+//!   when the list is empty and then looks at the inbox again. Either its clearing comes after the
+//!   pusher's setting, then it sees the push; or before, then the bit stays set. A bit can be set
+//!   without a task (the task was taken before its pusher came to set the bit): the next holder clears it.
+
+use core::ptr::{self, NonNull};
+
+use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use sync::cell::UnsafeCell;
+use sync::raw::RawSpin;
+
+use crate::Priority;
+use crate::task::Header;
+
+/// How often the lock is looked at before giving up.
+const PATIENCE: usize = if cfg!(loom) { 1 } else { 200 };
+
+/// A task's place in a queue.
+pub(crate) struct Link {
+    next: *mut Header,
+    /// When it arrived in the lists.
+    arrival: u64,
+    /// The priority it was queued at; the header's may have changed since.
+    priority: Priority,
+}
+
+impl Link {
+    pub(crate) fn new() -> Self {
+        Self { next: ptr::null_mut(), arrival: 0, priority: Priority::NORMAL }
+    }
+}
+
+/// The tasks of one priority, oldest first.
+#[derive(Clone, Copy)]
+struct List {
+    head: *mut Header,
+    tail: *mut Header,
+}
+
+const EMPTY: List = List { head: ptr::null_mut(), tail: ptr::null_mut() };
+
+/// The lists of one queue and what they hold.
+struct Lists {
+    /// Bits as in `RunQueue::ready`.
+    bits: u64,
+    arrivals: u64,
+    stealable: [List; Priority::COUNT],
+    pinned: [List; Priority::COUNT],
+}
+
+/// One worker's queue.
+pub(crate) struct RunQueue {
+    inbox: AtomicPtr<Header>,
+    ready: AtomicU64,
+    lock: RawSpin,
+    lists: UnsafeCell<Lists>,
+}
+
+// SAFETY: the lists, the only part that is not atomic, are touched under the lock (S5), and the tasks in
+// them may be sent between threads.
+unsafe impl Send for RunQueue {}
+// SAFETY: as above.
+unsafe impl Sync for RunQueue {}
+
+/// Both halves of the ready bits.
+const fn fold(ready: u64) -> u32 {
+    (ready | ready >> 32) as u32
+}
+
+impl RunQueue {
+    pub(crate) fn new() -> Self {
+        Self {
+            inbox: AtomicPtr::new(ptr::null_mut()),
+            ready: AtomicU64::new(0),
+            lock: RawSpin::new(),
+            lists: UnsafeCell::new(Lists {
+                bits: 0,
+                arrivals: 0,
+                stealable: [EMPTY; Priority::COUNT],
+                pinned: [EMPTY; Priority::COUNT],
+            }),
+        }
+    }
+
+    /// What marks the inbox of a pool that is gone: an address no task has.
+    fn closed() -> *mut Header {
+        ptr::dangling_mut::<u8>().cast()
+    }
+
+    /// Hands a task to this queue's worker; from any context. `false`: the queue is closed and the task
+    /// still the caller's.
+    ///
+    /// # Safety
+    ///
+    /// The task is `SCHEDULED` and in no queue; it is the queue's from here on (S2).
+    pub(crate) unsafe fn push(&self, task: NonNull<Header>, priority: Priority) -> bool {
+        // SAFETY: alive while it is in no queue and scheduled; the pinned flag never changes.
+        let header = unsafe { task.as_ref() };
+        let bit = u64::from(priority.bit()) << (if header.pinned { 32 } else { 0 });
+        let mut head = self.inbox.load(Ordering::Relaxed);
+        loop {
+            if head == Self::closed() {
+                return false;
+            }
+            header.link.with_mut(|link| {
+                // SAFETY: S2, the link is the pusher's until the exchange succeeds.
+                unsafe {
+                    (*link).next = head;
+                    (*link).priority = priority;
+                }
+            });
+            // Release pairs with the Acquire of the swap in `drain`: the link is written.
+            match self.inbox.compare_exchange_weak(head, task.as_ptr(), Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        // Release pairs with the Acquire of `settle`'s clearing: who clears this bit sees the push.
+        self.ready.fetch_or(bit, Ordering::Release);
+        true
+    }
+
+    /// The most urgent priority that has a task, for any context, without a lock.
+    #[inline]
+    pub(crate) fn highest_ready(&self) -> Option<Priority> {
+        // Relaxed: a hint; where it decides about parking, a fence stands before (see `pool`).
+        Priority::highest_in(fold(self.ready.load(Ordering::Relaxed)))
+    }
+
+    /// The priorities that have a task another worker may take.
+    #[inline]
+    pub(crate) fn stealable(&self) -> u32 {
+        // Relaxed: as above.
+        self.ready.load(Ordering::Relaxed) as u32
+    }
+
+    /// Whether something waits that its pusher may not have announced in the ready bits yet.
+    #[inline]
+    pub(crate) fn has_post(&self) -> bool {
+        // Relaxed: as above.
+        !self.inbox.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Takes the oldest task of the most urgent priority, if that is below `limit`.
+    ///
+    /// `settled(p)` is called with what is about to be taken (or none) and must publish it and fence;
+    /// afterwards the inbox is looked at once more, so that a task pushed meanwhile is either seen here
+    /// or its pusher sees what was published.
+    pub(crate) fn pop(&self, limit: usize, settled: impl Fn(Option<Priority>)) -> Option<(NonNull<Header>, Priority)> {
+        if !self.lock.lock_within(PATIENCE) {
+            return None;
+        }
+        let taken = self.lists.with_mut(|lists| {
+            // SAFETY: S5, under the lock.
+            let lists = unsafe { &mut *lists };
+            let best = loop {
+                self.drain(lists);
+                let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
+                settled(best);
+                if !self.has_post() {
+                    break best;
+                }
+            };
+            let taken = best.and_then(|priority| lists.take_either(priority).map(|task| (task, priority)));
+            self.settle(lists);
+            taken
+        });
+        // SAFETY: taken above; the lists are no longer touched.
+        unsafe { self.lock.unlock() };
+        taken
+    }
+
+    /// Takes a task on behalf of another worker: the oldest stealable one of the most urgent priority.
+    /// Does not wait for the lock.
+    pub(crate) fn steal(&self) -> Option<(NonNull<Header>, Priority)> {
+        if !self.lock.try_lock() {
+            return None;
+        }
+        let taken = self.lists.with_mut(|lists| {
+            // SAFETY: S5, under the lock.
+            let lists = unsafe { &mut *lists };
+            self.drain(lists);
+            let best = Priority::highest_in(lists.bits as u32);
+            let taken = best.and_then(|priority| lists.take_stealable(priority).map(|task| (task, priority)));
+            self.settle(lists);
+            taken
+        });
+        // SAFETY: taken above; the lists are no longer touched.
+        unsafe { self.lock.unlock() };
+        taken
+    }
+
+    /// Moves what is in the inbox to the lists. The caller holds the lock.
+    fn drain(&self, lists: &mut Lists) {
+        if !self.has_post() {
+            return;
+        }
+        // Acquire pairs with the Release of the exchange in `push`.
+        let mut stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut oldest = ptr::null_mut();
+        while let Some(task) = NonNull::new(stack) {
+            // SAFETY: S2, everything in the stack belongs to the queue and is alive.
+            stack = unsafe { task.as_ref() }.link.with_mut(|link| unsafe {
+                core::mem::replace(&mut (*link).next, oldest)
+            });
+            oldest = task.as_ptr();
+        }
+        while let Some(task) = NonNull::new(oldest) {
+            // SAFETY: S2, as above; `append` overwrites the link after it was read.
+            oldest = unsafe { task.as_ref() }.link.with(|link| unsafe { (*link).next });
+            lists.append(task);
+        }
+    }
+
+    /// Brings the ready bits in line with the lists. The caller holds the lock.
+    fn settle(&self, lists: &mut Lists) {
+        loop {
+            let ready = self.ready.load(Ordering::Relaxed);
+            let missing = lists.bits & !ready;
+            if missing != 0 {
+                // Relaxed: a hint for who looks; the tasks themselves are under the lock.
+                self.ready.fetch_or(missing, Ordering::Relaxed);
+            }
+            let stale = ready & !lists.bits;
+            if stale == 0 {
+                return;
+            }
+            // Acquire pairs with the Release in `push`: if a bit cleared here had been set, its push is
+            // visible to the look at the inbox below.
+            self.ready.fetch_and(!stale, Ordering::Acquire);
+            if !self.has_post() {
+                return;
+            }
+            self.drain(lists);
+        }
+    }
+
+    /// Takes a task out of the queue, whatever it is, and closes the queue when there is none. For the drop
+    /// of the pool; not to be called on a closed queue.
+    pub(crate) fn close(&self) -> Option<NonNull<Header>> {
+        self.lock.lock();
+        let taken = self.lists.with_mut(|lists| {
+            // SAFETY: S5, under the lock.
+            let lists = unsafe { &mut *lists };
+            self.drain(lists);
+            let taken = Priority::highest_in(fold(lists.bits)).and_then(|priority| lists.take_either(priority));
+            if taken.is_none() {
+                // Relaxed: fails only if something was pushed; then the caller's next turn takes it.
+                let _ = self.inbox.compare_exchange(
+                    ptr::null_mut(),
+                    Self::closed(),
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                );
+            }
+            taken
+        });
+        // SAFETY: taken above; the lists are no longer touched.
+        unsafe { self.lock.unlock() };
+        taken
+    }
+
+    /// Whether [`close`](Self::close) has come to its end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inbox.load(Ordering::Relaxed) == Self::closed()
+    }
+}
+
+impl Lists {
+    /// Appends a task that came out of the inbox to the list of its priority.
+    fn append(&mut self, task: NonNull<Header>) {
+        self.arrivals += 1;
+        // SAFETY: S2, the task belongs to this queue and is alive.
+        let header = unsafe { task.as_ref() };
+        let arrival = self.arrivals;
+        let priority = header.link.with_mut(|link| {
+            // SAFETY: S2, its link too.
+            let link = unsafe { &mut *link };
+            link.next = ptr::null_mut();
+            link.arrival = arrival;
+            link.priority
+        });
+        let (lists, bit) = if header.pinned {
+            (&mut self.pinned, u64::from(priority.bit()) << 32)
+        } else {
+            (&mut self.stealable, u64::from(priority.bit()))
+        };
+        self.bits |= bit;
+        lists[priority.index()].append(task);
+    }
+
+    /// The older of the two sets' first tasks at this priority.
+    fn take_either(&mut self, priority: Priority) -> Option<NonNull<Header>> {
+        let (free, pinned) = (self.stealable[priority.index()], self.pinned[priority.index()]);
+        match (free.first_arrival(), pinned.first_arrival()) {
+            (Some(free), Some(pinned)) if pinned < free => self.take_pinned(priority),
+            (None, Some(_)) => self.take_pinned(priority),
+            _ => self.take_stealable(priority),
+        }
+    }
+
+    fn take_stealable(&mut self, priority: Priority) -> Option<NonNull<Header>> {
+        let list = &mut self.stealable[priority.index()];
+        let task = list.take_first();
+        if list.head.is_null() {
+            self.bits &= !u64::from(priority.bit());
+        }
+        task
+    }
+
+    fn take_pinned(&mut self, priority: Priority) -> Option<NonNull<Header>> {
+        let list = &mut self.pinned[priority.index()];
+        let task = list.take_first();
+        if list.head.is_null() {
+            self.bits &= !(u64::from(priority.bit()) << 32);
+        }
+        task
+    }
+}
+
+impl List {
+    fn append(&mut self, task: NonNull<Header>) {
+        match NonNull::new(self.tail) {
+            None => self.head = task.as_ptr(),
+            // SAFETY: S2, the tail belongs to this queue and is alive.
+            Some(tail) => unsafe { tail.as_ref() }.link.with_mut(|link| unsafe { (*link).next = task.as_ptr() }),
+        }
+        self.tail = task.as_ptr();
+    }
+
+    fn first_arrival(&self) -> Option<u64> {
+        // SAFETY: S2, the head belongs to this queue and is alive.
+        NonNull::new(self.head).map(|head| unsafe { head.as_ref() }.link.with(|link| unsafe { (*link).arrival }))
+    }
+
+    fn take_first(&mut self) -> Option<NonNull<Header>> {
+        let first = NonNull::new(self.head)?;
+        // SAFETY: S2, the head belongs to this queue and is alive.
+        self.head = unsafe { first.as_ref() }.link.with(|link| unsafe { (*link).next });
+        if self.head.is_null() {
+            self.tail = ptr::null_mut();
+        }
+        Some(first)
+    }
+}

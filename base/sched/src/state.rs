@@ -1,0 +1,335 @@
+//! The task word: one atomic that says what a task is doing, and who may touch it.
+//!
+//! Every change is one atomic operation with a name and a typed, `#[must_use]` answer that tells the caller
+//! what has become its duty.
+//!
+//! ```text
+//!            new                    wake, abort, drop_ref (Requeue)
+//!             │   ┌──────────────────────────────────────────────┐
+//!             ▼   ▼                                              │
+//!        ┌───────────┐   start (Poll)    ┌─────────┐  pause    ┌─┴────┐
+//!   ┌───►│ SCHEDULED ├──────────────────►│ RUNNING ├──────────►│ idle │
+//!   │    └─────┬─────┘                   └─┬──┬──┬─┘  (Idle)   └──────┘
+//!   │          │ start (Cancel)            │  │  │
+//!   │          ▼                           │  │  │ wake, abort      ┌─────────────────────┐
+//!   │    RUNNING, the future is dropped    │  │  └─────────────────►│ RUNNING + SCHEDULED │
+//!   │          │ complete(NoOutput)        │  │ complete(Output)    └──┬────────────┬─────┘
+//!   │          ▼                           │  ▼                        │ pause      │ complete
+//!   │    ┌────────────────────┐◄───────────┼──────────────────────────────────────-─┘
+//!   │    │ COMPLETE + RUNNING │            │ fail: COMPLETE + FAILED, │
+//!   │    └─────────┬──────────┘            │ RUNNING for ever: leaked │ (Requeue)
+//!   │              │ release               ▼                          │
+//!   │              ▼                                                  │
+//!   │          COMPLETE ── drop_ref / release with no reference ──► freed
+//!   └─────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! References are counted in the upper bits: one for each waker, task reference and join handle.
+//! `SCHEDULED` (in a queue) and `RUNNING` keep the task alive without being counted, so that waking,
+//! polling and going idle cost one atomic operation each. A waiting task whose last reference goes can never be
+//! woken: `drop_ref` then has it queued once more to be cancelled, so that its future is dropped by a
+//! worker and not in whatever context dropped the waker.
+//!
+//! All operations are read-modify-writes with acquire and release: they form one chain per task, and
+//! whatever a context did to the task before its operation is visible to every context whose operation
+//! comes later. In particular a wake that finds the task `SCHEDULED` already is ordered before the
+//! `start` of the coming poll.
+
+use sync::atomic::{AtomicUsize, Ordering};
+
+/// In a run queue, or (with `RUNNING`) to be put there when the poll ends. Means nothing once complete.
+const SCHEDULED: usize = 1 << 0;
+/// A worker owns the future: it polls it, drops it or completes the task.
+const RUNNING: usize = 1 << 1;
+/// The future is gone; the output, if any, is in place.
+const COMPLETE: usize = 1 << 2;
+/// The next run drops the future instead of polling it.
+const CANCEL: usize = 1 << 3;
+/// With `COMPLETE`: cancelled, there is no output.
+const NO_OUTPUT: usize = 1 << 4;
+/// With `COMPLETE`: the poll did not come back, there is no output.
+const FAILED: usize = 1 << 5;
+/// There is a join handle; the output is its to take or to drop.
+const JOIN_INTEREST: usize = 1 << 6;
+/// The join waker's cell is filled (invariant S4).
+const JOIN_WAKER: usize = 1 << 7;
+/// One reference.
+const REF: usize = 1 << 8;
+
+/// What a wake or an abort leaves to do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Wake {
+    /// The task was idle; the caller puts it in a queue.
+    Enqueue,
+    /// Nothing: it is queued already, will be when its poll ends, or is complete.
+    Nothing,
+}
+
+/// What the worker that took a task from a queue does with it.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Start {
+    /// Poll the future.
+    Poll,
+    /// Drop the future and complete the task without output.
+    Cancel,
+}
+
+/// What a worker does after a poll that returned pending.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Pause {
+    /// Nothing; the task may already be running elsewhere or be freed.
+    Idle,
+    /// Put the task in a queue: it was woken while it ran.
+    Requeue,
+    /// Drop the future and free the task: nobody refers to it any more.
+    Orphan,
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// The output is in place.
+    Output,
+    /// It was cancelled.
+    NoOutput,
+    /// Its poll did not come back.
+    Failed,
+}
+
+/// What a completer finds.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Completed {
+    /// The join handle is gone: the completer drops the output.
+    pub drop_output: bool,
+    /// The join waker's cell is the completer's: it takes the waker and wakes.
+    pub wake_joiner: bool,
+}
+
+/// What giving up a reference leaves to do.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Release {
+    /// Nothing.
+    Nothing,
+    /// Free the task.
+    Free,
+    /// The reference is the caller's again: it puts the task in a queue, where it will be cancelled, and
+    /// then gives the reference up once more.
+    Enqueue,
+}
+
+/// What a join handle finds when it gives up.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Leave {
+    /// The task goes on; the waker's cell is the handle's to clear.
+    Running,
+    /// The task has ended.
+    Ended(Ending),
+}
+
+/// The word of one task.
+#[derive(Debug)]
+pub(crate) struct Word(AtomicUsize);
+
+impl Word {
+    /// A new task: scheduled, with one reference, the join handle's.
+    pub(crate) fn new() -> Self {
+        Self(AtomicUsize::new(SCHEDULED | JOIN_INTEREST | REF))
+    }
+
+    /// Makes the task run (again). The caller holds a reference.
+    #[inline]
+    pub(crate) fn wake(&self) -> Wake {
+        Self::woken(self.0.fetch_or(SCHEDULED, Ordering::AcqRel))
+    }
+
+    /// Makes the next run drop the future. The caller holds a reference.
+    pub(crate) fn abort(&self) -> Wake {
+        Self::woken(self.0.fetch_or(SCHEDULED | CANCEL, Ordering::AcqRel))
+    }
+
+    #[inline]
+    fn woken(before: usize) -> Wake {
+        if before & (SCHEDULED | RUNNING | COMPLETE) == 0 { Wake::Enqueue } else { Wake::Nothing }
+    }
+
+    /// Takes the future for a run. The caller took the task from a queue.
+    #[inline]
+    pub(crate) fn start(&self) -> Start {
+        let before = self.0.fetch_xor(SCHEDULED | RUNNING, Ordering::AcqRel);
+        debug_assert_eq!(before & (SCHEDULED | RUNNING | COMPLETE), SCHEDULED);
+        if before & CANCEL == 0 { Start::Poll } else { Start::Cancel }
+    }
+
+    /// Gives the future back after a poll that returned pending. The caller holds `RUNNING`.
+    #[inline]
+    pub(crate) fn pause(&self) -> Pause {
+        let before = self.0.fetch_and(!RUNNING, Ordering::AcqRel);
+        if before & SCHEDULED != 0 {
+            Pause::Requeue
+        } else if before < REF {
+            Pause::Orphan
+        } else {
+            Pause::Idle
+        }
+    }
+
+    /// Publishes the end of the task. The caller holds `RUNNING`, and has put the output in place or
+    /// dropped the future, as `ending` says. It keeps `RUNNING` until [`release`](Self::release).
+    pub(crate) fn complete(&self, ending: Ending) -> Completed {
+        let bits = match ending {
+            Ending::Output => COMPLETE,
+            Ending::NoOutput => COMPLETE | NO_OUTPUT,
+            Ending::Failed => COMPLETE | FAILED,
+        };
+        let before = self.0.fetch_or(bits, Ordering::AcqRel);
+        Completed {
+            drop_output: before & JOIN_INTEREST == 0 && ending == Ending::Output,
+            wake_joiner: before & JOIN_WAKER != 0,
+        }
+    }
+
+    /// Gives up `RUNNING` after completion; the caller does not touch the task afterwards unless it is
+    /// told to free it.
+    pub(crate) fn release(&self) -> Release {
+        let before = self.0.fetch_and(!RUNNING, Ordering::AcqRel);
+        if before < REF { Release::Free } else { Release::Nothing }
+    }
+
+    /// Adds a reference. The caller holds one, or `RUNNING`.
+    #[inline]
+    pub(crate) fn add_ref(&self) {
+        // Relaxed: a new reference is made from one that exists, and hands nothing over.
+        self.0.fetch_add(REF, Ordering::Relaxed);
+    }
+
+    /// Gives up a reference; the caller does not touch the task afterwards unless it is told to.
+    #[inline]
+    pub(crate) fn drop_ref(&self) -> Release {
+        let before = self.0.fetch_sub(REF, Ordering::AcqRel);
+        if before >= 2 * REF { Release::Nothing } else { self.last_ref(before) }
+    }
+
+    #[cold]
+    fn last_ref(&self, before: usize) -> Release {
+        if before & RUNNING != 0 {
+            return Release::Nothing;
+        }
+        if before & COMPLETE != 0 {
+            return Release::Free;
+        }
+        if before & SCHEDULED != 0 {
+            return Release::Nothing;
+        }
+        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one.
+        self.0.fetch_or(SCHEDULED | CANCEL, Ordering::AcqRel);
+        self.add_ref();
+        Release::Enqueue
+    }
+
+    /// How the task ended, if it has. Acquire pairs with `complete`.
+    pub(crate) fn ending(&self) -> Option<Ending> {
+        Self::ending_of(self.0.load(Ordering::Acquire))
+    }
+
+    fn ending_of(word: usize) -> Option<Ending> {
+        if word & COMPLETE == 0 {
+            None
+        } else if word & FAILED != 0 {
+            Some(Ending::Failed)
+        } else if word & NO_OUTPUT != 0 {
+            Some(Ending::NoOutput)
+        } else {
+            Some(Ending::Output)
+        }
+    }
+
+    /// The join handle takes the waker's cell back; fails when the task has ended.
+    pub(crate) fn take_join_cell(&self) -> Result<(), Ending> {
+        self.update_unless_complete(|word| word & !JOIN_WAKER)
+    }
+
+    /// The join handle, having filled the cell, hands it over; fails when the task has ended, and the
+    /// cell is still the handle's.
+    pub(crate) fn give_join_cell(&self) -> Result<(), Ending> {
+        self.update_unless_complete(|word| word | JOIN_WAKER)
+    }
+
+    /// The join handle goes.
+    pub(crate) fn leave(&self) -> Leave {
+        match self.update_unless_complete(|word| word & !(JOIN_INTEREST | JOIN_WAKER)) {
+            Ok(()) => Leave::Running,
+            Err(ending) => Leave::Ended(ending),
+        }
+    }
+
+    fn update_unless_complete(&self, change: impl Fn(usize) -> usize) -> Result<(), Ending> {
+        let mut word = self.0.load(Ordering::Acquire);
+        loop {
+            if let Some(ending) = Self::ending_of(word) {
+                return Err(ending);
+            }
+            match self.0.compare_exchange_weak(word, change(word), Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(()),
+                Err(now) => word = now,
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_while_running_requeues_once() {
+        let word = Word::new();
+        assert_eq!(word.wake(), Wake::Nothing);
+        assert_eq!(word.start(), Start::Poll);
+        assert_eq!(word.wake(), Wake::Nothing);
+        assert_eq!(word.wake(), Wake::Nothing);
+        assert_eq!(word.pause(), Pause::Requeue);
+        assert_eq!(word.start(), Start::Poll);
+        assert_eq!(word.pause(), Pause::Idle);
+        assert_eq!(word.wake(), Wake::Enqueue);
+    }
+
+    #[test]
+    fn a_wake_after_completion_does_nothing() {
+        let word = Word::new();
+        assert_eq!(word.start(), Start::Poll);
+        assert_eq!(word.complete(Ending::Output), Completed { drop_output: false, wake_joiner: false });
+        assert_eq!(word.wake(), Wake::Nothing);
+        assert_eq!(word.abort(), Wake::Nothing);
+        assert_eq!(word.release(), Release::Nothing);
+        assert_eq!(word.wake(), Wake::Nothing);
+        assert_eq!(word.leave(), Leave::Ended(Ending::Output));
+        assert_eq!(word.drop_ref(), Release::Free);
+    }
+
+    #[test]
+    fn a_waiting_task_without_references_is_queued_to_be_cancelled() {
+        let word = Word::new();
+        assert_eq!(word.start(), Start::Poll);
+        assert_eq!(word.pause(), Pause::Idle);
+        assert_eq!(word.drop_ref(), Release::Enqueue);
+        assert_eq!(word.drop_ref(), Release::Nothing);
+        assert_eq!(word.start(), Start::Cancel);
+        assert_eq!(word.complete(Ending::NoOutput), Completed { drop_output: false, wake_joiner: false });
+        assert_eq!(word.release(), Release::Free);
+    }
+
+    #[test]
+    fn an_unreferenced_task_is_an_orphan_at_the_end_of_its_poll() {
+        let word = Word::new();
+        assert_eq!(word.start(), Start::Poll);
+        assert_eq!(word.leave(), Leave::Running);
+        assert_eq!(word.drop_ref(), Release::Nothing);
+        assert_eq!(word.pause(), Pause::Orphan);
+    }
+}

@@ -1,0 +1,347 @@
+//! Tests of the pool as a whole, on host threads or without any.
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use proptest::prelude::*;
+
+use crate::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, TaskRef, current, yield_now};
+
+/// Notes the calls it gets.
+#[derive(Default, Clone)]
+struct Calls(Arc<Mutex<Vec<(usize, u8)>>>);
+
+impl Pender for Calls {
+    fn pend(&self, worker: usize, priority: Priority) {
+        self.0.lock().unwrap().push((worker, priority.number()));
+    }
+}
+
+impl Calls {
+    fn take(&self) -> Vec<(usize, u8)> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+fn pool(workers: usize) -> (Pool<Calls>, Calls) {
+    let calls = Calls::default();
+    (Pool::new(workers, calls.clone()), calls)
+}
+
+fn drain(pool: &Pool<Calls>, worker: usize) {
+    while pool.run_next(worker).is_some() {}
+}
+
+fn join_now<T>(handle: JoinHandle<T>) -> Option<Result<T, JoinError>> {
+    match pin!(handle).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(result) => Some(result),
+        Poll::Pending => None,
+    }
+}
+
+/// A future that hands out its waker and waits for ever.
+fn stuck(slot: &Arc<Mutex<Option<Waker>>>) -> impl Future<Output = ()> + Send + use<> {
+    let slot = Arc::clone(slot);
+    poll_fn(move |cx| {
+        *slot.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    })
+}
+
+struct CountDrops(Arc<AtomicUsize>);
+
+impl Drop for CountDrops {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn runs_by_priority_and_in_order_of_arrival() {
+    let (pool, _) = pool(1);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for (name, priority) in [("c", 20), ("a", 3), ("d", 20), ("b", 3)] {
+        let log = Arc::clone(&log);
+        pool.spawn(Priority::new(priority), async move {
+            log.lock().unwrap().push(name);
+            yield_now().await;
+            log.lock().unwrap().push(name);
+        });
+    }
+    assert_eq!(pool.highest_ready(0), Some(Priority::new(3)));
+    drain(&pool, 0);
+    assert_eq!(*log.lock().unwrap(), ["a", "b", "a", "b", "c", "d", "c", "d"]);
+    assert_eq!(pool.highest_ready(0), None);
+}
+
+#[test]
+fn pinned_and_free_tasks_share_one_order() {
+    let (pool, _) = pool(1);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for name in 0..4 {
+        let log = Arc::clone(&log);
+        let future = async move { log.lock().unwrap().push(name) };
+        if name % 2 == 0 {
+            pool.spawn_on(0, Priority::NORMAL, future);
+        } else {
+            pool.spawn(Priority::NORMAL, future);
+        }
+    }
+    drain(&pool, 0);
+    assert_eq!(*log.lock().unwrap(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn outputs_cancellation_and_failure_reach_the_joiner() {
+    let (pool, _) = pool(1);
+    let done = pool.spawn(Priority::NORMAL, async { 42 });
+    let aborted = pool.spawn(Priority::NORMAL, pending::<()>());
+    let failed = pool.spawn(Priority::NORMAL, async {
+        // SAFETY: the poll stays pending for ever, and nobody touches the stack frame afterwards.
+        unsafe { current().await.unwrap().fail() };
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(!done.is_finished());
+    aborted.abort();
+    while let Some(runnable) = pool.next(0) {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| runnable.run()));
+    }
+    assert_eq!(join_now(done), Some(Ok(42)));
+    assert_eq!(join_now(aborted), Some(Err(JoinError::Cancelled)));
+    assert_eq!(join_now(failed).map(|r: Result<(), _>| r), Some(Err(JoinError::Panicked)));
+}
+
+#[test]
+fn everything_is_dropped_once() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let thing = || CountDrops(Arc::clone(&drops));
+    let (pool, _) = pool(1);
+    // Output never asked for, output taken, detached, aborted, unreachable, left in the queue.
+    let unread = pool.spawn(Priority::NORMAL, std::future::ready(thing()));
+    let taken = pool.spawn(Priority::NORMAL, std::future::ready(thing()));
+    let kept = thing();
+    pool.spawn(Priority::NORMAL, async move { kept }).detach();
+    let kept = thing();
+    let aborted = pool.spawn(Priority::NORMAL, async move { (pending::<()>().await, kept) });
+    drain(&pool, 0);
+    aborted.abort();
+    drain(&pool, 0);
+    drop((unread, aborted));
+    assert!(join_now(taken).is_some());
+    assert_eq!(drops.load(Ordering::Relaxed), 4);
+    let kept = thing();
+    pool.spawn(Priority::NORMAL, async move { (pending::<()>().await, kept) }).detach();
+    assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
+    let kept = thing();
+    let waiting = pool.spawn(Priority::NORMAL, async move { (pending::<()>().await, kept) });
+    assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+    drop(waiting);
+    assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
+    pool.spawn(Priority::NORMAL, std::future::ready(thing())).detach();
+    drop(pool);
+    assert_eq!(drops.load(Ordering::Relaxed), 7);
+}
+
+#[test]
+fn a_wake_after_the_pool_is_gone_cancels() {
+    let (pool, _) = pool(1);
+    let slot = Arc::default();
+    let handle = pool.spawn(Priority::NORMAL, stuck(&slot));
+    drain(&pool, 0);
+    drop(pool);
+    let waker = slot.lock().unwrap().take().unwrap();
+    waker.wake();
+    assert_eq!(join_now(handle), Some(Err(JoinError::Cancelled)));
+}
+
+#[test]
+fn only_an_idle_or_less_urgent_worker_is_called() {
+    let (pool, calls) = pool(1);
+    let slot = Arc::default();
+    pool.spawn(Priority::new(8), stuck(&slot)).detach();
+    drain(&pool, 0);
+    let waker = slot.lock().unwrap().clone().unwrap();
+    assert!(calls.take().is_empty());
+    // Idle: once.
+    assert!(pool.set_idle(0));
+    waker.wake_by_ref();
+    waker.wake_by_ref();
+    assert_eq!(calls.take(), [(0, 8)]);
+    assert!(!pool.set_idle(0), "there is work");
+    assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+    // Running something less urgent: preempted, nested, back.
+    let inner = waker.clone();
+    pool.spawn(Priority::new(9), async move { inner.wake_by_ref() }).detach();
+    let outer = pool.next(0).unwrap();
+    assert_eq!(pool.running(0), Some(Priority::new(9)));
+    waker.wake_by_ref();
+    assert_eq!(calls.take(), [(0, 8)]);
+    assert!(pool.next_above(0, Priority::new(8)).is_none());
+    let nested = pool.next_above(0, Priority::new(9)).unwrap();
+    assert_eq!(pool.running(0), Some(Priority::new(8)));
+    waker.wake_by_ref();
+    assert!(calls.take().is_empty(), "the worker already runs something as urgent");
+    assert_eq!(nested.run(), Outcome::Waiting);
+    assert_eq!(pool.running(0), Some(Priority::new(9)));
+    assert_eq!(outer.run(), Outcome::Complete);
+    assert_eq!(calls.take(), [(0, 8)]);
+    assert_eq!(pool.running(0), None);
+}
+
+#[test]
+fn a_task_prefers_an_idle_worker_to_its_busy_home() {
+    let (pool, calls) = pool(3);
+    let slot = Arc::default();
+    let task = pool.spawn(Priority::NORMAL, stuck(&slot));
+    drain(&pool, 0);
+    let waker = slot.lock().unwrap().clone().unwrap();
+    pool.spawn(Priority::NORMAL, pending::<()>()).detach();
+    let busy = pool.next(0).unwrap();
+    assert!(pool.set_idle(2));
+    waker.wake_by_ref();
+    assert_eq!(calls.take(), [(2, 16)]);
+    assert_eq!(pool.run_next(2), Some(Outcome::Waiting));
+    assert_eq!(task.task().worker(), 2);
+    drop(busy);
+}
+
+#[test]
+fn an_idle_worker_steals_what_is_not_pinned() {
+    let (pool, _) = pool(2);
+    let pinned = pool.spawn_on(0, Priority::HIGHEST, async {});
+    assert!(pool.next(1).is_none());
+    assert!(pool.set_idle(1));
+    pool.clear_idle(1);
+    let free = pool.spawn(Priority::LOWEST, async {});
+    assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+    assert!(free.is_finished() && !pinned.is_finished());
+    drain(&pool, 0);
+    assert!(pinned.is_finished());
+}
+
+#[test]
+fn a_changed_priority_counts_from_the_next_wake() {
+    let (pool, _) = pool(1);
+    let task = pool.spawn(Priority::NORMAL, async { yield_now().await });
+    task.task().set_priority(Priority::HIGHEST);
+    assert_eq!(pool.highest_ready(0), Some(Priority::NORMAL));
+    assert_eq!(pool.run_next(0), Some(Outcome::Requeued));
+    assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST));
+    assert!(TaskRef::from_waker(Waker::noop()).is_none());
+    assert!(TaskRef::from_waker(task.task().waker()).is_some());
+}
+
+#[test]
+fn joining_wakes_the_joiner() {
+    let (pool, _) = pool(1);
+    let slow = pool.spawn(Priority::LOWEST, async {
+        yield_now().await;
+        7
+    });
+    let joiner = pool.spawn(Priority::HIGHEST, async move { slow.await.map(|n| n + 1) });
+    drain(&pool, 0);
+    assert_eq!(join_now(joiner), Some(Ok(Ok(8))));
+}
+
+#[test]
+fn threads_share_the_work() {
+    let pool = Arc::new(pool(4).0);
+    let count = Arc::new(AtomicUsize::new(0));
+    let tasks = if cfg!(miri) { 20 } else { 2000 };
+    for _ in 0..tasks {
+        let count = Arc::clone(&count);
+        pool.spawn(Priority::NORMAL, async move {
+            for _ in 0..5 {
+                yield_now().await;
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+    }
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (pool, count) = (&pool, &count);
+            scope.spawn(move || {
+                while count.load(Ordering::Relaxed) < tasks {
+                    if pool.run_next(worker).is_none() {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(count.load(Ordering::Relaxed), tasks);
+}
+
+/// What the model does to a pool of one worker.
+#[derive(Debug, Clone)]
+enum Step {
+    Wake(usize),
+    SetPriority(usize, u8),
+    Run,
+    RunAbove(u8),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0..8usize).prop_map(Step::Wake),
+        1 => (0..8usize, 0..32u8).prop_map(|(t, p)| Step::SetPriority(t, p)),
+        3 => Just(Step::Run),
+        1 => (0..32u8).prop_map(Step::RunAbove),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: if cfg!(miri) { 4 } else { 256 }, ..Default::default() })]
+
+    /// A queue is, to its owner, a list sorted by priority and then by arrival.
+    #[test]
+    fn a_queue_behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200)) {
+        let (pool, _) = pool(1);
+        let mut tasks = Vec::new();
+        let mut priorities = vec![16u8; 8];
+        for number in 0..8usize {
+            let future = poll_fn(|_| Poll::<()>::Pending);
+            tasks.push(if number % 2 == 0 {
+                pool.spawn(Priority::NORMAL, future)
+            } else {
+                pool.spawn_on(0, Priority::NORMAL, future)
+            });
+        }
+        drain(&pool, 0);
+        // (priority, task), in order of arrival.
+        let mut model: Vec<(u8, usize)> = Vec::new();
+        for step in steps {
+            let limit = match step {
+                Step::Wake(task) => {
+                    tasks[task].task().wake();
+                    if !model.iter().any(|&(_, t)| t == task) {
+                        model.push((priorities[task], task));
+                    }
+                    continue;
+                }
+                Step::SetPriority(task, priority) => {
+                    tasks[task].task().set_priority(Priority::new(priority));
+                    priorities[task] = priority;
+                    continue;
+                }
+                Step::Run => 32,
+                Step::RunAbove(limit) => limit,
+            };
+            let expected = model.iter().map(|&(p, _)| p).min().filter(|&p| p < limit);
+            let found = if limit == 32 { pool.next(0) } else { pool.next_above(0, Priority::new(limit)) };
+            let expected = expected.map(|p| {
+                let at = model.iter().position(|&(q, _)| q == p).unwrap();
+                tasks[model.remove(at).1].id()
+            });
+            prop_assert_eq!(found.as_ref().map(|r| r.id()), expected);
+            if let Some(runnable) = found {
+                prop_assert_eq!(runnable.run(), Outcome::Waiting);
+            }
+            let highest = model.iter().map(|&(p, _)| p).min().map(Priority::new);
+            prop_assert_eq!(pool.highest_ready(0), highest);
+        }
+    }
+}

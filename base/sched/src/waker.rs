@@ -1,0 +1,199 @@
+//! Wakers, task references, and what a task can ask its context for.
+//!
+//! A waker is a pointer to the task's header and one reference. All wakers of this crate share one
+//! table, at one address: that is how a [`TaskRef`] recognises them.
+
+use core::future::Future;
+use core::mem::ManuallyDrop;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+use crate::Priority;
+use crate::state::{Ending, Wake};
+use crate::task::{self, Header};
+
+/// The one table. A `static`, so that it has one address.
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// # Safety
+/// `data` is a task's header to which the caller holds a reference; so too in the next three.
+unsafe fn clone(data: *const ()) -> RawWaker {
+    // SAFETY: alive by contract.
+    unsafe { (*data.cast::<Header>()).word.add_ref() };
+    RawWaker::new(data, &VTABLE)
+}
+
+/// # Safety
+/// As [`clone`]; the reference is given up.
+unsafe fn wake(data: *const ()) {
+    // SAFETY: by contract.
+    unsafe {
+        wake_by_ref(data);
+        drop_waker(data);
+    }
+}
+
+/// # Safety
+/// As [`clone`].
+unsafe fn wake_by_ref(data: *const ()) {
+    // SAFETY: a waker's data is never null, and alive by contract.
+    let task = unsafe { NonNull::new_unchecked(data.cast::<Header>().cast_mut()) };
+    // SAFETY: as above.
+    let header = unsafe { task.as_ref() };
+    if header.word.wake() == Wake::Enqueue {
+        // SAFETY: alive while the caller's reference is, and so is its pool; the word says to queue it.
+        unsafe {
+            (header.vtable.woken)(task);
+            (header.vtable.enqueue)(task);
+        }
+    }
+}
+
+/// # Safety
+/// As [`wake`].
+unsafe fn drop_waker(data: *const ()) {
+    // SAFETY: a waker's data is never null; the reference is given up, by contract.
+    unsafe { task::drop_ref(NonNull::new_unchecked(data.cast::<Header>().cast_mut())) };
+}
+
+/// A waker that has no reference of its own, for the time of one poll.
+///
+/// # Safety
+///
+/// The caller holds `RUNNING` as long as the waker is used.
+#[inline]
+pub(crate) unsafe fn borrowed(task: NonNull<Header>) -> ManuallyDrop<Waker> {
+    // SAFETY: the table's functions get the header they expect; dropping, which would give up a
+    // reference that is not there, is prevented.
+    ManuallyDrop::new(unsafe { Waker::from_raw(RawWaker::new(task.as_ptr().cast_const().cast(), &VTABLE)) })
+}
+
+/// A reference to a task, of whatever type.
+#[derive(Clone, Debug)]
+pub struct TaskRef(Waker);
+
+impl TaskRef {
+    /// The task that `waker` wakes, if it is one of this scheduler's.
+    #[must_use]
+    pub fn from_waker(waker: &Waker) -> Option<Self> {
+        core::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| Self(waker.clone()))
+    }
+
+    /// A reference made from a pointer.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds a reference, or `RUNNING`.
+    pub(crate) unsafe fn of(task: NonNull<Header>) -> Self {
+        // SAFETY: alive by contract; `borrowed` is used for the clone only.
+        Self(unsafe { Waker::clone(&*borrowed(task)) })
+    }
+
+    #[inline]
+    fn pointer(&self) -> NonNull<Header> {
+        // SAFETY: made from this crate's own wakers only, whose data is a header and never null.
+        unsafe { NonNull::new_unchecked(self.0.data().cast::<Header>().cast_mut()) }
+    }
+
+    #[inline]
+    fn header(&self) -> &Header {
+        // SAFETY: the waker holds a reference.
+        unsafe { self.pointer().as_ref() }
+    }
+
+    /// The task's number, never used twice in its pool.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.header().id
+    }
+
+    /// The priority it is queued at from its next wake on.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        self.header().priority()
+    }
+
+    /// Changes the priority; takes effect when the task is next queued.
+    pub fn set_priority(&self, priority: Priority) {
+        self.header().set_priority(priority);
+    }
+
+    /// The worker it last ran on.
+    #[must_use]
+    pub fn worker(&self) -> usize {
+        self.header().worker()
+    }
+
+    /// Whether the task has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.header().word.ending().is_some()
+    }
+
+    /// Makes the task run.
+    pub fn wake(&self) {
+        self.0.wake_by_ref();
+    }
+
+    /// The task's waker.
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.0
+    }
+
+    /// Has the task's future dropped at its next run, instead of polled; from any context. Nothing happens
+    /// if it has ended or its present poll ends it.
+    pub fn abort(&self) {
+        let header = self.header();
+        if header.word.abort() == Wake::Enqueue {
+            // SAFETY: alive while the reference is, and so is its pool; the word says to queue it.
+            unsafe { (header.vtable.enqueue)(self.pointer()) };
+        }
+    }
+
+    /// Marks the running task as failed: its joiner gets `JoinError::Panicked`, its future stays where it
+    /// is for ever (leaked), whatever it has lent out with it.
+    ///
+    /// # Safety
+    ///
+    /// Called by the runtime from within this task's poll, which never returns and whose stack is never
+    /// reused.
+    pub unsafe fn fail(&self) {
+        // SAFETY: RUNNING is this context's by contract and is never given up, so nobody will touch the
+        // future or free the task.
+        unsafe { task::publish_end(self.pointer(), Ending::Failed) };
+    }
+}
+
+/// The task that awaits this; none under a foreign executor or behind a combinator that makes wakers of
+/// its own.
+pub async fn current() -> Option<TaskRef> {
+    core::future::poll_fn(|cx| Poll::Ready(TaskRef::from_waker(cx.waker()))).await
+}
+
+/// Lets tasks of the same priority run first: the task goes to the end of its list.
+#[must_use = "futures do nothing unless awaited"]
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`].
+#[derive(Debug)]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.yielded {
+            return Poll::Ready(());
+        }
+        self.yielded = true;
+        // The task runs, so this only has it queued at the end of the poll.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}

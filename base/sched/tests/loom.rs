@@ -1,0 +1,296 @@
+//! Every interleaving of the scheduler's races, explored by loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p sched --release --test loom
+//! ```
+#![cfg(loom)]
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc as Plain;
+use std::sync::Mutex as PlainMutex;
+use std::task::{Context, Poll, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::thread;
+use sched::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority};
+
+/// A pender that counts.
+struct Count(Arc<AtomicUsize>);
+
+impl Pender for Count {
+    fn pend(&self, _: usize, _: Priority) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(f);
+}
+
+fn pool(workers: usize) -> (Plain<Pool<Count>>, Arc<AtomicUsize>) {
+    let calls = Arc::new(AtomicUsize::new(0));
+    (Plain::new(Pool::new(workers, Count(calls.clone()))), calls)
+}
+
+fn poll_once<T>(handle: &mut JoinHandle<T>, waker: &Waker) -> Poll<Result<T, JoinError>> {
+    pin!(handle).poll(&mut Context::from_waker(waker))
+}
+
+type Slot = Plain<PlainMutex<Option<Waker>>>;
+
+/// Waits until `flag` is set; leaves its waker in `slot` first.
+fn until(flag: Arc<AtomicBool>, slot: Slot) -> impl Future<Output = ()> + Send {
+    poll_fn(move |cx| {
+        *slot.lock().unwrap() = Some(cx.waker().clone());
+        // Relaxed on purpose: the scheduler's own ordering must make a wake's past visible to the poll.
+        if flag.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+    })
+}
+
+/// A wake that races the end of a poll: the task is polled again and sees what its waker did before.
+#[test]
+fn wake_against_the_end_of_a_poll() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let (flag, slot) = (Arc::new(AtomicBool::new(false)), Slot::default());
+        let task = pool.spawn(Priority::NORMAL, until(flag.clone(), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        let waker = slot.lock().unwrap().take().unwrap();
+        waker.wake_by_ref();
+        let other = thread::spawn(move || {
+            flag.store(true, Ordering::Relaxed);
+            waker.wake();
+        });
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        assert!(task.is_finished());
+    });
+}
+
+/// Wakes that race completion do nothing, and the task is freed once.
+#[test]
+fn wake_against_completion() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let slot = Slot::default();
+        let inner = slot.clone();
+        let mut first = true;
+        let task = pool.spawn(Priority::NORMAL, poll_fn(move |cx| {
+            *inner.lock().unwrap() = Some(cx.waker().clone());
+            if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(Box::new(1)) }
+        }));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        let waker = slot.lock().unwrap().take().unwrap();
+        waker.wake_by_ref();
+        let other = thread::spawn(move || {
+            waker.wake_by_ref();
+            waker.wake();
+        });
+        assert_eq!(pool.run_next(0), Some(Outcome::Complete));
+        drop(task);
+        drop(slot);
+        other.join().unwrap();
+        assert_eq!(pool.run_next(0), None);
+    });
+}
+
+/// Tasks pushed while the owner drains are neither lost nor run twice, and the ready bits end empty.
+#[test]
+fn push_against_drain() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let done = Arc::new(AtomicUsize::new(0));
+        let spawn = |pool: &Pool<Count>, priority| {
+            let done = done.clone();
+            pool.spawn(Priority::new(priority), async move {
+                done.fetch_add(1, Ordering::Relaxed);
+            })
+            .detach();
+        };
+        spawn(&pool, 4);
+        let (remote, counter) = (pool.clone(), done.clone());
+        let other = thread::spawn(move || {
+            remote
+                .spawn(Priority::new(4), async move {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                })
+                .detach();
+        });
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        assert!(done.load(Ordering::Relaxed) == 2 || pool.highest_ready(0).is_some());
+        while pool.run_next(0).is_some() {}
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+        // A stale bit may remain until the owner looks once more, never a task.
+        assert_eq!(pool.run_next(0), None);
+        assert_eq!(pool.highest_ready(0), None);
+    });
+}
+
+/// A worker that parks has either seen the task or is called.
+#[test]
+fn no_wake_is_lost_when_parking() {
+    model(3, || {
+        let (pool, calls) = pool(1);
+        let remote = pool.clone();
+        let other = thread::spawn(move || remote.spawn(Priority::NORMAL, async {}).detach());
+        let mut ran = pool.run_next(0).is_some();
+        let parked = !ran && pool.set_idle(0);
+        other.join().unwrap();
+        if parked {
+            assert_eq!(calls.load(Ordering::SeqCst), 1, "parked, and nobody called");
+            pool.clear_idle(0);
+        }
+        ran |= pool.run_next(0).is_some();
+        assert!(ran);
+    });
+}
+
+/// A worker that begins to run something has either seen the more urgent task or is called.
+#[test]
+fn no_urgent_task_is_left_behind() {
+    model(3, || {
+        let (pool, calls) = pool(1);
+        pool.spawn(Priority::LOWEST, async {}).detach();
+        let remote = pool.clone();
+        let other = thread::spawn(move || remote.spawn(Priority::HIGHEST, async {}).detach());
+        let runnable = pool.next(0).unwrap();
+        other.join().unwrap();
+        if runnable.priority() == Priority::LOWEST {
+            assert_eq!(calls.load(Ordering::SeqCst), 1, "runs the less urgent task uncalled");
+            let urgent = pool.next_above(0, Priority::LOWEST).unwrap();
+            assert_eq!(urgent.run(), Outcome::Complete);
+        }
+        runnable.run();
+    });
+}
+
+/// Owner and thief never get the same task, and a pinned one stays.
+#[test]
+fn steal_against_pop() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = |runs: &Arc<AtomicUsize>| {
+            let runs = runs.clone();
+            async move {
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        pool.spawn(Priority::NORMAL, count(&runs)).detach();
+        let pinned = pool.spawn_on(0, Priority::NORMAL, count(&runs));
+        let thief = pool.clone();
+        let other = thread::spawn(move || {
+            if let Some(runnable) = thief.next(1) {
+                assert_eq!(runnable.run(), Outcome::Complete);
+            }
+        });
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        assert_eq!(runs.load(Ordering::Relaxed), 2);
+        assert_eq!(pinned.task().worker(), 0);
+    });
+}
+
+/// A joiner that registers while the task completes gets the output or is woken.
+#[test]
+fn join_against_completion() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        // The output is written by one thread and read by the other: loom checks the hand-over.
+        let mut task = pool.spawn(Priority::NORMAL, async { UnsafeCell::new(5) });
+        let runner = pool.clone();
+        let other = thread::spawn(move || assert_eq!(runner.run_next(0), Some(Outcome::Complete)));
+        let woken = Arc::new(AtomicBool::new(false));
+        let waker = Waker::from(Plain::new(Flag(woken.clone())));
+        let mut answer = poll_once(&mut task, &waker);
+        if answer.is_pending() {
+            answer = poll_once(&mut task, &waker);
+        }
+        other.join().unwrap();
+        if answer.is_pending() {
+            assert!(woken.load(Ordering::SeqCst), "nobody woke the joiner");
+            answer = poll_once(&mut task, &waker);
+        }
+        let Poll::Ready(Ok(cell)) = answer else { panic!("no output") };
+        cell.with(|_| ());
+    });
+}
+
+struct Flag(Arc<AtomicBool>);
+
+impl std::task::Wake for Flag {
+    fn wake(self: Plain<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Dropping the handle while the task completes drops the output once.
+#[test]
+fn detach_against_completion() {
+    model(3, || {
+        let drops = Arc::new(AtomicUsize::new(0));
+        struct Drops(Arc<AtomicUsize>);
+        impl Drop for Drops {
+            fn drop(&mut self) {
+                self.0.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (pool, _) = pool(1);
+        let mut task = pool.spawn(Priority::NORMAL, std::future::ready(Drops(drops.clone())));
+        let runner = pool.clone();
+        let other = thread::spawn(move || assert_eq!(runner.run_next(0), Some(Outcome::Complete)));
+        let waker = Waker::from(Plain::new(Flag(Arc::new(AtomicBool::new(false)))));
+        drop(poll_once(&mut task, &waker));
+        drop(task);
+        other.join().unwrap();
+        assert_eq!(drops.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// Aborting a task that runs, waits or ends: it ends once, one way or the other.
+#[test]
+fn abort_against_run() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let slot = Slot::default();
+        let flag = Arc::new(AtomicBool::new(false));
+        let mut task = pool.spawn(Priority::NORMAL, until(flag.clone(), slot.clone()));
+        let reference = task.task();
+        let other = thread::spawn(move || {
+            reference.abort();
+            drop(reference);
+        });
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        slot.lock().unwrap().take();
+        let answer = poll_once(&mut task, Waker::noop());
+        assert!(matches!(answer, Poll::Ready(Err(JoinError::Cancelled))));
+    });
+}
+
+/// The last references of a waiting task go in two contexts at once: it is cancelled exactly once.
+#[test]
+fn the_last_references_go() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let slot = Slot::default();
+        let task = pool.spawn(Priority::NORMAL, until(Arc::new(AtomicBool::new(false)), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        let waker = slot.lock().unwrap().take().unwrap();
+        let other = thread::spawn(move || drop(waker));
+        drop(task);
+        other.join().unwrap();
+        assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
+        assert_eq!(pool.run_next(0), None);
+        assert_eq!(Plain::strong_count(&slot), 1);
+    });
+}
