@@ -1,0 +1,4 @@
+//! placeholder
+pub fn main(_: lexopt::Parser) -> anyhow::Result<u8> {
+    Ok(0)
+}

@@ -1,0 +1,132 @@
+//! The verb `build`: the kernel with its symbol table, and the user programs.
+
+use crate::command::{self, say};
+use crate::ksyms;
+use crate::project::Project;
+use crate::setup;
+use crate::toolchain::{KERNEL_TARGET, Toolchain, USER_TARGET};
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const HELP: &str = "\
+cargo xtask build [--checked]
+
+Builds the kernel (with its symbol table) and the user programs.
+    --checked    with debug assertions, as the guest suites run it
+";
+
+/// The crates of user space that hold programs for /bin.
+const USER_PACKAGES: [&str; 3] = ["apps", "suite", "bench"];
+
+/// How guest programs are compiled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Profile {
+    /// Optimised, for use and for figures.
+    Guest,
+    /// The same with debug assertions: lock order, state machines, overflow.
+    Checked,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Guest => "guest",
+            Profile::Checked => "checked",
+        }
+    }
+}
+
+/// What a build leaves behind.
+pub struct Built {
+    /// The kernel, symbol table filled in.
+    pub kernel: PathBuf,
+    /// User programs: the name in /bin, and the ELF file.
+    pub programs: Vec<(String, PathBuf)>,
+}
+
+/// The verb `build`.
+pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
+    let mut profile = Profile::Guest;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            lexopt::Arg::Long("checked") => profile = Profile::Checked,
+            lexopt::Arg::Long("help") | lexopt::Arg::Short('h') => {
+                print!("{HELP}");
+                return Ok(0);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    let toolchain = setup::ensure()?;
+    let project = Project::load()?;
+    let built = build(&project, &toolchain, profile)?;
+    say(format!("kernel: {}", built.kernel.display()));
+    say(format!("programs: {}", built.programs.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")));
+    Ok(0)
+}
+
+/// Builds everything that goes into a machine.
+pub fn build(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<Built> {
+    let kernel = build_kernel(project, toolchain, profile)?;
+    let programs = build_programs(project, toolchain, profile)?;
+    Ok(Built { kernel, programs })
+}
+
+fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<PathBuf> {
+    if !project.has("boot") {
+        bail!("the workspace has no kernel (package `boot`)");
+    }
+    let mut cargo = guest_build(project, toolchain, profile, KERNEL_TARGET);
+    command::run(cargo.args(["-p", "boot"]))?;
+    let linked = artifact(project, toolchain, profile, KERNEL_TARGET, "boot");
+    let kernel = project.output()?.join(format!("asyncos-{}", profile.name()));
+    let image = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let image = ksyms::fill(image).context("cannot write the kernel's symbol table")?;
+    std::fs::write(&kernel, image).with_context(|| format!("cannot write {}", kernel.display()))?;
+    Ok(kernel)
+}
+
+fn build_programs(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<Vec<(String, PathBuf)>> {
+    let members: Vec<_> =
+        project.members.iter().filter(|member| USER_PACKAGES.contains(&member.name.as_str())).collect();
+    if members.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut cargo = guest_build(project, toolchain, profile, USER_TARGET);
+    for member in &members {
+        cargo.args(["-p", &member.name]);
+    }
+    command::run(&mut cargo)?;
+    let programs = members.iter().flat_map(|member| &member.programs);
+    Ok(programs.map(|name| (name.clone(), artifact(project, toolchain, profile, USER_TARGET, name))).collect())
+}
+
+fn guest_build(project: &Project, toolchain: &Toolchain, profile: Profile, target: &str) -> Command {
+    let mut cargo = toolchain.guest_cargo(project, "build", target);
+    cargo.args(["--bins", "--profile", profile.name()]);
+    cargo
+}
+
+fn artifact(project: &Project, toolchain: &Toolchain, profile: Profile, target: &str, name: &str) -> PathBuf {
+    toolchain.target_dir(project).join(target).join(profile.name()).join(name)
+}
+
+/// The part of an ELF file that a loader reads: everything up to the end of the last segment, without
+/// sections. Debug information would fill the disk image and helps nobody in the guest.
+pub fn loadable_part(elf: &Path) -> Result<Vec<u8>> {
+    use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+    let mut bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let file = ElfFile64::<object::Endianness>::parse(bytes.as_slice())?;
+    let endian = file.endian();
+    let headers = file.elf_program_headers();
+    let table = file.elf_header().e_phoff(endian) + (headers.len() * 56) as u64;
+    let segments = headers.iter().map(|header| header.p_offset(endian) + header.p_filesz(endian));
+    let end = segments.max().unwrap_or(0).max(table);
+    bytes.truncate(usize::try_from(end)?);
+    const SECTION_TABLE_OFFSET: std::ops::Range<usize> = 40..48;
+    const SECTION_TABLE_COUNTS: std::ops::Range<usize> = 60..64;
+    bytes[SECTION_TABLE_OFFSET].fill(0);
+    bytes[SECTION_TABLE_COUNTS].fill(0);
+    Ok(bytes)
+}

@@ -1,0 +1,201 @@
+//! `tests/matrix.toml`: the machines that the guest suite is run on, and the choice among them.
+
+use crate::emulator::{Emulator, Interrupts, Machine};
+use crate::project::Project;
+use crate::run;
+use anyhow::{Context, Result};
+use std::path::Path;
+use toml::{Table, Value};
+
+const AXES: [&str; 5] = ["world", "harts", "memory", "machine", "qemu"];
+
+/// One machine of the matrix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configuration {
+    /// How processes are isolated.
+    pub world: String,
+    harts: usize,
+    memory: String,
+    machine: String,
+    qemu: String,
+    cpu: Option<String>,
+}
+
+impl std::fmt::Display for Configuration {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { world, harts, memory, machine, qemu, cpu } = self;
+        write!(f, "{world}, {harts} harts, {memory}, {machine}, {qemu} qemu")?;
+        cpu.as_ref().map_or(Ok(()), |cpu| write!(f, ", {cpu}"))
+    }
+}
+
+impl Configuration {
+    fn from_table(table: &Table) -> Result<Self> {
+        let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
+        let required = |key: &str| text(key).with_context(|| format!("tests/matrix.toml: `{key}` is missing"));
+        let harts = table.get("harts").and_then(Value::as_integer).unwrap_or(1);
+        Ok(Self {
+            world: run::world(&required("world")?)?,
+            harts: usize::try_from(harts)?,
+            memory: run::memory(&required("memory")?)?,
+            machine: required("machine")?,
+            qemu: required("qemu")?,
+            cpu: text("cpu"),
+        })
+    }
+
+    /// The machine, or the reason why this host cannot have it.
+    pub fn machine(&self, project: &Project, kernel: &Path) -> Result<Result<(Machine, Emulator), String>> {
+        let wanted = (self.qemu != "stock").then_some(self.qemu.as_str());
+        let emulator = match Emulator::find(project, wanted) {
+            Ok(emulator) => emulator,
+            Err(error) => return Ok(Err(format!("no such emulator here: {error:#}"))),
+        };
+        let interrupts = run::interrupts(&self.machine)?;
+        if interrupts == Interrupts::Aia && !emulator.has_aia() {
+            return Ok(Err(format!("{} has no AIA", emulator.version)));
+        }
+        let needed = self.memory.trim_end_matches('M').parse().unwrap_or(0);
+        if host_mebibytes().is_some_and(|has| has < needed) {
+            return Ok(Err(format!("this host has less than {needed} MiB of memory")));
+        }
+        let mut machine = Machine::new(kernel, interrupts);
+        machine.harts = self.harts;
+        machine.memory.clone_from(&self.memory);
+        machine.cpu.clone_from(&self.cpu);
+        Ok(Ok((machine, emulator)))
+    }
+}
+
+fn host_mebibytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? >> 10)
+}
+
+/// How much of the matrix to run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Breadth {
+    /// One machine.
+    Quick,
+    /// Every pair of values.
+    Pairwise,
+    /// Every combination.
+    Full,
+}
+
+/// The parsed file.
+pub struct Matrix {
+    table: Table,
+}
+
+impl Matrix {
+    /// Reads `tests/matrix.toml`.
+    pub fn load(project: &Project) -> Result<Self> {
+        let path = project.root.join("tests/matrix.toml");
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self { table: text.parse().context("tests/matrix.toml")? })
+    }
+
+    /// The machines to boot, and the number of combinations left out.
+    pub fn choose(&self, breadth: Breadth) -> Result<(Vec<Configuration>, usize)> {
+        let all = self.combinations()?;
+        let mut chosen: Vec<Table> = match breadth {
+            Breadth::Quick => vec![self.section("quick")?.clone()],
+            Breadth::Pairwise => pairwise(&all),
+            Breadth::Full => all.clone(),
+        };
+        let left_out = all.len() - chosen.len();
+        if breadth != Breadth::Quick {
+            let also = self.table.get("also").and_then(Value::as_array).into_iter().flatten();
+            chosen.extend(also.filter_map(Value::as_table).cloned());
+        }
+        let configurations = chosen.iter().map(Configuration::from_table).collect::<Result<_>>()?;
+        Ok((configurations, left_out))
+    }
+
+    /// Every requirement number.
+    pub fn requirements(&self) -> Result<Vec<String>> {
+        let families = self.section("requirements")?;
+        let numbers = |(family, count): (&String, &Value)| {
+            let family = family.clone();
+            (1..=count.as_integer().unwrap_or(0)).map(move |number| format!("{family}{number}"))
+        };
+        Ok(families.iter().flat_map(numbers).collect())
+    }
+
+    fn section(&self, name: &str) -> Result<&Table> {
+        self.table.get(name).and_then(Value::as_table).with_context(|| format!("tests/matrix.toml: no [{name}]"))
+    }
+
+    fn combinations(&self) -> Result<Vec<Table>> {
+        let axes = self.section("axes")?;
+        let mut all = vec![Table::new()];
+        for axis in AXES {
+            let values = axes
+                .get(axis)
+                .and_then(Value::as_array)
+                .with_context(|| format!("tests/matrix.toml: no axis `{axis}`"))?;
+            let extend = |table: &Table, value: &Value| {
+                let mut table = table.clone();
+                table.insert(axis.to_owned(), value.clone());
+                table
+            };
+            all = all.iter().flat_map(|table| values.iter().map(move |value| extend(table, value))).collect();
+        }
+        Ok(all)
+    }
+}
+
+/// A small subset in which every pair of values of two axes occurs: repeatedly the combination that adds
+/// most pairs, the first of equals.
+fn pairwise(all: &[Table]) -> Vec<Table> {
+    let mut open: Vec<String> = all.iter().flat_map(pairs).collect();
+    open.sort();
+    open.dedup();
+    let mut chosen = Vec::new();
+    while !open.is_empty() {
+        let gain = |table: &&Table| pairs(table).iter().filter(|pair| open.binary_search(pair).is_ok()).count();
+        let Some(best) = all.iter().rev().max_by_key(gain) else { break };
+        let covered = pairs(best);
+        open.retain(|pair| !covered.contains(pair));
+        chosen.push(best.clone());
+    }
+    chosen
+}
+
+fn pairs(table: &Table) -> Vec<String> {
+    let entries: Vec<String> = table.iter().map(|(axis, value)| format!("{axis}={value:?}")).collect();
+    let after = |index: usize| entries[index + 1..].iter().map(move |_| index);
+    let firsts = (0..entries.len()).flat_map(after);
+    let seconds = (0..entries.len()).flat_map(|index| index + 1..entries.len());
+    firsts.zip(seconds).map(|(first, second)| format!("{} {}", entries[first], entries[second])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matrix() -> Matrix {
+        let text = include_str!("../../../tests/matrix.toml");
+        Matrix { table: text.parse().unwrap() }
+    }
+
+    #[test]
+    fn every_pair_occurs_and_few_machines_suffice() {
+        let all = matrix().combinations().unwrap();
+        assert_eq!(all.len(), 3 * 4 * 3 * 2 * 2);
+        let chosen = pairwise(&all);
+        let covered: Vec<String> = chosen.iter().flat_map(pairs).collect();
+        assert!(all.iter().flat_map(pairs).all(|pair| covered.contains(&pair)));
+        assert!(chosen.len() <= 16, "{}", chosen.len());
+    }
+
+    #[test]
+    fn breadths() {
+        let (quick, left_out) = matrix().choose(Breadth::Quick).unwrap();
+        assert_eq!((quick.len(), left_out), (1, 143));
+        assert_eq!(matrix().choose(Breadth::Full).unwrap().1, 0);
+        assert!(matrix().requirements().unwrap().contains(&"P3".to_owned()));
+    }
+}

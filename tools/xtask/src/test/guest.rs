@@ -1,0 +1,188 @@
+//! The steps of `test` that boot the system: the guest suite over the matrix, the shell, the web server.
+
+use super::{Context, HANG_LIMIT, Tally};
+use crate::build::{self, Built, Profile};
+use crate::command::say;
+use crate::console::{Ending, Session};
+use crate::emulator::{Emulator, Interrupts, Machine};
+use crate::image;
+use crate::matrix::{Breadth, Configuration, Matrix};
+use crate::run;
+use crate::web;
+use abi::mux::Channel;
+use anyhow::Result;
+use std::path::PathBuf;
+
+/// Commands for the shell, and what their output must contain.
+const SHELL: [(&str, &str); 8] = [
+    ("echo one two three | wc", "3"),
+    ("cat /etc/hostname", "asyncos"),
+    ("ls /bin", "sh"),
+    ("echo first > /tmp/a; cat /tmp/a /tmp/a | wc -l", "2"),
+    ("echo kept > /root/kept; cat /root/kept", "kept"),
+    ("no-such-program", "no-such-program"),
+    ("cat /proc/meminfo", "MemFree"),
+    ("echo last-$?", "last-0"),
+];
+
+/// The guest suite, on the machines of the matrix.
+pub fn suite(context: &Context) -> Result<Tally> {
+    let Context { project, toolchain, breadth, .. } = context;
+    let built = build::build(project, toolchain, Profile::Checked)?;
+    let disk = project.output()?.join(format!("suite-{}.img", std::process::id()));
+    let (configurations, left_out) = Matrix::load(project)?.choose(*breadth)?;
+    say(format!("guest suite on {} machines; {left_out} combinations left out", configurations.len()));
+    let mut tally = Tally::default();
+    for configuration in configurations {
+        image::make(project, &built, None, &disk)?;
+        tally += suite_on(context, &configuration, &built, &disk)?;
+    }
+    let _ = std::fs::remove_file(&disk);
+    if *breadth != Breadth::Full && left_out > 0 {
+        say(format!("left out: {left_out} combinations of tests/matrix.toml (`cargo xtask test --full` boots them)"));
+    }
+    Ok(tally)
+}
+
+fn suite_on(context: &Context, configuration: &Configuration, built: &Built, disk: &std::path::Path) -> Result<Tally> {
+    let (mut machine, emulator) = match configuration.machine(&context.project, &built.kernel)? {
+        Ok(machine) => machine,
+        Err(reason) => {
+            say(format!("  skipped: {reason} [{configuration}]"));
+            return Ok(Tally::skip());
+        }
+    };
+    let program: Vec<_> = ["suite".into()].into_iter().chain(context.case.clone().map(Into::into)).collect();
+    let words = run::program_words(&program).join(" ");
+    machine.command_line = format!("console=mux tty=raw world={} {words}", configuration.world);
+    machine.disk = Some(disk.to_path_buf());
+    let mut report = Report::default();
+    let ending =
+        Session::start(machine.start(&emulator))?.drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
+    let mut tally = report.tally;
+    let trouble = match ending {
+        Ending::Exited(0) if tally.passed + tally.failed + tally.skipped == 0 => Some("the suite ran no case".into()),
+        Ending::Exited(0) => None,
+        Ending::Exited(_) if tally.failed > 0 => None,
+        other => Some(format!("{other:?}")),
+    };
+    if let Some(trouble) = &trouble {
+        tally.failed += 1;
+        say(format!("  not ok: {trouble} [{configuration}]"));
+        eprintln!("{}", report.last_words());
+    }
+    let checked = image::check(disk);
+    if let Err(error) = &checked {
+        say(format!("  not ok: the disk is damaged afterwards [{configuration}]: {error:#}"));
+    }
+    tally += Tally::of(checked.is_ok());
+    say(format!("  {tally} [{configuration}]"));
+    Ok(tally)
+}
+
+/// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`.
+#[derive(Default)]
+struct Report {
+    line: Vec<u8>,
+    everything: Vec<u8>,
+    tally: Tally,
+}
+
+impl Report {
+    fn take(&mut self, channel: Channel, bytes: &[u8]) {
+        self.everything.extend_from_slice(bytes);
+        if channel == Channel::Stdout {
+            for byte in bytes {
+                match byte {
+                    b'\n' => self.finish_line(),
+                    byte => self.line.push(*byte),
+                }
+            }
+        }
+    }
+
+    fn finish_line(&mut self) {
+        let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
+        if line.starts_with("not ok ") {
+            self.tally.failed += 1;
+            say(format!("  {line}"));
+        } else if line.starts_with("ok ") {
+            self.tally.passed += 1;
+        } else if line.starts_with("skip ") {
+            self.tally.skipped += 1;
+            say(format!("  {line}"));
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let text = String::from_utf8_lossy(&self.everything);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+/// The shell reads commands from a pipe, does what they say, and powers off at their end.
+pub fn shell(context: &Context) -> Result<Tally> {
+    let (machine, emulator, disk) = machine(context, "shell", None)?;
+    let mut session = Session::start(machine.start(&emulator))?;
+    let mut output = Vec::new();
+    let script: String = SHELL.iter().map(|(command, _)| format!("{command}\n")).collect();
+    session.input().send(script.as_bytes());
+    session.input().end();
+    let ending = session.drain(Some(HANG_LIMIT), |_, bytes| output.extend_from_slice(bytes));
+    drop(session);
+    let text = String::from_utf8_lossy(&output);
+    let mut tally = Tally::of(matches!(ending, Ending::Exited(_)));
+    for (command, expected) in SHELL {
+        let holds = text.contains(expected);
+        if !holds {
+            say(format!("  not ok: `{command}` did not print `{expected}`"));
+        }
+        tally += Tally::of(holds);
+    }
+    if tally.failed > 0 {
+        eprintln!("{ending:?}\n{text}");
+    }
+    tally += Tally::of(image::check(&disk).map_err(|error| eprintln!("{error:#}")).is_ok());
+    let _ = std::fs::remove_file(&disk);
+    Ok(tally)
+}
+
+/// The web server, asked from the host.
+pub fn web(context: &Context) -> Result<Tally> {
+    let requests = if context.breadth == Breadth::Full { 10_000 } else { 2_000 };
+    let holds = web::check(&context.project, &context.toolchain, &web::Options { requests, ..web::Options::default() });
+    if let Err(error) = &holds {
+        eprintln!("{error:#}");
+    }
+    Ok(Tally::of(holds.is_ok()))
+}
+
+/// An ordinary machine with a fresh disk.
+fn machine(context: &Context, name: &str, share: Option<&std::path::Path>) -> Result<(Machine, Emulator, PathBuf)> {
+    let Context { project, toolchain, .. } = context;
+    let built = build::build(project, toolchain, Profile::Guest)?;
+    let disk = project.output()?.join(format!("{name}-{}.img", std::process::id()));
+    image::make(project, &built, share, &disk)?;
+    let emulator = Emulator::find(project, None)?;
+    let interrupts = if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
+    let mut machine = Machine::new(&built.kernel, interrupts);
+    machine.harts = 2;
+    machine.command_line = "console=mux tty=raw world=auto".into();
+    machine.disk = Some(disk.clone());
+    Ok((machine, emulator, disk))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suite_lines_are_counted() {
+        let mut report = Report::default();
+        report.take(Channel::Stdout, b"ok fork [P1]\nnot ok pipe: lost a by");
+        report.take(Channel::Log, b"ok this is the log\n");
+        report.take(Channel::Stdout, b"te\nskip uintr: no H\n");
+        assert_eq!(report.tally, Tally { passed: 1, failed: 1, skipped: 1 });
+    }
+}

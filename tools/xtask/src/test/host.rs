@@ -1,0 +1,132 @@
+//! The steps of `test` that need no emulator: format, tidy, lints, host tests, loom.
+
+use super::{Context, Tally};
+use crate::command;
+use crate::project::{Member, Project};
+use crate::tidy;
+use crate::toolchain::{KERNEL_TARGET, USER_TARGET};
+use anyhow::Result;
+use std::process::Command;
+
+/// Crates that are programs of the guest and nothing else: they have no main function on the host.
+const GUEST_ONLY: [&str; 4] = ["boot", "apps", "suite", "bench"];
+
+/// The source is formatted as rustfmt does it.
+pub fn fmt(context: &Context) -> Result<Tally> {
+    let mut cargo = context.toolchain.host_cargo(&context.project);
+    command::run(cargo.args(["fmt", "--all", "--check"]))?;
+    Ok(Tally::of(true))
+}
+
+/// The rules of the house hold.
+pub fn tidy(context: &Context) -> Result<Tally> {
+    let findings = tidy::check(&context.project)?;
+    let errors: Vec<String> = findings.iter().filter(|finding| finding.is_failure()).map(ToString::to_string).collect();
+    errors.iter().for_each(|error| eprintln!("{error}"));
+    Ok(Tally::of(errors.is_empty()))
+}
+
+/// No lint complains, on the host and for the guest's targets.
+pub fn clippy(context: &Context) -> Result<Tally> {
+    let Context { project, toolchain, .. } = context;
+    let mut tally = Tally::default();
+    let mut check = |mut cargo: Command, members: Vec<&Member>| -> Result<()> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        members.iter().for_each(|member| {
+            cargo.args(["-p", &member.name]);
+        });
+        cargo.args(["--quiet", "--", "-D", "warnings"]);
+        tally += Tally::of(cargo.status()?.success());
+        Ok(())
+    };
+    let mut host = toolchain.host_cargo(project);
+    host.args(["clippy", "--all-targets"]);
+    check(host, host_members(project).collect())?;
+    let kernel = project.members.iter().filter(|member| member.name == "boot").collect();
+    check(toolchain.guest_cargo(project, "clippy", KERNEL_TARGET), kernel)?;
+    let programs =
+        project.members.iter().filter(|member| member.name != "boot" && GUEST_ONLY.contains(&member.name.as_str()));
+    check(toolchain.guest_cargo(project, "clippy", USER_TARGET), programs.collect())?;
+    Ok(tally)
+}
+
+/// The tests of every crate that builds on the host.
+pub fn tests(context: &Context) -> Result<Tally> {
+    let mut cargo = context.toolchain.host_cargo(&context.project);
+    cargo.args(["test", "--no-fail-fast"]);
+    for member in host_members(&context.project) {
+        cargo.args(["-p", &member.name]);
+    }
+    counted(cargo)
+}
+
+/// The loom models: every interleaving of every lock-free structure, within a bound on preemptions.
+pub fn loom(context: &Context) -> Result<Tally> {
+    let Context { project, toolchain, .. } = context;
+    let mut tally = Tally::default();
+    for member in project.members.iter().filter(|member| has_loom(project, member)) {
+        let mut cargo = toolchain.host_cargo(project);
+        // `--cfg loom` reaches every dependency, so it gets a target directory of its own.
+        cargo.env("CARGO_TARGET_DIR", project.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
+        if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+            cargo.env("LOOM_MAX_PREEMPTIONS", "2");
+        }
+        tally += counted(command_for_loom(cargo, member))?;
+    }
+    Ok(tally)
+}
+
+fn command_for_loom(mut cargo: Command, member: &Member) -> Command {
+    // Under loom only the models can run: their names, or their module's, contain the word.
+    cargo.args(["test", "--release", "-p", &member.name, "--lib", "--tests", "loom"]);
+    cargo
+}
+
+fn has_loom(project: &Project, member: &Member) -> bool {
+    let manifest = project.root.join(&member.folder).join("Cargo.toml");
+    std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("loom"))
+}
+
+fn host_members(project: &Project) -> impl Iterator<Item = &Member> {
+    project.members.iter().filter(|member| !GUEST_ONLY.contains(&member.name.as_str()))
+}
+
+/// Runs a `cargo test` and counts its tests. Its output is shown only if something failed.
+fn counted(mut cargo: Command) -> Result<Tally> {
+    let output = cargo.output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut tally = count(&text);
+    if !output.status.success() {
+        eprintln!("{}{text}", String::from_utf8_lossy(&output.stderr));
+        // A test that does not build was not counted.
+        tally.failed = tally.failed.max(1);
+    }
+    Ok(tally)
+}
+
+/// Adds up the lines `test result: ok. 3 passed; 0 failed; 1 ignored; ...`.
+fn count(text: &str) -> Tally {
+    let mut tally = Tally::default();
+    for line in text.lines().filter_map(|line| line.strip_prefix("test result: ")) {
+        let number = |word: &str| {
+            let before = line.split(word).next().unwrap_or_default();
+            before.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or(0)
+        };
+        tally += Tally { passed: number(" passed"), failed: number(" failed"), skipped: number(" ignored") };
+    }
+    tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_add_up() {
+        let text = "test a ... ok\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+                    test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
+        assert_eq!(count(text), Tally { passed: 4, failed: 2, skipped: 1 });
+    }
+}

@@ -1,0 +1,138 @@
+//! The verb `test`: everything that must hold before a change lands, cheapest first.
+//!
+//! A step that fails does not stop the others. Each step adds to one [`Tally`], whose sum is the last line of
+//! the output. No verdict depends on time, but for [`HANG_LIMIT`].
+
+mod guest;
+mod host;
+mod list;
+
+use crate::command::say;
+use crate::matrix::Breadth;
+use crate::project::Project;
+use crate::setup;
+use crate::toolchain::Toolchain;
+use anyhow::Result;
+use std::time::{Duration, Instant};
+
+/// A machine that says nothing for so long hangs.
+pub const HANG_LIMIT: Duration = Duration::from_secs(300);
+
+const HELP: &str = "\
+cargo xtask test [--quick | --full | --list] [STEP...]
+
+Runs everything that must hold before a change lands, cheapest first:
+    fmt tidy clippy host loom guest shell web
+
+    --quick    the inner loop: fmt tidy host, and the guest suite on one machine
+    --full     the guest suite on every machine of tests/matrix.toml, not only pairwise
+    --list     the cases of the guest suite with the requirements they show, and requirements without one
+    --case S   only guest cases whose name contains S
+    STEP...    only these steps
+
+The last line of the output counts what passed, failed and was skipped.
+";
+
+/// What a step found.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Tally {
+    /// Tests that hold.
+    pub passed: usize,
+    /// Tests that do not.
+    pub failed: usize,
+    /// Tests that could not be run here.
+    pub skipped: usize,
+}
+
+impl Tally {
+    /// A single test with this verdict.
+    pub fn of(holds: bool) -> Self {
+        Self { passed: usize::from(holds), failed: usize::from(!holds), skipped: 0 }
+    }
+
+    /// One test that was skipped.
+    pub fn skip() -> Self {
+        Self { skipped: 1, ..Self::default() }
+    }
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// What all steps need to know.
+pub struct Context {
+    project: Project,
+    toolchain: Toolchain,
+    breadth: Breadth,
+    /// Part of a case's name, to run only some.
+    case: Option<String>,
+}
+
+type Step = fn(&Context) -> Result<Tally>;
+const STEPS: [(&str, Step); 8] = [
+    ("fmt", host::fmt),
+    ("tidy", host::tidy),
+    ("clippy", host::clippy),
+    ("host", host::tests),
+    ("loom", host::loom),
+    ("guest", guest::suite),
+    ("shell", guest::shell),
+    ("web", guest::web),
+];
+const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];
+
+/// The verb `test`.
+pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
+    use lexopt::prelude::*;
+    let (mut breadth, mut wanted, mut case) = (Breadth::Pairwise, Vec::new(), None);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("quick") => breadth = Breadth::Quick,
+            Long("full") => breadth = Breadth::Full,
+            Long("list") => return list::print(&Project::load()?),
+            Long("case") => case = Some(arguments.value()?.string()?),
+            Value(step) if STEPS.iter().any(|(name, _)| step == *name) => wanted.push(step.string()?),
+            Long("help") | Short('h') => {
+                print!("{HELP}");
+                return Ok(0);
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    if wanted.is_empty() && breadth == Breadth::Quick {
+        wanted = QUICK.map(str::to_owned).to_vec();
+    }
+    let toolchain = setup::ensure()?;
+    setup::ensure_components(&toolchain)?;
+    let context = Context { project: Project::load()?, toolchain, breadth, case };
+    let steps = STEPS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|step| step == name));
+    let total = run_steps(&context, steps);
+    println!("{total}");
+    Ok(u8::from(total.failed > 0))
+}
+
+fn run_steps<'a>(context: &Context, steps: impl Iterator<Item = &'a (&'static str, Step)>) -> Tally {
+    let mut total = Tally::default();
+    for (name, step) in steps {
+        say(format!("{name} ..."));
+        let started = Instant::now();
+        let tally = step(context).unwrap_or_else(|error| {
+            eprintln!("{error:#}");
+            Tally::of(false)
+        });
+        say(format!("{name}: {tally} ({:.1} s)", started.elapsed().as_secs_f32()));
+        total += tally;
+    }
+    total
+}

@@ -1,0 +1,107 @@
+//! Rules about `unsafe`: where it may be, and that each use names the fact it relies on.
+
+use super::lexer::{Kind, Token};
+use super::{File, Finding, fail};
+
+/// Checks the attribute of a crate root.
+pub fn check_root(file: &File<'_>, may_be_unsafe: bool, findings: &mut Vec<Finding>) {
+    let forbids = file.source.contains("#![forbid(unsafe_code)]");
+    let opts_in =
+        ["#![expect(unsafe_code", "#![allow(unsafe_code"].iter().find_map(|attribute| file.source.find(attribute));
+    match (may_be_unsafe, forbids, opts_in) {
+        (false, false, _) => fail(findings, file.path, 1, "this crate must say `#![forbid(unsafe_code)]`"),
+        (true, false, Some(at)) => {
+            let attribute = file.source[at..].split(']').next().unwrap_or_default();
+            if !attribute.contains("reason") {
+                fail(findings, file.path, 1, "the attribute that opts in to `unsafe` must give its reason");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Checks every use of `unsafe` in a file.
+pub fn check(file: &File<'_>, findings: &mut Vec<Finding>) {
+    for (index, token) in file.tokens.iter().enumerate() {
+        if !token.is("unsafe") {
+            continue;
+        }
+        let following: Vec<&Token<'_>> =
+            file.tokens[index + 1..].iter().filter(|next| next.kind != Kind::Comment).take(5).collect();
+        let needs = needed(&following);
+        if needs == Justification::None || (needs == Justification::Contract && in_trait_impl(&file.tokens[..index])) {
+            continue;
+        }
+        let wanted = if needs == Justification::Contract { "# Safety" } else { "SAFETY:" };
+        if !justified(&file.tokens[..index], wanted) {
+            let what = if needs == Justification::Contract {
+                "`unsafe fn` or trait without a `# Safety` section"
+            } else {
+                "`unsafe` without a `// SAFETY:` comment"
+            };
+            fail(findings, file.path, token.line, what);
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Justification {
+    None,
+    /// A use of unsafe: say why it is sound.
+    Reason,
+    /// A declaration: say what the user must do.
+    Contract,
+}
+
+fn needed(following: &[&Token<'_>]) -> Justification {
+    let Some(next) = following.first() else { return Justification::None };
+    if next.is("(") {
+        // The attribute form, `#[unsafe(naked)]`.
+        return Justification::None;
+    }
+    if next.is("{") || next.is("impl") {
+        return Justification::Reason;
+    }
+    let function = following.iter().position(|token| token.is("fn"));
+    match function {
+        // `unsafe extern "C" fn(usize)` is a type.
+        Some(at) if following.get(at + 1).is_some_and(|token| token.is("(")) => Justification::None,
+        Some(_) => Justification::Contract,
+        None if next.is("trait") => Justification::Contract,
+        None => Justification::Reason,
+    }
+}
+
+/// Whether a comment with `wanted` stands before the token, within the same statement or item.
+fn justified(before: &[Token<'_>], wanted: &str) -> bool {
+    for token in before.iter().rev() {
+        if token.kind == Kind::Comment {
+            if token.text.contains(wanted) || token.text.contains("# Safety") {
+                return true;
+            }
+        } else if token.kind == Kind::Mark && matches!(token.text, ";" | "{" | "}") {
+            return false;
+        }
+    }
+    false
+}
+
+/// Whether the innermost open `impl` is that of a trait, whose contract is written at the trait.
+fn in_trait_impl(before: &[Token<'_>]) -> bool {
+    let mut depth = 0_i32;
+    for (index, token) in before.iter().enumerate().rev() {
+        match (token.kind, token.text) {
+            (Kind::Mark, "}") => depth += 1,
+            (Kind::Mark, "{") if depth > 0 => depth -= 1,
+            (Kind::Mark, "{") => {
+                let header =
+                    before[..index].iter().rev().take_while(|token| !(token.is(";") || token.is("{") || token.is("}")));
+                let words: Vec<&str> =
+                    header.filter(|token| token.kind == Kind::Word).map(|token| token.text).collect();
+                return words.contains(&"impl") && words.contains(&"for");
+            }
+            _ => {}
+        }
+    }
+    false
+}
