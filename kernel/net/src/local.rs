@@ -1,0 +1,449 @@
+//! Local sockets (`AF_UNIX`): a pair of bounded channels between two sockets of this host.
+//!
+//! Names live in a table of their own, keyed by the bytes of the address; a name is free again when the
+//! socket that bound it is gone. Streams carry bytes; the other types keep message boundaries.
+
+use crate::{
+    network::Net,
+    options::{Options, SocketOption, SocketValue},
+    signal::Signal,
+    socket::{Direction, Received},
+    stack::{BUFFER, rank},
+};
+use abi::errno::Errno;
+use alloc::{collections::{BTreeMap, VecDeque}, sync::{Arc, Weak}, vec::Vec};
+use hal::sync::SpinLock;
+use io::{caller::Caller, file::{Attempt, IoError, Want}};
+use mem::{Account, Charge, Sink, Source};
+
+/// Bytes copied at a time.
+const PIECE: usize = 4096;
+/// Longest queue that `listen` grants.
+const BACKLOG_MOST: usize = 256;
+
+/// Whether message boundaries are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM` and `SOCK_SEQPACKET`.
+    Messages,
+}
+
+/// The names that listening sockets have bound.
+pub(crate) struct Names {
+    table: SpinLock<BTreeMap<Vec<u8>, Weak<Bound>>>,
+}
+
+/// A bound name, and the queue behind it once its socket listens.
+struct Bound {
+    names: Arc<Names>,
+    name: Vec<u8>,
+    signal: Arc<Signal>,
+    queue: SpinLock<Queue>,
+}
+
+struct Queue {
+    /// 0: not listening.
+    backlog: usize,
+    account: Option<Arc<Account>>,
+    arrivals: VecDeque<(Ends, Arc<Signal>)>,
+}
+
+impl Names {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { table: SpinLock::new(rank::PORTS, BTreeMap::new()) })
+    }
+
+    fn find(&self, name: &[u8]) -> Option<Arc<Bound>> {
+        self.table.lock().get(name)?.upgrade()
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.names.table.lock().remove(&self.name);
+    }
+}
+
+/// One direction of a connection.
+struct Channel {
+    inner: SpinLock<Pipe>,
+    reader: Arc<Signal>,
+    writer: Arc<Signal>,
+    _charge: Charge,
+}
+
+struct Pipe {
+    bytes: VecDeque<u8>,
+    /// Lengths of the messages in `bytes`, if boundaries are kept.
+    messages: VecDeque<usize>,
+    /// No more will be written.
+    ended: bool,
+    /// No more will be read.
+    refused: bool,
+}
+
+/// A socket's side of a connection.
+struct Ends {
+    receive: Arc<Channel>,
+    send: Arc<Channel>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.receive.refuse();
+        self.send.end();
+    }
+}
+
+enum State {
+    Idle,
+    Bound(Arc<Bound>),
+    Connected(Ends, Option<Arc<Bound>>),
+}
+
+/// A local socket.
+pub(crate) struct LocalSocket {
+    names: Arc<Names>,
+    framing: Framing,
+    signal: Arc<Signal>,
+    inner: SpinLock<Inner>,
+}
+
+struct Inner {
+    state: State,
+    options: Options,
+    /// The peer's name, if it has one.
+    peer: Vec<u8>,
+}
+
+impl Channel {
+    fn new(account: &Arc<Account>, reader: &Arc<Signal>, writer: &Arc<Signal>) -> Result<Arc<Self>, Errno> {
+        let charge = account.charge(BUFFER)?;
+        let pipe = Pipe { bytes: VecDeque::new(), messages: VecDeque::new(), ended: false, refused: false };
+        let inner = SpinLock::new(rank::STACK, pipe);
+        Ok(Arc::new(Self { inner, reader: reader.clone(), writer: writer.clone(), _charge: charge }))
+    }
+
+    fn end(&self) {
+        self.inner.lock().ended = true;
+        self.reader.notify();
+        self.writer.notify();
+    }
+
+    fn refuse(&self) {
+        let mut pipe = self.inner.lock();
+        pipe.refused = true;
+        pipe.bytes = VecDeque::new();
+        pipe.messages = VecDeque::new();
+        drop(pipe);
+        self.writer.notify();
+        self.reader.notify();
+    }
+
+    fn write(&self, src: &mut Source<'_>, framing: Framing) -> Attempt<usize> {
+        let mut pipe = self.inner.lock();
+        if pipe.refused || pipe.ended {
+            return Err(Errno::EPIPE.into());
+        }
+        let wanted = src.remaining();
+        let room = BUFFER - pipe.bytes.len();
+        if framing == Framing::Messages && wanted > BUFFER {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        if (framing == Framing::Messages && wanted > room) || (room == 0 && wanted > 0) {
+            return Ok(None);
+        }
+        let done = pipe.append(src, wanted.min(room), framing)?;
+        drop(pipe);
+        self.reader.notify();
+        Ok(Some(done))
+    }
+
+    fn read(&self, dst: &mut Sink<'_>, framing: Framing, peek: bool) -> Attempt<(usize, usize)> {
+        let mut pipe = self.inner.lock();
+        let whole = match framing {
+            Framing::Stream if pipe.bytes.is_empty() => None,
+            Framing::Stream => Some(pipe.bytes.len()),
+            Framing::Messages => pipe.messages.front().copied(),
+        };
+        let Some(whole) = whole else {
+            return Ok(if pipe.ended || pipe.refused { Some((0, 0)) } else { None });
+        };
+        let len = whole.min(dst.remaining());
+        let copied = pipe.copy(dst, len, framing)?;
+        if !peek {
+            let gone = if framing == Framing::Messages { whole } else { copied };
+            pipe.bytes.drain(..gone);
+            if framing == Framing::Messages {
+                pipe.messages.pop_front();
+            }
+            if pipe.bytes.is_empty() {
+                pipe.bytes = VecDeque::new();
+            }
+        }
+        drop(pipe);
+        self.writer.notify();
+        Ok(Some((copied, whole)))
+    }
+}
+
+impl Pipe {
+    /// Appends up to `len` bytes; a message whole or not at all.
+    fn append(&mut self, src: &mut Source<'_>, len: usize, framing: Framing) -> Result<usize, IoError> {
+        self.bytes.try_reserve(len).map_err(|_| Errno::ENOBUFS)?;
+        let start = self.bytes.len();
+        let mut piece = [0; 512];
+        let mut done = 0;
+        while done < len {
+            let now = (len - done).min(piece.len());
+            match src.take(&mut piece[..now]) {
+                Ok(()) => self.bytes.extend(&piece[..now]),
+                Err(_) if done > 0 && framing == Framing::Stream => break,
+                Err(fault) => {
+                    self.bytes.truncate(start);
+                    return Err(fault.into());
+                }
+            }
+            done += now;
+        }
+        if framing == Framing::Messages {
+            self.messages.push_back(done);
+        }
+        Ok(done)
+    }
+
+    /// Copies `len` bytes from the front; streams may stop at a fault.
+    fn copy(&self, dst: &mut Sink<'_>, len: usize, framing: Framing) -> Result<usize, IoError> {
+        let (first, second) = self.bytes.as_slices();
+        let mut done = 0;
+        while done < len {
+            let rest = if done < first.len() { &first[done..] } else { &second[done - first.len()..] };
+            let now = rest.len().min(len - done).min(PIECE);
+            match dst.put(&rest[..now]) {
+                Ok(()) => done += now,
+                Err(_) if done > 0 && framing == Framing::Stream => break,
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// The two sides of a new connection; each side's memory is paid by its reader's account.
+fn connect_ends(
+    near: (&Arc<Account>, &Arc<Signal>),
+    far: (&Arc<Account>, &Arc<Signal>),
+) -> Result<(Ends, Ends), Errno> {
+    let forth = Channel::new(far.0, far.1, near.1)?;
+    let back = Channel::new(near.0, near.1, far.1)?;
+    let near = Ends { receive: back.clone(), send: forth.clone() };
+    Ok((near, Ends { receive: forth, send: back }))
+}
+
+impl LocalSocket {
+    pub fn new(net: &Arc<Net>, framing: Framing) -> Self {
+        Self::with(net.names().clone(), framing, Signal::new(), State::Idle)
+    }
+
+    fn with(names: Arc<Names>, framing: Framing, signal: Arc<Signal>, state: State) -> Self {
+        let inner = Inner { state, options: Options::DEFAULT, peer: Vec::new() };
+        Self { names, framing, signal, inner: SpinLock::new(rank::SOCKET, inner) }
+    }
+
+    /// Two sockets that are connected to each other.
+    pub fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> Result<(Self, Self), Errno> {
+        let (near, far) = (Signal::new(), Signal::new());
+        let (a, b) = connect_ends((&caller.account, &near), (&caller.account, &far))?;
+        let names = net.names();
+        let a = Self::with(names.clone(), framing, near, State::Connected(a, None));
+        Ok((a, Self::with(names.clone(), framing, far, State::Connected(b, None))))
+    }
+
+    pub fn bind(&self, name: &[u8]) -> Result<(), Errno> {
+        let mut inner = self.inner.lock();
+        let State::Idle = inner.state else { return Err(Errno::EINVAL) };
+        let mut table = self.names.table.lock();
+        if table.contains_key(name) {
+            return Err(Errno::EADDRINUSE);
+        }
+        let queue = Queue { backlog: 0, account: None, arrivals: VecDeque::new() };
+        let bound = Arc::new(Bound {
+            names: self.names.clone(),
+            name: name.to_vec(),
+            signal: self.signal.clone(),
+            queue: SpinLock::new(rank::LISTENER, queue),
+        });
+        table.insert(name.to_vec(), Arc::downgrade(&bound));
+        drop(table);
+        inner.state = State::Bound(bound);
+        Ok(())
+    }
+
+    pub fn listen(&self, caller: &Caller, backlog: usize) -> Result<(), Errno> {
+        match &self.inner.lock().state {
+            State::Bound(bound) if self.framing == Framing::Stream => {
+                let mut queue = bound.queue.lock();
+                queue.backlog = backlog.clamp(1, BACKLOG_MOST);
+                queue.account = Some(caller.account.clone());
+                Ok(())
+            }
+            State::Bound(_) => Err(Errno::EOPNOTSUPP),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub fn accept_now(&self) -> Attempt<LocalSocket> {
+        let inner = self.inner.lock();
+        let State::Bound(bound) = &inner.state else {
+            return Err(Errno::EINVAL.into());
+        };
+        let mut queue = bound.queue.lock();
+        if queue.backlog == 0 {
+            return Err(Errno::EINVAL.into());
+        }
+        let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
+        drop(queue);
+        Ok(Some(Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, Some(bound.clone())))))
+    }
+
+    /// Connects to the socket that listens under `name`; `Ok(None)`: its queue is full.
+    pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
+        let mut inner = self.inner.lock();
+        let own = match &inner.state {
+            State::Idle => None,
+            State::Bound(bound) => Some(bound.clone()),
+            State::Connected(..) => return Err(Errno::EISCONN.into()),
+        };
+        let target = self.names.find(name).ok_or(Errno::ECONNREFUSED)?;
+        let mut queue = target.queue.lock();
+        let account = match &queue.account {
+            Some(account) if queue.backlog > 0 => account.clone(),
+            _ => return Err(Errno::ECONNREFUSED.into()),
+        };
+        if queue.arrivals.len() >= queue.backlog {
+            return Err(Errno::EAGAIN.into());
+        }
+        let far = Signal::new();
+        let (a, b) = connect_ends((&caller.account, &self.signal), (&account, &far))?;
+        queue.arrivals.push_back((b, far));
+        drop(queue);
+        inner.state = State::Connected(a, own);
+        inner.peer = name.to_vec();
+        drop(inner);
+        target.signal.notify();
+        Ok(Some(()))
+    }
+
+    pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
+        match &self.inner.lock().state {
+            State::Connected(ends, _) => ends.send.write(src, self.framing),
+            _ => Err(Errno::ENOTCONN.into()),
+        }
+    }
+
+    pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
+        match &self.inner.lock().state {
+            State::Connected(ends, _) => {
+                let received = ends.receive.read(dst, self.framing, peek)?;
+                Ok(received.map(|(len, full)| {
+                    let full = if self.framing == Framing::Messages { full } else { len };
+                    Received { len, full, from: None }
+                }))
+            }
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
+        match &self.inner.lock().state {
+            State::Connected(ends, _) => {
+                if direction != Direction::Write {
+                    ends.receive.refuse();
+                }
+                if direction != Direction::Read {
+                    ends.send.end();
+                }
+                Ok(())
+            }
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    pub fn events(&self) -> u32 {
+        use abi::poll::{EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
+        match &self.inner.lock().state {
+            State::Idle => EPOLLOUT | EPOLLHUP,
+            State::Bound(bound) => {
+                if bound.queue.lock().arrivals.is_empty() { 0 } else { EPOLLIN | EPOLLRDNORM }
+            }
+            State::Connected(ends, _) => {
+                let (empty, read_over) = {
+                    let pipe = ends.receive.inner.lock();
+                    (pipe.bytes.is_empty() && pipe.messages.is_empty(), pipe.ended || pipe.refused)
+                };
+                let (room, write_over) = {
+                    let pipe = ends.send.inner.lock();
+                    (BUFFER - pipe.bytes.len(), pipe.ended || pipe.refused)
+                };
+                let mut events = if !empty || read_over { EPOLLIN | EPOLLRDNORM } else { 0 };
+                events |= if read_over { EPOLLRDHUP } else { 0 };
+                events |= if write_over || 3 * room >= BUFFER { EPOLLOUT | EPOLLWRNORM } else { 0 };
+                events | if read_over && write_over { EPOLLHUP } else { 0 }
+            }
+        }
+    }
+
+    /// Resolves when what `want` names may have become possible.
+    pub async fn wait(&self, want: Want) {
+        let room = |len: usize| match &self.inner.lock().state {
+            State::Connected(ends, _) => {
+                let pipe = ends.send.inner.lock();
+                pipe.ended || pipe.refused || BUFFER - pipe.bytes.len() >= len
+            }
+            _ => true,
+        };
+        let (events, len) = match want {
+            Want::Read { .. } => (abi::poll::EPOLLIN, 0),
+            Want::Write { len, .. } => (abi::poll::EPOLLOUT, if self.framing == Framing::Messages { len } else { 0 }),
+            Want::Events(events) => (events, 0),
+        };
+        let asked = events | abi::poll::EPOLLERR | abi::poll::EPOLLHUP;
+        self.signal.until(|| (self.events() & asked != 0 && room(len)).then_some(())).await;
+    }
+
+    pub fn local_name(&self) -> Vec<u8> {
+        match &self.inner.lock().state {
+            State::Bound(bound) | State::Connected(_, Some(bound)) => bound.name.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    pub fn peer_name(&self) -> Result<Vec<u8>, Errno> {
+        let inner = self.inner.lock();
+        match inner.state {
+            State::Connected(..) => Ok(inner.peer.clone()),
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    pub fn set_option(&self, option: SocketOption, value: SocketValue) -> Result<(), Errno> {
+        self.inner.lock().options.set(option, value)
+    }
+
+    pub fn option(&self, option: SocketOption) -> SocketValue {
+        let inner = self.inner.lock();
+        let listening = matches!(&inner.state, State::Bound(bound) if bound.queue.lock().backlog > 0);
+        let other = SocketValue::Number(u64::from(option == SocketOption::Listening && listening));
+        inner.options.get(option).unwrap_or(other)
+    }
+
+    /// Bytes that can be read now (`FIONREAD`).
+    pub fn readable_bytes(&self) -> usize {
+        match &self.inner.lock().state {
+            State::Connected(ends, _) => ends.receive.inner.lock().bytes.len(),
+            _ => 0,
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Something changed on a socket: the link from the protocol library's wakers to waiting coroutines.
+//!
+//! The library keeps one waker a direction and forgets it when it fires. A waiter therefore registers
+//! with the queue first, then arms the library again (under the stack's lock), then looks at the socket.
+
+use alloc::{sync::Arc, task::Wake};
+use exec::sync::WaitQueue;
+
+/// A wait queue that the library can wake.
+pub(crate) struct Signal {
+    queue: WaitQueue,
+}
+
+impl Signal {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { queue: WaitQueue::new() })
+    }
+
+    /// Wakes everybody who waits for a change.
+    pub fn notify(&self) {
+        self.queue.wake_all();
+    }
+
+    /// Resolves when `ready` says so; it is asked again after each change and must arm the library.
+    pub async fn until<T>(&self, ready: impl FnMut() -> Option<T> + Send) -> T {
+        exec::sync::wait_until(&self.queue, ready).await
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.notify();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.notify();
+    }
+}

@@ -1,0 +1,338 @@
+//! What a socket descriptor refers to: one of three kinds behind `io::File`.
+//!
+//! The forms with `_now` never wait. A blocking call is `*_now`, and while that answers `None`,
+//! [`File::wait`] and `*_now` again; the system-call layer does that, with the time limits that
+//! [`SocketOption::ReceiveTimeout`] and [`SocketOption::SendTimeout`] give.
+
+use crate::{
+    Address, Net,
+    local::{Framing, LocalSocket},
+    options::{SocketOption, SocketValue},
+    tcp::TcpSocket,
+    udp::UdpSocket,
+};
+use abi::errno::Errno;
+use alloc::{boxed::Box, sync::Arc};
+use core::any::Any;
+use io::{
+    caller::Caller,
+    file::{Attempt, BoxFuture, File, Want},
+};
+use mem::{AddressSpace, Sink, Source};
+
+/// A socket as a file.
+pub struct SocketFile {
+    kind: Kind,
+}
+
+enum Kind {
+    Tcp(TcpSocket),
+    Udp(UdpSocket),
+    Local(LocalSocket, Framing),
+}
+
+/// Which half `shutdown` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// `SHUT_RD`.
+    Read,
+    /// `SHUT_WR`.
+    Write,
+    /// `SHUT_RDWR`.
+    Both,
+}
+
+/// What was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes stored.
+    pub len: usize,
+    /// Bytes of the whole datagram; more than `len` if it was cut.
+    pub full: usize,
+    /// Who sent it; `None` for streams.
+    pub from: Option<Address>,
+}
+
+impl Received {
+    /// End of stream.
+    pub(crate) fn end() -> Self {
+        Self { len: 0, full: 0, from: None }
+    }
+
+    fn stream(len: usize) -> Self {
+        Self { len, full: len, from: None }
+    }
+}
+
+/// An accepted connection.
+pub struct Accepted {
+    /// The new socket.
+    pub socket: Arc<SocketFile>,
+    /// Who connected.
+    pub peer: Address,
+}
+
+impl SocketFile {
+    /// A TCP socket over IPv4.
+    #[must_use]
+    pub fn tcp(net: &Arc<Net>) -> Arc<Self> {
+        Arc::new(Self { kind: Kind::Tcp(TcpSocket::new(net.clone())) })
+    }
+
+    /// A UDP socket over IPv4.
+    #[must_use]
+    pub fn udp(net: &Arc<Net>) -> Arc<Self> {
+        Arc::new(Self { kind: Kind::Udp(UdpSocket::new(net.clone())) })
+    }
+
+    /// A local socket.
+    #[must_use]
+    pub fn local(net: &Arc<Net>, framing: Framing) -> Arc<Self> {
+        Self::wrap_local(LocalSocket::new(net, framing), framing)
+    }
+
+    /// Two local sockets that are connected to each other.
+    ///
+    /// # Errors
+    /// `ENOMEM` if the account has no room for their buffers.
+    pub fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> Result<(Arc<Self>, Arc<Self>), Errno> {
+        let (a, b) = LocalSocket::pair(net, caller, framing)?;
+        Ok((Self::wrap_local(a, framing), Self::wrap_local(b, framing)))
+    }
+
+    fn wrap_local(socket: LocalSocket, framing: Framing) -> Arc<Self> {
+        Arc::new(Self { kind: Kind::Local(socket, framing) })
+    }
+
+    /// Whether the socket carries a byte stream: a blocking send then goes on until all is sent.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        matches!(self.kind, Kind::Tcp(_) | Kind::Local(_, Framing::Stream))
+    }
+
+    /// Whether the socket is `AF_UNIX`.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        matches!(self.kind, Kind::Local(..))
+    }
+
+    /// Gives the socket a local address.
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT`, `EINVAL` (bound already), `EADDRINUSE`, `EADDRNOTAVAIL`, `ENOMEM`.
+    pub fn bind(&self, caller: &Caller, address: &Address) -> Result<(), Errno> {
+        match (&self.kind, address) {
+            (Kind::Tcp(socket), Address::V4(address)) => socket.bind(*address),
+            (Kind::Udp(socket), Address::V4(address)) => socket.bind(caller, *address),
+            (Kind::Local(socket, _), Address::Local(name)) => socket.bind(name),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// Starts taking connections; up to `backlog` wait to be accepted. The caller's account pays for them.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EINVAL`, `EADDRINUSE`.
+    pub fn listen(&self, caller: &Caller, backlog: usize) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.listen(caller, backlog),
+            Kind::Local(socket, _) => socket.listen(caller, backlog),
+            Kind::Udp(_) => Err(Errno::EOPNOTSUPP),
+        }
+    }
+
+    /// Takes a connection that waits.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EINVAL` if the socket does not listen.
+    pub fn accept_now(&self) -> Attempt<Accepted> {
+        match &self.kind {
+            Kind::Tcp(socket) => Ok(socket.accept_now()?.map(|(socket, peer)| Accepted {
+                socket: Arc::new(Self { kind: Kind::Tcp(socket) }),
+                peer: Address::V4(peer),
+            })),
+            Kind::Local(socket, framing) => Ok(socket.accept_now()?.map(|socket| Accepted {
+                socket: Self::wrap_local(socket, *framing),
+                peer: Address::Local(alloc::vec::Vec::new()),
+            })),
+            Kind::Udp(_) => Err(Errno::EOPNOTSUPP.into()),
+        }
+    }
+
+    /// Begins to connect, or sets a datagram socket's peer. `Ok(None)`: under way; wait for writability,
+    /// then ask [`SocketFile::connect_result`].
+    ///
+    /// # Errors
+    /// `EALREADY`, `EISCONN`, `ECONNREFUSED`, `ENETUNREACH`, `EADDRINUSE` (no port left), `EAGAIN`, `ENOMEM`.
+    pub fn connect_now(&self, caller: &Caller, address: &Address) -> Attempt<()> {
+        match (&self.kind, address) {
+            (Kind::Tcp(socket), Address::V4(address)) => socket.connect_now(caller, *address),
+            (Kind::Udp(socket), Address::V4(address)) => Ok(Some(socket.connect(caller, Some(*address))?)),
+            (Kind::Local(socket, _), Address::Local(name)) => socket.connect_now(caller, name),
+            _ => Err(Errno::EAFNOSUPPORT.into()),
+        }
+    }
+
+    /// Forgets a datagram socket's peer (`connect` to `AF_UNSPEC`).
+    ///
+    /// # Errors
+    /// `EAFNOSUPPORT` for other sockets.
+    pub fn disconnect(&self, caller: &Caller) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Udp(socket) => socket.connect(caller, None),
+            _ => Err(Errno::EAFNOSUPPORT),
+        }
+    }
+
+    /// How connecting ended; `Ok(None)`: still under way.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED`, `ECONNABORTED`, `ENOTCONN`.
+    pub fn connect_result(&self) -> Attempt<()> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.connect_result(),
+            _ => Ok(Some(())),
+        }
+    }
+
+    /// Sends what fits now. Streams ignore `to`. After `None` of a datagram socket, make a new `src`.
+    ///
+    /// # Errors
+    /// `EPIPE`, `ECONNRESET`, `ENOTCONN`, `EDESTADDRREQ`, `EMSGSIZE`, `ENETUNREACH`, `EACCES`, `ENOBUFS`.
+    pub fn send_now(&self, caller: &Caller, src: &mut Source<'_>, to: Option<&Address>) -> Attempt<usize> {
+        match (&self.kind, to) {
+            (Kind::Tcp(socket), _) => socket.send_now(src),
+            (Kind::Udp(socket), None) => socket.send_now(caller, src, None),
+            (Kind::Udp(socket), Some(Address::V4(to))) => socket.send_now(caller, src, Some(*to)),
+            (Kind::Udp(_), Some(_)) => Err(Errno::EAFNOSUPPORT.into()),
+            (Kind::Local(socket, _), None) => socket.send_now(src),
+            (Kind::Local(..), Some(_)) => Err(Errno::EISCONN.into()),
+        }
+    }
+
+    /// Receives what is there; `peek` leaves it there.
+    ///
+    /// # Errors
+    /// `ECONNRESET` (once), `ENOTCONN`.
+    pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
+        match &self.kind {
+            Kind::Tcp(socket) => Ok(socket.receive_now(dst, peek)?.map(Received::stream)),
+            Kind::Udp(socket) => socket.receive_now(dst, peek),
+            Kind::Local(socket, _) => socket.receive_now(dst, peek),
+        }
+    }
+
+    /// Ends one half of a connection, or both.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.shutdown(direction),
+            Kind::Udp(socket) => socket.shutdown(direction),
+            Kind::Local(socket, _) => socket.shutdown(direction),
+        }
+    }
+
+    /// The socket's own address.
+    #[must_use]
+    pub fn local_address(&self) -> Address {
+        match &self.kind {
+            Kind::Tcp(socket) => Address::V4(socket.local_address()),
+            Kind::Udp(socket) => Address::V4(socket.local_address()),
+            Kind::Local(socket, _) => Address::Local(socket.local_name()),
+        }
+    }
+
+    /// The peer's address.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_address(&self) -> Result<Address, Errno> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.peer_address().map(Address::V4),
+            Kind::Udp(socket) => socket.peer_address().map(Address::V4),
+            Kind::Local(socket, _) => socket.peer_name().map(Address::Local),
+        }
+    }
+
+    /// Sets an option.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOPROTOOPT`.
+    pub fn set_option(&self, option: SocketOption, value: SocketValue) -> Result<(), Errno> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.set_option(option, value),
+            Kind::Udp(socket) => socket.set_option(option, value),
+            Kind::Local(socket, _) => socket.set_option(option, value),
+        }
+    }
+
+    /// Reads an option.
+    #[must_use]
+    pub fn option(&self, option: SocketOption) -> SocketValue {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.option(option),
+            Kind::Udp(socket) => socket.option(option),
+            Kind::Local(socket, _) => socket.option(option),
+        }
+    }
+
+    fn readable_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.readable_bytes(),
+            Kind::Udp(socket) => socket.readable_bytes(),
+            Kind::Local(socket, _) => socket.readable_bytes(),
+        }
+    }
+}
+
+impl File for SocketFile {
+    fn read_now(&self, _caller: &Caller, _offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        Ok(self.receive_now(dst, false)?.map(|received| received.len))
+    }
+
+    fn write_now(&self, caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        self.send_now(caller, src, None)
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            match &self.kind {
+                Kind::Tcp(socket) => socket.wait(want).await,
+                Kind::Udp(socket) => socket.wait(want).await,
+                Kind::Local(socket, _) => socket.wait(want).await,
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.events(),
+            Kind::Udp(socket) => socket.events(),
+            Kind::Local(socket, _) => socket.events(),
+        }
+    }
+
+    fn ioctl<'a>(
+        &'a self,
+        _caller: &'a Caller,
+        space: &'a AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> BoxFuture<'a, Result<usize, Errno>> {
+        Box::pin(async move {
+            if command != abi::ioctl::FIONREAD {
+                return Err(Errno::ENOTTY);
+            }
+            let bytes = i32::try_from(self.readable_bytes()).unwrap_or(i32::MAX);
+            space.put(argument, &bytes).await?;
+            Ok(0)
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,441 @@
+//! One interface: a device, the protocol library on it, and the sockets that it serves.
+//!
+//! One lock guards all protocol state of the interface. It is held for at most [`BATCH`] frames or
+//! one copy of at most [`BUFFER`] bytes, and never across an await. Whoever gives the stack something
+//! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`].
+
+use crate::{
+    address,
+    device::{Adapter, Link, NetDevice},
+    listener::{Embryo, Listener},
+    orphan::Orphans,
+    signal::Signal,
+    wire,
+};
+use abi::errno::Errno;
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use core::task::{Context, Poll, Waker};
+use hal::sync::{SpinGuard, SpinLock};
+use mem::Charge;
+use smoltcp::{
+    iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet},
+    socket::{dhcpv4, tcp, udp},
+    time::{Duration, Instant},
+    wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr},
+};
+
+/// Bytes of each of the two buffers of a TCP connection.
+pub const BUFFER: usize = 64 * 1024;
+/// Frames that are processed under one hold of the lock.
+pub const BATCH: usize = 16;
+/// A peer that does not answer for this long is gone.
+const PEER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Larger packets wait for a full one when data is under way: sockets start with Nagle's algorithm on,
+/// and delay acknowledgements by this much at most.
+const ACK_DELAY: Duration = Duration::from_millis(10);
+
+/// Ranks of this crate's locks, in the order in which they may be taken.
+pub(crate) mod rank {
+    use hal::sync::rank::{DEVICE as DRIVER, NETWORK, SOCKET as OBJECT};
+
+    /// State of one socket.
+    pub const SOCKET: u8 = OBJECT;
+    /// Who holds which port.
+    pub const PORTS: u8 = OBJECT + 1;
+    /// A stack's protocol state.
+    pub const STACK: u8 = NETWORK;
+    /// A listener's queue.
+    pub const LISTENER: u8 = NETWORK + 1;
+    /// A stack's request for attention.
+    pub const KICK: u8 = NETWORK + 2;
+    /// The loopback device.
+    pub const DEVICE: u8 = DRIVER;
+}
+
+/// What one round of work left to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// There is more to do at once.
+    pub more: bool,
+    /// Nothing to do before this time (ns since boot), unless something happens; `None`: no timer runs.
+    pub deadline: Option<u64>,
+}
+
+/// An interface and its sockets.
+pub struct Stack {
+    device: Box<dyn NetDevice>,
+    core: SpinLock<Core>,
+    kick: SpinLock<Kick>,
+}
+
+struct Kick {
+    pending: bool,
+    waker: Option<Waker>,
+}
+
+/// Protocol state, under the stack's lock.
+pub(crate) struct Core {
+    pub iface: Interface,
+    pub sockets: SocketSet<'static>,
+    pub orphans: Orphans,
+    pub dhcp: Option<SocketHandle>,
+    listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
+    embryos: Vec<Embryo>,
+    ethernet: bool,
+    /// Time of the last round (ns since boot).
+    now: u64,
+}
+
+impl Stack {
+    /// A stack on `device`, without an address; `seed` makes sequence numbers unpredictable.
+    #[must_use]
+    pub fn new(device: Box<dyn NetDevice>, seed: u64, now: u64) -> Arc<Self> {
+        let (address, ethernet) = match device.link() {
+            Link::Ethernet(mac) => (HardwareAddress::Ethernet(EthernetAddress(mac)), true),
+            Link::Ip => (HardwareAddress::Ip, false),
+        };
+        let mut config = Config::new(address);
+        config.random_seed = seed;
+        let iface = Interface::new(config, &mut Adapter::sending(&*device), instant(now));
+        let core = Core {
+            iface,
+            sockets: SocketSet::new(Vec::new()),
+            orphans: Orphans::default(),
+            dhcp: None,
+            listeners: BTreeMap::new(),
+            embryos: Vec::new(),
+            ethernet,
+            now,
+        };
+        Arc::new(Self {
+            device,
+            core: SpinLock::new(rank::STACK, core),
+            kick: SpinLock::new(rank::KICK, Kick { pending: true, waker: None }),
+        })
+    }
+
+    /// Sets the interface's addresses and the router for everything else.
+    pub fn configure(&self, addresses: &[(Ipv4Addr, u8)], gateway: Option<Ipv4Addr>) {
+        self.lock().configure(addresses, gateway);
+        self.kick();
+    }
+
+    /// Whether packets to `ip` belong on this interface's own network or host.
+    pub(crate) fn has_address(&self, ip: Ipv4Addr) -> bool {
+        self.lock().iface.has_ip_addr(ip)
+    }
+
+    /// The interface's own address, if it has one yet.
+    pub(crate) fn local_address(&self) -> Option<Ipv4Addr> {
+        self.lock().iface.ipv4_addr()
+    }
+
+    /// Largest IP packet on this interface.
+    pub(crate) fn mtu(&self) -> usize {
+        self.device.mtu()
+    }
+
+    pub(crate) fn lock(&self) -> SpinGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    /// Sockets that exist, those being closed included (for tests and `/proc`).
+    #[must_use]
+    pub fn socket_count(&self) -> usize {
+        self.lock().sockets.iter().count()
+    }
+
+    /// Makes the stack's coroutine look for work.
+    pub(crate) fn kick(&self) {
+        let mut kick = self.kick.lock();
+        kick.pending = true;
+        if let Some(waker) = kick.waker.take() {
+            drop(kick);
+            waker.wake();
+        }
+    }
+
+    /// Ready when there was a kick since the last time, or when the device has work.
+    pub(crate) fn poll_work(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut kick = self.kick.lock();
+        if core::mem::take(&mut kick.pending) {
+            return Poll::Ready(());
+        }
+        kick.waker = Some(context.waker().clone());
+        drop(kick);
+        self.device.poll_ready(context)
+    }
+
+    /// One bounded round: receives up to [`BATCH`] frames, sends as many, and runs the timers.
+    pub fn poll(&self, now: u64) -> Progress {
+        let time = instant(now);
+        let mut core = self.core.lock();
+        let core = &mut *core;
+        core.now = now;
+        core.iface.poll_maintenance(time);
+        let mut received = 0;
+        while received < BATCH && self.device.receive(&mut |frame| core.ingest(&*self.device, frame)) {
+            received += 1;
+        }
+        let mut sent = 0;
+        while sent < BATCH {
+            let mut device = Adapter::sending(&*self.device);
+            match core.iface.poll_egress(time, &mut device, &mut core.sockets) {
+                PollResult::None => break,
+                PollResult::SocketStateChanged => sent += 1,
+            }
+        }
+        core.settle();
+        self.progress(core, now, received == BATCH || sent == BATCH)
+    }
+
+    fn progress(&self, core: &mut Core, now: u64, more: bool) -> Progress {
+        let library = core.iface.poll_at(instant(now), &core.sockets);
+        let library = library.map(|time| u64::try_from(time.total_micros()).unwrap_or(0) * 1000);
+        let deadline = match (library, core.orphans.deadline()) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        // With no room in the device the timer would fire at once, for nothing: the device wakes us.
+        let stuck = !self.device.can_transmit();
+        match deadline {
+            Some(at) if at <= now && stuck => Progress { more: false, deadline: None },
+            Some(at) if at <= now => Progress { more: true, deadline: None },
+            deadline => Progress { more, deadline },
+        }
+    }
+
+    /// Starts taking connections for `listener`.
+    pub(crate) fn listen(&self, listener: &Arc<Listener>) {
+        let port = listener.local().port();
+        self.lock().listeners.entry(port).or_default().push(listener.clone());
+    }
+
+    /// Stops taking connections for `listener` and resets those that nobody accepted.
+    pub(crate) fn unlisten(&self, listener: &Arc<Listener>) {
+        let port = listener.local().port();
+        let mut core = self.lock();
+        if let Some(same_port) = core.listeners.get_mut(&port) {
+            same_port.retain(|other| !Arc::ptr_eq(other, listener));
+            if same_port.is_empty() {
+                core.listeners.remove(&port);
+            }
+        }
+        let core = &mut *core;
+        let mut kept = Vec::new();
+        for embryo in core.embryos.drain(..) {
+            if Arc::ptr_eq(&embryo.listener, listener) {
+                core.sockets.get_mut::<tcp::Socket>(embryo.handle).abort();
+                core.orphans.add(embryo.handle, embryo.charge, core.now);
+            } else {
+                kept.push(embryo);
+            }
+        }
+        core.embryos = kept;
+    }
+
+    /// Takes over a connection whose last descriptor closed; `reset` drops it instead of finishing it.
+    pub(crate) fn release(&self, handle: SocketHandle, charge: Charge, reset: bool) {
+        let mut core = self.lock();
+        let socket = core.sockets.get_mut::<tcp::Socket>(handle);
+        // Data that nobody will read means that the peer must not believe it arrived (RFC 2525, 2.17).
+        if reset || socket.can_recv() {
+            socket.abort();
+        } else {
+            socket.close();
+        }
+        let now = core.now;
+        core.orphans.add(handle, charge, now);
+        drop(core);
+        self.kick();
+    }
+}
+
+impl Core {
+    fn configure(&mut self, addresses: &[(Ipv4Addr, u8)], gateway: Option<Ipv4Addr>) {
+        self.iface.update_ip_addrs(|list| {
+            list.clear();
+            for &(ip, prefix) in addresses {
+                // The list has two places; the callers pass at most two.
+                let _ = list.push(IpCidr::Ipv4(Ipv4Cidr::new(ip, prefix)));
+            }
+        });
+        let routes = self.iface.routes_mut();
+        routes.remove_default_ipv4_route();
+        if let Some(gateway) = gateway {
+            let _ = routes.add_default_ipv4_route(gateway);
+        }
+    }
+
+    pub fn tcp(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    pub fn udp(&mut self, handle: SocketHandle) -> &mut udp::Socket<'static> {
+        self.sockets.get_mut(handle)
+    }
+
+    /// Opens a connection to `remote`; the handle is the caller's to release.
+    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4) -> Result<SocketHandle, Errno> {
+        let mut socket = self.new_tcp()?;
+        let to = address::endpoint(remote);
+        socket
+            .connect(self.iface.context(), to, address::listen_endpoint(local))
+            .map_err(|_| Errno::ENETUNREACH)?;
+        Ok(self.sockets.add(socket))
+    }
+
+    fn new_tcp(&self) -> Result<tcp::Socket<'static>, Errno> {
+        let receive = tcp::SocketBuffer::new(buffer(BUFFER)?);
+        let mut socket = tcp::Socket::new(receive, tcp::SocketBuffer::new(buffer(BUFFER)?));
+        socket.set_timeout(Some(PEER_TIMEOUT));
+        socket.set_ack_delay(Some(ACK_DELAY));
+        if self.ethernet {
+            socket.set_congestion_control(tcp::CongestionControl::Reno);
+        } else {
+            // Loopback loses nothing, and its packets are as large as the buffer.
+            socket.set_congestion_control(tcp::CongestionControl::None);
+        }
+        Ok(socket)
+    }
+
+    /// Processes one frame. A request for a connection gets a socket only now, so that listening costs nothing.
+    fn ingest(&mut self, device: &dyn NetDevice, frame: &[u8]) {
+        let admitted = match wire::request(frame, self.ethernet) {
+            Some(request) => match self.admit(request) {
+                Admission::Embryo => true,
+                Admission::Drop => return,
+                Admission::Pass => false,
+            },
+            None => false,
+        };
+        let mut adapter = Adapter::receiving(device, frame);
+        match self.iface.poll_ingress_single(instant(self.now), &mut adapter, &mut self.sockets) {
+            PollIngressSingleResult::None | PollIngressSingleResult::PacketProcessed => {}
+            PollIngressSingleResult::SocketStateChanged => {}
+        }
+        if admitted {
+            self.drop_unused_embryo();
+        }
+    }
+
+    /// Decides on a request and prepares the socket for it.
+    fn admit(&mut self, request: wire::Request) -> Admission {
+        if !self.iface.has_ip_addr(*request.local.ip()) {
+            return Admission::Pass;
+        }
+        let (peer, local) = (address::endpoint(request.peer), address::endpoint(request.local));
+        let known = self.sockets.iter().find_map(|(handle, socket)| match socket {
+            smoltcp::socket::Socket::Tcp(socket)
+                if socket.remote_endpoint() == Some(peer) && socket.local_endpoint() == Some(local) =>
+            {
+                Some((handle, socket.state()))
+            }
+            _ => None,
+        });
+        match known {
+            // The peer starts over with the same ports: the old connection is done with (RFC 9293, 3.10.7.4).
+            Some((handle, tcp::State::TimeWait)) if self.orphans.remove(handle) => {
+                self.sockets.remove(handle);
+            }
+            Some(_) => return Admission::Pass,
+            None => {}
+        }
+        let Some(listener) = self.listener(request.local) else {
+            return Admission::Pass;
+        };
+        let waiting = self.embryos.iter().filter(|embryo| Arc::ptr_eq(&embryo.listener, &listener)).count();
+        if waiting + listener.queued() >= listener.backlog() {
+            return Admission::Drop;
+        }
+        match self.embryo(listener, request.local) {
+            Ok(()) => Admission::Embryo,
+            // No memory: as if the request had been lost; the peer asks again.
+            Err(_) => Admission::Drop,
+        }
+    }
+
+    fn listener(&self, local: SocketAddrV4) -> Option<Arc<Listener>> {
+        let candidates = self.listeners.get(&local.port())?;
+        let exact = candidates.iter().find(|listener| listener.local().ip() == local.ip());
+        exact.or_else(|| candidates.iter().find(|listener| listener.local().ip().is_unspecified())).cloned()
+    }
+
+    fn embryo(&mut self, listener: Arc<Listener>, local: SocketAddrV4) -> Result<(), Errno> {
+        let charge = listener.account().charge(2 * BUFFER)?;
+        let mut socket = self.new_tcp()?;
+        socket.listen(address::listen_endpoint(local)).map_err(|_| Errno::EINVAL)?;
+        let signal = Signal::new();
+        crate::tcp::arm(&mut socket, &signal);
+        let handle = self.sockets.add(socket);
+        self.embryos.push(Embryo { handle, charge, listener, signal });
+        Ok(())
+    }
+
+    /// The frame turned out not to be a valid request: the socket prepared for it goes.
+    fn drop_unused_embryo(&mut self) {
+        let Some(embryo) = self.embryos.last() else { return };
+        if self.sockets.get::<tcp::Socket>(embryo.handle).state() == tcp::State::Listen {
+            self.sockets.remove(embryo.handle);
+            self.embryos.pop();
+        }
+    }
+
+    /// After a round: connections that were established go to their listeners, finished ones are freed.
+    fn settle(&mut self) {
+        let mut index = 0;
+        while index < self.embryos.len() {
+            let handle = self.embryos[index].handle;
+            match self.sockets.get::<tcp::Socket>(handle).state() {
+                tcp::State::SynReceived => index += 1,
+                // Reset or timed out before it was established.
+                tcp::State::Listen | tcp::State::Closed => {
+                    self.sockets.remove(handle);
+                    self.embryos.swap_remove(index);
+                }
+                _ => {
+                    let embryo = self.embryos.swap_remove(index);
+                    embryo.listener.clone().deliver(embryo);
+                }
+            }
+        }
+        self.orphans.reap(&mut self.sockets, self.now);
+    }
+
+    /// The address lease that arrived since the last call.
+    pub fn lease(&mut self) -> Option<crate::Configuration> {
+        let handle = self.dhcp?;
+        match self.sockets.get_mut::<dhcpv4::Socket>(handle).poll()? {
+            dhcpv4::Event::Configured(lease) => Some(crate::Configuration {
+                address: lease.address.address(),
+                prefix: lease.address.prefix_len(),
+                gateway: lease.router,
+            }),
+            // The lease ran out; the old address stays in use until there is another.
+            dhcpv4::Event::Deconfigured => None,
+        }
+    }
+}
+
+enum Admission {
+    /// A socket waits for the frame.
+    Embryo,
+    /// The frame is not processed at all.
+    Drop,
+    /// Not for a listener: the library answers.
+    Pass,
+}
+
+/// A zeroed buffer, or `ENOBUFS`.
+pub(crate) fn buffer(len: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// The library's form of a time in nanoseconds.
+pub(crate) fn instant(now: u64) -> Instant {
+    Instant::from_micros(i64::try_from(now / 1000).unwrap_or(i64::MAX))
+}
