@@ -100,6 +100,11 @@ impl Aplic {
         Aplic { registers, sources }
     }
 
+    /// Sources are 1 to this, inclusive.
+    pub const fn sources(&self) -> u32 {
+        self.sources
+    }
+
     /// Silences all sources and switches the domain to message mode, enabled.
     ///
     /// Returns false if the domain cannot send messages (the bit stayed clear).

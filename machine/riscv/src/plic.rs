@@ -29,6 +29,11 @@ impl Plic {
         Plic { registers, lines }
     }
 
+    /// Whether the controller has the line.
+    pub fn has_line(&self, line: u32) -> bool {
+        (1..=self.lines).contains(&line)
+    }
+
     /// Whether the context's registers lie inside the controller.
     pub fn has_context(&self, context: usize) -> bool {
         let enable_end = ENABLE_STRIDE

@@ -1,0 +1,32 @@
+//! The real machine: RISC-V in HS- or S-mode.
+
+use crate::hart::Local;
+use riscv::boot::DIRECT_MAP;
+use riscv::csr;
+
+pub use riscv::csr::{interrupts_enabled, interrupts_off, interrupts_on, wait_for_interrupt};
+
+/// Pointer to physical memory, through the direct map.
+#[inline(always)]
+pub fn physical_pointer(physical: usize) -> *mut u8 {
+    (DIRECT_MAP + physical) as *mut u8
+}
+
+/// This hart's local data.
+#[inline(always)]
+pub fn local() -> &'static Local {
+    // SAFETY: boot points `tp` at a static `Local` before any code of this crate runs, trap entry
+    // restores it, and nothing in the kernel writes it.
+    unsafe { &*(csr::thread_pointer() as *const Local) }
+}
+
+/// The `time` CSR.
+pub fn ticks() -> u64 {
+    csr::time()
+}
+
+/// Kernel code never runs on the user's page tables of another process for longer than until its next
+/// entry; the kernel's own root entries that every table of the `shared` world starts with.
+pub fn kernel_root_entries() -> Option<usize> {
+    crate::kernel_table::root()
+}

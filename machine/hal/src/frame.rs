@@ -1,0 +1,455 @@
+//! Physical pages.
+//!
+//! A [`Frame`] is one owner's share of a page: cloning adds an owner, dropping the last one frees the
+//! page. Page tables, the page cache and pipes all hold frames, so a page lives as long as anybody can
+//! reach it. Contents are reached by copying only: other harts, user programs and devices may change a
+//! page at any time, and no reference to its bytes is ever made.
+//!
+//! Free pages are kept in a buddy allocator behind one lock, with a small stock of single pages for each
+//! hart in front of it.
+//!
+//! The last [`RESERVE`] pages are for the kernel's own heap and page tables: user memory
+//! ([`Frame::zeroed`], [`Frame::copy_of`]) is refused before the kernel itself runs out (D13).
+
+use crate::arch::physical_pointer;
+use crate::buddy::{Buddy, MAX_ORDER, Meta};
+use crate::sync::{IrqLock, rank};
+use crate::{PAGE_SIZE, hart};
+use core::num::NonZeroU32;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+
+/// Pages that only the kernel itself may take.
+pub const RESERVE: usize = 1024;
+/// Pages that a hart keeps at hand, and moves to or from the common pool at once.
+const STOCK: usize = 32;
+const MOVE: usize = 16;
+
+struct Pool {
+    buddy: Buddy,
+}
+
+struct Stock {
+    pages: [u32; STOCK],
+    len: usize,
+}
+
+static POOL: IrqLock<Pool> = IrqLock::new(rank::FRAMES, Pool { buddy: Buddy::new() });
+static STOCKS: [IrqLock<Stock>; hart::MAX] =
+    [const { IrqLock::new(rank::FRAMES - 1, Stock { pages: [0; STOCK], len: 0 }) }; hart::MAX];
+/// Physical address of page 0 of the table, its length, and the table itself; set once by `initialise`.
+static BASE: AtomicUsize = AtomicUsize::new(0);
+static PAGES: AtomicUsize = AtomicUsize::new(0);
+static TABLE: AtomicPtr<Meta> = AtomicPtr::new(core::ptr::null_mut());
+static TOTAL: AtomicUsize = AtomicUsize::new(0);
+/// Free pages, the harts' stocks included.
+static FREE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts of pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// Pages under management.
+    pub total: usize,
+    /// Pages nobody owns.
+    pub free: usize,
+}
+
+/// How many pages there are and how many are free.
+pub fn stats() -> Stats {
+    ready();
+    Stats { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) }
+}
+
+/// Sets up the allocator for the pages `base..base + pages * PAGE_SIZE`, of which `free` are free. `table` is
+/// memory for the page table entries. Once, at boot.
+///
+/// # Safety
+/// `table` points to writable memory for `pages` values of [`Meta`] that nothing else uses; the free range
+/// is memory that nothing else uses, in the direct map.
+pub(crate) unsafe fn initialise(base: usize, pages: usize, table: *mut Meta, free: core::ops::Range<usize>) {
+    for page in 0..pages {
+        // SAFETY: the caller gives room for `pages` entries.
+        unsafe { table.add(page).write(Meta::new()) };
+    }
+    // SAFETY: just initialised, and never changed but through atomics.
+    let slice = unsafe { core::slice::from_raw_parts(table, pages) };
+    POOL.lock().buddy.add(slice, (free.start - base) / PAGE_SIZE, (free.end - base) / PAGE_SIZE);
+    let count = (free.end - free.start) / PAGE_SIZE;
+    TOTAL.store(count, Ordering::Relaxed);
+    FREE.store(count, Ordering::Relaxed);
+    BASE.store(base, Ordering::Relaxed);
+    PAGES.store(pages, Ordering::Relaxed);
+    // Release pairs with the Acquire in `table`.
+    TABLE.store(table, Ordering::Release);
+}
+
+/// On the host the pool is made of the fake memory at first use.
+#[cfg(not(target_os = "none"))]
+fn ready() {
+    use crate::arch::fake;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let pages = fake::MEMORY / PAGE_SIZE;
+        let table = alloc::vec::Vec::<Meta>::with_capacity(pages).leak().as_mut_ptr();
+        // SAFETY: the vector has room for `pages` entries and is leaked; the fake memory is unused.
+        unsafe { initialise(fake::BASE, pages, table, fake::BASE + PAGE_SIZE..fake::BASE + fake::MEMORY) };
+    });
+}
+
+#[cfg(target_os = "none")]
+#[inline(always)]
+fn ready() {}
+
+fn table() -> &'static [Meta] {
+    ready();
+    // Acquire pairs with the Release in `initialise`.
+    let table = TABLE.load(Ordering::Acquire);
+    // SAFETY: `initialise` stored a table of `PAGES` entries that lives for ever, or none was stored and
+    // the length is 0.
+    unsafe { core::slice::from_raw_parts(if table.is_null() { core::ptr::dangling() } else { table }, PAGES.load(Ordering::Relaxed)) }
+}
+
+fn take_page(reserve: usize) -> Option<usize> {
+    ready();
+    if FREE.load(Ordering::Relaxed) <= reserve {
+        return None;
+    }
+    let _stay = hart::no_preempt();
+    let mut stock = STOCKS[hart::id()].lock();
+    if stock.len == 0 {
+        let mut pool = POOL.lock();
+        while stock.len < MOVE {
+            let Some(page) = pool.buddy.take(table(), 0) else { break };
+            let len = stock.len;
+            stock.pages[len] = page as u32;
+            stock.len += 1;
+        }
+    }
+    stock.len = stock.len.checked_sub(1)?;
+    FREE.fetch_sub(1, Ordering::Relaxed);
+    Some(stock.pages[stock.len] as usize)
+}
+
+fn give_page(page: usize) {
+    let _stay = hart::no_preempt();
+    let mut stock = STOCKS[hart::id()].lock();
+    if stock.len == STOCK {
+        let mut pool = POOL.lock();
+        for _ in 0..MOVE {
+            stock.len -= 1;
+            pool.buddy.give(table(), stock.pages[stock.len] as usize, 0);
+        }
+    }
+    let len = stock.len;
+    stock.pages[len] = page as u32;
+    stock.len += 1;
+    FREE.fetch_add(1, Ordering::Relaxed);
+}
+
+/// One owner's share of a physical page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Frame(NonZeroU32);
+
+impl Frame {
+    /// A page of zeroes for user memory; `None` when only the kernel's reserve is left.
+    pub fn zeroed() -> Option<Self> {
+        Self::zeroed_above(RESERVE)
+    }
+
+    /// A page of zeroes for the kernel's own tables, which may use the reserve.
+    pub fn zeroed_for_kernel() -> Option<Self> {
+        Self::zeroed_above(0)
+    }
+
+    fn zeroed_above(reserve: usize) -> Option<Self> {
+        let frame = Self::take(reserve)?;
+        frame.fill(0, PAGE_SIZE, 0);
+        Some(frame)
+    }
+
+    /// A copy of another page.
+    pub fn copy_of(other: &Frame) -> Option<Self> {
+        let frame = Self::take(RESERVE)?;
+        other.copy_to(0, &frame, 0, PAGE_SIZE);
+        Some(frame)
+    }
+
+    /// A page with unknown contents for the kernel's heap.
+    #[cfg(target_os = "none")]
+    pub(crate) fn uninitialised_for_kernel() -> Option<Self> {
+        Self::take(0)
+    }
+
+    fn take(reserve: usize) -> Option<Self> {
+        let page = take_page(reserve)?;
+        let meta = &table()[page];
+        meta.shares.store(1, Ordering::Relaxed);
+        meta.pins.store(0, Ordering::Relaxed);
+        // Page 0 of the table holds the firmware (or is left out on the host), so it is never free.
+        NonZeroU32::new(page as u32).map(Self)
+    }
+
+    fn meta(&self) -> &'static Meta {
+        &table()[self.0.get() as usize]
+    }
+
+    /// Physical address of the page.
+    pub fn physical(&self) -> usize {
+        BASE.load(Ordering::Relaxed) + self.0.get() as usize * PAGE_SIZE
+    }
+
+    #[inline(always)]
+    fn pointer(&self, offset: usize, len: usize) -> *mut u8 {
+        assert!(offset <= PAGE_SIZE && len <= PAGE_SIZE - offset, "access beyond the page");
+        // SAFETY: within the page, as asserted.
+        unsafe { physical_pointer(self.physical()).add(offset) }
+    }
+
+    /// Copies bytes out of the page.
+    ///
+    /// # Panics
+    /// If `offset + to.len()` exceeds the page.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        let from = self.pointer(offset, to.len());
+        // SAFETY: both ranges are valid for their length; `to` is ours alone, so they do not overlap. The
+        // page may change meanwhile: the bytes are then a mix, which any byte pattern may be.
+        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies bytes into the page.
+    ///
+    /// # Panics
+    /// If `offset + from.len()` exceeds the page.
+    pub fn write(&self, offset: usize, from: &[u8]) {
+        let to = self.pointer(offset, from.len());
+        // SAFETY: as in `read`; no Rust reference to the page's bytes exists anywhere.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+
+    /// Copies bytes from this page to another (or to another place of the same page).
+    ///
+    /// # Panics
+    /// If either range exceeds its page.
+    pub fn copy_to(&self, offset: usize, to: &Frame, to_offset: usize, len: usize) {
+        let (from, to) = (self.pointer(offset, len), to.pointer(to_offset, len));
+        // SAFETY: both ranges are valid for `len`; `copy` allows them to overlap.
+        unsafe { core::ptr::copy(from, to, len) };
+    }
+
+    /// Sets bytes of the page.
+    ///
+    /// # Panics
+    /// If the range exceeds the page.
+    pub fn fill(&self, offset: usize, len: usize, byte: u8) {
+        let to = self.pointer(offset, len);
+        // SAFETY: the range is valid for `len`.
+        unsafe { core::ptr::write_bytes(to, byte, len) };
+    }
+
+    /// A word of the page as an atomic (futexes, shared pages).
+    ///
+    /// # Panics
+    /// If `offset` is not a multiple of 4 within the page.
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4));
+        let pointer = self.pointer(offset, 4).cast::<u32>();
+        // SAFETY: aligned, within the page, alive as long as `self`; whoever else writes the page does so
+        // from another hart's user mode or by a copy, both of which an atomic tolerates on RISC-V.
+        unsafe { AtomicU32::from_ptr(pointer) }
+    }
+
+    /// Owners of the page. Exact only if nobody else can clone or drop meanwhile; 1 means just this one.
+    pub fn shares(&self) -> u32 {
+        // Acquire pairs with the Release in `drop`: if this is the last owner, the others are done.
+        self.meta().shares.load(Ordering::Acquire)
+    }
+
+    /// Marks the page as in use by a device until the guard is dropped; `fork` copies pinned pages at once.
+    pub fn pin(&self) -> Pin {
+        self.meta().pins.fetch_add(1, Ordering::Relaxed);
+        Pin(self.clone())
+    }
+
+    /// Whether a device uses the page.
+    pub fn pinned(&self) -> bool {
+        self.meta().pins.load(Ordering::Relaxed) != 0
+    }
+
+    /// Gives up this share as a physical address, for a page-table entry.
+    pub(crate) fn into_physical(self) -> usize {
+        let physical = self.physical();
+        core::mem::forget(self);
+        physical
+    }
+
+    /// Takes back a share given up by [`Self::into_physical`].
+    ///
+    /// # Safety
+    /// `physical` came from `into_physical`, and each such share is taken back once.
+    pub(crate) unsafe fn from_physical(physical: usize) -> Self {
+        let page = (physical - BASE.load(Ordering::Relaxed)) / PAGE_SIZE;
+        // SAFETY: the address is one that `physical()` computed from a non-zero index.
+        Self(unsafe { NonZeroU32::new_unchecked(page as u32) })
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Self {
+        // Relaxed: a new owner comes from an existing one, which keeps the page alive.
+        self.meta().shares.fetch_add(1, Ordering::Relaxed);
+        Self(self.0)
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // Release pairs with the Acquire fence below in the owner that is last.
+        if self.meta().shares.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            give_page(self.0.get() as usize);
+        }
+    }
+}
+
+/// A page that a device uses; see [`Frame::pin`].
+#[derive(Debug)]
+pub struct Pin(Frame);
+
+impl Pin {
+    /// The pinned page.
+    pub fn frame(&self) -> &Frame {
+        &self.0
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        self.0.meta().pins.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Physically contiguous pages with one owner, for device queues and page-table roots.
+#[derive(Debug)]
+pub struct FrameRun {
+    page: u32,
+    order: u8,
+}
+
+impl FrameRun {
+    /// At least `pages` pages of zeroes, aligned to their number rounded up to a power of two.
+    pub fn alloc(pages: usize) -> Option<Self> {
+        ready();
+        let run = Self::alloc_uninitialised(pages)?;
+        // SAFETY: the run is ours alone.
+        unsafe { core::ptr::write_bytes(run.pointer(), 0, run.len()) };
+        Some(run)
+    }
+
+    /// The same with unknown contents.
+    pub(crate) fn alloc_uninitialised(pages: usize) -> Option<Self> {
+        let order = pages.max(1).next_power_of_two().trailing_zeros() as usize;
+        if order > MAX_ORDER {
+            return None;
+        }
+        let page = POOL.lock().buddy.take(table(), order)?;
+        FREE.fetch_sub(1 << order, Ordering::Relaxed);
+        Some(Self { page: page as u32, order: order as u8 })
+    }
+
+    /// Physical address of the first page.
+    pub fn physical(&self) -> usize {
+        BASE.load(Ordering::Relaxed) + self.page as usize * PAGE_SIZE
+    }
+
+    /// Bytes in the run.
+    #[expect(clippy::len_without_is_empty, reason = "a run is never empty")]
+    pub fn len(&self) -> usize {
+        PAGE_SIZE << self.order
+    }
+
+    /// Pointer to the run in the direct map, for drivers in this layer.
+    pub fn pointer(&self) -> *mut u8 {
+        physical_pointer(self.physical())
+    }
+
+    /// Copies bytes out of the run.
+    ///
+    /// # Panics
+    /// If the range exceeds the run.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        assert!(offset <= self.len() && to.len() <= self.len() - offset, "access beyond the run");
+        // SAFETY: within the run, as asserted; `to` is ours alone.
+        unsafe { core::ptr::copy_nonoverlapping(self.pointer().add(offset), to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies bytes into the run.
+    ///
+    /// # Panics
+    /// If the range exceeds the run.
+    pub fn write(&self, offset: usize, from: &[u8]) {
+        assert!(offset <= self.len() && from.len() <= self.len() - offset, "access beyond the run");
+        // SAFETY: within the run, as asserted; no Rust reference to its bytes exists.
+        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.pointer().add(offset), from.len()) };
+    }
+
+    /// Gives up ownership as a physical address.
+    pub fn into_physical(self) -> usize {
+        let physical = self.physical();
+        core::mem::forget(self);
+        physical
+    }
+
+    /// Takes back what [`Self::into_physical`] gave up.
+    ///
+    /// # Safety
+    /// `physical` came from `into_physical` of a run of `pages` pages, and is taken back once.
+    pub unsafe fn from_physical(physical: usize, pages: usize) -> Self {
+        let page = (physical - BASE.load(Ordering::Relaxed)) / PAGE_SIZE;
+        let order = pages.max(1).next_power_of_two().trailing_zeros() as u8;
+        Self { page: page as u32, order }
+    }
+}
+
+impl Drop for FrameRun {
+    fn drop(&mut self) {
+        POOL.lock().buddy.give(table(), self.page as usize, self.order as usize);
+        FREE.fetch_add(1 << self.order, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_lives_as_long_as_its_last_owner() {
+        let frame = Frame::zeroed().expect("memory");
+        frame.write(100, b"hello");
+        let other = frame.clone();
+        assert_eq!(frame.shares(), 2);
+        drop(frame);
+        let mut bytes = [0; 5];
+        other.read(100, &mut bytes);
+        assert_eq!((&bytes, other.shares()), (b"hello", 1));
+        let copy = Frame::copy_of(&other).expect("memory");
+        copy.word(0).store(7, Ordering::Relaxed);
+        assert_eq!(other.word(0).load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn pins_are_counted() {
+        let frame = Frame::zeroed().expect("memory");
+        let pin = frame.pin();
+        assert!(frame.pinned());
+        drop(pin);
+        assert!(!frame.pinned());
+    }
+
+    #[test]
+    fn runs_are_aligned_and_zero() {
+        let run = FrameRun::alloc(3).expect("memory");
+        assert_eq!((run.len(), run.physical() % run.len()), (4 * PAGE_SIZE, 0));
+        let mut bytes = [1; 16];
+        run.read(run.len() - 16, &mut bytes);
+        assert_eq!(bytes, [0; 16]);
+    }
+}

@@ -1,0 +1,275 @@
+//! The kernel's heap: size classes over pages.
+//!
+//! An allocation up to 2 KiB is an object of a class; a page (a *slab*) holds objects of one class. Each
+//! hart keeps a stock of free objects per class, so that most allocations touch no lock; stocks are filled
+//! from and emptied into the slabs in batches, and a slab with no object in use goes back to the page
+//! allocator. Larger allocations are runs of pages.
+//!
+//! No library is used here because slabs must return pages: the kernel's memory is accounted in pages
+//! (D13), and "memory back to where it was" is a bar.
+
+use crate::frame::{Frame, FrameRun};
+use crate::sync::{IrqLock, rank};
+use crate::{PAGE_SIZE, arch, hart};
+use core::alloc::{GlobalAlloc, Layout};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+const CLASSES: [usize; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 336, 448, 576, 800, 1328, 2016];
+const LARGEST: usize = CLASSES[CLASSES.len() - 1];
+/// Objects that move between a hart's stock and the slabs at once.
+const BATCH: usize = 16;
+
+/// Class of each size, in steps of 16 bytes.
+static CLASS_OF: [u8; LARGEST / 16 + 1] = {
+    let mut table = [0; LARGEST / 16 + 1];
+    let (mut step, mut class) = (0, 0);
+    while step < table.len() {
+        if step * 16 > CLASSES[class] {
+            class += 1;
+        }
+        table[step] = class as u8;
+        step += 1;
+    }
+    table
+};
+
+/// A free object, linked through its first word.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+struct Object(*mut Object);
+
+/// Start of each slab.
+#[repr(C)]
+struct Slab {
+    /// Neighbours in the list of slabs with a free object.
+    next: *mut Slab,
+    previous: *mut Slab,
+    free: *mut Object,
+    /// Objects in use or in a hart's stock.
+    used: usize,
+}
+
+struct Class {
+    partial: *mut Slab,
+}
+
+// SAFETY: the pointers are to slabs, which only the holder of the class's lock touches.
+unsafe impl Send for Class {}
+
+static SLABS: [IrqLock<Class>; CLASSES.len()] =
+    [const { IrqLock::new(rank::HEAP, Class { partial: core::ptr::null_mut() }) }; CLASSES.len()];
+
+struct Stock {
+    head: *mut Object,
+    len: usize,
+}
+
+/// Stocks of one hart; touched by that hart only, with interrupts off.
+struct Stocks(UnsafeCell<[Stock; CLASSES.len()]>);
+
+// SAFETY: see `Stocks`.
+unsafe impl Sync for Stocks {}
+
+static STOCKS: [Stocks; hart::MAX] =
+    [const { Stocks(UnsafeCell::new([const { Stock { head: core::ptr::null_mut(), len: 0 } }; CLASSES.len()])) }; hart::MAX];
+
+static SLAB_PAGES: AtomicUsize = AtomicUsize::new(0);
+static LARGE_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of memory that the heap has taken from the page allocator.
+pub fn bytes() -> usize {
+    SLAB_PAGES.load(Relaxed) * PAGE_SIZE + LARGE_BYTES.load(Relaxed)
+}
+
+/// The kernel's allocator.
+pub struct Heap;
+
+#[global_allocator]
+static HEAP: Heap = Heap;
+
+// SAFETY: blocks come from slabs or page runs that nothing else uses, are as large and aligned as the
+// layout asks (classes are multiples of 16 and only serve alignments up to 16), and stay until `dealloc`.
+unsafe impl GlobalAlloc for Heap {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if layout.size() <= LARGEST && layout.align() <= 16 {
+            take(CLASS_OF[layout.size().div_ceil(16)] as usize)
+        } else {
+            take_large(layout)
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if layout.size() <= LARGEST && layout.align() <= 16 {
+            // SAFETY: the pointer is an object of this class, and the caller is done with it.
+            unsafe { give(CLASS_OF[layout.size().div_ceil(16)] as usize, pointer.cast()) };
+        } else {
+            give_large(pointer, layout);
+        }
+    }
+}
+
+fn pages(layout: Layout) -> usize {
+    layout.size().max(layout.align()).div_ceil(PAGE_SIZE)
+}
+
+fn take_large(layout: Layout) -> *mut u8 {
+    match FrameRun::alloc_uninitialised(pages(layout)) {
+        Some(run) => {
+            LARGE_BYTES.fetch_add(run.len(), Relaxed);
+            arch::physical_pointer(run.into_physical())
+        }
+        None => core::ptr::null_mut(),
+    }
+}
+
+fn give_large(pointer: *mut u8, layout: Layout) {
+    let physical = pointer as usize - riscv::boot::DIRECT_MAP;
+    // SAFETY: `take_large` gave up this run of as many pages, and the caller returns it once.
+    let run = unsafe { FrameRun::from_physical(physical, pages(layout)) };
+    LARGE_BYTES.fetch_sub(run.len(), Relaxed);
+}
+
+#[inline]
+fn take(class: usize) -> *mut u8 {
+    let enabled = arch::interrupts_off();
+    // SAFETY: this hart's stocks with interrupts off: nobody else touches them.
+    let stock = unsafe { &mut (*STOCKS[hart::id() & (hart::MAX - 1)].0.get())[class] };
+    if stock.head.is_null() {
+        fill(class, stock);
+    }
+    let object = stock.head;
+    if !object.is_null() {
+        // SAFETY: an object in a stock is free memory that holds the link to the next one.
+        stock.head = unsafe { (*object).0 };
+        stock.len -= 1;
+    }
+    if enabled {
+        arch::interrupts_on();
+    }
+    object.cast()
+}
+
+/// # Safety
+/// `object` was taken from `class` and is no longer used.
+#[inline]
+unsafe fn give(class: usize, object: *mut Object) {
+    let enabled = arch::interrupts_off();
+    // SAFETY: as in `take`.
+    let stock = unsafe { &mut (*STOCKS[hart::id() & (hart::MAX - 1)].0.get())[class] };
+    // SAFETY: the object is free (contract) and at least a pointer large.
+    unsafe { *object = Object(stock.head) };
+    stock.head = object;
+    stock.len += 1;
+    if stock.len > 2 * BATCH {
+        empty(class, stock);
+    }
+    if enabled {
+        arch::interrupts_on();
+    }
+}
+
+/// Moves a batch of objects from slabs to a stock.
+#[cold]
+fn fill(class: usize, stock: &mut Stock) {
+    let mut slabs = SLABS[class].lock();
+    for _ in 0..BATCH {
+        if slabs.partial.is_null() && !add_slab(&mut slabs, class) {
+            return;
+        }
+        let slab = slabs.partial;
+        // SAFETY: a slab in the list has a free object; slabs are touched under the lock only.
+        unsafe {
+            let object = (*slab).free;
+            (*slab).free = (*object).0;
+            (*slab).used += 1;
+            if (*slab).free.is_null() {
+                unlink(&mut slabs, slab);
+            }
+            *object = Object(stock.head);
+            stock.head = object;
+        }
+        stock.len += 1;
+    }
+}
+
+/// Moves a batch of objects from a stock back to their slabs.
+#[cold]
+fn empty(class: usize, stock: &mut Stock) {
+    let mut slabs = SLABS[class].lock();
+    for _ in 0..BATCH {
+        let object = stock.head;
+        let slab = (object as usize & !(PAGE_SIZE - 1)) as *mut Slab;
+        // SAFETY: the stock holds more than a batch of objects; each lies in the slab at its page's start.
+        unsafe {
+            stock.head = (*object).0;
+            let was_full = (*slab).free.is_null();
+            *object = Object((*slab).free);
+            (*slab).free = object;
+            (*slab).used -= 1;
+            if was_full {
+                link(&mut slabs, slab);
+            }
+            if (*slab).used == 0 {
+                unlink(&mut slabs, slab);
+                drop(Frame::from_physical(slab as usize - riscv::boot::DIRECT_MAP));
+                SLAB_PAGES.fetch_sub(1, Relaxed);
+            }
+        }
+        stock.len -= 1;
+    }
+}
+
+/// Makes a slab of a new page and puts it into the list.
+fn add_slab(slabs: &mut Class, class: usize) -> bool {
+    let Some(frame) = Frame::uninitialised_for_kernel() else { return false };
+    let start = arch::physical_pointer(frame.into_physical());
+    let slab = start.cast::<Slab>();
+    let size = CLASSES[class];
+    // SAFETY: the page is ours: a header, then objects up to its end.
+    unsafe {
+        slab.write(Slab { next: core::ptr::null_mut(), previous: core::ptr::null_mut(), free: core::ptr::null_mut(), used: 0 });
+        let mut offset = size_of::<Slab>().next_multiple_of(16);
+        while offset + size <= PAGE_SIZE {
+            let object = start.add(offset).cast::<Object>();
+            *object = Object((*slab).free);
+            (*slab).free = object;
+            offset += size;
+        }
+        link(slabs, slab);
+    }
+    SLAB_PAGES.fetch_add(1, Relaxed);
+    true
+}
+
+/// # Safety
+/// `slab` is a live slab of this class, not in the list.
+unsafe fn link(slabs: &mut Class, slab: *mut Slab) {
+    // SAFETY: the contract, and the list is touched under the lock only.
+    unsafe {
+        (*slab).previous = core::ptr::null_mut();
+        (*slab).next = slabs.partial;
+        if !slabs.partial.is_null() {
+            (*slabs.partial).previous = slab;
+        }
+    }
+    slabs.partial = slab;
+}
+
+/// # Safety
+/// `slab` is in the list.
+unsafe fn unlink(slabs: &mut Class, slab: *mut Slab) {
+    // SAFETY: as in `link`.
+    unsafe {
+        if (*slab).previous.is_null() {
+            slabs.partial = (*slab).next;
+        } else {
+            (*(*slab).previous).next = (*slab).next;
+        }
+        if !(*slab).next.is_null() {
+            (*(*slab).next).previous = (*slab).previous;
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The kernel's own page table, and what of the kernel other tables contain.
+//!
+//! ```text
+//! 0xffff_ffc0_0000_0000  direct map: RAM without the kernel image, device registers      RW
+//! 0xffff_ffe0_0000_0000  kernel stacks, a slot each, guard below                         RW
+//! 0xffff_ffff_8020_0000  image: text RX, rodata R, data RW
+//!                        resident code RX and save areas RW: also in `table` processes
+//! ```
+//!
+//! Nothing is writable and executable. The root entries are fixed when boot is over, so a `shared` process copies
+//! them once; everything that changes later (stacks) changes below the root.
+
+use crate::PAGE_SIZE;
+use crate::frame::Frame;
+use crate::hart::{self, Local};
+use crate::space::World;
+use crate::sync::{SpinLock, rank};
+use alloc::vec::Vec;
+use core::cell::UnsafeCell;
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use riscv::boot::{DIRECT_MAP, IMAGE_OFFSET};
+use riscv::context::SaveArea;
+use riscv::sv39::{ENTRIES, Entry, LEVELS, MODE, bits, index, span};
+use riscv::{csr_read, csr_write};
+
+unsafe extern "C" {
+    static __image_start: u8;
+    static __resident_start: u8;
+    static __resident_end: u8;
+    static __text_end: u8;
+    static __rodata_end: u8;
+    static __resident_data_start: u8;
+    static __resident_data_end: u8;
+    static __image_end: u8;
+}
+
+macro_rules! address_of {
+    ($symbol:ident) => {
+        (&raw const $symbol) as usize
+    };
+}
+
+/// Virtual addresses of the kernel image.
+pub(crate) fn image() -> Range<usize> {
+    address_of!(__image_start)..address_of!(__image_end)
+}
+
+/// Virtual addresses of the kernel's code.
+pub(crate) fn text() -> Range<usize> {
+    address_of!(__image_start)..address_of!(__text_end)
+}
+
+const READ: u64 = bits::R | bits::G;
+const WRITE: u64 = bits::R | bits::W | bits::G;
+const EXEC: u64 = bits::R | bits::X | bits::G;
+
+static KERNEL_ROOT: AtomicUsize = AtomicUsize::new(0);
+static RESIDENT_ROOT: AtomicUsize = AtomicUsize::new(0);
+static HAS_H: AtomicBool = AtomicBool::new(false);
+static EDIT: SpinLock<()> = SpinLock::new(rank::KERNEL_TABLE, ());
+
+/// A save area on a page of its own, so that a hart's page holds nothing else.
+#[repr(C, align(4096))]
+struct AreaPage(UnsafeCell<SaveArea>);
+
+// SAFETY: each hart uses its own page only, and only with interrupts off or from trap entry.
+unsafe impl Sync for AreaPage {}
+
+const AREA: AreaPage = AreaPage(UnsafeCell::new(SaveArea {
+    spill: 0, registers: 0, kernel_sp: 0, kernel_satp: 0, kernel_tp: 0, user_satp: 0, user_sp: 0,
+}));
+
+#[unsafe(link_section = ".resident.data")]
+static AREAS: [AreaPage; hart::MAX] = [AREA; hart::MAX];
+
+/// This hart's save area.
+#[inline(always)]
+pub(crate) fn area(local: &Local) -> *mut SaveArea {
+    AREAS[local.index.load(Relaxed) & (hart::MAX - 1)].0.get()
+}
+
+/// Root of the kernel's table, once there is one.
+pub(crate) fn root() -> Option<usize> {
+    Some(KERNEL_ROOT.load(Relaxed)).filter(|&root| root != 0)
+}
+
+/// Builds both tables. `memory` and `devices` are physical ranges for the direct map.
+pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], has_h: bool) -> Option<()> {
+    let root = Frame::zeroed_for_kernel()?.into_physical();
+    let image_physical = image().start - IMAGE_OFFSET..image().end - IMAGE_OFFSET;
+    for range in memory {
+        // The image is reachable at its own address only, where its code cannot be written.
+        let before = range.start..range.end.min(image_physical.start);
+        let after = range.start.max(image_physical.end)..range.end;
+        for part in [before, after] {
+            map(root, DIRECT_MAP + part.start, part.start, part.end.saturating_sub(part.start), WRITE)?;
+        }
+    }
+    for range in devices {
+        map(root, DIRECT_MAP + range.start, range.start, range.end - range.start, WRITE)?;
+    }
+    let parts = [
+        (image().start, address_of!(__text_end), EXEC),
+        (address_of!(__text_end), address_of!(__rodata_end), READ),
+        (address_of!(__rodata_end), image().end, WRITE),
+    ];
+    for (start, end, permissions) in parts {
+        map(root, start, start - IMAGE_OFFSET, end - start, permissions)?;
+    }
+    // The second level of the stack area must exist before any root is copied.
+    table_entry(root, riscv::boot::STACKS, LEVELS - 2)?;
+    KERNEL_ROOT.store(root, Relaxed);
+    HAS_H.store(has_h, Relaxed);
+
+    let resident = Frame::zeroed_for_kernel()?.into_physical();
+    for (start, end, permissions) in [
+        (address_of!(__resident_start), address_of!(__resident_end), EXEC),
+        (address_of!(__resident_data_start), address_of!(__resident_data_end), WRITE),
+    ] {
+        map(resident, start, start - IMAGE_OFFSET, end - start, permissions)?;
+    }
+    RESIDENT_ROOT.store(resident, Relaxed);
+    Some(())
+}
+
+/// Switches this hart from the boot table to the kernel's own and fills its save area.
+pub(crate) fn activate(local: &Local) {
+    select_kernel();
+    // SAFETY: the area of this hart, before its first entry to user mode.
+    unsafe { (*area(local)).kernel_tp = core::ptr::from_ref(local) as usize };
+    csr_write!(scounteren, 7);
+    csr_write!(senvcfg, 0);
+    if HAS_H.load(Relaxed) {
+        riscv::virtual_csr::initialise();
+    }
+}
+
+/// Selects the kernel's own table on this hart.
+pub(crate) fn select_kernel() {
+    // The kernel's table maps everything the kernel uses, this code and stack included.
+    csr_write!(satp, MODE | KERNEL_ROOT.load(Relaxed) >> 12);
+    riscv::csr::flush_translations();
+}
+
+/// Prepares this hart for entering user mode in a space. Interrupts are off.
+pub(crate) fn select(local: &Local, world: World, root: usize) {
+    let kernel = MODE | KERNEL_ROOT.load(Relaxed) >> 12;
+    // SAFETY: this hart's own area, and trap entry cannot run: interrupts are off and the kernel is here.
+    let area = unsafe { &mut *area(local) };
+    (area.kernel_satp, area.user_satp) = match world {
+        World::Table => (kernel, MODE | root >> 12),
+        World::Shared | World::Vm => (0, 0),
+    };
+    // A `shared` root contains the kernel's entries, so either value keeps this code mapped.
+    csr_write!(satp, if world == World::Shared { MODE | root >> 12 } else { kernel });
+    if world == World::Vm {
+        riscv::virtual_csr::select_table(root);
+    }
+    // These two have no VS copy: a `vm` process may have changed them.
+    csr_write!(scounteren, 7);
+    csr_write!(senvcfg, 0);
+}
+
+/// The entries of a new root that concern the kernel.
+pub(crate) fn entries_for(world: World) -> impl Iterator<Item = (usize, Entry)> {
+    let source = match world {
+        World::Shared => KERNEL_ROOT.load(Relaxed),
+        World::Table | World::Vm => RESIDENT_ROOT.load(Relaxed),
+    };
+    (ENTRIES / 2..ENTRIES).map(move |entry| (entry, read(source, entry))).filter(|(_, entry)| entry.valid())
+}
+
+/// Kernel pages that `root` maps, as (virtual, physical).
+pub(crate) fn reachable(root: usize, world: World) -> Vec<(usize, usize)> {
+    let mut pages = Vec::new();
+    if world != World::Vm {
+        for entry in ENTRIES / 2..ENTRIES {
+            collect(read(root, entry), sign_extend(entry << 30), LEVELS - 1, &mut pages);
+        }
+    }
+    pages
+}
+
+fn collect(entry: Entry, address: usize, level: usize, pages: &mut Vec<(usize, usize)>) {
+    if !entry.valid() {
+        return;
+    }
+    if entry.is_leaf() {
+        pages.push((address, entry.physical()));
+        return;
+    }
+    for slot in 0..ENTRIES {
+        collect(read(entry.physical(), slot), address + slot * span(level - 1), level - 1, pages);
+    }
+}
+
+fn sign_extend(address: usize) -> usize {
+    ((address << 25) as isize >> 25) as usize
+}
+
+/// Virtual addresses that are resident in every `table` process.
+pub fn resident() -> [Range<usize>; 2] {
+    [
+        address_of!(__resident_start)..address_of!(__resident_end),
+        address_of!(__resident_data_start)..address_of!(__resident_data_end),
+    ]
+}
+
+/// Maps one page of a kernel stack.
+pub(crate) fn map_stack_page(address: usize, frame: Frame) -> Option<()> {
+    let _edit = EDIT.lock();
+    let slot = table_entry(KERNEL_ROOT.load(Relaxed), address, 0)?;
+    // SAFETY: an entry of the kernel's table, edited under the lock.
+    unsafe { slot.write_volatile(Entry::leaf(frame.into_physical(), WRITE)) };
+    riscv::csr::flush_translations();
+    Some(())
+}
+
+/// Removes one page of a kernel stack that nobody runs on.
+pub(crate) fn unmap_stack_page(address: usize) -> Option<Frame> {
+    let _edit = EDIT.lock();
+    let slot = table_entry(KERNEL_ROOT.load(Relaxed), address, 0)?;
+    // SAFETY: as above; a valid leaf owned the share that `from_physical` takes back.
+    unsafe {
+        let old = slot.read_volatile();
+        slot.write_volatile(Entry::EMPTY);
+        riscv::csr::flush_translations();
+        old.valid().then(|| Frame::from_physical(old.physical()))
+    }
+}
+
+/// Whether `address` is mapped: tells a stale "not there" in the TLB from a real fault.
+pub(crate) fn is_mapped(address: usize) -> bool {
+    let mut table = KERNEL_ROOT.load(Relaxed);
+    for level in (0..LEVELS).rev() {
+        let entry = read(table, index(address, level));
+        if !entry.valid() || entry.is_leaf() {
+            return entry.valid();
+        }
+        table = entry.physical();
+    }
+    false
+}
+
+fn read(table: usize, entry: usize) -> Entry {
+    // SAFETY: `table` is a live table in the direct map (or the boot table's window of it).
+    unsafe { crate::arch::physical_pointer(table).cast::<Entry>().add(entry).read_volatile() }
+}
+
+/// Maps a physically contiguous range with the largest leaves that fit.
+fn map(root: usize, mut address: usize, mut physical: usize, mut len: usize, permissions: u64) -> Option<()> {
+    while len > 0 {
+        let level = (0..LEVELS)
+            .rev()
+            .find(|&level| len >= span(level) && (address | physical).is_multiple_of(span(level)))?;
+        let slot = table_entry(root, address, level)?;
+        // SAFETY: an entry of a table that is being built.
+        unsafe { slot.write_volatile(Entry::leaf(physical, permissions)) };
+        (address, physical, len) = (address + span(level), physical + span(level), len - span(level));
+    }
+    Some(())
+}
+
+/// The entry for `address` at `level`, creating the tables above it.
+fn table_entry(root: usize, address: usize, level: usize) -> Option<*mut Entry> {
+    let mut table = root;
+    for upper in (level + 1..LEVELS).rev() {
+        let slot = crate::arch::physical_pointer(table).cast::<Entry>().wrapping_add(index(address, upper));
+        // SAFETY: an entry of a live table of the kernel.
+        let mut entry = unsafe { slot.read_volatile() };
+        if !entry.valid() {
+            entry = Entry::table(Frame::zeroed_for_kernel()?.into_physical());
+            // SAFETY: as above; nobody else edits (boot, or the edit lock).
+            unsafe { slot.write_volatile(entry) };
+        }
+        table = entry.physical();
+    }
+    Some(crate::arch::physical_pointer(table).cast::<Entry>().wrapping_add(index(address, level)))
+}
+
+/// `satp` now, for reports.
+pub(crate) fn current() -> usize {
+    csr_read!(satp)
+}
+
+const _: () = assert!(PAGE_SIZE == span(0));

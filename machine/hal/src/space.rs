@@ -1,0 +1,472 @@
+//! Page tables of a process.
+//!
+//! One walker serves all worlds: a `vm` process has a G-stage table (Sv39x4) whose guest-physical addresses
+//! are its virtual ones, the others an Sv39 table; below the root they look the same. A leaf owns a
+//! [`Frame`].
+//!
+//! **Who owns what.** [`UserSpace`] owns the tables and is edited under its owner's lock. [`Root`] is the part
+//! that a hart may still have selected when the process is gone: the root page and the generation; it is
+//! shared by [`SpaceHandle`]s and freed with the last.
+//!
+//! **Shootdown.** Entering user mode: publish the space in `Local::running`, fence, read `generation`, flush if
+//! it moved. Taking rights away: edit, raise `generation`, fence, read every hart's `running`. The two
+//! fences order the store before the load on both sides, so either the hart sees the new generation or
+//! the editor sees the hart; those it sees get an IPI and are waited for until they have left user mode
+//! once. A page unmapped is freed by its owner only after that wait ([`Shootdown`]).
+
+use crate::arch::{self, physical_pointer};
+use crate::frame::{Frame, FrameRun};
+use crate::hart::{self, Local, local_of};
+use crate::sync::{IrqLock, rank};
+use crate::{PAGE_SIZE, USER_END};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use core::task::{Context, Poll, Waker};
+use riscv::sv39::{ENTRIES, Entry, LEVELS, bits, index};
+
+/// How a process is isolated (D1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum World {
+    /// VS-mode under a G-stage table; needs the H extension.
+    Vm,
+    /// U-mode with a table that maps nothing of the kernel but resident code.
+    Table,
+    /// U-mode with the kernel mapped beside it.
+    Shared,
+}
+
+bitflags::bitflags! {
+    /// What a process may do with a page.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Prot: u8 {
+        /// Read.
+        const READ = 1;
+        /// Write (implies read: the hardware has no write-only pages).
+        const WRITE = 2;
+        /// Fetch instructions.
+        const EXEC = 4;
+    }
+}
+
+impl Prot {
+    fn permissions(self) -> u64 {
+        let read = if self.intersects(Prot::READ | Prot::WRITE) { bits::R } else { 0 };
+        let write = if self.contains(Prot::WRITE) { bits::W } else { 0 };
+        let exec = if self.contains(Prot::EXEC) { bits::X } else { 0 };
+        read | write | exec | bits::U
+    }
+
+    fn of(entry: Entry) -> Self {
+        let mut prot = Prot::empty();
+        prot.set(Prot::READ, entry.0 & bits::R != 0);
+        prot.set(Prot::WRITE, entry.0 & bits::W != 0);
+        prot.set(Prot::EXEC, entry.0 & bits::X != 0);
+        prot
+    }
+}
+
+/// No page for a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFrame;
+
+/// The part of a space that harts refer to.
+pub struct Root {
+    /// Never reused; not 0.
+    id: u64,
+    world: World,
+    run: FrameRun,
+    /// Raised by every edit that takes rights away or changes code.
+    generation: AtomicU64,
+}
+
+/// What [`crate::user::UserContext::enter`] needs to know of a space.
+pub type SpaceHandle = Arc<Root>;
+
+impl Root {
+    /// A number that no other space ever has.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The world of the process.
+    pub fn world(&self) -> World {
+        self.world
+    }
+
+    /// Physical address of the root table.
+    pub(crate) fn physical(&self) -> usize {
+        self.run.physical()
+    }
+
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> u64 {
+        // Relaxed: ordered by the fence between publishing `running` and this load.
+        self.generation.load(Ordering::Relaxed)
+    }
+}
+
+/// Page tables of one process.
+pub struct UserSpace {
+    root: SpaceHandle,
+    tables: usize,
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl UserSpace {
+    /// An empty address space; `None` without memory.
+    pub fn new(world: World) -> Option<Self> {
+        let run = FrameRun::alloc(if world == World::Vm { 4 } else { 1 })?;
+        if world != World::Vm {
+            install_kernel_entries(&run, world);
+        }
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let tables = run.len() / PAGE_SIZE;
+        Some(Self { root: Arc::new(Root { id, world, run, generation: AtomicU64::new(1) }), tables })
+    }
+
+    /// The handle for entering user mode.
+    pub fn handle(&self) -> &SpaceHandle {
+        &self.root
+    }
+
+    /// Pages used by the tables themselves.
+    pub fn table_frames(&self) -> usize {
+        self.tables
+    }
+
+    /// Maps `frame` at the page of `address`; returns the frame that was there.
+    ///
+    /// # Errors
+    /// Without memory for a table; nothing has changed then.
+    ///
+    /// # Panics
+    /// If `address` is not in user space.
+    pub fn map(&mut self, address: usize, frame: Frame, prot: Prot) -> Result<Option<Frame>, NoFrame> {
+        assert!(address < USER_END, "mapping outside user space");
+        let slot = self.slot_or_create(address)?;
+        let old = slot.get();
+        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        Ok(old.take_frame())
+    }
+
+    /// Removes the mapping at `address`; the frame may be dropped after the next [`Self::shootdown`].
+    pub fn unmap(&mut self, address: usize) -> Option<Frame> {
+        let slot = self.slot(address)?;
+        let old = slot.get();
+        slot.set(Entry::EMPTY);
+        old.take_frame()
+    }
+
+    /// Changes the rights of the page at `address`; `false` if nothing is mapped there.
+    pub fn protect(&mut self, address: usize, prot: Prot) -> bool {
+        let Some(slot) = self.slot(address) else { return false };
+        let old = slot.get();
+        if old.valid() {
+            slot.set(Entry::leaf(old.physical(), prot.permissions()));
+        }
+        old.valid()
+    }
+
+    /// The frame at `address` and its rights, as a new share.
+    pub fn get(&self, address: usize) -> Option<(Frame, Prot)> {
+        self.with(address, |frame, prot| (frame.clone(), prot))
+    }
+
+    /// Calls `f` with the frame at `address` and its rights, without taking a share.
+    #[inline]
+    pub fn with<R>(&self, address: usize, f: impl FnOnce(&Frame, Prot) -> R) -> Option<R> {
+        let entry = self.slot(address)?.get();
+        if !entry.valid() {
+            return None;
+        }
+        // SAFETY: a valid leaf owns one share, which `ManuallyDrop` leaves with it.
+        let frame = core::mem::ManuallyDrop::new(unsafe { Frame::from_physical(entry.physical()) });
+        Some(f(&frame, Prot::of(entry)))
+    }
+
+    /// Starts making an edit visible on every hart; see the module head. Also needed after code was
+    /// written, so that it is fetched anew.
+    pub fn shootdown(&self) -> Shootdown {
+        self.root.generation.fetch_add(1, Ordering::Relaxed);
+        // Pairs with the fence in `UserContext::enter`.
+        fence(Ordering::SeqCst);
+        let me = hart::no_preempt();
+        let mut waiting = 0u8;
+        let mut exits = [0; hart::MAX];
+        for other in 0..hart::count() {
+            let local = local_of(other);
+            if other == hart::id() || local.running.load(Ordering::Relaxed) != self.root.id {
+                continue;
+            }
+            exits[other] = local.exits.load(Ordering::Relaxed);
+            waiting |= 1 << other;
+            hart::send_ipi(other);
+        }
+        drop(me);
+        Shootdown { waiting, exits }
+    }
+
+    #[inline]
+    fn slot(&self, address: usize) -> Option<Slot> {
+        if address >= USER_END {
+            return None;
+        }
+        let mut table = self.root.physical();
+        for level in (1..LEVELS).rev() {
+            let entry = Slot::new(table, index(address, level)).get();
+            if !entry.valid() {
+                return None;
+            }
+            table = entry.physical();
+        }
+        Some(Slot::new(table, index(address, 0)))
+    }
+
+    fn slot_or_create(&mut self, address: usize) -> Result<Slot, NoFrame> {
+        let mut table = self.root.physical();
+        for level in (1..LEVELS).rev() {
+            let slot = Slot::new(table, index(address, level));
+            let mut entry = slot.get();
+            if !entry.valid() {
+                let frame = Frame::zeroed_for_kernel().ok_or(NoFrame)?;
+                self.tables += 1;
+                entry = Entry::table(frame.into_physical());
+                slot.set(entry);
+            }
+            table = entry.physical();
+        }
+        Ok(Slot::new(table, index(address, 0)))
+    }
+}
+
+impl Drop for UserSpace {
+    fn drop(&mut self) {
+        // No thread of the process is left, so no hart is in user mode in it. A hart that still has the
+        // root selected flushes before it next enters user mode; the kernel never uses user addresses.
+        free_tables(self.root.physical(), LEVELS - 1, user_root_entries());
+    }
+}
+
+fn user_root_entries() -> usize {
+    USER_END.div_ceil(riscv::sv39::span(2))
+}
+
+fn free_tables(table: usize, level: usize, entries: usize) {
+    for slot in (0..entries).map(|entry| Slot::new(table, entry)) {
+        let entry = slot.get();
+        if !entry.valid() {
+            continue;
+        }
+        slot.set(Entry::EMPTY);
+        if level > 0 {
+            free_tables(entry.physical(), level - 1, ENTRIES);
+        }
+        // SAFETY: the entry owned this share (a leaf's frame, or the page of a lower table) and is gone.
+        drop(unsafe { Frame::from_physical(entry.physical()) });
+    }
+}
+
+trait TakeFrame {
+    fn take_frame(self) -> Option<Frame>;
+}
+
+impl TakeFrame for Entry {
+    fn take_frame(self) -> Option<Frame> {
+        // SAFETY: a valid leaf owned one share, and the caller has just overwritten the entry.
+        self.valid().then(|| unsafe { Frame::from_physical(self.physical()) })
+    }
+}
+
+/// One entry of a table in memory. Hardware reads it at any time, so accesses are volatile.
+struct Slot(*mut Entry);
+
+impl Slot {
+    #[inline(always)]
+    fn new(table: usize, entry: usize) -> Self {
+        Self(physical_pointer(table + entry * size_of::<Entry>()).cast())
+    }
+
+    #[inline(always)]
+    fn get(&self) -> Entry {
+        // SAFETY: the pointer is to an entry of a live table in the direct map, aligned to 8.
+        unsafe { self.0.read_volatile() }
+    }
+
+    #[inline(always)]
+    fn set(&self, entry: Entry) {
+        // SAFETY: as in `get`; the space is borrowed mutably, so no other writer exists.
+        unsafe { self.0.write_volatile(entry) }
+    }
+}
+
+#[cfg(target_os = "none")]
+fn install_kernel_entries(run: &FrameRun, world: World) {
+    for (entry, value) in crate::kernel_table::entries_for(world) {
+        Slot::new(run.physical(), entry).set(value);
+    }
+}
+
+#[cfg(not(target_os = "none"))]
+fn install_kernel_entries(_: &FrameRun, _: World) {
+    let _ = arch::kernel_root_entries();
+}
+
+/// Waits until no hart can use a translation that an edit has removed. Awaiting it may take an interrupt's
+/// time; most often it is done at once.
+#[must_use = "frames may be freed only after the shootdown is done"]
+pub struct Shootdown {
+    waiting: u8,
+    exits: [u64; hart::MAX],
+}
+
+static WAITING: IrqLock<Vec<Waker>> = IrqLock::new(rank::WAIT, Vec::new());
+static SOMEBODY_WAITS: AtomicBool = AtomicBool::new(false);
+static SHOOTDOWNS: AtomicUsize = AtomicUsize::new(0);
+
+impl Shootdown {
+    /// Whether every hart concerned has left user mode since the edit.
+    pub fn done(&self) -> bool {
+        (0..hart::MAX).all(|other| {
+            // Acquire pairs with the Release in `left_user`: the hart will see the new generation.
+            self.waiting & 1 << other == 0 || local_of(other).exits.load(Ordering::Acquire) != self.exits[other]
+        })
+    }
+}
+
+impl Future for Shootdown {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if self.done() {
+            return Poll::Ready(());
+        }
+        SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
+        WAITING.lock().push(context.waker().clone());
+        SOMEBODY_WAITS.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `left_user`: either that hart sees the flag or this one sees its exit.
+        fence(Ordering::SeqCst);
+        if self.done() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// Notes that this hart has left user mode because of an interrupt, and wakes who waited for that.
+#[cfg(target_os = "none")]
+pub(crate) fn wake_shootdowns() {
+    // Pairs with the fence in `Shootdown::poll`.
+    fence(Ordering::SeqCst);
+    if SOMEBODY_WAITS.swap(false, Ordering::Relaxed) {
+        let waiting = core::mem::take(&mut *WAITING.lock());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Publishes that this hart is about to enter user mode in `space`, and flushes stale translations.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub(crate) fn publish(local: &Local, space: &SpaceHandle) {
+    if !core::ptr::eq(local.selected.load(Ordering::Relaxed), Arc::as_ptr(space)) {
+        select(local, space);
+    }
+    local.running.store(space.id, Ordering::Relaxed);
+    // Pairs with the fence in `shootdown`.
+    fence(Ordering::SeqCst);
+    let generation = space.generation();
+    if local.seen.load(Ordering::Relaxed) != generation {
+        local.seen.store(generation, Ordering::Relaxed);
+        flush(space.world);
+    }
+}
+
+/// The hart has left user mode.
+#[cfg(target_os = "none")]
+#[inline(always)]
+pub(crate) fn withdraw(local: &Local) {
+    local.running.store(0, Ordering::Relaxed);
+    // Release pairs with the Acquire in `Shootdown::done`.
+    local.exits.store(local.exits.load(Ordering::Relaxed) + 1, Ordering::Release);
+}
+
+#[cfg(target_os = "none")]
+fn flush(world: World) {
+    if world == World::Vm {
+        riscv::csr::flush_guest_translations();
+    } else {
+        riscv::csr::flush_translations();
+    }
+    riscv::csr::flush_instructions();
+}
+
+#[cfg(target_os = "none")]
+#[cold]
+fn select(local: &Local, space: &SpaceHandle) {
+    crate::kernel_table::select(local, space.world, space.physical());
+    // Every switch flushes: spaces have no ASID or VMID of their own yet.
+    flush(space.world);
+    local.seen.store(space.generation(), Ordering::Relaxed);
+    let old = local.selected.swap(Arc::into_raw(space.clone()).cast_mut(), Ordering::Relaxed);
+    drop_selected(old);
+}
+
+#[cfg(target_os = "none")]
+fn drop_selected(old: *mut Root) {
+    if !old.is_null() {
+        // SAFETY: `selected` holds a share made by `Arc::into_raw` in `select`, and has just been overwritten.
+        drop(unsafe { Arc::from_raw(old) });
+    }
+}
+
+/// Goes back to the kernel's own page table, so that an idle hart keeps no dead process's root alive.
+pub fn deselect() {
+    #[cfg(target_os = "none")]
+    {
+        let local = arch::local();
+        if !local.selected.load(Ordering::Relaxed).is_null() {
+            crate::kernel_table::select_kernel();
+            drop_selected(local.selected.swap(core::ptr::null_mut(), Ordering::Relaxed));
+        }
+    }
+}
+
+/// Times an edit had to wait for another hart, since boot.
+pub fn shootdowns_waited() -> usize {
+    SHOOTDOWNS.load(Ordering::Relaxed)
+}
+
+/// Every page that user mode of `space` could reach in the kernel's half, as (virtual, physical) pairs; for
+/// the test that proves what is resident.
+#[cfg(target_os = "none")]
+pub fn kernel_pages_reachable(space: &UserSpace) -> Vec<(usize, usize)> {
+    crate::kernel_table::reachable(space.root.physical(), space.root.world)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mapping_owns_its_frame() {
+        let mut space = UserSpace::new(World::Table).expect("memory");
+        let frame = Frame::zeroed().expect("memory");
+        assert_eq!(space.map(0x1_0000, frame.clone(), Prot::READ | Prot::WRITE), Ok(None));
+        assert_eq!(frame.shares(), 2);
+        assert_eq!(space.get(0x1_0fff).map(|(_, prot)| prot), Some(Prot::READ | Prot::WRITE));
+        assert!(space.protect(0x1_0000, Prot::READ));
+        assert!(!space.protect(0x2_0000, Prot::READ));
+        assert_eq!(space.with(0x1_0000, |_, prot| prot), Some(Prot::READ));
+        assert_eq!(space.unmap(0x1_0000), Some(frame.clone()));
+        assert_eq!(frame.shares(), 1);
+        space.map(0x3f_0000_0000, frame.clone(), Prot::EXEC).expect("memory");
+        drop(space);
+        assert_eq!(frame.shares(), 1);
+    }
+
+    #[test]
+    fn addresses_outside_user_space_are_not_there() {
+        let space = UserSpace::new(World::Vm).expect("memory");
+        assert!(space.get(usize::MAX).is_none() && space.get(USER_END).is_none());
+    }
+}

@@ -1,0 +1,275 @@
+//! Spin locks of the kernel.
+//!
+//! A [`SpinLock`] disables preemption while it is held, an [`IrqLock`] interrupts as well: what an
+//! interrupt handler locks must be an `IrqLock`. Neither may be held across an `.await` (invariant A6);
+//! the executor checks that with [`held`] after each poll in checked builds.
+//!
+//! **Lock order.** Every lock has a rank of [`rank`]; a hart takes locks in rising rank only. Checked builds
+//! assert it at each acquisition, so an order that could deadlock fails the first time it is taken.
+
+use crate::{arch, hart};
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+use core::sync::atomic::Ordering::Relaxed;
+use sync::raw::RawSpin;
+
+/// The lock order: outermost first. Two locks of one rank are never held together.
+pub mod rank {
+    /// Table of all processes.
+    pub const PROCESSES: u8 = 4;
+    /// Family relations, groups and sessions.
+    pub const FAMILY: u8 = 6;
+    /// One process.
+    pub const PROCESS: u8 = 8;
+    /// One thread.
+    pub const THREAD: u8 = 10;
+    /// Signal state.
+    pub const SIGNAL: u8 = 12;
+    /// Descriptor table.
+    pub const DESCRIPTORS: u8 = 14;
+    /// Mount table and directory cache.
+    pub const NAMESPACE: u8 = 16;
+    /// An open file description.
+    pub const OPEN_FILE: u8 = 18;
+    /// A directory or an inode.
+    pub const INODE: u8 = 20;
+    /// Terminal.
+    pub const TTY: u8 = 22;
+    /// A pipe, an event, an epoll set.
+    pub const PIPE: u8 = 24;
+    /// A socket.
+    pub const SOCKET: u8 = 26;
+    /// A network interface.
+    pub const NETWORK: u8 = 28;
+    /// Regions and page tables of a process.
+    pub const ADDRESS_SPACE: u8 = 32;
+    /// Pages shared by address spaces.
+    pub const SHARED_MEMORY: u8 = 34;
+    /// Page cache of a file.
+    pub const CACHE: u8 = 36;
+    /// A file system's own state.
+    pub const FILE_SYSTEM: u8 = 38;
+    /// Block layer.
+    pub const BLOCK: u8 = 40;
+    /// Futex buckets.
+    pub const FUTEX: u8 = 42;
+    /// Timers of a hart.
+    pub const TIMER: u8 = 44;
+    /// Queues of waiting coroutines.
+    pub const WAIT: u8 = 46;
+    /// Queues of the executor.
+    pub const RUN_QUEUE: u8 = 48;
+    /// Device drivers.
+    pub const DEVICE: u8 = 50;
+    /// Console and log.
+    pub const CONSOLE: u8 = 52;
+    /// Accounts.
+    pub const ACCOUNT: u8 = 54;
+    /// Kernel heap.
+    pub const HEAP: u8 = 58;
+    /// Kernel stacks and the kernel's page table.
+    pub const KERNEL_TABLE: u8 = 60;
+    /// Page frames.
+    pub const FRAMES: u8 = 62;
+}
+
+/// Ranks held by this hart, a bit each; always 0 in unchecked builds.
+pub fn held() -> u64 {
+    arch::local().held.load(Relaxed)
+}
+
+#[inline(always)]
+fn note_taken(rank: u8) {
+    if cfg!(debug_assertions) {
+        let local = arch::local();
+        let held = local.held.load(Relaxed);
+        assert!(held >> rank == 0, "lock order: rank {rank} taken while ranks {held:#x} are held");
+        local.held.store(held | 1 << rank, Relaxed);
+    }
+}
+
+#[inline(always)]
+fn note_released(rank: u8) {
+    if cfg!(debug_assertions) {
+        let local = arch::local();
+        local.held.store(local.held.load(Relaxed) & !(1 << rank), Relaxed);
+    }
+}
+
+macro_rules! lock_type {
+    ($(#[$doc:meta])* $name:ident, $guard:ident, $enter:expr, $leave:expr) => {
+        $(#[$doc])*
+        pub struct $name<T: ?Sized> {
+            raw: RawSpin,
+            rank: u8,
+            value: UnsafeCell<T>,
+        }
+
+        // SAFETY: the raw lock lets one holder at a time reach the value, so sharing the lock only moves
+        // the value between threads, which `T: Send` allows.
+        unsafe impl<T: ?Sized + Send> Sync for $name<T> {}
+        // SAFETY: moving the lock moves the value.
+        unsafe impl<T: ?Sized + Send> Send for $name<T> {}
+
+        impl<T> $name<T> {
+            /// A free lock of a rank of [`rank`] around `value`.
+            pub const fn new(rank: u8, value: T) -> Self {
+                Self { raw: RawSpin::new(), rank, value: UnsafeCell::new(value) }
+            }
+
+            /// Takes the value out of a lock that nobody else has.
+            pub fn into_inner(self) -> T {
+                self.value.into_inner()
+            }
+        }
+
+        impl<T: ?Sized> $name<T> {
+            /// Takes the lock, spinning until it is free.
+            #[inline(always)]
+            pub fn lock(&self) -> $guard<'_, T> {
+                let restore = $enter;
+                self.raw.lock();
+                note_taken(self.rank);
+                $guard { lock: self, restore, not_send: core::marker::PhantomData }
+            }
+
+            /// Takes the lock if it is free.
+            pub fn try_lock(&self) -> Option<$guard<'_, T>> {
+                let restore = $enter;
+                if self.raw.try_lock() {
+                    note_taken(self.rank);
+                    return Some($guard { lock: self, restore, not_send: core::marker::PhantomData });
+                }
+                $leave(restore);
+                None
+            }
+
+            /// The value of a lock that nobody else can reach.
+            pub fn get_mut(&mut self) -> &mut T {
+                self.value.get_mut()
+            }
+        }
+
+        /// Access to the value of a lock; dropping it releases the lock.
+        #[must_use]
+        pub struct $guard<'a, T: ?Sized> {
+            lock: &'a $name<T>,
+            restore: bool,
+            /// A lock is released on the hart that took it.
+            not_send: core::marker::PhantomData<*mut ()>,
+        }
+
+        impl<T: ?Sized> Deref for $guard<'_, T> {
+            type Target = T;
+            #[inline(always)]
+            fn deref(&self) -> &T {
+                // SAFETY: the guard exists, so this hart holds the lock and nobody else has the value.
+                unsafe { &*self.lock.value.get() }
+            }
+        }
+
+        impl<T: ?Sized> DerefMut for $guard<'_, T> {
+            #[inline(always)]
+            fn deref_mut(&mut self) -> &mut T {
+                // SAFETY: as in `deref`, and `&mut self` makes this the only reference.
+                unsafe { &mut *self.lock.value.get() }
+            }
+        }
+
+        impl<T: ?Sized> Drop for $guard<'_, T> {
+            #[inline(always)]
+            fn drop(&mut self) {
+                note_released(self.lock.rank);
+                // SAFETY: the guard is proof that this context holds the raw lock, and it is going away.
+                unsafe { self.lock.raw.unlock() };
+                $leave(self.restore);
+            }
+        }
+    };
+}
+
+#[inline(always)]
+fn enter_no_preempt() -> bool {
+    hart::preempt_disable();
+    false
+}
+
+#[inline(always)]
+fn leave_no_preempt(_: bool) {
+    hart::preempt_enable();
+}
+
+#[inline(always)]
+fn leave_no_interrupts(enabled: bool) {
+    if enabled {
+        arch::interrupts_on();
+    }
+}
+
+lock_type! {
+    /// A spin lock whose holder cannot be preempted. Not for data that interrupt handlers touch.
+    SpinLock, SpinGuard, enter_no_preempt(), leave_no_preempt
+}
+
+lock_type! {
+    /// A spin lock whose holder cannot be interrupted either: for data that interrupt handlers touch.
+    IrqLock, IrqGuard, arch::interrupts_off(), leave_no_interrupts
+}
+
+/// The raw lock inside `maitake-sync`'s queues and mutexes: interrupts off, rank [`rank::WAIT`], so that
+/// interrupt handlers may wake.
+pub struct RawIrqLock(RawSpin);
+
+impl RawIrqLock {
+    /// A free lock.
+    pub const fn new() -> Self {
+        Self(RawSpin::new())
+    }
+}
+
+impl Default for RawIrqLock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+// SAFETY: `with_lock` runs the closure between taking and releasing the raw lock with interrupts off on
+// this hart, so closures of one lock exclude each other and `is_locked` tells whether one is inside.
+unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
+    #[track_caller]
+    fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
+        let enabled = arch::interrupts_off();
+        self.0.lock();
+        note_taken(rank::WAIT);
+        let result = f();
+        note_released(rank::WAIT);
+        // SAFETY: taken above in this very call.
+        unsafe { self.0.unlock() };
+        leave_no_interrupts(enabled);
+        result
+    }
+
+    #[track_caller]
+    fn try_with_lock<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
+        let enabled = arch::interrupts_off();
+        let result = self.0.try_lock().then(|| {
+            note_taken(rank::WAIT);
+            let result = f();
+            note_released(rank::WAIT);
+            // SAFETY: taken by the `try_lock` of this very call.
+            unsafe { self.0.unlock() };
+            result
+        });
+        leave_no_interrupts(enabled);
+        result
+    }
+
+    fn is_locked(&self) -> bool {
+        self.0.is_locked()
+    }
+}
+
+impl maitake_sync::blocking::ConstInit for RawIrqLock {
+    #[expect(clippy::declare_interior_mutable_const, reason = "an initialiser: each use is a lock of its own")]
+    const INIT: Self = Self::new();
+}

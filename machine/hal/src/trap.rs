@@ -1,0 +1,115 @@
+//! Traps: interrupts from anywhere, and exceptions of the kernel itself.
+
+use crate::hart::{self, Local};
+use crate::{arch, irq, kernel_table, stack, time};
+use core::sync::atomic::Ordering::Relaxed;
+use riscv::context::sstatus;
+
+const INTERRUPT: usize = 1 << 63;
+
+/// Serves one interrupt, with interrupts off. `cause` is without the top bit.
+pub(crate) fn interrupt(local: &Local, cause: usize) {
+    // Handlers take locks of their own from the bottom of the order: what they interrupted does not count.
+    let held = local.held.swap(0, Relaxed);
+    local.in_interrupt.store(true, Relaxed);
+    match cause {
+        1 => irq::software(),
+        5 => time::alarm(),
+        9 => irq::external(local.index.load(Relaxed)),
+        // Others are not enabled; a spurious one is not worth stopping the machine for.
+        _ => {}
+    }
+    local.in_interrupt.store(false, Relaxed);
+    local.held.store(held, Relaxed);
+}
+
+/// A trap while the kernel ran, on the running stack. `frame` holds the interrupted registers.
+#[unsafe(no_mangle)]
+extern "C" fn kernel_trap(cause: usize, value: usize, frame: &mut KernelFrame) {
+    let local = arch::local();
+    if cause & INTERRUPT == 0 {
+        if is_stale_stack_translation(cause, value) {
+            riscv::csr::flush_translations();
+            return;
+        }
+        exception(cause, value, frame);
+    }
+    interrupt(local, cause & !INTERRUPT);
+    crate::space::wake_shootdowns();
+    // SPIE says whether interrupts were on where this one struck. `idle_unless` handles its interrupt with
+    // preemption allowed too: its caller picks what became ready.
+    if frame.status & sstatus::SPIE != 0 && hart::preemptible() {
+        preempt(local);
+    }
+}
+
+/// Runs what is more urgent than the interrupted coroutine, on the next stack; then the latter goes on (P6).
+fn preempt(local: &Local) {
+    let Some((wanted, run)) = hart::preemption() else { return };
+    let level = local.stack_level.load(Relaxed) + 1;
+    if level >= stack::LEVELS || !wanted() {
+        return;
+    }
+    local.stack_level.store(level, Relaxed);
+    let top = stack::hart_stack_top(local.index.load(Relaxed), level);
+    // SAFETY: the stack of this level is mapped and free: levels below it are interrupted, and this hart
+    // alone uses its stacks.
+    unsafe { riscv::resident::call_on_stack(run as usize, run_preempting, top) };
+    local.stack_level.store(level - 1, Relaxed);
+}
+
+extern "C" fn run_preempting(run: usize) {
+    // SAFETY: `preempt` passes the function that `preemption()` returned.
+    let run = unsafe { core::mem::transmute::<usize, fn()>(run) };
+    arch::interrupts_on();
+    run();
+    arch::interrupts_off();
+}
+
+/// Registers that `kernel_vector` saves: caller-saved ones, then where to return.
+#[repr(C)]
+pub(crate) struct KernelFrame {
+    scratch: [usize; 16],
+    pub(crate) pc: usize,
+    pub(crate) status: usize,
+}
+
+const _: () = assert!(size_of::<KernelFrame>() == riscv::resident::KERNEL_FRAME);
+
+/// A page fault on a stack that is mapped: another hart mapped it, this one remembers that it was not.
+fn is_stale_stack_translation(cause: usize, address: usize) -> bool {
+    let stacks = riscv::boot::STACKS..kernel_table::image().start;
+    matches!(cause, 13 | 15) && stacks.contains(&address) && kernel_table::is_mapped(address)
+}
+
+fn exception(cause: usize, value: usize, frame: &KernelFrame) -> ! {
+    panic!(
+        "kernel exception: {} (cause {cause}) at {:#x}, address {value:#x}, ra {:#x}, satp {:#x}",
+        exception_name(cause), frame.pc, frame.scratch[0], kernel_table::current()
+    );
+}
+
+fn exception_name(cause: usize) -> &'static str {
+    match cause {
+        0 => "misaligned instruction",
+        1 => "instruction access fault",
+        2 => "illegal instruction",
+        3 => "breakpoint",
+        4 | 6 => "misaligned access",
+        5 | 7 => "access fault",
+        12 => "instruction page fault",
+        13 => "load page fault",
+        15 => "store page fault",
+        _ => "unknown",
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn kernel_stack_overflow(cause: usize, stack: usize, pc: usize) -> ! {
+    panic!("kernel stack overflow: stack pointer {stack:#x}, pc {pc:#x}, cause {cause}");
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn early_trap(cause: usize, pc: usize, value: usize) -> ! {
+    panic!("exception during boot: {} (cause {cause}) at {pc:#x}, address {value:#x}", exception_name(cause));
+}

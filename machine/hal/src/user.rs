@@ -1,0 +1,279 @@
+//! Running user code as a value: [`UserContext::enter`] runs it and returns why it stopped.
+//!
+//! The registers of a user thread are a plain structure that lives in the thread's coroutine; no stack
+//! of the kernel belongs to the thread (P7). Floating point is enabled at a thread's first use of it and
+//! then follows the thread: a trap saves it when it changed, an entry restores it when this hart last had
+//! another thread's. The VS CSRs of the `vm` world follow in the same way.
+
+use crate::space::SpaceHandle;
+use core::sync::atomic::{AtomicU64, Ordering};
+use riscv::context::{FloatingPoint, Registers};
+
+/// What a user program tried to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load.
+    Read,
+    /// Store or atomic operation.
+    Write,
+    /// Instruction fetch.
+    Exec,
+}
+
+/// Why user code stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// A system call; `pc` is already behind the `ecall`.
+    Syscall,
+    /// An access that the page table does not allow; the instruction has not been executed.
+    PageFault {
+        /// Virtual address of the access.
+        address: usize,
+        /// Kind of access.
+        access: Access,
+    },
+    /// Any other exception; `pc` is at the instruction.
+    Exception(Exception),
+    /// An interrupt, already handled, or a request to leave (see [`crate::hart::leave_user`]).
+    Interrupt,
+}
+
+/// Exceptions other than page faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exception {
+    /// Not an instruction, or one that a process may not execute.
+    IllegalInstruction,
+    /// `ebreak`.
+    Breakpoint,
+    /// A misaligned access that neither hardware nor firmware handles.
+    Misaligned {
+        /// Address of the access.
+        address: usize,
+    },
+    /// An access to physical memory that does not answer.
+    AccessFault {
+        /// Address of the access.
+        address: usize,
+    },
+    /// A cause that no process should be able to raise.
+    Other {
+        /// `scause`.
+        cause: usize,
+    },
+}
+
+/// State of a user thread while it does not run.
+#[derive(Clone)]
+pub struct UserContext {
+    registers: Registers,
+    floating: FloatingPoint,
+    virtual_csrs: VirtualCsrs,
+    /// Names the owner of registers that a hart keeps loaded; new for each clone.
+    id: ContextId,
+    /// Hart that floating point (or VS CSRs) was last loaded on.
+    hart: usize,
+}
+
+#[cfg(target_os = "none")]
+type VirtualCsrs = riscv::virtual_csr::VirtualCsrs;
+#[cfg(not(target_os = "none"))]
+type VirtualCsrs = ();
+
+#[cfg(target_os = "none")]
+const NEW_VIRTUAL_CSRS: VirtualCsrs = VirtualCsrs::new();
+#[cfg(not(target_os = "none"))]
+const NEW_VIRTUAL_CSRS: VirtualCsrs = ();
+
+struct ContextId(u64);
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl ContextId {
+    fn new() -> Self {
+        Self(NEXT_ID.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Clone for ContextId {
+    /// A clone is another thread: it must not be taken for the one whose registers a hart has loaded.
+    fn clone(&self) -> Self {
+        Self::new()
+    }
+}
+
+impl UserContext {
+    /// A thread that starts at `pc` with all registers zero but the stack pointer.
+    pub fn new(pc: usize, stack_pointer: usize) -> Self {
+        let mut x = [0; 32];
+        x[2] = stack_pointer;
+        Self {
+            registers: Registers { x, pc, status: 0 },
+            floating: FloatingPoint::ZERO,
+            virtual_csrs: NEW_VIRTUAL_CSRS,
+            id: ContextId::new(),
+            hart: usize::MAX,
+        }
+    }
+
+    /// Integer registers `x0..x31`; element 0 is ignored.
+    pub fn x(&self) -> &[usize; 32] {
+        &self.registers.x
+    }
+
+    /// Integer registers, to change.
+    pub fn x_mut(&mut self) -> &mut [usize; 32] {
+        &mut self.registers.x
+    }
+
+    /// Program counter.
+    pub fn pc(&self) -> usize {
+        self.registers.pc
+    }
+
+    /// Sets the program counter.
+    pub fn set_pc(&mut self, pc: usize) {
+        self.registers.pc = pc;
+    }
+
+    /// Floating-point registers and `fcsr`, for signal frames.
+    pub fn floating(&self) -> (&[u64; 32], u32) {
+        (&self.floating.f, self.floating.fcsr)
+    }
+
+    /// Replaces the floating-point registers.
+    pub fn set_floating(&mut self, f: [u64; 32], fcsr: u32) {
+        self.floating = FloatingPoint { f, fcsr: fcsr & 0xff };
+        self.hart = usize::MAX;
+        self.enable_floating();
+    }
+
+    fn enable_floating(&mut self) {
+        self.registers.status |= riscv::context::sstatus::FS_CLEAN;
+    }
+
+    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
+    #[cfg(not(target_os = "none"))]
+    pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
+        let _ = (space, self.id.0, self.hart, &self.virtual_csrs);
+        crate::arch::run_user(self)
+    }
+
+    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
+    #[cfg(target_os = "none")]
+    #[inline]
+    pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
+        crate::arch::interrupts_off();
+        let exit = loop {
+            if let Some(exit) = self.run_once(space) {
+                break exit;
+            }
+        };
+        crate::arch::interrupts_on();
+        exit
+    }
+}
+
+#[cfg(target_os = "none")]
+mod machine {
+    use super::*;
+    use crate::arch;
+    use crate::hart::Local;
+    use crate::space::{self, World};
+    use core::sync::atomic::Ordering::Relaxed;
+    use riscv::context::sstatus;
+
+    /// `scause` bit of interrupts.
+    const INTERRUPT: usize = 1 << 63;
+
+    impl UserContext {
+        /// One stay in user mode, with interrupts off around it; `None` to enter again at once.
+        #[inline(always)]
+        pub(super) fn run_once(&mut self, space: &SpaceHandle) -> Option<Exit> {
+            let local = arch::local();
+            if local.leave.load(Relaxed) {
+                local.leave.store(false, Relaxed);
+                return Some(Exit::Interrupt);
+            }
+            space::publish(local, space);
+            let world = space.world();
+            let mode = if world == World::Vm { sstatus::SPP } else { 0 };
+            let floating = self.registers.status & sstatus::FS;
+            self.registers.status = sstatus::UXL_64 | sstatus::SPIE | mode | floating;
+            if floating != 0 || world == World::Vm {
+                self.load_extended(local, world);
+            }
+            // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
+            // 3. `status` has SPP = 0, or SPP = 1 with SPV set just above for virtual mode.
+            let trap = unsafe { riscv::resident::enter(&raw mut self.registers, crate::kernel_table::area(local)) };
+            space::withdraw(local);
+            if self.registers.status & sstatus::FS == sstatus::FS {
+                self.save_floating();
+            }
+            if world == World::Vm {
+                // The thread may be resumed elsewhere, or another one here: keep its VS CSRs.
+                self.virtual_csrs.save();
+            }
+            if trap.cause == 8 || trap.cause == 10 {
+                self.registers.pc += 4;
+                return Some(Exit::Syscall);
+            }
+            self.classify(local, trap)
+        }
+
+        #[cold]
+        fn save_floating(&mut self) {
+            // SAFETY: FS was dirty, so floating point exists and is on: `sstatus` still has that value.
+            unsafe { riscv::floating::save(&mut self.floating) };
+            self.registers.status = self.registers.status & !sstatus::FS | sstatus::FS_CLEAN;
+        }
+
+        /// Loads what this hart does not have of this thread: floating point, VS CSRs.
+        fn load_extended(&mut self, local: &Local, world: World) {
+            let me = local.index.load(Relaxed);
+            let moved = self.hart != me;
+            if self.registers.status & sstatus::FS != 0 && (moved || local.floating_owner.load(Relaxed) != self.id.0) {
+                riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
+                // SAFETY: FS is on, by the line above; a hart without floating point never gets here,
+                // because its FS field reads 0.
+                unsafe { riscv::floating::restore(&self.floating) };
+                local.floating_owner.store(self.id.0, Relaxed);
+            }
+            if world == World::Vm {
+                if moved || local.virtual_owner.load(Relaxed) != self.id.0 {
+                    self.virtual_csrs.restore();
+                    local.virtual_owner.store(self.id.0, Relaxed);
+                }
+                riscv::virtual_csr::prepare_entry();
+            }
+            self.hart = me;
+        }
+
+        #[cold]
+        fn classify(&mut self, local: &Local, trap: riscv::resident::Trap) -> Option<Exit> {
+            if trap.cause & INTERRUPT != 0 {
+                crate::trap::interrupt(local, trap.cause & !INTERRUPT);
+                space::wake_shootdowns();
+                return Some(Exit::Interrupt);
+            }
+            let address = trap.value;
+            Some(match trap.cause {
+                12 | 20 => Exit::PageFault { address, access: Access::Exec },
+                13 | 21 => Exit::PageFault { address, access: Access::Read },
+                15 | 23 => Exit::PageFault { address, access: Access::Write },
+                2 | 22 if self.first_floating() => return None,
+                2 | 22 => Exit::Exception(Exception::IllegalInstruction),
+                3 => Exit::Exception(Exception::Breakpoint),
+                0 | 4 | 6 => Exit::Exception(Exception::Misaligned { address }),
+                1 | 5 | 7 => Exit::Exception(Exception::AccessFault { address }),
+                cause => Exit::Exception(Exception::Other { cause }),
+            })
+        }
+
+        /// An illegal instruction while floating point was off: turn it on and try the instruction again.
+        fn first_floating(&mut self) -> bool {
+            let was_off = self.registers.status & sstatus::FS == 0;
+            self.enable_floating();
+            was_off
+        }
+    }
+}
