@@ -60,8 +60,19 @@ pub enum Want {
         /// Bytes to be written.
         len: usize,
     },
-    /// One of these poll(2) events (`abi::poll::POLLIN` and so on; errors and hang-up always count).
+    /// One of these poll(2) events (`abi::poll::EPOLLIN` and so on, the same bits as `POLLIN`; errors and hang-up always count).
     Events(u32),
+}
+
+/// The poll events that `want` waits for; errors and hang-up always count.
+#[must_use]
+pub fn mask_of(want: Want) -> u32 {
+    let events = match want {
+        Want::Read { .. } => abi::poll::EPOLLIN,
+        Want::Write { .. } => abi::poll::EPOLLOUT,
+        Want::Events(events) => events,
+    };
+    events | abi::poll::EPOLLERR | abi::poll::EPOLLHUP
 }
 
 /// Anything an open descriptor can refer to: a regular file, directory, pipe, terminal, socket, event.
@@ -95,7 +106,19 @@ pub trait File: Send + Sync + Any {
 
     /// The poll(2) events that hold now. Files that never block are always readable and writable.
     fn events(&self) -> u32 {
-        abi::poll::POLLIN | abi::poll::POLLOUT
+        abi::poll::EPOLLIN | abi::poll::EPOLLOUT
+    }
+
+    /// Counts arrivals: of data, of room, of errors. Edge-triggered epoll reports once per change.
+    fn edges(&self) -> u64 {
+        0
+    }
+
+    /// Resolves when one of `events` holds and [`File::edges`] is no longer `since`. A file that does not count
+    /// edges need not override it: its edges are levels.
+    fn wait_edge<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        let _ = since;
+        self.wait(caller, Want::Events(events))
     }
 
     /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`.

@@ -14,16 +14,20 @@ use crate::{
     file::{Attempt, File, Want},
 };
 use abi::errno::Errno;
-use alloc::sync::Arc;
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use exec::sync::WaitQueue;
+use hal::sync::{SpinLock, rank};
 use mem::{Sink, Source};
 
 /// Offset for [`File::write_now`] that means "at the end of the file, whatever it is then".
 pub const APPEND: u64 = u64::MAX;
 
 /// Status flags that `F_SETFL` can change.
-const SETTABLE: u32 = abi::fcntl::O_APPEND | abi::fcntl::O_NONBLOCK;
+const SETTABLE: u32 = abi::fs::O_APPEND | abi::fs::O_NONBLOCK;
 
 /// Where `seek` counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +48,23 @@ pub struct OpenFile {
     held: AtomicBool,
     released: WaitQueue,
     path: Arc<[u8]>,
+    watchers: SpinLock<Vec<Weak<dyn Watcher>>>,
+}
+
+/// Who wants to know that a description is closed: an epoll set that has it registered.
+pub trait Watcher: Send + Sync {
+    /// The last descriptor of the watched description is gone.
+    fn closed(&self);
+}
+
+impl Drop for OpenFile {
+    fn drop(&mut self) {
+        for watcher in core::mem::take(self.watchers.get_mut()) {
+            if let Some(watcher) = watcher.upgrade() {
+                watcher.closed();
+            }
+        }
+    }
 }
 
 /// The position, claimed by one call.
@@ -67,12 +88,20 @@ impl OpenFile {
             held: AtomicBool::new(false),
             released: WaitQueue::new(),
             path: path.into(),
+            watchers: SpinLock::new(rank::OPEN_FILE, Vec::new()),
         })
     }
 
     /// The object behind it.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Registers who is told when the description closes; registrations that died are dropped on the way.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|known| known.strong_count() > 0);
+        watchers.push(watcher);
     }
 
     /// Absolute path at the time of opening, or a label such as `pipe:[12]`.
@@ -94,19 +123,19 @@ impl OpenFile {
 
     /// Whether `O_NONBLOCK` is set.
     pub fn nonblocking(&self) -> bool {
-        self.flags() & abi::fcntl::O_NONBLOCK != 0
+        self.flags() & abi::fs::O_NONBLOCK != 0
     }
 
     /// Whether the access mode allows reading.
     pub fn readable(&self) -> bool {
         let flags = self.flags();
-        flags & abi::fcntl::O_ACCMODE != abi::fcntl::O_WRONLY && flags & abi::fcntl::O_PATH == 0
+        flags & abi::fs::O_ACCMODE != abi::fs::O_WRONLY && flags & abi::fs::O_PATH == 0
     }
 
     /// Whether the access mode allows writing.
     pub fn writable(&self) -> bool {
         let flags = self.flags();
-        flags & abi::fcntl::O_ACCMODE != abi::fcntl::O_RDONLY && flags & abi::fcntl::O_PATH == 0
+        flags & abi::fs::O_ACCMODE != abi::fs::O_RDONLY && flags & abi::fs::O_PATH == 0
     }
 
     /// `read`: at the position, which moves by what was read.
@@ -203,7 +232,7 @@ impl OpenFile {
     }
 
     fn write_offset(&self) -> u64 {
-        if self.flags() & abi::fcntl::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
+        if self.flags() & abi::fs::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
     }
 
     fn size_now(&self) -> Option<u64> {

@@ -1,0 +1,273 @@
+//! The console: several byte streams over one serial line.
+//!
+//! With `console=mux` (design note 0001, section 6) the line carries the terminal, the kernel log and the standard
+//! output and error of the machine's program; without it, all of them are plain text on the line. Everything that is written
+//! goes through one bounded queue, so bytes of different channels never mix within an escape.
+//! [`Console::drain`] is the coroutine that moves the queue to the device, [`Console::pump`] the one that feeds input
+//! to the terminal.
+
+use crate::{
+    caller::Caller,
+    file::{Attempt, BoxFuture, File, Want},
+    tty::{CharDevice, Tty},
+};
+use abi::{
+    errno::Errno,
+    mux::{Channel, Decoder, Encoder, Event},
+    poll::EPOLLOUT,
+};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+use core::any::Any;
+use exec::sync::WaitQueue;
+use hal::sync::{IrqLock, rank};
+use mem::{Sink, Source};
+
+/// Bytes that wait for the line at most.
+const QUEUE: usize = 16 * 1024;
+/// Room that the log leaves to the others.
+const RESERVE: usize = 4 * 1024;
+/// Bytes that move at once.
+const PART: usize = 256;
+
+/// The serial line below: a UART driver.
+pub trait Line: Send + Sync {
+    /// Takes what has arrived; answers how many bytes.
+    fn read_now(&self, bytes: &mut [u8]) -> usize;
+
+    /// Resolves when something has arrived.
+    fn wait_input(&self) -> BoxFuture<'_, ()>;
+
+    /// Sends as many of `bytes` as the device takes now.
+    fn write_now(&self, bytes: &[u8]) -> usize;
+
+    /// Resolves when the device takes more.
+    fn wait_output(&self) -> BoxFuture<'_, ()>;
+}
+
+/// How streams share the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// Text of all channels as it comes.
+    Plain,
+    /// Channels kept apart by escapes.
+    Mux,
+}
+
+struct Queue {
+    bytes: VecDeque<u8>,
+    encoder: Encoder,
+    lost: u64,
+}
+
+/// The console.
+pub struct Console {
+    line: Arc<dyn Line>,
+    sharing: Sharing,
+    queue: IrqLock<Queue>,
+    filled: WaitQueue,
+    drained: WaitQueue,
+}
+
+impl Console {
+    /// A console on `line`.
+    pub fn new(line: Arc<dyn Line>, sharing: Sharing) -> Arc<Console> {
+        let queue = Queue { bytes: VecDeque::with_capacity(2 * QUEUE + PART), encoder: Encoder::new(), lost: 0 };
+        Arc::new(Console {
+            line,
+            sharing,
+            queue: IrqLock::new(rank::CONSOLE, queue),
+            filled: WaitQueue::new(),
+            drained: WaitQueue::new(),
+        })
+    }
+
+    /// The terminal's output.
+    pub fn tty_output(self: &Arc<Self>) -> Arc<dyn CharDevice> {
+        Arc::new(TtyOutput(self.clone()))
+    }
+
+    /// A device for one output channel: descriptor 1 or 2 of a program run.
+    pub fn output(self: &Arc<Self>, channel: Channel) -> Arc<dyn File> {
+        Arc::new(Output { console: self.clone(), channel })
+    }
+
+    /// Queues log text; what does not fit is counted and dropped. Callable from anywhere, interrupt handlers included.
+    pub fn log(&self, text: &[u8]) {
+        let mut queue = self.queue.lock();
+        if queue.bytes.len() + text.len() + RESERVE > QUEUE {
+            queue.lost += text.len() as u64;
+            return;
+        }
+        queue.push(self.sharing, Channel::Log, text);
+        drop(queue);
+        self.filled.wake_all();
+    }
+
+    /// Bytes of log that were dropped.
+    pub fn lost(&self) -> u64 {
+        self.queue.lock().lost
+    }
+
+    /// Queues the exit status of the machine's program; only the mux can carry it.
+    pub fn status(&self, status: u8) {
+        if self.sharing == Sharing::Mux {
+            let Queue { bytes, encoder, .. } = &mut *self.queue.lock();
+            encoder.status(status, |part| bytes.extend(part));
+        }
+        self.filled.wake_all();
+    }
+
+    /// Resolves when everything that was queued has gone to the device.
+    pub async fn flushed(&self) {
+        exec::sync::wait_until(&self.drained, || self.queue.lock().bytes.is_empty().then_some(())).await;
+    }
+
+    /// Moves the queue to the device, for ever.
+    pub async fn drain(self: Arc<Self>) {
+        let mut part = [0; PART];
+        loop {
+            let len = exec::sync::wait_until(&self.filled, || self.take(&mut part)).await;
+            let mut sent = 0;
+            while sent < len {
+                let now = self.line.write_now(&part[sent..len]);
+                sent += now;
+                if now == 0 {
+                    self.line.wait_output().await;
+                }
+            }
+            self.drop_sent(len);
+            self.drained.wake_all();
+        }
+    }
+
+    /// Feeds input to `tty`, for ever.
+    pub async fn pump(self: Arc<Self>, tty: Arc<Tty>) {
+        let mut decoder = Decoder::new();
+        let mut part = [0; PART];
+        loop {
+            let len = self.line.read_now(&mut part);
+            if len == 0 {
+                self.line.wait_input().await;
+                continue;
+            }
+            if self.sharing == Sharing::Plain {
+                tty.receive(&part[..len]);
+                continue;
+            }
+            for byte in &part[..len] {
+                match decoder.push(*byte) {
+                    Some(Event::Data(Channel::Tty, byte)) => tty.receive(&[byte]),
+                    Some(Event::Eof) => tty.hang_up(),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Copies the head of the queue; it stays queued until it is sent, so that `flushed` is exact.
+    fn take(&self, part: &mut [u8]) -> Option<usize> {
+        let queue = self.queue.lock();
+        let len = queue.bytes.len().min(part.len());
+        for (to, from) in part.iter_mut().zip(queue.bytes.iter().take(len)) {
+            *to = *from;
+        }
+        (len > 0).then_some(len)
+    }
+
+    fn drop_sent(&self, len: usize) {
+        self.queue.lock().bytes.drain(..len);
+    }
+
+    fn room(&self) -> usize {
+        QUEUE.saturating_sub(self.queue.lock().bytes.len())
+    }
+
+    fn write(&self, channel: Channel, bytes: &[u8]) -> usize {
+        let mut queue = self.queue.lock();
+        let len = bytes.len().min(QUEUE.saturating_sub(queue.bytes.len()));
+        queue.push(self.sharing, channel, &bytes[..len]);
+        drop(queue);
+        self.filled.wake_all();
+        len
+    }
+
+    async fn wait_room(&self) {
+        exec::sync::wait_until(&self.drained, || (self.room() >= 2 * PART).then_some(())).await;
+    }
+}
+
+impl Queue {
+    fn push(&mut self, sharing: Sharing, channel: Channel, text: &[u8]) {
+        let Queue { bytes, encoder, .. } = self;
+        match sharing {
+            Sharing::Mux => encoder.data(channel, text, |part| bytes.extend(part)),
+            Sharing::Plain if channel == Channel::Tty => bytes.extend(text),
+            // The terminal's own output has been through its line discipline; other text gets its line ends here.
+            Sharing::Plain => {
+                for byte in text {
+                    if *byte == b'\n' {
+                        bytes.push_back(b'\r');
+                    }
+                    bytes.push_back(*byte);
+                }
+            }
+        }
+    }
+}
+
+struct TtyOutput(Arc<Console>);
+
+impl CharDevice for TtyOutput {
+    fn write_now(&self, bytes: &[u8]) -> usize {
+        self.0.write(Channel::Tty, bytes)
+    }
+
+    fn room(&self) -> usize {
+        self.0.room()
+    }
+
+    fn wait_room(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.0.wait_room())
+    }
+}
+
+struct Output {
+    console: Arc<Console>,
+    channel: Channel,
+}
+
+impl File for Output {
+    fn read_now(&self, _caller: &Caller, _offset: u64, _dst: &mut Sink<'_>) -> Attempt<usize> {
+        Ok(Some(0))
+    }
+
+    fn write_now(&self, _caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        let len = src.remaining().min(self.console.room()).min(PART);
+        if len == 0 {
+            return Ok((src.remaining() == 0).then_some(0));
+        }
+        let mut bytes = [0; PART];
+        src.take(&mut bytes[..len])?;
+        // Another writer may have taken the room meanwhile; the queue has slack for that.
+        let mut queue = self.console.queue.lock();
+        queue.push(self.console.sharing, self.channel, &bytes[..len]);
+        drop(queue);
+        self.console.filled.wake_all();
+        Ok(Some(len))
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            self.console.wait_room().await;
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        if self.console.room() > 0 { EPOLLOUT } else { 0 }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

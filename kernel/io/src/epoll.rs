@@ -1,0 +1,304 @@
+//! epoll: a set of descriptions and the list of those that are ready.
+//!
+//! Each registration is an [`Item`] with a boxed wait of its own; the item is that wait's waker. So a file
+//! that becomes ready puts its item on the ready list, and `wait_now` looks at that list alone, never at the set.
+//!
+//! ```text
+//! armed --file wakes--> queued --wait_now--> events hold:  reported; level: queued again
+//!   ^                                                      edge: armed for the next edge
+//!   |                                                      one-shot: disabled until MOD
+//!   +-------------------------------------- events are gone
+//! ```
+//!
+//! An item holds the file, not the description, so the description closes with its last descriptor; its
+//! destructor tells the item, which leaves the set. A set may be in another set, which may be in none: no cycles.
+
+use crate::{
+    caller::Caller,
+    file::{BoxFuture, File, Want},
+    open::{OpenFile, Watcher},
+};
+use abi::{
+    errno::Errno,
+    poll::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EpollEvent},
+};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Weak},
+    task::Wake,
+    vec::Vec,
+};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
+};
+use exec::sync::WaitQueue;
+use hal::sync::{IrqLock, SpinLock, rank};
+
+/// Flags that are not events.
+const CONTROL: u32 = EPOLLET | EPOLLONESHOT | abi::poll::EPOLLWAKEUP | abi::poll::EPOLLEXCLUSIVE;
+
+/// Identifies a registration: descriptor number and description.
+type Key = (i32, usize);
+
+struct Interest {
+    /// `EPOLL*` as registered; 0 while disabled by one-shot.
+    events: u32,
+    data: u64,
+    /// Edge count of the file at the last report.
+    seen: u64,
+    reported: bool,
+}
+
+/// One registration.
+struct Item {
+    key: Key,
+    file: Arc<dyn File>,
+    caller: Caller,
+    interest: SpinLock<Interest>,
+    armed: SpinLock<Option<BoxFuture<'static, Result<(), Errno>>>>,
+    queued: AtomicBool,
+    set: Weak<Shared>,
+}
+
+struct Shared {
+    items: SpinLock<BTreeMap<Key, Arc<Item>>>,
+    /// Wakers push here, also from interrupt handlers.
+    ready: IrqLock<VecDeque<Arc<Item>>>,
+    changed: WaitQueue,
+    /// Sets inside this set, and whether this one is inside another.
+    nested: AtomicUsize,
+    inside: AtomicBool,
+}
+
+/// An epoll set.
+pub struct Epoll(Arc<Shared>);
+
+impl Epoll {
+    /// An empty set.
+    pub fn new() -> Arc<Epoll> {
+        Arc::new(Epoll(Arc::new(Shared {
+            items: SpinLock::new(rank::PIPE, BTreeMap::new()),
+            ready: IrqLock::new(rank::WAIT - 1, VecDeque::new()),
+            changed: WaitQueue::new(),
+            nested: AtomicUsize::new(0),
+            inside: AtomicBool::new(false),
+        })))
+    }
+
+    /// `EPOLL_CTL_ADD`.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other.
+    pub fn add(&self, caller: &Caller, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
+        let file = open.file();
+        if file.seekable() {
+            return Err(Errno::EPERM);
+        }
+        let key = (fd, Arc::as_ptr(open) as usize);
+        let interest = Interest { events: event.events, data: event.data, seen: 0, reported: false };
+        let item = Arc::new(Item {
+            key,
+            file: file.clone(),
+            caller: caller.clone(),
+            interest: SpinLock::new(rank::PIPE + 1, interest),
+            armed: SpinLock::new(rank::OPEN_FILE + 1, None),
+            queued: AtomicBool::new(false),
+            set: Arc::downgrade(&self.0),
+        });
+        if self.0.items.lock().contains_key(&key) {
+            return Err(Errno::EEXIST);
+        }
+        self.nest(file)?;
+        self.0.items.lock().insert(key, item.clone());
+        let watcher: Arc<dyn Watcher> = item.clone();
+        open.watch(Arc::downgrade(&watcher));
+        item.arm();
+        Ok(())
+    }
+
+    /// `EPOLL_CTL_MOD`.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn modify(&self, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
+        let key = (fd, Arc::as_ptr(open) as usize);
+        let item = self.0.items.lock().get(&key).cloned().ok_or(Errno::ENOENT)?;
+        *item.interest.lock() = Interest { events: event.events, data: event.data, seen: 0, reported: false };
+        item.arm();
+        Ok(())
+    }
+
+    /// `EPOLL_CTL_DEL`.
+    ///
+    /// # Errors
+    /// `ENOENT`.
+    pub fn remove(&self, fd: i32, open: &Arc<OpenFile>) -> Result<(), Errno> {
+        let item = self.0.items.lock().remove(&(fd, Arc::as_ptr(open) as usize)).ok_or(Errno::ENOENT)?;
+        item.retire();
+        Ok(())
+    }
+
+    /// Up to `limit` events that hold now; empty if none does.
+    pub fn wait_now(&self, limit: usize) -> Vec<EpollEvent> {
+        let mut found = Vec::new();
+        // Items that are queued again during the round wait for the next one.
+        let round = self.0.ready.lock().len();
+        for _ in 0..round {
+            if found.len() == limit {
+                break;
+            }
+            let Some(item) = self.0.ready.lock().pop_front() else { break };
+            // AcqRel pairs with `Item::queue`: a wake from here on queues the item again.
+            item.queued.store(false, Ordering::SeqCst);
+            if let Some(event) = item.report() {
+                found.push(event);
+            }
+        }
+        found
+    }
+
+    /// Resolves when `wait_now` may find something.
+    pub async fn wait_ready(&self) {
+        exec::sync::wait_until(&self.0.changed, || (!self.0.ready.lock().is_empty()).then_some(())).await;
+    }
+
+    /// Checks and notes that `file`, if it is a set, goes into this one.
+    fn nest(&self, file: &Arc<dyn File>) -> Result<(), Errno> {
+        let Some(inner) = file.as_any().downcast_ref::<Epoll>() else { return Ok(()) };
+        if Arc::ptr_eq(&inner.0, &self.0) {
+            return Err(Errno::EINVAL);
+        }
+        // Both flags are set before either is tested, so two sets added to each other at once both fail.
+        inner.0.inside.store(true, Ordering::SeqCst);
+        self.0.nested.fetch_add(1, Ordering::SeqCst);
+        if self.0.inside.load(Ordering::SeqCst) || inner.0.nested.load(Ordering::SeqCst) > 0 {
+            self.0.nested.fetch_sub(1, Ordering::SeqCst);
+            return Err(Errno::ELOOP);
+        }
+        Ok(())
+    }
+}
+
+impl File for Epoll {
+    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            self.wait_ready().await;
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        if self.0.ready.lock().is_empty() { 0 } else { EPOLLIN }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Item {
+    /// The events of this item that hold, if they are to be reported; arms or queues it for the next time.
+    fn report(self: &Arc<Self>) -> Option<EpollEvent> {
+        let edges = self.file.edges();
+        let held = self.file.events();
+        let mut interest = self.interest.lock();
+        let wanted = interest.events;
+        let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
+        let stale = wanted & EPOLLET != 0 && interest.reported && edges == interest.seen && edges != 0;
+        if wanted == 0 {
+            return None;
+        }
+        if events == 0 || stale {
+            drop(interest);
+            self.arm();
+            return None;
+        }
+        (interest.seen, interest.reported) = (edges, true);
+        let data = interest.data;
+        if wanted & EPOLLONESHOT != 0 {
+            interest.events = 0;
+        }
+        drop(interest);
+        if wanted & EPOLLONESHOT == 0 {
+            if wanted & EPOLLET != 0 { self.arm() } else { self.queue() }
+        }
+        Some(EpollEvent { events, pad: 0, data })
+    }
+
+    /// Waits for the file with this item as the waker.
+    fn arm(self: &Arc<Self>) {
+        let (events, seen, edge) = {
+            let interest = self.interest.lock();
+            let edge = interest.events & EPOLLET != 0 && interest.reported;
+            (interest.events, interest.seen, edge)
+        };
+        if events == 0 {
+            return;
+        }
+        let (file, caller) = (self.file.clone(), self.caller.clone());
+        let mask = events & !CONTROL | EPOLLERR | EPOLLHUP;
+        let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
+            if edge {
+                file.wait_edge(&caller, mask, seen).await
+            } else {
+                file.wait(&caller, Want::Events(mask)).await
+            }
+        });
+        let waker = Waker::from(self.clone());
+        let ready = matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(_));
+        let old = core::mem::replace(&mut *self.armed.lock(), (!ready).then_some(wait));
+        drop(old);
+        if ready {
+            self.queue();
+        }
+    }
+
+    fn queue(self: &Arc<Self>) {
+        let Some(set) = self.set.upgrade() else { return };
+        if !self.queued.swap(true, Ordering::SeqCst) {
+            set.ready.lock().push_back(self.clone());
+        }
+        set.changed.wake_all();
+    }
+
+    fn retire(&self) {
+        self.interest.lock().events = 0;
+        let old = self.armed.lock().take();
+        drop(old);
+        if let Some(set) = self.set.upgrade()
+            && self.file.as_any().is::<Epoll>()
+        {
+            set.nested.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Wake for Item {
+    fn wake(self: Arc<Self>) {
+        self.queue();
+    }
+}
+
+impl Watcher for Item {
+    fn closed(&self) {
+        if let Some(set) = self.set.upgrade()
+            && let Some(item) = set.items.lock().remove(&self.key)
+        {
+            item.retire();
+        }
+    }
+}
+
+impl Drop for Epoll {
+    fn drop(&mut self) {
+        // Armed waits hold their item as waker: without this they would keep each other alive.
+        let items = core::mem::take(&mut *self.0.items.lock());
+        for item in items.values() {
+            item.retire();
+        }
+        self.0.ready.lock().clear();
+    }
+}

@@ -1,0 +1,294 @@
+//! Pipes: a ring of 16 pages between two ends.
+//!
+//! Pages come when bytes need them and go when they are read; the first page stays, so that small messages
+//! neither allocate nor free. The ring belongs to both ends and lives as long as either.
+//!
+//! A write of up to [`PIPE_BUF`] bytes is done whole or not at all; a larger one takes what room there is.
+//! The end that closes last wins nothing: readers then see end of file, writers `EPIPE`.
+
+use crate::{
+    caller::Caller,
+    file::{Attempt, BoxFuture, File, Want},
+};
+use abi::{
+    errno::Errno,
+    poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT},
+};
+use alloc::{boxed::Box, sync::Arc};
+use core::any::Any;
+use exec::sync::WaitQueue;
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    sync::{SpinLock, rank},
+};
+use mem::{Account, Charge, CopyFault, Sink, Source};
+
+/// Writes up to this many bytes are atomic.
+pub const PIPE_BUF: usize = 4096;
+/// Pages of a pipe.
+pub const PAGES: usize = 16;
+/// Bytes that a pipe holds.
+pub const CAPACITY: usize = PAGES * PAGE_SIZE;
+
+struct Ring {
+    pages: [Option<(Frame, Charge)>; PAGES],
+    head: usize,
+    len: usize,
+    readers: bool,
+    writers: bool,
+    /// Writes and closings so far, and reads so far.
+    arrivals: u64,
+    departures: u64,
+}
+
+struct Shared {
+    ring: SpinLock<Ring>,
+    account: Arc<Account>,
+    readable: WaitQueue,
+    writable: WaitQueue,
+}
+
+/// The end that reads.
+pub struct ReadEnd(Arc<Shared>);
+
+/// The end that writes.
+pub struct WriteEnd(Arc<Shared>);
+
+/// A new pipe whose pages `account` pays for.
+pub fn new(account: &Arc<Account>) -> (Arc<ReadEnd>, Arc<WriteEnd>) {
+    let ring = Ring {
+        pages: [const { None }; PAGES],
+        head: 0,
+        len: 0,
+        readers: true,
+        writers: true,
+        arrivals: 0,
+        departures: 0,
+    };
+    let shared = Arc::new(Shared {
+        ring: SpinLock::new(rank::PIPE, ring),
+        account: account.clone(),
+        readable: WaitQueue::new(),
+        writable: WaitQueue::new(),
+    });
+    (Arc::new(ReadEnd(shared.clone())), Arc::new(WriteEnd(shared)))
+}
+
+impl Ring {
+    /// Moves up to `want` bytes out, page by page; stops at a fault, which counts only if nothing moved.
+    fn take(&mut self, dst: &mut Sink<'_>) -> Result<usize, CopyFault> {
+        let want = dst.remaining().min(self.len);
+        let mut done = 0;
+        while done < want {
+            let (page, offset) = (self.head / PAGE_SIZE, self.head % PAGE_SIZE);
+            let part = (want - done).min(PAGE_SIZE - offset);
+            let Some((frame, _)) = &self.pages[page] else { break };
+            match dst.put_frame(frame, offset, part) {
+                Ok(()) => self.advance(part),
+                Err(fault) if done == 0 => return Err(fault),
+                Err(_) => break,
+            }
+            done += part;
+        }
+        Ok(done)
+    }
+
+    fn advance(&mut self, part: usize) {
+        let page = self.head / PAGE_SIZE;
+        self.head = (self.head + part) % CAPACITY;
+        self.len -= part;
+        if self.len == 0 {
+            self.head = 0;
+            self.pages[1..].fill_with(|| None);
+        } else if self.head / PAGE_SIZE != page && page != 0 && self.len <= CAPACITY - PAGE_SIZE {
+            self.pages[page] = None;
+        }
+    }
+
+    /// Moves up to `want` bytes in.
+    fn put(&mut self, account: &Arc<Account>, src: &mut Source<'_>, want: usize) -> Result<usize, PutError> {
+        let mut done = 0;
+        while done < want {
+            let tail = (self.head + self.len) % CAPACITY;
+            let (page, offset) = (tail / PAGE_SIZE, tail % PAGE_SIZE);
+            let part = (want - done).min(PAGE_SIZE - offset);
+            let moved = match self.page(account, page) {
+                Ok(frame) => src.take_into_frame(frame, offset, part).map_err(PutError::Fault),
+                Err(errno) => Err(PutError::Errno(errno)),
+            };
+            match moved {
+                Ok(()) => self.len += part,
+                Err(error) if done == 0 => return Err(error),
+                Err(_) => break,
+            }
+            done += part;
+        }
+        Ok(done)
+    }
+
+    fn page(&mut self, account: &Arc<Account>, page: usize) -> Result<&Frame, Errno> {
+        let slot = &mut self.pages[page];
+        if slot.is_none() {
+            let charge = account.charge(PAGE_SIZE)?;
+            *slot = Some((Frame::zeroed().ok_or(Errno::ENOMEM)?, charge));
+        }
+        slot.as_ref().map(|(frame, _)| frame).ok_or(Errno::ENOMEM)
+    }
+
+    fn read_events(&self) -> u32 {
+        let data = if self.len > 0 { EPOLLIN } else { 0 };
+        data | if self.writers { 0 } else { EPOLLHUP }
+    }
+
+    fn write_events(&self) -> u32 {
+        let room = if CAPACITY - self.len >= PIPE_BUF { EPOLLOUT } else { 0 };
+        room | if self.readers { 0 } else { EPOLLERR }
+    }
+}
+
+enum PutError {
+    Fault(CopyFault),
+    Errno(Errno),
+}
+
+impl From<PutError> for crate::file::IoError {
+    fn from(error: PutError) -> Self {
+        match error {
+            PutError::Fault(fault) => fault.into(),
+            PutError::Errno(errno) => errno.into(),
+        }
+    }
+}
+
+impl File for ReadEnd {
+    fn read_now(&self, _caller: &Caller, _offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        if dst.remaining() == 0 {
+            return Ok(Some(0));
+        }
+        let mut ring = self.0.ring.lock();
+        if ring.len == 0 {
+            return Ok(if ring.writers { None } else { Some(0) });
+        }
+        let done = ring.take(dst)?;
+        ring.departures += 1;
+        drop(ring);
+        self.0.writable.wake_all();
+        Ok(Some(done))
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        let mask = crate::file::mask_of(want);
+        Box::pin(async move {
+            exec::sync::wait_until(&self.0.readable, || (self.events() & mask != 0).then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        self.0.ring.lock().read_events()
+    }
+
+    fn edges(&self) -> u64 {
+        self.0.ring.lock().arrivals
+    }
+
+    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            let ready = || self.edges() != since && self.events() & events != 0;
+            exec::sync::wait_until(&self.0.readable, || ready().then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn ioctl<'a>(
+        &'a self,
+        _caller: &'a Caller,
+        space: &'a mem::AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> BoxFuture<'a, Result<usize, Errno>> {
+        Box::pin(async move {
+            if command != abi::ioctl::FIONREAD {
+                return Err(Errno::ENOTTY);
+            }
+            let len = self.0.ring.lock().len as u32;
+            space.put(argument, &len).await?;
+            Ok(0)
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl File for WriteEnd {
+    fn write_now(&self, _caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        let want = src.remaining();
+        let mut ring = self.0.ring.lock();
+        if !ring.readers {
+            return Err(Errno::EPIPE.into());
+        }
+        let room = CAPACITY - ring.len;
+        if room == 0 || want <= PIPE_BUF && room < want {
+            return Ok(None);
+        }
+        let done = ring.put(&self.0.account, src, want.min(room))?;
+        ring.arrivals += 1;
+        drop(ring);
+        self.0.readable.wake_all();
+        Ok(Some(done))
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        let mask = crate::file::mask_of(want);
+        Box::pin(async move {
+            exec::sync::wait_until(&self.0.writable, || (self.events() & mask != 0).then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        self.0.ring.lock().write_events()
+    }
+
+    fn edges(&self) -> u64 {
+        self.0.ring.lock().departures
+    }
+
+    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            let ready = || self.edges() != since && self.events() & events != 0;
+            exec::sync::wait_until(&self.0.writable, || ready().then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for ReadEnd {
+    fn drop(&mut self) {
+        let mut ring = self.0.ring.lock();
+        ring.readers = false;
+        ring.departures += 1;
+        drop(ring);
+        self.0.writable.wake_all();
+    }
+}
+
+impl Drop for WriteEnd {
+    fn drop(&mut self) {
+        let mut ring = self.0.ring.lock();
+        ring.writers = false;
+        ring.arrivals += 1;
+        drop(ring);
+        self.0.readable.wake_all();
+    }
+}
+
+#[cfg(test)]
+mod tests;

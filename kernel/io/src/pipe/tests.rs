@@ -1,0 +1,85 @@
+//! The promises of pipe(7).
+
+use super::*;
+use crate::{caller::Credentials, file::IoError};
+use alloc::{vec, vec::Vec};
+
+fn caller() -> Caller {
+    Caller {
+        pid: 1,
+        tid: 1,
+        credentials: Credentials { uid: 0, gid: 0 },
+        priority: 16,
+        request: 0,
+        account: Account::new(None, usize::MAX),
+    }
+}
+
+fn write(end: &WriteEnd, bytes: &[u8]) -> Attempt<usize> {
+    end.write_now(&caller(), 0, &mut Source::kernel(bytes))
+}
+
+fn read(end: &ReadEnd, len: usize) -> Result<Option<Vec<u8>>, IoError> {
+    let mut bytes = vec![0; len];
+    let done = end.read_now(&caller(), 0, &mut Sink::kernel(&mut bytes))?;
+    Ok(done.map(|done| bytes[..done].to_vec()))
+}
+
+#[test]
+fn bytes_come_out_in_order_and_memory_goes_back() {
+    let account = Account::new(None, usize::MAX);
+    let (reader, writer) = new(&account);
+    let mut state = 1u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as usize
+    };
+    let (mut sent, mut received) = (0usize, 0usize);
+    for _ in 0..2000 {
+        let bytes: Vec<u8> = (0..next() % 9000).map(|index| ((sent + index) % 251) as u8).collect();
+        sent += write(&writer, &bytes).unwrap().unwrap_or(0);
+        for byte in read(&reader, next() % 9000 + 1).unwrap().unwrap_or_default() {
+            assert_eq!(byte, (received % 251) as u8);
+            received += 1;
+        }
+    }
+    while received < sent {
+        received += read(&reader, 5000).unwrap().unwrap().len();
+    }
+    assert_eq!(account.used(), PAGE_SIZE);
+    drop((reader, writer));
+    assert_eq!(account.used(), 0);
+}
+
+#[test]
+fn small_writes_are_whole_and_large_ones_partial() {
+    let (reader, writer) = new(&Account::new(None, usize::MAX));
+    assert_eq!(write(&writer, &vec![1; CAPACITY - 100]).unwrap(), Some(CAPACITY - 100));
+    assert_eq!(write(&writer, &[2; 101]).unwrap(), None);
+    assert_eq!(writer.events() & EPOLLOUT, 0);
+    assert_eq!(write(&writer, &[2; PIPE_BUF + 1]).unwrap(), Some(100));
+    assert_eq!(read(&reader, CAPACITY).unwrap().unwrap().len(), CAPACITY);
+    assert_eq!(write(&writer, &[2; 101]).unwrap(), Some(101));
+}
+
+#[test]
+fn a_closed_end_is_seen_at_the_other() {
+    let (reader, writer) = new(&Account::new(None, usize::MAX));
+    assert_eq!(read(&reader, 1).unwrap(), None);
+    write(&writer, b"x").unwrap();
+    drop(writer);
+    assert_eq!(reader.events(), EPOLLIN | EPOLLHUP);
+    assert_eq!(read(&reader, 10).unwrap().unwrap(), b"x");
+    assert_eq!(read(&reader, 10).unwrap().unwrap(), b"");
+    let (reader, writer) = new(&Account::new(None, usize::MAX));
+    drop(reader);
+    assert_eq!(writer.events() & EPOLLERR, EPOLLERR);
+    assert_eq!(write(&writer, b"x"), Err(Errno::EPIPE.into()));
+}
+
+#[test]
+fn a_poor_account_gets_enomem() {
+    let (_reader, writer) = new(&Account::new(None, PAGE_SIZE));
+    assert_eq!(write(&writer, &vec![0; 3 * PAGE_SIZE]).unwrap(), Some(PAGE_SIZE));
+    assert_eq!(write(&writer, b"x"), Err(Errno::ENOMEM.into()));
+}

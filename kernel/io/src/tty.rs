@@ -1,0 +1,358 @@
+//! Terminals: the object behind /dev/tty and /dev/console.
+//!
+//! A [`Tty`] owns the settings, the [`Line`] that edits input, and who controls it. Input arrives through
+//! [`Tty::receive`] from the coroutine that drains the device; output leaves through a [`CharDevice`].
+//! Signals go to the foreground process group through [`JobControl`], which the process layer injects.
+
+use crate::{
+    caller::Caller,
+    file::{Attempt, BoxFuture, File, Want, mask_of},
+    line::{Line, Outcome},
+};
+use abi::{
+    errno::Errno,
+    ioctl::{self, Termios, Winsize},
+    poll::{EPOLLIN, EPOLLOUT},
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::any::Any;
+use exec::sync::WaitQueue;
+use hal::sync::{SpinLock, rank};
+use mem::{AddressSpace, Sink, Source};
+
+/// Most bytes of one immediate write.
+const PART: usize = 256;
+
+/// Where a terminal's output goes: a queue in front of a serial line.
+pub trait CharDevice: Send + Sync {
+    /// Takes as many of `bytes` as fit now; answers how many.
+    fn write_now(&self, bytes: &[u8]) -> usize;
+
+    /// Bytes that fit now.
+    fn room(&self) -> usize;
+
+    /// Resolves when there is room.
+    fn wait_room(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Process groups and sessions, as far as a terminal has to know.
+pub trait JobControl: Send + Sync {
+    /// Process group and session of a process.
+    fn groups(&self, pid: u32) -> Option<(u32, u32)>;
+
+    /// The session of a process group, if it exists.
+    fn session_of(&self, group: u32) -> Option<u32>;
+
+    /// Sends `signal` to all processes of `group`.
+    fn signal(&self, group: u32, signal: u32);
+}
+
+/// Who controls a terminal.
+#[derive(Clone, Copy, Default)]
+struct Control {
+    session: Option<u32>,
+    foreground: Option<u32>,
+}
+
+struct State {
+    line: Line,
+    window: Winsize,
+    control: Control,
+    edges: u64,
+}
+
+/// A terminal.
+pub struct Tty {
+    state: SpinLock<State>,
+    output: Arc<dyn CharDevice>,
+    changed: WaitQueue,
+    jobs: SpinLock<Option<&'static dyn JobControl>>,
+}
+
+impl Tty {
+    /// A terminal with default settings in front of `output`.
+    pub fn new(output: Arc<dyn CharDevice>) -> Arc<Tty> {
+        let state = State {
+            line: Line::new(),
+            window: Winsize { row: 24, col: 80, xpixel: 0, ypixel: 0 },
+            control: Control::default(),
+            edges: 0,
+        };
+        Arc::new(Tty {
+            state: SpinLock::new(rank::TTY, state),
+            output,
+            changed: WaitQueue::new(),
+            jobs: SpinLock::new(rank::TTY - 1, None),
+        })
+    }
+
+    /// Injects the process layer's part; signals before that are dropped.
+    pub fn set_jobs(&self, jobs: &'static dyn JobControl) {
+        *self.jobs.lock() = Some(jobs);
+    }
+
+    /// Input from the device.
+    pub fn receive(&self, bytes: &[u8]) {
+        let mut echo = Vec::new();
+        let mut signals = Vec::new();
+        let foreground = {
+            let mut state = self.state.lock();
+            for byte in bytes {
+                if let Outcome::Signal(signal) = state.line.input(*byte, &mut echo) {
+                    signals.push(signal);
+                }
+            }
+            state.edges += 1;
+            state.control.foreground
+        };
+        // Echo that finds no room is lost, as on a serial line without flow control.
+        let _ = self.output.write_now(&echo);
+        self.changed.wake_all();
+        for signal in signals {
+            self.signal(foreground, signal);
+        }
+    }
+
+    /// The device has no more input: readers see end of file once, then again for each read.
+    pub fn hang_up(&self) {
+        let mut state = self.state.lock();
+        state.line.end();
+        state.edges += 1;
+        drop(state);
+        self.changed.wake_all();
+    }
+
+    /// The session that this terminal controls.
+    pub fn session(&self) -> Option<u32> {
+        self.state.lock().control.session
+    }
+
+    /// Makes `session` own the terminal if nobody does: what opening it does for a session leader without one.
+    pub fn adopt(&self, session: u32, group: u32) -> bool {
+        let control = &mut self.state.lock().control;
+        if control.session.is_some_and(|owner| owner != session) {
+            return false;
+        }
+        *control = Control { session: Some(session), foreground: Some(group) };
+        true
+    }
+
+    /// The session leader is gone: the terminal is free. The process layer sends the hang-up signals.
+    pub fn release(&self, session: u32) {
+        let control = &mut self.state.lock().control;
+        if control.session == Some(session) {
+            *control = Control::default();
+        }
+    }
+
+    /// The foreground process group.
+    pub fn foreground(&self) -> Option<u32> {
+        self.state.lock().control.foreground
+    }
+
+    /// The window changed on the other side.
+    pub fn resize(&self, rows: u16, columns: u16) {
+        let mut state = self.state.lock();
+        (state.window.row, state.window.col) = (rows, columns);
+        let foreground = state.control.foreground;
+        drop(state);
+        self.signal(foreground, abi::signal::SIGWINCH);
+    }
+
+    fn jobs(&self) -> Option<&'static dyn JobControl> {
+        *self.jobs.lock()
+    }
+
+    fn signal(&self, group: Option<u32>, signal: u32) {
+        if let (Some(group), Some(jobs)) = (group, self.jobs()) {
+            jobs.signal(group, signal);
+        }
+    }
+
+    /// Whether `caller` is of the terminal's session but not in the foreground.
+    fn background(&self, caller: &Caller, control: Control) -> Option<u32> {
+        let (group, session) = self.jobs()?.groups(caller.pid)?;
+        (control.session == Some(session) && control.foreground != Some(group)).then_some(group)
+    }
+
+    async fn set_termios(&self, space: &AddressSpace, command: u32, argument: usize) -> Result<usize, Errno> {
+        let termios: Termios = space.get(argument).await?;
+        let mut state = self.state.lock();
+        if command == ioctl::TCSETSF {
+            state.line.flush();
+        }
+        state.line.set_termios(termios);
+        drop(state);
+        self.changed.wake_all();
+        Ok(0)
+    }
+
+    fn take_control(&self, caller: &Caller) -> Result<usize, Errno> {
+        let (group, session) = self.jobs().and_then(|jobs| jobs.groups(caller.pid)).ok_or(Errno::EPERM)?;
+        if session != caller.pid || !self.adopt(session, group) {
+            return Err(Errno::EPERM);
+        }
+        Ok(0)
+    }
+
+    fn set_foreground(&self, caller: &Caller, group: i32) -> Result<usize, Errno> {
+        let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
+        let jobs = self.jobs().ok_or(Errno::ENOTTY)?;
+        let (own, session) = jobs.groups(caller.pid).ok_or(Errno::ENOTTY)?;
+        let control = self.state.lock().control;
+        if control.session != Some(session) {
+            return Err(Errno::ENOTTY);
+        }
+        if jobs.session_of(group) != Some(session) {
+            return Err(Errno::EPERM);
+        }
+        if control.foreground != Some(own) && caller.credentials.uid != 0 {
+            return Err(Errno::ENOTTY);
+        }
+        self.state.lock().control.foreground = Some(group);
+        Ok(0)
+    }
+
+    fn own_session(&self, caller: &Caller) -> Result<Control, Errno> {
+        let control = self.state.lock().control;
+        let session = self.jobs().and_then(|jobs| jobs.groups(caller.pid)).map(|(_, session)| session);
+        if control.session.is_some() && control.session == session { Ok(control) } else { Err(Errno::ENOTTY) }
+    }
+
+    async fn control(
+        &self,
+        caller: &Caller,
+        space: &AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> Result<usize, Errno> {
+        match command {
+            ioctl::TCGETS => {
+                let termios = *self.state.lock().line.termios();
+                space.put(argument, &termios).await?;
+            }
+            ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
+                return self.set_termios(space, command, argument).await;
+            }
+            ioctl::TIOCGWINSZ => {
+                let window = self.state.lock().window;
+                space.put(argument, &window).await?;
+            }
+            ioctl::TIOCSWINSZ => {
+                let window: Winsize = space.get(argument).await?;
+                self.state.lock().window = window;
+                self.resize(window.row, window.col);
+            }
+            ioctl::TIOCSCTTY => return self.take_control(caller),
+            ioctl::TIOCNOTTY => self.release(self.own_session(caller)?.session.unwrap_or(0)),
+            ioctl::TIOCGPGRP => {
+                let group = self.own_session(caller)?.foreground.unwrap_or(0);
+                space.put(argument, &group).await?;
+            }
+            ioctl::TIOCSPGRP => {
+                let group = space.get::<i32>(argument).await?;
+                return self.set_foreground(caller, group);
+            }
+            ioctl::TIOCGSID => {
+                let session = self.own_session(caller)?.session.unwrap_or(0);
+                space.put(argument, &session).await?;
+            }
+            ioctl::FIONREAD => {
+                let len = self.state.lock().line.available() as u32;
+                space.put(argument, &len).await?;
+            }
+            ioctl::TCFLSH => {
+                if argument as u32 != ioctl::TCOFLUSH {
+                    self.state.lock().line.flush();
+                }
+            }
+            ioctl::TIOCOUTQ => space.put(argument, &0u32).await?,
+            ioctl::TCSBRK | ioctl::TCSBRKP | ioctl::TCXONC => {}
+            _ => return Err(Errno::ENOTTY),
+        }
+        Ok(0)
+    }
+}
+
+impl File for Tty {
+    fn read_now(&self, caller: &Caller, _offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        let control = self.state.lock().control;
+        if let Some(group) = self.background(caller, control) {
+            self.signal(Some(group), abi::signal::SIGTTIN);
+            return Err(Errno::EINTR.into());
+        }
+        let mut bytes = [0; PART];
+        let mut done = 0;
+        loop {
+            let mut state = self.state.lock();
+            let want = bytes.len().min(dst.remaining());
+            let Some(len) = state.line.peek(&mut bytes[..want]) else {
+                return Ok((done > 0).then_some(done));
+            };
+            match dst.put(&bytes[..len]) {
+                Ok(()) => {}
+                Err(fault) if done == 0 => return Err(fault.into()),
+                Err(_) => return Ok(Some(done)),
+            }
+            let ended = state.line.consume(len);
+            done += len;
+            if ended || len == 0 || dst.remaining() == 0 {
+                return Ok(Some(done));
+            }
+        }
+    }
+
+    fn write_now(&self, _caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        if src.remaining() == 0 {
+            return Ok(Some(0));
+        }
+        // In the worst case each byte becomes two.
+        let len = src.remaining().min(self.output.room() / 2).min(PART);
+        if len == 0 {
+            return Ok(None);
+        }
+        let mut bytes = [0; PART];
+        src.take(&mut bytes[..len])?;
+        let mut cooked = Vec::with_capacity(2 * len);
+        self.state.lock().line.cook(&bytes[..len], &mut cooked);
+        let _ = self.output.write_now(&cooked);
+        Ok(Some(len))
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        let mask = mask_of(want);
+        Box::pin(async move {
+            if let Want::Write { .. } = want {
+                self.output.wait_room().await;
+            } else if mask & EPOLLIN != 0 && self.events() & mask == 0 {
+                exec::sync::wait_until(&self.changed, || (self.events() & mask != 0).then_some(())).await;
+            } else if self.events() & mask == 0 {
+                self.output.wait_room().await;
+            }
+            Ok(())
+        })
+    }
+
+    fn events(&self) -> u32 {
+        let input = if self.state.lock().line.ready() { EPOLLIN } else { 0 };
+        input | if self.output.room() >= 2 { EPOLLOUT } else { 0 }
+    }
+
+    fn edges(&self) -> u64 {
+        self.state.lock().edges
+    }
+
+    fn ioctl<'a>(
+        &'a self,
+        caller: &'a Caller,
+        space: &'a AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> BoxFuture<'a, Result<usize, Errno>> {
+        Box::pin(self.control(caller, space, command, argument))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
