@@ -1,6 +1,9 @@
 //! The queue between the stack, which establishes connections, and the socket that accepts them.
 
-use crate::{signal::Signal, stack::{Stack, rank}};
+use crate::{
+    signal::Signal,
+    stack::{Stack, rank},
+};
 use alloc::{collections::VecDeque, sync::Arc};
 use core::net::SocketAddrV4;
 use hal::sync::SpinLock;

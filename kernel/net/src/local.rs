@@ -11,9 +11,16 @@ use crate::{
     stack::{BUFFER, rank},
 };
 use abi::errno::Errno;
-use alloc::{collections::{BTreeMap, VecDeque}, sync::{Arc, Weak}, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use hal::sync::SpinLock;
-use io::{caller::Caller, file::{Attempt, IoError, Want}};
+use io::{
+    caller::Caller,
+    file::{Attempt, IoError, Want},
+};
 use mem::{Account, Charge, Sink, Source};
 
 /// Bytes copied at a time.
@@ -376,7 +383,11 @@ impl LocalSocket {
         match &self.inner.lock().state {
             State::Idle => EPOLLOUT | EPOLLHUP,
             State::Bound(bound) => {
-                if bound.queue.lock().arrivals.is_empty() { 0 } else { EPOLLIN | EPOLLRDNORM }
+                if bound.queue.lock().arrivals.is_empty() {
+                    0
+                } else {
+                    EPOLLIN | EPOLLRDNORM
+                }
             }
             State::Connected(ends, _) => {
                 let (empty, read_over) = {

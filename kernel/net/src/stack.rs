@@ -280,9 +280,7 @@ impl Core {
     pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4) -> Result<SocketHandle, Errno> {
         let mut socket = self.new_tcp()?;
         let to = address::endpoint(remote);
-        socket
-            .connect(self.iface.context(), to, address::listen_endpoint(local))
-            .map_err(|_| Errno::ENETUNREACH)?;
+        socket.connect(self.iface.context(), to, address::listen_endpoint(local)).map_err(|_| Errno::ENETUNREACH)?;
         Ok(self.sockets.add(socket))
     }
 

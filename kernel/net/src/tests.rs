@@ -409,7 +409,10 @@ fn datagrams() {
     let client = SocketFile::udp(&world.hosts[0]);
     let caller = world.caller.clone();
     assert_eq!(client.send_now(&caller, &mut Source::kernel(b"?"), None), Err(Errno::EDESTADDRREQ.into()));
-    assert_eq!(client.send_now(&caller, &mut Source::kernel(&[7; 1473]), Some(&v4(B, 53))), Err(Errno::EMSGSIZE.into()));
+    assert_eq!(
+        client.send_now(&caller, &mut Source::kernel(&[7; 1473]), Some(&v4(B, 53))),
+        Err(Errno::EMSGSIZE.into())
+    );
     assert_eq!(client.send_now(&caller, &mut Source::kernel(b"question"), Some(&v4(B, 53))), Ok(Some(8)));
     let mut piece = [0; 4];
     let received = world.until(|_| server.receive_now(&mut Sink::kernel(&mut piece), false).unwrap());
@@ -560,10 +563,14 @@ fn the_coroutines_drive_it_all() {
     let (mut got, mut data) = (None, None);
     for _ in 0..10_000_000 {
         assert!(run.as_mut().poll(&mut context).is_pending());
-        if got.is_none() && let Poll::Ready(bytes) = server.as_mut().poll(&mut context) {
+        if got.is_none()
+            && let Poll::Ready(bytes) = server.as_mut().poll(&mut context)
+        {
             got = Some(bytes);
         }
-        if data.is_none() && let Poll::Ready(bytes) = client.as_mut().poll(&mut context) {
+        if data.is_none()
+            && let Poll::Ready(bytes) = client.as_mut().poll(&mut context)
+        {
             data = Some(bytes);
         }
         if got.is_some() && data.is_some() {

@@ -17,7 +17,10 @@ use alloc::{sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::Waker;
 use hal::sync::SpinLock;
-use io::{caller::Caller, file::{Attempt, Want}};
+use io::{
+    caller::Caller,
+    file::{Attempt, Want},
+};
 use mem::{Charge, Sink, Source};
 use smoltcp::{
     iface::SocketHandle,
