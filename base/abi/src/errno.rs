@@ -254,10 +254,7 @@ mod tests {
         assert_eq!(Errno::from_return(-2), Err(Errno::ENOENT));
         assert_eq!(Errno::from_return(-4095).map_err(Errno::number), Err(4095));
         assert_eq!(Errno::from_return(-4096), Ok((-4096_isize).cast_unsigned()));
-        assert_eq!(
-            Errno::from_return(Errno::EHWPOISON.to_return()),
-            Err(Errno::EHWPOISON)
-        );
+        assert_eq!(Errno::from_return(Errno::EHWPOISON.to_return()), Err(Errno::EHWPOISON));
         assert_eq!(Errno::new(0), None);
         assert_eq!(Errno::new(4096), None);
         assert_eq!(Errno::EINVAL.name(), Some("EINVAL"));

@@ -80,9 +80,7 @@ impl Termios {
         line: 0,
         // INTR ^C, QUIT ^\, ERASE DEL, KILL ^U, EOF ^D, TIME 0, MIN 1, SWTC off, START ^Q, STOP ^S, SUSP ^Z, EOL off,
         // REPRINT ^R, DISCARD ^O, WERASE ^W, LNEXT ^V, EOL2 off.
-        cc: [
-            3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0,
-        ],
+        cc: [3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22, 0, 0, 0],
     };
 }
 

@@ -67,9 +67,7 @@ impl Encoder {
     /// At the start of the stream.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            current: Channel::Tty,
-        }
+        Self { current: Channel::Tty }
     }
 
     /// Sends `bytes` on `channel`; `sink` gets the encoded pieces in order.
@@ -100,11 +98,7 @@ impl Encoder {
 
     /// Sends the exit status of the machine's program.
     pub fn status(&mut self, status: u8, mut sink: impl FnMut(&[u8])) {
-        let digits = [
-            b'0' + status / 100,
-            b'0' + status / 10 % 10,
-            b'0' + status % 10,
-        ];
+        let digits = [b'0' + status / 100, b'0' + status / 10 % 10, b'0' + status % 10];
         sink(&[DLE, STATUS]);
         sink(&digits);
         sink(b"\n");
@@ -149,10 +143,7 @@ impl Decoder {
     /// At the start of the stream.
     #[must_use]
     pub const fn new() -> Self {
-        Self {
-            channel: Channel::Tty,
-            state: State::Plain,
-        }
+        Self { channel: Channel::Tty, state: State::Plain }
     }
 
     /// Takes the next byte.
@@ -192,10 +183,7 @@ impl Decoder {
         match (number, byte) {
             (Some(status), b'\n') => Some(Event::Status(status)),
             (_, b'0'..=b'9') => {
-                let value = number
-                    .unwrap_or(0)
-                    .checked_mul(10)
-                    .and_then(|n| n.checked_add(byte - b'0'));
+                let value = number.unwrap_or(0).checked_mul(10).and_then(|n| n.checked_add(byte - b'0'));
                 match value {
                     Some(value) => self.state = State::Number(Some(value)),
                     None => return Some(Event::Malformed(byte)),

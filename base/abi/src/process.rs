@@ -269,14 +269,7 @@ mod tests {
 
     #[test]
     fn status_words_survive() {
-        for status in [
-            Exited(0),
-            Exited(255),
-            Signaled(9, false),
-            Signaled(11, true),
-            Stopped(19),
-            Continued,
-        ] {
+        for status in [Exited(0), Exited(255), Signaled(9, false), Signaled(11, true), Stopped(19), Continued] {
             assert_eq!(WaitStatus::decode(status.encode()), status);
         }
         assert_eq!(Exited(3).encode(), 0x300);

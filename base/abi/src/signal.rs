@@ -122,13 +122,7 @@ const fn pair(low: i32, high: u32) -> u64 {
 
 impl Siginfo {
     const fn new(signo: u32, code: i32) -> Self {
-        Self {
-            signo: signo as i32,
-            errno: 0,
-            code,
-            pad: 0,
-            fields: [0; 14],
-        }
+        Self { signo: signo as i32, errno: 0, code, pad: 0, fields: [0; 14] }
     }
 
     /// Sent by a process (`SI_USER`, `SI_TKILL`, `SI_QUEUE` with `value`), or by the kernel (`SI_KERNEL`, zeros).

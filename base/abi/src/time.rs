@@ -26,20 +26,7 @@ constants! { i64:
 
 /// Linux `struct __kernel_timespec`.
 #[repr(C)]
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    FromBytes,
-    IntoBytes,
-    KnownLayout,
-    Immutable,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Default,
-)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Timespec {
     /// Seconds.
     pub sec: i64,
@@ -52,10 +39,7 @@ impl Timespec {
     /// From nanoseconds.
     #[must_use]
     pub const fn from_nanos(nanos: u64) -> Self {
-        Self {
-            sec: (nanos / 1_000_000_000) as i64,
-            nsec: (nanos % 1_000_000_000) as i64,
-        }
+        Self { sec: (nanos / 1_000_000_000) as i64, nsec: (nanos % 1_000_000_000) as i64 }
     }
 
     /// In nanoseconds, at most `u64::MAX`; `None` when a part is negative or `nsec` is not below a second: what a
@@ -65,11 +49,7 @@ impl Timespec {
         if self.sec < 0 || self.nsec < 0 || self.nsec >= 1_000_000_000 {
             return None;
         }
-        Some(
-            (self.sec as u64)
-                .saturating_mul(1_000_000_000)
-                .saturating_add(self.nsec as u64),
-        )
+        Some((self.sec as u64).saturating_mul(1_000_000_000).saturating_add(self.nsec as u64))
     }
 }
 

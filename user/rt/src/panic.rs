@@ -1,0 +1,15 @@
+//! A panic writes out what is buffered, prints where and why on standard error and ends the process with the status of an abort.
+
+use core::panic::PanicInfo;
+
+/// 128 + SIGABRT, what a shell reports for an aborted program.
+const STATUS: usize = 134;
+
+#[panic_handler]
+fn panic(info: &PanicInfo<'_>) -> ! {
+    eprintln!("{info}");
+    crate::io::flush_if_free();
+    loop {
+        let _ = crate::sys::syscall!(EXIT_GROUP, STATUS);
+    }
+}

@@ -1,0 +1,125 @@
+//! System calls: the one `ecall`, and helpers that turn its result into a `Result`.
+//!
+//! The callers in this crate own the meaning of the arguments; this file owns the register convention: number in
+//! `a7`, arguments in `a0..a5`, result in `a0`, every other register preserved.
+
+use abi::errno::{Errno, Result};
+use alloc::ffi::CString;
+use core::arch::asm;
+
+/// Makes system call `number` with up to six arguments.
+///
+/// # Safety
+/// The call must be sound with these arguments: every address the kernel writes through is valid for it, and the
+/// call does not take away memory that is in use.
+#[inline]
+pub(crate) unsafe fn call6(number: usize, args: [usize; 6]) -> Result<usize> {
+    let result: isize;
+    // SAFETY: the convention above; the kernel preserves all registers but a0. Memory effects are the caller's
+    // promise, and the asm is not marked `nomem`, so the compiler assumes any reachable memory changed.
+    unsafe {
+        asm!(
+            "ecall",
+            in("a7") number,
+            inlateout("a0") args[0] => result,
+            in("a1") args[1],
+            in("a2") args[2],
+            in("a3") args[3],
+            in("a4") args[4],
+            in("a5") args[5],
+            options(nostack),
+        );
+    }
+    Errno::from_return(result)
+}
+
+/// Arguments with zeros for those that the call does not have.
+pub(crate) fn pad<const N: usize>(args: [usize; N]) -> [usize; 6] {
+    let mut all = [0; 6];
+    all[..N].copy_from_slice(&args);
+    all
+}
+
+/// A call whose pointer arguments come from references alive across it, or that has none.
+macro_rules! syscall {
+    ($number:ident $(, $arg:expr)* $(,)?) => {{
+        let args = $crate::sys::pad([$($arg as usize),*]);
+        // SAFETY: each address among the arguments is that of a live reference or slice of the stated length, mutable
+        // where the kernel writes; the call changes no mapping this program uses.
+        unsafe { $crate::sys::call6(abi::nr::$number, args) }
+    }};
+}
+pub(crate) use syscall;
+
+/// A path or argument as the kernel takes it.
+///
+/// # Errors
+/// `EINVAL` when it contains a NUL byte.
+pub(crate) fn c_string(text: &str) -> Result<CString> {
+    CString::new(text).map_err(|_| Errno::EINVAL)
+}
+
+/// Repeats a call that a signal interrupted.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// An open descriptor, closed when dropped.
+#[derive(Debug)]
+pub struct OwnedFd(i32);
+
+impl OwnedFd {
+    /// Takes over a descriptor that a call returned.
+    pub(crate) fn new(fd: usize) -> Self {
+        Self(fd as i32)
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn raw(&self) -> i32 {
+        self.0
+    }
+
+    /// A second descriptor of the same open file, closed on exec.
+    ///
+    /// # Errors
+    /// `EMFILE` when the process has as many as it may.
+    pub fn try_clone(&self) -> crate::io::Result<Self> {
+        let fd = syscall!(FCNTL, self.0, abi::fs::F_DUPFD_CLOEXEC, 3)?;
+        Ok(Self::new(fd))
+    }
+
+    /// Switches waiting on this open file off or on.
+    ///
+    /// # Errors
+    /// `EBADF` only.
+    pub fn set_nonblocking(&self, nonblocking: bool) -> crate::io::Result<()> {
+        let flags = syscall!(FCNTL, self.0, abi::fs::F_GETFL)?;
+        let bit = abi::fs::O_NONBLOCK as usize;
+        let flags = if nonblocking { flags | bit } else { flags & !bit };
+        syscall!(FCNTL, self.0, abi::fs::F_SETFL, flags)?;
+        Ok(())
+    }
+}
+
+impl Drop for OwnedFd {
+    fn drop(&mut self) {
+        // The descriptor is gone whatever close reports; a program that cares syncs first.
+        let _ = syscall!(CLOSE, self.0);
+    }
+}
+
+/// Reads from a descriptor.
+pub(crate) fn read(fd: i32, buf: &mut [u8]) -> Result<usize> {
+    retry(|| syscall!(READ, fd, buf.as_mut_ptr(), buf.len()))
+}
+
+/// Writes to a descriptor.
+pub(crate) fn write(fd: i32, buf: &[u8]) -> Result<usize> {
+    retry(|| syscall!(WRITE, fd, buf.as_ptr(), buf.len()))
+}

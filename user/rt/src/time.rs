@@ -1,0 +1,124 @@
+//! Clocks, and waiting for time to pass in a task.
+
+use crate::io;
+use crate::reactor;
+use crate::sys::syscall;
+use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
+use core::future::Future;
+use core::ops::{Add, Sub};
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+pub use core::time::Duration;
+
+fn clock(id: u32) -> Duration {
+    let mut now = Timespec::default();
+    // Fails only for a clock that does not exist.
+    let _ = syscall!(CLOCK_GETTIME, id, &raw mut now);
+    Duration::from_nanos(now.to_nanos().unwrap_or_default())
+}
+
+/// A moment of the monotonic clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Instant(Duration);
+
+impl Instant {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(clock(CLOCK_MONOTONIC))
+    }
+
+    /// Time since then.
+    #[must_use]
+    pub fn elapsed(self) -> Duration {
+        Self::now().saturating_duration_since(self)
+    }
+
+    /// Time from `earlier` to this; zero if it is later.
+    #[must_use]
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(duration))
+    }
+}
+
+impl Sub for Instant {
+    type Output = Duration;
+    fn sub(self, earlier: Self) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
+
+/// A moment of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SystemTime(Duration);
+
+impl SystemTime {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self(clock(CLOCK_REALTIME))
+    }
+
+    /// Time since the beginning of 1970, UTC.
+    #[must_use]
+    pub fn since_epoch(self) -> Duration {
+        self.0
+    }
+}
+
+/// Waits in a task for at least `duration`.
+#[must_use]
+pub fn sleep(duration: Duration) -> Sleep {
+    sleep_until(Instant::now() + duration)
+}
+
+/// Waits in a task until `deadline`.
+#[must_use]
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    Sleep { deadline, timer: None }
+}
+
+/// Future of [`sleep`]. Dropping it disarms the timer.
+#[derive(Debug)]
+pub struct Sleep {
+    deadline: Instant,
+    timer: Option<reactor::Timer>,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if Instant::now() >= self.deadline {
+            self.timer = None;
+            return Poll::Ready(());
+        }
+        let deadline = self.deadline;
+        match &self.timer {
+            Some(timer) => timer.set_waker(cx.waker()),
+            None => self.timer = Some(reactor::Timer::new(deadline, cx.waker())),
+        }
+        Poll::Pending
+    }
+}
+
+/// Waits for `future`, at most `duration`.
+///
+/// # Errors
+/// [`io::ErrorKind::TimedOut`]; the future is dropped then.
+pub async fn timeout<F: Future>(duration: Duration, future: F) -> io::Result<F::Output> {
+    let future = core::pin::pin!(future);
+    let sleep = core::pin::pin!(sleep(duration));
+    match futures_util::future::select(future, sleep).await {
+        futures_util::future::Either::Left((output, _)) => Ok(output),
+        futures_util::future::Either::Right(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "timed out")),
+    }
+}
