@@ -70,6 +70,15 @@ impl Input {
     }
 }
 
+/// What a machine speaks on its serial line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// Several streams, as `abi::mux` has them.
+    Mux,
+    /// One stream of bytes: a system that is not ours.
+    Plain,
+}
+
 /// A running machine.
 pub struct Session {
     child: Child,
@@ -87,7 +96,7 @@ pub struct Session {
 
 impl Session {
     /// Starts a machine.
-    pub fn start(mut qemu: Command) -> Result<Self> {
+    pub fn start(mut qemu: Command, wire: Wire) -> Result<Self> {
         let shown = command::shown(&qemu);
         qemu.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = qemu.spawn().with_context(|| format!("cannot start `{shown}`"))?;
@@ -97,7 +106,7 @@ impl Session {
         let (sender, outputs) = channel();
         let input = Input { pipe: Arc::new(Mutex::new((Encoder::new(), stdin))) };
         let (firmware, complaints) = (Arc::default(), Arc::default());
-        spawn_reader(stdout, sender.clone(), Arc::clone(&firmware));
+        spawn_reader(stdout, sender.clone(), Streams::new(wire, Arc::clone(&firmware)));
         spawn_listener(stderr, Arc::clone(&complaints));
         Ok(Self { child, input, sender, outputs, firmware, complaints, heard: Instant::now(), status: None })
     }
@@ -180,9 +189,8 @@ impl Drop for Session {
     }
 }
 
-fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, firmware: Arc<Mutex<Vec<u8>>>) {
+fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, mut streams: Streams) {
     std::thread::spawn(move || {
-        let mut streams = Streams::new(firmware);
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length @ 1..) = stdout.read(&mut buffer) {
             for output in streams.push(&buffer[..length]) {
@@ -206,17 +214,21 @@ fn spawn_listener(mut stderr: ChildStderr, complaints: Arc<Mutex<Vec<u8>>>) {
 
 /// The decoder, with bytes of one stream gathered into one output.
 struct Streams {
+    wire: Wire,
     decoder: Decoder,
     kernel_spoke: bool,
     firmware: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Streams {
-    fn new(firmware: Arc<Mutex<Vec<u8>>>) -> Self {
-        Self { decoder: Decoder::new(), kernel_spoke: false, firmware }
+    fn new(wire: Wire, firmware: Arc<Mutex<Vec<u8>>>) -> Self {
+        Self { wire, decoder: Decoder::new(), kernel_spoke: false, firmware }
     }
 
     fn push(&mut self, mut bytes: &[u8]) -> Vec<Output> {
+        if self.wire == Wire::Plain {
+            return vec![Output::Data(Channel::Tty, bytes.to_vec())];
+        }
         if !self.kernel_spoke {
             let first = bytes.iter().position(|byte| *byte == DLE);
             let (before, rest) = bytes.split_at(first.unwrap_or(bytes.len()));
@@ -244,7 +256,7 @@ mod tests {
     fn session(script: &str) -> Session {
         let mut shell = Command::new("sh");
         shell.args(["-c", script]);
-        Session::start(shell).unwrap()
+        Session::start(shell, Wire::Mux).unwrap()
     }
 
     #[test]

@@ -48,11 +48,6 @@ impl Project {
         self.members.iter().any(|member| member.name == name)
     }
 
-    /// Members whose folder is under one of the given layers.
-    pub fn under<'a>(&'a self, layers: &'a [&str]) -> impl Iterator<Item = &'a Member> {
-        self.members.iter().filter(move |member| layers.iter().any(|layer| member.folder.starts_with(layer)))
-    }
-
     /// Downloads that survive `cargo clean`: emulators, kernels, package lists.
     pub fn cache(&self) -> PathBuf {
         self.root.join(".cache")

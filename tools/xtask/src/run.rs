@@ -5,7 +5,7 @@
 
 use crate::build::{self, Profile};
 use crate::command::say;
-use crate::console::{Ending, Output, Session};
+use crate::console::{Ending, Output, Session, Wire};
 use crate::emulator::{self, Emulator, Interrupts, Machine};
 use crate::image;
 use crate::project::Project;
@@ -237,7 +237,7 @@ pub fn program_words(program: &[OsString]) -> Vec<String> {
 
 /// Boots the machine and stands between it and this terminal until it ends.
 fn connect(options: &Options, machine: &Machine, emulator: &Emulator) -> Result<u8> {
-    let mut session = Session::start(machine.start(emulator))?;
+    let mut session = Session::start(machine.start(emulator), Wire::Mux)?;
     let interactive = options.program.is_empty();
     let show_log = options.show_log.unwrap_or(interactive);
     let _raw = RawMode::enter()?;

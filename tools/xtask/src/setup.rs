@@ -3,18 +3,23 @@
 //! On Debian and its kin packages come from the distribution's own client and its own configuration;
 //! elsewhere the exact line is printed and nothing is touched.
 
+use crate::apt;
 use crate::command::{self, say};
+use crate::emulator::Emulator;
+use crate::project::Project;
 use crate::toolchain::{Route, Toolchain};
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
 
 const HELP: &str = "\
-cargo xtask setup
+cargo xtask setup [--qemu backports] [--linux]
 
 Installs what building and running AsyncOS needs and this machine lacks. Says what, and how, first.
 `run`, `test` and `bench` do the same when they start. ASYNCOS_TOOLCHAIN=rustup|debian forces one
 of the two Rust toolchains.
+    --qemu backports    fetch the distribution's newer QEMU into .cache too
+    --linux             fetch Debian's riscv64 kernel for `bench --linux` into .cache too
 ";
 
 /// A program that must be there, and the package that has it: Debian, Arch, Fedora, Homebrew.
@@ -50,11 +55,25 @@ const FIRMWARE_FILES: [&str; 2] = ["opensbi-riscv64-generic-fw_dynamic.bin", "fw
 
 /// The verb `setup`.
 pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
-    if arguments.next()?.is_some() {
-        print!("{HELP}");
-        return Ok(0);
+    use lexopt::prelude::*;
+    let (mut qemu, mut linux) = (None, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("qemu") => qemu = Some(arguments.value()?.string()?),
+            Long("linux") => linux = true,
+            Long("help") | Short('h') => {
+                print!("{HELP}");
+                return Ok(0);
+            }
+            other => return Err(other.unexpected().into()),
+        }
     }
     ensure()?;
+    let project = Project::load()?;
+    say(Emulator::find(&project, qemu.as_deref())?.version);
+    if linux {
+        say(apt::linux_kernel(&project)?.display().to_string());
+    }
     say("everything is there");
     Ok(0)
 }

@@ -6,7 +6,7 @@
 
 use crate::build::{self, Profile};
 use crate::command::say;
-use crate::console::{Ending, Session};
+use crate::console::{Ending, Session, Wire};
 use crate::emulator::{self, Emulator, Interrupts, Machine};
 use crate::image;
 use crate::project::Project;
@@ -100,7 +100,7 @@ fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Option
         port: Some(port),
         ..Machine::new(kernel, interrupts)
     };
-    let mut guest = Guest { session: Session::start(machine.start(&emulator))?, heard: String::new() };
+    let mut guest = Guest { session: Session::start(machine.start(&emulator), Wire::Mux)?, heard: String::new() };
     let outcome = exercise(&mut guest, port, options);
     if outcome.is_err() {
         eprintln!("{}{}", guest.session.firmware_output(), guest.heard);

@@ -3,7 +3,7 @@
 use super::{Context, HANG_LIMIT, Tally};
 use crate::build::{self, Built, Profile};
 use crate::command::say;
-use crate::console::{Ending, Session};
+use crate::console::{Ending, Session, Wire};
 use crate::emulator::{Emulator, Interrupts, Machine};
 use crate::image;
 use crate::matrix::{Breadth, Configuration, Matrix};
@@ -57,8 +57,8 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     machine.command_line = format!("console=mux tty=raw world={} {words}", configuration.world);
     machine.disk = Some(disk.to_path_buf());
     let mut report = Report::default();
-    let ending =
-        Session::start(machine.start(&emulator))?.drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
+    let ending = Session::start(machine.start(&emulator), Wire::Mux)?
+        .drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
     let mut tally = report.tally;
     let trouble = match ending {
         Ending::Exited(0) if tally.passed + tally.failed + tally.skipped == 0 => Some("the suite ran no case".into()),
@@ -124,7 +124,7 @@ impl Report {
 /// The shell reads commands from a pipe, does what they say, and powers off at their end.
 pub fn shell(context: &Context) -> Result<Tally> {
     let (machine, emulator, disk) = machine(context, "shell", None)?;
-    let mut session = Session::start(machine.start(&emulator))?;
+    let mut session = Session::start(machine.start(&emulator), Wire::Mux)?;
     let mut output = Vec::new();
     let script: String = SHELL.iter().map(|(command, _)| format!("{command}\n")).collect();
     session.input().send(script.as_bytes());

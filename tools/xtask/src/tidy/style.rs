@@ -122,7 +122,9 @@ fn body(tokens: &[Token<'_>], index: usize) -> Option<usize> {
 
 /// Checks words of the language that are not for this place.
 pub fn check_words(file: &File<'_>, findings: &mut Vec<Finding>) {
+    let tested = |line| file.is_test(line) || file.is_test_file();
     let inner = file.layer_is(&["base", "machine", "kernel"]);
+    let seamed = file.layer_is(&["base"]) && !file.path.starts_with("base/sync");
     let owns_machine = file.layer_is(&["machine"]) || file.path.starts_with("user/rt");
     for (index, token) in file.tokens.iter().enumerate() {
         let line = token.line;
@@ -136,10 +138,10 @@ pub fn check_words(file: &File<'_>, findings: &mut Vec<Finding>) {
         if token.is("feature") && is_attribute(&file.tokens, index) {
             fail(findings, file.path, line, "stable Rust only: no `feature(...)`");
         }
-        if inner && !file.is_test(line) && !file.is_test_file() {
+        if inner && !tested(line) {
             check_panics(file, index, findings);
         }
-        if file.layer_is(&["base"]) && !file.path.starts_with("base/sync") && names_atomics(&file.tokens, index) {
+        if seamed && !tested(line) && names_atomics(&file.tokens, index) {
             fail(findings, file.path, line, "inside base/ only `sync` names core::sync::atomic");
         }
     }

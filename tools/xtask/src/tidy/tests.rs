@@ -54,7 +54,6 @@ fn unsafe_must_be_justified() {
         "// SAFETY: a stale comment.\nlet a = 1;\nlet b = unsafe { g() };",
         "/// Does it.\npub unsafe fn f() {}",
         "/// A trait.\npub unsafe trait T {}",
-        "unsafe extern \"C\" { fn x(); }",
     ];
     for sample in bad {
         assert_eq!(errors("machine/x/src/a.rs", sample, unsafety::check), 1, "{sample}");
@@ -65,6 +64,8 @@ fn unsafe_must_be_justified() {
         "/// # Safety\n/// Call once.\n#[inline]\npub unsafe fn f() {}",
         "type F = unsafe extern \"C\" fn(usize);",
         "#[unsafe(naked)] fn f() {}",
+        "unsafe extern \"C\" { fn x(); }",
+        "// SAFETY: both are alive.\nlet x = unsafe { a() }.with(|y| unsafe { *y });",
         "// SAFETY: forwards.\nunsafe impl GlobalAlloc for A { unsafe fn alloc(&self) {} }",
         "let s = \"unsafe { }\";",
     ];

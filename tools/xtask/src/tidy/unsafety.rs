@@ -55,8 +55,9 @@ enum Justification {
 
 fn needed(following: &[&Token<'_>]) -> Justification {
     let Some(next) = following.first() else { return Justification::None };
-    if next.is("(") {
-        // The attribute form, `#[unsafe(naked)]`.
+    let declares = next.is("extern") && following.iter().take(3).any(|token| token.is("{"));
+    if next.is("(") || declares {
+        // The attribute form, `#[unsafe(naked)]`; a block of foreign declarations, justified where they are used.
         return Justification::None;
     }
     if next.is("{") || next.is("impl") {
@@ -72,18 +73,38 @@ fn needed(following: &[&Token<'_>]) -> Justification {
     }
 }
 
-/// Whether a comment with `wanted` stands before the token, within the same statement or item.
+/// Whether a comment with `wanted` stands before the last token, within the same statement or item.
 fn justified(before: &[Token<'_>], wanted: &str) -> bool {
-    for token in before.iter().rev() {
+    let mut index = before.len();
+    while let Some(at) = index.checked_sub(1) {
+        index = at;
+        let token = &before[at];
         if token.kind == Kind::Comment {
             if token.text.contains(wanted) || token.text.contains("# Safety") {
                 return true;
             }
-        } else if token.kind == Kind::Mark && matches!(token.text, ";" | "{" | "}") {
+        } else if token.is("}")
+            && before.get(at + 1).is_some_and(|next| [".", "?", ")", ","].iter().any(|mark| next.is(mark)))
+        {
+            // A block inside an expression that goes on.
+            index = opening(before, at);
+        } else if [";", "{", "}"].iter().any(|mark| token.is(mark)) {
             return false;
         }
     }
     false
+}
+
+/// Index of the brace that opens the block which ends at `close`.
+fn opening(tokens: &[Token<'_>], close: usize) -> usize {
+    let mut depth = 0_i32;
+    for (index, token) in tokens[..=close].iter().enumerate().rev() {
+        depth += i32::from(token.is("}")) - i32::from(token.is("{"));
+        if depth == 0 {
+            return index;
+        }
+    }
+    0
 }
 
 /// Whether the innermost open `impl` is that of a trait, whose contract is written at the trait.
