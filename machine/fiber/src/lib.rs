@@ -34,10 +34,7 @@
 //! belongs to a hart: a spin lock or a section with preemption off (decision D8 forbids it anyway).
 
 #![no_std]
-#![expect(
-    unsafe_code,
-    reason = "stacks for corosensei, and moving a suspended stack between harts"
-)]
+#![expect(unsafe_code, reason = "stacks for corosensei, and moving a suspended stack between harts")]
 
 extern crate alloc;
 #[cfg(test)]
@@ -181,14 +178,9 @@ impl<R: Send + 'static> Fiber<R> {
         let stack = OwnedStack::new(stack_bytes)?;
         let canary = stack.canary();
         let coroutine = Coroutine::with_stack(stack, move |yielder, first| {
-            code(&Port {
-                yielder,
-                order: core::cell::RefCell::new(first),
-            })
+            code(&Port { yielder, order: core::cell::RefCell::new(first) })
         });
-        Ok(Fiber {
-            inner: Some(Inner { coroutine, canary }),
-        })
+        Ok(Fiber { inner: Some(Inner { coroutine, canary }) })
     }
 }
 
@@ -199,10 +191,7 @@ impl<R> Future for Fiber<R> {
     ///
     /// When polled again after it was ready, and when the code has overrun its stack.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        let inner = self
-            .inner
-            .as_mut()
-            .expect("a fiber is not polled after it has finished");
+        let inner = self.inner.as_mut().expect("a fiber is not polled after it has finished");
         match inner.resume(Resume::Poll(cx.waker().clone())) {
             CoroutineResult::Yield(()) => Poll::Pending,
             CoroutineResult::Return(value) => {

@@ -44,16 +44,11 @@ pub(crate) struct Canary {
 impl OwnedStack {
     /// A stack with at least `bytes` usable, and the canary below them.
     pub(crate) fn new(bytes: usize) -> Result<OwnedStack, NoMemory> {
-        let usable = bytes
-            .max(MIN_STACK_BYTES)
-            .checked_next_multiple_of(PAGE)
-            .ok_or(NoMemory)?;
+        let usable = bytes.max(MIN_STACK_BYTES).checked_next_multiple_of(PAGE).ok_or(NoMemory)?;
         let total = usable.checked_add(PAGE).ok_or(NoMemory)?;
         let layout = Layout::from_size_align(total, PAGE).map_err(|_| NoMemory)?;
         // SAFETY: `layout` is not of size zero: `total` is at least a page.
-        let low = NonNull::new(unsafe { alloc(layout) })
-            .ok_or(NoMemory)?
-            .cast::<u64>();
+        let low = NonNull::new(unsafe { alloc(layout) }).ok_or(NoMemory)?.cast::<u64>();
         for index in 0..CANARY_WORDS {
             // SAFETY: the first page of the allocation has CANARY_WORDS words, and is aligned.
             unsafe { low.add(index).write(CANARY) };

@@ -72,22 +72,14 @@ fn the_waker_of_the_last_poll_reaches_the_inner_future() {
         port.wait(poll_fn(|cx| {
             send.lock().unwrap().send(cx.waker().clone()).unwrap();
             polls += 1;
-            if polls == 3 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if polls == 3 { Poll::Ready(()) } else { Poll::Pending }
         }))
     })
     .unwrap();
     for _ in 0..2 {
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(woken.clone());
-        assert!(
-            Pin::new(&mut fiber)
-                .poll(&mut Context::from_waker(&waker))
-                .is_pending()
-        );
+        assert!(Pin::new(&mut fiber).poll(&mut Context::from_waker(&waker)).is_pending());
         receive.recv().unwrap().wake();
         assert!(woken.0.load(Ordering::SeqCst));
     }
@@ -129,18 +121,12 @@ fn dropping_cancels_every_wait_and_drops_what_the_code_held() {
     let mut fiber = Fiber::spawn(STACK, move |port| {
         let _inside = inside;
         let results: Vec<_> = (0..3).map(|_| port.wait(pending::<()>())).collect();
-        send.lock()
-            .unwrap()
-            .send((results, port.is_cancelled()))
-            .unwrap();
+        send.lock().unwrap().send((results, port.is_cancelled())).unwrap();
     })
     .unwrap();
     assert!(poll_once(&mut fiber).is_pending());
     drop(fiber);
-    assert_eq!(
-        receive.recv().unwrap(),
-        (alloc::vec![Err(Cancelled); 3], true)
-    );
+    assert_eq!(receive.recv().unwrap(), (alloc::vec![Err(Cancelled); 3], true));
     assert_eq!(Arc::strong_count(&held), 1);
 }
 
@@ -190,8 +176,5 @@ fn an_overrun_is_noticed() {
 #[test]
 fn an_impossible_size_is_an_error() {
     assert_eq!(Fiber::spawn(usize::MAX, |_| ()).map(drop), Err(NoMemory));
-    assert_eq!(
-        Fiber::spawn(isize::MAX as usize, |_| ()).map(drop),
-        Err(NoMemory)
-    );
+    assert_eq!(Fiber::spawn(isize::MAX as usize, |_| ()).map(drop), Err(NoMemory));
 }

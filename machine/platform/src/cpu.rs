@@ -124,11 +124,7 @@ pub(crate) fn read(fdt: &Fdt<'_>, left_out: &mut usize) -> Result<Cpus, Error> {
         let Some(id) = reg_id(&cpu) else {
             return Err(Error::Malformed("/cpus/cpu reg"));
         };
-        let hart = Hart {
-            id,
-            extensions: extensions(&cpu),
-            zero_block: zero_block(&cpu),
-        };
+        let hart = Hart { id, extensions: extensions(&cpu), zero_block: zero_block(&cpu) };
         if out.harts.try_push(hart).is_err() {
             *left_out += 1;
             continue;
@@ -138,9 +134,7 @@ pub(crate) fn read(fdt: &Fdt<'_>, left_out: &mut usize) -> Result<Cpus, Error> {
         }
         if let Some(phandle) = local_controller(&cpu) {
             // Cannot overflow: it has the capacity of `harts`, which took this hart.
-            let _ = out
-                .controllers
-                .try_push(LocalController { phandle, hart: id });
+            let _ = out.controllers.try_push(LocalController { phandle, hart: id });
         }
     }
     if out.harts.is_empty() {
@@ -157,9 +151,7 @@ fn is_hart(node: &FdtNode<'_>) -> bool {
 }
 
 fn local_controller(cpu: &FdtNode<'_>) -> Option<u32> {
-    let controller = cpu
-        .children()
-        .find(|node| is_compatible(node, &["riscv,cpu-intc"]))?;
+    let controller = cpu.children().find(|node| is_compatible(node, &["riscv,cpu-intc"]))?;
     cell(&controller, "phandle")
 }
 
@@ -167,31 +159,20 @@ fn zero_block(cpu: &FdtNode<'_>) -> u32 {
     if !extensions(cpu).contains(Extensions::ZICBOZ) {
         return 0;
     }
-    cell(cpu, "riscv,cboz-block-size")
-        .filter(|size| size.is_power_of_two() && *size <= 4096)
-        .unwrap_or(0)
+    cell(cpu, "riscv,cboz-block-size").filter(|size| size.is_power_of_two() && *size <= 4096).unwrap_or(0)
 }
 
 /// Both forms of the tree: a list of names, or the older single string.
 fn extensions(cpu: &FdtNode<'_>) -> Extensions {
-    if let Some(list) =
-        bytes(cpu, "riscv,isa-extensions").and_then(|b| core::str::from_utf8(b).ok())
-    {
-        return list
-            .split('\0')
-            .fold(Extensions::empty(), |all, name| all | named(name));
+    if let Some(list) = bytes(cpu, "riscv,isa-extensions").and_then(|b| core::str::from_utf8(b).ok()) {
+        return list.split('\0').fold(Extensions::empty(), |all, name| all | named(name));
     }
     let Some(isa) = bytes(cpu, "riscv,isa").and_then(text) else {
         return Extensions::empty();
     };
     let mut parts = isa.split('_');
-    let single = parts
-        .next()
-        .and_then(|first| first.get("rv64".len()..))
-        .unwrap_or("");
-    let letters = single
-        .chars()
-        .fold(Extensions::empty(), |all, c| all | lettered(c));
+    let single = parts.next().and_then(|first| first.get("rv64".len()..)).unwrap_or("");
+    let letters = single.chars().fold(Extensions::empty(), |all, c| all | lettered(c));
     parts.fold(letters, |all, name| all | named(name))
 }
 
@@ -200,10 +181,7 @@ fn named(name: &str) -> Extensions {
     if let (Some(letter), None) = (letters.next(), letters.next()) {
         return lettered(letter);
     }
-    NAMED
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map_or(Extensions::empty(), |(_, flag)| *flag)
+    NAMED.iter().find(|(known, _)| *known == name).map_or(Extensions::empty(), |(_, flag)| *flag)
 }
 
 fn lettered(letter: char) -> Extensions {

@@ -81,22 +81,13 @@ pub(crate) fn uart(fdt: &Fdt<'_>, nodes: Nodes<'_>) -> Option<Uart> {
         return None;
     }
     let clock_hz = cell(&node, "clock-frequency").unwrap_or(0);
-    Some(Uart {
-        registers,
-        line: line(&node),
-        clock_hz,
-        register_shift,
-        access_bytes,
-    })
+    Some(Uart { registers, line: line(&node), clock_hz, register_shift, access_bytes })
 }
 
 /// The node of `/chosen/stdout-path`: a path, perhaps with options after a colon. Aliases are not followed.
 fn console<'a>(fdt: &Fdt<'a>) -> Option<FdtNode<'a>> {
     let chosen = fdt.find_node("/chosen")?;
-    let path = bytes(&chosen, "stdout-path")
-        .and_then(text)?
-        .split(':')
-        .next()?;
+    let path = bytes(&chosen, "stdout-path").and_then(text)?.split(':').next()?;
     path.starts_with('/').then(|| fdt.find_node(path))?
 }
 
@@ -116,16 +107,12 @@ pub(crate) fn virtio(nodes: Nodes<'_>, left_out: &mut usize) -> ArrayVec<VirtioS
 
 pub(crate) fn rtc(nodes: Nodes<'_>) -> Option<Rtc> {
     let node = nodes.compatible(&["google,goldfish-rtc"]).next()?;
-    Some(Rtc {
-        registers: reg(&node).filter(|r| r.size >= 0x20)?,
-    })
+    Some(Rtc { registers: reg(&node).filter(|r| r.size >= 0x20)? })
 }
 
 pub(crate) fn finisher(nodes: Nodes<'_>) -> Option<Finisher> {
     let node = nodes.compatible(&["sifive,test0", "sifive,test1"]).next()?;
-    Some(Finisher {
-        registers: reg(&node).filter(|r| r.size >= 4)?,
-    })
+    Some(Finisher { registers: reg(&node).filter(|r| r.size >= 4)? })
 }
 
 /// The first entry of `interrupts`: one cell at a PLIC, two (with the trigger) at an APLIC.

@@ -82,16 +82,11 @@ pub(crate) struct Controllers {
 
 pub(crate) fn read(nodes: Nodes<'_>, local: &[LocalController]) -> Result<Controllers, Error> {
     let mut out = Controllers::default();
-    if let Some(node) = nodes
-        .compatible(&["riscv,plic0", "sifive,plic-1.0.0"])
-        .next()
-    {
+    if let Some(node) = nodes.compatible(&["riscv,plic0", "sifive,plic-1.0.0"]).next() {
         out.plic = Some(plic(&node, local)?);
     }
     // Imsics of M-mode have the same form; only what they are wired to tells them apart.
-    let s_level = nodes
-        .compatible(&["riscv,imsics"])
-        .find(|node| wires(node).any(|(_, irq)| irq == S_EXTERNAL));
+    let s_level = nodes.compatible(&["riscv,imsics"]).find(|node| wires(node).any(|(_, irq)| irq == S_EXTERNAL));
     if let Some(node) = s_level {
         out.imsic = Some(imsic(&node, local)?);
         let phandle = cell(&node, "phandle");
@@ -111,17 +106,13 @@ fn wires<'a>(node: &FdtNode<'a>) -> impl Iterator<Item = (u32, u32)> + use<'a> {
 }
 
 fn hart_of(local: &[LocalController], phandle: u32) -> Option<usize> {
-    local
-        .iter()
-        .find(|entry| entry.phandle == phandle)
-        .map(|entry| entry.hart)
+    local.iter().find(|entry| entry.phandle == phandle).map(|entry| entry.hart)
 }
 
 fn plic(node: &FdtNode<'_>, local: &[LocalController]) -> Result<Plic, Error> {
     let registers = reg(node).ok_or(Error::Malformed("PLIC reg"))?;
-    let lines = cell(node, "riscv,ndev")
-        .filter(|n| (1..1024).contains(n))
-        .ok_or(Error::Malformed("PLIC riscv,ndev"))?;
+    let lines =
+        cell(node, "riscv,ndev").filter(|n| (1..1024).contains(n)).ok_or(Error::Malformed("PLIC riscv,ndev"))?;
     let mut contexts = ArrayVec::new();
     for (context, (phandle, irq)) in wires(node).take(MAX_CONTEXTS).enumerate() {
         if irq != S_EXTERNAL {
@@ -135,11 +126,7 @@ fn plic(node: &FdtNode<'_>, local: &[LocalController]) -> Result<Plic, Error> {
     if contexts.is_empty() {
         return Err(Error::Malformed("PLIC interrupts-extended"));
     }
-    Ok(Plic {
-        registers,
-        lines,
-        contexts,
-    })
+    Ok(Plic { registers, lines, contexts })
 }
 
 fn imsic(node: &FdtNode<'_>, local: &[LocalController]) -> Result<Imsic, Error> {
@@ -164,12 +151,7 @@ fn imsic(node: &FdtNode<'_>, local: &[LocalController]) -> Result<Imsic, Error> 
             break;
         }
     }
-    let imsic = Imsic {
-        registers,
-        ids,
-        guest_index_bits,
-        harts,
-    };
+    let imsic = Imsic { registers, ids, guest_index_bits, harts };
     if imsic.harts.is_empty() || imsic.stride() * imsic.harts.len() as u64 > registers.size {
         return Err(Error::Malformed("IMSIC interrupts-extended"));
     }
@@ -177,15 +159,10 @@ fn imsic(node: &FdtNode<'_>, local: &[LocalController]) -> Result<Imsic, Error> 
 }
 
 fn aplic(node: &FdtNode<'_>) -> Result<Aplic, Error> {
-    let registers = reg(node)
-        .filter(|r| r.size >= 0x4000)
-        .ok_or(Error::Malformed("APLIC reg"))?;
+    let registers = reg(node).filter(|r| r.size >= 0x4000).ok_or(Error::Malformed("APLIC reg"))?;
     let sources = cell(node, "riscv,num-sources").filter(|n| (1..1024).contains(n));
     if bytes(node, "interrupts-extended").is_some() {
         return Err(Error::Unsupported("APLIC with direct delivery"));
     }
-    Ok(Aplic {
-        registers,
-        sources: sources.ok_or(Error::Malformed("APLIC riscv,num-sources"))?,
-    })
+    Ok(Aplic { registers, sources: sources.ok_or(Error::Malformed("APLIC riscv,num-sources"))? })
 }

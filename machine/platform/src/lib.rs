@@ -122,9 +122,7 @@ impl Platform {
         let nodes = tree::Nodes::new(&fdt);
         let controllers = interrupt::read(nodes, &cpus.controllers)?;
         if controllers.plic.is_none() && controllers.aplic.is_none() {
-            return Err(Error::Missing(
-                "S-mode interrupt controller (PLIC, or APLIC with IMSIC)",
-            ));
+            return Err(Error::Missing("S-mode interrupt controller (PLIC, or APLIC with IMSIC)"));
         }
         Ok(Platform {
             harts: cpus.harts,
@@ -148,18 +146,12 @@ impl Platform {
 
     /// The extensions that every hart has; the kernel uses no others.
     pub fn common_extensions(&self) -> Extensions {
-        self.harts
-            .iter()
-            .fold(Extensions::all(), |all, hart| all & hart.extensions)
+        self.harts.iter().fold(Extensions::all(), |all, hart| all & hart.extensions)
     }
 }
 
 /// Cuts `dtb` to the size that its header states, which the parser insists on.
 fn exact(dtb: &[u8]) -> Result<&[u8], Error> {
-    let size: [u8; 4] = dtb
-        .get(4..8)
-        .and_then(|b| b.try_into().ok())
-        .ok_or(Error::Tree)?;
-    dtb.get(..u32::from_be_bytes(size) as usize)
-        .ok_or(Error::Tree)
+    let size: [u8; 4] = dtb.get(4..8).and_then(|b| b.try_into().ok()).ok_or(Error::Tree)?;
+    dtb.get(..u32::from_be_bytes(size) as usize).ok_or(Error::Tree)
 }

@@ -35,11 +35,7 @@ pub(crate) struct Chosen {
 }
 
 pub(crate) fn chosen(fdt: &Fdt<'_>) -> Chosen {
-    let mut out = Chosen {
-        bootargs: ArrayString::new(),
-        initrd: None,
-        seed: None,
-    };
+    let mut out = Chosen { bootargs: ArrayString::new(), initrd: None, seed: None };
     let Some(node) = fdt.root().child("chosen") else {
         return out;
     };
@@ -47,23 +43,15 @@ pub(crate) fn chosen(fdt: &Fdt<'_>) -> Chosen {
         let end = args.floor_char_boundary(MAX_BOOTARGS.min(args.len()));
         out.bootargs.push_str(&args[..end]);
     }
-    if let (Some(start), Some(end)) = (
-        number(&node, "linux,initrd-start"),
-        number(&node, "linux,initrd-end"),
-    ) {
-        out.initrd = end
-            .checked_sub(start)
-            .and_then(|size| Range::new(start, size));
+    if let (Some(start), Some(end)) = (number(&node, "linux,initrd-start"), number(&node, "linux,initrd-end")) {
+        out.initrd = end.checked_sub(start).and_then(|size| Range::new(start, size));
     }
     out.seed = bytes(&node, "rng-seed").and_then(|seed| seed.first_chunk::<32>().copied());
     out
 }
 
 /// The memory ranges, sorted.
-pub(crate) fn ranges(
-    fdt: &Fdt<'_>,
-    left_out: &mut usize,
-) -> Result<ArrayVec<Range, MAX_MEMORY>, Error> {
+pub(crate) fn ranges(fdt: &Fdt<'_>, left_out: &mut usize) -> Result<ArrayVec<Range, MAX_MEMORY>, Error> {
     let mut out = ArrayVec::new();
     for node in fdt.root().children() {
         if bytes(&node, "device_type").and_then(text) == Some("memory") {
@@ -84,12 +72,7 @@ pub(crate) fn ranges(
 /// fixed place yet (`size` without `reg`) is nobody's until the kernel picks it, and not listed.
 pub(crate) fn reserved(fdt: &Fdt<'_>, left_out: &mut usize) -> ArrayVec<Range, MAX_RESERVED> {
     let mut out = ArrayVec::new();
-    collect(
-        &mut out,
-        fdt.memory_reservations()
-            .filter_map(|r| Range::new(r.address(), r.size())),
-        left_out,
-    );
+    collect(&mut out, fdt.memory_reservations().filter_map(|r| Range::new(r.address(), r.size())), left_out);
     if let Some(parent) = fdt.root().child("reserved-memory") {
         for node in parent.children() {
             collect(&mut out, regs(&node), left_out);
@@ -98,11 +81,7 @@ pub(crate) fn reserved(fdt: &Fdt<'_>, left_out: &mut usize) -> ArrayVec<Range, M
     out
 }
 
-fn collect<const N: usize>(
-    out: &mut ArrayVec<Range, N>,
-    from: impl Iterator<Item = Range>,
-    left_out: &mut usize,
-) {
+fn collect<const N: usize>(out: &mut ArrayVec<Range, N>, from: impl Iterator<Item = Range>, left_out: &mut usize) {
     for range in from {
         *left_out += usize::from(out.try_push(range).is_err());
     }

@@ -22,25 +22,10 @@ fn every_fixture_has_the_devices_of_the_virt_machine() {
         let p = Platform::parse(dtb).unwrap();
         assert_eq!(p.harts.len(), harts);
         assert_eq!(p.timebase_hz, 10_000_000);
-        assert_eq!(
-            p.memory.as_slice(),
-            &[Range {
-                start: 0x8000_0000,
-                size: 256 << 20
-            }]
-        );
+        assert_eq!(p.memory.as_slice(), &[Range { start: 0x8000_0000, size: 256 << 20 }]);
         let uart = p.uart.unwrap();
-        assert_eq!(
-            (uart.registers.start, uart.clock_hz, uart.register_shift),
-            (0x1000_0000, 3_686_400, 0)
-        );
-        assert_eq!(
-            uart.line,
-            Some(Line {
-                number: 10,
-                trigger: Trigger::LevelHigh
-            })
-        );
+        assert_eq!((uart.registers.start, uart.clock_hz, uart.register_shift), (0x1000_0000, 3_686_400, 0));
+        assert_eq!(uart.line, Some(Line { number: 10, trigger: Trigger::LevelHigh }));
         assert_eq!(p.virtio.len(), 8);
         for (index, slot) in p.virtio.iter().enumerate() {
             assert_eq!(slot.registers.start, 0x1000_1000 + 0x1000 * index as u64);
@@ -49,10 +34,7 @@ fn every_fixture_has_the_devices_of_the_virt_machine() {
         assert_eq!(p.rtc.unwrap().registers.start, 0x10_1000);
         assert_eq!(p.finisher.unwrap().registers.start, 0x10_0000);
         assert!(p.seed.is_some());
-        assert_eq!(
-            (p.plic.is_some(), p.imsic.is_some(), p.aplic.is_some()),
-            (!aia, aia, aia)
-        );
+        assert_eq!((p.plic.is_some(), p.imsic.is_some(), p.aplic.is_some()), (!aia, aia, aia));
         assert_eq!(p.left_out, 0);
     }
 }
@@ -62,37 +44,18 @@ fn harts_and_extensions() {
     let p = Platform::parse(AIA_4).unwrap();
     let ids: Vec<usize> = p.harts.iter().map(|hart| hart.id).collect();
     assert_eq!(ids, [0, 1, 2, 3]);
-    let has = Extensions::H
-        | Extensions::SSTC
-        | Extensions::SSAIA
-        | Extensions::F
-        | Extensions::D
-        | Extensions::C;
+    let has = Extensions::H | Extensions::SSTC | Extensions::SSAIA | Extensions::F | Extensions::D | Extensions::C;
     assert!(p.common_extensions().contains(has));
-    assert!(
-        !p.common_extensions()
-            .intersects(Extensions::V | Extensions::ZICBOZ)
-    );
+    assert!(!p.common_extensions().intersects(Extensions::V | Extensions::ZICBOZ));
     assert!(p.isa.starts_with("rv64imafdch_") && p.isa.ends_with("_sstc"));
-    assert!(
-        !Platform::parse(PLIC_4)
-            .unwrap()
-            .common_extensions()
-            .contains(Extensions::SSAIA)
-    );
+    assert!(!Platform::parse(PLIC_4).unwrap().common_extensions().contains(Extensions::SSAIA));
 }
 
 #[test]
 fn chosen_is_copied() {
     let p = Platform::parse(AIA_4).unwrap();
     assert_eq!(&p.bootargs, "world=vm -- a b");
-    assert_eq!(
-        p.initrd,
-        Some(Range {
-            start: 0x8820_0000,
-            size: 5000
-        })
-    );
+    assert_eq!(p.initrd, Some(Range { start: 0x8820_0000, size: 5000 }));
     let p = Platform::parse(PLIC_4).unwrap();
     assert_eq!(&p.bootargs, "console=mux init=/bin/sh");
     assert_eq!(p.initrd, None);
@@ -110,22 +73,10 @@ fn plic_contexts_are_the_s_mode_ones() {
 fn imsic_and_aplic_are_the_s_level_ones() {
     let p = Platform::parse(AIA_4).unwrap();
     let imsic = p.imsic.unwrap();
-    assert_eq!(
-        (imsic.registers.start, imsic.ids, imsic.guest_index_bits),
-        (0x2800_0000, 255, 2)
-    );
+    assert_eq!((imsic.registers.start, imsic.ids, imsic.guest_index_bits), (0x2800_0000, 255, 2));
     assert_eq!(imsic.file(3), Some(0x2800_0000 + 3 * 0x4000));
     assert_eq!(imsic.file(4), None);
-    assert_eq!(
-        p.aplic,
-        Some(Aplic {
-            registers: Range {
-                start: 0xd00_0000,
-                size: 0x8000
-            },
-            sources: 96
-        })
-    );
+    assert_eq!(p.aplic, Some(Aplic { registers: Range { start: 0xd00_0000, size: 0x8000 }, sources: 96 }));
 }
 
 /// The tree of a fixture, changed.
@@ -146,32 +97,21 @@ fn reserved_memory_is_listed() {
         let mut parent = DeviceTreeNode::builder("reserved-memory").unwrap().build();
         parent.add_property(property("#address-cells", &[2]));
         parent.add_property(property("#size-cells", &[2]));
-        let mut node = DeviceTreeNode::builder("mmode_resv0@80000000")
-            .unwrap()
-            .build();
+        let mut node = DeviceTreeNode::builder("mmode_resv0@80000000").unwrap().build();
         node.add_property(property("reg", &[0, 0x8000_0000, 0, 0x4_0000]));
         parent.add_child(node);
         root.add_child(parent);
     });
     let p = Platform::parse(&dtb).unwrap();
-    assert_eq!(
-        p.reserved.as_slice(),
-        &[Range {
-            start: 0x8000_0000,
-            size: 0x4_0000
-        }]
-    );
+    assert_eq!(p.reserved.as_slice(), &[Range { start: 0x8000_0000, size: 0x4_0000 }]);
 }
 
 #[test]
 fn what_is_missing_is_named() {
-    let without =
-        |name: &str| Platform::parse(&changed(|root| drop(root.remove_child(name)))).unwrap_err();
+    let without = |name: &str| Platform::parse(&changed(|root| drop(root.remove_child(name)))).unwrap_err();
     assert_eq!(without("cpus"), Error::Missing("/cpus"));
     assert_eq!(without("memory@80000000"), Error::Missing("memory"));
-    assert!(
-        matches!(without("soc"), Error::Missing(what) if what.contains("interrupt controller"))
-    );
+    assert!(matches!(without("soc"), Error::Missing(what) if what.contains("interrupt controller")));
 }
 
 #[test]
@@ -179,10 +119,7 @@ fn a_longer_buffer_is_cut_and_a_shorter_one_refused() {
     let mut longer = PLIC_4.to_vec();
     longer.extend([0xff; 100]);
     assert!(Platform::parse(&longer).is_ok());
-    assert_eq!(
-        Platform::parse(&PLIC_4[..PLIC_4.len() - 1]).unwrap_err(),
-        Error::Tree
-    );
+    assert_eq!(Platform::parse(&PLIC_4[..PLIC_4.len() - 1]).unwrap_err(), Error::Tree);
     assert_eq!(Platform::parse(&[]).unwrap_err(), Error::Tree);
 }
 

@@ -20,50 +20,33 @@ impl<'a> Nodes<'a> {
 
     /// All nodes, top level first.
     pub(crate) fn iter(self) -> impl Iterator<Item = FdtNode<'a>> {
-        let below_buses = self
-            .fdt
-            .root()
-            .children()
-            .filter(is_identity_bus)
-            .flat_map(|bus| bus.children());
+        let below_buses = self.fdt.root().children().filter(is_identity_bus).flat_map(|bus| bus.children());
         self.fdt.root().children().chain(below_buses)
     }
 
     /// The enabled nodes with one of the given `compatible` strings.
-    pub(crate) fn compatible(
-        self,
-        names: &'static [&'static str],
-    ) -> impl Iterator<Item = FdtNode<'a>> {
-        self.iter()
-            .filter(move |node| is_enabled(node) && is_compatible(node, names))
+    pub(crate) fn compatible(self, names: &'static [&'static str]) -> impl Iterator<Item = FdtNode<'a>> {
+        self.iter().filter(move |node| is_enabled(node) && is_compatible(node, names))
     }
 }
 
 fn is_identity_bus(node: &FdtNode<'_>) -> bool {
-    is_compatible(node, &["simple-bus"])
-        && node
-            .property("ranges")
-            .is_some_and(|p| p.value().is_empty())
+    is_compatible(node, &["simple-bus"]) && node.property("ranges").is_some_and(|p| p.value().is_empty())
 }
 
 /// True if the node's `compatible` list has one of `names`.
 pub(crate) fn is_compatible(node: &FdtNode<'_>, names: &[&str]) -> bool {
-    node.compatible()
-        .is_some_and(|mut list| list.any(|entry| names.contains(&entry)))
+    node.compatible().is_some_and(|mut list| list.any(|entry| names.contains(&entry)))
 }
 
 /// True unless `status` says otherwise.
 pub(crate) fn is_enabled(node: &FdtNode<'_>) -> bool {
-    node.property("status")
-        .is_none_or(|p| matches!(text(p.value()), Some("okay" | "ok")))
+    node.property("status").is_none_or(|p| matches!(text(p.value()), Some("okay" | "ok")))
 }
 
 /// The bytes of a property.
 pub(crate) fn bytes<'a>(node: &FdtNode<'a>, name: &str) -> Option<&'a [u8]> {
-    node.properties()
-        .find(|p| p.name() == name)?
-        .value_as::<&'a [u8]>()
-        .ok()
+    node.properties().find(|p| p.name() == name)?.value_as::<&'a [u8]>().ok()
 }
 
 /// A property of one cell.
@@ -84,11 +67,7 @@ pub(crate) fn number(node: &FdtNode<'_>, name: &str) -> Option<u64> {
 /// The cells of a property; a trailing part of a cell is left out.
 pub(crate) fn cells<'a>(node: &FdtNode<'a>, name: &str) -> impl Iterator<Item = u32> + use<'a> {
     let chunks = bytes(node, name).unwrap_or_default().chunks_exact(4);
-    chunks.map(|chunk| {
-        chunk
-            .iter()
-            .fold(0, |value, &byte| value << 8 | u32::from(byte))
-    })
+    chunks.map(|chunk| chunk.iter().fold(0, |value, &byte| value << 8 | u32::from(byte)))
 }
 
 /// A zero-terminated string.
@@ -99,9 +78,7 @@ pub(crate) fn text(value: &[u8]) -> Option<&str> {
 /// The entries of `reg` that are neither empty nor wrap around.
 pub(crate) fn regs<'a>(node: &FdtNode<'a>) -> impl Iterator<Item = Range> + use<'a> {
     let entries = node.reg().ok().flatten().into_iter().flatten();
-    entries
-        .take(MAX_REG)
-        .filter_map(|reg| Range::new(reg.address::<u64>().ok()?, reg.size::<u64>().ok()?))
+    entries.take(MAX_REG).filter_map(|reg| Range::new(reg.address::<u64>().ok()?, reg.size::<u64>().ok()?))
 }
 
 /// The first usable entry of `reg`.

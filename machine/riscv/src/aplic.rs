@@ -72,9 +72,7 @@ pub struct Target {
 impl Target {
     /// The `target` register, or `None` if a number does not fit into its field.
     fn encoding(self) -> Option<u32> {
-        let fits = self.hart_index < 1 << 14
-            && self.guest < 1 << 6
-            && (1..1 << 11).contains(&self.identity);
+        let fits = self.hart_index < 1 << 14 && self.guest < 1 << 6 && (1..1 << 11).contains(&self.identity);
         fits.then_some(self.hart_index << 18 | self.guest << 12 | self.identity)
     }
 }
@@ -93,10 +91,7 @@ impl Aplic {
     ///
     /// If the registers are fewer than [`MIN_BYTES`], or the sources more than 1023.
     pub const fn new(registers: Mmio, sources: u32) -> Aplic {
-        assert!(
-            registers.size() >= MIN_BYTES && sources < 1024,
-            "not an interrupt domain"
-        );
+        assert!(registers.size() >= MIN_BYTES && sources < 1024, "not an interrupt domain");
         Aplic { registers, sources }
     }
 
@@ -112,8 +107,7 @@ impl Aplic {
     pub fn init(&self) -> bool {
         self.registers.write(DOMAINCFG, 0);
         for source in 1..=self.sources {
-            self.registers
-                .write(SOURCECFG + 4 * (source as usize - 1), 0);
+            self.registers.write(SOURCECFG + 4 * (source as usize - 1), 0);
         }
         for word in 0..=self.sources as usize / 32 {
             self.registers.write(CLRIE + 4 * word, u32::MAX);
@@ -139,8 +133,7 @@ impl Aplic {
         if self.registers.read(config) != mode.encoding() {
             return false;
         }
-        self.registers
-            .write(TARGET + 4 * self.index(source), encoding);
+        self.registers.write(TARGET + 4 * self.index(source), encoding);
         true
     }
 
@@ -151,8 +144,7 @@ impl Aplic {
         let Some(encoding) = target.encoding() else {
             return false;
         };
-        self.registers
-            .write(TARGET + 4 * self.index(source), encoding);
+        self.registers.write(TARGET + 4 * self.index(source), encoding);
         true
     }
 
@@ -183,10 +175,7 @@ impl Aplic {
     }
 
     fn index(&self, source: u32) -> usize {
-        assert!(
-            (1..=self.sources).contains(&source),
-            "no interrupt source {source}"
-        );
+        assert!((1..=self.sources).contains(&source), "no interrupt source {source}");
         source as usize - 1
     }
 }
@@ -212,11 +201,7 @@ mod tests {
     #[test]
     fn a_source_is_configured_at_its_own_registers() {
         let (aplic, registers) = domain();
-        let target = Target {
-            hart_index: 2,
-            guest: 1,
-            identity: 33,
-        };
+        let target = Target { hart_index: 2, guest: 1, identity: 33 };
         assert!(aplic.configure(10, Mode::LevelHigh, target));
         assert_eq!(registers.read(4 * 10), 6);
         assert_eq!(registers.read(0x3000 + 4 * 10), 2 << 18 | 1 << 12 | 33);
@@ -229,13 +214,8 @@ mod tests {
     #[test]
     fn impossible_targets_are_refused() {
         let (aplic, _) = domain();
-        for (hart_index, guest, identity) in [(1 << 14, 0, 1), (0, 64, 1), (0, 0, 0), (0, 0, 2048)]
-        {
-            let target = Target {
-                hart_index,
-                guest,
-                identity,
-            };
+        for (hart_index, guest, identity) in [(1 << 14, 0, 1), (0, 64, 1), (0, 0, 0), (0, 0, 2048)] {
+            let target = Target { hart_index, guest, identity };
             assert!(!aplic.configure(1, Mode::RisingEdge, target) && !aplic.retarget(1, target));
         }
     }

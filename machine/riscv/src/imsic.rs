@@ -30,14 +30,8 @@ impl Doorbells {
     ///
     /// If a hart has more than 64 pages, which the architecture rules out.
     pub const fn new(registers: Mmio, guest_index_bits: u32) -> Doorbells {
-        assert!(
-            guest_index_bits <= 6,
-            "more than 64 interrupt files for a hart"
-        );
-        Doorbells {
-            registers,
-            stride: PAGE << guest_index_bits,
-        }
+        assert!(guest_index_bits <= 6, "more than 64 interrupt files for a hart");
+        Doorbells { registers, stride: PAGE << guest_index_bits }
     }
 
     /// How many harts have their files here.
@@ -52,12 +46,8 @@ impl Doorbells {
     ///
     /// If there is no file for that hart index (its position in the device tree, not its id).
     pub fn ring(&self, hart_index: usize, identity: u32) {
-        assert!(
-            hart_index < self.harts(),
-            "no interrupt file for hart index {hart_index}"
-        );
-        self.registers
-            .write(self.stride * hart_index + SETEIPNUM_LE, identity);
+        assert!(hart_index < self.harts(), "no interrupt file for hart index {hart_index}");
+        self.registers.write(self.stride * hart_index + SETEIPNUM_LE, identity);
     }
 
     /// Offset of a guest file's page from the start of all files, to map it to a sender.

@@ -67,14 +67,8 @@ impl Mmio {
 
     #[inline]
     fn register(self, offset: usize) -> NonNull<u32> {
-        let inside = self
-            .size
-            .checked_sub(size_of::<u32>())
-            .is_some_and(|last| offset <= last);
-        assert!(
-            inside && offset.is_multiple_of(4),
-            "register {offset:#x} outside of the device"
-        );
+        let inside = self.size.checked_sub(size_of::<u32>()).is_some_and(|last| offset <= last);
+        assert!(inside && offset.is_multiple_of(4), "register {offset:#x} outside of the device");
         // SAFETY: `offset` is inside the block, which is one mapping (contract of `new`).
         unsafe { self.base.byte_add(offset).cast() }
     }

@@ -36,14 +36,9 @@ impl Plic {
 
     /// Whether the context's registers lie inside the controller.
     pub fn has_context(&self, context: usize) -> bool {
-        let enable_end = ENABLE_STRIDE
-            .checked_mul(context + 1)
-            .map(|size| ENABLE + size);
-        let claim = CONTEXT_STRIDE
-            .checked_mul(context)
-            .map(|offset| CLAIM + offset);
-        enable_end.is_some_and(|end| end <= THRESHOLD)
-            && claim.is_some_and(|claim| claim + 4 <= self.registers.size())
+        let enable_end = ENABLE_STRIDE.checked_mul(context + 1).map(|size| ENABLE + size);
+        let claim = CONTEXT_STRIDE.checked_mul(context).map(|offset| CLAIM + offset);
+        enable_end.is_some_and(|end| end <= THRESHOLD) && claim.is_some_and(|claim| claim + 4 <= self.registers.size())
     }
 
     /// Puts a context into its first state: no line enabled, every priority above 0 let through.
@@ -61,8 +56,7 @@ impl Plic {
     /// Lets interrupts with a priority above `threshold` through to the context.
     pub fn set_threshold(&self, context: usize, threshold: u32) {
         self.check_context(context);
-        self.registers
-            .write(THRESHOLD + CONTEXT_STRIDE * context, threshold);
+        self.registers.write(THRESHOLD + CONTEXT_STRIDE * context, threshold);
     }
 
     /// Sets a line's priority; 0 is never delivered, 1 is the lowest.
@@ -79,16 +73,14 @@ impl Plic {
     pub fn enable(&self, context: usize, line: u32) {
         self.check_line(line);
         let word = self.enable_word(context, line);
-        self.registers
-            .write(word, self.registers.read(word) | 1 << (line % 32));
+        self.registers.write(word, self.registers.read(word) | 1 << (line % 32));
     }
 
     /// Keeps the line from the context.
     pub fn disable(&self, context: usize, line: u32) {
         self.check_line(line);
         let word = self.enable_word(context, line);
-        self.registers
-            .write(word, self.registers.read(word) & !(1 << (line % 32)));
+        self.registers.write(word, self.registers.read(word) & !(1 << (line % 32)));
     }
 
     /// Takes the most urgent pending line of the context, or `None` if another hart was faster.
