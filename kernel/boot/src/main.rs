@@ -1,0 +1,13 @@
+//! The kernel binary.
+#![cfg_attr(target_os = "none", no_std, no_main)]
+#![forbid(unsafe_code)]
+
+#[cfg(target_os = "none")]
+extern crate alloc;
+#[cfg(target_os = "none")]
+mod log_sink;
+#[cfg(target_os = "none")]
+mod startup;
+
+#[cfg(not(target_os = "none"))]
+fn main() {}
