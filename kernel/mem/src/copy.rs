@@ -12,7 +12,7 @@ use abi::errno::Errno;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
 use hal::{PAGE_SIZE, frame::Frame, user::Access};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A page of user memory that a copy missed; [`AddressSpace::resolve`] fetches it or says that there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -151,7 +151,7 @@ impl AddressSpace {
                 Content::Pages { backing: backing.clone(), first }
             }
         };
-        let (prot, max, shared, role) = (mapping.prot, mapping.max, mapping.shared, mapping.role);
+        let (prot, max, shared, role) = (entry_rights(mapping.prot), mapping.max, mapping.shared, mapping.role);
         Ok(Region { end: len, prot, max, shared, content, role, stamp: new_object_id(), dying: false })
     }
 
@@ -175,6 +175,7 @@ impl AddressSpace {
     /// # Errors
     /// `EINVAL`, `ENOMEM` (a hole, too many regions), `EACCES` (the object does not allow it).
     pub async fn protect(&self, addr: usize, len: usize, prot: Prot) -> Result<(), Errno> {
+        let prot = entry_rights(prot);
         let range = user_range(addr, len).map_err(|errno| if addr.is_multiple_of(PAGE_SIZE) { Errno::ENOMEM } else { errno })?;
         let _edit = self.edit().await;
         {
@@ -332,7 +333,9 @@ impl AddressSpace {
     /// Empties and removes the dying regions in `range`.
     async fn sweep(&self, range: Range<usize>) {
         let mut from = range.start;
-        while let Some(region) = self.state.lock().next_dying(&(from..range.end)) {
+        loop {
+            let next = self.state.lock().next_dying(&(from..range.end));
+            let Some(region) = next else { return };
             self.drop_pages(region.clone()).await;
             self.state.lock().regions.remove(region.start);
             from = region.end;
