@@ -31,7 +31,8 @@
 //! A fiber may continue on another hart, with all that is on its stack. The closure and its result are
 //! `Send`, so nothing on that stack is shared with the outside by unsynchronised means; values that are not
 //! `Send` among themselves (`Rc`) move together. What must not be held across a `wait` is a guard that
-//! belongs to a hart: a spin lock or a section with preemption off (decision D8 forbids it anyway).
+//! belongs to a hart: a spin lock or a section with preemption off (decision D8 forbids it anyway);
+//! `wait` refuses that.
 
 #![no_std]
 #![expect(unsafe_code, reason = "stacks for corosensei, and moving a suspended stack between harts")]
@@ -52,7 +53,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use stack::{Canary, OwnedStack};
+use stack::GuardedStack;
 pub use stack::{MIN_STACK_BYTES, NoMemory};
 
 /// How many waits of a dropped fiber are refused before its stack is given up as lost.
@@ -86,21 +87,7 @@ enum Resume {
     Cancel,
 }
 
-/// The coroutine and the canary of the stack it owns.
-struct Inner<R> {
-    coroutine: Coroutine<Resume, (), R, OwnedStack>,
-    canary: Canary,
-}
-
-impl<R> Inner<R> {
-    /// Runs the code until it waits or returns.
-    fn resume(&mut self, order: Resume) -> CoroutineResult<(), R> {
-        let result = self.coroutine.resume(order);
-        // SAFETY: `coroutine` owns the stack, also after the code has returned, and is still here.
-        unsafe { self.canary.check() };
-        result
-    }
-}
+type Inner<R> = Coroutine<Resume, (), R, GuardedStack>;
 
 /// The synchronous code's way to wait. It exists on the fiber's own stack only.
 pub struct Port<'a> {
@@ -112,15 +99,19 @@ pub struct Port<'a> {
 impl Port<'_> {
     /// Blocks the calling code, not the hart, until `future` is ready.
     ///
-    /// Must not be called with a spin lock held or preemption off.
     ///
     /// # Errors
     ///
     /// [`Cancelled`] once the fiber is being dropped; `future` is then dropped unfinished.
+    ///
+    /// # Panics
+    ///
+    /// If a spin lock is held or preemption is off: the guard would be released on another hart.
     pub fn wait<F>(&self, future: F) -> Result<F::Output, Cancelled>
     where
         F: Future + Send,
     {
+        assert!(hal::hart::preemptible(), "a fiber must not wait with preemption off");
         let mut future = pin!(future);
         loop {
             let polled = match &*self.order.borrow() {
@@ -159,8 +150,8 @@ pub struct Fiber<R> {
 
 // SAFETY: the closure and its result are `Send` (bounds of `spawn`), `wait` takes only `Send` futures, and
 // the stack is owned memory. Everything else on the stack was created by the closure, so all of it moves
-// together, and only between `resume` calls, which `&mut self` serialises. Values tied to a hart are kept
-// off a suspended stack by the rule in the crate documentation.
+// together, and only between `resume` calls, which `&mut self` serialises. Guards tied to a hart are not on a
+// suspended stack: `wait` checks that preemption is on.
 unsafe impl<R: Send> Send for Fiber<R> {}
 
 impl<R> Unpin for Fiber<R> {}
@@ -170,17 +161,16 @@ impl<R: Send + 'static> Fiber<R> {
     ///
     /// # Errors
     ///
-    /// [`NoMemory`] if there is none for the stack.
+    /// [`NoMemory`] if there is none for the stack, or it is larger than `hal::stack::MAX_SIZE`.
     pub fn spawn<F>(stack_bytes: usize, code: F) -> Result<Fiber<R>, NoMemory>
     where
         F: FnOnce(&Port<'_>) -> R + Send + 'static,
     {
-        let stack = OwnedStack::new(stack_bytes)?;
-        let canary = stack.canary();
-        let coroutine = Coroutine::with_stack(stack, move |yielder, first| {
+        let stack = GuardedStack::new(stack_bytes)?;
+        let inner = Inner::with_stack(stack, move |yielder, first| {
             code(&Port { yielder, order: core::cell::RefCell::new(first) })
         });
-        Ok(Fiber { inner: Some(Inner { coroutine, canary }) })
+        Ok(Fiber { inner: Some(inner) })
     }
 }
 
@@ -189,7 +179,7 @@ impl<R> Future for Fiber<R> {
 
     /// # Panics
     ///
-    /// When polled again after it was ready, and when the code has overrun its stack.
+    /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let inner = self.inner.as_mut().expect("a fiber is not polled after it has finished");
         match inner.resume(Resume::Poll(cx.waker().clone())) {
@@ -207,7 +197,7 @@ impl<R> Drop for Fiber<R> {
         let Some(mut inner) = self.inner.take() else {
             return;
         };
-        if !inner.coroutine.started() {
+        if !inner.started() {
             return;
         }
         for _ in 0..PATIENCE {

@@ -81,9 +81,9 @@ pub(crate) fn regs<'a>(node: &FdtNode<'a>) -> impl Iterator<Item = Range> + use<
     entries.take(MAX_REG).filter_map(|reg| Range::new(reg.address::<u64>().ok()?, reg.size::<u64>().ok()?))
 }
 
-/// The first usable entry of `reg`.
+/// A device's registers: the first usable entry of `reg`. They begin on a word boundary, which drivers rely on.
 pub(crate) fn reg(node: &FdtNode<'_>) -> Option<Range> {
-    regs(node).next()
+    regs(node).next().filter(|range| range.start.is_multiple_of(4))
 }
 
 /// The `reg` of a node whose addresses are numbers without a size (harts).

@@ -1,6 +1,6 @@
 //! The block device (virtio 1.2, section 5.2).
 
-use crate::device::{Device, config, negotiate};
+use crate::device::{config, negotiate};
 use crate::request::{Buffer, Completion, HEADER, Order, Requests};
 use crate::{Error, Transport};
 use alloc::vec::Vec;
@@ -141,7 +141,7 @@ impl<T: Transport> Block<T> {
     }
 }
 
-impl<T: Transport + Send> Device for Block<T> {
+impl<T: Transport + Send> hal::irq::Handler for Block<T> {
     fn interrupt(&self) {
         self.requests.interrupt();
     }

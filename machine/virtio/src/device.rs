@@ -42,13 +42,6 @@ pub unsafe fn probe(registers: NonNull<u8>, size: usize) -> Option<Found> {
     }
 }
 
-/// What interrupt dispatch knows of a driver.
-pub trait Device: Send + Sync {
-    /// Serves the device's interrupt. Called by the hard interrupt handler, on any hart; short, and bounded by
-    /// what is in flight.
-    fn interrupt(&self);
-}
-
 /// Agrees on features with the device: those of `wanted` that it offers. Leaves it ready for its queues.
 pub(crate) fn negotiate<T: Transport>(transport: &mut T, wanted: u64) -> Result<u64, Error> {
     let agreed = transport.begin_init(Features::from_bits_retain(wanted | VERSION_1)).bits();

@@ -1,6 +1,6 @@
 //! The entropy device (virtio 1.2, section 5.4).
 
-use crate::device::{Device, negotiate};
+use crate::device::negotiate;
 use crate::request::{Buffer, Order, Requests};
 use crate::{Error, Transport};
 use alloc::vec::Vec;
@@ -50,7 +50,7 @@ impl<T: Transport> Entropy<T> {
     }
 }
 
-impl<T: Transport + Send> Device for Entropy<T> {
+impl<T: Transport + Send> hal::irq::Handler for Entropy<T> {
     fn interrupt(&self) {
         self.requests.interrupt();
     }

@@ -22,7 +22,7 @@
 //! # Locks and interrupts
 //!
 //! Each queue has one `IrqLock` of rank `DEVICE`, the register block another; they are never held together,
-//! and nobody is woken while one is held. `interrupt` is called by the hard interrupt handler; it completes
+//! and nobody is woken while one is held. The drivers are `hal::irq::Handler`s: `interrupt` completes
 //! what the device has returned, and sends what was waiting for room. It may free memory (of
 //! requests whose caller is gone), so the kernel's allocator must be usable in interrupt handlers.
 
@@ -46,7 +46,7 @@ mod request;
 mod tests;
 
 pub use block::{Block, MAX_BUFFERS, SECTOR};
-pub use device::{Device, Found, probe};
+pub use device::{Found, probe};
 pub use entropy::Entropy;
 pub use error::Error;
 pub use net::{MAX_PACKET, Net, TransmitSlot};

@@ -7,7 +7,7 @@
 //! empty. Sending: the device is not asked for interrupts unless somebody waits for room; sent packets are
 //! collected when room is needed.
 
-use crate::device::{Device, Registers, config, negotiate};
+use crate::device::{Registers, config, negotiate};
 use crate::queue::{Queue, Segment};
 use crate::{Error, Transport};
 use core::task::{Context, Poll, Waker};
@@ -269,7 +269,7 @@ impl<T: Transport> Net<T> {
     }
 }
 
-impl<T: Transport + Send> Device for Net<T> {
+impl<T: Transport + Send> hal::irq::Handler for Net<T> {
     fn interrupt(&self) {
         self.registers.acknowledge();
         if let Some(waker) = self.interrupt_receive() {

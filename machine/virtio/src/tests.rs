@@ -1,13 +1,14 @@
 //! The drivers against the fake device: order, cancellation, back-pressure, and devices that lie.
 
 use crate::fake::{self, FakeDevice, FakeTransport};
-use crate::{Block, Buffer, Completion, Device, DeviceType, Entropy, Error, MAX_PACKET, MmioTransport, Net};
+use crate::{Block, Buffer, Completion, DeviceType, Entropy, Error, MAX_PACKET, MmioTransport, Net};
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use hal::PAGE_SIZE;
 use hal::frame::Frame;
+use hal::irq::Handler;
 use proptest::prelude::*;
 use std::sync::Arc;
 use std::task::Wake;
@@ -62,7 +63,7 @@ fn read_page(block: &Block<FakeTransport>, sector: u64) -> (Frame, Completion) {
 
 #[test]
 fn the_drivers_fit_the_real_transport() {
-    fn is_device<D: Device>() {}
+    fn is_device<D: Handler + Send>() {}
     is_device::<Block<MmioTransport<'static>>>();
     is_device::<Net<MmioTransport<'static>>>();
     is_device::<Entropy<MmioTransport<'static>>>();
