@@ -16,9 +16,6 @@ Builds the kernel (with its symbol table) and the user programs.
     --checked    with debug assertions, as the guest suites run it
 ";
 
-/// The crates of user space that hold programs for /bin.
-const USER_PACKAGES: [&str; 3] = ["apps", "suite", "bench"];
-
 /// How guest programs are compiled.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
@@ -74,12 +71,13 @@ pub fn build(project: &Project, toolchain: &Toolchain, profile: Profile) -> Resu
 }
 
 fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<PathBuf> {
-    if !project.has("boot") {
-        bail!("the workspace has no kernel (package `boot`)");
-    }
+    let boot = project.members.iter().find(|member| member.name == "boot");
+    let Some(program) = boot.and_then(|member| member.programs.first()) else {
+        bail!("the workspace has no kernel (package `boot` with a program)");
+    };
     let mut cargo = guest_build(project, toolchain, profile, KERNEL_TARGET);
     command::run(cargo.args(["-p", "boot"]))?;
-    let linked = artifact(project, toolchain, profile, KERNEL_TARGET, "boot");
+    let linked = artifact(project, toolchain, profile, KERNEL_TARGET, program);
     let kernel = project.output()?.join(format!("asyncos-{}", profile.name()));
     let image = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let image = ksyms::fill(image).context("cannot write the kernel's symbol table")?;
@@ -88,8 +86,7 @@ fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile) -> R
 }
 
 fn build_programs(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<Vec<(String, PathBuf)>> {
-    let members: Vec<_> =
-        project.members.iter().filter(|member| USER_PACKAGES.contains(&member.name.as_str())).collect();
+    let members: Vec<_> = project.members.iter().filter(|member| member.is_user_program()).collect();
     if members.is_empty() {
         return Ok(Vec::new());
     }

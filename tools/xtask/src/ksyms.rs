@@ -13,7 +13,7 @@
 //! A table that does not fit loses its shortest functions: they are the least likely to be on a stack.
 
 use crate::command::say;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use object::{Object, ObjectSection, ObjectSymbol, SymbolKind};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"KSYM");
@@ -30,17 +30,29 @@ struct Function {
 /// Fills the section `.ksyms` of a linked kernel; a kernel without the section comes back unchanged.
 pub fn fill(mut image: Vec<u8>) -> Result<Vec<u8>> {
     let file = object::File::parse(image.as_slice()).context("the kernel is not an ELF file")?;
-    let Some(section) = file.section_by_name(".ksyms") else {
-        say("the kernel reserves no section .ksyms: backtraces will have no names");
+    let Some((start, size)) = place(&file) else {
+        say("the kernel reserves no room for its symbol table: backtraces will have no names");
         return Ok(image);
-    };
-    let Some((start, size)) = section.file_range() else {
-        bail!("section .ksyms occupies no space in the file; its linker script must reserve it as data");
     };
     let table = table(functions(&file), usize::try_from(size)?);
     let start = usize::try_from(start)?;
     image[start..start + table.len()].copy_from_slice(&table);
     Ok(image)
+}
+
+/// File offset and size of the reserved room: section `.ksyms`, or, where the linker script puts that into a
+/// larger section, the static `backtrace::TABLE` in it.
+fn place(file: &object::File<'_>) -> Option<(u64, u64)> {
+    if let Some(section) = file.section_by_name(".ksyms") {
+        return section.file_range();
+    }
+    let demangled = |name: &str| format!("{:#}", rustc_demangle::demangle(name));
+    let is_table =
+        |symbol: &object::Symbol<'_, '_>| symbol.name().is_ok_and(|name| demangled(name).ends_with("backtrace::TABLE"));
+    let symbol = file.symbols().find(is_table)?;
+    let section = file.section_by_index(symbol.section_index()?).ok()?;
+    let offset = section.file_range()?.0 + symbol.address().checked_sub(section.address())?;
+    Some((offset, symbol.size()))
 }
 
 fn functions(file: &object::File<'_>) -> Vec<Function> {
@@ -78,7 +90,7 @@ fn table(mut functions: Vec<Function>, limit: usize) -> Vec<u8> {
         }
         functions.sort_by_key(|function| function.offset);
         say(format!(
-            "section .ksyms is too small: {} of {all} functions will have no name in backtraces",
+            "the room for the symbol table is too small: {} of {all} functions will have no name in backtraces",
             all - functions.len()
         ));
     }

@@ -18,6 +18,18 @@ pub struct Member {
     pub programs: Vec<String>,
 }
 
+impl Member {
+    /// Whether this is a crate with programs for the guest's /bin.
+    pub fn is_user_program(&self) -> bool {
+        self.folder.starts_with("user") && !self.programs.is_empty()
+    }
+
+    /// Whether this crate holds programs of the guest, which have no main function on the host.
+    pub fn is_guest_only(&self) -> bool {
+        self.name == "boot" || self.is_user_program()
+    }
+}
+
 /// The workspace as cargo describes it.
 pub struct Project {
     /// Workspace root.
@@ -41,11 +53,6 @@ impl Project {
         let mut members: Vec<Member> = packages.iter().map(|package| member(package, &root, &names)).collect();
         members.sort_by(|a, b| a.folder.cmp(&b.folder));
         Ok(Self { root, target, members })
-    }
-
-    /// Whether the workspace has a member of this name.
-    pub fn has(&self, name: &str) -> bool {
-        self.members.iter().any(|member| member.name == name)
     }
 
     /// Downloads that survive `cargo clean`: emulators, kernels, package lists.

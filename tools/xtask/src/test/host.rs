@@ -8,9 +8,6 @@ use crate::toolchain::{KERNEL_TARGET, USER_TARGET};
 use anyhow::Result;
 use std::process::Command;
 
-/// Crates that are programs of the guest and nothing else: they have no main function on the host.
-const GUEST_ONLY: [&str; 4] = ["boot", "apps", "suite", "bench"];
-
 /// The source is formatted as rustfmt does it.
 pub fn fmt(context: &Context) -> Result<Tally> {
     let mut cargo = context.toolchain.host_cargo(&context.project);
@@ -46,8 +43,7 @@ pub fn clippy(context: &Context) -> Result<Tally> {
     check(host, host_members(project).collect())?;
     let kernel = project.members.iter().filter(|member| member.name == "boot").collect();
     check(toolchain.guest_cargo(project, "clippy", KERNEL_TARGET), kernel)?;
-    let programs =
-        project.members.iter().filter(|member| member.name != "boot" && GUEST_ONLY.contains(&member.name.as_str()));
+    let programs = project.members.iter().filter(|member| member.is_user_program());
     check(toolchain.guest_cargo(project, "clippy", USER_TARGET), programs.collect())?;
     Ok(tally)
 }
@@ -90,7 +86,7 @@ fn has_loom(project: &Project, member: &Member) -> bool {
 }
 
 fn host_members(project: &Project) -> impl Iterator<Item = &Member> {
-    project.members.iter().filter(|member| !GUEST_ONLY.contains(&member.name.as_str()))
+    project.members.iter().filter(|member| !member.is_guest_only())
 }
 
 /// Runs a `cargo test` and counts its tests. Its output is shown only if something failed.

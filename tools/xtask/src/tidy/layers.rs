@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 25] = [
+const ARROWS: [(&str, &[&str]); 27] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -26,7 +26,9 @@ const ARROWS: [(&str, &[&str]); 25] = [
     ("service", &["process", "fs", "net"]),
     ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
     ("rt", &["abi", "sync", "sched"]),
-    ("apps", &["rt"]),
+    ("http", &["rt"]),
+    ("shell", &["rt"]),
+    ("apps", &["rt", "http", "shell"]),
     ("suite", &["rt"]),
     ("bench", &["rt"]),
     ("xtask", &["abi", "trace"]),
