@@ -163,6 +163,7 @@ fn device_ranges(platform: &Platform) -> alloc::vec::Vec<Range<usize>> {
 /// Starts all other harts; each runs `main` on its own stack. Waits until they have said hello.
 pub fn start_harts(main: fn() -> !) {
     HART_MAIN.store(main as *mut (), Ordering::Release);
+    riscv::boot::SECONDARY_SATP.store(kernel_table::kernel_satp(), Ordering::Release);
     let machine = machine();
     let entry = riscv::boot::secondary_start as *const () as usize - IMAGE_OFFSET;
     for (index, hart) in machine.platform.harts.iter().enumerate().take(hart::count()).skip(1) {

@@ -41,6 +41,7 @@ impl Buddy {
     }
 
     /// Free pages.
+    #[cfg(test)]
     pub fn free_pages(&self) -> usize {
         self.free
     }

@@ -29,12 +29,12 @@ pub struct Local {
     pub(crate) stack_level: AtomicUsize,
     /// Space id in user mode on this hart, 0 in the kernel. Read by other harts (shootdown).
     pub(crate) running: AtomicU64,
-    /// Times this hart has left user mode. Read by other harts (shootdown).
-    pub(crate) exits: AtomicU64,
     /// Root of the space that is selected (an owned `Arc`), or null.
     pub(crate) selected: AtomicPtr<crate::space::Root>,
-    /// Generation of the selected space that this hart's TLB has seen.
+    /// Generation of the selected space that this hart's TLB has seen. Read by other harts (shootdown).
     pub(crate) seen: AtomicU64,
+    /// This hart's save area.
+    pub(crate) area: AtomicPtr<riscv::context::SaveArea>,
     /// Context whose floating-point registers are loaded.
     pub(crate) floating_owner: AtomicU64,
     /// Context whose VS CSRs are loaded.
@@ -53,9 +53,9 @@ impl Local {
             in_interrupt: AtomicBool::new(false),
             stack_level: AtomicUsize::new(0),
             running: AtomicU64::new(0),
-            exits: AtomicU64::new(0),
             selected: AtomicPtr::new(core::ptr::null_mut()),
             seen: AtomicU64::new(0),
+            area: AtomicPtr::new(core::ptr::null_mut()),
             floating_owner: AtomicU64::new(0),
             virtual_owner: AtomicU64::new(0),
         }

@@ -73,7 +73,7 @@ pub fn deliver(line: usize) {
 }
 
 #[cfg(target_os = "none")]
-pub use machine::*;
+pub(crate) use machine::*;
 
 #[cfg(target_os = "none")]
 mod machine {

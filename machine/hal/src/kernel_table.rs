@@ -68,22 +68,12 @@ struct AreaPage(UnsafeCell<SaveArea>);
 unsafe impl Sync for AreaPage {}
 
 const AREA: AreaPage = AreaPage(UnsafeCell::new(SaveArea {
-    spill: 0, registers: 0, kernel_sp: 0, kernel_satp: 0, kernel_tp: 0, user_satp: 0, user_sp: 0,
+    spill: 0, registers: 0, kernel_sp: 0, kernel_satp: 0, kernel_tp: 0, user_satp: 0, user_sp: 0, kernel_ra: 0,
 }));
 
 #[unsafe(link_section = ".resident.data")]
 static AREAS: [AreaPage; hart::MAX] = [AREA; hart::MAX];
 
-/// This hart's save area.
-#[inline(always)]
-pub(crate) fn area(local: &Local) -> *mut SaveArea {
-    AREAS[local.index.load(Relaxed) & (hart::MAX - 1)].0.get()
-}
-
-/// Root of the kernel's table, once there is one.
-pub(crate) fn root() -> Option<usize> {
-    Some(KERNEL_ROOT.load(Relaxed)).filter(|&root| root != 0)
-}
 
 /// Builds both tables. `memory` and `devices` are physical ranges for the direct map.
 pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], has_h: bool) -> Option<()> {
@@ -127,8 +117,10 @@ pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], has_h: bo
 /// Switches this hart from the boot table to the kernel's own and fills its save area.
 pub(crate) fn activate(local: &Local) {
     select_kernel();
+    let area = AREAS[local.index.load(Relaxed)].0.get();
     // SAFETY: the area of this hart, before its first entry to user mode.
-    unsafe { (*area(local)).kernel_tp = core::ptr::from_ref(local) as usize };
+    unsafe { (*area).kernel_tp = core::ptr::from_ref(local) as usize };
+    local.area.store(area, Relaxed);
     csr_write!(scounteren, 7);
     csr_write!(senvcfg, 0);
     if HAS_H.load(Relaxed) {
@@ -136,18 +128,23 @@ pub(crate) fn activate(local: &Local) {
     }
 }
 
+/// `satp` of the kernel's own table.
+pub(crate) fn kernel_satp() -> usize {
+    MODE | KERNEL_ROOT.load(Relaxed) >> 12
+}
+
 /// Selects the kernel's own table on this hart.
 pub(crate) fn select_kernel() {
     // The kernel's table maps everything the kernel uses, this code and stack included.
-    csr_write!(satp, MODE | KERNEL_ROOT.load(Relaxed) >> 12);
+    csr_write!(satp, kernel_satp());
     riscv::csr::flush_translations();
 }
 
 /// Prepares this hart for entering user mode in a space. Interrupts are off.
 pub(crate) fn select(local: &Local, world: World, root: usize) {
-    let kernel = MODE | KERNEL_ROOT.load(Relaxed) >> 12;
+    let kernel = kernel_satp();
     // SAFETY: this hart's own area, and trap entry cannot run: interrupts are off and the kernel is here.
-    let area = unsafe { &mut *area(local) };
+    let area = unsafe { &mut *local.area.load(Relaxed) };
     (area.kernel_satp, area.user_satp) = match world {
         World::Table => (kernel, MODE | root >> 12),
         World::Shared | World::Vm => (0, 0),
@@ -200,7 +197,7 @@ fn sign_extend(address: usize) -> usize {
 }
 
 /// Virtual addresses that are resident in every `table` process.
-pub fn resident() -> [Range<usize>; 2] {
+pub(crate) fn resident() -> [Range<usize>; 2] {
     [
         address_of!(__resident_start)..address_of!(__resident_end),
         address_of!(__resident_data_start)..address_of!(__resident_data_end),

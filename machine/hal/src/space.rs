@@ -11,12 +11,14 @@
 //! **Shootdown.** Entering user mode: publish the space in `Local::running`, fence, read `generation`, flush if
 //! it moved. Taking rights away: edit, raise `generation`, fence, read every hart's `running`. The two
 //! fences order the store before the load on both sides, so either the hart sees the new generation or
-//! the editor sees the hart; those it sees get an IPI and are waited for until they have left user mode
-//! once. A page unmapped is freed by its owner only after that wait ([`Shootdown`]).
+//! the editor sees the hart; those it sees get an IPI and are waited for until they have left user mode or
+//! have seen the new generation. A page unmapped is freed by its owner only after that wait ([`Shootdown`]).
 
-use crate::arch::{self, physical_pointer};
+use crate::arch::physical_pointer;
 use crate::frame::{Frame, FrameRun};
-use crate::hart::{self, Local, local_of};
+#[cfg(target_os = "none")]
+use crate::hart::Local;
+use crate::hart::{self, local_of};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, USER_END};
 use alloc::sync::Arc;
@@ -191,23 +193,19 @@ impl UserSpace {
     /// Starts making an edit visible on every hart; see the module head. Also needed after code was
     /// written, so that it is fetched anew.
     pub fn shootdown(&self) -> Shootdown {
-        self.root.generation.fetch_add(1, Ordering::Relaxed);
-        // Pairs with the fence in `UserContext::enter`.
+        let generation = self.root.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        // Pairs with the fence in `publish`.
         fence(Ordering::SeqCst);
+        let mut shootdown = Shootdown { space: self.root.id, generation, waiting: 0 };
         let me = hart::no_preempt();
-        let mut waiting = 0u8;
-        let mut exits = [0; hart::MAX];
-        for other in 0..hart::count() {
-            let local = local_of(other);
-            if other == hart::id() || local.running.load(Ordering::Relaxed) != self.root.id {
-                continue;
+        for other in (0..hart::count()).filter(|&other| other != hart::id()) {
+            if !shootdown.done_on(other) {
+                shootdown.waiting |= 1 << other;
+                hart::send_ipi(other);
             }
-            exits[other] = local.exits.load(Ordering::Relaxed);
-            waiting |= 1 << other;
-            hart::send_ipi(other);
         }
         drop(me);
-        Shootdown { waiting, exits }
+        shootdown
     }
 
     #[inline]
@@ -311,16 +309,16 @@ fn install_kernel_entries(run: &FrameRun, world: World) {
 }
 
 #[cfg(not(target_os = "none"))]
-fn install_kernel_entries(_: &FrameRun, _: World) {
-    let _ = arch::kernel_root_entries();
-}
+fn install_kernel_entries(_: &FrameRun, _: World) {}
 
 /// Waits until no hart can use a translation that an edit has removed. Awaiting it may take an interrupt's
 /// time; most often it is done at once.
 #[must_use = "frames may be freed only after the shootdown is done"]
 pub struct Shootdown {
+    space: u64,
+    generation: u64,
+    /// Harts that may still use the old translations, a bit each.
     waiting: u8,
-    exits: [u64; hart::MAX],
 }
 
 static WAITING: IrqLock<Vec<Waker>> = IrqLock::new(rank::WAIT, Vec::new());
@@ -328,12 +326,16 @@ static SOMEBODY_WAITS: AtomicBool = AtomicBool::new(false);
 static SHOOTDOWNS: AtomicUsize = AtomicUsize::new(0);
 
 impl Shootdown {
-    /// Whether every hart concerned has left user mode since the edit.
+    /// Whether every hart concerned has left user mode, or flushed, since the edit.
     pub fn done(&self) -> bool {
-        (0..hart::MAX).all(|other| {
-            // Acquire pairs with the Release in `left_user`: the hart will see the new generation.
-            self.waiting & 1 << other == 0 || local_of(other).exits.load(Ordering::Acquire) != self.exits[other]
-        })
+        (0..hart::MAX).all(|other| self.waiting & 1 << other == 0 || self.done_on(other))
+    }
+
+    fn done_on(&self, other: usize) -> bool {
+        let local = local_of(other);
+        // Acquire pairs with the Release in `withdraw`: accesses of the user code that ran are over. It also
+        // orders the load of `seen`, which `select` stores before `running`.
+        local.running.load(Ordering::Acquire) != self.space || local.seen.load(Ordering::Acquire) >= self.generation
     }
 }
 
@@ -376,8 +378,9 @@ pub(crate) fn publish(local: &Local, space: &SpaceHandle) {
     fence(Ordering::SeqCst);
     let generation = space.generation();
     if local.seen.load(Ordering::Relaxed) != generation {
-        local.seen.store(generation, Ordering::Relaxed);
         flush(space.world);
+        // Release pairs with the Acquire in `done_on`: the flush is over.
+        local.seen.store(generation, Ordering::Release);
     }
 }
 
@@ -385,9 +388,8 @@ pub(crate) fn publish(local: &Local, space: &SpaceHandle) {
 #[cfg(target_os = "none")]
 #[inline(always)]
 pub(crate) fn withdraw(local: &Local) {
-    local.running.store(0, Ordering::Relaxed);
-    // Release pairs with the Acquire in `Shootdown::done`.
-    local.exits.store(local.exits.load(Ordering::Relaxed) + 1, Ordering::Release);
+    // Release pairs with the Acquire in `done_on`.
+    local.running.store(0, Ordering::Release);
 }
 
 #[cfg(target_os = "none")]
@@ -404,9 +406,12 @@ fn flush(world: World) {
 #[cold]
 fn select(local: &Local, space: &SpaceHandle) {
     crate::kernel_table::select(local, space.world, space.physical());
-    // Every switch flushes: spaces have no ASID or VMID of their own yet.
-    flush(space.world);
+    // Every switch flushes: spaces have no ASID or VMID of their own yet. The generation is read first, so
+    // that an edit after it is noticed by `publish`.
     local.seen.store(space.generation(), Ordering::Relaxed);
+    flush(space.world);
+    // Pairs with the Acquire of `running` in `done_on`: who sees this space running sees this `seen`.
+    fence(Ordering::Release);
     let old = local.selected.swap(Arc::into_raw(space.clone()).cast_mut(), Ordering::Relaxed);
     drop_selected(old);
 }
@@ -423,7 +428,7 @@ fn drop_selected(old: *mut Root) {
 pub fn deselect() {
     #[cfg(target_os = "none")]
     {
-        let local = arch::local();
+        let local = crate::arch::local();
         if !local.selected.load(Ordering::Relaxed).is_null() {
             crate::kernel_table::select_kernel();
             drop_selected(local.selected.swap(core::ptr::null_mut(), Ordering::Relaxed));
@@ -436,11 +441,24 @@ pub fn shootdowns_waited() -> usize {
     SHOOTDOWNS.load(Ordering::Relaxed)
 }
 
-/// Every page that user mode of `space` could reach in the kernel's half, as (virtual, physical) pairs; for
-/// the test that proves what is resident.
-#[cfg(target_os = "none")]
+/// Every page of the kernel's half that the hardware could translate while `space` runs in user mode, as
+/// (virtual, physical) pairs, by a walk of its tables; for the test that proves what is resident (P3).
 pub fn kernel_pages_reachable(space: &UserSpace) -> Vec<(usize, usize)> {
-    crate::kernel_table::reachable(space.root.physical(), space.root.world)
+    #[cfg(target_os = "none")]
+    return crate::kernel_table::reachable(space.root.physical(), space.root.world);
+    #[cfg(not(target_os = "none"))]
+    {
+        let _ = space;
+        Vec::new()
+    }
+}
+
+/// Virtual addresses of the resident code and of the save areas; empty on the host.
+pub fn resident() -> [core::ops::Range<usize>; 2] {
+    #[cfg(target_os = "none")]
+    return crate::kernel_table::resident();
+    #[cfg(not(target_os = "none"))]
+    return [0..0, 0..0];
 }
 
 #[cfg(test)]

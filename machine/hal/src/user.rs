@@ -3,7 +3,7 @@
 //! The registers of a user thread are a plain structure that lives in the thread's coroutine; no stack
 //! of the kernel belongs to the thread (P7). Floating point is enabled at a thread's first use of it and
 //! then follows the thread: a trap saves it when it changed, an entry restores it when this hart last had
-//! another thread's. The VS CSRs of the `vm` world follow in the same way.
+//! another thread's.
 
 use crate::space::SpaceHandle;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -67,22 +67,11 @@ pub enum Exception {
 pub struct UserContext {
     registers: Registers,
     floating: FloatingPoint,
-    virtual_csrs: VirtualCsrs,
     /// Names the owner of registers that a hart keeps loaded; new for each clone.
     id: ContextId,
-    /// Hart that floating point (or VS CSRs) was last loaded on.
+    /// Hart that floating point was last loaded on.
     hart: usize,
 }
-
-#[cfg(target_os = "none")]
-type VirtualCsrs = riscv::virtual_csr::VirtualCsrs;
-#[cfg(not(target_os = "none"))]
-type VirtualCsrs = ();
-
-#[cfg(target_os = "none")]
-const NEW_VIRTUAL_CSRS: VirtualCsrs = VirtualCsrs::new();
-#[cfg(not(target_os = "none"))]
-const NEW_VIRTUAL_CSRS: VirtualCsrs = ();
 
 struct ContextId(u64);
 
@@ -109,7 +98,6 @@ impl UserContext {
         Self {
             registers: Registers { x, pc, status: 0 },
             floating: FloatingPoint::ZERO,
-            virtual_csrs: NEW_VIRTUAL_CSRS,
             id: ContextId::new(),
             hart: usize::MAX,
         }
@@ -154,7 +142,7 @@ impl UserContext {
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
     #[cfg(not(target_os = "none"))]
     pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
-        let _ = (space, self.id.0, self.hart, &self.virtual_csrs);
+        let _ = (space, self.id.0, self.hart);
         crate::arch::run_user(self)
     }
 
@@ -184,6 +172,8 @@ mod machine {
 
     /// `scause` bit of interrupts.
     const INTERRUPT: usize = 1 << 63;
+    /// Status of a thread in virtual mode without floating point.
+    const VIRTUAL: usize = sstatus::SPP | sstatus::SPIE;
 
     impl UserContext {
         /// One stay in user mode, with interrupts off around it; `None` to enter again at once.
@@ -195,23 +185,19 @@ mod machine {
                 return Some(Exit::Interrupt);
             }
             space::publish(local, space);
-            let world = space.world();
-            let mode = if world == World::Vm { sstatus::SPP } else { 0 };
-            let floating = self.registers.status & sstatus::FS;
-            self.registers.status = sstatus::UXL_64 | sstatus::SPIE | mode | floating;
-            if floating != 0 || world == World::Vm {
-                self.load_extended(local, world);
+            // The common case: a thread that has run before and uses no floating point.
+            match self.registers.status & (sstatus::FS | sstatus::SPP | sstatus::SPIE) {
+                sstatus::SPIE => {}
+                VIRTUAL => self.prepare_virtual(local),
+                _ => self.load_extended(local, space.world()),
             }
             // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
-            // 3. `status` has SPP = 0, or SPP = 1 with SPV set just above for virtual mode.
-            let trap = unsafe { riscv::resident::enter(&raw mut self.registers, crate::kernel_table::area(local)) };
+            // 3. `status` is as `load_extended` made it: SPP = 0, or SPP = 1 with SPV set just above; a user
+            // program can change its FS field only.
+            let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
             if self.registers.status & sstatus::FS == sstatus::FS {
                 self.save_floating();
-            }
-            if world == World::Vm {
-                // The thread may be resumed elsewhere, or another one here: keep its VS CSRs.
-                self.virtual_csrs.save();
             }
             if trap.cause == 8 || trap.cause == 10 {
                 self.registers.pc += 4;
@@ -227,25 +213,33 @@ mod machine {
             self.registers.status = self.registers.status & !sstatus::FS | sstatus::FS_CLEAN;
         }
 
-        /// Loads what this hart does not have of this thread: floating point, VS CSRs.
+        #[inline(always)]
+        fn prepare_virtual(&mut self, local: &Local) {
+            if local.virtual_owner.load(Relaxed) != self.id.0 {
+                riscv::virtual_csr::reset();
+                local.virtual_owner.store(self.id.0, Relaxed);
+            }
+            riscv::virtual_csr::prepare_entry();
+        }
+
+        /// Prepares a first entry, and loads floating point if this hart does not have the thread's.
+        #[inline(never)]
         fn load_extended(&mut self, local: &Local, world: World) {
+            let mode = if world == World::Vm { sstatus::SPP } else { 0 };
+            self.registers.status = self.registers.status & sstatus::FS | sstatus::UXL_64 | sstatus::SPIE | mode;
             let me = local.index.load(Relaxed);
-            let moved = self.hart != me;
-            if self.registers.status & sstatus::FS != 0 && (moved || local.floating_owner.load(Relaxed) != self.id.0) {
+            let owner = self.hart == me && local.floating_owner.load(Relaxed) == self.id.0;
+            if self.registers.status & sstatus::FS != 0 && !owner {
                 riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
                 // SAFETY: FS is on, by the line above; a hart without floating point never gets here,
                 // because its FS field reads 0.
                 unsafe { riscv::floating::restore(&self.floating) };
                 local.floating_owner.store(self.id.0, Relaxed);
+                self.hart = me;
             }
             if world == World::Vm {
-                if moved || local.virtual_owner.load(Relaxed) != self.id.0 {
-                    self.virtual_csrs.restore();
-                    local.virtual_owner.store(self.id.0, Relaxed);
-                }
-                riscv::virtual_csr::prepare_entry();
+                self.prepare_virtual(local);
             }
-            self.hart = me;
         }
 
         #[cold]

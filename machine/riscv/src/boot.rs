@@ -41,6 +41,10 @@ const fn boot_table() -> BootTable {
 #[used]
 static BOOT_TABLE: BootTable = boot_table();
 
+/// `satp` for harts other than the first; set before they start.
+#[unsafe(no_mangle)]
+pub static SECONDARY_SATP: core::sync::atomic::AtomicUsize = core::sync::atomic::AtomicUsize::new(0);
+
 core::arch::global_asm!(
     r#"
     .pushsection .text.entry, "ax"
@@ -52,7 +56,7 @@ _start:                                 # a0 = hart id, a1 = device tree
     .globl secondary_start
 secondary_start:                        # a0 = hart id, a1 = stack top (virtual)
     mv   sp, a1
-    lla  t1, secondary_hart_main
+    lla  t1, secondary_translated
 2:  # Addresses so far are physical: add the offset to what is used after translation is on.
     li   t0, {OFFSET}
     add  t1, t1, t0
@@ -70,6 +74,15 @@ secondary_start:                        # a0 = hart id, a1 = stack top (virtual)
     sfence.vma
     csrw satp, t2
     jr   t1
+    .popsection
+
+    .pushsection .text.secondary, "ax"
+secondary_translated:                   # the stack is mapped by the kernel's final table only
+    lla  t0, SECONDARY_SATP
+    ld   t0, 0(t0)
+    csrw satp, t0
+    sfence.vma
+    j    secondary_hart_main
     .popsection
 
     .pushsection .text.early_vector, "ax"

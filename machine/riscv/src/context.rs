@@ -47,6 +47,8 @@ pub struct SaveArea {
     pub user_satp: usize,
     /// The user's `sp` on the way out.
     pub user_sp: usize,
+    /// Where `enter` returns to in the kernel.
+    pub kernel_ra: usize,
 }
 
 /// Offset of [`Registers::pc`].
@@ -67,6 +69,8 @@ pub const KERNEL_TP: usize = 32;
 pub const USER_SATP: usize = 40;
 /// Offset of [`SaveArea::user_sp`].
 pub const USER_SP: usize = 48;
+/// Offset of [`SaveArea::kernel_ra`].
+pub const KERNEL_RA: usize = 56;
 
 const _: () = {
     use core::mem::offset_of;
@@ -76,7 +80,7 @@ const _: () = {
     assert!(offset_of!(SaveArea, kernel_satp) == KERNEL_SATP);
     assert!(offset_of!(SaveArea, kernel_tp) == KERNEL_TP);
     assert!(offset_of!(SaveArea, user_satp) == USER_SATP);
-    assert!(offset_of!(SaveArea, user_sp) == USER_SP);
+    assert!(offset_of!(SaveArea, user_sp) == USER_SP && offset_of!(SaveArea, kernel_ra) == KERNEL_RA);
 };
 
 /// `sstatus` bits (privileged specification, "Supervisor Status Register").

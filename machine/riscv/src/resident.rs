@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  kernel coroutine                      resident code                           user
-//!  enter(registers, area) --------> save callee-saved, load user registers --sret--> runs
-//!     returns (scause, stval) <---- save user registers, load callee-saved <--trap-- ecall, fault, interrupt
+//!  enter(registers, area) --------> keep sp and ra, load user registers --sret--> runs
+//!     returns (scause, stval) <---- save user registers, load sp and ra <--trap-- ecall, fault, interrupt
 //!
 //!  kernel code --trap--> save caller-saved on the running stack, kernel_trap(), restore, sret
 //! ```
@@ -14,9 +14,10 @@
 //! Both are mapped at the address they are linked at, in the kernel's and in every `table` page table.
 //!
 //! A user thread has no kernel stack (P7): `enter` runs on the stack of the coroutine's poll and
-//! returns to it; the callee-saved registers it pushes there are the only ones the kernel needs.
+//! returns to it. To the compiler it is a call that changes every register, so that the caller keeps what it
+//! needs, and no more, in its own frame.
 
-use crate::context::{KERNEL_SATP, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea, USER_SATP, USER_SP};
+use crate::context::{KERNEL_SATP, KERNEL_RA, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea, USER_SATP, USER_SP};
 
 /// Bytes of a kernel trap frame: 16 caller-saved registers, `sepc`, `sstatus`.
 pub const KERNEL_FRAME: usize = 144;
@@ -42,37 +43,38 @@ pub struct Trap {
 }
 
 unsafe extern "C" {
-    /// Runs user code until the next trap.
-    ///
-    /// # Safety
-    /// 1. Interrupts are off. 2. `area` is this hart's save area with `kernel_tp`, `kernel_satp` and
-    ///    `user_satp` set for the world of the address space that is selected. 3. `registers.status`
-    ///    returns to user (or virtual) mode.
-    #[link_name = "resident_enter"]
-    pub fn enter(registers: *mut Registers, area: *mut SaveArea) -> Trap;
     /// The trap vector; `stvec` of every hart.
     #[link_name = "resident_vector"]
     pub fn vector();
 }
 
+/// Runs user code until the next trap.
+///
+/// # Safety
+/// 1. Interrupts are off. 2. `area` is this hart's save area with `kernel_tp`, `kernel_satp` and `user_satp` set
+///    for the world of the address space that is selected. 3. `registers.status` returns to user (or
+///    virtual) mode.
+#[inline(always)]
+pub unsafe fn enter(registers: *mut Registers, area: *mut SaveArea) -> Trap {
+    let (cause, value): (usize, usize);
+    // SAFETY: the contract above; all registers but sp, tp and the two that the compiler does not let us name
+    // (s0, s1, kept on the stack here) are declared changed.
+    unsafe {
+        core::arch::asm!(
+            "addi sp, sp, -16", "sd s0, 0(sp)", "sd s1, 8(sp)",
+            "call resident_enter",
+            "ld s0, 0(sp)", "ld s1, 8(sp)", "addi sp, sp, 16",
+            inout("a0") registers => cause, inout("a1") area => value,
+            out("s2") _, out("s3") _, out("s4") _, out("s5") _, out("s6") _, out("s7") _,
+            out("s8") _, out("s9") _, out("s10") _, out("s11") _,
+            clobber_abi("C"),
+        );
+    }
+    Trap { cause, value }
+}
+
 core::arch::global_asm!(
     r#"
-    .macro each_saved operation
-        \operation ra, 0(sp)
-        \operation s0, 8(sp)
-        \operation s1, 16(sp)
-        \operation s2, 24(sp)
-        \operation s3, 32(sp)
-        \operation s4, 40(sp)
-        \operation s5, 48(sp)
-        \operation s6, 56(sp)
-        \operation s7, 64(sp)
-        \operation s8, 72(sp)
-        \operation s9, 80(sp)
-        \operation s10, 88(sp)
-        \operation s11, 96(sp)
-    .endm
-
     # All but sp, t0, a0, relative to \base.
     .macro each_user operation, base
         \operation ra, 8(\base)
@@ -128,8 +130,7 @@ core::arch::global_asm!(
     .globl resident_enter
     .balign 4
 resident_enter:                         # a0 = registers, a1 = area
-    addi sp, sp, -112
-    each_saved sd
+    sd   ra, {KERNEL_RA}(a1)
     sd   sp, {KERNEL_SP}(a1)
     sd   a0, {REGISTERS}(a1)
     csrw sscratch, a1
@@ -181,12 +182,11 @@ resident_vector:
     csrr t1, sstatus
     sd   t1, {STATUS}(t0)
     ld   tp, {KERNEL_TP}(sp)
+    ld   ra, {KERNEL_RA}(sp)
     ld   sp, {KERNEL_SP}(sp)
     csrw sscratch, zero
     csrr a0, scause
     csrr a1, stval
-    each_saved ld
-    addi sp, sp, 112
     ret
 3:  csrrw sp, sscratch, sp              # back: sp is the kernel's, sscratch 0
     j    kernel_vector
@@ -228,7 +228,7 @@ kernel_vector:
     j    5b
     .popsection
 "#,
-    KERNEL_SP = const KERNEL_SP, KERNEL_SATP = const KERNEL_SATP, KERNEL_TP = const KERNEL_TP,
+    KERNEL_SP = const KERNEL_SP, KERNEL_RA = const KERNEL_RA, KERNEL_SATP = const KERNEL_SATP, KERNEL_TP = const KERNEL_TP,
     REGISTERS = const REGISTERS, SPILL = const SPILL, USER_SATP = const USER_SATP, USER_SP = const USER_SP,
     PC = const PC, STATUS = const STATUS, KERNEL_FRAME = const KERNEL_FRAME,
     STACK_SHIFT = const STACK_SHIFT, EMERGENCY_STACK_TOP = const EMERGENCY_STACK_TOP as i64,

@@ -50,11 +50,6 @@ pub fn interrupts_off() -> bool {
 /// Interrupts do not exist on the host.
 pub fn interrupts_on() {}
 
-/// Interrupts do not exist on the host.
-pub fn interrupts_enabled() -> bool {
-    false
-}
-
 /// Gives the processor to another thread.
 pub fn wait_for_interrupt() {
     std::thread::yield_now();
@@ -68,11 +63,6 @@ pub fn ticks() -> u64 {
 /// Moves the fake clock on by `nanoseconds`.
 pub fn advance(nanoseconds: u64) {
     TICKS.fetch_add(nanoseconds, Ordering::Relaxed);
-}
-
-/// The kernel has no page table here.
-pub fn kernel_root_entries() -> Option<usize> {
-    None
 }
 
 /// Installs what "user code" does on this thread.

@@ -4,7 +4,7 @@ use crate::hart::Local;
 use riscv::boot::DIRECT_MAP;
 use riscv::csr;
 
-pub use riscv::csr::{interrupts_enabled, interrupts_off, interrupts_on, wait_for_interrupt};
+pub use riscv::csr::{interrupts_off, interrupts_on, wait_for_interrupt};
 
 /// Pointer to physical memory, through the direct map.
 #[inline(always)]
@@ -23,10 +23,4 @@ pub fn local() -> &'static Local {
 /// The `time` CSR.
 pub fn ticks() -> u64 {
     csr::time()
-}
-
-/// Kernel code never runs on the user's page tables of another process for longer than until its next
-/// entry; the kernel's own root entries that every table of the `shared` world starts with.
-pub fn kernel_root_entries() -> Option<usize> {
-    crate::kernel_table::root()
 }
