@@ -1,2 +1,38 @@
-//! See ARCHITECTURE.md.
+//! The kernel's executor: one pool of coroutines for all harts, on the scheduler library `sched`.
+//!
+//! `sched` decides who runs; this crate supplies what it leaves open: the thread of control of each hart
+//! ([`run_hart`]), how a hart's attention is got (`hal`'s IPIs), preemption on the way out of interrupts,
+//! the clock ([`timer`]), and the locks that may be held across an `.await` ([`sync`]).
+//!
+//! * **Running.** A hart runs the most urgent coroutine it has, one poll at a time; equals take turns where they
+//!   await. A coroutine that has much to do calls [`yield_now`] now and then.
+//! * **Preemption.** A poll is interrupted only for something strictly more urgent: at the end of an interrupt
+//!   `hal` asks whether there is any, and if so runs it on the hart's next stack; the interrupted poll
+//!   goes on afterwards, on the same hart (D2, P6). No preemption while a spin lock or a
+//!   `hal::hart::no_preempt` guard is held.
+//! * **User threads** are coroutines whose poll is long. They ask [`should_yield`] each time they are back from user
+//!   mode: something more urgent waits, or something as urgent does and the time slice is used up.
+//! * **No spin lock across `.await`**: checked after each poll in checked builds.
+//!
+//! The pool is made by [`init`], or on first use for as many harts as `hal` counts (host tests).
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod harts;
+mod pool;
+mod record;
+pub mod sync;
+pub mod timer;
+
+pub use harts::{block_on, preempt, run_hart, should_yield};
+pub use pool::{current_id, init, spawn, spawn_on, task_size, try_spawn};
+pub use record::{reader, record, set_tracing};
+pub use sched::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
+pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
+
+#[cfg(test)]
+mod tests;

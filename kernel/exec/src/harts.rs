@@ -1,0 +1,144 @@
+//! The thread of control of each hart: the main loop, preemption, time slices.
+//!
+//! **Going idle.** `set_idle` publishes that the hart parks, and looks at the queues once more; from then on
+//! whoever wakes a task for it takes the idle bit away and sends an IPI (unless it is this hart, in an interrupt handler).
+//! `idle_unless` looks at the bit with interrupts off and waits only if it still stands, so neither a wake
+//! from elsewhere nor one from an interrupt that struck in between is slept through.
+//!
+//! **Picking** is done with preemption off: `sched`'s queues do not expect to be entered twice by one hart. An
+//! IPI that arrives in that window is not acted upon, so the pick is given back when something more
+//! urgent has come.
+//!
+//! **Time slices** are counted in ticks of half a slice, which are armed when a hart begins to run something and
+//! lapse when it is idle: a coroutine that has seen two ticks has run for between half a slice and a whole
+//! one.
+
+use core::future::Future;
+use core::pin::pin;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::task::{Context, Poll, Waker};
+
+use hal::hart;
+use sched::{Outcome, Pender, Runnable};
+use trace::Event;
+
+use crate::pool::{CURRENT, pool};
+use crate::{record, timer};
+
+/// Ticks in a time slice.
+const SLICE: u32 = 2;
+
+/// Ticks that what runs on a hart has seen. Touched by its own hart only, interrupt handlers included.
+static TICKS: [AtomicU32; hart::MAX] = [const { AtomicU32::new(0) }; hart::MAX];
+
+/// Runs coroutines on this hart for ever. Called once on each hart, with interrupts on, preemption allowed
+/// and no locks held.
+pub fn run_hart() -> ! {
+    let hart = hart::id();
+    loop {
+        if !run_next(hart) {
+            idle(hart);
+        }
+    }
+}
+
+/// Runs the next coroutine, if there is one, for one poll.
+fn run_next(hart: usize) -> bool {
+    let picked = {
+        let _guard = hart::no_preempt();
+        pool().next(hart)
+    };
+    let Some(runnable) = picked else { return false };
+    // Dropped, it goes back into its queue.
+    if !preemption_wanted() {
+        run(hart, runnable);
+    }
+    true
+}
+
+fn idle(hart: usize) {
+    if pool().set_idle(hart) {
+        hart::idle_unless(|| pool().idle_workers() >> hart & 1 == 0);
+        pool().clear_idle(hart);
+    }
+}
+
+/// Whether something more urgent than what this hart runs is ready. Any context.
+pub(crate) fn preemption_wanted() -> bool {
+    let hart = hart::id();
+    matches!((pool().highest_ready(hart), pool().running(hart)), (Some(ready), Some(running)) if ready < running)
+}
+
+/// Runs everything that is more urgent than what this hart was interrupted in. Called by `hal` on a stack of
+/// its own, with interrupts on.
+pub fn preempt() {
+    let hart = hart::id();
+    // Nothing runs: the main loop was interrupted, and will look by itself.
+    while let Some(limit) = pool().running(hart) {
+        let picked = {
+            let _guard = hart::no_preempt();
+            pool().next_above(hart, limit)
+        };
+        let Some(runnable) = picked else { return };
+        if preemption_wanted() {
+            drop(runnable);
+            continue;
+        }
+        let (outer, inner) = (CURRENT[hart].load(Relaxed), runnable.id());
+        record(|| Event::Switch { from: outer, to: inner });
+        run(hart, runnable);
+        record(|| Event::Switch { from: inner, to: outer });
+    }
+}
+
+/// Polls once, with all the book-keeping around it.
+fn run<P: Pender>(hart: usize, runnable: Runnable<'_, P>) {
+    let task = runnable.id();
+    // Relaxed, here and below: only this hart touches them.
+    let outer = CURRENT[hart].load(Relaxed);
+    let ticks = TICKS[hart].load(Relaxed);
+    CURRENT[hart].store(task, Relaxed);
+    TICKS[hart].store(0, Relaxed);
+    timer::start_ticking(hart);
+    record(|| Event::PollBegin { task });
+    let outcome = runnable.run();
+    debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
+    record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
+    CURRENT[hart].store(outer, Relaxed);
+    TICKS[hart].store(ticks, Relaxed);
+}
+
+/// Counts a tick of what runs on this hart; `false` if nothing does. In the timer's interrupt.
+pub(crate) fn tick(hart: usize) -> bool {
+    let running = pool().running(hart).is_some();
+    if running {
+        TICKS[hart].store(TICKS[hart].load(Relaxed).saturating_add(1), Relaxed);
+    }
+    running
+}
+
+/// Whether the running coroutine should give way with [`yield_now`](crate::yield_now): something more urgent is
+/// ready on this hart, or something as urgent is and the time slice is used up.
+#[inline]
+#[must_use]
+pub fn should_yield() -> bool {
+    let hart = hart::id();
+    match (pool().highest_ready(hart), pool().running(hart)) {
+        (Some(ready), Some(running)) => ready < running || (ready == running && TICKS[hart].load(Relaxed) >= SLICE),
+        _ => false,
+    }
+}
+
+/// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in
+/// each turn. For tests on the host: it never sleeps.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        while run_next(hart::id()) {}
+        timer::on_timer_interrupt();
+    }
+}

@@ -1,0 +1,115 @@
+//! The kernel's one pool, and spawning.
+
+use core::future::Future;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use alloc::boxed::Box;
+use hal::hart;
+use once_cell::race::OnceBox;
+use sched::{JoinHandle, Pender, Pool, Priority};
+use trace::Event;
+
+use crate::{harts, record, timer};
+
+static POOL: OnceBox<Pool<Harts>> = OnceBox::new();
+
+/// The coroutine each hart runs, by number; 0 for none. Written by its own hart only.
+pub(crate) static CURRENT: [AtomicU64; hart::MAX] = [const { AtomicU64::new(0) }; hart::MAX];
+
+/// Gets a hart's attention.
+pub(crate) struct Harts;
+
+impl Pender for Harts {
+    fn pend(&self, worker: usize, _: Priority) {
+        if worker != hart::id() {
+            hart::send_ipi(worker);
+        } else if pool().running(worker).is_some() {
+            // This hart itself. An interrupt handler's wake is looked at when the interrupt ends, a
+            // coroutine's when its poll does. If preemption is off now and a user thread is about to
+            // be entered, it shall come back and ask `should_yield`.
+            hart::leave_user();
+        }
+        // An idle hart that wakes itself is in an interrupt handler, and looks before it sleeps again.
+    }
+
+    fn woken(&self, id: u64) {
+        record(|| Event::Wake { task: id, waker: current_id() });
+    }
+}
+
+/// The pool.
+#[inline]
+pub(crate) fn pool() -> &'static Pool<Harts> {
+    match POOL.get() {
+        Some(pool) => pool,
+        None => first_use(),
+    }
+}
+
+#[cold]
+fn first_use() -> &'static Pool<Harts> {
+    POOL.get_or_init(|| Box::new(Pool::new(hart::count(), Harts)))
+}
+
+/// Makes the pool for this many harts and connects preemption and the timer. Once, at boot, before any
+/// [`run_hart`](crate::run_hart) and before the first spawn.
+pub fn init(count: usize) {
+    POOL.get_or_init(|| Box::new(Pool::new(count.min(hart::MAX), Harts)));
+    hart::set_preemption(harts::preemption_wanted, harts::preempt);
+    hal::time::on_alarm(timer::on_timer_interrupt);
+}
+
+/// The number of the coroutine that this hart runs; 0 outside any. In an interrupt handler, the interrupted one's.
+#[must_use]
+pub fn current_id() -> u64 {
+    // Relaxed: written by this hart.
+    CURRENT.get(hart::id()).map_or(0, |id| id.load(Relaxed))
+}
+
+/// Starts a coroutine. The name is for the trace; its first 16 bytes count. Without memory this panics: for
+/// work on a user's behalf use [`try_spawn`].
+pub fn spawn<F>(priority: Priority, name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    announce(name, pool().spawn(priority, future))
+}
+
+/// Starts a coroutine, or gives the future back when there is no memory for it.
+pub fn try_spawn<F>(priority: Priority, name: &str, future: F) -> Result<JoinHandle<F::Output>, F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    pool().try_spawn(priority, future).map(|handle| announce(name, handle))
+}
+
+/// Starts a coroutine that never leaves a hart; else as [`spawn`].
+pub fn spawn_on<F>(hart: usize, priority: Priority, name: &str, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    announce(name, pool().spawn_on(hart, priority, future))
+}
+
+/// The bytes that a coroutine with this future takes, for accounting.
+#[must_use]
+pub const fn task_size<F: Future>() -> usize {
+    Pool::<Harts>::task_size::<F>()
+}
+
+/// Records a new coroutine. It may have begun to run already.
+fn announce<T>(name: &str, handle: JoinHandle<T>) -> JoinHandle<T> {
+    if trace::enabled() {
+        let task = handle.id();
+        record(|| Event::Spawn { task, parent: current_id() });
+        for (part, bytes) in name.as_bytes().chunks(8).take(2).enumerate() {
+            let mut text = [0; 8];
+            text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            record(|| Event::Name { task, part: part as u16, text });
+        }
+    }
+    handle
+}

@@ -1,0 +1,175 @@
+//! Tests of the executor over `hal`'s host fakes.
+//!
+//! All tests share the pool, hart 0 and the fake clock, so they take turns.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex as HostMutex, MutexGuard, PoisonError};
+use std::vec::Vec;
+
+use crate::sync::{Mutex, WaitQueue, wait_until};
+use crate::{Elapsed, JoinError, Priority, block_on, sleep, sleep_until, spawn, timeout, yield_now};
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: HostMutex<()> = HostMutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[test]
+fn a_spawned_coroutine_is_joined() {
+    let _turn = turn();
+    let inner = spawn(Priority::LOWEST, "inner", async {
+        yield_now().await;
+        20
+    });
+    let outer = spawn(Priority::NORMAL, "outer", async move { inner.await.map(|n| n + 1) });
+    assert_eq!(block_on(outer), Ok(Ok(21)));
+    let aborted = spawn(Priority::NORMAL, "aborted", core::future::pending::<()>());
+    aborted.abort();
+    assert_eq!(block_on(aborted), Err(JoinError::Cancelled));
+}
+
+#[test]
+fn sleepers_wake_in_order_of_their_deadlines() {
+    let _turn = turn();
+    let start = hal::time::now();
+    let log = Arc::new(HostMutex::new(Vec::new()));
+    let sleepers: Vec<_> = [30, 10, 20]
+        .into_iter()
+        .map(|after| {
+            let log = log.clone();
+            spawn(Priority::NORMAL, "sleeper", async move {
+                sleep_until(start + after).await;
+                log.lock().unwrap().push(after);
+            })
+        })
+        .collect();
+    block_on(async {
+        for _ in 0..3 {
+            yield_once().await;
+            hal::fake::advance(10);
+        }
+        for sleeper in sleepers {
+            sleeper.await.unwrap();
+        }
+    });
+    assert_eq!(*log.lock().unwrap(), [10, 20, 30]);
+}
+
+/// Lets `block_on` go round once.
+async fn yield_once() {
+    let mut polled = false;
+    core::future::poll_fn(|_| {
+        if core::mem::replace(&mut polled, true) { core::task::Poll::Ready(()) } else { core::task::Poll::Pending }
+    })
+    .await;
+}
+
+#[test]
+fn a_time_limit_drops_the_future_and_leaves_nothing_behind() {
+    let _turn = turn();
+    let task = spawn(Priority::NORMAL, "limited", async { timeout(50, sleep(1_000)).await });
+    let quick = spawn(Priority::NORMAL, "quick", async { timeout(50, async { 3 }).await });
+    let answer = block_on(async {
+        yield_once().await;
+        hal::fake::advance(60);
+        (task.await.unwrap(), quick.await.unwrap())
+    });
+    assert_eq!(answer, (Err(Elapsed), Ok(3)));
+    assert_eq!(crate::timer::sleeping(hal::hart::id()), 0);
+}
+
+#[test]
+fn waiting_for_a_condition_sees_every_change() {
+    let _turn = turn();
+    static QUEUE: WaitQueue = WaitQueue::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let waiters: Vec<_> = (1..=3)
+        .map(|goal| {
+            spawn(Priority::NORMAL, "waiter", async move {
+                wait_until(&QUEUE, || Some(COUNT.load(Ordering::Relaxed)).filter(|&n| n >= goal)).await
+            })
+        })
+        .collect();
+    let changer = spawn(Priority::LOWEST, "changer", async {
+        for _ in 0..3 {
+            COUNT.fetch_add(1, Ordering::Relaxed);
+            QUEUE.wake_all();
+            yield_now().await;
+        }
+    });
+    block_on(async {
+        changer.await.unwrap();
+        for (number, waiter) in waiters.into_iter().enumerate() {
+            assert_eq!(waiter.await, Ok(number as u32 + 1));
+        }
+    });
+}
+
+#[test]
+fn a_mutex_is_held_across_awaits() {
+    let _turn = turn();
+    let value = Arc::new(Mutex::new(0));
+    let tasks: Vec<_> = (0..4)
+        .map(|_| {
+            let value = value.clone();
+            spawn(Priority::NORMAL, "adder", async move {
+                let mut guard = value.lock().await;
+                let before = *guard;
+                yield_now().await;
+                *guard = before + 1;
+            })
+        })
+        .collect();
+    block_on(async {
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+    assert_eq!(value.try_lock().map(|value| *value), Some(4));
+}
+
+#[test]
+fn what_is_more_urgent_asks_the_running_to_yield() {
+    let _turn = turn();
+    let log = Arc::new(HostMutex::new(Vec::new()));
+    let seen = log.clone();
+    let task = spawn(Priority::NORMAL, "long", async move {
+        assert!(!crate::should_yield());
+        let peer = spawn(Priority::NORMAL, "peer", async {});
+        assert!(!crate::should_yield(), "as urgent, and the slice is not used up");
+        hal::fake::advance(20_000_000);
+        crate::timer::on_timer_interrupt();
+        hal::fake::advance(20_000_000);
+        crate::timer::on_timer_interrupt();
+        assert!(crate::should_yield());
+        peer.await.unwrap();
+        let inner = seen.clone();
+        let urgent = spawn(Priority::HIGHEST, "urgent", async move { inner.lock().unwrap().push("urgent") });
+        assert!(crate::should_yield());
+        crate::preempt();
+        seen.lock().unwrap().push("long");
+        assert!(!crate::should_yield());
+        assert!(urgent.is_finished());
+    });
+    block_on(task).unwrap();
+    assert_eq!(*log.lock().unwrap(), ["urgent", "long"]);
+}
+
+#[test]
+fn the_trace_tells_a_coroutines_life() {
+    let _turn = turn();
+    crate::set_tracing(true);
+    let task = spawn(Priority::NORMAL, "traced", async {});
+    let id = task.id();
+    block_on(task).unwrap();
+    crate::set_tracing(false);
+    let events: Vec<_> = crate::reader(0).unwrap().filter_map(|r| r.event()).collect();
+    for event in [
+        trace::Event::Spawn { task: id, parent: 0 },
+        trace::Event::Name { task: id, part: 0, text: *b"traced\0\0" },
+        trace::Event::PollBegin { task: id },
+        trace::Event::PollEnd { task: id, finished: true },
+    ] {
+        assert!(events.contains(&event), "{event:?}");
+    }
+}
