@@ -58,6 +58,8 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
     // SAFETY: the table lies in RAM behind the image, before the free range; both are otherwise unused.
     unsafe { initialise_frames(&memory, free) };
     let extensions = platform.common_extensions();
+    let zero_blocks = extensions.contains(Extensions::ZICBOZ) && platform.harts.iter().all(|hart| hart.zero_block == 64);
+    frame::ZERO_BLOCKS.store(zero_blocks, Ordering::Relaxed);
     let has_virtual = extensions.contains(Extensions::H);
     let harts = platform.harts.len().clamp(1, hart::MAX);
     hart::set_count(harts);

@@ -145,6 +145,35 @@ fn give_page(page: usize) {
     FREE.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Cache blocks of 64 bytes can be cleared at once (Zicboz).
+#[cfg(target_os = "none")]
+pub(crate) static ZERO_BLOCKS: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// # Safety
+/// `page` is a page that nothing else uses.
+#[inline]
+unsafe fn zero_page(page: *mut u8) {
+    #[cfg(target_os = "none")]
+    if ZERO_BLOCKS.load(Ordering::Relaxed) {
+        // SAFETY: boot found the extension, with this block size, on every hart.
+        return unsafe { riscv::memory::zero_page_by_blocks(page) };
+    }
+    // SAFETY: the contract.
+    unsafe { riscv::memory::zero_page_by_words(page) }
+}
+
+/// # Safety
+/// As for `core::ptr::copy_nonoverlapping`.
+#[inline]
+unsafe fn copy_bytes(to: *mut u8, from: *const u8, len: usize) {
+    let whole = if (to as usize | from as usize).is_multiple_of(8) { len & !(riscv::memory::STEP - 1) } else { 0 };
+    // SAFETY: the contract; the two parts are the range.
+    unsafe {
+        riscv::memory::copy_words(to, from, whole);
+        core::ptr::copy_nonoverlapping(from.add(whole), to.add(whole), len - whole);
+    }
+}
+
 /// One owner's share of a physical page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Frame(NonZeroU32);
@@ -162,7 +191,8 @@ impl Frame {
 
     fn zeroed_above(reserve: usize) -> Option<Self> {
         let frame = Self::take(reserve)?;
-        frame.fill(0, PAGE_SIZE, 0);
+        // SAFETY: the page is ours alone.
+        unsafe { zero_page(physical_pointer(frame.physical())) };
         Some(frame)
     }
 
@@ -212,7 +242,7 @@ impl Frame {
         let from = self.pointer(offset, to.len());
         // SAFETY: both ranges are valid for their length; `to` is ours alone, so they do not overlap. The
         // page may change meanwhile: the bytes are then a mix, which any byte pattern may be.
-        unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+        unsafe { copy_bytes(to.as_mut_ptr(), from, to.len()) };
     }
 
     /// Copies bytes into the page.
@@ -222,7 +252,7 @@ impl Frame {
     pub fn write(&self, offset: usize, from: &[u8]) {
         let to = self.pointer(offset, from.len());
         // SAFETY: as in `read`; no Rust reference to the page's bytes exists anywhere.
-        unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+        unsafe { copy_bytes(to, from.as_ptr(), from.len()) };
     }
 
     /// Copies bytes from this page to another (or to another place of the same page).
@@ -230,9 +260,15 @@ impl Frame {
     /// # Panics
     /// If either range exceeds its page.
     pub fn copy_to(&self, offset: usize, to: &Frame, to_offset: usize, len: usize) {
+        let same = self.0 == to.0;
         let (from, to) = (self.pointer(offset, len), to.pointer(to_offset, len));
-        // SAFETY: both ranges are valid for `len`; `copy` allows them to overlap.
-        unsafe { core::ptr::copy(from, to, len) };
+        if same {
+            // SAFETY: both ranges are valid for `len`; `copy` allows them to overlap.
+            unsafe { core::ptr::copy(from, to, len) };
+        } else {
+            // SAFETY: both ranges are valid for `len` and in different pages.
+            unsafe { copy_bytes(to, from, len) };
+        }
     }
 
     /// Sets bytes of the page.

@@ -10,6 +10,7 @@ pub mod sv39;
 
 pub mod aplic;
 pub mod imsic;
+pub mod memory;
 pub mod mmio;
 pub mod plic;
 
