@@ -77,7 +77,8 @@ pub(crate) fn uart(fdt: &Fdt<'_>, nodes: Nodes<'_>) -> Option<Uart> {
     let registers = reg(&node)?;
     // Eight registers must lie inside, or a driver would touch what is not the UART's.
     let fits = register_shift <= 4 && registers.size >= 8 << register_shift;
-    if !fits || !matches!(access_bytes, 1 | 4) {
+    let possible = access_bytes == 1 || access_bytes == 4 && register_shift >= 2;
+    if !fits || !possible {
         return None;
     }
     let clock_hz = cell(&node, "clock-frequency").unwrap_or(0);

@@ -57,6 +57,27 @@ struct State {
     writer: Option<Waker>,
 }
 
+/// The machine's console with its interrupt line, if it is a 16550. Handed out once: a second call returns `None`.
+#[cfg(target_os = "none")]
+pub fn console() -> Option<(Option<platform::Line>, Uart)> {
+    use core::sync::atomic::{AtomicBool, Ordering};
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let found = hal::boot::machine().platform.uart?;
+    // Relaxed: nothing is published by it, the exchange alone decides who is first.
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    // Device registers lie in the same linear map as memory: one page of it tells where.
+    let page = hal::frame::FrameRun::alloc(1)?;
+    let offset = page.pointer().expose_provenance().wrapping_sub(page.physical());
+    let address = (found.registers.start as usize).wrapping_add(offset);
+    let base = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(address))?;
+    // SAFETY: the device tree names these registers; its parser has checked that all eight lie inside, begin on a
+    // word, and that shift and access size are possible. Boot has mapped them for ever.
+    let registers = unsafe { Mapped::new(base, found.register_shift, found.access_bytes) };
+    Some((found.line, Uart::new(registers)))
+}
+
 impl<R: Registers> Uart<R> {
     /// A driver for these registers; it does nothing to them yet.
     pub const fn new(registers: R) -> Uart<R> {

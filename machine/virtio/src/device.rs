@@ -42,6 +42,32 @@ pub unsafe fn probe(registers: NonNull<u8>, size: usize) -> Option<Found> {
     }
 }
 
+/// The devices in the machine's virtio-mmio slots, with their interrupt lines, by ascending address. Each is
+/// handed out once: a second call returns nothing.
+#[cfg(target_os = "none")]
+pub fn devices() -> alloc::vec::Vec<(platform::Line, Found)> {
+    use core::sync::atomic::{AtomicBool, Ordering};
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    // Relaxed: nothing is published by it, the exchange alone decides who is first.
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return alloc::vec::Vec::new();
+    }
+    let slots = &hal::boot::machine().platform.virtio;
+    slots.iter().filter_map(|slot| Some((slot.line, take(slot.registers)?))).collect()
+}
+
+#[cfg(target_os = "none")]
+fn take(registers: platform::Range) -> Option<Found> {
+    // Device registers lie in the same linear map as memory: one page of it tells where.
+    let page = hal::frame::FrameRun::alloc(1)?;
+    let offset = page.pointer().expose_provenance().wrapping_sub(page.physical());
+    let address = (registers.start as usize).wrapping_add(offset);
+    let base = NonNull::new(core::ptr::with_exposed_provenance_mut(address))?;
+    // SAFETY: the device tree names these registers (aligned to a word: checked by its parser), boot has mapped
+    // all of them for ever, and `devices` hands each slot out once.
+    unsafe { probe(base, registers.size as usize) }
+}
+
 /// Agrees on features with the device: those of `wanted` that it offers. Leaves it ready for its queues.
 pub(crate) fn negotiate<T: Transport>(transport: &mut T, wanted: u64) -> Result<u64, Error> {
     let agreed = transport.begin_init(Features::from_bits_retain(wanted | VERSION_1)).bits();

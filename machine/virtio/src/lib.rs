@@ -46,6 +46,8 @@ mod request;
 mod tests;
 
 pub use block::{Block, MAX_BUFFERS, SECTOR};
+#[cfg(target_os = "none")]
+pub use device::devices;
 pub use device::{Found, probe};
 pub use entropy::Entropy;
 pub use error::Error;
