@@ -112,18 +112,29 @@ fn artifact(project: &Project, toolchain: &Toolchain, profile: Profile, target: 
 /// The part of an ELF file that a loader reads: everything up to the end of the last segment, without
 /// sections. Debug information would fill the disk image and helps nobody in the guest.
 pub fn loadable_part(elf: &Path) -> Result<Vec<u8>> {
+    use object::elf::PT_LOAD;
     use object::read::elf::{ElfFile64, FileHeader, ProgramHeader};
+    const HEADER_SIZE: usize = 56;
+    const SECTION_TABLE_OFFSET: std::ops::Range<usize> = 40..48;
+    const SECTION_TABLE_COUNTS: std::ops::Range<usize> = 60..64;
     let mut bytes = std::fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let file = ElfFile64::<object::Endianness>::parse(bytes.as_slice())?;
     let endian = file.endian();
-    let headers = file.elf_program_headers();
-    let table = file.elf_header().e_phoff(endian) + (headers.len() * 56) as u64;
-    let segments = headers.iter().map(|header| header.p_offset(endian) + header.p_filesz(endian));
-    let end = segments.max().unwrap_or(0).max(table);
-    bytes.truncate(usize::try_from(end)?);
-    const SECTION_TABLE_OFFSET: std::ops::Range<usize> = 40..48;
-    const SECTION_TABLE_COUNTS: std::ops::Range<usize> = 60..64;
+    let headers = usize::try_from(file.elf_header().e_phoff(endian))?;
+    let segments: Vec<(bool, u64)> = file
+        .elf_program_headers()
+        .iter()
+        .map(|header| (header.p_type(endian) == PT_LOAD, header.p_offset(endian) + header.p_filesz(endian)))
+        .collect();
+    let loaded = segments.iter().filter(|(is_loaded, _)| *is_loaded).map(|(_, end)| *end).max().unwrap_or(0);
+    bytes.truncate(usize::try_from(loaded)?.max(headers + segments.len() * HEADER_SIZE));
     bytes[SECTION_TABLE_OFFSET].fill(0);
     bytes[SECTION_TABLE_COUNTS].fill(0);
+    for (index, (_, end)) in segments.iter().enumerate() {
+        if *end > bytes.len() as u64 {
+            // It described something that was cut off: PT_NULL.
+            bytes[headers + index * HEADER_SIZE..][..4].fill(0);
+        }
+    }
     Ok(bytes)
 }

@@ -90,7 +90,11 @@ pub fn main(arguments: lexopt::Parser) -> Result<u8> {
         print!("{HELP}");
         return Ok(0);
     };
-    let toolchain = setup::ensure()?;
+    let mut toolchain = setup::ensure()?;
+    if !options.program.is_empty() {
+        // Standard error is the program's.
+        toolchain = toolchain.quiet();
+    }
     let project = Project::load()?;
     let built = build::build(&project, &toolchain, options.profile)?;
     let emulator = Emulator::find(&project, options.qemu.as_deref())?;

@@ -31,6 +31,7 @@ pub struct Toolchain {
     pub route: Route,
     cargo: PathBuf,
     rustc: PathBuf,
+    quiet: bool,
 }
 
 impl Toolchain {
@@ -53,11 +54,16 @@ impl Toolchain {
         let cargo = std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from);
         let sibling = cargo.with_file_name("rustc");
         let rustc = if sibling.is_file() { sibling } else { "rustc".into() };
-        Self { route: Route::Rustup, cargo, rustc }
+        Self { route: Route::Rustup, cargo, rustc, quiet: false }
     }
 
     fn debian() -> Self {
-        Self { route: Route::Debian, cargo: "/usr/bin/cargo".into(), rustc: "/usr/bin/rustc".into() }
+        Self { route: Route::Debian, cargo: "/usr/bin/cargo".into(), rustc: "/usr/bin/rustc".into(), quiet: false }
+    }
+
+    /// The same, without cargo's progress on standard error.
+    pub fn quiet(self) -> Self {
+        Self { quiet: true, ..self }
     }
 
     /// Whether cargo and the compiler can be started.
@@ -94,6 +100,9 @@ impl Toolchain {
     pub fn host_cargo(&self, project: &Project) -> Command {
         let mut cargo = Command::new(&self.cargo);
         cargo.current_dir(&project.root).env("RUSTC", &self.rustc).env("CARGO_TARGET_DIR", self.target_dir(project));
+        if self.quiet {
+            cargo.env("CARGO_TERM_QUIET", "true");
+        }
         if self.route == Route::Debian {
             // cargo-clippy and cargo-fmt look for their siblings in PATH.
             let path = std::env::var("PATH").unwrap_or_default();

@@ -63,21 +63,23 @@ pub fn loom(context: &Context) -> Result<Tally> {
     let Context { project, toolchain, .. } = context;
     let mut tally = Tally::default();
     for member in project.members.iter().filter(|member| has_loom(project, member)) {
-        let mut cargo = toolchain.host_cargo(project);
-        // `--cfg loom` reaches every dependency, so it gets a target directory of its own.
-        cargo.env("CARGO_TARGET_DIR", project.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
-        if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
-            cargo.env("LOOM_MAX_PREEMPTIONS", "2");
+        for models in [&["--lib", "loom"][..], &["--test", "loom"]] {
+            let in_file = project.root.join(&member.folder).join("tests/loom.rs").is_file();
+            if models[0] == "--test" && !in_file {
+                continue;
+            }
+            let mut cargo = toolchain.host_cargo(project);
+            // `--cfg loom` reaches every dependency, so it gets a target directory of its own.
+            cargo.env("CARGO_TARGET_DIR", project.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
+            if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+                cargo.env("LOOM_MAX_PREEMPTIONS", "2");
+            }
+            // Under loom only the models can run. In a library, their module's name contains the word.
+            cargo.args(["test", "--release", "-p", &member.name]).args(models);
+            tally += counted(cargo)?;
         }
-        tally += counted(command_for_loom(cargo, member))?;
     }
     Ok(tally)
-}
-
-fn command_for_loom(mut cargo: Command, member: &Member) -> Command {
-    // Under loom only the models can run: their names, or their module's, contain the word.
-    cargo.args(["test", "--release", "-p", &member.name, "--lib", "--tests", "loom"]);
-    cargo
 }
 
 fn has_loom(project: &Project, member: &Member) -> bool {

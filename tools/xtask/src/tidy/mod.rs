@@ -66,24 +66,38 @@ struct File<'a> {
     tokens: Vec<Token<'a>>,
     /// First and last lines of tests.
     tests: Vec<(usize, usize)>,
+    /// Whether the file as a whole is tests.
+    all_tests: bool,
 }
 
 impl<'a> File<'a> {
     fn new(path: &'a Path, source: &'a str) -> Self {
         let tokens = lexer::tokens(source);
         let tests = lexer::test_regions(&tokens);
-        Self { path, source, tokens, tests }
+        let parts = || path.iter().map(|part| part.to_string_lossy());
+        let all_tests =
+            path.ends_with("tests.rs") || parts().any(|part| ["tests", "benches", "examples"].contains(&part.as_ref()));
+        Self { path, source, tokens, tests, all_tests }
     }
 
     fn is_test(&self, line: usize) -> bool {
         self.tests.iter().any(|(first, last)| (*first..=*last).contains(&line))
     }
 
-    /// Whether the file as a whole is tests: `tests.rs`, below `tests/`, or a loom model.
-    fn is_test_file(&self) -> bool {
-        let parts = || self.path.iter().map(|part| part.to_string_lossy());
-        self.path.ends_with("tests.rs")
-            || parts().any(|part| part == "tests" || part == "benches" || part == "examples")
+    /// Paths of the modules that are declared under `#[cfg(test)]` and lie in files of their own.
+    fn test_modules(&self) -> Vec<PathBuf> {
+        let stem = self.path.file_stem().unwrap_or_default();
+        let beside = ["lib", "main", "mod"].iter().any(|name| stem == *name);
+        let folder = if beside { self.path.with_file_name("") } else { self.path.with_extension("") };
+        let declared = self
+            .tokens
+            .windows(3)
+            .filter(|window| window[0].is("mod") && window[2].is(";") && self.is_test(window[0].line));
+        declared
+            .flat_map(|window| {
+                [folder.join(format!("{}.rs", window[1].text)), folder.join(window[1].text).join("mod.rs")]
+            })
+            .collect()
     }
 
     fn layer_is(&self, layers: &[&str]) -> bool {
@@ -116,16 +130,21 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
 pub fn check(project: &Project) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     layers::check(project, &mut findings);
-    for path in files(project)? {
-        let Ok(text) = std::fs::read_to_string(project.root.join(&path)) else { continue };
-        // The lock file names the registry by cargo's own rule.
-        if !path.ends_with("Cargo.lock") {
-            style::check_hosts(&path, &text, &mut findings);
-        }
-        if path.extension().is_some_and(|extension| extension == "rs") {
-            let owner = project.members.iter().find(|member| path.starts_with(&member.folder));
-            check_file(&File::new(&path, &text), owner, &mut findings);
-        }
+    let texts: Vec<(PathBuf, String)> = files(project)?
+        .into_iter()
+        .filter_map(|path| std::fs::read_to_string(project.root.join(&path)).ok().map(|text| (path, text)))
+        .collect();
+    // The lock file names the registry by cargo's own rule.
+    let written = texts.iter().filter(|(path, _)| !path.ends_with("Cargo.lock"));
+    written.for_each(|(path, text)| style::check_hosts(path, text, &mut findings));
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    let mut sources: Vec<File<'_>> =
+        texts.iter().filter(|(path, _)| is_rust(path)).map(|(path, text)| File::new(path, text)).collect();
+    let test_modules: Vec<PathBuf> = sources.iter().flat_map(File::test_modules).collect();
+    for file in &mut sources {
+        file.all_tests |= test_modules.iter().any(|path| path == file.path);
+        let owner = project.members.iter().find(|member| file.path.starts_with(&member.folder));
+        check_file(file, owner, &mut findings);
     }
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     Ok(findings)

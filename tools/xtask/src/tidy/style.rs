@@ -38,7 +38,7 @@ pub fn check_head(file: &File<'_>, findings: &mut Vec<Finding>) {
 
 /// Checks the length of a file and of its functions, tests apart.
 pub fn check_budgets(file: &File<'_>, findings: &mut Vec<Finding>) {
-    if file.is_test_file() {
+    if file.all_tests {
         return;
     }
     let lines = file.source.lines().count();
@@ -122,7 +122,7 @@ fn body(tokens: &[Token<'_>], index: usize) -> Option<usize> {
 
 /// Checks words of the language that are not for this place.
 pub fn check_words(file: &File<'_>, findings: &mut Vec<Finding>) {
-    let tested = |line| file.is_test(line) || file.is_test_file();
+    let tested = |line| file.is_test(line) || file.all_tests;
     let inner = file.layer_is(&["base", "machine", "kernel"]);
     let seamed = file.layer_is(&["base"]) && !file.path.starts_with("base/sync");
     let owns_machine = file.layer_is(&["machine"]) || file.path.starts_with("user/rt");

@@ -140,3 +140,12 @@ fn registry_hosts() {
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].line, 2);
 }
+
+#[test]
+fn modules_of_tests_are_found() {
+    let found = |path: &str, source: &str| File::new(Path::new(path), source).test_modules();
+    let source = "#[cfg(test)]\nmod fake;\nmod real;\n";
+    assert!(found("a/src/lib.rs", source).contains(&"a/src/fake.rs".into()));
+    assert!(found("a/src/queue.rs", source).contains(&"a/src/queue/fake.rs".into()));
+    assert_eq!(found("a/src/lib.rs", source).len(), 2);
+}
