@@ -212,9 +212,8 @@ impl RunQueue {
         let mut oldest = ptr::null_mut();
         while let Some(task) = NonNull::new(stack) {
             // SAFETY: S2, everything in the stack belongs to the queue and is alive.
-            stack = unsafe { task.as_ref() }.link.with_mut(|link| unsafe {
-                core::mem::replace(&mut (*link).next, oldest)
-            });
+            stack =
+                unsafe { task.as_ref() }.link.with_mut(|link| unsafe { core::mem::replace(&mut (*link).next, oldest) });
             oldest = task.as_ptr();
         }
         while let Some(task) = NonNull::new(oldest) {
@@ -258,12 +257,8 @@ impl RunQueue {
             let taken = Priority::highest_in(fold(lists.bits)).and_then(|priority| lists.take_either(priority));
             if taken.is_none() {
                 // Relaxed: fails only if something was pushed; then the caller's next turn takes it.
-                let _ = self.inbox.compare_exchange(
-                    ptr::null_mut(),
-                    Self::closed(),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                );
+                let _ =
+                    self.inbox.compare_exchange(ptr::null_mut(), Self::closed(), Ordering::Relaxed, Ordering::Relaxed);
             }
             taken
         });

@@ -3,11 +3,11 @@
 use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
+use crate::Priority;
 use crate::pool::{Pender, Shared};
 use crate::state::{Ending, Pause, Start};
 use crate::task::{self, Header};
 use crate::waker::{self, TaskRef};
-use crate::Priority;
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

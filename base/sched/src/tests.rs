@@ -301,7 +301,7 @@ proptest! {
     fn a_queue_behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200)) {
         let (pool, _) = pool(1);
         let mut tasks = Vec::new();
-        let mut priorities = vec![16u8; 8];
+        let mut priorities = [16u8; 8];
         for number in 0..8usize {
             let future = poll_fn(|_| Poll::<()>::Pending);
             tasks.push(if number % 2 == 0 {

@@ -81,10 +81,13 @@ fn wake_against_completion() {
         let slot = Slot::default();
         let inner = slot.clone();
         let mut first = true;
-        let task = pool.spawn(Priority::NORMAL, poll_fn(move |cx| {
-            *inner.lock().unwrap() = Some(cx.waker().clone());
-            if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(Box::new(1)) }
-        }));
+        let task = pool.spawn(
+            Priority::NORMAL,
+            poll_fn(move |cx| {
+                *inner.lock().unwrap() = Some(cx.waker().clone());
+                if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(Box::new(1)) }
+            }),
+        );
         assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
         let waker = slot.lock().unwrap().take().unwrap();
         waker.wake_by_ref();

@@ -14,6 +14,7 @@
 pub mod atomic;
 pub mod cell;
 pub mod raw;
+pub mod switch;
 
 /// What a busy-waiting loop calls in each turn.
 pub mod hint {
@@ -22,4 +23,3 @@ pub mod hint {
     #[cfg(loom)]
     pub use loom::hint::spin_loop;
 }
-

@@ -23,20 +23,20 @@ mod ring;
 pub use event::{Event, Record};
 pub use ring::{Reader, Ring};
 
-use core::sync::atomic::{AtomicBool, Ordering};
+use sync::switch::Switch;
 
-/// Whether trace points record. Not part of any protocol, so it is a plain atomic even under loom.
-static ENABLED: AtomicBool = AtomicBool::new(false);
+/// Whether trace points record.
+static ENABLED: Switch = Switch::new();
 
-/// Whether trace points record: one load and, at the caller, one branch.
+/// Whether trace points record: one load and, at the caller, one branch. A few records more or less after
+/// a change do not matter.
 #[inline(always)]
 #[must_use]
 pub fn enabled() -> bool {
-    // Relaxed: a few records more or less after a change do not matter.
-    ENABLED.load(Ordering::Relaxed)
+    ENABLED.is_on()
 }
 
 /// Switches recording on or off, everywhere.
 pub fn set_enabled(on: bool) {
-    ENABLED.store(on, Ordering::Relaxed);
+    ENABLED.set(on);
 }
