@@ -188,6 +188,11 @@ impl<T: Transport> Net<T> {
         Poll::Pending
     }
 
+    /// Whether [`Net::reserve`] would find room now.
+    pub fn has_room(&self) -> bool {
+        matches!(self.reserve(), Ok(Some(_)))
+    }
+
     /// Reserves room for one packet, or returns `None` if all buffers are under way.
     ///
     /// # Errors
