@@ -165,6 +165,10 @@ impl RunQueue {
         let taken = self.lists.with_mut(|lists| {
             // SAFETY: S5, under the lock.
             let lists = unsafe { &mut *lists };
+            if let Some(taken) = self.take_single(lists, limit, &settled) {
+                self.settle(lists);
+                return Some(taken);
+            }
             let best = loop {
                 self.drain(lists);
                 let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
@@ -180,6 +184,33 @@ impl RunQueue {
         // SAFETY: taken above; the lists are no longer touched.
         unsafe { self.lock.unlock() };
         taken
+    }
+
+    /// The common case: the lists are empty and one task has come. It is handed on without entering them.
+    /// `None`: it is some other case, and nothing is lost. The caller holds the lock.
+    #[inline]
+    fn take_single(
+        &self,
+        lists: &mut Lists,
+        limit: usize,
+        settled: &impl Fn(Option<Priority>),
+    ) -> Option<(NonNull<Header>, Priority)> {
+        if lists.bits != 0 || !self.has_post() {
+            return None;
+        }
+        // Acquire pairs with the Release of the exchange in `push`.
+        let stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
+        let task = NonNull::new(stack)?;
+        // SAFETY: S2, what was in the inbox belongs to the queue and is alive.
+        let (next, priority) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).priority) });
+        if next.is_null() && priority.index() < limit {
+            settled(Some(priority));
+            if !self.has_post() {
+                return Some((task, priority));
+            }
+        }
+        lists.append_stack(stack);
+        None
     }
 
     /// Takes a task on behalf of another worker: the oldest stealable one of the most urgent priority.
@@ -208,19 +239,7 @@ impl RunQueue {
             return;
         }
         // Acquire pairs with the Release of the exchange in `push`.
-        let mut stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut oldest = ptr::null_mut();
-        while let Some(task) = NonNull::new(stack) {
-            // SAFETY: S2, everything in the stack belongs to the queue and is alive.
-            stack =
-                unsafe { task.as_ref() }.link.with_mut(|link| unsafe { core::mem::replace(&mut (*link).next, oldest) });
-            oldest = task.as_ptr();
-        }
-        while let Some(task) = NonNull::new(oldest) {
-            // SAFETY: S2, as above; `append` overwrites the link after it was read.
-            oldest = unsafe { task.as_ref() }.link.with(|link| unsafe { (*link).next });
-            lists.append(task);
-        }
+        lists.append_stack(self.inbox.swap(ptr::null_mut(), Ordering::Acquire));
     }
 
     /// Brings the ready bits in line with the lists. The caller holds the lock.
@@ -274,6 +293,23 @@ impl RunQueue {
 }
 
 impl Lists {
+    /// Appends what was in the inbox, the task that came first at the bottom.
+    fn append_stack(&mut self, mut stack: *mut Header) {
+        let mut oldest = ptr::null_mut();
+        while let Some(task) = NonNull::new(stack) {
+            // SAFETY: S2, everything in the stack belongs to the queue and is alive.
+            let link = unsafe { &task.as_ref().link };
+            // SAFETY: S2, its link too.
+            stack = link.with_mut(|link| unsafe { core::mem::replace(&mut (*link).next, oldest) });
+            oldest = task.as_ptr();
+        }
+        while let Some(task) = NonNull::new(oldest) {
+            // SAFETY: S2, as above; `append` overwrites the link after it was read.
+            oldest = unsafe { task.as_ref() }.link.with(|link| unsafe { (*link).next });
+            self.append(task);
+        }
+    }
+
     /// Appends a task that came out of the inbox to the list of its priority.
     fn append(&mut self, task: NonNull<Header>) {
         self.arrivals += 1;

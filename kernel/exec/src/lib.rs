@@ -10,8 +10,9 @@
 //!   `hal` asks whether there is any, and if so runs it on the hart's next stack; the interrupted poll
 //!   goes on afterwards, on the same hart (D2, P6). No preemption while a spin lock or a
 //!   `hal::hart::no_preempt` guard is held.
-//! * **User threads** are coroutines whose poll is long. They ask [`should_yield`] each time they are back from user
-//!   mode: something more urgent waits, or something as urgent does and the time slice is used up.
+//! * **User threads** are coroutines whose poll is long. Right before each entry to user mode they ask
+//!   [`should_yield`]: something more urgent waits (it may have come while a lock was held), or something
+//!   as urgent does and the time slice is used up.
 //! * **No spin lock across `.await`**: checked after each poll in checked builds.
 //!
 //! The pool is made by [`init`], or on first use for as many harts as `hal` counts (host tests).
