@@ -1,2 +1,25 @@
-//! See ARCHITECTURE.md.
+//! Paths, files, and the file systems they lie on.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`namespace`] | mounts, and the operations that take paths |
+//! | [`walk`] | path resolution |
+//! | [`access`] | permission bits |
+//! | [`cache`] | the page cache of a file |
+//! | [`regular`] | regular files over it |
+//! | [`ext4`] | the file system on disk |
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod access;
+pub mod cache;
+mod clock;
+pub mod ext4;
+mod jobs;
+pub mod namespace;
+pub mod regular;
+pub mod walk;

@@ -1,0 +1,263 @@
+//! The page cache: the pages of one file, and what state each is in.
+//!
+//! ```text
+//!            fetch                 filled               write
+//!  (missing) -----> Filling -----------------> Clean ----------> Dirty <------+
+//!      ^               | failed                  ^                 | flush     | failed, or
+//!      |               v                         | written         v           | written meanwhile
+//!      +----------- Failed (told once)           +------------- Writing -------+
+//!      +--- evict: Clean, cold, not mapped
+//! ```
+//!
+//! [`Pages`] owns the frames and the size of the file. Its lock is held for a lookup only, never while bytes are copied:
+//! user memory has locks of its own, which come first in the lock order. So a writer claims the
+//! whole file with a flag ([`Claim`]): writes are atomic to each other, `O_APPEND` finds the true end, and
+//! truncation excludes both. Readers take no claim.
+//!
+//! A [`Store`] says where pages come from and go to. A file without one (tmpfs) lives in its pages: missing ones are
+//! zeros and none is ever evicted.
+
+mod fetch;
+mod flush;
+mod reclaim;
+mod transfer;
+
+pub use fetch::wait_read;
+pub use flush::{flush, kick};
+pub use reclaim::{register, shrink};
+pub use transfer::{frame_now, read_now, wait_write, write_now};
+
+use abi::errno::Errno;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    vec::Vec,
+};
+use exec::sync::WaitQueue;
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    sync::{SpinLock, rank},
+};
+use io::file::BoxFuture;
+
+/// Where the pages of a file come from and go to. `self` is an `Arc` so that transfers outlive their caller.
+pub trait Store: Send + Sync + 'static {
+    /// The cached pages.
+    fn pages(&self) -> &Pages;
+
+    /// Whether pages have another place than the cache. Without one, `fetch` and `store` are never called.
+    fn backed(&self) -> bool;
+
+    /// Fills `frames` from page `index` on; holes become zeros.
+    fn fetch(self: Arc<Self>, index: u64, frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>>;
+
+    /// Writes `frames` from page `index` on, giving them room first if they have none.
+    fn store(self: Arc<Self>, index: u64, frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>>;
+
+    /// Sets room aside for page `index`, which is about to become dirty: `Ok(None)` if that has to wait, `Ok(Some(n))`
+    /// with the number of units taken (0 if the page has room already).
+    ///
+    /// # Errors
+    /// `ENOSPC`, `EDQUOT`, `ENOMEM`.
+    fn reserve(&self, index: u64) -> Result<Option<usize>, Errno>;
+
+    /// Gives units back that pages held that never got there.
+    fn unreserve(&self, units: usize);
+
+    /// Waits for what `reserve` missed.
+    fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>>;
+
+    /// Starts a transfer that outlives its caller.
+    fn start(&self, job: BoxFuture<'static, ()>);
+
+    /// The file has its first dirty page: the file system must flush it some time.
+    fn dirtied(self: Arc<Self>);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PageState {
+    Filling,
+    Clean,
+    Dirty,
+    /// Being written; the flag says that it was changed since that began.
+    Writing { again: bool },
+    Failed(Errno),
+}
+
+struct Page {
+    frame: Frame,
+    state: PageState,
+    /// Used since the clock hand passed.
+    hot: bool,
+    /// Units of room set aside for it.
+    reserved: usize,
+}
+
+impl Page {
+    fn readable(&self) -> bool {
+        !matches!(self.state, PageState::Filling | PageState::Failed(_))
+    }
+}
+
+struct State {
+    pages: BTreeMap<u64, Page>,
+    size: u64,
+    dirty: BTreeSet<u64>,
+    claimed: bool,
+    /// Where a sequential reader comes next, and how far read-ahead reaches.
+    next: u64,
+    window: u64,
+    hand: u64,
+    error: Option<Errno>,
+}
+
+/// The cached pages of one file, and its size.
+pub struct Pages {
+    state: SpinLock<State>,
+    changed: WaitQueue,
+    id: u64,
+}
+
+/// The right to change size and content, given up when dropped.
+#[must_use]
+pub struct Claim<'a>(&'a Pages);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().claimed = false;
+        self.0.changed.wake_all();
+    }
+}
+
+impl Pages {
+    /// No pages of a file of `size` bytes.
+    pub fn new(size: u64) -> Pages {
+        let state = State {
+            pages: BTreeMap::new(),
+            size,
+            dirty: BTreeSet::new(),
+            claimed: false,
+            next: 0,
+            window: 0,
+            hand: 0,
+            error: None,
+        };
+        Pages { state: SpinLock::new(rank::CACHE, state), changed: WaitQueue::new(), id: mem::new_object_id() }
+    }
+
+    /// Size of the file in bytes.
+    pub fn size(&self) -> u64 {
+        self.state.lock().size
+    }
+
+    /// Pages in memory, and dirty ones among them.
+    pub fn count(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.pages.len(), state.dirty.len())
+    }
+
+    /// Unique among all objects that can be mapped.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Claims the file for a change, if nobody has.
+    pub fn claim_now(&self) -> Option<Claim<'_>> {
+        let mut state = self.state.lock();
+        if state.claimed {
+            return None;
+        }
+        state.claimed = true;
+        Some(Claim(self))
+    }
+
+    /// Claims the file for a change.
+    pub async fn claim(&self) -> Claim<'_> {
+        exec::sync::wait_until(&self.changed, || self.claim_now()).await
+    }
+
+    /// Takes the error of an earlier write-back, which `fsync` reports once.
+    pub fn take_error(&self) -> Option<Errno> {
+        self.state.lock().error.take()
+    }
+
+    /// Extends the file with a hole. The claim is the caller's.
+    pub fn extend(&self, _claim: &Claim<'_>, size: u64) {
+        let mut state = self.state.lock();
+        state.size = state.size.max(size);
+    }
+
+    /// Cuts the file to `size`: drops the pages behind, clears the rest of the last, and waits for writes in flight.
+    /// The last page, if `size` ends within it, must have been fetched before. Answers the units of room that the
+    /// dropped pages held.
+    pub async fn cut(&self, _claim: &Claim<'_>, size: u64) -> usize {
+        let keep = size.div_ceil(PAGE_SIZE as u64);
+        self.state.lock().size = size;
+        let mut freed = 0;
+        exec::sync::wait_until(&self.changed, || {
+            let mut state = self.state.lock();
+            let (units, busy) = state.drop_from(keep);
+            freed += units;
+            (!busy).then_some(())
+        })
+        .await;
+        let tail = (size % PAGE_SIZE as u64) as usize;
+        let mut state = self.state.lock();
+        if tail > 0
+            && let Some(page) = state.pages.get(&(keep - 1))
+        {
+            page.frame.fill(tail, PAGE_SIZE - tail, 0);
+            state.mark(keep - 1);
+        }
+        freed
+    }
+
+    /// Marks a page dirty because it is, or was, mapped writable.
+    pub fn mark_mapped(&self, index: u64) -> bool {
+        let mut state = self.state.lock();
+        let first = state.dirty.is_empty();
+        state.mark(index) && first
+    }
+
+    /// The frame of a page that is in memory.
+    fn frame(&self, index: u64) -> Option<Frame> {
+        let mut state = self.state.lock();
+        let page = state.pages.get_mut(&index)?;
+        page.hot = true;
+        page.readable().then(|| page.frame.clone())
+    }
+}
+
+impl State {
+    /// Makes a page dirty; `false` if it is not there.
+    fn mark(&mut self, index: u64) -> bool {
+        let Some(page) = self.pages.get_mut(&index) else { return false };
+        match page.state {
+            PageState::Clean | PageState::Dirty => {
+                page.state = PageState::Dirty;
+                self.dirty.insert(index);
+            }
+            PageState::Writing { .. } => page.state = PageState::Writing { again: true },
+            PageState::Filling | PageState::Failed(_) => return false,
+        }
+        true
+    }
+
+    /// Drops the pages from `keep` on that are not being written; answers their units, and whether some remain.
+    fn drop_from(&mut self, keep: u64) -> (usize, bool) {
+        let tail = self.pages.split_off(&keep);
+        let (mut units, mut busy) = (0, false);
+        for (index, page) in tail {
+            if matches!(page.state, PageState::Writing { .. }) {
+                busy = true;
+                self.pages.insert(index, page);
+            } else {
+                units += page.reserved;
+            }
+        }
+        let _ = self.dirty.split_off(&keep);
+        (units, busy)
+    }
+}
+

@@ -1,0 +1,122 @@
+//! Writing dirty pages back.
+
+use super::{PageState, Pages, Store};
+use abi::errno::Errno;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use exec::sync::WaitQueue;
+use hal::{PAGE_SIZE, frame::Frame};
+
+/// Pages of one request.
+const REQUEST: usize = 64;
+/// Requests of one file in flight.
+const DEPTH: usize = 32;
+
+/// Writes all pages back that are dirty now, and waits until they are where they belong.
+///
+/// # Errors
+/// The first error of this or an earlier write-back; the pages stay dirty.
+pub async fn flush(store: &Arc<dyn Store>) -> Result<(), Errno> {
+    if store.backed() {
+        write_all(store).await;
+    }
+    match store.pages().take_error() {
+        Some(errno) => Err(errno),
+        None => Ok(()),
+    }
+}
+
+/// Writes dirty pages back; an error is kept for the next [`flush`].
+pub async fn kick(store: &Arc<dyn Store>) {
+    if store.backed() {
+        write_all(store).await;
+    }
+}
+
+struct Progress {
+    running: AtomicUsize,
+    ended: WaitQueue,
+}
+
+async fn write_all(store: &Arc<dyn Store>) {
+    let pages = store.pages();
+    let progress = Arc::new(Progress { running: AtomicUsize::new(0), ended: WaitQueue::new() });
+    // Pages that become dirty behind the hand are left to the next call, so this ends.
+    let mut hand = 0;
+    while let Some((first, frames)) = next_run(pages, hand) {
+        hand = first + frames.len() as u64;
+        let wait = || (progress.running.load(Ordering::Acquire) < DEPTH).then_some(());
+        exec::sync::wait_until(&progress.ended, wait).await;
+        progress.running.fetch_add(1, Ordering::Relaxed);
+        let (owner, progress) = (store.clone(), progress.clone());
+        store.start(Box::pin(async move {
+            let result = owner.clone().store(first, frames.clone()).await;
+            finish(owner.pages(), first, frames.len(), result);
+            // Release pairs with the Acquire of the waiter: it sees the pages' new states.
+            progress.running.fetch_sub(1, Ordering::Release);
+            progress.ended.wake_all();
+        }));
+    }
+    let done = || (progress.running.load(Ordering::Acquire) == 0).then_some(());
+    exec::sync::wait_until(&progress.ended, done).await;
+    // Pages that another flush had in its hands count as well.
+    exec::sync::wait_until(&pages.changed, || (!writing(pages)).then_some(())).await;
+}
+
+fn writing(pages: &Pages) -> bool {
+    let state = pages.state.lock();
+    state.dirty.iter().any(|index| {
+        state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. }))
+    })
+}
+
+/// The first run of dirty pages from `hand` on; they are `Writing` now.
+fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
+    let mut state = pages.state.lock();
+    let size = state.size;
+    let state = &mut *state;
+    let mut first = None;
+    let mut frames = Vec::new();
+    for index in state.dirty.range(hand..) {
+        let Some(page) = state.pages.get_mut(index) else { continue };
+        let expected = *first.get_or_insert(*index) + frames.len() as u64;
+        if *index != expected || frames.len() == REQUEST || page.state != PageState::Dirty {
+            if frames.is_empty() {
+                first = None;
+                continue;
+            }
+            break;
+        }
+        page.state = PageState::Writing { again: false };
+        // A mapping may have written behind the end; the medium never sees that.
+        let start = index * PAGE_SIZE as u64;
+        if start + PAGE_SIZE as u64 > size {
+            let tail = size.saturating_sub(start) as usize;
+            page.frame.fill(tail, PAGE_SIZE - tail, 0);
+        }
+        frames.push(page.frame.clone());
+    }
+    first.filter(|_| !frames.is_empty()).map(|first| (first, frames))
+}
+
+fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) {
+    let mut state = pages.state.lock();
+    if let Err(errno) = result {
+        state.error = Some(errno);
+    }
+    for index in first..first + count as u64 {
+        let Some(page) = state.pages.get_mut(&index) else { continue };
+        let PageState::Writing { again } = page.state else { continue };
+        if result.is_ok() {
+            page.reserved = 0;
+        }
+        if again || result.is_err() {
+            page.state = PageState::Dirty;
+        } else {
+            page.state = PageState::Clean;
+            state.dirty.remove(&index);
+        }
+    }
+    drop(state);
+    pages.changed.wake_all();
+}

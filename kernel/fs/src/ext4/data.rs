@@ -1,0 +1,271 @@
+//! File data: pages to and from their places on the medium, many requests in flight.
+//!
+//! A node caches the map from its blocks to the medium ([`Places`]), whole, once it was asked for. Only the
+//! write-back of new blocks and truncation change it.
+
+use super::{node::Node, volume::Run};
+use abi::errno::Errno;
+use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use futures_util::future::try_join_all;
+use hal::{PAGE_SIZE, frame::Frame};
+use io::file::BoxFuture;
+
+/// The places of a file's blocks.
+#[derive(Default)]
+pub(super) struct Places(BTreeMap<u64, Run>);
+
+impl Places {
+    pub(super) fn new(runs: Vec<Run>) -> Places {
+        let mut places = Places::default();
+        places.learn(&runs);
+        places
+    }
+
+    /// Takes runs in; they replace what was known of their first blocks.
+    fn learn(&mut self, runs: &[Run]) {
+        for run in runs {
+            self.cut_out(run.logical, run.logical + run.len);
+            self.0.insert(run.logical, *run);
+        }
+    }
+
+    fn cut_out(&mut self, from: u64, to: u64) {
+        let touching: Vec<Run> = self.0.range(..to).rev().map(|(_, run)| *run).take_while(|run| run.logical + run.len > from).collect();
+        for run in touching {
+            self.0.remove(&run.logical);
+            let end = run.logical + run.len;
+            if run.logical < from {
+                self.0.insert(run.logical, Run { len: from - run.logical, ..run });
+            }
+            if end > to {
+                let skip = to - run.logical;
+                self.0.insert(to, Run { logical: to, physical: run.physical + skip, len: end - to, ..run });
+            }
+        }
+    }
+
+    /// Forgets everything from block `from` on.
+    pub(super) fn truncate(&mut self, from: u64) {
+        self.cut_out(from, u64::MAX);
+    }
+
+    /// The run of block `at`, from there on.
+    pub(super) fn at(&self, at: u64) -> Option<Run> {
+        let (_, run) = self.0.range(..=at).next_back()?;
+        let skip = at - run.logical;
+        (skip < run.len).then(|| Run { logical: at, physical: run.physical + skip, len: run.len - skip, ..*run })
+    }
+
+    /// Splits `count` blocks from `first` on into runs and holes (`Err`: length of the hole).
+    fn pieces(&self, first: u64, count: u64) -> Vec<Result<Run, u64>> {
+        let (mut at, end) = (first, first + count);
+        let mut pieces = Vec::new();
+        while at < end {
+            match self.at(at) {
+                Some(run) => {
+                    let len = run.len.min(end - at);
+                    pieces.push(Ok(Run { len, ..run }));
+                    at += len;
+                }
+                None => {
+                    let next = self.0.range(at..).next().map_or(end, |(start, _)| (*start).min(end));
+                    pieces.push(Err(next - at));
+                    at = next;
+                }
+            }
+        }
+        pieces
+    }
+}
+
+impl Node {
+    /// Makes sure that the map is in memory.
+    pub(super) async fn load_places(self: &Arc<Self>) -> Result<(), Errno> {
+        if self.places.lock().is_some() {
+            return Ok(());
+        }
+        let node = self.clone();
+        let work = move |volume: &mut super::volume::Volume<'_>| {
+            // Stored on the coroutine, so that an older answer never follows a newer.
+            let runs = volume.runs(node.number(), 0, u64::MAX)?;
+            node.places.lock().get_or_insert_with(|| Places::new(runs));
+            Ok(())
+        };
+        self.shared.queue.call(work).await
+    }
+
+    fn pieces(&self, first: u64, count: u64) -> Vec<Result<Run, u64>> {
+        self.places.lock().as_ref().map_or_else(Vec::new, |places| places.pieces(first, count))
+    }
+
+    /// Reads pages into `frames`; holes and unwritten blocks are zeros.
+    pub(super) async fn read_pages(self: Arc<Self>, first: u64, frames: Vec<Frame>) -> Result<(), Errno> {
+        self.load_places().await?;
+        let mut requests: Vec<BoxFuture<'_, Result<(), Errno>>> = Vec::new();
+        let mut at = 0;
+        for piece in self.pieces(first, frames.len() as u64) {
+            let len = piece.map_or_else(|hole| hole, |run| run.len) as usize;
+            let part = &frames[at..at + len];
+            at += len;
+            match piece {
+                Ok(run) if run.written => self.read_run(run.physical, part, &mut requests),
+                _ => part.iter().for_each(|frame| frame.fill(0, PAGE_SIZE, 0)),
+            }
+        }
+        try_join_all(requests).await.map(drop)
+    }
+
+    fn read_run<'a>(&'a self, page: u64, frames: &[Frame], requests: &mut Vec<BoxFuture<'a, Result<(), Errno>>>) {
+        let device = &self.shared.device;
+        let most = device.max_pages().max(1);
+        for (index, part) in frames.chunks(most).enumerate() {
+            requests.push(device.read(page + (index * most) as u64, part.to_vec()));
+        }
+    }
+
+    /// Writes pages to their places, which they get first if they have none.
+    pub(super) async fn write_pages(self: Arc<Self>, first: u64, frames: Vec<Frame>) -> Result<(), Errno> {
+        self.load_places().await?;
+        let count = frames.len() as u64;
+        let holes: u64 = self.pieces(first, count).iter().filter_map(|piece| piece.err()).sum();
+        let size = self.pages.size();
+        if holes > 0 {
+            self.allocate(size, first, count).await?;
+            self.shared.unreserve(holes as usize);
+        } else if self.disk_size() < size {
+            self.grow(size).await?;
+        }
+        let pieces = self.pieces(first, count);
+        let mut requests: Vec<BoxFuture<'_, Result<(), Errno>>> = Vec::new();
+        let mut at = 0;
+        for piece in &pieces {
+            // Truncation waits for pages in flight, so none of them can lose its place here.
+            let Ok(run) = piece else { return Err(Errno::EIO) };
+            let part = &frames[at..at + run.len as usize];
+            at += run.len as usize;
+            self.write_run(run.physical, part, &mut requests);
+        }
+        try_join_all(requests).await?;
+        if pieces.iter().any(|piece| piece.is_ok_and(|run| !run.written)) {
+            self.convert(first, count).await?;
+        }
+        Ok(())
+    }
+
+    fn write_run<'a>(&'a self, page: u64, frames: &[Frame], requests: &mut Vec<BoxFuture<'a, Result<(), Errno>>>) {
+        let device = &self.shared.device;
+        let most = device.max_pages().max(1);
+        for (index, part) in frames.chunks(most).enumerate() {
+            requests.push(device.write(page + (index * most) as u64, part.to_vec()));
+        }
+    }
+
+    async fn allocate(self: &Arc<Self>, size: u64, first: u64, count: u64) -> Result<(), Errno> {
+        let node = self.clone();
+        let work = move |volume: &mut super::volume::Volume<'_>| {
+            let runs = volume.allocate(node.number(), size, first, count)?;
+            if let Some(places) = &mut *node.places.lock() {
+                places.learn(&runs);
+            }
+            node.refresh(volume)
+        };
+        self.shared.queue.call(work).await
+    }
+
+    async fn grow(self: &Arc<Self>, size: u64) -> Result<(), Errno> {
+        let node = self.clone();
+        let work = move |volume: &mut super::volume::Volume<'_>| {
+            volume.grow(node.number(), size)?;
+            node.refresh(volume)
+        };
+        self.shared.queue.call(work).await
+    }
+
+    async fn convert(self: &Arc<Self>, first: u64, count: u64) -> Result<(), Errno> {
+        let node = self.clone();
+        let work = move |volume: &mut super::volume::Volume<'_>| {
+            volume.convert(node.number(), first, count)?;
+            let runs = volume.runs(node.number(), first, count)?;
+            if let Some(places) = &mut *node.places.lock() {
+                places.learn(&runs);
+            }
+            node.refresh(volume)
+        };
+        self.shared.queue.call(work).await
+    }
+
+    /// Sets the size, larger or smaller.
+    pub(super) async fn set_size(self: Arc<Self>, size: u64) -> Result<(), Errno> {
+        let old = self.pages.size();
+        let tail = size / PAGE_SIZE as u64 * PAGE_SIZE as u64;
+        if size < old && tail != size {
+            let store: Arc<dyn crate::cache::Store> = self.clone();
+            crate::cache::wait_read(&store, tail, 1).await?;
+        }
+        let claim = self.pages.claim().await;
+        if size >= self.pages.size() {
+            self.pages.extend(&claim, size);
+            return self.grow(size).await;
+        }
+        let freed = self.pages.cut(&claim, size).await;
+        self.shared.unreserve(freed);
+        let node = self.clone();
+        let work = move |volume: &mut super::volume::Volume<'_>| {
+            volume.truncate(node.number(), size)?;
+            if let Some(places) = &mut *node.places.lock() {
+                places.truncate(size.div_ceil(PAGE_SIZE as u64));
+            }
+            node.refresh(volume)
+        };
+        let result = self.shared.queue.call(work).await;
+        drop(claim);
+        let store: Arc<dyn crate::cache::Store> = self.clone();
+        if self.pages.count().1 > 0 {
+            store.dirtied();
+        }
+        result
+    }
+}
+
+impl crate::cache::Store for Node {
+    fn pages(&self) -> &crate::cache::Pages {
+        &self.pages
+    }
+
+    fn backed(&self) -> bool {
+        true
+    }
+
+    fn fetch(self: Arc<Self>, index: u64, frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+        Box::pin(self.read_pages(index, frames))
+    }
+
+    fn store(self: Arc<Self>, index: u64, frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+        Box::pin(self.write_pages(index, frames))
+    }
+
+    fn reserve(&self, index: u64) -> Result<Option<usize>, Errno> {
+        let places = self.places.lock();
+        let Some(places) = &*places else { return Ok(None) };
+        if places.at(index).is_some() {
+            return Ok(Some(0));
+        }
+        self.shared.reserve(1).map(|()| Some(1))
+    }
+
+    fn unreserve(&self, units: usize) {
+        self.shared.unreserve(units);
+    }
+
+    fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+        Box::pin(async move { self.load_places().await })
+    }
+
+    fn start(&self, job: BoxFuture<'static, ()>) {
+        self.shared.jobs.start(job);
+    }
+
+    fn dirtied(self: Arc<Self>) {
+        self.note_dirty();
+    }
+}

@@ -1,0 +1,557 @@
+//! An inode of ext4 in memory.
+//!
+//! It caches its attributes (as of the last answer of the metadata coroutine), the names that were looked up in it and the
+//! target if it is a link. The size of a regular file is that of its [`Pages`]; the medium follows at write-back.
+
+use super::{
+    Shared,
+    data::Places,
+    volume::{Volume, errno_of, number_of},
+};
+use crate::{cache::Pages, namespace::Directory, regular::Regular};
+use abi::errno::Errno;
+use alloc::{
+    boxed::Box,
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use hal::sync::{SpinLock, rank};
+use io::{
+    caller::Caller,
+    file::File,
+    inode::{
+        DirEntry, Inode, InodeId, Kind, Metadata, NewInode, Removal, Replace, Reply, SetAttributes, Statistics, Timestamp,
+    },
+};
+use rsext4::{
+    DeviceNumber, DirectoryCursor, DirectoryEntryType, Ext4Timestamp, FileName, FilePermissions, InodeInfo,
+    InodeMetadataUpdate, MutationContext, RenameOptions, SpecialInodeKind,
+};
+
+/// Names that one directory remembers.
+const NAMES: usize = 1024;
+/// Longest target of a symbolic link.
+const TARGET: usize = 4095;
+
+/// An inode.
+pub(super) struct Node {
+    pub(super) shared: Arc<Shared>,
+    number: u32,
+    kind: Kind,
+    metadata: SpinLock<Metadata>,
+    disk_size: AtomicU64,
+    pub(super) pages: Pages,
+    pub(super) places: SpinLock<Option<Places>>,
+    /// Names looked up in this directory; `None`: known to be missing.
+    names: SpinLock<BTreeMap<Box<[u8]>, Option<Weak<Node>>>>,
+    target: SpinLock<Option<Box<[u8]>>>,
+    unlinked: AtomicBool,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let mut nodes = self.shared.nodes.lock();
+        // A newer node of the same number may have taken the place.
+        if nodes.get(&self.number).is_some_and(|node| node.strong_count() == 0) {
+            nodes.remove(&self.number);
+        }
+        drop(nodes);
+        if *self.unlinked.get_mut() {
+            self.shared.queue.reap(self.number);
+        }
+    }
+}
+
+fn kind_of(info: &InodeInfo) -> Result<Kind, Errno> {
+    Kind::from_mode(u32::from(info.mode)).ok_or(Errno::EUCLEAN)
+}
+
+fn entry_kind(kind: DirectoryEntryType) -> Kind {
+    match kind {
+        DirectoryEntryType::Directory => Kind::Directory,
+        DirectoryEntryType::CharacterDevice => Kind::Character,
+        DirectoryEntryType::BlockDevice => Kind::Block,
+        DirectoryEntryType::Fifo => Kind::Fifo,
+        DirectoryEntryType::Socket => Kind::Socket,
+        DirectoryEntryType::Symlink => Kind::Symlink,
+        DirectoryEntryType::RegularFile | DirectoryEntryType::Unknown => Kind::Regular,
+    }
+}
+
+fn metadata_of(dev: u64, info: &InodeInfo, kind: Kind) -> Metadata {
+    let time = |seconds: u32| Timestamp { seconds: i64::from(seconds as i32), nanos: 0 };
+    let rdev = info.device_number.map_or(0, |number| abi::stat::makedev(number.major(), number.minor()));
+    Metadata {
+        id: InodeId { dev, ino: u64::from(info.number.raw()) },
+        kind,
+        permissions: u32::from(info.mode) & 0o7777,
+        links: u32::from(info.links),
+        uid: info.uid,
+        gid: info.gid,
+        rdev,
+        size: info.size,
+        blocks: info.blocks,
+        accessed: time(info.atime),
+        modified: time(info.mtime),
+        changed: time(info.ctime),
+    }
+}
+
+impl Shared {
+    /// The node of an inode that was just read. Runs on the metadata coroutine, so one number has one node.
+    pub(super) fn node(self: &Arc<Self>, info: &InodeInfo) -> Result<Arc<Node>, Errno> {
+        let kind = kind_of(info)?;
+        let number = info.number.raw();
+        let known = self.nodes.lock().get(&number).and_then(Weak::upgrade);
+        if let Some(node) = known {
+            if node.kind == kind && !node.unlinked.load(Ordering::Relaxed) {
+                return Ok(node);
+            }
+        }
+        if info.links == 0 {
+            return Err(Errno::EUCLEAN);
+        }
+        let size = if kind == Kind::Regular { info.size } else { 0 };
+        if size > i64::MAX as u64 {
+            return Err(Errno::EUCLEAN);
+        }
+        let node = Arc::new(Node {
+            shared: self.clone(),
+            number,
+            kind,
+            metadata: SpinLock::new(rank::FILE_SYSTEM + 1, metadata_of(self.dev, info, kind)),
+            disk_size: AtomicU64::new(info.size),
+            pages: Pages::new(size),
+            places: SpinLock::new(rank::FILE_SYSTEM + 1, (size == 0 && info.blocks == 0).then(Places::default)),
+            names: SpinLock::new(rank::FILE_SYSTEM - 1, BTreeMap::new()),
+            target: SpinLock::new(rank::FILE_SYSTEM + 1, None),
+            unlinked: AtomicBool::new(false),
+        });
+        self.nodes.lock().insert(number, Arc::downgrade(&node));
+        if kind == Kind::Regular {
+            let store: Arc<dyn crate::cache::Store> = node.clone();
+            crate::cache::register(&store);
+        }
+        self.touch(&node);
+        Ok(node)
+    }
+
+    /// The node of an inode number.
+    pub(super) fn node_by_number(self: &Arc<Self>, volume: &mut Volume<'_>, number: u32) -> Result<Arc<Node>, Errno> {
+        let info = volume.library.inode(number_of(number)?).map_err(errno_of)?;
+        self.node(&info)
+    }
+
+    /// The name of inode `number` is gone; it lives on while it is used.
+    fn unlinked(&self, number: u32, links: u16) {
+        let node = self.nodes.lock().get(&number).and_then(Weak::upgrade);
+        match node {
+            Some(node) => {
+                node.metadata.lock().links = u32::from(links);
+                if links == 0 {
+                    node.unlinked.store(true, Ordering::Relaxed);
+                    drop(node);
+                    self.forget(number);
+                }
+            }
+            None if links == 0 => self.queue.reap(number),
+            None => {}
+        }
+    }
+}
+
+impl Node {
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub(super) fn disk_size(&self) -> u64 {
+        self.disk_size.load(Ordering::Relaxed)
+    }
+
+    /// Takes the attributes from the library again. Runs on the metadata coroutine.
+    pub(super) fn refresh(&self, volume: &mut Volume<'_>) -> Result<(), Errno> {
+        let info = volume.library.inode(number_of(self.number)?).map_err(errno_of)?;
+        *self.metadata.lock() = metadata_of(self.shared.dev, &info, self.kind);
+        self.disk_size.store(info.size, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Puts this file on the list of those to write back.
+    pub(super) fn note_dirty(self: &Arc<Self>) {
+        {
+            let now = Timestamp::now();
+            let mut metadata = self.metadata.lock();
+            (metadata.modified, metadata.changed) = (now, now);
+        }
+        self.shared.dirty.lock().insert(self.number, self.clone());
+        self.shared.dirtied.wake_all();
+    }
+
+    /// Takes this file off that list if it is clean.
+    pub(super) fn settle_dirty(self: &Arc<Self>) {
+        let mut dirty = self.shared.dirty.lock();
+        let removed = if self.pages.count().1 == 0 { dirty.remove(&self.number) } else { None };
+        drop(dirty);
+        drop(removed);
+    }
+
+    /// Runs `work` on the metadata coroutine with this node, then takes the attributes again.
+    async fn change<T, F>(self: &Arc<Self>, work: F) -> Result<T, Errno>
+    where
+        T: Send + 'static,
+        F: for<'p> FnOnce(&mut Volume<'p>, &Arc<Node>) -> Result<T, Errno> + Send + 'static,
+    {
+        let node = self.clone();
+        let work = move |volume: &mut Volume<'_>| {
+            let value = work(volume, &node)?;
+            node.refresh(volume)?;
+            Ok(value)
+        };
+        self.shared.queue.call(work).await
+    }
+
+    fn remember(&self, name: &[u8], node: Option<&Arc<Node>>) {
+        let mut names = self.names.lock();
+        if names.len() >= NAMES {
+            names.clear();
+        }
+        names.insert(name.into(), node.map(Arc::downgrade));
+    }
+
+    /// Creates `name` by `make`.
+    async fn add<F>(self: &Arc<Self>, name: &[u8], make: F) -> Result<Arc<dyn Inode>, Errno>
+    where
+        F: for<'p> FnOnce(&mut Volume<'p>, FileName<'_>) -> rsext4::Ext4Result<InodeInfo> + Send + 'static,
+    {
+        let name: Box<[u8]> = name.into();
+        let work = move |volume: &mut Volume<'_>, node: &Arc<Node>| {
+            if node.unlinked.load(Ordering::Relaxed) {
+                return Err(Errno::ENOENT);
+            }
+            let info = make(volume, FileName::new(&name).map_err(errno_of)?).map_err(errno_of)?;
+            let child = node.shared.node(&info)?;
+            node.remember(&name, Some(&child));
+            Ok(child)
+        };
+        let child = self.change(work).await?;
+        Ok(child)
+    }
+
+    /// `Arc` of itself, which the trait's methods do not get.
+    fn myself(&self) -> Result<Arc<Node>, Errno> {
+        self.shared.nodes.lock().get(&self.number).and_then(Weak::upgrade).ok_or(Errno::ESTALE)
+    }
+}
+
+fn context_of(caller: &Caller) -> MutationContext {
+    MutationContext::new(caller.credentials.uid, caller.credentials.gid, 0, 0)
+}
+
+fn device_number(rdev: u64) -> Result<DeviceNumber, Errno> {
+    let (major, minor) = abi::stat::split_dev(rdev);
+    DeviceNumber::new(major, minor).map_err(errno_of)
+}
+
+fn permissions_of(bits: u32) -> Result<FilePermissions, Errno> {
+    FilePermissions::new((bits & 0o7777) as u16).map_err(errno_of)
+}
+
+/// A position in a directory as a number: linear positions are small, hashed ones have the top bit.
+fn cookie_of(cursor: DirectoryCursor) -> u64 {
+    match cursor {
+        DirectoryCursor::Start => 0,
+        DirectoryCursor::Linear { offset } => offset,
+        DirectoryCursor::HTree { major, minor, .. } => 1 << 63 | u64::from(major >> 1) << 32 | u64::from(minor),
+        DirectoryCursor::End => u64::MAX >> 1,
+    }
+}
+
+fn cursor_of(cookie: u64) -> DirectoryCursor {
+    match cookie {
+        0 => DirectoryCursor::Start,
+        end if end == u64::MAX >> 1 => DirectoryCursor::End,
+        hash if hash >> 63 == 1 => {
+            DirectoryCursor::HTree { major: (hash >> 32 << 1) as u32, minor: hash as u32, collision: 0 }
+        }
+        offset => DirectoryCursor::Linear { offset },
+    }
+}
+
+fn list(volume: &mut Volume<'_>, number: u32, cookie: u64, limit: usize) -> Result<Vec<DirEntry>, Errno> {
+    let mut entries = volume
+        .library
+        .read_directory(number_of(number)?, cursor_of(cookie), limit)
+        .map_err(errno_of)?;
+    // A cookie has no room for the place among equal hashes: a listing never stops between them.
+    while let Some(last) = entries.last()
+        && let cursor @ DirectoryCursor::HTree { collision: 1.., .. } = last.next_cursor
+    {
+        let more = volume.library.read_directory(number_of(number)?, cursor, 1).map_err(errno_of)?;
+        if more.is_empty() {
+            break;
+        }
+        entries.extend(more);
+    }
+    let entry = |entry: rsext4::DirectoryEntry| DirEntry {
+        ino: u64::from(entry.inode.raw()),
+        kind: entry_kind(entry.file_type),
+        next: cookie_of(entry.next_cursor),
+        name: entry.name.into(),
+    };
+    Ok(entries.into_iter().map(entry).collect())
+}
+
+impl Inode for Node {
+    fn id(&self) -> InodeId {
+        InodeId { dev: self.shared.dev, ino: u64::from(self.number) }
+    }
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn metadata_now(&self) -> Option<Metadata> {
+        let mut metadata = *self.metadata.lock();
+        if self.kind == Kind::Regular {
+            metadata.size = self.pages.size();
+        }
+        Some(metadata)
+    }
+
+    fn set_attributes<'a>(&'a self, _caller: &'a Caller, set: SetAttributes) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let node = self.myself()?;
+            if let Some(size) = set.size {
+                if self.kind != Kind::Regular {
+                    return Err(Errno::EINVAL);
+                }
+                if size > i64::MAX as u64 {
+                    return Err(Errno::EFBIG);
+                }
+                node.clone().set_size(size).await?;
+            }
+            if set.permissions.is_none()
+                && set.uid.is_none()
+                && set.gid.is_none()
+                && set.accessed.is_none()
+                && set.modified.is_none()
+            {
+                return Ok(());
+            }
+            let work = move |volume: &mut Volume<'_>, node: &Arc<Node>| {
+                let now = *node.metadata.lock();
+                let stamp = |time: Timestamp| Ext4Timestamp::new(time.seconds, time.nanos);
+                let owner = set.uid.is_some() || set.gid.is_some();
+                let update = InodeMetadataUpdate {
+                    permissions: set.permissions.map(permissions_of).transpose()?,
+                    owner: owner.then(|| (set.uid.unwrap_or(now.uid), set.gid.unwrap_or(now.gid))),
+                    atime: set.accessed.map(stamp),
+                    mtime: set.modified.map(stamp),
+                    ..InodeMetadataUpdate::default()
+                };
+                volume.library.update_inode_metadata(number_of(node.number)?, update).map_err(errno_of)
+            };
+            node.change(work).await.map(drop)
+        })
+    }
+
+    fn lookup_now(&self, name: &[u8]) -> Option<Result<Arc<dyn Inode>, Errno>> {
+        if self.kind != Kind::Directory {
+            return Some(Err(Errno::ENOTDIR));
+        }
+        match self.names.lock().get(name)? {
+            None => Some(Err(Errno::ENOENT)),
+            Some(node) => node.upgrade().map(|node| Ok(node as Arc<dyn Inode>)),
+        }
+    }
+
+    fn lookup<'a>(&'a self, name: &'a [u8]) -> Reply<'a, Arc<dyn Inode>> {
+        let name: Box<[u8]> = name.into();
+        Box::pin(async move {
+            let directory = self.myself()?;
+            let work = move |volume: &mut Volume<'_>| {
+                let file_name = FileName::new(&name).map_err(errno_of)?;
+                let found = volume.library.lookup_child(number_of(directory.number)?, file_name).map_err(errno_of)?;
+                let node = found.map(|info| directory.shared.node(&info)).transpose()?;
+                directory.remember(&name, node.as_ref());
+                node.ok_or(Errno::ENOENT)
+            };
+            let node = self.shared.queue.call(work).await?;
+            Ok(node as Arc<dyn Inode>)
+        })
+    }
+
+    fn create<'a>(&'a self, caller: &'a Caller, name: &'a [u8], new: NewInode) -> Reply<'a, Arc<dyn Inode>> {
+        let context = context_of(caller);
+        Box::pin(async move {
+            let permissions = permissions_of(new.permissions)?;
+            let parent = number_of(self.number)?;
+            let special = match new.kind {
+                Kind::Character => Some(SpecialInodeKind::CharacterDevice(device_number(new.rdev)?)),
+                Kind::Block => Some(SpecialInodeKind::BlockDevice(device_number(new.rdev)?)),
+                Kind::Fifo => Some(SpecialInodeKind::Fifo),
+                Kind::Socket => Some(SpecialInodeKind::Socket),
+                Kind::Symlink => return Err(Errno::EINVAL),
+                Kind::Regular | Kind::Directory => None,
+            };
+            let directory = new.kind == Kind::Directory;
+            let make = move |volume: &mut Volume<'_>, name: FileName<'_>| match special {
+                Some(kind) => volume.library.create_special_inode(context, parent, name, permissions, kind),
+                None if directory => volume.library.create_directory(context, parent, name, permissions),
+                None => volume.library.create_regular_file(context, parent, name, permissions),
+            };
+            self.myself()?.add(name, make).await
+        })
+    }
+
+    fn symlink<'a>(&'a self, caller: &'a Caller, name: &'a [u8], target: &'a [u8]) -> Reply<'a, Arc<dyn Inode>> {
+        let context = context_of(caller);
+        let target: Box<[u8]> = target.into();
+        Box::pin(async move {
+            let parent = number_of(self.number)?;
+            let make = move |volume: &mut Volume<'_>, name: FileName<'_>| {
+                volume.library.create_symlink(context, parent, name, &target)
+            };
+            self.myself()?.add(name, make).await
+        })
+    }
+
+    fn link<'a>(&'a self, name: &'a [u8], target: &'a Arc<dyn Inode>) -> Reply<'a, ()> {
+        Box::pin(async move {
+            let other = target.as_any().downcast_ref::<Node>().ok_or(Errno::EXDEV)?.myself()?;
+            let parent = number_of(self.number)?;
+            let kept = other.clone();
+            let make = move |volume: &mut Volume<'_>, name: FileName<'_>| {
+                if other.unlinked.load(Ordering::Relaxed) {
+                    return Err(rsext4::Ext4Error::not_found());
+                }
+                let info = volume.library.hard_link(number_of(other.number).map_err(|_| rsext4::Ext4Error::corrupted())?, parent, name)?;
+                other.metadata.lock().links = u32::from(info.links);
+                Ok(info)
+            };
+            self.myself()?.add(name, make).await?;
+            drop(kept);
+            Ok(())
+        })
+    }
+
+    fn unlink<'a>(&'a self, name: &'a [u8], removal: Removal) -> Reply<'a, ()> {
+        let name: Box<[u8]> = name.into();
+        Box::pin(async move {
+            let work = move |volume: &mut Volume<'_>, node: &Arc<Node>| {
+                let file_name = FileName::new(&name).map_err(errno_of)?;
+                let parent = number_of(node.number)?;
+                let outcome = match removal {
+                    Removal::File => volume.library.unlink(parent, file_name),
+                    Removal::Directory => volume.library.remove_empty_directory(parent, file_name),
+                }
+                .map_err(errno_of)?;
+                node.remember(&name, None);
+                node.shared.unlinked(outcome.inode.raw(), outcome.remaining_links);
+                Ok(())
+            };
+            self.myself()?.change(work).await
+        })
+    }
+
+    fn rename<'a>(
+        &'a self,
+        old: &'a [u8],
+        directory: &'a Arc<dyn Inode>,
+        new: &'a [u8],
+        replace: Replace,
+    ) -> Reply<'a, ()> {
+        let (old, new): (Box<[u8]>, Box<[u8]>) = (old.into(), new.into());
+        Box::pin(async move {
+            let to = directory.as_any().downcast_ref::<Node>().ok_or(Errno::EXDEV)?.myself()?;
+            let options = match replace {
+                Replace::Yes => RenameOptions::REPLACE,
+                Replace::No => RenameOptions::NO_REPLACE,
+                Replace::Exchange => RenameOptions::EXCHANGE,
+            };
+            let work = move |volume: &mut Volume<'_>, from: &Arc<Node>| {
+                let (old_name, new_name) = (FileName::new(&old).map_err(errno_of)?, FileName::new(&new).map_err(errno_of)?);
+                let (old_parent, new_parent) = (number_of(from.number)?, number_of(to.number)?);
+                let outcome =
+                    volume.library.rename(old_parent, old_name, new_parent, new_name, options).map_err(errno_of)?;
+                from.names.lock().remove(&*old);
+                to.names.lock().remove(&*new);
+                if let Some(replaced) = outcome.replaced {
+                    from.shared.unlinked(replaced.inode.raw(), replaced.remaining_links);
+                }
+                to.refresh(volume)
+            };
+            self.myself()?.change(work).await
+        })
+    }
+
+    fn readlink_now(&self) -> Option<Box<[u8]>> {
+        self.target.lock().clone()
+    }
+
+    fn readlink(&self) -> Reply<'_, Box<[u8]>> {
+        Box::pin(async move {
+            if self.kind != Kind::Symlink {
+                return Err(Errno::EINVAL);
+            }
+            let node = self.myself()?;
+            let work = move |volume: &mut Volume<'_>| {
+                let mut target = alloc::vec![0; TARGET];
+                let len = volume.library.read_inode(number_of(node.number)?, 0, &mut target).map_err(errno_of)?;
+                target.truncate(len);
+                let target: Box<[u8]> = target.into();
+                *node.target.lock() = Some(target.clone());
+                Ok(target)
+            };
+            self.shared.queue.call(work).await
+        })
+    }
+
+    fn readdir(&self, cookie: u64, limit: usize) -> Reply<'_, Vec<DirEntry>> {
+        Box::pin(async move {
+            if self.kind != Kind::Directory {
+                return Err(Errno::ENOTDIR);
+            }
+            let number = self.number;
+            self.shared.queue.call(move |volume| list(volume, number, cookie, limit)).await
+        })
+    }
+
+    fn open(self: Arc<Self>, _caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {
+        crate::namespace::ready(match self.kind {
+            Kind::Regular => Ok(Regular::open(self)),
+            Kind::Directory => Ok(Directory::open(self)),
+            // Device nodes live in /dev; those on a disk lead nowhere.
+            _ => Err(Errno::ENXIO),
+        })
+    }
+
+    fn sync(&self) -> Reply<'_, ()> {
+        Box::pin(async move {
+            let node = self.myself()?;
+            let store: Arc<dyn crate::cache::Store> = node.clone();
+            let flushed = crate::cache::flush(&store).await;
+            node.settle_dirty();
+            flushed?;
+            self.shared.queue.call(|volume| volume.sync()).await?;
+            self.shared.device.flush().await
+        })
+    }
+
+    fn statistics(&self) -> Reply<'_, Statistics> {
+        let mut statistics = *self.shared.statistics.lock();
+        let promised = self.shared.reserved.load(Ordering::Relaxed).max(0) as u64;
+        statistics.blocks_free = statistics.blocks_free.saturating_sub(promised);
+        crate::namespace::ready(Ok(statistics))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,58 @@
+//! Data goes past the metadata coroutine, many requests at once (D18).
+
+use super::*;
+
+#[test]
+fn one_reader_keeps_32_requests_in_flight() {
+    let Some(empty) = image(64, &[]) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let bytes = pattern(5, 4 << 20);
+    let inode = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        write(&open(&inode).await, 0, &bytes).await.unwrap();
+        system.sync().await.unwrap();
+        inode
+    });
+    while cache::shrink(100_000) {}
+    disk.hold();
+    let file = drive(&mut engine, open(&inode));
+    let mut reading = Box::pin(async { read(&file, 0, 4 << 20).await.unwrap() });
+    // Nothing completes: what is in flight now is what one read starts by itself.
+    let mut turns = 0;
+    drive(&mut engine, poll_fn(|context| {
+        assert!(reading.as_mut().poll(context).is_pending());
+        turns += 1;
+        context.waker().wake_by_ref();
+        if turns > 20 { Poll::Ready(()) } else { Poll::Pending }
+    }));
+    assert!(disk.depth().0 >= 32, "only {} in flight", disk.depth().0);
+    disk.complete(None);
+    assert!(drive(&mut engine, reading) == bytes);
+    drive(&mut engine, system.unmount()).unwrap();
+}
+
+#[test]
+fn a_failing_disk_is_reported_and_data_stays() {
+    let Some(empty) = image(32, &[]) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        let file = open(&inode).await;
+        write(&file, 0, &pattern(1, 100_000)).await.unwrap();
+        system.sync().await.unwrap();
+        write(&file, 0, &pattern(2, 100_000)).await.unwrap();
+        // The first request of the next sync is a data write: the blocks have their places.
+        disk.fail_only(Some(0));
+        assert_eq!(inode.sync().await, Err(Errno::EIO));
+        assert!(read(&file, 0, 100_000).await.unwrap() == pattern(2, 100_000));
+        inode.sync().await.unwrap();
+        while cache::shrink(100_000) {}
+        disk.fail_only(Some(0));
+        assert_eq!(read(&file, 0, 100).await, Err(Errno::EIO));
+        assert!(read(&file, 0, 100_000).await.unwrap() == pattern(2, 100_000));
+        system.unmount().await.unwrap();
+    });
+    assert_eq!(complaints(&disk.image()), None);
+}

@@ -1,0 +1,103 @@
+//! Regular files over the page cache, for every file system that has one.
+
+use crate::cache::{self, Store};
+use abi::errno::Errno;
+use alloc::{boxed::Box, string::String, sync::Arc};
+use core::any::Any;
+use hal::frame::Frame;
+use io::{
+    caller::Caller,
+    file::{Attempt, BoxFuture, File, Want},
+    inode::Inode,
+};
+use mem::{Backing, Sink, Source};
+
+/// An open regular file: an inode, and the store behind it (the same object seen from its other side).
+pub struct Regular {
+    store: Arc<dyn Store>,
+    inode: Arc<dyn Inode>,
+    backed: bool,
+}
+
+impl Regular {
+    /// Opens `object`.
+    pub fn open<T: Store + Inode>(object: Arc<T>) -> Arc<dyn File> {
+        let backed = object.backed();
+        Arc::new(Regular { store: object.clone(), inode: object, backed })
+    }
+}
+
+impl File for Regular {
+    fn read_now(&self, _caller: &Caller, offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        cache::read_now(self.store.pages(), self.backed, offset, dst)
+    }
+
+    fn write_now(&self, _caller: &Caller, offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        cache::write_now(&self.store, offset, src)
+    }
+
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        match want {
+            Want::Read { offset, len } => Box::pin(cache::wait_read(&self.store, offset, len)),
+            Want::Write { offset, len } => Box::pin(cache::wait_write(&self.store, offset, len)),
+            Want::Events(_) => Box::pin(core::future::ready(Ok(()))),
+        }
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        Some(self.inode.clone())
+    }
+
+    fn backing(&self) -> Option<Arc<dyn Backing>> {
+        Some(Arc::new(Mapped { store: self.store.clone() }))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// A file as the memory layer sees it.
+struct Mapped {
+    store: Arc<dyn Store>,
+}
+
+impl Backing for Mapped {
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        cache::frame_now(&self.store, index)
+    }
+
+    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>> {
+        Box::pin(async move {
+            loop {
+                if let Some(frame) = self.frame_now(index)? {
+                    return Ok(frame);
+                }
+                cache::wait_read(&self.store, index.saturating_mul(hal::PAGE_SIZE as u64), 1).await?;
+                self.store.clone().prepare().await?;
+            }
+        })
+    }
+
+    fn mark_dirty(&self, index: u64) {
+        if self.store.pages().mark_mapped(index) {
+            self.store.clone().dirtied();
+        }
+    }
+
+    fn len_pages(&self) -> u64 {
+        self.store.pages().size().div_ceil(hal::PAGE_SIZE as u64)
+    }
+
+    fn id(&self) -> u64 {
+        self.store.pages().id()
+    }
+
+    fn name(&self) -> Option<String> {
+        None
+    }
+}
