@@ -158,16 +158,13 @@ impl Guest {
     /// Asks the shell for the free memory, in KiB.
     fn free_memory(&mut self) -> Result<u64> {
         let from = self.heard.len();
-        self.session.input().send(b"cat /proc/meminfo\n");
+        self.session.input().send(b"cat /proc/meminfo\necho all-read\n");
         loop {
             let text = &self.heard[from..];
-            let number = |name: &str| {
-                let (line, rest) = text.split_once(name)?.1.split_once('\n')?;
-                let _ = rest;
-                line.split_whitespace().next()?.parse().ok()
-            };
-            if let Some(available) = number("MemAvailable:") {
-                return Ok(available);
+            if text.lines().any(|line| line.trim_end().ends_with("all-read")) {
+                let number = |name: &str| text.split_once(name)?.1.split_whitespace().next()?.parse().ok();
+                let free = number("MemAvailable:").or_else(|| number("MemFree:"));
+                return free.with_context(|| format!("the guest does not say how much memory is free:\n{text}"));
             }
             match self.session.next(Some(HANG_LIMIT)) {
                 Ok((Channel::Tty | Channel::Log | Channel::Stderr | Channel::Stdout, bytes)) => {

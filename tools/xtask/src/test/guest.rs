@@ -159,7 +159,7 @@ pub fn web(context: &Context) -> Result<Tally> {
 }
 
 /// An ordinary machine with a fresh disk.
-fn machine(context: &Context, name: &str, share: Option<&std::path::Path>) -> Result<(Machine, Emulator, PathBuf)> {
+pub fn machine(context: &Context, name: &str, share: Option<&std::path::Path>) -> Result<(Machine, Emulator, PathBuf)> {
     let Context { project, toolchain, .. } = context;
     let built = build::build(project, toolchain, Profile::Guest)?;
     let disk = project.output()?.join(format!("{name}-{}.img", std::process::id()));

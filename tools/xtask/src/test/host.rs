@@ -41,10 +41,11 @@ pub fn clippy(context: &Context) -> Result<Tally> {
     let mut host = toolchain.host_cargo(project);
     host.args(["clippy", "--all-targets"]);
     check(host, host_members(project).collect())?;
-    let kernel = project.members.iter().filter(|member| member.name == "boot").collect();
-    check(toolchain.guest_cargo(project, "clippy", KERNEL_TARGET), kernel)?;
-    let programs = project.members.iter().filter(|member| member.is_user_program());
-    check(toolchain.guest_cargo(project, "clippy", USER_TARGET), programs.collect())?;
+    let below = |layers: &[&str]| -> Vec<&Member> {
+        project.members.iter().filter(|member| layers.iter().any(|layer| member.folder.starts_with(layer))).collect()
+    };
+    check(toolchain.guest_cargo(project, "clippy", KERNEL_TARGET), below(&["base", "machine", "kernel"]))?;
+    check(toolchain.guest_cargo(project, "clippy", USER_TARGET), below(&["user"]))?;
     Ok(tally)
 }
 

@@ -3,6 +3,7 @@
 //! A step that fails does not stop the others. Each step adds to one [`Tally`], whose sum is the last line of
 //! the output. No verdict depends on time, but for [`HANG_LIMIT`].
 
+mod damage;
 mod guest;
 mod host;
 mod list;
@@ -22,7 +23,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom guest shell web
+    fmt tidy clippy host loom guest shell damage web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the guest suite on every machine of tests/matrix.toml, not only pairwise
@@ -80,7 +81,7 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 8] = [
+const STEPS: [(&str, Step); 9] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
@@ -88,6 +89,7 @@ const STEPS: [(&str, Step); 8] = [
     ("loom", host::loom),
     ("guest", guest::suite),
     ("shell", guest::shell),
+    ("damage", damage::damage),
     ("web", guest::web),
 ];
 const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];
