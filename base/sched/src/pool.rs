@@ -145,12 +145,18 @@ impl<P: Pender> Shared<P> {
     }
 
     /// Where a task of this priority that last ran on `home` goes.
+    #[inline]
     fn place(&self, home: usize, priority: Priority) -> usize {
         // Relaxed: a choice, not a promise; `enqueue` looks again after its fence.
         let idle = self.idle.load(Ordering::Relaxed);
         if idle & (1 << home) != 0 || !self.busy(home, priority) {
             return home;
         }
+        self.place_elsewhere(home, priority, idle)
+    }
+
+    #[inline(never)]
+    fn place_elsewhere(&self, home: usize, priority: Priority, idle: u64) -> usize {
         if idle != 0 {
             return idle.trailing_zeros() as usize;
         }
@@ -171,6 +177,7 @@ impl<P: Pender> Shared<P> {
     }
 
     /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running.
+    #[inline]
     fn take(&self, number: usize, limit: usize) -> Option<Runnable<'_, P>> {
         let worker = self.worker(number)?;
         let outer = worker.running.load(Ordering::Relaxed);
@@ -185,6 +192,8 @@ impl<P: Pender> Shared<P> {
     }
 
     /// Takes a task from another worker's queue.
+    #[cold]
+    #[inline(never)]
     fn steal(&self, thief: usize) -> Option<Runnable<'_, P>> {
         let worker = self.worker(thief)?;
         let outer = worker.running.load(Ordering::Relaxed);

@@ -158,6 +158,7 @@ impl RunQueue {
     /// `settled(p)` is called with what is about to be taken (or none) and must publish it and fence;
     /// afterwards the inbox is looked at once more, so that a task pushed meanwhile is either seen here
     /// or its pusher sees what was published.
+    #[inline]
     pub(crate) fn pop(&self, limit: usize, settled: impl Fn(Option<Priority>)) -> Option<(NonNull<Header>, Priority)> {
         if !self.lock.lock_within(PATIENCE) {
             return None;
@@ -169,15 +170,7 @@ impl RunQueue {
                 self.settle(lists);
                 return Some(taken);
             }
-            let best = loop {
-                self.drain(lists);
-                let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
-                settled(best);
-                if !self.has_post() {
-                    break best;
-                }
-            };
-            let taken = best.and_then(|priority| lists.take_either(priority).map(|task| (task, priority)));
+            let taken = self.take_sorted(lists, limit, &settled);
             self.settle(lists);
             taken
         });
@@ -211,6 +204,25 @@ impl RunQueue {
         }
         lists.append_stack(stack);
         None
+    }
+
+    /// The general case of [`pop`](Self::pop). The caller holds the lock.
+    #[inline(never)]
+    fn take_sorted(
+        &self,
+        lists: &mut Lists,
+        limit: usize,
+        settled: &impl Fn(Option<Priority>),
+    ) -> Option<(NonNull<Header>, Priority)> {
+        let priority = loop {
+            self.drain(lists);
+            let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
+            settled(best);
+            if !self.has_post() {
+                break best?;
+            }
+        };
+        lists.take_either(priority).map(|task| (task, priority))
     }
 
     /// Takes a task on behalf of another worker: the oldest stealable one of the most urgent priority.

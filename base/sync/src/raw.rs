@@ -1,6 +1,6 @@
 //! The raw spin lock that all spin locks of the system are built on.
 //!
-//! Test-and-test-and-set on one byte: waiters read until the lock looks free and only then try to take
+//! Test-and-test-and-set on one word: waiters read until the lock looks free and only then try to take
 //! it, so that they do not fight over the cache line. It is not fair, on purpose: where there are
 //! more harts than processors underneath (an emulator, a hypervisor), a queueing lock waits for waiters that
 //! do not run. Critical sections are short enough that fairness does not matter.
@@ -8,13 +8,14 @@
 //! The lock knows nothing of interrupts, preemption or lock order. Whoever wraps it keeps a holder from
 //! being interrupted by a context that wants the same lock.
 
-use crate::atomic::{AtomicBool, Ordering};
+use crate::atomic::{AtomicU32, Ordering};
 use crate::hint;
 
 /// A lock without data.
 #[derive(Debug)]
 pub struct RawSpin {
-    held: AtomicBool,
+    /// 1 while held. A word, since the machine's exchange works on words.
+    held: AtomicU32,
 }
 
 impl RawSpin {
@@ -22,14 +23,14 @@ impl RawSpin {
     #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
-        Self { held: AtomicBool::new(false) }
+        Self { held: AtomicU32::new(0) }
     }
 
     /// A free lock.
     #[cfg(loom)]
     #[must_use]
     pub fn new() -> Self {
-        Self { held: AtomicBool::new(false) }
+        Self { held: AtomicU32::new(0) }
     }
 
     /// Takes the lock if it is free, without waiting.
@@ -38,7 +39,7 @@ impl RawSpin {
     pub fn try_lock(&self) -> bool {
         // Acquire pairs with the Release in `unlock`: what the last holder wrote is visible.
         // A failed exchange writes nothing, so waiters do not disturb the holder's store.
-        self.held.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the lock, spinning until it is free.
@@ -75,7 +76,7 @@ impl RawSpin {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         // Relaxed: a hint, ordered by the `try_lock` that follows.
-        self.held.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed) != 0
     }
 
     /// Releases the lock.
@@ -87,7 +88,7 @@ impl RawSpin {
     #[inline]
     pub unsafe fn unlock(&self) {
         // Release pairs with the Acquire in `try_lock`.
-        self.held.store(false, Ordering::Release);
+        self.held.store(0, Ordering::Release);
     }
 }
 
