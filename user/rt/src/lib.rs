@@ -35,6 +35,8 @@ mod panic;
 pub mod path;
 pub mod pipe;
 pub mod process;
+#[cfg(feature = "raw")]
+pub mod raw;
 mod reactor;
 pub mod signal;
 mod socket;

@@ -1,0 +1,229 @@
+//! The bare machine, for programs that test or measure the kernel (feature `raw`): any system call with any arguments,
+//! any address, any code, counters, and registers held across interruptions.
+//!
+//! Nothing here keeps Rust's promises, although the functions are safe to name: their users exist to hand the kernel
+//! what no correct program would, and each case of theirs runs in a process of its own. A program that serves
+//! somebody does not enable the feature. All accesses are in assembly, so that the compiler assumes nothing of them.
+
+use core::arch::{asm, global_asm};
+use core::sync::atomic::AtomicU32;
+
+/// Makes system call `number`; what the kernel left in `a0`.
+#[inline]
+pub fn syscall6(number: usize, args: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the register convention of `sys`. What the call does to memory is the caller's business (module head).
+    unsafe {
+        asm!(
+            "ecall",
+            in("a7") number,
+            inlateout("a0") args[0] => result,
+            in("a1") args[1],
+            in("a2") args[2],
+            in("a3") args[3],
+            in("a4") args[4],
+            in("a5") args[5],
+            options(nostack),
+        );
+    }
+    result
+}
+
+macro_rules! accesses {
+    ($($(#[$doc:meta])* $load:ident $store:ident $ty:ty, $l:literal $s:literal;)*) => {$(
+        $(#[$doc])*
+        #[inline]
+        #[must_use]
+        pub fn $load(address: usize) -> $ty {
+            let value: usize;
+            // SAFETY: a load; where it must not happen, the kernel ends the process, which is what is tested.
+            unsafe { asm!(concat!($l, " {}, 0({})"), out(reg) value, in(reg) address, options(nostack)) };
+            value as $ty
+        }
+
+        /// The store that belongs to it.
+        #[inline]
+        pub fn $store(address: usize, value: $ty) {
+            // SAFETY: the caller owns what lies there (module head), or wants to be ended.
+            unsafe { asm!(concat!($s, " {}, 0({})"), in(reg) value as usize, in(reg) address, options(nostack)) };
+        }
+    )*};
+}
+
+accesses! {
+    /// Loads a byte.
+    load8 store8 u8, "lbu" "sb";
+    /// Loads a word of eight bytes, at a multiple of eight.
+    load64 store64 u64, "ld" "sd";
+}
+
+/// The word at `address`, a multiple of four that stays mapped.
+#[must_use]
+pub fn atomic(address: usize) -> &'static AtomicU32 {
+    // SAFETY: the caller maps the word for good (module head); it is only used atomically.
+    unsafe { &*(address as *const AtomicU32) }
+}
+
+/// `len` bytes at `address`, which the caller mapped and which nothing else refers to.
+#[must_use]
+#[expect(clippy::mut_from_ref, reason = "the memory is the caller's")]
+pub fn bytes<'a>(address: usize, len: usize) -> &'a mut [u8] {
+    // SAFETY: mapped, exclusive and long enough by the caller's word (module head); bytes need no alignment.
+    unsafe { core::slice::from_raw_parts_mut(address as *mut u8, len) }
+}
+
+/// Calls the code at `address` as a C function.
+pub fn call(address: usize, argument: usize) -> usize {
+    let result;
+    // SAFETY: the code keeps the C convention by the caller's word, or ends the process.
+    unsafe {
+        asm!("jalr {}", in(reg) address, inlateout("a0") argument => result, clobber_abi("C"));
+    }
+    result
+}
+
+/// The `time` register.
+#[inline]
+#[must_use]
+pub fn time() -> u64 {
+    let value: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("csrr {}, time", out(reg) value, options(nostack)) };
+    value
+}
+
+/// The `instret` register: instructions of this hart, in whatever mode. A kernel may forbid reading it.
+#[inline]
+#[must_use]
+pub fn instret() -> u64 {
+    let value: u64;
+    // SAFETY: reads a counter.
+    unsafe { asm!("csrr {}, instret", out(reg) value, options(nostack)) };
+    value
+}
+
+/// Makes code that was written visible to this hart.
+pub fn fence_i() {
+    // SAFETY: orders instruction fetches after stores, nothing else.
+    unsafe { asm!("fence.i", options(nostack)) };
+}
+
+/// Fills all floating-point registers from `seed`, counts to `rounds`, and returns how the registers differ then: 0.
+#[must_use]
+pub fn hold_floats(seed: u64, rounds: u64) -> u64 {
+    let difference: u64;
+    // SAFETY: every register that is changed is named as clobbered.
+    unsafe {
+        asm!(
+            "mv t0, {seed}",
+            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "fmv.d.x f\\r, t0",
+            "addi t0, t0, 1",
+            ".endr",
+            "2: addi {rounds}, {rounds}, -1",
+            "bgtz {rounds}, 2b",
+            "mv t0, {seed}",
+            "li t2, 0",
+            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
+            "fmv.x.d t1, f\\r",
+            "xor t1, t1, t0",
+            "or t2, t2, t1",
+            "addi t0, t0, 1",
+            ".endr",
+            seed = in(reg) seed,
+            rounds = inout(reg) rounds => _,
+            out("t0") _, out("t1") _, lateout("t2") difference,
+            out("f0") _, out("f1") _, out("f2") _, out("f3") _, out("f4") _, out("f5") _, out("f6") _, out("f7") _,
+            out("f8") _, out("f9") _, out("f10") _, out("f11") _, out("f12") _, out("f13") _, out("f14") _,
+            out("f15") _, out("f16") _, out("f17") _, out("f18") _, out("f19") _, out("f20") _, out("f21") _,
+            out("f22") _, out("f23") _, out("f24") _, out("f25") _, out("f26") _, out("f27") _, out("f28") _,
+            out("f29") _, out("f30") _, out("f31") _,
+            options(nostack),
+        );
+    }
+    difference
+}
+
+/// The same for the integer registers that a compiler leaves to assembly.
+#[must_use]
+pub fn hold_integers(seed: u64, rounds: u64) -> u64 {
+    let difference: u64;
+    // SAFETY: every register that is changed is named as clobbered.
+    unsafe {
+        asm!(
+            "mv t0, a0",
+            ".irp r,t3,t4,t5,t6,a2,a3,a4,a5,a6,a7,s2,s3,s4,s5,s6,s7,s8,s9,s10,s11",
+            "mv \\r, t0",
+            "addi t0, t0, 1",
+            ".endr",
+            "2: addi a1, a1, -1",
+            "bgtz a1, 2b",
+            "mv t0, a0",
+            "li t2, 0",
+            ".irp r,t3,t4,t5,t6,a2,a3,a4,a5,a6,a7,s2,s3,s4,s5,s6,s7,s8,s9,s10,s11",
+            "xor t1, \\r, t0",
+            "or t2, t2, t1",
+            "addi t0, t0, 1",
+            ".endr",
+            in("a0") seed,
+            inout("a1") rounds => _,
+            out("t0") _, out("t1") _, lateout("t2") difference,
+            out("t3") _, out("t4") _, out("t5") _, out("t6") _, out("a2") _, out("a3") _, out("a4") _, out("a5") _,
+            out("a6") _, out("a7") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _, out("s6") _, out("s7") _,
+            out("s8") _, out("s9") _, out("s10") _, out("s11") _,
+            options(nostack),
+        );
+    }
+    difference
+}
+
+/// What `clone` is told beside the function to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clone {
+    /// `CLONE_*` and the exit signal.
+    pub flags: u64,
+    /// Highest address of the child's stack, a multiple of 16.
+    pub stack: usize,
+    /// Where the child's id is stored.
+    pub parent_tid: usize,
+    /// The child's `tp`, with `CLONE_SETTLS`.
+    pub tls: usize,
+    /// The word that is cleared and woken when the child ends.
+    pub child_tid: usize,
+}
+
+// rt_raw_clone(flags, stack, parent_tid, tls, child_tid, function, argument) -> pid or -errno. The child calls
+// function(argument) on its stack, then exits with 0.
+global_asm!(
+    "rt_raw_clone:",
+    "li a7, {clone}",
+    "ecall",
+    "bnez a0, 1f",
+    "mv ra, zero",
+    "mv fp, zero",
+    "mv a0, a6",
+    "jalr a5",
+    "li a0, 0",
+    "li a7, {exit}",
+    "ecall",
+    "1: ret",
+    clone = const abi::nr::CLONE,
+    exit = const abi::nr::EXIT,
+);
+
+unsafe extern "C" {
+    safe fn rt_raw_clone(
+        flags: u64,
+        stack: usize,
+        parent: usize,
+        tls: usize,
+        child: usize,
+        function: extern "C" fn(usize),
+        argument: usize,
+    ) -> isize;
+}
+
+/// `clone`: the child runs `function(argument)` on its own stack and exits with 0. Its id, or minus an error number.
+pub fn clone_call(how: Clone, function: extern "C" fn(usize), argument: usize) -> isize {
+    rt_raw_clone(how.flags, how.stack, how.parent_tid, how.tls, how.child_tid, function, argument)
+}
