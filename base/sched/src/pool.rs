@@ -171,9 +171,10 @@ impl<P: Pender> Shared<P> {
     }
 
     /// Whether a worker runs, or will run next, something as urgent as `priority` or more.
+    #[inline]
     fn busy(&self, number: usize, priority: Priority) -> bool {
-        self.running(number) <= priority.number()
-            || self.worker(number).and_then(|w| w.queue.highest_ready()).is_some_and(|ready| ready <= priority)
+        let wanted = priority.bits_above() | priority.bit();
+        self.running(number) <= priority.number() || self.worker(number).is_some_and(|w| w.queue.has_ready(wanted))
     }
 
     /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running.
@@ -206,7 +207,7 @@ impl<P: Pender> Shared<P> {
             // Pairs with the fence in `enqueue`, as in `take`.
             fence(Ordering::SeqCst);
             let own = &worker.queue;
-            if !own.has_post() && own.highest_ready().is_none_or(|ready| ready >= priority) {
+            if !own.has_post() && !own.has_ready(priority.bits_above()) {
                 // SAFETY: just taken from its queue.
                 return Some(unsafe { Runnable::new(self, task, thief, outer) });
             }
@@ -224,7 +225,7 @@ impl<P: Pender> Shared<P> {
     fn has_work_for(&self, number: usize) -> bool {
         self.workers.iter().enumerate().any(|(other, worker)| {
             if other == number {
-                worker.queue.has_post() || worker.queue.highest_ready().is_some()
+                worker.queue.has_post() || worker.queue.has_ready(u32::MAX)
             } else {
                 worker.queue.stealable() != 0
             }
@@ -378,6 +379,22 @@ impl<P: Pender> Pool<P> {
     #[inline]
     pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
         self.shared.worker(worker)?.queue.highest_ready()
+    }
+
+    /// Whether a worker's queue has something strictly more urgent than `priority`. Any context, no lock; stale
+    /// at once.
+    #[must_use]
+    #[inline]
+    pub fn ready_above(&self, worker: usize, priority: Priority) -> bool {
+        self.shared.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bits_above()))
+    }
+
+    /// Whether a worker's queue has something exactly as urgent as `priority`; else as
+    /// [`ready_above`](Self::ready_above).
+    #[must_use]
+    #[inline]
+    pub fn ready_at(&self, worker: usize, priority: Priority) -> bool {
+        self.shared.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bit()))
     }
 
     /// The most urgent priority with a task in any queue. Any context, no lock; stale at once.

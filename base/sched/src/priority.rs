@@ -41,6 +41,12 @@ impl Priority {
         1 << (self.0 & 31)
     }
 
+    /// The bits of all priorities that are more urgent than this one.
+    #[inline]
+    pub(crate) const fn bits_above(self) -> u32 {
+        self.bit() - 1
+    }
+
     /// The most urgent priority in a bitmap of 32.
     #[inline]
     pub(crate) const fn highest_in(bits: u32) -> Option<Self> {

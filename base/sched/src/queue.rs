@@ -139,6 +139,13 @@ impl RunQueue {
         Priority::highest_in(fold(self.ready.load(Ordering::Relaxed)))
     }
 
+    /// Whether a priority from the bitmap `wanted` has a task. As above, and cheaper.
+    #[inline]
+    pub(crate) fn has_ready(&self, wanted: u32) -> bool {
+        // Relaxed: as above.
+        fold(self.ready.load(Ordering::Relaxed)) & wanted != 0
+    }
+
     /// The priorities that have a task another worker may take.
     #[inline]
     pub(crate) fn stealable(&self) -> u32 {

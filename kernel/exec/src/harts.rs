@@ -66,7 +66,7 @@ fn idle(hart: usize) {
 /// Whether something more urgent than what this hart runs is ready. Any context.
 pub(crate) fn preemption_wanted() -> bool {
     let hart = hart::id();
-    matches!((pool().highest_ready(hart), pool().running(hart)), (Some(ready), Some(running)) if ready < running)
+    pool().running(hart).is_some_and(|running| pool().ready_above(hart, running))
 }
 
 /// Runs everything that is more urgent than what this hart was interrupted in. Called by `hal` on a stack of
@@ -123,10 +123,9 @@ pub(crate) fn tick(hart: usize) -> bool {
 #[must_use]
 pub fn should_yield() -> bool {
     let hart = hart::id();
-    match (pool().highest_ready(hart), pool().running(hart)) {
-        (Some(ready), Some(running)) => ready < running || (ready == running && TICKS[hart].load(Relaxed) >= SLICE),
-        _ => false,
-    }
+    pool().running(hart).is_some_and(|running| {
+        pool().ready_above(hart, running) || (TICKS[hart].load(Relaxed) >= SLICE && pool().ready_at(hart, running))
+    })
 }
 
 /// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in
