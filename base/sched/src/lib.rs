@@ -15,7 +15,7 @@
 //! * `state` – the task word; it alone decides who may touch a task's future and when it is freed.
 //! * `task`, `waker`, `join` – the allocation and the three kinds of handle to it.
 //! * `queue` – one worker's run queue.
-//! * `pool` – placement, stealing, idle workers, running priorities.
+//! * `pool`, `shared` – placement, stealing, idle workers, running priorities.
 //!
 //! Invariants, cited by number in `SAFETY` comments:
 //! * **S1** A task's future and its unread output are touched only by who holds `RUNNING`, or, once
@@ -37,6 +37,7 @@ mod pool;
 mod priority;
 mod queue;
 mod run;
+mod shared;
 mod state;
 mod task;
 mod waker;

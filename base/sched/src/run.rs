@@ -4,7 +4,8 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
 use crate::Priority;
-use crate::pool::{Pender, Shared};
+use crate::pool::Pender;
+use crate::shared::Shared;
 use crate::state::{Ending, Pause, Start};
 use crate::task::{self, Header};
 use crate::waker::{self, TaskRef};

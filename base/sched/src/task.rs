@@ -17,8 +17,9 @@ use sync::atomic::{AtomicU8, Ordering};
 use sync::cell::UnsafeCell;
 
 use crate::Priority;
-use crate::pool::{Pender, Shared};
+use crate::pool::Pender;
 use crate::queue::Link;
+use crate::shared::Shared;
 use crate::state::{Ending, Release, Word};
 
 /// What every task begins with, whatever its future.
