@@ -83,6 +83,7 @@ extern "C" fn boot_on_own_stack(_: usize) {
     let machine = machine();
     assert!(irq::initialise(&machine.platform).is_some(), "no interrupt controller that can be used");
     irq::initialise_hart(0);
+    crate::arch::interrupts_on();
     // SAFETY: exported once by `kernel_main!`, with this signature.
     unsafe { kernel_main(machine) }
 }
@@ -195,6 +196,7 @@ extern "C" fn secondary_hart_main(hart_id: usize) -> ! {
     // Release pairs with the Acquire in `start_harts`.
     STARTED.store(index + 1, Ordering::Release);
     let main = HART_MAIN.load(Ordering::Acquire);
+    crate::arch::interrupts_on();
     // SAFETY: `start_harts` stored a function pointer of this type before it started the hart.
     unsafe { core::mem::transmute::<*mut (), fn() -> !>(main)() }
 }

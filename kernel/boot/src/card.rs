@@ -1,0 +1,86 @@
+//! The virtio network card as the TCP/IP stack wants it: frames lent, never waited for.
+
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::{Context, Poll};
+use hal::sync::{SpinLock, rank};
+use net::{Link, NetDevice};
+use virtio::{MAX_PACKET, Net, Transport};
+
+/// Bytes of an Ethernet header.
+const ETHERNET_HEADER: usize = 14;
+
+/// A card that stays for as long as the machine runs.
+pub struct Card<T: Transport + 'static> {
+    driver: &'static Net<T>,
+    /// One packet each way, so that none is allocated for each.
+    incoming: SpinLock<[u8; MAX_PACKET]>,
+    outgoing: SpinLock<[u8; MAX_PACKET]>,
+    /// A packet found no room; `poll_ready` is to tell when there is some again.
+    starved: AtomicBool,
+}
+
+impl<T: Transport> Card<T> {
+    /// The card of a driver.
+    pub fn new(driver: &'static Net<T>) -> Self {
+        Self {
+            driver,
+            incoming: SpinLock::new(rank::NETWORK + 1, [0; MAX_PACKET]),
+            outgoing: SpinLock::new(rank::NETWORK + 2, [0; MAX_PACKET]),
+            starved: AtomicBool::new(false),
+        }
+    }
+}
+
+impl<T: Transport + Send + 'static> NetDevice for Card<T> {
+    fn link(&self) -> Link {
+        Link::Ethernet(self.driver.mac())
+    }
+
+    fn mtu(&self) -> usize {
+        MAX_PACKET - ETHERNET_HEADER
+    }
+
+    fn receive(&self, take: &mut dyn FnMut(&[u8])) -> bool {
+        let mut packet = self.incoming.lock();
+        match self.driver.receive(&mut packet) {
+            Ok(Some(len)) => {
+                take(&packet[..len.min(MAX_PACKET)]);
+                true
+            }
+            // A broken card is silent.
+            Ok(None) | Err(_) => false,
+        }
+    }
+
+    fn can_transmit(&self) -> bool {
+        let room = matches!(self.driver.reserve(), Ok(Some(_)));
+        // Relaxed: the stack's coroutine alone reads it, after this call.
+        self.starved.store(!room, Relaxed);
+        room
+    }
+
+    fn transmit(&self, len: usize, fill: &mut dyn FnMut(&mut [u8])) {
+        if len > MAX_PACKET {
+            return;
+        }
+        let Ok(Some(slot)) = self.driver.reserve() else {
+            self.starved.store(true, Relaxed);
+            return;
+        };
+        let mut packet = self.outgoing.lock();
+        fill(&mut packet[..len]);
+        // Lost packets are sent again by those who care.
+        let _ = slot.send(&packet[..len]);
+    }
+
+    fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.driver.poll_receive(context).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.starved.load(Relaxed) && self.driver.poll_transmit(context).is_ready() {
+            self.starved.store(false, Relaxed);
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,117 @@
+//! The console: the 16550 below, the terminal and the log above.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::future::poll_fn;
+use core::sync::atomic::{AtomicBool, Ordering};
+use exec::Priority;
+use hal::irq::Handler;
+use io::console::{Console, Line, Sharing};
+use io::file::BoxFuture;
+use io::log::Log;
+use io::tty::Tty;
+use uart::Uart;
+
+/// Priority of the coroutines between terminal and line: a key press should be felt at once.
+const PRIORITY: Priority = crate::startup::PRIORITY_INPUT;
+
+/// What the console consists of.
+pub struct Parts {
+    /// The multiplexer on the line.
+    pub console: Arc<Console>,
+    /// The terminal.
+    pub tty: Arc<Tty>,
+    /// The log in memory.
+    pub log: Arc<Log>,
+}
+
+/// The UART, for as long as the machine runs.
+struct Port(&'static Uart);
+
+impl Line for Port {
+    fn read_now(&self, bytes: &mut [u8]) -> usize {
+        self.0.read(bytes)
+    }
+
+    fn wait_input(&self) -> BoxFuture<'_, ()> {
+        Box::pin(poll_fn(|context| self.0.poll_input(context)))
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> usize {
+        self.0.write(bytes)
+    }
+
+    fn wait_output(&self) -> BoxFuture<'_, ()> {
+        Box::pin(poll_fn(|context| self.0.poll_output(context)))
+    }
+}
+
+/// A machine without a 16550: output is lost, input never comes.
+struct Nowhere;
+
+impl Line for Nowhere {
+    fn read_now(&self, _: &mut [u8]) -> usize {
+        0
+    }
+
+    fn wait_input(&self) -> BoxFuture<'_, ()> {
+        Box::pin(core::future::pending())
+    }
+
+    fn write_now(&self, bytes: &[u8]) -> usize {
+        bytes.len()
+    }
+
+    fn wait_output(&self) -> BoxFuture<'_, ()> {
+        Box::pin(core::future::ready(()))
+    }
+}
+
+static MUX: AtomicBool = AtomicBool::new(false);
+static PORT: hal::sync::IrqLock<Option<&'static Uart>> = hal::sync::IrqLock::new(hal::sync::rank::CONSOLE, None);
+
+/// Brings the console up and sends the log there. `mux` is what the command line asks for.
+pub fn start(mux: bool) -> Parts {
+    MUX.store(mux, Ordering::Relaxed);
+    let sharing = if mux { Sharing::Mux } else { Sharing::Plain };
+    let line = open_uart();
+    let console = Console::new(line, sharing);
+    let tty = Tty::new(console.tty_output());
+    let log = Log::new();
+    exec::spawn(PRIORITY, "console-out", console.clone().drain());
+    exec::spawn(PRIORITY, "console-in", console.clone().pump(tty.clone()));
+    crate::log_sink::attach(console.clone(), log.clone());
+    hal::console::set_sink(crate::log_sink::write, emergency, flush);
+    Parts { console, tty, log }
+}
+
+fn open_uart() -> Arc<dyn Line> {
+    let Some((line, uart)) = uart::console() else {
+        log::warn!("no 16550 in the device tree: the console is dead");
+        return Arc::new(Nowhere);
+    };
+    let uart: &'static Uart = Box::leak(Box::new(uart));
+    *PORT.lock() = Some(uart);
+    if let Some(Err(error)) = line.map(|line| hal::irq::claim(line, uart as &'static dyn Handler)) {
+        log::error!("the console's interrupt cannot be used: {error:?}");
+    }
+    uart.start();
+    Arc::new(Port(uart))
+}
+
+/// Last words: past every queue and lock. The lock of `PORT` is only ever held for this copy.
+fn emergency(text: &[u8]) {
+    let Some(uart) = PORT.try_lock().and_then(|port| *port) else { return };
+    if MUX.load(Ordering::Relaxed) {
+        let mut encoder = abi::mux::Encoder::new();
+        encoder.data(abi::mux::Channel::Log, text, |part| uart.write_emergency(part));
+    } else {
+        uart.write_emergency(text);
+    }
+}
+
+fn flush() {
+    if let Some(uart) = PORT.try_lock().and_then(|port| *port) {
+        uart.flush();
+    }
+}
