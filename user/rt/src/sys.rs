@@ -90,8 +90,12 @@ impl OwnedFd {
     /// # Errors
     /// `EMFILE` when the process has as many as it may.
     pub fn try_clone(&self) -> crate::io::Result<Self> {
-        let fd = syscall!(FCNTL, self.0, abi::fs::F_DUPFD_CLOEXEC, 3)?;
-        Ok(Self::new(fd))
+        Self::duplicate(self.0)
+    }
+
+    /// A descriptor above 2 of what `fd` refers to.
+    pub(crate) fn duplicate(fd: i32) -> crate::io::Result<Self> {
+        Ok(Self::new(syscall!(FCNTL, fd, abi::fs::F_DUPFD_CLOEXEC, 3)?))
     }
 
     /// Switches waiting on this open file off or on.

@@ -33,6 +33,14 @@ impl File {
         OpenOptions::new().write(true).create(true).truncate(true).open(path)
     }
 
+    /// A second descriptor of what descriptor `fd` of this process refers to.
+    ///
+    /// # Errors
+    /// `EBADF` when it is not open, `EMFILE`.
+    pub fn duplicate(fd: i32) -> io::Result<Self> {
+        Ok(Self(OwnedFd::duplicate(fd)?))
+    }
+
     /// The descriptor.
     #[must_use]
     pub fn fd(&self) -> &OwnedFd {
