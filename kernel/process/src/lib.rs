@@ -1,2 +1,48 @@
-//! See ARCHITECTURE.md.
+//! Processes and threads.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`process`], [`thread`] | what a process and a thread own |
+//! | [`table`]   | pids, families, groups and sessions |
+//! | [`run`]     | the coroutine of a user thread: enter, serve the exit, enter again (D2) |
+//! | [`service`] | what the system-call layer above provides |
+//! | [`descriptors`] | file descriptors |
+//! | [`signal`]  | sending, dispositions, delivery |
+//! | [`futex`]   | waiting on words of user memory |
+//! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
+//! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
+//! | [`fatal`]   | the report of a fault that kills |
+//! | [`limits`], [`usage`], [`oom`] | limits and accounts |
+//! | [`report`]  | what `/proc/PID` shows |
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod clone;
+pub mod descriptors;
+pub mod execve;
+pub mod exit;
+pub mod fatal;
+pub mod futex;
+pub mod image;
+pub mod limits;
+pub mod oom;
+pub mod process;
+pub mod report;
+pub mod run;
+pub mod service;
+pub mod signal;
+pub mod stack;
+pub mod table;
+#[cfg(test)]
+mod tests;
+pub mod thread;
+pub mod usage;
+pub mod wait;
+
+pub use descriptors::FdTable;
+pub use process::{FileContext, Process};
+pub use run::spawn_init;
+pub use service::{Call, Outcome, Program, Restart, Service};
+pub use thread::{Interrupted, Thread};

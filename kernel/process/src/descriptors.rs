@@ -1,0 +1,274 @@
+//! File descriptors: small numbers for open file descriptions.
+//!
+//! The lowest free number is always given out. The table is shared by the threads of a process and by `CLONE_FILES`
+//! relatives, copied by `fork`. Closing never happens under the table's lock: the last reference to a
+//! description may run arbitrary code of its object.
+
+use abi::errno::Errno;
+use alloc::{sync::Arc, vec::Vec};
+use hal::sync::{SpinLock, rank};
+use io::open::OpenFile;
+
+/// One descriptor.
+#[derive(Clone)]
+struct Slot {
+    file: Arc<OpenFile>,
+    close_on_exec: bool,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Option<Slot>>,
+    /// No free number is below this.
+    lowest: usize,
+}
+
+/// The descriptors of a process.
+pub struct FdTable {
+    state: SpinLock<Slots>,
+}
+
+impl Default for FdTable {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn index(fd: i32) -> Result<usize, Errno> {
+    usize::try_from(fd).map_err(|_| Errno::EBADF)
+}
+
+impl Slots {
+    fn reserve(&mut self, len: usize) -> Result<(), Errno> {
+        if len > self.slots.len() {
+            self.slots.try_reserve(len - self.slots.len()).map_err(|_| Errno::ENOMEM)?;
+            self.slots.resize(len, None);
+        }
+        Ok(())
+    }
+
+    fn free_from(&self, from: usize) -> usize {
+        let start = from.max(if from <= self.lowest { self.lowest } else { from });
+        (start..self.slots.len()).find(|&at| self.slots[at].is_none()).unwrap_or(start.max(self.slots.len()))
+    }
+
+    fn put(&mut self, at: usize, slot: Slot) {
+        self.slots[at] = Some(slot);
+        if at == self.lowest {
+            self.lowest += 1;
+        }
+    }
+
+    fn take(&mut self, at: usize) -> Option<Slot> {
+        let slot = self.slots.get_mut(at)?.take();
+        if slot.is_some() {
+            self.lowest = self.lowest.min(at);
+        }
+        slot
+    }
+}
+
+impl FdTable {
+    /// No descriptors.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: SpinLock::new(rank::DESCRIPTORS, Slots::default()) }
+    }
+
+    /// The description behind `fd`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    #[inline]
+    pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        let at = index(fd)?;
+        let state = self.state.lock();
+        state.slots.get(at).and_then(Option::as_ref).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
+    }
+
+    /// Gives `file` the lowest free number from `from` on; `limit` is `RLIMIT_NOFILE`.
+    ///
+    /// # Errors
+    /// `EMFILE`; `EINVAL` if `from` is not below the limit; `ENOMEM`.
+    pub fn insert(&self, file: Arc<OpenFile>, close_on_exec: bool, from: usize, limit: usize) -> Result<i32, Errno> {
+        if from >= limit {
+            return Err(if from == 0 { Errno::EMFILE } else { Errno::EINVAL });
+        }
+        let mut state = self.state.lock();
+        let at = state.free_from(from);
+        if at >= limit {
+            return Err(Errno::EMFILE);
+        }
+        state.reserve(at + 1)?;
+        state.put(at, Slot { file, close_on_exec });
+        Ok(at as i32)
+    }
+
+    /// `dup3`: makes `new` refer to what `old` does, closing what it referred to.
+    ///
+    /// # Errors
+    /// `EBADF`; `EINVAL` if they are equal; `ENOMEM`.
+    pub fn replace(&self, old: i32, new: i32, close_on_exec: bool, limit: usize) -> Result<i32, Errno> {
+        let file = self.get(old)?;
+        let at = index(new)?;
+        if old == new {
+            return Err(Errno::EINVAL);
+        }
+        if at >= limit {
+            return Err(Errno::EBADF);
+        }
+        let mut state = self.state.lock();
+        state.reserve(at + 1)?;
+        let before = state.take(at);
+        state.put(at, Slot { file, close_on_exec });
+        drop(state);
+        drop(before);
+        Ok(new)
+    }
+
+    /// Takes `fd` out; dropping the answer closes the description if it was the last.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        let at = index(fd)?;
+        let taken = self.state.lock().take(at);
+        taken.map(|slot| slot.file).ok_or(Errno::EBADF)
+    }
+
+    /// Takes all descriptors in a range out, or only marks them close-on-exec (`close_range`).
+    pub fn close_range(&self, first: u32, last: u32, only_mark: bool) {
+        let mut closed = Vec::new();
+        let mut state = self.state.lock();
+        let end = (last as usize).saturating_add(1).min(state.slots.len());
+        for at in first as usize..end {
+            if only_mark {
+                if let Some(slot) = &mut state.slots[at] {
+                    slot.close_on_exec = true;
+                }
+            } else {
+                closed.extend(state.take(at));
+            }
+        }
+        drop(state);
+        drop(closed);
+    }
+
+    /// Whether `execve` closes `fd`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn close_on_exec(&self, fd: i32) -> Result<bool, Errno> {
+        let at = index(fd)?;
+        let state = self.state.lock();
+        state.slots.get(at).and_then(Option::as_ref).map(|slot| slot.close_on_exec).ok_or(Errno::EBADF)
+    }
+
+    /// Sets whether `execve` closes `fd`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn set_close_on_exec(&self, fd: i32, close: bool) -> Result<(), Errno> {
+        let at = index(fd)?;
+        let mut state = self.state.lock();
+        let slot = state.slots.get_mut(at).and_then(Option::as_mut).ok_or(Errno::EBADF)?;
+        slot.close_on_exec = close;
+        Ok(())
+    }
+
+    /// A copy for `fork`.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn fork(&self) -> Result<Self, Errno> {
+        let state = self.state.lock();
+        let mut slots = Vec::new();
+        slots.try_reserve_exact(state.slots.len()).map_err(|_| Errno::ENOMEM)?;
+        slots.extend(state.slots.iter().cloned());
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, Slots { slots, lowest: state.lowest }) })
+    }
+
+    /// Closes what `execve` closes.
+    pub fn exec(&self) {
+        let mut closed = Vec::new();
+        let mut state = self.state.lock();
+        for at in 0..state.slots.len() {
+            if state.slots[at].as_ref().is_some_and(|slot| slot.close_on_exec) {
+                closed.extend(state.take(at));
+            }
+        }
+        drop(state);
+        drop(closed);
+    }
+
+    /// The numbers in use, for `/proc/PID/fd`.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<i32> {
+        let state = self.state.lock();
+        let used = state.slots.iter().enumerate().filter(|(_, slot)| slot.is_some());
+        used.map(|(at, _)| at as i32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::any::Any;
+    use io::file::File;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    extern crate std;
+
+    struct Nothing;
+
+    impl File for Nothing {
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+    }
+
+    fn file() -> Arc<OpenFile> {
+        OpenFile::new(Arc::new(Nothing), 0, b"nothing")
+    }
+
+    proptest! {
+        #[test]
+        fn numbers_follow_the_lowest_free_rule(ops in prop::collection::vec((0..5_u8, 0..12_i32, 0..12_i32), 1..60)) {
+            let (table, mut model) = (FdTable::new(), BTreeMap::new());
+            for (op, a, b) in ops {
+                match op {
+                    0 | 1 => {
+                        let from = if op == 0 { 0 } else { a };
+                        let expected = (from..16).find(|fd| !model.contains_key(fd)).ok_or(Errno::EMFILE);
+                        let got = table.insert(file(), false, from as usize, 16);
+                        prop_assert_eq!(got, expected);
+                        got.into_iter().for_each(|fd| drop(model.insert(fd, false)));
+                    }
+                    2 => prop_assert_eq!(table.remove(a).is_ok(), model.remove(&a).is_some()),
+                    3 => {
+                        let may = a != b && model.contains_key(&a);
+                        prop_assert_eq!(table.replace(a, b, true, 16).is_ok(), may);
+                        if may {
+                            model.insert(b, true);
+                        }
+                    }
+                    _ => {
+                        let table = table.fork().unwrap();
+                        table.exec();
+                        let kept: std::vec::Vec<i32> = model.iter().filter(|(_, close)| !**close).map(|(fd, _)| *fd).collect();
+                        prop_assert_eq!(table.numbers(), kept);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn negative_and_huge_numbers_are_bad() {
+        let table = FdTable::new();
+        assert!(table.get(-1).is_err() && table.get(i32::MAX).is_err() && table.remove(i32::MIN).is_err());
+        table.close_range(0, u32::MAX, false);
+        assert_eq!(table.insert(file(), false, 0, 0), Err(Errno::EMFILE));
+    }
+}

@@ -1,0 +1,150 @@
+//! The end of threads and processes.
+//!
+//! A thread ends in its own coroutine, never elsewhere: whoever wants it gone sets its kill flag. The last thread of a
+//! process gives back what the process holds, hands its children to the first process and becomes a zombie.
+
+use crate::{
+    futex,
+    process::Process,
+    service::Service,
+    signal::send,
+    table::{self, Change},
+    thread::Thread,
+};
+use abi::{
+    process::WaitStatus,
+    signal::{CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SIG_IGN, SIGCHLD, Siginfo},
+};
+use alloc::sync::Arc;
+use core::sync::atomic::Ordering;
+
+/// Most entries of a robust list that are looked at, as in Linux.
+const ROBUST_LIMIT: usize = 2048;
+
+/// What a thread owes to others in its address space when it leaves it: its robust mutexes, its tid word.
+pub(crate) async fn leave_space(thread: &Thread) {
+    let space = thread.space();
+    let head = thread.robust.swap(0, Ordering::Relaxed);
+    if head != 0 {
+        release_robust(&space, head, thread.tid()).await;
+    }
+    let clear = thread.clear_tid.swap(0, Ordering::Relaxed);
+    if clear != 0 {
+        futex::clear_and_wake(&space, clear).await;
+    }
+}
+
+/// Walks `struct robust_list_head`: first entry, offset of the lock word, entry being changed.
+async fn release_robust(space: &mem::AddressSpace, head: usize, tid: u32) {
+    let Ok([first, offset, changing]) = space.get::<[u64; 3]>(head).await else { return };
+    let word = |entry: u64| (entry & !1).wrapping_add(offset) as usize;
+    let mut entry = first;
+    for _ in 0..ROBUST_LIMIT {
+        if (entry & !1) as usize == head {
+            break;
+        }
+        let next = space.get::<u64>((entry & !1) as usize).await;
+        if entry != changing {
+            futex::owner_died(space, word(entry), tid).await;
+        }
+        let Ok(next) = next else { return };
+        entry = next;
+    }
+    if changing != 0 {
+        futex::owner_died(space, word(changing), tid).await;
+    }
+}
+
+/// Ends all other threads of the process and waits until they are gone, for `execve`. `false`: this thread has to
+/// end itself, because the process ends or another thread executes.
+pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
+    let process = thread.process();
+    let others = process.threads();
+    if others.iter().filter(|other| !Arc::ptr_eq(other, thread)).count() == 0 {
+        return true;
+    }
+    if thread.killed() {
+        return false;
+    }
+    others.iter().filter(|other| !Arc::ptr_eq(other, thread)).for_each(|other| other.kill());
+    let alone = exec::sync::wait_until(&process.changed, || (process.thread_count() == 1).then_some(()));
+    if thread.unless_killed(alone).await.is_err() {
+        return false;
+    }
+    table::remove_thread(thread.tid());
+    thread.set_tid(process.pid());
+    table::add_thread(thread);
+    true
+}
+
+/// The last thing a thread's coroutine does.
+pub(crate) async fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
+    let process = thread.process();
+    leave_space(thread).await;
+    process.usage.absorb(&thread.usage.times());
+    table::remove_thread(thread.tid());
+    let last = {
+        let mut state = process.state.lock();
+        state.threads.retain(|other| !Arc::ptr_eq(other, thread));
+        state.threads.is_empty()
+    };
+    if last {
+        process_ended(process, service);
+    } else {
+        process.changed.wake_all();
+    }
+}
+
+fn process_ended(process: &Arc<Process>, service: &dyn Service) {
+    let status = process.ending().unwrap_or(0);
+    give_back(process);
+    process.release_parent();
+    if process.pid() == 1 {
+        service.init_ended(status);
+    }
+    if let Some((first, true)) = table::orphan(process.pid()) {
+        first.changed.wake_all();
+    }
+    let Some(parent) = table::note(process.pid(), Change::Ended(status)) else { return };
+    tell(&parent, process, status);
+}
+
+/// Drops space, descriptors and file context; not under the lock, because that may run anybody's code.
+fn give_back(process: &Arc<Process>) {
+    let nothing = crate::oom::empty_space(process.space().world());
+    let mut state = process.state.lock();
+    let held = (state.descriptors.take(), state.files.take());
+    let space = nothing.map(|nothing| core::mem::replace(&mut state.space, nothing));
+    drop(state);
+    drop(held);
+    drop(space);
+}
+
+/// Tells the parent; a parent that does not care has no zombies.
+fn tell(parent: &Arc<Process>, process: &Arc<Process>, status: u32) {
+    let action = parent.actions().get(SIGCHLD);
+    let signal = process.exit_signal.load(Ordering::Relaxed);
+    let careless = signal == SIGCHLD && (action.handler == SIG_IGN as u64 || action.flags & SA_NOCLDWAIT != 0);
+    if careless {
+        table::forget(process.pid());
+    }
+    if signal != 0 {
+        let info = child_info(process, status);
+        // Its queue may be full: the child can be waited for all the same.
+        let _ = send(parent, Siginfo { signo: signal as i32, ..info });
+    }
+    parent.changed.wake_all();
+}
+
+/// What `SIGCHLD` and `waitid` say about a child that has ended.
+#[must_use]
+pub(crate) fn child_info(process: &Process, status: u32) -> Siginfo {
+    let (code, value) = match WaitStatus::decode(status) {
+        WaitStatus::Exited(code) => (CLD_EXITED, i32::from(code)),
+        WaitStatus::Signaled(signal, _) | WaitStatus::Stopped(signal) => (CLD_KILLED, i32::from(signal)),
+        WaitStatus::Continued => (CLD_KILLED, 0),
+    };
+    let times = process.times();
+    let ticks = |ns: u64| ns / 10_000_000;
+    Siginfo::child(code, process.pid() as i32, process.identity().uid, value, ticks(times.user), ticks(times.system))
+}

@@ -1,0 +1,254 @@
+//! Futexes: waiting until somebody says that a word of user memory may have changed.
+//!
+//! Waiters queue in hashed buckets. **No wake-up is lost:** a waiter enters its bucket while it holds the address
+//! space's lock and has just read the word there, and a waker changes the word (in user mode, or under that lock) before
+//! it looks into the bucket. A waiter's `state` decides races: exactly one of waker and canceller moves it
+//! away from `WAITING`, so a wake-up is never given to a waiter that has left.
+//!
+//! ```text
+//! WAITING --wake--> WOKEN
+//! WAITING --time-out, signal, cancellation (drop)--> GONE   (removed by the next scan of its bucket)
+//! ```
+
+use crate::thread::Thread;
+use abi::errno::Errno;
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    future::{Future, poll_fn},
+    sync::atomic::{AtomicU8, Ordering},
+    task::{Poll, Waker},
+};
+use hal::{
+    sync::{SpinLock, rank},
+    user::Access,
+};
+use mem::{AddressSpace, FutexKey};
+
+const BUCKETS: usize = 64;
+const WAITING: u8 = 0;
+const WOKEN: u8 = 1;
+const GONE: u8 = 2;
+
+struct Waiter {
+    state: AtomicU8,
+    bitset: u32,
+    waker: SpinLock<Option<Waker>>,
+}
+
+impl Waiter {
+    /// `true` if this call decided.
+    fn settle(&self, to: u8) -> bool {
+        // AcqRel: what the waker did before is visible to the woken, and the other way round for GONE.
+        self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    fn waits(&self) -> bool {
+        self.state.load(Ordering::Acquire) == WAITING // pairs with `settle`
+    }
+}
+
+type Bucket = SpinLock<Vec<(FutexKey, Arc<Waiter>)>>;
+
+static TABLE: [Bucket; BUCKETS] = [const { SpinLock::new(rank::FUTEX, Vec::new()) }; BUCKETS];
+
+fn bucket(key: FutexKey) -> &'static Bucket {
+    let (high, low) = match key {
+        FutexKey::Private { space, addr } => (space, addr as u64),
+        FutexKey::Shared { object, offset } => (object, offset),
+    };
+    let hash = (high.wrapping_mul(31) ^ (low >> 2)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    &TABLE[(hash >> 58) as usize % BUCKETS]
+}
+
+/// Leaves the queue when the waiting future is dropped.
+struct Registration(FutexKey, Arc<Waiter>);
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.1.settle(GONE);
+        if self.1.state.load(Ordering::Acquire) == GONE {
+            bucket(self.0).lock().retain(|(_, waiter)| waiter.waits());
+        }
+    }
+}
+
+/// `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`: waits while the word at `addr` is `expected`, until woken or until `deadline`
+/// (nanoseconds since boot).
+///
+/// # Errors
+/// `EAGAIN` (another value), `EINTR`, `ETIMEDOUT`, `EFAULT`, `EINVAL`.
+pub async fn wait(
+    thread: &Thread,
+    addr: usize,
+    private: bool,
+    expected: u32,
+    bitset: u32,
+    deadline: Option<u64>,
+) -> Result<(), Errno> {
+    if bitset == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let space = thread.space();
+    let key = space.futex_key(addr, private)?;
+    let registration = register(&space, key, addr, expected, bitset).await?;
+    let waiter = &registration.1;
+    let woken = poll_fn(|context| {
+        if !waiter.waits() {
+            return Poll::Ready(());
+        }
+        let old = waiter.waker.lock().replace(context.waker().clone());
+        drop(old);
+        // A waker that settled before the line above found no one to wake.
+        if waiter.waits() { Poll::Pending } else { Poll::Ready(()) }
+    });
+    let outcome = match deadline {
+        None => thread.interruptible(woken).await.map(|()| true),
+        Some(deadline) => thread.interruptible(before(deadline, woken)).await,
+    };
+    if waiter.state.load(Ordering::Acquire) == WOKEN {
+        return Ok(());
+    }
+    match outcome {
+        // Out of time, or interrupted: unless a waker is faster than this.
+        Ok(_) if waiter.settle(GONE) => Err(Errno::ETIMEDOUT),
+        Err(_) if waiter.settle(GONE) => Err(Errno::EINTR),
+        _ => Ok(()),
+    }
+}
+
+/// `true` if `future` was first.
+async fn before(deadline: u64, future: impl Future<Output = ()>) -> bool {
+    let mut future = core::pin::pin!(future);
+    let mut sleep = core::pin::pin!(exec::sleep_until(deadline));
+    poll_fn(|context| {
+        if future.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        sleep.as_mut().poll(context).map(|_| false)
+    })
+    .await
+}
+
+async fn register(space: &AddressSpace, key: FutexKey, addr: usize, expected: u32, bitset: u32) -> Result<Registration, Errno> {
+    let (state, waker) = (AtomicU8::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
+    let waiter = Arc::new(Waiter { state, bitset, waker });
+    loop {
+        let registered = space.word_now(addr, Access::Read, |word| {
+            // Relaxed: the bucket's lock orders this against wakers.
+            let mut bucket = bucket(key).lock();
+            let equal = word.load(Ordering::Relaxed) == expected;
+            if equal {
+                bucket.push((key, waiter.clone()));
+            }
+            equal
+        });
+        match registered {
+            Ok(true) => return Ok(Registration(key, waiter)),
+            Ok(false) => return Err(Errno::EAGAIN),
+            Err(fault) => space.resolve(fault).await?,
+        }
+    }
+}
+
+/// `FUTEX_WAKE` and `FUTEX_WAKE_BITSET`: wakes up to `count` waiters whose bits overlap; answers how many.
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`.
+pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bitset: u32) -> Result<usize, Errno> {
+    if bitset == 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(wake_key(space.futex_key(addr, private)?, count, bitset))
+}
+
+fn wake_key(key: FutexKey, count: usize, bitset: u32) -> usize {
+    let mut woken = Vec::new();
+    let mut bucket = bucket(key).lock();
+    let mut left = count;
+    bucket.retain(|(other, waiter)| {
+        if *other != key || left == 0 || waiter.bitset & bitset == 0 {
+            return waiter.waits();
+        }
+        if waiter.settle(WOKEN) {
+            left -= 1;
+            woken.push(waiter.clone());
+        }
+        false
+    });
+    drop(bucket);
+    let number = woken.len();
+    woken.into_iter().for_each(|waiter| rouse(&waiter));
+    number
+}
+
+fn rouse(waiter: &Waiter) {
+    let waker = waiter.waker.lock().take();
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// The second word of a requeue, and how many waiters may do what.
+#[derive(Clone, Copy, Debug)]
+pub struct Requeue {
+    /// Where the waiters go.
+    pub to: usize,
+    /// Waiters to wake.
+    pub wake: usize,
+    /// Waiters to move.
+    pub limit: usize,
+    /// `FUTEX_CMP_REQUEUE`: what the first word must be.
+    pub expected: Option<u32>,
+}
+
+/// `FUTEX_REQUEUE` and `FUTEX_CMP_REQUEUE`: wakes some waiters and moves others; answers (woken, moved).
+///
+/// # Errors
+/// `EAGAIN` (another value), `EINVAL`, `EFAULT`.
+pub async fn requeue(space: &AddressSpace, addr: usize, private: bool, plan: Requeue) -> Result<(usize, usize), Errno> {
+    let from = space.futex_key(addr, private)?;
+    let to = space.futex_key(plan.to, private)?;
+    if let Some(expected) = plan.expected {
+        let value = space.word(addr, |word| word.load(Ordering::Acquire)).await?;
+        if value != expected {
+            return Err(Errno::EAGAIN);
+        }
+    }
+    let woken = wake_key(from, plan.wake, u32::MAX);
+    let mut moved = Vec::new();
+    bucket(from).lock().retain(|(key, waiter)| {
+        let take = *key == from && moved.len() < plan.limit && waiter.waits();
+        if take {
+            moved.push((to, waiter.clone()));
+        }
+        !take && waiter.waits()
+    });
+    let number = moved.len();
+    // Those that left meanwhile are recognised by their state and swept with the bucket.
+    bucket(to).lock().extend(moved.into_iter().filter(|(_, waiter)| waiter.waits()));
+    Ok((woken, number))
+}
+
+/// Stores 0 at `addr` and wakes one waiter there: how a thread announces its end.
+pub(crate) async fn clear_and_wake(space: &AddressSpace, addr: usize) {
+    // An address that is not valid is the program's own loss.
+    if space.word(addr, |word| word.store(0, Ordering::Release)).await.is_ok() {
+        for private in [false, true] {
+            let _ = wake(space, addr, private, 1, u32::MAX);
+        }
+    }
+}
+
+/// Marks a robust mutex whose owner ends, and wakes one waiter.
+pub(crate) async fn owner_died(space: &AddressSpace, addr: usize, tid: u32) {
+    use abi::futex::{FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS};
+    let marked = space.word(addr, |word| {
+        let owned = |value: u32| (value & FUTEX_TID_MASK == tid).then_some(value & FUTEX_WAITERS | FUTEX_OWNER_DIED);
+        word.fetch_update(Ordering::AcqRel, Ordering::Acquire, owned).is_ok()
+    });
+    if marked.await == Ok(true) {
+        for private in [false, true] {
+            let _ = wake(space, addr, private, 1, u32::MAX);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! A process: what its threads share.
+//!
+//! `state` is one short lock for everything that calls read and change; family relations are in
+//! [`crate::table`]. An ended process gives up space, descriptors and file context at once; what is left is
+//! what `wait` reports.
+
+use crate::{
+    descriptors::FdTable,
+    limits::Limits,
+    signal::{Actions, Pending},
+    thread::Thread,
+    usage::{Times, Usage},
+};
+use abi::errno::Errno;
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+};
+use exec::sync::WaitQueue;
+use hal::sync::{SpinLock, rank};
+use io::caller::Credentials;
+use mem::{Account, AddressSpace, Charge};
+
+/// What a process costs beside its pages: its structures and its share of tables.
+const PROCESS_BYTES: usize = 8 << 10;
+/// Bit in `Process::ending` beside the wait status.
+const ENDING: u32 = 1 << 31;
+
+/// A place in the file system; the layer above knows the type.
+pub type Place = Arc<dyn Any + Send + Sync>;
+
+/// Working directory, root and file-creation mask; shared by `CLONE_FS` relatives.
+pub struct FileContext {
+    inner: SpinLock<FilePlaces>,
+}
+
+/// The content of a [`FileContext`].
+#[derive(Clone)]
+pub struct FilePlaces {
+    /// `chroot`.
+    pub root: Place,
+    /// `chdir`.
+    pub directory: Place,
+    /// `umask`.
+    pub umask: u32,
+}
+
+impl FileContext {
+    /// A context of its own.
+    #[must_use]
+    pub fn new(places: FilePlaces) -> Arc<Self> {
+        Arc::new(Self { inner: SpinLock::new(rank::PROCESS + 1, places) })
+    }
+
+    /// The places now.
+    #[must_use]
+    pub fn get(&self) -> FilePlaces {
+        self.inner.lock().clone()
+    }
+
+    /// Changes them.
+    pub fn set(&self, change: impl FnOnce(&mut FilePlaces)) {
+        let mut places = self.get();
+        change(&mut places);
+        // The old places are dropped after the lock: that may run a file system's code.
+        let old = core::mem::replace(&mut *self.inner.lock(), places);
+        drop(old);
+    }
+}
+
+/// User and group ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Real user.
+    pub uid: u32,
+    /// Effective user.
+    pub euid: u32,
+    /// Saved user.
+    pub suid: u32,
+    /// Real group.
+    pub gid: u32,
+    /// Effective group.
+    pub egid: u32,
+    /// Saved group.
+    pub sgid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+pub(crate) struct State {
+    pub space: Arc<AddressSpace>,
+    pub descriptors: Option<Arc<FdTable>>,
+    pub files: Option<Arc<FileContext>>,
+    pub actions: Arc<Actions>,
+    pub limits: Limits,
+    pub identity: Identity,
+    /// At most 15 bytes.
+    pub name: Vec<u8>,
+    /// Arguments, each with its NUL.
+    pub command_line: Vec<u8>,
+    pub threads: Vec<Arc<Thread>>,
+}
+
+/// A process.
+pub struct Process {
+    pid: u32,
+    account: Arc<Account>,
+    _charge: Charge,
+    pub(crate) state: SpinLock<State>,
+    pub(crate) pending: Pending,
+    /// Wait status with [`ENDING`], once the process has to end.
+    ending: AtomicU32,
+    stopped: AtomicBool,
+    /// Signal to the parent at the end.
+    pub(crate) exit_signal: AtomicU32,
+    /// World of the next `execve` (`abi::asyncos::WORLD_*`).
+    world: AtomicU8,
+    /// A child changed its state, or a thread ended.
+    pub(crate) changed: WaitQueue,
+    /// A `vfork` parent waits on it.
+    pub(crate) released: WaitQueue,
+    pub(crate) borrowing: AtomicBool,
+    /// CPU time of ended threads.
+    pub(crate) usage: Usage,
+    /// CPU time of children that were waited for.
+    pub(crate) children_usage: Usage,
+    started: u64,
+}
+
+impl Process {
+    /// A process without threads; charged to `parent` account's child.
+    pub(crate) fn new(pid: u32, account: Arc<Account>, state: State, exit_signal: u32) -> Result<Arc<Self>, Errno> {
+        let charge = account.charge(PROCESS_BYTES)?;
+        Ok(Arc::new(Self {
+            pid,
+            account,
+            _charge: charge,
+            state: SpinLock::new(rank::PROCESS, state),
+            pending: Pending::new(),
+            ending: AtomicU32::new(0),
+            stopped: AtomicBool::new(false),
+            exit_signal: AtomicU32::new(exit_signal),
+            world: AtomicU8::new(0),
+            changed: WaitQueue::new(),
+            released: WaitQueue::new(),
+            borrowing: AtomicBool::new(false),
+            usage: Usage::default(),
+            children_usage: Usage::default(),
+            started: hal::time::now(),
+        }))
+    }
+
+    /// Process id.
+    #[inline]
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Who pays for its memory.
+    #[must_use]
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// When it started, in nanoseconds since boot.
+    #[must_use]
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Its address space.
+    #[must_use]
+    pub fn space(&self) -> Arc<AddressSpace> {
+        self.state.lock().space.clone()
+    }
+
+    /// Its descriptors.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has ended.
+    pub fn descriptors(&self) -> Result<Arc<FdTable>, Errno> {
+        self.state.lock().descriptors.clone().ok_or(Errno::ESRCH)
+    }
+
+    /// Its working directory, root and umask.
+    ///
+    /// # Errors
+    /// `ESRCH` if it has ended.
+    pub fn files(&self) -> Result<Arc<FileContext>, Errno> {
+        self.state.lock().files.clone().ok_or(Errno::ESRCH)
+    }
+
+    /// Effective ids, for access checks.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        let state = self.state.lock();
+        Credentials { uid: state.identity.euid, gid: state.identity.egid }
+    }
+
+    /// All ids.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.state.lock().identity.clone()
+    }
+
+    /// Changes the ids; the caller has checked the right to.
+    pub fn set_identity(&self, identity: Identity) {
+        let old = core::mem::replace(&mut self.state.lock().identity, identity);
+        drop(old);
+    }
+
+    /// Its limits.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.state.lock().limits.clone()
+    }
+
+    /// One limit in force.
+    #[must_use]
+    pub fn limit(&self, resource: u32) -> u64 {
+        self.state.lock().limits.current(resource)
+    }
+
+    /// Changes a limit.
+    ///
+    /// # Errors
+    /// See [`Limits::set`].
+    pub fn set_limit(&self, resource: u32, new: abi::process::Rlimit) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        let privileged = state.identity.euid == 0;
+        state.limits.set(resource, new, privileged)?;
+        let (space, limits) = (state.space.clone(), state.limits.of_space());
+        drop(state);
+        space.set_limits(limits);
+        Ok(())
+    }
+
+    /// The program's name, at most 15 bytes (`PR_GET_NAME`).
+    #[must_use]
+    pub fn name(&self) -> Vec<u8> {
+        self.state.lock().name.clone()
+    }
+
+    /// Sets the name; what is beyond 15 bytes is cut off.
+    pub fn set_name(&self, name: &[u8]) {
+        let name = name[..name.len().min(15)].to_vec();
+        let old = core::mem::replace(&mut self.state.lock().name, name);
+        drop(old);
+    }
+
+    /// Its threads.
+    #[must_use]
+    pub fn threads(&self) -> Vec<Arc<Thread>> {
+        self.state.lock().threads.clone()
+    }
+
+    /// Number of its threads; 0 for a zombie.
+    #[must_use]
+    pub fn thread_count(&self) -> usize {
+        self.state.lock().threads.len()
+    }
+
+    pub(crate) fn actions(&self) -> Arc<Actions> {
+        self.state.lock().actions.clone()
+    }
+
+    /// World that the next `execve` chooses (`abi::asyncos::WORLD_*`).
+    #[must_use]
+    pub fn next_world(&self) -> usize {
+        usize::from(self.world.load(Ordering::Relaxed))
+    }
+
+    /// Sets the world that the next `execve` chooses.
+    pub fn set_next_world(&self, world: u8) {
+        self.world.store(world, Ordering::Relaxed);
+    }
+
+    /// The wait status it is going to end with, once that is decided.
+    #[must_use]
+    pub fn ending(&self) -> Option<u32> {
+        // Acquire pairs with the Release in `end`.
+        let word = self.ending.load(Ordering::Acquire);
+        (word & ENDING != 0).then_some(word & !ENDING)
+    }
+
+    /// Makes all threads end; the first status counts.
+    pub fn end(&self, status: u32) {
+        // Release pairs with the Acquire in `ending`.
+        let first = self.ending.compare_exchange(0, status | ENDING, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if first {
+            self.threads().iter().for_each(|thread| thread.kill());
+        }
+    }
+
+    /// Whether its threads are stopped by a signal.
+    #[inline]
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) // pairs with `set_stopped`
+    }
+
+    pub(crate) fn set_stopped(&self, stopped: bool) {
+        self.stopped.store(stopped, Ordering::Release); // pairs with `stopped`
+        self.threads().iter().for_each(|thread| thread.notify());
+    }
+
+    /// CPU time of all threads, ended ones included.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        let sum = Usage::default();
+        sum.absorb(&self.usage.times());
+        self.threads().iter().for_each(|thread| sum.absorb(&thread.usage.times()));
+        sum.times()
+    }
+
+    /// CPU time of children that were waited for.
+    #[must_use]
+    pub fn children_times(&self) -> Times {
+        self.children_usage.times()
+    }
+
+    /// Lets a `vfork` parent go on: the child has its own space now, or none.
+    pub(crate) fn release_parent(&self) {
+        self.borrowing.store(false, Ordering::Release); // pairs with the Acquire in `clone`
+        self.released.wake_all();
+    }
+}

@@ -1,0 +1,103 @@
+//! What `/proc/PID/{status,stat,statm,cmdline,maps}` shows.
+
+use crate::{process::Process, table};
+use alloc::{format, string::String, vec::Vec};
+
+/// Letter of the process's state: R, S, T or Z.
+fn letter(process: &Process) -> char {
+    match () {
+        () if process.thread_count() == 0 => 'Z',
+        () if process.stopped() => 'T',
+        () if process.threads().iter().any(|thread| thread.running()) => 'R',
+        () => 'S',
+    }
+}
+
+/// Arguments, each followed by NUL.
+#[must_use]
+pub fn cmdline(process: &Process) -> Vec<u8> {
+    process.state.lock().command_line.clone()
+}
+
+/// The mappings.
+#[must_use]
+pub fn maps(process: &Process) -> String {
+    process.space().maps_text()
+}
+
+/// Sizes in pages: size, resident, shared, text, 0, data, 0.
+#[must_use]
+pub fn statm(process: &Process) -> String {
+    let usage = process.space().usage();
+    let pages = |bytes: usize| bytes / hal::PAGE_SIZE;
+    let (size, resident, private) = (pages(usage.mapped), pages(usage.resident), pages(usage.paid));
+    format!("{size} {resident} {} 0 0 {private} 0\n", resident.saturating_sub(private))
+}
+
+/// The 52 fields of `stat`; those that mean nothing here are 0.
+#[must_use]
+pub fn stat(process: &Process) -> String {
+    let kin = table::kin(process.pid()).unwrap_or(table::Kin { parent: 0, group: 0, session: 0 });
+    let (times, children) = (process.times(), process.children_times());
+    let ticks = |ns: u64| ns / 10_000_000;
+    let usage = process.space().usage();
+    let name = process.name();
+    let name = String::from_utf8_lossy(&name);
+    let mut text = format!(
+        "{} ({name}) {} {} {} {} 0 -1 0 {} 0 {} 0 {} {} {} {} 20 0 {} 0 {} {} {} {}",
+        process.pid(),
+        letter(process),
+        kin.parent,
+        kin.group,
+        kin.session,
+        times.minor_faults,
+        times.major_faults,
+        ticks(times.user),
+        ticks(times.system),
+        ticks(children.user),
+        ticks(children.system),
+        process.thread_count(),
+        ticks(process.started()),
+        usage.mapped,
+        usage.resident / hal::PAGE_SIZE,
+        u64::MAX,
+    );
+    // Fields 26 to 52.
+    (26..=52).for_each(|_| text.push_str(" 0"));
+    text.push('\n');
+    text
+}
+
+/// The lines of `status` that programs read.
+#[must_use]
+pub fn status(process: &Process) -> String {
+    let kin = table::kin(process.pid()).unwrap_or(table::Kin { parent: 0, group: 0, session: 0 });
+    let (ids, usage, name) = (process.identity(), process.space().usage(), process.name());
+    let state = match letter(process) {
+        'R' => "R (running)",
+        'T' => "T (stopped)",
+        'Z' => "Z (zombie)",
+        _ => "S (sleeping)",
+    };
+    format!(
+        "Name:\t{}\nState:\t{state}\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n\
+         VmSize:\t{} kB\nVmRSS:\t{} kB\nVmPeak:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
+        String::from_utf8_lossy(&name),
+        kin.parent,
+        ids.uid,
+        ids.euid,
+        ids.suid,
+        ids.euid,
+        ids.gid,
+        ids.egid,
+        ids.sgid,
+        ids.egid,
+        usage.mapped >> 10,
+        usage.resident >> 10,
+        process.account().peak() >> 10,
+        process.thread_count(),
+        process.pending.mask(),
+        process.space().world(),
+        pid = process.pid(),
+    )
+}

@@ -1,0 +1,325 @@
+//! The coroutine of a user thread (D2): enter user mode, serve the exit, enter again.
+//!
+//! The inner loop ([`Running::stay`]) contains all that must be fast: calls that the service serves at once, and page
+//! faults on memory that is there. It awaits nothing and allocates nothing. Everything else leaves it,
+//! and is awaited in a box of its own, so that a parked thread is no larger than its registers need.
+
+use crate::{
+    clone, execve, exit, oom,
+    process::{FileContext, FilePlaces, Identity, Process, State},
+    service::{Call, Outcome, Program, Restart, Service},
+    signal::{Actions, deliver, force},
+    stack::Strings,
+    table::{self, Kin},
+    thread::Thread,
+    FdTable,
+};
+use abi::{
+    errno::Errno,
+    fs::AT_FDCWD,
+    nr,
+    process::WaitStatus,
+    signal::*,
+};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::atomic::Ordering,
+};
+use hal::{
+    space::SpaceHandle,
+    user::{Access, Exception, Exit, UserContext},
+};
+use mem::{Account, AddressSpace, FaultError, SegvKind};
+
+/// Why the inner loop ended.
+enum Leave {
+    /// A call that may wait.
+    Call(Call),
+    /// A fault that waits or fails.
+    Fault(usize, Access),
+    /// An instruction that cannot be executed.
+    Exception(Exception),
+    /// Something for this thread to look at.
+    Attention,
+    /// The CPU is wanted elsewhere.
+    Yield,
+}
+
+/// State of a running user thread.
+struct Running {
+    thread: Arc<Thread>,
+    service: &'static dyn Service,
+    context: UserContext,
+    space: Arc<AddressSpace>,
+}
+
+/// Starts the coroutine of a thread.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
+    let priority = exec::Priority::new(thread.priority());
+    let task = run(thread.clone(), service, context);
+    exec::try_spawn(priority, "user thread", task).map(|handle| handle.detach()).map_err(|_| Errno::ENOMEM)
+}
+
+/// The life of a user thread.
+pub(crate) fn run(
+    thread: Arc<Thread>,
+    service: &'static dyn Service,
+    context: UserContext,
+) -> impl Future<Output = ()> + Send + 'static {
+    let space = thread.space();
+    let mut running = Running { thread, service, context, space };
+    async move {
+        while !running.thread.killed() {
+            let leave = running.stay();
+            if matches!(leave, Leave::Yield) {
+                running.thread.usage.switch(true);
+                exec::yield_now().await;
+            } else {
+                running.serve(leave).await;
+            }
+        }
+        running.end().await;
+    }
+}
+
+impl Running {
+    /// Runs user code until something has to be awaited.
+    fn stay(&mut self) -> Leave {
+        let started = hal::time::now();
+        self.thread.hart.store(hal::hart::id(), Ordering::Relaxed);
+        self.thread.polled.store(true, Ordering::Relaxed);
+        let leave = {
+            let handle: &SpaceHandle = self.space.handle();
+            loop {
+                // Relaxed: whoever set it also interrupts this hart; the swap in `attend` acquires.
+                if self.thread.attention.load(Ordering::Relaxed) {
+                    break Leave::Attention;
+                }
+                match self.context.enter(handle) {
+                    Exit::Syscall => {
+                        let call = Call::of(&self.context);
+                        match self.service.now(&self.thread, &call) {
+                            Some(value) => self.context.x_mut()[10] = value as usize,
+                            None => break Leave::Call(call),
+                        }
+                    }
+                    Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
+                        Some(Ok(())) => self.thread.usage.fault(false),
+                        _ => break Leave::Fault(address, access),
+                    },
+                    Exit::Exception(exception) => break Leave::Exception(exception),
+                    Exit::Interrupt => {}
+                }
+                if exec::should_yield() {
+                    break Leave::Yield;
+                }
+            }
+        };
+        self.thread.polled.store(false, Ordering::Relaxed);
+        self.thread.usage.add_user(hal::time::now().saturating_sub(started));
+        leave
+    }
+
+    /// Serves what takes longer, in a box of its own.
+    fn serve(&mut self, leave: Leave) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        let thread = self.thread.clone();
+        let work = async move {
+            match leave {
+                Leave::Call(call) => self.call(call).await,
+                Leave::Fault(address, access) => self.fault(address, access).await,
+                Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
+                Leave::Attention | Leave::Yield => {}
+            }
+            self.attend(None).await;
+        };
+        Box::pin(timed(thread, work))
+    }
+
+    /// Looks at what came for the thread: signals, a stop.
+    async fn attend(&mut self, restart: Option<(Restart, Call)>) {
+        // Acquire pairs with the Release in `Thread::notify`.
+        let attention = self.thread.attention.swap(false, Ordering::Acquire);
+        if !attention && restart.is_none() {
+            return;
+        }
+        deliver::act(&self.thread, &mut self.context, restart).await;
+        let process = self.thread.process().clone();
+        while process.stopped() && !self.thread.killed() {
+            self.thread.wait_notified(|| !process.stopped() || self.thread.killed()).await;
+            deliver::act(&self.thread, &mut self.context, None).await;
+        }
+    }
+
+    async fn call(&mut self, call: Call) {
+        let thread = self.thread.clone();
+        let served = match call.number {
+            nr::EXIT | nr::EXIT_GROUP => {
+                self.exit(&call);
+                return;
+            }
+            nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN => {
+                // In `execve` the thread may have to be waited for by a killer; it watches for that itself.
+                self.own_call(call).await
+            }
+            _ => match thread.unless_killed(self.service.call(&thread, call)).await {
+                Ok(outcome) => outcome,
+                Err(_) => return,
+            },
+        };
+        match served {
+            Outcome::Value(value) => self.context.x_mut()[10] = value as usize,
+            Outcome::Registers => self.space = thread.space(),
+            Outcome::Restart(kind) => self.attend(Some((kind, call))).await,
+        }
+    }
+
+    /// The calls that need the registers.
+    async fn own_call(&mut self, call: Call) -> Outcome {
+        let [a, b, c, d, e, _] = call.args;
+        let request = match call.number {
+            nr::RT_SIGRETURN => {
+                deliver::sigreturn(&self.thread, &mut self.context).await;
+                return Outcome::Registers;
+            }
+            nr::EXECVE => execve::Request { directory: AT_FDCWD, path: a, arguments: b, environment: c, flags: 0 },
+            nr::EXECVEAT => {
+                execve::Request { directory: a as i32, path: b, arguments: c, environment: d, flags: e as u32 }
+            }
+            _ => return self.clone(call).await.into(),
+        };
+        match execve::execve(&self.thread, self.service, &mut self.context, request).await {
+            Ok(()) => Outcome::Registers,
+            Err(errno) => errno.into(),
+        }
+    }
+
+    async fn clone(&self, call: Call) -> Result<usize, Errno> {
+        let request = if call.number == nr::CLONE {
+            clone::Request::of_clone(&call.args)
+        } else {
+            clone::read_clone3(&self.thread, call.args[0], call.args[1]).await?
+        };
+        let made = clone::clone(&self.thread, self.service, &self.context, request);
+        self.thread.unless_killed(made).await.unwrap_or(Err(Errno::EINTR))
+    }
+
+    /// `exit` ends the thread, and the process with the last; `exit_group` ends all.
+    fn exit(&self, call: &Call) {
+        let status = WaitStatus::Exited(call.args[0] as u8).encode();
+        let process = self.thread.process();
+        if call.number == nr::EXIT_GROUP || process.thread_count() == 1 {
+            process.end(status);
+        }
+        self.thread.kill();
+    }
+
+    async fn fault(&mut self, address: usize, access: Access) {
+        let thread = self.thread.clone();
+        thread.usage.fault(true);
+        let served = thread.unless_killed(self.space.fault(address, access)).await;
+        let info = match served {
+            Ok(Ok(())) | Err(_) => return,
+            Ok(Err(FaultError::NoMemory)) => {
+                if oom::relieve(&thread).await {
+                    return; // the instruction faults again
+                }
+                Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64)
+            }
+            Ok(Err(FaultError::Bus)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
+            Ok(Err(FaultError::Segv(SegvKind::Maperr))) => Siginfo::fault(SIGSEGV, SEGV_MAPERR, address as u64),
+            Ok(Err(FaultError::Segv(SegvKind::Accerr))) => Siginfo::fault(SIGSEGV, SEGV_ACCERR, address as u64),
+        };
+        force(&thread, info);
+    }
+
+    /// The thread is over: drop what it has, and do the work of exit.
+    fn end(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let Running { thread, service, space, .. } = self;
+        drop(space);
+        Box::pin(async move { exit::thread_ended(&thread, service).await })
+    }
+}
+
+/// The signal for an instruction that cannot be executed.
+fn raise(thread: &Arc<Thread>, pc: usize, exception: Exception) {
+    let pc = pc as u64;
+    let info = match exception {
+        Exception::IllegalInstruction => Siginfo::fault(SIGILL, ILL_ILLOPC, pc),
+        Exception::Breakpoint => Siginfo::fault(SIGTRAP, TRAP_BRKPT, pc),
+        Exception::Misaligned { address } => Siginfo::fault(SIGBUS, BUS_ADRALN, address as u64),
+        Exception::AccessFault { address } => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
+        Exception::Other { .. } => Siginfo::fault(SIGILL, ILL_ILLTRP, pc),
+    };
+    force(thread, info);
+}
+
+/// Charges the time of each poll to the thread as system time.
+async fn timed<F: Future<Output = ()>>(thread: Arc<Thread>, work: F) {
+    let mut work = core::pin::pin!(work);
+    poll_fn(|context| {
+        let started = hal::time::now();
+        let state = work.as_mut().poll(context);
+        thread.usage.add_system(hal::time::now().saturating_sub(started));
+        if state.is_pending() {
+            thread.usage.switch(false);
+        }
+        state
+    })
+    .await;
+}
+
+/// What the first process starts with.
+pub struct Init {
+    /// The program.
+    pub program: Program,
+    /// Arguments and environment.
+    pub strings: Strings,
+    /// Root, working directory, umask.
+    pub places: FilePlaces,
+    /// Descriptors 0, 1, 2 and so on.
+    pub descriptors: FdTable,
+    /// Priority, 0 to 31.
+    pub priority: u8,
+}
+
+/// Starts the first process.
+///
+/// # Errors
+/// What `execve` would answer; `EAGAIN` if there is a first process already.
+pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc<Process>, Errno> {
+    let pid = table::fresh_id()?;
+    if pid != 1 {
+        return Err(Errno::EAGAIN);
+    }
+    let account = Account::new(Some(&oom::system_account()), usize::MAX);
+    let state = State {
+        space: AddressSpace::new(hal::space::World::Shared, account.clone())?,
+        descriptors: Some(Arc::new(init.descriptors)),
+        files: Some(FileContext::new(init.places)),
+        actions: Actions::new(),
+        limits: crate::limits::Limits::default(),
+        identity: Identity::default(),
+        name: Vec::new(),
+        command_line: Vec::new(),
+        threads: Vec::new(),
+    };
+    let process = Process::new(pid, account, state, 0)?;
+    let thread = Thread::new(pid, process.clone(), 0, init.priority);
+    let loaded = execve::load_for(&process, service, &thread).load(init.program, init.strings).await?;
+    process.set_name(&loaded.name);
+    {
+        let mut state = process.state.lock();
+        state.space = loaded.space;
+        state.command_line = loaded.command_line;
+        state.threads.push(thread.clone());
+    }
+    table::add(process.clone(), Kin { parent: 0, group: 0, session: 0 });
+    table::add_thread(&thread);
+    start(&thread, service, UserContext::new(loaded.entry, loaded.stack_pointer))?;
+    Ok(process)
+}

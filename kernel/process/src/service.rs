@@ -1,0 +1,101 @@
+//! The system-call layer, as seen from below.
+//!
+//! This crate runs the threads; the layer above serves their calls through [`Service`]. Calls that need the
+//! thread's registers (`clone`, `clone3`, `execve`, `execveat`, `rt_sigreturn`, `exit`, `exit_group`) are served here
+//! and never reach it.
+//!
+//! **Signals and cancellation (D14).** A thread that is killed while it is in [`Service::call`] drops the future; that
+//! is the only cancellation. A signal with a handler does not drop it: the service wraps those waits that
+//! a signal may end in [`Thread::interruptible`], and answers with what it has done so far, or with a [`Restart`].
+
+use crate::thread::Thread;
+use abi::errno::Errno;
+use alloc::{sync::Arc, vec::Vec};
+use hal::user::UserContext;
+use io::file::{BoxFuture, File};
+
+/// A system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Number (`a7`).
+    pub number: usize,
+    /// Arguments (`a0` to `a5`).
+    pub args: [usize; 6],
+}
+
+impl Call {
+    /// The call that the registers describe.
+    #[inline]
+    #[must_use]
+    pub fn of(context: &UserContext) -> Self {
+        let x = context.x();
+        Self { number: x[17], args: [x[10], x[11], x[12], x[13], x[14], x[15]] }
+    }
+}
+
+/// What a call that was interrupted by a signal does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// Runs again after a handler with `SA_RESTART`, or if no handler ran; else fails with `EINTR`. The usual kind.
+    IfAllowed,
+    /// Runs again only if no handler ran; else fails with `EINTR`: sleeps and polls.
+    IfNoHandler,
+    /// Always runs again.
+    Always,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// With this in `a0`: a value, or a negated error number.
+    Value(isize),
+    /// A signal came before it could do anything.
+    Restart(Restart),
+    /// It replaced the thread's registers.
+    Registers,
+}
+
+impl From<Errno> for Outcome {
+    fn from(errno: Errno) -> Self {
+        Outcome::Value(errno.to_return())
+    }
+}
+
+impl From<Result<usize, Errno>> for Outcome {
+    fn from(result: Result<usize, Errno>) -> Self {
+        Outcome::Value(result.map_or_else(Errno::to_return, |value| value as isize))
+    }
+}
+
+/// A file to execute.
+pub struct Program {
+    /// Its content. Must have a backing.
+    pub file: Arc<dyn File>,
+    /// Path as given; argument of an interpreter.
+    pub path: Vec<u8>,
+}
+
+/// The system-call layer.
+pub trait Service: Send + Sync {
+    /// Serves a call that needs no waiting, or answers `None`. Allocates nothing and is short: this is the hot path.
+    fn now(&self, thread: &Arc<Thread>, call: &Call) -> Option<isize>;
+
+    /// Serves a call that may wait. Unknown calls answer `ENOSYS` and are counted.
+    fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome>;
+
+    /// Finds a program for `execve` and opens it for execution, checking the caller's rights.
+    /// `directory` is the first argument of `execveat`, `AT_FDCWD` for `execve`; `flags` are its last.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EACCES`, `ENOTDIR`, `ELOOP`, ...
+    fn open_program<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        directory: i32,
+        path: &'a [u8],
+        flags: u32,
+    ) -> BoxFuture<'a, Result<Program, Errno>>;
+
+    /// The first process has ended with this wait status: time to power off.
+    fn init_ended(&self, status: u32);
+}

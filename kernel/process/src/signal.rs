@@ -1,0 +1,374 @@
+//! Signals: what is pending, what a process does about each, and sending.
+//!
+//! Sending makes the signal visible in a [`Pending`] set first and notifies a thread then; the thread takes it out
+//! and acts on it in [`deliver`] before it next enters user mode. `SIGKILL` does not queue: it ends the process.
+
+pub mod deliver;
+
+use crate::{
+    process::Process,
+    table::{self, Change},
+    thread::Thread,
+};
+use abi::{
+    errno::Errno,
+    process::{RLIMIT_SIGPENDING, WaitStatus},
+    signal::*,
+};
+use alloc::{collections::VecDeque, sync::Arc};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hal::sync::{SpinLock, rank};
+
+/// Sets of signals.
+pub mod bits {
+    use abi::signal::*;
+
+    /// Cannot be blocked, caught or ignored.
+    pub const UNBLOCKABLE: u64 = mask(SIGKILL) | mask(SIGSTOP);
+    /// Stop a process unless caught.
+    pub const STOP: u64 = mask(SIGSTOP) | mask(SIGTSTP) | mask(SIGTTIN) | mask(SIGTTOU);
+    /// Ignored unless caught.
+    pub const IGNORED: u64 = mask(SIGCHLD) | mask(SIGURG) | mask(SIGWINCH) | mask(SIGCONT);
+    /// Raised by an instruction of the thread itself; dealt with before others.
+    pub const SYNCHRONOUS: u64 =
+        mask(SIGSEGV) | mask(SIGBUS) | mask(SIGILL) | mask(SIGTRAP) | mask(SIGFPE) | mask(SIGSYS);
+}
+
+/// Signals that wait to be dealt with.
+pub struct Pending {
+    /// Relaxed with `infos` locked; a reader without the lock is told by `Thread::notify`.
+    mask: AtomicU64,
+    infos: SpinLock<VecDeque<Siginfo>>,
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Pending {
+    /// Nothing pending.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { mask: AtomicU64::new(0), infos: SpinLock::new(rank::SIGNAL, VecDeque::new()) }
+    }
+
+    /// The set of pending signals.
+    #[inline]
+    #[must_use]
+    pub fn mask(&self) -> u64 {
+        self.mask.load(Ordering::Acquire) // pairs with the Release in `push`
+    }
+
+    /// Adds a signal. Below `SIGRTMIN` one of each kind is kept; above, up to `limit` in all.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the queue of real-time signals is full.
+    fn push(&self, info: Siginfo, limit: usize) -> Result<(), Errno> {
+        let signal = info.signo as u32;
+        let mut infos = self.infos.lock();
+        let pending = self.mask.load(Ordering::Relaxed);
+        if signal < SIGRTMIN && pending & mask(signal) != 0 {
+            return Ok(());
+        }
+        if signal >= SIGRTMIN && infos.len() >= limit {
+            return Err(Errno::EAGAIN);
+        }
+        infos.push_back(info);
+        self.mask.store(pending | mask(signal), Ordering::Release); // pairs with the Acquire in `mask`
+        Ok(())
+    }
+
+    /// Takes out the first signal that `allowed` contains: synchronous ones first, then by number.
+    pub(crate) fn take(&self, allowed: u64) -> Option<Siginfo> {
+        if self.mask() & allowed == 0 {
+            return None;
+        }
+        let mut infos = self.infos.lock();
+        let ready = self.mask.load(Ordering::Relaxed) & allowed;
+        let first = if ready & bits::SYNCHRONOUS != 0 { ready & bits::SYNCHRONOUS } else { ready };
+        if first == 0 {
+            return None;
+        }
+        let signal = first.trailing_zeros() as i32 + 1;
+        let at = infos.iter().position(|info| info.signo == signal)?;
+        let info = infos.remove(at)?;
+        if !infos.iter().any(|info| info.signo == signal) {
+            self.mask.fetch_and(!mask(signal as u32), Ordering::Relaxed);
+        }
+        Some(info)
+    }
+
+    /// Forgets these signals.
+    fn discard(&self, signals: u64) {
+        let mut infos = self.infos.lock();
+        infos.retain(|info| mask(info.signo as u32) & signals == 0);
+        self.mask.fetch_and(!signals, Ordering::Relaxed);
+    }
+}
+
+/// What a process does about each signal; shared by `CLONE_SIGHAND` relatives.
+pub struct Actions(SpinLock<[Sigaction; 64]>);
+
+const DEFAULT_ACTION: Sigaction = Sigaction { handler: SIG_DFL as u64, flags: 0, mask: 0 };
+
+impl Actions {
+    /// The default for all.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self(SpinLock::new(rank::SIGNAL, [DEFAULT_ACTION; 64])))
+    }
+
+    /// A copy for `fork`.
+    #[must_use]
+    pub fn fork(&self) -> Arc<Self> {
+        let copy = *self.0.lock();
+        Arc::new(Self(SpinLock::new(rank::SIGNAL, copy)))
+    }
+
+    /// What `execve` leaves: handlers are gone, ignored signals stay ignored.
+    #[must_use]
+    pub fn exec(&self) -> Arc<Self> {
+        let mut copy = *self.0.lock();
+        for action in &mut copy {
+            let ignored = action.handler == SIG_IGN as u64;
+            *action = Sigaction { handler: if ignored { SIG_IGN as u64 } else { SIG_DFL as u64 }, ..DEFAULT_ACTION };
+        }
+        Arc::new(Self(SpinLock::new(rank::SIGNAL, copy)))
+    }
+
+    /// The action for a valid signal number.
+    #[must_use]
+    pub fn get(&self, signal: u32) -> Sigaction {
+        let at = signal.wrapping_sub(1) as usize;
+        self.0.lock().get(at).copied().unwrap_or(DEFAULT_ACTION)
+    }
+
+    fn set(&self, signal: u32, action: Sigaction) {
+        if let Some(slot) = self.0.lock().get_mut(signal.wrapping_sub(1) as usize) {
+            *slot = action;
+        }
+    }
+
+    fn ignores(&self, signal: u32) -> bool {
+        let handler = self.get(signal).handler;
+        handler == SIG_IGN as u64 || (handler == SIG_DFL as u64 && bits::IGNORED & mask(signal) != 0)
+    }
+}
+
+/// Checks a signal number; 0 ("is it there?") passes.
+///
+/// # Errors
+/// `EINVAL`.
+pub fn check_number(signal: i32) -> Result<u32, Errno> {
+    u32::try_from(signal).ok().filter(|&signal| signal <= SIGRTMAX).ok_or(Errno::EINVAL)
+}
+
+/// `rt_sigaction`: answers the old action.
+///
+/// # Errors
+/// `EINVAL` for a number that is none, or that cannot be changed.
+pub fn set_action(process: &Process, signal: i32, new: Option<Sigaction>) -> Result<Sigaction, Errno> {
+    let signal = check_number(signal)?;
+    let fixed = mask(signal) & bits::UNBLOCKABLE != 0;
+    if signal == 0 || (fixed && new.is_some()) {
+        return Err(Errno::EINVAL);
+    }
+    let actions = process.actions();
+    let old = actions.get(signal);
+    if let Some(new) = new {
+        actions.set(signal, Sigaction { mask: new.mask & !bits::UNBLOCKABLE, ..new });
+        if actions.ignores(signal) {
+            process.pending.discard(mask(signal));
+            process.threads().iter().for_each(|thread| thread.pending.discard(mask(signal)));
+        }
+    }
+    Ok(old)
+}
+
+/// `sigaltstack`: answers the old stack. `stack_pointer` is the caller's.
+///
+/// # Errors
+/// `EPERM` while on that stack, `EINVAL` (flags), `ENOMEM` (too small).
+pub fn set_alternate_stack(thread: &Thread, stack_pointer: usize, new: Option<SigStack>) -> Result<SigStack, Errno> {
+    let mut slot = thread.alternate.lock();
+    let on_it = on_stack(&slot, stack_pointer);
+    let mut old = *slot;
+    old.flags = if old.flags & SS_DISABLE as i32 != 0 { SS_DISABLE as i32 } else if on_it { SS_ONSTACK as i32 } else { 0 };
+    if let Some(new) = new {
+        if on_it {
+            return Err(Errno::EPERM);
+        }
+        let mode = new.flags as u32 & !SS_AUTODISARM;
+        if mode != 0 && mode != SS_DISABLE && mode != SS_ONSTACK {
+            return Err(Errno::EINVAL);
+        }
+        if mode != SS_DISABLE && new.size < MINSIGSTKSZ as u64 {
+            return Err(Errno::ENOMEM);
+        }
+        *slot = SigStack { flags: if mode == SS_DISABLE { SS_DISABLE as i32 } else { 0 }, ..new };
+    }
+    Ok(old)
+}
+
+fn on_stack(stack: &SigStack, sp: usize) -> bool {
+    let enabled = stack.flags & SS_DISABLE as i32 == 0;
+    enabled && (sp as u64) > stack.sp && sp as u64 - stack.sp <= stack.size
+}
+
+/// Sends a signal to a process.
+///
+/// # Errors
+/// `EAGAIN` if its queue is full.
+pub fn send(process: &Arc<Process>, info: Siginfo) -> Result<(), Errno> {
+    if !admit(process, &info, false) {
+        return Ok(());
+    }
+    process.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize)?;
+    let signal = mask(info.signo as u32);
+    let threads = process.threads();
+    if let Some(thread) = threads.iter().find(|thread| thread.signal_mask() & signal == 0) {
+        thread.notify();
+    }
+    Ok(())
+}
+
+/// Sends a signal to one thread.
+///
+/// # Errors
+/// `EAGAIN` if its queue is full.
+pub fn send_thread(thread: &Arc<Thread>, info: Siginfo) -> Result<(), Errno> {
+    let process = thread.process();
+    let blocked = thread.signal_mask() & mask(info.signo as u32) != 0;
+    if !admit(process, &info, blocked) {
+        return Ok(());
+    }
+    thread.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize)?;
+    thread.notify();
+    Ok(())
+}
+
+/// Sends a signal that the thread itself caused and cannot escape: blocked or ignored, it kills.
+pub(crate) fn force(thread: &Arc<Thread>, info: Siginfo) {
+    let signal = info.signo as u32;
+    let actions = thread.process().actions();
+    let blocked = thread.signal_mask() & mask(signal) != 0;
+    if blocked || actions.get(signal).handler == SIG_IGN as u64 {
+        actions.set(signal, DEFAULT_ACTION);
+        thread.set_signal_mask(thread.signal_mask() & !mask(signal));
+    }
+    // A full queue cannot lose it: standard signals always fit.
+    let _ = thread.pending.push(info, usize::MAX);
+    thread.notify();
+}
+
+/// Does what has to be done at once; says whether the signal is to be queued.
+fn admit(process: &Arc<Process>, info: &Siginfo, blocked: bool) -> bool {
+    let signal = info.signo as u32;
+    let actions = process.actions();
+    let by_default = actions.get(signal).handler == SIG_DFL as u64;
+    // The first process gets from others only what it has a handler for: the system depends on it.
+    if process.pid() == 1 && by_default && info.code <= SI_USER {
+        return false;
+    }
+    if mask(signal) & bits::STOP != 0 {
+        process.pending.discard(mask(SIGCONT));
+    }
+    if signal == SIGCONT || signal == SIGKILL {
+        process.pending.discard(bits::STOP);
+        process.threads().iter().for_each(|thread| thread.pending.discard(bits::STOP));
+        if process.stopped() {
+            process.set_stopped(false);
+            if signal == SIGCONT {
+                report_change(process, Change::Continued, CLD_CONTINUED, SIGCONT);
+            }
+        }
+    }
+    if signal == SIGKILL {
+        process.end(WaitStatus::Signaled(SIGKILL as u8, false).encode());
+        return false;
+    }
+    blocked || !actions.ignores(signal) || process.threads().iter().all(|thread| thread.signal_mask() & mask(signal) != 0)
+}
+
+/// Stops all threads of a process.
+pub(crate) fn stop(process: &Arc<Process>, signal: u32) {
+    process.set_stopped(true);
+    report_change(process, Change::Stopped(signal as u8), CLD_STOPPED, signal);
+}
+
+fn report_change(process: &Arc<Process>, change: Change, code: i32, signal: u32) {
+    let Some(parent) = table::note(process.pid(), change) else { return };
+    if parent.actions().get(SIGCHLD).flags & SA_NOCLDSTOP == 0 {
+        let info = Siginfo::child(code, process.pid() as i32, process.identity().uid, signal as i32, 0, 0);
+        // Its queue may be full: the change can be waited for all the same.
+        let _ = send(&parent, info);
+    }
+    parent.changed.wake_all();
+}
+
+/// Whether `sender` may send `signal` to `target`.
+#[must_use]
+pub fn may_send(sender: &Process, target: &Process, signal: u32) -> bool {
+    let (from, to) = (sender.identity(), target.identity());
+    let same = [from.euid, from.uid].iter().any(|id| *id == to.uid || *id == to.suid);
+    let session = |process: &Process| table::kin(process.pid()).map(|kin| kin.session);
+    from.euid == 0 || same || (signal == SIGCONT && session(sender) == session(target))
+}
+
+/// `kill`: `pid` above 0 is a process, 0 the own group, -1 everybody else, below a group.
+///
+/// # Errors
+/// `EINVAL`, `ESRCH`, `EPERM` (none of them could be sent to).
+pub fn kill(sender: &Arc<Process>, pid: i32, signal: i32) -> Result<(), Errno> {
+    let number = check_number(signal)?;
+    let targets = match pid {
+        1.. => table::process(pid as u32).into_iter().collect(),
+        0 => table::group(table::kin(sender.pid()).map_or(0, |kin| kin.group)),
+        -1 => table::members(|_| true).into_iter().filter(|p| p.pid() != 1 && p.pid() != sender.pid()).collect(),
+        _ => table::group(pid.unsigned_abs()),
+    };
+    if targets.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    let info = Siginfo::sent(number, SI_USER, sender.pid() as i32, sender.identity().uid, 0);
+    let mut result = Err(Errno::EPERM);
+    for target in &targets {
+        if may_send(sender, target, number) {
+            let sent = if number == 0 { Ok(()) } else { send(target, info) };
+            result = if result.is_ok() { result } else { sent };
+        }
+    }
+    result
+}
+
+/// `tkill` and `tgkill` (with `pid`).
+///
+/// # Errors
+/// `EINVAL`, `ESRCH`, `EPERM`, `EAGAIN`.
+pub fn kill_thread(sender: &Arc<Process>, pid: Option<i32>, tid: i32, signal: i32) -> Result<(), Errno> {
+    let number = check_number(signal)?;
+    if tid <= 0 || pid.is_some_and(|pid| pid <= 0) {
+        return Err(Errno::EINVAL);
+    }
+    let thread = table::thread(tid as u32).ok_or(Errno::ESRCH)?;
+    if pid.is_some_and(|pid| pid as u32 != thread.process().pid()) {
+        return Err(Errno::ESRCH);
+    }
+    if !may_send(sender, thread.process(), number) {
+        return Err(Errno::EPERM);
+    }
+    if number == 0 {
+        return Ok(());
+    }
+    send_thread(&thread, Siginfo::sent(number, SI_TKILL, sender.pid() as i32, sender.identity().uid, 0))
+}
+
+/// Sends a signal of the kernel to a process group: the terminal's Ctrl-C.
+pub fn send_group(group: u32, signal: u32) {
+    for process in table::group(group) {
+        // A full queue cannot happen: only standard signals come from the kernel.
+        let _ = send(&process, Siginfo::sent(signal, SI_KERNEL, 0, 0, 0));
+    }
+}

@@ -1,0 +1,158 @@
+//! Acting on signals before user mode is entered: default actions, and handlers with their frame.
+//!
+//! The frame is Linux's for riscv64: [`Siginfo`], then [`Ucontext`], on the thread's stack or its alternate one. A handler
+//! returns into [`SIGRETURN`], a page with two instructions that every process has; they call `rt_sigreturn`,
+//! which puts back what the frame says. Nothing in a frame is trusted.
+
+use crate::{
+    service::{Call, Restart},
+    signal::{bits, force, on_stack, set_alternate_stack, stop},
+    thread::Thread,
+};
+use abi::{
+    errno::Errno,
+    process::WaitStatus,
+    signal::{
+        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SS_DISABLE, SigStack,
+        Sigaction, Siginfo, Ucontext, UserRegs, mask,
+    },
+};
+use alloc::sync::Arc;
+use hal::{PAGE_SIZE, user::UserContext};
+
+/// Address of the page that handlers return to, in every process.
+pub const SIGRETURN: usize = mem::USER_END - PAGE_SIZE;
+/// `li a7, 139; ecall`.
+pub const SIGRETURN_CODE: [u8; 8] = [0x93, 0x08, 0xb0, 0x08, 0x73, 0x00, 0x00, 0x00];
+
+const INFO_BYTES: usize = size_of::<Siginfo>();
+const FRAME_BYTES: usize = INFO_BYTES + size_of::<Ucontext>();
+
+/// Deals with all signals that are not blocked, up to the first handler. `restart` is the call that a signal ended.
+pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut restart: Option<(Restart, Call)>) {
+    while !thread.killed() {
+        let allowed = !thread.signal_mask();
+        let Some(info) = thread.pending.take(allowed).or_else(|| thread.process().pending.take(allowed)) else { break };
+        let signal = info.signo as u32;
+        let action = thread.process().actions().get(signal);
+        if action.handler == SIG_IGN as u64 {
+            continue;
+        }
+        if action.handler == SIG_DFL as u64 {
+            default_action(thread, context, &info).await;
+            continue;
+        }
+        if let Some((kind, call)) = restart.take() {
+            let again = match kind {
+                Restart::Always => true,
+                Restart::IfAllowed => action.flags & SA_RESTART != 0,
+                Restart::IfNoHandler => false,
+            };
+            if again { rewind(context, &call) } else { context.x_mut()[10] = Errno::EINTR.to_return() as usize }
+        }
+        if enter_handler(thread, context, &info, &action).await.is_err() {
+            force(thread, Siginfo::sent(SIGSEGV, SI_KERNEL, 0, 0, 0));
+            // The handler's stack is no good: only the default action is left.
+            thread.process().actions().set(SIGSEGV, super::DEFAULT_ACTION);
+            continue;
+        }
+        return;
+    }
+    if let Some((_, call)) = restart {
+        rewind(context, &call);
+    }
+    thread.end_temporary_mask();
+}
+
+/// Makes the thread execute its `ecall` again.
+fn rewind(context: &mut UserContext, call: &Call) {
+    context.x_mut()[10] = call.args[0];
+    context.set_pc(context.pc().wrapping_sub(4));
+}
+
+async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Siginfo) {
+    let signal = info.signo as u32;
+    let process = thread.process();
+    if mask(signal) & bits::IGNORED != 0 {
+        return;
+    }
+    if mask(signal) & bits::STOP != 0 {
+        stop(process, signal);
+        return;
+    }
+    if mask(signal) & bits::SYNCHRONOUS != 0 && info.code > 0 {
+        crate::fatal::report(thread, context, info).await;
+    }
+    process.end(WaitStatus::Signaled(signal as u8, false).encode());
+}
+
+async fn enter_handler(
+    thread: &Arc<Thread>,
+    context: &mut UserContext,
+    info: &Siginfo,
+    action: &Sigaction,
+) -> Result<(), Errno> {
+    let signal = info.signo as u32;
+    let alternate = *thread.alternate.lock();
+    let sp = context.x()[2];
+    let switch = action.flags & SA_ONSTACK != 0 && alternate.flags & SS_DISABLE as i32 == 0 && !on_stack(&alternate, sp);
+    let top = if switch { alternate.sp.wrapping_add(alternate.size) as usize } else { sp };
+    let frame = top.checked_sub(FRAME_BYTES).ok_or(Errno::EFAULT)? & !15;
+    let saved = thread.saved_mask.lock().take();
+    let ucontext = save(context, alternate, saved.unwrap_or(thread.signal_mask()));
+    let space = thread.space();
+    space.put(frame, info).await?;
+    space.put(frame + INFO_BYTES, &ucontext).await?;
+    let mut blocked = thread.signal_mask() | action.mask;
+    if action.flags & SA_NODEFER == 0 {
+        blocked |= mask(signal);
+    }
+    thread.set_signal_mask(blocked);
+    if action.flags & SA_RESETHAND != 0 {
+        thread.process().actions().set(signal, super::DEFAULT_ACTION);
+    }
+    let x = context.x_mut();
+    x[1] = SIGRETURN;
+    x[2] = frame;
+    x[10] = signal as usize;
+    x[11] = frame;
+    x[12] = frame + INFO_BYTES;
+    context.set_pc(action.handler as usize);
+    Ok(())
+}
+
+fn save(context: &UserContext, stack: SigStack, sigmask: u64) -> Ucontext {
+    let mut x = [0; 31];
+    for (saved, register) in x.iter_mut().zip(&context.x()[1..]) {
+        *saved = *register as u64;
+    }
+    let (f, fcsr) = context.floating();
+    Ucontext {
+        flags: 0,
+        link: 0,
+        stack,
+        sigmask,
+        unused: [0; 16],
+        regs: UserRegs { pc: context.pc() as u64, x },
+        fp: FpState { f: *f, fcsr, pad: 0, reserved: [0; 33] },
+    }
+}
+
+/// `rt_sigreturn`. A frame that cannot be read, or that asks for what is not there, is a `SIGSEGV`.
+pub(crate) async fn sigreturn(thread: &Arc<Thread>, context: &mut UserContext) {
+    let at = context.x()[2].wrapping_add(INFO_BYTES);
+    let frame: Result<Ucontext, Errno> = thread.space().get(at).await;
+    match frame {
+        Ok(frame) if frame.fp.reserved == [0; 33] => {
+            for (register, saved) in context.x_mut()[1..].iter_mut().zip(&frame.regs.x) {
+                *register = *saved as usize;
+            }
+            context.set_pc(frame.regs.pc as usize & !1);
+            context.set_floating(frame.fp.f, frame.fp.fcsr);
+            thread.set_signal_mask(frame.sigmask);
+            // As in Linux, a stack that is not valid is left alone.
+            let _ = set_alternate_stack(thread, context.x()[2], Some(frame.stack));
+        }
+        _ => force(thread, Siginfo::sent(SIGSEGV, SI_KERNEL, 0, 0, 0)),
+    }
+}

@@ -1,0 +1,271 @@
+//! All processes: ids, families, groups, sessions.
+//!
+//! One spin lock, held for look-ups and small changes only. Ids grow and are used again only after the whole
+//! range has been used once. A tid is a pid, too: both come from here.
+
+use crate::{process::Process, thread::Thread};
+use abi::errno::Errno;
+use alloc::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use hal::sync::{SpinLock, rank};
+
+/// Ids wrap behind this one.
+const MAX_ID: u32 = 4_194_304;
+
+/// Family relations of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kin {
+    /// Parent, 0 for the first process.
+    pub parent: u32,
+    /// Process group.
+    pub group: u32,
+    /// Session.
+    pub session: u32,
+}
+
+/// A change of state that `wait` reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Ended; the wait status.
+    Ended(u32),
+    /// Stopped by this signal.
+    Stopped(u8),
+    /// Continued.
+    Continued,
+}
+
+struct Entry {
+    process: Arc<Process>,
+    kin: Kin,
+    children: Vec<u32>,
+    change: Option<Change>,
+}
+
+struct Table {
+    processes: BTreeMap<u32, Entry>,
+    threads: BTreeMap<u32, Weak<Thread>>,
+    next: u32,
+}
+
+static TABLE: SpinLock<Table> =
+    SpinLock::new(rank::PROCESSES, Table { processes: BTreeMap::new(), threads: BTreeMap::new(), next: 1 });
+
+impl Table {
+    fn fresh_id(&mut self) -> Option<u32> {
+        for _ in 0..MAX_ID {
+            let id = self.next;
+            self.next = if id >= MAX_ID { 2 } else { id + 1 };
+            let used = self.processes.contains_key(&id)
+                || self.threads.contains_key(&id)
+                || self.processes.values().any(|entry| entry.kin.group == id || entry.kin.session == id);
+            if !used {
+                return Some(id);
+            }
+        }
+        None
+    }
+}
+
+/// A fresh id, never used recently.
+///
+/// # Errors
+/// `EAGAIN` if all are in use.
+pub(crate) fn fresh_id() -> Result<u32, Errno> {
+    TABLE.lock().fresh_id().ok_or(Errno::EAGAIN)
+}
+
+/// The process `pid`, zombies included.
+#[must_use]
+pub fn process(pid: u32) -> Option<Arc<Process>> {
+    TABLE.lock().processes.get(&pid).map(|entry| entry.process.clone())
+}
+
+/// The thread `tid`.
+#[must_use]
+pub fn thread(tid: u32) -> Option<Arc<Thread>> {
+    TABLE.lock().threads.get(&tid).and_then(Weak::upgrade)
+}
+
+/// All process ids, in order.
+#[must_use]
+pub fn pids() -> Vec<u32> {
+    TABLE.lock().processes.keys().copied().collect()
+}
+
+/// Number of threads in the system.
+#[must_use]
+pub fn thread_count() -> usize {
+    TABLE.lock().threads.len()
+}
+
+/// Family relations of `pid`.
+#[must_use]
+pub fn kin(pid: u32) -> Option<Kin> {
+    TABLE.lock().processes.get(&pid).map(|entry| entry.kin)
+}
+
+/// The members of a process group.
+#[must_use]
+pub fn group(group: u32) -> Vec<Arc<Process>> {
+    members(|kin| kin.group == group)
+}
+
+pub(crate) fn members(wanted: impl Fn(&Kin) -> bool) -> Vec<Arc<Process>> {
+    let table = TABLE.lock();
+    table.processes.values().filter(|entry| wanted(&entry.kin)).map(|entry| entry.process.clone()).collect()
+}
+
+/// Enters a new process; `kin.group` or `kin.session` 0 means "its own".
+pub(crate) fn add(process: Arc<Process>, kin: Kin) {
+    let pid = process.pid();
+    let own = |id| if id == 0 { pid } else { id };
+    let kin = Kin { group: own(kin.group), session: own(kin.session), ..kin };
+    let mut table = TABLE.lock();
+    if let Some(parent) = table.processes.get_mut(&kin.parent) {
+        parent.children.push(pid);
+    }
+    table.processes.insert(pid, Entry { process, kin, children: Vec::new(), change: None });
+}
+
+/// Takes a process out that never ran.
+pub(crate) fn forget(pid: u32) {
+    let mut table = TABLE.lock();
+    let entry = table.processes.remove(&pid);
+    if let Some(entry) = &entry
+        && let Some(parent) = table.processes.get_mut(&entry.kin.parent)
+    {
+        parent.children.retain(|&child| child != pid);
+    }
+    drop(table);
+    drop(entry);
+}
+
+/// Enters a thread.
+pub(crate) fn add_thread(thread: &Arc<Thread>) {
+    TABLE.lock().threads.insert(thread.tid(), Arc::downgrade(thread));
+}
+
+/// Takes a thread out.
+pub(crate) fn remove_thread(tid: u32) {
+    let gone = TABLE.lock().threads.remove(&tid);
+    drop(gone);
+}
+
+/// Threads that processes of this user have.
+pub(crate) fn threads_of_user(uid: u32) -> usize {
+    let all: Vec<Arc<Process>> = members(|_| true);
+    all.iter().filter(|process| process.identity().uid == uid).map(|process| process.thread_count()).sum()
+}
+
+/// Notes a change that the parent's `wait` reports, and answers the parent.
+pub(crate) fn note(pid: u32, change: Change) -> Option<Arc<Process>> {
+    let mut table = TABLE.lock();
+    let entry = table.processes.get_mut(&pid)?;
+    entry.change = Some(change);
+    let parent = entry.kin.parent;
+    table.processes.get(&parent).map(|entry| entry.process.clone())
+}
+
+/// Gives the children of a process that ends to the first process; answers that and whether a zombie is among them.
+pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, bool)> {
+    const FIRST: u32 = 1;
+    let mut table = TABLE.lock();
+    let children = core::mem::take(&mut table.processes.get_mut(&pid)?.children);
+    let mut zombies = false;
+    for child in &children {
+        if let Some(entry) = table.processes.get_mut(child) {
+            entry.kin.parent = FIRST;
+            zombies |= matches!(entry.change, Some(Change::Ended(_)));
+        }
+    }
+    let first = table.processes.get_mut(&FIRST)?;
+    first.children.extend(children);
+    Some((first.process.clone(), zombies))
+}
+
+/// What [`take_change`] found.
+pub(crate) enum Found {
+    /// A child with a change.
+    Change(Arc<Process>, Change),
+    /// Children that match, but none has changed.
+    Nothing,
+    /// No child matches.
+    NoChild,
+}
+
+/// Looks for a child of `parent` for which `wanted(pid, group)` holds and that has a change that `accepts`.
+/// `take`: the change is consumed; a child that has ended is gone then.
+pub(crate) fn take_change(
+    parent: u32,
+    wanted: impl Fn(u32, u32) -> bool,
+    accepts: impl Fn(Change) -> bool,
+    take: bool,
+) -> Found {
+    let mut table = TABLE.lock();
+    let Some(family) = table.processes.get(&parent) else { return Found::NoChild };
+    let (mut any, mut found) = (false, None);
+    for &child in &family.children {
+        let Some(entry) = table.processes.get(&child).filter(|entry| wanted(child, entry.kin.group)) else { continue };
+        any = true;
+        if let Some(change) = entry.change.filter(|&change| accepts(change)) {
+            found = Some((child, entry.process.clone(), change));
+            break;
+        }
+    }
+    let Some((child, process, change)) = found else {
+        return if any { Found::Nothing } else { Found::NoChild };
+    };
+    let mut gone = None;
+    if take && matches!(change, Change::Ended(_)) {
+        gone = table.processes.remove(&child);
+        if let Some(family) = table.processes.get_mut(&parent) {
+            family.children.retain(|&pid| pid != child);
+        }
+    } else if take && let Some(entry) = table.processes.get_mut(&child) {
+        entry.change = None;
+    }
+    drop(table);
+    drop(gone);
+    Found::Change(process, change)
+}
+
+/// `setpgid`: moves `pid` (a child of `caller`, or itself) to `group`, or to one of its own.
+///
+/// # Errors
+/// `ESRCH`, `EPERM` (another session, a session leader).
+pub fn set_group(caller: u32, pid: u32, group: u32) -> Result<(), Errno> {
+    let mut table = TABLE.lock();
+    let own = table.processes.get(&caller).ok_or(Errno::ESRCH)?.kin;
+    let target = table.processes.get(&pid).ok_or(Errno::ESRCH)?.kin;
+    if pid != caller && target.parent != caller {
+        return Err(Errno::ESRCH);
+    }
+    if target.session != own.session || target.session == pid {
+        return Err(Errno::EPERM);
+    }
+    let same = |entry: &Entry| entry.kin.group == group && entry.kin.session == own.session;
+    if group != pid && !table.processes.values().any(same) {
+        return Err(Errno::EPERM);
+    }
+    if let Some(entry) = table.processes.get_mut(&pid) {
+        entry.kin.group = group;
+    }
+    Ok(())
+}
+
+/// `setsid`: makes the process the leader of a session and a group of its own.
+///
+/// # Errors
+/// `EPERM` if it leads a group already.
+pub fn new_session(pid: u32) -> Result<u32, Errno> {
+    let mut table = TABLE.lock();
+    if table.processes.values().any(|entry| entry.kin.group == pid) {
+        return Err(Errno::EPERM);
+    }
+    let entry = table.processes.get_mut(&pid).ok_or(Errno::ESRCH)?;
+    entry.kin = Kin { group: pid, session: pid, ..entry.kin };
+    Ok(pid)
+}

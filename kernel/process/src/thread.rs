@@ -1,0 +1,242 @@
+//! A user thread, as others see it. Its registers live in its coroutine ([`crate::run`]) and nowhere else.
+//!
+//! **Waking a thread.** Whoever has something for a thread (a signal, a kill) first makes it visible, then
+//! calls [`Thread::notify`], which sets `attention`, wakes the thread's waits, and interrupts the hart that last ran it. The
+//! coroutine clears `attention` before it looks, and looks before each entry to user mode.
+
+use crate::{
+    process::Process,
+    signal::{Pending, bits},
+    usage::Usage,
+};
+use abi::signal::{SS_DISABLE, SigStack};
+use alloc::sync::Arc;
+use core::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    task::Poll,
+};
+use exec::sync::WaitQueue;
+use hal::sync::{SpinLock, rank};
+use io::caller::Caller;
+
+/// A wait ended because of a signal or a kill, not because of what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interrupted;
+
+/// A user thread.
+pub struct Thread {
+    tid: AtomicU32,
+    process: Arc<Process>,
+    /// Signals blocked. Written by the thread itself only.
+    mask: AtomicU64,
+    /// Mask to put back when the next signal has been dealt with (`rt_sigsuspend`, `ppoll`).
+    pub(crate) saved_mask: SpinLock<Option<u64>>,
+    pub(crate) pending: Pending,
+    pub(crate) alternate: SpinLock<SigStack>,
+    pub(crate) attention: AtomicBool,
+    killed: AtomicBool,
+    event: WaitQueue,
+    /// Where to store 0 and wake a futex at the end (`CLONE_CHILD_CLEARTID`, `set_tid_address`).
+    pub(crate) clear_tid: AtomicUsize,
+    /// Head of the list of robust mutexes.
+    pub(crate) robust: AtomicUsize,
+    /// Hart that last ran it.
+    pub(crate) hart: AtomicUsize,
+    /// Whether its coroutine is being polled.
+    pub(crate) polled: AtomicBool,
+    priority: AtomicU8,
+    /// CPU time of this thread.
+    pub usage: Usage,
+}
+
+impl Thread {
+    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, priority: u8) -> Arc<Self> {
+        let no_stack = SigStack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
+        Arc::new(Self {
+            tid: AtomicU32::new(tid),
+            process,
+            mask: AtomicU64::new(mask),
+            saved_mask: SpinLock::new(rank::THREAD, None),
+            pending: Pending::new(),
+            alternate: SpinLock::new(rank::THREAD, no_stack),
+            attention: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            event: WaitQueue::new(),
+            clear_tid: AtomicUsize::new(0),
+            robust: AtomicUsize::new(0),
+            hart: AtomicUsize::new(0),
+            polled: AtomicBool::new(false),
+            priority: AtomicU8::new(priority),
+            usage: Usage::default(),
+        })
+    }
+
+    /// Thread id.
+    #[inline]
+    #[must_use]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    /// `execve` in another thread than the first takes over the process id.
+    pub(crate) fn set_tid(&self, tid: u32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// The process.
+    #[inline]
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        &self.process
+    }
+
+    /// The address space.
+    #[must_use]
+    pub fn space(&self) -> Arc<mem::AddressSpace> {
+        self.process.space()
+    }
+
+    /// Priority, 0 to 31.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Sets the priority for what is submitted from now on.
+    pub fn set_priority(&self, priority: u8) {
+        self.priority.store(priority.min(31), Ordering::Relaxed);
+    }
+
+    /// On whose behalf a request of this thread runs (D14).
+    #[must_use]
+    pub fn caller(&self) -> Caller {
+        Caller {
+            pid: self.process.pid(),
+            tid: self.tid(),
+            credentials: self.process.credentials(),
+            priority: self.priority(),
+            request: mem::new_object_id(),
+            account: self.process.account().clone(),
+        }
+    }
+
+    /// Whether a hart runs it now (a snapshot, for /proc).
+    #[must_use]
+    pub fn running(&self) -> bool {
+        self.polled.load(Ordering::Relaxed)
+    }
+
+    /// Sets where to store 0 when the thread ends (`set_tid_address`).
+    pub fn set_clear_tid(&self, addr: usize) {
+        self.clear_tid.store(addr, Ordering::Relaxed);
+    }
+
+    /// The head of the list of robust mutexes.
+    #[must_use]
+    pub fn robust_list(&self) -> usize {
+        self.robust.load(Ordering::Relaxed)
+    }
+
+    /// Sets the head of the list of robust mutexes (`set_robust_list`).
+    pub fn set_robust_list(&self, head: usize) {
+        self.robust.store(head, Ordering::Relaxed);
+    }
+
+    /// The signals blocked.
+    #[must_use]
+    pub fn signal_mask(&self) -> u64 {
+        self.mask.load(Ordering::Relaxed)
+    }
+
+    /// Blocks exactly these signals (those that cannot be blocked are left out). By the thread itself.
+    pub fn set_signal_mask(&self, mask: u64) {
+        self.mask.store(mask & !bits::UNBLOCKABLE, Ordering::Relaxed);
+        // What was blocked and pending may have become deliverable.
+        self.attention.store(true, Ordering::Release);
+    }
+
+    /// Blocks these signals until the next one has been dealt with (`rt_sigsuspend`, `ppoll`, `pselect6`).
+    pub fn set_temporary_mask(&self, mask: u64) {
+        let old = self.signal_mask();
+        self.saved_mask.lock().get_or_insert(old);
+        self.set_signal_mask(mask);
+    }
+
+    /// Ends a temporary mask when the wait ended without a signal.
+    pub fn end_temporary_mask(&self) {
+        let saved = self.saved_mask.lock().take();
+        if let Some(mask) = saved {
+            self.set_signal_mask(mask);
+        }
+    }
+
+    /// The signals pending for this thread or its process (`rt_sigpending`).
+    #[must_use]
+    pub fn signals_pending(&self) -> u64 {
+        self.pending.mask() | self.process.pending.mask()
+    }
+
+    /// Whether a signal should end an interruptible wait, or the thread has to end or stop.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.killed() || self.process.stopped() || self.signals_pending() & !self.signal_mask() != 0
+    }
+
+    /// Whether the thread has to end.
+    #[inline]
+    #[must_use]
+    pub fn killed(&self) -> bool {
+        // Acquire pairs with the Release in `kill`: the reason is visible.
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Makes the thread end at its next await or entry to user mode. What it waits for is cancelled.
+    pub(crate) fn kill(&self) {
+        // Release pairs with the Acquire in `killed`.
+        self.killed.store(true, Ordering::Release);
+        self.notify();
+    }
+
+    /// Makes the thread look at what has been made visible for it.
+    pub(crate) fn notify(&self) {
+        // Release pairs with the Acquire swap in the coroutine.
+        self.attention.store(true, Ordering::Release);
+        self.event.wake_all();
+        let hart = self.hart.load(Ordering::Relaxed);
+        if hart != hal::hart::id() {
+            hal::hart::send_ipi(hart);
+        }
+    }
+
+    /// Waits for `future` until a signal comes that should end the wait. Services wrap what signals may end in this.
+    ///
+    /// # Errors
+    /// [`Interrupted`]; the future is dropped then.
+    pub async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
+        self.unless(future, || self.interrupted()).await
+    }
+
+    /// Waits for `future` until the thread is killed.
+    pub(crate) async fn unless_killed<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
+        self.unless(future, || self.killed()).await
+    }
+
+    async fn unless<T>(&self, future: impl Future<Output = T>, over: impl Fn() -> bool) -> Result<T, Interrupted> {
+        let mut future = pin!(future);
+        let mut event = pin!(exec::sync::wait_until(&self.event, || over().then_some(())));
+        poll_fn(|context| {
+            if let Poll::Ready(value) = future.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            event.as_mut().poll(context).map(|()| Err(Interrupted))
+        })
+        .await
+    }
+
+    /// Waits until `done`, re-checked at each [`Thread::notify`].
+    pub(crate) async fn wait_notified(&self, done: impl Fn() -> bool) {
+        exec::sync::wait_until(&self.event, || done().then_some(())).await;
+    }
+}
