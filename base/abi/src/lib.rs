@@ -11,6 +11,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+extern crate std;
+
 /// Defines a group of constants of one type, each documented by its Linux name.
 macro_rules! constants {
     ($ty:ty: $($name:ident = $value:expr,)*) => {
@@ -32,6 +35,7 @@ macro_rules! layout {
 }
 
 pub mod asyncos;
+pub mod command_line;
 pub mod errno;
 pub mod fs;
 pub mod futex;
