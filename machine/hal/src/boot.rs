@@ -88,6 +88,12 @@ extern "C" fn boot_on_own_stack(_: usize) {
     unsafe { kernel_main(machine) }
 }
 
+/// Where a device's registers are mapped, for ever; `None` if boot did not map them (see `device_ranges`).
+pub fn registers(range: platform::Range) -> Option<core::ptr::NonNull<u8>> {
+    let pointer = physical_pointer(usize::try_from(range.start).ok()?);
+    core::ptr::NonNull::new(pointer).filter(|pointer| kernel_table::is_mapped(pointer.as_ptr() as usize))
+}
+
 /// What boot found; there from the start of the kernel's main function.
 pub fn machine() -> &'static Machine {
     // SAFETY: stored by the boot hart from a leaked box, before anything that calls this.

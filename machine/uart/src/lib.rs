@@ -67,11 +67,7 @@ pub fn console() -> Option<(Option<platform::Line>, Uart)> {
     if TAKEN.swap(true, Ordering::Relaxed) {
         return None;
     }
-    // Device registers lie in the same linear map as memory: one page of it tells where.
-    let page = hal::frame::FrameRun::alloc(1)?;
-    let offset = page.pointer().expose_provenance().wrapping_sub(page.physical());
-    let address = (found.registers.start as usize).wrapping_add(offset);
-    let base = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(address))?;
+    let base = hal::boot::registers(found.registers)?;
     // SAFETY: the device tree names these registers; its parser has checked that all eight lie inside, begin on a
     // word, and that shift and access size are possible. Boot has mapped them for ever.
     let registers = unsafe { Mapped::new(base, found.register_shift, found.access_bytes) };

@@ -58,11 +58,7 @@ pub fn devices() -> alloc::vec::Vec<(platform::Line, Found)> {
 
 #[cfg(target_os = "none")]
 fn take(registers: platform::Range) -> Option<Found> {
-    // Device registers lie in the same linear map as memory: one page of it tells where.
-    let page = hal::frame::FrameRun::alloc(1)?;
-    let offset = page.pointer().expose_provenance().wrapping_sub(page.physical());
-    let address = (registers.start as usize).wrapping_add(offset);
-    let base = NonNull::new(core::ptr::with_exposed_provenance_mut(address))?;
+    let base = hal::boot::registers(registers)?;
     // SAFETY: the device tree names these registers (aligned to a word: checked by its parser), boot has mapped
     // all of them for ever, and `devices` hands each slot out once.
     unsafe { probe(base, registers.size as usize) }
