@@ -45,8 +45,8 @@ pub(crate) mod rank {
     pub const PORTS: u8 = OBJECT + 1;
     /// A stack's protocol state.
     pub const STACK: u8 = NETWORK;
-    /// A listener's queue.
-    pub const LISTENER: u8 = NETWORK + 1;
+    /// A listener's queue. Between the two, a card may lock the buffers that it lends.
+    pub const LISTENER: u8 = NETWORK + 3;
     /// A stack's request for attention.
     pub const KICK: u8 = NETWORK + 2;
     /// The loopback device.

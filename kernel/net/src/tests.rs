@@ -562,6 +562,8 @@ fn the_coroutines_drive_it_all() {
     let (mut run, mut server, mut client) = (pin!(loopback.run()), pin!(server), pin!(client));
     let (mut got, mut data) = (None, None);
     for _ in 0..10_000_000 {
+        hal::fake::advance(100_000);
+        exec::timer::on_timer_interrupt();
         assert!(run.as_mut().poll(&mut context).is_pending());
         if got.is_none()
             && let Poll::Ready(bytes) = server.as_mut().poll(&mut context)

@@ -1,2 +1,163 @@
-//! See ARCHITECTURE.md.
+//! The system calls of Linux for riscv64, and AsyncOS's own.
+//!
+//! [`Services`] is what `process` calls for each system call of a thread. A call is decoded, its arguments are copied once
+//! and checked, and the work is handed to the crate that owns the object. Nothing here owns state but the
+//! counters of unknown calls and the interval timers.
+//!
+//! | module | calls |
+//! |---|---|
+//! | [`files`], [`transfer`] | on descriptors: reading, writing, seeking, duplicating, controlling |
+//! | [`attributes`], [`paths`] | `stat` and relatives; everything that takes a path |
+//! | [`poll`] | `ppoll`, `pselect6`, `epoll`, `eventfd` |
+//! | [`sockets`], [`messages`], [`socket_options`] | the network |
+//! | [`memory`] | `mmap` and relatives |
+//! | [`time`], [`alarms`] | clocks, sleeping, timers |
+//! | [`life`], [`identity`], [`signals`], [`schedule`] | processes |
+//! | [`system`] | the machine as a whole |
+//! | [`dispatch`] | the table |
+//!
+//! **Waiting.** `now` serves what needs no waiting. In `call`, waits that a signal may end go through
+//! `Task::wait_for` and answer `EINTR`; a call that has done something answers with that instead. So `EINTR` at the
+//! end of a call always means that nothing was done, and becomes a [`process::Restart`].
 #![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod alarms;
+mod arguments;
+mod attributes;
+mod context;
+mod dispatch;
+mod files;
+mod identity;
+mod life;
+mod memory;
+mod messages;
+mod paths;
+mod poll;
+mod program;
+mod schedule;
+mod signals;
+mod socket_options;
+mod sockets;
+mod system;
+mod time;
+mod transfer;
+mod unknown;
+
+use abi::errno::Errno;
+use alloc::{boxed::Box, string::String, sync::Arc};
+use arguments::Args;
+use context::Task;
+use io::{caller::Caller, device::Random, file::BoxFuture, inode::Inode, log::Log};
+use process::{Call, Outcome, Program, Service, Thread};
+
+/// Makes an empty file system of the named kind for `mount`; `None` for unknown kinds. Answers its proper name too.
+pub type NewFileSystem = fn(kind: &[u8], caller: &Caller) -> Option<(&'static str, Arc<dyn Inode>)>;
+
+/// What the calls work on; made by `boot`.
+pub struct Setup {
+    /// The tree of names.
+    pub namespace: Arc<::fs::namespace::Namespace>,
+    /// The network.
+    pub net: Arc<net::Net>,
+    /// Random bytes.
+    pub random: Arc<Random>,
+    /// The kernel's log.
+    pub log: Arc<Log>,
+    /// For `mount`.
+    pub new_file_system: NewFileSystem,
+    /// Whether processes can run in a world (`abi::asyncos::WORLD_*`) here.
+    pub has_world: fn(usize) -> bool,
+    /// Ends the machine's run: `reboot`, with status 0. Everything is on disk by then.
+    pub power_off: fn() -> !,
+    /// The first process has ended with this wait status.
+    pub init_ended: fn(status: u32),
+}
+
+/// Serves system calls. One for all processes.
+pub struct System {
+    namespace: Arc<::fs::namespace::Namespace>,
+    net: Arc<net::Net>,
+    random: Arc<Random>,
+    log: Arc<Log>,
+    new_file_system: NewFileSystem,
+    has_world: fn(usize) -> bool,
+    power_off: fn() -> !,
+    init_ended: fn(u32),
+    unknown: unknown::Unknown,
+    alarms: alarms::Alarms,
+}
+
+impl System {
+    /// The calls over these parts. Spawn [`System::run`] once.
+    #[must_use]
+    pub fn new(setup: Setup) -> Arc<Self> {
+        let Setup { namespace, net, random, log, new_file_system, has_world, power_off, init_ended } = setup;
+        let (unknown, alarms) = (unknown::Unknown::new(), alarms::Alarms::new());
+        Arc::new(Self {
+            namespace,
+            net,
+            random,
+            log,
+            new_file_system,
+            has_world,
+            power_off,
+            init_ended,
+            unknown,
+            alarms,
+        })
+    }
+
+    /// Drives the interval timers; never returns.
+    pub async fn run(self: Arc<Self>) {
+        self.alarms.run().await;
+    }
+
+    /// The calls that were made and are not there: number, name, times; for `/proc/asyncos/syscalls`.
+    #[must_use]
+    pub fn unknown_calls(&self) -> String {
+        self.unknown.report()
+    }
+}
+
+impl Service for System {
+    fn now(&self, thread: &Arc<Thread>, call: &Call) -> Option<isize> {
+        if let Some(id) = identity::own(thread, call.number) {
+            return Some(id);
+        }
+        if !dispatch::may_be_quick(call.number) {
+            return None;
+        }
+        let task = Task::new(self, thread);
+        let args = Args(call.args);
+        let result = dispatch::at_once(&task, call.number, &args);
+        let result = result.or_else(|| dispatch::attempt(&task, call.number, &args))?;
+        Some(result.map_or_else(Errno::to_return, |value| value as isize))
+    }
+
+    fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
+        dispatch::waiting(self, thread, call.number, Args(call.args)).unwrap_or_else(|| {
+            // A call that never waits has been served by `now`: what comes here is not known.
+            self.unknown.count(call.number);
+            Box::pin(core::future::ready(Errno::ENOSYS.into()))
+        })
+    }
+
+    fn open_program<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        directory: i32,
+        path: &'a [u8],
+        flags: u32,
+    ) -> BoxFuture<'a, Result<Program, Errno>> {
+        Box::pin(async move { program::open(&Task::new(self, thread), directory, path, flags).await })
+    }
+
+    fn init_ended(&self, status: u32) {
+        (self.init_ended)(status);
+    }
+}

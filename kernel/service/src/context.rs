@@ -1,0 +1,220 @@
+//! The calling thread, and what serving its call needs of it.
+//!
+//! A [`Task`] is made for one call. It fixes the address space and the caller (rights, priority, account) as of
+//! submission (D14).
+
+use crate::System;
+use ::fs::walk::Place;
+use abi::{errno::Errno, process::RLIMIT_NOFILE};
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+use io::{
+    caller::{Caller, Credentials},
+    open::OpenFile,
+};
+use mem::AddressSpace;
+use process::{FdTable, Process, Thread};
+
+/// One call's view of the thread that made it.
+pub(crate) struct Task<'a> {
+    pub system: &'a System,
+    thread: &'a Arc<Thread>,
+    space: Arc<AddressSpace>,
+    caller: Caller,
+    /// This call has set a mask of its own.
+    masked: AtomicBool,
+}
+
+impl<'a> Task<'a> {
+    pub fn new(system: &'a System, thread: &'a Arc<Thread>) -> Self {
+        Self { system, thread, space: thread.space(), caller: thread.caller(), masked: AtomicBool::new(false) }
+    }
+
+    pub fn thread(&self) -> &'a Arc<Thread> {
+        self.thread
+    }
+
+    pub fn process(&self) -> &'a Arc<Process> {
+        self.thread.process()
+    }
+
+    pub fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Fails for everybody but the superuser.
+    ///
+    /// # Errors
+    /// `EPERM`.
+    pub fn privileged(&self) -> Result<(), Errno> {
+        if self.caller.credentials.uid == 0 { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// The ids that `access` checks with.
+    pub fn real_credentials(&self) -> Credentials {
+        let identity = self.process().identity();
+        Credentials { uid: identity.uid, gid: identity.gid }
+    }
+
+    /// The descriptors.
+    ///
+    /// # Errors
+    /// `ESRCH` while the process ends.
+    pub fn descriptors(&self) -> Result<Arc<FdTable>, Errno> {
+        self.process().descriptors()
+    }
+
+    /// The description behind `fd`.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        self.descriptors()?.get(fd)
+    }
+
+    /// Gives a description the lowest free number.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    pub fn install(&self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
+        self.install_from(open, 0, close_on_exec)
+    }
+
+    /// Gives a description the lowest free number from `from` on.
+    ///
+    /// # Errors
+    /// `EMFILE`, `EINVAL`, `ENOMEM`.
+    pub fn install_from(&self, open: Arc<OpenFile>, from: usize, close_on_exec: bool) -> Result<usize, Errno> {
+        let fd = self.descriptors()?.insert(open, close_on_exec, from, self.file_limit())?;
+        Ok(fd as usize)
+    }
+
+    /// Closes a number that this call gave out.
+    pub fn close(&self, fd: i32) {
+        if let Ok(descriptors) = self.descriptors() {
+            // Another thread may have closed it already.
+            let _ = descriptors.remove(fd);
+        }
+    }
+
+    /// Numbers of descriptors are below this.
+    pub fn file_limit(&self) -> usize {
+        usize::try_from(self.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX)
+    }
+
+    fn place(&self, pick: impl FnOnce(process::process::FilePlaces) -> process::process::Place) -> Arc<Place> {
+        let places = self.process().files().map(|files| files.get());
+        let place = places.ok().and_then(|places| pick(places).downcast().ok());
+        // A process that ends has no place any more; it sees the root until it is gone.
+        place.unwrap_or_else(|| self.system.namespace.root().clone())
+    }
+
+    /// What `/` means.
+    pub fn root(&self) -> Arc<Place> {
+        self.place(|places| places.root)
+    }
+
+    /// The working directory.
+    pub fn directory(&self) -> Arc<Place> {
+        self.place(|places| places.directory)
+    }
+
+    pub fn set_root(&self, place: Arc<Place>) {
+        if let Ok(files) = self.process().files() {
+            files.set(|places| places.root = place);
+        }
+    }
+
+    pub fn set_directory(&self, place: Arc<Place>) {
+        if let Ok(files) = self.process().files() {
+            files.set(|places| places.directory = place);
+        }
+    }
+
+    /// The file-creation mask.
+    pub fn umask(&self) -> u32 {
+        self.process().files().map_or(0o22, |files| files.get().umask)
+    }
+
+    /// Sets the file-creation mask; answers the old one.
+    pub fn set_umask(&self, mask: u32) -> u32 {
+        let old = self.umask();
+        if let Ok(files) = self.process().files() {
+            files.set(|places| places.umask = mask);
+        }
+        old
+    }
+
+    /// Waits, until a signal comes or the deadline (ns since boot) passes.
+    ///
+    /// # Errors
+    /// `EINTR`, `EAGAIN` at the deadline, and the wait's own.
+    pub async fn wait_for<T>(
+        &self,
+        wait: impl Future<Output = Result<T, Errno>>,
+        deadline: Option<u64>,
+    ) -> Result<T, Errno> {
+        let waited = match deadline {
+            None => self.thread.interruptible(wait).await,
+            Some(deadline) => {
+                let limited = exec::timeout_at(deadline, wait);
+                let waited = self.thread.interruptible(limited).await;
+                waited.map(|waited| waited.unwrap_or(Err(Errno::EAGAIN)))
+            }
+        };
+        waited.unwrap_or(Err(Errno::EINTR))
+    }
+
+    /// Sleeps until `deadline` (ns since boot).
+    ///
+    /// # Errors
+    /// `EINTR`.
+    pub async fn sleep_until(&self, deadline: u64) -> Result<(), Errno> {
+        self.thread.interruptible(exec::sleep_until(deadline)).await.map_err(|_| Errno::EINTR)
+    }
+
+    /// Blocks other signals for the time of this call. [`Task::end_mask`] ends it.
+    pub fn mask_for_this_call(&self, mask: u64) {
+        self.thread.set_temporary_mask(mask);
+        // Relaxed: one thread's own.
+        self.masked.store(true, Relaxed);
+    }
+
+    /// Puts the mask back if no signal ended the call; else the signal's delivery does.
+    pub fn end_mask(&self, result: Result<usize, Errno>) {
+        if result != Err(Errno::EINTR) && self.masked.load(Relaxed) {
+            self.thread.end_temporary_mask();
+        }
+    }
+
+    /// Writing to a pipe or socket that nobody reads raises `SIGPIPE`.
+    pub fn broken_pipe(&self) {
+        crate::signals::raise(self, abi::signal::SIGPIPE);
+    }
+
+    /// CPU time of the process in nanoseconds.
+    pub fn process_time(&self) -> u64 {
+        let times = self.process().times();
+        times.user + times.system
+    }
+
+    /// CPU time of the thread in nanoseconds.
+    pub fn thread_time(&self) -> u64 {
+        let times = self.thread.usage.times();
+        times.user + times.system
+    }
+}
+
+/// A list with room for `len` elements, or `ENOMEM`: sizes that a program chooses.
+pub(crate) fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    Ok(list)
+}

@@ -1,0 +1,279 @@
+//! The table of calls.
+//!
+//! [`at_once`] serves calls that never wait and do not touch user memory, and [`attempt`] the hot ones
+//! that need neither in the usual case. Everything else becomes a future in a box of its own, so that no call pays for
+//! the size of another.
+
+use crate::{
+    System, arguments::Args, attributes, context::Task, files, identity, life, memory, messages, paths, poll, schedule,
+    signals, socket_options, sockets, system, time,
+};
+use abi::{errno::Errno, nr};
+use alloc::{boxed::Box, sync::Arc};
+use io::file::{BoxFuture, IoError};
+use process::{Outcome, Restart, Thread};
+
+/// Whether `now` may serve a call: spares the others the preparation.
+pub(crate) fn may_be_quick(number: usize) -> bool {
+    !matches!(
+        number,
+        nr::OPENAT
+            | nr::MMAP
+            | nr::MUNMAP
+            | nr::MPROTECT
+            | nr::BRK
+            | nr::WAIT4
+            | nr::NANOSLEEP
+            | nr::PPOLL
+            | nr::NEWFSTATAT
+    )
+}
+
+/// Serves a call that never waits.
+pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
+    Some(match number {
+        nr::GETPGID => identity::getpgid(task, args),
+        nr::GETSID => identity::getsid(task, args),
+        nr::SETPGID => identity::setpgid(task, args),
+        nr::SETSID => identity::setsid(task),
+        nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
+        nr::SCHED_GETSCHEDULER => schedule::getscheduler(args),
+        nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
+        nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
+        nr::GETPRIORITY => Ok(20),
+        nr::SETPRIORITY | nr::MUNLOCK | nr::MUNLOCKALL | nr::RISCV_FLUSH_ICACHE => Ok(0),
+        nr::MEMBARRIER => memory::membarrier(args),
+        nr::CLOSE => files::close(task, args),
+        nr::DUP => files::dup(task, args),
+        nr::DUP3 => files::dup3(task, args),
+        nr::CLOSE_RANGE => files::close_range(task, args),
+        nr::FLOCK => files::flock(task, args),
+        nr::SOCKET => sockets::socket(task, args),
+        nr::LISTEN => sockets::listen(task, args),
+        nr::SHUTDOWN => sockets::shutdown(task, args),
+        nr::EPOLL_CREATE1 => poll::epoll_create1(task, args),
+        nr::EVENTFD2 => poll::eventfd2(task, args),
+        nr::SET_TID_ADDRESS => life::set_tid_address(task, args),
+        nr::SET_ROBUST_LIST => life::set_robust_list(task, args),
+        nr::KILL => signals::kill(task, args),
+        nr::TKILL => signals::tkill(task, args),
+        nr::TGKILL => signals::tgkill(task, args),
+        nr::SETTIMEOFDAY | nr::CLOCK_SETTIME | nr::ADJTIMEX | nr::CLOCK_ADJTIME => Err(Errno::EPERM),
+        nr::PERSONALITY => Ok(0),
+        nr::FADVISE64 | nr::READAHEAD => task.file(args.int(0)).map(|_| 0),
+        _ => return identity::change(task, number, args),
+    })
+}
+
+/// Serves the usual case of a hot call. `None`: nothing was done, and the call has to be made in full.
+pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
+    let attempt = match number {
+        nr::READ => files::read_now(task, args),
+        nr::WRITE => files::write_now(task, args),
+        nr::LSEEK => task.file(args.int(0)).map_err(IoError::from).and_then(|open| files::lseek_now(&open, args)),
+        nr::CLOCK_GETTIME => return time::clock_gettime_now(task, args),
+        nr::RT_SIGPROCMASK => return signals::rt_sigprocmask_now(task, args),
+        nr::FSTAT => return attributes::fstat_now(task, args),
+        nr::FUTEX => return life::futex_now(task, args),
+        _ => return None,
+    };
+    match attempt {
+        Ok(done) => done.map(Ok),
+        // A size that is not in memory is read in by the full call.
+        Err(IoError::Errno(Errno::EAGAIN)) if number == nr::LSEEK => None,
+        Err(IoError::Errno(errno)) => Some(Err(errno)),
+        Err(IoError::Fault(_)) => None,
+    }
+}
+
+/// How a call goes on after a signal that came before it did anything.
+fn restart(number: usize) -> Restart {
+    match number {
+        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => {
+            Restart::IfNoHandler
+        }
+        nr::RT_SIGSUSPEND => Restart::IfNoHandler,
+        _ => Restart::IfAllowed,
+    }
+}
+
+/// What a call's result means for the thread. `EINTR` comes only from waits that a signal ended.
+pub(crate) fn outcome(number: usize, result: Result<usize, Errno>) -> Outcome {
+    match result {
+        Err(Errno::EINTR) => Outcome::Restart(restart(number)),
+        result => result.into(),
+    }
+}
+
+/// A call that may wait, as a future.
+pub(crate) type Served<'a> = BoxFuture<'a, Outcome>;
+
+/// Makes a function that turns the calls of one family into futures.
+macro_rules! family {
+    ($name:ident, $task:ident, $args:ident: $($($number:path)|+ => $call:expr,)*) => {
+        fn $name<'a>(system: &'a System, thread: &'a Arc<Thread>, number: usize, $args: Args) -> Option<Served<'a>> {
+            match number {
+                $($($number)|+ => Some(Box::pin(async move {
+                    let ($task, $args) = (&Task::new(system, thread), &$args);
+                    let _ = $args;
+                    let result = $call.await;
+                    $task.end_mask(result);
+                    outcome(number, result)
+                })),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+family! { of_files, task, args:
+    nr::READ => files::read(task, args),
+    nr::WRITE => files::write(task, args),
+    nr::PREAD64 => files::pread(task, args),
+    nr::PWRITE64 => files::pwrite(task, args),
+    nr::READV => files::readv(task, args, crate::transfer::At::Position),
+    nr::WRITEV => files::writev(task, args, crate::transfer::At::Position),
+    nr::PREADV => files::preadv(task, args, false),
+    nr::PREADV2 => files::preadv(task, args, true),
+    nr::PWRITEV => files::pwritev(task, args, false),
+    nr::PWRITEV2 => files::pwritev(task, args, true),
+    nr::LSEEK => files::lseek(task, args),
+    nr::FCNTL => files::fcntl(task, args),
+    nr::IOCTL => files::ioctl(task, args),
+    nr::PIPE2 => files::pipe2(task, args),
+    nr::GETDENTS64 => files::getdents64(task, args),
+    nr::FSYNC | nr::FDATASYNC | nr::SYNCFS => files::fsync(task, args),
+    nr::SENDFILE => files::sendfile(task, args),
+    nr::COPY_FILE_RANGE => files::copy_file_range(task, args),
+    nr::FSTAT => attributes::fstat(task, args),
+    nr::NEWFSTATAT => attributes::newfstatat(task, args),
+    nr::STATX => attributes::statx(task, args),
+    nr::FCHMOD => attributes::fchmod(task, args),
+    nr::FCHMODAT => attributes::fchmodat(task, args),
+    nr::FCHOWN => attributes::fchown(task, args),
+    nr::FCHOWNAT => attributes::fchownat(task, args),
+    nr::UTIMENSAT => attributes::utimensat(task, args),
+    nr::TRUNCATE => attributes::truncate(task, args),
+    nr::FTRUNCATE => attributes::ftruncate(task, args),
+    nr::FALLOCATE => attributes::fallocate(task, args),
+    nr::STATFS => attributes::statfs(task, args),
+    nr::FSTATFS => attributes::fstatfs(task, args),
+}
+
+family! { of_paths, task, args:
+    nr::OPENAT => paths::openat(task, args),
+    nr::MKDIRAT => paths::mkdirat(task, args),
+    nr::MKNODAT => paths::mknodat(task, args),
+    nr::UNLINKAT => paths::unlinkat(task, args),
+    nr::SYMLINKAT => paths::symlinkat(task, args),
+    nr::LINKAT => paths::linkat(task, args),
+    nr::RENAMEAT2 => paths::renameat2(task, args, args.bits(4)),
+    nr::READLINKAT => paths::readlinkat(task, args),
+    nr::FACCESSAT => paths::faccessat(task, args, 0),
+    nr::FACCESSAT2 => paths::faccessat(task, args, args.bits(3)),
+    nr::GETCWD => paths::getcwd(task, args),
+    nr::CHDIR => paths::chdir(task, args),
+    nr::FCHDIR => paths::fchdir(task, args),
+    nr::CHROOT => paths::chroot(task, args),
+    nr::MOUNT => paths::mount(task, args),
+    nr::UMOUNT2 => paths::umount2(task, args),
+    nr::SYNC => paths::sync(task),
+}
+
+family! { of_sockets, task, args:
+    nr::SOCKETPAIR => sockets::socketpair(task, args),
+    nr::BIND => sockets::bind(task, args),
+    nr::ACCEPT => sockets::accept(task, args, 0),
+    nr::ACCEPT4 => sockets::accept(task, args, args.bits(3)),
+    nr::CONNECT => sockets::connect(task, args),
+    nr::GETSOCKNAME => sockets::getsockname(task, args),
+    nr::GETPEERNAME => sockets::getpeername(task, args),
+    nr::SENDTO => messages::sendto(task, args),
+    nr::RECVFROM => messages::recvfrom(task, args),
+    nr::SENDMSG => messages::sendmsg(task, args),
+    nr::RECVMSG => messages::recvmsg(task, args),
+    nr::SETSOCKOPT => socket_options::setsockopt(task, args),
+    nr::GETSOCKOPT => socket_options::getsockopt(task, args),
+    nr::PPOLL => poll::ppoll(task, args),
+    nr::PSELECT6 => poll::pselect6(task, args),
+    nr::EPOLL_CTL => poll::epoll_ctl(task, args),
+    nr::EPOLL_PWAIT => poll::epoll_pwait(task, args),
+    nr::EPOLL_PWAIT2 => poll::epoll_pwait2(task, args),
+}
+
+family! { of_memory_and_time, task, args:
+    nr::MMAP => memory::mmap(task, args),
+    nr::MUNMAP => memory::munmap(task, args),
+    nr::MPROTECT => memory::mprotect(task, args),
+    nr::MREMAP => memory::mremap(task, args),
+    nr::MADVISE => memory::madvise(task, args),
+    nr::MSYNC => memory::msync(task, args),
+    nr::MLOCK | nr::MLOCK2 => memory::mlock(task, args),
+    nr::BRK => memory::brk(task, args),
+    nr::CLOCK_GETTIME => time::clock_gettime(task, args),
+    nr::CLOCK_GETRES => time::clock_getres(task, args),
+    nr::GETTIMEOFDAY => time::gettimeofday(task, args),
+    nr::NANOSLEEP => time::nanosleep(task, args),
+    nr::CLOCK_NANOSLEEP => time::clock_nanosleep(task, args),
+    nr::TIMES => time::times(task, args),
+    nr::SETITIMER => time::setitimer(task, args),
+    nr::GETITIMER => time::getitimer(task, args),
+    nr::UNAME => system::uname(task, args),
+    nr::SYSINFO => system::sysinfo(task, args),
+    nr::GETRANDOM => system::getrandom(task, args),
+    nr::REBOOT => system::reboot(task, args),
+    nr::SYSLOG => system::syslog(task, args),
+    nr::GETCPU => system::getcpu(task, args),
+}
+
+family! { of_life, task, args:
+    nr::WAIT4 => life::wait4(task, args),
+    nr::WAITID => life::waitid(task, args),
+    nr::FUTEX => life::futex(task, args),
+    nr::GET_ROBUST_LIST => life::get_robust_list(task, args),
+    nr::PRLIMIT64 => life::prlimit64(task, args),
+    nr::GETRLIMIT => life::getrlimit(task, args),
+    nr::SETRLIMIT => life::setrlimit(task, args),
+    nr::GETRUSAGE => life::getrusage(task, args),
+    nr::PRCTL => life::prctl(task, args),
+    nr::GETGROUPS => identity::getgroups(task, args),
+    nr::SETGROUPS => identity::setgroups(task, args),
+    nr::GETRESUID => identity::getresuid(task, args),
+    nr::GETRESGID => identity::getresgid(task, args),
+    nr::RT_SIGACTION => signals::rt_sigaction(task, args),
+    nr::RT_SIGPROCMASK => signals::rt_sigprocmask(task, args),
+    nr::RT_SIGPENDING => signals::rt_sigpending(task, args),
+    nr::RT_SIGSUSPEND => signals::rt_sigsuspend(task, args),
+    nr::RT_SIGQUEUEINFO => signals::rt_sigqueueinfo(task, args),
+    nr::SIGALTSTACK => signals::sigaltstack(task, args),
+    nr::SCHED_YIELD => schedule::sched_yield(task),
+    nr::SCHED_GETAFFINITY => schedule::getaffinity(task, args),
+    nr::SCHED_SETAFFINITY => schedule::setaffinity(task, args),
+    nr::SCHED_SETSCHEDULER => schedule::setscheduler(task, args),
+    nr::SCHED_SETPARAM => schedule::setparam(task, args),
+    nr::SCHED_GETPARAM => schedule::getparam(task, args),
+    nr::SCHED_RR_GET_INTERVAL => schedule::interval(task, args),
+}
+
+/// `riscv_hwprobe`, which Linux numbers beside its common table.
+const RISCV_HWPROBE: usize = 258;
+
+family! { of_machine, task, args:
+    RISCV_HWPROBE => system::hwprobe(task, args),
+    abi::asyncos::WORLD => life::world(task, args),
+}
+
+/// The future of a call; `None` if there is no such call.
+pub(crate) fn waiting<'a>(
+    system: &'a System,
+    thread: &'a Arc<Thread>,
+    number: usize,
+    args: Args,
+) -> Option<Served<'a>> {
+    of_files(system, thread, number, args)
+        .or_else(|| of_paths(system, thread, number, args))
+        .or_else(|| of_sockets(system, thread, number, args))
+        .or_else(|| of_memory_and_time(system, thread, number, args))
+        .or_else(|| of_life(system, thread, number, args))
+        .or_else(|| of_machine(system, thread, number, args))
+}

@@ -1,0 +1,384 @@
+//! Calls on open descriptors: reading, writing, seeking, duplicating, controlling.
+
+use crate::{
+    arguments::{Args, MOST, only},
+    context::Task,
+    transfer::{self, At, How, Piece},
+};
+use abi::{
+    errno::Errno,
+    fs::{self as f, dirent::Entry},
+    ioctl as i,
+};
+use alloc::{sync::Arc, vec::Vec};
+use io::{
+    file::{Attempt, IoError},
+    inode::Kind,
+    open::{OpenFile, SeekFrom},
+};
+
+/// Bytes of directory records that one `getdents64` makes at most.
+const RECORDS_MOST: usize = 64 * 1024;
+/// Directory entries that are asked for at a time.
+const ENTRIES: usize = 64;
+/// Bytes that `sendfile` moves through the kernel at a time.
+const CHUNK: usize = 16 * 1024;
+
+fn piece(args: &Args) -> Piece {
+    Piece { addr: args.word(1), len: args.count(2) }
+}
+
+/// `read` that does not have to wait.
+pub(crate) fn read_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
+    let open = task.file(args.int(0))?;
+    let done = transfer::read_now(task, &open, At::Position, piece(args))?;
+    // A file goes on where one attempt stopped short, unless that was the end.
+    let short = done.is_some_and(|done| done > 0 && done < args.count(2)) && open.file().seekable();
+    if !short {
+        return Ok(done);
+    }
+    let done = done.unwrap_or(0);
+    let rest = Piece { addr: args.word(1) + done, len: args.count(2) - done };
+    match transfer::read_now(task, &open, At::Position, rest) {
+        Ok(more) => Ok(Some(done + more.unwrap_or(0))),
+        Err(_) => Ok(Some(done)),
+    }
+}
+
+/// `write` that does not have to wait and is done at once; `None` before anything was written.
+pub(crate) fn write_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
+    let open = task.file(args.int(0))?;
+    let piece = piece(args);
+    // What might be written in part is left to the loop, which knows how much is done.
+    if piece.len > f::PIPE_BUF {
+        return Ok(None);
+    }
+    let attempt = transfer::write_now(task, &open, At::Position, piece);
+    match attempt {
+        Err(IoError::Errno(Errno::EPIPE)) => task.broken_pipe(),
+        _ => {}
+    }
+    attempt
+}
+
+/// `read(fd, buffer, len)`.
+pub(crate) async fn read(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    transfer::read(task, &open, At::Position, &[piece(args)]).await
+}
+
+/// `write(fd, buffer, len)`.
+pub(crate) async fn write(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    transfer::write(task, &open, At::Position, &[piece(args)], How::of(&open)).await
+}
+
+/// `pread64(fd, buffer, len, offset)`.
+pub(crate) async fn pread(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let at = At::Offset(args.offset(3)?);
+    let open = task.file(args.int(0))?;
+    transfer::read(task, &open, at, &[piece(args)]).await
+}
+
+/// `pwrite64(fd, buffer, len, offset)`.
+pub(crate) async fn pwrite(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let at = At::Offset(args.offset(3)?);
+    let open = task.file(args.int(0))?;
+    transfer::write(task, &open, at, &[piece(args)], How::of(&open)).await
+}
+
+/// `readv(fd, pieces, count)`, and `preadv` with `at`.
+pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
+    if let Some(socket) = crate::sockets::datagram(&open) {
+        return Ok(crate::messages::receive(task, &socket, &list, 0).await?.len);
+    }
+    transfer::read(task, &open, at, &list).await
+}
+
+/// `writev(fd, pieces, count)`, and `pwritev` with `at`.
+pub(crate) async fn writev(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
+    if let Some(socket) = crate::sockets::datagram(&open) {
+        return crate::messages::send(task, &socket, &list, None, 0).await;
+    }
+    transfer::write(task, &open, at, &list, How::of(&open)).await
+}
+
+/// `preadv(fd, pieces, count, offset)`; the second version takes -1 for the position, and flags.
+pub(crate) async fn preadv(task: &Task<'_>, args: &Args, second: bool) -> Result<usize, Errno> {
+    readv(task, args, vector_offset(args, second)?).await
+}
+
+/// `pwritev(fd, pieces, count, offset)`; the second version as for [`preadv`].
+pub(crate) async fn pwritev(task: &Task<'_>, args: &Args, second: bool) -> Result<usize, Errno> {
+    writev(task, args, vector_offset(args, second)?).await
+}
+
+fn vector_offset(args: &Args, second: bool) -> Result<At, Errno> {
+    // Argument 4 is the high half of the offset on 32-bit machines only; no flag is known.
+    if second && args.word(5) != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if second && args.long(3) == -1 { Ok(At::Position) } else { Ok(At::Offset(args.offset(3)?)) }
+}
+
+/// `lseek(fd, offset, whence)`.
+pub(crate) async fn lseek(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    loop {
+        match lseek_now(&open, args) {
+            Ok(Some(position)) => return Ok(position),
+            Ok(None) => open.wait_free().await,
+            // The size was not in memory: it is after this.
+            Err(IoError::Errno(Errno::EAGAIN)) => match open.file().inode() {
+                Some(inode) => drop(inode.metadata().await?),
+                None => return Err(Errno::EINVAL),
+            },
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+    }
+}
+
+/// `lseek`, if the position is free and the size in memory.
+pub(crate) fn lseek_now(open: &OpenFile, args: &Args) -> Attempt<usize> {
+    let from = match args.bits(2) {
+        f::SEEK_SET => SeekFrom::Start,
+        f::SEEK_CUR => SeekFrom::Current,
+        f::SEEK_END => SeekFrom::End,
+        f::SEEK_DATA | f::SEEK_HOLE => return seek_hole(open, args),
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    if is_directory(open) && from == SeekFrom::Start {
+        open.set_position(args.offset(1)?);
+        return Ok(Some(args.word(1)));
+    }
+    Ok(open.seek_now(from, args.long(1))?.map(|position| position as usize))
+}
+
+fn is_directory(open: &OpenFile) -> bool {
+    open.file().inode().is_some_and(|inode| inode.kind() == Kind::Directory)
+}
+
+/// Files are taken to have no hole but the one at their end, as POSIX allows.
+fn seek_hole(open: &OpenFile, args: &Args) -> Attempt<usize> {
+    let size = open.file().inode().ok_or(Errno::ESPIPE)?.metadata_now().ok_or(Errno::EAGAIN)?.size;
+    let offset = args.offset(1)?;
+    if offset >= size {
+        return Err(Errno::ENXIO.into());
+    }
+    let to = if args.bits(2) == f::SEEK_DATA { offset } else { size };
+    Ok(open.seek_now(SeekFrom::Start, to as i64)?.map(|position| position as usize))
+}
+
+/// `close(fd)`.
+pub(crate) fn close(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    task.descriptors()?.remove(args.int(0)).map(|_| 0)
+}
+
+/// `close_range(first, last, flags)`.
+pub(crate) fn close_range(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (first, last, flags) = (args.bits(0), args.bits(1), args.bits(2));
+    only(flags, f::CLOSE_RANGE_UNSHARE | f::CLOSE_RANGE_CLOEXEC)?;
+    if first > last {
+        return Err(Errno::EINVAL);
+    }
+    task.descriptors()?.close_range(first, last, flags & f::CLOSE_RANGE_CLOEXEC != 0);
+    Ok(0)
+}
+
+/// `dup(fd)`.
+pub(crate) fn dup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    task.install_from(task.file(args.int(0))?, 0, false)
+}
+
+/// `dup3(old, new, flags)`.
+pub(crate) fn dup3(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (old, new, flags) = (args.int(0), args.int(1), args.bits(2));
+    only(flags, f::O_CLOEXEC)?;
+    let limit = task.file_limit();
+    task.descriptors()?.replace(old, new, flags & f::O_CLOEXEC != 0, limit).map(|fd| fd as usize)
+}
+
+/// `fcntl(fd, command, argument)`.
+pub(crate) async fn fcntl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let fd = args.int(0);
+    let open = task.file(fd)?;
+    match args.bits(1) {
+        f::F_DUPFD => task.install_from(open, args.word(2), false),
+        f::F_DUPFD_CLOEXEC => task.install_from(open, args.word(2), true),
+        f::F_GETFD => task.descriptors()?.close_on_exec(fd).map(|on| if on { f::FD_CLOEXEC as usize } else { 0 }),
+        f::F_SETFD => task.descriptors()?.set_close_on_exec(fd, args.bits(2) & f::FD_CLOEXEC != 0).map(|()| 0),
+        f::F_GETFL => Ok((open.flags() & !(f::O_CLOEXEC | f::O_CREAT | f::O_EXCL | f::O_TRUNC | f::O_NOCTTY)) as usize),
+        f::F_SETFL => {
+            open.set_flags(args.bits(2));
+            Ok(0)
+        }
+        f::F_GETLK | f::F_OFD_GETLK => {
+            // Nobody else holds a lock.
+            let mut lock: f::Flock = task.space().get(args.word(2)).await?;
+            lock.kind = f::F_UNLCK as i16;
+            task.space().put(args.word(2), &lock).await.map(|()| 0)
+        }
+        f::F_SETLK | f::F_SETLKW | f::F_OFD_SETLK | f::F_OFD_SETLKW => Ok(0),
+        f::F_SETOWN => Ok(0),
+        f::F_GETOWN => Ok(0),
+        f::F_GETPIPE_SZ | f::F_SETPIPE_SZ if open.path().starts_with(b"pipe:") => Ok(io::pipe::CAPACITY),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// `ioctl(fd, command, argument)`.
+pub(crate) async fn ioctl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let fd = args.int(0);
+    let open = task.file(fd)?;
+    match args.bits(1) {
+        i::FIOCLEX => task.descriptors()?.set_close_on_exec(fd, true).map(|()| 0),
+        i::FIONCLEX => task.descriptors()?.set_close_on_exec(fd, false).map(|()| 0),
+        i::FIONBIO => {
+            let on: i32 = task.space().get(args.word(2)).await?;
+            let others = open.flags() & !f::O_NONBLOCK;
+            open.set_flags(others | if on != 0 { f::O_NONBLOCK } else { 0 });
+            Ok(0)
+        }
+        command => {
+            let control = open.file().ioctl(task.caller(), task.space(), command, args.word(2));
+            task.wait_for(control, None).await
+        }
+    }
+}
+
+/// `pipe2(fds, flags)`.
+pub(crate) async fn pipe2(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let flags = args.bits(1);
+    only(flags, f::O_CLOEXEC | f::O_NONBLOCK | f::O_DIRECT)?;
+    let (reader, writer) = io::pipe::new(&task.caller().account);
+    let status = flags & f::O_NONBLOCK;
+    let close = flags & f::O_CLOEXEC != 0;
+    let label = alloc::format!("pipe:[{}]", mem::new_object_id());
+    let first = task.install(OpenFile::new(reader, f::O_RDONLY | status, label.as_bytes()), close)?;
+    let second = task.install(OpenFile::new(writer, f::O_WRONLY | status, label.as_bytes()), close);
+    let second = second.inspect_err(|_| task.close(first as i32))?;
+    let stored = task.space().put(args.word(0), &[first as i32, second as i32]).await;
+    stored.inspect_err(|_| [first, second].iter().for_each(|&fd| task.close(fd as i32)))?;
+    Ok(0)
+}
+
+/// `getdents64(fd, buffer, len)`.
+pub(crate) async fn getdents64(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    let inode = open.file().inode().ok_or(Errno::ENOTDIR)?;
+    let room = args.count(2).min(RECORDS_MOST);
+    let mut records = Vec::new();
+    records.try_reserve_exact(room).map_err(|_| Errno::ENOMEM)?;
+    records.resize(room, 0);
+    let (mut used, mut cookie) = (0, open.position());
+    'full: loop {
+        let entries = inode.readdir(cookie, ENTRIES).await?;
+        if entries.is_empty() {
+            break;
+        }
+        for entry in &entries {
+            let kind = entry.kind.dirent_type();
+            let record = Entry { ino: entry.ino, next: entry.next as i64, kind, name: &entry.name };
+            match record.encode(&mut records[used..]) {
+                Some(len) => used += len,
+                None if used == 0 => return Err(Errno::EINVAL),
+                None => break 'full,
+            }
+            cookie = entry.next;
+        }
+    }
+    task.space().copy_out(args.word(1), &records[..used]).await?;
+    open.set_position(cookie);
+    Ok(used)
+}
+
+/// `fsync(fd)` and `fdatasync(fd)`.
+pub(crate) async fn fsync(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    open.file().inode().ok_or(Errno::EINVAL)?.sync().await.map(|()| 0)
+}
+
+/// `sendfile(out, in, offset, count)`.
+pub(crate) async fn sendfile(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (out, input) = (task.file(args.int(0))?, task.file(args.int(1))?);
+    if !out.writable() || !input.readable() {
+        return Err(Errno::EBADF);
+    }
+    if !input.file().seekable() {
+        return Err(Errno::EINVAL);
+    }
+    let start = match args.word(2) {
+        0 => input.position(),
+        addr => u64::try_from(task.space().get::<i64>(addr).await?).map_err(|_| Errno::EINVAL)?,
+    };
+    let done = copy(task, &input, start, &out, args.word(3).min(MOST)).await?;
+    match args.word(2) {
+        0 => input.set_position(start + done as u64),
+        addr => task.space().put(addr, &((start + done as u64) as i64)).await?,
+    }
+    Ok(done)
+}
+
+/// Copies up to `count` bytes of `input` from `start` on to the position of `out`, through the kernel.
+async fn copy(
+    task: &Task<'_>,
+    input: &OpenFile,
+    start: u64,
+    out: &Arc<OpenFile>,
+    count: usize,
+) -> Result<usize, Errno> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
+    buffer.resize(CHUNK.min(count), 0);
+    let mut done = 0;
+    while done < count {
+        let len = buffer.len().min(count - done);
+        let got = transfer::read_kernel(task, input, start + done as u64, &mut buffer[..len]).await;
+        let len = match got {
+            Ok(0) => break,
+            Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
+            Ok(len) => len,
+        };
+        match transfer::write_kernel(task, out, &buffer[..len]).await {
+            Ok(sent) => done += sent,
+            Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
+        }
+    }
+    Ok(done)
+}
+
+/// `copy_file_range(in, in_offset, out, out_offset, len, flags)`: at the output's position only.
+pub(crate) async fn copy_file_range(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    only(args.bits(5), 0)?;
+    let (input, out) = (task.file(args.int(0))?, task.file(args.int(2))?);
+    if !out.writable() || !input.readable() {
+        return Err(Errno::EBADF);
+    }
+    if !input.file().seekable() || !out.file().seekable() || args.word(3) != 0 || Arc::ptr_eq(&input, &out) {
+        return Err(Errno::EINVAL);
+    }
+    let start = match args.word(1) {
+        0 => input.position(),
+        addr => u64::try_from(task.space().get::<i64>(addr).await?).map_err(|_| Errno::EINVAL)?,
+    };
+    let done = copy(task, &input, start, &out, args.count(4)).await?;
+    match args.word(1) {
+        0 => input.set_position(start + done as u64),
+        addr => task.space().put(addr, &((start + done as u64) as i64)).await?,
+    }
+    Ok(done)
+}
+
+/// `flock(fd, operation)`: accepted; nobody else ever holds one.
+pub(crate) fn flock(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    task.file(args.int(0))?;
+    match args.bits(1) & !f::LOCK_NB {
+        f::LOCK_SH | f::LOCK_EX | f::LOCK_UN => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}

@@ -1,0 +1,210 @@
+//! Sending and receiving on sockets: `sendto`, `recvfrom`, `sendmsg`, `recvmsg`.
+//!
+//! A datagram goes out and comes in whole: one that is spread over several pieces passes through a kernel
+//! buffer. Control messages are accepted and ignored; none is delivered.
+
+use crate::{
+    arguments::Args,
+    context::Task,
+    sockets::{Socket, get_address, put_sender, receive_deadline, send_deadline},
+    transfer::{self, At, How, Piece, total},
+};
+use abi::{
+    errno::Errno,
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Msghdr},
+};
+use alloc::vec::Vec;
+use core::mem::offset_of;
+use io::file::IoError;
+use mem::{Sink, Source};
+use net::{Address, Received};
+
+/// Largest datagram of any kind.
+const DATAGRAM_MOST: usize = 65_536;
+
+fn kernel_buffer(len: usize) -> Result<Vec<u8>, Errno> {
+    let mut bytes = Vec::new();
+    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+    bytes.resize(len, 0);
+    Ok(bytes)
+}
+
+/// Sends the bytes of `list`.
+pub(crate) async fn send(
+    task: &Task<'_>,
+    socket: &Socket,
+    list: &[Piece],
+    to: Option<&Address>,
+    flags: u32,
+) -> Result<usize, Errno> {
+    if flags & MSG_OOB != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    if socket.get().is_stream() {
+        let gives_up = socket.0.nonblocking() || flags & MSG_DONTWAIT != 0;
+        let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0 };
+        return transfer::write(task, &socket.0, At::Position, list, how).await;
+    }
+    if total(list) > DATAGRAM_MOST {
+        return Err(Errno::EMSGSIZE);
+    }
+    let mut bytes = kernel_buffer(total(list))?;
+    let mut done = 0;
+    for piece in list {
+        task.space().copy_in(piece.addr, &mut bytes[done..done + piece.len]).await?;
+        done += piece.len;
+    }
+    let deadline = send_deadline(socket.0.file().as_ref());
+    loop {
+        match socket.get().send_now(task.caller(), &mut Source::kernel(&bytes), to) {
+            Ok(Some(len)) => return Ok(len),
+            Ok(None) => socket.wait(task, abi::poll::EPOLLOUT, flags, deadline).await?,
+            Err(IoError::Errno(errno)) => {
+                if errno == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
+                    task.broken_pipe();
+                }
+                return Err(errno);
+            }
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+    }
+}
+
+/// Receives into `list`.
+pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<Received, Errno> {
+    if flags & MSG_OOB != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if socket.get().is_stream() {
+        let len = receive_stream(task, socket, list, flags).await?;
+        return Ok(Received { len, full: len, from: None });
+    }
+    if let [piece] = list {
+        return receive_datagram(task, socket, flags, || Sink::user(task.space(), piece.addr, piece.len)).await;
+    }
+    let mut bytes = kernel_buffer(total(list).min(DATAGRAM_MOST))?;
+    let received = receive_gathered(task, socket, flags, &mut bytes).await?;
+    let mut left = &bytes[..received.len];
+    for piece in list {
+        let (now, later) = left.split_at(left.len().min(piece.len));
+        task.space().copy_out(piece.addr, now).await?;
+        left = later;
+    }
+    Ok(received)
+}
+
+async fn receive_gathered(task: &Task<'_>, socket: &Socket, flags: u32, bytes: &mut [u8]) -> Result<Received, Errno> {
+    let deadline = receive_deadline(socket.0.file().as_ref());
+    loop {
+        match socket.get().receive_now(&mut Sink::kernel(bytes), flags & MSG_PEEK != 0) {
+            Ok(Some(received)) => return Ok(received),
+            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+    }
+}
+
+async fn receive_datagram<'t>(
+    task: &'t Task<'_>,
+    socket: &Socket,
+    flags: u32,
+    sink: impl Fn() -> Sink<'t> + Send,
+) -> Result<Received, Errno> {
+    let deadline = receive_deadline(socket.0.file().as_ref());
+    loop {
+        let attempt = socket.get().receive_now(&mut sink(), flags & MSG_PEEK != 0);
+        match attempt {
+            Ok(Some(received)) => return Ok(received),
+            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+    }
+}
+
+async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<usize, Errno> {
+    let (peek, all) = (flags & MSG_PEEK != 0, flags & MSG_WAITALL != 0);
+    let deadline = receive_deadline(socket.0.file().as_ref());
+    let mut done = 0;
+    loop {
+        let Some(piece) = transfer::rest(list, done) else { return Ok(done) };
+        let attempt = socket.get().receive_now(&mut Sink::user(task.space(), piece.addr, piece.len), peek);
+        let waited = match attempt {
+            Ok(Some(received)) => {
+                done += received.len;
+                if received.len == 0 || peek {
+                    return Ok(done);
+                }
+                Ok(())
+            }
+            Ok(None) if done > 0 && !all => return Ok(done),
+            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await,
+            Err(IoError::Errno(errno)) => Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await,
+        };
+        match waited {
+            Err(_) if done > 0 => return Ok(done),
+            waited => waited?,
+        }
+    }
+}
+
+/// `sendto(fd, bytes, len, flags, address, address_len)`.
+pub(crate) async fn sendto(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let to = match args.word(4) {
+        0 => None,
+        addr => get_address(task, addr, args.bits(5) as usize).await?,
+    };
+    let piece = Piece { addr: args.word(1), len: args.count(2) };
+    send(task, &socket, &[piece], to.as_ref(), args.bits(3)).await
+}
+
+/// `recvfrom(fd, bytes, len, flags, address, address_len)`.
+pub(crate) async fn recvfrom(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let piece = Piece { addr: args.word(1), len: args.count(2) };
+    let flags = args.bits(3);
+    let received = receive(task, &socket, &[piece], flags).await?;
+    put_sender(task, received.from.as_ref(), args.word(4), args.word(5)).await?;
+    Ok(if flags & MSG_TRUNC != 0 { received.full } else { received.len })
+}
+
+/// `sendmsg(fd, message, flags)`.
+pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let message: Msghdr = task.space().get(args.word(1)).await?;
+    let to = match message.name {
+        0 => None,
+        addr => {
+            let len = usize::try_from(message.namelen).map_err(|_| Errno::EINVAL)?;
+            get_address(task, addr as usize, len).await?
+        }
+    };
+    let list = message_pieces(task, &message).await?;
+    send(task, &socket, &list, to.as_ref(), args.bits(2)).await
+}
+
+async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Vec<Piece>, Errno> {
+    let count = usize::try_from(message.iovlen).map_err(|_| Errno::EMSGSIZE)?;
+    if count > abi::fs::IOV_MAX as usize {
+        return Err(Errno::EMSGSIZE);
+    }
+    transfer::pieces(task, message.iov as usize, count).await
+}
+
+/// `recvmsg(fd, message, flags)`.
+pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let (at, flags) = (args.word(1), args.bits(2));
+    let message: Msghdr = task.space().get(at).await?;
+    let list = message_pieces(task, &message).await?;
+    let received = receive(task, &socket, &list, flags).await?;
+    let field = |offset: usize| at.wrapping_add(offset);
+    put_sender(task, received.from.as_ref(), message.name as usize, field(offset_of!(Msghdr, namelen))).await?;
+    let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
+    task.space().put(field(offset_of!(Msghdr, controllen)), &0u64).await?;
+    task.space().put(field(offset_of!(Msghdr, flags)), &cut).await?;
+    Ok(if flags & MSG_TRUNC != 0 { received.full } else { received.len })
+}

@@ -1,0 +1,282 @@
+//! Waiting for several descriptors: `ppoll`, `pselect6`, `epoll`, and `eventfd2`.
+//!
+//! A wait registers with every file at once, is woken by the first change, and looks at all of them again.
+
+use crate::{
+    arguments::{Args, nanos, only},
+    context::Task,
+};
+use abi::{
+    errno::Errno,
+    fs::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, O_CLOEXEC, O_RDWR},
+    poll as p,
+    poll::{EpollEvent, PollFd},
+    time::Timespec,
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::{future::poll_fn, task::Poll};
+use io::{
+    epoll::Epoll,
+    event::{Event, Mode},
+    file::Want,
+    open::OpenFile,
+};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// Events that are reported unasked.
+const ALWAYS: u32 = p::EPOLLERR | p::EPOLLHUP;
+/// Most descriptors of one call: as many as a process can have open.
+const MOST: usize = 65_536;
+/// Most events that one `epoll_pwait` answers with; the rest waits for the next call.
+const EVENTS_MOST: usize = 1024;
+
+/// A descriptor that is being waited for.
+struct Watch {
+    open: Arc<OpenFile>,
+    events: u32,
+}
+
+impl Watch {
+    fn found(&self) -> u32 {
+        self.open.file().events() & (self.events | ALWAYS)
+    }
+}
+
+/// Waits until one of `list` may have something, or until the deadline; false if that passed.
+async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Result<bool, Errno> {
+    let mut waits = Vec::new();
+    waits.try_reserve_exact(list.len()).map_err(|_| Errno::ENOMEM)?;
+    for watch in list {
+        waits.push(watch.open.file().wait(task.caller(), Want::Events(watch.events | ALWAYS)));
+    }
+    let any = poll_fn(move |context| {
+        let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
+        if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
+    });
+    match task.wait_for(any, deadline).await {
+        Ok(()) => Ok(true),
+        Err(Errno::EAGAIN) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The time at which a wait ends: `addr` is a relative `timespec` or 0.
+async fn deadline(task: &Task<'_>, addr: usize) -> Result<Option<u64>, Errno> {
+    if addr == 0 {
+        return Ok(None);
+    }
+    let limit: Timespec = task.space().get(addr).await?;
+    Ok(Some(hal::time::now().saturating_add(nanos(limit)?)))
+}
+
+/// Sets the signal mask at `addr` for the time of the call.
+async fn mask(task: &Task<'_>, addr: usize, size: usize) -> Result<(), Errno> {
+    if addr == 0 {
+        return Ok(());
+    }
+    if size != abi::signal::SIGSET_SIZE {
+        return Err(Errno::EINVAL);
+    }
+    let mask: u64 = task.space().get(addr).await?;
+    task.mask_for_this_call(mask);
+    Ok(())
+}
+
+/// `ppoll(fds, count, timeout, mask, mask_size)`.
+pub(crate) async fn ppoll(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (addr, count) = (args.word(0), args.bits(1) as usize);
+    if count > MOST {
+        return Err(Errno::EINVAL);
+    }
+    let deadline = deadline(task, args.word(2)).await?;
+    let mut fds = Vec::new();
+    fds.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    fds.resize(count, PollFd::new_zeroed());
+    task.space().copy_in(addr, fds.as_mut_slice().as_mut_bytes()).await?;
+    mask(task, args.word(3), args.word(4)).await?;
+    let found = poll_list(task, &mut fds, deadline).await?;
+    task.space().copy_out(addr, fds.as_slice().as_bytes()).await?;
+    Ok(found)
+}
+
+/// Fills in what was found; answers for how many descriptors.
+async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -> Result<usize, Errno> {
+    let find = |fd: &PollFd| {
+        let open = task.file(fd.fd).ok()?;
+        Some(Watch { open, events: fd.events.into() })
+    };
+    let watches: Vec<_> = fds.iter().map(find).collect();
+    loop {
+        let mut count = 0;
+        for (fd, watch) in fds.iter_mut().zip(&watches) {
+            fd.revents = match watch {
+                Some(watch) => watch.found() as u16,
+                None if fd.fd < 0 => 0,
+                None => p::POLLNVAL,
+            };
+            count += usize::from(fd.revents != 0);
+        }
+        if count > 0 || deadline.is_some_and(|deadline| deadline <= hal::time::now()) {
+            return Ok(count);
+        }
+        let list: Vec<_> = watches.iter().flatten().collect();
+        if !wait_any(task, &list, deadline).await? {
+            return Ok(0);
+        }
+    }
+}
+
+/// The three sets of `select`, and the events that each stands for.
+const SETS: [(u32, u32); 3] = [
+    (p::EPOLLIN | p::EPOLLRDNORM, p::EPOLLIN | p::EPOLLRDNORM | p::EPOLLHUP | p::EPOLLERR),
+    (p::EPOLLOUT | p::EPOLLWRNORM, p::EPOLLOUT | p::EPOLLWRNORM | p::EPOLLERR),
+    (p::EPOLLPRI, p::EPOLLPRI),
+];
+
+/// One set as user memory has it: a bit a descriptor, in words of 64.
+struct Set {
+    addr: usize,
+    words: Vec<u64>,
+}
+
+impl Set {
+    async fn get(task: &Task<'_>, addr: usize, count: usize) -> Result<Self, Errno> {
+        let len = if addr == 0 { 0 } else { count.div_ceil(64) };
+        let mut words = Vec::new();
+        words.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        words.resize(len, 0u64);
+        task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
+        Ok(Self { addr, words })
+    }
+
+    fn has(&self, fd: usize) -> bool {
+        self.words.get(fd / 64).is_some_and(|word| word >> (fd % 64) & 1 != 0)
+    }
+
+    fn insert(&mut self, fd: usize) {
+        self.words[fd / 64] |= 1 << (fd % 64);
+    }
+
+    async fn put(&self, task: &Task<'_>) -> Result<(), Errno> {
+        task.space().copy_out(self.addr, self.words.as_slice().as_bytes()).await
+    }
+}
+
+/// `pselect6(count, read, write, except, timeout, mask)`.
+pub(crate) async fn pselect6(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let count = usize::try_from(args.int(0)).map_err(|_| Errno::EINVAL)?.min(MOST);
+    let deadline = deadline(task, args.word(4)).await?;
+    if args.word(5) != 0 {
+        let [addr, size]: [u64; 2] = task.space().get(args.word(5)).await?;
+        mask(task, addr as usize, size as usize).await?;
+    }
+    let mut sets = Vec::new();
+    for index in 1..4 {
+        sets.push(Set::get(task, args.word(index), count).await?);
+    }
+    let mut fds = Vec::new();
+    for fd in 0..count {
+        let asked = |set: usize| if sets[set].has(fd) { SETS[set].0 } else { 0 };
+        let events = asked(0) | asked(1) | asked(2);
+        if events != 0 {
+            task.file(fd as i32)?;
+            fds.push(PollFd { fd: fd as i32, events: events as u16, revents: 0 });
+        }
+    }
+    poll_list(task, &mut fds, deadline).await?;
+    let mut found = 0;
+    for (set, (asked, means)) in sets.iter_mut().zip(SETS) {
+        set.words.fill(0);
+        for fd in &fds {
+            if u32::from(fd.events) & asked != 0 && u32::from(fd.revents) & means != 0 {
+                set.insert(fd.fd as usize);
+                found += 1;
+            }
+        }
+        set.put(task).await?;
+    }
+    Ok(found)
+}
+
+fn epoll_of(open: &OpenFile) -> Result<&Epoll, Errno> {
+    open.file().as_any().downcast_ref().ok_or(Errno::EINVAL)
+}
+
+/// `epoll_create1(flags)`.
+pub(crate) fn epoll_create1(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    only(args.bits(0), p::EPOLL_CLOEXEC)?;
+    let open = OpenFile::new(Epoll::new(), O_RDWR, b"anon_inode:[eventpoll]");
+    task.install(open, args.bits(0) & p::EPOLL_CLOEXEC != 0)
+}
+
+/// `epoll_ctl(epfd, operation, fd, event)`.
+pub(crate) async fn epoll_ctl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (operation, fd) = (args.bits(1), args.int(2));
+    let event = match operation {
+        p::EPOLL_CTL_DEL => EpollEvent { events: 0, pad: 0, data: 0 },
+        _ => task.space().get(args.word(3)).await?,
+    };
+    let set = task.file(args.int(0))?;
+    let open = task.file(fd)?;
+    let epoll = epoll_of(&set)?;
+    if Arc::ptr_eq(&set, &open) {
+        return Err(Errno::EINVAL);
+    }
+    match operation {
+        p::EPOLL_CTL_ADD => epoll.add(task.caller(), fd, &open, event)?,
+        p::EPOLL_CTL_MOD => epoll.modify(fd, &open, event)?,
+        p::EPOLL_CTL_DEL => epoll.remove(fd, &open)?,
+        _ => return Err(Errno::EINVAL),
+    }
+    Ok(0)
+}
+
+/// `epoll_pwait(epfd, events, count, timeout_ms, mask, mask_size)`.
+pub(crate) async fn epoll_pwait(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let deadline = match args.int(3) {
+        ..0 => None,
+        ms => Some(hal::time::now().saturating_add(ms as u64 * 1_000_000)),
+    };
+    epoll_wait(task, args, deadline).await
+}
+
+/// `epoll_pwait2(epfd, events, count, timeout, mask, mask_size)`.
+pub(crate) async fn epoll_pwait2(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let deadline = deadline(task, args.word(3)).await?;
+    epoll_wait(task, args, deadline).await
+}
+
+async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Result<usize, Errno> {
+    let (addr, count) = (args.word(1), args.int(2));
+    let count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Errno::EINVAL)?.min(EVENTS_MOST);
+    let set = task.file(args.int(0))?;
+    let epoll = epoll_of(&set)?;
+    mask(task, args.word(4), args.word(5)).await?;
+    loop {
+        let events = epoll.wait_now(count);
+        if !events.is_empty() {
+            task.space().copy_out(addr, events.as_slice().as_bytes()).await?;
+            return Ok(events.len());
+        }
+        if deadline.is_some_and(|deadline| deadline <= hal::time::now()) {
+            return Ok(0);
+        }
+        let ready = async {
+            epoll.wait_ready().await;
+            Ok(())
+        };
+        match task.wait_for(ready, deadline).await {
+            Err(Errno::EAGAIN) => return Ok(0),
+            waited => waited?,
+        }
+    }
+}
+
+/// `eventfd2(count, flags)`.
+pub(crate) fn eventfd2(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let flags = args.bits(1);
+    only(flags, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)?;
+    let mode = if flags & EFD_SEMAPHORE != 0 { Mode::Semaphore } else { Mode::Counter };
+    let open = OpenFile::new(Event::new(args.bits(0), mode), O_RDWR | flags & EFD_NONBLOCK, b"anon_inode:[eventfd]");
+    task.install(open, flags & O_CLOEXEC != 0)
+}

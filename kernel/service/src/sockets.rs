@@ -1,0 +1,336 @@
+//! Sockets: making, connecting, accepting, addresses. Messages are in `messages.rs`, options in
+//! `socket_options.rs`.
+
+use crate::{arguments::Args, arguments::only, context::Task};
+use abi::{
+    errno::Errno,
+    fs::{O_CLOEXEC, O_NONBLOCK, O_RDWR},
+    net::{
+        AF_INET, AF_UNIX, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_CLOEXEC, SOCK_DGRAM,
+        SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, SOCKADDR_MAX,
+    },
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::net::{Ipv4Addr, SocketAddrV4};
+use io::{
+    file::{File, IoError, Want},
+    open::OpenFile,
+};
+use net::{Address, Direction, SocketFile, SocketOption, SocketValue, local::Framing};
+
+// The flags of `socket` are those of `openat`.
+const _: () = assert!(SOCK_CLOEXEC == O_CLOEXEC && SOCK_NONBLOCK == O_NONBLOCK);
+
+/// The socket behind a file, if it is one.
+pub(crate) fn socket_of(file: &dyn File) -> Option<&SocketFile> {
+    file.as_any().downcast_ref()
+}
+
+/// A descriptor that refers to a socket.
+pub(crate) struct Socket(pub Arc<OpenFile>);
+
+impl Socket {
+    /// # Errors
+    /// `EBADF`, `ENOTSOCK`.
+    pub fn find(task: &Task<'_>, fd: i32) -> Result<Self, Errno> {
+        let open = task.file(fd)?;
+        match socket_of(open.file().as_ref()) {
+            Some(_) => Ok(Self(open)),
+            None => Err(Errno::ENOTSOCK),
+        }
+    }
+
+    pub fn get(&self) -> &SocketFile {
+        socket_of(self.0.file().as_ref()).expect("`find` has checked that the file is a socket")
+    }
+
+    fn waits(&self, flags: u32) -> bool {
+        !self.0.nonblocking() && flags & abi::net::MSG_DONTWAIT == 0
+    }
+
+    /// Waits for one of `events`.
+    ///
+    /// # Errors
+    /// `EAGAIN` if the socket or `flags` say not to wait, or at the deadline; `EINTR`.
+    pub async fn wait(&self, task: &Task<'_>, events: u32, flags: u32, deadline: Option<u64>) -> Result<(), Errno> {
+        if !self.waits(flags) {
+            return Err(Errno::EAGAIN);
+        }
+        task.wait_for(self.0.file().wait(task.caller(), Want::Events(events)), deadline).await
+    }
+}
+
+/// The datagram socket behind a description, if it is one: its reads and writes are whole messages.
+pub(crate) fn datagram(open: &Arc<OpenFile>) -> Option<Socket> {
+    let socket = socket_of(open.file().as_ref())?;
+    (!socket.is_stream()).then(|| Socket(open.clone()))
+}
+
+fn deadline(file: &dyn File, option: SocketOption) -> Option<u64> {
+    match socket_of(file)?.option(option) {
+        SocketValue::Number(nanos) if nanos > 0 => Some(hal::time::now().saturating_add(nanos)),
+        _ => None,
+    }
+}
+
+/// When a wait for data ends (`SO_RCVTIMEO`); `None`: never.
+pub(crate) fn receive_deadline(file: &dyn File) -> Option<u64> {
+    deadline(file, SocketOption::ReceiveTimeout)
+}
+
+/// When a wait for room ends (`SO_SNDTIMEO`); `None`: never.
+pub(crate) fn send_deadline(file: &dyn File) -> Option<u64> {
+    deadline(file, SocketOption::SendTimeout)
+}
+
+/// What a socket address from user memory says; `None` for `AF_UNSPEC`.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Address>, Errno> {
+    let Some((family, rest)) = bytes.split_first_chunk::<2>() else {
+        return Err(Errno::EINVAL);
+    };
+    match u32::from(u16::from_le_bytes(*family)) {
+        AF_UNSPEC => Ok(None),
+        AF_INET => {
+            let Some(rest) = rest.get(..14) else { return Err(Errno::EINVAL) };
+            let port = u16::from_be_bytes([rest[0], rest[1]]);
+            let ip = Ipv4Addr::new(rest[2], rest[3], rest[4], rest[5]);
+            Ok(Some(Address::V4(SocketAddrV4::new(ip, port))))
+        }
+        AF_UNIX => {
+            let path = match rest.first() {
+                // A first byte 0 names an address outside the file system: all bytes count.
+                Some(0) => rest,
+                _ => &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())],
+            };
+            if path.is_empty() || path.len() > 108 {
+                Err(Errno::EINVAL)
+            } else {
+                Ok(Some(Address::Local(path.to_vec())))
+            }
+        }
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+/// An address as user memory has it.
+pub(crate) fn encode(address: &Address) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match address {
+        Address::V4(address) => {
+            bytes.extend_from_slice(&(AF_INET as u16).to_le_bytes());
+            bytes.extend_from_slice(&address.port().to_be_bytes());
+            bytes.extend_from_slice(&address.ip().octets());
+            bytes.extend_from_slice(&[0; 8]);
+        }
+        Address::Local(name) => {
+            bytes.extend_from_slice(&(AF_UNIX as u16).to_le_bytes());
+            bytes.extend_from_slice(name);
+            if name.first().is_some_and(|&byte| byte != 0) {
+                bytes.push(0);
+            }
+        }
+    }
+    bytes
+}
+
+/// Reads an address of `len` bytes.
+pub(crate) async fn get_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
+    if len > SOCKADDR_MAX {
+        return Err(Errno::EINVAL);
+    }
+    let mut bytes = [0; SOCKADDR_MAX];
+    task.space().copy_in(addr, &mut bytes[..len]).await?;
+    decode(&bytes[..len])
+}
+
+/// Stores an address at `addr`, cut to the length at `len_addr`, and its whole length there.
+async fn put_address(task: &Task<'_>, address: &Address, addr: usize, len_addr: usize) -> Result<(), Errno> {
+    let room: i32 = task.space().get(len_addr).await?;
+    let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let bytes = encode(address);
+    task.space().copy_out(addr, &bytes[..bytes.len().min(room)]).await?;
+    task.space().put(len_addr, &(bytes.len() as i32)).await
+}
+
+/// Stores a sender's address if the caller wants it.
+pub(crate) async fn put_sender(task: &Task<'_>, from: Option<&Address>, addr: usize, len: usize) -> Result<(), Errno> {
+    match from {
+        _ if addr == 0 => Ok(()),
+        Some(from) => put_address(task, from, addr, len).await,
+        None => task.space().put(len, &0i32).await,
+    }
+}
+
+/// Makes the object that `socket` asks for.
+fn make(task: &Task<'_>, family: u32, kind: u32, protocol: u32) -> Result<Arc<SocketFile>, Errno> {
+    let net = &task.system.net;
+    match (family, kind, protocol) {
+        (AF_INET, SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(SocketFile::tcp(net)),
+        (AF_INET, SOCK_DGRAM, 0 | IPPROTO_UDP) => Ok(SocketFile::udp(net)),
+        (AF_INET, SOCK_STREAM | SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
+        (AF_INET | AF_UNIX, _, _) if kind > SOCK_SEQPACKET => Err(Errno::EINVAL),
+        (AF_UNIX, _, protocol) if protocol != 0 => Err(Errno::EPROTONOSUPPORT),
+        (AF_UNIX, _, _) => Ok(SocketFile::local(net, framing(kind)?)),
+        (AF_INET, _, _) => Err(Errno::ESOCKTNOSUPPORT),
+        _ => Err(Errno::EAFNOSUPPORT),
+    }
+}
+
+fn framing(kind: u32) -> Result<Framing, Errno> {
+    match kind {
+        SOCK_STREAM => Ok(Framing::Stream),
+        SOCK_DGRAM | SOCK_SEQPACKET => Ok(Framing::Messages),
+        _ => Err(Errno::ESOCKTNOSUPPORT),
+    }
+}
+
+fn install(task: &Task<'_>, socket: Arc<SocketFile>, flags: u32) -> Result<usize, Errno> {
+    let open = OpenFile::new(socket, O_RDWR | flags & O_NONBLOCK, b"socket:[]");
+    task.install(open, flags & O_CLOEXEC != 0)
+}
+
+/// `socket(family, type, protocol)`.
+pub(crate) fn socket(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let kind = args.bits(1);
+    only(kind & !0xf, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
+    let socket = make(task, args.bits(0), kind & 0xf, args.bits(2))?;
+    install(task, socket, kind & !0xf)
+}
+
+/// `socketpair(family, type, protocol, fds)`.
+pub(crate) async fn socketpair(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let kind = args.bits(1);
+    only(kind & !0xf, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
+    match (args.bits(0), args.bits(2)) {
+        (AF_UNIX, 0) => {}
+        (AF_UNIX, _) => return Err(Errno::EPROTONOSUPPORT),
+        (AF_INET, _) => return Err(Errno::EOPNOTSUPP),
+        _ => return Err(Errno::EAFNOSUPPORT),
+    }
+    let (a, b) = SocketFile::pair(&task.system.net, task.caller(), framing(kind & 0xf)?)?;
+    let first = install(task, a, kind)?;
+    let second = install(task, b, kind).inspect_err(|_| task.close(first as i32))?;
+    let stored = task.space().put(args.word(3), &[first as i32, second as i32]).await;
+    stored.inspect_err(|_| [first, second].iter().for_each(|&fd| task.close(fd as i32)))?;
+    Ok(0)
+}
+
+/// `bind(fd, address, len)`.
+pub(crate) async fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let address = get_address(task, args.word(1), args.bits(2) as usize).await?;
+    let address = address.ok_or(Errno::EAFNOSUPPORT)?;
+    if let Address::V4(address) = &address
+        && (1..1024).contains(&address.port())
+        && task.caller().credentials.uid != 0
+    {
+        return Err(Errno::EACCES);
+    }
+    socket.get().bind(task.caller(), &address)?;
+    Ok(0)
+}
+
+/// `listen(fd, backlog)`.
+pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    // A negative backlog is a large one: the kernel compares it as unsigned.
+    socket.get().listen(task.caller(), args.bits(1) as usize)?;
+    Ok(0)
+}
+
+/// `accept4(fd, address, len, flags)`.
+pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
+    only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
+    let socket = Socket::find(task, args.int(0))?;
+    let deadline = receive_deadline(socket.0.file().as_ref());
+    let accepted = loop {
+        match socket.get().accept_now() {
+            Ok(Some(accepted)) => break accepted,
+            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, 0, deadline).await?,
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+    };
+    let fd = install(task, accepted.socket, flags)?;
+    let stored = put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await;
+    stored.inspect_err(|_| task.close(fd as i32))?;
+    Ok(fd)
+}
+
+/// `connect(fd, address, len)`.
+pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let address = get_address(task, args.word(1), args.bits(2) as usize).await?;
+    let Some(address) = address else {
+        return socket.get().disconnect(task.caller()).map(|()| 0);
+    };
+    let deadline = send_deadline(socket.0.file().as_ref());
+    let mut attempt = socket.get().connect_now(task.caller(), &address);
+    loop {
+        match attempt {
+            Ok(Some(())) => return Ok(0),
+            Ok(None) => match socket.wait(task, abi::poll::EPOLLOUT, 0, deadline).await {
+                Err(Errno::EAGAIN) => return Err(Errno::EINPROGRESS),
+                waited => waited?,
+            },
+            // Begun by a call that a signal ended: go on waiting for it.
+            Err(IoError::Errno(Errno::EALREADY)) if !socket.0.nonblocking() => {}
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+        }
+        attempt = socket.get().connect_result();
+    }
+}
+
+/// `getsockname(fd, address, len)`.
+pub(crate) async fn getsockname(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    put_address(task, &socket.get().local_address(), args.word(1), args.word(2)).await?;
+    Ok(0)
+}
+
+/// `getpeername(fd, address, len)`.
+pub(crate) async fn getpeername(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    put_address(task, &socket.get().peer_address()?, args.word(1), args.word(2)).await?;
+    Ok(0)
+}
+
+/// `shutdown(fd, how)`.
+pub(crate) fn shutdown(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let socket = Socket::find(task, args.int(0))?;
+    let direction = match args.bits(1) {
+        SHUT_RD => Direction::Read,
+        SHUT_WR => Direction::Write,
+        SHUT_RDWR => Direction::Both,
+        _ => return Err(Errno::EINVAL),
+    };
+    socket.get().shutdown(direction)?;
+    Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_survive() {
+        let address = Address::V4(SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 15), 8080));
+        let bytes = encode(&address);
+        assert_eq!(bytes[..8], [2, 0, 0x1f, 0x90, 10, 0, 2, 15]);
+        assert_eq!(decode(&bytes), Ok(Some(address)));
+        assert_eq!(decode(&encode(&Address::Local(b"/run/x".to_vec()))), Ok(Some(Address::Local(b"/run/x".to_vec()))));
+        let outside = Address::Local(b"\0name\0more".to_vec());
+        assert_eq!(decode(&encode(&outside)), Ok(Some(outside)));
+    }
+
+    #[test]
+    fn bad_addresses_are_refused() {
+        assert_eq!(decode(&[]), Err(Errno::EINVAL));
+        assert_eq!(decode(&[2]), Err(Errno::EINVAL));
+        assert_eq!(decode(&[2, 0, 0, 80, 127, 0, 0, 1]), Err(Errno::EINVAL));
+        assert_eq!(decode(&[10, 0, 0, 0]), Err(Errno::EAFNOSUPPORT));
+        assert_eq!(decode(&[0, 0]), Ok(None));
+        assert_eq!(decode(&[1, 0]), Err(Errno::EINVAL));
+    }
+}
