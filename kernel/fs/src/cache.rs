@@ -24,7 +24,7 @@ mod transfer;
 
 pub use fetch::wait_read;
 pub use flush::{flush, kick};
-pub use reclaim::{register, shrink};
+pub use reclaim::{cached_pages, reclaimer, register, shrink};
 pub use transfer::{frame_now, read_now, wait_write, write_now};
 
 use abi::errno::Errno;
@@ -133,9 +133,16 @@ impl Drop for Claim<'_> {
 impl Pages {
     /// No pages of a file of `size` bytes.
     pub fn new(size: u64) -> Pages {
+        let mut pages = Pages { id: mem::new_object_id(), ..Pages::none() };
+        pages.state.get_mut().size = size;
+        pages
+    }
+
+    /// The pages of what has none.
+    pub(crate) const fn none() -> Pages {
         let state = State {
             pages: BTreeMap::new(),
-            size,
+            size: 0,
             dirty: BTreeSet::new(),
             claimed: false,
             next: 0,
@@ -143,7 +150,7 @@ impl Pages {
             hand: 0,
             error: None,
         };
-        Pages { state: SpinLock::new(rank::CACHE, state), changed: WaitQueue::new(), id: mem::new_object_id() }
+        Pages { state: SpinLock::new(rank::CACHE, state), changed: WaitQueue::new(), id: 0 }
     }
 
     /// Size of the file in bytes.

@@ -8,6 +8,9 @@
 //! | [`cache`] | the page cache of a file |
 //! | [`regular`] | regular files over it |
 //! | [`ext4`] | the file system on disk |
+//! | [`tmpfs`] | files in memory |
+//! | [`devfs`] | `/dev` |
+//! | [`procfs`], [`text`] | `/proc`, generated files |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -18,8 +21,12 @@ extern crate std;
 pub mod access;
 pub mod cache;
 mod clock;
+pub mod devfs;
 pub mod ext4;
 mod jobs;
 pub mod namespace;
+pub mod procfs;
 pub mod regular;
+pub mod text;
+pub mod tmpfs;
 pub mod walk;

@@ -54,6 +54,17 @@ pub fn shrink(target: usize) -> bool {
     freed > 0
 }
 
+/// Pages that the files of all file systems on media have in memory.
+pub fn cached_pages() -> usize {
+    let files: alloc::vec::Vec<_> = FILES.lock().iter().filter_map(Weak::upgrade).collect();
+    files.iter().map(|store| store.pages().count().0).sum()
+}
+
+/// [`shrink`] as `mem`'s reclaimer.
+pub fn reclaimer() -> io::file::BoxFuture<'static, bool> {
+    alloc::boxed::Box::pin(core::future::ready(shrink(128)))
+}
+
 impl Pages {
     /// One visit of the clock hand; answers how many pages went.
     fn evict(&self, target: usize) -> usize {

@@ -103,14 +103,14 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
         let page = state.pages.get_mut(&index).map(|page| (page.readable(), page.frame.clone(), page.reserved));
         (page, size)
     };
-    let fresh = match present {
+    let inserted = match present {
         Some((false, ..)) => return Ok(None),
         Some((true, frame, reserved)) => {
             let Some(units) = reserve(store, index, reserved)? else { return Ok(None) };
             let copied = src.take_into_frame(&frame, within, len);
             settle(pages, index, units);
             copied?;
-            false
+            None
         }
         // What is beyond the end, covered whole, or kept nowhere else need not be fetched.
         None if !store.backed() || len == PAGE_SIZE || index * PAGE_SIZE as u64 >= size => {
@@ -125,18 +125,20 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
                 return Err(error);
             }
             let Some(frame) = frame else { return Err(Errno::ENOMEM.into()) };
-            insert(&mut pages.state.lock(), index, frame, units);
-            true
+            Some(insert(&mut pages.state.lock(), index, frame, units))
         }
         None => return Ok(None),
     };
     let first = {
         let mut state = pages.state.lock();
-        let first = state.dirty.is_empty();
-        let marked = state.mark(index);
-        debug_assert!(marked || !fresh, "nobody but the claimant removes a dirty page");
         state.size = state.size.max(at + len as u64);
-        first
+        match inserted {
+            Some(first) => first,
+            None => {
+                let first = state.dirty.is_empty();
+                state.mark(index) && first
+            }
+        }
     };
     if first {
         store.clone().dirtied();
@@ -158,10 +160,13 @@ fn settle(pages: &Pages, index: u64, units: usize) {
 }
 
 /// The claimant found no page here; a fetch may have put one meanwhile, which is older than what was written.
-fn insert(state: &mut State, index: u64, frame: Frame, reserved: usize) {
+/// Answers whether it is the first dirty page.
+fn insert(state: &mut State, index: u64, frame: Frame, reserved: usize) -> bool {
     let page = Page { frame, state: PageState::Dirty, hot: true, reserved };
+    let first = state.dirty.is_empty();
     state.pages.insert(index, page);
     state.dirty.insert(index);
+    first
 }
 
 /// Resolves when [`write_now`] at `offset` for `len` bytes is worth trying again.

@@ -158,3 +158,12 @@ pub(super) fn pattern(seed: u64, len: usize) -> Vec<u8> {
     };
     (0..len).map(|_| next()).collect()
 }
+
+/// Takes the file's pages out of memory.
+pub(super) fn evict(inode: &Arc<dyn Inode>) {
+    let node = inode.as_any().downcast_ref::<Node>().unwrap();
+    while node.pages.count().0 > 0 {
+        cache::shrink(100_000);
+        thread::yield_now();
+    }
+}

@@ -18,7 +18,7 @@ use rsext4::{
 /// Number of the root directory.
 pub(super) const ROOT: u32 = 2;
 /// Stack of the library.
-const STACK: usize = 256 * 1024;
+const STACK: usize = hal::stack::MAX_SIZE;
 /// Requests that wait at most.
 const QUEUE: usize = 64;
 /// Blocks that one call of the library allocates or converts.

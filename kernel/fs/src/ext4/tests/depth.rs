@@ -14,7 +14,7 @@ fn one_reader_keeps_32_requests_in_flight() {
         system.sync().await.unwrap();
         inode
     });
-    while cache::shrink(100_000) {}
+    evict(&inode);
     disk.hold();
     let file = drive(&mut engine, open(&inode));
     let mut reading = Box::pin(async { read(&file, 0, 4 << 20).await.unwrap() });
@@ -48,7 +48,7 @@ fn a_failing_disk_is_reported_and_data_stays() {
         assert_eq!(inode.sync().await, Err(Errno::EIO));
         assert!(read(&file, 0, 100_000).await.unwrap() == pattern(2, 100_000));
         inode.sync().await.unwrap();
-        while cache::shrink(100_000) {}
+        evict(&inode);
         disk.fail_only(Some(0));
         assert_eq!(read(&file, 0, 100).await, Err(Errno::EIO));
         assert!(read(&file, 0, 100_000).await.unwrap() == pattern(2, 100_000));
