@@ -51,7 +51,7 @@ impl Linux {
             command_line: format!("{COMMAND_LINE} -- {}", groups.join(" ")),
             initrd: Some(self.ramdisk.clone()),
             icount,
-            ..Machine::new(&self.kernel, if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic })
+            ..Machine::new(&self.kernel, Interrupts::Aia)
         };
         let started = Instant::now();
         let mut session = Session::start(machine.start(emulator), Wire::Plain)?;

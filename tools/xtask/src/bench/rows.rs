@@ -110,7 +110,8 @@ impl<'a> Table<'a> {
             let same = |other: &&Row| other.world == "linux" && other.id == row.id && other.unit == row.unit;
             self.rows.iter().find(same).map(|other| other.value)
         };
-        self.rows.iter().filter(|row| row.world != "linux").map(move |row| (row, linux(row)))
+        let alone = self.rows.iter().all(|row| row.world == "linux");
+        self.rows.iter().filter(move |row| alone || row.world != "linux").map(move |row| (row, linux(row)))
     }
 
     /// Prints the table.
