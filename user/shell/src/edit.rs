@@ -284,6 +284,22 @@ impl Editor {
         self.cursor = self.text.len();
     }
 
+    /// What to write when the row shows `before` with the cursor at its end, and only characters were added there that
+    /// still fit; `None` if the row has to be shown anew.
+    #[must_use]
+    pub fn addition(&self, before: &str, prompt: &str, columns: usize) -> Option<String> {
+        let line = self.line();
+        let added = line.strip_prefix(before).filter(|_| self.cursor == self.text.len())?;
+        let width = width_of(prompt.chars()) + width_of(line.chars());
+        (width < columns).then(|| added.into())
+    }
+
+    /// Whether the cursor is behind the last character.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.cursor == self.text.len()
+    }
+
     /// What to write to show prompt and line on one row of `columns` columns, with the part around the cursor if the line
     /// is longer.
     #[must_use]

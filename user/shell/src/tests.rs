@@ -150,6 +150,18 @@ fn a_long_line_shows_the_cursor() {
 }
 
 #[test]
+fn typing_at_the_end_only_adds() {
+    let mut editor = Editor::new();
+    editor.start();
+    type_in(&mut editor, "ab");
+    assert_eq!(editor.addition("a", "$ ", 20).as_deref(), Some("b"));
+    assert_eq!(editor.addition("a", "$ ", 4), None);
+    assert_eq!(editor.addition("x", "$ ", 20), None);
+    type_in(&mut editor, "\x1b[D");
+    assert_eq!(editor.addition("a", "$ ", 20), None);
+}
+
+#[test]
 fn completion() {
     let target = |line| {
         let t = complete::target(line);

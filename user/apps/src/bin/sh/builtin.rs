@@ -193,8 +193,13 @@ fn wait(shell: &mut Shell, args: &[String], _: Output<'_>) -> Outcome {
     Ok(None)
 }
 
-fn kill(shell: &mut Shell, args: &[String], _: Output<'_>) -> Outcome {
+fn kill(shell: &mut Shell, args: &[String], out: Output<'_>) -> Outcome {
     let (signal, targets) = match args.split_first() {
+        Some((first, _)) if first == "-l" => {
+            put(out, &rt::signal::NAMES[1..].join(" "));
+            return Ok(Some(0));
+        }
+        None => return Err("missing argument".to_string()),
         Some((first, rest)) if first.starts_with('-') => (signal_number(&first[1..])?, rest),
         _ => (rt::signal::SIGTERM, args),
     };

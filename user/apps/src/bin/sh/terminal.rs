@@ -34,6 +34,8 @@ pub struct Terminal {
     editor: Editor,
     /// The last key was TAB and left several candidates.
     listing: bool,
+    /// What the row shows, if the cursor is at its end.
+    shown: Option<String>,
 }
 
 /// The terminal's modes while a line is edited; set back when dropped.
@@ -49,7 +51,13 @@ impl Drop for RawMode {
 impl Terminal {
     /// Standard input.
     pub fn new() -> Self {
-        Self { input: File::duplicate(0).ok(), modes: tty::attributes(0).ok(), editor: Editor::new(), listing: false }
+        Self {
+            input: File::duplicate(0).ok(),
+            modes: tty::attributes(0).ok(),
+            editor: Editor::new(),
+            listing: false,
+            shown: None,
+        }
     }
 
     /// Whether it is a terminal.
@@ -101,6 +109,7 @@ impl Terminal {
 
     fn edit(&mut self, shell: &Shell, prompt: &str) -> Input {
         self.editor.start();
+        self.shown = None;
         self.show(prompt);
         loop {
             let Some(byte) = self.byte() else { return Input::End };
@@ -113,6 +122,7 @@ impl Terminal {
                 Action::Redraw => self.show(prompt),
                 Action::Clear => {
                     print!("\x1b[H\x1b[2J");
+                    self.shown = None;
                     self.show(prompt);
                 }
                 Action::Complete => {
@@ -126,10 +136,13 @@ impl Terminal {
         }
     }
 
-    fn show(&self, prompt: &str) {
+    /// Brings the row up to date.
+    fn show(&mut self, prompt: &str) {
         let columns = tty::size(1).map_or(COLUMNS, |(_, columns)| usize::from(columns));
-        print!("{}", self.editor.render(prompt, columns));
+        let addition = self.shown.as_ref().and_then(|shown| self.editor.addition(shown, prompt, columns));
+        print!("{}", addition.unwrap_or_else(|| self.editor.render(prompt, columns)));
         let _ = io::stdout().flush();
+        self.shown = self.editor.is_at_end().then(|| self.editor.line());
     }
 
     /// Completes what is before the cursor as far as the candidates agree; lists them at the second TAB.
@@ -153,6 +166,7 @@ impl Terminal {
             _ if self.listing || shell.history.is_empty() && prefix == target.word => {
                 let names: Vec<&str> = candidates.iter().map(|c| last_part(c)).collect();
                 print!("\r\n{}\r\n", names.join("  "));
+                self.shown = None;
             }
             _ => self.listing = true,
         }

@@ -20,8 +20,9 @@ fn run(options: &Options) -> Outcome {
     let paths: Vec<&str> = if options.args.is_empty() { alloc::vec!["."] } else { options.args.clone() };
     let (mut files, mut directories, mut status) = (Vec::new(), Vec::new(), 0);
     for path in &paths {
-        // A link named on the command line is followed, unless its target is missing.
-        match fs::metadata(path).or_else(|_| fs::symlink_metadata(path)) {
+        // A link named on the command line is followed, unless details are asked for or its target is missing.
+        let found = if options.has('l') { fs::symlink_metadata(path) } else { fs::metadata(path) };
+        match found.or_else(|_| fs::symlink_metadata(path)) {
             Ok(meta) if meta.is_dir() && !options.has('d') => directories.push(*path),
             Ok(meta) => files.push(((*path).to_string(), Some(meta))),
             Err(error) => {
