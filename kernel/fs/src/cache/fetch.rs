@@ -72,8 +72,10 @@ fn start(store: &Arc<dyn Store>, first: u64, last: u64) -> bool {
         let last = last.saturating_add(state.window).min(end - 1).min(first + MOST - 1);
         let mut short = false;
         for index in first..=last {
-            if state.pages.contains_key(&index) {
-                continue;
+            // What failed in an earlier read-ahead is tried anew for who really wants it.
+            match state.pages.get(&index).map(|page| page.state) {
+                None | Some(PageState::Failed(_)) => {}
+                Some(_) => continue,
             }
             let Some(frame) = Frame::zeroed() else {
                 short = true;
