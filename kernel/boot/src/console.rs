@@ -1,19 +1,17 @@
 //! The console: the 16550 below, the terminal and the log above.
 
+use crate::command_line::Options;
+use crate::startup::PRIORITY_TERMINAL;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, Ordering};
-use exec::Priority;
 use hal::irq::Handler;
 use io::console::{Console, Line, Sharing};
 use io::file::BoxFuture;
 use io::log::Log;
 use io::tty::Tty;
 use uart::Uart;
-
-/// Priority of the coroutines between terminal and line: a key press should be felt at once.
-const PRIORITY: Priority = crate::startup::PRIORITY_INPUT;
 
 /// What the console consists of.
 pub struct Parts {
@@ -70,16 +68,22 @@ impl Line for Nowhere {
 static MUX: AtomicBool = AtomicBool::new(false);
 static PORT: hal::sync::IrqLock<Option<&'static Uart>> = hal::sync::IrqLock::new(hal::sync::rank::CONSOLE, None);
 
-/// Brings the console up and sends the log there. `mux` is what the command line asks for.
-pub fn start(mux: bool) -> Parts {
-    MUX.store(mux, Ordering::Relaxed);
-    let sharing = if mux { Sharing::Mux } else { Sharing::Plain };
+/// Brings the console up and sends the log there.
+pub fn start(options: &Options) -> Parts {
+    MUX.store(options.mux, Ordering::Relaxed);
+    let sharing = if options.mux { Sharing::Mux } else { Sharing::Plain };
     let line = open_uart();
     let console = Console::new(line, sharing);
     let tty = Tty::new(console.tty_output());
+    if let Some((columns, rows)) = options.size {
+        tty.resize(rows, columns);
+    }
+    if options.raw {
+        tty.make_raw();
+    }
     let log = Log::new();
-    exec::spawn(PRIORITY, "console-out", console.clone().drain());
-    exec::spawn(PRIORITY, "console-in", console.clone().pump(tty.clone()));
+    exec::spawn(PRIORITY_TERMINAL, "console-out", console.clone().drain());
+    exec::spawn(PRIORITY_TERMINAL, "console-in", console.clone().pump(tty.clone()));
     crate::log_sink::attach(console.clone(), log.clone());
     hal::console::set_sink(crate::log_sink::write, emergency, flush);
     Parts { console, tty, log }

@@ -11,6 +11,9 @@ use virtio::{Block, DeviceType, Entropy, Found, MmioTransport, Net};
 
 type Transport = MmioTransport<'static>;
 
+/// The driver of an entropy device.
+pub type EntropySource = Entropy<Transport>;
+
 /// What was found.
 #[derive(Default)]
 pub struct Devices {
@@ -19,7 +22,7 @@ pub struct Devices {
     /// The first network card.
     pub card: Option<Box<dyn NetDevice>>,
     /// The first entropy source.
-    pub entropy: Option<&'static Entropy<Transport>>,
+    pub entropy: Option<&'static EntropySource>,
 }
 
 /// Starts the drivers. A device that cannot be used is reported and left alone.

@@ -6,8 +6,12 @@
 extern crate alloc;
 
 mod card;
+mod command_line;
 mod console;
 mod devices;
 mod disk;
+mod first_process;
 mod log_sink;
+mod proc_files;
 mod startup;
+mod tree;

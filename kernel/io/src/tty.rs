@@ -122,6 +122,14 @@ impl Tty {
         self.changed.wake_all();
     }
 
+    /// Turns off all editing, echo and signals: every byte as it comes. For a terminal that nobody sits at.
+    pub fn make_raw(&self) {
+        let line = &mut self.state.lock().line;
+        let mut termios = *line.termios();
+        (termios.iflag, termios.oflag, termios.lflag) = (0, 0, 0);
+        line.set_termios(termios);
+    }
+
     /// The session that this terminal controls.
     pub fn session(&self) -> Option<u32> {
         self.state.lock().control.session

@@ -48,6 +48,9 @@ mod time;
 mod transfer;
 mod unknown;
 
+#[cfg(test)]
+mod tests;
+
 use abi::errno::Errno;
 use alloc::{boxed::Box, string::String, sync::Arc};
 use arguments::Args;
@@ -72,8 +75,8 @@ pub struct Setup {
     pub new_file_system: NewFileSystem,
     /// Whether processes can run in a world (`abi::asyncos::WORLD_*`) here.
     pub has_world: fn(usize) -> bool,
-    /// Ends the machine's run: `reboot`, with status 0. Everything is on disk by then.
-    pub power_off: fn() -> !,
+    /// Begins to end the machine's run: `reboot`, with status 0. Everything is on disk by then.
+    pub power_off: fn(),
     /// The first process has ended with this wait status.
     pub init_ended: fn(status: u32),
 }
@@ -86,7 +89,7 @@ pub struct System {
     log: Arc<Log>,
     new_file_system: NewFileSystem,
     has_world: fn(usize) -> bool,
-    power_off: fn() -> !,
+    power_off: fn(),
     init_ended: fn(u32),
     unknown: unknown::Unknown,
     alarms: alarms::Alarms,

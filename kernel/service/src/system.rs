@@ -82,7 +82,8 @@ pub(crate) async fn reboot(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
     match args.bits(2) {
         p::LINUX_REBOOT_CMD_POWER_OFF | p::LINUX_REBOOT_CMD_HALT | p::LINUX_REBOOT_CMD_RESTART => {
             crate::paths::sync(task).await?;
-            (task.system.power_off)()
+            (task.system.power_off)();
+            core::future::pending().await
         }
         p::LINUX_REBOOT_CMD_CAD_ON | p::LINUX_REBOOT_CMD_CAD_OFF => Ok(0),
         _ => Err(Errno::EINVAL),

@@ -82,6 +82,11 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
 extern "C" fn boot_on_own_stack(_: usize) {
     let machine = machine();
     assert!(irq::initialise(&machine.platform).is_some(), "no interrupt controller that can be used");
+    if let Some(rtc) = machine.platform.rtc.and_then(|rtc| irq::registers(rtc.registers)) {
+        // Goldfish: reading the low half latches the high one; together nanoseconds since 1970.
+        let low = rtc.read(0);
+        time::set_wall(u64::from(rtc.read(4)) << 32 | u64::from(low));
+    }
     irq::initialise_hart(0);
     crate::arch::interrupts_on();
     // SAFETY: exported once by `kernel_main!`, with this signature.

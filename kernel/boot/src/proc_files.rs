@@ -1,0 +1,104 @@
+//! Files of `/proc` about the machine and the kernel as a whole, and the processes for its directories.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use fs::namespace::Namespace;
+use fs::procfs::{self, ProcessTable};
+use fs::walk::Place;
+use hal::boot::Machine;
+use io::inode::Inode;
+use io::open::OpenFile;
+use process::{Process, report, table};
+use service::System;
+
+/// Registers everything.
+pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: Arc<System>) {
+    procfs::register_basics(namespace);
+    procfs::set_processes(&Table);
+    procfs::register("version", || {
+        format!("Linux version 6.12.0-asyncos (AsyncOS {}) #1 SMP PREEMPT\n", env!("CARGO_PKG_VERSION"))
+    });
+    procfs::register("cmdline", || format!("{}\n", machine.platform.bootargs));
+    procfs::register("cpuinfo", || cpuinfo(machine));
+    procfs::register("loadavg", || format!("0.00 0.00 0.00 1/{} 0\n", table::thread_count()));
+    procfs::register("interrupts", interrupts);
+    procfs::register("asyncos/syscalls", move || system.unknown_calls());
+    procfs::register("asyncos/heap", heap);
+}
+
+fn cpuinfo(machine: &Machine) -> String {
+    let mut text = String::new();
+    for index in 0..hal::hart::count() {
+        let _ = write!(
+            text,
+            "processor\t: {index}\nhart\t\t: {}\nisa\t\t: {}\nmmu\t\t: sv39\n\n",
+            machine.platform.harts[index].id, machine.platform.isa
+        );
+    }
+    text
+}
+
+fn interrupts() -> String {
+    let counted = (1..hal::irq::LINES).filter(|&line| hal::irq::count(line) > 0);
+    counted.map(|line| format!("{line:4}: {:10}\n", hal::irq::count(line))).collect()
+}
+
+fn heap() -> String {
+    format!("bytes {}\nshootdowns {}\n", hal::heap::bytes(), hal::space::shootdowns_waited())
+}
+
+/// The process table as `/proc` wants it.
+struct Table;
+
+fn place(process: &Process, name: &str) -> Option<Arc<Place>> {
+    let places = process.files().ok()?.get();
+    let place = if name == "root" { places.root } else { places.directory };
+    place.downcast().ok()
+}
+
+impl ProcessTable for Table {
+    fn pids(&self) -> Vec<u32> {
+        table::pids()
+    }
+
+    fn current(&self) -> Option<u32> {
+        None
+    }
+
+    fn owner(&self, pid: u32) -> Option<(u32, u32)> {
+        let identity = table::process(pid)?.identity();
+        Some((identity.euid, identity.egid))
+    }
+
+    fn text(&self, pid: u32, name: &str) -> Option<Vec<u8>> {
+        let process = table::process(pid)?;
+        Some(match name {
+            "cmdline" => report::cmdline(&process),
+            "comm" => [process.name(), b"\n".to_vec()].concat(),
+            "maps" => report::maps(&process).into_bytes(),
+            "stat" => report::stat(&process).into_bytes(),
+            "statm" => report::statm(&process).into_bytes(),
+            "status" => report::status(&process).into_bytes(),
+            _ => return None,
+        })
+    }
+
+    fn link(&self, pid: u32, name: &str) -> Option<(Vec<u8>, Arc<dyn Inode>)> {
+        let process = table::process(pid)?;
+        let at = place(&process, name)?;
+        let root = place(&process, "root")?;
+        Some((at.path(&root), at.inode().clone()))
+    }
+
+    fn descriptors(&self, pid: u32) -> Option<Vec<u32>> {
+        let numbers = table::process(pid)?.descriptors().ok()?.numbers();
+        Some(numbers.into_iter().filter_map(|fd| u32::try_from(fd).ok()).collect())
+    }
+
+    fn descriptor(&self, pid: u32, fd: u32) -> Option<Arc<OpenFile>> {
+        table::process(pid)?.descriptors().ok()?.get(i32::try_from(fd).ok()?).ok()
+    }
+}
