@@ -1,0 +1,71 @@
+//! Waiting, waking, moving, timing out.
+
+use super::*;
+use core::{pin::pin, task::{Context, Poll, Waker}};
+use futex::Requeue;
+
+fn poll<F: Future>(future: core::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn waiters_are_woken_in_order_and_by_bits() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let space = thread.space();
+    let mut a = pin!(futex::wait(&thread, DATA, true, 0, 1, None));
+    let mut b = pin!(futex::wait(&thread, DATA, true, 0, 2, None));
+    assert!(poll(a.as_mut()).is_pending() && poll(b.as_mut()).is_pending());
+    assert_eq!(futex::wake(&space, DATA, true, 9, 4), Ok(0));
+    assert_eq!(futex::wake(&space, DATA, true, 1, 2), Ok(1));
+    assert!(poll(a.as_mut()).is_pending());
+    assert_eq!(poll(b.as_mut()), Poll::Ready(Ok(())));
+    assert_eq!(futex::wake(&space, DATA, true, 9, u32::MAX), Ok(1));
+    assert_eq!(poll(a.as_mut()), Poll::Ready(Ok(())));
+    assert_eq!(futex::wake(&space, DATA, true, 9, u32::MAX), Ok(0));
+    assert_eq!(futex::wake(&space, DATA, true, 9, 0), Err(Errno::EINVAL));
+    let other = exec::block_on(futex::wait(&thread, DATA, true, 1, u32::MAX, None));
+    assert_eq!(other, Err(Errno::EAGAIN));
+    assert_eq!(exec::block_on(futex::wait(&thread, 8, true, 1, u32::MAX, None)), Err(Errno::EFAULT));
+    assert_eq!(exec::block_on(futex::wait(&thread, DATA + 1, true, 1, u32::MAX, None)), Err(Errno::EINVAL));
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
+
+#[test]
+fn a_dropped_waiter_takes_no_wake_up() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let space = thread.space();
+    {
+        let mut gone = pin!(futex::wait(&thread, DATA, true, 0, u32::MAX, None));
+        assert!(poll(gone.as_mut()).is_pending());
+    }
+    assert_eq!(futex::wake(&space, DATA, true, 1, u32::MAX), Ok(0));
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
+
+#[test]
+fn requeue_moves_and_a_timeout_leaves_the_new_queue() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let space = thread.space();
+    let deadline = hal::time::now() + 1000;
+    let mut a = pin!(futex::wait(&thread, DATA, true, 0, u32::MAX, None));
+    let mut b = pin!(futex::wait(&thread, DATA, true, 0, u32::MAX, Some(deadline)));
+    let mut c = pin!(futex::wait(&thread, DATA, true, 0, u32::MAX, None));
+    assert!(poll(a.as_mut()).is_pending() && poll(b.as_mut()).is_pending() && poll(c.as_mut()).is_pending());
+    let plan = Requeue { to: DATA + 64, wake: 1, limit: 5, expected: Some(0) };
+    assert_eq!(exec::block_on(futex::requeue(&space, DATA, true, plan)), Ok((1, 2)));
+    let wrong = Requeue { expected: Some(1), ..plan };
+    assert_eq!(exec::block_on(futex::requeue(&space, DATA, true, wrong)), Err(Errno::EAGAIN));
+    assert_eq!(poll(a.as_mut()), Poll::Ready(Ok(())));
+    hal::fake::advance(2000);
+    exec::timer::on_timer_interrupt();
+    assert_eq!(poll(b.as_mut()), Poll::Ready(Err(Errno::ETIMEDOUT)));
+    assert_eq!(futex::wake(&space, DATA + 64, true, 9, u32::MAX), Ok(1));
+    assert_eq!(poll(c.as_mut()), Poll::Ready(Ok(())));
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
