@@ -52,7 +52,9 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
             return Ok(Tally::skip());
         }
     };
-    let program: Vec<_> = ["suite".into()].into_iter().chain(context.case.clone().map(Into::into)).collect();
+    let quick = (context.breadth == Breadth::Quick).then(|| "--quick".into());
+    let program: Vec<_> =
+        ["suite".into()].into_iter().chain(quick).chain(context.case.clone().map(Into::into)).collect();
     let words = run::program_words(&program).join(" ");
     machine.command_line = format!("console=mux tty=raw world={} {words}", configuration.world);
     machine.disk = Some(disk.to_path_buf());
