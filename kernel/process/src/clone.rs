@@ -193,6 +193,9 @@ fn enter(thread: &Arc<Thread>, target: &Arc<Process>, child: &Arc<Thread>, reque
     if target.ending().is_some() {
         child.kill(); // it came too late to be killed with the others
     }
+    if target.stopped() {
+        child.notify(); // likewise
+    }
     if !request.has(CLONE_THREAD) {
         let own = table::kin(thread.process().pid()).ok_or(Errno::ESRCH)?;
         let parent = if request.has(CLONE_PARENT) { own.parent } else { thread.process().pid() };

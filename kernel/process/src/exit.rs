@@ -63,7 +63,8 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
     if others.iter().filter(|other| !Arc::ptr_eq(other, thread)).count() == 0 {
         return true;
     }
-    if thread.killed() {
+    // One thread at a time: two would wait for each other's end.
+    if thread.killed() || process.executing.swap(true, Ordering::AcqRel) {
         return false;
     }
     others.iter().filter(|other| !Arc::ptr_eq(other, thread)).for_each(|other| other.kill());
@@ -71,6 +72,7 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
     if thread.unless_killed(alone).await.is_err() {
         return false;
     }
+    process.executing.store(false, Ordering::Release);
     table::remove_thread(thread.tid());
     thread.set_tid(process.pid());
     table::add_thread(thread);

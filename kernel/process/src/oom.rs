@@ -32,6 +32,10 @@ pub fn system_account() -> Arc<Account> {
 
 /// Makes room for a fault of `thread`; `false` if the thread itself has to go.
 pub(crate) async fn relieve(thread: &Thread) -> bool {
+    let own = thread.process().account();
+    if own.limit().saturating_sub(own.used()) < PAGE_SIZE {
+        return false; // its own quota, not the system's memory
+    }
     static KILLING: AtomicBool = AtomicBool::new(false);
     if !KILLING.swap(true, Ordering::Acquire) {
         if let Some(victim) = largest() {

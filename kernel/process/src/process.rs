@@ -112,6 +112,8 @@ pub struct Process {
     /// Wait status with [`ENDING`], once the process has to end.
     ending: AtomicU32,
     stopped: AtomicBool,
+    /// A thread is in `execve`, waiting for the others to end.
+    pub(crate) executing: AtomicBool,
     /// Signal to the parent at the end.
     pub(crate) exit_signal: AtomicU32,
     /// World of the next `execve` (`abi::asyncos::WORLD_*`).
@@ -140,6 +142,7 @@ impl Process {
             pending: Pending::new(),
             ending: AtomicU32::new(0),
             stopped: AtomicBool::new(false),
+            executing: AtomicBool::new(false),
             exit_signal: AtomicU32::new(exit_signal),
             world: AtomicU8::new(0),
             changed: WaitQueue::new(),

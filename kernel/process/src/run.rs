@@ -24,14 +24,13 @@ use abi::{
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    pin::Pin,
     sync::atomic::Ordering,
 };
 use hal::{
     space::SpaceHandle,
     user::{Access, Exception, Exit, UserContext},
 };
-use mem::{Account, AddressSpace, FaultError, SegvKind};
+use mem::{Account, AddressSpace, BoxFuture, FaultError, SegvKind};
 
 /// Why the inner loop ended.
 enum Leave {
@@ -125,10 +124,23 @@ impl Running {
         leave
     }
 
-    /// Serves what takes longer, in a box of its own.
-    fn serve(&mut self, leave: Leave) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+    /// Serves what takes longer, in a box of its own. The time of each poll is the thread's system time.
+    fn serve(&mut self, leave: Leave) -> impl Future<Output = ()> + Send + '_ {
         let thread = self.thread.clone();
-        let work = async move {
+        let mut work = self.work(leave);
+        poll_fn(move |context| {
+            let started = hal::time::now();
+            let state = work.as_mut().poll(context);
+            thread.usage.add_system(hal::time::now().saturating_sub(started));
+            if state.is_pending() {
+                thread.usage.switch(false);
+            }
+            state
+        })
+    }
+
+    fn work(&mut self, leave: Leave) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
             match leave {
                 Leave::Call(call) => self.call(call).await,
                 Leave::Fault(address, access) => self.fault(address, access).await,
@@ -136,17 +148,21 @@ impl Running {
                 Leave::Attention | Leave::Yield => {}
             }
             self.attend(None).await;
-        };
-        Box::pin(timed(thread, work))
+        })
     }
 
-    /// Looks at what came for the thread: signals, a stop.
+    /// Looks at what came for the thread: signals, a stop. Boxed: a signal frame is large, and a thread that is parked in
+    /// a call need not carry its size.
     async fn attend(&mut self, restart: Option<(Restart, Call)>) {
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
-        if !attention && restart.is_none() {
-            return;
+        if attention || restart.is_some() {
+            let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
+            look.await;
         }
+    }
+
+    async fn look(&mut self, restart: Option<(Restart, Call)>) {
         deliver::act(&self.thread, &mut self.context, restart).await;
         let process = self.thread.process().clone();
         while process.stopped() && !self.thread.killed() {
@@ -163,8 +179,12 @@ impl Running {
                 return;
             }
             nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN => {
-                // In `execve` the thread may have to be waited for by a killer; it watches for that itself.
-                self.own_call(call).await
+                // Boxed: a parked thread must not carry the size of `execve`.
+                let own: BoxFuture<'_, Outcome> = Box::pin(self.own_call(call));
+                match thread.unless_killed(own).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => return,
+                }
             }
             _ => match thread.unless_killed(self.service.call(&thread, call)).await {
                 Ok(outcome) => outcome,
@@ -221,7 +241,8 @@ impl Running {
     async fn fault(&mut self, address: usize, access: Access) {
         let thread = self.thread.clone();
         thread.usage.fault(true);
-        let served = thread.unless_killed(self.space.fault(address, access)).await;
+        let fault: BoxFuture<'_, _> = Box::pin(self.space.fault(address, access));
+        let served = thread.unless_killed(fault).await;
         let info = match served {
             Ok(Ok(())) | Err(_) => return,
             Ok(Err(FaultError::NoMemory)) => {
@@ -238,7 +259,7 @@ impl Running {
     }
 
     /// The thread is over: drop what it has, and do the work of exit.
-    fn end(self) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    fn end(self) -> BoxFuture<'static, ()> {
         let Running { thread, service, space, .. } = self;
         drop(space);
         Box::pin(async move { exit::thread_ended(&thread, service).await })
@@ -256,21 +277,6 @@ fn raise(thread: &Arc<Thread>, pc: usize, exception: Exception) {
         Exception::Other { .. } => Siginfo::fault(SIGILL, ILL_ILLTRP, pc),
     };
     force(thread, info);
-}
-
-/// Charges the time of each poll to the thread as system time.
-async fn timed<F: Future<Output = ()>>(thread: Arc<Thread>, work: F) {
-    let mut work = core::pin::pin!(work);
-    poll_fn(|context| {
-        let started = hal::time::now();
-        let state = work.as_mut().poll(context);
-        thread.usage.add_system(hal::time::now().saturating_sub(started));
-        if state.is_pending() {
-            thread.usage.switch(false);
-        }
-        state
-    })
-    .await;
 }
 
 /// What the first process starts with.
@@ -322,4 +328,14 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
     table::add_thread(&thread);
     start(&thread, service, UserContext::new(loaded.entry, loaded.stack_pointer))?;
     Ok(process)
+}
+
+/// Bytes of the box that a thread parked in a call waits in, the service's own future aside.
+#[cfg(test)]
+pub(crate) fn parked_bytes(thread: Arc<Thread>, service: &'static dyn Service) -> usize {
+    let context = UserContext::new(0, 0);
+    let space = thread.space();
+    let mut running = Running { thread, service, context, space };
+    let work = running.work(Leave::Call(Call { number: 0, args: [0; 6] }));
+    size_of_val(&*work)
 }
