@@ -2,8 +2,10 @@
 
 mod command;
 mod spawn;
+mod world;
 
 pub use command::{Child, Command, Stdio};
+pub use world::{World, world};
 
 use crate::io::{self, Write};
 use crate::sys::{retry, syscall};

@@ -29,6 +29,12 @@ pub fn syscall6(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// The file behind a descriptor that a bare call returned; it closes itself.
+#[must_use]
+pub fn file(fd: usize) -> crate::fs::File {
+    crate::fs::File::from(crate::sys::OwnedFd::new(fd))
+}
+
 macro_rules! accesses {
     ($($(#[$doc:meta])* $load:ident $store:ident $ty:ty, $l:literal $s:literal;)*) => {$(
         $(#[$doc])*

@@ -3,6 +3,7 @@
 use crate::io;
 use crate::sys::syscall;
 use abi::signal::{SIG_DFL, SIG_IGN, SIGSET_SIZE, Sigaction};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 pub use abi::signal::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,
@@ -30,12 +31,23 @@ fn set(signal: u32, handler: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Ignores `signal` from now on, in programs started from here too.
+/// Signals that this program has chosen to ignore.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// What [`ignore`] was called for: reset in the programs started from here. What was ignored before stays so.
+pub(crate) fn ignored() -> u64 {
+    IGNORED.load(Ordering::Relaxed)
+}
+
+/// Ignores `signal` from now on, in this program alone.
 ///
 /// # Errors
 /// `EINVAL` for a signal that cannot be ignored.
 pub fn ignore(signal: u32) -> io::Result<()> {
-    set(signal, SIG_IGN)
+    set(signal, SIG_IGN)?;
+    // Relaxed: a set of bits by itself, read by the thread that starts a program.
+    IGNORED.fetch_or(abi::signal::mask(signal), Ordering::Relaxed);
+    Ok(())
 }
 
 /// Lets `signal` do what it does by default.
@@ -43,5 +55,7 @@ pub fn ignore(signal: u32) -> io::Result<()> {
 /// # Errors
 /// `EINVAL` for a signal that cannot be changed.
 pub fn default(signal: u32) -> io::Result<()> {
-    set(signal, SIG_DFL)
+    set(signal, SIG_DFL)?;
+    IGNORED.fetch_and(!abi::signal::mask(signal), Ordering::Relaxed);
+    Ok(())
 }

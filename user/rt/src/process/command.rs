@@ -1,7 +1,7 @@
 //! Starting programs, in the shape of `std::process::Command`.
 
 use super::spawn::{self, Plan};
-use super::{ExitStatus, wait};
+use super::{ExitStatus, World, wait};
 use crate::fs::{self, File};
 use crate::io::{self, ErrorKind, Read};
 use crate::sys::c_string;
@@ -44,6 +44,7 @@ pub struct Command {
     streams: [Stdio; 3],
     group: Option<i32>,
     foreground: Option<i32>,
+    world: World,
 }
 
 impl Command {
@@ -57,6 +58,7 @@ impl Command {
             streams: Default::default(),
             group: None,
             foreground: None,
+            world: World::Auto,
         }
     }
 
@@ -120,6 +122,12 @@ impl Command {
         self
     }
 
+    /// Runs the program in this world.
+    pub fn world(&mut self, world: World) -> &mut Self {
+        self.world = world;
+        self
+    }
+
     fn environment(&self) -> io::Result<Vec<CString>> {
         let mut vars: BTreeMap<String, String> = env::vars().into_iter().collect();
         for (name, value) in &self.changes {
@@ -151,6 +159,7 @@ impl Command {
             streams: files.each_ref().map(|f| f.as_ref().map_or(-1, |f| f.fd().raw())),
             group: self.group.unwrap_or(-1),
             foreground: self.foreground.unwrap_or(-1),
+            world: self.world.number(),
         };
         let pid = spawn::spawn(&plan)?;
         let [stdin, stdout, stderr] = ours;
@@ -205,9 +214,6 @@ fn open(stdio: &Stdio, number: usize) -> io::Result<(Option<File>, Option<File>)
 fn find(program: &str) -> io::Result<String> {
     if program.contains('/') {
         fs::check_executable(program)?;
-        if fs::metadata(program)?.is_dir() {
-            return Err(Errno::EACCES.into());
-        }
         return Ok(program.to_string());
     }
     let mut error = io::Error::from(Errno::ENOENT);

@@ -5,12 +5,12 @@
 //! sharing into a copy: then the error shows as exit status 126 only.)
 
 use crate::sys::{call6, syscall};
-use crate::{heap, io};
+use crate::{io, signal};
 use abi::Errno;
+use abi::asyncos::{WORLD_AUTO, WORLD_SET_NEXT};
 use abi::process::{CLONE_VFORK, CLONE_VM};
-use abi::signal::{
-    SIG_DFL, SIGCHLD, SIGINT, SIGPIPE, SIGQUIT, SIGSET_SIZE, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, Sigaction,
-};
+use abi::signal::{SIG_DFL, SIGCHLD, SIGSET_SIZE, Sigaction};
+use alloc::vec::Vec;
 use core::arch::global_asm;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicI32, Ordering};
@@ -20,15 +20,17 @@ pub(super) struct Plan<'a> {
     /// Path of the program.
     pub program: &'a CStr,
     /// Arguments, ended by null.
-    pub args: alloc::vec::Vec<*const c_char>,
+    pub args: Vec<*const c_char>,
     /// Environment, ended by null.
-    pub environment: alloc::vec::Vec<*const c_char>,
+    pub environment: Vec<*const c_char>,
     /// Descriptor for each standard stream; -1 keeps the parent's.
     pub streams: [i32; 3],
     /// Process group to join; 0 a new one, -1 the parent's.
     pub group: i32,
     /// Terminal whose foreground the child's group becomes, or -1.
     pub foreground: i32,
+    /// World it runs in (`abi::asyncos::WORLD_*`).
+    pub world: usize,
 }
 
 struct Order<'a> {
@@ -70,13 +72,13 @@ unsafe extern "C" {
 /// Starts the program of `plan`; its process id.
 pub(super) fn spawn(plan: &Plan<'_>) -> io::Result<i32> {
     let order = Order { plan, outcome: AtomicI32::new(0) };
-    let stack = heap::map(STACK)?;
+    let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
+    let top = stack.as_mut_ptr() as usize + STACK - RED_ZONE;
     let flags = CLONE_VM | CLONE_VFORK | u64::from(SIGCHLD);
-    // SAFETY: the child gets the fresh mapping as its stack and only reads `order`, which outlives it: CLONE_VFORK holds
-    // this thread until the child has exec'd or exited.
-    let pid = unsafe { rt_spawn_clone(flags, stack + STACK - RED_ZONE, &raw const order as usize) };
-    // SAFETY: as above, nobody runs on that stack any more.
-    let _ = unsafe { call6(abi::nr::MUNMAP, [stack, STACK, 0, 0, 0, 0]) };
+    // SAFETY: the child gets `stack`, which nothing else uses, and only reads `order`; both outlive it: CLONE_VFORK
+    // holds this thread until the child has exec'd or exited.
+    let pid = unsafe { rt_spawn_clone(flags, top, &raw const order as usize) };
+    drop(stack);
     let pid = Errno::from_return(pid)? as i32;
     match Errno::new(order.outcome.load(Ordering::Relaxed) as u16) {
         None => Ok(pid),
@@ -113,8 +115,15 @@ fn prepare_and_exec(plan: &Plan<'_>) -> abi::errno::Result<core::convert::Infall
         }
     }
     let default = Sigaction { handler: SIG_DFL as u64, flags: 0, mask: 0 };
-    for signal in [SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU] {
-        syscall!(RT_SIGACTION, signal, &raw const default, 0, SIGSET_SIZE)?;
+    let mut ignored = signal::ignored();
+    while ignored != 0 {
+        let number = ignored.trailing_zeros() + 1;
+        syscall!(RT_SIGACTION, number, &raw const default, 0, SIGSET_SIZE)?;
+        ignored &= ignored - 1;
+    }
+    if plan.world != WORLD_AUTO {
+        // SAFETY: sets a number in this process, touches no memory.
+        unsafe { call6(abi::asyncos::WORLD, [WORLD_SET_NEXT, plan.world, 0, 0, 0, 0])? };
     }
     syscall!(EXECVE, plan.program.as_ptr(), plan.args.as_ptr(), plan.environment.as_ptr())?;
     Err(Errno::ENOEXEC)

@@ -49,6 +49,7 @@ mod uname;
 mod uniq;
 mod uptime;
 mod wc;
+mod world;
 mod yes;
 
 use alloc::string::String;
@@ -73,7 +74,7 @@ struct Tool {
 }
 
 /// All tools, by name.
-static TOOLS: [&Tool; 44] = [
+static TOOLS: [&Tool; 45] = [
     &basename::TOOL,
     &cat::TOOL,
     &chmod::TOOL,
@@ -116,6 +117,7 @@ static TOOLS: [&Tool; 44] = [
     &uniq::TOOL,
     &uptime::TOOL,
     &wc::TOOL,
+    &world::TOOL,
     &env::PRINTENV,
     &yes::TOOL,
 ];
