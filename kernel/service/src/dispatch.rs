@@ -41,7 +41,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
         nr::GETPRIORITY => Ok(20),
-        nr::SETPRIORITY | nr::MUNLOCK | nr::MUNLOCKALL | nr::RISCV_FLUSH_ICACHE => Ok(0),
+        nr::SETPRIORITY | nr::MUNLOCK | nr::MLOCKALL | nr::MUNLOCKALL | nr::RISCV_FLUSH_ICACHE => Ok(0),
         nr::MEMBARRIER => memory::membarrier(args),
         nr::CLOSE => files::close(task, args),
         nr::DUP => files::dup(task, args),

@@ -92,7 +92,8 @@ impl Ids {
     /// `setreuid`: an unprivileged process may only exchange what it has.
     fn set_two(self, real: Option<u32>, effective: Option<u32>, privileged: bool) -> Result<Self, Errno> {
         let real_allowed = real.is_none_or(|id| id == self.real || id == self.effective);
-        if !privileged && !(real_allowed && effective.is_none_or(|id| self.has(id))) {
+        let effective_allowed = effective.is_none_or(|id| self.has(id));
+        if !privileged && (!real_allowed || !effective_allowed) {
             return Err(Errno::EPERM);
         }
         let new = Self { real: real.unwrap_or(self.real), effective: effective.unwrap_or(self.effective), ..self };

@@ -113,7 +113,10 @@ pub(crate) async fn open(
     let permissions = mode & 0o7777 & !task.umask();
     let context = base.context(task);
     let opening = task.system.namespace.open(&context, path, flags, permissions);
-    let (open, _place) = task.wait_for(opening, None).await?;
+    // Opening a named pipe may wait for long. Creating must not be given up half-way: begun again, it
+    // would find its own file.
+    let opened = if flags & f::O_CREAT != 0 { opening.await } else { task.wait_for(opening, None).await };
+    let (open, _place) = opened?;
     Ok(open)
 }
 
