@@ -81,7 +81,9 @@ enum PageState {
     Clean,
     Dirty,
     /// Being written; the flag says that it was changed since that began.
-    Writing { again: bool },
+    Writing {
+        again: bool,
+    },
     Failed(Errno),
 }
 
@@ -267,4 +269,3 @@ impl State {
         (units, busy)
     }
 }
-

@@ -69,14 +69,15 @@ pub struct Ext4 {
 /// The coroutines that a mounted file system lives on: spawn them all before waiting for [`mount`]'s future.
 pub struct Engine(pub Vec<BoxFuture<'static, ()>>);
 
+/// Resolves when the file system is mounted, or cannot be.
+pub type Mounting = BoxFuture<'static, Result<Arc<Ext4>, Errno>>;
+
 /// Begins to mount the file system on `device`; the future completes while the engine runs.
 ///
 /// # Errors
 /// `ENOMEM` for the library's stack. The future: `EINVAL` if this is no ext4 or one that is not supported (block size other
 /// than 4 KiB), `EUCLEAN` if it is damaged, `EIO`.
-pub fn mount(
-    device: Arc<dyn BlockDevice>,
-) -> Result<(Engine, BoxFuture<'static, Result<Arc<Ext4>, Errno>>), Errno> {
+pub fn mount(device: Arc<dyn BlockDevice>) -> Result<(Engine, Mounting), Errno> {
     static NEXT_DEV: AtomicU64 = AtomicU64::new(0x800);
     let jobs = Jobs::new();
     let shared = Arc::new(Shared {

@@ -9,9 +9,7 @@ use crate::{
 };
 use abi::{
     errno::Errno,
-    fs::{
-        O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDONLY, O_TRUNC, O_WRONLY,
-    },
+    fs::{O_ACCMODE, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_RDONLY, O_TRUNC, O_WRONLY},
 };
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -269,12 +267,7 @@ impl Namespace {
     ///
     /// # Errors
     /// `EPERM` for directories, `EXDEV`, `EEXIST`.
-    pub async fn link(
-        &self,
-        context: &Context<'_>,
-        target: &Arc<dyn Inode>,
-        path: &[u8],
-    ) -> Result<(), Errno> {
+    pub async fn link(&self, context: &Context<'_>, target: &Arc<dyn Inode>, path: &[u8]) -> Result<(), Errno> {
         let outcome = resolve(self, context, path, Last::Keep).await?;
         vacant(&outcome)?;
         let directory = outcome.parent.inode();
@@ -409,12 +402,7 @@ pub async fn change_mode(caller: &Caller, inode: &dyn Inode, permissions: u32) -
 ///
 /// # Errors
 /// `EPERM`: only the superuser changes owners; an owner may choose their own group.
-pub async fn change_owner(
-    caller: &Caller,
-    inode: &dyn Inode,
-    uid: Option<u32>,
-    gid: Option<u32>,
-) -> Result<(), Errno> {
+pub async fn change_owner(caller: &Caller, inode: &dyn Inode, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
     let metadata = metadata_of(inode).await?;
     let who = caller.credentials;
     let own = who.uid == metadata.uid

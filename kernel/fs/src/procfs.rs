@@ -169,7 +169,8 @@ fn alive(pid: u32) -> bool {
 }
 
 fn decimal(name: &str) -> Option<u32> {
-    let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
+    let plain =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
     plain.then(|| name.parse().ok()).flatten()
 }
 

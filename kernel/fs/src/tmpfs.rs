@@ -68,7 +68,7 @@ impl Shared {
 }
 
 enum Content {
-    Pages(Pages),
+    Pages(Box<Pages>),
     /// Names, and where each is in the order of creation, which is the order of listing.
     Names(SpinLock<Names>),
     Target(Box<[u8]>),
@@ -388,7 +388,7 @@ fn check_name(name: &[u8]) -> Result<(), Errno> {
 
 fn content_of(kind: Kind) -> Content {
     match kind {
-        Kind::Regular => Content::Pages(Pages::new(0)),
+        Kind::Regular => Content::Pages(Box::new(Pages::new(0))),
         Kind::Directory => Content::Names(SpinLock::new(rank::INODE + 1, Names::default())),
         _ => Content::Other,
     }
@@ -488,9 +488,11 @@ impl Inode for Node {
 
     fn symlink<'a>(&'a self, caller: &'a Caller, name: &'a [u8], target: &'a [u8]) -> Reply<'a, Arc<dyn Inode>> {
         let new = NewInode { kind: Kind::Symlink, permissions: 0o777, rdev: 0 };
-        ready(self.shared.take(target.len()).and_then(|()| {
-            self.put_new(caller, name, new, Content::Target(target.into()))
-        }))
+        ready(
+            self.shared
+                .take(target.len())
+                .and_then(|()| self.put_new(caller, name, new, Content::Target(target.into()))),
+        )
     }
 
     fn link<'a>(&'a self, name: &'a [u8], target: &'a Arc<dyn Inode>) -> Reply<'a, ()> {

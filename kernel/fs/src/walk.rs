@@ -128,14 +128,8 @@ struct Walk<'a> {
 ///
 /// # Errors
 /// `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, and what the file systems answer.
-pub async fn resolve(
-    space: &Namespace,
-    context: &Context<'_>,
-    path: &[u8],
-    last: Last,
-) -> Result<Outcome, Errno> {
-    let mut walk =
-        Walk { space, context, at: context.base.clone(), rest: Vec::new(), links: 0, slash: false };
+pub async fn resolve(space: &Namespace, context: &Context<'_>, path: &[u8], last: Last) -> Result<Outcome, Errno> {
+    let mut walk = Walk { space, context, at: context.base.clone(), rest: Vec::new(), links: 0, slash: false };
     walk.push(path)?;
     walk.run(last).await
 }

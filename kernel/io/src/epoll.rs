@@ -241,11 +241,7 @@ impl Item {
         let (file, caller) = (self.file.clone(), self.caller.clone());
         let mask = events & !CONTROL | EPOLLERR | EPOLLHUP;
         let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
-            if edge {
-                file.wait_edge(&caller, mask, seen).await
-            } else {
-                file.wait(&caller, Want::Events(mask)).await
-            }
+            if edge { file.wait_edge(&caller, mask, seen).await } else { file.wait(&caller, Want::Events(mask)).await }
         });
         let waker = Waker::from(self.clone());
         let ready = matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(_));

@@ -47,11 +47,7 @@ pub struct Log {
 impl Log {
     /// An empty log with all its memory.
     pub fn new() -> Arc<Log> {
-        let ring = Ring {
-            text: VecDeque::with_capacity(TEXT),
-            records: VecDeque::with_capacity(RECORDS),
-            first: 0,
-        };
+        let ring = Ring { text: VecDeque::with_capacity(TEXT), records: VecDeque::with_capacity(RECORDS), first: 0 };
         Arc::new(Log { ring: IrqLock::new(rank::CONSOLE, ring), arrived: WaitQueue::new() })
     }
 

@@ -116,7 +116,11 @@ impl RamDisk {
         let (flight, failed) = {
             let mut state = self.state.lock();
             let number = state.reads + state.writes;
-            if write { state.writes += 1 } else { state.reads += 1 }
+            if write {
+                state.writes += 1
+            } else {
+                state.reads += 1
+            }
             state.in_flight += 1;
             state.deepest = state.deepest.max(state.in_flight);
             let failed = state.fail_from.is_some_and(|from| number >= from) || state.fail_only == Some(number);

@@ -64,11 +64,7 @@ fn start(store: &Arc<dyn Store>, first: u64, last: u64) -> bool {
         if first >= end {
             return false;
         }
-        state.window = if first == state.next || first == 0 {
-            (state.window * 2).clamp(WINDOW.0, WINDOW.1)
-        } else {
-            0
-        };
+        state.window = if first == state.next || first == 0 { (state.window * 2).clamp(WINDOW.0, WINDOW.1) } else { 0 };
         let last = last.saturating_add(state.window).min(end - 1).min(first + MOST - 1);
         let mut short = false;
         for index in first..=last {

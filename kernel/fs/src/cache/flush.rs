@@ -65,9 +65,10 @@ async fn write_all(store: &Arc<dyn Store>) {
 
 fn writing(pages: &Pages) -> bool {
     let state = pages.state.lock();
-    state.dirty.iter().any(|index| {
-        state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. }))
-    })
+    state
+        .dirty
+        .iter()
+        .any(|index| state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. })))
 }
 
 /// The first run of dirty pages from `hand` on; they are `Writing` now.

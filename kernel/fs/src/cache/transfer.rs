@@ -9,6 +9,8 @@ use mem::{Sink, Source};
 
 /// Most bytes of one immediate call; the caller comes again for more, and others run in between.
 const BURST: usize = 256 * 1024;
+/// Dirty pages of one file: from here on its writers wait if memory is short, and in any case.
+const DIRTY: (usize, usize) = (256, 4096);
 
 /// What one look at the cache found for a read.
 enum Found {
@@ -72,6 +74,9 @@ pub fn write_now(store: &Arc<dyn Store>, offset: u64, src: &mut Source<'_>) -> A
     let pages = store.pages();
     if src.remaining() == 0 {
         return Ok(Some(0));
+    }
+    if store.backed() && congested(pages) {
+        return Ok(None);
     }
     let Some(_claim) = pages.claim_now() else { return Ok(None) };
     let offset = if offset == APPEND { pages.size() } else { offset };
@@ -146,6 +151,27 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
     Ok(Some(len))
 }
 
+/// Whether this file has so many dirty pages that its writers have to wait for the medium.
+fn congested(pages: &Pages) -> bool {
+    let dirty = pages.state.lock().dirty.len();
+    dirty >= DIRTY.1 || dirty >= DIRTY.0 && super::reclaim::pressed()
+}
+
+/// Writes the file back on behalf of its writer.
+async fn relieve(store: &Arc<dyn Store>) -> Result<(), Errno> {
+    super::kick(store).await;
+    if super::reclaim::pressed() {
+        super::shrink(DIRTY.0);
+    }
+    let pages = store.pages();
+    // A medium that takes nothing must not keep the writer here for ever; `fsync` tells the error again.
+    let error = pages.state.lock().error;
+    match error {
+        Some(errno) if congested(pages) => Err(errno),
+        _ => Ok(()),
+    }
+}
+
 /// Room for a page that holds `reserved` units already.
 fn reserve(store: &Arc<dyn Store>, index: u64, reserved: usize) -> Result<Option<usize>, Errno> {
     if reserved > 0 { Ok(Some(0)) } else { store.reserve(index) }
@@ -177,6 +203,9 @@ pub async fn wait_write(store: &Arc<dyn Store>, offset: u64, len: usize) -> Resu
     let pages = store.pages();
     let offset = if offset == APPEND { pages.size() } else { offset };
     store.clone().prepare().await?;
+    if store.backed() && congested(pages) {
+        relieve(store).await?;
+    }
     if store.backed() && len > 0 {
         let size = pages.size();
         let last = offset.saturating_add(len.min(BURST) as u64 - 1);

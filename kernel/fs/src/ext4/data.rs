@@ -30,7 +30,8 @@ impl Places {
     }
 
     fn cut_out(&mut self, from: u64, to: u64) {
-        let touching: Vec<Run> = self.0.range(..to).rev().map(|(_, run)| *run).take_while(|run| run.logical + run.len > from).collect();
+        let touching: Vec<Run> =
+            self.0.range(..to).rev().map(|(_, run)| *run).take_while(|run| run.logical + run.len > from).collect();
         for run in touching {
             self.0.remove(&run.logical);
             let end = run.logical + run.len;
@@ -203,7 +204,10 @@ impl Node {
             crate::cache::wait_read(&store, tail, 1).await?;
         }
         let claim = self.pages.claim().await;
-        if size >= self.pages.size() {
+        if size == self.pages.size() {
+            return Ok(());
+        }
+        if size > self.pages.size() {
             self.pages.extend(&claim, size);
             return self.grow(size).await;
         }

@@ -25,7 +25,8 @@ use io::{
     caller::Caller,
     file::File,
     inode::{
-        DirEntry, Inode, InodeId, Kind, Metadata, NewInode, Removal, Replace, Reply, SetAttributes, Statistics, Timestamp,
+        DirEntry, Inode, InodeId, Kind, Metadata, NewInode, Removal, Replace, Reply, SetAttributes, Statistics,
+        Timestamp,
     },
 };
 use rsext4::{
@@ -38,6 +39,9 @@ const NAMES: usize = 1024;
 /// Longest target of a symbolic link.
 const TARGET: usize = 4095;
 
+/// What a directory remembers of its names.
+type Names = BTreeMap<Box<[u8]>, Option<Weak<Node>>>;
+
 /// An inode.
 pub(super) struct Node {
     pub(super) shared: Arc<Shared>,
@@ -48,7 +52,7 @@ pub(super) struct Node {
     pub(super) pages: Pages,
     pub(super) places: SpinLock<Option<Places>>,
     /// Names looked up in this directory; `None`: known to be missing.
-    names: SpinLock<BTreeMap<Box<[u8]>, Option<Weak<Node>>>>,
+    names: SpinLock<Names>,
     target: SpinLock<Option<Box<[u8]>>>,
     unlinked: AtomicBool,
 }
@@ -108,10 +112,11 @@ impl Shared {
         let kind = kind_of(info)?;
         let number = info.number.raw();
         let known = self.nodes.lock().get(&number).and_then(Weak::upgrade);
-        if let Some(node) = known {
-            if node.kind == kind && !node.unlinked.load(Ordering::Relaxed) {
-                return Ok(node);
-            }
+        if let Some(node) = known
+            && node.kind == kind
+            && !node.unlinked.load(Ordering::Relaxed)
+        {
+            return Ok(node);
         }
         if info.links == 0 {
             return Err(Errno::EUCLEAN);
@@ -284,10 +289,7 @@ fn cursor_of(cookie: u64) -> DirectoryCursor {
 }
 
 fn list(volume: &mut Volume<'_>, number: u32, cookie: u64, limit: usize) -> Result<Vec<DirEntry>, Errno> {
-    let mut entries = volume
-        .library
-        .read_directory(number_of(number)?, cursor_of(cookie), limit)
-        .map_err(errno_of)?;
+    let mut entries = volume.library.read_directory(number_of(number)?, cursor_of(cookie), limit).map_err(errno_of)?;
     // A cookie has no room for the place among equal hashes: a listing never stops between them.
     while let Some(last) = entries.last()
         && let cursor @ DirectoryCursor::HTree { collision: 1.., .. } = last.next_cursor
@@ -431,7 +433,11 @@ impl Inode for Node {
                 if other.unlinked.load(Ordering::Relaxed) {
                     return Err(rsext4::Ext4Error::not_found());
                 }
-                let info = volume.library.hard_link(number_of(other.number).map_err(|_| rsext4::Ext4Error::corrupted())?, parent, name)?;
+                let info = volume.library.hard_link(
+                    number_of(other.number).map_err(|_| rsext4::Ext4Error::corrupted())?,
+                    parent,
+                    name,
+                )?;
                 other.metadata.lock().links = u32::from(info.links);
                 Ok(info)
             };
@@ -476,7 +482,8 @@ impl Inode for Node {
                 Replace::Exchange => RenameOptions::EXCHANGE,
             };
             let work = move |volume: &mut Volume<'_>, from: &Arc<Node>| {
-                let (old_name, new_name) = (FileName::new(&old).map_err(errno_of)?, FileName::new(&new).map_err(errno_of)?);
+                let (old_name, new_name) =
+                    (FileName::new(&old).map_err(errno_of)?, FileName::new(&new).map_err(errno_of)?);
                 let (old_parent, new_parent) = (number_of(from.number)?, number_of(to.number)?);
                 let outcome =
                     volume.library.rename(old_parent, old_name, new_parent, new_name, options).map_err(errno_of)?;

@@ -1,14 +1,20 @@
 //! The metadata coroutine: it owns the library; requests are closures that run on its fiber, one after the other.
 
-use super::{Shared, device::{Device, Shield}};
+use super::{
+    Shared,
+    device::{Device, Shield},
+};
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use exec::sync::WaitQueue;
 use fiber::{Fiber, Port};
-use hal::sync::{SpinLock, rank};
 use hal::PAGE_SIZE;
-use io::{file::BoxFuture, inode::{Statistics, Timestamp}};
+use hal::sync::{SpinLock, rank};
+use io::{
+    file::BoxFuture,
+    inode::{Statistics, Timestamp},
+};
 use rsext4::{
     BlockIo, Clock, EntropySource, Ext4, Ext4Error, Ext4ErrorKind, Ext4Result, Ext4Timestamp, FileExtentState,
     FileExtentTarget, InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver, PreallocationOptions,
@@ -71,11 +77,7 @@ enum Next {
 impl Queue {
     pub(super) fn new() -> Queue {
         let waiting = Waiting { requests: VecDeque::new(), reaps: Vec::new(), closed: None };
-        Queue {
-            waiting: SpinLock::new(rank::FILE_SYSTEM, waiting),
-            arrived: WaitQueue::new(),
-            left: WaitQueue::new(),
-        }
+        Queue { waiting: SpinLock::new(rank::FILE_SYSTEM, waiting), arrived: WaitQueue::new(), left: WaitQueue::new() }
     }
 
     /// Runs `work` on the metadata coroutine. Once queued it runs to its end, whether or not the future is kept.
@@ -151,11 +153,9 @@ impl Queue {
 /// The future that the metadata coroutine is.
 pub(super) fn coroutine(shared: &Arc<Shared>) -> Result<BoxFuture<'static, ()>, Errno> {
     let shared = shared.clone();
-    let fiber = Fiber::spawn(STACK, move |port| {
-        match Volume::mount(&shared, port) {
-            Ok(volume) => serve(&shared, port, volume),
-            Err(errno) => shared.queue.shut(errno),
-        }
+    let fiber = Fiber::spawn(STACK, move |port| match Volume::mount(&shared, port) {
+        Ok(volume) => serve(&shared, port, volume),
+        Err(errno) => shared.queue.shut(errno),
     });
     Ok(Box::pin(fiber.map_err(|_| Errno::ENOMEM)?))
 }
@@ -284,7 +284,7 @@ impl<'p> Volume<'p> {
     pub(super) fn runs(&mut self, number: u32, first: u64, count: u64) -> Result<Vec<Run>, Errno> {
         let block = PAGE_SIZE as u64;
         let start = first.checked_mul(block).ok_or(Errno::EFBIG)?;
-        let bytes = count.saturating_mul(block).min(u64::MAX / 2).max(1);
+        let bytes = count.saturating_mul(block).clamp(1, u64::MAX / 2);
         let map = self
             .library
             .inode_extents(number_of(number)?, start, bytes, FileExtentTarget::Data, usize::MAX)
@@ -383,7 +383,8 @@ fn check_superblock(device: &mut Device<'_>) -> Result<(), Errno> {
         page[1024 + offset..1024 + offset + len].iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte))
     };
     let blocks = field(0x04, 4) | field(0x150, 4) << 32;
-    let (magic, log_block, per_group, inodes_per_group) = (field(0x38, 2), field(0x18, 4), field(0x20, 4), field(0x28, 4));
+    let (magic, log_block, per_group, inodes_per_group) =
+        (field(0x38, 2), field(0x18, 4), field(0x20, 4), field(0x28, 4));
     if magic != 0xef53 || log_block != 2 {
         return Err(Errno::EINVAL);
     }

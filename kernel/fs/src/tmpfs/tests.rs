@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     namespace::{MountInfo, Namespace},
-    walk::{Context, Last, LINKS, Place},
+    walk::{Context, LINKS, Last, Place},
 };
 use abi::fs::{O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY};
 use alloc::format;

@@ -20,12 +20,15 @@ fn one_reader_keeps_32_requests_in_flight() {
     let mut reading = Box::pin(async { read(&file, 0, 4 << 20).await.unwrap() });
     // Nothing completes: what is in flight now is what one read starts by itself.
     let mut turns = 0;
-    drive(&mut engine, poll_fn(|context| {
-        assert!(reading.as_mut().poll(context).is_pending());
-        turns += 1;
-        context.waker().wake_by_ref();
-        if turns > 20 { Poll::Ready(()) } else { Poll::Pending }
-    }));
+    drive(
+        &mut engine,
+        poll_fn(|context| {
+            assert!(reading.as_mut().poll(context).is_pending());
+            turns += 1;
+            context.waker().wake_by_ref();
+            if turns > 20 { Poll::Ready(()) } else { Poll::Pending }
+        }),
+    );
     assert!(disk.depth().0 >= 32, "only {} in flight", disk.depth().0);
     disk.complete(None);
     assert!(drive(&mut engine, reading) == bytes);
