@@ -10,7 +10,7 @@
 //! ```
 //!
 //! * Errors are [`io::Error`], as in `std`. Nothing here panics on what the system answers.
-//! * Start: [`start`] takes the stack the kernel prepared; [`heap`] is the global allocator over `mmap`.
+//! * Start: [`start`] takes the stack the kernel prepared; `heap` is the global allocator over `mmap`.
 //! * `tp` points at the running thread's control block (see [`thread`]).
 //! * A panic prints its message and ends the process with status 134.
 //!

@@ -4,7 +4,7 @@
 //!   sp -> argc | argv[0..argc] | 0 | envp[..] | 0 | auxv pairs .. AT_NULL
 //! ```
 //!
-//! `_start` hands that address to [`begin`], which records it, sets up the main thread and calls the function that
+//! `_start` hands that address to `begin`, which records it, sets up the main thread and calls the function that
 //! [`main!`](crate::main) exported as `__rt_main`. The block is never written or freed, so it is `'static`.
 
 use crate::process::Termination;

@@ -1,7 +1,7 @@
 //! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler library.
 //!
 //! One pool, one worker: the thread inside [`block_on`]. It polls the main future and runs tasks by priority, looks at
-//! the reactor after every [`TURN`] tasks, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
+//! the reactor after every `TURN` tasks, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
 //! in the next one.
 
 use crate::reactor;
