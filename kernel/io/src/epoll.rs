@@ -280,9 +280,9 @@ impl Wake for Item {
 
 impl Watcher for Item {
     fn closed(&self) {
-        if let Some(set) = self.set.upgrade()
-            && let Some(item) = set.items.lock().remove(&self.key)
-        {
+        let Some(set) = self.set.upgrade() else { return };
+        let item = set.items.lock().remove(&self.key);
+        if let Some(item) = item {
             item.retire();
         }
     }
@@ -295,6 +295,11 @@ impl Drop for Epoll {
         for item in items.values() {
             item.retire();
         }
-        self.0.ready.lock().clear();
+        // Items may be the last to hold a file, whose end takes locks: none may be held here.
+        let ready = core::mem::take(&mut *self.0.ready.lock());
+        drop(ready);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! What epoll(7) promises, over pipes and event counters.
+
+use super::*;
+use crate::{
+    caller::Credentials,
+    event::{Event, Mode},
+    pipe,
+};
+use abi::{fs::O_RDWR, poll::EPOLLOUT};
+use mem::{Account, Sink, Source};
+
+fn caller() -> Caller {
+    Caller {
+        pid: 1,
+        tid: 1,
+        credentials: Credentials { uid: 0, gid: 0 },
+        priority: 16,
+        request: 0,
+        account: Account::new(None, usize::MAX),
+    }
+}
+
+fn event(events: u32, data: u64) -> EpollEvent {
+    EpollEvent { events, pad: 0, data }
+}
+
+fn found(set: &Epoll) -> Vec<(u32, u64)> {
+    set.wait_now(10).iter().map(|event| (event.events, event.data)).collect()
+}
+
+fn open(file: Arc<dyn File>) -> Arc<OpenFile> {
+    OpenFile::new(file, O_RDWR, b"test")
+}
+
+fn write(open: &Arc<OpenFile>, bytes: &[u8]) {
+    open.write_now(&caller(), &mut Source::kernel(bytes)).unwrap().unwrap();
+}
+
+fn read(open: &Arc<OpenFile>, len: usize) {
+    let mut bytes = alloc::vec![0; len];
+    open.read_now(&caller(), &mut Sink::kernel(&mut bytes)).unwrap().unwrap();
+}
+
+fn pipe() -> (Arc<OpenFile>, Arc<OpenFile>) {
+    let (reader, writer) = pipe::new(&Account::new(None, usize::MAX));
+    (open(reader), open(writer))
+}
+
+#[test]
+fn a_level_is_reported_while_it_lasts() {
+    let set = Epoll::new();
+    let (reader, writer) = pipe();
+    set.add(&caller(), 3, &reader, event(EPOLLIN, 7)).unwrap();
+    assert_eq!(set.add(&caller(), 3, &reader, event(EPOLLIN, 7)), Err(Errno::EEXIST));
+    assert_eq!(found(&set), []);
+    write(&writer, b"ab");
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    read(&reader, 1);
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    read(&reader, 1);
+    assert_eq!(found(&set), []);
+    write(&writer, b"c");
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    drop(writer);
+    assert_eq!(found(&set), [(EPOLLIN | EPOLLHUP, 7)]);
+}
+
+#[test]
+fn an_edge_is_reported_once() {
+    let set = Epoll::new();
+    let (reader, writer) = pipe();
+    set.add(&caller(), 3, &reader, event(EPOLLIN | EPOLLET, 7)).unwrap();
+    write(&writer, b"ab");
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    assert_eq!(found(&set), []);
+    read(&reader, 1);
+    assert_eq!(found(&set), []);
+    write(&writer, b"c");
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    // Drained, and new data before the next look: still an edge.
+    read(&reader, 2);
+    write(&writer, b"d");
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    assert_eq!(found(&set), []);
+    // Room that is always there is told once, too.
+    set.add(&caller(), 4, &writer, event(EPOLLOUT | EPOLLET, 8)).unwrap();
+    assert_eq!(found(&set), [(EPOLLOUT, 8)]);
+    assert_eq!(found(&set), []);
+}
+
+#[test]
+fn a_one_shot_waits_to_be_armed_again() {
+    let set = Epoll::new();
+    let counter = open(Event::new(1, Mode::Counter));
+    set.add(&caller(), 3, &counter, event(EPOLLIN | EPOLLONESHOT, 7)).unwrap();
+    assert_eq!(found(&set), [(EPOLLIN, 7)]);
+    assert_eq!(found(&set), []);
+    set.modify(3, &counter, event(EPOLLIN | EPOLLONESHOT, 9)).unwrap();
+    assert_eq!(found(&set), [(EPOLLIN, 9)]);
+    set.remove(3, &counter).unwrap();
+    assert_eq!(set.modify(3, &counter, event(EPOLLIN, 9)), Err(Errno::ENOENT));
+}
+
+#[test]
+fn what_is_closed_leaves_the_set_and_its_peer_knows() {
+    let set = Epoll::new();
+    let (reader, writer) = pipe();
+    write(&writer, b"x");
+    set.add(&caller(), 3, &reader, event(EPOLLIN, 7)).unwrap();
+    drop(reader);
+    assert_eq!(found(&set), []);
+    assert_ne!(writer.file().events() & EPOLLERR, 0);
+    // A dropped set lets go of its files as well.
+    let (reader, writer) = pipe();
+    set.add(&caller(), 4, &reader, event(EPOLLIN, 7)).unwrap();
+    drop((set, reader));
+    assert_ne!(writer.file().events() & EPOLLERR, 0);
+}
+
+#[test]
+fn sets_nest_once_and_never_in_a_circle() {
+    let (outer, inner, third) = (Epoll::new(), Epoll::new(), Epoll::new());
+    let (outer_file, inner_file, third_file) = (open(outer.clone()), open(inner.clone()), open(third.clone()));
+    let counter = open(Event::new(1, Mode::Semaphore));
+    inner.add(&caller(), 1, &counter, event(EPOLLIN, 1)).unwrap();
+    outer.add(&caller(), 2, &inner_file, event(EPOLLIN, 2)).unwrap();
+    assert_eq!(found(&outer), [(EPOLLIN, 2)]);
+    assert_eq!(inner.add(&caller(), 3, &inner_file, event(EPOLLIN, 3)), Err(Errno::EINVAL));
+    assert_eq!(inner.add(&caller(), 3, &outer_file, event(EPOLLIN, 3)), Err(Errno::ELOOP));
+    assert_eq!(inner.add(&caller(), 3, &third_file, event(EPOLLIN, 3)), Err(Errno::ELOOP));
+    assert_eq!(third.add(&caller(), 3, &outer_file, event(EPOLLIN, 3)), Err(Errno::ELOOP));
+}
+
+#[test]
+fn counters_count() {
+    let caller = caller();
+    let counter = Event::new(2, Mode::Semaphore);
+    let mut bytes = [0; 8];
+    counter.signal(1);
+    for _ in 0..3 {
+        assert_eq!(counter.read_now(&caller, 0, &mut Sink::kernel(&mut bytes)), Ok(Some(8)));
+        assert_eq!(u64::from_ne_bytes(bytes), 1);
+    }
+    assert_eq!(counter.read_now(&caller, 0, &mut Sink::kernel(&mut bytes)), Ok(None));
+    let counter = Event::new(2, Mode::Counter);
+    let put = |value: u64| counter.write_now(&caller, 0, &mut Source::kernel(&value.to_ne_bytes()));
+    assert_eq!(put(5), Ok(Some(8)));
+    assert_eq!(put(u64::MAX), Err(Errno::EINVAL.into()));
+    assert_eq!(counter.read_now(&caller, 0, &mut Sink::kernel(&mut bytes)), Ok(Some(8)));
+    assert_eq!(u64::from_ne_bytes(bytes), 7);
+    assert_eq!(put(u64::MAX - 1), Ok(Some(8)));
+    assert_eq!((put(1), counter.events()), (Ok(None), EPOLLIN));
+}
