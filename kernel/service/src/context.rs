@@ -6,16 +6,19 @@
 use crate::System;
 use ::fs::walk::Place;
 use abi::{errno::Errno, process::RLIMIT_NOFILE};
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
-    future::Future,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
+    task::Poll,
 };
 use io::{
     caller::{Caller, Credentials},
+    file::BoxFuture,
     open::OpenFile,
 };
-use mem::AddressSpace;
+use mem::{AddressSpace, CopyFault};
 use process::{FdTable, Process, Thread};
 
 /// One call's view of the thread that made it.
@@ -161,15 +164,23 @@ impl<'a> Task<'a> {
         wait: impl Future<Output = Result<T, Errno>>,
         deadline: Option<u64>,
     ) -> Result<T, Errno> {
-        let waited = match deadline {
-            None => self.thread.interruptible(wait).await,
-            Some(deadline) => {
-                let limited = exec::timeout_at(deadline, wait);
-                let waited = self.thread.interruptible(limited).await;
-                waited.map(|waited| waited.unwrap_or(Err(Errno::EAGAIN)))
+        let mut wait = pin!(wait);
+        let mut limit = deadline.map(exec::sleep_until);
+        let race = poll_fn(|context| {
+            if let Poll::Ready(waited) = wait.as_mut().poll(context) {
+                return Poll::Ready(waited);
             }
-        };
-        waited.unwrap_or(Err(Errno::EINTR))
+            match &mut limit {
+                Some(limit) => Pin::new(limit).poll(context).map(|()| Err(Errno::EAGAIN)),
+                None => Poll::Pending,
+            }
+        });
+        self.thread.interruptible(race).await.unwrap_or(Err(Errno::EINTR))
+    }
+
+    /// Faults in what a copy missed. In a box: rare, and not to make every waiting call larger.
+    pub fn resolve(&self, fault: CopyFault) -> BoxFuture<'_, Result<(), Errno>> {
+        Box::pin(self.space.resolve(fault))
     }
 
     /// Sleeps until `deadline` (ns since boot).

@@ -137,7 +137,7 @@ pub(crate) async fn lseek(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
                 None => return Err(Errno::EINVAL),
             },
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn send(
                 }
                 return Err(errno);
             }
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
 }
@@ -100,7 +100,7 @@ async fn receive_gathered(task: &Task<'_>, socket: &Socket, flags: u32, bytes: &
             Ok(Some(received)) => return Ok(received),
             Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
 }
@@ -118,7 +118,7 @@ async fn receive_datagram<'t>(
             Ok(Some(received)) => return Ok(received),
             Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
 }
@@ -141,7 +141,7 @@ async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags:
             Ok(None) if done > 0 && !all => return Ok(done),
             Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await,
             Err(IoError::Errno(errno)) => Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await,
         };
         match waited {
             Err(_) if done > 0 => return Ok(done),

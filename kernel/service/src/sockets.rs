@@ -248,7 +248,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<u
             Ok(Some(accepted)) => break accepted,
             Ok(None) => socket.wait(task, abi::poll::EPOLLIN, 0, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     };
     let fd = install(task, accepted.socket, flags)?;
@@ -276,7 +276,7 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
             // Begun by a call that a signal ended: go on waiting for it.
             Err(IoError::Errno(Errno::EALREADY)) if !socket.0.nonblocking() => {}
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
         attempt = socket.get().connect_result();
     }

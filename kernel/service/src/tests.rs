@@ -23,7 +23,7 @@ use io::{
     log::Log,
 };
 use mem::{Account, AddressSpace, Source};
-use process::{FdTable, Program, process::FilePlaces};
+use process::{FdTable, Program, Service, process::FilePlaces};
 use std::rc::Rc;
 
 /// Where the program's writable memory is.
@@ -32,6 +32,7 @@ const DATA: usize = 0x2_0000;
 const BAD: usize = 0x30_0000_0000;
 const CWD: usize = f::AT_FDCWD as usize;
 
+static SYSTEM: std::sync::OnceLock<Arc<System>> = std::sync::OnceLock::new();
 static ENDED: AtomicU32 = AtomicU32::new(u32::MAX);
 
 #[derive(Default)]
@@ -151,7 +152,7 @@ fn power_off() {
     panic!("powered off")
 }
 
-fn system() -> (&'static Arc<System>, Arc<Namespace>) {
+fn system() -> (&'static System, Arc<Namespace>) {
     let info = MountInfo { source: "root".into(), path: "/".into(), kind: "tmpfs" };
     let namespace = Namespace::new(tmpfs::new(16 << 20), info);
     let net = net::Net::new(None, 12_345);
@@ -170,11 +171,11 @@ fn system() -> (&'static Arc<System>, Arc<Namespace>) {
         init_ended: |status| ENDED.store(status, Relaxed),
     });
     drop(exec::spawn(exec::Priority::NORMAL, "timers", system.clone().run()));
-    (Box::leak(Box::new(system)), namespace)
+    (SYSTEM.get_or_init(|| system), namespace)
 }
 
 /// Runs a program as process 1 until it exits with 7.
-fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static Arc<System> {
+fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System {
     let (system, namespace) = system();
     let account = Account::new(None, usize::MAX);
     let credentials = Credentials { uid: 0, gid: 0 };
@@ -193,7 +194,7 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static Arc<Sy
             descriptors: FdTable::new(),
             priority: 8,
         };
-        process::spawn_init(&**system, init).await.unwrap();
+        process::spawn_init(system, init).await.unwrap();
     };
     exec::block_on(start);
     exec::block_on(poll_fn(|_| {
@@ -401,7 +402,19 @@ async fn memory_and_time(cpu: &Cpu) {
     cpu.bad(nr::NANOSLEEP, [DATA, 0], Errno::EINVAL).await;
 }
 
+/// What a thread that waits in a call costs: a parked thread is to fit into 2 KiB.
+fn waiting_calls_are_small() {
+    let thread = process::table::thread(1).expect("the program runs");
+    let system = SYSTEM.get().expect("set before the program starts");
+    for number in [nr::READ, nr::WRITE, nr::PPOLL, nr::EPOLL_PWAIT, nr::FUTEX, nr::NANOSLEEP, nr::ACCEPT4, nr::RECVFROM]
+    {
+        let size = size_of_val(&*system.call(&thread, process::Call { number, args: [0; 6] }));
+        assert!(size <= 1024, "{}: {size} bytes", nr::name(number).unwrap_or("?"));
+    }
+}
+
 async fn processes(cpu: &Cpu) {
+    waiting_calls_are_small();
     assert_eq!(cpu.good(nr::GETPID, []).await, 1);
     assert_eq!(cpu.good(nr::GETPPID, []).await, 0);
     cpu.bad(nr::WAIT4, [usize::MAX, 0, 0, 0], Errno::ECHILD).await;

@@ -6,7 +6,7 @@
 
 use crate::{arguments::MOST, context::Task};
 use abi::{errno::Errno, fs::Iovec};
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{
     file::{Attempt, IoError, Want},
     open::{APPEND, OpenFile},
@@ -171,7 +171,7 @@ pub(crate) async fn read(task: &Task<'_>, open: &Arc<OpenFile>, at: At, list: &[
             }
             Err(IoError::Errno(errno)) => return cut(done, errno),
             Err(IoError::Fault(fault)) => {
-                if let Err(errno) = task.space().resolve(fault).await {
+                if let Err(errno) = task.resolve(fault).await {
                     return cut(done, errno);
                 }
             }
@@ -181,13 +181,13 @@ pub(crate) async fn read(task: &Task<'_>, open: &Arc<OpenFile>, at: At, list: &[
 
 async fn wait_read(task: &Task<'_>, open: &OpenFile, at: At, len: usize) -> Result<(), Errno> {
     let limit = crate::sockets::receive_deadline(open.file().as_ref());
-    match at {
-        At::Position => task.wait_for(open.wait_readable(task.caller(), len), limit).await,
-        At::Offset(offset) => {
-            let wait = open.file().wait(task.caller(), Want::Read { offset, len });
-            task.wait_for(wait, limit).await
-        }
-    }
+    let wait = match at {
+        // Only who has a position waits for it, in a box of its own.
+        At::Position if open.file().seekable() => Box::pin(open.wait_readable(task.caller(), len)),
+        At::Position => open.file().wait(task.caller(), Want::Read { offset: 0, len }),
+        At::Offset(offset) => open.file().wait(task.caller(), Want::Read { offset, len }),
+    };
+    task.wait_for(wait, limit).await
 }
 
 /// Writes from `list`.
@@ -224,7 +224,7 @@ pub(crate) async fn write(
                 return cut(done, errno);
             }
             Err(IoError::Fault(fault)) => {
-                if let Err(errno) = task.space().resolve(fault).await {
+                if let Err(errno) = task.resolve(fault).await {
                     return cut(done, errno);
                 }
             }
@@ -234,13 +234,12 @@ pub(crate) async fn write(
 
 async fn wait_write(task: &Task<'_>, open: &OpenFile, at: At, len: usize) -> Result<(), Errno> {
     let limit = crate::sockets::send_deadline(open.file().as_ref());
-    match at {
-        At::Position => task.wait_for(open.wait_writable(task.caller(), len), limit).await,
-        At::Offset(offset) => {
-            let wait = open.file().wait(task.caller(), Want::Write { offset, len });
-            task.wait_for(wait, limit).await
-        }
-    }
+    let wait = match at {
+        At::Position if open.file().seekable() => Box::pin(open.wait_writable(task.caller(), len)),
+        At::Position => open.file().wait(task.caller(), Want::Write { offset: 0, len }),
+        At::Offset(offset) => open.file().wait(task.caller(), Want::Write { offset, len }),
+    };
+    task.wait_for(wait, limit).await
 }
 
 /// Reads at `offset` into a kernel buffer; 0 is the end.
@@ -261,7 +260,7 @@ pub(crate) async fn read_kernel(
                 task.wait_for(open.file().wait(task.caller(), want), None).await?;
             }
             Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
 }
@@ -289,7 +288,7 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
                 }
                 return cut(done, errno);
             }
-            Err(IoError::Fault(fault)) => task.space().resolve(fault).await?,
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
     Ok(done)
