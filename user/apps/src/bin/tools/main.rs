@@ -56,7 +56,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use options::Options;
 use rt::process::ExitCode;
-use rt::{eprintln, path, println};
+use rt::{eprintln, path, print, println};
 
 rt::main!(main);
 
@@ -122,6 +122,30 @@ static TOOLS: [&Tool; 45] = [
     &yes::TOOL,
 ];
 
+/// The names for which the image has links to this program; read by who makes the image.
+static LINKS: &str = include_str!("../../../links.txt");
+/// The links are exactly the tools.
+const _: () = assert!(is_list_of_tools(LINKS.as_bytes()), "links.txt is not what `tools --list` prints");
+
+const fn is_list_of_tools(text: &[u8]) -> bool {
+    let (mut at, mut tool) = (0, 0);
+    while tool < TOOLS.len() {
+        let name = TOOLS[tool].name.as_bytes();
+        let mut i = 0;
+        while i < name.len() {
+            if at >= text.len() || text[at] != name[i] {
+                return false;
+            }
+            (at, i) = (at + 1, i + 1);
+        }
+        if at >= text.len() || text[at] != b'\n' {
+            return false;
+        }
+        (at, tool) = (at + 1, tool + 1);
+    }
+    at == text.len()
+}
+
 /// Status of wrong usage, and of a name that is no tool.
 const USAGE: i32 = 2;
 const NOT_FOUND: i32 = 127;
@@ -132,7 +156,7 @@ fn main() -> ExitCode {
     if find(name).is_none() {
         match args.next() {
             Some("--list") | None => {
-                TOOLS.iter().for_each(|tool| println!("{}", tool.name));
+                print!("{LINKS}");
                 return ExitCode::SUCCESS;
             }
             Some(first) => name = first,
