@@ -200,8 +200,10 @@ impl Shared {
         Ok(())
     }
 
+    /// Takes promises back. Pages that became dirty through a mapping were promised nothing, so it stops at zero.
     fn unreserve(&self, blocks: usize) {
-        self.reserved.fetch_sub(blocks as i64, Ordering::Relaxed);
+        let less = |promised: i64| Some((promised - blocks as i64).max(0));
+        let _ = self.reserved.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 }
 

@@ -22,6 +22,7 @@ use std::{fs, path::PathBuf, process::Command, thread};
 mod corrupt;
 mod depth;
 mod files;
+mod power;
 
 pub(super) fn caller() -> Caller {
     Caller {
