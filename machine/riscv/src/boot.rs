@@ -82,7 +82,7 @@ secondary_translated:                   # the stack is mapped by the kernel's fi
     ld   t0, 0(t0)
     csrw satp, t0
     sfence.vma
-    j    secondary_hart_main
+    tail secondary_hart_main
     .popsection
 
     .pushsection .text.early_vector, "ax"

@@ -192,7 +192,7 @@ resident_vector:
     j    kernel_vector
     .popsection
 
-    .pushsection .text.kernel_vector, "ax"
+    .pushsection .trap, "ax"                # near the resident vector, which jumps here
 kernel_vector:
     addi sp, sp, -{KERNEL_FRAME}
     csrw sscratch, t0                   # the only free place until the stack is known to be good
