@@ -75,11 +75,19 @@ impl Region {
         matches!(self.content, Content::Zero)
     }
 
-    fn continues(&self, next: &Region) -> bool {
-        self.zero()
-            && next.zero()
+    /// Whether this region, starting at `start`, and `next`, starting at its end, mean the same as one region.
+    fn continues(&self, start: usize, next: &Region) -> bool {
+        let content = match (&self.content, &next.content) {
+            (Content::Zero, Content::Zero) => true,
+            (Content::Pages { backing, first }, Content::Pages { backing: other, first: second }) => {
+                backing.id() == other.id() && first + ((self.end - start) / PAGE_SIZE) as u64 == *second
+            }
+            _ => false,
+        };
+        content
             && !self.dying
             && !next.dying
+            && self.shared == next.shared
             && self.prot == next.prot
             && self.max == next.max
             && self.role == next.role
@@ -206,19 +214,21 @@ impl Regions {
         any
     }
 
-    /// Adds a region where nothing is, joining it with neighbours of the same kind.
+    /// Adds a region where nothing is, joining it with neighbours that it continues.
     pub fn insert(&mut self, mut start: usize, mut region: Region) {
         debug_assert!(start < region.end && !self.occupied(&(start..region.end)), "regions overlap");
         self.bytes += region.end - start;
         if let Some((before, left)) = self.below(start)
             && left.end == start
-            && left.continues(&region)
+            && left.continues(before, &region)
         {
+            // The left one's first page is the whole's first page.
+            region.content = left.content.clone();
             self.map.remove(&before);
             start = before;
         }
         if let Some(right) = self.map.get(&region.end)
-            && region.continues(right)
+            && region.continues(start, right)
         {
             let (old, end) = (region.end, right.end);
             self.map.remove(&old);

@@ -37,7 +37,7 @@ use hal::{
 /// Default stack limit in bytes (`RLIMIT_STACK`).
 pub const DEFAULT_STACK: usize = 8 << 20;
 /// Pages charged ahead, so that most faults do not touch the account.
-const SPARE_PAGES: usize = 16;
+const SPARE_PAGES: usize = 8;
 /// What one page table of the lowest level covers.
 const CHUNK: usize = 512 * PAGE_SIZE;
 
@@ -119,7 +119,11 @@ impl State {
             tables: 0,
             resident: 0,
         };
-        if state.pay_tables() { Ok(state) } else { Err(Errno::ENOMEM) }
+        if !state.pay_tables() {
+            return Err(Errno::ENOMEM);
+        }
+        state.trim(); // a space that is never used costs its tables only
+        Ok(state)
     }
 
     /// Pays for one page.

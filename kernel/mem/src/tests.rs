@@ -20,13 +20,16 @@ use hal::{
     user::Access,
 };
 use proptest::prelude::*;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 const BASE: usize = 0x10_0000;
 
-/// Tests that count frames exclude each other.
-static FRAMES: Mutex<()> = Mutex::new(());
+/// Tests count frames, so they take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
@@ -94,7 +97,7 @@ impl Backing for Pattern {
 
 #[test]
 fn demand_zero_then_copies_round_trip() {
-    let _serial = FRAMES.lock();
+    let _turn = turn();
     let before = hal::frame::stats().free;
     let (account, space) = space();
     let addr = run(space.map(Mapping::anonymous(3 * PAGE_SIZE, RW))).unwrap();
@@ -114,6 +117,7 @@ fn demand_zero_then_copies_round_trip() {
 
 #[test]
 fn bad_addresses_fault_and_never_panic() {
+    let _turn = turn();
     let (_, space) = space();
     for addr in [0, 1, USER_START - 1, USER_END - 1, USER_END, 1 << 62, usize::MAX - 3, usize::MAX] {
         let mut buffer = [0; 8];
@@ -136,6 +140,7 @@ fn bad_addresses_fault_and_never_panic() {
 
 #[test]
 fn an_object_is_mapped_private_and_shared() {
+    let _turn = turn();
     for ready in [true, false] {
         let (account, space) = space();
         let object = Pattern::new(ready);
@@ -160,6 +165,7 @@ fn an_object_is_mapped_private_and_shared() {
 
 #[test]
 fn the_stack_grows_to_its_limit_and_no_further() {
+    let _turn = turn();
     let (_, space) = space();
     let limits = Limits { stack: 16 * PAGE_SIZE, ..Limits::default() };
     space.set_limits(limits);
@@ -174,6 +180,7 @@ fn the_stack_grows_to_its_limit_and_no_further() {
 
 #[test]
 fn placement_honours_hints_fixed_and_no_replace() {
+    let _turn = turn();
     let (_, space) = space();
     let page = Mapping::anonymous(PAGE_SIZE, RW);
     let hint = run(space.map(page.clone().at(Placement::Hint(BASE + 5)))).unwrap();
@@ -188,6 +195,7 @@ fn placement_honours_hints_fixed_and_no_replace() {
 
 #[test]
 fn equal_neighbours_become_one_region() {
+    let _turn = turn();
     let (_, space) = space();
     let first = run(space.map(Mapping::anonymous(PAGE_SIZE, RW))).unwrap();
     for i in 1..100 {
@@ -202,6 +210,7 @@ fn equal_neighbours_become_one_region() {
 
 #[test]
 fn brk_grows_shrinks_and_respects_its_limit() {
+    let _turn = turn();
     let (_, space) = space();
     space.set_layout(BASE + 10, BASE + (1 << 30));
     space.set_limits(Limits { data: 100 * PAGE_SIZE, ..Limits::default() });
@@ -218,6 +227,7 @@ fn brk_grows_shrinks_and_respects_its_limit() {
 
 #[test]
 fn a_quota_is_met_by_an_error_and_everything_comes_back() {
+    let _turn = turn();
     let account = Account::new(None, 40 * PAGE_SIZE);
     let space = AddressSpace::new(World::Shared, account.clone()).unwrap();
     let addr = run(space.map(Mapping::anonymous(100 * PAGE_SIZE, RW))).unwrap();
@@ -232,6 +242,7 @@ fn a_quota_is_met_by_an_error_and_everything_comes_back() {
 
 #[test]
 fn a_pinned_page_is_copied_for_the_child_at_once() {
+    let _turn = turn();
     let (account, space) = space();
     map_at(&space, BASE, 1, RW, false).unwrap();
     run(space.put(BASE, &5_u8)).unwrap();
@@ -244,6 +255,7 @@ fn a_pinned_page_is_copied_for_the_child_at_once() {
 
 #[test]
 fn a_lone_owner_gets_its_right_back_without_a_copy() {
+    let _turn = turn();
     let (account, space) = space();
     map_at(&space, BASE, 1, RW, false).unwrap();
     run(space.put(BASE, &5_u8)).unwrap();
@@ -255,6 +267,7 @@ fn a_lone_owner_gets_its_right_back_without_a_copy() {
 
 #[test]
 fn a_cancelled_unmap_is_finished_by_the_next_edit() {
+    let _turn = turn();
     let (_, space) = space();
     map_at(&space, BASE, 4, RW, false).unwrap();
     run(space.put(BASE, &5_u8)).unwrap();
@@ -271,6 +284,7 @@ fn a_cancelled_unmap_is_finished_by_the_next_edit() {
 
 #[test]
 fn futex_keys_tell_shared_from_private() {
+    let _turn = turn();
     let (account, space) = space();
     map_at(&space, BASE, 1, RW, true).unwrap();
     map_at(&space, BASE + PAGE_SIZE, 1, RW, false).unwrap();
@@ -283,6 +297,7 @@ fn futex_keys_tell_shared_from_private() {
 
 #[test]
 fn strings_end_at_nul_or_fail() {
+    let _turn = turn();
     let (_, space) = space();
     map_at(&space, BASE, 1, RW, false).unwrap();
     run(space.copy_out(BASE + PAGE_SIZE - 4, b"abc\0")).unwrap();
@@ -467,8 +482,8 @@ proptest! {
 
     #[test]
     fn random_histories_match_the_model(ops in prop::collection::vec(op(), 1..80)) {
-        let _serial = FRAMES.lock();
-        let before = hal::frame::stats().free;
+        let _turn = turn();
+            let before = hal::frame::stats().free;
         let (account, first) = space();
         let mut world = History { spaces: vec![(first, Model::default())], now: 0, maps: 0, account: account.clone() };
         for op in &ops {
@@ -489,6 +504,7 @@ proptest! {
 
     #[test]
     fn placement_never_overlaps(lens in prop::collection::vec(1..200_usize, 1..60), holes in any::<u64>()) {
+        let _turn = turn();
         let (_, space) = space();
         let mut placed = Vec::new();
         for (i, len) in lens.iter().enumerate() {

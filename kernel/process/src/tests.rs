@@ -8,6 +8,7 @@ extern crate std;
 mod futexes;
 mod images;
 mod lives;
+mod pressure;
 
 use crate::{
     process::{FileContext, FilePlaces, Identity, Process, State},
