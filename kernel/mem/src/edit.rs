@@ -5,6 +5,8 @@
 //! takes their pages away some hundred at a time, and removes each region when it is empty. A caller that is
 //! cancelled in between leaves dying regions behind; the next edit finishes them.
 
+mod steps;
+
 use crate::{
     backing::{Backing, SharedMemory, new_object_id},
     fault::entry_rights,
@@ -14,7 +16,8 @@ use crate::{
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
-use hal::{PAGE_SIZE, frame::Frame, space::Prot, sync::RawIrqLock, user::Access};
+use hal::{PAGE_SIZE, space::Prot, sync::RawIrqLock, user::Access};
+use steps::Taken;
 
 /// Pages that one step handles under the lock.
 pub(crate) const STEP: usize = 256;
@@ -354,208 +357,5 @@ impl AddressSpace {
             drop(step.free); // frees frames: not under the lock
             self.settle().await;
         }
-    }
-}
-
-/// What one step of unmapping took out of the page tables.
-#[derive(Default)]
-struct Taken {
-    /// Pages that no hart can see any more.
-    free: Vec<Frame>,
-    /// Shared pages that were writable until now.
-    dirty: Vec<(Arc<dyn Backing>, u64)>,
-}
-
-impl State {
-    fn choose(&mut self, placement: &Placement, len: usize) -> Result<usize, Errno> {
-        let fits = |addr: usize| addr >= USER_START && addr.checked_add(len).is_some_and(|end| end <= USER_END);
-        match *placement {
-            Placement::Fixed(addr) | Placement::FixedNoReplace(addr) => {
-                if !addr.is_multiple_of(PAGE_SIZE) {
-                    return Err(Errno::EINVAL);
-                }
-                if !fits(addr) {
-                    return Err(if addr < USER_START { Errno::EPERM } else { Errno::ENOMEM });
-                }
-                let keep = matches!(placement, Placement::FixedNoReplace(_));
-                if keep && self.regions.occupied(&(addr..addr + len)) { Err(Errno::EEXIST) } else { Ok(addr) }
-            }
-            Placement::Hint(addr) => {
-                let addr = addr & !(PAGE_SIZE - 1);
-                if fits(addr) && !self.regions.occupied(&(addr..addr + len)) {
-                    return Ok(addr);
-                }
-                self.choose(&Placement::Anywhere, len)
-            }
-            Placement::Anywhere => self.regions.place(len, self.map_top).ok_or(Errno::ENOMEM),
-        }
-    }
-
-    /// Checks the limits for a new region; says whether something has to go first.
-    fn admit_map(&self, range: &Range<usize>, role: Role) -> Result<bool, Errno> {
-        self.regions.admit(range, 1)?;
-        let total = self.regions.bytes().saturating_add(range.len());
-        if total > self.limits.address_space && !matches!(role, Role::Stack) {
-            return Err(Errno::ENOMEM);
-        }
-        Ok(self.regions.occupied(range))
-    }
-
-    fn set_rights(&mut self, range: &Range<usize>, prot: Prot) {
-        self.regions.split(range);
-        self.hot = Hot::default();
-        for start in self.regions.starts(range) {
-            if let Some(region) = self.regions.at(start) {
-                region.prot = prot;
-                region.stamp = new_object_id();
-            }
-        }
-        let edges = range.start.saturating_sub(1)..range.end + 1;
-        self.regions.rejoin(&edges);
-    }
-
-    /// Gives a page the rights of its region now; the right to write is only ever given by a fault.
-    fn adjust(&mut self, page: usize, prot: Prot) {
-        let had = self.pages.with(page, |_, prot| prot).unwrap_or(Prot::empty());
-        let write = Prot::WRITE & had;
-        let now = prot.difference(Prot::WRITE) | (prot & write);
-        self.pages.protect(page, entry_rights(now));
-    }
-
-    /// What range changes hands for `brk(to)`; `None` if it cannot be. Growth happens here.
-    fn plan_brk(&mut self, to: usize) -> Option<Range<usize>> {
-        let Heap { start, end } = self.heap_pages();
-        let new_end = round_up(to)?;
-        if to < self.heap.start || new_end > self.map_top || to - self.heap.start > self.limits.data {
-            return None;
-        }
-        if new_end <= end {
-            return Some(new_end..end);
-        }
-        let grown = end.max(start)..new_end;
-        let room = grown.start..grown.end + PAGE_SIZE;
-        self.admit_map(&grown, Role::Heap).ok()?;
-        if self.regions.occupied(&room) {
-            return None;
-        }
-        let prot = Prot::READ | Prot::WRITE;
-        let (content, role, stamp) = (Content::Zero, Role::Heap, new_object_id());
-        let region = Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, dying: false };
-        self.regions.insert(grown.start, region);
-        self.hot = Hot::default();
-        Some(grown)
-    }
-
-    fn heap_pages(&self) -> Heap {
-        let up = |addr: usize| round_up(addr).unwrap_or(addr);
-        Heap { start: up(self.heap.start), end: up(self.heap.end) }
-    }
-
-    /// Checks that `old` is one whole piece of one mapping and that `new_len` is within the limits.
-    fn admit_remap(&self, old: &Range<usize>, new_len: usize) -> Result<(), Errno> {
-        let (_, region) = self.regions.find(old.start).ok_or(Errno::EFAULT)?;
-        if region.end < old.end {
-            return Err(Errno::EFAULT);
-        }
-        if new_len > USER_END - USER_START {
-            return Err(Errno::ENOMEM);
-        }
-        let growth = new_len.saturating_sub(old.len());
-        if self.regions.bytes().saturating_add(growth) > self.limits.address_space {
-            return Err(Errno::ENOMEM);
-        }
-        self.regions.admit(old, 2)
-    }
-
-    /// Grows a mapping where it is, if `old` is its end and there is room behind.
-    fn extend(&mut self, old: &Range<usize>, new_len: usize) -> bool {
-        let Some((start, region)) = self.regions.find(old.start) else { return false };
-        let end = old.start + new_len;
-        if region.end != old.end || end > USER_END || self.regions.occupied(&(old.end..end)) {
-            return false;
-        }
-        self.regions.grow_up(start, end);
-        self.hot = Hot::default();
-        true
-    }
-
-    /// Adds the region at its new place; pages follow.
-    fn begin_move(&mut self, old: &Range<usize>, to: usize, len: usize) -> bool {
-        self.regions.split(old);
-        self.hot = Hot::default();
-        let Some(source) = self.regions.at(old.start) else { return false };
-        source.stamp = new_object_id();
-        let region = Region { end: to + len, stamp: new_object_id(), ..source.clone() };
-        self.regions.insert(to, region);
-        true
-    }
-
-    fn move_page(&mut self, from: usize, to: usize) {
-        let Some(rights) = self.pages.with(from, |_, prot| prot) else { return };
-        let Some(frame) = self.pages.unmap(from) else { return };
-        let copied = self.copied.remove(&from);
-        match self.map_page(to, frame, rights) {
-            Ok(None) => {
-                if copied {
-                    self.copied.insert(to);
-                }
-            }
-            // A thread touched the new place before the page came: what came replaces it, and is paid already.
-            Ok(Some(early)) => {
-                self.resident -= 1;
-                self.retire(alloc::vec![early]);
-            }
-            // No page table: the page is lost to its owner, as under any other out-of-memory.
-            Err(_) => self.resident -= 1,
-        }
-    }
-
-    fn next_dying(&self, range: &Range<usize>) -> Option<Range<usize>> {
-        let mut from = range.start;
-        loop {
-            let (start, region) = self.regions.first_in(&(from..range.end))?;
-            if region.dying {
-                return Some(start..region.end);
-            }
-            from = region.end;
-            if from >= range.end {
-                return None;
-            }
-        }
-    }
-
-    /// Takes up to [`STEP`] pages out; answers where to go on.
-    fn take_pages(&mut self, range: Range<usize>, taken: &mut Taken) -> usize {
-        let mut frames = Vec::with_capacity(STEP);
-        let mut from = range.start;
-        while frames.len() < STEP {
-            let Some(page) = self.next_mapped(from..range.end) else {
-                from = range.end;
-                break;
-            };
-            from = page + PAGE_SIZE;
-            let writable = self.pages.with(page, |_, prot| prot.contains(Prot::WRITE)).unwrap_or(false);
-            let Some(frame) = self.pages.unmap(page) else { continue };
-            frames.push(frame);
-            self.resident -= 1;
-            let Some((start, region)) = self.regions.find(page) else { continue };
-            if region.shared {
-                if writable && let Some((backing, index)) = region.page_of(start, page) {
-                    taken.dirty.push((backing.clone(), index));
-                }
-            } else if region.zero() || self.copied.remove(&page) {
-                self.refund();
-            }
-        }
-        if frames.is_empty() {
-            return from;
-        }
-        let shootdown = self.pages.shootdown();
-        if shootdown.done() {
-            taken.free = frames;
-        } else {
-            self.retired.push((shootdown, frames));
-        }
-        from
     }
 }
