@@ -1,0 +1,42 @@
+//! The power goes: what was synced is there after the journal's replay, and the medium is sound.
+
+use super::*;
+
+/// Writes after a sync until the disk stops at its `stop`th request; answers what is on the medium then.
+fn cut(empty: &[u8], stop: u64) -> Vec<u8> {
+    let disk = Arc::new(RamDisk::new(empty));
+    let (mut engine, system) = mounted(&disk);
+    drive(&mut engine, async {
+        let caller = caller();
+        let root = system.root();
+        let kept = root.create(&caller, b"kept", regular()).await.unwrap();
+        write(&open(&kept).await, 0, &pattern(1, 50_000)).await.unwrap();
+        system.sync().await.unwrap();
+        disk.fail_from(Some(stop));
+        for number in 0..20u64 {
+            let Ok(inode) = root.create(&caller, format!("late-{number}").as_bytes(), regular()).await else { break };
+            let _ = write(&open(&inode).await, 0, &pattern(number, 9_000)).await;
+            let _ = inode.sync().await;
+            if number % 3 == 2 {
+                let name = format!("late-{}", number - 1);
+                let _ = root.unlink(name.as_bytes(), Removal::File).await;
+            }
+        }
+    });
+    disk.image()
+}
+
+#[test]
+fn a_power_cut_loses_nothing_that_was_synced() {
+    let Some(empty) = image(16, &[]) else { return };
+    for stop in [0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144] {
+        let disk = Arc::new(RamDisk::new(&cut(&empty, stop)));
+        let (mut engine, system) = mounted(&disk);
+        drive(&mut engine, async {
+            let kept = system.root().lookup(b"kept").await.unwrap();
+            assert!(read(&open(&kept).await, 0, 100_000).await.unwrap() == pattern(1, 50_000), "cut at {stop}");
+            system.unmount().await.unwrap();
+        });
+        assert_eq!(complaints(&disk.image()), None, "cut at {stop}");
+    }
+}
