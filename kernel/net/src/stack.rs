@@ -30,9 +30,8 @@ pub const BUFFER: usize = 64 * 1024;
 /// Frames that are processed under one hold of the lock.
 pub const BATCH: usize = 16;
 /// A peer that does not answer for this long is gone.
-const PEER_TIMEOUT: Duration = Duration::from_secs(120);
-/// Larger packets wait for a full one when data is under way: sockets start with Nagle's algorithm on,
-/// and delay acknowledgements by this much at most.
+pub(crate) const PEER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Acknowledgements without data wait for company this long at most.
 const ACK_DELAY: Duration = Duration::from_millis(10);
 
 /// Ranks of this crate's locks, in the order in which they may be taken.
