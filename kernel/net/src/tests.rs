@@ -175,6 +175,10 @@ impl World {
             assert!(host.stacks().all(|stack| stack.socket_count() == 0), "sockets");
         }
         assert_eq!(self.caller.account.used(), 0, "bytes charged");
+        for stack in self.hosts.iter().flat_map(|host| host.stacks()) {
+            let idle = crate::stack::Progress { more: false, deadline: None };
+            assert_eq!(stack.poll(self.now), idle, "a stack without sockets sleeps");
+        }
     }
 }
 
@@ -526,6 +530,73 @@ fn hostile_frames_do_no_harm() {
     let other = world.connect(0, v4(B, 80)).unwrap();
     drop((near, far, other, listener));
     world.assert_clean();
+}
+
+/// What a DHCP server answers to `frame`, if it is a request.
+fn dhcp_answer(frame: &[u8]) -> Option<Vec<u8>> {
+    use smoltcp::phy::ChecksumCapabilities;
+    use smoltcp::wire::*;
+    let request = EthernetFrame::new_checked(frame).ok()?;
+    let packet = Ipv4Packet::new_checked(request.payload()).ok()?;
+    let datagram = UdpPacket::new_checked(packet.payload()).ok().filter(|datagram| datagram.dst_port() == 67)?;
+    let message = DhcpPacket::new_checked(datagram.payload()).ok()?;
+    let asked = DhcpRepr::parse(&message).ok()?;
+    let message_type = match asked.message_type {
+        DhcpMessageType::Discover => DhcpMessageType::Offer,
+        _ => DhcpMessageType::Ack,
+    };
+    let mut answer = asked.clone();
+    (answer.message_type, answer.your_ip, answer.router) = (message_type, A, Some(B));
+    answer.subnet_mask = Some(Ipv4Addr::new(255, 255, 255, 0));
+    answer.server_identifier = Some(B);
+    (answer.lease_duration, answer.requested_ip, answer.max_size) = (Some(3600), None, None);
+    (answer.parameter_request_list, answer.client_identifier) = (None, None);
+    let udp = UdpRepr { src_port: 67, dst_port: 68 };
+    let (src_addr, dst_addr) = (B, Ipv4Addr::BROADCAST);
+    let payload_len = udp.header_len() + answer.buffer_len();
+    let ip = Ipv4Repr { src_addr, dst_addr, next_header: IpProtocol::Udp, payload_len, hop_limit: 64 };
+    let mut bytes = vec![0; 14 + ip.buffer_len() + payload_len];
+    let mut ethernet = EthernetFrame::new_unchecked(&mut bytes);
+    ethernet.set_src_addr(EthernetAddress([2, 0, 0, 0, 0, 9]));
+    ethernet.set_dst_addr(request.src_addr());
+    ethernet.set_ethertype(EthernetProtocol::Ipv4);
+    let checksums = ChecksumCapabilities::default();
+    let mut packet = Ipv4Packet::new_unchecked(ethernet.payload_mut());
+    ip.emit(&mut packet, &checksums);
+    let mut datagram = UdpPacket::new_unchecked(packet.payload_mut());
+    let body = |payload: &mut [u8]| answer.emit(&mut DhcpPacket::new_unchecked(payload)).unwrap();
+    udp.emit(&mut datagram, &src_addr.into(), &dst_addr.into(), answer.buffer_len(), body, &checksums);
+    Some(bytes)
+}
+
+/// Asks for an address for up to 30 s, with or without a server that answers.
+fn ask_for_address(served: bool) -> Option<Configuration> {
+    let wire = Arc::new(Mutex::new(Wire { to: Default::default(), random: Random(3), bad: 0 }));
+    let net = Net::new(Some(Box::new(Card { wire: wire.clone(), side: 0 })), 5);
+    let mut asking = core::pin::pin!(net.run_dhcp(3_000_000_000, Configuration::QEMU_USER));
+    let mut context = Context::from_waker(core::task::Waker::noop());
+    for _ in 0..300 {
+        hal::fake::advance(100_000_000);
+        exec::timer::on_timer_interrupt();
+        assert!(asking.as_mut().poll(&mut context).is_pending());
+        net.stacks().for_each(|stack| _ = stack.poll(hal::time::now()));
+        let mut wire = wire.lock().unwrap();
+        while let Some(frame) = wire.to[1].pop_front() {
+            let answer = dhcp_answer(&frame).filter(|_| served);
+            wire.to[0].extend(answer);
+        }
+        if let Some(found) = net.configuration() {
+            return Some(found);
+        }
+    }
+    None
+}
+
+#[test]
+fn an_address_comes_from_the_network_or_the_fallback() {
+    let leased = Configuration { address: A, prefix: 24, gateway: Some(B) };
+    assert_eq!(ask_for_address(true), Some(leased));
+    assert_eq!(ask_for_address(false), Some(Configuration::QEMU_USER));
 }
 
 #[test]
