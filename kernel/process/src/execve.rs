@@ -253,7 +253,7 @@ pub(crate) async fn execve(
 ) -> Result<(), Errno> {
     let process = thread.process();
     let old = thread.space();
-    let path = old.cstr(request.path, abi::fs::PATH_MAX as usize).await?;
+    let path = old.cstr(request.path, abi::fs::PATH_MAX).await?;
     let mut budget = stack::MAX_STRINGS.min(old.limits().stack / 4).max(128 << 10);
     let arguments = strings(&old, request.arguments, &mut budget).await?;
     let environment = strings(&old, request.environment, &mut budget).await?;

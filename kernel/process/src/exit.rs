@@ -85,6 +85,8 @@ pub(crate) async fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     leave_space(thread).await;
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());
+    let task = thread.task.lock().take();
+    drop(task);
     let last = {
         let mut state = process.state.lock();
         state.threads.retain(|other| !Arc::ptr_eq(other, thread));

@@ -69,6 +69,9 @@ impl Drop for Registration {
         if self.1.state.load(Ordering::Acquire) == GONE {
             bucket(self.0).lock().retain(|(_, waiter)| waiter.waits());
         }
+        // An entry that a requeue was moving may stay for a while: it must not hold the task.
+        let waker = self.1.waker.lock().take();
+        drop(waker);
     }
 }
 

@@ -61,7 +61,12 @@ struct Running {
 pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
     let priority = exec::Priority::new(thread.priority());
     let task = run(thread.clone(), service, context);
-    exec::try_spawn(priority, "user thread", task).map(|handle| handle.detach()).map_err(|_| Errno::ENOMEM)
+    let handle = exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?;
+    if !handle.is_finished() {
+        *thread.task.lock() = Some(handle.task());
+    }
+    handle.detach();
+    Ok(())
 }
 
 /// The life of a user thread.

@@ -47,6 +47,8 @@ pub struct Thread {
     /// Whether its coroutine is being polled.
     pub(crate) polled: AtomicBool,
     priority: AtomicU8,
+    /// Its coroutine, while that lives.
+    pub(crate) task: SpinLock<Option<exec::TaskRef>>,
     /// CPU time of this thread.
     pub usage: Usage,
 }
@@ -69,6 +71,7 @@ impl Thread {
             hart: AtomicUsize::new(0),
             polled: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
+            task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
         })
     }
@@ -104,9 +107,13 @@ impl Thread {
         self.priority.load(Ordering::Relaxed)
     }
 
-    /// Sets the priority for what is submitted from now on.
+    /// Sets the priority of the thread's coroutine, and of what is submitted from now on.
     pub fn set_priority(&self, priority: u8) {
         self.priority.store(priority.min(31), Ordering::Relaxed);
+        let task = self.task.lock().clone();
+        if let Some(task) = task {
+            task.set_priority(exec::Priority::new(priority));
+        }
     }
 
     /// On whose behalf a request of this thread runs (D14).
