@@ -24,7 +24,7 @@ mod transfer;
 
 pub use fetch::wait_read;
 pub use flush::{flush, kick};
-pub use reclaim::{cached_pages, reclaimer, register, shrink};
+pub use reclaim::{cached_pages, offer, register, shrink};
 pub use transfer::{frame_now, read_now, wait_write, write_now};
 
 use abi::errno::Errno;

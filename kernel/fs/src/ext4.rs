@@ -78,6 +78,7 @@ pub type Mounting = BoxFuture<'static, Result<Arc<Ext4>, Errno>>;
 /// `ENOMEM` for the library's stack. The future: `EINVAL` if this is no ext4 or one that is not supported (block size other
 /// than 4 KiB), `EUCLEAN` if it is damaged, `EIO`.
 pub fn mount(device: Arc<dyn BlockDevice>) -> Result<(Engine, Mounting), Errno> {
+    cache::offer();
     static NEXT_DEV: AtomicU64 = AtomicU64::new(0x800);
     let jobs = Jobs::new();
     let shared = Arc::new(Shared {

@@ -5,9 +5,11 @@
 
 use super::{PageState, Pages, Store};
 use alloc::{
+    boxed::Box,
     collections::VecDeque,
     sync::{Arc, Weak},
 };
+use core::sync::atomic::{AtomicBool, Ordering};
 use hal::sync::{SpinLock, rank};
 
 /// Pages that one visit to a file looks at.
@@ -60,9 +62,13 @@ pub fn cached_pages() -> usize {
     files.iter().map(|store| store.pages().count().0).sum()
 }
 
-/// [`shrink`] as `mem`'s reclaimer.
-pub fn reclaimer() -> io::file::BoxFuture<'static, bool> {
-    alloc::boxed::Box::pin(core::future::ready(shrink(128)))
+/// Tells `mem` that the cache can give pages back; calling it again does nothing.
+pub fn offer() {
+    static OFFERED: AtomicBool = AtomicBool::new(false);
+    // Relaxed: the exchange alone decides who is first.
+    if !OFFERED.swap(true, Ordering::Relaxed) {
+        mem::reclaim::register(|| Box::pin(core::future::ready(shrink(128))));
+    }
 }
 
 impl Pages {
