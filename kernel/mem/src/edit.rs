@@ -11,7 +11,7 @@ use crate::{
     backing::{Backing, SharedMemory, new_object_id},
     fault::entry_rights,
     region::{Content, Region, Role, USER_END, USER_START},
-    space::{AddressSpace, Heap, Hot, State},
+    space::{AddressSpace, Heap, Hot, State, breathe},
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
@@ -206,6 +206,8 @@ impl AddressSpace {
                 each(&mut state, page);
                 from = page + PAGE_SIZE;
             }
+            drop(state);
+            breathe().await;
         }
         self.state.lock().retire(Vec::new());
         self.settle().await;
@@ -229,6 +231,7 @@ impl AddressSpace {
                 self.state.lock().regions.check_all(&range, |_| Ok(()))?;
                 for page in range.step_by(PAGE_SIZE) {
                     self.fault(page, access).await?;
+                    breathe().await;
                 }
                 Ok(())
             }
@@ -356,6 +359,7 @@ impl AddressSpace {
             }
             drop(step.free); // frees frames: not under the lock
             self.settle().await;
+            breathe().await;
         }
     }
 }

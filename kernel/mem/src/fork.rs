@@ -10,7 +10,7 @@ use crate::{
     edit::STEP,
     fault::entry_rights,
     region::Regions,
-    space::{AddressSpace, Hot, State},
+    space::{AddressSpace, Hot, State, breathe},
 };
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -34,6 +34,7 @@ impl AddressSpace {
                     Ok(next) => from = next,
                     Err(errno) => copied = Err(errno),
                 }
+                breathe().await;
             }
         }
         self.state.lock().retire(Vec::new());

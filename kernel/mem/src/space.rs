@@ -314,3 +314,10 @@ impl AddressSpace {
         .await;
     }
 }
+
+/// Gives way between two steps of a long edit, if the hart is wanted elsewhere.
+pub(crate) async fn breathe() {
+    if exec::should_yield() {
+        exec::yield_now().await;
+    }
+}
