@@ -197,16 +197,17 @@ impl AddressSpace {
     async fn step_pages(&self, range: Range<usize>, mut each: impl FnMut(&mut State, usize)) {
         let mut from = range.start;
         while from < range.end {
-            let mut state = self.state.lock();
-            for _ in 0..STEP {
-                let Some(page) = state.next_mapped(from..range.end) else {
-                    from = range.end;
-                    break;
-                };
-                each(&mut state, page);
-                from = page + PAGE_SIZE;
+            {
+                let mut state = self.state.lock();
+                for _ in 0..STEP {
+                    let Some(page) = state.next_mapped(from..range.end) else {
+                        from = range.end;
+                        break;
+                    };
+                    each(&mut state, page);
+                    from = page + PAGE_SIZE;
+                }
             }
-            drop(state);
             breathe().await;
         }
         self.state.lock().retire(Vec::new());

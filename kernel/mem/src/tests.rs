@@ -521,3 +521,20 @@ proptest! {
         prop_assert_eq!(space.usage().mapped, placed.iter().map(|range| range.len()).sum::<usize>());
     }
 }
+
+/// Coroutines move between harts: every edit must be able to.
+#[test]
+fn edits_can_move_between_harts() {
+    fn movable<F: Future + Send>(_: F) {}
+    let _turn = turn();
+    let (account, space) = space();
+    movable(space.map(Mapping::anonymous(PAGE_SIZE, RW)));
+    movable(space.unmap(BASE, PAGE_SIZE));
+    movable(space.protect(BASE, PAGE_SIZE, RW));
+    movable(space.advise(BASE, PAGE_SIZE, Advice::DontNeed));
+    movable(space.remap(BASE, PAGE_SIZE, PAGE_SIZE, Remap::MayMove));
+    movable(space.brk(0));
+    movable(space.fork(account));
+    movable(space.fault(BASE, Access::Read));
+    movable(space.cstr(BASE, 1));
+}
