@@ -54,6 +54,8 @@ pub(crate) fn getsid(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) fn setpgid(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let group = u32::try_from(args.int(1)).map_err(|_| Errno::EINVAL)?;
     let pid = target(task, args, 0)?;
+    // 0: a group of its own.
+    let group = if group == 0 { pid } else { group };
     table::set_group(task.process().pid(), pid, group).map(|()| 0)
 }
 
