@@ -79,8 +79,19 @@ fn stage(built: &Built, share: Option<&Path>, staging: &Path) -> Result<()> {
         fs::write(&program, build::loadable_part(elf)?)?;
         make_executable(&program)?;
     }
+    link_tools(project, &staging.join("bin"))?;
     if let Some(share) = share {
         copy_folder(share, &staging.join("srv/share"))?;
+    }
+    Ok(())
+}
+
+/// The everyday tools are one program; each name in `user/apps/links.txt` becomes a link to it.
+fn link_tools(project: &Project, bin: &Path) -> Result<()> {
+    let list = project.root.join("user/apps/links.txt");
+    let names = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    for name in names.lines().filter(|name| !name.is_empty()) {
+        std::os::unix::fs::symlink("tools", bin.join(name)).with_context(|| format!("cannot link {name}"))?;
     }
     Ok(())
 }
