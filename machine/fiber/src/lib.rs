@@ -182,6 +182,8 @@ impl<R> Future for Fiber<R> {
     /// When polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
         let inner = self.inner.as_mut().expect("a fiber is not polled after it has finished");
+        // The stack may have been mapped by another hart.
+        hal::stack::synchronise();
         match inner.resume(Resume::Poll(cx.waker().clone())) {
             CoroutineResult::Yield(()) => Poll::Pending,
             CoroutineResult::Return(value) => {
@@ -200,6 +202,7 @@ impl<R> Drop for Fiber<R> {
         if !inner.started() {
             return;
         }
+        hal::stack::synchronise();
         for _ in 0..PATIENCE {
             if let CoroutineResult::Return(_) = inner.resume(Resume::Cancel) {
                 return;

@@ -61,11 +61,12 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
     let zero_blocks = extensions.contains(Extensions::ZICBOZ) && platform.harts.iter().all(|hart| hart.zero_block == 64);
     frame::ZERO_BLOCKS.store(zero_blocks, Ordering::Relaxed);
     let has_virtual = extensions.contains(Extensions::H);
+    crate::user::HAS_FLOATING.store(extensions.contains(Extensions::D), Ordering::Relaxed);
     let harts = platform.harts.len().clamp(1, hart::MAX);
     hart::set_count(harts);
     time::initialise(platform.timebase_hz);
     time::machine::HAS_SSTC.store(extensions.contains(Extensions::SSTC), Ordering::Relaxed);
-    let ready = kernel_table::build(&[memory], &device_ranges(&platform), has_virtual)
+    let ready = kernel_table::build(&[memory], &device_ranges(&platform), extensions)
         .and_then(|()| stack::initialise(harts));
     assert!(ready.is_some(), "not enough memory to boot: AsyncOS needs 64 MiB");
     let mut platform = platform;
@@ -120,11 +121,14 @@ fn move_boot_hart_first(platform: &mut Platform, hart_id: usize) {
 }
 
 fn read_device_tree(dtb: usize) -> Platform {
-    /// A tree is smaller than this on any machine; its own header says the exact size.
-    const LIMIT: usize = 1 << 20;
-    // SAFETY: the firmware passes the tree in RAM, which the boot table maps; the parser bounds itself by
-    // the size in the header.
-    let bytes = unsafe { core::slice::from_raw_parts(physical_pointer(dtb), LIMIT) };
+    /// A tree is smaller than this on any machine.
+    const LIMIT: u32 = 1 << 20;
+    let start = physical_pointer(dtb);
+    // SAFETY: the firmware passes the tree in RAM, which the boot table maps, aligned to 8. The second word of
+    // its header is its size, big-endian.
+    let size = u32::from_be(unsafe { start.cast::<u32>().add(1).read() }).min(LIMIT);
+    // SAFETY: as above, of the size that the header states.
+    let bytes = unsafe { core::slice::from_raw_parts(start, size as usize) };
     match Platform::parse(bytes) {
         Ok(platform) => platform,
         Err(error) => panic!("{error}"),

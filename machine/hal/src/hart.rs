@@ -5,7 +5,7 @@
 //! atomics accessed with relaxed loads and stores, which cost what plain accesses do.
 
 use crate::arch;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
 /// Harts that the kernel can use.
 pub const MAX: usize = 8;
@@ -19,6 +19,9 @@ pub struct Local {
     pub(crate) hart_id: AtomicUsize,
     /// Depth of sections that must not be preempted (spin locks held, per-hart references).
     pub(crate) preempt_off: AtomicU32,
+    /// Depth of `IrqLock`s held, and whether interrupts were on before the first.
+    pub(crate) irq_depth: AtomicU32,
+    pub(crate) irq_restore: AtomicBool,
     /// Ranks of the locks held, a bit each; kept in checked builds.
     pub(crate) held: AtomicU64,
     /// Something wants the running user thread to leave: the next entry returns at once.
@@ -35,6 +38,8 @@ pub struct Local {
     pub(crate) seen: AtomicU64,
     /// This hart's save area.
     pub(crate) area: AtomicPtr<riscv::context::SaveArea>,
+    /// Kernel stacks that this hart's TLB knows (see `stack`).
+    pub(crate) stacks_seen: AtomicUsize,
     /// Context whose floating-point registers are loaded.
     pub(crate) floating_owner: AtomicU64,
     /// Context whose VS CSRs are loaded.
@@ -48,6 +53,8 @@ impl Local {
             index: AtomicUsize::new(index),
             hart_id: AtomicUsize::new(hart_id),
             preempt_off: AtomicU32::new(0),
+            irq_depth: AtomicU32::new(0),
+            irq_restore: AtomicBool::new(false),
             held: AtomicU64::new(0),
             leave: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
@@ -56,6 +63,7 @@ impl Local {
             selected: AtomicPtr::new(core::ptr::null_mut()),
             seen: AtomicU64::new(0),
             area: AtomicPtr::new(core::ptr::null_mut()),
+            stacks_seen: AtomicUsize::new(0),
             floating_owner: AtomicU64::new(0),
             virtual_owner: AtomicU64::new(0),
         }
@@ -126,11 +134,15 @@ pub(crate) fn preempt_disable() {
     // preemption between `local()` and the store is harmless only because a preempted coroutine
     // resumes on the same hart (D2).
     local.preempt_off.store(local.preempt_off.load(Relaxed) + 1, Relaxed);
+    // What follows stays behind the store for interrupts on this hart, which see program order.
+    compiler_fence(SeqCst);
 }
 
 #[inline(always)]
 pub(crate) fn preempt_enable() {
     let local = arch::local();
+    // What came before stays before the store, as above.
+    compiler_fence(SeqCst);
     local.preempt_off.store(local.preempt_off.load(Relaxed) - 1, Relaxed);
 }
 

@@ -43,17 +43,17 @@ pub fn claim(line: platform::Line, handler: &'static dyn Handler) -> Result<(), 
     if number == 0 || number >= LINES {
         return Err(ClaimError::NoSuchLine);
     }
-    {
-        let mut handlers = HANDLERS.lock();
-        if handlers.len() < LINES {
-            handlers.resize(LINES, None);
-        }
-        if handlers[number].is_some() {
-            return Err(ClaimError::Taken);
-        }
-        handlers[number] = Some(handler);
+    // Under the lock, because controllers' enable registers are shared by many lines.
+    let mut handlers = HANDLERS.lock();
+    if handlers.len() < LINES {
+        handlers.resize(LINES, None);
     }
-    connect(line)
+    if handlers[number].is_some() {
+        return Err(ClaimError::Taken);
+    }
+    connect(line)?;
+    handlers[number] = Some(handler);
+    Ok(())
 }
 
 #[cfg(not(target_os = "none"))]

@@ -19,6 +19,7 @@ use alloc::vec::Vec;
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use platform::Extensions;
 use riscv::boot::{DIRECT_MAP, IMAGE_OFFSET};
 use riscv::context::SaveArea;
 use riscv::sv39::{ENTRIES, Entry, LEVELS, MODE, bits, index, span};
@@ -58,6 +59,7 @@ const EXEC: u64 = bits::R | bits::X | bits::G;
 static KERNEL_ROOT: AtomicUsize = AtomicUsize::new(0);
 static RESIDENT_ROOT: AtomicUsize = AtomicUsize::new(0);
 static HAS_H: AtomicBool = AtomicBool::new(false);
+static HAS_AIA: AtomicBool = AtomicBool::new(false);
 static EDIT: SpinLock<()> = SpinLock::new(rank::KERNEL_TABLE, ());
 
 /// A save area on a page of its own, so that a hart's page holds nothing else.
@@ -76,7 +78,7 @@ static AREAS: [AreaPage; hart::MAX] = [AREA; hart::MAX];
 
 
 /// Builds both tables. `memory` and `devices` are physical ranges for the direct map.
-pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], has_h: bool) -> Option<()> {
+pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], extensions: Extensions) -> Option<()> {
     let root = Frame::zeroed_for_kernel()?.into_physical();
     let image_physical = image().start - IMAGE_OFFSET..image().end - IMAGE_OFFSET;
     for range in memory {
@@ -101,7 +103,8 @@ pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], has_h: bo
     // The second level of the stack area must exist before any root is copied.
     table_entry(root, riscv::boot::STACKS, LEVELS - 2)?;
     KERNEL_ROOT.store(root, Relaxed);
-    HAS_H.store(has_h, Relaxed);
+    HAS_H.store(extensions.contains(Extensions::H), Relaxed);
+    HAS_AIA.store(extensions.contains(Extensions::SSAIA), Relaxed);
 
     let resident = Frame::zeroed_for_kernel()?.into_physical();
     for (start, end, permissions) in [
@@ -124,13 +127,21 @@ pub(crate) fn activate(local: &Local) {
     csr_write!(scounteren, 7);
     csr_write!(senvcfg, 0);
     if HAS_H.load(Relaxed) {
-        riscv::virtual_csr::initialise();
+        riscv::virtual_csr::initialise(HAS_AIA.load(Relaxed));
     }
 }
 
 /// `satp` of the kernel's own table.
 pub(crate) fn kernel_satp() -> usize {
     MODE | KERNEL_ROOT.load(Relaxed) >> 12
+}
+
+/// Selects the kernel's own table on this hart, and no G-stage table.
+pub(crate) fn deselect() {
+    select_kernel();
+    if HAS_H.load(Relaxed) {
+        riscv::virtual_csr::deselect_table();
+    }
 }
 
 /// Selects the kernel's own table on this hart.
@@ -210,24 +221,10 @@ pub(crate) fn map_stack_page(address: usize, frame: Frame) -> Option<()> {
     let slot = table_entry(KERNEL_ROOT.load(Relaxed), address, 0)?;
     // SAFETY: an entry of the kernel's table, edited under the lock.
     unsafe { slot.write_volatile(Entry::leaf(frame.into_physical(), WRITE)) };
-    riscv::csr::flush_translations();
     Some(())
 }
 
-/// Removes one page of a kernel stack that nobody runs on.
-pub(crate) fn unmap_stack_page(address: usize) -> Option<Frame> {
-    let _edit = EDIT.lock();
-    let slot = table_entry(KERNEL_ROOT.load(Relaxed), address, 0)?;
-    // SAFETY: as above; a valid leaf owned the share that `from_physical` takes back.
-    unsafe {
-        let old = slot.read_volatile();
-        slot.write_volatile(Entry::EMPTY);
-        riscv::csr::flush_translations();
-        old.valid().then(|| Frame::from_physical(old.physical()))
-    }
-}
-
-/// Whether `address` is mapped: tells a stale "not there" in the TLB from a real fault.
+/// Whether `address` is mapped.
 pub(crate) fn is_mapped(address: usize) -> bool {
     let mut table = KERNEL_ROOT.load(Relaxed);
     for level in (0..LEVELS).rev() {

@@ -105,8 +105,8 @@ impl Root {
 
     #[inline(always)]
     pub(crate) fn generation(&self) -> u64 {
-        // Relaxed: ordered by the fence between publishing `running` and this load.
-        self.generation.load(Ordering::Relaxed)
+        // Acquire pairs with the Release in `shootdown`; the order after publishing `running` is the fence's.
+        self.generation.load(Ordering::Acquire)
     }
 }
 
@@ -121,6 +121,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 impl UserSpace {
     /// An empty address space; `None` without memory.
     pub fn new(world: World) -> Option<Self> {
+        if crate::frame::stats().free <= crate::frame::RESERVE {
+            return None;
+        }
         let run = FrameRun::alloc(if world == World::Vm { 4 } else { 1 })?;
         if world != World::Vm {
             install_kernel_entries(&run, world);
@@ -193,7 +196,8 @@ impl UserSpace {
     /// Starts making an edit visible on every hart; see the module head. Also needed after code was
     /// written, so that it is fetched anew.
     pub fn shootdown(&self) -> Shootdown {
-        let generation = self.root.generation.fetch_add(1, Ordering::Relaxed) + 1;
+        // Release pairs with the Acquire in `Root::generation`: a hart that sees the new number sees the edit.
+        let generation = self.root.generation.fetch_add(1, Ordering::Release) + 1;
         // Pairs with the fence in `publish`.
         fence(Ordering::SeqCst);
         let mut shootdown = Shootdown { space: self.root.id, generation, waiting: 0 };
@@ -430,7 +434,7 @@ pub fn deselect() {
     {
         let local = crate::arch::local();
         if !local.selected.load(Ordering::Relaxed).is_null() {
-            crate::kernel_table::select_kernel();
+            crate::kernel_table::deselect();
             drop_selected(local.selected.swap(core::ptr::null_mut(), Ordering::Relaxed));
         }
     }

@@ -55,15 +55,25 @@ mod host {
 mod machine {
     use super::*;
     use crate::frame::Frame;
-    use crate::kernel_table::{map_stack_page, unmap_stack_page};
+    use crate::kernel_table::map_stack_page;
     use crate::sync::{SpinLock, rank};
+    use core::sync::atomic::{AtomicUsize, Ordering};
     use riscv::boot::STACKS;
     use riscv::resident::STACK_SLOT;
 
     /// Slots beyond those of the harts.
     const SLOTS: usize = 64;
-    static USED: SpinLock<u64> = SpinLock::new(rank::KERNEL_TABLE - 1, 0);
     const FIRST: usize = 1 + crate::hart::MAX * LEVELS;
+
+    /// Slots given out, and how many bytes of each are mapped.
+    struct Slots {
+        used: u64,
+        mapped: [usize; SLOTS],
+    }
+
+    static POOL: SpinLock<Slots> = SpinLock::new(rank::KERNEL_TABLE - 1, Slots { used: 0, mapped: [0; SLOTS] });
+    /// Raised whenever stack pages were mapped.
+    static GENERATION: AtomicUsize = AtomicUsize::new(0);
 
     fn top_of(slot: usize) -> usize {
         STACKS + (slot + 1) * STACK_SLOT
@@ -74,18 +84,32 @@ mod machine {
         top_of(1 + hart * LEVELS + level)
     }
 
-    fn map(slot: usize, size: usize) -> Option<()> {
-        for page in 1..=size.div_ceil(PAGE_SIZE) {
-            map_stack_page(top_of(slot) - page * PAGE_SIZE, Frame::zeroed_for_kernel()?)?;
+    /// Maps a slot from `from` to `to` bytes below its end.
+    fn map(slot: usize, from: usize, to: usize) -> Option<()> {
+        for offset in (from..to).step_by(PAGE_SIZE) {
+            map_stack_page(top_of(slot) - offset - PAGE_SIZE, Frame::zeroed_for_kernel()?)?;
         }
+        // Release pairs with the Acquire in `synchronise`.
+        GENERATION.fetch_add(1, Ordering::Release);
         Some(())
+    }
+
+    /// Makes this hart see all stacks that were mapped so far: a TLB may remember that a page was not there. Called
+    /// before a stack is run on that another hart may have made.
+    pub fn synchronise() {
+        let local = crate::arch::local();
+        let generation = GENERATION.load(Ordering::Acquire);
+        if local.stacks_seen.load(Ordering::Relaxed) != generation {
+            riscv::csr::flush_translations();
+            local.stacks_seen.store(generation, Ordering::Relaxed);
+        }
     }
 
     /// Maps the emergency stack and all stacks of `harts` harts. Once, at boot.
     pub(crate) fn initialise(harts: usize) -> Option<()> {
-        map(0, 16 << 10)?;
+        map(0, 0, 16 << 10)?;
         for slot in 0..harts * LEVELS {
-            map(1 + slot, HART_STACK)?;
+            map(1 + slot, 0, HART_STACK)?;
         }
         Some(())
     }
@@ -97,31 +121,39 @@ mod machine {
             if size > MAX_SIZE {
                 return None;
             }
-            let index = {
-                let mut used = USED.lock();
-                let index = used.trailing_ones() as usize;
+            let (index, mapped) = {
+                let mut pool = POOL.lock();
+                let index = pool.used.trailing_ones() as usize;
                 if index >= SLOTS {
                     return None;
                 }
-                *used |= 1 << index;
-                index
+                pool.used |= 1 << index;
+                (index, pool.mapped[index])
             };
             let top = top_of(FIRST + index);
             let stack = Self { bottom: top - size, top, slot: index };
-            // On failure the drop of `stack` takes back what was mapped.
-            map(FIRST + index, size).map(|()| stack)
+            if size > mapped {
+                // On failure the slot goes back unmapped as it was; pages mapped so far are found mapped again.
+                map(FIRST + index, mapped, size)?;
+                POOL.lock().mapped[index] = size;
+            }
+            Some(stack)
         }
     }
 
     impl Drop for Stack {
+        /// The pages stay mapped for the next one: other harts may have them in their TLBs.
         fn drop(&mut self) {
-            for address in (self.bottom..self.top).step_by(PAGE_SIZE) {
-                drop(unmap_stack_page(address));
-            }
-            *USED.lock() &= !(1 << self.slot);
+            POOL.lock().used &= !(1 << self.slot);
         }
     }
 }
 
 #[cfg(target_os = "none")]
+pub use machine::synchronise;
+#[cfg(target_os = "none")]
 pub(crate) use machine::{hart_stack_top, initialise};
+
+/// Makes this hart see all stacks that were mapped so far; nothing to do on the host.
+#[cfg(not(target_os = "none"))]
+pub fn synchronise() {}

@@ -78,13 +78,20 @@ pub fn held() -> u64 {
     arch::local().held.load(Relaxed)
 }
 
+/// Checked before the lock is waited for, so that a deadlock is reported instead of entered.
+#[inline(always)]
+fn check_order(rank: u8) {
+    if cfg!(debug_assertions) {
+        let held = arch::local().held.load(Relaxed);
+        assert!(held >> rank == 0, "lock order: rank {rank} taken while ranks {held:#x} are held");
+    }
+}
+
 #[inline(always)]
 fn note_taken(rank: u8) {
     if cfg!(debug_assertions) {
         let local = arch::local();
-        let held = local.held.load(Relaxed);
-        assert!(held >> rank == 0, "lock order: rank {rank} taken while ranks {held:#x} are held");
-        local.held.store(held | 1 << rank, Relaxed);
+        local.held.store(local.held.load(Relaxed) | 1 << rank, Relaxed);
     }
 }
 
@@ -127,20 +134,21 @@ macro_rules! lock_type {
             /// Takes the lock, spinning until it is free.
             #[inline(always)]
             pub fn lock(&self) -> $guard<'_, T> {
-                let restore = $enter;
+                $enter;
+                check_order(self.rank);
                 self.raw.lock();
                 note_taken(self.rank);
-                $guard { lock: self, restore, not_send: core::marker::PhantomData }
+                $guard { lock: self, not_send: core::marker::PhantomData }
             }
 
             /// Takes the lock if it is free.
             pub fn try_lock(&self) -> Option<$guard<'_, T>> {
-                let restore = $enter;
+                $enter;
                 if self.raw.try_lock() {
                     note_taken(self.rank);
-                    return Some($guard { lock: self, restore, not_send: core::marker::PhantomData });
+                    return Some($guard { lock: self, not_send: core::marker::PhantomData });
                 }
-                $leave(restore);
+                $leave;
                 None
             }
 
@@ -154,7 +162,6 @@ macro_rules! lock_type {
         #[must_use]
         pub struct $guard<'a, T: ?Sized> {
             lock: &'a $name<T>,
-            restore: bool,
             /// A lock is released on the hart that took it.
             not_send: core::marker::PhantomData<*mut ()>,
         }
@@ -182,38 +189,42 @@ macro_rules! lock_type {
                 note_released(self.lock.rank);
                 // SAFETY: the guard is proof that this context holds the raw lock, and it is going away.
                 unsafe { self.lock.raw.unlock() };
-                $leave(self.restore);
+                $leave;
             }
         }
     };
 }
 
+/// Interrupts off; the outermost one remembers whether they were on. Guards may be dropped in any order.
 #[inline(always)]
-fn enter_no_preempt() -> bool {
-    hart::preempt_disable();
-    false
+fn irq_enter() {
+    let enabled = arch::interrupts_off();
+    let local = arch::local();
+    let depth = local.irq_depth.load(Relaxed);
+    if depth == 0 {
+        local.irq_restore.store(enabled, Relaxed);
+    }
+    local.irq_depth.store(depth + 1, Relaxed);
 }
 
 #[inline(always)]
-fn leave_no_preempt(_: bool) {
-    hart::preempt_enable();
-}
-
-#[inline(always)]
-fn leave_no_interrupts(enabled: bool) {
-    if enabled {
+fn irq_leave() {
+    let local = arch::local();
+    let depth = local.irq_depth.load(Relaxed) - 1;
+    local.irq_depth.store(depth, Relaxed);
+    if depth == 0 && local.irq_restore.load(Relaxed) {
         arch::interrupts_on();
     }
 }
 
 lock_type! {
     /// A spin lock whose holder cannot be preempted. Not for data that interrupt handlers touch.
-    SpinLock, SpinGuard, enter_no_preempt(), leave_no_preempt
+    SpinLock, SpinGuard, hart::preempt_disable(), hart::preempt_enable()
 }
 
 lock_type! {
     /// A spin lock whose holder cannot be interrupted either: for data that interrupt handlers touch.
-    IrqLock, IrqGuard, arch::interrupts_off(), leave_no_interrupts
+    IrqLock, IrqGuard, irq_enter(), irq_leave()
 }
 
 /// The raw lock inside `maitake-sync`'s queues and mutexes: interrupts off, rank [`rank::WAIT`], so that
@@ -238,20 +249,21 @@ impl Default for RawIrqLock {
 unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
     #[track_caller]
     fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
-        let enabled = arch::interrupts_off();
+        irq_enter();
+        check_order(rank::WAIT);
         self.0.lock();
         note_taken(rank::WAIT);
         let result = f();
         note_released(rank::WAIT);
         // SAFETY: taken above in this very call.
         unsafe { self.0.unlock() };
-        leave_no_interrupts(enabled);
+        irq_leave();
         result
     }
 
     #[track_caller]
     fn try_with_lock<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        let enabled = arch::interrupts_off();
+        irq_enter();
         let result = self.0.try_lock().then(|| {
             note_taken(rank::WAIT);
             let result = f();
@@ -260,7 +272,7 @@ unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
             unsafe { self.0.unlock() };
             result
         });
-        leave_no_interrupts(enabled);
+        irq_leave();
         result
     }
 

@@ -12,7 +12,11 @@ static ALARM: AtomicPtr<()> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Nanoseconds of the monotonic clock. Any context.
 pub fn now() -> u64 {
-    (u128::from(arch::ticks()) * u128::from(SCALE.load(Relaxed)) >> 32) as u64
+    nanoseconds_of(arch::ticks())
+}
+
+fn nanoseconds_of(ticks: u64) -> u64 {
+    (u128::from(ticks) * u128::from(SCALE.load(Relaxed)) >> 32) as u64
 }
 
 /// Ticks per second of the `time` CSR, which user programs read directly.
@@ -72,7 +76,9 @@ pub(crate) mod machine {
         if nanoseconds == u64::MAX {
             return u64::MAX;
         }
-        (u128::from(nanoseconds) * u128::from(timebase())).div_ceil(1_000_000_000) as u64
+        let ticks = (u128::from(nanoseconds) * u128::from(timebase())).div_ceil(1_000_000_000) as u64;
+        // The clock's scale is rounded down: make sure that at the alarm `now` has reached the time asked for.
+        if nanoseconds_of(ticks) < nanoseconds { ticks.saturating_add(1) } else { ticks }
     }
 
     pub(super) fn program(ticks: u64) {

@@ -28,12 +28,10 @@ pub(crate) fn interrupt(local: &Local, cause: usize) {
 extern "C" fn kernel_trap(cause: usize, value: usize, frame: &mut KernelFrame) {
     let local = arch::local();
     if cause & INTERRUPT == 0 {
-        if is_stale_stack_translation(cause, value) {
-            riscv::csr::flush_translations();
-            return;
-        }
         exception(cause, value, frame);
     }
+    // The interrupted code may be on its way to user mode, past its last look at what this interrupt brought.
+    local.leave.store(true, Relaxed);
     interrupt(local, cause & !INTERRUPT);
     crate::space::wake_shootdowns();
     // SPIE says whether interrupts were on where this one struck. `idle_unless` handles its interrupt with
@@ -75,12 +73,6 @@ pub(crate) struct KernelFrame {
 }
 
 const _: () = assert!(size_of::<KernelFrame>() == riscv::resident::KERNEL_FRAME);
-
-/// A page fault on a stack that is mapped: another hart mapped it, this one remembers that it was not.
-fn is_stale_stack_translation(cause: usize, address: usize) -> bool {
-    let stacks = riscv::boot::STACKS..kernel_table::image().start;
-    matches!(cause, 13 | 15) && stacks.contains(&address) && kernel_table::is_mapped(address)
-}
 
 fn exception(cause: usize, value: usize, frame: &KernelFrame) -> ! {
     panic!(

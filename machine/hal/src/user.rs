@@ -6,7 +6,7 @@
 //! another thread's.
 
 use crate::space::SpaceHandle;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use riscv::context::{FloatingPoint, Registers};
 
 /// What a user program tried to do.
@@ -73,6 +73,9 @@ pub struct UserContext {
     hart: usize,
 }
 
+/// Every hart has double-precision floating point; set at boot.
+pub(crate) static HAS_FLOATING: AtomicBool = AtomicBool::new(false);
+
 struct ContextId(u64);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -136,7 +139,9 @@ impl UserContext {
     }
 
     fn enable_floating(&mut self) {
-        self.registers.status |= riscv::context::sstatus::FS_CLEAN;
+        if HAS_FLOATING.load(Ordering::Relaxed) {
+            self.registers.status |= riscv::context::sstatus::FS_CLEAN;
+        }
     }
 
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
@@ -186,14 +191,15 @@ mod machine {
             }
             space::publish(local, space);
             // The common case: a thread that has run before and uses no floating point.
+            let world = space.world();
             match self.registers.status & (sstatus::FS | sstatus::SPP | sstatus::SPIE) {
-                sstatus::SPIE => {}
-                VIRTUAL => self.prepare_virtual(local),
-                _ => self.load_extended(local, space.world()),
+                sstatus::SPIE if world != World::Vm => {}
+                VIRTUAL if world == World::Vm => self.prepare_virtual(local),
+                _ => self.load_extended(local, world),
             }
             // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
-            // 3. `status` is as `load_extended` made it: SPP = 0, or SPP = 1 with SPV set just above; a user
-            // program can change its FS field only.
+            // 3. `status` is as `load_extended` made it for this world: SPP = 0, or SPP = 1 with SPV set just above; a
+            // user program can change its FS field only (VTSR keeps a `vm` process from leaving VS-mode).
             let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
             if self.registers.status & sstatus::FS == sstatus::FS {
@@ -203,7 +209,7 @@ mod machine {
                 self.registers.pc += 4;
                 return Some(Exit::Syscall);
             }
-            self.classify(local, trap)
+            self.classify(local, world, trap)
         }
 
         #[cold]
@@ -231,8 +237,8 @@ mod machine {
             let owner = self.hart == me && local.floating_owner.load(Relaxed) == self.id.0;
             if self.registers.status & sstatus::FS != 0 && !owner {
                 riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
-                // SAFETY: FS is on, by the line above; a hart without floating point never gets here,
-                // because its FS field reads 0.
+                // SAFETY: FS is on, by the line above; `enable_floating` alone sets it in a thread's status, and only
+                // where every hart has the D extension.
                 unsafe { riscv::floating::restore(&self.floating) };
                 local.floating_owner.store(self.id.0, Relaxed);
                 self.hart = me;
@@ -243,18 +249,22 @@ mod machine {
         }
 
         #[cold]
-        fn classify(&mut self, local: &Local, trap: riscv::resident::Trap) -> Option<Exit> {
+        fn classify(&mut self, local: &Local, world: World, trap: riscv::resident::Trap) -> Option<Exit> {
             if trap.cause & INTERRUPT != 0 {
                 crate::trap::interrupt(local, trap.cause & !INTERRUPT);
                 space::wake_shootdowns();
                 return Some(Exit::Interrupt);
             }
             let address = trap.value;
+            if matches!(trap.cause, 12..=15 | 20..=23) {
+                // The hart may remember that the page was not there, or had fewer rights, after that has changed.
+                forget_translation(world, address);
+            }
             Some(match trap.cause {
                 12 | 20 => Exit::PageFault { address, access: Access::Exec },
                 13 | 21 => Exit::PageFault { address, access: Access::Read },
                 15 | 23 => Exit::PageFault { address, access: Access::Write },
-                2 | 22 if self.first_floating() => return None,
+                2 if self.first_floating() => return None,
                 2 | 22 => Exit::Exception(Exception::IllegalInstruction),
                 3 => Exit::Exception(Exception::Breakpoint),
                 0 | 4 | 6 => Exit::Exception(Exception::Misaligned { address }),
@@ -267,7 +277,15 @@ mod machine {
         fn first_floating(&mut self) -> bool {
             let was_off = self.registers.status & sstatus::FS == 0;
             self.enable_floating();
-            was_off
+            was_off && HAS_FLOATING.load(Relaxed)
+        }
+    }
+
+    fn forget_translation(world: World, address: usize) {
+        if world == World::Vm {
+            riscv::csr::flush_guest_translations();
+        } else {
+            riscv::csr::flush_translation(address);
         }
     }
 }

@@ -107,6 +107,12 @@ pub fn flush_translations() {
     unsafe { core::arch::asm!("sfence.vma", options(nostack)) };
 }
 
+/// Forgets what is cached about one virtual address, "not mapped" and too few rights included.
+pub fn flush_translation(address: usize) {
+    // SAFETY: a flush can only cost time.
+    unsafe { core::arch::asm!("sfence.vma {0}, zero", in(reg) address, options(nostack)) };
+}
+
 /// The same for the G stage of virtual mode. The hart must have the H extension.
 pub fn flush_guest_translations() {
     // SAFETY: a flush can only cost time.

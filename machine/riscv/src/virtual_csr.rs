@@ -7,10 +7,15 @@
 //! All accesses need the H extension; `hal` asks the device tree before it uses this module.
 
 use crate::csr_write;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// `hstatus` for entering a process: previous virtualisation mode V=1 (SPV), privilege S (SPVP), and
-/// trapping of address-translation changes (VTVM) and `wfi` (VTW); VSXL = 64 bits.
-pub const ENTER: usize = 1 << 7 | 1 << 8 | 1 << 20 | 1 << 21 | 2 << 32;
+/// `hstatus` for entering a process: previous virtualisation mode V=1 (SPV), privilege S (SPVP), and trapping of
+/// address-translation changes (VTVM), `wfi` (VTW) and `sret` (VTSR: without handlers of its own a process
+/// has nothing to return from, and must not get to VU-mode); VSXL = 64 bits.
+pub const ENTER: usize = 1 << 7 | 1 << 8 | 1 << 20 | 1 << 21 | 1 << 22 | 2 << 32;
+
+/// The hart has `vsiselect` (Ssaia).
+static HAS_AIA: AtomicBool = AtomicBool::new(false);
 
 /// Gives this hart's VS CSRs the values that every thread starts with; nothing of the last one remains.
 #[cold]
@@ -26,10 +31,14 @@ pub fn reset() {
     csr_write!(vsie, 0);
     // VTVM keeps it Bare; some emulators do not check, so it is reset here.
     csr_write!(vsatp, 0);
+    if HAS_AIA.load(Relaxed) {
+        csr_write!(vsiselect, 0);
+    }
 }
 
 /// Sets up the H registers of this hart once: nothing delegated, `time`, `cycle` and `instret` readable.
-pub fn initialise() {
+pub fn initialise(has_aia: bool) {
+    HAS_AIA.store(has_aia, Relaxed);
     // Zero delegation until a process registers handlers (D5): every trap of a process reaches the kernel.
     csr_write!(hedeleg, 0);
     csr_write!(hideleg, 0);
@@ -45,6 +54,12 @@ pub fn initialise() {
 pub fn select_table(root: usize) {
     // The root is owned by the caller's space handle until another one is selected.
     csr_write!(hgatp, crate::sv39::MODE | root >> 12);
+    crate::csr::flush_guest_translations();
+}
+
+/// Forgets the G-stage table: the process that owned it is gone from this hart.
+pub fn deselect_table() {
+    csr_write!(hgatp, 0);
     crate::csr::flush_guest_translations();
 }
 
