@@ -18,13 +18,17 @@ use hal::sync::{SpinLock, rank};
 use io::console::Console;
 use io::file::File;
 use io::open::OpenFile;
+use io::tty::JobControl;
 use process::process::FilePlaces;
 use process::run::Init;
 use process::stack::Strings;
+use process::table;
 use process::{FdTable, Program, Service};
 
 /// The usual first process.
 const INIT: &[u8] = b"/bin/init";
+/// Its number.
+const FIRST: u32 = 1;
 /// Descriptors of a process at most, here.
 const LIMIT: usize = 1024;
 
@@ -54,6 +58,9 @@ pub async fn start(service: &'static dyn Service, options: &Options, console: &P
     let environment = [&b"PATH=/bin"[..], b"HOME=/", b"TERM=xterm-256color", b"USER=root"];
     let strings = Strings { arguments, environment: environment.iter().map(|text| text.to_vec()).collect() };
     let descriptors = if options.init.is_some() && options.mux { program_files(console) } else { terminal_files(console) };
+    // The first process leads the session that the terminal belongs to: Ctrl-C has somebody to go to.
+    console.tty.set_jobs(&Jobs);
+    console.tty.adopt(FIRST, FIRST);
     let root = tree.namespace.root().clone();
     let init = Init {
         program: Program { file, path },
@@ -63,6 +70,24 @@ pub async fn start(service: &'static dyn Service, options: &Options, console: &P
         priority: PRIORITY_USER,
     };
     process::spawn_init(service, init).await.map(drop).map_err(|errno| format!("cannot start {shown}: {errno}"))
+}
+
+/// Process groups, for the terminal.
+struct Jobs;
+
+impl JobControl for Jobs {
+    fn groups(&self, pid: u32) -> Option<(u32, u32)> {
+        table::kin(pid).map(|kin| (kin.group, kin.session))
+    }
+
+    fn session_of(&self, group: u32) -> Option<u32> {
+        let member = table::group(group).into_iter().next()?;
+        table::kin(member.pid()).map(|kin| kin.session)
+    }
+
+    fn signal(&self, group: u32, signal: u32) {
+        process::signal::send_group(group, signal);
+    }
 }
 
 async fn open(tree: &Tree, path: &[u8]) -> Result<Arc<dyn File>, abi::Errno> {

@@ -6,6 +6,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use exec::Priority;
 use hal::boot::Machine;
+use hal::sync::{SpinLock, rank};
 use io::device::Random;
 use net::Net;
 use process::Service;
@@ -58,6 +59,8 @@ fn announce(machine: &Machine, options: &Options) {
 /// Everything that has to wait: the rest of the start-up, up to the first process.
 async fn start(machine: &'static Machine, options: Options, console: console::Parts, devices: devices::Devices) {
     let random = Arc::new(Random::new(seed(machine, devices.entropy).await));
+    *RANDOM.lock() = Some(random.clone());
+    process::stack::set_entropy(fill_random);
     let net = start_network(devices.card, &random);
     let tree = match tree::mount(devices.disk, &console, &random).await {
         Ok(tree) => tree,
@@ -83,6 +86,16 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
         halt(&console, &message).await;
     }
     log::info!("boot: {} instructions", hal::boot::instructions().wrapping_sub(machine.first_instruction));
+}
+
+/// For those who take a plain function.
+static RANDOM: SpinLock<Option<Arc<Random>>> = SpinLock::new(rank::PROCESSES - 2, None);
+
+fn fill_random(bytes: &mut [u8]) {
+    let random = RANDOM.lock().clone();
+    if let Some(random) = random {
+        random.fill(bytes);
+    }
 }
 
 /// The boot cannot go on: say why and stop with a failing status.

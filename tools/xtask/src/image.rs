@@ -62,12 +62,12 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
 /// Makes the image `output` from the programs and the files of `share`.
 pub fn make(project: &Project, built: &Built, share: Option<&Path>, output: &Path) -> Result<()> {
     let staging = project.output()?.join(format!("staging-{}", std::process::id()));
-    let made = stage(built, share, &staging).and_then(|()| format(&staging, output));
+    let made = stage(project, built, share, &staging).and_then(|()| format(&staging, output));
     let removed = fs::remove_dir_all(&staging).with_context(|| format!("cannot remove {}", staging.display()));
     made.and(removed)
 }
 
-fn stage(built: &Built, share: Option<&Path>, staging: &Path) -> Result<()> {
+fn stage(project: &Project, built: &Built, share: Option<&Path>, staging: &Path) -> Result<()> {
     for folder in FOLDERS {
         fs::create_dir_all(staging.join(folder)).with_context(|| format!("cannot create {}", staging.display()))?;
     }

@@ -23,6 +23,17 @@ global_asm!(
     begin = sym begin,
 );
 
+// The note that marks a native program: the kernel chooses its world by it (D1). Name size, content size, type,
+// name, content (the version of this mark).
+global_asm!(
+    ".pushsection .note.asyncos, \"a\", @note",
+    ".balign 4",
+    ".word 8, 4, 1",
+    ".asciz \"AsyncOS\"",
+    ".word 1",
+    ".popsection",
+);
+
 unsafe extern "Rust" {
     /// The program's entry, defined by [`main!`](crate::main).
     safe fn __rt_main() -> i32;
