@@ -1,6 +1,98 @@
-//! Placeholder of `suite`.
+//! `suite`: the guest test suite. Named cases, each in a process of its own, over the system calls alone; every case but
+//! those of `isolation` states what Linux does, and passes there too.
+//!
+//! ```text
+//!   suite [--list] [--quick] [--here] [WORD...]      cases whose name contains one of the words; default all
+//!   ok NAME | not ok NAME: why | skip NAME: reason   one line a case on standard output, then a summary after `#`
+//! ```
+//!
+//! The exit status is 0 when no case failed. A case ends by itself, or is killed at the hang limit: no verdict depends on
+//! time otherwise. After each the runner checks that no process of it is left, at the end that memory is back.
+//! With `SUITE_EMULATED` in the environment cases that a user-mode emulator cannot carry are skipped.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
+
+extern crate alloc;
+
+#[macro_use]
+mod case;
+mod elf;
+mod events;
+mod exec;
+mod files;
+mod floats;
+mod futex;
+mod hostile;
+mod instructions;
+mod isolation;
+mod life;
+mod machine;
+mod memory;
+mod pipes;
+mod place;
+mod proc;
+mod process;
+mod programs;
+mod runner;
+mod scheduling;
+mod signals;
+mod sockets;
+mod threads;
+mod time;
+mod tty;
+
+use alloc::vec::Vec;
+use case::Case;
+use rt::{env, println, process::ExitCode};
+
 rt::main!(main);
-fn main() {}
+
+/// Every case, by group.
+const GROUPS: [&[Case]; 23] = [
+    life::CASES,
+    exec::CASES,
+    threads::CASES,
+    memory::CASES,
+    memory::protection::CASES,
+    files::CASES,
+    files::descriptors::CASES,
+    pipes::CASES,
+    tty::CASES,
+    time::CASES,
+    futex::CASES,
+    events::CASES,
+    sockets::CASES,
+    sockets::datagrams::CASES,
+    signals::CASES,
+    proc::CASES,
+    isolation::CASES,
+    floats::CASES,
+    instructions::CASES,
+    scheduling::CASES,
+    hostile::CASES,
+    hostile::limits::CASES,
+    hostile::interrupted::CASES,
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<&str> = env::args().skip(1).collect();
+    if let Some(status) = programs::run(&arguments) {
+        return status;
+    }
+    let has = |option: &str| arguments.contains(&option);
+    let words: Vec<&str> = arguments.iter().copied().filter(|word| !word.starts_with("--")).collect();
+    let wanted = |case: &&Case| {
+        (words.is_empty() || words.iter().any(|word| case.name.contains(word))) && (case.quick || !has("--quick"))
+    };
+    let cases: Vec<&Case> = GROUPS.iter().flat_map(|group| group.iter()).filter(wanted).collect();
+    if has("--list") {
+        cases.iter().for_each(|case| println!("{:<48} {}", case.name, case.shows));
+        return ExitCode::SUCCESS;
+    }
+    place::prepare();
+    if has("--here") {
+        return runner::run_here(&cases);
+    }
+    runner::run(&cases)
+}
