@@ -29,7 +29,7 @@ pub(crate) async fn uname(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     fill(&mut name.sysname, "Linux");
     fill(&mut name.nodename, "asyncos");
     fill(&mut name.release, RELEASE);
-    fill(&mut name.version, "AsyncOS");
+    fill(&mut name.version, concat!("AsyncOS ", env!("CARGO_PKG_VERSION")));
     fill(&mut name.machine, "riscv64");
     fill(&mut name.domainname, "(none)");
     task.space().put(args.word(0), &name).await.map(|()| 0)

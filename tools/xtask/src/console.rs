@@ -46,7 +46,15 @@ pub enum Ending {
 /// The machine's input.
 #[derive(Clone)]
 pub struct Input {
-    pipe: Arc<Mutex<(Encoder, ChildStdin)>>,
+    line: Arc<Mutex<Line>>,
+}
+
+/// The way to the machine.
+struct Line {
+    encoder: Encoder,
+    pipe: ChildStdin,
+    /// What waits until the kernel has spoken: a UART forgets what arrives before its driver has set it up.
+    held: Option<Vec<u8>>,
 }
 
 impl Input {
@@ -62,11 +70,23 @@ impl Input {
     }
 
     fn with(&self, encode: impl FnOnce(&mut Encoder, &mut Vec<u8>)) {
-        let mut guard = self.pipe.lock().unwrap_or_else(PoisonError::into_inner);
-        let (encoder, pipe) = &mut *guard;
+        let mut guard = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        let Line { encoder, pipe, held } = &mut *guard;
+        if let Some(held) = held {
+            encode(encoder, held);
+            return;
+        }
         let mut wire = Vec::new();
         encode(encoder, &mut wire);
         let _ = pipe.write_all(&wire).and_then(|()| pipe.flush());
+    }
+
+    /// The kernel has spoken: sends what was held back.
+    fn open(&self) {
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(held) = line.held.take() {
+            let _ = line.pipe.write_all(&held).and_then(|()| line.pipe.flush());
+        }
     }
 }
 
@@ -104,9 +124,11 @@ impl Session {
         let (stdin, stdout, stderr) =
             (stdin.context("no pipe")?, stdout.context("no pipe")?, stderr.context("no pipe")?);
         let (sender, outputs) = channel();
-        let input = Input { pipe: Arc::new(Mutex::new((Encoder::new(), stdin))) };
+        let held = (wire == Wire::Mux).then(Vec::new);
+        let line = Line { encoder: Encoder::new(), pipe: stdin, held };
+        let input = Input { line: Arc::new(Mutex::new(line)) };
         let (firmware, complaints) = (Arc::default(), Arc::default());
-        spawn_reader(stdout, sender.clone(), Streams::new(wire, Arc::clone(&firmware)));
+        spawn_reader(stdout, sender.clone(), Streams::new(wire, Arc::clone(&firmware)), input.clone());
         spawn_listener(stderr, Arc::clone(&complaints));
         Ok(Self { child, input, sender, outputs, firmware, complaints, heard: Instant::now(), status: None })
     }
@@ -189,11 +211,15 @@ impl Drop for Session {
     }
 }
 
-fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, mut streams: Streams) {
+fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, mut streams: Streams, input: Input) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length @ 1..) = stdout.read(&mut buffer) {
-            for output in streams.push(&buffer[..length]) {
+            let outputs = streams.push(&buffer[..length]);
+            if streams.kernel_spoke {
+                input.open();
+            }
+            for output in outputs {
                 if sender.send(output).is_err() {
                     return;
                 }

@@ -201,6 +201,7 @@ pub struct Clone {
 // rt_raw_clone(flags, stack, parent_tid, tls, child_tid, function, argument) -> pid or -errno. The child calls
 // function(argument) on its stack, then exits with 0.
 global_asm!(
+    ".globl rt_raw_clone",
     "rt_raw_clone:",
     "li a7, {clone}",
     "ecall",

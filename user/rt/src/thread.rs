@@ -68,6 +68,7 @@ pub fn id() -> u32 {
 // rt_thread_clone(flags, stack, parent_tid, tls, child_tid) -> tid or -errno. The child starts on the new stack with
 // its tp set, and never returns from here.
 global_asm!(
+    ".globl rt_thread_clone",
     "rt_thread_clone:",
     "li a7, {clone}",
     "ecall",

@@ -6,7 +6,7 @@ use rt::{env, raw, system};
 
 /// Whether this is AsyncOS.
 pub fn is_asyncos() -> bool {
-    system::uname().is_ok_and(|names| names.sysname == "AsyncOS")
+    system::uname().is_ok_and(|names| names.version.starts_with("AsyncOS"))
 }
 
 /// The world of this process; `None` on Linux.

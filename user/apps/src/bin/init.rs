@@ -54,8 +54,7 @@ fn main() -> ExitCode {
 
 /// One line about the machine.
 fn banner() {
-    let release =
-        system::uname().map_or_else(|_| String::from("AsyncOS"), |u| alloc::format!("{} {}", u.sysname, u.release));
+    let release = system::uname().map_or_else(|_| String::from("AsyncOS"), |names| names.version);
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let harts = cpus.lines().filter(|l| l.starts_with("processor")).count().max(1);
     let bytes = system::sysinfo().map_or(0, |i| i.totalram.saturating_mul(u64::from(i.mem_unit)));

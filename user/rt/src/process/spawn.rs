@@ -48,6 +48,7 @@ const CANNOT_EXECUTE: i32 = 126;
 
 // rt_spawn_clone(flags, stack, order) -> pid or -errno. The child runs `child(order)` on the new stack.
 global_asm!(
+    ".globl rt_spawn_clone",
     "rt_spawn_clone:",
     "mv t0, a2",
     "mv a2, zero",
