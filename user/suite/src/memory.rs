@@ -95,9 +95,7 @@ fn unmap_middle() -> Outcome {
     (0..3).for_each(|page| raw::store64(base + page * PAGE, 5));
     unmap(base + PAGE, PAGE)?;
     equal!((raw::load64(base), raw::load64(base + 2 * PAGE)), (5, 5));
-    crate::process::faults(|| {
-        raw::load8(base + PAGE);
-    })?;
+    crate::process::faults(|| raw::load8(base + PAGE))?;
     // What is not mapped may be unmapped.
     equal!(unmap(base, 3 * PAGE), Ok(0));
     equal!(unmap(base, 3 * PAGE), Ok(0));
@@ -187,8 +185,7 @@ fn private_file_tail() -> Outcome {
     equal!(raw::load8(base + PAGE + 99), 100);
     equal!([raw::load8(base + PAGE + 100), raw::load8(base + 2 * PAGE - 1)], [0, 0]);
     let pid = child(|| {
-        raw::load8(base + 2 * PAGE);
-        0
+        i32::from(raw::load8(base + 2 * PAGE))
     })?;
     crate::process::dies(pid, rt::abi::signal::SIGBUS)
 }
@@ -281,9 +278,7 @@ fn remap() -> Outcome {
     let grown = crate::case::provided(call!(MREMAP, base, 2 * PAGE, 64 * PAGE, MREMAP_MAYMOVE, 0), "mremap")?;
     equal!((raw::load64(grown + PAGE), raw::load64(grown + 63 * PAGE)), (7, 0));
     equal!(call!(MREMAP, grown, 64 * PAGE, 2 * PAGE, 0, 0), Ok(grown));
-    crate::process::faults(|| {
-        raw::load8(grown + 2 * PAGE);
-    })?;
+    crate::process::faults(|| raw::load8(grown + 2 * PAGE))?;
     let unmapped = map(PAGE, RW)?;
     unmap(unmapped, PAGE)?;
     fails!(call!(MREMAP, grown + 1, PAGE, PAGE, MREMAP_MAYMOVE, 0), EINVAL);

@@ -268,7 +268,8 @@ fn wrong_end() -> Outcome {
     fails!(write.read(&mut [0]), EBADF);
     fails!(read.write(&[0]), EBADF);
     equal!(write.write(&[])?, 0);
-    fails!(call!(PIPE2, 0x1000, 1 << 30), EINVAL);
+    let mut ends = [0i32; 2];
+    fails!(call!(PIPE2, ends.as_mut_ptr(), 1 << 30), EINVAL);
     Ok(())
 }
 

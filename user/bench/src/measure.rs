@@ -1,0 +1,65 @@
+//! Measuring a repeated operation, and printing what came of it.
+
+use rt::abi::errno::{Errno, Result as CallResult};
+use rt::time::Instant;
+use rt::{io, println, raw};
+
+/// How a group ends.
+pub type Outcome = io::Result<()>;
+
+/// A system call with up to six arguments.
+#[inline]
+pub fn call(number: usize, arguments: &[usize]) -> CallResult<usize> {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    Errno::from_return(raw::syscall6(number, all))
+}
+
+/// Counters at one moment.
+struct Moment {
+    time: Instant,
+    instructions: u64,
+}
+
+impl Moment {
+    fn now() -> Self {
+        let time = Instant::now();
+        Self { time, instructions: raw::instret() }
+    }
+
+    /// Prints the figures since then, for each of `operations`.
+    fn report(&self, id: &str, operations: u64) {
+        let instructions = raw::instret() - self.instructions;
+        let nanos = self.time.elapsed().as_nanos() as f64;
+        let each = |total: f64| total / operations as f64;
+        println!("B {id} {:.1} insn", each(instructions as f64));
+        println!("B {id} {:.1} ns", each(nanos));
+        // A group that dies later has said what it found.
+        let _ = io::Write::flush(&mut io::stdout());
+    }
+}
+
+/// Measures `body`, which does the operation as often as it is told.
+pub fn measure(id: &str, operations: u64, mut body: impl FnMut(u64) -> Outcome) -> Outcome {
+    body(operations / 10 + 1)?;
+    let start = Moment::now();
+    body(operations)?;
+    start.report(id, operations);
+    Ok(())
+}
+
+/// Measures `body`, done once with `operations` in it, after `prepare`, which is not measured and runs before the warm-up
+/// too.
+pub fn measure_prepared<T>(
+    id: &str,
+    operations: u64,
+    mut prepare: impl FnMut() -> io::Result<T>,
+    mut body: impl FnMut(&mut T) -> Outcome,
+) -> Outcome {
+    body(&mut prepare()?)?;
+    let mut prepared = prepare()?;
+    let start = Moment::now();
+    body(&mut prepared)?;
+    start.report(id, operations);
+    Ok(())
+}
