@@ -27,7 +27,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use core::task::{Context, Poll, Waker};
-use riscv::sv39::{ENTRIES, Entry, LEVELS, bits, index};
+use riscv::sv39::{ENTRIES, Entry, LEVELS, bits, index, span};
 
 /// How a process is isolated (D1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +158,86 @@ impl UserSpace {
         Ok(old.take_frame())
     }
 
+    /// Maps `frame` at the page of `address` if the tables for it are there; else gives it back.
+    ///
+    /// # Errors
+    /// The frame: call [`Self::create_tables`] first.
+    #[inline]
+    pub fn map_there(&mut self, address: usize, frame: Frame, prot: Prot) -> Result<Option<Frame>, Frame> {
+        let Some(slot) = self.slot(address) else { return Err(frame) };
+        let old = slot.get();
+        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        Ok(old.take_frame())
+    }
+
+    /// Tables that are missing to map a page at `address`.
+    pub fn tables_missing(&self, address: usize) -> usize {
+        let mut table = self.root.physical();
+        for level in (1..LEVELS).rev() {
+            let entry = Slot::new(table, index(address, level)).get();
+            if !entry.valid() {
+                return level;
+            }
+            table = entry.physical();
+        }
+        0
+    }
+
+    /// Makes the tables for a page at `address`.
+    ///
+    /// # Errors
+    /// Without memory; the tables made until then stay.
+    pub fn create_tables(&mut self, address: usize) -> Result<(), NoFrame> {
+        if address < USER_END { self.slot_or_create(address).map(drop) } else { Err(NoFrame) }
+    }
+
+    /// Takes the table of the lowest level that serves `address` out, if it is empty; to be freed like
+    /// a page, after the next [`Self::shootdown`].
+    pub fn take_empty_table(&mut self, address: usize) -> Option<Frame> {
+        if address >= USER_END {
+            return None;
+        }
+        let root = Slot::new(self.root.physical(), index(address, 2)).get();
+        let above = root.valid().then(|| Slot::new(root.physical(), index(address, 1)))?;
+        let entry = above.get();
+        let table = entry.valid().then(|| entry.physical())?;
+        if (0..ENTRIES).any(|entry| Slot::new(table, entry).get().valid()) {
+            return None;
+        }
+        above.set(Entry::EMPTY);
+        self.tables -= 1;
+        entry.take_frame()
+    }
+
+    /// Looks for the first page in `range` that is mapped, and takes what it looks at from `budget`.
+    ///
+    /// # Errors
+    /// The budget is used up, or nothing is mapped: where to go on (at or behind the end of the range).
+    pub fn scan(&self, range: core::ops::Range<usize>, budget: &mut usize) -> Result<usize, usize> {
+        let mut address = range.start;
+        let end = range.end.min(USER_END);
+        while address < end {
+            let missing = self.tables_missing(address);
+            if missing > 0 {
+                address = (address | (span(missing) - 1)) + 1;
+                *budget = budget.saturating_sub(1);
+            } else {
+                let stop = end.min((address | (span(1) - 1)) + 1);
+                while address < stop && *budget > 0 {
+                    *budget -= 1;
+                    if self.with(address, |_, _| ()).is_some() {
+                        return Ok(address);
+                    }
+                    address += PAGE_SIZE;
+                }
+            }
+            if *budget == 0 {
+                return Err(address);
+            }
+        }
+        Err(address.max(range.end))
+    }
+
     /// Removes the mapping at `address`; the frame may be dropped after the next [`Self::shootdown`].
     pub fn unmap(&mut self, address: usize) -> Option<Frame> {
         let slot = self.slot(address)?;
@@ -254,7 +334,7 @@ impl Drop for UserSpace {
 }
 
 fn user_root_entries() -> usize {
-    USER_END.div_ceil(riscv::sv39::span(2))
+    USER_END.div_ceil(span(2))
 }
 
 fn free_tables(table: usize, level: usize, entries: usize) {
@@ -396,6 +476,14 @@ pub(crate) fn withdraw(local: &Local) {
     local.running.store(0, Ordering::Release);
 }
 
+/// Tests: hart `other` runs (or no longer runs) user code in `space` and has not flushed since.
+#[cfg(not(target_os = "none"))]
+pub fn pretend_running(other: usize, space: Option<&SpaceHandle>) {
+    let local = local_of(other);
+    local.seen.store(space.map_or(0, |space| space.generation()), Ordering::Release);
+    local.running.store(space.map_or(0, |space| space.id), Ordering::Release);
+}
+
 #[cfg(target_os = "none")]
 fn flush(world: World) {
     if world == World::Vm {
@@ -484,6 +572,24 @@ mod tests {
         space.map(0x3f_0000_0000, frame.clone(), Prot::EXEC).expect("memory");
         drop(space);
         assert_eq!(frame.shares(), 1);
+    }
+
+    #[test]
+    fn a_scan_skips_what_has_no_table_and_keeps_to_its_budget() {
+        let mut space = UserSpace::new(World::Table).expect("memory");
+        let far = 0x30_0000_0000;
+        assert_eq!((space.tables_missing(far), space.map_there(far, Frame::zeroed().expect("memory"), Prot::READ).is_err()), (2, true));
+        space.create_tables(far).expect("memory");
+        assert_eq!((space.tables_missing(far), space.tables_missing(far + span(1))), (0, 1));
+        assert_eq!(space.map_there(far + PAGE_SIZE, Frame::zeroed().expect("memory"), Prot::READ), Ok(None));
+        assert_eq!(space.scan(0..USER_END, &mut 1000), Ok(far + PAGE_SIZE));
+        assert_eq!(space.scan(far + 2 * PAGE_SIZE..USER_END, &mut 10), Err(far + 12 * PAGE_SIZE));
+        assert!(space.scan(far + 2 * PAGE_SIZE..USER_END, &mut 100_000).is_err_and(|next| next >= USER_END));
+        let tables = space.table_frames();
+        assert!(space.take_empty_table(far).is_none());
+        drop(space.unmap(far + PAGE_SIZE));
+        assert!(space.take_empty_table(far).is_some() && space.table_frames() == tables - 1);
+        assert_eq!(space.tables_missing(far), 1);
     }
 
     #[test]
