@@ -1,5 +1,9 @@
 //! Measuring a repeated operation, and printing what came of it.
+//!
+//! QEMU before version 8 lets `instret` count virtual nanoseconds under `-icount`, two or more an instruction. So the
+//! counter is compared with a loop of known length first, and what it says is divided by what was found.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use rt::abi::errno::{Errno, Result as CallResult};
 use rt::time::Instant;
 use rt::{io, println, raw};
@@ -13,6 +17,28 @@ pub fn call(number: usize, arguments: &[usize]) -> CallResult<usize> {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
     Errno::from_return(raw::syscall6(number, all))
+}
+
+/// What `instret` advances by for an instruction. Relaxed: written once, before anything is measured.
+static STEP: AtomicU64 = AtomicU64::new(1);
+
+/// Finds out how `instret` counts.
+pub fn calibrate() {
+    const ROUNDS: u64 = 1_000_000;
+    /// Of the loop in `hold_integers`.
+    const LOOP: u64 = 2;
+    let count = || {
+        let before = raw::instret();
+        let _ = raw::hold_integers(0, ROUNDS);
+        raw::instret() - before
+    };
+    let _ = count();
+    let ratio = count() as f64 / (LOOP * ROUNDS) as f64;
+    println!("B calibration {ratio:.3} steps");
+    let whole = (ratio + 0.5) as u64;
+    if whole > 1 && (ratio - whole as f64).abs() < 0.01 {
+        STEP.store(whole, Ordering::Relaxed);
+    }
 }
 
 /// Counters at one moment.
@@ -29,7 +55,7 @@ impl Moment {
 
     /// Prints the figures since then, for each of `operations`.
     fn report(&self, id: &str, operations: u64) {
-        let instructions = raw::instret() - self.instructions;
+        let instructions = (raw::instret() - self.instructions) / STEP.load(Ordering::Relaxed);
         let nanos = self.time.elapsed().as_nanos() as f64;
         let each = |total: f64| total / operations as f64;
         println!("B {id} {:.1} insn", each(instructions as f64));

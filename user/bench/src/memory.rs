@@ -30,6 +30,19 @@ impl Drop for Mapping {
     }
 }
 
+/// A child that has the same pages until this is dropped.
+struct Sharer {
+    hold: Option<rt::fs::File>,
+    pid: i32,
+}
+
+impl Drop for Sharer {
+    fn drop(&mut self) {
+        self.hold = None;
+        let _ = wait(self.pid);
+    }
+}
+
 /// The first store to each page; the first after a fork; making and taking away mappings.
 pub fn faults() -> Outcome {
     measure_prepared("page_fault", PAGES as u64, Mapping::new, |mapping| {
@@ -46,12 +59,11 @@ pub fn faults() -> Outcome {
             let _ = call(nr::CLOSE, &[raw_hold as usize]);
             let _ = io::Read::read(&mut go, &mut [0]);
         })?;
-        Ok((mapping, Some(hold), pid))
+        Ok((mapping, Sharer { hold: Some(hold), pid }))
     };
-    measure_prepared("copy_fault", PAGES as u64, shared, |(mapping, hold, pid)| {
+    measure_prepared("copy_fault", PAGES as u64, shared, |(mapping, _)| {
         mapping.touch();
-        *hold = None;
-        wait(*pid)
+        Ok(())
     })?;
     measure("mmap_touch_munmap", 5_000, |count| {
         for _ in 0..count {

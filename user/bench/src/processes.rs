@@ -104,8 +104,7 @@ pub fn life() -> Outcome {
     let stack = call(nr::MMAP, &[0, 4 * PAGE, 3, 0x22, usize::MAX, 0])? + 4 * PAGE;
     let arguments = [program::PATH.as_ptr() as usize, 0];
     let order = Order([program::PATH.as_ptr() as usize, arguments.as_ptr() as usize, &raw const arguments[1] as usize]);
-    let how =
-        raw::Clone { flags: CLONE_VM | CLONE_VFORK | u64::from(SIGCHLD), stack, ..raw::Clone::default() };
+    let how = raw::Clone { flags: CLONE_VM | CLONE_VFORK | u64::from(SIGCHLD), stack, ..raw::Clone::default() };
     measure("spawn_exit_wait", 400, |count| {
         for _ in 0..count {
             let mut status = 1u32;

@@ -72,7 +72,6 @@ pub fn atomic(address: usize) -> &'static AtomicU32 {
 
 /// `len` bytes at `address`, which the caller mapped and which nothing else refers to.
 #[must_use]
-#[expect(clippy::mut_from_ref, reason = "the memory is the caller's")]
 pub fn bytes<'a>(address: usize, len: usize) -> &'a mut [u8] {
     // SAFETY: mapped, exclusive and long enough by the caller's word (module head); bytes need no alignment.
     unsafe { core::slice::from_raw_parts_mut(address as *mut u8, len) }

@@ -42,15 +42,8 @@ impl Elf {
     /// A program that exits with `code`.
     pub fn correct() -> Self {
         let size = Self::code_offset(1) + 12;
-        let segment = Segment {
-            kind: LOAD,
-            flags: 5,
-            offset: 0,
-            address: BASE,
-            file_size: size,
-            memory_size: size,
-            align: 4096,
-        };
+        let segment =
+            Segment { kind: LOAD, flags: 5, offset: 0, address: BASE, file_size: size, memory_size: size, align: 4096 };
         Self {
             magic: *b"\x7fELF",
             class: 2,

@@ -390,7 +390,8 @@ fn churn(place: &Place) -> Outcome {
                 let name = place.join(&format!("n{}", (round * 7 + worker) % 5));
                 let other = place.join(&format!("n{}", (round * 3 + worker) % 5));
                 for result in [fs::write(&name, "text"), fs::rename(&name, &other), fs::remove_file(&other)] {
-                    let expected = result.as_ref().map_or_else(|error| error.kind() == rt::io::ErrorKind::NotFound, |()| true);
+                    let expected =
+                        result.as_ref().map_or_else(|error| error.kind() == rt::io::ErrorKind::NotFound, |()| true);
                     ensure!(expected, "{result:?}");
                 }
             }

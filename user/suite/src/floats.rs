@@ -20,9 +20,7 @@ const ROUNDS: u64 = 2_000_000;
 fn floats_among_processes() -> Outcome {
     let mut pids = Vec::new();
     for number in 0..12u64 {
-        pids.push(child(move || {
-            i32::from((0..5).any(|turn| raw::hold_floats((number << 40) + turn, ROUNDS) != 0))
-        })?);
+        pids.push(child(move || i32::from((0..5).any(|turn| raw::hold_floats((number << 40) + turn, ROUNDS) != 0)))?);
     }
     pids.into_iter().try_for_each(|pid| exits(pid, 0))
 }
@@ -41,9 +39,7 @@ fn floats_among_threads() -> Outcome {
 fn integers_among_processes() -> Outcome {
     let mut pids = Vec::new();
     for number in 0..12u64 {
-        pids.push(child(move || {
-            i32::from((0..5).any(|turn| raw::hold_integers((number << 40) + turn, ROUNDS) != 0))
-        })?);
+        pids.push(child(move || i32::from((0..5).any(|turn| raw::hold_integers((number << 40) + turn, ROUNDS) != 0)))?);
     }
     pids.into_iter().try_for_each(|pid| exits(pid, 0))
 }

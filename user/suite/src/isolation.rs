@@ -131,8 +131,7 @@ fn privileged_instructions() -> Outcome {
             let _ = crate::process::kill(pid, rt::abi::signal::SIGKILL);
             crate::process::wait(pid)?;
         } else {
-            dies(pid, SIGILL)
-                .map_err(|trouble| Trouble::failed(format_args!("{name}: {trouble:?}")))?;
+            dies(pid, SIGILL).map_err(|trouble| Trouble::failed(format_args!("{name}: {trouble:?}")))?;
         }
         crate::process::unmap(base, PAGE)?;
     }

@@ -2,9 +2,7 @@
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
-use crate::process::{
-    PAGE, RW, Shared, child, dies, exits, kill, map, run, sleep_ms, wait, wait_with,
-};
+use crate::process::{PAGE, RW, Shared, child, dies, exits, kill, map, run, sleep_ms, wait, wait_with};
 use alloc::vec::Vec;
 use rt::abi::process::{CLONE_VFORK, CLONE_VM, WNOHANG, WUNTRACED, WaitStatus};
 use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};

@@ -184,9 +184,7 @@ fn private_file_tail() -> Outcome {
     let base = call!(MMAP, 0, 3 * PAGE, PROT_READ, MAP_PRIVATE, file.fd().raw(), 0)?;
     equal!(raw::load8(base + PAGE + 99), 100);
     equal!([raw::load8(base + PAGE + 100), raw::load8(base + 2 * PAGE - 1)], [0, 0]);
-    let pid = child(|| {
-        i32::from(raw::load8(base + 2 * PAGE))
-    })?;
+    let pid = child(|| i32::from(raw::load8(base + 2 * PAGE)))?;
     crate::process::dies(pid, rt::abi::signal::SIGBUS)
 }
 

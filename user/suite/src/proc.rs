@@ -66,9 +66,8 @@ fn processes() -> Outcome {
         let mut read = read;
         i32::from(rt::io::Read::read(&mut read, &mut [0]).is_err())
     })?;
-    let listed = || -> Result<bool, Trouble> {
-        Ok(fs::read_dir("/proc")?.iter().any(|entry| entry.name == pid.to_string()))
-    };
+    let listed =
+        || -> Result<bool, Trouble> { Ok(fs::read_dir("/proc")?.iter().any(|entry| entry.name == pid.to_string())) };
     ensure!(listed()?, "a process is not in /proc");
     let mut write = write;
     rt::io::Write::write_all(&mut write, &[1])?;

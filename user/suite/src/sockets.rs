@@ -7,8 +7,8 @@ use crate::files::pattern;
 use crate::process::{await_blocked, checked_child, child, dies, exits, kill};
 use alloc::vec::Vec;
 use rt::abi::net::{
-    AF_INET, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SO_ERROR, SO_REUSEADDR, SO_TYPE,
-    SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SockaddrIn, TCP_NODELAY,
+    AF_INET, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SO_ERROR, SO_REUSEADDR, SO_TYPE, SOCK_CLOEXEC,
+    SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SockaddrIn, TCP_NODELAY,
 };
 use rt::abi::poll::{POLLERR, POLLHUP, POLLIN, POLLOUT, PollFd};
 use rt::abi::signal::SIGKILL;

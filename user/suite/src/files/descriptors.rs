@@ -4,7 +4,9 @@ use crate::case::{Case, Outcome};
 use crate::files::pattern;
 use crate::place::Place;
 use crate::process::{checked_child, exits};
-use rt::abi::fs::{AT_FDCWD, F_GETFD, F_GETFL, F_SETFD, Iovec, O_APPEND, O_CREAT, O_RDWR, SEEK_CUR, SEEK_END, SEEK_SET};
+use rt::abi::fs::{
+    AT_FDCWD, F_GETFD, F_GETFL, F_SETFD, Iovec, O_APPEND, O_CREAT, O_RDWR, SEEK_CUR, SEEK_END, SEEK_SET,
+};
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
 use rt::{env, pipe};
@@ -138,10 +140,7 @@ fn vectors() -> Outcome {
     equal!(call!(WRITEV, file.fd().raw(), pieces.as_ptr(), 4), Ok(13));
     file.seek(0)?;
     let (mut first, mut second) = ([0u8; 6], [0u8; 20]);
-    let room = [
-        Iovec { base: first.as_mut_ptr() as u64, len: 6 },
-        Iovec { base: second.as_mut_ptr() as u64, len: 20 },
-    ];
+    let room = [Iovec { base: first.as_mut_ptr() as u64, len: 6 }, Iovec { base: second.as_mut_ptr() as u64, len: 20 }];
     equal!(call!(READV, file.fd().raw(), room.as_ptr(), 2), Ok(13));
     equal!((&first, &second[..7]), (b"one tw", &b"o three"[..]));
     fails!(call!(READV, file.fd().raw(), room.as_ptr(), 1025), EINVAL);

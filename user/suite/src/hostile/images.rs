@@ -132,7 +132,8 @@ pub fn truncated() -> Outcome {
     needs_kernel("execve")?;
     let place = Place::any()?;
     let bytes = Elf::correct().bytes(0);
-    for len in (0..bytes.len()).step_by(3) {
+    // A cut in the last instruction alone would leave it whole: what follows it is zero anyway.
+    for len in (0..bytes.len() - 3).step_by(3) {
         let result = execute(&place, &bytes[..len])?;
         ensure!(result != Ok(WaitStatus::Exited(0)), "{len} bytes of {} ran", bytes.len());
     }
