@@ -21,6 +21,8 @@ use steps::Taken;
 
 /// Pages that one step handles under the lock.
 pub(crate) const STEP: usize = 256;
+/// Page-table entries that one step looks at under the lock.
+pub(crate) const LOOK: usize = 4096;
 
 /// Where a mapping goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,13 +201,18 @@ impl AddressSpace {
         while from < range.end {
             {
                 let mut state = self.state.lock();
+                let mut budget = LOOK;
                 for _ in 0..STEP {
-                    let Some(page) = state.next_mapped(from..range.end) else {
-                        from = range.end;
-                        break;
-                    };
-                    each(&mut state, page);
-                    from = page + PAGE_SIZE;
+                    match state.pages.scan(from..range.end, &mut budget) {
+                        Ok(page) => {
+                            each(&mut state, page);
+                            from = page + PAGE_SIZE;
+                        }
+                        Err(next) => {
+                            from = next;
+                            break;
+                        }
+                    }
                 }
             }
             breathe().await;
@@ -354,7 +361,7 @@ impl AddressSpace {
         let mut from = range.start;
         while from < range.end {
             let mut step = Taken::default();
-            from = self.state.lock().take_pages(from..range.end, &mut step);
+            from = self.state.lock().take_pages(&range, from, &mut step);
             for (backing, index) in step.dirty {
                 backing.mark_dirty(index);
             }

@@ -7,7 +7,7 @@
 
 use crate::{
     account::Account,
-    edit::STEP,
+    edit::{LOOK, STEP},
     fault::entry_rights,
     region::Regions,
     space::{AddressSpace, Hot, State, breathe},
@@ -68,14 +68,17 @@ impl State {
 
     /// Shares up to [`STEP`] pages of a range with the child; answers where to go on.
     fn share_pages(&mut self, child: &mut State, range: Range<usize>, zero: bool) -> Result<usize, Errno> {
-        let mut from = range.start;
+        let (mut from, mut budget) = (range.start, LOOK);
         for _ in 0..STEP {
             let next = if zero {
-                self.next_mapped(from..range.end)
+                self.pages.scan(from..range.end, &mut budget)
             } else {
-                self.copied.range(from..range.end).next().copied()
+                self.copied.range(from..range.end).next().copied().ok_or(range.end)
             };
-            let Some(page) = next else { return Ok(range.end) };
+            let page = match next {
+                Ok(page) => page,
+                Err(next) => return Ok(next),
+            };
             self.share_page(child, page, zero)?;
             from = page + PAGE_SIZE;
         }

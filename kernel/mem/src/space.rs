@@ -39,7 +39,7 @@ pub const DEFAULT_STACK: usize = 8 << 20;
 /// Pages charged ahead, so that most faults do not touch the account.
 const SPARE_PAGES: usize = 8;
 /// What one page table of the lowest level covers.
-const CHUNK: usize = 512 * PAGE_SIZE;
+pub(crate) const CHUNK: usize = 512 * PAGE_SIZE;
 
 /// Limits that the owner process sets (bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,8 +86,6 @@ pub(crate) struct State {
     pub retired: Vec<(Shootdown, Vec<Frame>)>,
     /// Some region may be dying (see `edit`).
     pub dying: bool,
-    /// Chunks of [`CHUNK`] bytes that have a page table, so that a sparse space is scanned fast.
-    chunks: BTreeSet<usize>,
     pub account: Arc<Account>,
     /// Bytes charged ahead and not used.
     spare: usize,
@@ -112,15 +110,17 @@ impl State {
             copied: BTreeSet::new(),
             retired: Vec::new(),
             dying: false,
-            chunks: BTreeSet::new(),
             account,
             spare: 0,
             charged: 0,
             tables: 0,
             resident: 0,
         };
-        if !state.pay_tables() {
-            return Err(Errno::ENOMEM);
+        while state.tables < state.pages.table_frames() {
+            if !state.pay() {
+                return Err(Errno::ENOMEM);
+            }
+            state.tables += 1;
         }
         state.trim(); // a space that is never used costs its tables only
         Ok(state)
@@ -163,44 +163,40 @@ impl State {
         self.spare = 0;
     }
 
-    /// Charges page-table frames that have appeared since.
-    fn pay_tables(&mut self) -> bool {
-        while self.tables < self.pages.table_frames() {
+    /// Makes and pays the tables for a page. After an error nothing is owed.
+    #[cold]
+    pub fn prepare(&mut self, page: usize) -> Result<(), NoFrame> {
+        let missing = self.pages.tables_missing(page);
+        for paid in 0..missing {
             if !self.pay() {
-                return false;
-            }
-            self.tables += 1;
-        }
-        true
-    }
-
-    /// Maps a page, paying for the tables that it takes. The frame that was there is the caller's to retire.
-    #[inline]
-    pub fn map_page(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<Option<Frame>, NoFrame> {
-        let mapped = self.pages.map(page, frame, rights);
-        if self.tables != self.pages.table_frames() {
-            self.chunks.insert(page / CHUNK);
-            if !self.pay_tables() {
-                self.pages.unmap(page);
+                (0..paid).for_each(|_| self.refund());
                 return Err(NoFrame);
             }
         }
-        mapped
+        let before = self.pages.table_frames();
+        let made = self.pages.create_tables(page);
+        let new = self.pages.table_frames() - before;
+        self.tables += new;
+        (new..missing).for_each(|_| self.refund());
+        made
     }
 
-    /// The first page in `range` that is mapped.
-    pub fn next_mapped(&self, range: Range<usize>) -> Option<usize> {
-        if range.is_empty() {
-            return None;
-        }
-        for &chunk in self.chunks.range(range.start / CHUNK..=(range.end - 1) / CHUNK) {
-            let from = range.start.max(chunk * CHUNK);
-            let to = range.end.min((chunk + 1) * CHUNK);
-            if let Some(page) = (from..to).step_by(PAGE_SIZE).find(|&page| self.pages.with(page, |_, _| ()).is_some()) {
-                return Some(page);
+    /// A page table has left the space.
+    pub fn refund_table(&mut self) {
+        self.tables -= 1;
+        self.refund();
+    }
+
+    /// Maps a page, paying first for the tables that it takes. The frame that was there is the caller's to retire.
+    #[inline]
+    pub fn map_page(&mut self, page: usize, frame: Frame, rights: Prot) -> Result<Option<Frame>, NoFrame> {
+        match self.pages.map_there(page, frame, rights) {
+            Ok(old) => Ok(old),
+            Err(frame) => {
+                self.prepare(page)?;
+                self.pages.map_there(page, frame, rights).map_err(|_| NoFrame)
             }
         }
-        None
     }
 
     /// Bytes charged for pages and tables in use.

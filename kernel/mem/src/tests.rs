@@ -22,6 +22,8 @@ use hal::{
 use proptest::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod limits;
+
 const RW: Prot = Prot::READ.union(Prot::WRITE);
 const BASE: usize = 0x10_0000;
 

@@ -1,11 +1,11 @@
 //! The parts of edits that run under the address space's lock.
 
-use super::{Placement, STEP, round_up};
+use super::{LOOK, Placement, STEP, round_up};
 use crate::{
     backing::{Backing, new_object_id},
     fault::entry_rights,
     region::{Content, Region, Role, USER_END, USER_START},
-    space::{Heap, Hot, State},
+    space::{CHUNK, Heap, Hot, State},
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
@@ -179,15 +179,22 @@ impl State {
         }
     }
 
-    /// Takes up to [`STEP`] pages out; answers where to go on.
-    pub(super) fn take_pages(&mut self, range: Range<usize>, taken: &mut Taken) -> usize {
+    /// Takes up to [`STEP`] pages of `whole` out, beginning at `from`; answers where to go on.
+    pub(super) fn take_pages(&mut self, whole: &Range<usize>, mut from: usize, taken: &mut Taken) -> usize {
         let mut frames = Vec::with_capacity(STEP);
-        let mut from = range.start;
+        let (mut budget, mut chunk) = (LOOK, from / CHUNK);
         while frames.len() < STEP {
-            let Some(page) = self.next_mapped(from..range.end) else {
-                from = range.end;
-                break;
+            let page = match self.pages.scan(from..whole.end, &mut budget) {
+                Ok(page) => page,
+                Err(next) => {
+                    from = next;
+                    break;
+                }
             };
+            if page / CHUNK != chunk {
+                self.take_table(whole, chunk, &mut frames);
+                chunk = page / CHUNK;
+            }
             from = page + PAGE_SIZE;
             let writable = self.pages.with(page, |_, prot| prot.contains(Prot::WRITE)).unwrap_or(false);
             let Some(frame) = self.pages.unmap(page) else { continue };
@@ -202,6 +209,9 @@ impl State {
                 self.refund();
             }
         }
+        if from / CHUNK != chunk {
+            self.take_table(whole, chunk, &mut frames);
+        }
         if frames.is_empty() {
             return from;
         }
@@ -212,5 +222,16 @@ impl State {
             self.retired.push((shootdown, frames));
         }
         from
+    }
+
+    /// Takes the page table of a chunk out, if the chunk is wholly in `range` and empty.
+    fn take_table(&mut self, range: &Range<usize>, chunk: usize, frames: &mut Vec<Frame>) {
+        if chunk * CHUNK < range.start || (chunk + 1) * CHUNK > range.end {
+            return;
+        }
+        if let Some(table) = self.pages.take_empty_table(chunk * CHUNK) {
+            frames.push(table);
+            self.refund_table();
+        }
     }
 }
