@@ -5,6 +5,10 @@
 //! `idle_unless` looks at the bit with interrupts off and waits only if it still stands, so neither a wake
 //! from elsewhere nor one from an interrupt that struck in between is slept through.
 //!
+//! **Preemption** is considered at the end of each interrupt. A wake that arrives while preemption is off (a spin lock
+//! is held) is not looked at again when it comes back on, but at the next interrupt, before the next entry to
+//! user mode or at the end of the poll, whichever is first. A task that is only as urgent waits for the tick.
+//!
 //! **Picking** is done with preemption off: `sched`'s queues do not expect to be entered twice by one hart. An
 //! IPI that arrives in that window is not acted upon, so the pick is given back when something more
 //! urgent has come.
@@ -79,7 +83,14 @@ pub fn preempt() {
             let _guard = hart::no_preempt();
             pool().next_above(hart, limit)
         };
-        let Some(runnable) = picked else { return };
+        let Some(runnable) = picked else {
+            // Nothing there, or a thief is at the queue for the moment: then the bits still say that there is.
+            if preemption_wanted() {
+                core::hint::spin_loop();
+                continue;
+            }
+            return;
+        };
         if preemption_wanted() {
             drop(runnable);
             continue;

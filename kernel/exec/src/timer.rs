@@ -72,9 +72,8 @@ pub fn on_timer_interrupt() {
         queue.tick = if running { now.saturating_add(TICK) } else { NEVER };
         ticking::set(hart, running);
     }
-    if queue.armed <= now {
-        queue.armed = NEVER;
-    }
+    // The alarm that brought us here is spent, even if the clock is still a tick short of what it was set to.
+    queue.armed = NEVER;
     queue.arm();
 }
 
