@@ -62,6 +62,8 @@ enum Step {
     Done,
     /// Done, but other harts may still see the page that was replaced.
     Settle,
+    /// Other harts may still write the page that has to be copied: settle, then try again.
+    Linger,
     Fail(FaultError),
     Need(Need),
     /// The frame allocator is empty.
@@ -91,7 +93,7 @@ impl AddressSpace {
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
-            Step::Settle | Step::NoFrame => None,
+            Step::Settle | Step::Linger | Step::NoFrame => None,
             Step::Need(need) => self.provide_now(page, access, &need),
         }
     }
@@ -107,7 +109,7 @@ impl AddressSpace {
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
-            Step::Settle | Step::NoFrame | Step::Need(_) => None,
+            Step::Settle | Step::Linger | Step::NoFrame | Step::Need(_) => None,
         }
     }
 
@@ -126,6 +128,7 @@ impl AddressSpace {
                     self.settle().await;
                     return Ok(());
                 }
+                Step::Linger => self.settle().await,
                 Step::Fail(error) => return Err(error),
                 Step::Need(need) => given = Some(fetch(need).await?),
                 Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
@@ -181,7 +184,8 @@ impl State {
         if let Some((prot, _)) = present
             && prot.contains(right(access))
         {
-            return Step::Done; // another thread was faster, or the hart's TLB was behind
+            // Another thread was faster, or the hart's TLB was behind; what was there before may be seen still.
+            return if self.settled() { Step::Done } else { Step::Settle };
         }
         if page >= self.hot.start
             && page < self.hot.end
@@ -250,6 +254,9 @@ impl State {
         if own {
             self.pages.protect(page, entry_rights(prot));
             return Step::Done;
+        }
+        if self.writes_linger() {
+            return Step::Linger;
         }
         let Some(copy) = self.pages.with(page, |frame, _| Frame::copy_of(frame)).flatten() else {
             return Step::NoFrame;

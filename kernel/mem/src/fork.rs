@@ -37,7 +37,6 @@ impl AddressSpace {
                 breathe().await;
             }
         }
-        self.state.lock().retire(Vec::new());
         self.settle().await;
         copied?;
         Ok(Self::wrap(self.world(), *child))
@@ -67,7 +66,19 @@ impl State {
     }
 
     /// Shares up to [`STEP`] pages of a range with the child; answers where to go on.
+    ///
+    /// The flush of stale writable translations begins under the same lock as the edit: whoever copies
+    /// such a page afterwards knows that it has to wait first ([`State::writes_linger`]).
     fn share_pages(&mut self, child: &mut State, range: Range<usize>, zero: bool) -> Result<usize, Errno> {
+        let mut protected = false;
+        let next = self.share_step(child, range, zero, &mut protected);
+        if protected {
+            self.retire_rights();
+        }
+        next
+    }
+
+    fn share_step(&mut self, child: &mut State, range: Range<usize>, zero: bool, protected: &mut bool) -> Result<usize, Errno> {
         let (mut from, mut budget) = (range.start, LOOK);
         for _ in 0..STEP {
             let next = if zero {
@@ -79,33 +90,34 @@ impl State {
                 Ok(page) => page,
                 Err(next) => return Ok(next),
             };
-            self.share_page(child, page, zero)?;
+            *protected |= self.share_page(child, page, zero)?;
             from = page + PAGE_SIZE;
         }
         Ok(from)
     }
 
-    fn share_page(&mut self, child: &mut State, page: usize, zero: bool) -> Result<(), Errno> {
-        let Some((frame, rights)) = self.pages.get(page) else { return Ok(()) };
+    /// Shares one page; says whether this space lost the right to write it. On an error it has not.
+    fn share_page(&mut self, child: &mut State, page: usize, zero: bool) -> Result<bool, Errno> {
+        let Some((frame, rights)) = self.pages.get(page) else { return Ok(false) };
         if !child.pay() {
             return Err(Errno::ENOMEM);
         }
         let read_only = rights.difference(Prot::WRITE);
-        let theirs = if frame.pinned() {
-            Frame::copy_of(&frame).ok_or(Errno::ENOMEM)
-        } else {
-            self.pages.protect(page, entry_rights(read_only));
-            Ok(frame)
-        };
+        let pinned = frame.pinned();
+        let theirs = if pinned { Frame::copy_of(&frame).ok_or(Errno::ENOMEM) } else { Ok(frame) };
         let mapped = theirs.and_then(|frame| child.map_page(page, frame, entry_rights(read_only)).map_err(|_| Errno::ENOMEM));
         if mapped.is_err() {
             child.refund();
             return Err(Errno::ENOMEM);
         }
+        let protects = !pinned && rights.contains(Prot::WRITE);
+        if protects {
+            self.pages.protect(page, entry_rights(read_only));
+        }
         child.resident += 1;
         if !zero {
             child.copied.insert(page);
         }
-        Ok(())
+        Ok(protects)
     }
 }

@@ -23,7 +23,6 @@ use abi::errno::Errno;
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -73,6 +72,14 @@ pub(crate) struct Heap {
     pub end: usize,
 }
 
+/// What left the page tables, or lost the right to be written, and may still be seen by a hart.
+pub(crate) struct Retired {
+    shootdown: Shootdown,
+    frames: Vec<Frame>,
+    /// Pages became read-only that are written elsewhere, through stale translations, until this is over.
+    protects: bool,
+}
+
 pub(crate) struct State {
     pub pages: UserSpace,
     pub regions: Regions,
@@ -83,7 +90,7 @@ pub(crate) struct State {
     pub map_top: usize,
     /// Private copies of pages of a backing, by address.
     pub copied: BTreeSet<usize>,
-    pub retired: Vec<(Shootdown, Vec<Frame>)>,
+    retired: Vec<Retired>,
     /// Some region may be dying (see `edit`).
     pub dying: bool,
     pub account: Arc<Account>,
@@ -208,8 +215,8 @@ impl State {
     fn poll_retired(&mut self, context: &mut Context<'_>, over: &mut Vec<Vec<Frame>>) -> Poll<()> {
         let mut index = 0;
         while index < self.retired.len() {
-            if Pin::new(&mut self.retired[index].0).poll(context).is_ready() {
-                over.push(self.retired.swap_remove(index).1);
+            if Pin::new(&mut self.retired[index].shootdown).poll(context).is_ready() {
+                over.push(self.retired.swap_remove(index).frames);
             } else {
                 index += 1;
             }
@@ -217,14 +224,38 @@ impl State {
         if self.retired.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
-    /// Puts frames that left the page tables aside until no hart can see them. `true`: that is already so.
-    pub fn retire(&mut self, frames: Vec<Frame>) -> bool {
+    /// Puts frames that left the page tables aside until no hart can see them; gives them back if that is so already.
+    pub fn retire_or_free(&mut self, frames: Vec<Frame>) -> Vec<Frame> {
         let shootdown = self.pages.shootdown();
         if shootdown.done() {
-            return true;
+            return frames;
         }
-        self.retired.push((shootdown, frames));
-        false
+        self.retired.push(Retired { shootdown, frames, protects: false });
+        Vec::new()
+    }
+
+    /// Makes an edit visible on every hart, and keeps `frames` until it is. `true`: that is already so.
+    pub fn retire(&mut self, frames: Vec<Frame>) -> bool {
+        drop(self.retire_or_free(frames));
+        self.settled()
+    }
+
+    /// Makes an edit visible that took the right to write away.
+    pub fn retire_rights(&mut self) {
+        let shootdown = self.pages.shootdown();
+        if !shootdown.done() {
+            self.retired.push(Retired { shootdown, frames: Vec::new(), protects: true });
+        }
+    }
+
+    /// Whether no hart sees what it should not any more.
+    pub fn settled(&self) -> bool {
+        self.retired.iter().all(|retired| retired.shootdown.done())
+    }
+
+    /// Whether a read-only page may still be written through a stale translation: it must not be copied yet.
+    pub fn writes_linger(&self) -> bool {
+        self.retired.iter().any(|retired| retired.protects && !retired.shootdown.done())
     }
 }
 

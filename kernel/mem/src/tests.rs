@@ -22,6 +22,7 @@ use hal::{
 use proptest::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+mod harts;
 mod limits;
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);

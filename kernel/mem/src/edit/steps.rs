@@ -215,12 +215,7 @@ impl State {
         if frames.is_empty() {
             return from;
         }
-        let shootdown = self.pages.shootdown();
-        if shootdown.done() {
-            taken.free = frames;
-        } else {
-            self.retired.push((shootdown, frames));
-        }
+        taken.free = self.retire_or_free(frames);
         from
     }
 
