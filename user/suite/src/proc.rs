@@ -30,7 +30,7 @@ fn meminfo() -> Outcome {
     };
     ensure!(free > 0 && free <= total, "{free} KiB free of {total}");
     let info = system::sysinfo()?;
-    let by_call = info.totalram * u64::from(info.mem_unit) >> 10;
+    let by_call = (info.totalram * u64::from(info.mem_unit)) >> 10;
     ensure!(by_call.abs_diff(total) * 20 < total, "sysinfo says {by_call} KiB, /proc {total} KiB");
     Ok(())
 }
