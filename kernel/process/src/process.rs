@@ -15,7 +15,7 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
 };
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
@@ -102,9 +102,16 @@ pub(crate) struct State {
     pub threads: Vec<Arc<Thread>>,
 }
 
+fn pack(identity: &Identity) -> u64 {
+    u64::from(identity.egid) << 32 | u64::from(identity.euid)
+}
+
 /// A process.
 pub struct Process {
     pid: u32,
+    /// Copies, for calls that only ask: the parent as [`crate::table`] has it, effective ids as `state` has them.
+    parent: AtomicU32,
+    effective: AtomicU64,
     account: Arc<Account>,
     _charge: Charge,
     pub(crate) state: SpinLock<State>,
@@ -134,8 +141,11 @@ impl Process {
     /// A process without threads; charged to `parent` account's child.
     pub(crate) fn new(pid: u32, account: Arc<Account>, state: State, exit_signal: u32) -> Result<Arc<Self>, Errno> {
         let charge = account.charge(PROCESS_BYTES)?;
+        let effective = AtomicU64::new(pack(&state.identity));
         Ok(Arc::new(Self {
             pid,
+            parent: AtomicU32::new(0),
+            effective,
             account,
             _charge: charge,
             state: SpinLock::new(rank::PROCESS, state),
@@ -159,6 +169,18 @@ impl Process {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Process id of the parent; 0 for the first process.
+    #[inline]
+    #[must_use]
+    pub fn parent(&self) -> u32 {
+        self.parent.load(Ordering::Relaxed)
+    }
+
+    /// The table has noted a parent.
+    pub(crate) fn set_parent(&self, parent: u32) {
+        self.parent.store(parent, Ordering::Relaxed);
     }
 
     /// Who pays for its memory.
@@ -198,8 +220,8 @@ impl Process {
     /// Effective ids, for access checks.
     #[must_use]
     pub fn credentials(&self) -> Credentials {
-        let state = self.state.lock();
-        Credentials { uid: state.identity.euid, gid: state.identity.egid }
+        let effective = self.effective.load(Ordering::Relaxed); // one word: never half old
+        Credentials { uid: effective as u32, gid: (effective >> 32) as u32 }
     }
 
     /// All ids.
@@ -210,7 +232,10 @@ impl Process {
 
     /// Changes the ids; the caller has checked the right to.
     pub fn set_identity(&self, identity: Identity) {
-        let old = core::mem::replace(&mut self.state.lock().identity, identity);
+        let mut state = self.state.lock();
+        self.effective.store(pack(&identity), Ordering::Relaxed); // ordered by the lock among writers
+        let old = core::mem::replace(&mut state.identity, identity);
+        drop(state);
         drop(old);
     }
 

@@ -107,7 +107,7 @@ impl Running {
                 match self.context.enter(handle) {
                     Exit::Syscall => {
                         let call = Call::of(&self.context);
-                        match self.service.now(&self.thread, &call) {
+                        match self.service.now(&self.thread, &self.space, &call) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
                             None => break Leave::Call(call),
                         }
@@ -117,10 +117,13 @@ impl Running {
                         _ => break Leave::Fault(address, access),
                     },
                     Exit::Exception(exception) => break Leave::Exception(exception),
-                    Exit::Interrupt => {}
-                }
-                if exec::should_yield() {
-                    break Leave::Yield;
+                    // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
+                    // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
+                    Exit::Interrupt => {
+                        if exec::should_yield() {
+                            break Leave::Yield;
+                        }
+                    }
                 }
             }
         };

@@ -13,6 +13,7 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use hal::user::UserContext;
 use io::file::{BoxFuture, File};
+use mem::AddressSpace;
 
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +79,8 @@ pub struct Program {
 /// The system-call layer.
 pub trait Service: Send + Sync {
     /// Serves a call that needs no waiting, or answers `None`. Allocates nothing and is short: this is the hot path.
-    fn now(&self, thread: &Arc<Thread>, call: &Call) -> Option<isize>;
+    /// `space` is the thread's.
+    fn now(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize>;
 
     /// Serves a call that may wait. Unknown calls answer `ENOSYS` and are counted.
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome>;

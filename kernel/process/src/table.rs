@@ -127,6 +127,7 @@ pub(crate) fn add(process: Arc<Process>, kin: Kin) {
     if let Some(parent) = table.processes.get_mut(&kin.parent) {
         parent.children.push(pid);
     }
+    process.set_parent(kin.parent);
     table.processes.insert(pid, Entry { process, kin, children: Vec::new(), change: None });
 }
 
@@ -178,6 +179,7 @@ pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, bool)> {
     for child in &children {
         if let Some(entry) = table.processes.get_mut(child) {
             entry.kin.parent = FIRST;
+            entry.process.set_parent(FIRST);
             zombies |= matches!(entry.change, Some(Change::Ended(_)));
         }
     }

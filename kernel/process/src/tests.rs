@@ -144,7 +144,7 @@ impl Calls {
 }
 
 impl Service for Calls {
-    fn now(&self, thread: &Arc<Thread>, call: &Call) -> Option<isize> {
+    fn now(&self, thread: &Arc<Thread>, _: &Arc<mem::AddressSpace>, call: &Call) -> Option<isize> {
         (call.number == nr::GETPID).then(|| thread.process().pid() as isize)
     }
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {

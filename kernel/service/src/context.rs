@@ -32,8 +32,9 @@ pub(crate) struct Task<'a> {
 }
 
 impl<'a> Task<'a> {
-    pub fn new(system: &'a System, thread: &'a Arc<Thread>) -> Self {
-        Self { system, thread, space: thread.space(), caller: thread.caller(), masked: AtomicBool::new(false) }
+    /// `space` is the thread's.
+    pub fn new(system: &'a System, thread: &'a Arc<Thread>, space: Arc<AddressSpace>) -> Self {
+        Self { system, thread, space, caller: thread.caller(), masked: AtomicBool::new(false) }
     }
 
     pub fn thread(&self) -> &'a Arc<Thread> {

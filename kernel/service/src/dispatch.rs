@@ -114,7 +114,7 @@ macro_rules! family {
         fn $name<'a>(system: &'a System, thread: &'a Arc<Thread>, number: usize, $args: Args) -> Option<Served<'a>> {
             match number {
                 $($($number)|+ => Some(Box::pin(async move {
-                    let ($task, $args) = (&Task::new(system, thread), &$args);
+                    let ($task, $args) = (&Task::new(system, thread, thread.space()), &$args);
                     let _ = $args;
                     let result = $call.await;
                     $task.end_mask(result);

@@ -19,7 +19,7 @@ pub(crate) fn own(thread: &Arc<Thread>, number: usize) -> Option<isize> {
     let id = match number {
         nr::GETPID => process.pid(),
         nr::GETTID => thread.tid(),
-        nr::GETPPID => table::kin(process.pid()).map_or(0, |kin| kin.parent),
+        nr::GETPPID => process.parent(),
         nr::GETEUID => process.credentials().uid,
         nr::GETEGID => process.credentials().gid,
         nr::GETUID => process.identity().uid,

@@ -56,6 +56,7 @@ use alloc::{boxed::Box, string::String, sync::Arc};
 use arguments::Args;
 use context::Task;
 use io::{caller::Caller, device::Random, file::BoxFuture, inode::Inode, log::Log};
+use mem::AddressSpace;
 use process::{Call, Outcome, Program, Service, Thread};
 
 /// Makes an empty file system of the named kind for `mount`; `None` for unknown kinds. Answers its proper name too.
@@ -127,19 +128,27 @@ impl System {
     }
 }
 
+impl System {
+    #[inline(never)]
+    fn quick(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
+        let task = Task::new(self, thread, space.clone());
+        let args = Args(call.args);
+        let result = dispatch::at_once(&task, call.number, &args);
+        let result = result.or_else(|| dispatch::attempt(&task, call.number, &args))?;
+        Some(result.map_or_else(Errno::to_return, |value| value as isize))
+    }
+}
+
 impl Service for System {
-    fn now(&self, thread: &Arc<Thread>, call: &Call) -> Option<isize> {
+    #[inline]
+    fn now(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
         if let Some(id) = identity::own(thread, call.number) {
             return Some(id);
         }
         if !dispatch::may_be_quick(call.number) {
             return None;
         }
-        let task = Task::new(self, thread);
-        let args = Args(call.args);
-        let result = dispatch::at_once(&task, call.number, &args);
-        let result = result.or_else(|| dispatch::attempt(&task, call.number, &args))?;
-        Some(result.map_or_else(Errno::to_return, |value| value as isize))
+        self.quick(thread, space, call)
     }
 
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
@@ -157,7 +166,7 @@ impl Service for System {
         path: &'a [u8],
         flags: u32,
     ) -> BoxFuture<'a, Result<Program, Errno>> {
-        Box::pin(async move { program::open(&Task::new(self, thread), directory, path, flags).await })
+        Box::pin(async move { program::open(&Task::new(self, thread, thread.space()), directory, path, flags).await })
     }
 
     fn init_ended(&self, status: u32) {

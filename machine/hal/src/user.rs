@@ -177,7 +177,7 @@ mod machine {
 
     /// `scause` bit of interrupts.
     const INTERRUPT: usize = 1 << 63;
-    /// Status of a thread in virtual mode without floating point.
+    /// What `status` says of the mode, in virtual mode; [`sstatus::SPIE`] alone is U-mode.
     const VIRTUAL: usize = sstatus::SPP | sstatus::SPIE;
 
     impl UserContext {
@@ -190,15 +190,17 @@ mod machine {
                 return Some(Exit::Interrupt);
             }
             space::publish(local, space);
-            // The common case: a thread that has run before and uses no floating point.
             let world = space.world();
-            match self.registers.status & (sstatus::FS | sstatus::SPP | sstatus::SPIE) {
+            if self.registers.status & sstatus::FS != 0 && !self.owns_floating(local) {
+                self.load_floating(local);
+            }
+            match self.registers.status & VIRTUAL {
                 sstatus::SPIE if world != World::Vm => {}
                 VIRTUAL if world == World::Vm => self.prepare_virtual(local),
-                _ => self.load_extended(local, world),
+                _ => self.first_entry(local, world),
             }
             // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
-            // 3. `status` is as `load_extended` made it for this world: SPP = 0, or SPP = 1 with SPV set just above; a
+            // 3. `status` is as `first_entry` made it for this world: SPP = 0, or SPP = 1 with SPV set just above; a
             // user program can change its FS field only (VTSR keeps a `vm` process from leaving VS-mode).
             let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
@@ -228,24 +230,30 @@ mod machine {
             riscv::virtual_csr::prepare_entry();
         }
 
-        /// Prepares a first entry, and loads floating point if this hart does not have the thread's.
-        #[inline(never)]
-        fn load_extended(&mut self, local: &Local, world: World) {
+        /// Prepares the first entry to a world.
+        #[cold]
+        fn first_entry(&mut self, local: &Local, world: World) {
             let mode = if world == World::Vm { sstatus::SPP } else { 0 };
             self.registers.status = self.registers.status & sstatus::FS | sstatus::UXL_64 | sstatus::SPIE | mode;
-            let me = local.index.load(Relaxed);
-            let owner = self.hart == me && local.floating_owner.load(Relaxed) == self.id.0;
-            if self.registers.status & sstatus::FS != 0 && !owner {
-                riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
-                // SAFETY: FS is on, by the line above; `enable_floating` alone sets it in a thread's status, and only
-                // where every hart has the D extension.
-                unsafe { riscv::floating::restore(&self.floating) };
-                local.floating_owner.store(self.id.0, Relaxed);
-                self.hart = me;
-            }
             if world == World::Vm {
                 self.prepare_virtual(local);
             }
+        }
+
+        /// Whether this hart's floating-point registers are the thread's.
+        #[inline(always)]
+        fn owns_floating(&self, local: &Local) -> bool {
+            local.floating_owner.load(Relaxed) == self.id.0 && self.hart == local.index.load(Relaxed)
+        }
+
+        #[cold]
+        fn load_floating(&mut self, local: &Local) {
+            riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
+            // SAFETY: FS is on, by the line above; `enable_floating` alone sets it in a thread's status, and only
+            // where every hart has the D extension.
+            unsafe { riscv::floating::restore(&self.floating) };
+            local.floating_owner.store(self.id.0, Relaxed);
+            self.hart = local.index.load(Relaxed);
         }
 
         #[cold]
