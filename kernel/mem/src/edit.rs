@@ -2,21 +2,27 @@
 //!
 //! Each edit holds the space's asynchronous `editing` lock, checks its whole range first, and then changes regions and
 //! pages in bounded steps. Unmapping marks the regions as dying (faults there fail, the addresses stay taken),
-//! takes their pages away some hundred at a time, and removes each region when it is empty. A caller that is
-//! cancelled in between leaves dying regions behind; the next edit finishes them.
+//! takes their pages away some hundred at a time, and removes each region when it is empty. What is
+//! replaced or moved is busy meanwhile: faults there wait for the end of the edit. A caller that is
+//! cancelled in between leaves dying and busy regions behind; the next edit unmaps them.
+//!
+//! Stacks grow without the `editing` lock. So a place is chosen and taken under one hold of the
+//! space's lock, or, when something had to go first, checked again.
 
+mod relocate;
 mod steps;
 
 use crate::{
     backing::{Backing, SharedMemory, new_object_id},
     fault::entry_rights,
-    region::{Content, Region, Role, USER_END, USER_START},
-    space::{AddressSpace, Heap, Hot, State, breathe},
+    region::{Content, Phase, Region, Role, USER_END, USER_START},
+    space::{AddressSpace, Heap, State, breathe},
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
 use hal::{PAGE_SIZE, space::Prot, sync::RawIrqLock, user::Access};
+pub use relocate::Remap;
 use steps::Taken;
 
 /// Pages that one step handles under the lock.
@@ -76,17 +82,6 @@ impl Mapping {
     }
 }
 
-/// How `mremap` may move a mapping.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Remap {
-    /// Not at all.
-    InPlace,
-    /// If it has to grow and cannot where it is.
-    MayMove,
-    /// To this address, in place of what is there.
-    Fixed(usize),
-}
-
 /// What `madvise` can ask for here; all other advice is none of the kernel's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
@@ -123,16 +118,12 @@ impl AddressSpace {
         let region = self.region_of(&mapping)?;
         let len = region.end;
         let _edit = self.edit().await;
-        let placed = self.state.lock().choose(&mapping.placement, len)?;
-        let range = placed..placed + len;
-        let replaces = self.state.lock().admit_map(&range, region.role)?;
-        if replaces {
-            self.clear(range.clone()).await;
+        let (start, mut placed) = self.state.lock().begin_map(&mapping.placement, &region)?;
+        while !placed {
+            self.vacate(start..start + len).await;
+            placed = self.finish(|state| state.fill(start, len, &region));
         }
-        let mut state = self.state.lock();
-        state.regions.insert(range.start, Region { end: range.end, ..region });
-        state.hot = Hot::default();
-        Ok(range.start)
+        Ok(start)
     }
 
     /// The region that `mapping` describes, as if it started at 0.
@@ -157,7 +148,7 @@ impl AddressSpace {
             }
         };
         let (prot, max, shared, role) = (entry_rights(mapping.prot), mapping.max, mapping.shared, mapping.role);
-        Ok(Region { end: len, prot, max, shared, content, role, stamp: new_object_id(), dying: false })
+        Ok(Region { end: len, prot, max, shared, content, role, stamp: new_object_id(), phase: Phase::Live })
     }
 
     /// Unmaps whatever is in the range.
@@ -182,6 +173,9 @@ impl AddressSpace {
     pub async fn protect(&self, addr: usize, len: usize, prot: Prot) -> Result<(), Errno> {
         let prot = entry_rights(prot);
         let range = user_range(addr, len).map_err(|errno| if addr.is_multiple_of(PAGE_SIZE) { Errno::ENOMEM } else { errno })?;
+        if range.is_empty() {
+            return Ok(());
+        }
         let _edit = self.edit().await;
         {
             let mut state = self.state.lock();
@@ -195,17 +189,18 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Calls `each` for every page that is there, in bounded steps, and then waits for the TLBs.
-    async fn step_pages(&self, range: Range<usize>, mut each: impl FnMut(&mut State, usize)) {
+    /// Calls `each` for every page that is there, in bounded steps, and then waits for the TLBs if any call says that
+    /// they have to be flushed.
+    async fn step_pages(&self, range: Range<usize>, mut each: impl FnMut(&mut State, usize) -> bool) {
         let mut from = range.start;
         while from < range.end {
             {
                 let mut state = self.state.lock();
-                let mut budget = LOOK;
+                let (mut budget, mut flush) = (LOOK, false);
                 for _ in 0..STEP {
                     match state.pages.scan(from..range.end, &mut budget) {
                         Ok(page) => {
-                            each(&mut state, page);
+                            flush |= each(&mut state, page);
                             from = page + PAGE_SIZE;
                         }
                         Err(next) => {
@@ -214,10 +209,12 @@ impl AddressSpace {
                         }
                     }
                 }
+                if flush {
+                    state.retire(Vec::new());
+                }
             }
             breathe().await;
         }
-        self.state.lock().retire(Vec::new());
         self.settle().await;
     }
 
@@ -270,88 +267,52 @@ impl AddressSpace {
         state.map_top = map_top.min(USER_END);
     }
 
-    /// Changes the size of a mapping, and perhaps its place; answers the new address.
-    ///
-    /// # Errors
-    /// `EINVAL`, `EFAULT` (not one whole mapping), `ENOMEM` (no room, a limit).
-    pub async fn remap(&self, addr: usize, old_len: usize, new_len: usize, how: Remap) -> Result<usize, Errno> {
-        let old = user_range(addr, old_len)?;
-        let new_len = round_up(new_len).filter(|&len| len > 0).ok_or(Errno::EINVAL)?;
-        if old.is_empty() {
-            return Err(Errno::EINVAL);
-        }
-        let _edit = self.edit().await;
-        if let Remap::Fixed(to) = how {
-            let target = user_range(to, new_len)?;
-            if target.start < USER_START || (target.start < old.end && old.start < target.end) {
-                return Err(Errno::EINVAL);
-            }
-        }
-        self.state.lock().admit_remap(&old, new_len)?;
-        if new_len < old.len() {
-            self.clear(old.start + new_len..old.end).await;
-        }
-        let kept = old.start..old.start + new_len.min(old.len());
-        match how {
-            Remap::Fixed(to) => {
-                self.clear(to..to + new_len).await;
-                self.relocate(kept, to, new_len).await;
-                Ok(to)
-            }
-            _ if new_len <= old.len() || self.state.lock().extend(&old, new_len) => Ok(addr),
-            Remap::InPlace => Err(Errno::ENOMEM),
-            Remap::MayMove => {
-                let to = self.state.lock().choose(&Placement::Anywhere, new_len)?;
-                self.relocate(kept, to, new_len).await;
-                Ok(to)
-            }
-        }
-    }
-
-    /// Moves one mapping (`old` lies in one region) to `to` and gives it `len` bytes.
-    async fn relocate(&self, old: Range<usize>, to: usize, len: usize) {
-        let moved = self.state.lock().begin_move(&old, to, len);
-        if !moved {
-            return;
-        }
-        let offset = to.wrapping_sub(old.start);
-        self.step_pages(old.clone(), |state, page| state.move_page(page, page.wrapping_add(offset))).await;
-        self.clear(old).await;
-    }
-
     /// Takes the `editing` lock, and finishes what a cancelled edit left.
     pub(crate) async fn edit(&self) -> maitake_sync::MutexGuard<'_, (), RawIrqLock> {
         let guard = self.editing.lock().await;
-        if self.state.lock().dying {
-            self.sweep(USER_START..USER_END).await;
-            self.state.lock().dying = false;
+        if self.state.lock().unfinished {
+            self.sweep(USER_START..USER_END, false).await;
+            self.finish(|_| ());
         }
         guard
     }
 
-    /// Unmaps a range. Needs `editing`, and admission of the splits.
-    async fn clear(&self, range: Range<usize>) {
-        {
-            let mut state = self.state.lock();
-            state.regions.split(&range);
-            state.hot = Hot::default();
-            if !state.regions.kill(&range) {
-                return;
-            }
-            state.dying = true;
-        }
-        self.sweep(range).await;
-        self.state.lock().dying = false;
+    /// The last part of an edit: after it, no region is dying or busy.
+    fn finish<T>(&self, last: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.state.lock();
+        state.unfinished = false;
+        last(&mut state)
     }
 
-    /// Empties and removes the dying regions in `range`.
-    async fn sweep(&self, range: Range<usize>) {
+    /// Unmaps a range. Needs `editing`, and admission of the splits.
+    async fn clear(&self, range: Range<usize>) {
+        let any = self.state.lock().mark(&range, Phase::Dying);
+        if any {
+            self.sweep(range, false).await;
+            self.finish(|_| ());
+        }
+    }
+
+    /// Unmaps a range, and holds its place by a busy region. Needs `editing`, and admission of the splits.
+    async fn vacate(&self, range: Range<usize>) {
+        let any = self.state.lock().mark(&range, Phase::Busy);
+        if any {
+            self.sweep(range, true).await;
+        }
+    }
+
+    /// Empties and removes the dying and busy regions in `range`; `hold`: one busy region takes their place.
+    async fn sweep(&self, range: Range<usize>, hold: bool) {
         let mut from = range.start;
         loop {
-            let next = self.state.lock().next_dying(&(from..range.end));
+            let next = self.state.lock().next_leaving(&(from..range.end));
             let Some(region) = next else { return };
             self.drop_pages(region.clone()).await;
-            self.state.lock().regions.remove(region.start);
+            let gone = {
+                let regions = &mut self.state.lock().regions;
+                if hold { regions.absorb(region.start, range.start) } else { regions.remove(region.start) }
+            };
+            drop(gone); // perhaps the last of its object: not under the lock
             from = region.end;
         }
     }

@@ -6,7 +6,7 @@
 
 use crate::{
     backing::Backing,
-    region::{Content, GUARD_GAP, Region, Role},
+    region::{Content, GUARD_GAP, Phase, Region, Role},
     space::{AddressSpace, Hot, State},
 };
 use abi::errno::Errno;
@@ -64,6 +64,8 @@ enum Step {
     Settle,
     /// Other harts may still write the page that has to be copied: settle, then try again.
     Linger,
+    /// What is mapped there is being replaced or moved: try again after the edit.
+    Busy,
     Fail(FaultError),
     Need(Need),
     /// The frame allocator is empty.
@@ -93,7 +95,7 @@ impl AddressSpace {
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
-            Step::Settle | Step::Linger | Step::NoFrame => None,
+            Step::Settle | Step::Linger | Step::Busy | Step::NoFrame => None,
             Step::Need(need) => self.provide_now(page, access, &need),
         }
     }
@@ -109,7 +111,7 @@ impl AddressSpace {
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
-            Step::Settle | Step::Linger | Step::NoFrame | Step::Need(_) => None,
+            Step::Settle | Step::Linger | Step::Busy | Step::NoFrame | Step::Need(_) => None,
         }
     }
 
@@ -129,6 +131,7 @@ impl AddressSpace {
                     return Ok(());
                 }
                 Step::Linger => self.settle().await,
+                Step::Busy => drop(self.edit().await),
                 Step::Fail(error) => return Err(error),
                 Step::Need(need) => given = Some(fetch(need).await?),
                 Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
@@ -205,8 +208,10 @@ impl State {
         let Some((_, region)) = self.regions.find(start) else {
             return Step::Fail(FaultError::Segv(SegvKind::Maperr));
         };
-        if region.dying {
-            return Step::Fail(FaultError::Segv(SegvKind::Maperr));
+        match region.phase {
+            Phase::Live => {}
+            Phase::Dying => return Step::Fail(FaultError::Segv(SegvKind::Maperr)),
+            Phase::Busy => return Step::Busy,
         }
         if !region.prot.contains(right(access)) {
             return Step::Fail(FaultError::Segv(SegvKind::Accerr));
@@ -232,7 +237,7 @@ impl State {
         }
         let (start, region) = self.regions.above(page)?;
         let top = region.end;
-        if !matches!(region.role, Role::Stack | Role::Growing) || region.dying || top - page > self.limits.stack {
+        if !matches!(region.role, Role::Stack | Role::Growing) || region.phase != Phase::Live || top - page > self.limits.stack {
             return None;
         }
         let floor = self.regions.below(page).map_or(0, |(_, below)| below.end);

@@ -9,7 +9,7 @@ use crate::{
     account::Account,
     edit::{LOOK, STEP},
     fault::entry_rights,
-    region::Regions,
+    region::{Phase, Regions},
     space::{AddressSpace, Hot, State, breathe},
 };
 use abi::errno::Errno;
@@ -53,7 +53,7 @@ impl State {
         let mut spans = Vec::new();
         spans.try_reserve(self.regions.count()).map_err(|_| Errno::ENOMEM)?;
         for (start, region) in self.regions.iter() {
-            if region.dying {
+            if region.phase != Phase::Live {
                 continue;
             }
             child.regions.insert(start, region.clone());

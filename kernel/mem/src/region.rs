@@ -46,6 +46,17 @@ pub enum Role {
     Growing,
 }
 
+/// Where a region is in its life. What is not live, and left behind by a cancelled edit, the next edit unmaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Faults are served.
+    Live,
+    /// Being unmapped: faults fail, the addresses are not free yet.
+    Dying,
+    /// Being replaced or moved: faults wait for the end of the edit.
+    Busy,
+}
+
 /// One range of addresses with the same meaning.
 #[derive(Clone)]
 pub(crate) struct Region {
@@ -57,8 +68,7 @@ pub(crate) struct Region {
     pub content: Content,
     pub role: Role,
     pub stamp: u64,
-    /// Being unmapped: faults fail, the addresses are not free yet.
-    pub dying: bool,
+    pub phase: Phase,
 }
 
 impl Region {
@@ -85,8 +95,8 @@ impl Region {
             _ => false,
         };
         content
-            && !self.dying
-            && !next.dying
+            && self.phase == Phase::Live
+            && next.phase == Phase::Live
             && self.shared == next.shared
             && self.prot == next.prot
             && self.max == next.max
@@ -127,8 +137,11 @@ impl Regions {
         self.map.get_mut(&start)
     }
 
-    /// The first region that overlaps `range`.
+    /// The first region that overlaps `range`; none overlaps an empty one.
     pub fn first_in(&self, range: &Range<usize>) -> Option<(usize, &Region)> {
+        if range.is_empty() {
+            return None;
+        }
         if let Some(found) = self.find(range.start) {
             return Some(found);
         }
@@ -203,11 +216,11 @@ impl Regions {
         self.map.range(range.clone()).map(|(&start, _)| start).collect()
     }
 
-    /// Marks the regions in `range` (after [`Regions::split`]) as being unmapped; says whether there were any.
-    pub fn kill(&mut self, range: &Range<usize>) -> bool {
+    /// Puts the regions in `range` (after [`Regions::split`]) into `phase`; says whether there were any.
+    pub fn mark(&mut self, range: &Range<usize>, phase: Phase) -> bool {
         let mut any = false;
         for (_, region) in self.map.range_mut(range.clone()) {
-            region.dying = true;
+            region.phase = phase;
             region.stamp = new_object_id();
             any = true;
         }
@@ -243,6 +256,17 @@ impl Regions {
         self.bytes -= region.end - start;
         self.cursor = self.cursor.max(region.end);
         Some(region)
+    }
+
+    /// Lets the busy region at `from`, which holds a place, take in the one at `start` above it, whose pages are
+    /// gone: a range that is being replaced is one region in the end. Answers what is to be dropped without locks.
+    pub fn absorb(&mut self, start: usize, from: usize) -> Option<Region> {
+        let old = self.remove(start)?;
+        let held = Region { content: Content::Zero, role: Role::Plain, ..old.clone() };
+        let place = self.map.entry(from).or_insert(Region { end: from, ..held });
+        self.bytes += old.end - place.end;
+        place.end = old.end;
+        Some(old)
     }
 
     /// Takes the regions in `range` out and puts them back, so that equal neighbours join.

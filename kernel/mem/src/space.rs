@@ -91,8 +91,8 @@ pub(crate) struct State {
     /// Private copies of pages of a backing, by address.
     pub copied: BTreeSet<usize>,
     retired: Vec<Retired>,
-    /// Some region may be dying (see `edit`).
-    pub dying: bool,
+    /// Some region may be dying or busy (see `edit`).
+    pub unfinished: bool,
     pub account: Arc<Account>,
     /// Bytes charged ahead and not used.
     spare: usize,
@@ -116,7 +116,7 @@ impl State {
             map_top: USER_END - DEFAULT_STACK - GUARD_GAP,
             copied: BTreeSet::new(),
             retired: Vec::new(),
-            dying: false,
+            unfinished: false,
             account,
             spare: 0,
             charged: 0,

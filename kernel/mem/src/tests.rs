@@ -277,8 +277,8 @@ fn a_cancelled_unmap_is_finished_by_the_next_edit() {
     {
         let mut state = space.state.lock();
         state.hot = crate::space::Hot::default();
-        state.regions.kill(&(BASE..BASE + 4 * PAGE_SIZE));
-        state.dying = true;
+        state.regions.mark(&(BASE..BASE + 4 * PAGE_SIZE), crate::region::Phase::Dying);
+        state.unfinished = true;
     }
     assert_eq!(space.fault_now(BASE + PAGE_SIZE, Access::Read), Some(Err(FaultError::Segv(SegvKind::Maperr))));
     run(space.map(Mapping::anonymous(PAGE_SIZE, RW))).unwrap();

@@ -4,7 +4,7 @@ use super::{LOOK, Placement, STEP, round_up};
 use crate::{
     backing::{Backing, new_object_id},
     fault::entry_rights,
-    region::{Content, Region, Role, USER_END, USER_START},
+    region::{Content, Phase, Region, Role, USER_END, USER_START},
     space::{CHUNK, Heap, Hot, State},
 };
 use abi::errno::Errno;
@@ -46,14 +46,47 @@ impl State {
         }
     }
 
-    /// Checks the limits for a new region; says whether something has to go first.
-    pub(super) fn admit_map(&self, range: &Range<usize>, role: Role) -> Result<bool, Errno> {
+    /// Checks the limits for a new region.
+    fn admit_map(&self, range: &Range<usize>, role: Role) -> Result<(), Errno> {
         self.regions.admit(range, 1)?;
         let total = self.regions.bytes().saturating_add(range.len());
         if total > self.limits.address_space && !matches!(role, Role::Stack) {
             return Err(Errno::ENOMEM);
         }
-        Ok(self.regions.occupied(range))
+        Ok(())
+    }
+
+    /// Finds the place of `region` (given as if it started at 0) and puts it there, if nothing has to go first:
+    /// the place, and whether that was so.
+    pub(super) fn begin_map(&mut self, placement: &Placement, region: &Region) -> Result<(usize, bool), Errno> {
+        let start = self.choose(placement, region.end)?;
+        self.admit_map(&(start..start + region.end), region.role)?;
+        Ok((start, self.fill(start, region.end, region)))
+    }
+
+    /// Puts `region` at `start`, where nothing is or a busy place is held; `false` if anything else is there:
+    /// a stack may have grown into the range since it was vacated.
+    pub(super) fn fill(&mut self, start: usize, len: usize, region: &Region) -> bool {
+        let end = start + len;
+        let held = self.regions.at(start).filter(|held| held.phase == Phase::Busy).map_or(start, |held| held.end);
+        if held > end || self.regions.occupied(&(held..end)) {
+            return false;
+        }
+        if held > start {
+            self.regions.remove(start); // holds no object: nothing but memory is dropped here
+        }
+        self.regions.insert(start, Region { end, ..region.clone() });
+        self.hot = Hot::default();
+        true
+    }
+
+    /// Puts all regions in `range` into `phase`; says whether there were any.
+    pub(super) fn mark(&mut self, range: &Range<usize>, phase: Phase) -> bool {
+        self.regions.split(range);
+        self.hot = Hot::default();
+        let any = self.regions.mark(range, phase);
+        self.unfinished |= any && phase != Phase::Live;
+        any
     }
 
     pub(super) fn set_rights(&mut self, range: &Range<usize>, prot: Prot) {
@@ -69,12 +102,14 @@ impl State {
         self.regions.rejoin(&edges);
     }
 
-    /// Gives a page the rights of its region now; the right to write is only ever given by a fault.
-    pub(super) fn adjust(&mut self, page: usize, prot: Prot) {
+    /// Gives a page the rights of its region now; the right to write is only ever given by a fault. Says whether
+    /// harts have to flush: rights were taken, or the right to execute given.
+    pub(super) fn adjust(&mut self, page: usize, prot: Prot) -> bool {
         let had = self.pages.with(page, |_, prot| prot).unwrap_or(Prot::empty());
         let write = Prot::WRITE & had;
-        let now = prot.difference(Prot::WRITE) | (prot & write);
-        self.pages.protect(page, entry_rights(now));
+        let now = entry_rights(prot.difference(Prot::WRITE) | (prot & write));
+        self.pages.protect(page, now);
+        !now.contains(had) || now.difference(had).contains(Prot::EXEC)
     }
 
     /// What range changes hands for `brk(to)`; `None` if it cannot be. Growth happens here.
@@ -95,7 +130,7 @@ impl State {
         }
         let prot = Prot::READ | Prot::WRITE;
         let (content, role, stamp) = (Content::Zero, Role::Heap, new_object_id());
-        let region = Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, dying: false };
+        let region = Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, phase: Phase::Live };
         self.regions.insert(grown.start, region);
         self.hot = Hot::default();
         Some(grown)
@@ -119,7 +154,7 @@ impl State {
         if self.regions.bytes().saturating_add(growth) > self.limits.address_space {
             return Err(Errno::ENOMEM);
         }
-        self.regions.admit(old, 2)
+        self.regions.admit(old, 4) // the new one, and the cuts of its range
     }
 
     /// Grows a mapping where it is, if `old` is its end and there is room behind.
@@ -134,42 +169,12 @@ impl State {
         true
     }
 
-    /// Adds the region at its new place; pages follow.
-    pub(super) fn begin_move(&mut self, old: &Range<usize>, to: usize, len: usize) -> bool {
-        self.regions.split(old);
-        self.hot = Hot::default();
-        let Some(source) = self.regions.at(old.start) else { return false };
-        source.stamp = new_object_id();
-        let region = Region { end: to + len, stamp: new_object_id(), ..source.clone() };
-        self.regions.insert(to, region);
-        true
-    }
-
-    pub(super) fn move_page(&mut self, from: usize, to: usize) {
-        let Some(rights) = self.pages.with(from, |_, prot| prot) else { return };
-        let Some(frame) = self.pages.unmap(from) else { return };
-        let copied = self.copied.remove(&from);
-        match self.map_page(to, frame, rights) {
-            Ok(None) => {
-                if copied {
-                    self.copied.insert(to);
-                }
-            }
-            // A thread touched the new place before the page came: what came replaces it, and is paid already.
-            Ok(Some(early)) => {
-                self.resident -= 1;
-                self.retire(alloc::vec![early]);
-            }
-            // No page table: the page is lost to its owner, as under any other out-of-memory.
-            Err(_) => self.resident -= 1,
-        }
-    }
-
-    pub(super) fn next_dying(&self, range: &Range<usize>) -> Option<Range<usize>> {
+    /// The first region in `range` that is not live.
+    pub(super) fn next_leaving(&self, range: &Range<usize>) -> Option<Range<usize>> {
         let mut from = range.start;
         loop {
             let (start, region) = self.regions.first_in(&(from..range.end))?;
-            if region.dying {
+            if region.phase != Phase::Live {
                 return Some(start..region.end);
             }
             from = region.end;

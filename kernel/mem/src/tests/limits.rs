@@ -53,3 +53,20 @@ fn a_long_unmapping_gives_its_page_tables_back() {
     assert_eq!((tables(&space), space.usage().paid), (before, paid));
     assert_eq!(run(space.get::<u8>(base + 9 * chunk + 7 * PAGE_SIZE)), Ok(0));
 }
+
+#[test]
+fn a_move_that_cannot_be_paid_leaves_everything_where_it_was() {
+    let _turn = turn();
+    let before = hal::frame::stats().free;
+    for left in 0..3 {
+        let (account, space) = tight(left);
+        let far = BASE + (1 << 33);
+        let moved = run(space.remap(BASE, PAGE_SIZE, PAGE_SIZE, Remap::Fixed(far)));
+        assert_eq!(moved, if left < 2 { Err(Errno::ENOMEM) } else { Ok(far) });
+        assert_eq!(run(space.get::<u8>(moved.unwrap_or(BASE))), Ok(1));
+        assert_eq!((space.usage().mapped, space.usage().resident), (PAGE_SIZE, PAGE_SIZE));
+        assert_eq!(space.mappings(9).len(), 1);
+        drop(space);
+        assert_eq!((account.used(), hal::frame::stats().free), (0, before));
+    }
+}
