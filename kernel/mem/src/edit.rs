@@ -23,7 +23,6 @@ use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
 use hal::{PAGE_SIZE, space::Prot, sync::RawIrqLock, user::Access};
 pub use relocate::Remap;
-use steps::Taken;
 
 /// Pages that one step handles under the lock.
 pub(crate) const STEP: usize = 256;
@@ -82,11 +81,13 @@ impl Mapping {
     }
 }
 
-/// What `madvise` can ask for here; all other advice is none of the kernel's business.
+/// What `madvise` and `msync` can ask for here; all other advice is none of the kernel's business.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Advice {
     /// The contents are not needed any more.
     DontNeed,
+    /// Tell the objects behind shared mappings which pages were written.
+    Sync,
     /// Fault all pages in, for reading or writing.
     Populate(Access),
     /// Valid advice without effect.
@@ -213,6 +214,7 @@ impl AddressSpace {
                     state.retire(Vec::new());
                 }
             }
+            self.mark_written().await;
             breathe().await;
         }
         self.settle().await;
@@ -230,6 +232,12 @@ impl AddressSpace {
                 let _edit = self.edit().await;
                 self.state.lock().regions.check_all(&range, |_| Ok(()))?;
                 self.drop_pages(range).await;
+                Ok(())
+            }
+            Advice::Sync => {
+                let _edit = self.edit().await;
+                self.state.lock().regions.check_all(&range, |_| Ok(()))?;
+                self.step_pages(range, State::clean).await;
                 Ok(())
             }
             Advice::Populate(access) => {
@@ -321,12 +329,10 @@ impl AddressSpace {
     async fn drop_pages(&self, range: Range<usize>) {
         let mut from = range.start;
         while from < range.end {
-            let mut step = Taken::default();
-            from = self.state.lock().take_pages(&range, from, &mut step);
-            for (backing, index) in step.dirty {
-                backing.mark_dirty(index);
-            }
-            drop(step.free); // frees frames: not under the lock
+            let (next, free) = self.state.lock().take_pages(&range, from);
+            from = next;
+            drop(free); // not under the lock
+            self.mark_written().await;
             self.settle().await;
             breathe().await;
         }

@@ -10,10 +10,11 @@
 //! | [`fault`]    | page faults (D15) |
 //! | [`fork`]     | copy-on-write copies of a space |
 //! | [`copy`], [`transfer`] | copies between kernel and user memory |
+//! | `written`    | marking what was stored through shared mappings |
 //! | [`reclaim`]  | getting memory back under pressure |
 //!
-//! Everything that could wait has a `_now` form that does not; page faults on memory that is there, copies and
-//! futex words never allocate and never await.
+//! Everything that could wait has a `_now` form that does not. Copies and futex words never allocate, except for
+//! strings; faults allocate what they install: frames, page tables, a note for each private copy, all paid for.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod region;
 pub mod report;
 pub mod space;
 pub mod transfer;
+mod written;
 #[cfg(test)]
 mod tests;
 

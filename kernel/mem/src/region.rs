@@ -153,6 +153,12 @@ impl Regions {
         self.map.iter().map(|(&start, region)| (start, region))
     }
 
+    /// The regions that end above `addr`, in order.
+    pub fn iter_from(&self, addr: usize) -> impl Iterator<Item = (usize, &Region)> {
+        let first = self.find(addr).map_or(addr, |(start, _)| start);
+        self.map.range(first..).map(|(&start, region)| (start, region))
+    }
+
     /// Number of regions.
     pub fn count(&self) -> usize {
         self.map.len()

@@ -18,6 +18,7 @@ use crate::{
     account::Account,
     backing::new_object_id,
     region::{GUARD_GAP, Regions, USER_END},
+    written::Written,
 };
 use abi::errno::Errno;
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
@@ -91,6 +92,8 @@ pub(crate) struct State {
     /// Private copies of pages of a backing, by address.
     pub copied: BTreeSet<usize>,
     retired: Vec<Retired>,
+    /// Pages that objects are to be told of (see `written`).
+    pub written: Written,
     /// Some region may be dying or busy (see `edit`).
     pub unfinished: bool,
     pub account: Arc<Account>,
@@ -116,6 +119,7 @@ impl State {
             map_top: USER_END - DEFAULT_STACK - GUARD_GAP,
             copied: BTreeSet::new(),
             retired: Vec::new(),
+            written: Written::new(),
             unfinished: false,
             account,
             spare: 0,

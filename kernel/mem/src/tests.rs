@@ -541,3 +541,37 @@ fn edits_can_move_between_harts() {
     movable(space.fault(BASE, Access::Read));
     movable(space.cstr(BASE, 1));
 }
+
+#[test]
+fn objects_hear_of_every_store_through_a_shared_mapping() {
+    let _turn = turn();
+    let (_, space) = space();
+    let object = Pattern::new(true);
+    let shared = Mapping { shared: true, ..Mapping::private(object.clone(), 0, 4 * PAGE_SIZE, RW) };
+    let addr = run(space.map(shared)).unwrap();
+    let store = |page: usize| run(space.put(addr + page * PAGE_SIZE, &1_u8)).unwrap();
+    let written_back = || object.dirty.lock().clear();
+    let heard_of = |page: u64| object.dirty.lock().contains(&page);
+    run(space.get::<u8>(addr)).unwrap();
+    assert!(!heard_of(0));
+
+    store(1);
+    written_back();
+    run(space.advise(addr, 4 * PAGE_SIZE, Advice::Sync)).unwrap();
+    assert!(heard_of(1) && !heard_of(0));
+    written_back();
+    store(1);
+    assert!(heard_of(1), "a store after msync faults");
+
+    written_back();
+    run(space.protect(addr + PAGE_SIZE, PAGE_SIZE, Prot::READ)).unwrap();
+    assert!(heard_of(1));
+
+    store(2);
+    store(3);
+    written_back();
+    run(space.unmap(addr + 2 * PAGE_SIZE, PAGE_SIZE)).unwrap();
+    assert!(heard_of(2) && !heard_of(3));
+    drop(space);
+    assert!(heard_of(3));
+}

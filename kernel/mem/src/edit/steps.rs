@@ -2,24 +2,15 @@
 
 use super::{LOOK, Placement, STEP, round_up};
 use crate::{
-    backing::{Backing, new_object_id},
+    backing::new_object_id,
     fault::entry_rights,
     region::{Content, Phase, Region, Role, USER_END, USER_START},
     space::{CHUNK, Heap, Hot, State},
 };
 use abi::errno::Errno;
-use alloc::{sync::Arc, vec::Vec};
+use alloc::vec::Vec;
 use core::ops::Range;
 use hal::{PAGE_SIZE, frame::Frame, space::Prot};
-
-/// What one step of unmapping took out of the page tables.
-#[derive(Default)]
-pub(super) struct Taken {
-    /// Pages that no hart can see any more.
-    pub free: Vec<Frame>,
-    /// Shared pages that were writable until now.
-    pub dirty: Vec<(Arc<dyn Backing>, u64)>,
-}
 
 impl State {
     pub(super) fn choose(&mut self, placement: &Placement, len: usize) -> Result<usize, Errno> {
@@ -108,6 +99,9 @@ impl State {
         let had = self.pages.with(page, |_, prot| prot).unwrap_or(Prot::empty());
         let write = Prot::WRITE & had;
         let now = entry_rights(prot.difference(Prot::WRITE) | (prot & write));
+        if !now.contains(Prot::WRITE) {
+            self.note_written(page);
+        }
         self.pages.protect(page, now);
         !now.contains(had) || now.difference(had).contains(Prot::EXEC)
     }
@@ -184,8 +178,9 @@ impl State {
         }
     }
 
-    /// Takes up to [`STEP`] pages of `whole` out, beginning at `from`; answers where to go on.
-    pub(super) fn take_pages(&mut self, whole: &Range<usize>, mut from: usize, taken: &mut Taken) -> usize {
+    /// Takes up to [`STEP`] pages of `whole` out, beginning at `from`; answers where to go on, and the pages that no
+    /// hart can see any more.
+    pub(super) fn take_pages(&mut self, whole: &Range<usize>, mut from: usize) -> (usize, Vec<Frame>) {
         let mut frames = Vec::with_capacity(STEP);
         let (mut budget, mut chunk) = (LOOK, from / CHUNK);
         while frames.len() < STEP {
@@ -201,27 +196,24 @@ impl State {
                 chunk = page / CHUNK;
             }
             from = page + PAGE_SIZE;
-            let writable = self.pages.with(page, |_, prot| prot.contains(Prot::WRITE)).unwrap_or(false);
+            let kind = self.regions.find(page).map(|(_, region)| (region.shared, region.zero()));
+            if let Some((true, _)) = kind {
+                self.note_written(page);
+            }
             let Some(frame) = self.pages.unmap(page) else { continue };
             frames.push(frame);
             self.resident -= 1;
-            let Some((start, region)) = self.regions.find(page) else { continue };
-            if region.shared {
-                if writable && let Some((backing, index)) = region.page_of(start, page) {
-                    taken.dirty.push((backing.clone(), index));
-                }
-            } else if region.zero() || self.copied.remove(&page) {
+            if let Some((false, zero)) = kind
+                && (zero || self.copied.remove(&page))
+            {
                 self.refund();
             }
         }
         if from / CHUNK != chunk {
             self.take_table(whole, chunk, &mut frames);
         }
-        if frames.is_empty() {
-            return from;
-        }
-        taken.free = self.retire_or_free(frames);
-        from
+        let free = if frames.is_empty() { frames } else { self.retire_or_free(frames) };
+        (from, free)
     }
 
     /// Takes the page table of a chunk out, if the chunk is wholly in `range` and empty.
