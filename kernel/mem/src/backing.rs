@@ -53,6 +53,9 @@ pub fn new_object_id() -> u64 {
     NEXT.fetch_add(1, Relaxed) // ids order nothing
 }
 
+/// What a page of shared memory costs besides the page: its entry in the map.
+const NOTE: usize = 96;
+
 /// Shared anonymous memory: zero pages that come into being at their first use and live as long as the object.
 ///
 /// Each page is charged to the account of the creator.
@@ -80,7 +83,7 @@ impl Backing for SharedMemory {
         if let Some((frame, _)) = self.frames.lock().get(&index) {
             return Ok(Some(frame.clone()));
         }
-        let charge = self.account.charge(PAGE_SIZE)?;
+        let charge = self.account.charge(PAGE_SIZE + NOTE)?;
         let fresh = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         // Another thread may have been faster: the first frame stays.
         let mut frames = self.frames.lock();

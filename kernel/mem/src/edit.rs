@@ -162,7 +162,7 @@ impl AddressSpace {
             return Err(Errno::EINVAL);
         }
         let _edit = self.edit().await;
-        self.state.lock().regions.admit(&range, 0)?;
+        self.state.lock().admit(&range, 0)?;
         self.clear(range).await;
         Ok(())
     }
@@ -180,7 +180,7 @@ impl AddressSpace {
         let _edit = self.edit().await;
         {
             let mut state = self.state.lock();
-            state.regions.admit(&range, 0)?;
+            state.admit(&range, 0)?;
             state.regions.check_all(&range, |region| {
                 if region.max.contains(prot) { Ok(()) } else { Err(Errno::EACCES) }
             })?;
@@ -289,7 +289,9 @@ impl AddressSpace {
     fn finish<T>(&self, last: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.state.lock();
         state.unfinished = false;
-        last(&mut state)
+        let last = last(&mut state);
+        state.trim_regions();
+        last
     }
 
     /// Unmaps a range. Needs `editing`, and admission of the splits.

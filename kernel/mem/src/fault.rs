@@ -268,7 +268,7 @@ impl State {
         };
         // A private copy of a backing's page is paid from now on; a zero page was paid already.
         if !zero && !self.copied.contains(&page) {
-            if !self.pay() {
+            if !self.pay_copy() {
                 return Step::Fail(FaultError::NoMemory);
             }
             self.copied.insert(page);
@@ -289,18 +289,17 @@ impl State {
             self.refund();
             return Step::NoFrame;
         };
-        self.install(page, frame, entry_rights(prot), true)
+        let step = self.install(page, frame, entry_rights(prot));
+        if matches!(step, Step::NoFrame) {
+            self.refund();
+        }
+        step
     }
 
     /// Puts a page where none is.
     #[inline]
-    fn install(&mut self, page: usize, frame: Frame, rights: Prot, paid: bool) -> Step {
-        let Ok(None) = self.map_page(page, frame, rights) else {
-            if paid {
-                self.refund();
-            }
-            return Step::NoFrame;
-        };
+    fn install(&mut self, page: usize, frame: Frame, rights: Prot) -> Step {
+        let Ok(None) = self.map_page(page, frame, rights) else { return Step::NoFrame };
         self.resident += 1;
         if rights.contains(Prot::EXEC) { self.new_code() } else { Step::Done }
     }
@@ -327,18 +326,20 @@ impl State {
             return self.install_shared(page, given.frame, entry_rights(rights));
         }
         if !writes {
-            return self.install(page, given.frame, read_only, false);
+            return self.install(page, given.frame, read_only);
         }
-        if !self.pay() {
+        if !self.pay_copy() {
             return Step::Fail(FaultError::NoMemory);
         }
         let Some(copy) = Frame::copy_of(&given.frame) else {
-            self.refund();
+            self.refund_copy();
             return Step::NoFrame;
         };
-        let step = self.install(page, copy, entry_rights(region.prot), true);
+        let step = self.install(page, copy, entry_rights(region.prot));
         if matches!(step, Step::Done | Step::Settle) {
             self.copied.insert(page);
+        } else {
+            self.refund_copy();
         }
         step
     }

@@ -50,6 +50,7 @@ impl State {
         child.heap = self.heap;
         child.limits = self.limits;
         child.map_top = self.map_top;
+        child.pay_regions(self.regions.count())?;
         let mut spans = Vec::new();
         spans.try_reserve(self.regions.count()).map_err(|_| Errno::ENOMEM)?;
         for (start, region) in self.regions.iter() {
@@ -99,7 +100,7 @@ impl State {
     /// Shares one page; says whether this space lost the right to write it. On an error it has not.
     fn share_page(&mut self, child: &mut State, page: usize, zero: bool) -> Result<bool, Errno> {
         let Some((frame, rights)) = self.pages.get(page) else { return Ok(false) };
-        if !child.pay() {
+        if !(if zero { child.pay() } else { child.pay_copy() }) {
             return Err(Errno::ENOMEM);
         }
         let read_only = rights.difference(Prot::WRITE);
@@ -107,7 +108,7 @@ impl State {
         let theirs = if pinned { Frame::copy_of(&frame).ok_or(Errno::ENOMEM) } else { Ok(frame) };
         let mapped = theirs.and_then(|frame| child.map_page(page, frame, entry_rights(read_only)).map_err(|_| Errno::ENOMEM));
         if mapped.is_err() {
-            child.refund();
+            if zero { child.refund() } else { child.refund_copy() }
             return Err(Errno::ENOMEM);
         }
         let protects = !pinned && rights.contains(Prot::WRITE);

@@ -6,7 +6,7 @@
 
 use crate::backing::{Backing, new_object_id};
 use abi::errno::Errno;
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc};
 use core::ops::Range;
 use hal::{PAGE_SIZE, space::Prot};
 
@@ -188,14 +188,14 @@ impl Regions {
         Ok(())
     }
 
-    /// How many regions `split` at both ends of `range` would add.
+    /// How many regions there would be after a `split` at both ends of `range`, and with `extra` more.
     ///
     /// # Errors
-    /// `ENOMEM` if that, and `extra` more, would exceed the bound.
-    pub fn admit(&self, range: &Range<usize>, extra: usize) -> Result<(), Errno> {
+    /// `ENOMEM` if that would exceed the bound.
+    pub fn admit(&self, range: &Range<usize>, extra: usize) -> Result<usize, Errno> {
         let cuts = |addr: usize| usize::from(self.find(addr).is_some_and(|(start, _)| start != addr));
         let total = self.count() + cuts(range.start) + cuts(range.end) + extra;
-        if total > MAX_REGIONS { Err(Errno::ENOMEM) } else { Ok(()) }
+        if total > MAX_REGIONS { Err(Errno::ENOMEM) } else { Ok(total) }
     }
 
     /// Cuts regions so that none crosses an end of `range`. Stamps stay: no address changes its meaning.
@@ -217,9 +217,18 @@ impl Regions {
         self.map.insert(at, right);
     }
 
-    /// Start addresses of the regions in `range` (after [`Regions::split`]).
-    pub fn starts(&self, range: &Range<usize>) -> Vec<usize> {
-        self.map.range(range.clone()).map(|(&start, _)| start).collect()
+    /// The first region that starts in `range`.
+    pub fn next_start(&self, range: Range<usize>) -> Option<usize> {
+        if range.is_empty() { None } else { self.map.range(range).next().map(|(&start, _)| start) }
+    }
+
+    /// Gives the regions in `range` (after [`Regions::split`]) other rights, and joins what is equal then.
+    pub fn set_rights(&mut self, range: &Range<usize>, prot: Prot) {
+        for (_, region) in self.map.range_mut(range.clone()) {
+            region.prot = prot;
+            region.stamp = new_object_id();
+        }
+        self.rejoin(&(range.start.saturating_sub(1)..range.end + 1));
     }
 
     /// Puts the regions in `range` (after [`Regions::split`]) into `phase`; says whether there were any.
@@ -277,7 +286,9 @@ impl Regions {
 
     /// Takes the regions in `range` out and puts them back, so that equal neighbours join.
     pub fn rejoin(&mut self, range: &Range<usize>) {
-        for start in self.starts(range) {
+        let mut from = range.start;
+        while let Some(start) = self.next_start(from..range.end) {
+            from = start + 1;
             if let Some(region) = self.remove(start) {
                 self.insert(start, region);
             }

@@ -24,6 +24,7 @@ use abi::errno::Errno;
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -38,6 +39,12 @@ use hal::{
 pub const DEFAULT_STACK: usize = 8 << 20;
 /// Pages charged ahead, so that most faults do not touch the account.
 const SPARE_PAGES: usize = 8;
+/// What a region costs in bytes: its share of the map's nodes, and an object of its own.
+const REGION: usize = 384;
+/// What a private copy of an object's page costs besides the page: its note in a set.
+const COPY_NOTE: usize = 32;
+/// Regions that stay paid for although they are gone.
+const SPARE_REGIONS: usize = 16;
 /// What one page table of the lowest level covers.
 pub(crate) const CHUNK: usize = 512 * PAGE_SIZE;
 
@@ -103,6 +110,8 @@ pub(crate) struct State {
     charged: usize,
     /// Page-table frames that are charged.
     tables: usize,
+    /// Regions that are charged, at least as many as there are.
+    paid_regions: usize,
     /// Pages mapped, private and shared.
     pub resident: usize,
 }
@@ -125,6 +134,7 @@ impl State {
             spare: 0,
             charged: 0,
             tables: 0,
+            paid_regions: 0,
             resident: 0,
         };
         while state.tables < state.pages.table_frames() {
@@ -140,16 +150,21 @@ impl State {
     /// Pays for one page.
     #[inline]
     pub fn pay(&mut self) -> bool {
-        if self.spare < PAGE_SIZE && !self.refill() {
+        self.pay_bytes(PAGE_SIZE)
+    }
+
+    #[inline]
+    fn pay_bytes(&mut self, bytes: usize) -> bool {
+        if self.spare < bytes && !self.refill(bytes) {
             return false;
         }
-        self.spare -= PAGE_SIZE;
+        self.spare -= bytes;
         true
     }
 
     #[cold]
-    fn refill(&mut self) -> bool {
-        for bytes in [SPARE_PAGES * PAGE_SIZE, PAGE_SIZE] {
+    fn refill(&mut self, bytes: usize) -> bool {
+        for bytes in [bytes + SPARE_PAGES * PAGE_SIZE, bytes] {
             if self.account.take(bytes) {
                 self.spare += bytes;
                 self.charged += bytes;
@@ -161,10 +176,49 @@ impl State {
 
     /// Gives one page's charge back (to the spare ones first).
     pub fn refund(&mut self) {
-        self.spare += PAGE_SIZE;
+        self.refund_bytes(PAGE_SIZE);
+    }
+
+    fn refund_bytes(&mut self, bytes: usize) {
+        self.spare += bytes;
         if self.spare > 2 * SPARE_PAGES * PAGE_SIZE {
             self.trim();
         }
+    }
+
+    /// Pays for a private copy of an object's page.
+    pub fn pay_copy(&mut self) -> bool {
+        self.pay_bytes(PAGE_SIZE + COPY_NOTE)
+    }
+
+    /// Gives the charge of a private copy back.
+    pub fn refund_copy(&mut self) {
+        self.refund_bytes(PAGE_SIZE + COPY_NOTE);
+    }
+
+    /// Pays for `count` regions in all, so that none of them comes into being unpaid.
+    pub fn pay_regions(&mut self, count: usize) -> Result<(), Errno> {
+        let more = count.saturating_sub(self.paid_regions);
+        if more > 0 && !self.pay_bytes(more * REGION) {
+            return Err(Errno::ENOMEM);
+        }
+        self.paid_regions += more;
+        Ok(())
+    }
+
+    /// Gives back what is paid for regions that are gone.
+    pub fn trim_regions(&mut self) {
+        let gone = self.paid_regions.saturating_sub(self.regions.count() + SPARE_REGIONS);
+        if gone > 0 {
+            self.paid_regions -= gone;
+            self.refund_bytes(gone * REGION);
+        }
+    }
+
+    /// Admits the cuts at both ends of `range` and `extra` more regions, and pays for them.
+    pub fn admit(&mut self, range: &Range<usize>, extra: usize) -> Result<(), Errno> {
+        let count = self.regions.admit(range, extra)?;
+        self.pay_regions(count)
     }
 
     /// Gives all spare charge back.

@@ -38,8 +38,8 @@ impl State {
     }
 
     /// Checks the limits for a new region.
-    fn admit_map(&self, range: &Range<usize>, role: Role) -> Result<(), Errno> {
-        self.regions.admit(range, 1)?;
+    fn admit_map(&mut self, range: &Range<usize>, role: Role) -> Result<(), Errno> {
+        self.admit(range, 1)?;
         let total = self.regions.bytes().saturating_add(range.len());
         if total > self.limits.address_space && !matches!(role, Role::Stack) {
             return Err(Errno::ENOMEM);
@@ -83,14 +83,7 @@ impl State {
     pub(super) fn set_rights(&mut self, range: &Range<usize>, prot: Prot) {
         self.regions.split(range);
         self.hot = Hot::default();
-        for start in self.regions.starts(range) {
-            if let Some(region) = self.regions.at(start) {
-                region.prot = prot;
-                region.stamp = new_object_id();
-            }
-        }
-        let edges = range.start.saturating_sub(1)..range.end + 1;
-        self.regions.rejoin(&edges);
+        self.regions.set_rights(range, prot);
     }
 
     /// Gives a page the rights of its region now; the right to write is only ever given by a fault. Says whether
@@ -136,7 +129,7 @@ impl State {
     }
 
     /// Checks that `old` is one whole piece of one mapping and that `new_len` is within the limits.
-    pub(super) fn admit_remap(&self, old: &Range<usize>, new_len: usize) -> Result<(), Errno> {
+    pub(super) fn admit_remap(&mut self, old: &Range<usize>, new_len: usize) -> Result<(), Errno> {
         let (_, region) = self.regions.find(old.start).ok_or(Errno::EFAULT)?;
         if region.end < old.end {
             return Err(Errno::EFAULT);
@@ -148,7 +141,7 @@ impl State {
         if self.regions.bytes().saturating_add(growth) > self.limits.address_space {
             return Err(Errno::ENOMEM);
         }
-        self.regions.admit(old, 4) // the new one, and the cuts of its range
+        self.admit(old, 4) // the new one, and the cuts of its range
     }
 
     /// Grows a mapping where it is, if `old` is its end and there is room behind.
@@ -181,7 +174,7 @@ impl State {
     /// Takes up to [`STEP`] pages of `whole` out, beginning at `from`; answers where to go on, and the pages that no
     /// hart can see any more.
     pub(super) fn take_pages(&mut self, whole: &Range<usize>, mut from: usize) -> (usize, Vec<Frame>) {
-        let mut frames = Vec::with_capacity(STEP);
+        let mut frames = Vec::with_capacity(STEP.min(whole.len() / PAGE_SIZE));
         let (mut budget, mut chunk) = (LOOK, from / CHUNK);
         while frames.len() < STEP {
             let page = match self.pages.scan(from..whole.end, &mut budget) {
@@ -203,10 +196,10 @@ impl State {
             let Some(frame) = self.pages.unmap(page) else { continue };
             frames.push(frame);
             self.resident -= 1;
-            if let Some((false, zero)) = kind
-                && (zero || self.copied.remove(&page))
-            {
-                self.refund();
+            match kind {
+                Some((false, true)) => self.refund(),
+                Some((false, false)) if self.copied.remove(&page) => self.refund_copy(),
+                _ => {}
             }
         }
         if from / CHUNK != chunk {

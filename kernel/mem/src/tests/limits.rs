@@ -58,15 +58,31 @@ fn a_long_unmapping_gives_its_page_tables_back() {
 fn a_move_that_cannot_be_paid_leaves_everything_where_it_was() {
     let _turn = turn();
     let before = hal::frame::stats().free;
-    for left in 0..3 {
+    for left in 0..4 {
         let (account, space) = tight(left);
         let far = BASE + (1 << 33);
         let moved = run(space.remap(BASE, PAGE_SIZE, PAGE_SIZE, Remap::Fixed(far)));
-        assert_eq!(moved, if left < 2 { Err(Errno::ENOMEM) } else { Ok(far) });
+        assert_eq!(moved, if left < 3 { Err(Errno::ENOMEM) } else { Ok(far) });
         assert_eq!(run(space.get::<u8>(moved.unwrap_or(BASE))), Ok(1));
         assert_eq!((space.usage().mapped, space.usage().resident), (PAGE_SIZE, PAGE_SIZE));
         assert_eq!(space.mappings(9).len(), 1);
         drop(space);
         assert_eq!((account.used(), hal::frame::stats().free), (0, before));
     }
+}
+
+#[test]
+fn regions_are_paid_for() {
+    let _turn = turn();
+    let (account, space) = tight(8);
+    let limit = account.limit();
+    let every_other = |i: usize| map_at(&space, BASE + (2 + 2 * i) * PAGE_SIZE, 1, RW, false);
+    let made = (0..10_000).take_while(|&i| every_other(i).is_ok()).count();
+    assert!((50..100).contains(&made), "{made}");
+    assert_eq!(run(space.fork(account.clone())).err(), Some(Errno::ENOMEM));
+    assert_eq!(run(space.unmap(BASE + 2 * PAGE_SIZE, 2 * made * PAGE_SIZE)), Ok(()));
+    space.state.lock().trim();
+    assert!(account.used() < limit - 5 * PAGE_SIZE);
+    drop(space);
+    assert_eq!(account.used(), 0);
 }
