@@ -319,18 +319,23 @@ impl Regions {
         Some(found)
     }
 
+    /// `top`, or less if the region above it grows down and needs room.
+    pub fn ceiling(&self, top: usize) -> usize {
+        self.map.range(top..).next().map_or(top, |(&start, region)| top.min(self.low_end(start, region)))
+    }
+
     /// The place of `len` bytes just below `top`, or just below the region that is there.
     fn gap_at(&self, len: usize, top: usize) -> Option<usize> {
         let top = match self.map.range(..top).next_back() {
             Some((&start, region)) if region.end > top => self.low_end(start, region),
-            _ => top,
+            _ => self.ceiling(top),
         };
         let floor = self.map.range(..top).next_back().map_or(USER_START, |(_, region)| region.end);
         (top.checked_sub(floor)? >= len).then(|| top - len)
     }
 
     fn scan(&self, len: usize, top: usize) -> Option<usize> {
-        let mut high = top;
+        let mut high = self.ceiling(top);
         for (&start, region) in self.map.range(..top).rev() {
             if high >= region.end && high - region.end >= len {
                 return Some(high - len);

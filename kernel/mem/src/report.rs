@@ -39,22 +39,33 @@ impl AddressSpace {
         Usage { mapped: state.regions.bytes(), resident: state.resident * PAGE_SIZE, paid: state.paid() }
     }
 
-    /// All mappings in order; at most `limit`, so that a process with many cannot hold the lock for long.
+    /// All mappings in order, none without memory for the list; at most `limit`, so that a process with many cannot hold the lock for long.
     #[must_use]
     pub fn mappings(&self, limit: usize) -> Vec<MapEntry> {
-        let state = self.state.lock();
-        let regions = state.regions.iter().take(limit);
-        let entries = regions.map(|(start, region)| {
-            let page = region.page_of(start, start);
-            let name = match region.role {
+        let mut found = Vec::new();
+        {
+            let state = self.state.lock();
+            if found.try_reserve_exact(limit.min(state.regions.count())).is_err() {
+                return Vec::new();
+            }
+            for (start, region) in state.regions.iter().take(limit) {
+                let page = region.page_of(start, start);
+                let offset = page.map_or(0, |(_, index)| index * PAGE_SIZE as u64);
+                let (range, prot, shared) = (start..region.end, region.prot, region.shared);
+                let entry = MapEntry { range, prot, shared, offset, name: None };
+                found.push((entry, region.role, page.map(|(backing, _)| backing.clone())));
+            }
+        }
+        // Objects are asked without the lock.
+        let named = found.into_iter().map(|(entry, role, backing)| {
+            let name = match role {
                 Role::Heap => Some(String::from("[heap]")),
                 Role::Stack => Some(String::from("[stack]")),
-                Role::Plain | Role::Growing => page.and_then(|(backing, _)| backing.name()),
+                Role::Plain | Role::Growing => backing.and_then(|backing| backing.name()),
             };
-            let offset = page.map_or(0, |(_, index)| index * PAGE_SIZE as u64);
-            MapEntry { range: start..region.end, prot: region.prot, shared: region.shared, offset, name }
+            MapEntry { name, ..entry }
         });
-        entries.collect()
+        named.collect()
     }
 
     /// The text of `/proc/PID/maps`.

@@ -575,3 +575,16 @@ fn objects_hear_of_every_store_through_a_shared_mapping() {
     drop(space);
     assert!(heard_of(3));
 }
+
+#[test]
+fn nothing_is_placed_where_a_stack_will_grow() {
+    let _turn = turn();
+    let (_, space) = space();
+    let (gap, top) = (crate::region::GUARD_GAP, BASE + (1 << 30));
+    space.set_layout(BASE, top);
+    let stack = Mapping { role: Role::Stack, ..Mapping::anonymous(PAGE_SIZE, RW) };
+    run(space.map(stack.at(Placement::Fixed(top + 4 * PAGE_SIZE)))).unwrap();
+    let placed = run(space.map(Mapping::anonymous(PAGE_SIZE, RW))).unwrap();
+    assert_eq!(placed, top + 4 * PAGE_SIZE - gap - PAGE_SIZE);
+    assert_eq!(run(space.remap(placed, PAGE_SIZE, 2 * PAGE_SIZE, Remap::InPlace)), Err(Errno::ENOMEM));
+}

@@ -148,7 +148,7 @@ impl State {
     pub(super) fn extend(&mut self, old: &Range<usize>, new_len: usize) -> bool {
         let Some((start, region)) = self.regions.find(old.start) else { return false };
         let end = old.start + new_len;
-        if region.end != old.end || end > USER_END || self.regions.occupied(&(old.end..end)) {
+        if region.end != old.end || end > USER_END || self.regions.occupied(&(old.end..end)) || self.regions.ceiling(end) < end {
             return false;
         }
         self.regions.grow_up(start, end);
