@@ -49,7 +49,12 @@ pub fn remember(console: Arc<Console>, disk: Option<Arc<Ext4>>) {
 ///
 /// # Errors
 /// Why it cannot be started, for the log.
-pub async fn start(service: &'static dyn Service, options: &Options, console: &Parts, tree: &Tree) -> Result<(), String> {
+pub async fn start(
+    service: &'static dyn Service,
+    options: &Options,
+    console: &Parts,
+    tree: &Tree,
+) -> Result<(), String> {
     let path = options.init.clone().unwrap_or_else(|| INIT.to_vec());
     let shown = String::from_utf8_lossy(&path).into_owned();
     let file = open(tree, &path).await.map_err(|errno| format!("cannot start {shown}: {errno}"))?;
@@ -57,7 +62,8 @@ pub async fn start(service: &'static dyn Service, options: &Options, console: &P
     arguments.extend(options.arguments.iter().cloned());
     let environment = [&b"PATH=/bin"[..], b"HOME=/", b"TERM=xterm-256color", b"USER=root"];
     let strings = Strings { arguments, environment: environment.iter().map(|text| text.to_vec()).collect() };
-    let descriptors = if options.init.is_some() && options.mux { program_files(console) } else { terminal_files(console) };
+    let descriptors =
+        if options.init.is_some() && options.mux { program_files(console) } else { terminal_files(console) };
     // The first process leads the session that the terminal belongs to: Ctrl-C has somebody to go to.
     console.tty.set_jobs(&Jobs);
     console.tty.adopt(FIRST, FIRST);

@@ -3,10 +3,10 @@
 use crate::console::Parts;
 use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
+use abi::mux::Channel;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
-use abi::mux::Channel;
 use fs::devfs::DevFs;
 use fs::ext4::Ext4;
 use fs::namespace::{MountInfo, Namespace};
@@ -53,7 +53,11 @@ pub async fn mount(disk: Option<Arc<dyn BlockDevice>>, console: &Parts, random: 
             (tmpfs::new(half_of_memory()), None, "tmpfs")
         }
     };
-    let info = MountInfo { source: String::from(if disk.is_some() { "/dev/vda" } else { "tmpfs" }), path: String::new(), kind };
+    let info = MountInfo {
+        source: String::from(if disk.is_some() { "/dev/vda" } else { "tmpfs" }),
+        path: String::new(),
+        kind,
+    };
     let namespace = Namespace::new(root, info);
     mount_at(&namespace, b"/proc", procfs::root(), "proc").await;
     mount_at(&namespace, b"/dev", dev(console, random), "devtmpfs").await;

@@ -35,11 +35,7 @@ impl Account {
     /// # Errors
     /// `ENOMEM` if any limit would be exceeded; nothing is taken then.
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Result<Charge, Errno> {
-        if self.take(bytes) {
-            Ok(Charge { account: self.clone(), bytes })
-        } else {
-            Err(Errno::ENOMEM)
-        }
+        if self.take(bytes) { Ok(Charge { account: self.clone(), bytes }) } else { Err(Errno::ENOMEM) }
     }
 
     /// Bytes charged now.

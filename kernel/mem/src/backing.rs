@@ -12,7 +12,11 @@ use core::{
     pin::Pin,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
-use hal::{PAGE_SIZE, frame::Frame, sync::{SpinLock, rank}};
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    sync::{SpinLock, rank},
+};
 
 /// A boxed future, for operations that really wait.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

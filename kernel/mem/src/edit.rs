@@ -65,7 +65,15 @@ impl Mapping {
     /// Private zero pages, anywhere.
     #[must_use]
     pub fn anonymous(len: usize, prot: Prot) -> Self {
-        Self { placement: Placement::Anywhere, len, prot, max: Prot::all(), shared: false, backing: None, role: Role::Plain }
+        Self {
+            placement: Placement::Anywhere,
+            len,
+            prot,
+            max: Prot::all(),
+            shared: false,
+            backing: None,
+            role: Role::Plain,
+        }
     }
 
     /// A private mapping of an object, anywhere.
@@ -144,7 +152,10 @@ impl AddressSpace {
                 if !offset.is_multiple_of(PAGE_SIZE as u64) {
                     return Err(Errno::EINVAL);
                 }
-                first.checked_add(pages).filter(|end| end.checked_mul(PAGE_SIZE as u64).is_some()).ok_or(Errno::EOVERFLOW)?;
+                first
+                    .checked_add(pages)
+                    .filter(|end| end.checked_mul(PAGE_SIZE as u64).is_some())
+                    .ok_or(Errno::EOVERFLOW)?;
                 Content::Pages { backing: backing.clone(), first }
             }
         };
@@ -173,7 +184,8 @@ impl AddressSpace {
     /// `EINVAL`, `ENOMEM` (a hole, too many regions), `EACCES` (the object does not allow it).
     pub async fn protect(&self, addr: usize, len: usize, prot: Prot) -> Result<(), Errno> {
         let prot = entry_rights(prot);
-        let range = user_range(addr, len).map_err(|errno| if addr.is_multiple_of(PAGE_SIZE) { Errno::ENOMEM } else { errno })?;
+        let range = user_range(addr, len)
+            .map_err(|errno| if addr.is_multiple_of(PAGE_SIZE) { Errno::ENOMEM } else { errno })?;
         if range.is_empty() {
             return Ok(());
         }
@@ -181,9 +193,12 @@ impl AddressSpace {
         {
             let mut state = self.state.lock();
             state.admit(&range, 0)?;
-            state.regions.check_all(&range, |region| {
-                if region.max.contains(prot) { Ok(()) } else { Err(Errno::EACCES) }
-            })?;
+            state.regions.check_all(
+                &range,
+                |region| {
+                    if region.max.contains(prot) { Ok(()) } else { Err(Errno::EACCES) }
+                },
+            )?;
             state.set_rights(&range, prot);
         }
         self.step_pages(range, |state, page| state.adjust(page, prot)).await;

@@ -237,7 +237,10 @@ impl State {
         }
         let (start, region) = self.regions.above(page)?;
         let top = region.end;
-        if !matches!(region.role, Role::Stack | Role::Growing) || region.phase != Phase::Live || top - page > self.limits.stack {
+        if !matches!(region.role, Role::Stack | Role::Growing)
+            || region.phase != Phase::Live
+            || top - page > self.limits.stack
+        {
             return None;
         }
         let floor = self.regions.below(page).map_or(0, |(_, below)| below.end);
@@ -310,7 +313,14 @@ impl State {
         if self.retire(Vec::new()) { Step::Done } else { Step::Settle }
     }
 
-    fn step_backed(&mut self, page: usize, start: usize, region: &Region, access: Access, given: Option<Given>) -> Step {
+    fn step_backed(
+        &mut self,
+        page: usize,
+        start: usize,
+        region: &Region,
+        access: Access,
+        given: Option<Given>,
+    ) -> Step {
         let Content::Pages { backing, .. } = &region.content else {
             return Step::Fail(FaultError::Bus);
         };
@@ -349,7 +359,11 @@ impl State {
         match self.map_page(page, frame, rights) {
             Err(_) => Step::NoFrame,
             Ok(Some(old)) => {
-                if self.retire(vec![old]) { Step::Done } else { Step::Settle }
+                if self.retire(vec![old]) {
+                    Step::Done
+                } else {
+                    Step::Settle
+                }
             }
             Ok(None) => {
                 self.resident += 1;

@@ -79,7 +79,13 @@ impl State {
         next
     }
 
-    fn share_step(&mut self, child: &mut State, range: Range<usize>, zero: bool, protected: &mut bool) -> Result<usize, Errno> {
+    fn share_step(
+        &mut self,
+        child: &mut State,
+        range: Range<usize>,
+        zero: bool,
+        protected: &mut bool,
+    ) -> Result<usize, Errno> {
         let (mut from, mut budget) = (range.start, LOOK);
         for _ in 0..STEP {
             let next = if zero {
@@ -106,9 +112,14 @@ impl State {
         let read_only = rights.difference(Prot::WRITE);
         let pinned = frame.pinned();
         let theirs = if pinned { Frame::copy_of(&frame).ok_or(Errno::ENOMEM) } else { Ok(frame) };
-        let mapped = theirs.and_then(|frame| child.map_page(page, frame, entry_rights(read_only)).map_err(|_| Errno::ENOMEM));
+        let mapped =
+            theirs.and_then(|frame| child.map_page(page, frame, entry_rights(read_only)).map_err(|_| Errno::ENOMEM));
         if mapped.is_err() {
-            if zero { child.refund() } else { child.refund_copy() }
+            if zero {
+                child.refund()
+            } else {
+                child.refund_copy()
+            }
             return Err(Errno::ENOMEM);
         }
         let protects = !pinned && rights.contains(Prot::WRITE);

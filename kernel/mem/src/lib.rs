@@ -30,10 +30,10 @@ pub mod reclaim;
 pub mod region;
 pub mod report;
 pub mod space;
-pub mod transfer;
-mod written;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
+mod written;
 
 pub use account::{Account, Charge};
 pub use backing::{Backing, BoxFuture, FixedPages, SharedMemory, new_object_id};

@@ -178,7 +178,11 @@ impl Regions {
     ///
     /// # Errors
     /// `ENOMEM` if a part of the range is in no region, or what `check` returned.
-    pub fn check_all(&self, range: &Range<usize>, mut check: impl FnMut(&Region) -> Result<(), Errno>) -> Result<(), Errno> {
+    pub fn check_all(
+        &self,
+        range: &Range<usize>,
+        mut check: impl FnMut(&Region) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
         let mut addr = range.start;
         while addr < range.end {
             let (_, region) = self.find(addr).ok_or(Errno::ENOMEM)?;

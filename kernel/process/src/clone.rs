@@ -10,11 +10,7 @@ use crate::{
     table::{self, Kin},
     thread::Thread,
 };
-use abi::{
-    errno::Errno,
-    process::*,
-    signal::SIGRTMAX,
-};
+use abi::{errno::Errno, process::*, signal::SIGRTMAX};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use hal::user::UserContext;
@@ -248,4 +244,3 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
     child.set_next_world(parent.next_world() as u8);
     Ok(child)
 }
-

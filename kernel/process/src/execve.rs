@@ -68,11 +68,7 @@ pub(crate) struct Loaded {
 }
 
 /// Who loads: identity, limits, payer, world.
-pub(crate) fn load_for<'a>(
-    process: &'a Process,
-    service: &'a dyn Service,
-    thread: &'a Arc<Thread>,
-) -> Loader<'a> {
+pub(crate) fn load_for<'a>(process: &'a Process, service: &'a dyn Service, thread: &'a Arc<Thread>) -> Loader<'a> {
     Loader { process, service, thread }
 }
 
@@ -103,7 +99,13 @@ impl Loader<'_> {
         Err(Errno::ELOOP)
     }
 
-    async fn load_image(&self, program: &Program, path: &[u8], strings: &Strings, head: &[u8]) -> Result<Loaded, Errno> {
+    async fn load_image(
+        &self,
+        program: &Program,
+        path: &[u8],
+        strings: &Strings,
+        head: &[u8],
+    ) -> Result<Loaded, Errno> {
         if head.len() < HEADER_BYTES {
             return Err(Errno::ENOEXEC);
         }
@@ -190,7 +192,10 @@ async fn map_image(space: &AddressSpace, image: &Image, backing: &Arc<dyn Backin
     }
     let limit = space.limits().stack.clamp(64 << 10, 1 << 30);
     space.set_layout(image.end, stack::TOP - limit - 256 * PAGE_SIZE);
-    let code = Mapping { max: Prot::READ | Prot::EXEC, ..Mapping::private(sigreturn_page()?, 0, PAGE_SIZE, Prot::READ | Prot::EXEC) };
+    let code = Mapping {
+        max: Prot::READ | Prot::EXEC,
+        ..Mapping::private(sigreturn_page()?, 0, PAGE_SIZE, Prot::READ | Prot::EXEC)
+    };
     space.map(code.at(Placement::Fixed(SIGRETURN))).await?;
     Ok(())
 }
@@ -290,4 +295,3 @@ async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserCon
     process.release_parent();
     Ok(())
 }
-

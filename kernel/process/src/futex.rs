@@ -132,7 +132,13 @@ async fn before(deadline: u64, future: impl Future<Output = ()>) -> bool {
     .await
 }
 
-async fn register(space: &AddressSpace, key: FutexKey, addr: usize, expected: u32, bitset: u32) -> Result<Registration, Errno> {
+async fn register(
+    space: &AddressSpace,
+    key: FutexKey,
+    addr: usize,
+    expected: u32,
+    bitset: u32,
+) -> Result<Registration, Errno> {
     let (state, waker) = (AtomicU8::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
     let waiter = Arc::new(Waiter { state, bitset, waker });
     loop {

@@ -112,14 +112,16 @@ impl Image {
         let bias = if header.independent { PIE_BASE } else { 0 };
         let entry = header.entry.checked_add(bias).ok_or(Errno::ENOEXEC)?;
         let entries = header.table_len / ENTRY_BYTES;
-        let mut image =
-            Self { entry, bias, table: 0, entries, segments: Vec::new(), end: 0, notes: Vec::new() };
+        let mut image = Self { entry, bias, table: 0, entries, segments: Vec::new(), end: 0, notes: Vec::new() };
         let mut offset = 0;
         for _ in 0..entries {
             let parsed = ProgramHeader::parse_at(LittleEndian, Class::ELF64, &mut offset, table);
             image.add(header, &parsed.map_err(|_| Errno::ENOEXEC)?)?;
         }
-        let executable = image.segments.iter().any(|s| s.prot.contains(Prot::EXEC) && (s.file.start..s.zero.end.max(s.file.end)).contains(&entry));
+        let executable = image
+            .segments
+            .iter()
+            .any(|s| s.prot.contains(Prot::EXEC) && (s.file.start..s.zero.end.max(s.file.end)).contains(&entry));
         if executable { Ok(image) } else { Err(Errno::ENOEXEC) }
     }
 

@@ -2,7 +2,9 @@
 
 use abi::{
     errno::Errno,
-    process::{RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_STACK, Rlimit},
+    process::{
+        RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_STACK, Rlimit,
+    },
 };
 
 /// Most descriptors a process may be allowed.

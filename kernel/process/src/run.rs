@@ -5,22 +5,15 @@
 //! and is awaited in a box of its own, so that a parked thread is no larger than its registers need.
 
 use crate::{
-    clone, execve, exit, oom,
+    FdTable, clone, execve, exit, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     service::{Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
     stack::Strings,
     table::{self, Kin},
     thread::Thread,
-    FdTable,
 };
-use abi::{
-    errno::Errno,
-    fs::AT_FDCWD,
-    nr,
-    process::WaitStatus,
-    signal::*,
-};
+use abi::{errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},

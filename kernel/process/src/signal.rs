@@ -195,7 +195,13 @@ pub fn set_alternate_stack(thread: &Thread, stack_pointer: usize, new: Option<Si
     let mut slot = thread.alternate.lock();
     let on_it = on_stack(&slot, stack_pointer);
     let mut old = *slot;
-    old.flags = if old.flags & SS_DISABLE as i32 != 0 { SS_DISABLE as i32 } else if on_it { SS_ONSTACK as i32 } else { 0 };
+    old.flags = if old.flags & SS_DISABLE as i32 != 0 {
+        SS_DISABLE as i32
+    } else if on_it {
+        SS_ONSTACK as i32
+    } else {
+        0
+    };
     if let Some(new) = new {
         if on_it {
             return Err(Errno::EPERM);
@@ -289,7 +295,9 @@ fn admit(process: &Arc<Process>, info: &Siginfo, blocked: bool) -> bool {
         process.end(WaitStatus::Signaled(SIGKILL as u8, false).encode());
         return false;
     }
-    blocked || !actions.ignores(signal) || process.threads().iter().all(|thread| thread.signal_mask() & mask(signal) != 0)
+    blocked
+        || !actions.ignores(signal)
+        || process.threads().iter().all(|thread| thread.signal_mask() & mask(signal) != 0)
 }
 
 /// Stops all threads of a process.

@@ -42,7 +42,9 @@ fn random() -> [u8; 16] {
     // Without a source: different from process to process, not secret.
     for (at, half) in bytes.chunks_mut(8).enumerate() {
         let seed = hal::time::now().wrapping_add(COUNTER.fetch_add(1 + at as u64, Ordering::Relaxed));
-        half.copy_from_slice(&seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_le_bytes());
+        half.copy_from_slice(
+            &seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_le_bytes(),
+        );
     }
     bytes
 }
@@ -105,7 +107,12 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
 }
 
 fn auxiliary(image: &Image, identity: &Identity, random: usize, path: usize) -> [(u64, u64); 17] {
-    let isa = COMPAT_HWCAP_ISA_I | COMPAT_HWCAP_ISA_M | COMPAT_HWCAP_ISA_A | COMPAT_HWCAP_ISA_F | COMPAT_HWCAP_ISA_D | COMPAT_HWCAP_ISA_C;
+    let isa = COMPAT_HWCAP_ISA_I
+        | COMPAT_HWCAP_ISA_M
+        | COMPAT_HWCAP_ISA_A
+        | COMPAT_HWCAP_ISA_F
+        | COMPAT_HWCAP_ISA_D
+        | COMPAT_HWCAP_ISA_C;
     [
         (AT_HWCAP, isa),
         (AT_PAGESZ, PAGE_SIZE as u64),

@@ -11,13 +11,15 @@ mod lives;
 mod pressure;
 
 use crate::{
+    FdTable, futex,
     process::{FileContext, FilePlaces, Identity, Process, State},
     run::{run, start},
     service::{Call, Outcome, Program, Restart, Service},
+    signal,
     signal::Actions,
     table::{self, Kin},
     thread::Thread,
-    FdTable, futex, signal, wait,
+    wait,
 };
 use abi::{errno::Errno, nr, signal::Sigaction};
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
@@ -116,7 +118,8 @@ impl Calls {
         let process = thread.process();
         match call.number {
             nr::WAIT4 => {
-                let options = wait::Options { ended: true, stopped: true, continued: true, no_hang: false, keep: false };
+                let options =
+                    wait::Options { ended: true, stopped: true, continued: true, no_hang: false, keep: false };
                 match wait::wait(thread, wait::Who::of_pid(process, a as i32), options).await {
                     Ok(Some(report)) => {
                         let stored = thread.space().put(b, &report.status).await;

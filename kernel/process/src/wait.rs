@@ -125,9 +125,8 @@ pub async fn wait(thread: &Arc<Thread>, who: Who, options: Options) -> Result<Op
 
 fn report(parent: &Process, child: &Process, change: Change, options: Options) -> Report {
     let times = child.times();
-    let stopped = |code, signal: u32| {
-        Siginfo::child(code, child.pid() as i32, child.identity().uid, signal as i32, 0, 0)
-    };
+    let stopped =
+        |code, signal: u32| Siginfo::child(code, child.pid() as i32, child.identity().uid, signal as i32, 0, 0);
     let (status, info) = match change {
         Change::Ended(status) => (status, child_info(child, status)),
         Change::Stopped(signal) => (WaitStatus::Stopped(signal).encode(), stopped(CLD_STOPPED, u32::from(signal))),

@@ -68,7 +68,9 @@ pub fn print(out: &mut impl Write) {
     for number in 0..DEPTH {
         // The frame pointer is the stack pointer of the caller; below it lie the return address and the
         // caller's frame pointer. Each step must go up, on mapped memory.
-        let valid = frame > riscv::boot::STACKS && frame.is_multiple_of(8) && kernel_table::is_mapped(frame - 16)
+        let valid = frame > riscv::boot::STACKS
+            && frame.is_multiple_of(8)
+            && kernel_table::is_mapped(frame - 16)
             && kernel_table::is_mapped(frame - 8);
         if !valid {
             break;

@@ -58,7 +58,8 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
     // SAFETY: the table lies in RAM behind the image, before the free range; both are otherwise unused.
     unsafe { initialise_frames(&memory, free) };
     let extensions = platform.common_extensions();
-    let zero_blocks = extensions.contains(Extensions::ZICBOZ) && platform.harts.iter().all(|hart| hart.zero_block == 64);
+    let zero_blocks =
+        extensions.contains(Extensions::ZICBOZ) && platform.harts.iter().all(|hart| hart.zero_block == 64);
     frame::ZERO_BLOCKS.store(zero_blocks, Ordering::Relaxed);
     let has_virtual = extensions.contains(Extensions::H);
     crate::user::HAS_FLOATING.store(extensions.contains(Extensions::D), Ordering::Relaxed);
@@ -66,8 +67,8 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
     hart::set_count(harts);
     time::initialise(platform.timebase_hz);
     time::machine::HAS_SSTC.store(extensions.contains(Extensions::SSTC), Ordering::Relaxed);
-    let ready = kernel_table::build(&[memory], &device_ranges(&platform), extensions)
-        .and_then(|()| stack::initialise(harts));
+    let ready =
+        kernel_table::build(&[memory], &device_ranges(&platform), extensions).and_then(|()| stack::initialise(harts));
     assert!(ready.is_some(), "not enough memory to boot: AsyncOS needs 64 MiB");
     let mut platform = platform;
     move_boot_hart_first(&mut platform, hart_id);
@@ -148,7 +149,11 @@ fn usable_memory(platform: &Platform) -> (Range<usize>, Range<usize>) {
         let (start, end) = (reserved.start as usize, reserved.end() as usize);
         if start < free.end && end > free.start {
             // Keep the larger part beside the reservation.
-            free = if start.saturating_sub(free.start) > free.end.saturating_sub(end) { free.start..start } else { end..free.end };
+            free = if start.saturating_sub(free.start) > free.end.saturating_sub(end) {
+                free.start..start
+            } else {
+                end..free.end
+            };
         }
     }
     let free = free.start.next_multiple_of(PAGE_SIZE)..free.end & !(PAGE_SIZE - 1);
@@ -189,9 +194,11 @@ pub fn start_harts(main: fn() -> !) {
         let before = STARTED.load(Ordering::Acquire);
         match riscv::sbi::start_hart(hart.id, entry, stack::hart_stack_top(index, 0)) {
             // One by one: the hart finds its index in this count.
-            Ok(()) => while STARTED.load(Ordering::Acquire) == before {
-                core::hint::spin_loop();
-            },
+            Ok(()) => {
+                while STARTED.load(Ordering::Acquire) == before {
+                    core::hint::spin_loop();
+                }
+            }
             Err(error) => {
                 log::error!("hart {} does not start ({error:?}); going on with {index}", hart.id);
                 hart::set_count(index);

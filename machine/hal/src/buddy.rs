@@ -24,7 +24,12 @@ pub struct Meta {
 impl Meta {
     /// A page that is allocated (or does not exist).
     pub const fn new() -> Self {
-        Self { shares: AtomicU32::new(1), pins: AtomicU32::new(0), next: AtomicU32::new(NONE), previous: AtomicU32::new(NONE) }
+        Self {
+            shares: AtomicU32::new(1),
+            pins: AtomicU32::new(0),
+            next: AtomicU32::new(NONE),
+            previous: AtomicU32::new(NONE),
+        }
     }
 }
 

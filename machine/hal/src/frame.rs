@@ -105,7 +105,12 @@ fn table() -> &'static [Meta] {
     let table = TABLE.load(Ordering::Acquire);
     // SAFETY: `initialise` stored a table of `PAGES` entries that lives for ever, or none was stored and
     // the length is 0.
-    unsafe { core::slice::from_raw_parts(if table.is_null() { core::ptr::dangling() } else { table }, PAGES.load(Ordering::Relaxed)) }
+    unsafe {
+        core::slice::from_raw_parts(
+            if table.is_null() { core::ptr::dangling() } else { table },
+            PAGES.load(Ordering::Relaxed),
+        )
+    }
 }
 
 fn take_page(reserve: usize) -> Option<usize> {

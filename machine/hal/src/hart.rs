@@ -5,7 +5,9 @@
 //! atomics accessed with relaxed loads and stores, which cost what plain accesses do.
 
 use crate::arch;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst, compiler_fence,
+};
 
 /// Harts that the kernel can use.
 pub const MAX: usize = 8;

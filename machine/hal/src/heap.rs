@@ -72,7 +72,8 @@ struct Stocks(UnsafeCell<[Stock; CLASSES.len()]>);
 unsafe impl Sync for Stocks {}
 
 static STOCKS: [Stocks; hart::MAX] =
-    [const { Stocks(UnsafeCell::new([const { Stock { head: core::ptr::null_mut(), len: 0 } }; CLASSES.len()])) }; hart::MAX];
+    [const { Stocks(UnsafeCell::new([const { Stock { head: core::ptr::null_mut(), len: 0 } }; CLASSES.len()])) };
+        hart::MAX];
 
 static SLAB_PAGES: AtomicUsize = AtomicUsize::new(0);
 static LARGE_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -230,7 +231,12 @@ fn add_slab(slabs: &mut Class, class: usize) -> bool {
     let size = CLASSES[class];
     // SAFETY: the page is ours: a header, then objects up to its end.
     unsafe {
-        slab.write(Slab { next: core::ptr::null_mut(), previous: core::ptr::null_mut(), free: core::ptr::null_mut(), used: 0 });
+        slab.write(Slab {
+            next: core::ptr::null_mut(),
+            previous: core::ptr::null_mut(),
+            free: core::ptr::null_mut(),
+            used: 0,
+        });
         let mut offset = size_of::<Slab>().next_multiple_of(16);
         while offset + size <= PAGE_SIZE {
             let object = start.add(offset).cast::<Object>();

@@ -212,8 +212,10 @@ mod machine {
             Controller::Aia(aia) => {
                 let identity = line.number + 1;
                 let target = Target { hart_index: place as u32, guest: 0, identity };
-                if line.number > aia.aplic.sources() || identity > aia.ids
-                    || !aia.aplic.configure(line.number, mode(line.trigger), target) {
+                if line.number > aia.aplic.sources()
+                    || identity > aia.ids
+                    || !aia.aplic.configure(line.number, mode(line.trigger), target)
+                {
                     return Err(ClaimError::NoSuchLine);
                 }
                 enable_on_boot_hart(identity);

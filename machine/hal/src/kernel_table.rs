@@ -70,12 +70,18 @@ struct AreaPage(UnsafeCell<SaveArea>);
 unsafe impl Sync for AreaPage {}
 
 const AREA: AreaPage = AreaPage(UnsafeCell::new(SaveArea {
-    spill: 0, registers: 0, kernel_sp: 0, kernel_satp: 0, kernel_tp: 0, user_satp: 0, user_sp: 0, kernel_ra: 0,
+    spill: 0,
+    registers: 0,
+    kernel_sp: 0,
+    kernel_satp: 0,
+    kernel_tp: 0,
+    user_satp: 0,
+    user_sp: 0,
+    kernel_ra: 0,
 }));
 
 #[unsafe(link_section = ".resident.data")]
 static AREAS: [AreaPage; hart::MAX] = [AREA; hart::MAX];
-
 
 /// Builds both tables. `memory` and `devices` are physical ranges for the direct map.
 pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], extensions: Extensions) -> Option<()> {
@@ -245,9 +251,8 @@ fn read(table: usize, entry: usize) -> Entry {
 /// Maps a physically contiguous range with the largest leaves that fit.
 fn map(root: usize, mut address: usize, mut physical: usize, mut len: usize, permissions: u64) -> Option<()> {
     while len > 0 {
-        let level = (0..LEVELS)
-            .rev()
-            .find(|&level| len >= span(level) && (address | physical).is_multiple_of(span(level)))?;
+        let level =
+            (0..LEVELS).rev().find(|&level| len >= span(level) && (address | physical).is_multiple_of(span(level)))?;
         let slot = table_entry(root, address, level)?;
         // SAFETY: an entry of a table that is being built.
         unsafe { slot.write_volatile(Entry::leaf(physical, permissions)) };

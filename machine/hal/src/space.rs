@@ -578,7 +578,10 @@ mod tests {
     fn a_scan_skips_what_has_no_table_and_keeps_to_its_budget() {
         let mut space = UserSpace::new(World::Table).expect("memory");
         let far = 0x30_0000_0000;
-        assert_eq!((space.tables_missing(far), space.map_there(far, Frame::zeroed().expect("memory"), Prot::READ).is_err()), (2, true));
+        assert_eq!(
+            (space.tables_missing(far), space.map_there(far, Frame::zeroed().expect("memory"), Prot::READ).is_err()),
+            (2, true)
+        );
         space.create_tables(far).expect("memory");
         assert_eq!((space.tables_missing(far), space.tables_missing(far + span(1))), (0, 1));
         assert_eq!(space.map_there(far + PAGE_SIZE, Frame::zeroed().expect("memory"), Prot::READ), Ok(None));

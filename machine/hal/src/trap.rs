@@ -77,7 +77,10 @@ const _: () = assert!(size_of::<KernelFrame>() == riscv::resident::KERNEL_FRAME)
 fn exception(cause: usize, value: usize, frame: &KernelFrame) -> ! {
     panic!(
         "kernel exception: {} (cause {cause}) at {:#x}, address {value:#x}, ra {:#x}, satp {:#x}",
-        exception_name(cause), frame.pc, frame.scratch[0], kernel_table::current()
+        exception_name(cause),
+        frame.pc,
+        frame.scratch[0],
+        kernel_table::current()
     );
 }
 

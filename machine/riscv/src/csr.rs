@@ -116,9 +116,7 @@ pub fn flush_translation(address: usize) {
 /// The same for the G stage of virtual mode. The hart must have the H extension.
 pub fn flush_guest_translations() {
     // SAFETY: a flush can only cost time.
-    unsafe {
-        core::arch::asm!(".option push", ".option arch, +h", "hfence.gvma", ".option pop", options(nostack))
-    };
+    unsafe { core::arch::asm!(".option push", ".option arch, +h", "hfence.gvma", ".option pop", options(nostack)) };
 }
 
 /// Makes earlier stores to code visible to instruction fetch on this hart.

@@ -17,7 +17,9 @@
 //! returns to it. To the compiler it is a call that changes every register, so that the caller keeps what it
 //! needs, and no more, in its own frame.
 
-use crate::context::{KERNEL_SATP, KERNEL_RA, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea, USER_SATP, USER_SP};
+use crate::context::{
+    KERNEL_RA, KERNEL_SATP, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea, USER_SATP, USER_SP,
+};
 
 /// Bytes of a kernel trap frame: 16 caller-saved registers, `sepc`, `sstatus`.
 pub const KERNEL_FRAME: usize = 144;

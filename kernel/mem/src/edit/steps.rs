@@ -117,7 +117,8 @@ impl State {
         }
         let prot = Prot::READ | Prot::WRITE;
         let (content, role, stamp) = (Content::Zero, Role::Heap, new_object_id());
-        let region = Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, phase: Phase::Live };
+        let region =
+            Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, phase: Phase::Live };
         self.regions.insert(grown.start, region);
         self.hot = Hot::default();
         Some(grown)
@@ -148,7 +149,11 @@ impl State {
     pub(super) fn extend(&mut self, old: &Range<usize>, new_len: usize) -> bool {
         let Some((start, region)) = self.regions.find(old.start) else { return false };
         let end = old.start + new_len;
-        if region.end != old.end || end > USER_END || self.regions.occupied(&(old.end..end)) || self.regions.ceiling(end) < end {
+        if region.end != old.end
+            || end > USER_END
+            || self.regions.occupied(&(old.end..end))
+            || self.regions.ceiling(end) < end
+        {
             return false;
         }
         self.regions.grow_up(start, end);

@@ -13,8 +13,8 @@ use abi::{
     errno::Errno,
     process::WaitStatus,
     signal::{
-        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SS_DISABLE, SigStack,
-        Sigaction, Siginfo, Ucontext, UserRegs, mask,
+        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SS_DISABLE,
+        SigStack, Sigaction, Siginfo, Ucontext, UserRegs, mask,
     },
 };
 use alloc::sync::Arc;
@@ -95,7 +95,8 @@ async fn enter_handler(
     let signal = info.signo as u32;
     let alternate = *thread.alternate.lock();
     let sp = context.x()[2];
-    let switch = action.flags & SA_ONSTACK != 0 && alternate.flags & SS_DISABLE as i32 == 0 && !on_stack(&alternate, sp);
+    let switch =
+        action.flags & SA_ONSTACK != 0 && alternate.flags & SS_DISABLE as i32 == 0 && !on_stack(&alternate, sp);
     let top = if switch { alternate.sp.wrapping_add(alternate.size) as usize } else { sp };
     let frame = top.checked_sub(FRAME_BYTES).ok_or(Errno::EFAULT)? & !15;
     let saved = thread.saved_mask.lock().take();

@@ -1,7 +1,10 @@
 //! Waiting, waking, moving, timing out.
 
 use super::*;
-use core::{pin::pin, task::{Context, Poll, Waker}};
+use core::{
+    pin::pin,
+    task::{Context, Poll, Waker},
+};
 use futex::Requeue;
 
 fn poll<F: Future>(future: core::pin::Pin<&mut F>) -> Poll<F::Output> {

@@ -69,7 +69,8 @@ fn a_static_program_is_understood() {
 #[test]
 fn the_stack_is_laid_out_as_linux_does() {
     let image = parse(&elf(0x10000)).unwrap();
-    let strings = Strings { arguments: std::vec![b"a".to_vec(), b"bc".to_vec()], environment: std::vec![b"E=1".to_vec()] };
+    let strings =
+        Strings { arguments: std::vec![b"a".to_vec(), b"bc".to_vec()], environment: std::vec![b"E=1".to_vec()] };
     let (sp, bytes) = stack::build(&strings, b"/a", &image, &Identity::default()).unwrap();
     assert_eq!((sp % 16, sp + bytes.len() <= stack::TOP), (0, true));
     let word = |index: usize| u64::from_le_bytes(bytes[8 * index..8 * index + 8].try_into().unwrap());
@@ -105,7 +106,8 @@ fn script_lines_split_once() {
 
 fn inside(image: &Image) -> bool {
     let range = |range: &core::ops::Range<usize>| {
-        range.is_empty() || (range.start >= image::LOWEST && range.end <= image::HIGHEST && range.start % PAGE_SIZE == 0)
+        range.is_empty()
+            || (range.start >= image::LOWEST && range.end <= image::HIGHEST && range.start % PAGE_SIZE == 0)
     };
     image.segments.iter().all(|s| range(&s.file) && range(&s.zero) && s.tail.len() < PAGE_SIZE)
 }
