@@ -142,7 +142,7 @@ pub(crate) async fn msync(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     if flags & m::MS_ASYNC != 0 && flags & m::MS_SYNC != 0 {
         return Err(Errno::EINVAL);
     }
-    task.space().advise(args.word(0), args.word(1), Advice::Ignore).await.map(|()| 0)
+    task.space().advise(args.word(0), args.word(1), Advice::Sync).await.map(|()| 0)
 }
 
 /// `mlock(addr, len)`: nothing is ever swapped out; the pages are brought in.

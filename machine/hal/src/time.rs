@@ -5,6 +5,11 @@ use core::sync::atomic::{AtomicI64, AtomicPtr, AtomicU64, Ordering::Relaxed};
 
 /// Nanoseconds per tick, as a fixed-point number with 32 bits of fraction.
 static SCALE: AtomicU64 = AtomicU64::new(1 << 32);
+/// Ticks per nanosecond, with [`INVERSE_BITS`] bits of fraction: dividing takes hundreds of instructions.
+#[cfg(target_os = "none")]
+static INVERSE: AtomicU64 = AtomicU64::new(0);
+#[cfg(target_os = "none")]
+const INVERSE_BITS: u32 = 63;
 static TIMEBASE: AtomicU64 = AtomicU64::new(1_000_000_000);
 /// Wall-clock time minus monotonic time.
 static WALL_OFFSET: AtomicI64 = AtomicI64::new(0);
@@ -38,6 +43,8 @@ pub fn set_wall(nanoseconds: u64) {
 pub(crate) fn initialise(timebase: u64) {
     TIMEBASE.store(timebase, Relaxed);
     SCALE.store(((1_000_000_000u128 << 32) / u128::from(timebase)) as u64, Relaxed);
+    // Clocks of 2 GHz and more would not fit; none ticks so fast.
+    INVERSE.store(((u128::from(timebase) << INVERSE_BITS) / 1_000_000_000).min(u128::from(u64::MAX)) as u64, Relaxed);
 }
 
 /// Installs what runs, in interrupt context, when an alarm set on this hart is due. Once, at boot.
@@ -76,8 +83,8 @@ pub(crate) mod machine {
         if nanoseconds == u64::MAX {
             return u64::MAX;
         }
-        let ticks = (u128::from(nanoseconds) * u128::from(timebase())).div_ceil(1_000_000_000) as u64;
-        // The clock's scale is rounded down: make sure that at the alarm `now` has reached the time asked for.
+        let ticks = (u128::from(nanoseconds) * u128::from(INVERSE.load(Relaxed)) >> INVERSE_BITS) as u64;
+        // Both scales are rounded down. Should the clock be a tick short at the alarm, its handler asks again.
         if nanoseconds_of(ticks) < nanoseconds { ticks.saturating_add(1) } else { ticks }
     }
 
