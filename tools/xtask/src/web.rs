@@ -161,7 +161,8 @@ impl Guest {
         self.session.input().send(b"cat /proc/meminfo\necho all-read\n");
         loop {
             let text = &self.heard[from..];
-            if text.lines().any(|line| line.trim_end().ends_with("all-read")) {
+            // The whole line: the shell's echo of the command ends like this too.
+            if text.lines().any(|line| line.trim() == "all-read") {
                 let number = |name: &str| text.split_once(name)?.1.split_whitespace().next()?.parse().ok();
                 let free = number("MemAvailable:").or_else(|| number("MemFree:"));
                 return free.with_context(|| format!("the guest does not say how much memory is free:\n{text}"));
