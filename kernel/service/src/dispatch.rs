@@ -32,6 +32,8 @@ pub(crate) fn may_be_quick(number: usize) -> bool {
 /// Serves a call that never waits.
 pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
     Some(match number {
+        nr::GETUID => Ok(task.process().identity().uid as usize),
+        nr::GETGID => Ok(task.process().identity().gid as usize),
         nr::GETPGID => identity::getpgid(task, args),
         nr::GETSID => identity::getsid(task, args),
         nr::SETPGID => identity::setpgid(task, args),

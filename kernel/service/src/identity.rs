@@ -12,23 +12,6 @@ use zerocopy::IntoBytes;
 /// Most supplementary groups, as in Linux.
 const GROUPS_MOST: usize = 65_536;
 
-/// The ids that a call without arguments asks for; `None` for other calls. The shortest calls of all.
-#[inline]
-pub(crate) fn own(thread: &Arc<Thread>, number: usize) -> Option<isize> {
-    let process = thread.process();
-    let id = match number {
-        nr::GETPID => process.pid(),
-        nr::GETTID => thread.tid(),
-        nr::GETPPID => process.parent(),
-        nr::GETEUID => process.credentials().uid,
-        nr::GETEGID => process.credentials().gid,
-        nr::GETUID => process.identity().uid,
-        nr::GETGID => process.identity().gid,
-        _ => return None,
-    };
-    Some(id as isize)
-}
-
 /// The process that an argument names; 0 is the caller.
 fn target(task: &Task<'_>, args: &Args, index: usize) -> Result<u32, Errno> {
     match args.int(index) {

@@ -133,8 +133,8 @@ impl System {
     fn quick(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
         let task = Task::new(self, thread, space.clone());
         let args = Args(call.args);
-        let result = dispatch::at_once(&task, call.number, &args);
-        let result = result.or_else(|| dispatch::attempt(&task, call.number, &args))?;
+        let result = dispatch::attempt(&task, call.number, &args);
+        let result = result.or_else(|| dispatch::at_once(&task, call.number, &args))?;
         Some(result.map_or_else(Errno::to_return, |value| value as isize))
     }
 }
@@ -142,9 +142,6 @@ impl System {
 impl Service for System {
     #[inline]
     fn now(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
-        if let Some(id) = identity::own(thread, call.number) {
-            return Some(id);
-        }
         if !dispatch::may_be_quick(call.number) {
             return None;
         }
