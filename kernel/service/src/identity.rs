@@ -5,8 +5,7 @@ use crate::{
     context::{Task, list},
 };
 use abi::{errno::Errno, nr};
-use alloc::sync::Arc;
-use process::{Thread, process::Identity, table};
+use process::{process::Identity, table};
 use zerocopy::IntoBytes;
 
 /// Most supplementary groups, as in Linux.
