@@ -41,7 +41,7 @@ fn run_hart() -> ! {
 fn announce(machine: &Machine, options: &Options) {
     let platform = &machine.platform;
     let controller = if platform.aplic.is_some() && platform.imsic.is_some() { "AIA" } else { "PLIC" };
-    let mebibytes = hal::frame::stats().total * hal::PAGE_SIZE >> 20;
+    let mebibytes = (hal::frame::stats().total * hal::PAGE_SIZE) >> 20;
     log::info!(
         "AsyncOS {}: {} harts, {mebibytes} MiB free, {controller}, worlds: {}table shared",
         env!("CARGO_PKG_VERSION"),

@@ -111,7 +111,7 @@ fn set_local(index: usize, hart_id: usize) {
     let local = local_of(index);
     local.hart_id.store(hart_id, Ordering::Relaxed);
     // SAFETY: `tp` is reserved for this in the kernel; nothing has used it on this hart yet.
-    unsafe { core::arch::asm!("mv tp, {0}", in(reg) core::ptr::from_ref(local), options(nomem, nostack)) };
+    unsafe { core::arch::asm!("mv tp, {0}", in(reg) core::ptr::from_ref(local), options(nostack)) };
 }
 
 /// Harts are numbered with the boot hart first, the others in the tree's order.

@@ -13,6 +13,7 @@ use core::sync::atomic::{
 pub const MAX: usize = 8;
 
 /// Hart-local data.
+#[cfg_attr(not(target_os = "none"), expect(dead_code, reason = "the fakes need only part of it"))]
 #[repr(align(128))]
 pub struct Local {
     /// Index of this hart, `0..count()`.
@@ -192,9 +193,13 @@ pub fn set_preemption(wanted: fn() -> bool, run: fn()) {
     PREEMPT_HOOK.store(run as *mut (), core::sync::atomic::Ordering::Release);
 }
 
+/// Asks whether something should run before the interrupted code, and runs it.
+#[cfg(target_os = "none")]
+pub(crate) type Preemption = (fn() -> bool, fn());
+
 /// The installed hooks.
 #[cfg(target_os = "none")]
-pub(crate) fn preemption() -> Option<(fn() -> bool, fn())> {
+pub(crate) fn preemption() -> Option<Preemption> {
     let run = PREEMPT_HOOK.load(core::sync::atomic::Ordering::Acquire);
     if run.is_null() {
         return None;

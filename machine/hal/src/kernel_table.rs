@@ -69,19 +69,23 @@ struct AreaPage(UnsafeCell<SaveArea>);
 // SAFETY: each hart uses its own page only, and only with interrupts off or from trap entry.
 unsafe impl Sync for AreaPage {}
 
-const AREA: AreaPage = AreaPage(UnsafeCell::new(SaveArea {
-    spill: 0,
-    registers: 0,
-    kernel_sp: 0,
-    kernel_satp: 0,
-    kernel_tp: 0,
-    user_satp: 0,
-    user_sp: 0,
-    kernel_ra: 0,
-}));
+impl AreaPage {
+    const fn new() -> Self {
+        Self(UnsafeCell::new(SaveArea {
+            spill: 0,
+            registers: 0,
+            kernel_sp: 0,
+            kernel_satp: 0,
+            kernel_tp: 0,
+            user_satp: 0,
+            user_sp: 0,
+            kernel_ra: 0,
+        }))
+    }
+}
 
 #[unsafe(link_section = ".resident.data")]
-static AREAS: [AreaPage; hart::MAX] = [AREA; hart::MAX];
+static AREAS: [AreaPage; hart::MAX] = [const { AreaPage::new() }; hart::MAX];
 
 /// Builds both tables. `memory` and `devices` are physical ranges for the direct map.
 pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], extensions: Extensions) -> Option<()> {

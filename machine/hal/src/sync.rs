@@ -282,6 +282,5 @@ unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
 }
 
 impl maitake_sync::blocking::ConstInit for RawIrqLock {
-    #[expect(clippy::declare_interior_mutable_const, reason = "an initialiser: each use is a lock of its own")]
     const INIT: Self = Self::new();
 }

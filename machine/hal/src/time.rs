@@ -21,7 +21,7 @@ pub fn now() -> u64 {
 }
 
 fn nanoseconds_of(ticks: u64) -> u64 {
-    (u128::from(ticks) * u128::from(SCALE.load(Relaxed)) >> 32) as u64
+    ((u128::from(ticks) * u128::from(SCALE.load(Relaxed))) >> 32) as u64
 }
 
 /// Ticks per second of the `time` CSR, which user programs read directly.

@@ -19,13 +19,16 @@ pub struct Configuration {
     machine: String,
     qemu: String,
     cpu: Option<String>,
+    /// Without the suite's slow cases.
+    pub short: bool,
 }
 
 impl std::fmt::Display for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { world, harts, memory, machine, qemu, cpu } = self;
+        let Self { world, harts, memory, machine, qemu, cpu, short } = self;
         write!(f, "{world}, {harts} harts, {memory}, {machine}, {qemu} qemu")?;
-        cpu.as_ref().map_or(Ok(()), |cpu| write!(f, ", {cpu}"))
+        cpu.as_ref().map_or(Ok(()), |cpu| write!(f, ", {cpu}"))?;
+        f.write_str(if *short { ", short suite" } else { "" })
     }
 }
 
@@ -41,6 +44,7 @@ impl Configuration {
             machine: required("machine")?,
             qemu: required("qemu")?,
             cpu: text("cpu"),
+            short: table.get("short").and_then(Value::as_bool).unwrap_or(false),
         })
     }
 
@@ -76,11 +80,11 @@ fn host_mebibytes() -> Option<u64> {
 /// How much of the matrix to run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Breadth {
-    /// One machine.
+    /// One machine, the short suite.
     Quick,
-    /// Every pair of values.
+    /// Every pair of the default values, and a few machines with the short suite.
     Pairwise,
-    /// Every combination.
+    /// Every combination, always the whole suite.
     Full,
 }
 
@@ -97,21 +101,23 @@ impl Matrix {
         Ok(Self { table: text.parse().context("tests/matrix.toml")? })
     }
 
-    /// The machines to boot, and the number of combinations left out.
+    /// The machines to boot, and the number of combinations of the axes that do not get the whole suite.
     pub fn choose(&self, breadth: Breadth) -> Result<(Vec<Configuration>, usize)> {
-        let all = self.combinations()?;
-        let mut chosen: Vec<Table> = match breadth {
+        let all = self.combinations("axes")?;
+        let chosen: Vec<Table> = match breadth {
             Breadth::Quick => vec![self.section("quick")?.clone()],
-            Breadth::Pairwise => pairwise(&all),
+            Breadth::Pairwise => pairwise(&self.combinations("default")?),
             Breadth::Full => all.clone(),
         };
-        let left_out = all.len() - chosen.len();
-        if breadth != Breadth::Quick {
-            let also = self.table.get("also").and_then(Value::as_array).into_iter().flatten();
-            chosen.extend(also.filter_map(Value::as_table).cloned());
+        let also = self.table.get("also").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
+        let also = also.filter(|_| breadth != Breadth::Quick);
+        let mut configurations: Vec<Configuration> =
+            chosen.iter().chain(also).map(Configuration::from_table).collect::<Result<_>>()?;
+        for configuration in &mut configurations {
+            configuration.short = breadth == Breadth::Quick || configuration.short && breadth != Breadth::Full;
         }
-        let configurations = chosen.iter().map(Configuration::from_table).collect::<Result<_>>()?;
-        Ok((configurations, left_out))
+        let whole = if breadth == Breadth::Quick { 0 } else { chosen.len() };
+        Ok((configurations, all.len() - whole))
     }
 
     /// Every requirement number.
@@ -128,14 +134,15 @@ impl Matrix {
         self.table.get(name).and_then(Value::as_table).with_context(|| format!("tests/matrix.toml: no [{name}]"))
     }
 
-    fn combinations(&self) -> Result<Vec<Table>> {
-        let axes = self.section("axes")?;
+    /// Every combination of the values in this section.
+    fn combinations(&self, section: &str) -> Result<Vec<Table>> {
+        let axes = self.section(section)?;
         let mut all = vec![Table::new()];
         for axis in AXES {
             let values = axes
                 .get(axis)
                 .and_then(Value::as_array)
-                .with_context(|| format!("tests/matrix.toml: no axis `{axis}`"))?;
+                .with_context(|| format!("tests/matrix.toml: no axis `{axis}` in [{section}]"))?;
             let extend = |table: &Table, value: &Value| {
                 let mut table = table.clone();
                 table.insert(axis.to_owned(), value.clone());
@@ -183,19 +190,32 @@ mod tests {
 
     #[test]
     fn every_pair_occurs_and_few_machines_suffice() {
-        let all = matrix().combinations().unwrap();
-        assert_eq!(all.len(), 3 * 4 * 3 * 2 * 2);
+        assert_eq!(matrix().combinations("axes").unwrap().len(), 3 * 4 * 3 * 2 * 2);
+        let all = matrix().combinations("default").unwrap();
         let chosen = pairwise(&all);
         let covered: Vec<String> = chosen.iter().flat_map(pairs).collect();
         assert!(all.iter().flat_map(pairs).all(|pair| covered.contains(&pair)));
-        assert!(chosen.len() <= 16, "{}", chosen.len());
+        assert!(chosen.len() <= 7, "{}", chosen.len());
+    }
+
+    #[test]
+    fn every_value_occurs_by_default() {
+        let (booted, _) = matrix().choose(Breadth::Pairwise).unwrap();
+        let names: Vec<String> = booted.iter().map(ToString::to_string).collect();
+        for all in matrix().choose(Breadth::Full).unwrap().0 {
+            for part in all.to_string().split(", ").take(5) {
+                assert!(names.iter().any(|name| name.split(", ").any(|word| word == part)), "{part}");
+            }
+        }
     }
 
     #[test]
     fn breadths() {
         let (quick, left_out) = matrix().choose(Breadth::Quick).unwrap();
-        assert_eq!((quick.len(), left_out), (1, 143));
-        assert_eq!(matrix().choose(Breadth::Full).unwrap().1, 0);
+        assert_eq!((quick.len(), quick[0].short, left_out), (1, true, 144));
+        let (full, left_out) = matrix().choose(Breadth::Full).unwrap();
+        assert_eq!(left_out, 0);
+        assert!(full.iter().all(|configuration| !configuration.short));
         assert!(matrix().requirements().unwrap().contains(&"P3".to_owned()));
     }
 }

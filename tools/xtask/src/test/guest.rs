@@ -31,15 +31,15 @@ pub fn suite(context: &Context) -> Result<Tally> {
     let built = build::build(project, toolchain, Profile::Checked)?;
     let disk = project.output()?.join(format!("suite-{}.img", std::process::id()));
     let (configurations, left_out) = Matrix::load(project)?.choose(*breadth)?;
-    say(format!("guest suite on {} machines; {left_out} combinations left out", configurations.len()));
+    say(format!("guest suite on {} machines", configurations.len()));
     let mut tally = Tally::default();
     for configuration in configurations {
         image::make(project, &built, None, &disk)?;
         tally += suite_on(context, &configuration, &built, &disk)?;
     }
     let _ = std::fs::remove_file(&disk);
-    if *breadth != Breadth::Full && left_out > 0 {
-        say(format!("left out: {left_out} combinations of tests/matrix.toml (`cargo xtask test --full` boots them)"));
+    if left_out > 0 {
+        say(format!("left out: the whole suite on {left_out} machines of tests/matrix.toml (`--full` boots them)"));
     }
     Ok(tally)
 }
@@ -52,7 +52,7 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
             return Ok(Tally::skip());
         }
     };
-    let quick = (context.breadth == Breadth::Quick).then(|| "--quick".into());
+    let quick = configuration.short.then(|| "--quick".into());
     let program: Vec<_> =
         ["suite".into()].into_iter().chain(quick).chain(context.case.clone().map(Into::into)).collect();
     let words = run::program_words(&program).join(" ");

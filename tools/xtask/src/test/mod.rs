@@ -26,7 +26,7 @@ Runs everything that must hold before a change lands, cheapest first:
     fmt tidy clippy host loom guest shell damage web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
-    --full     the guest suite on every machine of tests/matrix.toml, not only pairwise
+    --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
     --list     the cases of the guest suite with the requirements they show, and requirements without one
     --case S   only guest cases whose name contains S
     STEP...    only these steps
