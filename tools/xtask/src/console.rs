@@ -313,8 +313,8 @@ mod tests {
     }
 
     #[test]
-    fn input_is_encoded() {
-        let mut session = session("head -c 5 | od -An -tx1 | sed 's/^/\\o0202/'; printf '\\020s0\\n'");
+    fn input_waits_for_the_kernel_and_is_encoded() {
+        let mut session = session("printf '\\0202'; head -c 5 | od -An -tx1; printf '\\020s0\\n'");
         session.input().send(b"a\x10b");
         session.input().end();
         let mut seen = String::new();
