@@ -27,6 +27,8 @@
 //! * **S4** The join waker's cell belongs to the join handle while `JOIN_WAKER` and `COMPLETE` are clear,
 //!   to the completer from the moment it sets `COMPLETE` with `JOIN_WAKER` set.
 //! * **S5** The lists of a queue are touched only under its lock.
+//! * **S6** A task's home is a worker of its pool. The workers do not move, and live as long as any task of
+//!   the pool.
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "type-erased tasks, intrusive lists and hand-made wakers")]
 

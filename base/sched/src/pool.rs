@@ -1,8 +1,8 @@
 //! The pool: placement of woken tasks, idle workers, running priorities, stealing.
 //!
-//! Each worker publishes what it runs at (`running`) and whether it is about to park (`idle`). No wake is
-//! lost, and no urgent task waits behind a less urgent one, by two store/load pairs with a sequentially
-//! consistent fence on either side:
+//! Each worker publishes what it runs at (`running`) and whether it is about to park (`idle`). Two store/load pairs with
+//! a sequentially consistent fence on either side keep it true that no wake is lost, no urgent task waits behind
+//! a less urgent one, and no worker stays idle beside a task that it could run:
 //!
 //! ```text
 //!   waker                                worker
@@ -13,15 +13,26 @@
 //!   idle, or runs less urgent: pend      look at the queues again; park or run only if nothing is there
 //! ```
 //!
-//! Whichever fence comes first, one side sees the other's store. A waker that finds the idle bit takes it away,
+//! Whichever fence comes first, one side sees the other's store. A waker that finds an idle bit takes it away,
 //! so that a parked worker is called once however many tasks it gets.
 //!
-//! **Placement.** A woken task goes to the worker it last ran on. If that one is busy with something as urgent
-//! or more, it goes to an idle worker; if none is idle, to the worker that runs the least urgent thing,
-//! provided it is less urgent than the task. A pinned task always goes to its worker.
+//! **Placement.** A woken task goes to the worker it last ran on if that one is free. Else it goes to an idle worker;
+//! if none is idle, home if it is more urgent than all that home has; else to the worker that runs the
+//! least urgent thing, provided it is less urgent than the task. A pinned task always goes to its worker.
 //!
 //! **Stealing.** A worker whose own queue is empty takes a task from another before it goes idle, and the look
 //! before parking covers what can be stolen everywhere.
+//!
+//! **Work is conserved**: while a worker is idle there are no more tasks in queues that it could run than workers that
+//! *search*, which is to run nothing and look for a task before parking. It holds when a worker parks, since it saw no
+//! such task; and it goes on holding, because
+//! * a push calls an idle worker, and so makes it search: the one that got the task, or else any other;
+//! * a worker that takes a task, and may stop searching by that, makes both numbers smaller by one;
+//! * a worker that has its task requeued at the end of a poll begins to search, so that push calls nobody (it
+//!   does when the worker was preempting something and goes back to that);
+//! * a searching worker that finds a pinned task stops without taking one that others could, but the push of that
+//!   pinned task has called an idle worker, too;
+//! * who has let go of a queue's lock and left tasks there calls for them as their pusher did.
 //!
 //! **Calling context.** Wakers, `spawn`, `highest_ready` may be used in any context. `next`, `next_above`,
 //! `set_idle` are the worker's; a caller that can be preempted calls them with preemption off: an
@@ -32,7 +43,7 @@ use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::future::Future;
 
-use sync::atomic::{Ordering, fence};
+use sync::atomic::Ordering;
 
 use crate::join::JoinHandle;
 use crate::run::{self, Runnable};
@@ -104,7 +115,8 @@ impl<P: Pender> Pool<P> {
     {
         // Relaxed: any spread will do.
         let turn = self.shared.next_home.fetch_add(1, Ordering::Relaxed);
-        self.start((turn % self.workers() as u64) as usize, false, priority, future)
+        // The only worker of a pool keeps all its tasks: there is no choice to make at each wake.
+        self.start((turn % self.workers() as u64) as usize, self.workers() == 1, priority, future)
     }
 
     /// Starts a task that runs on this worker (wrapped to their number) and never leaves it. Without memory
@@ -125,7 +137,9 @@ impl<P: Pender> Pool<P> {
     {
         // Relaxed: only uniqueness matters.
         let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        let task = task::create(&self.shared, &Birth { id, priority, worker, pinned }, future)?;
+        // In range, the callers made sure.
+        let home = self.shared.worker(worker).unwrap_or(&self.shared.workers[0]);
+        let task = task::create(&self.shared, &Birth { id, priority, home, pinned }, future)?;
         // SAFETY: new; its first reference goes to the handle.
         let handle = unsafe { JoinHandle::new(task) };
         // SAFETY: new tasks are scheduled and in no queue; `self` keeps the pool.
@@ -140,17 +154,22 @@ impl<P: Pender> Pool<P> {
 
     /// The next task for a worker: the most urgent of its own queue, the oldest of these; if there is none,
     /// one from another worker. It counts as running from here on.
-    pub fn next(&self, worker: usize) -> Option<Runnable<'_, P>> {
+    #[inline(always)]
+    pub fn next(&self, worker: usize) -> Option<Runnable<'_>> {
+        let worker = self.shared.worker(worker)?;
         self.shared.take(worker, Priority::COUNT).or_else(|| self.shared.steal(worker))
     }
 
     /// The next task of a worker's own queue that is strictly more urgent than `priority`, for nested
-    /// execution upon preemption. The caller repeats until there is none.
-    pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_, P>> {
-        self.shared.take(worker, priority.index())
+    /// execution upon preemption. The caller repeats until there is none. When there is none although
+    /// [`ready_above`](Self::ready_above) says so, another worker is at the queue for the moment.
+    #[inline]
+    pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
+        self.shared.take(self.shared.worker(worker)?, priority.index())
     }
 
     /// Polls once the task that `next` finds; `None` if there is none. A loop over this is an executor.
+    #[inline]
     pub fn run_next(&self, worker: usize) -> Option<Outcome> {
         self.next(worker).map(Runnable::run)
     }
@@ -159,24 +178,13 @@ impl<P: Pender> Pool<P> {
     /// `false`: there is something to run; the worker is not idle.
     #[must_use]
     pub fn set_idle(&self, worker: usize) -> bool {
-        let bit = 1 << (worker % MAX_WORKERS);
-        // Relaxed: the fence orders it.
-        self.shared.idle.fetch_or(bit, Ordering::Relaxed);
-        // Pairs with the fence in `enqueue`: publish before looking at the queues again.
-        fence(Ordering::SeqCst);
-        if self.shared.has_work_for(worker) {
-            self.clear_idle(worker);
-            return false;
-        }
-        true
+        self.shared.worker(worker).is_some_and(|worker| self.shared.set_idle(worker))
     }
 
     /// A worker that had announced to park is awake, for whatever reason.
     pub fn clear_idle(&self, worker: usize) {
-        let bit = 1 << (worker % MAX_WORKERS);
-        // Relaxed: a waker that reads the old value pends once too often.
-        if self.shared.idle.load(Ordering::Relaxed) & bit != 0 {
-            self.shared.idle.fetch_and(!bit, Ordering::Relaxed);
+        if let Some(worker) = self.shared.worker(worker) {
+            self.shared.clear_idle(worker);
         }
     }
 
@@ -219,8 +227,8 @@ impl<P: Pender> Pool<P> {
     #[must_use]
     #[inline]
     pub fn running(&self, worker: usize) -> Option<Priority> {
-        let running = self.shared.running(worker);
-        (running != NOTHING).then_some(Priority::new(running))
+        let running = self.shared.worker(worker)?.running();
+        (running != NOTHING).then_some(Priority::from_number(running))
     }
 }
 

@@ -22,6 +22,12 @@ impl Priority {
         if number > 31 { Self::LOWEST } else { Self(number) }
     }
 
+    /// The priority that a number from [`number`](Self::number) stands for.
+    #[inline]
+    pub(crate) const fn from_number(number: u8) -> Self {
+        Self(number & 31)
+    }
+
     /// The number, 0 to 31.
     #[inline]
     #[must_use]

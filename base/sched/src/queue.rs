@@ -4,16 +4,19 @@
 //!   any context, interrupt handlers included. Whoever holds the lock takes the whole stack at once,
 //!   reverses it and appends it to the lists: order of arrival is kept. Pushers never remove, so the
 //!   exchange cannot be fooled by a reused address.
-//! * **Lists.** Two sets of 32, tasks that may be stolen and tasks that may not, so that a thief finds what
-//!   it may take without a search. A running number given on arrival keeps order between the two sets.
+//! * **Lists.** 64, one for each *slot*: slots 0 to 31 are the priorities of tasks that may be stolen, 32 to 63 those
+//!   of tasks that may not, so that a thief finds what it may take without a search. A running number given on
+//!   arrival keeps order between the two.
 //!   They are touched under a try-lock. The owner waits for a thief only for a bounded time and then
 //!   answers as if the queue were empty, with the ready bits still set: a worker that looks at them
 //!   before it parks comes back. So nothing here can deadlock, whoever interrupts whom.
-//! * **Ready bits.** One atomic that anybody may read: which priorities have tasks, stealable ones in the
-//!   low half and pinned ones in the high half. A pusher sets its bit *after* the push; the lock holder clears a bit
-//!   when the list is empty and then looks at the inbox again. Either its clearing comes after the
-//!   pusher's setting, then it sees the push; or before, then the bit stays set. A bit can be set
-//!   without a task (the task was taken before its pusher came to set the bit): the next holder clears it.
+//! * **Ready bits.** One atomic that anybody may read: which slots have tasks. A pusher sets its bit *after* the
+//!   push; the lock holder clears a bit when the list is empty and then looks at the inbox again. Either its
+//!   clearing comes after the pusher's setting, then it sees the push; or before, then the bit stays set.
+//!   - A bit can be set without a task (the task was taken before its pusher came to set the bit): the next
+//!     holder clears it.
+//!   - A bit can be clear for a moment while the holder has its task, and somebody who looks before parking may
+//!     miss that. So who let go of the lock and sees bits set calls whom they concern (see `pool`).
 
 use core::ptr::{self, NonNull};
 
@@ -32,17 +35,23 @@ pub(crate) struct Link {
     next: *mut Header,
     /// When it arrived in the lists.
     arrival: u64,
-    /// The priority it was queued at; the header's may have changed since.
-    priority: Priority,
+    /// The slot it was queued in; the header's priority may have changed since.
+    slot: u8,
 }
+
+/// How many slots there are.
+const SLOTS: usize = 2 * Priority::COUNT;
+
+/// What tells the slot of a pinned task from that of another of the same priority.
+const PINNED: u8 = Priority::COUNT as u8;
 
 impl Link {
     pub(crate) fn new() -> Self {
-        Self { next: ptr::null_mut(), arrival: 0, priority: Priority::NORMAL }
+        Self { next: ptr::null_mut(), arrival: 0, slot: 0 }
     }
 }
 
-/// The tasks of one priority, oldest first.
+/// The tasks of one slot, oldest first.
 #[derive(Clone, Copy)]
 struct List {
     head: *mut Header,
@@ -56,8 +65,7 @@ struct Lists {
     /// Bits as in `RunQueue::ready`.
     bits: u64,
     arrivals: u64,
-    stealable: [List; Priority::COUNT],
-    pinned: [List; Priority::COUNT],
+    slots: [List; SLOTS],
 }
 
 /// One worker's queue.
@@ -79,18 +87,23 @@ const fn fold(ready: u64) -> u32 {
     (ready | ready >> 32) as u32
 }
 
+/// The bit of a slot.
+const fn bit_of(slot: u8) -> u64 {
+    1 << (slot & (SLOTS as u8 - 1))
+}
+
+/// The priority of a slot.
+const fn priority_of(slot: u8) -> Priority {
+    Priority::from_number(slot)
+}
+
 impl RunQueue {
     pub(crate) fn new() -> Self {
         Self {
             inbox: AtomicPtr::new(ptr::null_mut()),
             ready: AtomicU64::new(0),
             lock: RawSpin::new(),
-            lists: UnsafeCell::new(Lists {
-                bits: 0,
-                arrivals: 0,
-                stealable: [EMPTY; Priority::COUNT],
-                pinned: [EMPTY; Priority::COUNT],
-            }),
+            lists: UnsafeCell::new(Lists { bits: 0, arrivals: 0, slots: [EMPTY; SLOTS] }),
         }
     }
 
@@ -105,10 +118,11 @@ impl RunQueue {
     /// # Safety
     ///
     /// The task is `SCHEDULED` and in no queue; it is the queue's from here on (S2).
+    #[inline]
     pub(crate) unsafe fn push(&self, task: NonNull<Header>, priority: Priority) -> bool {
         // SAFETY: alive while it is in no queue and scheduled; the pinned flag never changes.
         let header = unsafe { task.as_ref() };
-        let bit = u64::from(priority.bit()) << (if header.pinned { 32 } else { 0 });
+        let slot = priority.number() | if header.pinned { PINNED } else { 0 };
         let mut head = self.inbox.load(Ordering::Relaxed);
         loop {
             if head == Self::closed() {
@@ -118,7 +132,7 @@ impl RunQueue {
                 // SAFETY: S2, the link is the pusher's until the exchange succeeds.
                 unsafe {
                     (*link).next = head;
-                    (*link).priority = priority;
+                    (*link).slot = slot;
                 }
             });
             // Release pairs with the Acquire of the swap in `drain`: the link is written.
@@ -128,7 +142,7 @@ impl RunQueue {
             }
         }
         // Release pairs with the Acquire of `settle`'s clearing: who clears this bit sees the push.
-        self.ready.fetch_or(bit, Ordering::Release);
+        self.ready.fetch_or(bit_of(slot), Ordering::Release);
         true
     }
 
@@ -153,6 +167,13 @@ impl RunQueue {
         self.ready.load(Ordering::Relaxed) as u32
     }
 
+    /// Whether nothing waits here at all.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        // Relaxed: as above.
+        !self.has_post() && self.ready.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether something waits that its pusher may not have announced in the ready bits yet.
     #[inline]
     pub(crate) fn has_post(&self) -> bool {
@@ -162,24 +183,18 @@ impl RunQueue {
 
     /// Takes the oldest task of the most urgent priority, if that is below `limit`.
     ///
-    /// `settled(p)` is called with what is about to be taken (or none) and must publish it and fence;
+    /// `publish(p)` is called with what is about to be taken (or none) and must publish it and fence;
     /// afterwards the inbox is looked at once more, so that a task pushed meanwhile is either seen here
     /// or its pusher sees what was published.
     #[inline]
-    pub(crate) fn pop(&self, limit: usize, settled: impl Fn(Option<Priority>)) -> Option<(NonNull<Header>, Priority)> {
+    pub(crate) fn pop(&self, limit: usize, publish: &impl Fn(Option<Priority>)) -> Option<NonNull<Header>> {
         if !self.lock.lock_within(PATIENCE) {
             return None;
         }
         let taken = self.lists.with_mut(|lists| {
             // SAFETY: S5, under the lock.
             let lists = unsafe { &mut *lists };
-            if let Some(taken) = self.take_single(lists, limit, &settled) {
-                self.settle(lists);
-                return Some(taken);
-            }
-            let taken = self.take_sorted(lists, limit, &settled);
-            self.settle(lists);
-            taken
+            self.take_single(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
         });
         // SAFETY: taken above; the lists are no longer touched.
         unsafe { self.lock.unlock() };
@@ -193,23 +208,24 @@ impl RunQueue {
         &self,
         lists: &mut Lists,
         limit: usize,
-        settled: &impl Fn(Option<Priority>),
-    ) -> Option<(NonNull<Header>, Priority)> {
-        if lists.bits != 0 || !self.has_post() {
+        publish: &impl Fn(Option<Priority>),
+    ) -> Option<NonNull<Header>> {
+        if lists.bits != 0 {
             return None;
         }
         // Acquire pairs with the Release of the exchange in `push`.
-        let stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
-        let task = NonNull::new(stack)?;
+        let task = NonNull::new(self.inbox.swap(ptr::null_mut(), Ordering::Acquire))?;
         // SAFETY: S2, what was in the inbox belongs to the queue and is alive.
-        let (next, priority) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).priority) });
-        if next.is_null() && priority.index() < limit {
-            settled(Some(priority));
+        let (next, slot) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).slot) });
+        if next.is_null() && priority_of(slot).index() < limit {
+            publish(Some(priority_of(slot)));
+            // Acquire: as in `settle`; one look at the inbox serves both the publication and the clearing.
+            self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
-                return Some((task, priority));
+                return Some(task);
             }
         }
-        lists.append_stack(stack);
+        lists.append_stack(task.as_ptr());
         None
     }
 
@@ -219,17 +235,19 @@ impl RunQueue {
         &self,
         lists: &mut Lists,
         limit: usize,
-        settled: &impl Fn(Option<Priority>),
-    ) -> Option<(NonNull<Header>, Priority)> {
-        let priority = loop {
+        publish: &impl Fn(Option<Priority>),
+    ) -> Option<NonNull<Header>> {
+        let best = loop {
             self.drain(lists);
             let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
-            settled(best);
+            publish(best);
             if !self.has_post() {
-                break best?;
+                break best;
             }
         };
-        lists.take_either(priority).map(|task| (task, priority))
+        let taken = best.and_then(|priority| lists.take_either(priority));
+        self.settle(lists);
+        taken
     }
 
     /// Takes a task on behalf of another worker: the oldest stealable one of the most urgent priority.
@@ -243,7 +261,7 @@ impl RunQueue {
             let lists = unsafe { &mut *lists };
             self.drain(lists);
             let best = Priority::highest_in(lists.bits as u32);
-            let taken = best.and_then(|priority| lists.take_stealable(priority).map(|task| (task, priority)));
+            let taken = best.and_then(|priority| lists.take(priority.number()).map(|task| (task, priority)));
             self.settle(lists);
             taken
         });
@@ -329,52 +347,43 @@ impl Lists {
         }
     }
 
-    /// Appends a task that came out of the inbox to the list of its priority.
+    /// Appends a task that came out of the inbox to the list of its slot.
     fn append(&mut self, task: NonNull<Header>) {
         self.arrivals += 1;
         // SAFETY: S2, the task belongs to this queue and is alive.
         let header = unsafe { task.as_ref() };
         let arrival = self.arrivals;
-        let priority = header.link.with_mut(|link| {
+        let slot = header.link.with_mut(|link| {
             // SAFETY: S2, its link too.
             let link = unsafe { &mut *link };
             link.next = ptr::null_mut();
             link.arrival = arrival;
-            link.priority
+            link.slot
         });
-        let (lists, bit) = if header.pinned {
-            (&mut self.pinned, u64::from(priority.bit()) << 32)
-        } else {
-            (&mut self.stealable, u64::from(priority.bit()))
-        };
-        self.bits |= bit;
-        lists[priority.index()].append(task);
+        self.bits |= bit_of(slot);
+        self.slot(slot).append(task);
     }
 
-    /// The older of the two sets' first tasks at this priority.
+    fn slot(&mut self, slot: u8) -> &mut List {
+        &mut self.slots[usize::from(slot) % SLOTS]
+    }
+
+    /// The older of the first tasks in the two slots of this priority.
     fn take_either(&mut self, priority: Priority) -> Option<NonNull<Header>> {
-        let (free, pinned) = (self.stealable[priority.index()], self.pinned[priority.index()]);
-        match (free.first_arrival(), pinned.first_arrival()) {
-            (Some(free), Some(pinned)) if pinned < free => self.take_pinned(priority),
-            (None, Some(_)) => self.take_pinned(priority),
-            _ => self.take_stealable(priority),
-        }
+        let (free, pinned) = (priority.number(), priority.number() | PINNED);
+        let pinned_first = match (self.bits & bit_of(free) != 0, self.bits & bit_of(pinned) != 0) {
+            (true, true) => self.slot(pinned).first_arrival() < self.slot(free).first_arrival(),
+            (_, pinned) => pinned,
+        };
+        self.take(if pinned_first { pinned } else { free })
     }
 
-    fn take_stealable(&mut self, priority: Priority) -> Option<NonNull<Header>> {
-        let list = &mut self.stealable[priority.index()];
+    /// The first task of a slot.
+    fn take(&mut self, slot: u8) -> Option<NonNull<Header>> {
+        let list = self.slot(slot);
         let task = list.take_first();
         if list.head.is_null() {
-            self.bits &= !u64::from(priority.bit());
-        }
-        task
-    }
-
-    fn take_pinned(&mut self, priority: Priority) -> Option<NonNull<Header>> {
-        let list = &mut self.pinned[priority.index()];
-        let task = list.take_first();
-        if list.head.is_null() {
-            self.bits &= !(u64::from(priority.bit()) << 32);
+            self.bits &= !bit_of(slot);
         }
         task
     }

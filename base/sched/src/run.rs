@@ -4,8 +4,7 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll};
 
 use crate::Priority;
-use crate::pool::Pender;
-use crate::shared::Shared;
+use crate::shared::{NOTHING, Worker};
 use crate::state::{Ending, Pause, Start};
 use crate::task::{self, Header};
 use crate::waker::{self, TaskRef};
@@ -26,20 +25,21 @@ pub enum Outcome {
 /// A task taken from a queue, to be run by the worker that took it. Dropped without being run, it goes back
 /// to the end of its queue.
 #[must_use = "the task waits until it is run"]
-pub struct Runnable<'p, P: Pender> {
-    shared: &'p Shared<P>,
+pub struct Runnable<'p> {
+    /// Keeps the pool borrowed, too.
+    worker: &'p Worker,
     task: NonNull<Header>,
-    worker: usize,
     /// What the worker's published priority was before this task.
     outer: u8,
 }
 
-impl<'p, P: Pender> Runnable<'p, P> {
+impl<'p> Runnable<'p> {
     /// # Safety
     ///
     /// The task was just taken from a queue of this pool; it is `SCHEDULED`.
-    pub(crate) unsafe fn new(shared: &'p Shared<P>, task: NonNull<Header>, worker: usize, outer: u8) -> Self {
-        Self { shared, task, worker, outer }
+    #[inline]
+    pub(crate) unsafe fn new(worker: &'p Worker, task: NonNull<Header>, outer: u8) -> Self {
+        Self { worker, task, outer }
     }
 
     fn header(&self) -> &Header {
@@ -67,32 +67,60 @@ impl<'p, P: Pender> Runnable<'p, P> {
     }
 
     /// Polls the task once (or drops its future, if it was aborted).
-    #[inline]
+    #[inline(always)]
     pub fn run(self) -> Outcome {
-        let (shared, task, worker, outer) = (self.shared, self.task, self.worker, self.outer);
+        let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
         // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(shared, task, worker) };
-        shared.set_running(worker, outer);
+        let outcome = unsafe { poll(worker, task) };
+        worker.set_running(outer);
+        if outcome == Outcome::Requeued {
+            // SAFETY: the word said to queue it, so it is alive and this context's.
+            unsafe { requeue(worker, task) };
+        }
         outcome
     }
 }
 
-impl<P: Pender> Drop for Runnable<'_, P> {
+impl Drop for Runnable<'_> {
     fn drop(&mut self) {
-        self.shared.set_running(self.worker, self.outer);
+        self.worker.set_running(self.outer);
         // SAFETY: scheduled and in no queue; the pool is borrowed.
-        unsafe { self.shared.push(self.worker, self.task, self.priority()) };
+        unsafe { requeue(self.worker, self.task) };
     }
 }
 
+/// Puts a task that this worker had taken back at the end of its queue.
+///
 /// # Safety
-/// The task is `SCHEDULED` and in no queue, the caller's.
+/// The task is `SCHEDULED` and in no queue, the caller's; its pool outlives the call.
 #[inline]
-unsafe fn poll<P: Pender>(shared: &Shared<P>, task: NonNull<Header>, worker: usize) -> Outcome {
+unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
-    header.set_worker(worker);
+    // SAFETY: by contract.
+    unsafe {
+        if worker.running() != NOTHING {
+            // The worker goes back to what it was preempted in and may not look for tasks again soon.
+            (header.vtable.enqueue)(task);
+        } else if !worker.queue.push(task, header.priority()) {
+            // No call to anyone if that succeeds: this worker looks at its queue next, so there is one more task,
+            // and one more worker that looks for one.
+            cancel(task);
+        }
+    }
+}
+
+/// One poll, and what follows from its answer, except for [`Outcome::Requeued`]: then the task is the caller's
+/// to queue.
+///
+/// # Safety
+/// The task is `SCHEDULED` and in no queue, the caller's.
+#[inline(always)]
+unsafe fn poll(worker: &Worker, task: NonNull<Header>) -> Outcome {
+    // SAFETY: alive, by contract.
+    let header = unsafe { task.as_ref() };
+    header.set_home(worker);
     if header.word.start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
@@ -109,15 +137,9 @@ unsafe fn poll<P: Pender>(shared: &Shared<P>, task: NonNull<Header>, worker: usi
         unsafe { task::complete(task, Ending::Output) };
         return Outcome::Complete;
     }
-    let priority = header.priority();
     match header.word.pause() {
         Pause::Idle => Outcome::Waiting,
-        Pause::Requeue => {
-            // No call to the worker: this is it, and it looks at its queue next.
-            // SAFETY: the word says to queue it.
-            unsafe { shared.push(worker, task, priority) };
-            Outcome::Requeued
-        }
+        Pause::Requeue => Outcome::Requeued,
         Pause::Orphan => {
             // SAFETY: nobody else can reach the task (S3), so its future is ours to drop, and it to free.
             unsafe {

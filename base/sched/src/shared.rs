@@ -22,13 +22,52 @@ pub(crate) struct Worker {
     pub(crate) queue: RunQueue,
     /// The priority of what it runs, or `NOTHING`.
     running: AtomicU8,
+    number: u8,
+}
+
+impl Worker {
+    #[inline]
+    pub(crate) fn number(&self) -> usize {
+        usize::from(self.number)
+    }
+
+    /// The bit that stands for this worker in `idle`.
+    #[inline]
+    fn bit(&self) -> u64 {
+        1 << (self.number & 63)
+    }
+
+    #[inline]
+    pub(crate) fn running(&self) -> u8 {
+        // Relaxed: where it decides, a fence stands before.
+        self.running.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn set_running(&self, priority: u8) {
+        // Relaxed: where somebody must see it, a fence stands behind.
+        self.running.store(priority, Ordering::Relaxed);
+    }
+
+    /// Whether it runs something less urgent than `priority`.
+    #[inline]
+    fn runs_below(&self, priority: Priority) -> bool {
+        let running = self.running();
+        running > priority.number() && running != NOTHING
+    }
+
+    /// Whether it runs, or will run next, something as urgent as `priority` or more.
+    fn is_busy(&self, priority: Priority) -> bool {
+        self.running() <= priority.number() || self.queue.has_ready(priority.bits_above() | priority.bit())
+    }
 }
 
 /// The pool proper; tasks hold it alive.
 pub(crate) struct Shared<P> {
-    pub(crate) workers: Box<[Worker]>,
     /// Workers that park, or are about to.
     pub(crate) idle: AtomicU64,
+    /// Never changed (S6).
+    pub(crate) workers: Box<[Worker]>,
     pub(crate) next_id: AtomicU64,
     /// Where the next new task goes.
     pub(crate) next_home: AtomicU64,
@@ -38,9 +77,9 @@ pub(crate) struct Shared<P> {
 impl<P: Pender> Shared<P> {
     /// The shared part of a pool of this many workers.
     pub(crate) fn new(workers: usize, pender: P) -> Self {
-        let worker = || Worker { queue: RunQueue::new(), running: AtomicU8::new(NOTHING) };
+        let worker = |number| Worker { queue: RunQueue::new(), running: AtomicU8::new(NOTHING), number };
         Self {
-            workers: (0..workers).map(|_| worker()).collect(),
+            workers: (0..workers).map(|number| worker(number as u8)).collect(),
             idle: AtomicU64::new(0),
             next_id: AtomicU64::new(1),
             next_home: AtomicU64::new(0),
@@ -48,155 +87,194 @@ impl<P: Pender> Shared<P> {
         }
     }
 
-    /// The worker with this number. Numbers are wrapped: they come from this crate or the owner's loop.
+    /// The worker with this number.
     #[inline]
     pub(crate) fn worker(&self, number: usize) -> Option<&Worker> {
         self.workers.get(number)
     }
 
-    pub(crate) fn running(&self, number: usize) -> u8 {
-        // Relaxed: where it decides, a fence stands before.
-        self.worker(number).map_or(NOTHING, |w| w.running.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn set_running(&self, number: usize, priority: u8) {
-        if let Some(worker) = self.worker(number) {
-            // Relaxed: ordered by the fence in `pop`'s callback.
-            worker.running.store(priority, Ordering::Relaxed);
-        }
-    }
-
-    /// Queues a task where it fits best and calls the worker if need be.
+    /// Queues a task where it fits best and calls whom that concerns.
+    ///
+    /// Here and in what it calls, everything uncommon is out of line and last, so that the common case needs no
+    /// stack frame.
     ///
     /// # Safety
     ///
     /// The task is `SCHEDULED` and in no queue; the pool outlives the call.
+    #[inline]
     pub(crate) unsafe fn enqueue(&self, task: NonNull<Header>) {
         // SAFETY: scheduled and in no queue, so alive and this context's.
         let header = unsafe { task.as_ref() };
-        let (priority, home) = (header.priority(), header.worker());
-        let target = if header.pinned || self.workers.len() == 1 { home } else { self.place(home, priority) };
+        // SAFETY: S6, and the pool outlives the call.
+        let home = unsafe { header.home().as_ref() };
+        let priority = header.priority();
         // SAFETY: by contract.
-        if !unsafe { self.push(target, task, priority) } {
-            return;
-        }
-        // Pairs with the fences in `set_idle` and `take`: push before looking.
-        fence(Ordering::SeqCst);
-        let bit = 1 << target;
-        if self.idle.load(Ordering::Relaxed) & bit != 0 {
-            // Relaxed: only one context may take the bit away; nothing is handed over with it.
-            if self.idle.fetch_and(!bit, Ordering::Relaxed) & bit != 0 {
-                self.pender.pend(target, priority);
+        unsafe {
+            if header.pinned || self.suits(home, priority) {
+                self.hand_to(home, task, priority);
+            } else {
+                self.enqueue_elsewhere(home, task, priority);
             }
-            return;
-        }
-        let running = self.running(target);
-        if running != NOTHING && running > priority.number() {
-            self.pender.pend(target, priority);
         }
     }
 
-    /// Queues a task at a worker, without calling it. `false`: the pool is gone and so is the task.
+    /// # Safety
+    /// As [`enqueue`](Self::enqueue).
+    #[inline(never)]
+    unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, priority: Priority) {
+        // SAFETY: by contract.
+        unsafe { self.hand_to(self.place(home, priority), task, priority) };
+    }
+
+    /// Queues a task at this worker and calls whom that concerns.
     ///
     /// # Safety
     ///
     /// As [`enqueue`](Self::enqueue).
-    pub(crate) unsafe fn push(&self, worker: usize, task: NonNull<Header>, priority: Priority) -> bool {
-        let queue = self.worker(worker).or(self.workers.first()).map(|w| &w.queue);
+    #[inline]
+    pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, priority: Priority) {
         // SAFETY: by contract.
-        let queued = queue.is_some_and(|queue| unsafe { queue.push(task, priority) });
-        if !queued {
+        if unsafe { worker.queue.push(task, priority) } {
+            self.call_for(worker, priority);
+        } else {
             // SAFETY: the task is still this context's, scheduled.
             unsafe { run::cancel(task) };
         }
-        queued
+    }
+
+    /// A task of this priority has become visible in a worker's queue: calls that worker if it is idle or runs
+    /// something less urgent, and unless it was idle, an idle one, that may find the task sooner.
+    #[inline]
+    fn call_for(&self, worker: &Worker, priority: Priority) {
+        // Pairs with the fences in `set_idle` and `take`: push before looking.
+        fence(Ordering::SeqCst);
+        if self.idle.load(Ordering::Relaxed) != 0 {
+            self.call_idle(worker, priority);
+        } else if worker.runs_below(priority) {
+            self.pender.pend(worker.number(), priority);
+        }
+    }
+
+    /// [`call_for`](Self::call_for) when somebody is idle.
+    #[cold]
+    #[inline(never)]
+    fn call_idle(&self, worker: &Worker, priority: Priority) {
+        if worker.runs_below(priority) {
+            self.pender.pend(worker.number(), priority);
+        }
+        let mut idle = self.idle.load(Ordering::Relaxed);
+        while idle != 0 {
+            let bit = if idle & worker.bit() != 0 { worker.bit() } else { idle & idle.wrapping_neg() };
+            // Relaxed: only one context can take the bit away; nothing is handed over with it.
+            idle = self.idle.fetch_and(!bit, Ordering::Relaxed);
+            if idle & bit != 0 {
+                return self.pender.pend(bit.trailing_zeros() as usize, priority);
+            }
+        }
+    }
+
+    /// Whether a task goes home without a further look: home is free, or can be preempted and nobody is idle.
+    #[inline]
+    fn suits(&self, home: &Worker, priority: Priority) -> bool {
+        let running = home.running();
+        // Relaxed: a choice, not a promise; `call_for` looks again after its fence.
+        let preempts = || running > priority.number() && self.idle.load(Ordering::Relaxed) == 0;
+        (running == NOTHING || preempts()) && home.queue.is_empty()
     }
 
     /// Where a task of this priority that last ran on `home` goes.
-    #[inline]
-    fn place(&self, home: usize, priority: Priority) -> usize {
-        // Relaxed: a choice, not a promise; `enqueue` looks again after its fence.
+    fn place<'s>(&'s self, home: &'s Worker, priority: Priority) -> &'s Worker {
+        // Relaxed: as in `suits`.
         let idle = self.idle.load(Ordering::Relaxed);
-        if idle & (1 << home) != 0 || !self.busy(home, priority) {
+        if idle & home.bit() != 0 {
             return home;
         }
-        self.place_elsewhere(home, priority, idle)
-    }
-
-    #[inline(never)]
-    fn place_elsewhere(&self, home: usize, priority: Priority, idle: u64) -> usize {
-        if idle != 0 {
-            return idle.trailing_zeros() as usize;
+        if let Some(worker) = self.worker(idle.trailing_zeros() as usize) {
+            return worker;
         }
-        let mut best = (priority.number(), home);
-        for number in 0..self.workers.len() {
-            let running = self.running(number);
-            if running != NOTHING && running > best.0 && !self.busy(number, priority) {
-                best = (running, number);
-            }
+        if !home.is_busy(priority) {
+            return home;
         }
-        best.1
-    }
-
-    /// Whether a worker runs, or will run next, something as urgent as `priority` or more.
-    #[inline]
-    fn busy(&self, number: usize, priority: Priority) -> bool {
-        let wanted = priority.bits_above() | priority.bit();
-        self.running(number) <= priority.number() || self.worker(number).is_some_and(|w| w.queue.has_ready(wanted))
+        let others = self.workers.iter().filter(|other| other.runs_below(priority) && !other.is_busy(priority));
+        others.max_by_key(|other| other.running()).unwrap_or(home)
     }
 
     /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running.
-    #[inline]
-    pub(crate) fn take(&self, number: usize, limit: usize) -> Option<Runnable<'_, P>> {
-        let worker = self.worker(number)?;
-        let outer = worker.running.load(Ordering::Relaxed);
+    #[inline(always)]
+    pub(crate) fn take<'p>(&'p self, worker: &'p Worker, limit: usize) -> Option<Runnable<'p>> {
+        let outer = worker.running();
         let publish = |next: Option<Priority>| {
-            worker.running.store(next.map_or(outer, Priority::number), Ordering::Relaxed);
-            // Pairs with the fence in `enqueue`: publish before looking at the inbox again.
+            worker.set_running(next.map_or(outer, Priority::number));
+            // Pairs with the fence in `call_for`: publish before looking at the inbox again.
             fence(Ordering::SeqCst);
         };
-        let (task, _) = worker.queue.pop(limit, publish)?;
+        let task = worker.queue.pop(limit, &publish);
+        if worker.queue.stealable() != 0 {
+            self.left_behind(worker);
+        }
         // SAFETY: just taken from its queue.
-        Some(unsafe { Runnable::new(self, task, number, outer) })
+        task.map(|task| unsafe { Runnable::new(worker, task, outer) })
+    }
+
+    /// Who has let go of a queue's lock and left tasks there calls for them as their pusher did: whoever looked
+    /// while it had them in hand may have seen nothing.
+    #[inline(never)]
+    fn left_behind(&self, worker: &Worker) {
+        if let Some(priority) = worker.queue.highest_ready() {
+            self.call_for(worker, priority);
+        }
     }
 
     /// Takes a task from another worker's queue.
     #[cold]
     #[inline(never)]
-    pub(crate) fn steal(&self, thief: usize) -> Option<Runnable<'_, P>> {
-        let worker = self.worker(thief)?;
-        let outer = worker.running.load(Ordering::Relaxed);
-        for victim in (thief + 1..self.workers.len()).chain(0..thief) {
-            let Some(queue) = self.worker(victim).map(|w| &w.queue).filter(|q| q.stealable() != 0) else {
+    pub(crate) fn steal<'p>(&'p self, thief: &'p Worker) -> Option<Runnable<'p>> {
+        let outer = thief.running();
+        let (before, after) = self.workers.split_at(thief.number());
+        for victim in after.iter().skip(1).chain(before) {
+            if victim.queue.stealable() == 0 {
                 continue;
-            };
-            let Some((task, priority)) = queue.steal() else { continue };
-            worker.running.store(priority.number(), Ordering::Relaxed);
-            // Pairs with the fence in `enqueue`, as in `take`.
+            }
+            let stolen = victim.queue.steal();
+            self.left_behind(victim);
+            let Some((task, priority)) = stolen else { continue };
+            thief.set_running(priority.number());
+            // Pairs with the fence in `call_for`, as in `take`.
             fence(Ordering::SeqCst);
-            let own = &worker.queue;
+            let own = &thief.queue;
             if !own.has_post() && !own.has_ready(priority.bits_above()) {
                 // SAFETY: just taken from its queue.
-                return Some(unsafe { Runnable::new(self, task, thief, outer) });
+                return Some(unsafe { Runnable::new(thief, task, outer) });
             }
             // Something came to the own queue meanwhile: let `take` choose between the two.
-            worker.running.store(outer, Ordering::Relaxed);
+            thief.set_running(outer);
             // SAFETY: just taken from its queue, still scheduled.
-            if unsafe { self.push(thief, task, priority) } {
-                return self.take(thief, Priority::COUNT);
-            }
+            unsafe { self.hand_to(thief, task, priority) };
+            return self.take(thief, Priority::COUNT);
         }
         None
     }
 
-    /// Whether there is something that this worker would find.
-    pub(crate) fn has_work_for(&self, number: usize) -> bool {
-        self.workers.iter().enumerate().any(|(other, worker)| {
-            if other == number {
-                worker.queue.has_post() || worker.queue.has_ready(u32::MAX)
-            } else {
-                worker.queue.stealable() != 0
-            }
-        })
+    /// A worker announces that it parks. `false`: there is something that it would find, and it is not idle.
+    pub(crate) fn set_idle(&self, worker: &Worker) -> bool {
+        // Relaxed: the fence orders it.
+        self.idle.fetch_or(worker.bit(), Ordering::Relaxed);
+        // Pairs with the fence in `call_for`: publish before looking at the queues again.
+        fence(Ordering::SeqCst);
+        let found = self.workers.iter().any(|other| {
+            if other.number() == worker.number() { !other.queue.is_empty() } else { other.queue.stealable() != 0 }
+        });
+        if found {
+            self.clear_idle(worker);
+        }
+        !found
+    }
+
+    /// A worker that had announced to park is awake.
+    pub(crate) fn clear_idle(&self, worker: &Worker) {
+        // Relaxed: a waker that reads the old value pends once too often.
+        if self.idle.load(Ordering::Relaxed) & worker.bit() != 0 {
+            self.idle.fetch_and(!worker.bit(), Ordering::Relaxed);
+        }
     }
 }

@@ -13,13 +13,13 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, Waker};
 
-use sync::atomic::{AtomicU8, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 use sync::cell::UnsafeCell;
 
 use crate::Priority;
 use crate::pool::Pender;
 use crate::queue::Link;
-use crate::shared::Shared;
+use crate::shared::{Shared, Worker};
 use crate::state::{Ending, Release, Word};
 
 /// What every task begins with, whatever its future.
@@ -34,8 +34,8 @@ pub(crate) struct Header {
     pub id: u64,
     /// What the next enqueue goes by.
     priority: AtomicU8,
-    /// The worker it last ran on: where it is put unless another is better.
-    worker: AtomicU8,
+    /// The worker it last ran on: where it is put unless another is better (S6).
+    home: AtomicPtr<Worker>,
     /// Never leaves its worker.
     pub pinned: bool,
     /// Who waits for the end (S4).
@@ -47,7 +47,7 @@ impl Header {
     #[inline]
     pub(crate) fn priority(&self) -> Priority {
         // Relaxed: a number on its own.
-        Priority::new(self.priority.load(Ordering::Relaxed))
+        Priority::from_number(self.priority.load(Ordering::Relaxed))
     }
 
     /// Changes the priority from the next enqueue on.
@@ -57,15 +57,17 @@ impl Header {
 
     /// The worker the task last ran on.
     #[inline]
-    pub(crate) fn worker(&self) -> usize {
-        // Relaxed: a hint, or constant for a pinned task.
-        usize::from(self.worker.load(Ordering::Relaxed))
+    pub(crate) fn home(&self) -> NonNull<Worker> {
+        // Relaxed: a hint, or constant for a pinned task; the workers are older than the task.
+        let home = self.home.load(Ordering::Relaxed);
+        // SAFETY: made from a reference, in `create` and `set_home`.
+        unsafe { NonNull::new_unchecked(home) }
     }
 
-    /// Notes the worker the task runs on.
+    /// Notes the worker the task runs on, one of its pool's.
     #[inline]
-    pub(crate) fn set_worker(&self, worker: usize) {
-        self.worker.store(worker as u8, Ordering::Relaxed);
+    pub(crate) fn set_home(&self, worker: &Worker) {
+        self.home.store(ptr::from_ref(worker).cast_mut(), Ordering::Relaxed);
     }
 }
 
@@ -74,8 +76,8 @@ impl Header {
 pub(crate) struct Vtable {
     /// Puts a task that is `SCHEDULED` in a queue of its pool. The caller keeps the pool alive.
     pub enqueue: unsafe fn(NonNull<Header>),
-    /// Tells the pool's `Pender` who was woken.
-    pub woken: unsafe fn(NonNull<Header>),
+    /// The same for a task that was woken; tells the pool's `Pender`, too.
+    pub wake: unsafe fn(NonNull<Header>),
     /// Polls the future; when ready, drops it and puts the output in place. Needs `RUNNING`.
     pub poll: unsafe fn(NonNull<Header>, &mut Context<'_>) -> Poll<()>,
     /// Drops the future. Needs `RUNNING`; once only.
@@ -94,25 +96,32 @@ union Stage<F: Future> {
     output: ManuallyDrop<F::Output>,
 }
 
-/// The allocation. `repr(C)`: the header is at offset 0, so a pointer to it is one to the whole.
+/// What is in the same place in all tasks of a pool. `repr(C)`: the header is at offset 0, so a pointer to it is one to
+/// the whole.
 #[repr(C)]
-struct Cell<F: Future, P: Pender> {
+struct Head<P: Pender> {
     header: Header,
     shared: ManuallyDrop<Arc<Shared<P>>>,
+}
+
+/// The allocation. `repr(C)` as above.
+#[repr(C)]
+struct Cell<F: Future, P: Pender> {
+    head: Head<P>,
     stage: UnsafeCell<Stage<F>>,
 }
 
 /// What a new task is made of besides its future.
-pub(crate) struct Birth {
+pub(crate) struct Birth<'a> {
     pub id: u64,
     pub priority: Priority,
-    pub worker: usize,
+    pub home: &'a Worker,
     pub pinned: bool,
 }
 
 /// Allocates a task, `SCHEDULED` and with one reference (the join handle's); gives the future back when
 /// there is no memory.
-pub(crate) fn create<F, P>(shared: &Arc<Shared<P>>, birth: &Birth, future: F) -> Result<NonNull<Header>, F>
+pub(crate) fn create<F, P>(shared: &Arc<Shared<P>>, birth: &Birth<'_>, future: F) -> Result<NonNull<Header>, F>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -124,18 +133,18 @@ where
     let Some(cell) = NonNull::new(memory) else {
         return Err(future);
     };
+    let header = Header {
+        word: Word::new(),
+        link: UnsafeCell::new(Link::new()),
+        vtable: const { &table::<F, P>() },
+        id: birth.id,
+        priority: AtomicU8::new(birth.priority.number()),
+        home: AtomicPtr::new(ptr::from_ref(birth.home).cast_mut()),
+        pinned: birth.pinned,
+        join_waker: UnsafeCell::new(None),
+    };
     let value = Cell {
-        header: Header {
-            word: Word::new(),
-            link: UnsafeCell::new(Link::new()),
-            vtable: const { &table::<F, P>() },
-            id: birth.id,
-            priority: AtomicU8::new(birth.priority.number()),
-            worker: AtomicU8::new(birth.worker as u8),
-            pinned: birth.pinned,
-            join_waker: UnsafeCell::new(None),
-        },
-        shared: ManuallyDrop::new(Arc::clone(shared)),
+        head: Head { header, shared: ManuallyDrop::new(Arc::clone(shared)) },
         stage: UnsafeCell::new(Stage { future: ManuallyDrop::new(future) }),
     };
     // SAFETY: freshly allocated with the layout of this type.
@@ -155,8 +164,8 @@ where
     P: Pender,
 {
     Vtable {
-        enqueue: enqueue::<F, P>,
-        woken: woken::<F, P>,
+        enqueue: enqueue::<P>,
+        wake: wake::<P>,
         poll: poll::<F, P>,
         drop_future: drop_future::<F, P>,
         drop_output: drop_output::<F, P>,
@@ -166,20 +175,22 @@ where
 }
 
 /// # Safety
-/// `task` points to a live `Cell<F, P>` that is `SCHEDULED` and in no queue; its pool outlives the call.
-unsafe fn enqueue<F: Future, P: Pender>(task: NonNull<Header>) {
-    // SAFETY: a live cell of this type, by contract; the handle to the pool is never changed.
-    let shared: *const Shared<P> = Arc::as_ptr(unsafe { &task.cast::<Cell<F, P>>().as_ref().shared });
-    // SAFETY: the pool outlives the call, by contract; the task may go to the queue, by contract.
+/// `task` points to a live `Head<P>` that is `SCHEDULED` and in no queue; its pool outlives the call.
+unsafe fn enqueue<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: by contract; the handle to the pool is never changed.
+    let shared: *const Shared<P> = Arc::as_ptr(unsafe { &task.cast::<Head<P>>().as_ref().shared });
+    // SAFETY: by contract; the task may go to the queue.
     unsafe { (*shared).enqueue(task) };
 }
 
 /// # Safety
-/// `task` points to a live `Cell<F, P>`.
-unsafe fn woken<F: Future, P: Pender>(task: NonNull<Header>) {
-    // SAFETY: a live cell of this type, by contract.
-    let cell = unsafe { task.cast::<Cell<F, P>>().as_ref() };
-    cell.shared.pender.woken(cell.header.id);
+/// As [`enqueue`].
+unsafe fn wake<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: by contract; a scheduled task is alive until it is queued.
+    let head = unsafe { task.cast::<Head<P>>().as_ref() };
+    head.shared.pender.woken(head.header.id);
+    // SAFETY: by contract.
+    unsafe { enqueue::<P>(task) };
 }
 
 /// # Safety
@@ -238,8 +249,8 @@ unsafe fn free<F: Future, P: Pender>(task: NonNull<Header>) {
     // SAFETY: sole owner. The header's only field with a destructor is the join waker (always empty by
     // now); the handle to the pool is dropped here, once; the memory came from `alloc` with this layout.
     unsafe {
-        ManuallyDrop::drop(&mut (*cell).shared);
-        ptr::drop_in_place(&raw mut (*cell).header);
+        ManuallyDrop::drop(&mut (*cell).head.shared);
+        ptr::drop_in_place(&raw mut (*cell).head.header);
         dealloc(cell.cast(), Layout::new::<Cell<F, P>>());
     }
 }

@@ -209,6 +209,54 @@ fn a_task_prefers_an_idle_worker_to_its_busy_home() {
 }
 
 #[test]
+fn an_idle_worker_is_preferred_to_preempting_home() {
+    let (pool, calls) = pool(2);
+    let slot = Arc::default();
+    pool.spawn(Priority::new(4), stuck(&slot)).detach();
+    drain(&pool, 0);
+    pool.spawn_on(0, Priority::NORMAL, pending::<()>()).detach();
+    let running = pool.next(0).unwrap();
+    assert!(pool.set_idle(1));
+    slot.lock().unwrap().clone().unwrap().wake();
+    assert_eq!(calls.take(), [(1, 4)]);
+    assert_eq!(pool.run_next(1), Some(Outcome::Waiting));
+    // Nobody is idle: preempted, and no better place elsewhere.
+    let other = pool.spawn_on(1, Priority::new(2), async {});
+    let busy = pool.next(1).unwrap();
+    slot.lock().unwrap().clone().unwrap().wake();
+    assert_eq!(calls.take(), [(0, 4)]);
+    drop((running, other, busy));
+}
+
+#[test]
+fn a_task_that_cannot_leave_its_busy_worker_still_wakes_an_idle_one() {
+    let (pool, calls) = pool(3);
+    pool.spawn_on(0, Priority::NORMAL, async {}).detach();
+    let running = pool.next(0).unwrap();
+    assert!(pool.set_idle(1) && pool.set_idle(2));
+    pool.spawn_on(0, Priority::NORMAL, async {}).detach();
+    assert_eq!(calls.take(), [(1, 16)]);
+    assert_eq!(pool.idle_workers(), 1 << 2);
+    drop(running);
+}
+
+#[test]
+fn a_nested_task_that_is_queued_again_at_a_lower_priority_calls_an_idle_worker() {
+    let (pool, calls) = pool(2);
+    pool.spawn_on(0, Priority::NORMAL, pending::<()>()).detach();
+    let outer = pool.next(0).unwrap();
+    let task = pool.spawn(Priority::HIGHEST, async { yield_now().await });
+    assert_eq!(calls.take(), [(0, 0)]);
+    let nested = pool.next_above(0, Priority::NORMAL).unwrap();
+    assert!(pool.set_idle(1));
+    task.task().set_priority(Priority::LOWEST);
+    assert_eq!(nested.run(), Outcome::Requeued);
+    assert_eq!(calls.take(), [(1, 31)]);
+    assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+    drop(outer);
+}
+
+#[test]
 fn an_idle_worker_steals_what_is_not_pinned() {
     let (pool, _) = pool(2);
     let pinned = pool.spawn_on(0, Priority::HIGHEST, async {});

@@ -43,10 +43,7 @@ unsafe fn wake_by_ref(data: *const ()) {
     let header = unsafe { task.as_ref() };
     if header.word.wake() == Wake::Enqueue {
         // SAFETY: alive while the caller's reference is, and so is its pool; the word says to queue it.
-        unsafe {
-            (header.vtable.woken)(task);
-            (header.vtable.enqueue)(task);
-        }
+        unsafe { (header.vtable.wake)(task) };
     }
 }
 
@@ -122,7 +119,8 @@ impl TaskRef {
     /// The worker it last ran on.
     #[must_use]
     pub fn worker(&self) -> usize {
-        self.header().worker()
+        // SAFETY: S6, and the reference keeps the task.
+        unsafe { self.header().home().as_ref() }.number()
     }
 
     /// Whether the task has ended.

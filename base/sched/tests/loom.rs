@@ -15,7 +15,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
-use sched::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority};
+use sched::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, yield_now};
 
 /// A pender that counts.
 struct Count(Arc<AtomicUsize>);
@@ -295,5 +295,116 @@ fn the_last_references_go() {
         assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
         assert_eq!(pool.run_next(0), None);
         assert_eq!(Plain::strong_count(&slot), 1);
+    });
+}
+
+/// Worker 1 looks for a task and parks if there is none.
+fn look_and_park(pool: &Pool<Count>) {
+    if let Some(runnable) = pool.next(1) {
+        runnable.run();
+    } else {
+        let _ = pool.set_idle(1);
+    }
+}
+
+/// A pool of two whose worker 0 runs something; the next task to be spawned has that worker as its home.
+fn busy_pair(task: impl Future<Output = ()> + Send + 'static) -> Plain<Pool<Count>> {
+    let (pool, _) = pool(2);
+    pool.spawn(Priority::NORMAL, task).detach();
+    pool.spawn(Priority::NORMAL, async {}).detach();
+    // Its own task, not the other's.
+    assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+    pool
+}
+
+/// If worker 1 is idle, and nobody has called it, then there is nothing for it to run.
+fn assert_work_is_conserved(pool: &Pool<Count>) {
+    if pool.idle_workers() != 0 {
+        assert!(pool.next(1).is_none(), "idle beside a task");
+    }
+}
+
+/// A task that comes to a busy worker's queue while another parks does not wait for the busy one.
+#[test]
+fn no_worker_idles_beside_a_task() {
+    model(3, || {
+        let pool = busy_pair(async {});
+        let running = pool.next(0).unwrap();
+        let (waker, thief) = (pool.clone(), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::NORMAL, async {}).detach());
+        let thief = thread::spawn(move || look_and_park(&thief));
+        waker.join().unwrap();
+        thief.join().unwrap();
+        assert_work_is_conserved(&pool);
+        running.run();
+    });
+}
+
+/// The same while the busy worker looks for what is more urgent, and so has the queue's tasks in hand for a moment.
+#[test]
+fn no_worker_idles_beside_a_task_that_was_in_hand() {
+    model(2, || {
+        let pool = busy_pair(async {});
+        let running = pool.next(0).unwrap();
+        let (waker, thief) = (pool.clone(), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::NORMAL, async {}).detach());
+        let thief = thread::spawn(move || look_and_park(&thief));
+        assert!(pool.next_above(0, Priority::HIGHEST).is_none());
+        waker.join().unwrap();
+        thief.join().unwrap();
+        assert_work_is_conserved(&pool);
+        running.run();
+    });
+}
+
+/// The same when the busy worker's task is queued again and what came meanwhile runs in its place.
+#[test]
+fn no_worker_idles_beside_a_task_that_gave_way() {
+    model(2, || {
+        let pool = busy_pair(yield_now());
+        let running = pool.next(0).unwrap();
+        let (waker, thief) = (pool.clone(), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::HIGHEST, async {}).detach());
+        let thief = thread::spawn(move || look_and_park(&thief));
+        assert_eq!(running.run(), Outcome::Requeued);
+        let running = pool.next(0);
+        waker.join().unwrap();
+        thief.join().unwrap();
+        if running.is_some() {
+            assert_work_is_conserved(&pool);
+        }
+        let _ = running.map(|running| running.run());
+    });
+}
+
+/// The same while a thief has the queue's tasks in hand, and takes but one of them.
+#[test]
+fn no_worker_idles_beside_what_a_thief_left() {
+    model(2, || {
+        let (pool, _) = pool(3);
+        let _pinned = pool.spawn_on(0, Priority::NORMAL, async {});
+        let running = pool.next(0).unwrap();
+        // New tasks take the workers in turn: only the first stays, and the next has worker 0 as its home, too.
+        pool.spawn(Priority::NORMAL, async {}).detach();
+        for worker in 1..3 {
+            pool.spawn(Priority::NORMAL, async {}).detach();
+            assert_eq!(pool.run_next(worker), Some(Outcome::Complete));
+        }
+        let (waker, parker) = (pool.clone(), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::NORMAL, async {}).detach());
+        let parker = thread::spawn(move || {
+            if let Some(runnable) = parker.next(2) {
+                runnable.run();
+            } else {
+                let _ = parker.set_idle(2);
+            }
+        });
+        let stolen = pool.next(1);
+        waker.join().unwrap();
+        parker.join().unwrap();
+        if stolen.is_some() && pool.idle_workers() != 0 {
+            assert!(pool.next(2).is_none(), "idle beside a task");
+        }
+        drop((running, stolen));
     });
 }

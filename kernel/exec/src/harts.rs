@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 
 use hal::hart;
-use sched::{Outcome, Pender, Runnable};
+use sched::{Outcome, Runnable};
 use trace::Event;
 
 use crate::pool::{CURRENT, pool};
@@ -103,7 +103,7 @@ pub fn preempt() {
 }
 
 /// Polls once, with all the book-keeping around it.
-fn run<P: Pender>(hart: usize, runnable: Runnable<'_, P>) {
+fn run(hart: usize, runnable: Runnable<'_>) {
     let task = runnable.id();
     // Relaxed, here and below: only this hart touches them.
     let outer = CURRENT[hart].load(Relaxed);
