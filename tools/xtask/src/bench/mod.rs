@@ -130,6 +130,7 @@ impl Bench {
             say(format!("Linux{}", if icount { ", icount" } else { "" }));
             rows.extend(linux.measure(&self.emulator, &self.options.groups, icount)?);
         }
+        rows::correct_boot(&mut rows);
         Ok(rows)
     }
 
