@@ -29,7 +29,9 @@ impl Log for Sink {
         let now = hal::time::now();
         let (seconds, micros) = (now / 1_000_000_000, now / 1000 % 1_000_000);
         let text = alloc::format!("{}", record.args());
-        if let Some(outputs) = OUTPUTS.lock().clone() {
+        // A statement of its own: the lock is released before the log wakes its readers.
+        let outputs = OUTPUTS.lock().clone();
+        if let Some(outputs) = outputs {
             outputs.memory.push(severity(record.level()), now, text.as_bytes());
         }
         // The console takes a line in one call, so that lines of several harts do not mix.
