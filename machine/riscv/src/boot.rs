@@ -98,7 +98,7 @@ early_vector:                           # a fault before the stacks are mapped: 
 
     .pushsection .bss.boot_stack, "aw", @nobits
     .balign 16
-    .space 32768
+    .space 131072                       # the device tree is read on it: copies of its contents are large
 boot_stack_top:
     .popsection
 "#,

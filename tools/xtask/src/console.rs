@@ -8,7 +8,7 @@
 //! The firmware prints before the kernel does and knows nothing of streams, so everything before the first
 //! control is kept apart; it is shown only if the machine never gets further.
 
-use crate::command;
+use crate::{backlog, command};
 use abi::mux::{Channel, DLE, Decoder, Encoder, Event};
 use anyhow::{Context, Result};
 use std::io::{Read, Write};
@@ -109,8 +109,6 @@ pub struct Session {
     firmware: Arc<Mutex<Vec<u8>>>,
     /// What the emulator itself said.
     complaints: Arc<Mutex<Vec<u8>>>,
-    /// When the machine last said anything.
-    heard: Instant,
     status: Option<u8>,
 }
 
@@ -128,9 +126,10 @@ impl Session {
         let line = Line { encoder: Encoder::new(), pipe: stdin, held };
         let input = Input { line: Arc::new(Mutex::new(line)) };
         let (firmware, complaints) = (Arc::default(), Arc::default());
-        spawn_reader(stdout, sender.clone(), Streams::new(wire, Arc::clone(&firmware)), input.clone());
+        let streams = Streams::new(wire, Arc::clone(&firmware));
+        spawn_reader(stdout, sender.clone(), streams, input.clone(), child.id());
         spawn_listener(stderr, Arc::clone(&complaints));
-        Ok(Self { child, input, sender, outputs, firmware, complaints, heard: Instant::now(), status: None })
+        Ok(Self { child, input, sender, outputs, firmware, complaints, status: None })
     }
 
     /// The machine's input, to keep.
@@ -144,21 +143,20 @@ impl Session {
     }
 
     /// Waits for the next bytes of any stream. `Err` is the end; `silence` bounds how long the machine may
-    /// say nothing at all.
+    /// say nothing from now on.
     pub fn next(&mut self, silence: Option<Duration>) -> Result<(Channel, Vec<u8>), Ending> {
+        // What was not listened for does not count as silence.
+        let listening = Instant::now();
         loop {
             let output = match silence {
                 Some(limit) => {
-                    let left = limit.saturating_sub(self.heard.elapsed());
+                    let left = limit.saturating_sub(listening.elapsed());
                     self.outputs.recv_timeout(left)
                 }
                 None => self.outputs.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match output {
-                Ok(Output::Data(channel, bytes)) => {
-                    self.heard = Instant::now();
-                    return Ok((channel, bytes));
-                }
+                Ok(Output::Data(channel, bytes)) => return Ok((channel, bytes)),
                 Ok(Output::Status(status)) => self.status = Some(status),
                 Ok(Output::Quit) => return Err(Ending::Quit),
                 Err(RecvTimeoutError::Timeout) => return Err(Ending::Hung),
@@ -211,12 +209,15 @@ impl Drop for Session {
     }
 }
 
-fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, mut streams: Streams, input: Input) {
+fn spawn_reader(mut stdout: ChildStdout, sender: Sender<Output>, mut streams: Streams, input: Input, machine: u32) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(length @ 1..) = stdout.read(&mut buffer) {
+            let silent = !streams.kernel_spoke;
             let outputs = streams.push(&buffer[..length]);
-            if streams.kernel_spoke {
+            if silent && streams.kernel_spoke {
+                // By now the emulator listens.
+                backlog::widen(machine);
                 input.open();
             }
             for output in outputs {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod apt;
+mod backlog;
 mod bench;
 mod build;
 mod command;

@@ -125,7 +125,8 @@ pub fn check_words(file: &File<'_>, findings: &mut Vec<Finding>) {
     let tested = |line| file.is_test(line) || file.all_tests;
     let inner = file.layer_is(&["base", "machine", "kernel"]);
     let seamed = file.layer_is(&["base"]) && !file.path.starts_with("base/sync");
-    let owns_machine = file.layer_is(&["machine"]) || file.path.starts_with("user/rt");
+    // The tools ask which system they run on, never which one they build.
+    let owns_machine = file.layer_is(&["machine", "tools"]) || file.path.starts_with("user/rt");
     for (index, token) in file.tokens.iter().enumerate() {
         let line = token.line;
         if token.kind == Kind::Comment {
@@ -133,7 +134,7 @@ pub fn check_words(file: &File<'_>, findings: &mut Vec<Finding>) {
             continue;
         }
         if (token.is("target_arch") || token.is("target_os")) && !owns_machine {
-            fail(findings, file.path, line, format!("`{}` is asked only in machine/ and user/rt", token.text));
+            fail(findings, file.path, line, format!("`{}` is asked only in machine/, user/rt and tools/", token.text));
         }
         if token.is("feature") && is_attribute(&file.tokens, index) {
             fail(findings, file.path, line, "stable Rust only: no `feature(...)`");
