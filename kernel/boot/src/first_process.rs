@@ -13,7 +13,7 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use fs::ext4::Ext4;
-use fs::walk::{Context, Last};
+use fs::walk::{Context, Last, Place};
 use hal::sync::{SpinLock, rank};
 use io::console::Console;
 use io::file::File;
@@ -57,7 +57,7 @@ pub async fn start(
 ) -> Result<(), String> {
     let path = options.init.clone().unwrap_or_else(|| INIT.to_vec());
     let shown = String::from_utf8_lossy(&path).into_owned();
-    let file = open(tree, &path).await.map_err(|errno| format!("cannot start {shown}: {errno}"))?;
+    let (file, place) = open(tree, &path).await.map_err(|errno| format!("cannot start {shown}: {errno}"))?;
     let mut arguments = vec![path.clone()];
     arguments.extend(options.arguments.iter().cloned());
     let environment = [&b"PATH=/bin"[..], b"HOME=/", b"TERM=xterm-256color", b"USER=root"];
@@ -69,7 +69,7 @@ pub async fn start(
     console.tty.adopt(FIRST, FIRST);
     let root = tree.namespace.root().clone();
     let init = Init {
-        program: Program { file, path },
+        program: Program { file, path, place },
         strings,
         places: FilePlaces { root: root.clone(), directory: root, umask: 0o022 },
         descriptors: table_of(descriptors).map_err(|errno| format!("{errno}"))?,
@@ -96,11 +96,12 @@ impl JobControl for Jobs {
     }
 }
 
-async fn open(tree: &Tree, path: &[u8]) -> Result<Arc<dyn File>, abi::Errno> {
+async fn open(tree: &Tree, path: &[u8]) -> Result<(Arc<dyn File>, Arc<Place>), abi::Errno> {
     let caller = kernel_caller();
     let context = Context { caller: &caller, root: tree.namespace.root(), base: tree.namespace.root() };
     let place = tree.namespace.find(&context, path, Last::Follow).await?;
-    place.inode().clone().open(&caller, O_RDONLY).await
+    let file = place.inode().clone().open(&caller, O_RDONLY).await?;
+    Ok((file, place))
 }
 
 /// The terminal three times.

@@ -9,7 +9,6 @@ use fs::namespace::Namespace;
 use fs::procfs::{self, ProcessTable};
 use fs::walk::Place;
 use hal::boot::Machine;
-use io::inode::Inode;
 use io::open::OpenFile;
 use process::{Process, report, table};
 use service::System;
@@ -25,8 +24,10 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("cpuinfo", || cpuinfo(machine));
     procfs::register("loadavg", || format!("0.00 0.00 0.00 1/{} 0\n", table::thread_count()));
     procfs::register("interrupts", interrupts);
+    procfs::register("stat", report::system);
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
     procfs::register("asyncos/heap", heap);
+    procfs::register("asyncos/resident", resident);
 }
 
 fn cpuinfo(machine: &Machine) -> String {
@@ -50,12 +51,20 @@ fn heap() -> String {
     format!("bytes {}\nshootdowns {}\n", hal::heap::bytes(), hal::space::shootdowns_waited())
 }
 
+/// The addresses of the resident code and of the save areas, in hexadecimal.
+fn resident() -> String {
+    hal::space::resident().iter().map(|range| format!("{:x} {:x}\n", range.start, range.end)).collect()
+}
+
 /// The process table as `/proc` wants it.
 struct Table;
 
 fn place(process: &Process, name: &str) -> Option<Arc<Place>> {
-    let places = process.files().ok()?.get();
-    let place = if name == "root" { places.root } else { places.directory };
+    let place = match name {
+        "exe" => process.executable()?,
+        "root" => process.files().ok()?.get().root,
+        _ => process.files().ok()?.get().directory,
+    };
     place.downcast().ok()
 }
 
@@ -79,6 +88,7 @@ impl ProcessTable for Table {
             "cmdline" => report::cmdline(&process),
             "comm" => [process.name(), b"\n".to_vec()].concat(),
             "maps" => report::maps(&process).into_bytes(),
+            "resident" => report::resident(&process).into_bytes(),
             "stat" => report::stat(&process).into_bytes(),
             "statm" => report::statm(&process).into_bytes(),
             "status" => report::status(&process).into_bytes(),
@@ -86,11 +96,8 @@ impl ProcessTable for Table {
         })
     }
 
-    fn link(&self, pid: u32, name: &str) -> Option<(Vec<u8>, Arc<dyn Inode>)> {
-        let process = table::process(pid)?;
-        let at = place(&process, name)?;
-        let root = place(&process, "root")?;
-        Some((at.path(&root), at.inode().clone()))
+    fn link(&self, pid: u32, name: &str) -> Option<Arc<Place>> {
+        place(&*table::process(pid)?, name)
     }
 
     fn descriptors(&self, pid: u32) -> Option<Vec<u32>> {

@@ -4,6 +4,7 @@ use crate::console::Parts;
 use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
 use abi::mux::Channel;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -95,12 +96,17 @@ fn dev(console: &Parts, random: &Arc<Random>) -> Arc<DevFs> {
     dev.shared(b"full", (1, 7), 0o666, Arc::new(Full));
     dev.shared(b"random", (1, 8), 0o666, random.clone());
     dev.shared(b"urandom", (1, 9), 0o666, random);
-    dev.shared(b"tty", (5, 0), 0o666, console.tty.clone());
+    let tty = console.tty.clone();
+    // A name for the terminal of whoever opens it.
+    let own = move |caller: &Caller, _| {
+        if tty.controls(caller) { Ok(tty.clone() as Arc<dyn File>) } else { Err(Errno::ENXIO) }
+    };
+    dev.character(b"tty", (5, 0), 0o666, Box::new(own));
     dev.shared(b"console", (5, 1), 0o600, console.tty.clone());
     dev.shared(b"stdout.host", (240, 2), 0o600, console.console.output(Channel::Stdout));
     dev.shared(b"stderr.host", (240, 3), 0o600, console.console.output(Channel::Stderr));
     let log = console.log.clone();
-    dev.character(b"kmsg", (1, 11), 0o644, alloc::boxed::Box::new(move |_, _| Ok(log.open())));
+    dev.character(b"kmsg", (1, 11), 0o644, Box::new(move |_, _| Ok(log.open())));
     dev
 }
 

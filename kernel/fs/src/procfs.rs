@@ -7,6 +7,7 @@
 use crate::{
     namespace::{Directory, Namespace, ready},
     text::Text,
+    walk::Place,
 };
 use abi::errno::Errno;
 use alloc::{
@@ -30,7 +31,7 @@ use io::{
 pub type Generate = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Files of a process directory that are text.
-const TEXTS: [&str; 8] = ["cmdline", "comm", "environ", "maps", "mounts", "stat", "statm", "status"];
+const TEXTS: [&str; 9] = ["cmdline", "comm", "environ", "maps", "mounts", "resident", "stat", "statm", "status"];
 /// Links of a process directory.
 const LINKS: [&str; 3] = ["cwd", "exe", "root"];
 
@@ -45,11 +46,11 @@ pub trait ProcessTable: Send + Sync {
     /// User and group that own the process.
     fn owner(&self, pid: u32) -> Option<(u32, u32)>;
 
-    /// The text of `cmdline`, `comm`, `environ`, `maps`, `stat`, `statm` or `status`.
+    /// The text of `cmdline`, `comm`, `environ`, `maps`, `resident`, `stat`, `statm` or `status`.
     fn text(&self, pid: u32, name: &str) -> Option<Vec<u8>>;
 
-    /// Where `cwd`, `exe` or `root` lead: the path, and the inode.
-    fn link(&self, pid: u32, name: &str) -> Option<(Vec<u8>, Arc<dyn Inode>)>;
+    /// Where `cwd`, `exe` or `root` lead.
+    fn link(&self, pid: u32, name: &str) -> Option<Arc<Place>>;
 
     /// Open descriptors, in rising order.
     fn descriptors(&self, pid: u32) -> Option<Vec<u32>>;
@@ -168,6 +169,20 @@ fn alive(pid: u32) -> bool {
     processes().is_some_and(|table| table.owner(pid).is_some())
 }
 
+/// The path that a process's link shows: from that process's root.
+fn path_of(table: &dyn ProcessTable, pid: u32, name: &str) -> Option<Vec<u8>> {
+    Some(table.link(pid, name)?.path(&*table.link(pid, "root")?))
+}
+
+/// The place that a link of a process directory leads to; `None` for every other inode. Following it to the inode alone
+/// would lose how that was reached.
+pub(crate) fn place(link: &dyn Inode) -> Option<Arc<Place>> {
+    match &link.as_any().downcast_ref::<Node>()?.what {
+        What::ProcessLink(pid, name) => processes()?.link(*pid, name),
+        _ => None,
+    }
+}
+
 fn decimal(name: &str) -> Option<u32> {
     let plain =
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));
@@ -264,7 +279,7 @@ impl Node {
         let table = processes().ok_or(Errno::ENOENT)?;
         match &self.what {
             What::Own => table.current().map(|pid| pid.to_string().into_bytes()).ok_or(Errno::ENOENT),
-            What::ProcessLink(pid, name) => table.link(*pid, name).map(|(path, _)| path).ok_or(Errno::ENOENT),
+            What::ProcessLink(pid, name) => path_of(table, *pid, name).ok_or(Errno::ENOENT),
             What::Descriptor(pid, fd) => {
                 table.descriptor(*pid, *fd).map(|open| open.path().to_vec()).ok_or(Errno::ENOENT)
             }
@@ -317,7 +332,7 @@ impl Inode for Node {
             (Kind::Directory, What::Descriptors(_)) => 0o500,
             (Kind::Directory, _) => 0o555,
             (Kind::Symlink, _) => 0o777,
-            (_, What::ProcessText(_, "environ")) => 0o400,
+            (_, What::ProcessText(_, "environ" | "resident")) => 0o400,
             _ => 0o444,
         };
         let links = if kind == Kind::Directory { 2 } else { 1 };
@@ -357,7 +372,9 @@ impl Inode for Node {
         let table = processes()?;
         match &self.what {
             What::Own => Some(if alive(caller.pid) { Ok(node(What::Process(caller.pid))) } else { Err(Errno::ENOENT) }),
-            What::ProcessLink(pid, name) => Some(table.link(*pid, name).map(|(_, inode)| inode).ok_or(Errno::ENOENT)),
+            What::ProcessLink(pid, name) => {
+                Some(table.link(*pid, name).map(|place| place.inode().clone()).ok_or(Errno::ENOENT))
+            }
             What::Descriptor(pid, fd) => Some(match table.descriptor(*pid, *fd) {
                 Some(open) => Ok(open.file().inode().unwrap_or_else(|| Arc::new(Nameless(open.file().clone())))),
                 None => Err(Errno::ENOENT),

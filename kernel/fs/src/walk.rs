@@ -5,7 +5,7 @@
 //! which the target of a symbolic link is pushed; there are at most [`LINKS`] of those, each of at most
 //! [`PATH_MAX`] bytes, so the work is bounded.
 
-use crate::{access, namespace::Namespace};
+use crate::{access, namespace::Namespace, procfs};
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{
@@ -222,6 +222,10 @@ impl Walk<'_> {
     }
 
     async fn follow(&mut self, name: &[u8], link: &dyn Inode) -> Result<Option<Outcome>, Errno> {
+        if let Some(place) = procfs::place(link) {
+            self.at = place;
+            return Ok(None);
+        }
         if let Some(target) = link.follow(self.context.caller) {
             self.at = Place::below(&self.at, name, target?);
             return Ok(None);

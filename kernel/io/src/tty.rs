@@ -153,6 +153,11 @@ impl Tty {
         }
     }
 
+    /// Whether it is the controlling terminal of the caller's session.
+    pub fn controls(&self, caller: &Caller) -> bool {
+        self.own_session(caller).is_ok()
+    }
+
     /// The foreground process group.
     pub fn foreground(&self) -> Option<u32> {
         self.state.lock().control.foreground

@@ -5,13 +5,13 @@
 
 use crate::{
     fault::right,
-    region::{USER_END, USER_START},
+    region::{Region, USER_END, USER_START},
     space::{AddressSpace, State},
 };
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use core::sync::atomic::AtomicU32;
-use hal::{PAGE_SIZE, frame::Frame, user::Access};
+use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// A page of user memory that a copy missed; [`AddressSpace::resolve`] fetches it or says that there is none.
@@ -253,7 +253,7 @@ impl AddressSpace {
     /// The key of a futex word. `private`: the caller promises that only this space uses it.
     ///
     /// # Errors
-    /// `EINVAL` if unaligned, `EFAULT` if nothing is mapped there.
+    /// `EINVAL` if unaligned; `EFAULT` if it is no user address or, unless `private`, nothing accessible is mapped there.
     pub fn futex_key(&self, addr: usize, private: bool) -> Result<FutexKey, Errno> {
         if !addr.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -266,7 +266,8 @@ impl AddressSpace {
             return Ok(own);
         }
         let state = self.state.lock();
-        let (start, region) = state.regions.find(addr).ok_or(Errno::EFAULT)?;
+        let accessible = |region: &Region| region.prot.intersects(Prot::READ | Prot::WRITE);
+        let (start, region) = state.regions.find(addr).filter(|(_, region)| accessible(region)).ok_or(Errno::EFAULT)?;
         match region.page_of(start, addr).filter(|_| region.shared) {
             None => Ok(own),
             Some((backing, index)) => {

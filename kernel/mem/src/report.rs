@@ -3,7 +3,10 @@
 use crate::{region::Role, space::AddressSpace};
 use alloc::{string::String, vec::Vec};
 use core::{fmt::Write, ops::Range};
-use hal::{PAGE_SIZE, space::Prot};
+use hal::{
+    PAGE_SIZE,
+    space::{KernelPage, Prot},
+};
 
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +40,13 @@ impl AddressSpace {
     pub fn usage(&self) -> Usage {
         let state = self.state.lock();
         Usage { mapped: state.regions.bytes(), resident: state.resident * PAGE_SIZE, paid: state.paid() }
+    }
+
+    /// What of the kernel the hardware could reach while a thread is in user mode in this space; for the test that
+    /// proves what is resident.
+    #[must_use]
+    pub fn kernel_pages(&self) -> Vec<KernelPage> {
+        hal::space::kernel_pages_reachable(&self.state.lock().pages)
     }
 
     /// All mappings in order, none without memory for the list; at most `limit`, so that a process with many cannot hold the lock for long.

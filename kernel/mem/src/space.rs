@@ -271,6 +271,13 @@ impl AddressSpace {
         self.state.lock().limits
     }
 
+    /// Makes what was written as code be fetched anew, by every hart that runs this space (`riscv_flush_icache`).
+    pub async fn flush_instructions(&self) {
+        // A hart that enters user mode and finds that the generation moved flushes; those inside are waited for.
+        let _ = self.state.lock().retire(Vec::new());
+        self.settle().await;
+    }
+
     /// Waits until no hart can see a page that this space gave up, then frees those pages.
     pub(crate) async fn settle(&self) {
         poll_fn(|context| {

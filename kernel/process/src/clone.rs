@@ -232,6 +232,7 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
             space,
             descriptors: Some(descriptors),
             files: Some(files),
+            executable: own.executable.clone(),
             actions,
             limits: own.limits.clone(),
             identity: own.identity.clone(),

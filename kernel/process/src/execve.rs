@@ -6,7 +6,7 @@
 
 use crate::{
     image::{HEADER_BYTES, Header, Image, is_native},
-    process::Process,
+    process::{Place, Process},
     service::{Program, Service},
     signal::deliver::{SIGRETURN, SIGRETURN_CODE},
     stack::{self, Strings},
@@ -63,6 +63,7 @@ pub(crate) struct Loaded {
     pub space: Arc<AddressSpace>,
     pub entry: usize,
     pub stack_pointer: usize,
+    pub executable: Place,
     pub name: Vec<u8>,
     pub command_line: Vec<u8>,
 }
@@ -129,7 +130,8 @@ impl Loader<'_> {
             command_line.push(0);
         }
         command_line.truncate(PAGE_SIZE);
-        Ok(Loaded { space, entry: image.entry, stack_pointer: sp, name: name.to_vec(), command_line })
+        let (executable, name) = (program.place.clone(), name.to_vec());
+        Ok(Loaded { space, entry: image.entry, stack_pointer: sp, executable, name, command_line })
     }
 
     async fn native(&self, program: &Program, image: &Image) -> Result<bool, Errno> {
@@ -285,8 +287,9 @@ async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserCon
         let space = core::mem::replace(&mut state.space, loaded.space);
         let actions = core::mem::replace(&mut state.actions, actions);
         let table = state.descriptors.replace(own);
+        let program = state.executable.replace(loaded.executable);
         let line = core::mem::replace(&mut state.command_line, loaded.command_line);
-        (space, actions, table, line)
+        (space, actions, table, program, line)
     };
     drop(old);
     process.set_name(&loaded.name);

@@ -113,11 +113,11 @@ fn process_ended(process: &Arc<Process>, service: &dyn Service) {
     tell(&parent, process, status);
 }
 
-/// Drops space, descriptors and file context; not under the lock, because that may run anybody's code.
+/// Drops space, descriptors, file context and program; not under the lock, because that may run anybody's code.
 fn give_back(process: &Arc<Process>) {
     let nothing = crate::oom::empty_space(process.space().world());
     let mut state = process.state.lock();
-    let held = (state.descriptors.take(), state.files.take());
+    let held = (state.descriptors.take(), state.files.take(), state.executable.take());
     let space = nothing.map(|nothing| core::mem::replace(&mut state.space, nothing));
     drop(state);
     drop(held);

@@ -13,7 +13,7 @@
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`fatal`]   | the report of a fault that kills |
 //! | [`limits`], [`usage`], [`oom`] | limits and accounts |
-//! | [`report`]  | what `/proc/PID` shows |
+//! | [`report`]  | what `/proc/PID` and `/proc/stat` show |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,7 @@ pub mod image;
 pub mod limits;
 pub mod oom;
 pub mod process;
+mod processor;
 pub mod report;
 pub mod run;
 pub mod service;

@@ -92,6 +92,8 @@ pub(crate) struct State {
     pub space: Arc<AddressSpace>,
     pub descriptors: Option<Arc<FdTable>>,
     pub files: Option<Arc<FileContext>>,
+    /// The program that it runs.
+    pub executable: Option<Place>,
     pub actions: Arc<Actions>,
     pub limits: Limits,
     pub identity: Identity,
@@ -215,6 +217,12 @@ impl Process {
     /// `ESRCH` if it has ended.
     pub fn files(&self) -> Result<Arc<FileContext>, Errno> {
         self.state.lock().files.clone().ok_or(Errno::ESRCH)
+    }
+
+    /// Where the program that it runs was found; `None` if it has ended.
+    #[must_use]
+    pub fn executable(&self) -> Option<Place> {
+        self.state.lock().executable.clone()
     }
 
     /// Effective ids, for access checks.

@@ -1,7 +1,17 @@
-//! What `/proc/PID/{status,stat,statm,cmdline,maps}` shows.
+//! What `/proc/PID/{status,stat,statm,cmdline,maps,resident}` and `/proc/stat` show.
 
-use crate::{process::Process, table};
+use crate::{
+    process::Process,
+    processor::{self, HartTimes},
+    table,
+};
 use alloc::{format, string::String, vec::Vec};
+use core::fmt::Write;
+
+/// Hundredths of a second.
+fn ticks(ns: u64) -> u64 {
+    ns / 10_000_000
+}
 
 /// Letter of the process's state: R, S, T or Z.
 fn letter(process: &Process) -> char {
@@ -25,6 +35,42 @@ pub fn maps(process: &Process) -> String {
     process.space().maps_text()
 }
 
+/// Pages of the kernel that the hardware could reach while the process runs: address, physical address and bytes, in
+/// hexadecimal.
+#[must_use]
+pub fn resident(process: &Process) -> String {
+    let pages = process.space().kernel_pages();
+    pages.iter().map(|page| format!("{:x} {:x} {:x}\n", page.address, page.physical, page.bytes)).collect()
+}
+
+/// `/proc/stat`: the time of the harts together and of each, and what was counted since boot.
+#[must_use]
+pub fn system() -> String {
+    let now = hal::time::now();
+    let mut text = String::new();
+    let mut line = |name: &str, elapsed: u64, times: HartTimes| {
+        let idle = elapsed.saturating_sub(times.user + times.system);
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{name} {} 0 {} {} 0 0 0 0 0 0", ticks(times.user), ticks(times.system), ticks(idle));
+    };
+    let harts: Vec<HartTimes> = (0..hal::hart::count()).map(|hart| processor::times(hart, now)).collect();
+    let sum = |time: fn(&HartTimes) -> u64| harts.iter().map(time).sum();
+    let all = HartTimes { user: sum(|times| times.user), system: sum(|times| times.system) };
+    line("cpu ", now * harts.len() as u64, all);
+    for (hart, times) in harts.iter().enumerate() {
+        line(&format!("cpu{hart}"), now, *times);
+    }
+    let booted = hal::time::wall().saturating_sub(now) / 1_000_000_000;
+    let running = table::running();
+    let _ = write!(
+        text,
+        "ctxt {}\nbtime {booted}\nprocesses {}\nprocs_running {running}\nprocs_blocked 0\n",
+        processor::switches(),
+        table::made(),
+    );
+    text
+}
+
 /// Sizes in pages: size, resident, shared, text, 0, data, 0.
 #[must_use]
 pub fn statm(process: &Process) -> String {
@@ -39,7 +85,6 @@ pub fn statm(process: &Process) -> String {
 pub fn stat(process: &Process) -> String {
     let kin = table::kin(process.pid()).unwrap_or(table::Kin { parent: 0, group: 0, session: 0 });
     let (times, children) = (process.times(), process.children_times());
-    let ticks = |ns: u64| ns / 10_000_000;
     let usage = process.space().usage();
     let name = process.name();
     let name = String::from_utf8_lossy(&name);

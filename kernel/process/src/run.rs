@@ -7,6 +7,7 @@
 use crate::{
     FdTable, clone, execve, exit, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
+    processor,
     service::{Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
     stack::Strings,
@@ -74,6 +75,7 @@ pub(crate) fn run(
         while !running.thread.killed() {
             let leave = running.stay();
             if matches!(leave, Leave::Yield) {
+                processor::count_switch();
                 running.thread.usage.switch(true);
                 exec::yield_now().await;
             } else {
@@ -87,8 +89,10 @@ pub(crate) fn run(
 impl Running {
     /// Runs user code until something has to be awaited.
     fn stay(&mut self) -> Leave {
-        let started = hal::time::now();
-        self.thread.hart.store(hal::hart::id(), Ordering::Relaxed);
+        let (hart, started) = (hal::hart::id(), hal::time::now());
+        self.thread.usage.enter_user(started);
+        processor::enter_user(hart, started);
+        self.thread.hart.store(hart, Ordering::Relaxed);
         self.thread.polled.store(true, Ordering::Relaxed);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
@@ -125,7 +129,9 @@ impl Running {
             }
         };
         self.thread.polled.store(false, Ordering::Relaxed);
-        self.thread.usage.add_user(hal::time::now().saturating_sub(started));
+        let now = hal::time::now();
+        processor::leave_user(hart, now);
+        self.thread.usage.leave_user(now);
         leave
     }
 
@@ -135,9 +141,13 @@ impl Running {
         let mut work = self.work(leave);
         poll_fn(move |context| {
             let started = hal::time::now();
+            thread.usage.enter_system(started);
             let state = work.as_mut().poll(context);
-            thread.usage.add_system(hal::time::now().saturating_sub(started));
+            let now = hal::time::now();
+            thread.usage.leave_system(now);
+            processor::add_system(now.saturating_sub(started));
             if state.is_pending() {
+                processor::count_switch();
                 thread.usage.switch(false);
             }
             state
@@ -326,6 +336,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         space: AddressSpace::new(hal::space::World::Shared, account.clone())?,
         descriptors: Some(Arc::new(init.descriptors)),
         files: Some(FileContext::new(init.places)),
+        executable: None,
         actions: Actions::new(),
         limits: crate::limits::Limits::default(),
         identity: Identity::default(),
@@ -340,6 +351,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
     {
         let mut state = process.state.lock();
         state.space = loaded.space;
+        state.executable = Some(loaded.executable);
         state.command_line = loaded.command_line;
         state.threads.push(thread.clone());
     }

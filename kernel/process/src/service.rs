@@ -8,7 +8,7 @@
 //! is the only cancellation. A signal with a handler does not drop it: the service wraps those waits that
 //! a signal may end in [`Thread::interruptible`], and answers with what it has done so far, or with a [`Restart`].
 
-use crate::thread::Thread;
+use crate::{process::Place, thread::Thread};
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use hal::user::UserContext;
@@ -74,6 +74,8 @@ pub struct Program {
     pub file: Arc<dyn File>,
     /// Path as given; argument of an interpreter.
     pub path: Vec<u8>,
+    /// Where it was found, for `/proc/PID/exe`.
+    pub place: Place,
 }
 
 /// The system-call layer.

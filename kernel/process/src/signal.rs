@@ -16,7 +16,7 @@ use abi::{
     signal::*,
 };
 use alloc::{collections::VecDeque, sync::Arc};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use hal::sync::{SpinLock, rank};
 
 /// Sets of signals.
@@ -232,9 +232,11 @@ pub fn send(process: &Arc<Process>, info: Siginfo) -> Result<(), Errno> {
         return Ok(());
     }
     process.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize)?;
-    let signal = mask(info.signo as u32);
+    fence(Ordering::SeqCst); // pairs with those in `Thread::{set_signal_mask, take_signal}`
+    let signal = info.signo as u32;
     let threads = process.threads();
-    if let Some(thread) = threads.iter().find(|thread| thread.signal_mask() & signal == 0) {
+    let waiting = threads.iter().find(|thread| thread.awaits(signal));
+    if let Some(thread) = waiting.or_else(|| threads.iter().find(|thread| thread.signal_mask() & mask(signal) == 0)) {
         thread.notify();
     }
     Ok(())

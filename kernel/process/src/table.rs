@@ -48,10 +48,12 @@ struct Table {
     processes: BTreeMap<u32, Entry>,
     threads: BTreeMap<u32, Weak<Thread>>,
     next: u32,
+    /// Ids given out since boot.
+    given: u64,
 }
 
 static TABLE: SpinLock<Table> =
-    SpinLock::new(rank::PROCESSES, Table { processes: BTreeMap::new(), threads: BTreeMap::new(), next: 1 });
+    SpinLock::new(rank::PROCESSES, Table { processes: BTreeMap::new(), threads: BTreeMap::new(), next: 1, given: 0 });
 
 impl Table {
     fn fresh_id(&mut self) -> Option<u32> {
@@ -62,6 +64,7 @@ impl Table {
                 || self.threads.contains_key(&id)
                 || self.processes.values().any(|entry| entry.kin.group == id || entry.kin.session == id);
             if !used {
+                self.given += 1;
                 return Some(id);
             }
         }
@@ -99,6 +102,19 @@ pub fn pids() -> Vec<u32> {
 #[must_use]
 pub fn thread_count() -> usize {
     TABLE.lock().threads.len()
+}
+
+/// Number of threads that a hart runs now (a snapshot).
+#[must_use]
+pub fn running() -> usize {
+    let threads: Vec<_> = TABLE.lock().threads.values().filter_map(Weak::upgrade).collect();
+    threads.iter().filter(|thread| thread.running()).count()
+}
+
+/// Processes and threads that were made since boot.
+#[must_use]
+pub fn made() -> u64 {
+    TABLE.lock().given
 }
 
 /// Family relations of `pid`.

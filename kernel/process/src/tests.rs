@@ -96,7 +96,7 @@ impl Backing for MemoryFile {
 }
 
 pub(super) fn program(path: &[u8], bytes: Vec<u8>) -> Program {
-    Program { file: Arc::new(MemoryFile { bytes, id: mem::new_object_id() }), path: path.to_vec() }
+    Program { file: Arc::new(MemoryFile { bytes, id: mem::new_object_id() }), path: path.to_vec(), place: Arc::new(()) }
 }
 
 /// The stand-in for the system-call layer.
@@ -203,6 +203,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         space,
         descriptors: Some(Arc::new(FdTable::new())),
         files: Some(FileContext::new(FilePlaces { root: place.clone(), directory: place, umask: 0o22 })),
+        executable: None,
         actions: Actions::new(),
         limits: crate::limits::Limits::default(),
         identity: Identity::default(),

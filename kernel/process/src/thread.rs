@@ -9,12 +9,12 @@ use crate::{
     signal::{Pending, bits},
     usage::Usage,
 };
-use abi::signal::{SS_DISABLE, SigStack};
+use abi::signal::{SS_DISABLE, SigStack, Siginfo, mask};
 use alloc::sync::Arc;
 use core::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     task::Poll,
 };
 use exec::sync::WaitQueue;
@@ -34,6 +34,8 @@ pub struct Thread {
     /// Mask to put back when the next signal has been dealt with (`rt_sigsuspend`, `ppoll`).
     pub(crate) saved_mask: SpinLock<Option<u64>>,
     pub(crate) pending: Pending,
+    /// Signals that [`Thread::take_signal`] waits for.
+    awaited: AtomicU64,
     pub(crate) alternate: SpinLock<SigStack>,
     pub(crate) attention: AtomicBool,
     killed: AtomicBool,
@@ -53,6 +55,15 @@ pub struct Thread {
     pub usage: Usage,
 }
 
+/// Ends [`Thread::take_signal`], however that ends.
+struct Awaited<'a>(&'a AtomicU64);
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Thread {
     pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, priority: u8) -> Arc<Self> {
         let no_stack = SigStack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
@@ -62,6 +73,7 @@ impl Thread {
             mask: AtomicU64::new(mask),
             saved_mask: SpinLock::new(rank::THREAD, None),
             pending: Pending::new(),
+            awaited: AtomicU64::new(0),
             alternate: SpinLock::new(rank::THREAD, no_stack),
             attention: AtomicBool::new(false),
             killed: AtomicBool::new(false),
@@ -160,6 +172,7 @@ impl Thread {
     /// Blocks exactly these signals (those that cannot be blocked are left out). By the thread itself.
     pub fn set_signal_mask(&self, mask: u64) {
         self.mask.store(mask & !bits::UNBLOCKABLE, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // pairs with the one in `signal::send`: it sees this mask, or we see the signal
         // What was blocked and pending may have become deliverable.
         self.attention.store(true, Ordering::Release);
     }
@@ -183,6 +196,21 @@ impl Thread {
     #[must_use]
     pub fn signals_pending(&self) -> u64 {
         self.pending.mask() | self.process.pending.mask()
+    }
+
+    /// Whether it waits for `signal`, blocked or not.
+    pub(crate) fn awaits(&self, signal: u32) -> bool {
+        self.awaited.load(Ordering::Relaxed) & mask(signal) != 0
+    }
+
+    /// Waits for one of the signals in `set` and takes it out of what is pending (`rt_sigtimedwait`). By the thread itself.
+    pub async fn take_signal(&self, set: u64) -> Siginfo {
+        let set = set & !bits::UNBLOCKABLE;
+        self.awaited.store(set, Ordering::Relaxed);
+        fence(Ordering::SeqCst); // pairs with the one in `signal::send`: it sees what is awaited, or we see the signal
+        let _awaited = Awaited(&self.awaited);
+        let take = || self.pending.take(set).or_else(|| self.process.pending.take(set));
+        exec::sync::wait_until(&self.event, take).await
     }
 
     /// Whether a signal should end an interruptible wait, or the thread has to end or stop.

@@ -1,16 +1,48 @@
 //! CPU time.
 //!
 //! A thread's coroutine knows when it is polled and when it leaves user mode: time in a poll is CPU time; of it, the part
-//! spent in calls that wait (they are polled apart) is system time, the rest user time.
+//! spent in calls that wait (they are polled apart) is system time, the rest user time. What runs now counts up to
+//! the moment of the question.
 
 use abi::{process::Rusage, time::Timeval};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+/// A stopwatch, one word, so that it is never read half-way: stopped, the nanoseconds so far; running ([`Self::RUNNING`]), the
+/// time at which it would have been started to show what it shows. Only its thread starts and stops it.
+#[derive(Default)]
+struct Stopwatch(AtomicU64);
+
+impl Stopwatch {
+    const RUNNING: u64 = 1 << 63;
+
+    fn start(&self, now: u64) {
+        self.0.store(now.wrapping_sub(self.0.load(Relaxed)) | Self::RUNNING, Relaxed);
+    }
+
+    fn stop(&self, now: u64) {
+        self.0.store(self.read(now), Relaxed);
+    }
+
+    /// For a stopwatch that nobody starts: a sum.
+    fn add(&self, ns: u64) {
+        self.0.fetch_add(ns, Relaxed);
+    }
+
+    fn read(&self, now: u64) -> u64 {
+        let word = self.0.load(Relaxed);
+        if word & Self::RUNNING == 0 {
+            return word;
+        }
+        // A difference of 63 bits with a sign: the clock of another hart may be a little behind.
+        (now.wrapping_sub(word) << 1).cast_signed().max(0).cast_unsigned() >> 1
+    }
+}
+
 /// CPU time and events of a thread or a process. Relaxed: statistics.
 #[derive(Default)]
 pub struct Usage {
-    user: AtomicU64,
-    system: AtomicU64,
+    user: Stopwatch,
+    system: Stopwatch,
     minor_faults: AtomicU64,
     major_faults: AtomicU64,
     yields: AtomicU64,
@@ -61,14 +93,24 @@ impl Times {
 }
 
 impl Usage {
-    /// Adds user time in nanoseconds.
-    pub fn add_user(&self, ns: u64) {
-        self.user.fetch_add(ns, Relaxed);
+    /// From `now` (ns since boot) on the thread uses user time.
+    pub(crate) fn enter_user(&self, now: u64) {
+        self.user.start(now);
     }
 
-    /// Adds system time in nanoseconds.
-    pub fn add_system(&self, ns: u64) {
-        self.system.fetch_add(ns, Relaxed);
+    /// Up to `now`.
+    pub(crate) fn leave_user(&self, now: u64) {
+        self.user.stop(now);
+    }
+
+    /// From `now` (ns since boot) on the thread uses system time.
+    pub(crate) fn enter_system(&self, now: u64) {
+        self.system.start(now);
+    }
+
+    /// Up to `now`.
+    pub(crate) fn leave_system(&self, now: u64) {
+        self.system.stop(now);
     }
 
     /// Counts a page fault.
@@ -87,9 +129,10 @@ impl Usage {
     /// The counts now.
     #[must_use]
     pub fn times(&self) -> Times {
+        let now = hal::time::now();
         Times {
-            user: self.user.load(Relaxed),
-            system: self.system.load(Relaxed),
+            user: self.user.read(now),
+            system: self.system.read(now),
             minor_faults: self.minor_faults.load(Relaxed),
             major_faults: self.major_faults.load(Relaxed),
             yields: self.yields.load(Relaxed),
@@ -99,11 +142,30 @@ impl Usage {
 
     /// Adds the counts of an ended thread or child.
     pub fn absorb(&self, times: &Times) {
-        self.user.fetch_add(times.user, Relaxed);
-        self.system.fetch_add(times.system, Relaxed);
+        self.user.add(times.user);
+        self.system.add(times.system);
         self.minor_faults.fetch_add(times.minor_faults, Relaxed);
         self.major_faults.fetch_add(times.major_faults, Relaxed);
         self.yields.fetch_add(times.yields, Relaxed);
         self.preemptions.fetch_add(times.preemptions, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stopwatch_shows_what_ran_and_what_runs() {
+        let watch = Stopwatch::default();
+        watch.start(100);
+        assert_eq!((watch.read(100), watch.read(130), watch.read(99)), (0, 30, 0));
+        watch.stop(150);
+        assert_eq!(watch.read(1000), 50);
+        watch.start(20);
+        assert_eq!(watch.read(30), 60);
+        watch.stop(25);
+        watch.add(5);
+        assert_eq!(watch.read(0), 60);
     }
 }

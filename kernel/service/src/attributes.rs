@@ -223,7 +223,9 @@ pub(crate) async fn utimensat(task: &Task<'_>, args: &Args) -> Result<usize, Err
         Some([accessed, modified]) => (new_time(accessed, now)?, new_time(modified, now)?),
     };
     let both_now = times.is_none_or(|times| times.iter().all(|time| time.nsec == UTIME_NOW));
-    let inode = if args.word(1) == 0 {
+    // A descriptor alone means its file; without one, a missing path is a bad address.
+    let inode = if args.word(1) == 0 && args.int(0) != f::AT_FDCWD {
+        only(flags, 0)?;
         inode_of(task.file(args.int(0))?.as_ref())?
     } else {
         let path = task.space().cstr(args.word(1), f::PATH_MAX).await?;

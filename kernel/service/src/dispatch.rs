@@ -43,7 +43,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
         nr::GETPRIORITY => Ok(20),
-        nr::SETPRIORITY | nr::MUNLOCK | nr::MLOCKALL | nr::MUNLOCKALL | nr::RISCV_FLUSH_ICACHE => Ok(0),
+        nr::SETPRIORITY | nr::MUNLOCK | nr::MLOCKALL | nr::MUNLOCKALL => Ok(0),
         nr::MEMBARRIER => memory::membarrier(args),
         nr::CLOSE => files::close(task, args),
         nr::DUP => files::dup(task, args),
@@ -94,7 +94,7 @@ fn restart(number: usize) -> Restart {
         nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => {
             Restart::IfNoHandler
         }
-        nr::RT_SIGSUSPEND => Restart::IfNoHandler,
+        nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT => Restart::IfNoHandler,
         _ => Restart::IfAllowed,
     }
 }
@@ -212,6 +212,7 @@ family! { of_memory_and_time, task, args:
     nr::MSYNC => memory::msync(task, args),
     nr::MLOCK | nr::MLOCK2 => memory::mlock(task, args),
     nr::BRK => memory::brk(task, args),
+    nr::RISCV_FLUSH_ICACHE => memory::flush_icache(task, args),
     nr::CLOCK_GETTIME => time::clock_gettime(task, args),
     nr::CLOCK_GETRES => time::clock_getres(task, args),
     nr::GETTIMEOFDAY => time::gettimeofday(task, args),
@@ -246,6 +247,7 @@ family! { of_life, task, args:
     nr::RT_SIGPROCMASK => signals::rt_sigprocmask(task, args),
     nr::RT_SIGPENDING => signals::rt_sigpending(task, args),
     nr::RT_SIGSUSPEND => signals::rt_sigsuspend(task, args),
+    nr::RT_SIGTIMEDWAIT => signals::rt_sigtimedwait(task, args),
     nr::RT_SIGQUEUEINFO => signals::rt_sigqueueinfo(task, args),
     nr::SIGALTSTACK => signals::sigaltstack(task, args),
     nr::SCHED_YIELD => schedule::sched_yield(task),

@@ -150,7 +150,7 @@ pub(crate) async fn futex(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
             let (wake, limit) = (value as usize, args.bits(3) as usize);
             let plan = Requeue { to: args.word(4), wake, limit, expected };
             let (woken, moved) = futex::requeue(task.space(), addr, private, plan).await?;
-            Ok(if expected.is_some() { woken + moved } else { woken })
+            Ok(woken + moved)
         }
         x::FUTEX_WAKE_OP => wake_op(task, args, private).await,
         _ => Err(Errno::ENOSYS),

@@ -161,6 +161,14 @@ pub(crate) async fn brk(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     Ok(task.space().brk(args.word(0)).await)
 }
 
+/// `riscv_flush_icache(start, end, flags)`: all of the space, on all harts; asking for this hart alone asks for less.
+pub(crate) async fn flush_icache(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    const LOCAL: u32 = 1;
+    only(args.bits(2), LOCAL)?;
+    task.space().flush_instructions().await;
+    Ok(0)
+}
+
 /// `membarrier(command)`: every entry to the kernel that may matter orders memory.
 pub(crate) fn membarrier(args: &Args) -> Result<usize, Errno> {
     match args.bits(0) {

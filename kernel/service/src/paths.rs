@@ -81,16 +81,26 @@ pub(crate) async fn get(task: &Task<'_>, addr: usize) -> Result<Vec<u8>, Errno> 
 
 /// The inode that `dirfd`, `path` and `AT_SYMLINK_NOFOLLOW`, `AT_EMPTY_PATH` of `flags` name.
 pub(crate) async fn find(task: &Task<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Arc<dyn Inode>, Errno> {
+    if path.is_empty() && flags & f::AT_EMPTY_PATH != 0 && dirfd != AT_FDCWD {
+        return task.file(dirfd)?.file().inode().ok_or(Errno::EINVAL);
+    }
+    Ok(find_place(task, dirfd, path, flags).await?.inode().clone())
+}
+
+/// The place that the same arguments name.
+pub(crate) async fn find_place(task: &Task<'_>, dirfd: i32, path: &[u8], flags: u32) -> Result<Arc<Place>, Errno> {
     if path.is_empty() && flags & f::AT_EMPTY_PATH != 0 {
-        return match dirfd {
-            AT_FDCWD => Ok(task.directory().inode().clone()),
-            _ => task.file(dirfd)?.file().inode().ok_or(Errno::EINVAL),
-        };
+        if dirfd == AT_FDCWD {
+            return Ok(task.directory());
+        }
+        let open = task.file(dirfd)?;
+        let inode = open.file().inode().ok_or(Errno::EINVAL)?;
+        // The name that it was opened by.
+        return Ok(Place::below(&task.root(), open.path().strip_prefix(b"/").unwrap_or_default(), inode));
     }
     let last = if flags & f::AT_SYMLINK_NOFOLLOW != 0 { Last::Keep } else { Last::Follow };
     let base = Base::of(task, dirfd, path).await?;
-    let place = task.system.namespace.find(&base.context(task), path, last).await?;
-    Ok(place.inode().clone())
+    task.system.namespace.find(&base.context(task), path, last).await
 }
 
 /// `openat(dirfd, path, flags, mode)`.
@@ -224,7 +234,15 @@ pub(crate) async fn faccessat(task: &Task<'_>, args: &Args, flags: u32) -> Resul
 
 /// `getcwd(buffer, len)`.
 pub(crate) async fn getcwd(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let mut path = task.directory().path(&task.root());
+    let directory = task.directory();
+    let metadata = match directory.inode().metadata_now() {
+        Some(metadata) => metadata,
+        None => directory.inode().metadata().await?,
+    };
+    if metadata.links == 0 {
+        return Err(Errno::ENOENT); // it has been removed
+    }
+    let mut path = directory.path(&task.root());
     path.push(0);
     if path.len() > args.word(1) {
         return Err(Errno::ERANGE);

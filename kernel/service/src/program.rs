@@ -15,16 +15,17 @@ use process::Program;
 /// `EACCES` for what is not a file that the caller may execute; `ELOOP` for a link that was not to be followed;
 /// those of path resolution.
 pub(crate) async fn open(task: &Task<'_>, directory: i32, path: &[u8], flags: u32) -> Result<Program, Errno> {
-    let inode = paths::find(task, directory, path, flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)).await?;
+    let place = paths::find_place(task, directory, path, flags & (AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW)).await?;
+    let inode = place.inode();
     match inode.kind() {
         Kind::Regular => {}
         Kind::Symlink => return Err(Errno::ELOOP),
         _ => return Err(Errno::EACCES),
     }
-    access::check_inode(&*inode, task.caller().credentials, access::EXECUTE).await?;
-    let file = inode.open(task.caller(), O_RDONLY).await?;
+    access::check_inode(&**inode, task.caller().credentials, access::EXECUTE).await?;
+    let file = inode.clone().open(task.caller(), O_RDONLY).await?;
     if file.backing().is_none() {
         return Err(Errno::EACCES);
     }
-    Ok(Program { file, path: path.to_vec() })
+    Ok(Program { file, path: path.to_vec(), place })
 }

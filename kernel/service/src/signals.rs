@@ -1,6 +1,9 @@
 //! Signals: what a process does about them, which are blocked, sending and waiting. Delivery is `process`'s.
 
-use crate::{arguments::Args, context::Task};
+use crate::{
+    arguments::{Args, nanos},
+    context::Task,
+};
 use abi::{
     errno::Errno,
     signal::{
@@ -126,6 +129,22 @@ pub(crate) async fn rt_sigsuspend(task: &Task<'_>, args: &Args) -> Result<usize,
     let mask: u64 = task.space().get(args.word(0)).await?;
     task.thread().set_temporary_mask(mask);
     task.wait_for(core::future::pending(), None).await
+}
+
+/// `rt_sigtimedwait(set, info, timeout, size)`.
+pub(crate) async fn rt_sigtimedwait(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    check_size(args.word(3))?;
+    let set: u64 = task.space().get(args.word(0)).await?;
+    let deadline = match args.word(2) {
+        0 => None,
+        addr => Some(hal::time::now().saturating_add(nanos(task.space().get(addr).await?)?)),
+    };
+    let taking = async { Ok(task.thread().take_signal(set).await) };
+    let info = task.wait_for(taking, deadline).await?;
+    if args.word(1) != 0 {
+        task.space().put(args.word(1), &info).await?;
+    }
+    Ok(info.signo as usize)
 }
 
 /// `sigaltstack(new, old)`.

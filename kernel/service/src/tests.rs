@@ -184,11 +184,11 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
     hal::fake::set_user(user_mode(cpu, program));
     let start = async {
         let walk = Walk { caller: &caller, root: &root, base: &root };
-        let (open, _) = namespace.open(&walk, b"/init", f::O_RDWR | f::O_CREAT, 0o755).await.unwrap();
+        let (open, place) = namespace.open(&walk, b"/init", f::O_RDWR | f::O_CREAT, 0o755).await.unwrap();
         open.write_now(&caller, &mut Source::kernel(&elf())).unwrap().unwrap();
         let places = FilePlaces { root: root.clone(), directory: root.clone(), umask: 0o22 };
         let init = process::run::Init {
-            program: Program { file: open.file().clone(), path: b"/init".to_vec() },
+            program: Program { file: open.file().clone(), path: b"/init".to_vec(), place },
             strings: Default::default(),
             places,
             descriptors: FdTable::new(),

@@ -100,11 +100,12 @@ async fn sleep_for(task: &Task<'_>, nanos: u64, rest: usize) -> Result<usize, Er
 pub(crate) async fn times(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let ticks = |nanos: u64| (nanos / (1_000_000_000 / TICKS)) as i64;
     if args.word(0) != 0 {
+        let (own, children) = (task.process().times(), task.process().children_times());
         let tms = Tms {
-            utime: ticks(task.process_time()),
-            stime: 0,
-            cutime: ticks(task.process().children_times().user),
-            cstime: 0,
+            utime: ticks(own.user),
+            stime: ticks(own.system),
+            cutime: ticks(children.user),
+            cstime: ticks(children.system),
         };
         task.space().put(args.word(0), &tms).await?;
     }
@@ -120,24 +121,24 @@ pub(crate) async fn setitimer(task: &Task<'_>, args: &Args) -> Result<usize, Err
     };
     let (value, interval) = (micros(new.value)?, micros(new.interval)?);
     let old = task.system.alarms.set(task.process(), value, interval);
-    put_timer(task, args.word(2), old).await
+    if args.word(2) != 0 {
+        task.space().put(args.word(2), &itimerval(old)).await?;
+    }
+    Ok(0)
 }
 
 /// `getitimer(which, value)`.
 pub(crate) async fn getitimer(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     real_timer(args)?;
-    put_timer(task, args.word(1), task.system.alarms.get(task.process())).await
+    let timer = itimerval(task.system.alarms.get(task.process()));
+    task.space().put(args.word(1), &timer).await.map(|()| 0)
 }
 
 fn real_timer(args: &Args) -> Result<(), Errno> {
     if args.bits(0) == t::ITIMER_REAL { Ok(()) } else { Err(Errno::EINVAL) }
 }
 
-/// Stores a timer's remaining time and interval, unless `addr` is 0.
-async fn put_timer(task: &Task<'_>, addr: usize, (value, interval): (u64, u64)) -> Result<usize, Errno> {
-    if addr != 0 {
-        let timer = Itimerval { interval: timeval(interval), value: timeval(value) };
-        task.space().put(addr, &timer).await?;
-    }
-    Ok(0)
+/// A timer's remaining time and interval, as programs see them.
+fn itimerval((value, interval): (u64, u64)) -> Itimerval {
+    Itimerval { interval: timeval(interval), value: timeval(value) }
 }

@@ -13,7 +13,7 @@
 use crate::PAGE_SIZE;
 use crate::frame::Frame;
 use crate::hart::{self, Local};
-use crate::space::World;
+use crate::space::{KernelPage, World};
 use crate::sync::{SpinLock, rank};
 use alloc::vec::Vec;
 use core::cell::UnsafeCell;
@@ -189,23 +189,24 @@ pub(crate) fn entries_for(world: World) -> impl Iterator<Item = (usize, Entry)> 
     (ENTRIES / 2..ENTRIES).map(move |entry| (entry, read(source, entry))).filter(|(_, entry)| entry.valid())
 }
 
-/// Kernel pages that `root` maps, as (virtual, physical).
-pub(crate) fn reachable(root: usize, world: World) -> Vec<(usize, usize)> {
+/// Pages outside user memory that `root` maps.
+pub(crate) fn reachable(root: usize, world: World) -> Vec<KernelPage> {
     let mut pages = Vec::new();
-    if world != World::Vm {
-        for entry in ENTRIES / 2..ENTRIES {
-            collect(read(root, entry), sign_extend(entry << 30), LEVELS - 1, &mut pages);
-        }
+    // The root of a guest-physical space is four pages long, and has no upper half.
+    let (entries, address): (usize, fn(usize) -> usize) =
+        if world == World::Vm { (4 * ENTRIES, core::convert::identity) } else { (ENTRIES, sign_extend) };
+    for entry in ENTRIES / 2..entries {
+        collect(read(root, entry), address(entry << 30), LEVELS - 1, &mut pages);
     }
     pages
 }
 
-fn collect(entry: Entry, address: usize, level: usize, pages: &mut Vec<(usize, usize)>) {
+fn collect(entry: Entry, address: usize, level: usize, pages: &mut Vec<KernelPage>) {
     if !entry.valid() {
         return;
     }
     if entry.is_leaf() {
-        pages.push((address, entry.physical()));
+        pages.push(KernelPage { address, physical: entry.physical(), bytes: span(level) });
         return;
     }
     for slot in 0..ENTRIES {

@@ -533,9 +533,20 @@ pub fn shootdowns_waited() -> usize {
     SHOOTDOWNS.load(Ordering::Relaxed)
 }
 
-/// Every page of the kernel's half that the hardware could translate while `space` runs in user mode, as
-/// (virtual, physical) pairs, by a walk of its tables; for the test that proves what is resident (P3).
-pub fn kernel_pages_reachable(space: &UserSpace) -> Vec<(usize, usize)> {
+/// A page outside user memory that a process's page table maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelPage {
+    /// Where it is mapped.
+    pub address: usize,
+    /// Where it lies in physical memory.
+    pub physical: usize,
+    /// Its size: there are large pages.
+    pub bytes: usize,
+}
+
+/// Everything outside user memory that the hardware could translate while `space` runs in user mode, by a walk of its
+/// tables; for the test that proves what is resident (P3).
+pub fn kernel_pages_reachable(space: &UserSpace) -> Vec<KernelPage> {
     #[cfg(target_os = "none")]
     return crate::kernel_table::reachable(space.root.physical(), space.root.world);
     #[cfg(not(target_os = "none"))]

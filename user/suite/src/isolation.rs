@@ -40,23 +40,30 @@ const KERNEL: [usize; 9] = [
 /// The same and what the kernel says that it keeps in this process.
 fn kernel_addresses() -> Vec<usize> {
     let mut all = KERNEL.to_vec();
-    all.extend(resident().unwrap_or_default().iter().take(16).map(|(address, _)| *address));
+    all.extend(reachable().unwrap_or_default().iter().take(16).map(|page| page[0]));
     all
 }
 
-/// Kernel pages in the page table of this process: virtual and physical address.
-fn resident() -> Result<Vec<(usize, usize)>, Trouble> {
-    let number = |word: Option<&str>| {
-        word.and_then(|word| usize::from_str_radix(word.trim_start_matches("0x"), 16).ok())
-            .ok_or_else(|| Trouble::failed("/proc/asyncos/resident: not `virtual physical`"))
+/// Lines of `N` hexadecimal numbers.
+fn numbers<const N: usize>(path: &str) -> Result<Vec<[usize; N]>, Trouble> {
+    let line = |line: &str| -> Option<[usize; N]> {
+        let words: Option<Vec<usize>> =
+            line.split_whitespace().map(|word| usize::from_str_radix(word, 16).ok()).collect();
+        words?.try_into().ok()
     };
-    let text = fs::read_to_string("/proc/asyncos/resident")?;
-    text.lines()
-        .map(|line| {
-            let mut words = line.split_whitespace();
-            Ok((number(words.next())?, number(words.next())?))
-        })
-        .collect()
+    let text = fs::read_to_string(path)?;
+    let parsed: Option<Vec<_>> = text.lines().map(line).collect();
+    parsed.ok_or_else(|| Trouble::failed(format_args!("{path}: not {N} numbers a line: {text}")))
+}
+
+/// Kernel pages that the page table of this process maps: address, physical address, bytes.
+fn reachable() -> Result<Vec<[usize; 3]>, Trouble> {
+    numbers("/proc/self/resident")
+}
+
+/// What is to be resident in every `table` process: from where to where.
+fn resident() -> Result<Vec<[usize; 2]>, Trouble> {
+    numbers("/proc/asyncos/resident")
 }
 
 fn kernel_half_unreadable() -> Outcome {
@@ -167,21 +174,24 @@ fn own_world() -> Outcome {
     exits(pid, world as u8)
 }
 
-/// The kernel walks this process's page table: in `vm` nothing of the kernel is there, in `table` the resident pages.
+/// The kernel walks this process's page table: in `vm` nothing of the kernel is there, in `table` exactly the resident
+/// pages, each of them small and in a frame of its own.
 fn resident_pages() -> Outcome {
     needs_asyncos()?;
-    let pages = resident()?;
-    let image = 0xffff_ffff_8000_0000usize;
+    let pages = reachable()?;
+    let resident = resident()?;
+    let bytes: usize = resident.iter().map(|[start, end]| end - start).sum();
+    // Trap entry and exit, and a save area a hart, of eight at most.
+    ensure!((2 * PAGE..=16 * PAGE).contains(&bytes), "{resident:x?}");
     match world() {
-        Some(WORLD_VM) => equal!(pages, []),
+        Some(WORLD_VM) => ensure!(pages.is_empty(), "{pages:x?}"),
         Some(WORLD_TABLE) => {
-            // Trap entry and exit, and a save area a hart, of eight at most; all in the image.
-            ensure!(!pages.is_empty() && pages.len() <= 16, "{} pages", pages.len());
-            ensure!(pages.iter().all(|(address, _)| *address >= image), "{pages:x?}");
-            let mut frames: Vec<usize> = pages.iter().map(|(_, frame)| *frame).collect();
+            let inside = |address: usize| resident.iter().any(|[start, end]| (*start..*end).contains(&address));
+            ensure!(pages.iter().all(|page| inside(page[0]) && page[2] == PAGE), "{pages:x?}, {resident:x?}");
+            let mut frames: Vec<usize> = pages.iter().map(|page| page[1]).collect();
             frames.sort_unstable();
             frames.dedup();
-            equal!(frames.len(), pages.len());
+            equal!((frames.len(), pages.len()), (pages.len(), bytes / PAGE));
         }
         _ => ensure!(!pages.is_empty(), "the kernel is not mapped in `shared`"),
     }
