@@ -174,6 +174,9 @@ pub(crate) fn select(local: &Local, world: World, root: usize) {
     csr_write!(satp, if world == World::Shared { MODE | root >> 12 } else { kernel });
     if world == World::Vm {
         riscv::virtual_csr::select_table(root);
+    } else if HAS_H.load(Relaxed) {
+        // Else the `sret` behind a `vm` process would lead into virtual mode, over that process's memory.
+        riscv::virtual_csr::leave();
     }
     // These two have no VS copy: a `vm` process may have changed them.
     csr_write!(scounteren, 7);

@@ -14,6 +14,9 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// has nothing to return from, and must not get to VU-mode); VSXL = 64 bits.
 pub const ENTER: usize = 1 << 7 | 1 << 8 | 1 << 20 | 1 << 21 | 1 << 22 | 2 << 32;
 
+/// `hstatus` for entering a process outside virtual mode: SPV = 0; VSXL = 64 bits.
+const OUTSIDE: usize = 2 << 32;
+
 /// The hart has `vsiselect` (Ssaia).
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
 
@@ -61,6 +64,13 @@ pub fn select_table(root: usize) {
 pub fn deselect_table() {
     csr_write!(hgatp, 0);
     crate::csr::flush_guest_translations();
+}
+
+/// Prepares `sret` to stay outside virtual mode: the last trap, from a process in it, has left SPV set, and the G-stage table
+/// was that process's.
+pub fn leave() {
+    csr_write!(hstatus, OUTSIDE);
+    csr_write!(hgatp, 0);
 }
 
 /// Prepares `sret` to enter virtual mode.
