@@ -93,7 +93,6 @@ impl Running {
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
         self.thread.hart.store(hart, Ordering::Relaxed);
-        self.thread.polled.store(true, Ordering::Relaxed);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
             loop {
@@ -128,7 +127,6 @@ impl Running {
                 }
             }
         };
-        self.thread.polled.store(false, Ordering::Relaxed);
         let now = hal::time::now();
         processor::leave_user(hart, now);
         self.thread.usage.leave_user(now);
@@ -142,11 +140,13 @@ impl Running {
         poll_fn(move |context| {
             let started = hal::time::now();
             thread.usage.enter_system(started);
+            thread.waits.store(false, Ordering::Relaxed);
             let state = work.as_mut().poll(context);
             let now = hal::time::now();
             thread.usage.leave_system(now);
             processor::add_system(now.saturating_sub(started));
             if state.is_pending() {
+                thread.waits.store(true, Ordering::Relaxed);
                 processor::count_switch();
                 thread.usage.switch(false);
             }

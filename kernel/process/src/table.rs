@@ -104,7 +104,7 @@ pub fn thread_count() -> usize {
     TABLE.lock().threads.len()
 }
 
-/// Number of threads that a hart runs now (a snapshot).
+/// Number of threads that run or wait for a hart only (a snapshot).
 #[must_use]
 pub fn running() -> usize {
     let threads: Vec<_> = TABLE.lock().threads.values().filter_map(Weak::upgrade).collect();

@@ -46,8 +46,8 @@ pub struct Thread {
     pub(crate) robust: AtomicUsize,
     /// Hart that last ran it.
     pub(crate) hart: AtomicUsize,
-    /// Whether its coroutine is being polled.
-    pub(crate) polled: AtomicBool,
+    /// Whether its coroutine waits for something.
+    pub(crate) waits: AtomicBool,
     priority: AtomicU8,
     /// Its coroutine, while that lives.
     pub(crate) task: SpinLock<Option<exec::TaskRef>>,
@@ -81,7 +81,7 @@ impl Thread {
             clear_tid: AtomicUsize::new(0),
             robust: AtomicUsize::new(0),
             hart: AtomicUsize::new(0),
-            polled: AtomicBool::new(false),
+            waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
@@ -141,10 +141,10 @@ impl Thread {
         }
     }
 
-    /// Whether a hart runs it now (a snapshot, for /proc).
+    /// Whether a hart runs it or it waits for one only (a snapshot, for /proc).
     #[must_use]
     pub fn running(&self) -> bool {
-        self.polled.load(Ordering::Relaxed)
+        !self.waits.load(Ordering::Relaxed)
     }
 
     /// Sets where to store 0 when the thread ends (`set_tid_address`).
