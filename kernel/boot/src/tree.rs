@@ -35,6 +35,7 @@ pub fn kernel_caller() -> Caller {
         credentials: Credentials { uid: 0, gid: 0 },
         priority: PRIORITY_SERVICE.number(),
         request: 0,
+        file_limit: u64::MAX,
         account: process::oom::system_account(),
     }
 }
@@ -111,10 +112,13 @@ fn dev(console: &Parts, random: &Arc<Random>) -> Arc<DevFs> {
 }
 
 /// What `mount` can make anew.
-pub fn new_file_system(kind: &[u8], _: &Caller) -> Option<(&'static str, Arc<dyn Inode>)> {
+///
+/// # Errors
+/// `ENODEV` for an unknown kind, `EINVAL` for wrong options.
+pub fn new_file_system(kind: &[u8], options: &[u8]) -> Result<(&'static str, Arc<dyn Inode>), Errno> {
     match kind {
-        b"tmpfs" => Some(("tmpfs", tmpfs::new(half_of_memory()))),
-        b"proc" => Some(("proc", procfs::root())),
-        _ => None,
+        b"tmpfs" => Ok(("tmpfs", tmpfs::with_options(half_of_memory(), options)?)),
+        b"proc" => Ok(("proc", procfs::root())),
+        _ => Err(Errno::ENODEV),
     }
 }

@@ -106,6 +106,8 @@ struct State {
     pages: BTreeMap<u64, Page>,
     size: u64,
     dirty: BTreeSet<u64>,
+    /// Units of room set aside for all pages.
+    reserved: usize,
     claimed: bool,
     /// Where a sequential reader comes next, and how far read-ahead reaches.
     next: u64,
@@ -146,6 +148,7 @@ impl Pages {
             pages: BTreeMap::new(),
             size: 0,
             dirty: BTreeSet::new(),
+            reserved: 0,
             claimed: false,
             next: 0,
             window: 0,
@@ -164,6 +167,21 @@ impl Pages {
     pub fn count(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.pages.len(), state.dirty.len())
+    }
+
+    /// Units of room set aside for pages that have none of their own yet.
+    pub fn reserved(&self) -> usize {
+        self.state.lock().reserved
+    }
+
+    /// Pages from `first` on have got room: what was set aside for them is used up. Answers how much that was.
+    pub fn housed(&self, first: u64, count: u64) -> usize {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let pages = state.pages.range_mut(first..first.saturating_add(count));
+        let units = pages.map(|(_, page)| core::mem::take(&mut page.reserved)).sum();
+        state.reserved -= units;
+        units
     }
 
     /// Unique among all objects that can be mapped.
@@ -266,6 +284,7 @@ impl State {
             }
         }
         let _ = self.dirty.split_off(&keep);
+        self.reserved -= units;
         (units, busy)
     }
 }

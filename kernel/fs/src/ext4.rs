@@ -141,6 +141,7 @@ async fn write_back(shared: Arc<Shared>) {
         let wake = || (shared.closed.load(Ordering::Acquire) || !shared.dirty.lock().is_empty()).then_some(());
         exec::sync::wait_until(&shared.dirtied, wake).await;
         crate::clock::pause(crate::clock::WRITE_BACK).await;
+        shared.abandon_unlinked().await;
         for node in shared.dirty_nodes() {
             let store: Arc<dyn cache::Store> = node.clone();
             cache::kick(&store).await;
@@ -154,8 +155,31 @@ impl Shared {
         self.dirty.lock().values().cloned().collect()
     }
 
+    /// Drops what was written to files that have neither name nor user: nobody can read it, and their room is wanted.
+    async fn abandon_unlinked(&self) {
+        for node in self.dirty_nodes() {
+            node.abandon().await;
+        }
+    }
+
+    /// Whether files that are gone still take room.
+    fn has_remains(&self) -> bool {
+        self.queue.has_reaps() || self.dirty.lock().values().any(|node| node.is_abandoned(1))
+    }
+
+    /// Frees the room of files that are gone.
+    async fn clear_remains(&self) -> Result<(), Errno> {
+        if !self.has_remains() {
+            return Ok(());
+        }
+        self.abandon_unlinked().await;
+        // Inodes are reaped before any request, and the figures are published after each.
+        self.queue.call(|_| Ok(())).await
+    }
+
     async fn sync(self: &Arc<Self>) -> Result<(), Errno> {
         let mut first = Ok(());
+        self.abandon_unlinked().await;
         for node in self.dirty_nodes() {
             let store: Arc<dyn cache::Store> = node.clone();
             first = first.and(cache::flush(&store).await);
@@ -193,12 +217,22 @@ impl Shared {
     fn reserve(&self, blocks: usize) -> Result<(), Errno> {
         let blocks = blocks as i64;
         let promised = self.reserved.fetch_add(blocks, Ordering::Relaxed) + blocks;
-        // Extent trees need about one block for 300 of data.
-        if promised + promised / 256 + METADATA_RESERVE > self.free.load(Ordering::Relaxed) {
+        if self.exceeds(promised) {
             self.reserved.fetch_sub(blocks, Ordering::Relaxed);
             return Err(Errno::ENOSPC);
         }
         Ok(())
+    }
+
+    /// Whether so many promised blocks are too many.
+    fn exceeds(&self, promised: i64) -> bool {
+        // Extent trees need about one block for 300 of data.
+        promised + promised / 256 + METADATA_RESERVE > self.free.load(Ordering::Relaxed)
+    }
+
+    /// Whether not one block more can be promised.
+    fn is_full(&self) -> bool {
+        self.exceeds(self.reserved.load(Ordering::Relaxed) + 1)
     }
 
     /// Takes promises back. Pages that became dirty through a mapping were promised nothing, so it stops at zero.

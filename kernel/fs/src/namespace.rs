@@ -345,7 +345,12 @@ impl Namespace {
                 return Err(Errno::EEXIST);
             }
             Some(target) if target.inode().id() == moved.inode().id() => return Ok(()),
-            Some(target) => self.check_removal(to.0.caller, &new.parent, target).await?,
+            Some(target) => {
+                self.check_removal(to.0.caller, &new.parent, target).await?;
+                if replace == Replace::Yes {
+                    check_kinds(directory, target.inode().kind() == Kind::Directory)?;
+                }
+            }
             None if replace == Replace::Exchange => return Err(Errno::ENOENT),
             None => {
                 let who = to.0.caller.credentials;
@@ -353,6 +358,15 @@ impl Namespace {
             }
         }
         old.parent.inode().rename(&old.name, new.parent.inode(), &new.name, replace).await
+    }
+}
+
+/// A directory replaces a directory only, anything else all but a directory.
+fn check_kinds(moved_directory: bool, target_directory: bool) -> Result<(), Errno> {
+    match (moved_directory, target_directory) {
+        (false, true) => Err(Errno::EISDIR),
+        (true, false) => Err(Errno::ENOTDIR),
+        _ => Ok(()),
     }
 }
 

@@ -32,8 +32,8 @@ impl File for Regular {
         cache::read_now(self.store.pages(), self.backed, offset, dst)
     }
 
-    fn write_now(&self, _caller: &Caller, offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
-        cache::write_now(&self.store, offset, src)
+    fn write_now(&self, caller: &Caller, offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        cache::write_now(&self.store, offset, src, caller.file_limit)
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {

@@ -5,6 +5,8 @@
 //! locks of its pages. Everything is counted against the file system's limit: a page for each page of data, a little
 //! for each inode and name.
 
+mod options;
+
 use crate::{
     cache::{self, Pages, Store},
     namespace::{Directory, ready},
@@ -35,6 +37,7 @@ use io::{
         Statistics, Timestamp,
     },
 };
+use options::Options;
 
 /// What an inode or a name costs, in bytes.
 const SMALL: usize = 256;
@@ -111,15 +114,28 @@ struct Node {
 
 /// A new file system that holds up to `limit` bytes; answers its root directory.
 pub fn new(limit: usize) -> Arc<dyn Inode> {
+    with(&Options { limit, ..Options::default() })
+}
+
+/// A new file system as the options of `mount` say, of `limit` bytes if they say nothing about it.
+///
+/// # Errors
+/// `EINVAL` for options that are unknown or malformed.
+pub fn with_options(limit: usize, options: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    let total = hal::frame::stats().total * PAGE_SIZE;
+    Options { limit, ..Options::default() }.parse(options, total).map(|options| with(&options))
+}
+
+fn with(options: &Options) -> Arc<dyn Inode> {
     let shared = Arc::new(Shared {
         dev: NEXT_DEV.fetch_add(1, Ordering::Relaxed),
         next: AtomicU64::new(1),
         used: AtomicUsize::new(0),
-        limit,
+        limit: options.limit,
         tree: SpinLock::new(rank::INODE, ()),
     });
-    let new = NewInode { kind: Kind::Directory, permissions: 0o1777, rdev: 0 };
-    Node::new(&shared, new, (0, 0), None, Content::Names(SpinLock::new(rank::INODE + 1, Names::default())))
+    let new = NewInode { kind: Kind::Directory, permissions: options.permissions, rdev: 0 };
+    Node::new(&shared, new, options.owner, None, Content::Names(SpinLock::new(rank::INODE + 1, Names::default())))
 }
 
 impl Node {

@@ -29,6 +29,8 @@ pub struct Caller {
     pub priority: u8,
     /// Request id, never reused; ties trace records together (D16).
     pub request: u64,
+    /// Regular files do not grow beyond this many bytes by its hand (`RLIMIT_FSIZE`).
+    pub file_limit: u64,
     /// Who pays for kernel objects that the request creates (D13).
     pub account: Arc<Account>,
 }

@@ -102,7 +102,7 @@ impl World {
         });
         let account = Account::new(None, 256 << 20);
         let credentials = Credentials { uid: 0, gid: 0 };
-        let caller = Caller { pid: 1, tid: 1, credentials, priority: 8, request: 1, account };
+        let caller = Caller { pid: 1, tid: 1, credentials, priority: 8, request: 1, file_limit: u64::MAX, account };
         Self { hosts: hosts.collect(), wire: wire.clone(), caller, now: hal::time::now() }
     }
 

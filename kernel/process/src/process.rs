@@ -114,6 +114,8 @@ pub struct Process {
     /// Copies, for calls that only ask: the parent as [`crate::table`] has it, effective ids as `state` has them.
     parent: AtomicU32,
     effective: AtomicU64,
+    /// The limit of the size of files, for whoever has no lock.
+    file_limit: AtomicU64,
     account: Arc<Account>,
     _charge: Charge,
     pub(crate) state: SpinLock<State>,
@@ -144,10 +146,12 @@ impl Process {
     pub(crate) fn new(pid: u32, account: Arc<Account>, state: State, exit_signal: u32) -> Result<Arc<Self>, Errno> {
         let charge = account.charge(PROCESS_BYTES)?;
         let effective = AtomicU64::new(pack(&state.identity));
+        let file_limit = AtomicU64::new(state.limits.current(abi::process::RLIMIT_FSIZE));
         Ok(Arc::new(Self {
             pid,
             parent: AtomicU32::new(0),
             effective,
+            file_limit,
             account,
             _charge: charge,
             state: SpinLock::new(rank::PROCESS, state),
@@ -232,6 +236,12 @@ impl Process {
         Credentials { uid: effective as u32, gid: (effective >> 32) as u32 }
     }
 
+    /// `RLIMIT_FSIZE`: how large regular files may become by this process' hand.
+    #[must_use]
+    pub fn file_limit(&self) -> u64 {
+        self.file_limit.load(Ordering::Relaxed) // one word: never half old
+    }
+
     /// All ids.
     #[must_use]
     pub fn identity(&self) -> Identity {
@@ -268,6 +278,8 @@ impl Process {
         let privileged = state.identity.euid == 0;
         state.limits.set(resource, new, privileged)?;
         let (space, limits) = (state.space.clone(), state.limits.of_space());
+        // Relaxed: ordered by the lock among writers.
+        self.file_limit.store(state.limits.current(abi::process::RLIMIT_FSIZE), Ordering::Relaxed);
         drop(state);
         space.set_limits(limits);
         Ok(())

@@ -137,6 +137,7 @@ impl Thread {
             credentials: self.process.credentials(),
             priority: self.priority(),
             request: mem::new_object_id(),
+            file_limit: self.process.file_limit(),
             account: self.process.account().clone(),
         }
     }

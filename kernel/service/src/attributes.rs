@@ -239,7 +239,17 @@ pub(crate) async fn truncate(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     let size = args.offset(1)?;
     let path = task.space().cstr(args.word(0), f::PATH_MAX).await?;
     let inode = paths::find(task, f::AT_FDCWD, &path, 0).await?;
+    check_size(task, &*inode, size).await?;
     namespace::truncate(task.caller(), &*inode, size).await.map(|()| 0)
+}
+
+/// Whether the process may make a regular file that long; raises `SIGXFSZ` if not.
+async fn check_size(task: &Task<'_>, inode: &dyn Inode, size: u64) -> Result<(), Errno> {
+    if size <= task.caller().file_limit || inode.kind() != Kind::Regular || inode.metadata().await?.size >= size {
+        return Ok(());
+    }
+    task.write_failed(Errno::EFBIG);
+    Err(Errno::EFBIG)
 }
 
 async fn resize(task: &Task<'_>, inode: &dyn Inode, size: u64) -> Result<usize, Errno> {
@@ -248,6 +258,7 @@ async fn resize(task: &Task<'_>, inode: &dyn Inode, size: u64) -> Result<usize, 
         Kind::Directory => return Err(Errno::EISDIR),
         _ => return Err(Errno::EINVAL),
     }
+    check_size(task, inode, size).await?;
     let set = SetAttributes { size: Some(size), ..Default::default() };
     inode.set_attributes(task.caller(), set).await.map(|()| 0)
 }

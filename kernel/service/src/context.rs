@@ -5,7 +5,11 @@
 
 use crate::System;
 use ::fs::walk::Place;
-use abi::{errno::Errno, process::RLIMIT_NOFILE};
+use abi::{
+    errno::Errno,
+    process::{RLIM_INFINITY, RLIMIT_NOFILE},
+    signal::{SIGPIPE, SIGXFSZ},
+};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
@@ -206,9 +210,14 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Writing to a pipe or socket that nobody reads raises `SIGPIPE`.
-    pub fn broken_pipe(&self) {
-        crate::signals::raise(self, abi::signal::SIGPIPE);
+    /// Raises the signal that goes with a failed write: `SIGPIPE` for a pipe or socket that nobody reads, `SIGXFSZ` for a
+    /// file at the limit of its size.
+    pub fn write_failed(&self, errno: Errno) {
+        match errno {
+            Errno::EPIPE => crate::signals::raise(self, SIGPIPE),
+            Errno::EFBIG if self.caller.file_limit != RLIM_INFINITY => crate::signals::raise(self, SIGXFSZ),
+            _ => {}
+        }
     }
 
     /// CPU time of the process in nanoseconds.

@@ -54,8 +54,8 @@ pub(crate) fn write_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
         return Ok(None);
     }
     let attempt = transfer::write_now(task, &open, At::Position, piece);
-    if attempt == Err(IoError::Errno(Errno::EPIPE)) {
-        task.broken_pipe();
+    if let Err(IoError::Errno(errno)) = attempt {
+        task.write_failed(errno);
     }
     attempt
 }

@@ -55,12 +55,13 @@ use abi::errno::Errno;
 use alloc::{boxed::Box, string::String, sync::Arc};
 use arguments::Args;
 use context::Task;
-use io::{caller::Caller, device::Random, file::BoxFuture, inode::Inode, log::Log};
+use io::{device::Random, file::BoxFuture, inode::Inode, log::Log};
 use mem::AddressSpace;
 use process::{Call, Outcome, Program, Service, Thread};
 
-/// Makes an empty file system of the named kind for `mount`; `None` for unknown kinds. Answers its proper name too.
-pub type NewFileSystem = fn(kind: &[u8], caller: &Caller) -> Option<(&'static str, Arc<dyn Inode>)>;
+/// Makes an empty file system of the named kind for `mount`, with its options; answers its proper name too. `ENODEV` for
+/// unknown kinds, `EINVAL` for wrong options.
+pub type NewFileSystem = fn(kind: &[u8], options: &[u8]) -> Result<(&'static str, Arc<dyn Inode>), Errno>;
 
 /// What the calls work on; made by `boot`.
 pub struct Setup {

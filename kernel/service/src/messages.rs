@@ -61,7 +61,7 @@ pub(crate) async fn send(
             Ok(None) => socket.wait(task, abi::poll::EPOLLOUT, flags, deadline).await?,
             Err(IoError::Errno(errno)) => {
                 if errno == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
-                    task.broken_pipe();
+                    task.write_failed(errno);
                 }
                 return Err(errno);
             }

@@ -308,7 +308,11 @@ pub(crate) async fn mount(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     if task.caller().credentials.uid != 0 {
         return Err(Errno::EPERM);
     }
-    let (kind, root) = (task.system.new_file_system)(&kind, task.caller()).ok_or(Errno::ENODEV)?;
+    let options = match args.word(4) {
+        0 => Vec::new(),
+        addr => get(task, addr).await?,
+    };
+    let (kind, root) = (task.system.new_file_system)(&kind, &options)?;
     let base = Base::of(task, AT_FDCWD, &target).await?;
     let source = alloc::string::String::from_utf8_lossy(&source);
     task.system.namespace.mount(&base.context(task), &target, root, &source, kind).await.map(|()| 0)

@@ -165,7 +165,9 @@ fn system() -> (&'static System, Arc<Namespace>) {
         net,
         random: Arc::new(Random::new([7; 32])),
         log: Log::new(),
-        new_file_system: |kind, _| (kind == b"tmpfs").then(|| ("tmpfs", tmpfs::new(1 << 20))),
+        new_file_system: |kind, _| {
+            if kind == b"tmpfs" { Ok(("tmpfs", tmpfs::new(1 << 20))) } else { Err(Errno::ENODEV) }
+        },
         has_world: |_| true,
         power_off,
         init_ended: |status| ENDED.store(status, Relaxed),
@@ -179,7 +181,7 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
     let (system, namespace) = system();
     let account = Account::new(None, usize::MAX);
     let credentials = Credentials { uid: 0, gid: 0 };
-    let caller = Caller { pid: 0, tid: 0, credentials, priority: 8, request: 0, account };
+    let caller = Caller { pid: 0, tid: 0, credentials, priority: 8, request: 0, file_limit: u64::MAX, account };
     let root: Arc<Place> = namespace.root().clone();
     hal::fake::set_user(user_mode(cpu, program));
     let start = async {

@@ -193,7 +193,7 @@ async fn wait_read(task: &Task<'_>, open: &OpenFile, at: At, len: usize) -> Resu
 /// Writes from `list`.
 ///
 /// # Errors
-/// The file's own (`EPIPE` also raises `SIGPIPE`); `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
+/// The file's own (`EPIPE` also raises `SIGPIPE`, the limit of its size `SIGXFSZ`); `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
 pub(crate) async fn write(
     task: &Task<'_>,
     open: &Arc<OpenFile>,
@@ -218,8 +218,8 @@ pub(crate) async fn write(
                 }
             }
             Err(IoError::Errno(errno)) => {
-                if errno == Errno::EPIPE && done == 0 && !how.quiet {
-                    task.broken_pipe();
+                if done == 0 && !how.quiet {
+                    task.write_failed(errno);
                 }
                 return cut(done, errno);
             }
@@ -283,8 +283,8 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
                 }
             }
             Err(IoError::Errno(errno)) => {
-                if errno == Errno::EPIPE && done == 0 {
-                    task.broken_pipe();
+                if done == 0 {
+                    task.write_failed(errno);
                 }
                 return cut(done, errno);
             }

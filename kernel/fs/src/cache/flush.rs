@@ -51,7 +51,8 @@ async fn write_all(store: &Arc<dyn Store>) {
         let (owner, progress) = (store.clone(), progress.clone());
         store.start(Box::pin(async move {
             let result = owner.clone().store(first, frames.clone()).await;
-            finish(owner.pages(), first, frames.len(), result);
+            let left = finish(owner.pages(), first, frames.len(), result);
+            owner.unreserve(left);
             // Release pairs with the Acquire of the waiter: it sees the pages' new states.
             progress.running.fetch_sub(1, Ordering::Release);
             progress.ended.wake_all();
@@ -100,8 +101,10 @@ fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
     first.filter(|_| !frames.is_empty()).map(|first| (first, frames))
 }
 
-fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) {
+/// Gives pages their new state; answers the room that is set aside for them and no longer needed.
+fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) -> usize {
     let mut state = pages.state.lock();
+    let mut left = 0;
     if let Err(errno) = result {
         state.error = Some(errno);
     }
@@ -109,7 +112,7 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) {
         let Some(page) = state.pages.get_mut(&index) else { continue };
         let PageState::Writing { again } = page.state else { continue };
         if result.is_ok() {
-            page.reserved = 0;
+            left += core::mem::take(&mut page.reserved);
         }
         if again || result.is_err() {
             page.state = PageState::Dirty;
@@ -118,6 +121,8 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) {
             state.dirty.remove(&index);
         }
     }
+    state.reserved -= left;
     drop(state);
     pages.changed.wake_all();
+    left
 }

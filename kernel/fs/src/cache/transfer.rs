@@ -66,11 +66,12 @@ fn look(pages: &Pages, backed: bool, at: u64) -> Found {
     }
 }
 
-/// Writes from `src` at `offset` ([`APPEND`]: at the end); `None` if the first page is missing or the file is claimed.
+/// Writes from `src` at `offset` ([`APPEND`]: at the end), up to byte `most` of the file; `None` if the first page is
+/// missing or the file is claimed.
 ///
 /// # Errors
 /// `EFBIG`, `ENOSPC`, `ENOMEM`; a fault of `src` before the first byte.
-pub fn write_now(store: &Arc<dyn Store>, offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+pub fn write_now(store: &Arc<dyn Store>, offset: u64, src: &mut Source<'_>, most: u64) -> Attempt<usize> {
     let pages = store.pages();
     if src.remaining() == 0 {
         return Ok(Some(0));
@@ -80,10 +81,11 @@ pub fn write_now(store: &Arc<dyn Store>, offset: u64, src: &mut Source<'_>) -> A
     }
     let Some(_claim) = pages.claim_now() else { return Ok(None) };
     let offset = if offset == APPEND { pages.size() } else { offset };
-    let limit = src.remaining().min(BURST);
-    if offset.checked_add(limit as u64).is_none_or(|end| end > i64::MAX as u64) {
+    let room = most.min(i64::MAX as u64).saturating_sub(offset);
+    if room == 0 {
         return Err(Errno::EFBIG.into());
     }
+    let limit = src.remaining().min(BURST).min(usize::try_from(room).unwrap_or(usize::MAX));
     let mut done = 0;
     while done < limit {
         match write_page(store, offset + done as u64, limit - done, src) {
@@ -178,10 +180,14 @@ fn reserve(store: &Arc<dyn Store>, index: u64, reserved: usize) -> Result<Option
 }
 
 fn settle(pages: &Pages, index: u64, units: usize) {
-    if units > 0
-        && let Some(page) = pages.state.lock().pages.get_mut(&index)
-    {
+    if units == 0 {
+        return;
+    }
+    let mut state = pages.state.lock();
+    let state = &mut *state;
+    if let Some(page) = state.pages.get_mut(&index) {
         page.reserved += units;
+        state.reserved += units;
     }
 }
 
@@ -191,6 +197,7 @@ fn insert(state: &mut State, index: u64, frame: Frame, reserved: usize) -> bool 
     let page = Page { frame, state: PageState::Dirty, hot: true, reserved };
     let first = state.dirty.is_empty();
     state.pages.insert(index, page);
+    state.reserved += reserved;
     state.dirty.insert(index);
     first
 }

@@ -128,11 +128,9 @@ impl Node {
     pub(super) async fn write_pages(self: Arc<Self>, first: u64, frames: Vec<Frame>) -> Result<(), Errno> {
         self.load_places().await?;
         let count = frames.len() as u64;
-        let holes: u64 = self.pieces(first, count).iter().filter_map(|piece| piece.err()).sum();
         let size = self.pages.size();
-        if holes > 0 {
+        if self.pieces(first, count).iter().any(Result::is_err) {
             self.allocate(size, first, count).await?;
-            self.shared.unreserve(holes as usize);
         } else if self.disk_size() < size {
             self.grow(size).await?;
         }
@@ -168,6 +166,7 @@ impl Node {
             if let Some(places) = &mut *node.places.lock() {
                 places.learn(&runs);
             }
+            node.shared.unreserve(node.pages.housed(first, count));
             node.refresh(volume)
         };
         self.shared.queue.call(work).await
@@ -249,12 +248,18 @@ impl crate::cache::Store for Node {
     }
 
     fn reserve(&self, index: u64) -> Result<Option<usize>, Errno> {
-        let places = self.places.lock();
-        let Some(places) = &*places else { return Ok(None) };
-        if places.at(index).is_some() {
-            return Ok(Some(0));
+        let housed = self.places.lock().as_ref().map(|places| places.at(index).is_some());
+        match housed {
+            None => return Ok(None),
+            Some(true) => return Ok(Some(0)),
+            Some(false) => {}
         }
-        self.shared.reserve(1).map(|()| Some(1))
+        match self.shared.reserve(1) {
+            Ok(()) => Ok(Some(1)),
+            // `prepare` makes room.
+            Err(Errno::ENOSPC) if self.shared.has_remains() => Ok(None),
+            Err(errno) => Err(errno),
+        }
     }
 
     fn unreserve(&self, units: usize) {
@@ -262,7 +267,10 @@ impl crate::cache::Store for Node {
     }
 
     fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
-        Box::pin(async move { self.load_places().await })
+        Box::pin(async move {
+            self.load_places().await?;
+            if self.shared.is_full() { self.shared.clear_remains().await } else { Ok(()) }
+        })
     }
 
     fn start(&self, job: BoxFuture<'static, ()>) {

@@ -20,7 +20,10 @@ use core::{
     any::Any,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
-use hal::sync::{SpinLock, rank};
+use hal::{
+    PAGE_SIZE,
+    sync::{SpinLock, rank},
+};
 use io::{
     caller::Caller,
     file::File,
@@ -206,6 +209,24 @@ impl Node {
         drop(removed);
     }
 
+    /// Whether this file has no name, and no user but `holders`, the list of dirty files among them.
+    pub(super) fn is_abandoned(self: &Arc<Self>, holders: usize) -> bool {
+        self.unlinked.load(Ordering::Relaxed) && Arc::strong_count(self) <= holders
+    }
+
+    /// Drops the content if nobody can come to it any more.
+    pub(super) async fn abandon(self: &Arc<Self>) {
+        // Without a name nobody finds the node anew, so a count that is down stays down: the list, and the caller.
+        if !self.is_abandoned(2) {
+            return;
+        }
+        let claim = self.pages.claim().await;
+        let units = self.pages.cut(&claim, 0).await;
+        drop(claim);
+        self.shared.unreserve(units);
+        self.settle_dirty();
+    }
+
     /// Runs `work` on the metadata coroutine with this node, then takes the attributes again.
     async fn change<T, F>(self: &Arc<Self>, work: F) -> Result<T, Errno>
     where
@@ -322,6 +343,7 @@ impl Inode for Node {
         let mut metadata = *self.metadata.lock();
         if self.kind == Kind::Regular {
             metadata.size = self.pages.size();
+            metadata.blocks += (self.pages.reserved() * (PAGE_SIZE / 512)) as u64;
         }
         Some(metadata)
     }
@@ -552,10 +574,13 @@ impl Inode for Node {
     }
 
     fn statistics(&self) -> Reply<'_, Statistics> {
-        let mut statistics = *self.shared.statistics.lock();
-        let promised = self.shared.reserved.load(Ordering::Relaxed).max(0) as u64;
-        statistics.blocks_free = statistics.blocks_free.saturating_sub(promised);
-        crate::namespace::ready(Ok(statistics))
+        Box::pin(async move {
+            self.shared.clear_remains().await?;
+            let mut statistics = *self.shared.statistics.lock();
+            let promised = self.shared.reserved.load(Ordering::Relaxed).max(0) as u64;
+            statistics.blocks_free = statistics.blocks_free.saturating_sub(promised);
+            Ok(statistics)
+        })
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -120,6 +120,11 @@ impl Queue {
         self.arrived.wake_all();
     }
 
+    /// Whether inodes wait to be freed.
+    pub(super) fn has_reaps(&self) -> bool {
+        !self.waiting.lock().reaps.is_empty()
+    }
+
     /// Ends the coroutine after what is queued.
     pub(super) fn close(&self) {
         self.shut(Errno::EIO);

@@ -97,6 +97,7 @@ fn user(uid: u32) -> Caller {
         credentials: Credentials { uid, gid: uid },
         priority: 16,
         request: 0,
+        file_limit: u64::MAX,
         account: Account::new(None, usize::MAX),
     }
 }

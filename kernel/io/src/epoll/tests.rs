@@ -16,6 +16,7 @@ fn caller() -> Caller {
         credentials: Credentials { uid: 0, gid: 0 },
         priority: 16,
         request: 0,
+        file_limit: u64::MAX,
         account: Account::new(None, usize::MAX),
     }
 }
