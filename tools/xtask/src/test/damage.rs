@@ -43,7 +43,13 @@ pub fn damage(context: &Context) -> Result<Tally> {
         let mut said = Vec::new();
         let ending = session.drain(Some(HANG_LIMIT), |_, bytes| said.extend_from_slice(bytes));
         let said = String::from_utf8_lossy(&said);
-        let holds = matches!(ending, Ending::Exited(_)) && !said.contains("panicked at");
+        // A disk that cannot be mounted is refused with a word, and the machine goes off without a program's status.
+        let ended = match &ending {
+            Ending::Exited(_) => true,
+            Ending::Died(_) => said.contains("error: cannot mount the disk"),
+            Ending::Hung | Ending::Quit => false,
+        };
+        let holds = ended && !said.contains("panicked at");
         if !holds {
             say(format!("  not ok: damaged {name}: {ending:?}"));
             eprintln!("{said}");
