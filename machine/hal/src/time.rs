@@ -83,7 +83,7 @@ pub(crate) mod machine {
         if nanoseconds == u64::MAX {
             return u64::MAX;
         }
-        let ticks = (u128::from(nanoseconds) * u128::from(INVERSE.load(Relaxed)) >> INVERSE_BITS) as u64;
+        let ticks = ((u128::from(nanoseconds) * u128::from(INVERSE.load(Relaxed))) >> INVERSE_BITS) as u64;
         // Both scales are rounded down. Should the clock be a tick short at the alarm, its handler asks again.
         if nanoseconds_of(ticks) < nanoseconds { ticks.saturating_add(1) } else { ticks }
     }

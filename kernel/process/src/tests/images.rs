@@ -107,7 +107,7 @@ fn script_lines_split_once() {
 fn inside(image: &Image) -> bool {
     let range = |range: &core::ops::Range<usize>| {
         range.is_empty()
-            || (range.start >= image::LOWEST && range.end <= image::HIGHEST && range.start % PAGE_SIZE == 0)
+            || (range.start >= image::LOWEST && range.end <= image::HIGHEST && range.start.is_multiple_of(PAGE_SIZE))
     };
     image.segments.iter().all(|s| range(&s.file) && range(&s.zero) && s.tail.len() < PAGE_SIZE)
 }
