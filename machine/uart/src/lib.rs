@@ -26,7 +26,7 @@ mod ring;
 mod tests;
 
 use core::task::{Context, Poll, Waker};
-use hal::sync::{IrqLock, rank};
+use hal::sync::{IrqGuard, IrqLock, rank};
 use registers::*;
 use ring::Ring;
 
@@ -103,7 +103,7 @@ impl<R: Registers> Uart<R> {
         }
         if taken > 0 && state.wanted & WANT_RECEIVED == 0 {
             // The ring was full, and the hardware may hold more.
-            self.transfer(&mut state);
+            self.settle(state);
         }
         taken
     }
@@ -134,7 +134,7 @@ impl<R: Registers> Uart<R> {
             }
             given += 1;
         }
-        self.transfer(&mut state);
+        self.settle(state);
         given
     }
 
@@ -194,6 +194,18 @@ impl<R: Registers> Uart<R> {
         status
     }
 
+    /// Moves bytes both ways, and wakes whoever can go on. Whatever moves bytes ends with this: a byte that a
+    /// writer took out of the hardware raises no interrupt any more, so the writer must wake its reader.
+    fn settle(&self, mut state: IrqGuard<'_, State>) {
+        self.transfer(&mut state);
+        let reader = if state.input.is_empty() { None } else { state.reader.take() };
+        let writer = if state.output.is_full() { None } else { state.writer.take() };
+        drop(state);
+        for waker in [reader, writer].into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
     /// Moves bytes both ways and asks for the interrupts that are needed to go on.
     fn transfer(&self, state: &mut State) {
         let mut status = self.status(state);
@@ -225,15 +237,9 @@ impl<R: Registers> Uart<R> {
 
 impl<R: Registers> hal::irq::Handler for Uart<R> {
     fn interrupt(&self) {
-        let mut state = self.state.lock();
+        let state = self.state.lock();
         // Never asked for, but a firmware may have left it pending: reading ends it.
         let _ = self.registers.read(MODEM_STATUS);
-        self.transfer(&mut state);
-        let reader = if state.input.is_empty() { None } else { state.reader.take() };
-        let writer = if state.output.is_full() { None } else { state.writer.take() };
-        drop(state);
-        for waker in [reader, writer].into_iter().flatten() {
-            waker.wake();
-        }
+        self.settle(state);
     }
 }

@@ -122,6 +122,32 @@ fn input_wakes_the_reader() {
 }
 
 #[test]
+fn input_that_a_writer_took_from_the_hardware_wakes_the_reader() {
+    let (uart, model) = started();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    assert!(uart.poll_input(&mut Context::from_waker(&waker)).is_pending());
+    // Fewer bytes than the FIFO's trigger level: the chip has not interrupted yet, and now it never will.
+    model.type_in(b"ab");
+    assert_eq!(uart.write(b"echo"), 4);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn output_that_a_reader_moved_on_wakes_the_writer() {
+    let (uart, model) = started();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    model.type_in(&[1; INPUT + 1]);
+    (0..INPUT / BUDGET + 1).for_each(|_| uart.interrupt());
+    uart.write(&[7; OUTPUT + FIFO_BYTES]);
+    assert!(uart.poll_output(&mut Context::from_waker(&waker)).is_pending());
+    model.carry();
+    assert_eq!(uart.read(&mut [0]), 1);
+    assert_eq!(count.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_full_ring_stops_the_sender_and_loses_nothing() {
     let (uart, model) = started();
     let text: Vec<u8> = (0..INPUT + 100).map(|n| n as u8).collect();
