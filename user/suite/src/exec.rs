@@ -10,8 +10,8 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use rt::abi::process::{AT_ENTRY, AT_PAGESZ, AT_PHDR, AT_PHENT, AT_PHNUM, AT_RANDOM, AT_UID};
 use rt::abi::signal::{SIG_IGN, SIGUSR1, SIGUSR2, Sigaction};
-use rt::io::Read;
-use rt::process::Command;
+use rt::io::{Read, Write};
+use rt::process::{Command, Stdio};
 use rt::{fs, pipe, raw, start, thread};
 
 pub const CASES: &[Case] = &[
@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
     case!("exec/fresh-memory", "P1", fresh_memory),
     case!("exec/errors", "E1", errors),
     case!("exec/spawn-many", "P1 D13", spawn_many),
+    case!("exec/cat-passes-on", "I1", cat_passes_on),
 ];
 
 fn program(name: &str) -> Command {
@@ -239,4 +240,21 @@ fn spawn_many() -> Outcome {
         equal!(child.wait()?.code(), Some(*code));
     }
     Ok(())
+}
+
+/// A tool in the middle of a pipeline hands on what it has before there is more.
+fn cat_passes_on() -> Outcome {
+    needs_kernel("execve")?;
+    let mut command = Command::new("/bin/cat");
+    let mut child = command.stdin(Stdio::Piped).stdout(Stdio::Piped).spawn()?;
+    let (mut to, mut from) = (child.stdin.take(), child.stdout.take());
+    let (Some(write), Some(read)) = (&mut to, &mut from) else { return Err(Trouble::failed("no pipes")) };
+    for word in [*b"one", *b"two"] {
+        write.write_all(&word)?;
+        let mut answer = [0; 3];
+        read.read_exact(&mut answer)?;
+        equal!(answer, word);
+    }
+    drop(to);
+    ensure_success(child.wait()?)
 }

@@ -3,7 +3,7 @@
 use crate::input;
 use crate::options::Options;
 use crate::{Outcome, Tool};
-use rt::io::{self, Write};
+use rt::io::{self, BufRead, Write};
 
 /// The tool.
 pub static TOOL: Tool = Tool {
@@ -18,7 +18,7 @@ fn run(options: &Options) -> Outcome {
     let status = input::each(options, &options.args, |_, file| {
         let mut out = io::stdout();
         if !options.has('n') {
-            return io::copy(file, &mut out).map(|_| ());
+            return pass_on(file, &mut out);
         }
         input::lines(file, |line| {
             count += 1;
@@ -30,4 +30,18 @@ fn run(options: &Options) -> Outcome {
     });
     io::stdout().flush().map_err(input::about("standard output"))?;
     Ok(status)
+}
+
+/// Copies bytes as they come: whoever feeds the pipe may be waiting for them at the other end.
+fn pass_on(file: &mut input::Input, out: &mut impl Write) -> io::Result<()> {
+    loop {
+        let bytes = file.fill_buf()?;
+        let len = bytes.len();
+        if len == 0 {
+            return Ok(());
+        }
+        out.write_all(bytes)?;
+        out.flush()?;
+        file.consume(len);
+    }
 }
