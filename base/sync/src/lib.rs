@@ -14,7 +14,6 @@
 pub mod atomic;
 pub mod cell;
 pub mod raw;
-pub mod switch;
 
 /// What a busy-waiting loop calls in each turn.
 pub mod hint {

@@ -1,7 +1,38 @@
 //! What can be recorded, and how it is laid out.
 //!
-//! Ids are 64-bit numbers that are never used twice: tasks as their pool numbers them, requests as their
-//! service does. 0 stands for "nobody": an interrupt handler, or code outside any task.
+//! Ids are 64-bit numbers that are never used twice: tasks as their pool numbers them, requests as
+//! whoever owns the rings does. 0 stands for "nobody": an interrupt handler, or code outside any task.
+//!
+//! A waiting call in records, as far as it runs on one hart; a device's request is `submit` in a task and
+//! `interrupt`, `complete`, `wake` in the handler:
+//!
+//! ```text
+//!   trap ─ submit ─ poll-end ... wake ─ poll-begin ─ complete
+//! ```
+
+use core::fmt;
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A system call that waits, by its number.
+    Call(u32),
+    /// A page fault that waits: 0 for a load, 1 for a store, 2 for an instruction.
+    Fault(u32),
+    /// A device, by its kind as virtio numbers them.
+    Device(u32),
+}
+
+/// Where an interrupt came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Another hart.
+    Hart,
+    /// The hart's timer.
+    Timer,
+    /// A device's line.
+    Line(u32),
+}
 
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,17 +79,19 @@ pub enum Event {
         /// The task that goes on.
         to: u64,
     },
-    /// A trap from user mode, by its cause register.
+    /// A trap, interrupts included.
     Trap {
-        /// The task whose thread trapped.
+        /// The task that it came from.
         task: u64,
-        /// The cause.
+        /// The cause register: its top bit says that it is an interrupt.
         cause: u64,
+        /// From user mode; else from the kernel itself.
+        user: bool,
     },
-    /// An interrupt, by its cause register.
+    /// An interrupt is delivered; its handler runs next.
     Interrupt {
-        /// The cause.
-        cause: u64,
+        /// Where it came from.
+        source: Source,
     },
     /// A request began.
     Submit {
@@ -66,6 +99,8 @@ pub enum Event {
         request: u64,
         /// The task that asked.
         task: u64,
+        /// What for.
+        work: Work,
     },
     /// A request is done.
     Complete {
@@ -74,6 +109,46 @@ pub enum Event {
         /// Its result, as the asker sees it.
         result: i64,
     },
+}
+
+/// An event in three words, as it goes from a trace point to a ring: in registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// Kind and small operands.
+    pub head: u64,
+    /// The first operand, an id.
+    pub a: u64,
+    /// The second operand.
+    pub b: u64,
+}
+
+impl Event {
+    /// The event in words. Inlined, so that a trace point builds no structure.
+    #[inline(always)]
+    #[must_use]
+    pub fn words(self) -> Words {
+        let words = |kind: u64, small: u16, wide: u32, a, b| Words {
+            head: kind | u64::from(small) << 16 | u64::from(wide) << 32,
+            a,
+            b,
+        };
+        match self {
+            Event::Spawn { task, parent } => words(1, 0, 0, task, parent),
+            Event::Name { task, part, text } => words(2, part, 0, task, u64::from_le_bytes(text)),
+            Event::PollBegin { task } => words(3, 0, 0, task, 0),
+            Event::PollEnd { task, finished } => words(4, u16::from(finished), 0, task, 0),
+            Event::Wake { task, waker } => words(5, 0, 0, task, waker),
+            Event::Switch { from, to } => words(6, 0, 0, from, to),
+            Event::Trap { task, cause, user } => words(7, u16::from(user), 0, task, cause),
+            Event::Interrupt { source: Source::Hart } => words(8, 0, 0, 0, 0),
+            Event::Interrupt { source: Source::Timer } => words(8, 1, 0, 0, 0),
+            Event::Interrupt { source: Source::Line(line) } => words(8, 2, line, 0, 0),
+            Event::Submit { request, task, work: Work::Call(number) } => words(9, 0, number, request, task),
+            Event::Submit { request, task, work: Work::Fault(access) } => words(9, 1, access, request, task),
+            Event::Submit { request, task, work: Work::Device(kind) } => words(9, 2, kind, request, task),
+            Event::Complete { request, result } => words(10, 0, 0, request, result as u64),
+        }
+    }
 }
 
 /// An event with its hart and time, 32 bytes.
@@ -88,8 +163,8 @@ pub struct Record {
     pub hart: u8,
     /// A small operand.
     pub small: u16,
-    /// Always 0.
-    pub reserved: u32,
+    /// A larger one.
+    pub wide: u32,
     /// The first operand, an id.
     pub a: u64,
     /// The second operand.
@@ -99,28 +174,10 @@ pub struct Record {
 const _: () = assert!(size_of::<Record>() == 32);
 
 impl Record {
-    /// The record of an event.
-    #[must_use]
-    pub fn new(hart: u8, time: u64, event: Event) -> Self {
-        let (kind, small, a, b) = match event {
-            Event::Spawn { task, parent } => (1, 0, task, parent),
-            Event::Name { task, part, text } => (2, part, task, u64::from_le_bytes(text)),
-            Event::PollBegin { task } => (3, 0, task, 0),
-            Event::PollEnd { task, finished } => (4, u16::from(finished), task, 0),
-            Event::Wake { task, waker } => (5, 0, task, waker),
-            Event::Switch { from, to } => (6, 0, from, to),
-            Event::Trap { task, cause } => (7, 0, task, cause),
-            Event::Interrupt { cause } => (8, 0, 0, cause),
-            Event::Submit { request, task } => (9, 0, request, task),
-            Event::Complete { request, result } => (10, 0, request, result as u64),
-        };
-        Self { time, kind, hart, small, reserved: 0, a, b }
-    }
-
     /// The event, if the kind is one that exists.
     #[must_use]
     pub fn event(&self) -> Option<Event> {
-        let Self { kind, small, a, b, .. } = *self;
+        let Self { kind, small, wide, a, b, .. } = *self;
         Some(match kind {
             1 => Event::Spawn { task: a, parent: b },
             2 => Event::Name { task: a, part: small, text: b.to_le_bytes() },
@@ -128,18 +185,26 @@ impl Record {
             4 => Event::PollEnd { task: a, finished: small != 0 },
             5 => Event::Wake { task: a, waker: b },
             6 => Event::Switch { from: a, to: b },
-            7 => Event::Trap { task: a, cause: b },
-            8 => Event::Interrupt { cause: b },
-            9 => Event::Submit { request: a, task: b },
+            7 => Event::Trap { task: a, cause: b, user: small != 0 },
+            8 => Event::Interrupt {
+                source: match small {
+                    0 => Source::Hart,
+                    1 => Source::Timer,
+                    _ => Source::Line(wide),
+                },
+            },
+            9 => Event::Submit {
+                request: a,
+                task: b,
+                work: match small {
+                    0 => Work::Call(wide),
+                    1 => Work::Fault(wide),
+                    _ => Work::Device(wide),
+                },
+            },
             10 => Event::Complete { request: a, result: b as i64 },
             _ => return None,
         })
-    }
-
-    /// The record as four words, as a ring keeps it.
-    pub(crate) fn to_words(self) -> [u64; 4] {
-        let head = u64::from(self.kind) | u64::from(self.hart) << 8 | u64::from(self.small) << 16;
-        [self.time, head | u64::from(self.reserved) << 32, self.a, self.b]
     }
 
     pub(crate) fn from_words(words: [u64; 4]) -> Self {
@@ -149,9 +214,53 @@ impl Record {
             kind: head as u8,
             hart: (head >> 8) as u8,
             small: (head >> 16) as u16,
-            reserved: (head >> 32) as u32,
+            wide: (head >> 32) as u32,
             a,
             b,
+        }
+    }
+}
+
+/// A line of text without its end: seconds, hart, event, then `name=value` pairs.
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:09} {} ", self.time / 1_000_000_000, self.time % 1_000_000_000, self.hart)?;
+        match self.event() {
+            Some(event) => event.fmt(f),
+            None => write!(f, "unknown kind={}", self.kind),
+        }
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Event::Spawn { task, parent } => write!(f, "spawn task={task} parent={parent}"),
+            Event::Name { task, part, text } => {
+                let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+                write!(f, "name task={task} part={part} text={}", text.escape_ascii())
+            }
+            Event::PollBegin { task } => write!(f, "poll-begin task={task}"),
+            Event::PollEnd { task, finished } => write!(f, "poll-end task={task} finished={}", u8::from(finished)),
+            Event::Wake { task, waker } => write!(f, "wake task={task} by={waker}"),
+            Event::Switch { from, to } => write!(f, "switch from={from} to={to}"),
+            Event::Trap { task, cause, user } => {
+                let kind = if cause >> 63 == 0 { "exception" } else { "interrupt" };
+                let mode = if user { "user" } else { "kernel" };
+                write!(f, "trap task={task} mode={mode} {kind}={}", cause & !(1 << 63))
+            }
+            Event::Interrupt { source: Source::Hart } => write!(f, "interrupt from=hart"),
+            Event::Interrupt { source: Source::Timer } => write!(f, "interrupt from=timer"),
+            Event::Interrupt { source: Source::Line(line) } => write!(f, "interrupt from=line line={line}"),
+            Event::Submit { request, task, work } => {
+                let (kind, value) = match work {
+                    Work::Call(number) => ("call", number),
+                    Work::Fault(access) => ("fault", access),
+                    Work::Device(kind) => ("device", kind),
+                };
+                write!(f, "submit request={request} task={task} {kind}={value}")
+            }
+            Event::Complete { request, result } => write!(f, "complete request={request} result={result}"),
         }
     }
 }

@@ -15,7 +15,7 @@
 
 use sync::atomic::{AtomicU64, Ordering, fence};
 
-use crate::event::{Event, Record};
+use crate::event::{Record, Words};
 
 struct Slot {
     stamp: AtomicU64,
@@ -50,7 +50,7 @@ impl<const N: usize> Ring<N> {
     }
 
     /// Records an event. Only for the ring's hart, its interrupt handlers included; never waits.
-    pub fn record(&self, hart: u8, time: u64, event: Event) {
+    pub fn record(&self, hart: u8, time: u64, event: Words) {
         // Relaxed: writers are on one hart, so program order orders them.
         let index = self.head.fetch_add(1, Ordering::Relaxed);
         let slot = &self.slots[index as usize & (N - 1)];
@@ -58,7 +58,8 @@ impl<const N: usize> Ring<N> {
         // Pairs with the Acquire fence in `read`: who sees a word stored below sees this stamp (or a later
         // one) at its second look.
         fence(Ordering::Release);
-        for (cell, word) in slot.words.iter().zip(Record::new(hart, time, event).to_words()) {
+        let words = [time, event.head | u64::from(hart) << 8, event.a, event.b];
+        for (cell, word) in slot.words.iter().zip(words) {
             cell.store(word, Ordering::Relaxed);
         }
         // Pairs with the Acquire load in `read`: who sees the stamp sees the words.
@@ -68,7 +69,17 @@ impl<const N: usize> Ring<N> {
     /// A reader from the beginning: what is overwritten already counts as lost.
     #[must_use]
     pub fn reader(&self) -> Reader<'_, N> {
-        Reader { ring: self, next: 0, lost: 0 }
+        Reader { ring: self, next: 0, end: u64::MAX, lost: 0 }
+    }
+
+    /// A reader of what is in the ring now: it starts at the oldest record that is left and ends before the next
+    /// that is begun, however long it takes. What is overwritten meanwhile counts as lost.
+    #[must_use]
+    pub fn snapshot(&self) -> Reader<'_, N> {
+        // Acquire: as in `oldest`, which must not be younger than this.
+        let end = self.head.load(Ordering::Acquire);
+        let start = end.saturating_sub(N as u64);
+        Reader { ring: self, next: start, end, lost: start }
     }
 
     fn oldest(&self) -> u64 {
@@ -115,6 +126,8 @@ enum Found {
 pub struct Reader<'a, const N: usize> {
     ring: &'a Ring<N>,
     next: u64,
+    /// The index that it does not come to.
+    end: u64,
     lost: u64,
 }
 
@@ -126,6 +139,7 @@ impl<const N: usize> Reader<'_, N> {
     }
 
     fn skip_to(&mut self, index: u64) {
+        let index = index.min(self.end);
         self.lost += index.saturating_sub(self.next);
         self.next = self.next.max(index);
     }
@@ -138,11 +152,11 @@ impl<const N: usize> Iterator for Reader<'_, N> {
     /// slots is looked at, so it ends however fast the writer is.
     fn next(&mut self) -> Option<Record> {
         for _ in 0..=N {
+            self.skip_to(self.ring.oldest());
             // Relaxed: an index that is not begun yet is told by its stamp.
-            if self.next >= self.ring.head.load(Ordering::Relaxed) {
+            if self.next >= self.ring.head.load(Ordering::Relaxed).min(self.end) {
                 return None;
             }
-            self.skip_to(self.ring.oldest());
             match self.ring.read(self.next) {
                 Found::Record(record) => {
                     self.next += 1;
@@ -159,6 +173,7 @@ impl<const N: usize> Iterator for Reader<'_, N> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::event::{Event, Source, Work};
     use proptest::prelude::*;
 
     fn number(record: Record) -> u64 {
@@ -166,28 +181,65 @@ mod tests {
         task
     }
 
+    const EVENTS: [(Event, &str); 15] = [
+        (Event::Spawn { task: 1, parent: 2 }, "spawn task=1 parent=2"),
+        (Event::Name { task: 1, part: 1, text: *b"sleep\nr\0" }, "name task=1 part=1 text=sleep\\nr"),
+        (Event::PollBegin { task: u64::MAX }, "poll-begin task=18446744073709551615"),
+        (Event::PollEnd { task: 5, finished: true }, "poll-end task=5 finished=1"),
+        (Event::Wake { task: 1, waker: 0 }, "wake task=1 by=0"),
+        (Event::Switch { from: 1, to: 2 }, "switch from=1 to=2"),
+        (Event::Trap { task: 9, cause: 8, user: true }, "trap task=9 mode=user exception=8"),
+        (Event::Trap { task: 0, cause: 1 << 63 | 5, user: false }, "trap task=0 mode=kernel interrupt=5"),
+        (Event::Interrupt { source: Source::Hart }, "interrupt from=hart"),
+        (Event::Interrupt { source: Source::Timer }, "interrupt from=timer"),
+        (Event::Interrupt { source: Source::Line(u32::MAX) }, "interrupt from=line line=4294967295"),
+        (Event::Submit { request: 3, task: 4, work: Work::Call(63) }, "submit request=3 task=4 call=63"),
+        (Event::Submit { request: 4, task: 4, work: Work::Fault(1) }, "submit request=4 task=4 fault=1"),
+        (Event::Submit { request: 5, task: 4, work: Work::Device(2) }, "submit request=5 task=4 device=2"),
+        (Event::Complete { request: 3, result: -22 }, "complete request=3 result=-22"),
+    ];
+
     #[test]
     fn every_event_survives_the_round_trip() {
-        let events = [
-            Event::Spawn { task: 1, parent: 2 },
-            Event::Name { task: 1, part: 1, text: *b"sleeper\0" },
-            Event::PollBegin { task: u64::MAX },
-            Event::PollEnd { task: 5, finished: true },
-            Event::Wake { task: 1, waker: 0 },
-            Event::Switch { from: 1, to: 2 },
-            Event::Trap { task: 9, cause: 8 },
-            Event::Interrupt { cause: 1 << 63 | 5 },
-            Event::Submit { request: 3, task: 4 },
-            Event::Complete { request: 3, result: -22 },
-        ];
         let ring = Ring::<16>::new();
-        for (time, event) in events.into_iter().enumerate() {
-            ring.record(3, time as u64, event);
+        for (time, (event, _)) in EVENTS.into_iter().enumerate() {
+            ring.record(3, time as u64, event.words());
         }
         let read: Vec<_> = ring.reader().collect();
-        assert_eq!(read.iter().map(|r| r.event().unwrap()).collect::<Vec<_>>(), events);
+        assert_eq!(read.iter().map(|r| r.event().unwrap()).collect::<Vec<_>>(), EVENTS.map(|(event, _)| event));
         assert!(read.iter().enumerate().all(|(i, r)| r.time == i as u64 && r.hart == 3));
         assert_eq!(Record { kind: 99, ..read[0] }.event(), None);
+    }
+
+    #[test]
+    fn a_record_is_a_line() {
+        let ring = Ring::<16>::new();
+        for (event, text) in EVENTS {
+            ring.record(7, 12_000_000_034, event.words());
+            let record = ring.reader().last().unwrap();
+            assert_eq!(record.to_string(), format!("12.000000034 7 {text}"));
+            assert_eq!(Record { kind: 99, ..record }.to_string(), "12.000000034 7 unknown kind=99");
+        }
+    }
+
+    #[test]
+    fn a_snapshot_ends_where_it_was_taken() {
+        let ring = Ring::<4>::new();
+        let write = |task| ring.record(0, 0, Event::PollBegin { task }.words());
+        (0..6).for_each(write);
+        let mut snapshot = ring.snapshot();
+        assert_eq!(snapshot.lost(), 2);
+        assert_eq!(snapshot.next().map(number), Some(2));
+        // 3 is overwritten, and 6 and 7 are younger than the snapshot.
+        (6..8).for_each(write);
+        assert_eq!(snapshot.by_ref().map(number).collect::<Vec<_>>(), [4, 5]);
+        assert_eq!(snapshot.lost(), 3);
+        (8..100).for_each(write);
+        assert_eq!((snapshot.next(), snapshot.lost()), (None, 3));
+        let mut late = ring.snapshot();
+        (100..200).for_each(write);
+        // All four went, and no more than those count.
+        assert_eq!((late.next(), late.lost()), (None, 100));
     }
 
     proptest! {
@@ -201,7 +253,7 @@ mod tests {
             let (mut written, mut read) = (0, 0);
             for (burst, reads) in bursts {
                 for _ in 0..burst {
-                    ring.record(0, 0, Event::PollBegin { task: written });
+                    ring.record(0, 0, Event::PollBegin { task: written }.words());
                     written += 1;
                 }
                 if reads {
@@ -220,6 +272,7 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::event::Event;
     use loom::sync::Arc;
     use loom::thread;
 
@@ -231,7 +284,7 @@ mod loom_tests {
         model.check(|| {
             let ring = Arc::new(Ring::<2>::new());
             let writer = ring.clone();
-            let write = |ring: &Ring<2>, n: u64| ring.record(0, n, Event::Switch { from: n, to: n });
+            let write = |ring: &Ring<2>, n: u64| ring.record(0, n, Event::Switch { from: n, to: n }.words());
             write(&ring, 0);
             let thread = thread::spawn(move || (1..3).for_each(|n| write(&writer, n)));
             let mut reader = ring.reader();
@@ -247,6 +300,28 @@ mod loom_tests {
             thread.join().unwrap();
             reader.by_ref().for_each(&mut take);
             assert_eq!(read + reader.lost(), 3);
+        });
+    }
+
+    /// A snapshot beside a writer that laps it ends where it was taken, and accounts for all up to there.
+    #[test]
+    fn a_snapshot_is_whole_and_ends() {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(2);
+        model.check(|| {
+            let ring = Arc::new(Ring::<2>::new());
+            let writer = ring.clone();
+            let write = |ring: &Ring<2>, n: u64| ring.record(0, n, Event::Switch { from: n, to: n }.words());
+            (0..2).for_each(|n| write(&ring, n));
+            let thread = thread::spawn(move || (2..4).for_each(|n| write(&writer, n)));
+            let mut snapshot = ring.snapshot();
+            let end = snapshot.end;
+            let early = snapshot.by_ref().take(1).map(|record| record.time).collect::<Vec<_>>();
+            thread.join().unwrap();
+            let late = snapshot.by_ref().map(|record| record.time).collect::<Vec<_>>();
+            assert!(early.iter().chain(&late).is_sorted(), "{early:?} {late:?}");
+            assert!(early.iter().chain(&late).all(|n| *n < end));
+            assert_eq!((early.len() + late.len()) as u64 + snapshot.lost(), end);
         });
     }
 }

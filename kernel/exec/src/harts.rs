@@ -22,12 +22,11 @@ use core::pin::pin;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 
-use hal::hart;
+use hal::{hart, record::record};
 use sched::{Outcome, Runnable};
 use trace::Event;
 
-use crate::pool::{CURRENT, pool};
-use crate::{record, timer};
+use crate::{pool::pool, timer};
 
 /// Ticks in a time slice.
 const SLICE: u32 = 2;
@@ -95,7 +94,7 @@ pub fn preempt() {
             drop(runnable);
             continue;
         }
-        let (outer, inner) = (CURRENT[hart].load(Relaxed), runnable.id());
+        let (outer, inner) = (hart::coroutine(), runnable.id());
         record(|| Event::Switch { from: outer, to: inner });
         run(hart, runnable);
         record(|| Event::Switch { from: inner, to: outer });
@@ -106,16 +105,16 @@ pub fn preempt() {
 fn run(hart: usize, runnable: Runnable<'_>) {
     let task = runnable.id();
     // Relaxed, here and below: only this hart touches them.
-    let outer = CURRENT[hart].load(Relaxed);
+    let outer = hart::coroutine();
     let ticks = TICKS[hart].load(Relaxed);
-    CURRENT[hart].store(task, Relaxed);
+    hart::set_coroutine(task);
     TICKS[hart].store(0, Relaxed);
     timer::start_ticking(hart);
     record(|| Event::PollBegin { task });
     let outcome = runnable.run();
     debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
     record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
-    CURRENT[hart].store(outer, Relaxed);
+    hart::set_coroutine(outer);
     TICKS[hart].store(ticks, Relaxed);
 }
 

@@ -25,13 +25,11 @@ extern crate std;
 
 mod harts;
 mod pool;
-mod record;
 pub mod sync;
 pub mod timer;
 
 pub use harts::{block_on, preempt, run_hart, should_yield};
-pub use pool::{current_id, init, spawn, spawn_on, task_size, try_spawn};
-pub use record::{reader, record, set_tracing};
+pub use pool::{init, spawn, spawn_on, task_size, try_spawn};
 pub use sched::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
 

@@ -1,20 +1,16 @@
 //! The kernel's one pool, and spawning.
 
 use core::future::Future;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use alloc::boxed::Box;
-use hal::hart;
+use hal::{hart, record::record};
 use once_cell::race::OnceBox;
 use sched::{JoinHandle, Pender, Pool, Priority};
 use trace::Event;
 
-use crate::{harts, record, timer};
+use crate::{harts, timer};
 
 static POOL: OnceBox<Pool<Harts>> = OnceBox::new();
-
-/// The coroutine each hart runs, by number; 0 for none. Written by its own hart only.
-pub(crate) static CURRENT: [AtomicU64; hart::MAX] = [const { AtomicU64::new(0) }; hart::MAX];
 
 /// Gets a hart's attention.
 pub(crate) struct Harts;
@@ -33,7 +29,7 @@ impl Pender for Harts {
     }
 
     fn woken(&self, id: u64) {
-        record(|| Event::Wake { task: id, waker: current_id() });
+        record(|| Event::Wake { task: id, waker: hart::coroutine() });
     }
 }
 
@@ -57,13 +53,6 @@ pub fn init(count: usize) {
     POOL.get_or_init(|| Box::new(Pool::new(count.min(hart::MAX), Harts)));
     hart::set_preemption(harts::preemption_wanted, harts::preempt);
     hal::time::on_alarm(timer::on_timer_interrupt);
-}
-
-/// The number of the coroutine that this hart runs; 0 outside any. In an interrupt handler, the interrupted one's.
-#[must_use]
-pub fn current_id() -> u64 {
-    // Relaxed: written by this hart.
-    CURRENT.get(hart::id()).map_or(0, |id| id.load(Relaxed))
 }
 
 /// Starts a coroutine. The name is for the trace; its first 16 bytes count. Without memory this panics: for
@@ -102,9 +91,9 @@ pub const fn task_size<F: Future>() -> usize {
 
 /// Records a new coroutine. It may have begun to run already.
 fn announce<T>(name: &str, handle: JoinHandle<T>) -> JoinHandle<T> {
-    if trace::enabled() {
+    if hal::record::recording() {
         let task = handle.id();
-        record(|| Event::Spawn { task, parent: current_id() });
+        record(|| Event::Spawn { task, parent: hart::coroutine() });
         for (part, bytes) in name.as_bytes().chunks(8).take(2).enumerate() {
             let mut text = [0; 8];
             text.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);

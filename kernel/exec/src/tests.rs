@@ -158,12 +158,12 @@ fn what_is_more_urgent_asks_the_running_to_yield() {
 #[test]
 fn the_trace_tells_a_coroutines_life() {
     let _turn = turn();
-    crate::set_tracing(true);
+    hal::record::set_recording(true);
     let task = spawn(Priority::NORMAL, "traced", async {});
     let id = task.id();
     block_on(task).unwrap();
-    crate::set_tracing(false);
-    let events: Vec<_> = crate::reader(0).unwrap().filter_map(|r| r.event()).collect();
+    hal::record::set_recording(false);
+    let events: Vec<_> = hal::record::reader(0).unwrap().filter_map(|r| r.event()).collect();
     for event in [
         trace::Event::Spawn { task: id, parent: 0 },
         trace::Event::Name { task: id, part: 0, text: *b"traced\0\0" },

@@ -27,6 +27,10 @@ pub struct Local {
     pub(crate) irq_restore: AtomicBool,
     /// Ranks of the locks held, a bit each; kept in checked builds.
     pub(crate) held: AtomicU64,
+    /// Trace points record. Written by any hart (`record`).
+    pub(crate) recording: AtomicBool,
+    /// The coroutine that this hart polls, by number; 0 outside any, and in interrupt handlers.
+    pub(crate) coroutine: AtomicU64,
     /// Something wants the running user thread to leave: the next entry returns at once.
     pub(crate) leave: AtomicBool,
     /// An interrupt handler is running.
@@ -59,6 +63,8 @@ impl Local {
             irq_depth: AtomicU32::new(0),
             irq_restore: AtomicBool::new(false),
             held: AtomicU64::new(0),
+            recording: AtomicBool::new(false),
+            coroutine: AtomicU64::new(0),
             leave: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
             stack_level: AtomicUsize::new(0),
@@ -94,6 +100,18 @@ pub(crate) fn local_of(index: usize) -> &'static Local {
 #[inline(always)]
 pub fn id() -> usize {
     arch::local().index.load(Relaxed)
+}
+
+/// The number of the coroutine that this hart polls; 0 outside any, and in interrupt handlers.
+#[inline(always)]
+pub fn coroutine() -> u64 {
+    arch::local().coroutine.load(Relaxed)
+}
+
+/// Says which coroutine this hart polls from now on; for the executor.
+#[inline(always)]
+pub fn set_coroutine(number: u64) {
+    arch::local().coroutine.store(number, Relaxed);
 }
 
 /// Harts in use.

@@ -4,9 +4,11 @@
 //! lines into messages to per-hart IMSIC files (identity = line + 1; identity 1 is the IPI). All device
 //! lines go to the first hart; handlers are short and wake coroutines that may run anywhere.
 
+use crate::record::record;
 use crate::sync::{IrqLock, rank};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use trace::{Event, Source};
 
 /// Lines that can be claimed: 1 to this, exclusive.
 pub const LINES: usize = 255;
@@ -67,6 +69,7 @@ pub fn deliver(line: usize) {
     if let Some(count) = COUNTS.get(line) {
         count.fetch_add(1, Relaxed);
     }
+    record(|| Event::Interrupt { source: Source::Line(line as u32) });
     if let Some(handler) = handler {
         handler.interrupt();
     }
@@ -262,6 +265,7 @@ mod machine {
     /// A software interrupt: an IPI through the firmware. Its arrival is all it says.
     pub(crate) fn software() {
         csr_clear!(sip, csr::SOFTWARE);
+        record(|| Event::Interrupt { source: Source::Hart });
     }
 
     /// An external interrupt: serves what is pending, a bounded number.
@@ -278,7 +282,9 @@ mod machine {
             Some(Controller::Aia(aia)) => {
                 for _ in 0..BUDGET {
                     let Some(identity) = imsic::claim() else { break };
-                    if identity > IPI && identity <= aia.aplic.sources() + 1 {
+                    if identity == IPI {
+                        record(|| Event::Interrupt { source: Source::Hart });
+                    } else if identity > IPI && identity <= aia.aplic.sources() + 1 {
                         deliver(identity as usize - 1);
                         aia.aplic.resample(identity - 1);
                     }

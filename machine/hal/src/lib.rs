@@ -12,6 +12,7 @@
 //! | [`user`]  | running user code as a value: enter, get the reason for leaving |
 //! | [`hart`]  | this hart, the others, preemption |
 //! | [`sync`]  | spin locks with a checked order |
+//! | [`record`] | the trace: what happened, on which hart, when |
 //! | [`time`], [`irq`], [`power`], [`console`] | clock, device interrupts, off, early output |
 #![no_std]
 #![expect(unsafe_code, reason = "owns physical memory, page tables and hart-local state")]
@@ -30,6 +31,7 @@ pub mod hart;
 pub mod heap;
 pub mod irq;
 pub mod power;
+pub mod record;
 pub mod space;
 pub mod stack;
 pub mod sync;

@@ -1,9 +1,11 @@
 //! Traps: interrupts from anywhere, and exceptions of the kernel itself.
 
 use crate::hart::{self, Local};
+use crate::record::record;
 use crate::{arch, irq, kernel_table, stack, time};
 use core::sync::atomic::Ordering::Relaxed;
 use riscv::context::sstatus;
+use trace::{Event, Source};
 
 const INTERRUPT: usize = 1 << 63;
 
@@ -12,13 +14,19 @@ pub(crate) fn interrupt(local: &Local, cause: usize) {
     // Handlers take locks of their own from the bottom of the order: what they interrupted does not count.
     let held = local.held.swap(0, Relaxed);
     local.in_interrupt.store(true, Relaxed);
+    // Nor is it the interrupted coroutine that a handler wakes others for.
+    let interrupted = local.coroutine.swap(0, Relaxed);
     match cause {
         1 => irq::software(),
-        5 => time::alarm(),
+        5 => {
+            record(|| Event::Interrupt { source: Source::Timer });
+            time::alarm();
+        }
         9 => irq::external(local.index.load(Relaxed)),
         // Others are not enabled; a spurious one is not worth stopping the machine for.
         _ => {}
     }
+    local.coroutine.store(interrupted, Relaxed);
     local.in_interrupt.store(false, Relaxed);
     local.held.store(held, Relaxed);
 }
@@ -27,6 +35,7 @@ pub(crate) fn interrupt(local: &Local, cause: usize) {
 #[unsafe(no_mangle)]
 extern "C" fn kernel_trap(cause: usize, value: usize, frame: &mut KernelFrame) {
     let local = arch::local();
+    record(|| Event::Trap { task: hart::coroutine(), cause: cause as u64, user: false });
     if cause & INTERRUPT == 0 {
         exception(cause, value, frame);
     }

@@ -170,10 +170,12 @@ impl UserContext {
 mod machine {
     use super::*;
     use crate::arch;
-    use crate::hart::Local;
+    use crate::hart::{self, Local};
+    use crate::record::record;
     use crate::space::{self, World};
     use core::sync::atomic::Ordering::Relaxed;
     use riscv::context::sstatus;
+    use trace::Event;
 
     /// `scause` bit of interrupts.
     const INTERRUPT: usize = 1 << 63;
@@ -204,6 +206,7 @@ mod machine {
             // user program can change its FS field only (VTSR keeps a `vm` process from leaving VS-mode).
             let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
+            record(|| Event::Trap { task: hart::coroutine(), cause: trap.cause as u64, user: true });
             if self.registers.status & sstatus::FS == sstatus::FS {
                 self.save_floating();
             }

@@ -135,6 +135,20 @@ pub fn thread_pointer() -> usize {
     value
 }
 
+/// The byte at `tp + OFFSET`, in one instruction: `OFFSET` fits into it, or the assembler says so.
+///
+/// # Safety
+/// `tp` points at an object that lives for ever and has a byte there; whoever writes it does so atomically.
+#[inline(always)]
+pub unsafe fn thread_byte<const OFFSET: usize>() -> u8 {
+    let value: usize;
+    // SAFETY: the caller promises the byte. Not `pure`, as in `thread_pointer`, and because others may write it.
+    unsafe {
+        core::arch::asm!("lbu {0}, {1}(tp)", out(reg) value, const OFFSET, options(readonly, nostack, preserves_flags));
+    }
+    value as u8
+}
+
 /// The `time` CSR, in ticks of the device tree's timebase-frequency.
 #[inline(always)]
 pub fn time() -> u64 {

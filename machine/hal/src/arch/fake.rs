@@ -42,6 +42,11 @@ pub fn local() -> &'static Local {
     LOCAL.with(|local| *local)
 }
 
+/// Whether this thread's trace points record.
+pub fn recording() -> bool {
+    local().recording.load(Ordering::Relaxed)
+}
+
 /// Interrupts do not exist on the host.
 pub fn interrupts_off() -> bool {
     false

@@ -20,6 +20,13 @@ pub fn local() -> &'static Local {
     unsafe { &*(csr::thread_pointer() as *const Local) }
 }
 
+/// Whether this hart's trace points record: one load.
+#[inline(always)]
+pub fn recording() -> bool {
+    // SAFETY: `tp` points at a `Local` (A13), and the offset is that of a field of one byte in it.
+    unsafe { csr::thread_byte::<{ core::mem::offset_of!(Local, recording) }>() != 0 }
+}
+
 /// The `time` CSR.
 pub fn ticks() -> u64 {
     csr::time()

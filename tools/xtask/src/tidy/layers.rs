@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("trace", &["sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
-    ("hal", &["riscv", "platform", "sync", "abi"]),
+    ("hal", &["riscv", "platform", "sync", "trace", "abi"]),
     ("uart", &["hal", "sync"]),
     ("virtio", &["hal", "sync"]),
     ("fiber", &["hal"]),
