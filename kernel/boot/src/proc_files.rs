@@ -9,6 +9,7 @@ use fs::namespace::Namespace;
 use fs::procfs::{self, ProcessTable};
 use fs::walk::Place;
 use hal::boot::Machine;
+use io::history::History;
 use io::open::OpenFile;
 use process::{Process, report, table};
 use service::System;
@@ -28,6 +29,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
     procfs::register("asyncos/heap", heap);
     procfs::register("asyncos/resident", resident);
+    procfs::register_control("asyncos/trace", History::open);
 }
 
 fn cpuinfo(machine: &Machine) -> String {

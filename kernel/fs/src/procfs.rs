@@ -1,6 +1,7 @@
 //! `/proc`: what the kernel knows, as text.
 //!
 //! Upper layers [`register`] closures by path (`"meminfo"`, `"asyncos/syscalls"`); a file's text is made when it is opened.
+//! What is more than a text, and can be written, brings its own file: [`register_control`].
 //! Processes come from a [`ProcessTable`] that the process layer injects; nothing about them is kept here, so
 //! a directory of a process that is gone is empty by itself.
 
@@ -23,12 +24,22 @@ use hal::sync::{SpinLock, rank};
 use io::{
     caller::Caller,
     file::File,
-    inode::{DirEntry, Inode, InodeId, Kind, Metadata, Reply, Statistics, Timestamp},
+    inode::{DirEntry, Inode, InodeId, Kind, Metadata, Reply, SetAttributes, Statistics, Timestamp},
     open::OpenFile,
 };
 
 /// Makes the text of a file.
 pub type Generate = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Opens a file that is not just a text.
+pub type Open = fn(&Caller, Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno>;
+
+/// What is behind a registered path.
+#[derive(Clone)]
+enum Content {
+    Text(Generate),
+    Control(Open),
+}
 
 /// Files of a process directory that are text.
 const TEXTS: [&str; 9] = ["cmdline", "comm", "environ", "maps", "mounts", "resident", "stat", "statm", "status"];
@@ -59,7 +70,7 @@ pub trait ProcessTable: Send + Sync {
     fn descriptor(&self, pid: u32, fd: u32) -> Option<Arc<OpenFile>>;
 }
 
-static FILES: SpinLock<BTreeMap<String, Generate>> = SpinLock::new(rank::NAMESPACE, BTreeMap::new());
+static FILES: SpinLock<BTreeMap<String, Content>> = SpinLock::new(rank::NAMESPACE, BTreeMap::new());
 static PROCESSES: SpinLock<Option<&'static dyn ProcessTable>> = SpinLock::new(rank::NAMESPACE, None);
 
 const DEV: u64 = 4;
@@ -69,7 +80,12 @@ pub fn register<F>(path: &str, generate: F)
 where
     F: Fn() -> String + Send + Sync + 'static,
 {
-    FILES.lock().insert(path.to_string(), Arc::new(generate));
+    FILES.lock().insert(path.to_string(), Content::Text(Arc::new(generate)));
+}
+
+/// Makes `path` (relative to /proc) a file that only root can read and write; `open` opens it.
+pub fn register_control(path: &str, open: Open) {
+    FILES.lock().insert(path.to_string(), Content::Control(open));
 }
 
 /// Injects the process layer's part.
@@ -122,7 +138,7 @@ pub fn root() -> Arc<dyn Inode> {
 enum What {
     /// A directory of registered files: its path with a slash behind, or nothing for the root.
     Directory(String),
-    File(String, Generate),
+    File(String, Content),
     /// `/proc/self`.
     Own,
     Process(u32),
@@ -216,8 +232,8 @@ impl Node {
         }
         let path = format!("{prefix}{name}");
         let file = FILES.lock().get(&path).cloned();
-        if let Some(generate) = file {
-            return Ok(node(What::File(path, generate)));
+        if let Some(content) = file {
+            return Ok(node(What::File(path, content)));
         }
         let directory = format!("{path}/");
         if registered(&directory).is_empty() { Err(Errno::ENOENT) } else { Ok(node(What::Directory(directory))) }
@@ -265,10 +281,11 @@ impl Node {
 
     fn text(&self) -> Result<Vec<u8>, Errno> {
         match &self.what {
-            What::File(_, generate) => Ok(generate().into_bytes()),
+            What::File(_, Content::Text(generate)) => Ok(generate().into_bytes()),
             What::ProcessText(_, "mounts") => {
-                let generate = FILES.lock().get("mounts").cloned();
-                Ok(generate.map_or_else(Vec::new, |generate| generate().into_bytes()))
+                let content = FILES.lock().get("mounts").cloned();
+                let Some(Content::Text(generate)) = content else { return Ok(Vec::new()) };
+                Ok(generate().into_bytes())
             }
             What::ProcessText(pid, name) => processes().and_then(|table| table.text(*pid, name)).ok_or(Errno::ESRCH),
             _ => Err(Errno::EINVAL),
@@ -333,6 +350,7 @@ impl Inode for Node {
             (Kind::Directory, _) => 0o555,
             (Kind::Symlink, _) => 0o777,
             (_, What::ProcessText(_, "environ" | "resident")) => 0o400,
+            (_, What::File(_, Content::Control(_))) => 0o600,
             _ => 0o444,
         };
         let links = if kind == Kind::Directory { 2 } else { 1 };
@@ -399,7 +417,17 @@ impl Inode for Node {
         ready(list())
     }
 
-    fn open(self: Arc<Self>, _caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {
+    /// A file that can be written has no content that could be cut: `O_TRUNC` changes nothing.
+    fn set_attributes<'a>(&'a self, _caller: &'a Caller, set: SetAttributes) -> Reply<'a, ()> {
+        let cut = matches!(set, SetAttributes { permissions: None, uid: None, gid: None, size: Some(0), .. });
+        let control = matches!(self.what, What::File(_, Content::Control(_)));
+        ready(if control && cut { Ok(()) } else { Err(Errno::EPERM) })
+    }
+
+    fn open(self: Arc<Self>, caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {
+        if let What::File(_, Content::Control(open)) = self.what {
+            return ready(open(caller, self));
+        }
         ready(match self.kind() {
             Kind::Directory => Ok(Directory::open(self)),
             Kind::Regular => self.text().map(|text| Text::open(text, self)),

@@ -27,7 +27,7 @@ pub struct Caller {
     pub credentials: Credentials,
     /// Priority of the request, 0 (highest) to 31.
     pub priority: u8,
-    /// Request id, never reused; ties trace records together (D16).
+    /// Number of the request in the trace, never reused (D16); 0 for what is served at once or not recorded.
     pub request: u64,
     /// Regular files do not grow beyond this many bytes by its hand (`RLIMIT_FSIZE`).
     pub file_limit: u64,

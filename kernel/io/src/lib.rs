@@ -18,6 +18,7 @@ pub mod device;
 pub mod epoll;
 pub mod event;
 pub mod file;
+pub mod history;
 pub mod inode;
 pub mod line;
 pub mod log;

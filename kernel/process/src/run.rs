@@ -188,6 +188,7 @@ impl Running {
 
     async fn call(&mut self, call: Call) {
         let thread = self.thread.clone();
+        thread.submit(trace::Work::Call(call.number as u32));
         let served = match call.number {
             nr::EXIT | nr::EXIT_GROUP => {
                 self.exit(&call);
@@ -206,6 +207,7 @@ impl Running {
                 Err(_) => return,
             },
         };
+        thread.complete(served.traced());
         match served {
             Outcome::Value(value) => self.context.x_mut()[10] = value as usize,
             Outcome::Registers => self.space = thread.space(),
@@ -256,8 +258,10 @@ impl Running {
     async fn fault(&mut self, address: usize, access: Access) {
         let thread = self.thread.clone();
         thread.usage.fault(true);
+        thread.submit(trace::Work::Fault(access as u32));
         let fault: BoxFuture<'_, _> = Box::pin(self.space.fault(address, access));
         let served = thread.unless_killed(fault).await;
+        thread.complete(if matches!(served, Ok(Ok(()))) { 0 } else { Errno::EFAULT.to_return() });
         let info = match served {
             Ok(Ok(())) | Err(_) => return,
             Ok(Err(FaultError::NoMemory)) => {
@@ -276,6 +280,8 @@ impl Running {
     /// The thread is over: drop what it has, and do the work of exit.
     fn end(self) -> BoxFuture<'static, ()> {
         let Running { thread, service, space, .. } = self;
+        // What a kill cut short, and `exit`.
+        thread.complete(Errno::ECANCELED.to_return());
         drop(space);
         Box::pin(async move { exit::thread_ended(&thread, service).await })
     }

@@ -56,6 +56,17 @@ pub enum Outcome {
     Registers,
 }
 
+impl Outcome {
+    /// The result in the trace.
+    pub(crate) fn traced(self) -> isize {
+        match self {
+            Outcome::Value(value) => value,
+            Outcome::Restart(_) => Errno::EINTR.to_return(),
+            Outcome::Registers => 0,
+        }
+    }
+}
+
 impl From<Errno> for Outcome {
     fn from(errno: Errno) -> Self {
         Outcome::Value(errno.to_return())

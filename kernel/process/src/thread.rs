@@ -49,6 +49,9 @@ pub struct Thread {
     /// Whether its coroutine waits for something.
     pub(crate) waits: AtomicBool,
     priority: AtomicU8,
+    /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
+    /// Touched by its own coroutine only.
+    request: AtomicU64,
     /// Its coroutine, while that lives.
     pub(crate) task: SpinLock<Option<exec::TaskRef>>,
     /// CPU time of this thread.
@@ -83,6 +86,7 @@ impl Thread {
             hart: AtomicUsize::new(0),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
+            request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
         })
@@ -136,9 +140,27 @@ impl Thread {
             tid: self.tid(),
             credentials: self.process.credentials(),
             priority: self.priority(),
-            request: mem::new_object_id(),
+            request: self.request.load(Ordering::Relaxed),
             file_limit: self.process.file_limit(),
             account: self.process.account().clone(),
+        }
+    }
+
+    /// A call or a fault begins that may wait.
+    #[inline]
+    pub(crate) fn submit(&self, work: trace::Work) {
+        if hal::record::recording() {
+            self.request.store(hal::record::submit(work), Ordering::Relaxed);
+        }
+    }
+
+    /// It is over.
+    #[inline]
+    pub(crate) fn complete(&self, result: isize) {
+        let request = self.request.load(Ordering::Relaxed);
+        if request != 0 {
+            self.request.store(0, Ordering::Relaxed);
+            hal::record::complete(request, result as i64);
         }
     }
 

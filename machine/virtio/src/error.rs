@@ -1,5 +1,6 @@
 //! What can go wrong with a device or a request.
 
+use abi::errno::Errno;
 use core::fmt;
 
 /// Why a device could not be used, or a request failed.
@@ -17,6 +18,19 @@ pub enum Error {
     Failed,
     /// The device broke the protocol and is no longer used.
     Broken,
+}
+
+impl Error {
+    /// The result of a failed request in the trace: a negated error number, as a caller would see it.
+    pub(crate) fn traced(self) -> i64 {
+        let errno = match self {
+            Error::NoMemory => Errno::ENOMEM,
+            Error::Unsupported | Error::Invalid => Errno::EINVAL,
+            Error::ReadOnly => Errno::EROFS,
+            Error::Failed | Error::Broken => Errno::EIO,
+        };
+        errno.to_return() as i64
+    }
 }
 
 impl fmt::Display for Error {

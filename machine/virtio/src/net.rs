@@ -5,15 +5,17 @@
 //!
 //! Receiving: a packet interrupts once; then interrupts are off until [`Net::receive`] has found the queue
 //! empty. Sending: the device is not asked for interrupts unless somebody waits for room; sent packets are
-//! collected when room is needed.
+//! collected when room is needed, and that is when the trace has them complete.
 
 use crate::device::{Registers, config, negotiate};
-use crate::queue::{Queue, Segment};
+use crate::queue::{Queue, Segment, Used};
 use crate::{Error, Transport};
 use core::task::{Context, Poll, Waker};
 use hal::PAGE_SIZE;
 use hal::frame::FrameRun;
 use hal::sync::{IrqLock, rank};
+use trace::Work;
+use virtio_drivers::transport::DeviceType;
 
 /// Longest packet, with its Ethernet header, in bytes.
 pub const MAX_PACKET: usize = 1536;
@@ -54,6 +56,8 @@ struct Half {
     queue: Queue<PACKETS>,
     buffers: FrameRun,
     waker: Option<Waker>,
+    /// What the device has, by descriptor: numbers in the trace.
+    numbers: [u64; PACKETS],
     /// Descriptors promised to [`TransmitSlot`]s.
     reserved: usize,
     broken: bool,
@@ -63,12 +67,17 @@ impl Half {
     fn new<T: Transport>(transport: &mut T, index: u16) -> Result<Half, Error> {
         let queue = Queue::new(transport, index)?;
         let buffers = FrameRun::alloc((STRIDE * PACKETS).div_ceil(PAGE_SIZE)).ok_or(Error::NoMemory)?;
-        Ok(Half { queue, buffers, waker: None, reserved: 0, broken: false })
+        Ok(Half { queue, buffers, waker: None, numbers: [0; PACKETS], reserved: 0, broken: false })
     }
 
     /// Gives the next free buffer to the device, `len` bytes of it.
     fn give(&mut self, len: usize, writable: bool) {
-        let offset = STRIDE * usize::from(self.queue.next_head());
+        let head = usize::from(self.queue.next_head());
+        // With no room there is no such head, and nothing is given.
+        if let Some(number) = self.numbers.get_mut(head) {
+            *number = hal::record::submit(Work::Device(DeviceType::Network as u32));
+        }
+        let offset = STRIDE * head;
         let address = (self.buffers.physical() + offset) as u64;
         let segment = Segment { address, len: len as u32, writable };
         // SAFETY: the buffer of a free descriptor belongs to nobody; the memory is freed only after the
@@ -76,10 +85,19 @@ impl Half {
         let _ = unsafe { self.queue.add(core::iter::once(segment)) };
     }
 
+    /// Takes the next packet that the device has returned.
+    fn take(&mut self) -> Result<Option<Used>, Error> {
+        let used = self.queue.pop()?;
+        if let Some(used) = &used {
+            hal::record::complete(self.numbers[usize::from(used.head)], used.written.into());
+        }
+        Ok(used)
+    }
+
     /// Takes back what was sent.
     fn reap(&mut self) -> Result<(), Error> {
         // Ends: there are at most PACKETS chains out, and nothing is added meanwhile.
-        while self.queue.pop()?.is_some() {}
+        while self.take()?.is_some() {}
         Ok(())
     }
 
@@ -161,11 +179,11 @@ impl<T: Transport> Net<T> {
         if half.broken {
             return Err(Error::Broken);
         }
-        let mut used = half.queue.pop()?;
+        let mut used = half.take()?;
         if used.is_none() {
             half.queue.set_interrupts(true);
             // One may have come before the device saw that.
-            used = half.queue.pop()?;
+            used = half.take()?;
         }
         let Some(used) = used else { return Ok(None) };
         // At most `MAX_PACKET`, since the queue checks what the device says it wrote.

@@ -22,6 +22,7 @@ use core::task::{Context, Poll, Waker};
 use hal::PAGE_SIZE;
 use hal::frame::{Frame, FrameRun};
 use hal::sync::{IrqLock, rank};
+use trace::Work;
 
 /// Bytes of the header in front of a request.
 pub(crate) const HEADER: usize = 16;
@@ -90,6 +91,8 @@ impl Order {
 /// A request: the order never changes, the state is shared by driver and future.
 struct Request {
     order: Order,
+    /// Its number in the trace; 0 if it is not recorded.
+    number: u64,
     state: IrqLock<State>,
 }
 
@@ -106,15 +109,18 @@ impl Request {
     /// Rank of the state: below the queue's lock, under which requests end.
     const RANK: u8 = rank::DEVICE + 1;
 
-    fn new(order: Order, result: Option<Result<u32, Error>>) -> Arc<Request> {
+    fn new(order: Order, number: u64, result: Option<Result<u32, Error>>) -> Arc<Request> {
         let state = State { result, ..State::default() };
-        Arc::new(Request { order, state: IrqLock::new(Self::RANK, state) })
+        Arc::new(Request { order, number, state: IrqLock::new(Self::RANK, state) })
     }
 
     /// Ends the request, unless it has ended; the waker is for after the locks.
     fn end(&self, result: Result<u32, Error>) -> Option<Waker> {
         let mut state = self.state.lock();
-        state.result.get_or_insert(result);
+        if state.result.is_none() {
+            state.result = Some(result);
+            hal::record::complete(self.number, result.map_or_else(Error::traced, i64::from));
+        }
         state.waker.take()
     }
 }
@@ -130,7 +136,7 @@ impl Completion {
     /// A request that ended before it began.
     pub(crate) fn ended(result: Result<u32, Error>) -> Completion {
         let order = Order { header: None, buffers: Vec::new(), device_writes: false };
-        Completion(Request::new(order, Some(result)))
+        Completion(Request::new(order, 0, Some(result)))
     }
 }
 
@@ -178,6 +184,8 @@ struct Inner<const N: usize> {
 pub(crate) struct Requests<T, const N: usize> {
     /// First, so that dropping it resets the device before the memory goes.
     registers: Registers<T>,
+    /// For the trace.
+    kind: Work,
     inner: IrqLock<Inner<N>>,
 }
 
@@ -185,15 +193,16 @@ impl<T: Transport, const N: usize> Requests<T, N> {
     /// Sets up queue 0 and starts the device.
     pub(crate) fn start_device(mut transport: T) -> Result<Requests<T, N>, Error> {
         let queue = Queue::new(&mut transport, 0)?;
+        let kind = Work::Device(transport.device_type() as u32);
         let framing = FrameRun::alloc((FRAMING * N).div_ceil(PAGE_SIZE)).ok_or(Error::NoMemory)?;
         let table = [const { None }; N];
         let inner = Inner { queue, table, waiting: VecDeque::new(), framing, broken: false };
-        Ok(Requests { registers: Registers::start(transport), inner: IrqLock::new(rank::DEVICE, inner) })
+        Ok(Requests { registers: Registers::start(transport), kind, inner: IrqLock::new(rank::DEVICE, inner) })
     }
 
     /// Starts a request, or lets it wait for room. Orders that can never fit are refused by the caller.
     pub(crate) fn start(&self, order: Order) -> Completion {
-        let request = Request::new(order, None);
+        let request = Request::new(order, hal::record::submit(self.kind), None);
         let completion = Completion(request.clone());
         let mut inner = self.inner.lock();
         let notify = match inner.enter(request) {
