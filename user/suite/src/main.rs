@@ -40,6 +40,7 @@ mod signals;
 mod sockets;
 mod threads;
 mod time;
+mod trace;
 mod tty;
 
 use alloc::vec::Vec;
@@ -49,7 +50,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 23] = [
+const GROUPS: [&[Case]; 24] = [
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -66,6 +67,7 @@ const GROUPS: [&[Case]; 23] = [
     sockets::datagrams::CASES,
     signals::CASES,
     proc::CASES,
+    trace::CASES,
     isolation::CASES,
     floats::CASES,
     instructions::CASES,

@@ -1,0 +1,201 @@
+//! The kernel's trace, as `/proc/asyncos/trace` shows it.
+//!
+//! The rings are lossy and the machine's other coroutines are in them too: a chain that is not found is sought again in a
+//! new recording, a bounded number of times.
+
+use crate::case::{Case, Outcome, Trouble};
+use crate::machine::{needs_asyncos, needs_root};
+use crate::place::Place;
+use crate::process::{await_blocked, checked_child, exits};
+use alloc::string::String;
+use alloc::vec::Vec;
+use rt::abi::nr;
+use rt::fs::{self, File, OpenOptions};
+use rt::io::{Read, Write};
+use rt::pipe;
+
+pub const CASES: &[Case] = &[
+    case!("trace/waiting-call", "D16", waiting_call),
+    case!("trace/device-request", "D16", device_request),
+    case!("trace/order-and-loss", "D16", order_and_loss),
+    case!("trace/switch", "D16 E1", switch),
+];
+
+const PATH: &str = "/proc/asyncos/trace";
+/// Recordings made before a chain counts as missing.
+const TRIES: usize = 10;
+/// A length that no other read has.
+const MESSAGE: usize = 3791;
+
+/// A line: `TIME HART EVENT NAME=VALUE...`.
+struct Line<'a> {
+    /// Nanoseconds.
+    time: u64,
+    hart: u64,
+    event: &'a str,
+    pairs: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut words = text.splitn(4, ' ');
+        let (seconds, nanos) = words.next()?.split_once('.')?;
+        let time = seconds.parse::<u64>().ok()? * 1_000_000_000 + nanos.parse::<u64>().ok()?;
+        let hart = words.next()?.parse().ok()?;
+        Some(Self { time, hart, event: words.next()?, pairs: words.next()? })
+    }
+
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.pairs.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    /// Whether it is this event with these operands.
+    fn is(&self, event: &str, operands: &[(&str, &str)]) -> bool {
+        self.event == event && operands.iter().all(|(name, value)| self.get(name) == Some(value))
+    }
+}
+
+fn set(on: bool) -> Outcome {
+    let mut file = OpenOptions::new().write(true).open(PATH)?;
+    Ok(file.write_all(if on { b"1\n" } else { b"0\n" })?)
+}
+
+/// The trace of what `body` does.
+fn record(body: impl FnOnce() -> Outcome) -> Result<String, Trouble> {
+    set(true)?;
+    let outcome = body();
+    set(false)?;
+    outcome?;
+    Ok(fs::read_to_string(PATH)?)
+}
+
+/// Records `body` until `chain` finds in the trace what it looks for.
+fn find(body: impl Fn() -> Outcome, chain: impl Fn(&[Line<'_>]) -> Option<()>) -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let mut text = String::new();
+    for _ in 0..TRIES {
+        text = record(&body)?;
+        let lines: Vec<_> = text.lines().filter_map(Line::parse).collect();
+        if chain(&lines).is_some() {
+            return Ok(());
+        }
+    }
+    Err(Trouble::failed(format_args!("no such chain in {text}")))
+}
+
+/// A child waits in a read, and its parent's write ends that.
+fn pipe_wait() -> Outcome {
+    let (mut read, mut write) = pipe::pipe()?;
+    let pid = checked_child(|| {
+        let mut bytes = [0; MESSAGE];
+        equal!(read.read(&mut bytes)?, MESSAGE);
+        Ok(())
+    })?;
+    await_blocked(pid)?;
+    write.write_all(&[7; MESSAGE])?;
+    exits(pid, 0)
+}
+
+/// The reader's trap, request, wake, poll and completion name one coroutine and one request; who wakes it is the writer,
+/// who made the reader and trapped for the write.
+fn waiting_call() -> Outcome {
+    find(pipe_wait, |lines| {
+        let (call, message) = (alloc::format!("{}", nr::READ), alloc::format!("{MESSAGE}"));
+        let complete = lines.iter().find(|line| line.is("complete", &[("result", &message)]))?;
+        let request = complete.get("request")?;
+        let submit = lines.iter().find(|line| line.is("submit", &[("request", request), ("call", &call)]))?;
+        let reader = submit.get("task")?;
+        let spawn = lines.iter().find(|line| line.is("spawn", &[("task", reader)]))?;
+        let writer = spawn.get("parent")?;
+        let between = |line: &&Line<'_>| submit.time <= line.time && line.time <= complete.time;
+        let wake = lines.iter().filter(between).rfind(|line| line.is("wake", &[("task", reader), ("by", writer)]))?;
+        let poll = lines.iter().filter(between).rfind(|line| line.is("poll-begin", &[("task", reader)]))?;
+        let trapped = |task: &str, before: &Line<'_>| {
+            let trap = |line: &&Line<'_>| line.is("trap", &[("task", task), ("mode", "user")]);
+            let mut traps = lines.iter().filter(|line| line.hart == before.hart && line.time <= before.time);
+            let exception = traps.rfind(trap)?.get("exception")?;
+            // An `ecall` of user mode, or of the mode that world `vm` runs processes in.
+            ["8", "10"].contains(&exception).then_some(())
+        };
+        trapped(reader, submit)?;
+        trapped(writer, wake)?;
+        (reader != writer && writer != "0" && wake.time <= poll.time).then_some(())
+    })
+}
+
+/// A request to the disk: submitted by a coroutine, completed on the hart and after the interrupt that says so, by nobody.
+fn device_request() -> Outcome {
+    let place = Place::disk()?;
+    let path = place.join("file");
+    let write = || {
+        let mut file = File::create(&path)?;
+        file.write_all(&[1; 4096])?;
+        Ok(file.sync_all()?)
+    };
+    find(write, |lines| {
+        lines.iter().find_map(|submit| {
+            let request = submit.is("submit", &[("device", "2")]).then(|| submit.get("request"))??;
+            let at = lines.iter().position(|line| line.is("complete", &[("request", request)]))?;
+            let complete = &lines[at];
+            let before = |line: &&Line<'_>| line.hart == complete.hart && line.event == "interrupt";
+            let interrupt = lines[..at].iter().rfind(before)?;
+            let after = |line: &&Line<'_>| line.hart == complete.hart && line.is("wake", &[("by", "0")]);
+            let wake = lines[at..].iter().find(after)?;
+            let asked = submit.get("task") != Some("0") && submit.time <= complete.time;
+            let said = interrupt.is("interrupt", &[("from", "line")]) && interrupt.time >= submit.time;
+            (asked && said && wake.get("task") != Some("0")).then_some(())
+        })
+    })
+}
+
+/// More happens than the rings hold: the newest is there, in order, and what is missing was counted.
+fn order_and_loss() -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let lost = |text: &str| -> Result<u64, Trouble> {
+        let head = text.lines().next().and_then(|line| line.strip_prefix("# recording 0, lost "));
+        head.and_then(|lost| lost.parse().ok()).ok_or_else(|| Trouble::failed(format_args!("no head: {text}")))
+    };
+    let before = lost(&record(|| Ok(()))?)?;
+    let text = record(|| {
+        (0..20_000).for_each(|_| drop(rt::process::parent_id()));
+        Ok(())
+    })?;
+    let after = lost(&text)?;
+    // Eight rings of some thousand records cannot hold as many traps.
+    ensure!(after > before + 10_000, "{before} lost before 20000 calls, {after} after");
+    let lines: Vec<_> = text.lines().filter_map(Line::parse).collect();
+    ensure!(lines.is_sorted_by_key(|line| line.time), "not in order of time: {text}");
+    equal!(text.lines().filter(|line| !line.starts_with('#')).count(), lines.len());
+    // Nobody records any more.
+    equal!(fs::read_to_string(PATH)?, text);
+    Ok(())
+}
+
+/// Root alone opens it, and only the two words that there are switch it.
+fn switch() -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let head = || -> Result<String, Trouble> {
+        let mut bytes = [0; 13];
+        File::open(PATH)?.read_exact(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    // As a shell's `>` opens it.
+    fs::write(PATH, "1")?;
+    let on = head()?;
+    for wrong in ["2", "10", "0\n0\n", "off"] {
+        fails!(OpenOptions::new().write(true).open(PATH)?.write(wrong.as_bytes()), EINVAL);
+    }
+    let still = head()?;
+    fs::write(PATH, "0\n")?;
+    equal!([&*on, &*still, &*head()?], ["# recording 1", "# recording 1", "# recording 0"]);
+    let pid = checked_child(|| {
+        call!(SETUID, 65534)?;
+        fails!(File::open(PATH), EACCES);
+        fails!(OpenOptions::new().write(true).open(PATH), EACCES);
+        Ok(())
+    })?;
+    exits(pid, 0)
+}
