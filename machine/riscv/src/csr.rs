@@ -135,18 +135,19 @@ pub fn thread_pointer() -> usize {
     value
 }
 
-/// The byte at `tp + OFFSET`, in one instruction: `OFFSET` fits into it, or the assembler says so.
+/// The byte at `tp + OFFSET`, in one instruction: `OFFSET` fits into it, or the assembler says so. As a word, because
+/// a narrower type would have its upper bits cleared once more.
 ///
 /// # Safety
 /// `tp` points at an object that lives for ever and has a byte there; whoever writes it does so atomically.
 #[inline(always)]
-pub unsafe fn thread_byte<const OFFSET: usize>() -> u8 {
+pub unsafe fn thread_byte<const OFFSET: usize>() -> usize {
     let value: usize;
     // SAFETY: the caller promises the byte. Not `pure`, as in `thread_pointer`, and because others may write it.
     unsafe {
         core::arch::asm!("lbu {0}, {1}(tp)", out(reg) value, const OFFSET, options(readonly, nostack, preserves_flags));
     }
-    value as u8
+    value
 }
 
 /// The `time` CSR, in ticks of the device tree's timebase-frequency.

@@ -100,28 +100,30 @@ fn pipe_wait() -> Outcome {
 /// The reader's trap, request, wake, poll and completion name one coroutine and one request; who wakes it is the writer,
 /// who made the reader and trapped for the write.
 fn waiting_call() -> Outcome {
+    let (call, message) = (alloc::format!("{}", nr::READ), alloc::format!("{MESSAGE}"));
     find(pipe_wait, |lines| {
-        let (call, message) = (alloc::format!("{}", nr::READ), alloc::format!("{MESSAGE}"));
-        let complete = lines.iter().find(|line| line.is("complete", &[("result", &message)]))?;
-        let request = complete.get("request")?;
-        let submit = lines.iter().find(|line| line.is("submit", &[("request", request), ("call", &call)]))?;
-        let reader = submit.get("task")?;
-        let spawn = lines.iter().find(|line| line.is("spawn", &[("task", reader)]))?;
-        let writer = spawn.get("parent")?;
-        let between = |line: &&Line<'_>| submit.time <= line.time && line.time <= complete.time;
-        let wake = lines.iter().filter(between).rfind(|line| line.is("wake", &[("task", reader), ("by", writer)]))?;
-        let poll = lines.iter().filter(between).rfind(|line| line.is("poll-begin", &[("task", reader)]))?;
-        let trapped = |task: &str, before: &Line<'_>| {
-            let trap = |line: &&Line<'_>| line.is("trap", &[("task", task), ("mode", "user")]);
-            let mut traps = lines.iter().filter(|line| line.hart == before.hart && line.time <= before.time);
-            let exception = traps.rfind(trap)?.get("exception")?;
-            // An `ecall` of user mode, or of the mode that world `vm` runs processes in.
-            ["8", "10"].contains(&exception).then_some(())
-        };
-        trapped(reader, submit)?;
-        trapped(writer, wake)?;
-        (reader != writer && writer != "0" && wake.time <= poll.time).then_some(())
+        // The write may wait too, for the page of its message, and has the same result.
+        let reads = lines.iter().filter(|line| line.is("submit", &[("call", &call)]));
+        reads.filter_map(|submit| chain_of(lines, submit, &message)).next()
     })
+}
+
+fn chain_of(lines: &[Line<'_>], submit: &Line<'_>, result: &str) -> Option<()> {
+    let (request, reader) = (submit.get("request")?, submit.get("task")?);
+    let complete = lines.iter().find(|line| line.is("complete", &[("request", request), ("result", result)]))?;
+    let spawn = lines.iter().find(|line| line.is("spawn", &[("task", reader)]))?;
+    let writer = spawn.get("parent")?;
+    let mut between = lines.iter().filter(|line| submit.time <= line.time && line.time <= complete.time);
+    let wake = between.clone().rfind(|line| line.is("wake", &[("task", reader), ("by", writer)]))?;
+    let poll = between.rfind(|line| line.is("poll-begin", &[("task", reader)]))?;
+    // An `ecall` of user mode, or of the mode that world `vm` runs processes in.
+    let called = |task: &str, before: &Line<'_>| {
+        let mut earlier = lines.iter().filter(|line| line.time <= before.time);
+        let trap = earlier.rfind(|line| line.is("trap", &[("task", task), ("mode", "user")]));
+        trap.and_then(|trap| trap.get("exception")).is_some_and(|cause| ["8", "10"].contains(&cause))
+    };
+    let named = reader != writer && writer != "0" && wake.time <= poll.time;
+    (named && called(reader, submit) && called(writer, wake)).then_some(())
 }
 
 /// A request to the disk: submitted by a coroutine, completed on the hart and after the interrupt that says so, by nobody.
@@ -159,7 +161,7 @@ fn order_and_loss() -> Outcome {
     };
     let before = lost(&record(|| Ok(()))?)?;
     let text = record(|| {
-        (0..20_000).for_each(|_| drop(rt::process::parent_id()));
+        (0..20_000).for_each(|_| _ = rt::process::parent_id());
         Ok(())
     })?;
     let after = lost(&text)?;
