@@ -83,6 +83,19 @@ pub enum Interrupts {
     Plic,
 }
 
+impl Interrupts {
+    /// The emulator's name of a machine that has them.
+    pub fn machine_option(self) -> &'static str {
+        match self {
+            Interrupts::Aia => "virt,aia=aplic-imsic,aia-guests=3",
+            Interrupts::Plic => "virt",
+        }
+    }
+}
+
+/// Options with which a machine counts instructions instead of time, and repeats itself.
+pub const ICOUNT: [&str; 6] = ["-icount", "shift=1,sleep=off", "-seed", "1", "-rtc", "base=2025-01-01,clock=vm"];
+
 /// One machine to start.
 #[derive(Clone)]
 pub struct Machine {
@@ -131,10 +144,7 @@ impl Machine {
     /// The command that starts this machine with its serial line on standard input and output.
     pub fn start(&self, emulator: &Emulator) -> Command {
         let mut qemu = emulator.command();
-        let machine = match self.interrupts {
-            Interrupts::Aia => "virt,aia=aplic-imsic,aia-guests=3",
-            Interrupts::Plic => "virt",
-        };
+        let machine = self.interrupts.machine_option();
         let cpu = self.cpu.as_ref().map_or_else(|| "rv64".into(), |extra| format!("rv64,{extra}"));
         qemu.args(["-M", machine, "-cpu", &cpu, "-smp", &self.harts.to_string(), "-m", &self.memory]);
         qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-bios", "default"]);
@@ -147,7 +157,7 @@ impl Machine {
             self.devices(&mut qemu, disk);
         }
         if self.icount {
-            qemu.args(["-icount", "shift=1,sleep=off", "-seed", "1", "-rtc", "base=2025-01-01,clock=vm"]);
+            qemu.args(ICOUNT);
         }
         if self.gdb {
             qemu.args(["-S", "-gdb", "tcp:127.0.0.1:1234"]);

@@ -33,6 +33,8 @@ const MB: usize = 1_000_000;
 const SIZES: [usize; 14] = [0, 1, 100, 1459, 1460, 1461, 4095, 4096, 4097, 65_535, 65_536, 65_537, MB, 50 * MB];
 /// Every so many requests, one for 1 MB, and one for 50 MB.
 const LARGE: [(usize, usize); 2] = [(2500, 50 * MB), (100, MB)];
+/// Errors after which nothing more is asked.
+const GIVE_UP: usize = 16;
 /// Free memory may differ by so much: pages that caches and pools keep.
 const SLACK_KIB: u64 = 1024;
 
@@ -72,24 +74,46 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
         }
     }
     let toolchain = setup::ensure()?;
-    check(&Project::load()?, &toolchain, &options)?;
-    Ok(0)
+    let served = check(&Project::load()?, &toolchain, &options)?;
+    Ok(u8::from(!served.holds()))
 }
 
-/// Runs the whole check.
-pub fn check(project: &Project, toolchain: &Toolchain, options: &Options) -> Result<()> {
+/// What came of it.
+pub struct Served {
+    /// Requests that were made.
+    pub requests: usize,
+    /// Of them, those that failed or got something else than the file.
+    pub errors: usize,
+    /// Free memory of the guest before and after, in KiB.
+    memory: (u64, u64),
+}
+
+impl Served {
+    /// KiB of the guest's memory that did not come back.
+    pub fn memory_kept(&self) -> u64 {
+        self.memory.0.saturating_sub(self.memory.1)
+    }
+
+    /// Whether everything was served, and the memory came back.
+    pub fn holds(&self) -> bool {
+        self.errors == 0 && self.memory_kept() <= SLACK_KIB
+    }
+}
+
+/// Runs the whole check. An error means that it could not be done: no boot, no server, a damaged disk.
+pub fn check(project: &Project, toolchain: &Toolchain, options: &Options) -> Result<Served> {
     let built = build::build(project, toolchain, Profile::Guest)?;
     let share = project.output()?.join(format!("web-{}", std::process::id()));
     let disk = share.with_extension("img");
     let made = make_files(&share).and_then(|()| image::make(project, &built, Some(&share), &disk));
     let _ = std::fs::remove_dir_all(&share);
     let outcome = made.and_then(|()| check_machine(project, &built.kernel, &disk, options));
-    let checked = outcome.and_then(|()| image::check(&disk));
+    let checked = outcome.and_then(|served| image::check(&disk).map(|()| served));
     let _ = std::fs::remove_file(&disk);
     checked
 }
 
-fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Options) -> Result<()> {
+fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Options) -> Result<Served> {
     let emulator = Emulator::find(project, None)?;
     let port = emulator::free_port(18080)?;
     let interrupts = if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
@@ -102,43 +126,42 @@ fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Option
     };
     let mut guest = Guest { session: Session::start(machine.start(&emulator), Wire::Mux)?, heard: String::new() };
     let outcome = exercise(&mut guest, port, options);
-    if outcome.is_err() {
+    if !outcome.as_ref().is_ok_and(Served::holds) {
         eprintln!("{}{}", guest.session.firmware_output(), guest.heard);
     }
-    outcome?;
+    let served = outcome?;
     guest.session.input().end();
     match guest.session.drain(Some(HANG_LIMIT), |_, _| {}) {
-        Ending::Exited(0) => Ok(()),
+        Ending::Exited(0) => Ok(served),
         other => bail!("the guest did not power off in order: {other:?}"),
     }
 }
 
-fn exercise(guest: &mut Guest, port: u16, options: &Options) -> Result<()> {
+fn exercise(guest: &mut Guest, port: u16, options: &Options) -> Result<Served> {
     guest.free_memory()?;
     wait_for_server(port)?;
     check_manners(port)?;
     // Warm the caches: every file once, and as many connections as there will be.
-    ask(port, SIZES.len(), options.parallel, |number| SIZES[number])?;
-    ask(port, options.parallel * 4, options.parallel, |_| 100)?;
+    let warm = ask(port, SIZES.len(), options.parallel, |number| SIZES[number]).errors
+        + ask(port, options.parallel * 4, options.parallel, |_| 100).errors;
+    ensure!(warm == 0, "{warm} of the first requests failed");
     let before = guest.free_memory()?;
     let started = Instant::now();
-    let bytes = ask(port, options.requests, options.parallel, size_of_request)?;
+    let Asked { requests, errors, bytes } = ask(port, options.requests, options.parallel, size_of_request);
     let seconds = started.elapsed().as_secs_f64();
     say(format!(
-        "{} requests, {} MB, all equal, in {seconds:.1} s ({:.0} requests/s)",
-        options.requests,
+        "{requests} requests, {errors} errors, {} MB compared, in {seconds:.1} s ({:.0} requests/s)",
         bytes / MB,
-        options.requests as f64 / seconds
+        requests as f64 / seconds
     ));
     let deadline = Instant::now() + HANG_LIMIT;
     loop {
         // Closed connections linger for a while before their memory comes back.
         let after = guest.free_memory()?;
-        if after + SLACK_KIB >= before {
+        if after + SLACK_KIB >= before || Instant::now() > deadline {
             say(format!("memory of the guest: {before} KiB free before, {after} KiB after"));
-            return Ok(());
+            return Ok(Served { requests, errors, memory: (before, after) });
         }
-        ensure!(Instant::now() < deadline, "memory is lost: {before} KiB free before, {after} KiB after");
         std::thread::sleep(Duration::from_secs(2));
     }
 }
@@ -210,38 +233,60 @@ fn check_manners(port: u16) -> Result<()> {
     Ok(())
 }
 
-/// Asks for `count` files from `parallel` threads; the sum of their bytes.
-fn ask(port: u16, count: usize, parallel: usize, size: impl Fn(usize) -> usize + Sync) -> Result<usize> {
-    let next = AtomicUsize::new(0);
+/// What clients did.
+#[derive(Default)]
+struct Asked {
+    requests: usize,
+    errors: usize,
+    bytes: usize,
+}
+
+/// Asks for `count` files from `parallel` threads. Each waits long for what does not come, so after [`GIVE_UP`]
+/// errors no more is asked.
+fn ask(port: u16, count: usize, parallel: usize, size: impl Fn(usize) -> usize + Sync) -> Asked {
+    let (next, errors) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let contents: Vec<(usize, Vec<u8>)> = SIZES.iter().map(|size| (*size, content(*size))).collect();
-    let worker = || -> Result<usize> {
-        let (mut kept, mut sum) = (None, 0);
+    let worker = || {
+        let (mut kept, mut asked) = (None, Asked::default());
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                return Ok(sum);
+            if number >= count || errors.load(Ordering::Relaxed) >= GIVE_UP {
+                return asked;
             }
             let size = size(number);
             let expected = contents.iter().find(|(of, _)| *of == size).map_or(&[][..], |(_, content)| content);
-            let mut client = match kept.take() {
-                Some(client) => client,
-                None => Client::connect(port)?,
-            };
-            let close = number % 8 == 7;
-            let answer = client
-                .get(&format!("/{size}"), &[], close)
-                .with_context(|| format!("request {number}, {size} bytes"))?;
-            ensure!(answer.status == 200, "request {number}: status {}", answer.status);
-            ensure!(answer.body == expected, "request {number}: the body of {size} bytes differs");
-            sum += size;
-            kept = (!close && !answer.closes).then_some(client);
+            asked.requests += 1;
+            match fetch(port, kept.take(), expected, number % 8 == 7) {
+                Ok(client) => (kept, asked.bytes) = (client, asked.bytes + size),
+                Err(error) => {
+                    say(format!("request {number}, {size} bytes: {error:#}"));
+                    errors.fetch_add(1, Ordering::Relaxed);
+                    asked.errors += 1;
+                }
+            }
         }
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..parallel).map(|_| scope.spawn(worker)).collect();
-        let sums = workers.into_iter().map(|worker| worker.join().unwrap_or_else(|_| bail!("a client panicked")));
-        sums.sum()
+        workers.into_iter().fold(Asked::default(), |sum, worker| {
+            // A client that panicked is an error of the check itself, and counts as one.
+            let one = worker.join().unwrap_or(Asked { errors: 1, ..Asked::default() });
+            Asked {
+                requests: sum.requests + one.requests,
+                errors: sum.errors + one.errors,
+                bytes: sum.bytes + one.bytes,
+            }
+        })
     })
+}
+
+/// Asks for the file with this content, over a kept connection if there is one; the connection, if it can be kept.
+fn fetch(port: u16, kept: Option<Client>, expected: &[u8], close: bool) -> Result<Option<Client>> {
+    let mut client = kept.map_or_else(|| Client::connect(port), Ok)?;
+    let answer = client.get(&format!("/{}", expected.len()), &[], close)?;
+    ensure!(answer.status == 200, "status {}", answer.status);
+    ensure!(answer.body == expected, "the body differs");
+    Ok((!close && !answer.closes).then_some(client))
 }
 
 struct Answer {

@@ -2,7 +2,8 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: null pipe process thread futex memory file socket task; default all
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task; default all
+//!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
 //! ```
 //!
@@ -28,7 +29,7 @@ use alloc::vec::Vec;
 use measure::{Outcome, call};
 use rt::abi::nr;
 use rt::process::ExitCode;
-use rt::{env, eprintln, fs, process, system};
+use rt::{env, eprintln, fs, println, process, system};
 
 rt::main!(main);
 
@@ -54,15 +55,28 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let first = process::id() == 1;
+    let born = rt::raw::instret();
     if first {
         prepare();
     }
     measure::calibrate();
+    let wanted = |name: &str| arguments.is_empty() || arguments.contains(&name);
+    if wanted("boot") {
+        // Typed at the first prompt, this is the count up to there.
+        measure::report_counter(if first { "boot_program" } else { "boot_prompt" }, born);
+    }
     let mut status = ExitCode::SUCCESS;
+    let known = |name: &str| name == "boot" || GROUPS.iter().any(|(known, _)| *known == name);
+    for name in arguments.iter().filter(|name| !known(name)) {
+        eprintln!("bench: {name}: there is no such group");
+        status = ExitCode::FAILURE;
+    }
     for (name, group) in GROUPS {
-        if !arguments.is_empty() && !arguments.contains(&name) {
+        if !wanted(name) {
             continue;
         }
+        println!("G {name}");
+        let _ = rt::io::Write::flush(&mut rt::io::stdout());
         if let Err(error) = group() {
             eprintln!("bench: {name}: {error}");
             status = ExitCode::FAILURE;

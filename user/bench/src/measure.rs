@@ -41,6 +41,11 @@ pub fn calibrate() {
     }
 }
 
+/// Prints what the counter said at some moment, as instructions since the machine was switched on.
+pub fn report_counter(id: &str, counter: u64) {
+    println!("B {id} {} insn", counter / STEP.load(Ordering::Relaxed));
+}
+
 /// Counters at one moment.
 struct Moment {
     time: Instant,

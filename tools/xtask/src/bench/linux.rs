@@ -1,23 +1,24 @@
 //! The Linux column: Debian's riscv64 kernel with the same `/bin/bench` as its first program, from an initial
 //! ramdisk. Files that it reads lie in that ramdisk.
 
-use super::rows::Row;
+use super::findings::Transcript;
+use super::machines::describe;
 use crate::apt;
 use crate::build::{self, Built};
-use crate::console::{Session, Wire};
+use crate::console::{Ending, Session, Wire};
 use crate::cpio::Archive;
-use crate::emulator::{Emulator, Interrupts, Machine};
+use crate::emulator::{Emulator, Machine};
 use crate::project::Project;
 use crate::test::HANG_LIMIT;
 use anyhow::{Context, Result, bail};
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the kernel says when it is up and starts its first program.
 const UP: &str = "Run /init as init process";
+const PANIC: &str = "Kernel panic";
 /// The SBI counter driver would stop the instruction counter that user programs read.
-const COMMAND_LINE: &str = "console=ttyS0 initcall_blacklist=pmu_sbi_devinit panic=-1";
+pub const COMMAND_LINE: &str = "console=ttyS0 initcall_blacklist=pmu_sbi_devinit panic=-1";
 
 /// Kernel and ramdisk.
 pub struct Linux {
@@ -44,38 +45,43 @@ pub fn prepare(project: &Project, built: &Built) -> Result<Linux> {
 }
 
 impl Linux {
-    /// Boots Linux once and collects its rows.
-    pub fn measure(&self, emulator: &Emulator, groups: &[OsString], icount: bool) -> Result<Vec<Row>> {
-        let groups: Vec<_> = groups.iter().map(|group| group.to_string_lossy()).collect();
+    /// File name of the kernel, which tells its version.
+    pub fn version(&self) -> String {
+        self.kernel.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Boots Linux once on a machine like `like`; how long it took to start its first program.
+    pub fn measure(
+        &self,
+        like: Machine,
+        emulator: &Emulator,
+        groups: &[String],
+        output: &mut Transcript<'_>,
+    ) -> Result<Duration> {
         let machine = Machine {
+            kernel: self.kernel.clone(),
             command_line: format!("{COMMAND_LINE} -- {}", groups.join(" ")),
             initrd: Some(self.ramdisk.clone()),
-            icount,
-            ..Machine::new(&self.kernel, Interrupts::Aia)
+            ..like
         };
         let started = Instant::now();
         let mut session = Session::start(machine.start(emulator), Wire::Plain)?;
         let (mut text, mut up) = (String::new(), None);
-        while let Ok((_, bytes)) = session.next(Some(HANG_LIMIT)) {
-            text.push_str(&String::from_utf8_lossy(&bytes));
+        let ending = session.drain(Some(HANG_LIMIT), |_, bytes| {
+            text.push_str(&String::from_utf8_lossy(bytes));
             if up.is_none() && text.contains(UP) {
                 up = Some(started.elapsed());
             }
+            output.take(bytes);
+        });
+        if let Some(line) = text.lines().find(|line| line.contains(PANIC)) {
+            bail!("{}\n{text}", line.trim());
         }
-        let Some(up) = up else { bail!("Linux did not start its first program\n{text}") };
-        let mut rows: Vec<Row> = text.lines().filter_map(|line| Row::parse(line, "linux", !icount)).collect();
-        if rows.is_empty() {
-            bail!("/bin/bench printed nothing on Linux\n{text}");
+        match (ending, up) {
+            // It has no way to tell a status; that it goes off is its good end.
+            (Ending::Died(_), Some(up)) => Ok(up),
+            (Ending::Died(_), None) => bail!("it did not start its first program\n{text}"),
+            (other, _) => bail!("{}\n{text}", describe(&other)),
         }
-        if !icount {
-            rows.push(Row {
-                id: "boot".into(),
-                world: "linux".into(),
-                value: up.as_nanos() as f64,
-                unit: "ns".into(),
-                method: "wall",
-            });
-        }
-        Ok(rows)
     }
 }

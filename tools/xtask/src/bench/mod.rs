@@ -1,188 +1,282 @@
-//! The verb `bench`: figures, each with its method, as a table and as JSON.
+//! The verb `bench`: every figure of the project in one run, each with its method, as a table, JSON and Markdown.
 //!
-//! The guest's program `/bin/bench` prints `B id value unit` lines. It is a static program of the Linux ABI,
-//! so the very same file is run on Linux for the column beside. Instructions are counted on one hart under
-//! `-icount`, which repeats exactly; wall time is quoted only as a ratio of two systems that took turns on
-//! the same emulator with the same flags.
+//! The guest's program `/bin/bench` is a static program of the Linux ABI, so the very same file is run on Linux for
+//! the column beside. Turn 0 counts instructions on one hart under `-icount`, which repeats; the rounds after it take
+//! wall time, which is quoted only as a ratio of two systems that took turns on the same emulator with the same
+//! options. [`bars`] says what must be there, [`machines`] measures, [`findings`] keeps what was said, [`rows`]
+//! compares, [`table`] prints.
 
+mod bars;
+mod findings;
 mod linux;
+mod machines;
 mod rows;
+mod table;
 
 use crate::build::{self, Built, Profile};
 use crate::command::say;
-use crate::console::{Ending, Session, Wire};
-use crate::emulator::{Emulator, Interrupts, Machine};
+use crate::emulator::{Emulator, Interrupts};
 use crate::image;
 use crate::project::Project;
 use crate::run;
 use crate::setup;
-use crate::test::HANG_LIMIT;
-use abi::mux::Channel;
+use crate::tidy;
+use crate::toolchain::Toolchain;
+use crate::web;
 use anyhow::{Context, Result, bail};
-use rows::{Row, Table};
-use std::path::PathBuf;
+use findings::Findings;
+use machines::Bench;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
+use table::{About, Table};
 
 const HELP: &str = "\
-cargo xtask bench [--json FILE] [--linux] [--world NAME] [--rounds N] [--qemu PATH|backports] [-- GROUPS...]
+cargo xtask bench [--linux] [--web] [--check] [--json FILE] [--markdown FILE] [--world NAME] [--rounds N]
+                  [--qemu PATH|backports] [-- GROUPS...]
 
 Measures, prints the table, and keeps it as JSON.
-    --json FILE     where to keep it (default: target/asyncos/bench.json)
-    --linux         boot Debian's riscv64 kernel too, taking turns, and fill the Linux column
-    --world NAME    only this world (default: vm, table and shared); `linux` for Linux alone
-    --rounds N      turns of the wall-clock rows (default 3; 0 leaves them out)
-    GROUPS          groups of rows, passed on to /bin/bench
+    --linux          boot Debian's riscv64 kernel too, taking turns: the Linux column, and the ratios of wall time
+    --web            the check of the web server too (as `cargo xtask web`)
+    --check          fail if a bar is missed, or a figure with a bar could not be measured
+    --json FILE      where to keep it (default: target/asyncos/bench.json); brought up to date after every machine
+    --markdown FILE  write the table as a page too
+    --world NAME     only this world (default: vm, table and shared); `linux` for Linux alone
+    --rounds N       rounds of wall time (default 3; 0 leaves them out); without --linux there are none
+    --qemu ...       another emulator, for all that is measured
+    GROUPS           only these: boot unsafe web, and the groups of /bin/bench: null pipe process thread futex
+                     memory file socket task
+Without --check the exit status is 0 whatever the figures are. Ctrl-C ends the run with what is known by then.
 ";
 
 /// Debian's current riscv64 kernel finds no serial line on older emulators.
 const OLDEST_FOR_LINUX: (u32, u32) = (8, 2);
+/// Groups that are measured from the host alone.
+const HOST_GROUPS: [&str; 2] = ["unsafe", "web"];
 
-struct Options {
+/// What was asked for.
+pub struct Options {
     json: Option<PathBuf>,
+    markdown: Option<PathBuf>,
     linux: bool,
+    web: bool,
+    check: bool,
     worlds: Vec<String>,
     rounds: usize,
     qemu: Option<String>,
-    groups: Vec<std::ffi::OsString>,
+    groups: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let worlds = ["vm", "table", "shared"].map(str::to_owned).to_vec();
+        let (json, markdown, qemu) = (None, None, None);
+        Self { json, markdown, linux: false, web: false, check: false, worlds, rounds: 3, qemu, groups: Vec::new() }
+    }
+}
+
+impl Options {
+    /// Whether rows of this group are wanted.
+    pub fn wants(&self, group: &str) -> bool {
+        self.groups.is_empty() || self.groups.iter().any(|name| name == group)
+    }
+
+    /// Whether `/bin/bench` has something to do.
+    pub fn wants_guest(&self) -> bool {
+        self.groups.is_empty() || self.groups.iter().any(|name| !HOST_GROUPS.contains(&name.as_str()))
+    }
+
+    fn parse(mut arguments: lexopt::Parser) -> Result<Option<Self>> {
+        use lexopt::prelude::*;
+        let mut options = Self::default();
+        while let Some(argument) = arguments.next()? {
+            match argument {
+                Long("json") => options.json = Some(arguments.value()?.into()),
+                Long("markdown") => options.markdown = Some(arguments.value()?.into()),
+                Long("linux") => options.linux = true,
+                Long("web") => options.web = true,
+                Long("check") => options.check = true,
+                Long("world") => match arguments.value()?.string()?.as_str() {
+                    "linux" => (options.linux, options.worlds) = (true, Vec::new()),
+                    name => options.worlds = vec![run::world(name)?],
+                },
+                Long("rounds") => options.rounds = arguments.value()?.parse()?,
+                Long("qemu") => options.qemu = Some(arguments.value()?.string()?),
+                Value(group) => options.groups.push(group.string()?),
+                Long("help") | Short('h') => return Ok(None),
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        options.web |= options.groups.iter().any(|group| group == "web");
+        Ok(Some(options))
+    }
 }
 
 /// The verb `bench`.
 pub fn main(arguments: lexopt::Parser) -> Result<u8> {
-    let Some(options) = parse(arguments)? else {
+    let Some(options) = Options::parse(arguments)? else {
         print!("{HELP}");
         return Ok(0);
     };
     let toolchain = setup::ensure()?;
     let project = Project::load()?;
     let built = build::build(&project, &toolchain, Profile::Guest)?;
-    let disk = project.output()?.join(format!("bench-{}.img", std::process::id()));
-    image::make(&project, &built, None, &disk)?;
-    let mut emulator = Emulator::find(&project, options.qemu.as_deref())?;
+    let emulator = emulator(&project, &options)?;
+    let file = options.json.clone().map_or_else(|| project.output().map(|folder| folder.join("bench.json")), Ok)?;
+    let stop = stop_on_signals()?;
+    let table = measure(&project, &toolchain, &built, &emulator, &options, &file, &stop)?;
+    print!("{}", table.text());
+    say(format!("kept in {} after {} s", file.display(), table.about.seconds));
+    if let Some(page) = &options.markdown {
+        std::fs::write(page, table.markdown()).with_context(|| format!("cannot write {}", page.display()))?;
+        say(format!("the page is {}", page.display()));
+    }
+    if stop.load(Ordering::Relaxed) {
+        return Ok(130);
+    }
+    if table.rows.iter().all(|row| row.value.is_err()) {
+        bail!("nothing could be measured");
+    }
+    Ok(u8::from(options.check && table.rows.iter().any(rows::Row::fails_check)))
+}
+
+/// The first signal ends the run in order, the next one at once. The emulator in the foreground gets it too.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn emulator(project: &Project, options: &Options) -> Result<Emulator> {
+    let emulator = Emulator::find(project, options.qemu.as_deref())?;
     if options.linux && emulator.number() < OLDEST_FOR_LINUX {
         say(format!("Linux does not come up on {}; measuring both on the newer one", emulator.version));
-        emulator = Emulator::find(&project, Some("backports"))?;
+        return Emulator::find(project, Some("backports"));
     }
-    let linux = if options.linux { Some(linux::prepare(&project, &built)?) } else { None };
-    let bench = Bench { options, emulator, built, disk, linux };
-    let rows = bench.measure();
-    let _ = std::fs::remove_file(&bench.disk);
-    let rows = rows::medians(rows?);
-    let table = Table::new(&rows);
-    table.print();
-    let file =
-        bench.options.json.clone().map_or_else(|| project.output().map(|folder| folder.join("bench.json")), Ok)?;
-    std::fs::write(&file, format!("{:#}\n", table.json(&bench.emulator.version)))
-        .with_context(|| format!("cannot write {}", file.display()))?;
-    say(format!("kept in {}", file.display()));
-    Ok(0)
+    Ok(emulator)
 }
 
-fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
-    use lexopt::prelude::*;
-    let worlds = ["vm", "table", "shared"].map(str::to_owned).to_vec();
-    let mut options = Options { json: None, linux: false, worlds, rounds: 3, qemu: None, groups: Vec::new() };
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("json") => options.json = Some(arguments.value()?.into()),
-            Long("linux") => options.linux = true,
-            Long("world") => match arguments.value()?.string()?.as_str() {
-                "linux" => (options.linux, options.worlds) = (true, Vec::new()),
-                name => options.worlds = vec![run::world(name)?],
-            },
-            Long("rounds") => options.rounds = arguments.value()?.parse()?,
-            Long("qemu") => options.qemu = Some(arguments.value()?.string()?),
-            Value(group) => options.groups.push(group),
-            Long("help") | Short('h') => return Ok(None),
-            other => return Err(other.unexpected().into()),
-        }
+fn measure(
+    project: &Project,
+    toolchain: &Toolchain,
+    built: &Built,
+    emulator: &Emulator,
+    options: &Options,
+    file: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<Table> {
+    let started = Instant::now();
+    let mut findings = Findings::default();
+    if options.wants("unsafe") {
+        let (justified, uses) = tidy::justified_unsafe(project)?;
+        findings.add("unsafe_uses", "host", 0, uses as f64, "uses");
+        findings.add("unsafe_justified", "host", 0, 100.0 * justified as f64 / uses.max(1) as f64, "%");
     }
-    Ok(Some(options))
+    let linux = linux(project, built, options, &mut findings);
+    let version = linux.as_ref().map(linux::Linux::version);
+    let mut load = 0.0;
+    let mut table = |findings: &Findings, complete: bool| {
+        load = host_load().max(load);
+        let about = About {
+            emulator: emulator.version.clone(),
+            machine: machine_options(emulator),
+            linux: version.clone(),
+            rounds: if version.is_some() { options.rounds } else { 0 },
+            load,
+            seconds: started.elapsed().as_secs(),
+            complete,
+        };
+        Table { about, rows: rows::rows(options, findings) }
+    };
+    if options.wants_guest() {
+        let disk = project.output()?.join(format!("bench-{}.img", std::process::id()));
+        image::make(project, built, None, &disk)?;
+        let mut bench = Bench { options, emulator, built, disk, linux, findings, stop: Arc::clone(stop) };
+        let mut kept = Ok(());
+        bench.measure(|findings| kept = keep(file, &table(findings, false)));
+        let _ = std::fs::remove_file(&bench.disk);
+        kept?;
+        findings = bench.findings;
+    }
+    if options.web && !stop.load(Ordering::Relaxed) {
+        web_rows(project, toolchain, &mut findings);
+    }
+    let table = table(&findings, !stop.load(Ordering::Relaxed));
+    keep(file, &table)?;
+    Ok(table)
 }
 
-struct Bench {
-    options: Options,
-    emulator: Emulator,
-    built: Built,
-    disk: PathBuf,
-    linux: Option<linux::Linux>,
+/// The yardstick; if it cannot be had, its column stays empty and says why.
+fn linux(project: &Project, built: &Built, options: &Options, findings: &mut Findings) -> Option<linux::Linux> {
+    if !options.linux || !options.wants_guest() {
+        return None;
+    }
+    linux::prepare(project, built)
+        .inspect_err(|error| {
+            say(format!("Linux cannot be measured: {error:#}"));
+            let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+            findings.trouble(findings::LINUX, None, &first);
+        })
+        .ok()
 }
 
-impl Bench {
-    fn measure(&self) -> Result<Vec<Row>> {
-        let mut rows = self.turn(true)?;
-        for round in 1..=self.options.rounds {
-            say(format!("wall clock, round {round} of {}", self.options.rounds));
-            rows.extend(self.turn(false)?);
+/// Processes that ran or wanted to, averaged over the last minute; 0 where the host does not say.
+fn host_load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
+}
+
+fn machine_options(emulator: &Emulator) -> String {
+    let interrupts = if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
+    format!(
+        "-M {} -cpu rv64 -smp 1 -m 1G, virtio disk, network card and entropy; icount: {}",
+        interrupts.machine_option(),
+        crate::emulator::ICOUNT.join(" ")
+    )
+}
+
+fn web_rows(project: &Project, toolchain: &Toolchain, findings: &mut Findings) {
+    match web::check(project, toolchain, &web::Options::default()) {
+        Ok(served) => {
+            findings.add("web_requests", "auto", 0, served.requests as f64, "requests");
+            findings.add("web_errors", "auto", 0, served.errors as f64, "errors");
+            findings.add("web_memory_kept", "auto", 0, served.memory_kept() as f64, "KiB");
         }
-        Ok(rows)
+        Err(error) => {
+            say(format!("the check of the web server fails: {error:#}"));
+            let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+            findings.trouble("auto", Some("web"), &first);
+        }
+    }
+}
+
+/// Writes the file whole or not at all, so that whoever is interrupted finds the last good one.
+fn keep(file: &Path, table: &Table) -> Result<()> {
+    let partial = file.with_extension("partial");
+    let written =
+        std::fs::write(&partial, format!("{:#}\n", table.json())).and_then(|()| std::fs::rename(&partial, file));
+    written.with_context(|| format!("cannot write {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Options {
+        Options::parse(lexopt::Parser::from_args(words)).unwrap().unwrap()
     }
 
-    /// Everything once: AsyncOS in each world, then Linux; turns alternate, so that both see the same host.
-    fn turn(&self, icount: bool) -> Result<Vec<Row>> {
-        let mut rows = Vec::new();
-        if !self.options.worlds.is_empty() {
-            rows.extend(self.boot(icount)?);
-        }
-        for world in &self.options.worlds {
-            rows.extend(self.guest(world, icount)?);
-        }
-        if let Some(linux) = &self.linux {
-            say(format!("Linux{}", if icount { ", icount" } else { "" }));
-            rows.extend(linux.measure(&self.emulator, &self.options.groups, icount)?);
-        }
-        rows::correct_boot(&mut rows);
-        Ok(rows)
-    }
-
-    fn machine(&self, command_line: String, icount: bool) -> Machine {
-        let interrupts = if self.emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
-        Machine { command_line, icount, disk: Some(self.disk.clone()), ..Machine::new(&self.built.kernel, interrupts) }
-    }
-
-    /// `/bin/bench` as the machine's only program.
-    fn guest(&self, world: &str, icount: bool) -> Result<Vec<Row>> {
-        say(format!("AsyncOS, world {world}{}", if icount { ", icount" } else { "" }));
-        let program: Vec<_> = ["bench".into()].into_iter().chain(self.options.groups.iter().cloned()).collect();
-        let words = run::program_words(&program).join(" ");
-        let machine = self.machine(format!("console=mux tty=raw world={world} {words}"), icount);
-        let mut session = Session::start(machine.start(&self.emulator), Wire::Mux)?;
-        let (mut output, mut log) = (String::new(), String::new());
-        let ending = session.drain(Some(HANG_LIMIT), |channel, bytes| {
-            let text = if channel == Channel::Stdout { &mut output } else { &mut log };
-            text.push_str(&String::from_utf8_lossy(bytes));
-        });
-        if ending != Ending::Exited(0) {
-            eprintln!("{}{log}", session.firmware_output());
-            bail!("/bin/bench in world {world}: {ending:?}");
-        }
-        Ok(output.lines().filter_map(|line| Row::parse(line, world, !icount)).collect())
-    }
-
-    /// Boot to the prompt: instructions as the kernel counts them, or wall time until it says so.
-    fn boot(&self, icount: bool) -> Result<Vec<Row>> {
-        let machine = self.machine("console=mux tty=raw world=auto".into(), icount);
-        let started = Instant::now();
-        let mut session = Session::start(machine.start(&self.emulator), Wire::Mux)?;
-        let mut text = String::new();
-        loop {
-            let count = text
-                .lines()
-                .find_map(|line| line.split_once("boot: ")?.1.strip_suffix(" instructions")?.parse::<f64>().ok());
-            if let Some(count) = count {
-                let row = |value, unit: &str, method| Row {
-                    id: "boot".into(),
-                    world: "auto".into(),
-                    value,
-                    unit: unit.into(),
-                    method,
-                };
-                let wall = started.elapsed().as_nanos() as f64;
-                return Ok(vec![if icount { row(count, "insn", "icount") } else { row(wall, "ns", "wall") }]);
-            }
-            match session.next(Some(HANG_LIMIT)) {
-                Ok((_, bytes)) => text.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(ending) => bail!("no prompt: {ending:?}\n{}{text}", session.firmware_output()),
-            }
-        }
+    #[test]
+    fn groups_choose_what_is_measured() {
+        let all = parse(&[]);
+        assert!(all.wants("boot") && all.wants_guest() && !all.web);
+        let host = parse(&["--", "unsafe", "web"]);
+        assert!(host.wants("unsafe") && host.web && !host.wants("pipe") && !host.wants_guest());
+        assert!(parse(&["--world", "vm", "--rounds", "0", "--", "pipe"]).wants_guest());
+        assert!(Options::parse(lexopt::Parser::from_args(["--world", "mars"])).is_err());
     }
 }

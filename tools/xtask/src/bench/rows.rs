@@ -1,216 +1,234 @@
-//! The rows of the table: what is measured, the bar it must meet, and what was found.
+//! The rows of the table: what was found, against the bars and beside Linux.
 
-use serde_json::{Value, json};
+use super::Options;
+use super::bars::{Limit, Place, WANTED, Wanted};
+use super::findings::{CALIBRATION, Findings, LINUX, Method, RAW_BOOT, Sample};
 
-/// A bar: the figure must not be above it.
-struct Bar {
-    /// Id of the row, as the guest's program prints it.
-    id: &'static str,
-    /// What is measured.
-    what: &'static str,
-    /// Unit that the bar is in; other units of the same row have no bar.
-    unit: &'static str,
-    /// Worlds and their bars; `*` is every world.
-    bars: &'static [(&'static str, f64)],
+/// Why a figure is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Missing {
+    /// This run was not asked for it.
+    NotAsked(String),
+    /// It should be there.
+    Failed(String),
 }
 
-const BARS: [Bar; 7] = [
-    Bar { id: "boot", what: "kernel entry to prompt, 1 hart, 1 GiB", unit: "insn", bars: &[("*", 100e6)] },
-    Bar {
-        id: "null_getppid",
-        what: "null system call (getppid)",
-        unit: "insn",
-        bars: &[("shared", 200.0), ("vm", 230.0), ("table", 300.0)],
-    },
-    Bar { id: "pipe_pp", what: "pipe round trip between processes", unit: "insn", bars: &[("*", 7_000.0)] },
-    Bar { id: "spawn_exit_wait", what: "spawn a process, run, exit, wait", unit: "insn", bars: &[("*", 90_000.0)] },
-    Bar { id: "page_fault", what: "page fault, anonymous", unit: "insn", bars: &[("*", 1_000.0)] },
-    Bar {
-        id: "read4k",
-        what: "sequential file read through the page cache, 4 KiB",
-        unit: "insn",
-        bars: &[("*", 3_033.0)],
-    },
-    Bar { id: "thread_memory", what: "kernel memory of a parked user thread", unit: "B", bars: &[("*", 2_048.0)] },
-];
-
-/// One figure that was measured.
+/// Two systems that took turns.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// Medians over the rounds, in nanoseconds.
+    pub ours: f64,
+    pub linux: f64,
+    /// Smallest and largest ratio of a single round.
+    pub spread: (f64, f64),
+    /// Rounds in which both were measured.
+    pub rounds: usize,
+}
+
+/// One row.
+#[derive(Clone, Debug)]
 pub struct Row {
-    /// Stable name.
+    /// Stable name; unique with the world.
     pub id: String,
-    /// World it was measured in, or `linux`.
+    /// What is measured; empty where the name has to do.
+    pub what: &'static str,
+    /// World, `auto`, `host`, or `linux` when Linux is measured alone.
     pub world: String,
     /// The figure.
-    pub value: f64,
-    /// Unit: `insn`, `ns`, `B`.
+    pub value: Result<f64, Missing>,
+    /// Its unit.
     pub unit: String,
-    /// How it was measured: `icount`, `wall`, `count`.
-    pub method: &'static str,
+    /// How it was measured.
+    pub method: Method,
+    /// Linux's figure in the same unit.
+    pub linux: Option<f64>,
+    /// What the ratio is of, for wall times.
+    pub pair: Option<Pair>,
+    /// The bar.
+    pub limit: Option<Limit>,
 }
 
 impl Row {
-    /// Parses a line `B id value unit` of the guest's program.
-    pub fn parse(line: &str, world: &str, wall: bool) -> Option<Self> {
-        let mut words = line.trim().strip_prefix("B ")?.split_whitespace();
-        let (id, value, unit) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-        let method = match unit {
-            "insn" if !wall => "icount",
-            "ns" if wall => "wall",
-            // Time under icount is a fiction, and so is the instruction counter without it.
-            "insn" | "ns" => return None,
-            _ => "count",
-        };
-        Some(Self { id: id.into(), world: world.into(), value, unit: unit.into(), method })
-    }
-
-    fn bar(&self) -> Option<(f64, &'static str)> {
-        let bar = BARS.iter().find(|bar| bar.id == self.id && bar.unit == self.unit)?;
-        let (_, limit) = bar.bars.iter().find(|(world, _)| *world == "*" || *world == self.world)?;
-        Some((*limit, bar.what))
-    }
-
-    fn what(&self) -> &'static str {
-        BARS.iter().find(|bar| bar.id == self.id).map_or("", |bar| bar.what)
-    }
-
-    /// Whether the bar is met; `None` without a bar.
+    /// Whether the bar is met; `None` without a bar or a figure.
     pub fn holds(&self) -> Option<bool> {
-        self.bar().map(|(limit, _)| self.value <= limit)
+        Some(self.limit?.holds(*self.value.as_ref().ok()?))
+    }
+
+    /// Whether `--check` complains: a bar that is missed, or a figure with a bar that should be there and is not.
+    pub fn fails_check(&self) -> bool {
+        self.limit.is_some() && (self.holds() == Some(false) || matches!(self.value, Err(Missing::Failed(_))))
     }
 }
 
-/// The kernel reports the raw counter, and older emulators count virtual nanoseconds in it. `/bin/bench` finds
-/// out what one instruction adds and corrects its own rows; the row of the boot is corrected here. The
-/// `calibration` rows have done their duty then.
-pub fn correct_boot(rows: &mut Vec<Row>) {
-    const CALIBRATION: &str = "calibration";
-    let step = rows.iter().find(|row| row.id == CALIBRATION).map_or(1.0, |row| row.value.round().max(1.0));
-    rows.retain(|row| row.id != CALIBRATION);
-    for row in rows.iter_mut().filter(|row| row.id == "boot" && row.unit == "insn") {
-        row.value /= step;
-    }
-}
-
-/// Medians of repeated rows: same id, world and unit.
-pub fn medians(rows: Vec<Row>) -> Vec<Row> {
-    let mut result: Vec<Row> = Vec::new();
-    for row in &rows {
-        let same = |other: &&Row| (&other.id, &other.world, &other.unit) == (&row.id, &row.world, &row.unit);
-        if result.iter().find(same).is_none() {
-            let mut values: Vec<f64> = rows.iter().filter(same).map(|other| other.value).collect();
-            values.sort_by(f64::total_cmp);
-            result.push(Row { value: values[values.len() / 2], ..row.clone() });
+/// Builds the rows: those that must be there first, then whatever else was measured.
+pub fn rows(options: &Options, findings: &Findings) -> Vec<Row> {
+    let wanted = WANTED.iter().filter(|wanted| options.wants(wanted.group));
+    let mut rows: Vec<Row> = wanted
+        .flat_map(|wanted| places(options, wanted).map(|world| required(options, findings, wanted, world)))
+        .collect();
+    let displayed =
+        |sample: &&Sample| sample.id != CALIBRATION && (sample.system != LINUX || options.worlds.is_empty());
+    for sample in findings.samples.iter().filter(displayed) {
+        let method = sample.method();
+        let id = if method == Method::Wall { format!("{}_wall", sample.id) } else { sample.id.clone() };
+        if !rows.iter().any(|row| row.id == id && row.world == sample.system) {
+            rows.extend(measured(findings, &sample.id, &sample.system, method).map(|row| Row { id, ..row }));
         }
     }
-    result
+    rows
 }
 
-/// All rows of AsyncOS, each beside Linux's of the same id and unit.
-pub struct Table<'a> {
-    rows: &'a [Row],
-}
-
-impl<'a> Table<'a> {
-    /// Arranges the rows.
-    pub fn new(rows: &'a [Row]) -> Self {
-        Self { rows }
-    }
-
-    fn beside(&self) -> impl Iterator<Item = (&'a Row, Option<f64>)> {
-        let linux = |row: &Row| {
-            let same = |other: &&Row| other.world == "linux" && other.id == row.id && other.unit == row.unit;
-            self.rows.iter().find(same).map(|other| other.value)
-        };
-        let alone = self.rows.iter().all(|row| row.world == "linux");
-        self.rows.iter().filter(move |row| alone || row.world != "linux").map(move |row| (row, linux(row)))
-    }
-
-    /// Prints the table.
-    pub fn print(&self) {
-        println!(
-            "{:<24} {:<7} {:>14} {:<5} {:>13} {:<6} {:>14} {:>6}  method",
-            "row", "world", "value", "unit", "bar", "holds", "Linux", "ratio"
-        );
-        for (row, linux) in self.beside() {
-            let bar = row.bar().map_or_else(|| "-".into(), |(limit, _)| figure(limit));
-            let holds = row.holds().map_or("-", |holds| if holds { "yes" } else { "NO" });
-            let ratio = linux.map_or_else(|| "-".into(), |linux| format!("{:.2}", row.value / linux));
-            let linux = linux.map_or_else(|| "-".into(), figure);
-            let value = figure(row.value);
-            println!(
-                "{:<24} {:<7} {value:>14} {:<5} {bar:>13} {holds:<6} {linux:>14} {ratio:>6}  {}",
-                row.id, row.world, row.unit, row.method
-            );
-        }
-        let verdicts: Vec<bool> = self.rows.iter().filter_map(Row::holds).collect();
-        println!("{} of {} bars hold", verdicts.iter().filter(|holds| **holds).count(), verdicts.len());
-    }
-
-    /// The table for a file.
-    pub fn json(&self, emulator: &str) -> Value {
-        let row = |(row, linux): (&Row, Option<f64>)| {
-            json!({
-                "id": row.id, "what": row.what(), "unit": row.unit, "value": row.value, "world": row.world,
-                "bar": row.bar().map(|(limit, _)| limit), "holds": row.holds(), "method": row.method, "linux": linux,
-            })
-        };
-        json!({ "emulator": emulator, "rows": self.beside().map(row).collect::<Vec<_>>() })
+fn places<'a>(options: &'a Options, wanted: &Wanted) -> Box<dyn Iterator<Item = &'a str> + 'a> {
+    match wanted.place {
+        Place::EachWorld => Box::new(options.worlds.iter().map(String::as_str)),
+        Place::Host => Box::new(std::iter::once("host")),
+        Place::Auto => Box::new((!options.worlds.is_empty()).then_some("auto").into_iter()),
     }
 }
 
-/// A number with thousands apart, and decimals only where they say something.
-fn figure(value: f64) -> String {
-    if value.abs() < 100.0 && value.fract() != 0.0 {
-        return format!("{value:.2}");
+fn required(options: &Options, findings: &Findings, wanted: &Wanted, world: &str) -> Row {
+    let sample = wanted.id.strip_suffix("_wall").unwrap_or(wanted.id);
+    let found = measured(findings, sample, world, wanted.method);
+    let row = found.unwrap_or_else(|| Row {
+        id: String::new(),
+        what: "",
+        world: world.into(),
+        value: Err(why_missing(options, findings, wanted, world)),
+        unit: wanted.unit.into(),
+        method: wanted.method,
+        linux: None,
+        pair: None,
+        limit: None,
+    });
+    Row { id: wanted.id.into(), what: wanted.what, limit: wanted.limit(world), ..row }
+}
+
+fn why_missing(options: &Options, findings: &Findings, wanted: &Wanted, world: &str) -> Missing {
+    if wanted.group == "web" && !options.web {
+        return Missing::NotAsked("needs --web".into());
     }
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) && !text.ends_with('-') {
-            text.push(',');
-        }
-        text.push(digit);
+    if wanted.method == Method::Wall && (!options.linux || options.rounds == 0) {
+        return Missing::NotAsked("needs --linux and a round".into());
     }
-    text
+    let of_linux = || findings.why(LINUX, wanted.group).filter(|_| wanted.method == Method::Wall);
+    let why = findings.why(world, wanted.group).map(str::to_owned);
+    let why = why.or_else(|| of_linux().map(|why| format!("Linux: {why}")));
+    Missing::Failed(why.unwrap_or_else(|| "nothing was printed".into()))
+}
+
+/// A row from the samples; none if there are none, or if there is nothing to compare a time with.
+fn measured(findings: &Findings, id: &str, world: &str, method: Method) -> Option<Row> {
+    let samples = || findings.of(id, world, method);
+    let unit = samples().next()?.unit.clone();
+    let row = |value, unit, linux, pair| Row {
+        id: id.into(),
+        what: "",
+        world: world.into(),
+        value: Ok(value),
+        unit,
+        method,
+        linux,
+        pair,
+        limit: None,
+    };
+    if method == Method::Wall {
+        let pair = pair(samples().collect(), findings.of(id, LINUX, method).collect())?;
+        return Some(row(pair.ours / pair.linux, "ratio".into(), None, Some(pair)));
+    }
+    let mut value = median(samples().map(|sample| sample.value).collect())?;
+    if id == RAW_BOOT {
+        value /= findings.step()?;
+    }
+    let linux = if world == LINUX { None } else { median(findings.of(id, LINUX, method).map(|s| s.value).collect()) };
+    Some(row(value, unit, linux, None))
+}
+
+fn pair(ours: Vec<&Sample>, linux: Vec<&Sample>) -> Option<Pair> {
+    let rounds: Vec<(f64, f64)> = ours
+        .iter()
+        .filter_map(|our| Some((our.value, linux.iter().find(|their| their.turn == our.turn)?.value)))
+        .collect();
+    let ratios = || rounds.iter().map(|(our, their)| our / their);
+    Some(Pair {
+        ours: median(rounds.iter().map(|(our, _)| *our).collect())?,
+        linux: median(rounds.iter().map(|(_, their)| *their).collect())?,
+        spread: (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max)),
+        rounds: rounds.len(),
+    })
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = *values.get(middle)?;
+    Some(if values.len().is_multiple_of(2) { (values[middle - 1] + upper) / 2.0 } else { upper })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn lines_become_rows_and_meet_bars() {
-        let row = Row::parse("B null_getppid 210 insn", "vm", false).unwrap();
-        assert_eq!(row.holds(), Some(true));
-        assert_eq!(Row::parse("B null_getppid 210 insn", "shared", false).unwrap().holds(), Some(false));
-        assert_eq!(Row::parse("B something 1.5 B", "vm", false).unwrap().holds(), None);
-        assert_eq!(Row::parse("B null_getppid 210 insn", "vm", true), None);
-        assert_eq!(Row::parse("null_getppid 210", "vm", false), None);
+    fn options(linux: bool) -> Options {
+        Options { linux, worlds: vec!["vm".into()], ..Options::default() }
+    }
+
+    fn find<'a>(rows: &'a [Row], id: &str) -> &'a Row {
+        rows.iter().find(|row| row.id == id).unwrap()
     }
 
     #[test]
-    fn the_boot_is_corrected_by_what_an_instruction_adds() {
-        let row = |id: &str, value, unit: &str| Row {
-            id: id.into(),
-            world: "vm".into(),
-            value,
-            unit: unit.into(),
-            method: "icount",
-        };
-        let mut rows = vec![row("boot", 90.0, "insn"), row("calibration", 2.001, "steps"), row("x", 7.0, "insn")];
-        correct_boot(&mut rows);
-        assert_eq!(rows, vec![row("boot", 45.0, "insn"), row("x", 7.0, "insn")]);
+    fn what_must_be_there_is_there_even_when_nothing_was_measured() {
+        let rows = rows(&options(false), &Findings::default());
+        assert_eq!(rows.len(), WANTED.len());
+        assert!(rows.iter().all(|row| row.value.is_err() && row.holds().is_none()));
+        assert!(find(&rows, "pipe_pp").fails_check());
+        // Nobody asked for these.
+        assert!(!find(&rows, "read4k_wall").fails_check() && !find(&rows, "web_errors").fails_check());
     }
 
     #[test]
-    fn figures_are_readable() {
-        assert_eq!([1234567.0, 12.5, 100.0, 999.0].map(figure), ["1,234,567", "12.50", "100", "999"]);
+    fn bars_are_those_of_the_world() {
+        let mut findings = Findings::default();
+        findings.add("null_getppid", "vm", 0, 230.0, "insn");
+        findings.add("null_getppid", LINUX, 0, 460.0, "insn");
+        let rows = rows(&options(true), &findings);
+        let row = find(&rows, "null_getppid");
+        assert_eq!((row.holds(), row.linux, row.value.clone()), (Some(true), Some(460.0), Ok(230.0)));
     }
 
     #[test]
-    fn medians_are_per_row() {
-        let row = |value| Row { id: "a".into(), world: "vm".into(), value, unit: "ns".into(), method: "wall" };
-        assert_eq!(medians(vec![row(3.0), row(1.0), row(2.0)]), vec![row(2.0)]);
+    fn wall_times_are_ratios_of_the_rounds_that_both_were_in() {
+        let mut findings = Findings::default();
+        for (turn, ours, linux) in [(1, 50.0, 100.0), (2, 90.0, 100.0), (3, 30.0, 120.0)] {
+            findings.add("read4k", "vm", turn, ours, "ns");
+            findings.add("read4k", LINUX, turn, linux, "ns");
+        }
+        findings.add("read4k", "vm", 4, 1000.0, "ns");
+        let rows = rows(&options(true), &findings);
+        let row = find(&rows, "read4k_wall");
+        let pair = row.pair.clone().unwrap();
+        assert_eq!((row.value.clone(), row.unit.as_str(), row.holds()), (Ok(0.5), "ratio", Some(true)));
+        assert_eq!((pair.ours, pair.linux, pair.spread, pair.rounds), (50.0, 100.0, (0.25, 0.9), 3));
+    }
+
+    #[test]
+    fn a_time_without_linux_is_no_row() {
+        let mut findings = Findings::default();
+        findings.add("null_getppid", "vm", 1, 900.0, "ns");
+        findings.add(RAW_BOOT, "auto", 0, 90e6, "insn");
+        let rows = rows(&options(true), &findings);
+        assert!(rows.iter().all(|row| row.id != "null_getppid_wall"));
+        // Nothing has said how the counter counts, so the boot is unknown too.
+        assert!(find(&rows, RAW_BOOT).value.is_err());
+    }
+
+    #[test]
+    fn a_failure_is_the_reason_of_its_rows() {
+        let mut findings = Findings::default();
+        findings.trouble("vm", Some("pipe"), "no such file");
+        findings.trouble(LINUX, None, "it hangs");
+        let rows = rows(&options(true), &findings);
+        assert_eq!(find(&rows, "pipe_pp").value, Err(Missing::Failed("no such file".into())));
+        assert_eq!(find(&rows, "read4k_wall").value, Err(Missing::Failed("Linux: it hangs".into())));
     }
 }

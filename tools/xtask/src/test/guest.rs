@@ -153,11 +153,12 @@ pub fn shell(context: &Context) -> Result<Tally> {
 /// The web server, asked from the host.
 pub fn web(context: &Context) -> Result<Tally> {
     let requests = if context.breadth == Breadth::Full { 10_000 } else { 2_000 };
-    let holds = web::check(&context.project, &context.toolchain, &web::Options { requests, ..web::Options::default() });
-    if let Err(error) = &holds {
+    let served =
+        web::check(&context.project, &context.toolchain, &web::Options { requests, ..web::Options::default() });
+    if let Err(error) = &served {
         eprintln!("{error:#}");
     }
-    Ok(Tally::of(holds.is_ok()))
+    Ok(Tally::of(served.is_ok_and(|served| served.holds())))
 }
 
 /// An ordinary machine with a fresh disk.

@@ -130,16 +130,11 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
 pub fn check(project: &Project) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     layers::check(project, &mut findings);
-    let texts: Vec<(PathBuf, String)> = files(project)?
-        .into_iter()
-        .filter_map(|path| std::fs::read_to_string(project.root.join(&path)).ok().map(|text| (path, text)))
-        .collect();
+    let texts = texts(project)?;
     // The lock file names the registry by cargo's own rule.
     let written = texts.iter().filter(|(path, _)| !path.ends_with("Cargo.lock"));
     written.for_each(|(path, text)| style::check_hosts(path, text, &mut findings));
-    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
-    let mut sources: Vec<File<'_>> =
-        texts.iter().filter(|(path, _)| is_rust(path)).map(|(path, text)| File::new(path, text)).collect();
+    let mut sources: Vec<File<'_>> = rust_files(&texts).collect();
     let test_modules: Vec<PathBuf> = sources.iter().flat_map(File::test_modules).collect();
     for file in &mut sources {
         file.all_tests |= test_modules.iter().any(|path| path == file.path);
@@ -148,6 +143,23 @@ pub fn check(project: &Project) -> Result<Vec<Finding>> {
     }
     findings.sort_by(|a, b| (&a.path, a.line).cmp(&(&b.path, b.line)));
     Ok(findings)
+}
+
+/// How many uses of `unsafe` there are: those with a justification, and all that need one.
+pub fn justified_unsafe(project: &Project) -> Result<(usize, usize)> {
+    let texts = texts(project)?;
+    let counts = rust_files(&texts).map(|file| unsafety::count(&file));
+    Ok(counts.fold((0, 0), |(justified, all), (more, of)| (justified + more, all + of)))
+}
+
+fn texts(project: &Project) -> Result<Vec<(PathBuf, String)>> {
+    let read = |path: PathBuf| std::fs::read_to_string(project.root.join(&path)).ok().map(|text| (path, text));
+    Ok(files(project)?.into_iter().filter_map(read).collect())
+}
+
+fn rust_files(texts: &[(PathBuf, String)]) -> impl Iterator<Item = File<'_>> {
+    let is_rust = |path: &Path| path.extension().is_some_and(|extension| extension == "rs");
+    texts.iter().filter(move |(path, _)| is_rust(path)).map(|(path, text)| File::new(path, text))
 }
 
 fn check_file(file: &File<'_>, owner: Option<&Member>, findings: &mut Vec<Finding>) {

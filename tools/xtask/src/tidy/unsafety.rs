@@ -22,26 +22,41 @@ pub fn check_root(file: &File<'_>, may_be_unsafe: bool, findings: &mut Vec<Findi
 
 /// Checks every use of `unsafe` in a file.
 pub fn check(file: &File<'_>, findings: &mut Vec<Finding>) {
-    for (index, token) in file.tokens.iter().enumerate() {
-        if !token.is("unsafe") {
-            continue;
-        }
-        let following: Vec<&Token<'_>> =
-            file.tokens[index + 1..].iter().filter(|next| next.kind != Kind::Comment).take(5).collect();
-        let needs = needed(&following);
-        if needs == Justification::None || (needs == Justification::Contract && in_trait_impl(&file.tokens[..index])) {
-            continue;
-        }
-        let wanted = if needs == Justification::Contract { "# Safety" } else { "SAFETY:" };
-        if !justified(&file.tokens[..index], wanted) {
-            let what = if needs == Justification::Contract {
-                "`unsafe fn` or trait without a `# Safety` section"
-            } else {
-                "`unsafe` without a `// SAFETY:` comment"
-            };
-            fail(findings, file.path, token.line, what);
-        }
+    for used in uses(file).filter(|used| !used.justified) {
+        let what = if used.needs == Justification::Contract {
+            "`unsafe fn` or trait without a `# Safety` section"
+        } else {
+            "`unsafe` without a `// SAFETY:` comment"
+        };
+        fail(findings, file.path, used.line, what);
     }
+}
+
+/// How many uses of `unsafe` in a file are justified, and how many need to be.
+pub fn count(file: &File<'_>) -> (usize, usize) {
+    uses(file).fold((0, 0), |(justified, all), used| (justified + usize::from(used.justified), all + 1))
+}
+
+/// A use of `unsafe` that needs a justification.
+struct Use {
+    line: usize,
+    needs: Justification,
+    justified: bool,
+}
+
+fn uses<'a>(file: &'a File<'_>) -> impl Iterator<Item = Use> + 'a {
+    file.tokens.iter().enumerate().filter(|(_, token)| token.is("unsafe")).filter_map(|(index, token)| {
+        let (before, after) = (&file.tokens[..index], &file.tokens[index + 1..]);
+        let following: Vec<&Token<'_>> = after.iter().filter(|next| next.kind != Kind::Comment).take(5).collect();
+        let needs = needed(&following);
+        let wanted = match needs {
+            Justification::None => return None,
+            Justification::Contract if in_trait_impl(before) => return None,
+            Justification::Contract => "# Safety",
+            Justification::Reason => "SAFETY:",
+        };
+        Some(Use { line: token.line, needs, justified: justified(before, wanted) })
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,171 @@
+//! The figures that must be there, each with its bar.
+
+use super::findings::Method;
+use Limit::{AtLeast, AtMost, Below};
+
+/// What a figure must be to hold.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// Not above.
+    AtMost(f64),
+    /// Truly below.
+    Below(f64),
+    /// Not below.
+    AtLeast(f64),
+}
+
+impl Limit {
+    /// Whether a figure meets it.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Limit::AtMost(limit) => value <= limit,
+            Limit::Below(limit) => value < limit,
+            Limit::AtLeast(limit) => value >= limit,
+        }
+    }
+
+    /// The number and how it is compared.
+    pub fn parts(self) -> (&'static str, f64) {
+        match self {
+            Limit::AtMost(limit) => ("<=", limit),
+            Limit::Below(limit) => ("<", limit),
+            Limit::AtLeast(limit) => (">=", limit),
+        }
+    }
+}
+
+/// Where a figure is measured.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In each world that was asked for.
+    EachWorld,
+    /// Once, on a machine with `world=auto`.
+    Auto,
+    /// On the host.
+    Host,
+}
+
+/// A figure that must be there; without it the table says why.
+pub struct Wanted {
+    /// Id of the row; a ratio of wall times is called after the guest's row, with `_wall`.
+    pub id: &'static str,
+    /// Group that it is measured with.
+    pub group: &'static str,
+    /// What is measured.
+    pub what: &'static str,
+    /// Its unit.
+    pub unit: &'static str,
+    /// How it is measured.
+    pub method: Method,
+    /// Where it is measured.
+    pub place: Place,
+    /// Worlds and their bars; `*` is every world.
+    pub limits: &'static [(&'static str, Limit)],
+}
+
+impl Wanted {
+    /// The bar in this world.
+    pub fn limit(&self, world: &str) -> Option<Limit> {
+        self.limits.iter().find(|(name, _)| *name == "*" || *name == world).map(|(_, limit)| *limit)
+    }
+}
+
+const fn icount(
+    id: &'static str,
+    group: &'static str,
+    limits: &'static [(&'static str, Limit)],
+    what: &'static str,
+) -> Wanted {
+    Wanted { id, group, what, unit: "insn", method: Method::Icount, place: Place::EachWorld, limits }
+}
+
+const fn count(
+    id: &'static str,
+    group: &'static str,
+    (unit, place): (&'static str, Place),
+    limits: &'static [(&'static str, Limit)],
+    what: &'static str,
+) -> Wanted {
+    Wanted { id, group, what, unit, method: Method::Count, place, limits }
+}
+
+const fn wall(
+    id: &'static str,
+    group: &'static str,
+    place: Place,
+    limits: &'static [(&'static str, Limit)],
+    what: &'static str,
+) -> Wanted {
+    Wanted { id, group, what, unit: "ratio", method: Method::Wall, place, limits }
+}
+
+/// Every figure with a bar, and those that explain one.
+pub const WANTED: [Wanted; 16] = [
+    Wanted {
+        place: Place::Auto,
+        ..icount(
+            "boot_prompt",
+            "boot",
+            &[("*", AtMost(100e6))],
+            "kernel entry to prompt, 1 hart, 1 GiB; the firmware before it and the start of the program that counts are in it",
+        )
+    },
+    Wanted {
+        place: Place::Auto,
+        ..icount("boot_kernel", "boot", &[], "kernel entry to the start of the first program, as the kernel counts")
+    },
+    icount(
+        "boot_program",
+        "boot",
+        &[],
+        "power on to the first program, firmware included, if that program is /bin/bench",
+    ),
+    wall(
+        "boot_wall",
+        "boot",
+        Place::Auto,
+        &[("*", Below(1.0))],
+        "emulator's start to prompt; Linux: to its first program",
+    ),
+    icount(
+        "null_getppid",
+        "null",
+        &[("shared", AtMost(200.0)), ("vm", AtMost(230.0)), ("table", AtMost(300.0))],
+        "null system call (getppid)",
+    ),
+    icount("pipe_pp", "pipe", &[("*", AtMost(7_000.0))], "pipe round trip between processes"),
+    icount("spawn_exit_wait", "process", &[("*", AtMost(90_000.0))], "spawn a process, run, exit, wait"),
+    icount("page_fault", "memory", &[("*", AtMost(1_000.0))], "page fault, anonymous"),
+    icount("read4k", "file", &[("*", AtMost(3_033.0))], "sequential file read through the page cache, 4 KiB"),
+    wall("read4k_wall", "file", Place::EachWorld, &[("*", AtMost(1.0))], "the same read, time"),
+    count(
+        "thread_memory",
+        "thread",
+        ("B", Place::EachWorld),
+        &[("*", AtMost(2_048.0))],
+        "kernel memory of a parked user thread",
+    ),
+    count("unsafe_uses", "unsafe", ("uses", Place::Host), &[], "blocks, functions, traits and impls that are `unsafe`"),
+    count(
+        "unsafe_justified",
+        "unsafe",
+        ("%", Place::Host),
+        &[("*", AtLeast(100.0))],
+        "of them with a justification that tidy accepts",
+    ),
+    count(
+        "web_requests",
+        "web",
+        ("requests", Place::Auto),
+        &[("*", AtLeast(10_000.0))],
+        "requests to the web server, 64 at a time, compared byte for byte",
+    ),
+    count("web_errors", "web", ("errors", Place::Auto), &[("*", AtMost(0.0))], "requests that failed or differed"),
+    count(
+        "web_memory_kept",
+        "web",
+        ("KiB", Place::Auto),
+        &[("*", AtMost(1024.0))],
+        "memory of the guest that did not come back",
+    ),
+];

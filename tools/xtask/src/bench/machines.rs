@@ -1,0 +1,206 @@
+//! The machines that are measured: AsyncOS in each world, its boot, and Linux, in turns.
+//!
+//! A system that fails costs its own rows and no others; it is not tried again in later turns.
+
+use super::Options;
+use super::findings::{Findings, LINUX, RAW_BOOT, Transcript, clock};
+use super::linux::Linux;
+use crate::build::Built;
+use crate::command::say;
+use crate::console::{Ending, Session, Wire};
+use crate::emulator::{Emulator, Interrupts, Machine};
+use crate::run;
+use crate::test::HANG_LIMIT;
+use abi::mux::Channel;
+use anyhow::{Result, bail};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How the shell's prompt ends.
+const PROMPT: &str = "# ";
+
+/// Says how far the measuring is, seldom enough to be read.
+pub struct Progress {
+    started: Instant,
+    said: Instant,
+    step: usize,
+    steps: usize,
+    doing: String,
+}
+
+impl Progress {
+    /// So many machines will be started.
+    pub fn new(steps: usize) -> Self {
+        Self { started: Instant::now(), said: Instant::now(), step: 0, steps, doing: String::new() }
+    }
+
+    /// A machine is started.
+    fn begin(&mut self, doing: String) {
+        (self.step, self.doing) = (self.step + 1, doing);
+        self.say("");
+    }
+
+    /// It begins with a group.
+    fn group(&mut self, name: &str) {
+        const SELDOM: Duration = Duration::from_secs(5);
+        if self.said.elapsed() > SELDOM {
+            self.say(&format!(": {name}"));
+        }
+    }
+
+    fn say(&mut self, more: &str) {
+        let Self { started, step, steps, doing, .. } = self;
+        say(format!("{} [{step}/{steps}] {doing}{more}", clock(started.elapsed())));
+        self.said = Instant::now();
+    }
+}
+
+/// What is measured with.
+pub struct Bench<'a> {
+    /// What was asked for.
+    pub options: &'a Options,
+    /// The emulator, the same for all.
+    pub emulator: &'a Emulator,
+    /// Kernel and programs.
+    pub built: &'a Built,
+    /// Disk image, attached to every machine.
+    pub disk: PathBuf,
+    /// The yardstick, or why there is none.
+    pub linux: Option<Linux>,
+    /// What was found.
+    pub findings: Findings,
+    /// Set when somebody wants it to end.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Bench<'_> {
+    /// Turn 0, and then the rounds of wall time; `keep` is called after every machine with what is known then.
+    pub fn measure(&mut self, mut keep: impl FnMut(&Findings)) {
+        let rounds = if self.linux.is_some() { self.options.rounds } else { 0 };
+        let systems = self.systems();
+        let mut progress = Progress::new(systems.len() * (1 + rounds));
+        let mut failed = Vec::new();
+        for turn in 0..=rounds {
+            let started = Instant::now();
+            for system in &systems {
+                if failed.contains(system) || self.stop.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let name = if system == LINUX { "Linux".into() } else { format!("AsyncOS, world {system}") };
+                let how = if turn == 0 { "icount".into() } else { format!("wall, round {turn} of {rounds}") };
+                progress.begin(format!("{name}, {how}"));
+                if let Err(error) = self.machine_of(system, turn, &mut progress) {
+                    say(format!("{name} fails, and is left out from here on: {error:#}"));
+                    let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
+                    self.findings.trouble(system, None, &first);
+                    failed.push(system.clone());
+                }
+                keep(&self.findings);
+            }
+            if (1..rounds).contains(&turn) && !self.stop.load(Ordering::Relaxed) {
+                say(format!("about {} to go", clock(started.elapsed() * (rounds - turn) as u32)));
+            }
+        }
+    }
+
+    /// Each turn measures these, in this order, so that all see the same host.
+    fn systems(&self) -> Vec<String> {
+        let boot = self.options.wants("boot") && !self.options.worlds.is_empty();
+        let guests = if self.options.wants_guest() { self.options.worlds.as_slice() } else { &[] };
+        let linux = self.linux.is_some() && self.options.wants_guest();
+        let ends = |wanted: bool, name: &str| wanted.then(|| name.to_owned());
+        ends(boot, "auto").into_iter().chain(guests.iter().cloned()).chain(ends(linux, LINUX)).collect()
+    }
+
+    fn machine_of(&mut self, system: &str, turn: usize, progress: &mut Progress) -> Result<()> {
+        match (system, &self.linux) {
+            ("auto", _) => self.boot(turn),
+            (LINUX, Some(linux)) => {
+                let machine = self.machine(String::new(), turn == 0);
+                let mut group = |name: &str| progress.group(name);
+                let mut transcript = Transcript::new(LINUX, turn, &mut self.findings, &mut group);
+                let up = linux.measure(machine, self.emulator, &self.options.groups, &mut transcript)?;
+                if turn > 0 {
+                    self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
+                }
+                Ok(())
+            }
+            _ => self.guest(system, turn, progress),
+        }
+    }
+
+    fn machine(&self, command_line: String, icount: bool) -> Machine {
+        let interrupts = if self.emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
+        Machine { command_line, icount, disk: Some(self.disk.clone()), ..Machine::new(&self.built.kernel, interrupts) }
+    }
+
+    /// `/bin/bench` as the machine's only program.
+    fn guest(&mut self, world: &str, turn: usize, progress: &mut Progress) -> Result<()> {
+        let program: Vec<_> = ["bench".into()].into_iter().chain(self.options.groups.iter().map(Into::into)).collect();
+        let words = run::program_words(&program).join(" ");
+        let machine = self.machine(format!("console=mux tty=raw world={world} {words}"), turn == 0);
+        let mut session = Session::start(machine.start(self.emulator), Wire::Mux)?;
+        let mut log = String::new();
+        let mut group = |name: &str| progress.group(name);
+        let mut output = Transcript::new(world, turn, &mut self.findings, &mut group);
+        let ending = session.drain(Some(HANG_LIMIT), |channel, bytes| match channel {
+            Channel::Stdout | Channel::Stderr => output.take(bytes),
+            Channel::Tty | Channel::Log => log.push_str(&String::from_utf8_lossy(bytes)),
+        });
+        match ending {
+            // A group that could not go on has said so.
+            Ending::Exited(0 | 1) => Ok(()),
+            ending => bail!("{}\n{}{log}", describe(&ending), session.firmware_output()),
+        }
+    }
+
+    /// Boot to the prompt. Instructions: a program whose name is typed ahead reads the counter when the first prompt
+    /// starts it. Wall time: until the prompt is there.
+    fn boot(&mut self, turn: usize) -> Result<()> {
+        let machine = self.machine("console=mux tty=raw world=auto".into(), turn == 0);
+        let started = Instant::now();
+        let mut session = Session::start(machine.start(self.emulator), Wire::Mux)?;
+        if turn == 0 {
+            session.input().send(b"bench boot\n");
+        }
+        let (mut terminal, mut log) = (String::new(), String::new());
+        let mut ignored = |_: &str| ();
+        let mut typed = Transcript::new("auto", turn, &mut self.findings, &mut ignored);
+        loop {
+            match session.next(Some(HANG_LIMIT)) {
+                Ok((Channel::Tty, bytes)) => {
+                    typed.take(&bytes);
+                    terminal.push_str(&String::from_utf8_lossy(&bytes));
+                }
+                Ok((_, bytes)) => log.push_str(&String::from_utf8_lossy(&bytes)),
+                Err(ending) => bail!("no prompt: {}\n{}{log}", describe(&ending), session.firmware_output()),
+            }
+            if turn > 0 && terminal.contains(PROMPT) {
+                self.findings.add("boot", "auto", turn, started.elapsed().as_nanos() as f64, "ns");
+                return Ok(());
+            }
+            let printed = terminal.lines().any(|line| line.starts_with("B boot_prompt ")) && terminal.ends_with('\n');
+            if let Some(count) = instructions(&log).filter(|_| printed) {
+                self.findings.add(RAW_BOOT, "auto", turn, count, "insn");
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The count in the kernel's line about its boot.
+fn instructions(log: &str) -> Option<f64> {
+    log.lines().find_map(|line| line.split_once("boot: ")?.1.strip_suffix(" instructions")?.parse().ok())
+}
+
+/// An end that was not wanted, in a table's words.
+pub fn describe(ending: &Ending) -> String {
+    match ending {
+        Ending::Exited(status) => format!("/bin/bench ended with status {status}"),
+        Ending::Died(why) => why.clone(),
+        Ending::Hung => format!("silent for {} s", HANG_LIMIT.as_secs()),
+        Ending::Quit => "stopped".into(),
+    }
+}
