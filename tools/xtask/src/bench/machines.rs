@@ -3,7 +3,7 @@
 //! A system that fails costs its own rows and no others; it is not tried again in later turns.
 
 use super::Options;
-use super::findings::{Findings, LINUX, RAW_BOOT, Transcript, clock};
+use super::findings::{Findings, LINUX, Transcript, clock};
 use super::linux::Linux;
 use crate::build::Built;
 use crate::command::say;
@@ -183,7 +183,7 @@ impl Bench<'_> {
             }
             let printed = terminal.lines().any(|line| line.starts_with("B boot_prompt ")) && terminal.ends_with('\n');
             if let Some(count) = instructions(&log).filter(|_| printed) {
-                self.findings.add(RAW_BOOT, "auto", turn, count, "insn");
+                self.findings.add("boot_kernel", "auto", turn, count, "insn");
                 return Ok(());
             }
         }

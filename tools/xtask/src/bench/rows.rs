@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::bars::{Limit, Place, WANTED, Wanted};
-use super::findings::{CALIBRATION, Findings, LINUX, Method, RAW_BOOT, Sample};
+use super::findings::{CALIBRATION, Findings, LINUX, Method, Sample};
 
 /// Why a figure is not there.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,7 +88,8 @@ fn places<'a>(options: &'a Options, wanted: &Wanted) -> Box<dyn Iterator<Item = 
 
 fn required(options: &Options, findings: &Findings, wanted: &Wanted, world: &str) -> Row {
     let sample = wanted.id.strip_suffix("_wall").unwrap_or(wanted.id);
-    let found = measured(findings, sample, world, wanted.method);
+    let boot = wanted.group == "boot" && wanted.method == Method::Icount;
+    let found = measured(findings, sample, world, wanted.method).filter(|_| !boot || findings.counts_truly());
     let row = found.unwrap_or_else(|| Row {
         id: String::new(),
         what: "",
@@ -109,6 +110,11 @@ fn why_missing(options: &Options, findings: &Findings, wanted: &Wanted, world: &
     }
     if wanted.method == Method::Wall && (!options.linux || options.rounds == 0) {
         return Missing::NotAsked("needs --linux and a round".into());
+    }
+    if wanted.group == "boot" && findings.of(wanted.id, world, Method::Icount).next().is_some() {
+        return Missing::NotAsked(
+            "this emulator counts idle time as instructions; --qemu backports has a newer one".into(),
+        );
     }
     let of_linux = || findings.why(LINUX, wanted.group).filter(|_| wanted.method == Method::Wall);
     let why = findings.why(world, wanted.group).map(str::to_owned);
@@ -135,10 +141,7 @@ fn measured(findings: &Findings, id: &str, world: &str, method: Method) -> Optio
         let pair = pair(samples().collect(), findings.of(id, LINUX, method).collect())?;
         return Some(row(pair.ours / pair.linux, "ratio".into(), None, Some(pair)));
     }
-    let mut value = median(samples().map(|sample| sample.value).collect())?;
-    if id == RAW_BOOT {
-        value /= findings.step()?;
-    }
+    let value = median(samples().map(|sample| sample.value).collect())?;
     let linux = if world == LINUX { None } else { median(findings.of(id, LINUX, method).map(|s| s.value).collect()) };
     Some(row(value, unit, linux, None))
 }
@@ -215,11 +218,18 @@ mod tests {
     fn a_time_without_linux_is_no_row() {
         let mut findings = Findings::default();
         findings.add("null_getppid", "vm", 1, 900.0, "ns");
-        findings.add(RAW_BOOT, "auto", 0, 90e6, "insn");
         let rows = rows(&options(true), &findings);
         assert!(rows.iter().all(|row| row.id != "null_getppid_wall"));
-        // Nothing has said how the counter counts, so the boot is unknown too.
-        assert!(find(&rows, RAW_BOOT).value.is_err());
+    }
+
+    #[test]
+    fn a_boot_is_known_only_where_the_counter_counts_truly() {
+        let mut findings = Findings::default();
+        findings.add("boot_prompt", "auto", 0, 90e6, "insn");
+        let not_asked = |row: &Row| matches!(row.value, Err(Missing::NotAsked(_)));
+        assert!(not_asked(find(&rows(&options(true), &findings), "boot_prompt")));
+        findings.add(CALIBRATION, "auto", 0, 1.0, "steps");
+        assert_eq!(find(&rows(&options(true), &findings), "boot_prompt").value, Ok(90e6));
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub const METHODS: [(Method, &str); 3] = [
     (
         Method::Icount,
         "instructions an operation, as the program itself reads them from `instret`: all that the hart executed in any \
-         mode, user program, kernel and firmware. One hart under `-icount shift=1,sleep=off`. An operation is \
+         mode, user program, kernel and firmware. One hart under `-icount shift=1,sleep=on`. An operation is \
          repeated, a tenth as often to warm up first; the loop around it, about ten instructions, is in the figure. \
          Waiting costs no instructions, so the speed of disks and of the host is not in it.",
     ),
