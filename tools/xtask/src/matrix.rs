@@ -3,7 +3,7 @@
 use crate::emulator::{Emulator, Interrupts, Machine};
 use crate::project::Project;
 use crate::run;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::path::Path;
 use toml::{Table, Value};
 
@@ -86,6 +86,35 @@ pub enum Breadth {
     Pairwise,
     /// Every combination, always the whole suite.
     Full,
+}
+
+/// One of several parts of the machines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// Counted from 0.
+    number: usize,
+    of: usize,
+}
+
+impl std::str::FromStr for Share {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
+        match parts {
+            Some((number, of)) if (1..=of).contains(&number) => Ok(Self { number: number - 1, of }),
+            _ => bail!("--share takes K/N with K from 1 to N, not {text}"),
+        }
+    }
+}
+
+impl Share {
+    /// The part of a list. Neighbours in the list are alike, so it is walked in wide steps before it is dealt out.
+    pub fn of<T: Clone>(self, all: Vec<T>) -> Vec<T> {
+        const WIDE: usize = 17;
+        let step = if all.len().is_multiple_of(WIDE) { 1 } else { WIDE };
+        (self.number..all.len()).step_by(self.of).map(|place| all[place * step % all.len()].clone()).collect()
+    }
 }
 
 /// The parsed file.
@@ -206,6 +235,28 @@ mod tests {
             for part in all.to_string().split(", ").take(5) {
                 assert!(names.iter().any(|name| name.split(", ").any(|word| word == part)), "{part}");
             }
+        }
+    }
+
+    #[test]
+    fn shares_are_mixed_and_add_up() {
+        let (all, _) = matrix().choose(Breadth::Full).unwrap();
+        let mut names: Vec<String> = Vec::new();
+        for number in 1..=12 {
+            let share = format!("{number}/12").parse::<Share>().unwrap().of(all.clone());
+            assert!((12..=13).contains(&share.len()));
+            for value in ["vm", "table", "shared", "aia", "plic", "stock qemu", "backports qemu", "64M", "8192M"] {
+                let has = |machine: &Configuration| machine.to_string().split(", ").any(|word| word == value);
+                assert!(share.iter().any(has), "{value} in share {number}");
+            }
+            names.extend(share.iter().map(ToString::to_string));
+        }
+        let mut expected: Vec<String> = all.iter().map(ToString::to_string).collect();
+        names.sort();
+        expected.sort();
+        assert_eq!(names, expected);
+        for bad in ["0/3", "4/3", "1", "a/b", "1/0", ""] {
+            assert!(bad.parse::<Share>().is_err(), "{bad}");
         }
     }
 

@@ -4,7 +4,7 @@
 //! every body is compared with the file. Afterwards the guest's free memory must be back where it was, and
 //! the disk intact.
 
-use crate::build::{self, Profile};
+use crate::build::{self, Built, Profile};
 use crate::command::say;
 use crate::console::{Ending, Session, Wire};
 use crate::emulator::{self, Emulator, Interrupts, Machine};
@@ -12,7 +12,6 @@ use crate::image;
 use crate::project::Project;
 use crate::setup;
 use crate::test::HANG_LIMIT;
-use crate::toolchain::Toolchain;
 use abi::mux::Channel;
 use anyhow::{Context, Result, bail, ensure};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -74,7 +73,9 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
         }
     }
     let toolchain = setup::ensure()?;
-    let served = check(&Project::load()?, &toolchain, &options)?;
+    let project = Project::load()?;
+    let built = build::build(&project, &toolchain, Profile::Guest)?;
+    let served = check(&project, &built, &Emulator::find(&project, None)?, &options)?;
     Ok(u8::from(!served.holds()))
 }
 
@@ -101,20 +102,18 @@ impl Served {
 }
 
 /// Runs the whole check. An error means that it could not be done: no boot, no server, a damaged disk.
-pub fn check(project: &Project, toolchain: &Toolchain, options: &Options) -> Result<Served> {
-    let built = build::build(project, toolchain, Profile::Guest)?;
+pub fn check(project: &Project, built: &Built, emulator: &Emulator, options: &Options) -> Result<Served> {
     let share = project.output()?.join(format!("web-{}", std::process::id()));
     let disk = share.with_extension("img");
-    let made = make_files(&share).and_then(|()| image::make(project, &built, Some(&share), &disk));
+    let made = make_files(&share).and_then(|()| image::make(project, built, Some(&share), &disk));
     let _ = std::fs::remove_dir_all(&share);
-    let outcome = made.and_then(|()| check_machine(project, &built.kernel, &disk, options));
+    let outcome = made.and_then(|()| check_machine(emulator, &built.kernel, &disk, options));
     let checked = outcome.and_then(|served| image::check(&disk).map(|()| served));
     let _ = std::fs::remove_file(&disk);
     checked
 }
 
-fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Options) -> Result<Served> {
-    let emulator = Emulator::find(project, None)?;
+fn check_machine(emulator: &Emulator, kernel: &Path, disk: &Path, options: &Options) -> Result<Served> {
     let port = emulator::free_port(18080)?;
     let interrupts = if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
     let machine = Machine {
@@ -124,7 +123,7 @@ fn check_machine(project: &Project, kernel: &Path, disk: &Path, options: &Option
         port: Some(port),
         ..Machine::new(kernel, interrupts)
     };
-    let mut guest = Guest { session: Session::start(machine.start(&emulator), Wire::Mux)?, heard: String::new() };
+    let mut guest = Guest { session: Session::start(machine.start(emulator), Wire::Mux)?, heard: String::new() };
     let outcome = exercise(&mut guest, port, options);
     if !outcome.as_ref().is_ok_and(Served::holds) {
         eprintln!("{}{}", guest.session.firmware_output(), guest.heard);

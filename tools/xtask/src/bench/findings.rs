@@ -96,8 +96,9 @@ impl Findings {
         self.samples.iter().filter(move |s| s.id == id && s.system == system && s.method() == method)
     }
 
-    /// Notes a failure.
+    /// Notes a failure; of a report of many lines, the first.
     pub fn trouble(&mut self, system: &str, group: Option<&str>, what: &str) {
+        let what = what.lines().next().unwrap_or_default();
         let known = |t: &Trouble| t.system == system && t.group.as_deref() == group && t.what == what;
         if !self.troubles.iter().any(known) {
             self.troubles.push(Trouble { system: system.into(), group: group.map(Into::into), what: what.into() });

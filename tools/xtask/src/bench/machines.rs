@@ -67,8 +67,10 @@ pub struct Bench<'a> {
     pub built: &'a Built,
     /// Disk image, attached to every machine.
     pub disk: PathBuf,
-    /// The yardstick, or why there is none.
+    /// The yardstick.
     pub linux: Option<Linux>,
+    /// Rounds of wall time.
+    pub rounds: usize,
     /// What was found.
     pub findings: Findings,
     /// Set when somebody wants it to end.
@@ -78,23 +80,33 @@ pub struct Bench<'a> {
 impl Bench<'_> {
     /// Turn 0, and then the rounds of wall time; `keep` is called after every machine with what is known then.
     pub fn measure(&mut self, mut keep: impl FnMut(&Findings)) {
-        let rounds = if self.linux.is_some() { self.options.rounds } else { 0 };
+        let rounds = self.rounds;
         let systems = self.systems();
         let mut progress = Progress::new(systems.len() * (1 + rounds));
         let mut failed = Vec::new();
         for turn in 0..=rounds {
+            if turn > 0 && failed.iter().any(|system| system == LINUX) {
+                say("no wall time: Linux fails, and there is nothing to compare with");
+                return;
+            }
             let started = Instant::now();
             for system in &systems {
-                if failed.contains(system) || self.stop.load(Ordering::Relaxed) {
+                if self.stop.load(Ordering::Relaxed) {
+                    self.findings.trouble(system, None, "interrupted");
+                    continue;
+                }
+                if failed.contains(system) {
                     continue;
                 }
                 let name = if system == LINUX { "Linux".into() } else { format!("AsyncOS, world {system}") };
                 let how = if turn == 0 { "icount".into() } else { format!("wall, round {turn} of {rounds}") };
                 progress.begin(format!("{name}, {how}"));
-                if let Err(error) = self.machine_of(system, turn, &mut progress) {
+                let outcome = self.machine_of(system, turn, &mut progress);
+                if self.stop.load(Ordering::Relaxed) {
+                    self.findings.trouble(system, None, "interrupted");
+                } else if let Err(error) = outcome {
                     say(format!("{name} fails, and is left out from here on: {error:#}"));
-                    let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
-                    self.findings.trouble(system, None, &first);
+                    self.findings.trouble(system, None, &format!("{error:#}"));
                     failed.push(system.clone());
                 }
                 keep(&self.findings);

@@ -21,7 +21,6 @@ use crate::project::Project;
 use crate::run;
 use crate::setup;
 use crate::tidy;
-use crate::toolchain::Toolchain;
 use crate::web;
 use anyhow::{Context, Result, bail};
 use findings::Findings;
@@ -124,8 +123,10 @@ pub fn main(arguments: lexopt::Parser) -> Result<u8> {
     let built = build::build(&project, &toolchain, Profile::Guest)?;
     let emulator = emulator(&project, &options)?;
     let file = options.json.clone().map_or_else(|| project.output().map(|folder| folder.join("bench.json")), Ok)?;
+    // That it cannot be written should not turn out after minutes.
+    std::fs::write(partial(&file), "").with_context(|| format!("cannot write beside {}", file.display()))?;
     let stop = stop_on_signals()?;
-    let table = measure(&project, &toolchain, &built, &emulator, &options, &file, &stop)?;
+    let table = measure(&project, &built, &emulator, &options, &file, &stop)?;
     print!("{}", table.text());
     say(format!("kept in {} after {} s", file.display(), table.about.seconds));
     if let Some(page) = &options.markdown {
@@ -162,7 +163,6 @@ fn emulator(project: &Project, options: &Options) -> Result<Emulator> {
 
 fn measure(
     project: &Project,
-    toolchain: &Toolchain,
     built: &Built,
     emulator: &Emulator,
     options: &Options,
@@ -172,12 +172,12 @@ fn measure(
     let started = Instant::now();
     let mut findings = Findings::default();
     if options.wants("unsafe") {
-        let (justified, uses) = tidy::justified_unsafe(project)?;
-        findings.add("unsafe_uses", "host", 0, uses as f64, "uses");
-        findings.add("unsafe_justified", "host", 0, 100.0 * justified as f64 / uses.max(1) as f64, "%");
+        unsafe_rows(project, &mut findings)?;
     }
     let linux = linux(project, built, options, &mut findings);
     let version = linux.as_ref().map(linux::Linux::version);
+    // A time needs two systems.
+    let rounds = if linux.is_some() && !options.worlds.is_empty() { options.rounds } else { 0 };
     let mut load = 0.0;
     let mut table = |findings: &Findings, complete: bool| {
         load = host_load().max(load);
@@ -185,7 +185,7 @@ fn measure(
             emulator: emulator.version.clone(),
             machine: machine_options(emulator),
             linux: version.clone(),
-            rounds: if version.is_some() { options.rounds } else { 0 },
+            rounds,
             load,
             seconds: started.elapsed().as_secs(),
             complete,
@@ -195,7 +195,7 @@ fn measure(
     if options.wants_guest() {
         let disk = project.output()?.join(format!("bench-{}.img", std::process::id()));
         image::make(project, built, None, &disk)?;
-        let mut bench = Bench { options, emulator, built, disk, linux, findings, stop: Arc::clone(stop) };
+        let mut bench = Bench { options, emulator, built, disk, linux, rounds, findings, stop: Arc::clone(stop) };
         let mut kept = Ok(());
         bench.measure(|findings| kept = keep(file, &table(findings, false)));
         let _ = std::fs::remove_file(&bench.disk);
@@ -203,11 +203,18 @@ fn measure(
         findings = bench.findings;
     }
     if options.web && !stop.load(Ordering::Relaxed) {
-        web_rows(project, toolchain, &mut findings);
+        web_rows(project, built, emulator, &mut findings);
     }
     let table = table(&findings, !stop.load(Ordering::Relaxed));
     keep(file, &table)?;
     Ok(table)
+}
+
+fn unsafe_rows(project: &Project, findings: &mut Findings) -> Result<()> {
+    let (justified, uses) = tidy::justified_unsafe(project)?;
+    findings.add("unsafe_uses", "host", 0, uses as f64, "uses");
+    findings.add("unsafe_justified", "host", 0, 100.0 * justified as f64 / uses.max(1) as f64, "%");
+    Ok(())
 }
 
 /// The yardstick; if it cannot be had, its column stays empty and says why.
@@ -218,8 +225,7 @@ fn linux(project: &Project, built: &Built, options: &Options, findings: &mut Fin
     linux::prepare(project, built)
         .inspect_err(|error| {
             say(format!("Linux cannot be measured: {error:#}"));
-            let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
-            findings.trouble(findings::LINUX, None, &first);
+            findings.trouble(findings::LINUX, None, &format!("{error:#}"));
         })
         .ok()
 }
@@ -239,8 +245,8 @@ fn machine_options(emulator: &Emulator) -> String {
     )
 }
 
-fn web_rows(project: &Project, toolchain: &Toolchain, findings: &mut Findings) {
-    match web::check(project, toolchain, &web::Options::default()) {
+fn web_rows(project: &Project, built: &Built, emulator: &Emulator, findings: &mut Findings) {
+    match web::check(project, built, emulator, &web::Options::default()) {
         Ok(served) => {
             findings.add("web_requests", "auto", 0, served.requests as f64, "requests");
             findings.add("web_errors", "auto", 0, served.errors as f64, "errors");
@@ -248,15 +254,18 @@ fn web_rows(project: &Project, toolchain: &Toolchain, findings: &mut Findings) {
         }
         Err(error) => {
             say(format!("the check of the web server fails: {error:#}"));
-            let first = format!("{error:#}").lines().next().unwrap_or_default().to_owned();
-            findings.trouble("auto", Some("web"), &first);
+            findings.trouble("auto", Some("web"), &format!("{error:#}"));
         }
     }
 }
 
+fn partial(file: &Path) -> PathBuf {
+    file.with_extension("partial")
+}
+
 /// Writes the file whole or not at all, so that whoever is interrupted finds the last good one.
 fn keep(file: &Path, table: &Table) -> Result<()> {
-    let partial = file.with_extension("partial");
+    let partial = partial(file);
     let written =
         std::fs::write(&partial, format!("{:#}\n", table.json())).and_then(|()| std::fs::rename(&partial, file));
     written.with_context(|| format!("cannot write {}", file.display()))

@@ -137,6 +137,9 @@ fn measured(findings: &Findings, id: &str, world: &str, method: Method) -> Optio
         pair,
         limit: None,
     };
+    if method == Method::Wall && world == LINUX {
+        return None;
+    }
     if method == Method::Wall {
         let pair = pair(samples().collect(), findings.of(id, LINUX, method).collect())?;
         return Some(row(pair.ours / pair.linux, "ratio".into(), None, Some(pair)));

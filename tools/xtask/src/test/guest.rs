@@ -12,6 +12,7 @@ use crate::web;
 use abi::mux::Channel;
 use anyhow::Result;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Commands for the shell, and what their output must contain.
 const SHELL: [(&str, &str); 8] = [
@@ -30,18 +31,34 @@ pub fn suite(context: &Context) -> Result<Tally> {
     let Context { project, toolchain, breadth, .. } = context;
     let built = build::build(project, toolchain, Profile::Checked)?;
     let disk = project.output()?.join(format!("suite-{}.img", std::process::id()));
-    let (configurations, left_out) = Matrix::load(project)?.choose(*breadth)?;
-    say(format!("guest suite on {} machines", configurations.len()));
-    let mut tally = Tally::default();
-    for configuration in configurations {
+    let (mut configurations, mut left_out) = Matrix::load(project)?.choose(*breadth)?;
+    if let Some(share) = context.share {
+        let all = configurations.len();
+        configurations = share.of(configurations);
+        left_out += all - configurations.len();
+    }
+    let total = configurations.len();
+    say(format!("guest suite on {total} machines"));
+    let (mut tally, started) = (Tally::default(), Instant::now());
+    for (done, configuration) in configurations.iter().enumerate() {
+        say(format!("  machine {} of {total}{} [{configuration}]", done + 1, to_go(started.elapsed(), done, total)));
         image::make(project, &built, None, &disk)?;
-        tally += suite_on(context, &configuration, &built, &disk)?;
+        tally += suite_on(context, configuration, &built, &disk)?;
     }
     let _ = std::fs::remove_file(&disk);
     if left_out > 0 {
         say(format!("left out: the whole suite on {left_out} machines of tests/matrix.toml (`--full` boots them)"));
     }
     Ok(tally)
+}
+
+/// An estimate from the machines that are done; none before the first.
+fn to_go(elapsed: Duration, done: usize, total: usize) -> String {
+    if done == 0 {
+        return String::new();
+    }
+    let left = elapsed.as_secs_f64() / done as f64 * (total - done) as f64;
+    format!(", {} min so far, about {:.0} to go", elapsed.as_secs() / 60, (left / 60.0).ceil())
 }
 
 fn suite_on(context: &Context, configuration: &Configuration, built: &Built, disk: &std::path::Path) -> Result<Tally> {
@@ -153,8 +170,10 @@ pub fn shell(context: &Context) -> Result<Tally> {
 /// The web server, asked from the host.
 pub fn web(context: &Context) -> Result<Tally> {
     let requests = if context.breadth == Breadth::Full { 10_000 } else { 2_000 };
-    let served =
-        web::check(&context.project, &context.toolchain, &web::Options { requests, ..web::Options::default() });
+    let Context { project, toolchain, .. } = context;
+    let built = build::build(project, toolchain, Profile::Guest)?;
+    let options = web::Options { requests, ..web::Options::default() };
+    let served = web::check(project, &built, &Emulator::find(project, None)?, &options);
     if let Err(error) = &served {
         eprintln!("{error:#}");
     }
@@ -179,6 +198,12 @@ pub fn machine(context: &Context, name: &str, share: Option<&std::path::Path>) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rest_takes_as_long_as_what_is_done() {
+        assert_eq!(to_go(Duration::from_secs(5), 0, 9), "");
+        assert_eq!(to_go(Duration::from_secs(130), 2, 4), ", 2 min so far, about 3 to go");
+    }
 
     #[test]
     fn suite_lines_are_counted() {

@@ -9,7 +9,7 @@ mod host;
 mod list;
 
 use crate::command::say;
-use crate::matrix::Breadth;
+use crate::matrix::{Breadth, Share};
 use crate::project::Project;
 use crate::setup;
 use crate::toolchain::Toolchain;
@@ -20,13 +20,15 @@ use std::time::{Duration, Instant};
 pub const HANG_LIMIT: Duration = Duration::from_secs(300);
 
 const HELP: &str = "\
-cargo xtask test [--quick | --full | --list] [STEP...]
+cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
     fmt tidy clippy host loom guest shell damage web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
+    --share K/N  only the K-th of N shares of those machines, a mixture; without a STEP nothing else is run.
+               So `--full`, which takes hours, can be done piece by piece, or on several hosts
     --list     the cases of the guest suite with the requirements they show, and requirements without one
     --case S   only guest cases whose name contains S
     STEP...    only these steps
@@ -76,6 +78,8 @@ pub struct Context {
     project: Project,
     toolchain: Toolchain,
     breadth: Breadth,
+    /// A part of the machines.
+    share: Option<Share>,
     /// Part of a case's name, to run only some.
     case: Option<String>,
 }
@@ -97,12 +101,13 @@ const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];
 /// The verb `test`.
 pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
     use lexopt::prelude::*;
-    let (mut breadth, mut wanted, mut case) = (Breadth::Pairwise, Vec::new(), None);
+    let (mut breadth, mut wanted, mut case, mut share) = (Breadth::Pairwise, Vec::new(), None, None);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("quick") => breadth = Breadth::Quick,
             Long("full") => breadth = Breadth::Full,
             Long("list") => return list::print(&Project::load()?),
+            Long("share") => share = Some(arguments.value()?.string()?.parse()?),
             Long("case") => case = Some(arguments.value()?.string()?),
             Value(step) if STEPS.iter().any(|(name, _)| step == *name) => wanted.push(step.string()?),
             Long("help") | Short('h') => {
@@ -112,12 +117,14 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if wanted.is_empty() && breadth == Breadth::Quick {
+    if wanted.is_empty() && share.is_some() {
+        wanted.push("guest".into());
+    } else if wanted.is_empty() && breadth == Breadth::Quick {
         wanted = QUICK.map(str::to_owned).to_vec();
     }
     let toolchain = setup::ensure()?;
     setup::ensure_components(&toolchain)?;
-    let context = Context { project: Project::load()?, toolchain, breadth, case };
+    let context = Context { project: Project::load()?, toolchain, breadth, share, case };
     let steps = STEPS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|step| step == name));
     let total = run_steps(&context, steps);
     println!("{total}");
