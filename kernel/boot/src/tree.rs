@@ -14,7 +14,7 @@ use fs::namespace::{MountInfo, Namespace};
 use fs::walk::Context;
 use fs::{ext4, procfs, tmpfs};
 use io::block::BlockDevice;
-use io::caller::{Caller, Credentials};
+use io::caller::Caller;
 use io::device::{Full, Null, Random, Zero};
 use io::file::File;
 use io::inode::Inode;
@@ -29,15 +29,7 @@ pub struct Tree {
 
 /// The kernel itself as a caller.
 pub fn kernel_caller() -> Caller {
-    Caller {
-        pid: 0,
-        tid: 0,
-        credentials: Credentials { uid: 0, gid: 0 },
-        priority: PRIORITY_SERVICE.number(),
-        request: 0,
-        file_limit: u64::MAX,
-        account: process::oom::system_account(),
-    }
+    Caller::kernel(PRIORITY_SERVICE.number(), process::oom::system_account())
 }
 
 /// Mounts the disk (or an empty file system in memory, without one) and the rest on it.

@@ -34,3 +34,12 @@ pub struct Caller {
     /// Who pays for kernel objects that the request creates (D13).
     pub account: Arc<Account>,
 }
+
+impl Caller {
+    /// The kernel itself, as process 0: it passes every permission check, and `account` pays.
+    #[must_use]
+    pub fn kernel(priority: u8, account: Arc<Account>) -> Self {
+        let credentials = Credentials { uid: 0, gid: 0 };
+        Self { pid: 0, tid: 0, credentials, priority, request: 0, file_limit: u64::MAX, account }
+    }
+}

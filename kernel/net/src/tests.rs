@@ -9,7 +9,7 @@ use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::{Context, Poll};
 use io::{
-    caller::{Caller, Credentials},
+    caller::Caller,
     file::{File, IoError},
 };
 use mem::{Account, Sink, Source};
@@ -100,9 +100,7 @@ impl World {
             net.configure(Configuration { address, prefix: 24, gateway: None });
             net
         });
-        let account = Account::new(None, 256 << 20);
-        let credentials = Credentials { uid: 0, gid: 0 };
-        let caller = Caller { pid: 1, tid: 1, credentials, priority: 8, request: 1, file_limit: u64::MAX, account };
+        let caller = Caller::kernel(8, Account::new(None, 256 << 20));
         Self { hosts: hosts.collect(), wire: wire.clone(), caller, now: hal::time::now() }
     }
 

@@ -17,11 +17,7 @@ use core::{
     task::{Context, Poll, Waker},
 };
 use hal::user::{Access, Exit, UserContext};
-use io::{
-    caller::{Caller, Credentials},
-    device::Random,
-    log::Log,
-};
+use io::{caller::Caller, device::Random, log::Log};
 use mem::{Account, AddressSpace, Source};
 use process::{FdTable, Program, Service, process::FilePlaces};
 use std::rc::Rc;
@@ -180,8 +176,7 @@ fn system() -> (&'static System, Arc<Namespace>) {
 fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System {
     let (system, namespace) = system();
     let account = Account::new(None, usize::MAX);
-    let credentials = Credentials { uid: 0, gid: 0 };
-    let caller = Caller { pid: 0, tid: 0, credentials, priority: 8, request: 0, file_limit: u64::MAX, account };
+    let caller = Caller::kernel(8, account);
     let root: Arc<Place> = namespace.root().clone();
     hal::fake::set_user(user_mode(cpu, program));
     let start = async {

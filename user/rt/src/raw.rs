@@ -11,22 +11,8 @@ use core::sync::atomic::AtomicU32;
 /// Makes system call `number`; what the kernel left in `a0`.
 #[inline]
 pub fn syscall6(number: usize, args: [usize; 6]) -> isize {
-    let result: isize;
-    // SAFETY: the register convention of `sys`. What the call does to memory is the caller's business (module head).
-    unsafe {
-        asm!(
-            "ecall",
-            in("a7") number,
-            inlateout("a0") args[0] => result,
-            in("a1") args[1],
-            in("a2") args[2],
-            in("a3") args[3],
-            in("a4") args[4],
-            in("a5") args[5],
-            options(nostack),
-        );
-    }
-    result
+    // SAFETY: what the call does to memory is the caller's business (module head).
+    unsafe { crate::sys::ecall(number, args) }
 }
 
 /// The file behind a descriptor that a bare call returned; it closes itself.

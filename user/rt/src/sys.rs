@@ -7,13 +7,13 @@ use abi::errno::{Errno, Result};
 use alloc::ffi::CString;
 use core::arch::asm;
 
-/// Makes system call `number` with up to six arguments.
+/// Makes system call `number`; what the kernel left in `a0`.
 ///
 /// # Safety
 /// The call must be sound with these arguments: every address the kernel writes through is valid for it, and the
 /// call does not take away memory that is in use.
 #[inline]
-pub(crate) unsafe fn call6(number: usize, args: [usize; 6]) -> Result<usize> {
+pub(crate) unsafe fn ecall(number: usize, args: [usize; 6]) -> isize {
     let result: isize;
     // SAFETY: the convention above; the kernel preserves all registers but a0. Memory effects are the caller's
     // promise, and the asm is not marked `nomem`, so the compiler assumes any reachable memory changed.
@@ -30,7 +30,17 @@ pub(crate) unsafe fn call6(number: usize, args: [usize; 6]) -> Result<usize> {
             options(nostack),
         );
     }
-    Errno::from_return(result)
+    result
+}
+
+/// The same, with the result taken apart.
+///
+/// # Safety
+/// As for [`ecall`].
+#[inline]
+pub(crate) unsafe fn call6(number: usize, args: [usize; 6]) -> Result<usize> {
+    // SAFETY: the caller keeps the same promise.
+    Errno::from_return(unsafe { ecall(number, args) })
 }
 
 /// Arguments with zeros for those that the call does not have.

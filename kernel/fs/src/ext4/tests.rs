@@ -11,7 +11,7 @@ use core::{
 };
 use futures_util::stream::{FuturesUnordered, Stream};
 use io::{
-    caller::{Caller, Credentials},
+    caller::Caller,
     file::{File, IoError},
     inode::{Kind, NewInode, Removal, Replace, SetAttributes},
     ramdisk::RamDisk,
@@ -25,15 +25,7 @@ mod files;
 mod power;
 
 pub(super) fn caller() -> Caller {
-    Caller {
-        pid: 1,
-        tid: 1,
-        credentials: Credentials { uid: 0, gid: 0 },
-        priority: 16,
-        request: 0,
-        file_limit: u64::MAX,
-        account: Account::new(None, usize::MAX),
-    }
+    Caller::kernel(16, Account::new(None, usize::MAX))
 }
 
 struct Unpark(thread::Thread);

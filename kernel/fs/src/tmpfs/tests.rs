@@ -91,15 +91,7 @@ fn put(file: &Arc<OpenFile>, caller: &Caller, bytes: &[u8]) -> Result<(), Errno>
 }
 
 fn user(uid: u32) -> Caller {
-    Caller {
-        pid: 1,
-        tid: 1,
-        credentials: Credentials { uid, gid: uid },
-        priority: 16,
-        request: 0,
-        file_limit: u64::MAX,
-        account: Account::new(None, usize::MAX),
-    }
+    Caller { credentials: Credentials { uid, gid: uid }, ..Caller::kernel(16, Account::new(None, usize::MAX)) }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::{
-    caller::Credentials,
     event::{Event, Mode},
     pipe,
 };
@@ -10,15 +9,7 @@ use abi::{fs::O_RDWR, poll::EPOLLOUT};
 use mem::{Account, Sink, Source};
 
 fn caller() -> Caller {
-    Caller {
-        pid: 1,
-        tid: 1,
-        credentials: Credentials { uid: 0, gid: 0 },
-        priority: 16,
-        request: 0,
-        file_limit: u64::MAX,
-        account: Account::new(None, usize::MAX),
-    }
+    Caller::kernel(16, Account::new(None, usize::MAX))
 }
 
 fn event(events: u32, data: u64) -> EpollEvent {

@@ -1,19 +1,11 @@
 //! The promises of pipe(7).
 
 use super::*;
-use crate::{caller::Credentials, file::IoError};
+use crate::file::IoError;
 use alloc::{vec, vec::Vec};
 
 fn caller() -> Caller {
-    Caller {
-        pid: 1,
-        tid: 1,
-        credentials: Credentials { uid: 0, gid: 0 },
-        priority: 16,
-        request: 0,
-        file_limit: u64::MAX,
-        account: Account::new(None, usize::MAX),
-    }
+    Caller::kernel(16, Account::new(None, usize::MAX))
 }
 
 fn write(end: &WriteEnd, bytes: &[u8]) -> Attempt<usize> {
