@@ -158,7 +158,7 @@ pub const WANTED: [Wanted; 16] = [
         "web",
         ("requests", Place::Auto),
         &[("*", AtLeast(10_000.0))],
-        "requests to the web server, 64 at a time, compared byte for byte",
+        "requests to the web server on 2 harts, 64 at a time, compared byte for byte",
     ),
     count("web_errors", "web", ("errors", Place::Auto), &[("*", AtMost(0.0))], "requests that failed or differed"),
     count(
