@@ -14,6 +14,7 @@
 pub mod atomic;
 pub mod cell;
 pub mod raw;
+pub mod wait;
 
 /// What a busy-waiting loop calls in each turn.
 pub mod hint {

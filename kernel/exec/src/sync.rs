@@ -1,56 +1,36 @@
 //! What coroutines wait on: queues and locks that may be held across an `.await`.
 //!
-//! They are `maitake-sync`'s, with `hal`'s interrupt-safe lock inside, so that interrupt handlers may wake:
-//! fair, without allocation, and cancel-safe (a waiter that is dropped with a wake-up in its hands passes
-//! it on).
+//! The queues are `base/sync`'s, the locks `maitake-sync`'s, both with `hal`'s interrupt-safe lock inside, so that interrupt
+//! handlers may wake: in order of arrival, without allocation, and cancel-safe.
 //!
 //! **Waiting for a condition.** State lies under its own lock (or in atomics); who changes it wakes the
 //! queue afterwards. Who waits must be in the queue *before* it looks for the last time, or the change and its
-//! wake-up can fall between the look and the wait. [`wait_until`] does just that:
-//!
-//! ```text
-//!   waiter                       changer
-//!   ──────                       ───────
-//!   look: not yet                change the state (under its lock)
-//!   enter the queue              wake the queue
-//!   look again: ready? done
-//!   else wait, and start over
-//! ```
+//! wake-up can fall between the look and the wait. [`wait_until`] does just that; the protocol is at the head of
+//! `sync::wait`.
 
 use core::future::Future;
-use core::pin::pin;
 
 use hal::sync::RawIrqLock;
-pub use maitake_sync::WaitCell;
 
-/// The wait of one coroutine on a [`WaitQueue`].
-pub type Wait<'a> = maitake_sync::wait_queue::Wait<'a, RawIrqLock>;
 /// Access to the value of a [`Mutex`]; dropping it lets the next in line have it.
 pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
+/// The future of [`wait_until`].
+pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F>;
 
 /// Coroutines that wait for something, in order of arrival. Waking is allowed in any context.
-pub struct WaitQueue(maitake_sync::WaitQueue<RawIrqLock>);
+pub struct WaitQueue(sync::wait::WaitQueue<RawIrqLock>);
 
 impl WaitQueue {
-    /// An empty queue.
+    /// A queue where nobody waits.
     #[must_use]
     pub const fn new() -> Self {
-        Self(maitake_sync::WaitQueue::new_with_raw_mutex(RawIrqLock::new()))
+        Self(sync::wait::WaitQueue::new(RawIrqLock::new()))
     }
 
-    /// Wakes the first in line. If nobody waits, the next to come does not wait.
-    pub fn wake(&self) {
-        self.0.wake();
-    }
-
-    /// Wakes all that wait now.
+    /// Wakes all that wait now. Without waiters this is a fence and a load.
+    #[inline]
     pub fn wake_all(&self) {
         self.0.wake_all();
-    }
-
-    /// Resolves at the next wake-up. To wait for a condition use [`wait_until`].
-    pub fn wait(&self) -> Wait<'_> {
-        self.0.wait()
     }
 }
 
@@ -62,22 +42,9 @@ impl Default for WaitQueue {
 
 /// Waits until `ready` answers. It is called before each wait, while already in the queue, and after each
 /// wake-up; it must be cheap and must not wait. Whoever makes it answer wakes `queue` *afterwards*.
-pub async fn wait_until<T>(queue: &WaitQueue, mut ready: impl FnMut() -> Option<T>) -> T {
-    if let Some(value) = ready() {
-        return value;
-    }
-    loop {
-        let mut wait = pin!(queue.wait());
-        // Enter the queue. A wake-up that was left for the next to come is taken here: it means to look.
-        let woken = wait.as_mut().subscribe().is_ready();
-        if let Some(value) = ready() {
-            return value;
-        }
-        if !woken {
-            // The queue is never closed, so the result says nothing.
-            let _ = wait.await;
-        }
-    }
+#[inline]
+pub fn wait_until<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) -> WaitUntil<'_, F> {
+    sync::wait::wait_until(&queue.0, ready)
 }
 
 /// A lock that may be held across an `.await`. Who waits is served in order.

@@ -227,7 +227,7 @@ lock_type! {
     IrqLock, IrqGuard, irq_enter(), irq_leave()
 }
 
-/// The raw lock inside `maitake-sync`'s queues and mutexes: interrupts off, rank [`rank::WAIT`], so that
+/// The raw lock inside wait queues and `maitake-sync`'s mutexes: interrupts off, rank [`rank::WAIT`], so that
 /// interrupt handlers may wake.
 pub struct RawIrqLock(RawSpin);
 
@@ -244,11 +244,11 @@ impl Default for RawIrqLock {
     }
 }
 
-// SAFETY: `with_lock` runs the closure between taking and releasing the raw lock with interrupts off on
-// this hart, so closures of one lock exclude each other and `is_locked` tells whether one is inside.
-unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
-    #[track_caller]
-    fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
+// SAFETY: the closure runs between taking and releasing the raw lock with interrupts off on this hart, so closures of
+// one lock exclude each other, and the raw lock orders them.
+unsafe impl sync::wait::WaitLock for RawIrqLock {
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         irq_enter();
         check_order(rank::WAIT);
         self.0.lock();
@@ -259,6 +259,14 @@ unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
         unsafe { self.0.unlock() };
         irq_leave();
         result
+    }
+}
+
+// SAFETY: as above, and `is_locked` tells whether a closure is inside.
+unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
+    #[track_caller]
+    fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
+        sync::wait::WaitLock::with(self, f)
     }
 
     #[track_caller]

@@ -1,0 +1,113 @@
+//! Waiting and waking on one thread: order, bounds, cancellation.
+
+use super::*;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Wake;
+
+/// Counts its calls.
+#[derive(Default)]
+struct Count(AtomicU32);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Count {
+    fn taken(&self) -> u32 {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn poll<F: Future>(future: Pin<&mut F>, count: &Arc<Count>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&Waker::from(count.clone())))
+}
+
+fn queue() -> WaitQueue<RawSpin> {
+    WaitQueue::new(RawSpin::new())
+}
+
+#[test]
+fn a_wake_up_is_for_those_who_wait_and_looks_again() {
+    let (queue, value, count) = (queue(), AtomicU32::new(0), Arc::new(Count::default()));
+    let mut wait = pin!(wait_until(&queue, || Some(value.load(Ordering::Relaxed)).filter(|&value| value > 1)));
+    queue.wake_all();
+    assert!(poll(wait.as_mut(), &count).is_pending());
+    value.store(1, Ordering::Relaxed);
+    queue.wake_all();
+    assert_eq!(count.taken(), 1);
+    assert!(poll(wait.as_mut(), &count).is_pending());
+    value.store(2, Ordering::Relaxed);
+    queue.wake_all();
+    queue.wake_all();
+    assert_eq!(count.taken(), 1);
+    assert_eq!(poll(wait.as_mut(), &count), Poll::Ready(2));
+    queue.wake_all();
+    assert_eq!(count.taken(), 0);
+}
+
+#[test]
+fn who_leaves_from_any_place_is_not_woken_and_the_rest_is() {
+    for gone in 0..3 {
+        let queue = queue();
+        let counts: Vec<_> = (0..3).map(|_| Arc::new(Count::default())).collect();
+        let mut waits: Vec<_> =
+            counts.iter().map(|_| Some(Box::pin(wait_until(&queue, || None::<()>)))).collect();
+        for (wait, count) in waits.iter_mut().zip(&counts) {
+            assert!(poll(wait.as_mut().unwrap().as_mut(), count).is_pending());
+        }
+        waits[gone] = None;
+        assert_eq!(Arc::strong_count(&counts[gone]), 1, "its waker is gone");
+        queue.wake_all();
+        let woken: Vec<_> = counts.iter().map(|count| count.taken()).collect();
+        assert_eq!(woken, (0..3).map(|number| u32::from(number != gone)).collect::<Vec<_>>());
+    }
+}
+
+/// A waker that waits again at once, as a task that runs between two wake-ups of one `wake_all` does.
+#[test]
+fn who_enters_while_all_are_woken_waits_for_the_next_time() {
+    struct Again {
+        queue: &'static WaitQueue<RawSpin>,
+        calls: AtomicU32,
+    }
+    impl Wake for Again {
+        fn wake(self: Arc<Self>) {
+            assert!(self.calls.fetch_add(1, Ordering::Relaxed) < 10, "no end");
+            let mut wait = Box::pin(wait_until(self.queue, || None::<()>));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&Waker::from(self.clone()))).is_pending());
+            core::mem::forget(wait);
+        }
+    }
+    let queue: &'static WaitQueue<RawSpin> = Box::leak(Box::new(queue()));
+    let again = Arc::new(Again { queue, calls: AtomicU32::new(0) });
+    again.clone().wake();
+    again.clone().wake();
+    queue.wake_all();
+    assert_eq!(again.calls.load(Ordering::Relaxed), 4);
+}
+
+#[test]
+fn the_last_waker_counts_and_a_look_may_be_left_out() {
+    let (queue, first, second) = (queue(), Arc::new(Count::default()), Arc::new(Count::default()));
+    let mut looks = 0;
+    {
+        let mut wait = pin!(wait_until(&queue, || {
+            looks += 1;
+            (looks == 3).then_some(())
+        })
+        .having_looked());
+        assert!(poll(wait.as_mut(), &first).is_pending());
+        // A poll without a wake-up does not look, but wakes whom it names.
+        assert!(poll(wait.as_mut(), &second).is_pending());
+        queue.wake_all();
+        assert_eq!((first.taken(), second.taken()), (0, 1));
+        assert!(poll(wait.as_mut(), &second).is_ready(), "one look out of the queue, one in it");
+    }
+    assert_eq!(looks, 3);
+    queue.wake_all();
+    assert_eq!(second.taken(), 0);
+}
