@@ -1,8 +1,9 @@
 //! The coroutine of a user thread (D2): enter user mode, serve the exit, enter again.
 //!
 //! The inner loop ([`Running::stay`]) contains all that must be fast: calls that the service serves at once, and page
-//! faults on memory that is there. It awaits nothing and allocates nothing. Everything else leaves it,
-//! and is awaited in a box of its own, so that a parked thread is no larger than its registers need.
+//! faults on memory that is there. It awaits nothing and allocates nothing. Everything else leaves it. Calls that wait are
+//! the service's own boxes, awaited where they are; the rest is awaited in a box of its own, so that a parked thread
+//! is no larger than its registers need.
 
 use crate::{
     FdTable, clone, execve, exit, oom,
@@ -19,6 +20,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     sync::atomic::Ordering,
+    task::{Context, Poll},
 };
 use hal::{
     space::SpaceHandle,
@@ -34,10 +36,12 @@ enum Leave {
     Fault(usize, Access),
     /// An instruction that cannot be executed.
     Exception(Exception),
+    /// A call that a signal ended.
+    Restart(Restart),
     /// Something for this thread to look at.
     Attention,
-    /// The CPU is wanted elsewhere.
-    Yield,
+    /// The CPU is wanted elsewhere (`true`), or the thread gives it up.
+    Yield(bool),
 }
 
 /// State of a running user thread.
@@ -55,11 +59,7 @@ struct Running {
 pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
     let priority = exec::Priority::new(thread.priority());
     let task = run(thread.clone(), service, context);
-    let handle = exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?;
-    if !handle.is_finished() {
-        *thread.task.lock() = Some(handle.task());
-    }
-    handle.detach();
+    exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
     Ok(())
 }
 
@@ -72,14 +72,16 @@ pub(crate) fn run(
     let space = thread.space();
     let mut running = Running { thread, service, context, space };
     async move {
+        running.thread.adopt().await;
         while !running.thread.killed() {
-            let leave = running.stay();
-            if matches!(leave, Leave::Yield) {
-                processor::count_switch();
-                running.thread.usage.switch(true);
-                exec::yield_now().await;
-            } else {
-                running.serve(leave).await;
+            match running.stay() {
+                Leave::Yield(preempted) => {
+                    processor::count_switch();
+                    running.thread.usage.switch(preempted);
+                    exec::yield_now().await;
+                }
+                Leave::Call(call) if !is_own(call.number) => running.call(call).await,
+                leave => running.serve(leave).await,
             }
         }
         running.end().await;
@@ -106,6 +108,10 @@ impl Running {
                             self.context.x_mut()[10] = id as usize;
                             continue;
                         }
+                        if self.context.x()[17] == nr::SCHED_YIELD {
+                            self.context.x_mut()[10] = 0;
+                            break Leave::Yield(false);
+                        }
                         let call = Call::of(&self.context);
                         match self.service.now(&self.thread, &self.space, &call) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
@@ -121,7 +127,7 @@ impl Running {
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
                         if exec::should_yield() {
-                            break Leave::Yield;
+                            break Leave::Yield(true);
                         }
                     }
                 }
@@ -133,50 +139,56 @@ impl Running {
         leave
     }
 
-    /// Serves what takes longer, in a box of its own. The time of each poll is the thread's system time.
-    fn serve(&mut self, leave: Leave) -> impl Future<Output = ()> + Send + '_ {
+    /// Awaits a call that the service serves. It is dropped when the thread is killed.
+    async fn call(&mut self, call: Call) {
+        let Self { thread, service, .. } = self;
+        thread.submit(trace::Work::Call(call.number as u32));
+        let mut served = service.call(thread, call);
+        let outcome = on_account(thread, |context| match served.as_mut().poll(context) {
+            Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+            Poll::Pending if thread.killed() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await;
+        drop(served);
+        if let Some(outcome) = outcome {
+            thread.complete(outcome.traced());
+        }
+        match outcome {
+            Some(Outcome::Value(value)) => self.context.x_mut()[10] = value as usize,
+            Some(Outcome::Registers) => self.space = self.thread.space(),
+            // The registers still describe the call.
+            Some(Outcome::Restart(kind)) => self.serve(Leave::Restart(kind)).await,
+            None => {}
+        }
+    }
+
+    /// Serves the other things that take longer.
+    async fn serve(&mut self, leave: Leave) {
         let thread = self.thread.clone();
-        let mut work = self.work(leave);
-        poll_fn(move |context| {
-            let started = hal::time::now();
-            thread.usage.enter_system(started);
-            thread.waits.store(false, Ordering::Relaxed);
-            let state = work.as_mut().poll(context);
-            let now = hal::time::now();
-            thread.usage.leave_system(now);
-            processor::add_system(now.saturating_sub(started));
-            if state.is_pending() {
-                thread.waits.store(true, Ordering::Relaxed);
-                processor::count_switch();
-                thread.usage.switch(false);
-            }
-            state
-        })
+        let mut work: BoxFuture<'_, ()> = Box::pin(self.work(leave));
+        on_account(&thread, |context| work.as_mut().poll(context)).await;
     }
 
-    fn work(&mut self, leave: Leave) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            match leave {
-                Leave::Call(call) => self.call(call).await,
-                Leave::Fault(address, access) => self.fault(address, access).await,
-                Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
-                Leave::Attention | Leave::Yield => {}
-            }
-            self.attend(None).await;
-        })
-    }
-
-    /// Looks at what came for the thread: signals, a stop. Boxed: a signal frame is large, and a thread that is parked in
-    /// a call need not carry its size.
-    async fn attend(&mut self, restart: Option<(Restart, Call)>) {
+    async fn work(&mut self, leave: Leave) {
+        let mut restart = None;
+        match leave {
+            Leave::Call(call) => self.own_call(call).await,
+            Leave::Fault(address, access) => self.fault(address, access).await,
+            Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
+            Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
+            Leave::Attention | Leave::Yield(_) => {}
+        }
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
         if attention || restart.is_some() {
+            // Boxed: a signal frame is large.
             let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
             look.await;
         }
     }
 
+    /// Looks at what came for the thread: signals, a stop.
     async fn look(&mut self, restart: Option<(Restart, Call)>) {
         deliver::act(&self.thread, &mut self.context, restart).await;
         let process = self.thread.process().clone();
@@ -186,37 +198,26 @@ impl Running {
         }
     }
 
-    async fn call(&mut self, call: Call) {
+    /// Serves one of the calls of [`is_own`].
+    async fn own_call(&mut self, call: Call) {
         let thread = self.thread.clone();
         thread.submit(trace::Work::Call(call.number as u32));
-        let served = match call.number {
-            nr::EXIT | nr::EXIT_GROUP => {
-                self.exit(&call);
-                return;
-            }
-            nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN => {
-                // Boxed: a parked thread must not carry the size of `execve`.
-                let own: BoxFuture<'_, Outcome> = Box::pin(self.own_call(call));
-                match thread.unless_killed(own).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => return,
-                }
-            }
-            _ => match thread.unless_killed(self.service.call(&thread, call)).await {
-                Ok(outcome) => outcome,
-                Err(_) => return,
-            },
-        };
-        thread.complete(served.traced());
-        match served {
+        if matches!(call.number, nr::EXIT | nr::EXIT_GROUP) {
+            return self.exit(&call);
+        }
+        // Boxed: what waits for a page, say, must not carry the size of `execve`.
+        let change: BoxFuture<'_, Outcome> = Box::pin(self.change(call));
+        let Ok(outcome) = thread.unless_killed(change).await else { return };
+        thread.complete(outcome.traced());
+        match outcome {
             Outcome::Value(value) => self.context.x_mut()[10] = value as usize,
             Outcome::Registers => self.space = thread.space(),
-            Outcome::Restart(kind) => self.attend(Some((kind, call))).await,
+            Outcome::Restart(_) => {}
         }
     }
 
     /// The calls that need the registers.
-    async fn own_call(&mut self, call: Call) -> Outcome {
+    async fn change(&mut self, call: Call) -> Outcome {
         let [a, b, c, d, e, _] = call.args;
         let request = match call.number {
             nr::RT_SIGRETURN => {
@@ -285,6 +286,36 @@ impl Running {
         drop(space);
         Box::pin(async move { exit::thread_ended(&thread, service).await })
     }
+}
+
+/// The calls that are served here, since they need the registers.
+fn is_own(number: usize) -> bool {
+    matches!(
+        number,
+        nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN
+    )
+}
+
+/// Awaits what `poll` polls; the time of each poll is the thread's system time.
+fn on_account<T>(
+    thread: &Thread,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
+) -> impl Future<Output = T> + Send {
+    poll_fn(move |context| {
+        let started = hal::time::now();
+        thread.usage.enter_system(started);
+        thread.waits.store(false, Ordering::Relaxed);
+        let state = poll(context);
+        let now = hal::time::now();
+        thread.usage.leave_system(now);
+        processor::add_system(now.saturating_sub(started));
+        if state.is_pending() {
+            thread.waits.store(true, Ordering::Relaxed);
+            processor::count_switch();
+            thread.usage.switch(false);
+        }
+        state
+    })
 }
 
 /// The ids that a call without arguments asks for; `None` for other calls. The shortest calls of all.
@@ -365,14 +396,4 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
     table::add_thread(&thread);
     start(&thread, service, UserContext::new(loaded.entry, loaded.stack_pointer))?;
     Ok(process)
-}
-
-/// Bytes of the box that a thread parked in a call waits in, the service's own future aside.
-#[cfg(test)]
-pub(crate) fn parked_bytes(thread: Arc<Thread>, service: &'static dyn Service) -> usize {
-    let context = UserContext::new(0, 0);
-    let space = thread.space();
-    let mut running = Running { thread, service, context, space };
-    let work = running.work(Leave::Call(Call { number: 0, args: [0; 6] }));
-    size_of_val(&*work)
 }

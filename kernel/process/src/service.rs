@@ -2,7 +2,7 @@
 //!
 //! This crate runs the threads; the layer above serves their calls through [`Service`]. Calls that need the
 //! thread's registers (`clone`, `clone3`, `execve`, `execveat`, `rt_sigreturn`, `exit`, `exit_group`) are served here
-//! and never reach it; so are the ids that a thread asks for without arguments (`getpid` and the like).
+//! and never reach it; so are `sched_yield` and the ids that a thread asks for without arguments (`getpid` and the like).
 //!
 //! **Signals and cancellation (D14).** A thread that is killed while it is in [`Service::call`] drops the future; that
 //! is the only cancellation. A signal with a handler does not drop it: the service wraps those waits that

@@ -1,8 +1,11 @@
 //! A user thread, as others see it. Its registers live in its coroutine ([`crate::run`]) and nowhere else.
 //!
 //! **Waking a thread.** Whoever has something for a thread (a signal, a kill) first makes it visible, then
-//! calls [`Thread::notify`], which sets `attention`, wakes the thread's waits, and interrupts the hart that last ran it. The
-//! coroutine clears `attention` before it looks, and looks before each entry to user mode.
+//! calls [`Thread::notify`], which sets `attention`, wakes the thread's coroutine, and interrupts the hart that last ran it.
+//! The coroutine clears `attention` before it looks, and looks before each entry to user mode. Its waits that something else
+//! than their object may end look at each poll, before they answer that they wait: a wake-up that comes
+//! later has the coroutine polled once more (the scheduler's task word sees to that), so no wait needs a
+//! place in a queue for it. These waits are therefore made by the thread's own coroutine only.
 
 use crate::{
     process::Process,
@@ -17,7 +20,6 @@ use core::{
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     task::Poll,
 };
-use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
 
@@ -39,7 +41,6 @@ pub struct Thread {
     pub(crate) alternate: SpinLock<SigStack>,
     pub(crate) attention: AtomicBool,
     killed: AtomicBool,
-    event: WaitQueue,
     /// Where to store 0 and wake a futex at the end (`CLONE_CHILD_CLEARTID`, `set_tid_address`).
     pub(crate) clear_tid: AtomicUsize,
     /// Head of the list of robust mutexes.
@@ -80,7 +81,6 @@ impl Thread {
             alternate: SpinLock::new(rank::THREAD, no_stack),
             attention: AtomicBool::new(false),
             killed: AtomicBool::new(false),
-            event: WaitQueue::new(),
             clear_tid: AtomicUsize::new(0),
             robust: AtomicUsize::new(0),
             hart: AtomicUsize::new(0),
@@ -233,7 +233,7 @@ impl Thread {
         fence(Ordering::SeqCst); // pairs with the one in `signal::send`: it sees what is awaited, or we see the signal
         let _awaited = Awaited(&self.awaited);
         let take = || self.pending.take(set).or_else(|| self.process.pending.take(set));
-        exec::sync::wait_until(&self.event, take).await
+        poll_fn(|_| take().map_or(Poll::Pending, Poll::Ready)).await
     }
 
     /// Whether a signal should end an interruptible wait, or the thread has to end or stop.
@@ -261,7 +261,11 @@ impl Thread {
     pub(crate) fn notify(&self) {
         // Release pairs with the Acquire swap in the coroutine.
         self.attention.store(true, Ordering::Release);
-        self.event.wake_all();
+        // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
+        let task = self.task.lock().clone();
+        if let Some(task) = task {
+            task.wake();
+        }
         let hart = self.hart.load(Ordering::Relaxed);
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);
@@ -283,18 +287,27 @@ impl Thread {
 
     async fn unless<T>(&self, future: impl Future<Output = T>, over: impl Fn() -> bool) -> Result<T, Interrupted> {
         let mut future = pin!(future);
-        let mut event = pin!(exec::sync::wait_until(&self.event, || over().then_some(())));
-        poll_fn(|context| {
-            if let Poll::Ready(value) = future.as_mut().poll(context) {
-                return Poll::Ready(Ok(value));
-            }
-            event.as_mut().poll(context).map(|()| Err(Interrupted))
+        poll_fn(|context| match future.as_mut().poll(context) {
+            Poll::Ready(value) => Poll::Ready(Ok(value)),
+            Poll::Pending if over() => Poll::Ready(Err(Interrupted)),
+            Poll::Pending => Poll::Pending,
         })
         .await
     }
 
-    /// Waits until `done`, re-checked at each [`Thread::notify`].
+    /// Waits until `done`, asked again at each [`Thread::notify`].
     pub(crate) async fn wait_notified(&self, done: impl Fn() -> bool) {
-        exec::sync::wait_until(&self.event, || done().then_some(())).await;
+        poll_fn(|_| if done() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Makes the coroutine that awaits this the thread's. Who has made something visible before and found no coroutine
+    /// to wake, relies on it that the coroutine looks afterwards.
+    pub(crate) async fn adopt(&self) {
+        let task = exec::current().await;
+        if let Some(task) = &task {
+            // It may have changed since the coroutine was made.
+            task.set_priority(exec::Priority::new(self.priority()));
+        }
+        *self.task.lock() = task;
     }
 }

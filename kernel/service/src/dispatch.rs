@@ -250,7 +250,6 @@ family! { of_life, task, args:
     nr::RT_SIGTIMEDWAIT => signals::rt_sigtimedwait(task, args),
     nr::RT_SIGQUEUEINFO => signals::rt_sigqueueinfo(task, args),
     nr::SIGALTSTACK => signals::sigaltstack(task, args),
-    nr::SCHED_YIELD => schedule::sched_yield(task),
     nr::SCHED_GETAFFINITY => schedule::getaffinity(task, args),
     nr::SCHED_SETAFFINITY => schedule::setaffinity(task, args),
     nr::SCHED_SETSCHEDULER => schedule::setscheduler(task, args),

@@ -22,12 +22,6 @@ fn check_thread(args: &Args) -> Result<(), Errno> {
     }
 }
 
-/// `sched_yield()`: others of the same priority run at the next chance.
-pub(crate) async fn sched_yield(_task: &Task<'_>) -> Result<usize, Errno> {
-    exec::yield_now().await;
-    Ok(0)
-}
-
 /// `sched_getscheduler(tid)`.
 pub(crate) fn getscheduler(args: &Args) -> Result<usize, Errno> {
     check_thread(args).map(|()| SCHED_NORMAL as usize)
