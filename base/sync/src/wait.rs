@@ -146,13 +146,15 @@ impl<L: WaitLock> WaitQueue<L> {
     fn wake_present(&self) {
         let mut last = None;
         loop {
-            let (waker, more) = self.lock.with(|| self.list.with_mut(|list| {
-                // SAFETY: W1, under the lock.
-                let list = unsafe { &mut *list };
-                let last = *last.get_or_insert(list.entered);
-                // SAFETY: as above.
-                unsafe { self.take_first(list, last) }
-            }));
+            let (waker, more) = self.lock.with(|| {
+                self.list.with_mut(|list| {
+                    // SAFETY: W1, under the lock.
+                    let list = unsafe { &mut *list };
+                    let last = *last.get_or_insert(list.entered);
+                    // SAFETY: as above.
+                    unsafe { self.take_first(list, last) }
+                })
+            });
             if let Some(waker) = waker {
                 waker.wake();
             }
@@ -216,23 +218,25 @@ impl<L: WaitLock> WaitQueue<L> {
     /// The node is in no list, does not move, and leaves this queue before it goes (W2).
     #[inline]
     unsafe fn enter(&self, node: &Node, waker: Waker) {
-        self.lock.with(|| self.list.with_mut(|list| {
-            // SAFETY: W1, under the lock.
-            let list = unsafe { &mut *list };
-            list.entered += 1;
-            let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
-            // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
-            node.links.with_mut(|old| unsafe { ptr::write(old, links) });
-            // SAFETY: W2, the last node is alive; W1.
-            match unsafe { list.tail.as_ref() } {
-                Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
-                None => list.head = node,
-            }
-            list.tail = node;
-            // Relaxed, both: the first is read without the lock by this node's future only, the second behind a fence.
-            node.linked.store(true, Ordering::Relaxed);
-            self.occupied.store(true, Ordering::Relaxed);
-        }));
+        self.lock.with(|| {
+            self.list.with_mut(|list| {
+                // SAFETY: W1, under the lock.
+                let list = unsafe { &mut *list };
+                list.entered += 1;
+                let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
+                // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
+                node.links.with_mut(|old| unsafe { ptr::write(old, links) });
+                // SAFETY: W2, the last node is alive; W1.
+                match unsafe { list.tail.as_ref() } {
+                    Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
+                    None => list.head = node,
+                }
+                list.tail = node;
+                // Relaxed, both: the first is read without the lock by this node's future only, the second behind a fence.
+                node.linked.store(true, Ordering::Relaxed);
+                self.occupied.store(true, Ordering::Relaxed);
+            })
+        });
         // Pairs with the fence in `wake_all`: enter before looking again.
         fence(Ordering::SeqCst);
     }

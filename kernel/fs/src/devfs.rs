@@ -228,6 +228,10 @@ impl File for Opened {
         self.device.write_now(caller, offset, src)
     }
 
+    fn queue(&self, want: Want) -> Option<&exec::sync::WaitQueue> {
+        self.device.queue(want)
+    }
+
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         self.device.wait(caller, want)
     }

@@ -183,11 +183,8 @@ impl Epoll {
 }
 
 impl File for Epoll {
-    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(async move {
-            self.wait_ready().await;
-            Ok(())
-        })
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.0.changed)
     }
 
     fn events(&self) -> u32 {

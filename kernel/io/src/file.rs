@@ -1,19 +1,21 @@
 //! What a descriptor refers to.
 //!
 //! Every operation that could wait comes as a pair. The `*_now` form never waits: it does what it can
-//! at once, or answers `None`. [`File::wait`] resolves when it is worth calling the `*_now` form
-//! again. The system-call layer loops `now -> wait -> now`; a non-blocking descriptor stops at the
-//! first `None` with `EAGAIN`. So the common case allocates nothing and polls nothing, and blocking,
-//! non-blocking and multiplexed callers share one implementation.
+//! at once, or answers `None`. Most kinds name the queue ([`File::queue`]) that is woken when another attempt may
+//! succeed: the system-call layer enters it, tries once more, and sleeps in it, with no allocation. For the others
+//! [`File::wait`] resolves when it is worth calling the `*_now` form again, and the layer loops
+//! `now -> wait -> now`. A non-blocking descriptor stops at the first `None` with `EAGAIN`. So the common case
+//! polls nothing, and blocking, non-blocking and multiplexed callers share one implementation.
 //!
-//! **Wake-up protocol.** The future of `wait` first registers with the object's wait queue, then
-//! re-checks the condition, then sleeps; whoever changes the condition does so before it wakes the
-//! queue. It may resolve spuriously; it must not miss a change.
+//! **Wake-up protocol.** Who waits first enters the object's wait queue, then looks (or tries), then sleeps; whoever
+//! changes the condition does so before it wakes the queue. A wait may resolve spuriously; it must not miss a
+//! change.
 
 use crate::caller::Caller;
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, future::Future, pin::Pin};
+use exec::sync::{WaitQueue, wait_until};
 use mem::{Backing, CopyFault, Sink, Source};
 
 /// A boxed future, for operations that really wait.
@@ -98,10 +100,22 @@ pub trait File: Send + Sync + Any {
         Err(Errno::EINVAL.into())
     }
 
+    /// The queue that is woken whenever the operation named by `want` may have become possible, or its events may hold
+    /// that did not. `None`: the object never waits, or only its `wait` knows how to.
+    fn queue(&self, want: Want) -> Option<&WaitQueue> {
+        let _ = want;
+        None
+    }
+
     /// Resolves when the operation named by `want` is worth trying again (see the module head).
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        let _ = (caller, want);
-        Box::pin(core::future::ready(Ok(())))
+        let _ = caller;
+        Box::pin(async move {
+            if let Some(queue) = self.queue(want) {
+                wait_until(queue, || (self.events() & mask_of(want) != 0).then_some(())).await;
+            }
+            Ok(())
+        })
     }
 
     /// The poll(2) events that hold now. Files that never block are always readable and writable.
@@ -114,11 +128,16 @@ pub trait File: Send + Sync + Any {
         0
     }
 
-    /// Resolves when one of `events` holds and [`File::edges`] is no longer `since`. A file that does not count
-    /// edges need not override it: its edges are levels.
+    /// Resolves when one of `events` holds and [`File::edges`] is no longer `since`. The edges of a file that names no queue
+    /// are levels.
     fn wait_edge<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        let _ = since;
-        self.wait(caller, Want::Events(events))
+        let want = Want::Events(events);
+        let Some(queue) = self.queue(want) else { return self.wait(caller, want) };
+        Box::pin(async move {
+            let ready = || self.edges() != since && self.events() & events != 0;
+            wait_until(queue, || ready().then_some(())).await;
+            Ok(())
+        })
     }
 
     /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`.

@@ -5,10 +5,10 @@
 
 use crate::{
     caller::Caller,
-    file::{Attempt, BoxFuture, File, Want},
+    file::{Attempt, File, Want},
 };
 use abi::{errno::Errno, poll::EPOLLIN};
-use alloc::{boxed::Box, collections::VecDeque, format, sync::Arc, vec::Vec};
+use alloc::{collections::VecDeque, format, sync::Arc, vec::Vec};
 use core::{
     any::Any,
     sync::atomic::{AtomicU64, Ordering},
@@ -133,11 +133,8 @@ impl File for Reader {
         Ok(Some(len))
     }
 
-    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(async move {
-            exec::sync::wait_until(&self.log.arrived, || (self.events() & EPOLLIN != 0).then_some(())).await;
-            Ok(())
-        })
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.log.arrived)
     }
 
     fn events(&self) -> u32 {

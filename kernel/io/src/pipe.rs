@@ -177,12 +177,8 @@ impl File for ReadEnd {
         Ok(Some(done))
     }
 
-    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        let mask = crate::file::mask_of(want);
-        Box::pin(async move {
-            exec::sync::wait_until(&self.0.readable, || (self.events() & mask != 0).then_some(())).await;
-            Ok(())
-        })
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.0.readable)
     }
 
     fn events(&self) -> u32 {
@@ -191,14 +187,6 @@ impl File for ReadEnd {
 
     fn edges(&self) -> u64 {
         self.0.ring.lock().arrivals
-    }
-
-    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(async move {
-            let ready = || self.edges() != since && self.events() & events != 0;
-            exec::sync::wait_until(&self.0.readable, || ready().then_some(())).await;
-            Ok(())
-        })
     }
 
     fn ioctl<'a>(
@@ -241,12 +229,8 @@ impl File for WriteEnd {
         Ok(Some(done))
     }
 
-    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        let mask = crate::file::mask_of(want);
-        Box::pin(async move {
-            exec::sync::wait_until(&self.0.writable, || (self.events() & mask != 0).then_some(())).await;
-            Ok(())
-        })
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.0.writable)
     }
 
     fn events(&self) -> u32 {
@@ -255,14 +239,6 @@ impl File for WriteEnd {
 
     fn edges(&self) -> u64 {
         self.0.ring.lock().departures
-    }
-
-    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(async move {
-            let ready = || self.edges() != since && self.events() & events != 0;
-            exec::sync::wait_until(&self.0.writable, || ready().then_some(())).await;
-            Ok(())
-        })
     }
 
     fn as_any(&self) -> &dyn Any {

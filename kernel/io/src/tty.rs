@@ -332,6 +332,10 @@ impl File for Tty {
         Ok(Some(len))
     }
 
+    fn queue(&self, want: Want) -> Option<&WaitQueue> {
+        matches!(want, Want::Read { .. }).then_some(&self.changed)
+    }
+
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         let mask = mask_of(want);
         Box::pin(async move {

@@ -16,6 +16,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
+use exec::sync::WaitQueue;
 use hal::sync::SpinLock;
 use io::{
     caller::Caller,
@@ -406,22 +407,14 @@ impl LocalSocket {
         }
     }
 
+    /// The queue that is woken at each change.
+    pub fn queue(&self) -> &WaitQueue {
+        self.signal.queue()
+    }
+
     /// Resolves when what `want` names may have become possible.
     pub async fn wait(&self, want: Want) {
-        let room = |len: usize| match &self.inner.lock().state {
-            State::Connected(ends, _) => {
-                let pipe = ends.send.inner.lock();
-                pipe.ended || pipe.refused || BUFFER - pipe.bytes.len() >= len
-            }
-            _ => true,
-        };
-        let (events, len) = match want {
-            Want::Read { .. } => (abi::poll::EPOLLIN, 0),
-            Want::Write { len, .. } => (abi::poll::EPOLLOUT, if self.framing == Framing::Messages { len } else { 0 }),
-            Want::Events(events) => (events, 0),
-        };
-        let asked = events | abi::poll::EPOLLERR | abi::poll::EPOLLHUP;
-        self.signal.until(|| (self.events() & asked != 0 && room(len)).then_some(())).await;
+        self.signal.until_events(want, || self.events()).await;
     }
 
     pub fn local_name(&self) -> Vec<u8> {

@@ -5,6 +5,7 @@
 
 use alloc::{sync::Arc, task::Wake};
 use exec::sync::WaitQueue;
+use io::file::{Want, mask_of};
 
 /// A wait queue that the library can wake.
 pub(crate) struct Signal {
@@ -21,9 +22,19 @@ impl Signal {
         self.queue.wake_all();
     }
 
+    /// The queue of those who wait.
+    pub fn queue(&self) -> &WaitQueue {
+        &self.queue
+    }
+
     /// Resolves when `ready` says so; it is asked again after each change and must arm the library.
     pub async fn until<T>(&self, ready: impl FnMut() -> Option<T> + Send) -> T {
         exec::sync::wait_until(&self.queue, ready).await
+    }
+
+    /// Resolves when one of the events that `want` waits for holds; as [`Signal::until`].
+    pub async fn until_events(&self, want: Want, mut events: impl FnMut() -> u32 + Send) {
+        self.until(|| (events() & mask_of(want) != 0).then_some(())).await;
     }
 }
 

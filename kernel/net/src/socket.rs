@@ -14,6 +14,7 @@ use crate::{
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc};
 use core::any::Any;
+use exec::sync::WaitQueue;
 use io::{
     caller::Caller,
     file::{Attempt, BoxFuture, File, Want},
@@ -294,6 +295,14 @@ impl File for SocketFile {
 
     fn write_now(&self, caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
         self.send_now(caller, src, None)
+    }
+
+    /// The protocol library has to be told of each wait.
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        match &self.kind {
+            Kind::Tcp(_) | Kind::Udp(_) => None,
+            Kind::Local(socket, _) => Some(socket.queue()),
+        }
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {

@@ -172,13 +172,7 @@ impl UdpSocket {
 
     /// Resolves when what `want` names may have become possible.
     pub async fn wait(&self, want: Want) {
-        let events = match want {
-            Want::Read { .. } => abi::poll::EPOLLIN,
-            Want::Write { .. } => abi::poll::EPOLLOUT,
-            Want::Events(events) => events,
-        };
-        let asked = events | abi::poll::EPOLLERR | abi::poll::EPOLLHUP;
-        self.signal.until(|| (self.inner.lock().events(Some(&self.signal)) & asked != 0).then_some(())).await;
+        self.signal.until_events(want, || self.inner.lock().events(Some(&self.signal))).await;
     }
 
     pub fn local_address(&self) -> SocketAddrV4 {

@@ -290,10 +290,7 @@ impl Running {
 
 /// The calls that are served here, since they need the registers.
 fn is_own(number: usize) -> bool {
-    matches!(
-        number,
-        nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN
-    )
+    matches!(number, nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN)
 }
 
 /// Awaits what `poll` polls; the time of each poll is the thread's system time.

@@ -171,16 +171,19 @@ impl<'a> Task<'a> {
     ) -> Result<T, Errno> {
         let mut wait = pin!(wait);
         let mut limit = deadline.map(exec::sleep_until);
-        let race = poll_fn(|context| {
+        poll_fn(|context| {
             if let Poll::Ready(waited) = wait.as_mut().poll(context) {
                 return Poll::Ready(waited);
             }
-            match &mut limit {
-                Some(limit) => Pin::new(limit).poll(context).map(|()| Err(Errno::EAGAIN)),
-                None => Poll::Pending,
+            if let Some(limit) = &mut limit
+                && Pin::new(limit).poll(context).is_ready()
+            {
+                return Poll::Ready(Err(Errno::EAGAIN));
             }
-        });
-        self.thread.interruptible(race).await.unwrap_or(Err(Errno::EINTR))
+            // As in `Thread::interruptible`.
+            if self.thread.interrupted() { Poll::Ready(Err(Errno::EINTR)) } else { Poll::Pending }
+        })
+        .await
     }
 
     /// Faults in what a copy missed. In a box: rare, and not to make every waiting call larger.

@@ -63,20 +63,25 @@ pub(crate) fn write_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
 /// `read(fd, buffer, len)`.
 pub(crate) async fn read(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
-    transfer::read(task, &open, At::Position, &[piece(args)]).await
+    transfer::read(task, &open, At::Position, &[piece(args)], tried(&open)).await
 }
 
 /// `write(fd, buffer, len)`.
 pub(crate) async fn write(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
-    transfer::write(task, &open, At::Position, &[piece(args)], How::of(&open)).await
+    transfer::write(task, &open, At::Position, &[piece(args)], tried(&open)).await
+}
+
+/// For calls that come here after [`read_now`] or [`write_now`].
+fn tried(open: &OpenFile) -> How {
+    How { tried: !open.file().seekable(), ..How::of(open) }
 }
 
 /// `pread64(fd, buffer, len, offset)`.
 pub(crate) async fn pread(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let at = At::Offset(args.offset(3)?);
     let open = task.file(args.int(0))?;
-    transfer::read(task, &open, at, &[piece(args)]).await
+    transfer::read(task, &open, at, &[piece(args)], How::of(&open)).await
 }
 
 /// `pwrite64(fd, buffer, len, offset)`.
@@ -93,7 +98,7 @@ pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At) -> Result<usize,
     if let Some(socket) = crate::sockets::datagram(&open) {
         return Ok(crate::messages::receive(task, &socket, &list, 0).await?.len);
     }
-    transfer::read(task, &open, at, &list).await
+    transfer::read(task, &open, at, &list, How::of(&open)).await
 }
 
 /// `writev(fd, pieces, count)`, and `pwritev` with `at`.

@@ -42,7 +42,7 @@ pub(crate) async fn send(
     }
     if socket.get().is_stream() {
         let gives_up = socket.0.nonblocking() || flags & MSG_DONTWAIT != 0;
-        let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0 };
+        let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0, tried: false };
         return transfer::write(task, &socket.0, At::Position, list, how).await;
     }
     if total(list) > DATAGRAM_MOST {

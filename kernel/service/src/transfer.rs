@@ -1,14 +1,18 @@
 //! The one loop behind `read`, `write` and their relatives: try, wait or fault in, try again.
 //!
+//! **Waiting.** Where the file names a queue, the attempt is made in it: enter, try, sleep, try ([`Transfer::wait`]). So no
+//! arrival is missed, and a wait allocates nothing.
+//!
 //! A call moves the bytes of a list of pieces of user memory. Streams (pipes, terminals, sockets) answer with
 //! what is there; files go on until the list is full or the end is reached; a blocking write goes on until all
 //! is written. Once something has been moved, a failure or a signal ends the call with that count.
 
 use crate::{arguments::MOST, context::Task};
 use abi::{errno::Errno, fs::Iovec};
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, vec::Vec};
+use exec::sync::wait_until;
 use io::{
-    file::{Attempt, IoError, Want},
+    file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
 };
 use mem::{Sink, Source};
@@ -125,12 +129,14 @@ pub(crate) struct How {
     pub gives_up: bool,
     /// No `SIGPIPE`.
     pub quiet: bool,
+    /// The caller has just tried in vain.
+    pub tried: bool,
 }
 
 impl How {
     /// As the description's flags say. Files do not count as something one waits for.
     pub fn of(open: &OpenFile) -> Self {
-        Self { gives_up: open.nonblocking() && !open.file().seekable(), quiet: false }
+        Self { gives_up: open.nonblocking() && !open.file().seekable(), quiet: false, tried: false }
     }
 }
 
@@ -139,107 +145,140 @@ fn cut(done: usize, errno: Errno) -> Result<usize, Errno> {
     if done > 0 { Ok(done) } else { Err(errno) }
 }
 
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// From the file.
+    Read,
+    /// Into the file.
+    Write,
+}
+
+/// A call that moves bytes between a list of pieces and a file.
+struct Transfer<'c, 't> {
+    task: &'c Task<'t>,
+    open: &'c OpenFile,
+    direction: Direction,
+    at: At,
+}
+
 /// Reads into `list`.
 ///
 /// # Errors
 /// The file's own; `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
-pub(crate) async fn read(task: &Task<'_>, open: &Arc<OpenFile>, at: At, list: &[Piece]) -> Result<usize, Errno> {
-    let gives_up = How::of(open).gives_up;
-    let stream = !open.file().seekable();
-    let mut done = 0;
-    loop {
-        let piece = match rest(list, done) {
-            Some(piece) => piece,
-            None if done > 0 => return Ok(done),
-            None => Piece { addr: 0, len: 0 },
-        };
-        match read_now(task, open, at.plus(done), piece) {
-            Ok(Some(0)) => return Ok(done),
-            Ok(Some(len)) => {
-                done += len;
-                if stream && len < piece.len {
-                    return Ok(done);
-                }
-            }
-            // A stream that gave something does not wait for more.
-            Ok(None) if done > 0 && stream => return Ok(done),
-            Ok(None) if gives_up => return Err(Errno::EAGAIN),
-            Ok(None) => {
-                if let Err(errno) = wait_read(task, open, at.plus(done), piece.len).await {
-                    return cut(done, errno);
-                }
-            }
-            Err(IoError::Errno(errno)) => return cut(done, errno),
-            Err(IoError::Fault(fault)) => {
-                if let Err(errno) = task.resolve(fault).await {
-                    return cut(done, errno);
-                }
-            }
-        }
-    }
-}
-
-async fn wait_read(task: &Task<'_>, open: &OpenFile, at: At, len: usize) -> Result<(), Errno> {
-    let limit = crate::sockets::receive_deadline(open.file().as_ref());
-    let wait = match at {
-        // Only who has a position waits for it, in a box of its own.
-        At::Position if open.file().seekable() => Box::pin(open.wait_readable(task.caller(), len)),
-        At::Position => open.file().wait(task.caller(), Want::Read { offset: 0, len }),
-        At::Offset(offset) => open.file().wait(task.caller(), Want::Read { offset, len }),
-    };
-    task.wait_for(wait, limit).await
+pub(crate) async fn read(task: &Task<'_>, open: &OpenFile, at: At, list: &[Piece], how: How) -> Result<usize, Errno> {
+    Transfer { task, open, direction: Direction::Read, at }.run(list, how).await
 }
 
 /// Writes from `list`.
 ///
 /// # Errors
 /// The file's own (`EPIPE` also raises `SIGPIPE`, the limit of its size `SIGXFSZ`); `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
-pub(crate) async fn write(
-    task: &Task<'_>,
-    open: &Arc<OpenFile>,
-    at: At,
-    list: &[Piece],
-    how: How,
-) -> Result<usize, Errno> {
-    let mut done = 0;
-    loop {
-        let piece = match rest(list, done) {
-            Some(piece) => piece,
-            None if done > 0 => return Ok(done),
-            None => Piece { addr: 0, len: 0 },
-        };
-        match write_now(task, open, at.plus(done), piece) {
-            Ok(Some(0)) => return Ok(done),
-            Ok(Some(len)) => done += len,
-            Ok(None) if how.gives_up => return cut(done, Errno::EAGAIN),
-            Ok(None) => {
-                if let Err(errno) = wait_write(task, open, at.plus(done), piece.len).await {
+pub(crate) async fn write(task: &Task<'_>, open: &OpenFile, at: At, list: &[Piece], how: How) -> Result<usize, Errno> {
+    Transfer { task, open, direction: Direction::Write, at }.run(list, how).await
+}
+
+impl Transfer<'_, '_> {
+    async fn run(&self, list: &[Piece], how: How) -> Result<usize, Errno> {
+        // A stream that gave something does not wait for more.
+        let takes_what_is_there = self.direction == Direction::Read && !self.open.file().seekable();
+        let mut tried = how.tried && !how.gives_up;
+        let mut done = 0;
+        loop {
+            let piece = match rest(list, done) {
+                Some(piece) => piece,
+                None if done > 0 => return Ok(done),
+                None => Piece { addr: 0, len: 0 },
+            };
+            let mut answer = if tried { Ok(None) } else { self.attempt(done, piece) };
+            if let Ok(None) = answer {
+                if done > 0 && takes_what_is_there {
+                    return Ok(done);
+                }
+                if how.gives_up {
+                    return cut(done, Errno::EAGAIN);
+                }
+                answer = match self.wait(done, piece).await {
+                    Ok(answer) => answer,
+                    Err(errno) => return cut(done, errno),
+                };
+            }
+            tried = false;
+            match answer {
+                Ok(None) => {}
+                Ok(Some(0)) => return Ok(done),
+                Ok(Some(len)) => {
+                    done += len;
+                    if takes_what_is_there && len < piece.len {
+                        return Ok(done);
+                    }
+                }
+                Err(IoError::Errno(errno)) => {
+                    if done == 0 && self.direction == Direction::Write && !how.quiet {
+                        self.task.write_failed(errno);
+                    }
                     return cut(done, errno);
                 }
-            }
-            Err(IoError::Errno(errno)) => {
-                if done == 0 && !how.quiet {
-                    task.write_failed(errno);
-                }
-                return cut(done, errno);
-            }
-            Err(IoError::Fault(fault)) => {
-                if let Err(errno) = task.resolve(fault).await {
-                    return cut(done, errno);
+                Err(IoError::Fault(fault)) => {
+                    if let Err(errno) = self.task.resolve(fault).await {
+                        return cut(done, errno);
+                    }
                 }
             }
         }
     }
+
+    /// One attempt, after `done` bytes.
+    fn attempt(&self, done: usize, piece: Piece) -> Attempt<usize> {
+        let (task, open, at) = (self.task, self.open, self.at.plus(done));
+        match self.direction {
+            Direction::Read => read_now(task, open, at, piece),
+            Direction::Write => write_now(task, open, at, piece),
+        }
+    }
+
+    async fn wait(&self, done: usize, piece: Piece) -> Result<Attempt<usize>, Errno> {
+        let offset = match self.at.plus(done) {
+            At::Position => POSITION,
+            At::Offset(offset) => offset,
+        };
+        let want = match self.direction {
+            Direction::Read => Want::Read { offset, len: piece.len },
+            Direction::Write => Want::Write { offset, len: piece.len },
+        };
+        wait(self.task, self.open, want, || self.attempt(done, piece)).await
+    }
 }
 
-async fn wait_write(task: &Task<'_>, open: &OpenFile, at: At, len: usize) -> Result<(), Errno> {
-    let limit = crate::sockets::send_deadline(open.file().as_ref());
-    let wait = match at {
-        At::Position if open.file().seekable() => Box::pin(open.wait_writable(task.caller(), len)),
-        At::Position => open.file().wait(task.caller(), Want::Write { offset: 0, len }),
-        At::Offset(offset) => open.file().wait(task.caller(), Want::Write { offset, len }),
+/// The offset in a [`Want`] that stands for the description's position.
+const POSITION: u64 = u64::MAX;
+
+/// Waits until `attempt`, made in vain just now, has an answer, or (`None`) is worth making again.
+///
+/// # Errors
+/// `EINTR`, `EAGAIN` at the socket's time limit, the wait's own.
+async fn wait(
+    task: &Task<'_>,
+    open: &OpenFile,
+    want: Want,
+    mut attempt: impl FnMut() -> Attempt<usize> + Send,
+) -> Result<Attempt<usize>, Errno> {
+    let (file, caller) = (open.file(), task.caller());
+    let limit = match want {
+        Want::Write { .. } => crate::sockets::send_deadline(file.as_ref()),
+        _ => crate::sockets::receive_deadline(file.as_ref()),
     };
-    task.wait_for(wait, limit).await
+    if let Some(queue) = file.queue(want) {
+        let answer = wait_until(queue, || attempt().transpose().map(Ok)).having_looked();
+        return task.wait_for(answer, limit).await.map(|answer| answer.map(Some));
+    }
+    let wait: BoxFuture<'_, _> = match want {
+        // Only who has a position waits for it.
+        Want::Read { offset: POSITION, len } if file.seekable() => Box::pin(open.wait_readable(caller, len)),
+        Want::Write { offset: POSITION, len } if file.seekable() => Box::pin(open.wait_writable(caller, len)),
+        want => file.wait(caller, want),
+    };
+    task.wait_for(wait, limit).await.map(|()| Ok(None))
 }
 
 /// Reads at `offset` into a kernel buffer; 0 is the end.
@@ -273,15 +312,23 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
     let how = How::of(open);
     let mut done = 0;
     while done < bytes.len() {
-        match open.write_now(task.caller(), &mut Source::kernel(&bytes[done..])) {
+        let rest = &bytes[done..];
+        let attempt = || open.write_now(task.caller(), &mut Source::kernel(rest));
+        let mut answer = attempt();
+        if let Ok(None) = answer {
+            if how.gives_up {
+                return cut(done, Errno::EAGAIN);
+            }
+            let want = Want::Write { offset: POSITION, len: rest.len() };
+            answer = match wait(task, open, want, attempt).await {
+                Ok(answer) => answer,
+                Err(errno) => return cut(done, errno),
+            };
+        }
+        match answer {
+            Ok(None) => {}
             Ok(Some(0)) => break,
             Ok(Some(len)) => done += len,
-            Ok(None) if how.gives_up => return cut(done, Errno::EAGAIN),
-            Ok(None) => {
-                if let Err(errno) = wait_write(task, open, At::Position, bytes.len() - done).await {
-                    return cut(done, errno);
-                }
-            }
             Err(IoError::Errno(errno)) => {
                 if done == 0 {
                     task.write_failed(errno);

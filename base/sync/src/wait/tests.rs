@@ -54,8 +54,7 @@ fn who_leaves_from_any_place_is_not_woken_and_the_rest_is() {
     for gone in 0..3 {
         let queue = queue();
         let counts: Vec<_> = (0..3).map(|_| Arc::new(Count::default())).collect();
-        let mut waits: Vec<_> =
-            counts.iter().map(|_| Some(Box::pin(wait_until(&queue, || None::<()>)))).collect();
+        let mut waits: Vec<_> = counts.iter().map(|_| Some(Box::pin(wait_until(&queue, || None::<()>)))).collect();
         for (wait, count) in waits.iter_mut().zip(&counts) {
             assert!(poll(wait.as_mut().unwrap().as_mut(), count).is_pending());
         }
@@ -95,11 +94,13 @@ fn the_last_waker_counts_and_a_look_may_be_left_out() {
     let (queue, first, second) = (queue(), Arc::new(Count::default()), Arc::new(Count::default()));
     let mut looks = 0;
     {
-        let mut wait = pin!(wait_until(&queue, || {
-            looks += 1;
-            (looks == 3).then_some(())
-        })
-        .having_looked());
+        let mut wait = pin!(
+            wait_until(&queue, || {
+                looks += 1;
+                (looks == 3).then_some(())
+            })
+            .having_looked()
+        );
         assert!(poll(wait.as_mut(), &first).is_pending());
         // A poll without a wake-up does not look, but wakes whom it names.
         assert!(poll(wait.as_mut(), &second).is_pending());
