@@ -284,7 +284,13 @@ pub fn wait_until<L: WaitLock, T, F: FnMut() -> Option<T>>(queue: &WaitQueue<L>,
     WaitUntil { queue, node: Node::new(), looked: false, ready }
 }
 
-/// The future of [`wait_until`].
+/// [`wait_until`] for a caller that has just looked in vain: `ready` is first called in the queue.
+#[inline]
+pub fn wait_until_next<L: WaitLock, T, F: FnMut() -> Option<T>>(queue: &WaitQueue<L>, ready: F) -> WaitUntil<'_, L, F> {
+    WaitUntil { queue, node: Node::new(), looked: true, ready }
+}
+
+/// The future of [`wait_until`] and [`wait_until_next`].
 #[must_use = "futures do nothing unless awaited"]
 pub struct WaitUntil<'q, L: WaitLock, F> {
     queue: &'q WaitQueue<L>,
@@ -297,15 +303,6 @@ pub struct WaitUntil<'q, L: WaitLock, F> {
 // SAFETY: the node is reached through the queue under its lock, from whatever thread (W1), and holds a waker at most,
 // which may be sent.
 unsafe impl<L: WaitLock + Sync, F: Send> Send for WaitUntil<'_, L, F> {}
-
-impl<L: WaitLock, F> WaitUntil<'_, L, F> {
-    /// For a caller that has just looked in vain: `ready` is first called in the queue.
-    #[inline]
-    pub fn having_looked(mut self) -> Self {
-        self.looked = true;
-        self
-    }
-}
 
 impl<L: WaitLock, T, F: FnMut() -> Option<T>> Future for WaitUntil<'_, L, F> {
     type Output = T;

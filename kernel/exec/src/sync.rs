@@ -14,7 +14,7 @@ use hal::sync::RawIrqLock;
 
 /// Access to the value of a [`Mutex`]; dropping it lets the next in line have it.
 pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
-/// The future of [`wait_until`].
+/// The future of [`wait_until`] and [`wait_until_next`].
 pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F>;
 
 /// Coroutines that wait for something, in order of arrival. Waking is allowed in any context.
@@ -45,6 +45,12 @@ impl Default for WaitQueue {
 #[inline]
 pub fn wait_until<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) -> WaitUntil<'_, F> {
     sync::wait::wait_until(&queue.0, ready)
+}
+
+/// [`wait_until`] for a caller that has just looked in vain: `ready` is first called in the queue.
+#[inline]
+pub fn wait_until_next<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) -> WaitUntil<'_, F> {
+    sync::wait::wait_until_next(&queue.0, ready)
 }
 
 /// A lock that may be held across an `.await`. Who waits is served in order.

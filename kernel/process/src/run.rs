@@ -30,8 +30,8 @@ use mem::{Account, AddressSpace, BoxFuture, FaultError, SegvKind};
 
 /// Why the inner loop ended.
 enum Leave {
-    /// A call that may wait.
-    Call(Call),
+    /// A call that may wait; the registers describe it.
+    Call,
     /// A fault that waits or fails.
     Fault(usize, Access),
     /// An instruction that cannot be executed.
@@ -80,7 +80,7 @@ pub(crate) fn run(
                     running.thread.usage.switch(preempted);
                     exec::yield_now().await;
                 }
-                Leave::Call(call) if !is_own(call.number) => running.call(call).await,
+                Leave::Call if !is_own(running.context.x()[17]) => running.call().await,
                 leave => running.serve(leave).await,
             }
         }
@@ -115,7 +115,7 @@ impl Running {
                         let call = Call::of(&self.context);
                         match self.service.now(&self.thread, &self.space, &call) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
-                            None => break Leave::Call(call),
+                            None => break Leave::Call,
                         }
                     }
                     Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
@@ -140,8 +140,9 @@ impl Running {
     }
 
     /// Awaits a call that the service serves. It is dropped when the thread is killed.
-    async fn call(&mut self, call: Call) {
-        let Self { thread, service, .. } = self;
+    async fn call(&mut self) {
+        let Self { thread, service, context, .. } = self;
+        let call = Call::of(context);
         thread.submit(trace::Work::Call(call.number as u32));
         let mut served = service.call(thread, call);
         let outcome = on_account(thread, |context| match served.as_mut().poll(context) {
@@ -173,7 +174,7 @@ impl Running {
     async fn work(&mut self, leave: Leave) {
         let mut restart = None;
         match leave {
-            Leave::Call(call) => self.own_call(call).await,
+            Leave::Call => self.own_call(Call::of(&self.context)).await,
             Leave::Fault(address, access) => self.fault(address, access).await,
             Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),

@@ -169,7 +169,18 @@ impl<'a> Task<'a> {
         wait: impl Future<Output = Result<T, Errno>>,
         deadline: Option<u64>,
     ) -> Result<T, Errno> {
-        let mut wait = pin!(wait);
+        self.wait_in_place(pin!(wait), deadline).await
+    }
+
+    /// [`Task::wait_for`], for a wait that is better not moved again.
+    ///
+    /// # Errors
+    /// As [`Task::wait_for`].
+    pub async fn wait_in_place<T>(
+        &self,
+        mut wait: Pin<&mut impl Future<Output = Result<T, Errno>>>,
+        deadline: Option<u64>,
+    ) -> Result<T, Errno> {
         let mut limit = deadline.map(exec::sleep_until);
         poll_fn(|context| {
             if let Poll::Ready(waited) = wait.as_mut().poll(context) {

@@ -10,7 +10,8 @@
 use crate::{arguments::MOST, context::Task};
 use abi::{errno::Errno, fs::Iovec};
 use alloc::{boxed::Box, vec::Vec};
-use exec::sync::wait_until;
+use core::{future::Future, pin::pin};
+use exec::sync::wait_until_next;
 use io::{
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
@@ -166,20 +167,32 @@ struct Transfer<'c, 't> {
 ///
 /// # Errors
 /// The file's own; `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
-pub(crate) async fn read(task: &Task<'_>, open: &OpenFile, at: At, list: &[Piece], how: How) -> Result<usize, Errno> {
-    Transfer { task, open, direction: Direction::Read, at }.run(list, how).await
+pub(crate) fn read<'a>(
+    task: &'a Task<'a>,
+    open: &'a OpenFile,
+    at: At,
+    list: &'a [Piece],
+    how: How,
+) -> impl Future<Output = Result<usize, Errno>> + 'a {
+    Transfer { task, open, direction: Direction::Read, at }.run(list, how)
 }
 
 /// Writes from `list`.
 ///
 /// # Errors
 /// The file's own (`EPIPE` also raises `SIGPIPE`, the limit of its size `SIGXFSZ`); `EAGAIN`, `EINTR`, `EFAULT`, `EBADF`, `ESPIPE`.
-pub(crate) async fn write(task: &Task<'_>, open: &OpenFile, at: At, list: &[Piece], how: How) -> Result<usize, Errno> {
-    Transfer { task, open, direction: Direction::Write, at }.run(list, how).await
+pub(crate) fn write<'a>(
+    task: &'a Task<'a>,
+    open: &'a OpenFile,
+    at: At,
+    list: &'a [Piece],
+    how: How,
+) -> impl Future<Output = Result<usize, Errno>> + 'a {
+    Transfer { task, open, direction: Direction::Write, at }.run(list, how)
 }
 
 impl Transfer<'_, '_> {
-    async fn run(&self, list: &[Piece], how: How) -> Result<usize, Errno> {
+    async fn run(self, list: &[Piece], how: How) -> Result<usize, Errno> {
         // A stream that gave something does not wait for more.
         let takes_what_is_there = self.direction == Direction::Read && !self.open.file().seekable();
         let mut tried = how.tried && !how.gives_up;
@@ -269,8 +282,8 @@ async fn wait(
         _ => crate::sockets::receive_deadline(file.as_ref()),
     };
     if let Some(queue) = file.queue(want) {
-        let answer = wait_until(queue, || attempt().transpose().map(Ok)).having_looked();
-        return task.wait_for(answer, limit).await.map(|answer| answer.map(Some));
+        let answer = pin!(wait_until_next(queue, || attempt().transpose().map(Ok)));
+        return task.wait_in_place(answer, limit).await.map(|answer| answer.map(Some));
     }
     let wait: BoxFuture<'_, _> = match want {
         // Only who has a position waits for it.

@@ -94,13 +94,10 @@ fn the_last_waker_counts_and_a_look_may_be_left_out() {
     let (queue, first, second) = (queue(), Arc::new(Count::default()), Arc::new(Count::default()));
     let mut looks = 0;
     {
-        let mut wait = pin!(
-            wait_until(&queue, || {
-                looks += 1;
-                (looks == 3).then_some(())
-            })
-            .having_looked()
-        );
+        let mut wait = pin!(wait_until_next(&queue, || {
+            looks += 1;
+            (looks == 3).then_some(())
+        }));
         assert!(poll(wait.as_mut(), &first).is_pending());
         // A poll without a wake-up does not look, but wakes whom it names.
         assert!(poll(wait.as_mut(), &second).is_pending());
