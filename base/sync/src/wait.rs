@@ -195,13 +195,15 @@ impl<L: WaitLock> WaitQueue<L> {
             let links = unsafe { &mut *links };
             (links.next, links.previous, links.waker.take())
         });
-        // SAFETY: W2, neighbours are alive; W1.
+        // SAFETY: W2, neighbours are alive.
         match unsafe { previous.as_ref() } {
+            // SAFETY: W1.
             Some(previous) => previous.links.with_mut(|links| unsafe { (*links).next = next }),
             None => list.head = next,
         }
-        // SAFETY: as above.
+        // SAFETY: W2, as above.
         match unsafe { next.as_ref() } {
+            // SAFETY: W1.
             Some(next) => next.links.with_mut(|links| unsafe { (*links).previous = previous }),
             None => list.tail = previous,
         }
@@ -226,8 +228,9 @@ impl<L: WaitLock> WaitQueue<L> {
                 let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
                 // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
                 node.links.with_mut(|old| unsafe { ptr::write(old, links) });
-                // SAFETY: W2, the last node is alive; W1.
+                // SAFETY: W2, the last node is alive.
                 match unsafe { list.tail.as_ref() } {
+                    // SAFETY: W1.
                     Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
                     None => list.head = node,
                 }

@@ -140,7 +140,7 @@ pub trait File: Send + Sync + Any {
         })
     }
 
-    /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`.
+    /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`. Always the same answer.
     fn seekable(&self) -> bool {
         false
     }

@@ -43,6 +43,8 @@ pub enum SeekFrom {
 /// An open file description.
 pub struct OpenFile {
     file: Arc<dyn File>,
+    /// What the object answered when it was opened: asked often, and never another.
+    seekable: bool,
     flags: AtomicU32,
     position: AtomicU64,
     held: AtomicBool,
@@ -81,8 +83,10 @@ impl Drop for Held<'_> {
 impl OpenFile {
     /// A description of `file`; `flags` are the `O_*` flags of `openat`, `path` what /proc shows.
     pub fn new(file: Arc<dyn File>, flags: u32, path: &[u8]) -> Arc<OpenFile> {
+        let seekable = file.seekable();
         Arc::new(OpenFile {
             file,
+            seekable,
             flags: AtomicU32::new(flags),
             position: AtomicU64::new(0),
             held: AtomicBool::new(false),
@@ -95,6 +99,12 @@ impl OpenFile {
     /// The object behind it.
     pub fn file(&self) -> &Arc<dyn File> {
         &self.file
+    }
+
+    /// Whether offsets mean something; see [`File::seekable`].
+    #[inline]
+    pub fn seekable(&self) -> bool {
+        self.seekable
     }
 
     /// Registers who is told when the description closes; registrations that died are dropped on the way.
@@ -146,7 +156,7 @@ impl OpenFile {
         if !self.readable() {
             return Err(Errno::EBADF.into());
         }
-        if !self.file.seekable() {
+        if !self.seekable {
             return self.file.read_now(caller, 0, dst);
         }
         let Some(_held) = self.claim() else { return Ok(None) };
@@ -164,7 +174,7 @@ impl OpenFile {
         if !self.writable() {
             return Err(Errno::EBADF.into());
         }
-        if !self.file.seekable() {
+        if !self.seekable {
             return self.file.write_now(caller, 0, src);
         }
         let Some(_held) = self.claim() else { return Ok(None) };
@@ -202,7 +212,7 @@ impl OpenFile {
     /// # Errors
     /// `ESPIPE` for streams, `EINVAL` for a position below zero, `EAGAIN` if the size is not in memory (call `metadata` first).
     pub fn seek_now(&self, from: SeekFrom, offset: i64) -> Attempt<u64> {
-        if !self.file.seekable() {
+        if !self.seekable {
             return Err(Errno::ESPIPE.into());
         }
         let Some(_held) = self.claim() else { return Ok(None) };

@@ -33,7 +33,7 @@ pub(crate) fn read_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
     let open = task.file(args.int(0))?;
     let done = transfer::read_now(task, &open, At::Position, piece(args))?;
     // A file goes on where one attempt stopped short, unless that was the end.
-    let short = done.is_some_and(|done| done > 0 && done < args.count(2)) && open.file().seekable();
+    let short = done.is_some_and(|done| done > 0 && done < args.count(2)) && open.seekable();
     if !short {
         return Ok(done);
     }
@@ -74,7 +74,7 @@ pub(crate) async fn write(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
 
 /// For calls that come here after [`read_now`] or [`write_now`].
 fn tried(open: &OpenFile) -> How {
-    How { tried: !open.file().seekable(), ..How::of(open) }
+    How { tried: !open.seekable(), ..How::of(open) }
 }
 
 /// `pread64(fd, buffer, len, offset)`.
@@ -313,7 +313,7 @@ pub(crate) async fn sendfile(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     if !out.writable() || !input.readable() {
         return Err(Errno::EBADF);
     }
-    if !input.file().seekable() {
+    if !input.seekable() {
         return Err(Errno::EINVAL);
     }
     let start = match args.word(2) {
@@ -363,7 +363,7 @@ pub(crate) async fn copy_file_range(task: &Task<'_>, args: &Args) -> Result<usiz
     if !out.writable() || !input.readable() {
         return Err(Errno::EBADF);
     }
-    if !input.file().seekable() || !out.file().seekable() || args.word(3) != 0 || Arc::ptr_eq(&input, &out) {
+    if !input.seekable() || !out.seekable() || args.word(3) != 0 || Arc::ptr_eq(&input, &out) {
         return Err(Errno::EINVAL);
     }
     let start = match args.word(1) {

@@ -116,7 +116,7 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
 }
 
 fn check_offset(open: &OpenFile, allowed: bool) -> Result<(), Errno> {
-    match (allowed, open.file().seekable()) {
+    match (allowed, open.seekable()) {
         (false, _) => Err(Errno::EBADF),
         (_, false) => Err(Errno::ESPIPE),
         _ => Ok(()),
@@ -137,7 +137,7 @@ pub(crate) struct How {
 impl How {
     /// As the description's flags say. Files do not count as something one waits for.
     pub fn of(open: &OpenFile) -> Self {
-        Self { gives_up: open.nonblocking() && !open.file().seekable(), quiet: false, tried: false }
+        Self { gives_up: open.nonblocking() && !open.seekable(), quiet: false, tried: false }
     }
 }
 
@@ -194,7 +194,7 @@ pub(crate) fn write<'a>(
 impl Transfer<'_, '_> {
     async fn run(self, list: &[Piece], how: How) -> Result<usize, Errno> {
         // A stream that gave something does not wait for more.
-        let takes_what_is_there = self.direction == Direction::Read && !self.open.file().seekable();
+        let takes_what_is_there = self.direction == Direction::Read && !self.open.seekable();
         let mut tried = how.tried && !how.gives_up;
         let mut done = 0;
         loop {
@@ -287,8 +287,8 @@ async fn wait(
     }
     let wait: BoxFuture<'_, _> = match want {
         // Only who has a position waits for it.
-        Want::Read { offset: POSITION, len } if file.seekable() => Box::pin(open.wait_readable(caller, len)),
-        Want::Write { offset: POSITION, len } if file.seekable() => Box::pin(open.wait_writable(caller, len)),
+        Want::Read { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_readable(caller, len)),
+        Want::Write { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_writable(caller, len)),
         want => file.wait(caller, want),
     };
     task.wait_for(wait, limit).await.map(|()| Ok(None))

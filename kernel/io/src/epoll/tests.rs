@@ -143,3 +143,21 @@ fn counters_count() {
     assert_eq!(put(u64::MAX - 1), Ok(Some(8)));
     assert_eq!((put(1), counter.events()), (Ok(None), EPOLLIN));
 }
+
+/// A blocking write is an attempt in the object's queue: it succeeds when its own value fits, and not before.
+#[test]
+fn a_value_that_does_not_fit_waits_for_its_room() {
+    let caller = caller();
+    let counter = Event::new(0, Mode::Semaphore);
+    counter.signal(u64::MAX);
+    let attempt = || counter.write_now(&caller, 0, &mut Source::kernel(&2_u64.to_ne_bytes())).transpose();
+    let queue = counter.queue(Want::Write { offset: 0, len: 8 }).expect("counters name a queue");
+    let mut write = core::pin::pin!(exec::sync::wait_until(queue, attempt));
+    let mut poll = || write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    let mut take = || counter.read_now(&caller, 0, &mut Sink::kernel(&mut [0; 8]));
+    assert!(poll().is_pending());
+    assert_eq!(take(), Ok(Some(8)));
+    assert!(poll().is_pending(), "room for one");
+    assert_eq!(take(), Ok(Some(8)));
+    assert_eq!(poll(), Poll::Ready(Ok(8)));
+}
