@@ -7,7 +7,7 @@ use crate::{
     process::{Process, State},
     run::start,
     service::Service,
-    table::{self, Kin},
+    table,
     thread::Thread,
 };
 use abi::{errno::Errno, process::*, signal::SIGRTMAX};
@@ -78,6 +78,10 @@ impl Request {
             (low, len) => size(low.checked_add(len).ok_or(Errno::EINVAL)?)?,
         };
         if args.set_tid_size != 0 || args.flags & (CSIGNAL | CLONE_DETACHED) != 0 {
+            return Err(Errno::EINVAL);
+        }
+        // Neither a thread nor a sibling has a say in it.
+        if args.flags & (CLONE_THREAD | CLONE_PARENT) != 0 && args.exit_signal != 0 {
             return Err(Errno::EINVAL);
         }
         Ok(Self {
@@ -193,10 +197,9 @@ fn enter(thread: &Arc<Thread>, target: &Arc<Process>, child: &Arc<Thread>, reque
         child.notify(); // likewise
     }
     if !request.has(CLONE_THREAD) {
-        let own = table::kin(thread.process().pid()).ok_or(Errno::ESRCH)?;
-        let parent = if request.has(CLONE_PARENT) { own.parent } else { thread.process().pid() };
         target.borrowing.store(request.has(CLONE_VFORK), Ordering::Release); // pairs with the Acquire in `clone`
-        table::add(target.clone(), Kin { parent, ..own });
+        let added = table::add_child(target.clone(), thread.process().pid(), request.has(CLONE_PARENT));
+        added.inspect_err(|_| target.state.lock().threads.clear())?;
     }
     table::add_thread(child);
     Ok(())

@@ -12,7 +12,7 @@ use crate::{
     stack::{self, Strings},
     thread::Thread,
 };
-use abi::{asyncos::*, errno::Errno, fs::AT_FDCWD};
+use abi::{asyncos::*, errno::Errno, fs::AT_FDCWD, signal::SIGCHLD};
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use hal::{
@@ -293,6 +293,8 @@ async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserCon
     };
     drop(old);
     process.set_name(&loaded.name);
+    // What the maker wanted to be sent at the end of the old program is not for the new one to send.
+    process.exit_signal.store(SIGCHLD, Ordering::Relaxed);
     let no_stack = abi::signal::SigStack { sp: 0, flags: abi::signal::SS_DISABLE as i32, pad: 0, size: 0 };
     *thread.alternate.lock() = no_stack;
     process.release_parent();

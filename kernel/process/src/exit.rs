@@ -106,8 +106,8 @@ fn process_ended(process: &Arc<Process>, service: &dyn Service) {
     if process.pid() == 1 {
         service.init_ended(status);
     }
-    if let Some((first, true)) = table::orphan(process.pid()) {
-        first.changed.wake_all();
+    if let Some((first, zombies)) = table::orphan(process.pid()) {
+        zombies.iter().for_each(|(zombie, status)| tell(&first, zombie, *status));
     }
     let Some(parent) = table::note(process.pid(), Change::Ended(status)) else { return };
     tell(&parent, process, status);

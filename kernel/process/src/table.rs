@@ -4,12 +4,13 @@
 //! range has been used once. A tid is a pid, too: both come from here.
 
 use crate::{process::Process, thread::Thread};
-use abi::errno::Errno;
+use abi::{errno::Errno, signal::SIGCHLD};
 use alloc::{
     collections::BTreeMap,
     sync::{Arc, Weak},
     vec::Vec,
 };
+use core::sync::atomic::Ordering::Relaxed;
 use hal::sync::{SpinLock, rank};
 
 /// Ids wrap behind this one.
@@ -134,17 +135,44 @@ pub(crate) fn members(wanted: impl Fn(&Kin) -> bool) -> Vec<Arc<Process>> {
     table.processes.values().filter(|entry| wanted(&entry.kin)).map(|entry| entry.process.clone()).collect()
 }
 
+impl Table {
+    fn enter(&mut self, process: Arc<Process>, kin: Kin) {
+        let pid = process.pid();
+        if let Some(parent) = self.processes.get_mut(&kin.parent) {
+            parent.children.push(pid);
+        }
+        process.set_parent(kin.parent);
+        self.processes.insert(pid, Entry { process, kin, children: Vec::new(), change: None });
+    }
+}
+
 /// Enters a new process; `kin.group` or `kin.session` 0 means "its own".
 pub(crate) fn add(process: Arc<Process>, kin: Kin) {
     let pid = process.pid();
     let own = |id| if id == 0 { pid } else { id };
     let kin = Kin { group: own(kin.group), session: own(kin.session), ..kin };
+    TABLE.lock().enter(process, kin);
+}
+
+/// Enters a new process in group and session of `maker`, as its child or, with `CLONE_PARENT`, as its `sibling`. In one
+/// step: the parent may end at any moment. A sibling tells that parent of its end as `maker` would: a process
+/// must not choose the signal that another's parent gets.
+///
+/// # Errors
+/// `EINVAL` for a sibling of the first process; `ESRCH`.
+pub(crate) fn add_child(process: Arc<Process>, maker: u32, sibling: bool) -> Result<(), Errno> {
     let mut table = TABLE.lock();
-    if let Some(parent) = table.processes.get_mut(&kin.parent) {
-        parent.children.push(pid);
+    let entry = table.processes.get(&maker).ok_or(Errno::ESRCH)?;
+    let own = entry.kin;
+    if sibling && own.parent == 0 {
+        return Err(Errno::EINVAL);
     }
-    process.set_parent(kin.parent);
-    table.processes.insert(pid, Entry { process, kin, children: Vec::new(), change: None });
+    if sibling {
+        process.exit_signal.store(entry.process.exit_signal.load(Relaxed), Relaxed); // ordered by the lock
+    }
+    let parent = if sibling { own.parent } else { maker };
+    table.enter(process, Kin { parent, ..own });
+    Ok(())
 }
 
 /// Takes a process out that never ran.
@@ -186,17 +214,22 @@ pub(crate) fn note(pid: u32, change: Change) -> Option<Arc<Process>> {
     table.processes.get(&parent).map(|entry| entry.process.clone())
 }
 
-/// Gives the children of a process that ends to the first process; answers that and whether a zombie is among them.
-pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, bool)> {
+/// Gives the children of a process that ends to the first process; answers that, and the zombies among them with their
+/// wait statuses. Whatever signal they were to send at their end was for the one who made them: the
+/// first process gets `SIGCHLD`.
+pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, Vec<(Arc<Process>, u32)>)> {
     const FIRST: u32 = 1;
     let mut table = TABLE.lock();
     let children = core::mem::take(&mut table.processes.get_mut(&pid)?.children);
-    let mut zombies = false;
+    let mut zombies = Vec::new();
     for child in &children {
         if let Some(entry) = table.processes.get_mut(child) {
             entry.kin.parent = FIRST;
             entry.process.set_parent(FIRST);
-            zombies |= matches!(entry.change, Some(Change::Ended(_)));
+            entry.process.exit_signal.store(SIGCHLD, Relaxed); // ordered by the lock
+            if let Some(Change::Ended(status)) = entry.change {
+                zombies.push((entry.process.clone(), status));
+            }
         }
     }
     let first = table.processes.get_mut(&FIRST)?;

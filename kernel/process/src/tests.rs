@@ -5,6 +5,7 @@
 
 extern crate std;
 
+mod families;
 mod futexes;
 mod images;
 mod lives;

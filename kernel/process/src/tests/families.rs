@@ -1,0 +1,133 @@
+//! What a process may do to its relatives by ending, and what they hear of it.
+
+use super::*;
+use abi::{
+    process::{CLONE_PARENT, CloneArgs},
+    signal::*,
+};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use zerocopy::FromZeros;
+
+fn step(context: &UserContext) -> usize {
+    (context.pc() - CODE) / 4
+}
+
+fn first() -> Arc<Process> {
+    table::process(1).unwrap()
+}
+
+/// Lets the coroutines run until only `threads` are left.
+fn settle(threads: usize) {
+    exec::block_on(async {
+        while table::thread_count() > threads {
+            exec::sleep(0).await;
+        }
+    });
+}
+
+#[test]
+fn an_orphan_cannot_kill_the_first_process() {
+    let _turn = turn();
+    let maker = exec::block_on(new_process(0));
+    let pid = maker.process().pid() as usize;
+    let threads = table::thread_count();
+    // The child chose SIGKILL for its parent, outlives that, and ends.
+    let status = execute(&maker, move |context| match step(context) {
+        0 => exit_call(context, nr::CLONE, &[SIGKILL as usize, 0, 0, 0, 0]),
+        1 if context.x()[10] == 0 => {
+            context.set_pc(CODE + 40);
+            Exit::Interrupt
+        }
+        1 => exit_call(context, nr::EXIT_GROUP, &[0]),
+        10 if table::process(pid as u32).is_some_and(|maker| maker.thread_count() > 0) => Exit::Interrupt,
+        _ => exit_call(context, nr::EXIT_GROUP, &[0]),
+    });
+    assert_eq!(status, 0);
+    settle(threads - 1);
+    assert_eq!(first().ending(), None);
+    for pid in table::pids().into_iter().filter(|&pid| pid >= maker.tid()) {
+        table::forget(pid);
+    }
+}
+
+#[test]
+fn a_sibling_ends_as_its_maker_would() {
+    let _turn = turn();
+    let maker = exec::block_on(new_process(0));
+    let flags = CLONE_PARENT as usize | SIGKILL as usize;
+    // The maker's own parent is the table's 0: it may have no siblings, as the first process may not.
+    let status = execute(&maker, move |context| match step(context) {
+        0 => exit_call(context, nr::CLONE, &[flags, 0, 0, 0, 0]),
+        1 if context.x()[10] as isize == Errno::EINVAL.to_return() => {
+            exit_call(context, nr::CLONE, &[SIGCHLD as usize])
+        }
+        // A child of the maker makes a sibling, and both end: the maker is not killed.
+        2 if context.x()[10] == 0 => {
+            context.set_pc(CODE + 40);
+            exit_call(context, nr::CLONE, &[flags, 0, 0, 0, 0])
+        }
+        2 => exit_call(context, nr::WAIT4, &[usize::MAX, DATA, 0, 0]),
+        3 => exit_call(context, nr::WAIT4, &[usize::MAX, DATA, 0, 0]),
+        4 => exit_call(context, nr::EXIT_GROUP, &[usize::from((context.x()[10] as isize) < 0)]),
+        _ => exit_call(context, nr::EXIT_GROUP, &[0]),
+    });
+    assert_eq!(status, 0);
+    table::forget(maker.tid());
+    let clone3 = |flags, exit_signal| {
+        crate::clone::Request::of_clone3(&CloneArgs { flags, exit_signal, ..CloneArgs::new_zeroed() }).is_ok()
+    };
+    assert!(clone3(CLONE_PARENT, 0) && !clone3(CLONE_PARENT, u64::from(SIGCHLD)));
+}
+
+#[test]
+fn a_new_program_ends_with_sigchld() {
+    let _turn = turn();
+    CALLS.put(b"/good", images::elf(CODE as u64));
+    let thread = exec::block_on(new_process(0));
+    exec::block_on(thread.space().copy_out(DATA, b"/good\0")).unwrap();
+    thread.process().exit_signal.store(SIGKILL, Relaxed);
+    let status = execute(&thread, move |context| match context.x()[2] {
+        STACK => exit_call(context, nr::EXECVE, &[DATA, 0, 0]),
+        _ => exit_call(context, nr::EXIT_GROUP, &[0]),
+    });
+    assert_eq!((status, thread.process().exit_signal.load(Relaxed)), (0, SIGCHLD));
+    table::forget(thread.tid());
+}
+
+#[test]
+fn the_first_process_hears_of_zombies_that_it_inherits() {
+    let _turn = turn();
+    let maker = exec::block_on(new_process(0));
+    first().pending.take(u64::MAX);
+    let caught = Sigaction { handler: HANDLER as u64, flags: 0, mask: 0 };
+    signal::set_action(&first(), SIGCHLD as i32, Some(caught)).unwrap();
+    let child = Arc::new(AtomicU32::new(0));
+    let made = child.clone();
+    // The child dies first, and nobody waits for it.
+    let status = execute(&maker, move |context| {
+        if context.pc() == HANDLER {
+            context.set_pc(context.x()[1]);
+        }
+        if context.pc() == signal::deliver::SIGRETURN {
+            return exit_call(context, nr::RT_SIGRETURN, &[]);
+        }
+        match step(context) {
+            0 => exit_call(context, ACTION, &[SIGUSR1 as usize, HANDLER, 0]),
+            1 => exit_call(context, nr::CLONE, &[SIGUSR1 as usize, 0, 0, 0, 0]),
+            2 if context.x()[10] == 0 => exit_call(context, nr::EXIT_GROUP, &[3]),
+            2 => {
+                made.store(context.x()[10] as u32, Relaxed);
+                exit_call(context, PAUSE, &[])
+            }
+            _ => exit_call(context, nr::EXIT_GROUP, &[0]),
+        }
+    });
+    assert_eq!(status, 0);
+    let pid = child.load(Relaxed);
+    assert_eq!(table::kin(pid).map(|kin| kin.parent), Some(1));
+    let info = first().pending.take(mask(SIGCHLD)).expect("told");
+    assert_eq!((info.signo, info.code), (SIGCHLD as i32, CLD_EXITED));
+    let default = Sigaction { handler: SIG_DFL as u64, flags: 0, mask: 0 };
+    signal::set_action(&first(), SIGCHLD as i32, Some(default)).unwrap();
+    [pid, maker.tid()].into_iter().for_each(table::forget);
+}
