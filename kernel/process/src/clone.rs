@@ -190,7 +190,8 @@ fn enter(thread: &Arc<Thread>, target: &Arc<Process>, child: &Arc<Thread>, reque
         state.threads.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         state.threads.push(child.clone());
     }
-    if target.ending().is_some() {
+    let executing = request.has(CLONE_THREAD) && target.executing.load(Ordering::Acquire); // pairs with `end_others`
+    if executing || target.ending().is_some() {
         child.kill(); // it came too late to be killed with the others
     }
     if target.stopped() {

@@ -59,23 +59,23 @@ async fn release_robust(space: &mem::AddressSpace, head: usize, tid: u32) {
 /// end itself, because the process ends or another thread executes.
 pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
     let process = thread.process();
-    let others = process.threads();
-    if others.iter().filter(|other| !Arc::ptr_eq(other, thread)).count() == 0 {
-        return true;
-    }
     // One thread at a time: two would wait for each other's end.
     if thread.killed() || process.executing.swap(true, Ordering::AcqRel) {
         return false;
     }
-    others.iter().filter(|other| !Arc::ptr_eq(other, thread)).for_each(|other| other.kill());
+    // Who makes a thread enters it first and looks at `executing` then: it is in this list, or ends of itself.
+    process.threads().iter().filter(|other| !Arc::ptr_eq(other, thread)).for_each(|other| other.kill());
     let alone = exec::sync::wait_until(&process.changed, || (process.thread_count() == 1).then_some(()));
     if thread.unless_killed(alone).await.is_err() {
         return false;
     }
     process.executing.store(false, Ordering::Release);
-    table::remove_thread(thread.tid());
-    thread.set_tid(process.pid());
-    table::add_thread(thread);
+    // The process's id is the tid of its only thread, whichever that is: the first may have ended long ago.
+    if thread.tid() != process.pid() {
+        table::remove_thread(thread.tid());
+        thread.set_tid(process.pid());
+        table::add_thread(thread);
+    }
     true
 }
 

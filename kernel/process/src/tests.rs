@@ -5,6 +5,7 @@
 
 extern crate std;
 
+mod executes;
 mod families;
 mod futexes;
 mod images;
