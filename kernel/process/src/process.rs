@@ -122,7 +122,9 @@ pub struct Process {
     pub(crate) pending: Pending,
     /// Wait status with [`ENDING`], once the process has to end.
     ending: AtomicU32,
-    stopped: AtomicBool,
+    /// Bit 0: a signal has stopped its threads. Above: how often it was continued, so that a stop that was decided before
+    /// is recognised.
+    stopped: AtomicU32,
     /// A thread is in `execve`, waiting for the others to end.
     pub(crate) executing: AtomicBool,
     /// Signal to the parent at the end.
@@ -157,7 +159,7 @@ impl Process {
             state: SpinLock::new(rank::PROCESS, state),
             pending: Pending::new(),
             ending: AtomicU32::new(0),
-            stopped: AtomicBool::new(false),
+            stopped: AtomicU32::new(0),
             executing: AtomicBool::new(false),
             exit_signal: AtomicU32::new(exit_signal),
             world: AtomicU8::new(0),
@@ -346,12 +348,35 @@ impl Process {
     #[inline]
     #[must_use]
     pub fn stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) // pairs with `set_stopped`
+        self.stopped.load(Ordering::Acquire) & 1 != 0 // pairs with `stop` and `resume`
     }
 
-    pub(crate) fn set_stopped(&self, stopped: bool) {
-        self.stopped.store(stopped, Ordering::Release); // pairs with `stopped`
-        self.threads().iter().for_each(|thread| thread.notify());
+    /// How often it was continued: to be asked before a signal that may stop it is taken out.
+    pub(crate) fn continued(&self) -> u32 {
+        self.stopped.load(Ordering::Acquire) >> 1 // pairs with `resume`
+    }
+
+    /// Stops all threads, unless it was continued more than `continued` times; says whether it did.
+    pub(crate) fn stop(&self, continued: u32) -> bool {
+        let running = continued << 1;
+        // Release pairs with the Acquire in `stopped`.
+        let stops = self.stopped.compare_exchange(running, running | 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        if stops {
+            self.threads().iter().for_each(|thread| thread.notify());
+        }
+        stops
+    }
+
+    /// Lets all threads go on; says whether they were stopped.
+    pub(crate) fn resume(&self) -> bool {
+        let next = |word: u32| Some((word & !1).wrapping_add(2));
+        // Release pairs with the Acquires in `stopped` and `continued`; the closure never declines.
+        let word = self.stopped.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).unwrap_or_else(|word| word);
+        let was = word & 1 != 0;
+        if was {
+            self.threads().iter().for_each(|thread| thread.notify());
+        }
+        was
     }
 
     /// CPU time of all threads, ended ones included.

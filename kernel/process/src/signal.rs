@@ -180,8 +180,7 @@ pub fn set_action(process: &Process, signal: i32, new: Option<Sigaction>) -> Res
     if let Some(new) = new {
         actions.set(signal, Sigaction { mask: new.mask & !bits::UNBLOCKABLE, ..new });
         if actions.ignores(signal) {
-            process.pending.discard(mask(signal));
-            process.threads().iter().for_each(|thread| thread.pending.discard(mask(signal)));
+            discard_everywhere(process, mask(signal));
         }
     }
     Ok(old)
@@ -281,16 +280,13 @@ fn admit(process: &Arc<Process>, info: &Siginfo, blocked: bool) -> bool {
         return false;
     }
     if mask(signal) & bits::STOP != 0 {
-        process.pending.discard(mask(SIGCONT));
+        discard_everywhere(process, mask(SIGCONT));
     }
     if signal == SIGCONT || signal == SIGKILL {
-        process.pending.discard(bits::STOP);
-        process.threads().iter().for_each(|thread| thread.pending.discard(bits::STOP));
-        if process.stopped() {
-            process.set_stopped(false);
-            if signal == SIGCONT {
-                report_change(process, Change::Continued, CLD_CONTINUED, SIGCONT);
-            }
+        // Before it goes on: a stop that a thread has taken out by then is recognised by the count.
+        discard_everywhere(process, bits::STOP);
+        if process.resume() && signal == SIGCONT {
+            report_change(process, Change::Continued, CLD_CONTINUED, SIGCONT);
         }
     }
     if signal == SIGKILL {
@@ -302,10 +298,17 @@ fn admit(process: &Arc<Process>, info: &Siginfo, blocked: bool) -> bool {
         || process.threads().iter().all(|thread| thread.signal_mask() & mask(signal) != 0)
 }
 
-/// Stops all threads of a process.
-pub(crate) fn stop(process: &Arc<Process>, signal: u32) {
-    process.set_stopped(true);
-    report_change(process, Change::Stopped(signal as u8), CLD_STOPPED, signal);
+fn discard_everywhere(process: &Process, signals: u64) {
+    process.pending.discard(signals);
+    process.threads().iter().for_each(|thread| thread.pending.discard(signals));
+}
+
+/// Stops all threads of a process, unless a `SIGCONT` came after `continued` was read ([`Process::continued`]): it was
+/// sent after the signal that stops, and found nothing to continue yet.
+pub(crate) fn stop(process: &Arc<Process>, signal: u32, continued: u32) {
+    if process.stop(continued) {
+        report_change(process, Change::Stopped(signal as u8), CLD_STOPPED, signal);
+    }
 }
 
 fn report_change(process: &Arc<Process>, change: Change, code: i32, signal: u32) {

@@ -205,10 +205,20 @@ pub(crate) fn threads_of_user(uid: u32) -> usize {
     all.iter().filter(|process| process.identity().uid == uid).map(|process| process.thread_count()).sum()
 }
 
-/// Notes a change that the parent's `wait` reports, and answers the parent.
+/// Notes a change that the parent's `wait` reports, and answers the parent. `None` also if the change is over: an end
+/// is the last one, and a stop or its end may have been undone before it is noted.
 pub(crate) fn note(pid: u32, change: Change) -> Option<Arc<Process>> {
     let mut table = TABLE.lock();
     let entry = table.processes.get_mut(&pid)?;
+    let over = match change {
+        _ if matches!(entry.change, Some(Change::Ended(_))) => true,
+        Change::Ended(_) => false,
+        Change::Stopped(_) => !entry.process.stopped(),
+        Change::Continued => entry.process.stopped(),
+    };
+    if over {
+        return None;
+    }
     entry.change = Some(change);
     let parent = entry.kin.parent;
     table.processes.get(&parent).map(|entry| entry.process.clone())

@@ -32,6 +32,7 @@ const FRAME_BYTES: usize = INFO_BYTES + size_of::<Ucontext>();
 pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut restart: Option<(Restart, Call)>) {
     while !thread.killed() {
         let allowed = !thread.signal_mask();
+        let continued = thread.process().continued();
         let Some(info) = thread.pending.take(allowed).or_else(|| thread.process().pending.take(allowed)) else { break };
         let signal = info.signo as u32;
         let action = thread.process().actions().get(signal);
@@ -39,7 +40,7 @@ pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut res
             continue;
         }
         if action.handler == SIG_DFL as u64 {
-            default_action(thread, context, &info).await;
+            default_action(thread, context, &info, continued).await;
             continue;
         }
         if let Some((kind, call)) = restart.take() {
@@ -70,14 +71,14 @@ fn rewind(context: &mut UserContext, call: &Call) {
     context.set_pc(context.pc().wrapping_sub(4));
 }
 
-async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Siginfo) {
+async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Siginfo, continued: u32) {
     let signal = info.signo as u32;
     let process = thread.process();
     if mask(signal) & bits::IGNORED != 0 {
         return;
     }
     if mask(signal) & bits::STOP != 0 {
-        stop(process, signal);
+        stop(process, signal, continued);
         return;
     }
     if mask(signal) & bits::SYNCHRONOUS != 0 && info.code > 0 {

@@ -2,7 +2,7 @@
 
 use super::*;
 use abi::{
-    process::{CLONE_PARENT, CloneArgs},
+    process::{CLONE_PARENT, CloneArgs, WaitStatus},
     signal::*,
 };
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -130,4 +130,56 @@ fn the_first_process_hears_of_zombies_that_it_inherits() {
     let default = Sigaction { handler: SIG_DFL as u64, flags: 0, mask: 0 };
     signal::set_action(&first(), SIGCHLD as i32, Some(default)).unwrap();
     [pid, maker.tid()].into_iter().for_each(table::forget);
+}
+
+const OPTIONS: wait::Options =
+    wait::Options { ended: true, stopped: true, continued: true, no_hang: true, keep: false };
+
+fn sent(signal: u32) -> Siginfo {
+    Siginfo::sent(signal, SI_USER, 1, 0, 0)
+}
+
+#[test]
+fn a_zombie_stays_one_whatever_it_is_sent() {
+    let _turn = turn();
+    let parent = exec::block_on(new_process(0));
+    let child = exec::block_on(new_process(parent.tid()));
+    let process = child.process();
+    // It ends while it is stopped, not by a signal: the memory ran out.
+    signal::stop(process, SIGSTOP, process.continued());
+    process.end(WaitStatus::Exited(4).encode());
+    exec::block_on(crate::exit::thread_ended(&child, &CALLS));
+    signal::send(process, sent(SIGCONT)).unwrap();
+    let report = wait::wait_now(parent.process(), wait::Who::Any, OPTIONS).unwrap().expect("a zombie");
+    assert_eq!(report.status, WaitStatus::Exited(4).encode());
+    table::remove_thread(parent.tid());
+    table::forget(parent.tid());
+}
+
+#[test]
+fn a_stop_that_was_continued_before_it_happened_does_not_happen() {
+    let _turn = turn();
+    let parent = exec::block_on(new_process(0));
+    let child = exec::block_on(new_process(parent.tid()));
+    let process = child.process();
+    signal::send(process, sent(SIGSTOP)).unwrap();
+    // What `deliver::act` does, and a SIGCONT from another hart in the middle of it.
+    let continued = process.continued();
+    let info = process.pending.take(u64::MAX).expect("pending");
+    signal::send(process, sent(SIGCONT)).unwrap();
+    signal::stop(process, info.signo as u32, continued);
+    assert!(!process.stopped());
+    assert!(wait::wait_now(parent.process(), wait::Who::Any, OPTIONS).unwrap().is_none());
+    // The next one counts, and so does its end.
+    signal::stop(process, SIGTSTP, process.continued());
+    assert!(process.stopped());
+    let report = wait::wait_now(parent.process(), wait::Who::Any, OPTIONS).unwrap().expect("stopped");
+    assert_eq!(report.status, WaitStatus::Stopped(SIGTSTP as u8).encode());
+    signal::send(process, sent(SIGCONT)).unwrap();
+    let report = wait::wait_now(parent.process(), wait::Who::Any, OPTIONS).unwrap().expect("continued");
+    assert_eq!((report.status, process.stopped()), (WaitStatus::Continued.encode(), false));
+    for thread in [child, parent] {
+        table::remove_thread(thread.tid());
+        table::forget(thread.tid());
+    }
 }
