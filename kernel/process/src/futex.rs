@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! WAITING --wake--> WOKEN
-//! WAITING --time-out, signal, cancellation (drop)--> GONE   (removed by the next scan of its bucket)
+//! WAITING --time-out, signal, cancellation (drop)--> GONE   (and leaves its bucket)
 //! ```
 
 use crate::thread::Thread;
@@ -32,6 +32,8 @@ const GONE: u8 = 2;
 struct Waiter {
     state: AtomicU8,
     bitset: u32,
+    /// Whose bucket it is in, or is being moved to. Changed before the move, which then looks at `state`.
+    key: SpinLock<FutexKey>,
     waker: SpinLock<Option<Waker>>,
 }
 
@@ -61,16 +63,18 @@ fn bucket(key: FutexKey) -> &'static Bucket {
 }
 
 /// Leaves the queue when the waiting future is dropped.
-struct Registration(FutexKey, Arc<Waiter>);
+struct Registration(Arc<Waiter>);
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.1.settle(GONE);
-        if self.1.state.load(Ordering::Acquire) == GONE {
-            bucket(self.0).lock().retain(|(_, waiter)| waiter.waits());
+        self.0.settle(GONE);
+        if self.0.state.load(Ordering::Acquire) == GONE {
+            // Either this finds the key of the bucket that it is in, or the requeue that moves it finds it gone.
+            let key = *self.0.key.lock();
+            bucket(key).lock().retain(|(_, waiter)| waiter.waits());
         }
-        // An entry that a requeue was moving may stay for a while: it must not hold the task.
-        let waker = self.1.waker.lock().take();
+        // A requeue in the middle of its move may be the last to hold the waiter: it must not hold the task.
+        let waker = self.0.waker.lock().take();
         drop(waker);
     }
 }
@@ -94,7 +98,7 @@ pub async fn wait(
     let space = thread.space();
     let key = space.futex_key(addr, private)?;
     let registration = register(&space, key, addr, expected, bitset).await?;
-    let waiter = &registration.1;
+    let waiter = &registration.0;
     let woken = poll_fn(|context| {
         if !waiter.waits() {
             return Poll::Ready(());
@@ -140,7 +144,8 @@ async fn register(
     bitset: u32,
 ) -> Result<Registration, Errno> {
     let (state, waker) = (AtomicU8::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
-    let waiter = Arc::new(Waiter { state, bitset, waker });
+    let key_now = SpinLock::new(rank::FUTEX + 1, key);
+    let waiter = Arc::new(Waiter { state, bitset, key: key_now, waker });
     loop {
         let registered = space.word_now(addr, Access::Read, |word| {
             // Relaxed: the bucket's lock orders this against wakers.
@@ -152,7 +157,7 @@ async fn register(
             equal
         });
         match registered {
-            Ok(true) => return Ok(Registration(key, waiter)),
+            Ok(true) => return Ok(Registration(waiter)),
             Ok(false) => return Err(Errno::EAGAIN),
             Err(fault) => space.resolve(fault).await?,
         }
@@ -217,25 +222,57 @@ pub struct Requeue {
 pub async fn requeue(space: &AddressSpace, addr: usize, private: bool, plan: Requeue) -> Result<(usize, usize), Errno> {
     let from = space.futex_key(addr, private)?;
     let to = space.futex_key(plan.to, private)?;
-    if let Some(expected) = plan.expected {
-        let value = space.word(addr, |word| word.load(Ordering::Acquire)).await?;
-        if value != expected {
-            return Err(Errno::EAGAIN);
+    let Some(expected) = plan.expected else {
+        let shifted = shift(&mut bucket(from).lock(), from, &plan);
+        return Ok(shifted.finish(to));
+    };
+    loop {
+        // The look at the word and the choice of waiters are one step: who comes with the new value is not among them.
+        let shifted = space.word_now(addr, Access::Read, |word| {
+            let mut bucket = bucket(from).lock();
+            (word.load(Ordering::Relaxed) == expected).then(|| shift(&mut bucket, from, &plan))
+        });
+        match shifted {
+            Ok(shifted) => return shifted.map(|shifted| shifted.finish(to)).ok_or(Errno::EAGAIN),
+            Err(fault) => space.resolve(fault).await?,
         }
     }
-    let woken = wake_key(from, plan.wake, u32::MAX);
-    let mut moved = Vec::new();
-    bucket(from).lock().retain(|(key, waiter)| {
-        let take = *key == from && moved.len() < plan.limit && waiter.waits();
-        if take {
-            moved.push((to, waiter.clone()));
+}
+
+/// Waiters that a requeue has taken out of the first bucket.
+struct Shifted {
+    woken: Vec<Arc<Waiter>>,
+    moved: Vec<Arc<Waiter>>,
+}
+
+fn shift(bucket: &mut Vec<(FutexKey, Arc<Waiter>)>, from: FutexKey, plan: &Requeue) -> Shifted {
+    let (mut woken, mut moved) = (Vec::new(), Vec::new());
+    bucket.retain(|(key, waiter)| {
+        if *key != from || !waiter.waits() {
+            return waiter.waits();
         }
-        !take && waiter.waits()
+        let (wakes, moves) = (woken.len() < plan.wake, moved.len() < plan.limit);
+        match (wakes, moves) {
+            (true, _) if waiter.settle(WOKEN) => woken.push(waiter.clone()),
+            (true, _) => {} // it has left
+            (false, true) => moved.push(waiter.clone()),
+            (false, false) => return true,
+        }
+        false
     });
-    let number = moved.len();
-    // Those that left meanwhile are recognised by their state and swept with the bucket.
-    bucket(to).lock().extend(moved.into_iter().filter(|(_, waiter)| waiter.waits()));
-    Ok((woken, number))
+    Shifted { woken, moved }
+}
+
+impl Shifted {
+    /// Puts the others into the bucket of `to`; answers how many were woken and moved.
+    fn finish(self, to: FutexKey) -> (usize, usize) {
+        let counts = (self.woken.len(), self.moved.len());
+        self.woken.iter().for_each(|waiter| rouse(waiter));
+        self.moved.iter().for_each(|waiter| *waiter.key.lock() = to);
+        // Who has left meanwhile either did so before this look, or finds itself in this bucket.
+        bucket(to).lock().extend(self.moved.into_iter().filter(|waiter| waiter.waits()).map(|waiter| (to, waiter)));
+        counts
+    }
 }
 
 /// Stores 0 at `addr` and wakes one waiter there: how a thread announces its end.
@@ -260,4 +297,10 @@ pub(crate) async fn owner_died(space: &AddressSpace, addr: usize, tid: u32) {
             let _ = wake(space, addr, private, 1, u32::MAX);
         }
     }
+}
+
+/// Entries in all buckets.
+#[cfg(test)]
+pub(crate) fn entries() -> usize {
+    TABLE.iter().map(|bucket| bucket.lock().len()).sum()
 }

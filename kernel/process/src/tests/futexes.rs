@@ -72,3 +72,21 @@ fn requeue_moves_and_a_timeout_leaves_the_new_queue() {
     table::remove_thread(thread.tid());
     table::forget(thread.tid());
 }
+
+#[test]
+fn who_leaves_after_a_requeue_leaves_nothing_behind() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let (space, before) = (thread.space(), futex::entries());
+    // To every bucket in turn: none is swept by chance.
+    for to in (DATA + 4..DATA + 512).step_by(4) {
+        let mut waiting = alloc::boxed::Box::pin(futex::wait(&thread, DATA, true, 0, u32::MAX, None));
+        assert!(poll(waiting.as_mut()).is_pending());
+        let plan = Requeue { to, wake: 0, limit: 1, expected: None };
+        assert_eq!(exec::block_on(futex::requeue(&space, DATA, true, plan)), Ok((0, 1)));
+        drop(waiting);
+    }
+    assert_eq!(futex::entries(), before);
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
