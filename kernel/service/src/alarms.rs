@@ -15,6 +15,10 @@ use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use process::{Process, signal};
 
+/// Nanoseconds between two signals of an alarm, at least: its owner must not keep this coroutine busy, which is more urgent
+/// than all programs.
+const SHORTEST: u64 = 1_000_000;
+
 /// An alarm that has been set.
 struct Alarm {
     process: Weak<Process>,
@@ -72,13 +76,14 @@ impl Alarms {
     fn due(&self, now: u64) -> (Vec<Weak<Process>>, Option<u64>, u64) {
         let mut due = Vec::new();
         let mut table = self.table.lock();
+        // Also those of processes that are gone leave, however far off they were: each holds a process' memory.
         table.alarms.retain(|_, alarm| {
-            if alarm.deadline > now {
-                return true;
+            if alarm.deadline > now || alarm.process.strong_count() == 0 {
+                return alarm.process.strong_count() > 0;
             }
             due.push(alarm.process.clone());
-            alarm.deadline = now.saturating_add(alarm.interval);
-            alarm.interval > 0 && alarm.process.strong_count() > 0
+            alarm.deadline = now.saturating_add(alarm.interval.max(SHORTEST));
+            alarm.interval > 0
         });
         let next = table.alarms.values().map(|alarm| alarm.deadline).min();
         (due, next, table.changes)
@@ -101,5 +106,28 @@ impl Alarms {
             })
             .await;
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// For a process that runs.
+    pub(crate) fn an_alarm_that_repeats_leaves_time_for_others(process: &Arc<Process>) {
+        let alarms = Alarms::new();
+        alarms.set(process, 1, 1);
+        let now = hal::time::now() + 1_000_000;
+        let (due, next, _) = alarms.due(now);
+        assert_eq!((due.len(), next), (1, Some(now + SHORTEST)));
+        assert!(alarms.due(now + 1).0.is_empty());
+    }
+
+    #[test]
+    fn the_alarm_of_a_process_that_is_gone_goes_too() {
+        let alarms = Alarms::new();
+        alarms.table.lock().alarms.insert(7, Alarm { process: Weak::new(), deadline: u64::MAX, interval: 0 });
+        let (due, next, _) = alarms.due(hal::time::now());
+        assert_eq!((due.len(), next), (0, None));
     }
 }

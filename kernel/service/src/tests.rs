@@ -427,6 +427,7 @@ async fn processes(cpu: &Cpu) {
     assert_eq!(cpu.word(DATA), 1024);
     cpu.good(nr::PRCTL, [15, cpu.path(DATA, "renamed")]).await;
     assert_eq!(cpu.good(nr::UMASK, [0o77]).await, 0o22);
+    crate::alarms::tests::an_alarm_that_repeats_leaves_time_for_others(&process::table::process(1).unwrap());
     // A blocked alarm becomes pending.
     cpu.store(DATA, &(1u64 << 13).to_le_bytes());
     cpu.good(nr::RT_SIGPROCMASK, [0, DATA, DATA + 8, 8]).await;

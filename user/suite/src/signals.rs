@@ -32,6 +32,7 @@ pub const CASES: &[Case] = &[
     case!("signals/to-one-thread", "U6 P7", to_one_thread),
     case!("signals/registers-survive", "U6", registers_survive),
     case!("signals/while-computing", "U4 U6", while_computing),
+    case!("signals/shortest-interval", "S6 E1", shortest_interval),
     case!("signals/unstoppable", "E1", unstoppable),
     case!("signals/forged-frame", "S6 E1", forged_frame),
     case!("signals/stack-overflow-in-delivery", "E1", stack_overflow_in_delivery),
@@ -367,6 +368,20 @@ fn registers_survive() -> Outcome {
         equal!(raw::hold_integers(1 << 50, 20_000), 0);
     }
     interval_timer(0)
+}
+
+/// A timer that is due again before its signal is sent keeps neither its owner nor others from running.
+fn shortest_interval() -> Outcome {
+    let pid = child(|| {
+        if on(SIGALRM, count_it, 0).is_err() || interval_timer(1).is_err() {
+            return 1;
+        }
+        while COUNT.load(Ordering::SeqCst) < 20 {
+            core::hint::spin_loop();
+        }
+        0
+    })?;
+    exits(pid, 0)
 }
 
 /// A process that makes no calls is interrupted all the same.
