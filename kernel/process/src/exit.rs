@@ -7,7 +7,7 @@ use crate::{
     futex,
     process::Process,
     service::Service,
-    signal::send,
+    signal::{retarget, send},
     table::{self, Change},
     thread::Thread,
 };
@@ -95,6 +95,7 @@ pub(crate) async fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     if last {
         process_ended(process, service);
     } else {
+        retarget(thread, u64::MAX);
         process.changed.wake_all();
     }
 }

@@ -235,10 +235,29 @@ pub fn send(process: &Arc<Process>, info: Siginfo) -> Result<(), Errno> {
     let signal = info.signo as u32;
     let threads = process.threads();
     let waiting = threads.iter().find(|thread| thread.awaits(signal));
-    if let Some(thread) = waiting.or_else(|| threads.iter().find(|thread| thread.signal_mask() & mask(signal) == 0)) {
+    let takes = |thread: &&Arc<Thread>| thread.signal_mask() & mask(signal) == 0 && !thread.killed();
+    if let Some(thread) = waiting.or_else(|| threads.iter().find(takes)) {
         thread.notify();
     }
     Ok(())
+}
+
+/// Tells others of the signals for the process in `signals`, which `thread` does not take: it blocks them, or it ends.
+/// [`send`] may have told it alone, just before. Called after its mask (or its end) is visible: either `send` sees that,
+/// or this sees the signal.
+pub fn retarget(thread: &Thread, signals: u64) {
+    let process = thread.process();
+    let mut left = process.pending.mask() & signals;
+    if left == 0 {
+        return;
+    }
+    for other in process.threads() {
+        let takes = left & !other.signal_mask();
+        if takes != 0 && !core::ptr::eq(&*other, thread) && !other.killed() {
+            other.notify();
+            left &= !takes;
+        }
+    }
 }
 
 /// Sends a signal to one thread.

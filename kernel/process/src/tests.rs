@@ -11,6 +11,7 @@ mod futexes;
 mod images;
 mod lives;
 mod pressure;
+mod signals;
 
 use crate::{
     FdTable, futex,

@@ -213,6 +213,7 @@ impl<'a> Task<'a> {
     /// Blocks other signals for the time of this call. [`Task::end_mask`] ends it.
     pub fn mask_for_this_call(&self, mask: u64) {
         self.thread.set_temporary_mask(mask);
+        process::signal::retarget(self.thread, mask);
         // Relaxed: one thread's own.
         self.masked.store(true, Relaxed);
     }

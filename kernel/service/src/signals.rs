@@ -128,6 +128,7 @@ pub(crate) async fn rt_sigsuspend(task: &Task<'_>, args: &Args) -> Result<usize,
     check_size(args.word(1))?;
     let mask: u64 = task.space().get(args.word(0)).await?;
     task.thread().set_temporary_mask(mask);
+    signal::retarget(task.thread(), mask);
     task.wait_for(core::future::pending(), None).await
 }
 

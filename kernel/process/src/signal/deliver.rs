@@ -6,7 +6,7 @@
 
 use crate::{
     service::{Call, Restart},
-    signal::{bits, force, on_stack, set_alternate_stack, stop},
+    signal::{bits, force, on_stack, retarget, set_alternate_stack, stop},
     thread::Thread,
 };
 use abi::{
@@ -52,9 +52,11 @@ pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut res
             if again { rewind(context, &call) } else { context.x_mut()[10] = Errno::EINTR.to_return() as usize }
         }
         if enter_handler(thread, context, &info, &action).await.is_err() {
+            // That may have a handler with a stack of its own; if it is this one, only the default action is left.
+            if signal == SIGSEGV {
+                thread.process().actions().set(SIGSEGV, super::DEFAULT_ACTION);
+            }
             force(thread, Siginfo::sent(SIGSEGV, SI_KERNEL, 0, 0, 0));
-            // The handler's stack is no good: only the default action is left.
-            thread.process().actions().set(SIGSEGV, super::DEFAULT_ACTION);
             continue;
         }
         return;
@@ -63,6 +65,8 @@ pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut res
         rewind(context, &call);
     }
     thread.end_temporary_mask();
+    // Each change of the mask leads here.
+    retarget(thread, thread.signal_mask());
 }
 
 /// Makes the thread execute its `ecall` again.
@@ -100,11 +104,16 @@ async fn enter_handler(
         action.flags & SA_ONSTACK != 0 && alternate.flags & SS_DISABLE as i32 == 0 && !on_stack(&alternate, sp);
     let top = if switch { alternate.sp.wrapping_add(alternate.size) as usize } else { sp };
     let frame = top.checked_sub(FRAME_BYTES).ok_or(Errno::EFAULT)? & !15;
-    let saved = thread.saved_mask.lock().take();
+    // Below the alternate stack is memory of others.
+    if on_stack(&alternate, top) && !on_stack(&alternate, frame) {
+        return Err(Errno::EFAULT);
+    }
+    let saved = *thread.saved_mask.lock();
     let ucontext = save(context, alternate, saved.unwrap_or(thread.signal_mask()));
     let space = thread.space();
     space.put(frame, info).await?;
     space.put(frame + INFO_BYTES, &ucontext).await?;
+    *thread.saved_mask.lock() = None;
     let mut blocked = thread.signal_mask() | action.mask;
     if action.flags & SA_NODEFER == 0 {
         blocked |= mask(signal);

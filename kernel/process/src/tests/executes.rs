@@ -8,7 +8,7 @@ use core::{
 };
 
 /// Another thread of the process, not started.
-fn another(thread: &Arc<Thread>) -> Arc<Thread> {
+pub(super) fn another(thread: &Arc<Thread>) -> Arc<Thread> {
     let process = thread.process().clone();
     let other = Thread::new(table::fresh_id().unwrap(), process.clone(), 0, 16);
     process.state.lock().threads.push(other.clone());

@@ -1,0 +1,114 @@
+//! Who takes a signal, and on which stack.
+
+use super::{executes::another, *};
+use abi::signal::*;
+use core::{
+    pin::pin,
+    sync::atomic::Ordering::Relaxed,
+    task::{Context, Poll, Waker},
+};
+use signal::deliver;
+
+const CAUGHT: Sigaction = Sigaction { handler: HANDLER as u64, flags: 0, mask: 0 };
+const ON_STACK: Sigaction = Sigaction { flags: SA_ONSTACK, ..CAUGHT };
+
+fn sent(signal: u32) -> Siginfo {
+    Siginfo::sent(signal, SI_USER, 1, 0, 0)
+}
+
+fn act(thread: &Arc<Thread>, context: &mut UserContext) {
+    exec::block_on(deliver::act(thread, context, None));
+}
+
+fn remove(thread: &Thread) {
+    table::remove_thread(thread.tid());
+    table::forget(thread.process().pid());
+}
+
+/// Two threads; the second waits, interruptibly. The first is told of a signal, and then does `change`: the second takes it.
+fn other_takes(change: impl FnOnce(&Arc<Thread>)) {
+    let _turn = turn();
+    let first = exec::block_on(new_process(0));
+    let second = another(&first);
+    let process = first.process().clone();
+    signal::set_action(&process, SIGUSR1 as i32, Some(CAUGHT)).unwrap();
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    let mut wait = pin!(second.interruptible(core::future::pending::<()>()));
+    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    signal::send(&process, sent(SIGUSR1)).unwrap();
+    assert!(first.attention.load(Relaxed) && !woken.0.load(Relaxed));
+    change(&first);
+    assert!(woken.0.load(Relaxed));
+    assert!(matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Err(_))));
+    remove(&second);
+    remove(&first);
+}
+
+#[derive(Default)]
+struct Woken(core::sync::atomic::AtomicBool);
+
+impl alloc::task::Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+#[test]
+fn a_signal_for_a_thread_that_ends_goes_to_another() {
+    other_takes(|first| exec::block_on(crate::exit::thread_ended(first, &CALLS)));
+}
+
+#[test]
+fn a_signal_for_a_thread_that_blocks_it_goes_to_another() {
+    other_takes(|first| {
+        first.set_signal_mask(mask(SIGUSR1));
+        act(first, &mut UserContext::new(CODE, STACK));
+    });
+}
+
+/// A thread with an alternate stack of two pages in its test memory, and its registers.
+fn with_stack() -> (Arc<Thread>, SigStack, UserContext) {
+    let thread = exec::block_on(new_process(0));
+    let sp = (STACK - 3 * PAGE_SIZE) as u64; // memory of others below it
+    let stack = SigStack { sp, flags: 0, pad: 0, size: 2 * PAGE_SIZE as u64 };
+    signal::set_alternate_stack(&thread, STACK, Some(stack)).unwrap();
+    (thread, stack, UserContext::new(CODE, STACK))
+}
+
+#[test]
+fn a_frame_without_a_stack_is_a_fault_that_can_be_handled() {
+    let _turn = turn();
+    let (thread, stack, mut context) = with_stack();
+    signal::set_action(thread.process(), SIGUSR1 as i32, Some(CAUGHT)).unwrap();
+    signal::set_action(thread.process(), SIGSEGV as i32, Some(ON_STACK)).unwrap();
+    thread.set_temporary_mask(mask(SIGHUP));
+    context.x_mut()[2] = CODE; // nothing is mapped there
+    signal::send_thread(&thread, sent(SIGUSR1)).unwrap();
+    act(&thread, &mut context);
+    assert_eq!((thread.process().ending(), context.pc(), context.x()[10]), (None, HANDLER, SIGSEGV as usize));
+    let sp = context.x()[2] as u64;
+    assert!(sp > stack.sp && sp < stack.sp + stack.size);
+    // The mask of before the temporary one comes back.
+    exec::block_on(deliver::sigreturn(&thread, &mut context));
+    assert_eq!(thread.signal_mask(), 0);
+    // The second time, that handler has no stack either.
+    signal::set_action(thread.process(), SIGSEGV as i32, Some(CAUGHT)).unwrap();
+    context.x_mut()[2] = CODE;
+    signal::send_thread(&thread, sent(SIGUSR1)).unwrap();
+    act(&thread, &mut context);
+    assert!(thread.process().ending().is_some());
+    remove(&thread);
+}
+
+#[test]
+fn frames_stay_on_the_alternate_stack() {
+    let _turn = turn();
+    let (thread, stack, mut context) = with_stack();
+    signal::set_action(thread.process(), SIGUSR1 as i32, Some(ON_STACK)).unwrap();
+    context.x_mut()[2] = stack.sp as usize + 512; // a handler is deep in its stack
+    signal::send_thread(&thread, sent(SIGUSR1)).unwrap();
+    act(&thread, &mut context);
+    assert!(thread.process().ending().is_some() && context.pc() == CODE);
+    remove(&thread);
+}
