@@ -152,9 +152,10 @@ impl AddressSpace {
                 if !offset.is_multiple_of(PAGE_SIZE as u64) {
                     return Err(Errno::EINVAL);
                 }
+                // No file is longer. So offsets do not overflow either where a mapping has grown by all of user space.
                 first
                     .checked_add(pages)
-                    .filter(|end| end.checked_mul(PAGE_SIZE as u64).is_some())
+                    .filter(|end| *end <= i64::MAX as u64 / PAGE_SIZE as u64)
                     .ok_or(Errno::EOVERFLOW)?;
                 Content::Pages { backing: backing.clone(), first }
             }

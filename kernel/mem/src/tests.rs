@@ -299,6 +299,25 @@ fn futex_keys_tell_shared_from_private() {
 }
 
 #[test]
+fn no_offset_overflows_however_far_a_mapping_grows() {
+    let _turn = turn();
+    let (_, space) = space();
+    let shared = |offset| Mapping { shared: true, ..Mapping::private(Pattern::new(true), offset, PAGE_SIZE, RW) };
+    let page = PAGE_SIZE as u64;
+    for offset in [u64::MAX - page + 1, u64::MAX - 2 * page + 1, i64::MAX as u64 + 1] {
+        let mapped = run(space.map(shared(offset)));
+        if let Ok(at) = mapped {
+            let at = run(space.remap(at, PAGE_SIZE, 3 * PAGE_SIZE, Remap::MayMove)).unwrap();
+            let _ = space.futex_key(at + 2 * PAGE_SIZE, false);
+        }
+        assert_eq!(mapped, Err(Errno::EOVERFLOW), "{offset:#x}");
+    }
+    let at = run(space.map(shared(i64::MAX as u64 - 2 * page + 1))).unwrap();
+    let at = run(space.remap(at, PAGE_SIZE, 3 * PAGE_SIZE, Remap::MayMove)).unwrap();
+    assert!(space.futex_key(at + 2 * PAGE_SIZE, false).is_ok());
+}
+
+#[test]
 fn strings_end_at_nul_or_fail() {
     let _turn = turn();
     let (_, space) = space();
