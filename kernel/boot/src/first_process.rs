@@ -123,7 +123,7 @@ fn program_files(console: &Parts) -> Vec<Arc<OpenFile>> {
 }
 
 fn table_of(files: Vec<Arc<OpenFile>>) -> Result<FdTable, abi::Errno> {
-    let table = FdTable::new();
+    let table = FdTable::new(&process::oom::system_account())?;
     for file in files {
         table.insert(file, false, 0, LIMIT)?;
     }

@@ -107,6 +107,18 @@ impl Charge {
         &self.account
     }
 
+    /// Takes more from the same account.
+    ///
+    /// # Errors
+    /// `ENOMEM`; the charge is as before then.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Errno> {
+        if !self.account.take(bytes) {
+            return Err(Errno::ENOMEM);
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
     /// Gives a part back early, at most the whole.
     pub fn shrink(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
@@ -140,9 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn shrinking_gives_back_a_part() {
+    fn a_charge_grows_and_shrinks() {
         let root = Account::new(None, 100);
-        let mut held = root.charge(50).unwrap();
+        let mut held = root.charge(10).unwrap();
+        assert_eq!(held.grow(91), Err(Errno::ENOMEM));
+        held.grow(40).unwrap();
         held.shrink(20);
         assert_eq!((held.bytes(), root.used()), (30, 30));
         held.shrink(500);

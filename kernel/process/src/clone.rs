@@ -221,7 +221,7 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
     let space = if request.has(CLONE_VM) { parent.space() } else { parent.space().fork(account.clone()).await? };
     let (files, descriptors) = (parent.files()?, parent.descriptors()?);
     let files = if request.has(CLONE_FS) { files } else { crate::process::FileContext::new(files.get()) };
-    let descriptors = if request.has(CLONE_FILES) { descriptors } else { Arc::new(descriptors.fork()?) };
+    let descriptors = if request.has(CLONE_FILES) { descriptors } else { Arc::new(descriptors.fork(&account)?) };
     let actions = parent.actions();
     let actions = if request.has(CLONE_SIGHAND) {
         actions

@@ -8,6 +8,7 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
+use mem::{Account, Charge};
 
 /// One descriptor.
 #[derive(Clone)]
@@ -16,22 +17,20 @@ struct Slot {
     close_on_exec: bool,
 }
 
-#[derive(Default)]
+/// What room for a descriptor costs: its slot, and as much again, which the vector may keep ahead.
+const SLOT: usize = 2 * size_of::<Option<Slot>>();
+
 struct Slots {
     slots: Vec<Option<Slot>>,
     /// No free number is below this.
     lowest: usize,
+    /// For the slots, in use or not.
+    paid: Charge,
 }
 
 /// The descriptors of a process.
 pub struct FdTable {
     state: SpinLock<Slots>,
-}
-
-impl Default for FdTable {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 fn index(fd: i32) -> Result<usize, Errno> {
@@ -40,8 +39,13 @@ fn index(fd: i32) -> Result<usize, Errno> {
 
 impl Slots {
     fn reserve(&mut self, len: usize) -> Result<(), Errno> {
-        if len > self.slots.len() {
-            self.slots.try_reserve(len - self.slots.len()).map_err(|_| Errno::ENOMEM)?;
+        let more = len.saturating_sub(self.slots.len());
+        if more > 0 {
+            self.paid.grow(more * SLOT)?;
+            if self.slots.try_reserve(more).is_err() {
+                self.paid.shrink(more * SLOT);
+                return Err(Errno::ENOMEM);
+            }
             self.slots.resize(len, None);
         }
         Ok(())
@@ -69,10 +73,13 @@ impl Slots {
 }
 
 impl FdTable {
-    /// No descriptors.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { state: SpinLock::new(rank::DESCRIPTORS, Slots::default()) }
+    /// No descriptors; `account` pays for the table.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(account: &Arc<Account>) -> Result<Self, Errno> {
+        let slots = Slots { slots: Vec::new(), lowest: 0, paid: account.charge(0)? };
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots) })
     }
 
     /// The description behind `fd`.
@@ -176,16 +183,17 @@ impl FdTable {
         Ok(())
     }
 
-    /// A copy for `fork`.
+    /// A copy for `fork`, for which `account` pays.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn fork(&self) -> Result<Self, Errno> {
+    pub fn fork(&self, account: &Arc<Account>) -> Result<Self, Errno> {
         let state = self.state.lock();
+        let paid = account.charge(state.slots.len() * SLOT)?;
         let mut slots = Vec::new();
         slots.try_reserve_exact(state.slots.len()).map_err(|_| Errno::ENOMEM)?;
         slots.extend(state.slots.iter().cloned());
-        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, Slots { slots, lowest: state.lowest }) })
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, Slots { slots, lowest: state.lowest, paid }) })
     }
 
     /// Closes what `execve` closes.
@@ -232,10 +240,16 @@ mod tests {
         OpenFile::new(Arc::new(Nothing), 0, b"nothing")
     }
 
+    fn empty() -> (Arc<Account>, FdTable) {
+        let account = Account::new(None, 16 << 10);
+        let table = FdTable::new(&account).unwrap();
+        (account, table)
+    }
+
     proptest! {
         #[test]
         fn numbers_follow_the_lowest_free_rule(ops in prop::collection::vec((0..5_u8, 0..12_i32, 0..12_i32), 1..60)) {
-            let (table, mut model) = (FdTable::new(), BTreeMap::new());
+            let (table, mut model) = (empty().1, BTreeMap::new());
             for (op, a, b) in ops {
                 match op {
                     0 | 1 => {
@@ -256,7 +270,7 @@ mod tests {
                         }
                     }
                     _ => {
-                        let table = table.fork().unwrap();
+                        let table = table.fork(&Account::new(None, usize::MAX)).unwrap();
                         table.exec();
                         let kept: std::vec::Vec<i32> = model.iter().filter(|(_, close)| !**close).map(|(fd, _)| *fd).collect();
                         prop_assert_eq!(table.numbers(), kept);
@@ -268,9 +282,26 @@ mod tests {
 
     #[test]
     fn negative_and_huge_numbers_are_bad() {
-        let table = FdTable::new();
+        let (_, table) = empty();
         assert!(table.get(-1).is_err() && table.get(i32::MAX).is_err() && table.remove(i32::MIN).is_err());
         table.close_range(0, u32::MAX, false);
         assert_eq!(table.insert(file(), false, 0, 0), Err(Errno::EMFILE));
+    }
+
+    #[test]
+    fn room_for_descriptors_is_paid_by_each_table() {
+        let (account, table) = empty();
+        table.insert(file(), false, 0, 65_536).unwrap();
+        assert_eq!(account.used(), SLOT);
+        table.replace(0, 399, false, 65_536).unwrap();
+        assert_eq!(account.used(), 400 * SLOT);
+        assert_eq!(table.replace(0, 65_535, false, 65_536), Err(Errno::ENOMEM));
+        assert_eq!(table.insert(file(), false, 600, 65_536), Err(Errno::ENOMEM));
+        let other = Account::new(None, 10 * SLOT);
+        assert!(table.fork(&other).is_err() && other.used() == 0);
+        let copy = table.fork(&Account::new(Some(&account), usize::MAX));
+        assert!(copy.is_err(), "two do not fit");
+        drop(table);
+        assert_eq!(account.used(), 0);
     }
 }

@@ -278,7 +278,8 @@ async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserCon
     crate::exit::leave_space(thread).await;
     let descriptors = process.descriptors()?;
     // A table shared by `CLONE_FILES` stays as it is for the others.
-    let own = if Arc::strong_count(&descriptors) > 2 { Arc::new(descriptors.fork()?) } else { descriptors };
+    let own =
+        if Arc::strong_count(&descriptors) > 2 { Arc::new(descriptors.fork(process.account())?) } else { descriptors };
     own.exec();
     *context = UserContext::new(loaded.entry, loaded.stack_pointer);
     let actions = process.actions().exec();

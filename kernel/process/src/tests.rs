@@ -204,7 +204,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
     let place: crate::process::Place = Arc::new(());
     let state = State {
         space,
-        descriptors: Some(Arc::new(FdTable::new())),
+        descriptors: Some(Arc::new(FdTable::new(&account).unwrap())),
         files: Some(FileContext::new(FilePlaces { root: place.clone(), directory: place, umask: 0o22 })),
         executable: None,
         actions: Actions::new(),

@@ -188,7 +188,7 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
             program: Program { file: open.file().clone(), path: b"/init".to_vec(), place },
             strings: Default::default(),
             places,
-            descriptors: FdTable::new(),
+            descriptors: FdTable::new(&process::oom::system_account()).unwrap(),
             priority: 8,
         };
         process::spawn_init(system, init).await.unwrap();
