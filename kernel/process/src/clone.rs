@@ -4,6 +4,7 @@
 //! start there is no await, so a caller killed half-way leaves nothing behind.
 
 use crate::{
+    limits::most_threads,
     process::{Process, State},
     run::start,
     service::Service,
@@ -146,7 +147,7 @@ pub(crate) async fn clone(
     if user.uid != 0 && table::threads_of_user(user.uid) as u64 >= process.limit(RLIMIT_NPROC) {
         return Err(Errno::EAGAIN);
     }
-    if table::thread_count() as u64 >= process.limit(RLIMIT_NPROC) {
+    if table::thread_count() as u64 >= process.limit(RLIMIT_NPROC).min(most_threads() as u64) {
         return Err(Errno::EAGAIN);
     }
     let tid = table::fresh_id()?;

@@ -22,7 +22,7 @@ use hal::{
     user::UserContext,
 };
 use io::file::{File, IoError, Want};
-use mem::{AddressSpace, Backing, FixedPages, Mapping, Placement, Role, Sink};
+use mem::{AddressSpace, Backing, Charge, FixedPages, Mapping, Placement, Role, Sink};
 
 /// Most interpreters behind each other.
 const MAX_SCRIPTS: usize = 4;
@@ -118,6 +118,8 @@ impl Loader<'_> {
         let image = Image::parse(&header, &table)?;
         let world = choose_world(self.process.next_world(), self.native(program, &image).await?);
         let backing = program.file.backing().ok_or(Errno::EACCES)?;
+        // Later, when memory is gone and this process has to go for it, may be too late to make that.
+        crate::oom::empty_space(world).ok_or(Errno::ENOMEM)?;
         let space = AddressSpace::new(world, self.process.account().clone())?;
         space.set_limits(self.process.limits().of_space());
         map_image(&space, &image, &backing).await?;
@@ -220,8 +222,15 @@ async fn map_stack(space: &AddressSpace, sp: usize, content: &[u8]) -> Result<()
     space.copy_out(sp, content).await
 }
 
+/// What strings may still take, and what pays for them until the new program has its stack.
+struct Purse {
+    budget: usize,
+    /// For the strings twice, since they are put together once more, and for the one that is just being copied.
+    paid: Charge,
+}
+
 /// Copies an array of strings from user memory; 0 ends it.
-async fn strings(space: &AddressSpace, mut array: usize, budget: &mut usize) -> Result<Vec<Vec<u8>>, Errno> {
+async fn strings(space: &AddressSpace, mut array: usize, purse: &mut Purse) -> Result<Vec<Vec<u8>>, Errno> {
     let mut strings = Vec::new();
     if array == 0 {
         return Ok(strings);
@@ -231,10 +240,12 @@ async fn strings(space: &AddressSpace, mut array: usize, budget: &mut usize) -> 
         if at == 0 {
             return Ok(strings);
         }
-        let max = stack::MAX_STRING.min(*budget);
+        let max = stack::MAX_STRING.min(purse.budget);
         let string = space.cstr(at as usize, max).await;
         let string = string.map_err(|errno| if errno == Errno::ENAMETOOLONG { Errno::E2BIG } else { errno })?;
-        *budget = budget.checked_sub(string.len() + 1 + size_of::<u64>()).ok_or(Errno::E2BIG)?;
+        let taken = string.len() + 1 + size_of::<u64>();
+        purse.budget = purse.budget.checked_sub(taken).ok_or(Errno::E2BIG)?;
+        purse.paid.grow(2 * taken + size_of::<Vec<u8>>())?;
         strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         strings.push(string);
         array = array.checked_add(size_of::<u64>()).ok_or(Errno::EFAULT)?;
@@ -261,11 +272,13 @@ pub(crate) async fn execve(
     let process = thread.process();
     let old = thread.space();
     let path = old.cstr(request.path, abi::fs::PATH_MAX).await?;
-    let mut budget = stack::MAX_STRINGS.min(old.limits().stack / 4).max(128 << 10);
-    let arguments = strings(&old, request.arguments, &mut budget).await?;
-    let environment = strings(&old, request.environment, &mut budget).await?;
+    let budget = stack::MAX_STRINGS.min(old.limits().stack / 4).max(128 << 10);
+    let mut purse = Purse { budget, paid: process.account().charge(stack::MAX_STRING)? };
+    let arguments = strings(&old, request.arguments, &mut purse).await?;
+    let environment = strings(&old, request.environment, &mut purse).await?;
     let program = service.open_program(thread, request.directory, &path, request.flags).await?;
     let loaded = load_for(process, service, thread).load(program, Strings { arguments, environment }).await?;
+    drop(purse);
     if !crate::exit::end_others(thread).await {
         return Err(Errno::EAGAIN); // another thread is faster, this one ends
     }

@@ -14,6 +14,11 @@ pub const DEFAULT_FILES: u64 = 1024;
 /// Kernel memory that one thread is assumed to take when the limit of threads is derived from the memory.
 const BYTES_A_THREAD: usize = 64 << 10;
 
+/// Most threads in the system, whatever anybody's limit says: what the kernel keeps for them is not charged.
+pub(crate) fn most_threads() -> usize {
+    (hal::frame::stats().total * hal::PAGE_SIZE / BYTES_A_THREAD).clamp(64, 32_768)
+}
+
 const COUNT: usize = RLIM_NLIMITS as usize;
 
 /// All limits of a process.
@@ -24,7 +29,7 @@ impl Default for Limits {
     /// What the first process starts with.
     fn default() -> Self {
         let mut limits = Self([Rlimit { current: RLIM_INFINITY, max: RLIM_INFINITY }; COUNT]);
-        let threads = (hal::frame::stats().total * hal::PAGE_SIZE / BYTES_A_THREAD).clamp(64, 32_768) as u64;
+        let threads = most_threads() as u64;
         limits.0[RLIMIT_NPROC as usize] = Rlimit { current: threads, max: threads };
         limits.0[RLIMIT_NOFILE as usize] = Rlimit { current: DEFAULT_FILES, max: MAX_FILES };
         limits.0[RLIMIT_STACK as usize].current = mem::space::DEFAULT_STACK as u64;

@@ -66,7 +66,7 @@ fn largest() -> Option<Arc<Process>> {
     largest.or_else(|| running().next()).cloned()
 }
 
-/// What an ended process has in place of its space; one for each world, made at the first end.
+/// What an ended process has in place of its space; one for each world, made for the first program in it.
 pub(crate) fn empty_space(world: World) -> Option<Arc<AddressSpace>> {
     static SPACES: SpinLock<[Option<Arc<AddressSpace>>; 3]> = SpinLock::new(rank::THREAD, [const { None }; 3]);
     let index = match world {

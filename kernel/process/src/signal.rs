@@ -18,6 +18,7 @@ use abi::{
 use alloc::{collections::VecDeque, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use hal::sync::{SpinLock, rank};
+use mem::{Account, Charge};
 
 /// Sets of signals.
 pub mod bits {
@@ -38,8 +39,17 @@ pub mod bits {
 pub struct Pending {
     /// Relaxed with `infos` locked; a reader without the lock is told by `Thread::notify`.
     mask: AtomicU64,
-    infos: SpinLock<VecDeque<Siginfo>>,
+    infos: SpinLock<VecDeque<Queued>>,
 }
+
+struct Queued {
+    info: Siginfo,
+    /// Of standard signals there is one of each: the thread is paid for with room for them.
+    _paid: Option<Charge>,
+}
+
+/// What a queued real-time signal costs: itself, and as much again, which the queue may keep ahead.
+const QUEUED: usize = 2 * size_of::<Queued>();
 
 impl Default for Pending {
     fn default() -> Self {
@@ -61,21 +71,23 @@ impl Pending {
         self.mask.load(Ordering::Acquire) // pairs with the Release in `push`
     }
 
-    /// Adds a signal. Below `SIGRTMIN` one of each kind is kept; above, up to `limit` in all.
+    /// Adds a signal. Below `SIGRTMIN` one of each kind is kept; above, up to `limit` in all, paid by `account`.
     ///
     /// # Errors
     /// `EAGAIN` if the queue of real-time signals is full.
-    fn push(&self, info: Siginfo, limit: usize) -> Result<(), Errno> {
+    fn push(&self, info: Siginfo, limit: usize, account: &Arc<Account>) -> Result<(), Errno> {
         let signal = info.signo as u32;
         let mut infos = self.infos.lock();
         let pending = self.mask.load(Ordering::Relaxed);
         if signal < SIGRTMIN && pending & mask(signal) != 0 {
             return Ok(());
         }
-        if signal >= SIGRTMIN && infos.len() >= limit {
-            return Err(Errno::EAGAIN);
-        }
-        infos.push_back(info);
+        let _paid = match signal {
+            SIGRTMIN.. if infos.len() >= limit => return Err(Errno::EAGAIN),
+            SIGRTMIN.. => Some(account.charge(QUEUED).map_err(|_| Errno::EAGAIN)?),
+            _ => None,
+        };
+        infos.push_back(Queued { info, _paid });
         self.mask.store(pending | mask(signal), Ordering::Release); // pairs with the Acquire in `mask`
         Ok(())
     }
@@ -92,9 +104,9 @@ impl Pending {
             return None;
         }
         let signal = first.trailing_zeros() as i32 + 1;
-        let at = infos.iter().position(|info| info.signo == signal)?;
-        let info = infos.remove(at)?;
-        if !infos.iter().any(|info| info.signo == signal) {
+        let at = infos.iter().position(|queued| queued.info.signo == signal)?;
+        let Queued { info, .. } = infos.remove(at)?;
+        if !infos.iter().any(|queued| queued.info.signo == signal) {
             self.mask.fetch_and(!mask(signal as u32), Ordering::Relaxed);
         }
         Some(info)
@@ -103,7 +115,7 @@ impl Pending {
     /// Forgets these signals.
     fn discard(&self, signals: u64) {
         let mut infos = self.infos.lock();
-        infos.retain(|info| mask(info.signo as u32) & signals == 0);
+        infos.retain(|queued| mask(queued.info.signo as u32) & signals == 0);
         self.mask.fetch_and(!signals, Ordering::Relaxed);
     }
 }
@@ -230,7 +242,7 @@ pub fn send(process: &Arc<Process>, info: Siginfo) -> Result<(), Errno> {
     if !admit(process, &info, false) {
         return Ok(());
     }
-    process.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize)?;
+    process.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize, process.account())?;
     fence(Ordering::SeqCst); // pairs with those in `Thread::{set_signal_mask, take_signal}`
     let signal = info.signo as u32;
     let threads = process.threads();
@@ -270,7 +282,7 @@ pub fn send_thread(thread: &Arc<Thread>, info: Siginfo) -> Result<(), Errno> {
     if !admit(process, &info, blocked) {
         return Ok(());
     }
-    thread.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize)?;
+    thread.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize, process.account())?;
     thread.notify();
     Ok(())
 }
@@ -285,7 +297,7 @@ pub(crate) fn force(thread: &Arc<Thread>, info: Siginfo) {
         thread.set_signal_mask(thread.signal_mask() & !mask(signal));
     }
     // A full queue cannot lose it: standard signals always fit.
-    let _ = thread.pending.push(info, usize::MAX);
+    let _ = thread.pending.push(info, usize::MAX, thread.process().account());
     thread.notify();
 }
 

@@ -53,3 +53,33 @@ fn the_last_thread_takes_the_process_id_over() {
     table::remove_thread(pid);
     table::forget(pid);
 }
+
+#[test]
+fn strings_are_paid_for_while_a_program_is_loaded() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let (space, account) = (thread.space(), thread.process().account().clone());
+    // Many arguments: each the same long string.
+    let text = STACK - 3 * PAGE_SIZE;
+    exec::block_on(space.copy_out(text, &[b'x'; 2 * PAGE_SIZE])).unwrap();
+    exec::block_on(space.copy_out(DATA, b"/none\0")).unwrap();
+    let array: Vec<u8> = (0..32).flat_map(|_| (text as u64).to_le_bytes()).chain([0; 8]).collect();
+    exec::block_on(space.copy_out(DATA + 512, &array)).unwrap();
+    let used = account.used();
+    let request = crate::execve::Request {
+        directory: abi::fs::AT_FDCWD,
+        path: DATA,
+        arguments: DATA + 512,
+        environment: 0,
+        flags: 0,
+    };
+    for (room, expected) in [(300 << 10, Errno::ENOMEM), (1 << 20, Errno::ENOENT)] {
+        account.set_limit(used + room);
+        let mut context = UserContext::new(CODE, STACK);
+        let failed = exec::block_on(crate::execve::execve(&thread, &CALLS, &mut context, request));
+        assert_eq!((failed, account.used()), (Err(expected), used));
+    }
+    account.set_limit(usize::MAX);
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}

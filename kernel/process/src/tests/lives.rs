@@ -229,3 +229,22 @@ fn a_fork_bomb_meets_its_limit() {
         }
     });
 }
+
+#[test]
+fn the_system_has_a_limit_that_nobody_can_raise() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let process = thread.process();
+    let unlimited = abi::process::Rlimit { current: u64::MAX, max: u64::MAX };
+    process.set_limit(abi::process::RLIMIT_NPROC, unlimited).unwrap();
+    let crowd: Vec<_> = (table::thread_count()..crate::limits::most_threads())
+        .map(|_| Thread::new(table::fresh_id().unwrap(), process.clone(), 0, 16))
+        .collect();
+    crowd.iter().for_each(table::add_thread);
+    let request = crate::clone::Request { exit_signal: SIGCHLD, ..Default::default() };
+    let context = UserContext::new(CODE, STACK);
+    let made = exec::block_on(crate::clone::clone(&thread, &CALLS, &context, request));
+    assert_eq!(made, Err(Errno::EAGAIN));
+    crowd.iter().chain([&thread]).for_each(|thread| table::remove_thread(thread.tid()));
+    table::forget(thread.tid());
+}

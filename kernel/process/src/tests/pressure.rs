@@ -35,6 +35,29 @@ fn a_memory_hog_is_killed_and_its_memory_comes_back() {
     table::forget(bystander.tid());
 }
 
+#[test]
+fn what_ends_gives_its_memory_back_when_there_is_none() {
+    let _turn = turn();
+    CALLS.put(b"/good", images::elf(CODE as u64));
+    let thread = exec::block_on(new_process(0));
+    exec::block_on(thread.space().copy_out(DATA, b"/good\0")).unwrap();
+    let (process, system) = (thread.process().clone(), crate::oom::system_account());
+    // A world in which no process of these tests has ended yet.
+    process.set_next_world(abi::asyncos::WORLD_TABLE as u8);
+    let status = execute(&thread, move |context| {
+        if context.x()[2] == STACK {
+            return exit_call(context, nr::EXECVE, &[DATA, 0, 0]);
+        }
+        system.set_limit(system.used());
+        exit_call(context, nr::EXIT_GROUP, &[0])
+    });
+    let system = crate::oom::system_account();
+    system.set_limit(hal::frame::stats().total * PAGE_SIZE / 8 * 7);
+    assert_eq!((status, process.space().world()), (0, World::Table));
+    assert_eq!(process.space().usage().mapped, 0);
+    table::forget(thread.tid());
+}
+
 /// One step of a life with a child that executes, a wait, a `vfork`, a fault and a handler.
 fn busy(context: &mut UserContext) -> Exit {
     let vfork = (CLONE_VM | CLONE_VFORK) as usize | SIGCHLD as usize;

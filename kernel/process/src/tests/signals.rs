@@ -112,3 +112,24 @@ fn frames_stay_on_the_alternate_stack() {
     assert!(thread.process().ending().is_some() && context.pc() == CODE);
     remove(&thread);
 }
+
+#[test]
+fn queued_signals_are_paid_for() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let process = thread.process();
+    let unlimited = abi::process::Rlimit { current: u64::MAX, max: u64::MAX };
+    process.set_limit(abi::process::RLIMIT_SIGPENDING, unlimited).unwrap();
+    thread.set_signal_mask(u64::MAX);
+    let account = process.account();
+    let before = account.used();
+    account.set_limit(before + 10_000);
+    let queued = (0..1000).take_while(|_| signal::send(process, sent(SIGRTMIN)).is_ok()).count();
+    assert!((1..100).contains(&queued), "{queued}");
+    // Standard signals come through all the same, and what is taken out is paid back.
+    signal::send(process, sent(SIGTERM)).unwrap();
+    while process.pending.take(u64::MAX).is_some() {}
+    assert_eq!(account.used(), before);
+    account.set_limit(usize::MAX);
+    remove(&thread);
+}
