@@ -39,8 +39,17 @@ struct Progress {
 }
 
 async fn write_all(store: &Arc<dyn Store>) {
+    // A page that another flush had in its hands may have changed since that flush took it, and is dirty again now.
+    if write_round(store).await {
+        write_round(store).await;
+    }
+}
+
+/// Writes the pages that are dirty and waits for those that others are writing; whether there were such.
+async fn write_round(store: &Arc<dyn Store>) -> bool {
     let pages = store.pages();
     let progress = Arc::new(Progress { running: AtomicUsize::new(0), ended: WaitQueue::new() });
+    let shared = writing(pages);
     // Pages that become dirty behind the hand are left to the next call, so this ends.
     let mut hand = 0;
     while let Some((first, frames)) = next_run(pages, hand) {
@@ -62,6 +71,7 @@ async fn write_all(store: &Arc<dyn Store>) {
     exec::sync::wait_until(&progress.ended, done).await;
     // Pages that another flush had in its hands count as well.
     exec::sync::wait_until(&pages.changed, || (!writing(pages)).then_some(())).await;
+    shared
 }
 
 fn writing(pages: &Pages) -> bool {
@@ -90,9 +100,10 @@ fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
             break;
         }
         page.state = PageState::Writing { again: false };
-        // A mapping may have written behind the end; the medium never sees that.
+        // A mapping may have written behind the end; the medium need not see that. But what a writer has just copied
+        // there becomes part of the file a moment later.
         let start = index * PAGE_SIZE as u64;
-        if start + PAGE_SIZE as u64 > size {
+        if start + PAGE_SIZE as u64 > size && !state.claimed {
             let tail = size.saturating_sub(start) as usize;
             page.frame.fill(tail, PAGE_SIZE - tail, 0);
         }
@@ -125,4 +136,31 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
     drop(state);
     pages.changed.wake_all();
     left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Page;
+
+    #[test]
+    fn what_a_writer_copies_behind_the_end_stays() {
+        let pages = Pages::new(100);
+        let frame = Frame::zeroed().unwrap();
+        let page = Page { frame: frame.clone(), state: PageState::Dirty, hot: true, reserved: 0 };
+        {
+            let mut state = pages.state.lock();
+            state.pages.insert(0, page);
+            state.dirty.insert(0);
+        }
+        // A writer appends: the bytes are in the page, the size is not yet theirs.
+        let claim = pages.claim_now().unwrap();
+        frame.write(100, b"appended");
+        assert!(next_run(&pages, 0).is_some());
+        pages.extend(&claim, 108);
+        drop(claim);
+        let mut bytes = [0; 8];
+        frame.read(100, &mut bytes);
+        assert_eq!(&bytes, b"appended");
+    }
 }

@@ -270,7 +270,7 @@ impl Node {
     }
 
     /// `Arc` of itself, which the trait's methods do not get.
-    fn myself(&self) -> Result<Arc<Node>, Errno> {
+    pub(super) fn myself(&self) -> Result<Arc<Node>, Errno> {
         self.shared.nodes.lock().get(&self.number).and_then(Weak::upgrade).ok_or(Errno::ESTALE)
     }
 }

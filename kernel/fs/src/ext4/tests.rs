@@ -10,6 +10,7 @@ use core::{
     task::{Context, Poll},
 };
 use futures_util::stream::{FuturesUnordered, Stream};
+use hal::PAGE_SIZE;
 use io::{
     caller::Caller,
     file::{File, IoError},

@@ -59,3 +59,51 @@ fn a_failing_disk_is_reported_and_data_stays() {
     });
     assert_eq!(complaints(&disk.image()), None);
 }
+
+#[test]
+fn fsync_covers_a_page_that_changed_while_it_was_written() {
+    let Some(empty) = image(32, &[]) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let (inode, file) = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        let file = open(&inode).await;
+        write(&file, 0, &[1; PAGE_SIZE]).await.unwrap();
+        inode.sync().await.unwrap();
+        write(&file, 0, &[2; PAGE_SIZE]).await.unwrap();
+        (inode, file)
+    });
+    // A write-back has the page in its hands when it changes once more.
+    disk.hold();
+    let store: Arc<dyn cache::Store> = inode.as_any().downcast_ref::<Node>().unwrap().myself().unwrap();
+    let mut background = Box::pin(cache::kick(&store));
+    drive(
+        &mut engine,
+        poll_fn(|context| {
+            assert!(background.as_mut().poll(context).is_pending());
+            context.waker().wake_by_ref();
+            if disk.depth().0 > 0 { Poll::Ready(()) } else { Poll::Pending }
+        }),
+    );
+    drive(&mut engine, write(&file, 0, &[3; PAGE_SIZE])).unwrap();
+    let mut syncing = Box::pin(cache::flush(&store));
+    let begun = poll_fn(|context| Poll::Ready(syncing.as_mut().poll(context).is_pending()));
+    assert!(drive(&mut engine, begun), "the page is not free yet");
+    // That write-back ends, and nothing else is written for now.
+    disk.complete(Some(1));
+    let mut turns = 0;
+    let early = poll_fn(|context| {
+        turns += 1;
+        context.waker().wake_by_ref();
+        match syncing.as_mut().poll(context) {
+            Poll::Pending if turns < 100 => Poll::Pending,
+            step => Poll::Ready(step.is_ready()),
+        }
+    });
+    assert!(!drive(&mut engine, early), "what was written before fsync is not on the medium");
+    disk.complete(None);
+    drive(&mut engine, syncing).unwrap();
+    assert!(disk.image().chunks(PAGE_SIZE).any(|page| page.iter().all(|byte| *byte == 3)));
+    drop(background);
+    drive(&mut engine, system.unmount()).unwrap();
+}
