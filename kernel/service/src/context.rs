@@ -254,3 +254,23 @@ pub(crate) fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
     list.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
     Ok(list)
 }
+
+/// A wait after which the caller looks again. It may end at once and for nothing, again and again: then it pauses first, or
+/// others of this priority would never get the hart, and this thread no signal.
+pub(crate) fn fair<T>(mut wait: impl Future<Output = T> + Unpin) -> impl Future<Output = T> {
+    let (mut begun, mut early) = (false, None);
+    poll_fn(move |context| {
+        if let Some(waited) = early.take() {
+            return Poll::Ready(waited);
+        }
+        let first = !core::mem::replace(&mut begun, true);
+        match Pin::new(&mut wait).poll(context) {
+            Poll::Ready(waited) if first => {
+                early = Some(waited);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            step => step,
+        }
+    })
+}

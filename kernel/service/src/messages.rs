@@ -15,7 +15,7 @@ use abi::{
 };
 use alloc::vec::Vec;
 use core::mem::offset_of;
-use io::file::IoError;
+use io::file::{IoError, Want};
 use mem::{Sink, Source};
 use net::{Address, Received};
 
@@ -58,7 +58,7 @@ pub(crate) async fn send(
     loop {
         match socket.get().send_now(task.caller(), &mut Source::kernel(&bytes), to) {
             Ok(Some(len)) => return Ok(len),
-            Ok(None) => socket.wait(task, abi::poll::EPOLLOUT, flags, deadline).await?,
+            Ok(None) => socket.wait(task, Want::Write { offset: 0, len: bytes.len() }, flags, deadline).await?,
             Err(IoError::Errno(errno)) => {
                 if errno == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
                     task.write_failed(errno);
@@ -98,7 +98,7 @@ async fn receive_gathered(task: &Task<'_>, socket: &Socket, flags: u32, bytes: &
     loop {
         match socket.get().receive_now(&mut Sink::kernel(bytes), flags & MSG_PEEK != 0) {
             Ok(Some(received)) => return Ok(received),
-            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
+            Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
@@ -116,7 +116,7 @@ async fn receive_datagram<'t>(
         let attempt = socket.get().receive_now(&mut sink(), flags & MSG_PEEK != 0);
         match attempt {
             Ok(Some(received)) => return Ok(received),
-            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await?,
+            Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
@@ -139,7 +139,7 @@ async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags:
                 Ok(())
             }
             Ok(None) if done > 0 && !all => return Ok(done),
-            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, flags, deadline).await,
+            Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await,
             Err(IoError::Errno(errno)) => Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await,
         };

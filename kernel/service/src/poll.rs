@@ -4,7 +4,7 @@
 
 use crate::{
     arguments::{Args, nanos, only},
-    context::Task,
+    context::{Task, fair},
 };
 use abi::{
     errno::Errno,
@@ -14,7 +14,7 @@ use abi::{
     time::Timespec,
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::{future::poll_fn, task::Poll};
+use core::{future::poll_fn, pin::pin, task::Poll};
 use io::{
     epoll::Epoll,
     event::{Event, Mode},
@@ -53,7 +53,7 @@ async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Re
         let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
         if ready { Poll::Ready(Ok(())) } else { Poll::Pending }
     });
-    match task.wait_for(any, deadline).await {
+    match task.wait_for(fair(any), deadline).await {
         Ok(()) => Ok(true),
         Err(Errno::EAGAIN) => Ok(false),
         Err(errno) => Err(errno),
@@ -265,7 +265,7 @@ async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Resu
             epoll.wait_ready().await;
             Ok(())
         };
-        match task.wait_for(ready, deadline).await {
+        match task.wait_for(fair(pin!(ready)), deadline).await {
             Err(Errno::EAGAIN) => return Ok(0),
             waited => waited?,
         }

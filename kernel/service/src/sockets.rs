@@ -1,7 +1,10 @@
 //! Sockets: making, connecting, accepting, addresses. Messages are in `messages.rs`, options in
 //! `socket_options.rs`.
 
-use crate::{arguments::Args, arguments::only, context::Task};
+use crate::{
+    arguments::{Args, only},
+    context::{Task, fair},
+};
 use abi::{
     errno::Errno,
     fs::{O_CLOEXEC, O_NONBLOCK, O_RDWR},
@@ -48,15 +51,15 @@ impl Socket {
         !self.0.nonblocking() && flags & abi::net::MSG_DONTWAIT == 0
     }
 
-    /// Waits for one of `events`.
+    /// Waits for what `want` names.
     ///
     /// # Errors
     /// `EAGAIN` if the socket or `flags` say not to wait, or at the deadline; `EINTR`.
-    pub async fn wait(&self, task: &Task<'_>, events: u32, flags: u32, deadline: Option<u64>) -> Result<(), Errno> {
+    pub async fn wait(&self, task: &Task<'_>, want: Want, flags: u32, deadline: Option<u64>) -> Result<(), Errno> {
         if !self.waits(flags) {
             return Err(Errno::EAGAIN);
         }
-        task.wait_for(self.0.file().wait(task.caller(), Want::Events(events)), deadline).await
+        task.wait_for(fair(self.0.file().wait(task.caller(), want)), deadline).await
     }
 }
 
@@ -246,7 +249,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<u
     let accepted = loop {
         match socket.get().accept_now() {
             Ok(Some(accepted)) => break accepted,
-            Ok(None) => socket.wait(task, abi::poll::EPOLLIN, 0, deadline).await?,
+            Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), 0, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
@@ -269,7 +272,7 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     loop {
         match attempt {
             Ok(Some(())) => return Ok(0),
-            Ok(None) => match socket.wait(task, abi::poll::EPOLLOUT, 0, deadline).await {
+            Ok(None) => match socket.wait(task, Want::Events(abi::poll::EPOLLOUT), 0, deadline).await {
                 Err(Errno::EAGAIN) => return Err(Errno::EINPROGRESS),
                 waited => waited?,
             },

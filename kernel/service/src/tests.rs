@@ -285,6 +285,26 @@ async fn paths(cpu: &Cpu) {
     cpu.good(nr::SYNC, []).await;
 }
 
+/// Waits for what never comes, on files that say at once that one may look: time must go on.
+async fn vain_waits(cpu: &Cpu) {
+    let limit = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
+    let file = cpu.good(nr::OPENAT, [CWD, cpu.path(DATA, "/vain"), (f::O_RDWR | f::O_CREAT) as usize, 0o666]).await;
+    let list = cpu.store(DATA + 0x200, &[file as u8, 0, 0, 0, p::EPOLLPRI as u8, 0, 0, 0]);
+    assert_eq!(cpu.good(nr::PPOLL, [list, 1, limit, 0, 8]).await, 0);
+    let kind = (n::SOCK_DGRAM) as usize;
+    cpu.good(nr::SOCKETPAIR, [n::AF_UNIX as usize, kind, 0, DATA + 0x100]).await;
+    let (one, other) = (cpu.word(DATA + 0x100) as usize, cpu.word(DATA + 0x104) as usize);
+    let limit = cpu.store(DATA + 0xa0, &[0, 0, 0, 0, 0, 0, 0, 0, 0xe8, 3, 0, 0, 0, 0, 0, 0]);
+    cpu.good(nr::SETSOCKOPT, [one, 1, n::SO_SNDTIMEO as usize, limit, 16]).await;
+    // Room for another of the usual size, but not for one as large as the first.
+    cpu.good(nr::SENDTO, [one, DATA, 40_000, 0, 0, 0]).await;
+    cpu.bad(nr::SENDTO, [one, DATA, 40_000, 0, 0, 0], Errno::EAGAIN).await;
+    cpu.good(nr::SENDTO, [one, DATA, 100, 0, 0, 0]).await;
+    for fd in [file, one, other] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
+}
+
 async fn pipes_and_events(cpu: &Cpu) {
     let fds = DATA + 0x100;
     cpu.bad(nr::PIPE2, [BAD, 0], Errno::EFAULT).await;
@@ -452,6 +472,7 @@ fn a_program_makes_every_kind_of_call() {
     let user = cpu.clone();
     let program: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
         files(&user).await;
+        vain_waits(&user).await;
         pipes_and_events(&user).await;
         sockets(&user).await;
         memory_and_time(&user).await;

@@ -7,7 +7,10 @@
 //! what is there; files go on until the list is full or the end is reached; a blocking write goes on until all
 //! is written. Once something has been moved, a failure or a signal ends the call with that count.
 
-use crate::{arguments::MOST, context::Task};
+use crate::{
+    arguments::MOST,
+    context::{Task, fair},
+};
 use abi::{errno::Errno, fs::Iovec};
 use alloc::{boxed::Box, vec::Vec};
 use core::{future::Future, pin::pin};
@@ -291,7 +294,7 @@ async fn wait(
         Want::Write { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_writable(caller, len)),
         want => file.wait(caller, want),
     };
-    task.wait_for(wait, limit).await.map(|()| Ok(None))
+    task.wait_for(fair(wait), limit).await.map(|()| Ok(None))
 }
 
 /// Reads at `offset` into a kernel buffer; 0 is the end.
@@ -309,7 +312,7 @@ pub(crate) async fn read_kernel(
             Ok(Some(len)) => return Ok(len),
             Ok(None) => {
                 let want = Want::Read { offset, len: buffer.len() };
-                task.wait_for(open.file().wait(task.caller(), want), None).await?;
+                task.wait_for(fair(open.file().wait(task.caller(), want)), None).await?;
             }
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
