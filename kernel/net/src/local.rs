@@ -26,6 +26,8 @@ use mem::{Account, Charge, Sink, Source};
 
 /// Bytes copied at a time.
 const PIECE: usize = 4096;
+/// Messages that wait in one direction: also empty ones take memory.
+const MESSAGES_MOST: usize = 512;
 /// Longest queue that `listen` grants.
 const BACKLOG_MOST: usize = 256;
 
@@ -122,6 +124,8 @@ pub(crate) struct LocalSocket {
 struct Inner {
     state: State,
     options: Options,
+    /// The name of an accepted connection: its listener's, which keeps nothing alive.
+    accepted: Vec<u8>,
     /// The peer's name, if it has one.
     peer: Vec<u8>,
 }
@@ -156,11 +160,14 @@ impl Channel {
             return Err(Errno::EPIPE.into());
         }
         let wanted = src.remaining();
-        let room = BUFFER - pipe.bytes.len();
         if framing == Framing::Messages && wanted > BUFFER {
             return Err(Errno::EMSGSIZE.into());
         }
-        if (framing == Framing::Messages && wanted > room) || (room == 0 && wanted > 0) {
+        let room = match pipe.room() {
+            Some(room) if framing == Framing::Stream || wanted <= room => room,
+            _ => return Ok(None),
+        };
+        if room == 0 && wanted > 0 {
             return Ok(None);
         }
         let done = pipe.append(src, wanted.min(room), framing)?;
@@ -198,6 +205,11 @@ impl Channel {
 }
 
 impl Pipe {
+    /// Bytes that fit; `None` if not even an empty message does.
+    fn room(&self) -> Option<usize> {
+        (self.messages.len() < MESSAGES_MOST).then(|| BUFFER - self.bytes.len())
+    }
+
     /// Appends up to `len` bytes; a message whole or not at all.
     fn append(&mut self, src: &mut Source<'_>, len: usize, framing: Framing) -> Result<usize, IoError> {
         self.bytes.try_reserve(len).map_err(|_| Errno::ENOBUFS)?;
@@ -256,7 +268,7 @@ impl LocalSocket {
     }
 
     fn with(names: Arc<Names>, framing: Framing, signal: Arc<Signal>, state: State) -> Self {
-        let inner = Inner { state, options: Options::DEFAULT, peer: Vec::new() };
+        let inner = Inner { state, options: Options::DEFAULT, accepted: Vec::new(), peer: Vec::new() };
         Self { names, framing, signal, inner: SpinLock::new(rank::SOCKET, inner) }
     }
 
@@ -313,7 +325,9 @@ impl LocalSocket {
         }
         let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
         drop(queue);
-        Ok(Some(Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, Some(bound.clone())))))
+        let mut socket = Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, None));
+        socket.inner.get_mut().accepted = bound.name.clone();
+        Ok(Some(socket))
     }
 
     /// Connects to the socket that listens under `name`; `Ok(None)`: its queue is full.
@@ -397,7 +411,7 @@ impl LocalSocket {
                 };
                 let (room, write_over) = {
                     let pipe = ends.send.inner.lock();
-                    (BUFFER - pipe.bytes.len(), pipe.ended || pipe.refused)
+                    (pipe.room().unwrap_or(0), pipe.ended || pipe.refused)
                 };
                 let mut events = if !empty || read_over { EPOLLIN | EPOLLRDNORM } else { 0 };
                 events |= if read_over { EPOLLRDHUP } else { 0 };
@@ -414,13 +428,26 @@ impl LocalSocket {
 
     /// Resolves when what `want` names may have become possible.
     pub async fn wait(&self, want: Want) {
-        self.signal.until_events(want, || self.events()).await;
+        let room = |len: usize| match &self.inner.lock().state {
+            State::Connected(ends, _) => {
+                let pipe = ends.send.inner.lock();
+                pipe.ended || pipe.refused || pipe.room().is_some_and(|room| room >= len)
+            }
+            _ => true,
+        };
+        let len = match want {
+            Want::Write { len, .. } if self.framing == Framing::Messages => len,
+            _ => 0,
+        };
+        let asked = io::file::mask_of(want);
+        self.signal.until(|| (self.events() & asked != 0 && room(len)).then_some(())).await;
     }
 
     pub fn local_name(&self) -> Vec<u8> {
-        match &self.inner.lock().state {
+        let inner = self.inner.lock();
+        match &inner.state {
             State::Bound(bound) | State::Connected(_, Some(bound)) => bound.name.clone(),
-            _ => Vec::new(),
+            _ => inner.accepted.clone(),
         }
     }
 

@@ -66,12 +66,14 @@ impl TcpSocket {
 
     fn accepted(net: Arc<Net>, stack: Arc<Stack>, arrival: Arrival, options: Options) -> Self {
         let Arrival { handle, charge, signal } = arrival;
-        let connection = Connection {
+        let mut connection = Connection {
             stack,
             handle,
             charge: Some(charge),
             port: None,
+            bound: false,
             connecting: false,
+            established: true,
             started: 0,
             reported: false,
             throttled: false,
@@ -151,13 +153,13 @@ impl TcpSocket {
         let options = inner.options;
         match &mut inner.state {
             State::Listening { .. } => Err(Errno::EISCONN.into()),
-            State::Connected(connection) if connection.connecting => match connection.outcome()? {
+            State::Connected(connection) if connection.connecting => match inner.outcome()? {
                 None => Err(Errno::EALREADY.into()),
                 Some(()) => Ok(Some(())),
             },
             State::Connected(_) => Err(Errno::EISCONN.into()),
             State::Idle(port) => {
-                let connection = open(&self.net, caller, port, remote)?;
+                let mut connection = open(&self.net, caller, port, remote)?;
                 connection.apply(&options);
                 inner.state = State::Connected(connection);
                 Ok(None)
@@ -167,10 +169,7 @@ impl TcpSocket {
 
     /// How the attempt to connect ended; `Ok(None)`: still under way.
     pub fn connect_result(&self) -> Attempt<()> {
-        match &mut self.inner.lock().state {
-            State::Connected(connection) => connection.outcome().map_err(IoError::Errno),
-            _ => Err(Errno::ENOTCONN.into()),
-        }
+        self.inner.lock().outcome().map_err(IoError::Errno)
     }
 
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<usize> {
@@ -250,8 +249,11 @@ impl TcpSocket {
     }
 
     pub fn peer_address(&self) -> Result<SocketAddrV4, Errno> {
-        match &self.inner.lock().state {
-            State::Connected(connection) if !connection.connecting => {
+        match &mut self.inner.lock().state {
+            State::Connected(connection) => {
+                if !connection.is_established() {
+                    return Err(Errno::ENOTCONN);
+                }
                 let peer = connection.stack.lock().tcp(connection.handle).remote_endpoint();
                 peer.map(address::socket_address).ok_or(Errno::ENOTCONN)
             }
@@ -265,7 +267,6 @@ impl TcpSocket {
         let options = inner.options;
         if let State::Connected(connection) = &mut inner.state {
             connection.apply(&options);
-            connection.reset = options.linger == Some(0);
         }
         Ok(())
     }
@@ -312,6 +313,7 @@ fn open(net: &Arc<Net>, caller: &Caller, bound: &mut Option<Port>, remote: Socke
     }
     let Route { stack, source } = net.route(ip)?;
     let charge = caller.account.charge(2 * BUFFER)?;
+    let explicit = bound.is_some();
     let port = match bound.take() {
         Some(port) => port,
         None => net.ports().bind(Protocol::Tcp, SocketAddrV4::new(source, 0), false)?,
@@ -327,7 +329,9 @@ fn open(net: &Arc<Net>, caller: &Caller, bound: &mut Option<Port>, remote: Socke
                 handle,
                 charge: Some(charge),
                 port: Some(port),
+                bound: explicit,
                 connecting: true,
+                established: false,
                 started: hal::time::now(),
                 reported: false,
                 throttled: false,
@@ -342,6 +346,16 @@ fn open(net: &Arc<Net>, caller: &Caller, bound: &mut Option<Port>, remote: Socke
 }
 
 impl Inner {
+    /// How connecting went. After a failure the socket is as before.
+    fn outcome(&mut self) -> Result<Option<()>, Errno> {
+        let State::Connected(connection) = &mut self.state else { return Err(Errno::ENOTCONN) };
+        let outcome = connection.outcome();
+        if outcome.is_err() {
+            self.state = State::Idle(connection.port.take().filter(|_| connection.bound));
+        }
+        outcome
+    }
+
     fn stop_listening(&mut self) {
         if let State::Listening { listeners, .. } = &mut self.state {
             for (stack, listener) in listeners.drain(..) {

@@ -15,6 +15,8 @@ use io::{
 use mem::{Account, Sink, Source};
 use std::sync::Mutex;
 
+mod corners;
+
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 

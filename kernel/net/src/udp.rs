@@ -53,6 +53,8 @@ struct Inner {
 struct Leg {
     stack: Arc<Stack>,
     handle: SocketHandle,
+    /// Bytes that were queued when a datagram found no room: writing is worth while when there are fewer.
+    refused: Option<usize>,
     _charge: Charge,
 }
 
@@ -138,7 +140,7 @@ impl UdpSocket {
             self.bind_locked(&mut inner, caller, ANY)?;
         }
         let bound = inner.port.as_ref().map_or(ANY, Port::address);
-        let leg = inner.legs.iter().find(|leg| Arc::ptr_eq(&leg.stack, &stack)).ok_or(Errno::EINVAL)?;
+        let leg = inner.legs.iter_mut().find(|leg| Arc::ptr_eq(&leg.stack, &stack)).ok_or(Errno::EINVAL)?;
         let from = if bound.ip().is_unspecified() { source } else { *bound.ip() };
         leg.send(src, SocketAddrV4::new(ip, to.port()), from)
     }
@@ -217,7 +219,7 @@ impl Inner {
             }
             drop_strangers(socket, self.peer);
             readable |= socket.can_recv();
-            writable &= socket.can_send();
+            writable &= socket.can_send() && leg.refused.is_none_or(|queued| socket.send_queue() < queued);
         }
         let mut events = if readable { EPOLLIN | EPOLLRDNORM } else { 0 };
         if writable {
@@ -251,14 +253,14 @@ impl Leg {
         let mut socket = Socket::new(receive, send);
         socket.bind(address::listen_endpoint(local)).map_err(|_| Errno::EADDRNOTAVAIL)?;
         let handle = stack.lock().sockets.add(socket);
-        Ok(Self { stack, handle, _charge: charge })
+        Ok(Self { stack, handle, refused: None, _charge: charge })
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Core) -> R) -> R {
         f(&mut self.stack.lock())
     }
 
-    fn send(&self, src: &mut Source<'_>, to: SocketAddrV4, from: Ipv4Addr) -> Attempt<usize> {
+    fn send(&mut self, src: &mut Source<'_>, to: SocketAddrV4, from: Ipv4Addr) -> Attempt<usize> {
         if !self.with(|core| core.udp(self.handle).can_send()) {
             return Ok(None);
         }
@@ -266,13 +268,20 @@ impl Leg {
         src.take(&mut bytes)?;
         let mut metadata = UdpMetadata::from(address::endpoint(to));
         metadata.local_address = Some(IpAddress::Ipv4(from));
-        let sent = self.with(|core| core.udp(self.handle).send_slice(&bytes, metadata));
+        let (sent, queued) = self.with(|core| {
+            let socket = core.udp(self.handle);
+            (socket.send_slice(&bytes, metadata), socket.send_queue())
+        });
         match sent {
             Ok(()) => {
+                self.refused = None;
                 self.stack.kick();
                 Ok(Some(bytes.len()))
             }
-            Err(SendError::BufferFull) => Ok(None),
+            Err(SendError::BufferFull) => {
+                self.refused = Some(queued);
+                Ok(None)
+            }
             Err(_) => Err(Errno::EINVAL.into()),
         }
     }

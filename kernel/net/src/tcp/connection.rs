@@ -25,8 +25,12 @@ pub(super) struct Connection {
     pub charge: Option<Charge>,
     /// The port of a connection that this host opened.
     pub port: Option<Port>,
+    /// The program chose the port.
+    pub bound: bool,
     /// Begun by `connect` and not yet reported as established.
     pub connecting: bool,
+    /// Was seen established.
+    pub established: bool,
     /// When `connect` began (ns since boot).
     pub started: u64,
     /// The error that ended it was reported.
@@ -90,12 +94,20 @@ impl Connection {
     }
 
     /// Gives the library the options that it carries out.
-    pub fn apply(&self, options: &Options) {
+    pub fn apply(&mut self, options: &Options) {
+        self.reset = options.linger == Some(0);
         self.socket(|socket| {
             socket.set_nagle_enabled(!options.no_delay);
             let idle = options.keep_alive.then(|| Duration::from_secs(options.keep_idle));
             socket.set_keep_alive(idle);
         });
+    }
+
+    /// Whether the handshake went well, however the connection ended later. Nobody need have asked how it went.
+    pub fn is_established(&mut self) -> bool {
+        let phase = self.socket(|socket| socket.state());
+        self.established |= !matches!(phase, Phase::SynSent | Phase::SynReceived | Phase::Closed);
+        self.established
     }
 
     /// How the handshake went; reports an error once.
@@ -107,7 +119,7 @@ impl Connection {
                 None => Err(Errno::ECONNABORTED),
             },
             _ => {
-                self.connecting = false;
+                (self.connecting, self.established) = (false, true);
                 Ok(Some(()))
             }
         }
@@ -115,6 +127,7 @@ impl Connection {
 
     /// The error that ended the connection, once.
     pub fn take_error(&mut self) -> Option<Errno> {
+        let established = self.is_established();
         let (phase, finished) = self.socket(|socket| {
             let finished = matches!(socket.peek(1), Err(RecvError::Finished));
             (socket.state(), finished)
@@ -124,10 +137,10 @@ impl Connection {
         }
         self.reported = true;
         let waited = Duration::from_micros(hal::time::now().saturating_sub(self.started) / 1000);
-        Some(match self.connecting {
-            true if waited >= PEER_TIMEOUT => Errno::ETIMEDOUT,
-            true => Errno::ECONNREFUSED,
-            false => Errno::ECONNRESET,
+        Some(match established {
+            false if waited >= PEER_TIMEOUT => Errno::ETIMEDOUT,
+            false => Errno::ECONNREFUSED,
+            true => Errno::ECONNRESET,
         })
     }
 
