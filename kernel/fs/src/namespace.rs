@@ -21,6 +21,9 @@ use io::{
     open::OpenFile,
 };
 
+/// How often `open` looks again when the name that it was to create has come up meanwhile.
+const RACES: usize = 16;
+
 /// One line of /proc/mounts.
 #[derive(Clone)]
 pub struct MountInfo {
@@ -150,22 +153,29 @@ impl Namespace {
     ) -> Result<(Arc<OpenFile>, Arc<Place>), Errno> {
         let follow = flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL;
         let last = if follow { Last::Follow } else { Last::Keep };
-        let outcome = resolve(self, context, path, last).await?;
-        if flags & O_CREAT != 0 && flags & O_PATH == 0 {
-            if outcome.slash || flags & O_DIRECTORY != 0 {
-                return Err(if outcome.slash { Errno::EISDIR } else { Errno::EINVAL });
+        for _ in 0..RACES {
+            let outcome = resolve(self, context, path, last).await?;
+            if flags & O_CREAT != 0 && flags & O_PATH == 0 {
+                if outcome.slash || flags & O_DIRECTORY != 0 {
+                    return Err(if outcome.slash { Errno::EISDIR } else { Errno::EINVAL });
+                }
+                if outcome.found.is_none() {
+                    match self.create_open(context, &outcome, flags, permissions).await {
+                        // Somebody else was faster: theirs is opened, by its permissions.
+                        Err(Errno::EEXIST) if flags & O_EXCL == 0 => continue,
+                        opened => return opened,
+                    }
+                }
+                if flags & O_EXCL != 0 {
+                    return Err(Errno::EEXIST);
+                }
             }
-            if outcome.found.is_none() {
-                return self.create_open(context, &outcome, flags, permissions).await;
-            }
-            if flags & O_EXCL != 0 {
-                return Err(Errno::EEXIST);
-            }
+            let place = outcome.found.ok_or(Errno::ENOENT)?;
+            self.check_open(context.caller, &place, flags).await?;
+            let file = self.open_inode(context.caller, place.inode(), flags).await?;
+            return Ok((OpenFile::new(file, flags, &place.path(context.root)), place));
         }
-        let place = outcome.found.ok_or(Errno::ENOENT)?;
-        self.check_open(context.caller, &place, flags).await?;
-        let file = self.open_inode(context.caller, place.inode(), flags).await?;
-        Ok((OpenFile::new(file, flags, &place.path(context.root)), place))
+        Err(Errno::EEXIST)
     }
 
     async fn create_open(
@@ -176,12 +186,7 @@ impl Namespace {
         permissions: u32,
     ) -> Result<(Arc<OpenFile>, Arc<Place>), Errno> {
         let new = NewInode { kind: Kind::Regular, permissions, rdev: 0 };
-        let created = self.create_in(context, outcome, new).await;
-        let inode = match created {
-            // Somebody else was faster: theirs will do, unless exclusion was asked for.
-            Err(Errno::EEXIST) if flags & O_EXCL == 0 => outcome.parent.inode().lookup(&outcome.name).await?,
-            created => created?,
-        };
+        let inode = self.create_in(context, outcome, new).await?;
         let place = Place::below(&outcome.parent, &outcome.name, inode);
         let file = place.inode().clone().open(context.caller, flags).await?;
         Ok((OpenFile::new(file, flags, &place.path(context.root)), place))
@@ -198,7 +203,7 @@ impl Namespace {
         let write = flags & O_ACCMODE != O_RDONLY || flags & O_TRUNC != 0;
         match kind {
             Kind::Symlink => return Err(Errno::ELOOP),
-            Kind::Directory if write => return Err(Errno::EISDIR),
+            Kind::Directory if write || flags & O_CREAT != 0 => return Err(Errno::EISDIR),
             Kind::Socket => return Err(Errno::ENXIO),
             _ => {}
         }
@@ -223,7 +228,7 @@ impl Namespace {
         outcome: &Outcome,
         new: NewInode,
     ) -> Result<Arc<dyn Inode>, Errno> {
-        vacant(outcome)?;
+        vacant(outcome, new.kind)?;
         let directory = outcome.parent.inode();
         access::check_inode(&**directory, context.caller.credentials, WRITE | EXECUTE).await?;
         directory.create(context.caller, &outcome.name, new).await
@@ -238,10 +243,7 @@ impl Namespace {
         if device && context.caller.credentials.uid != 0 {
             return Err(Errno::EPERM);
         }
-        let outcome = resolve(self, context, path, Last::Keep).await?;
-        if outcome.slash && outcome.found.is_none() && new.kind != Kind::Directory {
-            return Err(Errno::ENOENT);
-        }
+        let outcome = resolve(self, context, path, Last::Name).await?;
         self.create_in(context, &outcome, new).await.map(drop)
     }
 
@@ -256,8 +258,8 @@ impl Namespace {
         if target.len() >= crate::walk::PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let outcome = resolve(self, context, path, Last::Keep).await?;
-        vacant(&outcome)?;
+        let outcome = resolve(self, context, path, Last::Name).await?;
+        vacant(&outcome, Kind::Symlink)?;
         let directory = outcome.parent.inode();
         access::check_inode(&**directory, context.caller.credentials, WRITE | EXECUTE).await?;
         directory.symlink(context.caller, &outcome.name, target).await.map(drop)
@@ -268,8 +270,8 @@ impl Namespace {
     /// # Errors
     /// `EPERM` for directories, `EXDEV`, `EEXIST`.
     pub async fn link(&self, context: &Context<'_>, target: &Arc<dyn Inode>, path: &[u8]) -> Result<(), Errno> {
-        let outcome = resolve(self, context, path, Last::Keep).await?;
-        vacant(&outcome)?;
+        let outcome = resolve(self, context, path, Last::Name).await?;
+        vacant(&outcome, target.kind())?;
         let directory = outcome.parent.inode();
         if target.kind() == Kind::Directory {
             return Err(Errno::EPERM);
@@ -286,13 +288,14 @@ impl Namespace {
     /// # Errors
     /// Those of unlink(2) and rmdir(2).
     pub async fn unlink(&self, context: &Context<'_>, path: &[u8], removal: Removal) -> Result<(), Errno> {
-        let outcome = resolve(self, context, path, Last::Keep).await?;
+        let outcome = resolve(self, context, path, Last::Name).await?;
         let victim = outcome.found.as_ref().ok_or(Errno::ENOENT)?;
         if outcome.name.is_empty() {
             return Err(if removal == Removal::Directory { dot_error(path) } else { Errno::EISDIR });
         }
-        if removal == Removal::File && victim.inode().kind() == Kind::Directory {
-            return Err(Errno::EISDIR);
+        let directory = victim.inode().kind() == Kind::Directory;
+        if removal == Removal::File && (directory || outcome.slash) {
+            return Err(if directory { Errno::EISDIR } else { Errno::ENOTDIR });
         }
         if victim.inode().id().dev != outcome.parent.inode().id().dev {
             return Err(Errno::EBUSY);
@@ -317,14 +320,14 @@ impl Namespace {
         to: (&Context<'_>, &[u8]),
         replace: Replace,
     ) -> Result<(), Errno> {
-        let old = resolve(self, from.0, from.1, Last::Keep).await?;
-        let new = resolve(self, to.0, to.1, Last::Keep).await?;
+        let old = resolve(self, from.0, from.1, Last::Name).await?;
+        let new = resolve(self, to.0, to.1, Last::Name).await?;
         let moved = old.found.as_ref().ok_or(Errno::ENOENT)?;
         if old.name.is_empty() || new.name.is_empty() {
             return Err(Errno::EBUSY);
         }
         let directory = moved.inode().kind() == Kind::Directory;
-        if new.slash && !directory {
+        if (old.slash || new.slash) && !directory {
             return Err(Errno::ENOTDIR);
         }
         let dev = old.parent.inode().id().dev;
@@ -339,6 +342,10 @@ impl Namespace {
             return Err(Errno::EINVAL);
         }
         self.check_removal(from.0.caller, &old.parent, moved).await?;
+        if directory && old.parent.inode().id() != new.parent.inode().id() {
+            // Its `..` changes.
+            access::check_inode(&**moved.inode(), from.0.caller.credentials, WRITE).await?;
+        }
         match &new.found {
             Some(target) if replace == Replace::No => {
                 let _ = target;
@@ -382,8 +389,12 @@ fn is_below(place: &Arc<Place>, inode: &dyn Inode) -> bool {
     false
 }
 
-fn vacant(outcome: &Outcome) -> Result<(), Errno> {
-    if outcome.found.is_some() || outcome.name.is_empty() { Err(Errno::EEXIST) } else { Ok(()) }
+/// Whether a new object of this kind can have the name. Behind a slash only a directory can.
+fn vacant(outcome: &Outcome, kind: Kind) -> Result<(), Errno> {
+    if outcome.found.is_some() || outcome.name.is_empty() {
+        return Err(Errno::EEXIST);
+    }
+    if outcome.slash && kind != Kind::Directory { Err(Errno::ENOENT) } else { Ok(()) }
 }
 
 /// What `rmdir` says to a path without a last name.

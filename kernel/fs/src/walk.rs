@@ -101,6 +101,14 @@ pub enum Last {
     Follow,
     /// Stop there, unless a slash follows.
     Keep,
+    /// Stop there in any case, whatever it is: the entry itself is to be made, moved or removed.
+    Name,
+}
+
+impl Last {
+    fn follows(self, slash: bool) -> bool {
+        self == Last::Follow || self == Last::Keep && slash
+    }
 }
 
 /// Where a path led.
@@ -111,7 +119,7 @@ pub struct Outcome {
     pub name: Box<[u8]>,
     /// What is there, if anything.
     pub found: Option<Arc<Place>>,
-    /// The path ends in a slash: only a directory will do.
+    /// The path ends in a slash: only a directory will do. With [`Last::Name`] it is the caller who sees to that.
     pub slash: bool,
 }
 
@@ -203,7 +211,7 @@ impl Walk<'_> {
             }
             Err(errno) => return Err(errno),
         };
-        if inode.kind() == Kind::Symlink && (!is_last || last == Last::Follow || self.slash) {
+        if inode.kind() == Kind::Symlink && (!is_last || last.follows(self.slash)) {
             self.links += 1;
             if self.links > LINKS {
                 return Err(Errno::ELOOP);
@@ -215,7 +223,7 @@ impl Walk<'_> {
             self.at = place;
             return Ok(None);
         }
-        if self.slash && place.inode.kind() != Kind::Directory {
+        if self.slash && last != Last::Name && place.inode.kind() != Kind::Directory {
             return Err(Errno::ENOTDIR);
         }
         Ok(Some(Outcome { parent: self.at.clone(), name, found: Some(place), slash: self.slash }))

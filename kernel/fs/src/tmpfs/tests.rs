@@ -12,6 +12,8 @@ use io::{caller::Credentials, open::OpenFile};
 use mem::{Account, Sink, Source};
 use std::future::Future;
 
+mod corners;
+
 /// Nothing here waits, so one poll must do.
 fn now<T>(work: impl Future<Output = T>) -> T {
     match core::pin::pin!(work).poll(&mut Waking::from_waker(Waker::noop())) {
