@@ -147,7 +147,8 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
             }
         }
     };
-    if first {
+    // Pages without a store stay dirty, so there each write is told of: it is a change of the file.
+    if first || !store.backed() {
         store.clone().dirtied();
     }
     Ok(Some(len))

@@ -1,4 +1,4 @@
-//! Names with a slash behind them, and names that come up while they are being created.
+//! Names with a slash behind them, names that come up while they are being created, and times of change.
 
 use super::*;
 use core::sync::atomic::AtomicBool;
@@ -82,4 +82,18 @@ fn a_file_that_comes_up_while_it_is_created_keeps_its_permissions() {
     }
     early.1.store(true, Ordering::Relaxed);
     assert_eq!(world.open("/open", O_CREAT | O_EXCL | O_RDWR).err(), Some(Errno::EEXIST));
+}
+
+#[test]
+fn each_write_is_a_change() {
+    let world = World::new(1 << 20);
+    let file = world.open("/file", O_CREAT | O_RDWR).unwrap();
+    let inode = file.file().inode().unwrap();
+    for _ in 0..2 {
+        put(&file, &world.caller, b"text").unwrap();
+        let old = Some(Timestamp { seconds: -1, nanos: 0 });
+        now(inode.set_attributes(&world.caller, SetAttributes { modified: old, ..Default::default() })).unwrap();
+        put(&file, &world.caller, b"text").unwrap();
+        assert!(inode.metadata_now().unwrap().modified.seconds >= 0);
+    }
 }
