@@ -44,7 +44,7 @@ const CONTROL: u32 = EPOLLET | EPOLLONESHOT | abi::poll::EPOLLWAKEUP | abi::poll
 type Key = (i32, usize);
 
 struct Interest {
-    /// `EPOLL*` as registered; 0 while disabled by one-shot.
+    /// `EPOLL*` as registered; 0 while disabled by one-shot, and when the item has left the set.
     events: u32,
     data: u64,
     /// Edge count of the file at the last report.
@@ -68,9 +68,9 @@ struct Shared {
     /// Wakers push here, also from interrupt handlers.
     ready: IrqLock<VecDeque<Arc<Item>>>,
     changed: WaitQueue,
-    /// Sets inside this set, and whether this one is inside another.
+    /// Sets inside this set, and sets that this one is inside of.
     nested: AtomicUsize,
-    inside: AtomicBool,
+    inside: AtomicUsize,
 }
 
 /// An epoll set.
@@ -84,7 +84,7 @@ impl Epoll {
             ready: IrqLock::new(rank::WAIT - 1, VecDeque::new()),
             changed: WaitQueue::new(),
             nested: AtomicUsize::new(0),
-            inside: AtomicBool::new(false),
+            inside: AtomicUsize::new(0),
         })))
     }
 
@@ -98,21 +98,28 @@ impl Epoll {
             return Err(Errno::EPERM);
         }
         let key = (fd, Arc::as_ptr(open) as usize);
-        let interest = Interest { events: event.events, data: event.data, seen: 0, reported: false };
         let item = Arc::new(Item {
             key,
             file: file.clone(),
             caller: caller.clone(),
-            interest: SpinLock::new(rank::PIPE + 1, interest),
+            interest: SpinLock::new(rank::PIPE + 1, Interest::new(event)),
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
             queued: AtomicBool::new(false),
             set: Arc::downgrade(&self.0),
         });
-        if self.0.items.lock().contains_key(&key) {
+        self.nest(file)?;
+        let known = {
+            let mut items = self.0.items.lock();
+            let known = items.contains_key(&key);
+            if !known {
+                items.insert(key, item.clone());
+            }
+            known
+        };
+        if known {
+            self.0.unnest(file);
             return Err(Errno::EEXIST);
         }
-        self.nest(file)?;
-        self.0.items.lock().insert(key, item.clone());
         let watcher: Arc<dyn Watcher> = item.clone();
         open.watch(Arc::downgrade(&watcher));
         item.arm();
@@ -125,8 +132,13 @@ impl Epoll {
     /// `ENOENT`.
     pub fn modify(&self, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let key = (fd, Arc::as_ptr(open) as usize);
-        let item = self.0.items.lock().get(&key).cloned().ok_or(Errno::ENOENT)?;
-        *item.interest.lock() = Interest { events: event.events, data: event.data, seen: 0, reported: false };
+        let item = {
+            // Under the lock: an item that leaves the set meanwhile must not get its interest back.
+            let items = self.0.items.lock();
+            let item = items.get(&key).cloned().ok_or(Errno::ENOENT)?;
+            *item.interest.lock() = Interest::new(event);
+            item
+        };
         item.arm();
         Ok(())
     }
@@ -171,14 +183,31 @@ impl Epoll {
         if Arc::ptr_eq(&inner.0, &self.0) {
             return Err(Errno::EINVAL);
         }
-        // Both flags are set before either is tested, so two sets added to each other at once both fail.
-        inner.0.inside.store(true, Ordering::SeqCst);
+        // Both counts are raised before either is tested, so two sets added to each other at once both fail.
+        inner.0.inside.fetch_add(1, Ordering::SeqCst);
         self.0.nested.fetch_add(1, Ordering::SeqCst);
-        if self.0.inside.load(Ordering::SeqCst) || inner.0.nested.load(Ordering::SeqCst) > 0 {
-            self.0.nested.fetch_sub(1, Ordering::SeqCst);
+        if self.0.inside.load(Ordering::SeqCst) > 0 || inner.0.nested.load(Ordering::SeqCst) > 0 {
+            self.0.unnest(file);
             return Err(Errno::ELOOP);
         }
         Ok(())
+    }
+}
+
+impl Shared {
+    /// Notes that `file`, if it is a set, is no longer in this one.
+    fn unnest(&self, file: &Arc<dyn File>) {
+        if let Some(inner) = file.as_any().downcast_ref::<Epoll>() {
+            inner.0.inside.fetch_sub(1, Ordering::SeqCst);
+            self.nested.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Interest {
+    fn new(event: EpollEvent) -> Interest {
+        // Errors and hang-ups are always told of, also to who asks for nothing.
+        Interest { events: event.events | EPOLLERR | EPOLLHUP, data: event.data, seen: 0, reported: false }
     }
 }
 
@@ -246,6 +275,10 @@ impl Item {
         drop(old);
         if ready {
             self.queue();
+        } else if self.interest.lock().events == 0 {
+            // Retired, or disabled, since the first look: nobody else comes for this wait, and it holds this item.
+            let late = self.armed.lock().take();
+            drop(late);
         }
     }
 
@@ -261,10 +294,8 @@ impl Item {
         self.interest.lock().events = 0;
         let old = self.armed.lock().take();
         drop(old);
-        if let Some(set) = self.set.upgrade()
-            && self.file.as_any().is::<Epoll>()
-        {
-            set.nested.fetch_sub(1, Ordering::SeqCst);
+        if let Some(set) = self.set.upgrade() {
+            set.unnest(&self.file);
         }
     }
 }

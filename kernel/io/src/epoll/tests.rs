@@ -124,6 +124,88 @@ fn sets_nest_once_and_never_in_a_circle() {
 }
 
 #[test]
+fn what_was_refused_or_left_is_inside_nothing() {
+    let (outer, inner, third) = (Epoll::new(), Epoll::new(), Epoll::new());
+    let (inner_file, third_file) = (open(inner.clone()), open(third.clone()));
+    inner.add(&caller(), 1, &third_file, event(EPOLLIN, 1)).unwrap();
+    assert_eq!(outer.add(&caller(), 2, &inner_file, event(EPOLLIN, 2)), Err(Errno::ELOOP));
+    // That did not count: the inner set may still contain others.
+    inner.remove(1, &third_file).unwrap();
+    inner.add(&caller(), 1, &third_file, event(EPOLLIN, 1)).unwrap();
+    inner.remove(1, &third_file).unwrap();
+    outer.add(&caller(), 2, &inner_file, event(EPOLLIN, 2)).unwrap();
+    outer.remove(2, &inner_file).unwrap();
+    inner.add(&caller(), 1, &third_file, event(EPOLLIN, 1)).unwrap();
+}
+
+#[test]
+fn a_hang_up_is_told_of_unasked() {
+    let set = Epoll::new();
+    let (reader, writer) = pipe();
+    set.add(&caller(), 3, &reader, event(0, 7)).unwrap();
+    write(&writer, b"x");
+    assert_eq!(found(&set), []);
+    drop(writer);
+    assert_eq!(found(&set), [(EPOLLHUP, 7)]);
+}
+
+/// A file that somebody takes out of the set just when it is being waited for.
+struct Leaving {
+    set: Arc<Epoll>,
+    open: SpinLock<Weak<OpenFile>>,
+    waker: SpinLock<Option<Waker>>,
+}
+
+/// Gives its waker up when it is dropped, as a place in a wait queue does.
+struct Place<'a>(&'a Leaving);
+
+impl core::future::Future for Place<'_> {
+    type Output = Result<(), Errno>;
+
+    fn poll(self: core::pin::Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        *self.0.waker.lock() = Some(context.waker().clone());
+        let open = self.0.open.lock().upgrade();
+        if let Some(open) = open {
+            self.0.set.remove(3, &open).unwrap();
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let waker = self.0.waker.lock().take();
+        drop(waker);
+    }
+}
+
+impl File for Leaving {
+    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(Place(self))
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[test]
+fn what_leaves_while_it_is_armed_is_let_go() {
+    let set = Epoll::new();
+    let file = Arc::new(Leaving {
+        set: set.clone(),
+        open: SpinLock::new(rank::PIPE, Weak::new()),
+        waker: SpinLock::new(rank::PIPE, None),
+    });
+    let watched = Arc::downgrade(&file);
+    let description = open(file.clone());
+    *file.open.lock() = Arc::downgrade(&description);
+    set.add(&caller(), 3, &description, event(EPOLLIN, 7)).unwrap();
+    drop((file, description));
+    assert!(watched.upgrade().is_none(), "the file is kept by its own wait");
+}
+
+#[test]
 fn counters_count() {
     let caller = caller();
     let counter = Event::new(2, Mode::Semaphore);
