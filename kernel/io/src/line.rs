@@ -203,13 +203,19 @@ impl Line {
         } else if self.flag(IEXTEN) && self.is(byte, VLNEXT) {
             self.literal = true;
         } else if self.is(byte, VEOF) {
-            self.submit();
+            // An end of file takes no byte of the buffer, but memory.
+            if self.ends.len() < LIMIT {
+                self.submit();
+            }
         } else if byte == b'\n' || self.is(byte, VEOL) || self.is(byte, VEOL2) {
             if self.flag(ECHO) || self.flag(ECHONL) && byte == b'\n' {
                 self.cook(&[byte], echo);
             }
-            self.pending.push(byte);
-            self.submit();
+            // The line's end has the place that `store` left; without it nothing of the line would ever be read.
+            if self.pending.len() + self.ready.len() < LIMIT {
+                self.pending.push(byte);
+                self.submit();
+            }
         } else {
             self.store(byte, echo);
         }

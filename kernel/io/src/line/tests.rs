@@ -100,4 +100,11 @@ fn input_is_bounded() {
     }
     typed(&mut line, b"\n");
     assert!(line.available() <= LIMIT);
+    // Nobody reads, and lines keep coming.
+    for _ in 0..3 * LIMIT {
+        typed(&mut line, b"\n\x04");
+    }
+    assert!(line.available() <= LIMIT);
+    let reads = (0..10 * LIMIT).take_while(|_| read(&mut line, 1).is_some()).count();
+    assert!(reads <= 2 * LIMIT);
 }
