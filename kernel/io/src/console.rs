@@ -8,7 +8,7 @@
 
 use crate::{
     caller::Caller,
-    file::{Attempt, BoxFuture, File, Want},
+    file::{Attempt, BoxFuture, File, Want, mask_of},
     tty::{CharDevice, Tty},
 };
 use abi::{
@@ -182,13 +182,10 @@ impl Console {
         QUEUE.saturating_sub(self.queue.lock().bytes.len())
     }
 
-    fn write(&self, channel: Channel, bytes: &[u8]) -> usize {
-        let mut queue = self.queue.lock();
-        let len = bytes.len().min(QUEUE.saturating_sub(queue.bytes.len()));
-        queue.push(self.sharing, channel, &bytes[..len]);
-        drop(queue);
+    /// Queues all of `bytes`. Another writer may have taken the room meanwhile; the queue has slack for that.
+    fn write(&self, channel: Channel, bytes: &[u8]) {
+        self.queue.lock().push(self.sharing, channel, bytes);
         self.filled.wake_all();
-        len
     }
 
     async fn wait_room(&self) {
@@ -218,8 +215,8 @@ impl Queue {
 struct TtyOutput(Arc<Console>);
 
 impl CharDevice for TtyOutput {
-    fn write_now(&self, bytes: &[u8]) -> usize {
-        self.0.write(Channel::Tty, bytes)
+    fn write(&self, bytes: &[u8]) {
+        self.0.write(Channel::Tty, bytes);
     }
 
     fn room(&self) -> usize {
@@ -248,16 +245,16 @@ impl File for Output {
         }
         let mut bytes = [0; PART];
         src.take(&mut bytes[..len])?;
-        // Another writer may have taken the room meanwhile; the queue has slack for that.
-        let mut queue = self.console.queue.lock();
-        queue.push(self.console.sharing, self.channel, &bytes[..len]);
-        drop(queue);
-        self.console.filled.wake_all();
+        self.console.write(self.channel, &bytes[..len]);
         Ok(Some(len))
     }
 
-    fn wait<'a>(&'a self, _caller: &'a Caller, _want: Want) -> BoxFuture<'a, Result<(), Errno>> {
+    fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         Box::pin(async move {
+            if mask_of(want) & EPOLLOUT == 0 && !matches!(want, Want::Read { .. }) {
+                // There is nothing else to come.
+                core::future::pending::<()>().await;
+            }
             self.console.wait_room().await;
             Ok(())
         })

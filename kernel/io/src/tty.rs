@@ -15,7 +15,12 @@ use abi::{
     poll::{EPOLLIN, EPOLLOUT},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::any::Any;
+use core::{
+    any::Any,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use mem::{AddressSpace, Sink, Source};
@@ -25,8 +30,8 @@ const PART: usize = 256;
 
 /// Where a terminal's output goes: a queue in front of a serial line.
 pub trait CharDevice: Send + Sync {
-    /// Takes as many of `bytes` as fit now; answers how many.
-    fn write_now(&self, bytes: &[u8]) -> usize;
+    /// Takes all of `bytes`. Who writes looks for room first; what others took since then goes beyond it.
+    fn write(&self, bytes: &[u8]);
 
     /// Bytes that fit now.
     fn room(&self) -> usize;
@@ -106,7 +111,8 @@ impl Tty {
             state.control.foreground
         };
         // Echo that finds no room is lost, as on a serial line without flow control.
-        let _ = self.output.write_now(&echo);
+        echo.truncate(self.output.room());
+        self.output.write(&echo);
         self.changed.wake_all();
         for signal in signals {
             self.signal(foreground, signal);
@@ -209,18 +215,15 @@ impl Tty {
     }
 
     fn set_foreground(&self, caller: &Caller, group: i32) -> Result<usize, Errno> {
-        let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
         let jobs = self.jobs().ok_or(Errno::ENOTTY)?;
-        let (own, session) = jobs.groups(caller.pid).ok_or(Errno::ENOTTY)?;
+        let (_, session) = jobs.groups(caller.pid).ok_or(Errno::ENOTTY)?;
         let control = self.state.lock().control;
         if control.session != Some(session) {
             return Err(Errno::ENOTTY);
         }
-        if jobs.session_of(group) != Some(session) {
+        let group = u32::try_from(group).map_err(|_| Errno::EINVAL)?;
+        if jobs.session_of(group).ok_or(Errno::ESRCH)? != session {
             return Err(Errno::EPERM);
-        }
-        if control.foreground != Some(own) && caller.credentials.uid != 0 {
-            return Err(Errno::ENOTTY);
         }
         self.state.lock().control.foreground = Some(group);
         Ok(0)
@@ -230,6 +233,27 @@ impl Tty {
         let control = self.state.lock().control;
         let session = self.jobs().and_then(|jobs| jobs.groups(caller.pid)).map(|(_, session)| session);
         if control.session.is_some() && control.session == session { Ok(control) } else { Err(Errno::ENOTTY) }
+    }
+
+    /// Resolves when one of `events` holds and `also` does. Input and refused output wake one queue, room another.
+    async fn either(&self, events: u32, also: impl Fn() -> bool) {
+        let ready = || self.events() & events != 0 && also();
+        let full = || events & EPOLLOUT != 0 && self.output.room() < 2;
+        while !ready() {
+            let mut input = pin!(exec::sync::wait_until(&self.changed, || ready().then_some(())));
+            let mut filled = pin!(exec::sync::wait_until(&self.changed, || full().then_some(())));
+            let mut room = if full() { Some(self.output.wait_room()) } else { None };
+            poll_fn(|context| {
+                if input.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(());
+                }
+                match &mut room {
+                    Some(room) => room.as_mut().poll(context),
+                    None => filled.as_mut().poll(context),
+                }
+            })
+            .await;
+        }
     }
 
     async fn control(
@@ -322,13 +346,16 @@ impl File for Tty {
         // In the worst case each byte becomes two.
         let len = src.remaining().min(self.output.room() / 2).min(PART);
         if len == 0 {
+            // Room that comes is news from now on.
+            self.state.lock().edges += 1;
+            self.changed.wake_all();
             return Ok(None);
         }
         let mut bytes = [0; PART];
         src.take(&mut bytes[..len])?;
         let mut cooked = Vec::with_capacity(2 * len);
         self.state.lock().line.cook(&bytes[..len], &mut cooked);
-        let _ = self.output.write_now(&cooked);
+        self.output.write(&cooked);
         Ok(Some(len))
     }
 
@@ -337,15 +364,15 @@ impl File for Tty {
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        let mask = mask_of(want);
         Box::pin(async move {
-            if let Want::Write { .. } = want {
-                self.output.wait_room().await;
-            } else if mask & EPOLLIN != 0 && self.events() & mask == 0 {
-                exec::sync::wait_until(&self.changed, || (self.events() & mask != 0).then_some(())).await;
-            } else if self.events() & mask == 0 {
-                self.output.wait_room().await;
-            }
+            self.either(mask_of(want), || true).await;
+            Ok(())
+        })
+    }
+
+    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        Box::pin(async move {
+            self.either(events, || self.edges() != since).await;
             Ok(())
         })
     }
@@ -373,3 +400,6 @@ impl File for Tty {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;
