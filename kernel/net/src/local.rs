@@ -393,6 +393,11 @@ impl LocalSocket {
         }
     }
 
+    /// What tells of changes.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
     pub fn events(&self) -> u32 {
         use abi::poll::{EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
         match &self.inner.lock().state {
@@ -424,6 +429,11 @@ impl LocalSocket {
     /// The queue that is woken at each change.
     pub fn queue(&self) -> &WaitQueue {
         self.signal.queue()
+    }
+
+    /// Changes so far.
+    pub fn edges(&self) -> u64 {
+        self.signal.changes()
     }
 
     /// Resolves when what `want` names may have become possible.

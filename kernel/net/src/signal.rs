@@ -4,27 +4,37 @@
 //! with the queue first, then arms the library again (under the stack's lock), then looks at the socket.
 
 use alloc::{sync::Arc, task::Wake};
+use core::sync::atomic::{AtomicU64, Ordering};
 use exec::sync::WaitQueue;
 use io::file::{Want, mask_of};
 
 /// A wait queue that the library can wake.
 pub(crate) struct Signal {
     queue: WaitQueue,
+    /// Changes so far, from 1. While the library is not armed it counts none: whoever reads this arms it first.
+    changes: AtomicU64,
 }
 
 impl Signal {
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { queue: WaitQueue::new() })
+        Arc::new(Self { queue: WaitQueue::new(), changes: AtomicU64::new(1) })
     }
 
     /// Wakes everybody who waits for a change.
     pub fn notify(&self) {
+        // Relaxed: the lock of the queue orders it for who waits, that of the socket for who looks.
+        self.changes.fetch_add(1, Ordering::Relaxed);
         self.queue.wake_all();
     }
 
     /// The queue of those who wait.
     pub fn queue(&self) -> &WaitQueue {
         &self.queue
+    }
+
+    /// How many changes there were.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
     }
 
     /// Resolves when `ready` says so; it is asked again after each change and must arm the library.

@@ -324,6 +324,27 @@ impl File for SocketFile {
         }
     }
 
+    fn edges(&self) -> u64 {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.edges(),
+            Kind::Udp(socket) => socket.edges(),
+            Kind::Local(socket, _) => socket.edges(),
+        }
+    }
+
+    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        let signal = match &self.kind {
+            Kind::Tcp(socket) => socket.signal(),
+            Kind::Udp(socket) => socket.signal(),
+            Kind::Local(socket, _) => socket.signal(),
+        };
+        let ready = move || self.edges() != since && self.events() & events != 0;
+        Box::pin(async move {
+            signal.until(|| ready().then_some(())).await;
+            Ok(())
+        })
+    }
+
     fn ioctl<'a>(
         &'a self,
         _caller: &'a Caller,

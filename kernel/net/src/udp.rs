@@ -168,8 +168,19 @@ impl UdpSocket {
         Ok(())
     }
 
+    /// What tells of changes.
+    pub fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
     pub fn events(&self) -> u32 {
         self.inner.lock().events(None)
+    }
+
+    /// Changes so far; the next one counts from now on.
+    pub fn edges(&self) -> u64 {
+        self.inner.lock().events(Some(&self.signal));
+        self.signal.changes()
     }
 
     /// Resolves when what `want` names may have become possible.

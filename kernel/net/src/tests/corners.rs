@@ -1,7 +1,11 @@
 //! What programs do between the usual steps: ask for the peer too early, connect again, close the listener first.
 
 use super::*;
-use abi::poll::EPOLLOUT;
+use abi::{
+    fs::O_RDWR,
+    poll::{EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
+};
+use io::{epoll::Epoll, open::OpenFile};
 
 #[test]
 fn the_peer_is_known_before_anybody_asks_how_connecting_went() {
@@ -106,4 +110,78 @@ fn empty_messages_are_bounded() {
         assert_eq!(received.len, 0);
     }
     assert_ne!(a.events() & EPOLLOUT, 0);
+}
+
+/// A set with one socket in it, for edges of either kind.
+fn edges_of(socket: &Arc<SocketFile>, caller: &Caller) -> (Arc<Epoll>, Arc<OpenFile>) {
+    let (set, open) = (Epoll::new(), OpenFile::new(socket.clone(), O_RDWR, b"socket:[]"));
+    let event = EpollEvent { events: EPOLLIN | EPOLLOUT | EPOLLET, pad: 0, data: 0 };
+    set.add(caller, 3, &open, event).unwrap();
+    (set, open)
+}
+
+fn found(set: &Epoll) -> Option<u32> {
+    let list = set.wait_now(10);
+    assert!(list.len() <= 1);
+    list.first().map(|event| event.events)
+}
+
+#[test]
+fn room_that_is_always_there_is_told_once() {
+    let mut world = World::new(0);
+    let caller = world.caller.clone();
+    let (near, far, listener) = world.connection();
+    let (set, open) = edges_of(&near, &caller);
+    for _ in 0..20 {
+        world.step();
+    }
+    assert_eq!(found(&set), Some(EPOLLOUT));
+    assert_eq!((found(&set), found(&set)), (None, None));
+    // Each arrival is an edge, also if what came before is still there.
+    for text in [b"one", b"two"] {
+        assert_eq!(send(&far, &caller, text), Some(3));
+        assert_eq!(world.until(|_| found(&set)), EPOLLIN | EPOLLOUT);
+        for _ in 0..20 {
+            world.step();
+        }
+        assert_eq!((found(&set), found(&set)), (None, None));
+    }
+    // A full buffer that drains.
+    let block = vec![0; 1 << 20];
+    while send(&near, &caller, &block).is_some() {}
+    assert_eq!(found(&set), None);
+    let mut sink = Vec::new();
+    let events = world.until(|_| {
+        read_to_end(&far, &mut sink);
+        found(&set)
+    });
+    assert_ne!(events & EPOLLOUT, 0);
+    drop((set, open, near, far, listener));
+    world.assert_clean();
+}
+
+#[test]
+fn edges_of_datagrams_and_local_sockets() {
+    let mut world = World::new(0);
+    let caller = world.caller.clone();
+    let server = SocketFile::udp(&world.hosts[1]);
+    server.bind(&caller, &v4(Ipv4Addr::UNSPECIFIED, 53)).unwrap();
+    let client = SocketFile::udp(&world.hosts[0]);
+    let (set, open) = edges_of(&server, &caller);
+    assert_eq!((found(&set), found(&set)), (Some(EPOLLOUT), None));
+    for _ in 0..2 {
+        assert_eq!(client.send_now(&caller, &mut Source::kernel(b"?"), Some(&v4(B, 53))), Ok(Some(1)));
+        assert_eq!(world.until(|_| found(&set)), EPOLLIN | EPOLLOUT);
+        assert_eq!(found(&set), None);
+    }
+    drop((set, open, server, client));
+    let (a, b) = SocketFile::pair(&world.hosts[0], &caller, Framing::Stream).unwrap();
+    let (set, open) = edges_of(&b, &caller);
+    assert_eq!((found(&set), found(&set)), (Some(EPOLLOUT), None));
+    for _ in 0..2 {
+        assert_eq!(send(&a, &caller, b"x"), Some(1));
+        assert_eq!((found(&set), found(&set)), (Some(EPOLLIN | EPOLLOUT), None));
+    }
+    drop((set, open, a, b));
+    world.assert_clean();
 }
