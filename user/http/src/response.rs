@@ -2,7 +2,7 @@
 
 use crate::date;
 use crate::range::{self, ByteRange, Selection};
-use crate::request::Request;
+use crate::request::{Method, Request};
 use alloc::string::String;
 use core::fmt::Write;
 
@@ -97,6 +97,8 @@ impl Version {
             Some(tag) if tag.starts_with('"') => tag == self.tag(),
             Some(date) => date::parse(date) == Some(self.mtime),
         };
+        // Only GET has ranges (RFC 9110, section 14.2): what HEAD tells is what GET would without.
+        let valid = valid && request.method == Method::Get;
         range::select(request.range.as_deref().filter(|_| valid), self.size)
     }
 }

@@ -116,6 +116,8 @@ fn dates_and_conditions() {
     assert_ne!(part(&format!("If-Range: {}\r\n", version.tag())), Selection::Whole);
     assert_eq!(part("If-Range: \"other\"\r\n"), Selection::Whole);
     assert_eq!(part("If-Range: Sun, 06 Nov 1994 08:49:36 GMT\r\n"), Selection::Whole);
+    let head = get("HEAD / HTTP/1.1\r\nHost: x\r\nRange: bytes=1-2\r\n\r\n").unwrap().unwrap().0;
+    assert_eq!(version.selection(&head), Selection::Whole);
 }
 
 #[test]
