@@ -1,23 +1,24 @@
-//! The scheduler: tasks, wakers and run queues, the same source in the kernel, in user programs and
-//! in host tests.
+//! The scheduler: who runs next. The same source in the kernel, in user programs and in host tests (note 0003).
 //!
-//! It has no clock, no parking and no globals. A [`Pool`] is a set of workers; whoever owns the pool
-//! gives each worker a thread of control (a hart, a host thread) that loops over [`Pool::next`] and
-//! [`Runnable::run`], and supplies a [`Pender`] that gets a worker's attention.
+//! It has no clock, no parking, no globals, no allocation and no panic. What a task is, it does not know: its user, the
+//! crate `task`, puts a [`Header`] at the start of each and says how to call it. A [`Pool`] is a set of workers;
+//! whoever owns the pool gives each worker a thread of control (a hart, a thread) that loops over [`Pool::next`] and
+//! [`Runnable::run`], and supplies a [`Port`] that gets a worker's attention.
 //!
 //! ```text
-//!  spawn ──► task (one allocation: header + future) ──► inbox of a worker (any context pushes)
+//!  spawn ──► task: header + what its user likes ──────────► inbox of a worker (any context pushes)
 //!                                                            │ drained by who holds the queue's lock
 //!  wake ───► task word: idle -> SCHEDULED ──► placement ──►  32 FIFO lists + bitmap ──► next ──► run
 //! ```
 //!
 //! Who owns what:
-//! * `state` – the task word; it alone decides who may touch a task's future and when it is freed.
-//! * `task`, `waker`, `join` – the allocation and the three kinds of handle to it.
+//! * `word` – the task word; it alone decides who may touch a task's future and when it is freed.
+//! * `interface` – what crosses between the scheduler and its user.
 //! * `queue` – one worker's run queue.
-//! * `pool`, `shared` – placement, stealing, idle workers, running priorities.
+//! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
+//! * `run` – a poll, and what follows from its answer.
 //!
-//! Invariants, cited by number in `SAFETY` comments:
+//! Invariants, cited by number in `SAFETY` comments here and in `task`:
 //! * **S1** A task's future and its unread output are touched only by who holds `RUNNING`, or, once
 //!   `COMPLETE`, the output only by the join handle.
 //! * **S2** A task is in at most one queue, and only while `SCHEDULED` is set and `RUNNING` and
@@ -30,25 +31,18 @@
 //! * **S6** A task's home is a worker of its pool. The workers do not move, and live as long as any task of
 //!   the pool.
 #![cfg_attr(not(any(loom, test)), no_std)]
-#![expect(unsafe_code, reason = "type-erased tasks, intrusive lists and hand-made wakers")]
+#![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
-extern crate alloc;
-
-mod join;
+pub mod interface;
+mod placement;
 mod pool;
 mod priority;
 mod queue;
 mod run;
-mod shared;
-mod state;
-mod task;
-mod waker;
+pub mod word;
+mod worker;
 
-pub use join::{JoinError, JoinHandle};
-pub use pool::{MAX_WORKERS, Pender, Pool};
+pub use interface::{Birth, Header, Ops, Port};
+pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
-pub use run::{Outcome, Runnable};
-pub use waker::{TaskRef, YieldNow, current, yield_now};
-
-#[cfg(all(test, not(loom)))]
-mod tests;
+pub use run::{Outcome, Runnable, fail};

@@ -34,130 +34,152 @@
 //!   pinned task has called an idle worker, too;
 //! * who has let go of a queue's lock and left tasks there calls for them as their pusher did.
 //!
-//! **Calling context.** Wakers, `spawn`, `highest_ready` may be used in any context. `next`, `next_above`,
+//! **Calling context.** `enqueue`, `highest_ready` may be used in any context. `next`, `next_above`,
 //! `set_idle` are the worker's; a caller that can be preempted calls them with preemption off: an
 //! interrupted `next` makes a nested `next_above` find nothing (nothing breaks, but an urgent task waits).
+//!
+//! **Memory.** A pool lies in memory of its maker's, of [`Pool::bytes_for`] bytes: the pool, then its workers.
 
-use alloc::alloc::handle_alloc_error;
-use alloc::sync::Arc;
-use core::alloc::Layout;
-use core::future::Future;
+use core::ptr::NonNull;
 
-use sync::atomic::Ordering;
+use sync::atomic::{AtomicU64, Ordering};
 
-use crate::join::JoinHandle;
-use crate::run::{self, Runnable};
-use crate::shared::{NOTHING, Shared};
-use crate::task::{self, Birth, Header};
-use crate::{Outcome, Priority};
+use crate::Priority;
+use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
+use crate::run::{self, Outcome, Runnable};
+use crate::worker::{NOTHING, Worker};
 
 /// The most workers a pool can have.
 pub const MAX_WORKERS: usize = 64;
 
-/// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
-pub trait Pender: Send + Sync + 'static {
-    /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
-    /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
-    fn pend(&self, worker: usize, priority: Priority);
+/// A set of workers and the tasks that are queued at them.
+#[repr(C, align(64))]
+pub struct Pool {
+    port: Port,
+    /// Right behind the pool; never changed (S6).
+    workers: NonNull<Worker>,
+    count: usize,
+    next_id: AtomicU64,
+    /// Where the next new task goes.
+    next_home: AtomicU64,
+    /// Workers that park, or are about to.
+    pub(crate) idle: AtomicU64,
+}
 
-    /// For tracing: the task with this id was idle and has been woken by the calling context.
-    fn woken(&self, id: u64) {
-        let _ = id;
+// SAFETY: the port's context is whatever `pend` can take in any context, by contract of `init`; the rest is atomic, or
+// never changed, or as safe as a queue.
+unsafe impl Send for Pool {}
+// SAFETY: as above.
+unsafe impl Sync for Pool {}
+
+/// How many workers a pool gets if it is made for so many.
+const fn clamped(workers: usize) -> usize {
+    if workers < 1 {
+        1
+    } else if workers > MAX_WORKERS {
+        MAX_WORKERS
+    } else {
+        workers
     }
 }
 
-/// A set of workers and their tasks. Meant to live as long as the program; dropping it cancels what is
-/// queued, and what is woken later is cancelled by its waker.
-pub struct Pool<P: Pender> {
-    shared: Arc<Shared<P>>,
-}
+impl Pool {
+    /// What the memory of a pool must be aligned to.
+    pub const ALIGN: usize = align_of::<Self>();
 
-impl<P: Pender> Pool<P> {
-    /// A pool with this many workers (1 to [`MAX_WORKERS`], others are brought into that range), none of them
-    /// idle.
+    /// The bytes of a pool with this many workers (1 to [`MAX_WORKERS`], others are brought into that range).
     #[must_use]
-    pub fn new(workers: usize, pender: P) -> Self {
-        Self { shared: Arc::new(Shared::new(workers.clamp(1, MAX_WORKERS), pender)) }
+    pub const fn bytes_for(workers: usize) -> usize {
+        size_of::<Self>() + clamped(workers) * size_of::<Worker>()
+    }
+
+    /// Makes a pool with this many workers, none of them idle.
+    ///
+    /// # Safety
+    ///
+    /// `memory` is aligned to [`ALIGN`](Self::ALIGN), has [`bytes_for(workers)`](Self::bytes_for) bytes, and is the pool's for as
+    /// long as there is a task of this pool (S6). `port.pend` may be called with `port.context` from any context as long.
+    #[must_use]
+    pub unsafe fn init(memory: NonNull<u8>, workers: usize, port: Port) -> NonNull<Self> {
+        let pool: NonNull<Self> = memory.cast();
+        // SAFETY: the workers lie behind the pool, in the same memory, by contract.
+        let first: NonNull<Worker> = unsafe { pool.add(1) }.cast();
+        let count = clamped(workers);
+        for number in 0..count {
+            // SAFETY: within the memory, by contract.
+            unsafe { first.add(number).write(Worker::new(pool, number as u8)) };
+        }
+        let (next_id, next_home) = (AtomicU64::new(1), AtomicU64::new(0));
+        // SAFETY: as above.
+        unsafe { pool.write(Self { port, workers: first, count, next_id, next_home, idle: AtomicU64::new(0) }) };
+        pool
+    }
+
+    /// What the pool was made with.
+    #[inline]
+    #[must_use]
+    pub fn port(&self) -> &Port {
+        &self.port
     }
 
     /// How many workers there are.
+    #[inline]
     #[must_use]
     pub fn workers(&self) -> usize {
-        self.shared.workers.len()
+        self.count
     }
 
-    /// What was given to `new`.
+    /// All workers.
+    #[inline]
+    pub(crate) fn all_workers(&self) -> &[Worker] {
+        // SAFETY: made by `init`, `count` of them, and never moved (S6).
+        unsafe { core::slice::from_raw_parts(self.workers.as_ptr(), self.count) }
+    }
+
+    /// The worker with this number.
+    #[inline]
+    pub(crate) fn worker(&self, number: usize) -> Option<&Worker> {
+        self.all_workers().get(number)
+    }
+
+    /// Gets a worker's attention.
+    pub(crate) fn pend(&self, worker: usize, priority: Priority) {
+        // SAFETY: by contract of `init`.
+        unsafe { (self.port.pend)(self.port.context, worker as u32, u32::from(priority.number())) };
+    }
+
+    /// The header of a new task. It is `SCHEDULED`, has one reference, the join handle's, and is in no queue: the caller
+    /// hands it to [`enqueue`](Self::enqueue) next.
+    ///
+    /// # Safety
+    ///
+    /// `ops` lives for ever and does what its fields say for what the header becomes the first field of, which may be sent between threads;
+    /// the header is dropped by `ops.free` only.
+    #[inline]
     #[must_use]
-    pub fn pender(&self) -> &P {
-        &self.shared.pender
-    }
-
-    /// The bytes a task with this future takes.
-    #[must_use]
-    pub const fn task_size<F: Future>() -> usize {
-        task::size_of_task::<F, P>()
-    }
-
-    /// Starts a task. Without memory this ends in `handle_alloc_error`.
-    pub fn spawn<F>(&self, priority: Priority, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.try_spawn(priority, future).unwrap_or_else(|_| Self::out_of_memory::<F>())
-    }
-
-    /// Starts a task, or gives the future back when there is no memory for it.
-    pub fn try_spawn<F>(&self, priority: Priority, future: F) -> Result<JoinHandle<F::Output>, F>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        // Relaxed: any spread will do.
-        let turn = self.shared.next_home.fetch_add(1, Ordering::Relaxed);
-        // The only worker of a pool keeps all its tasks: there is no choice to make at each wake.
-        self.start((turn % self.workers() as u64) as usize, self.workers() == 1, priority, future)
-    }
-
-    /// Starts a task that runs on this worker (wrapped to their number) and never leaves it. Without memory
-    /// this ends in `handle_alloc_error`.
-    pub fn spawn_on<F>(&self, worker: usize, priority: Priority, future: F) -> JoinHandle<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        let spawned = self.start(worker % self.workers(), true, priority, future);
-        spawned.unwrap_or_else(|_| Self::out_of_memory::<F>())
-    }
-
-    fn start<F>(&self, worker: usize, pinned: bool, priority: Priority, future: F) -> Result<JoinHandle<F::Output>, F>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
+    pub unsafe fn new_task(&self, ops: NonNull<Ops>, birth: &Birth) -> Header {
         // Relaxed: only uniqueness matters.
-        let id = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
-        // In range, the callers made sure.
-        let home = self.shared.worker(worker).unwrap_or(&self.shared.workers[0]);
-        let task = task::create(&self.shared, &Birth { id, priority, home, pinned }, future)?;
-        // SAFETY: new; its first reference goes to the handle.
-        let handle = unsafe { JoinHandle::new(task) };
-        // SAFETY: new tasks are scheduled and in no queue; `self` keeps the pool.
-        unsafe { self.shared.enqueue(task) };
-        Ok(handle)
-    }
-
-    #[cold]
-    fn out_of_memory<F: Future>() -> ! {
-        handle_alloc_error(Layout::from_size_align(Self::task_size::<F>(), 8).unwrap_or(Layout::new::<Header>()))
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let turn = if birth.worker == ANY_WORKER && self.count > 1 {
+            // Relaxed: any spread will do.
+            self.next_home.fetch_add(1, Ordering::Relaxed) as usize
+        } else {
+            birth.worker as usize
+        };
+        // The only worker of a pool keeps all its tasks: there is no choice to make at each wake.
+        let pinned = birth.worker != ANY_WORKER || self.count == 1;
+        let number = if self.count == 1 { 0 } else { turn.checked_rem(self.count).unwrap_or(0) };
+        // SAFETY: one of the workers.
+        let home = unsafe { self.workers.add(number) };
+        Header::new(ops, home, id, birth.priority, pinned)
     }
 
     /// The next task for a worker: the most urgent of its own queue, the oldest of these; if there is none,
     /// one from another worker. It counts as running from here on.
     #[inline(always)]
     pub fn next(&self, worker: usize) -> Option<Runnable<'_>> {
-        let worker = self.shared.worker(worker)?;
-        self.shared.take(worker, Priority::COUNT).or_else(|| self.shared.steal(worker))
+        let worker = self.worker(worker)?;
+        self.take(worker, Priority::COUNT).or_else(|| self.steal(worker))
     }
 
     /// The next task of a worker's own queue that is strictly more urgent than `priority`, for nested
@@ -165,40 +187,50 @@ impl<P: Pender> Pool<P> {
     /// [`ready_above`](Self::ready_above) says so, another worker is at the queue for the moment.
     #[inline]
     pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
-        self.shared.take(self.shared.worker(worker)?, priority.index())
+        self.take(self.worker(worker)?, priority.index())
+    }
+
+    /// Takes and polls once, as [`next_above`](Self::next_above) and [`run_next`](Self::run_next).
+    pub fn run_above(&self, worker: usize, priority: Priority) -> Option<Outcome> {
+        self.next_above(worker, priority).map(Runnable::run_alone)
     }
 
     /// Polls once the task that `next` finds; `None` if there is none. A loop over this is an executor.
+    /// The worker's thread of control is not preempted by one that needs the same worker's queue.
     #[inline]
     pub fn run_next(&self, worker: usize) -> Option<Outcome> {
-        self.next(worker).map(Runnable::run)
+        let worker = self.worker(worker)?;
+        match self.take(worker, Priority::COUNT) {
+            Some(runnable) => Some(runnable.run_alone()),
+            None => self.steal(worker).map(Runnable::run_alone),
+        }
     }
 
     /// Announces that a worker is about to park. `true`: it may, and the next task for it will pend it.
     /// `false`: there is something to run; the worker is not idle.
     #[must_use]
     pub fn set_idle(&self, worker: usize) -> bool {
-        self.shared.worker(worker).is_some_and(|worker| self.shared.set_idle(worker))
+        self.worker(worker).is_some_and(|worker| self.park(worker))
     }
 
     /// A worker that had announced to park is awake, for whatever reason.
     pub fn clear_idle(&self, worker: usize) {
-        if let Some(worker) = self.shared.worker(worker) {
-            self.shared.clear_idle(worker);
+        if let Some(worker) = self.worker(worker) {
+            self.unpark(worker);
         }
     }
 
     /// The workers that are parked or about to park, one bit each.
     #[must_use]
     pub fn idle_workers(&self) -> u64 {
-        self.shared.idle.load(Ordering::Relaxed)
+        self.idle.load(Ordering::Relaxed)
     }
 
     /// The most urgent priority with a task in a worker's queue. Any context, no lock; stale at once.
     #[must_use]
     #[inline]
     pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
-        self.shared.worker(worker)?.queue.highest_ready()
+        self.worker(worker)?.queue.highest_ready()
     }
 
     /// Whether a worker's queue has something strictly more urgent than `priority`. Any context, no lock; stale
@@ -206,7 +238,7 @@ impl<P: Pender> Pool<P> {
     #[must_use]
     #[inline]
     pub fn ready_above(&self, worker: usize, priority: Priority) -> bool {
-        self.shared.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bits_above()))
+        self.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bits_above()))
     }
 
     /// Whether a worker's queue has something exactly as urgent as `priority`; else as
@@ -214,27 +246,26 @@ impl<P: Pender> Pool<P> {
     #[must_use]
     #[inline]
     pub fn ready_at(&self, worker: usize, priority: Priority) -> bool {
-        self.shared.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bit()))
+        self.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bit()))
     }
 
     /// The most urgent priority with a task in any queue. Any context, no lock; stale at once.
     #[must_use]
     pub fn highest_ready_anywhere(&self) -> Option<Priority> {
-        self.shared.workers.iter().filter_map(|w| w.queue.highest_ready()).min()
+        self.all_workers().iter().filter_map(|w| w.queue.highest_ready()).min()
     }
 
     /// What a worker runs at; `None` when it runs nothing.
     #[must_use]
     #[inline]
     pub fn running(&self, worker: usize) -> Option<Priority> {
-        let running = self.shared.worker(worker)?.running();
+        let running = self.worker(worker)?.running();
         (running != NOTHING).then_some(Priority::from_number(running))
     }
-}
 
-impl<P: Pender> Drop for Pool<P> {
-    fn drop(&mut self) {
-        for worker in &self.shared.workers {
+    /// Cancels what is queued; what is woken later is cancelled by its waker.
+    pub fn close(&self) {
+        for worker in self.all_workers() {
             while !worker.queue.is_closed() {
                 if let Some(task) = worker.queue.close() {
                     // SAFETY: just taken from its queue, scheduled.

@@ -3,6 +3,7 @@
 /// How urgent a task is: 0 (highest) to 31 (lowest). Orders by number: `a < b` means that `a` is the
 /// more urgent.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[repr(transparent)]
 pub struct Priority(u8);
 
 impl Priority {

@@ -25,7 +25,7 @@ use sync::cell::UnsafeCell;
 use sync::raw::RawSpin;
 
 use crate::Priority;
-use crate::task::Header;
+use crate::interface::Header;
 
 /// How often the lock is looked at before giving up.
 const PATIENCE: usize = if cfg!(loom) { 1 } else { 200 };
@@ -93,8 +93,20 @@ const fn bit_of(slot: u8) -> u64 {
 }
 
 /// The priority of a slot.
-const fn priority_of(slot: u8) -> Priority {
+pub(crate) const fn priority_of(slot: u8) -> Priority {
     Priority::from_number(slot)
+}
+
+/// The slot for tasks of this priority.
+#[inline]
+pub(crate) fn slot_for(priority: Priority, pinned: bool) -> u8 {
+    priority.number() | if pinned { PINNED } else { 0 }
+}
+
+/// Whether a slot is for tasks that never leave their worker.
+#[inline]
+pub(crate) fn is_pinned(slot: u8) -> bool {
+    slot & PINNED != 0
 }
 
 impl RunQueue {
@@ -119,10 +131,9 @@ impl RunQueue {
     ///
     /// The task is `SCHEDULED` and in no queue; it is the queue's from here on (S2).
     #[inline]
-    pub(crate) unsafe fn push(&self, task: NonNull<Header>, priority: Priority) -> bool {
-        // SAFETY: alive while it is in no queue and scheduled; the pinned flag never changes.
+    pub(crate) unsafe fn push(&self, task: NonNull<Header>, slot: u8) -> bool {
+        // SAFETY: alive while it is in no queue and scheduled.
         let header = unsafe { task.as_ref() };
-        let slot = priority.number() | if header.pinned { PINNED } else { 0 };
         let mut head = self.inbox.load(Ordering::Relaxed);
         loop {
             if head == Self::closed() {
@@ -194,7 +205,11 @@ impl RunQueue {
         let taken = self.lists.with_mut(|lists| {
             // SAFETY: S5, under the lock.
             let lists = unsafe { &mut *lists };
-            self.take_single(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
+            if lists.bits == 0 {
+                self.take_single(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
+            } else {
+                self.take_head(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
+            }
         });
         // SAFETY: taken above; the lists are no longer touched.
         unsafe { self.lock.unlock() };
@@ -210,9 +225,6 @@ impl RunQueue {
         limit: usize,
         publish: &impl Fn(Option<Priority>),
     ) -> Option<NonNull<Header>> {
-        if lists.bits != 0 {
-            return None;
-        }
         // Acquire pairs with the Release of the exchange in `push`.
         let task = NonNull::new(self.inbox.swap(ptr::null_mut(), Ordering::Acquire))?;
         // SAFETY: S2, what was in the inbox belongs to the queue and is alive.
@@ -227,6 +239,60 @@ impl RunQueue {
         }
         lists.append_stack(task.as_ptr());
         None
+    }
+
+    /// The other common case: nothing has come since the lists were last looked at. `None` as above.
+    #[inline]
+    fn take_head(
+        &self,
+        lists: &mut Lists,
+        limit: usize,
+        publish: &impl Fn(Option<Priority>),
+    ) -> Option<NonNull<Header>> {
+        // Relaxed: a bit without a task is cleared in the general case only.
+        if self.has_post() || self.ready.load(Ordering::Relaxed) != lists.bits {
+            return None;
+        }
+        let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit)?;
+        publish(Some(best));
+        if self.has_post() {
+            return None;
+        }
+        let before = lists.bits;
+        let taken = lists.take_either(best);
+        if lists.bits != before {
+            self.settle(lists);
+        }
+        taken
+    }
+
+    /// Puts a task at the end of its list without the inbox, if nothing has come there before it. `false`: the task is
+    /// still the caller's, to be pushed. Does not wait for the lock.
+    ///
+    /// # Safety
+    ///
+    /// As [`push`](Self::push); and who is interrupted here does not depend on it that the lock is free.
+    #[inline]
+    pub(crate) unsafe fn append(&self, task: NonNull<Header>) -> bool {
+        if self.has_post() || !self.lock.try_lock() {
+            return false;
+        }
+        // SAFETY: alive while it is in no queue and scheduled.
+        let slot = unsafe { task.as_ref() }.slot();
+        let is_news = self.lists.with_mut(|lists| {
+            // SAFETY: S5, under the lock.
+            let lists = unsafe { &mut *lists };
+            let before = lists.bits;
+            lists.append(task, slot);
+            lists.bits != before
+        });
+        if is_news {
+            // Relaxed: a hint for who looks; the task itself is under the lock.
+            self.ready.fetch_or(bit_of(slot), Ordering::Relaxed);
+        }
+        // SAFETY: taken above; the lists are no longer touched.
+        unsafe { self.lock.unlock() };
+        true
     }
 
     /// The general case of [`pop`](Self::pop). The caller holds the lock.
@@ -342,23 +408,21 @@ impl Lists {
         }
         while let Some(task) = NonNull::new(oldest) {
             // SAFETY: S2, as above; `append` overwrites the link after it was read.
-            oldest = unsafe { task.as_ref() }.link.with(|link| unsafe { (*link).next });
-            self.append(task);
+            let (next, slot) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).slot) });
+            self.append(task, slot);
+            oldest = next;
         }
     }
 
-    /// Appends a task that came out of the inbox to the list of its slot.
-    fn append(&mut self, task: NonNull<Header>) {
+    /// Appends a task to the list of this slot.
+    #[inline]
+    fn append(&mut self, task: NonNull<Header>, slot: u8) {
         self.arrivals += 1;
-        // SAFETY: S2, the task belongs to this queue and is alive.
-        let header = unsafe { task.as_ref() };
         let arrival = self.arrivals;
-        let slot = header.link.with_mut(|link| {
-            // SAFETY: S2, its link too.
-            let link = unsafe { &mut *link };
-            link.next = ptr::null_mut();
-            link.arrival = arrival;
-            link.slot
+        // SAFETY: S2, the task belongs to this queue and is alive, and its link too.
+        unsafe { task.as_ref() }.link.with_mut(|link| unsafe {
+            (*link).next = ptr::null_mut();
+            (*link).arrival = arrival;
         });
         self.bits |= bit_of(slot);
         self.slot(slot).append(task);
@@ -369,16 +433,28 @@ impl Lists {
     }
 
     /// The older of the first tasks in the two slots of this priority.
+    #[inline]
     fn take_either(&mut self, priority: Priority) -> Option<NonNull<Header>> {
         let (free, pinned) = (priority.number(), priority.number() | PINNED);
-        let pinned_first = match (self.bits & bit_of(free) != 0, self.bits & bit_of(pinned) != 0) {
-            (true, true) => self.slot(pinned).first_arrival() < self.slot(free).first_arrival(),
-            (_, pinned) => pinned,
+        let both = self.bits & (self.bits >> PINNED) & bit_of(free) != 0;
+        let slot = if both {
+            self.older(free, pinned)
+        } else if self.bits & bit_of(free) != 0 {
+            free
+        } else {
+            pinned
         };
-        self.take(if pinned_first { pinned } else { free })
+        self.take(slot)
+    }
+
+    /// Which of two slots has the older first task.
+    #[inline(never)]
+    fn older(&mut self, free: u8, pinned: u8) -> u8 {
+        if self.slot(pinned).first_arrival() < self.slot(free).first_arrival() { pinned } else { free }
     }
 
     /// The first task of a slot.
+    #[inline]
     fn take(&mut self, slot: u8) -> Option<NonNull<Header>> {
         let list = self.slot(slot);
         let task = list.take_first();
@@ -390,6 +466,7 @@ impl Lists {
 }
 
 impl List {
+    #[inline]
     fn append(&mut self, task: NonNull<Header>) {
         match NonNull::new(self.tail) {
             None => self.head = task.as_ptr(),
@@ -404,6 +481,7 @@ impl List {
         NonNull::new(self.head).map(|head| unsafe { head.as_ref() }.link.with(|link| unsafe { (*link).arrival }))
     }
 
+    #[inline]
     fn take_first(&mut self) -> Option<NonNull<Header>> {
         let first = NonNull::new(self.head)?;
         // SAFETY: S2, the head belongs to this queue and is alive.

@@ -1,25 +1,39 @@
 //! Running a task: one poll, and what follows from its answer.
 
 use core::ptr::NonNull;
-use core::task::{Context, Poll};
 
 use crate::Priority;
-use crate::shared::{NOTHING, Worker};
-use crate::state::{Ending, Pause, Start};
-use crate::task::{self, Header};
-use crate::waker::{self, TaskRef};
+use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
+use crate::word::{Ending, Pause, Release, Start};
+use crate::worker::{NOTHING, Worker};
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub enum Outcome {
     /// The task waits to be woken.
-    Waiting,
+    Waiting = 1,
     /// The task was woken while it ran, or yielded: it is queued again.
-    Requeued,
+    Requeued = 2,
     /// The task has ended with its output.
-    Complete,
+    Complete = 3,
     /// The task's future was dropped: it was aborted, or nobody could have woken it again.
-    Cancelled,
+    Cancelled = 4,
+}
+
+impl Outcome {
+    /// The outcome with this number; none for 0 and for what is no outcome.
+    #[inline]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Option<Self> {
+        match number {
+            1 => Some(Self::Waiting),
+            2 => Some(Self::Requeued),
+            3 => Some(Self::Complete),
+            4 => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
 }
 
 /// A task taken from a queue, to be run by the worker that took it. Dropped without being run, it goes back
@@ -50,7 +64,7 @@ impl<'p> Runnable<'p> {
     /// The task's number.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.header().id
+        self.header().id()
     }
 
     /// The task's priority.
@@ -59,26 +73,40 @@ impl<'p> Runnable<'p> {
         self.header().priority()
     }
 
-    /// A reference to the task.
-    #[must_use]
-    pub fn task(&self) -> TaskRef {
-        // SAFETY: a scheduled task is alive, and cannot be freed while it is in this context's hands.
-        unsafe { TaskRef::of(self.task) }
-    }
-
-    /// Polls the task once (or drops its future, if it was aborted).
+    /// Polls the task once (or drops its future, if it was aborted). What this does besides the poll may be interrupted
+    /// and preempted anywhere.
     #[inline(always)]
     pub fn run(self) -> Outcome {
-        let (worker, task, outer) = (self.worker, self.task, self.outer);
-        core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(worker, task) };
-        worker.set_running(outer);
+        let (worker, task, outcome) = self.poll();
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
             unsafe { requeue(worker, task) };
         }
         outcome
+    }
+
+    /// As [`run`](Self::run), for a worker whose thread of control is not preempted by one that needs the same worker's
+    /// queue: a task that goes on is put into its list directly, under the lock.
+    #[inline(always)]
+    pub fn run_alone(self) -> Outcome {
+        let (worker, task, outcome) = self.poll();
+        // SAFETY: as above.
+        unsafe {
+            if outcome == Outcome::Requeued && !(worker.running() == NOTHING && worker.queue.append(task)) {
+                requeue(worker, task);
+            }
+        }
+        outcome
+    }
+
+    #[inline(always)]
+    fn poll(self) -> (&'p Worker, NonNull<Header>, Outcome) {
+        let (worker, task, outer) = (self.worker, self.task, self.outer);
+        core::mem::forget(self);
+        // SAFETY: scheduled, taken from its queue, and this context's.
+        let outcome = unsafe { poll(worker, task) };
+        worker.set_running(outer);
+        (worker, task, outcome)
     }
 }
 
@@ -102,8 +130,8 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     unsafe {
         if worker.running() != NOTHING {
             // The worker goes back to what it was preempted in and may not look for tasks again soon.
-            (header.vtable.enqueue)(task);
-        } else if !worker.queue.push(task, header.priority()) {
+            worker.pool().enqueue(task);
+        } else if !worker.queue.push(task, header.slot()) {
             // No call to anyone if that succeeds: this worker looks at its queue next, so there is one more task,
             // and one more worker that looks for one.
             cancel(task);
@@ -121,33 +149,40 @@ unsafe fn poll(worker: &Worker, task: NonNull<Header>) -> Outcome {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     header.set_home(worker);
-    if header.word.start() == Start::Cancel {
+    if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
         return Outcome::Cancelled;
     }
-    // SAFETY: RUNNING is ours until `pause` or `complete`, and the waker is not used afterwards.
-    let waker = unsafe { waker::borrowed(task) };
     let guard = FailOnUnwind(task);
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
-    let answer = unsafe { (header.vtable.poll)(task, &mut Context::from_waker(&waker)) };
+    let ready = unsafe { (header.calls().poll)(task) };
     core::mem::forget(guard);
-    if answer == Poll::Ready(()) {
+    if ready {
         // SAFETY: RUNNING is ours, the output in place.
-        unsafe { task::complete(task, Ending::Output) };
+        unsafe { complete(task, Ending::Output) };
         return Outcome::Complete;
     }
-    match header.word.pause() {
+    match header.word().pause() {
         Pause::Idle => Outcome::Waiting,
         Pause::Requeue => Outcome::Requeued,
         Pause::Orphan => {
             // SAFETY: nobody else can reach the task (S3), so its future is ours to drop, and it to free.
-            unsafe {
-                (header.vtable.drop_future)(task);
-                (header.vtable.free)(task);
-            }
+            unsafe { drop_orphan(task) };
             Outcome::Cancelled
         }
+    }
+}
+
+/// # Safety
+/// Nobody else can reach the task, whose future is in place; it is not touched afterwards.
+#[cold]
+unsafe fn drop_orphan(task: NonNull<Header>) {
+    // SAFETY: by contract.
+    unsafe {
+        let ops = task.as_ref().calls();
+        (ops.drop_future)(task);
+        (ops.free)(task);
     }
 }
 
@@ -159,7 +194,7 @@ unsafe fn poll(worker: &Worker, task: NonNull<Header>) -> Outcome {
 #[cold]
 pub(crate) unsafe fn cancel(task: NonNull<Header>) {
     // SAFETY: alive, by contract. Either answer gives us RUNNING.
-    let (Start::Poll | Start::Cancel) = unsafe { task.as_ref() }.word.start();
+    let (Start::Poll | Start::Cancel) = unsafe { task.as_ref() }.word().start();
     // SAFETY: RUNNING is ours.
     unsafe { drop_and_complete(task) };
 }
@@ -170,9 +205,57 @@ pub(crate) unsafe fn cancel(task: NonNull<Header>) {
 unsafe fn drop_and_complete(task: NonNull<Header>) {
     // SAFETY: by contract.
     unsafe {
-        (task.as_ref().vtable.drop_future)(task);
-        task::complete(task, Ending::NoOutput);
+        (task.as_ref().calls().drop_future)(task);
+        complete(task, Ending::NoOutput);
     }
+}
+
+/// Completes a task whose future is gone and gives up `RUNNING`.
+///
+/// # Safety
+///
+/// The caller holds `RUNNING` and does not touch the task afterwards; with [`Ending::Output`] the output
+/// is in place, else the future has been dropped.
+#[inline]
+unsafe fn complete(task: NonNull<Header>, ending: Ending) {
+    // SAFETY: RUNNING keeps it alive.
+    let header = unsafe { task.as_ref() };
+    // SAFETY: by contract.
+    unsafe { publish_end(task, ending) };
+    match header.word().release() {
+        Release::Nothing | Release::Enqueue => {}
+        // SAFETY: S3; the future is gone, and there is no join handle, so the output is too.
+        Release::Free => unsafe { (header.calls().free)(task) },
+    }
+}
+
+/// Completes a task without giving up `RUNNING`.
+///
+/// # Safety
+///
+/// As [`complete`], but the task stays the caller's.
+#[inline]
+unsafe fn publish_end(task: NonNull<Header>, ending: Ending) {
+    // SAFETY: RUNNING keeps it alive.
+    let header = unsafe { task.as_ref() };
+    let found = header.word().complete(ending);
+    if found.drop_output || found.wake_joiner {
+        let duty = if found.drop_output { DROP_OUTPUT } else { 0 } | if found.wake_joiner { WAKE_JOINER } else { 0 };
+        // SAFETY: S1 and S4, RUNNING is the caller's.
+        unsafe { (header.calls().ended)(task, duty) };
+    }
+}
+
+/// Marks the running task as failed: it has ended without output, its future stays where it is for ever (leaked),
+/// whatever it has lent out with it.
+///
+/// # Safety
+///
+/// Called from within this task's poll, which never returns and whose stack is never reused.
+pub unsafe fn fail(task: NonNull<Header>) {
+    // SAFETY: RUNNING is this context's by contract and is never given up, so nobody will touch the
+    // future or free the task.
+    unsafe { publish_end(task, Ending::Failed) };
 }
 
 /// Marks the task as failed if its poll unwinds, as it can on the host. Where panics abort, this is
@@ -182,6 +265,6 @@ struct FailOnUnwind(NonNull<Header>);
 impl Drop for FailOnUnwind {
     fn drop(&mut self) {
         // SAFETY: RUNNING is this context's and never given up, so the future is never touched again.
-        unsafe { task::publish_end(self.0, Ending::Failed) };
+        unsafe { fail(self.0) };
     }
 }

@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
-use sched::{Outcome, Runnable};
+use task::{Outcome, Runnable};
 use trace::Event;
 
 use crate::{pool::pool, timer};

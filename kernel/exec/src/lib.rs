@@ -1,4 +1,4 @@
-//! The kernel's executor: one pool of coroutines for all harts, on the scheduler library `sched`.
+//! The kernel's executor: one pool of coroutines for all harts, on the scheduler `sched`, as tasks of `task`.
 //!
 //! `sched` decides who runs; this crate supplies what it leaves open: the thread of control of each hart
 //! ([`run_hart`]), how a hart's attention is got (`hal`'s IPIs), preemption on the way out of interrupts,
@@ -30,7 +30,7 @@ pub mod timer;
 
 pub use harts::{block_on, preempt, run_hart, should_yield};
 pub use pool::{init, spawn, spawn_on, task_size, try_spawn};
-pub use sched::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 #[cfg(test)]

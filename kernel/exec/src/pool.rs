@@ -5,7 +5,7 @@ use core::future::Future;
 use alloc::boxed::Box;
 use hal::{hart, record::record};
 use once_cell::race::OnceBox;
-use sched::{JoinHandle, Pender, Pool, Priority};
+use task::{JoinHandle, Pender, Pool, Priority};
 use trace::Event;
 
 use crate::{harts, timer};

@@ -1,22 +1,24 @@
-//! Coroutines of this process under the shared scheduler library: no system call in any operation.
+//! Coroutines of this process under the shared scheduler: no system call in any operation.
 
 use crate::measure::{Outcome, measure};
 use alloc::vec::Vec;
-use rt::task::{block_on, spawn, yield_now};
+use core::future::poll_fn;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::task::Poll;
+use rt::sync::{Arc, OnceLock};
+use rt::task::{TaskRef, block_on, spawn, yield_now};
 
-/// Two tasks that yield to each other; tasks from start to join, one by one and all at once.
+/// Switching among few and many, waking, starting and ending.
 pub fn switches() -> Outcome {
-    measure("task_switch", 200_000, |count| {
-        block_on(async {
-            let half = || async move {
-                for _ in 0..count / 2 {
-                    yield_now().await;
-                }
-            };
-            let (first, second) = (spawn(half()), spawn(half()));
-            let _ = first.await;
-            let _ = second.await;
-        });
+    yields("task_switch", 2, 200_000)?;
+    yields("task_switch_1k", 1_000, 200_000)?;
+    yields("task_switch_100k", 100_000, 400_000)?;
+    measure("task_wake", 100_000, |count| {
+        block_on(wake_each_other(count / 2));
+        Ok(())
+    })?;
+    measure("task_spawn", 20_000, |count| {
+        let _ = block_on(spawn(start_detached(count)));
         Ok(())
     })?;
     measure("task_spawn_join", 20_000, |count| {
@@ -36,4 +38,77 @@ pub fn switches() -> Outcome {
         });
         Ok(())
     })
+}
+
+/// The others of [`yields`] end when this is set. Relaxed: nothing is handed over with it.
+static ENOUGH: AtomicBool = AtomicBool::new(false);
+
+/// This many tasks that are always ready, and yield in turn. In each turn of the one that is measured all others have
+/// theirs.
+fn yields(id: &str, ready: u64, operations: u64) -> Outcome {
+    ENOUGH.store(false, Relaxed);
+    let others = (1..ready).map(|_| {
+        spawn(async {
+            while !ENOUGH.load(Relaxed) {
+                yield_now().await;
+            }
+        })
+    });
+    let others: Vec<_> = others.collect();
+    let turns = |count: u64| async move {
+        for _ in 0..count {
+            yield_now().await;
+        }
+    };
+    let outcome = measure(id, operations, |count| {
+        let _ = block_on(spawn(turns(count.div_ceil(ready))));
+        Ok(())
+    });
+    ENOUGH.store(true, Relaxed);
+    block_on(async {
+        for task in others {
+            let _ = task.await;
+        }
+    });
+    outcome
+}
+
+/// Two tasks that wake each other this often.
+async fn wake_each_other(count: u64) {
+    let pair = Arc::new(OnceLock::<[TaskRef; 2]>::new());
+    let half = |own: usize| {
+        let pair = Arc::clone(&pair);
+        spawn(async move {
+            for _ in 0..count {
+                wake(&pair, 1 - own);
+                pause().await;
+            }
+            wake(&pair, 1 - own);
+        })
+    };
+    let (first, second) = (half(0), half(1));
+    pair.get_or_init(|| [first.task(), second.task()]);
+    let _ = first.await;
+    let _ = second.await;
+}
+
+fn wake(pair: &OnceLock<[TaskRef; 2]>, other: usize) {
+    if let Some(pair) = pair.get() {
+        pair[other].wake();
+    }
+}
+
+/// Waits to be woken once.
+async fn pause() {
+    let mut waited = false;
+    poll_fn(|_| if core::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+/// Starts empty tasks whose end nobody waits for, a few at a time, and lets them run.
+async fn start_detached(count: u64) {
+    const BATCH: u64 = 32;
+    for _ in 0..count / BATCH {
+        (0..BATCH).for_each(|_| spawn(async {}).detach());
+        yield_now().await;
+    }
 }

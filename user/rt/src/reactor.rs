@@ -186,6 +186,9 @@ pub(crate) fn notify() {
 
 /// Waits for a descriptor or a timer (`park`), or only looks, and wakes the tasks concerned.
 pub(crate) fn wait(park: bool) {
+    if !park && REACTOR.lock().is_empty() {
+        return;
+    }
     let (mut fds, timeout) = REACTOR.lock().interest(park);
     let limit = timeout.map(|t| Timespec { sec: t.as_secs() as i64, nsec: i64::from(t.subsec_nanos()) });
     let limit_ptr = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
@@ -199,6 +202,11 @@ pub(crate) fn wait(park: bool) {
 }
 
 impl Reactor {
+    /// Whether nobody waits here.
+    fn is_empty(&self) -> bool {
+        self.sources.is_empty() && self.timers.is_empty()
+    }
+
     /// What to ask `ppoll` for, and for how long.
     fn interest(&self, park: bool) -> (Vec<PollFd>, Option<Duration>) {
         let mut fds = Vec::with_capacity(self.sources.len() + 1);

@@ -1,7 +1,7 @@
-//! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler library.
+//! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler.
 //!
 //! One pool, one worker: the thread inside [`block_on`]. It polls the main future and runs tasks by priority, looks at
-//! the reactor after every `TURN` tasks, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
+//! the reactor after every `TURN` polls, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
 //! in the next one.
 
 use crate::reactor;
@@ -11,11 +11,11 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use sched::{Pender, Pool};
+use task::{Pender, Pool};
 
-pub use sched::{JoinError, JoinHandle, Priority, yield_now};
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
 
-/// Tasks run between two looks at the reactor.
+/// Polls between two looks at the reactor.
 const TURN: usize = 64;
 
 struct Unpark;
@@ -77,15 +77,36 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     let main = Arc::new(MainFuture { woken: AtomicBool::new(true) });
     let waker = Waker::from(main.clone());
     let mut cx = Context::from_waker(&waker);
+    let (pool, mut left) = (pool(), TURN);
     loop {
         if main.woken.swap(false, Ordering::SeqCst)
             && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
         {
             return output;
         }
-        let busy = (0..TURN).all(|_| pool().run_next(0).is_some());
-        turn(busy, &main);
+        left -= 1;
+        let busy = run(pool, &mut left, &main);
+        if left == 0 || !busy {
+            turn(busy, &main);
+            left = TURN;
+        }
     }
+}
+
+/// Runs a task, and more until the main future has something to do or it is time to look at the reactor; `false` if there
+/// were no more.
+fn run(pool: &Pool<Unpark>, left: &mut usize, main: &MainFuture) -> bool {
+    while *left > 0 {
+        if pool.run_next(0).is_none() {
+            return false;
+        }
+        *left -= 1;
+        // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
+        if main.woken.load(Ordering::Relaxed) {
+            break;
+        }
+    }
+    true
 }
 
 /// One look at the reactor: parks if there is nothing else to do.

@@ -100,7 +100,7 @@ const fn wall(
 }
 
 /// Every figure with a bar, and those that explain one.
-pub const WANTED: [Wanted; 16] = [
+pub const WANTED: [Wanted; 21] = [
     Wanted {
         place: Place::Auto,
         ..icount(
@@ -138,6 +138,11 @@ pub const WANTED: [Wanted; 16] = [
     icount("page_fault", "memory", &[("*", AtMost(1_000.0))], "page fault, anonymous"),
     icount("read4k", "file", &[("*", AtMost(3_033.0))], "sequential file read through the page cache, 4 KiB"),
     wall("read4k_wall", "file", Place::EachWorld, &[("*", AtMost(1.0))], "the same read, time"),
+    icount("task_switch", "task", &[("*", AtMost(100.0))], "coroutine switch, 2 ready"),
+    icount("task_switch_1k", "task", &[("*", AtMost(100.0))], "coroutine switch, 1,000 ready"),
+    icount("task_switch_100k", "task", &[("*", AtMost(100.0))], "coroutine switch, 100,000 ready"),
+    icount("task_wake", "task", &[("*", AtMost(200.0))], "coroutine woken by another, until it runs"),
+    icount("task_spawn", "task", &[("*", AtMost(400.0))], "coroutine started, run, ended"),
     count(
         "thread_memory",
         "thread",

@@ -6,10 +6,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 27] = [
+const ARROWS: [(&str, &[&str]); 28] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
+    ("task", &["sched", "sync"]),
     ("trace", &["sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
@@ -17,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("uart", &["hal", "sync"]),
     ("virtio", &["hal", "sync"]),
     ("fiber", &["hal"]),
-    ("exec", &["hal", "sched", "trace"]),
+    ("exec", &["hal", "task", "trace"]),
     ("mem", &["hal", "abi", "exec"]),
     ("io", &["mem", "exec", "virtio", "uart"]),
     ("fs", &["io", "fiber"]),
@@ -25,7 +26,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
     ("process", &["mem", "io", "fs"]),
     ("service", &["process", "fs", "net"]),
     ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
-    ("rt", &["abi", "sync", "sched"]),
+    ("rt", &["abi", "sync", "task"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
     ("apps", &["rt", "http", "shell"]),
@@ -40,7 +41,7 @@ const ARROWS: [(&str, &[&str]); 27] = [
 const PRIVATE: [(&str, &[&str]); 2] = [("riscv", &["hal", "boot"]), ("platform", &["hal", "boot", "virtio", "uart"])];
 
 /// Crates that may contain `unsafe`; so may everything in `machine/`.
-const UNSAFE: [&str; 4] = ["sync", "sched", "trace", "rt"];
+const UNSAFE: [&str; 5] = ["sync", "sched", "task", "trace", "rt"];
 
 /// Whether a crate may contain `unsafe`.
 pub fn may_be_unsafe(member: &Member) -> bool {

@@ -7,8 +7,10 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, Waker};
 
-use crate::state::{Ending, Leave};
-use crate::task::{self, Header};
+use sched::interface::Header;
+use sched::word::{Ending, Leave};
+
+use crate::cell::{self, vtable};
 use crate::waker::TaskRef;
 
 /// Why a task has no output.
@@ -65,7 +67,7 @@ impl<T> JoinHandle<T> {
     /// The task's number, never used twice in its pool.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.header().id
+        self.header().id()
     }
 
     /// A reference to the task that can be kept, cloned and sent about.
@@ -78,7 +80,7 @@ impl<T> JoinHandle<T> {
     /// Whether the task has ended, so that awaiting it would not wait.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.header().word.ending().is_some()
+        self.header().word().ending().is_some()
     }
 
     /// Has the task's future dropped at its next run; see [`TaskRef::abort`].
@@ -100,7 +102,7 @@ impl<T> JoinHandle<T> {
                 // SAFETY: S1, complete with output, which is this handle's and not taken before; the type is
                 // that of the task, by `new`.
                 unsafe {
-                    (self.header().vtable.take_output)(self.task, output.as_mut_ptr().cast());
+                    (vtable(self.header()).take_output)(self.task, output.as_mut_ptr().cast());
                     Ok(output.assume_init())
                 }
             }
@@ -110,8 +112,9 @@ impl<T> JoinHandle<T> {
     /// Leaves `waker` for the completer, unless the task has ended.
     fn register(&self, waker: &Waker) -> Result<(), Ending> {
         let header = self.header();
-        header.word.take_join_cell()?;
-        let old = header.join_waker.with_mut(|cell| {
+        header.word().take_join_cell()?;
+        // SAFETY: the handle holds a reference.
+        let old = unsafe { cell::join_waker(self.task) }.with_mut(|cell| {
             // SAFETY: S4, JOIN_WAKER and COMPLETE were clear at one moment, and only this handle sets the
             // former.
             let cell = unsafe { &mut *cell };
@@ -121,13 +124,13 @@ impl<T> JoinHandle<T> {
             }
         });
         drop(old);
-        header.word.give_join_cell().inspect_err(|_| self.clear_cell())
+        header.word().give_join_cell().inspect_err(|_| self.clear_cell())
     }
 
     /// Empties the waker's cell. Only called while it is this handle's (S4).
     fn clear_cell(&self) {
-        // SAFETY: S4, by contract of this private function.
-        let old = self.header().join_waker.with_mut(|cell| unsafe { (*cell).take() });
+        // SAFETY: the handle holds a reference; S4, by contract of this private function.
+        let old = unsafe { cell::join_waker(self.task) }.with_mut(|cell| unsafe { (*cell).take() });
         drop(old);
     }
 }
@@ -136,7 +139,7 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let ending = match self.header().word.ending() {
+        let ending = match self.header().word().ending() {
             Some(ending) => ending,
             None => match self.register(cx.waker()) {
                 Ok(()) => return Poll::Pending,
@@ -149,16 +152,16 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        match self.header().word.leave() {
+        match self.header().word().leave() {
             // The cell came back with the bit; there may be a waker in it.
             Leave::Running => self.clear_cell(),
             // SAFETY: S1, the output is this handle's and still in place.
             Leave::Ended(Ending::Output) if !self.taken => unsafe {
-                (self.header().vtable.drop_output)(self.task);
+                (vtable(self.header()).drop_output)(self.task);
             },
             Leave::Ended(_) => {}
         }
         // SAFETY: the handle's reference, given up at its end.
-        unsafe { task::drop_ref(self.task) };
+        unsafe { cell::drop_ref(self.task) };
     }
 }

@@ -1,98 +1,19 @@
-//! What the workers of a pool share: placement, stealing, and the two sides of the parking protocol.
+//! Placement, stealing, and the two sides of the parking protocol.
 //!
 //! The protocol and its fences are described at the head of `pool`.
 
-use alloc::boxed::Box;
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
+use sync::atomic::{Ordering, fence};
 
 use crate::Priority;
-use crate::pool::Pender;
-use crate::queue::RunQueue;
+use crate::interface::Header;
+use crate::pool::Pool;
+use crate::queue::{is_pinned, priority_of, slot_for};
 use crate::run::{self, Runnable};
-use crate::task::Header;
+use crate::worker::{NOTHING, Worker};
 
-/// `running` of a worker that runs nothing: it is idle, or will look at its queue before it runs anything.
-pub(crate) const NOTHING: u8 = u8::MAX;
-
-/// What belongs to one worker, on cache lines of its own.
-#[repr(align(64))]
-pub(crate) struct Worker {
-    pub(crate) queue: RunQueue,
-    /// The priority of what it runs, or `NOTHING`.
-    running: AtomicU8,
-    number: u8,
-}
-
-impl Worker {
-    #[inline]
-    pub(crate) fn number(&self) -> usize {
-        usize::from(self.number)
-    }
-
-    /// The bit that stands for this worker in `idle`.
-    #[inline]
-    fn bit(&self) -> u64 {
-        1 << (self.number & 63)
-    }
-
-    #[inline]
-    pub(crate) fn running(&self) -> u8 {
-        // Relaxed: where it decides, a fence stands before.
-        self.running.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn set_running(&self, priority: u8) {
-        // Relaxed: where somebody must see it, a fence stands behind.
-        self.running.store(priority, Ordering::Relaxed);
-    }
-
-    /// Whether it runs something less urgent than `priority`.
-    #[inline]
-    fn runs_below(&self, priority: Priority) -> bool {
-        let running = self.running();
-        running > priority.number() && running != NOTHING
-    }
-
-    /// Whether it runs, or will run next, something as urgent as `priority` or more.
-    fn is_busy(&self, priority: Priority) -> bool {
-        self.running() <= priority.number() || self.queue.has_ready(priority.bits_above() | priority.bit())
-    }
-}
-
-/// The pool proper; tasks hold it alive.
-pub(crate) struct Shared<P> {
-    /// Workers that park, or are about to.
-    pub(crate) idle: AtomicU64,
-    /// Never changed (S6).
-    pub(crate) workers: Box<[Worker]>,
-    pub(crate) next_id: AtomicU64,
-    /// Where the next new task goes.
-    pub(crate) next_home: AtomicU64,
-    pub(crate) pender: P,
-}
-
-impl<P: Pender> Shared<P> {
-    /// The shared part of a pool of this many workers.
-    pub(crate) fn new(workers: usize, pender: P) -> Self {
-        let worker = |number| Worker { queue: RunQueue::new(), running: AtomicU8::new(NOTHING), number };
-        Self {
-            workers: (0..workers).map(|number| worker(number as u8)).collect(),
-            idle: AtomicU64::new(0),
-            next_id: AtomicU64::new(1),
-            next_home: AtomicU64::new(0),
-            pender,
-        }
-    }
-
-    /// The worker with this number.
-    #[inline]
-    pub(crate) fn worker(&self, number: usize) -> Option<&Worker> {
-        self.workers.get(number)
-    }
-
+impl Pool {
     /// Queues a task where it fits best and calls whom that concerns.
     ///
     /// Here and in what it calls, everything uncommon is out of line and last, so that the common case needs no
@@ -102,18 +23,18 @@ impl<P: Pender> Shared<P> {
     ///
     /// The task is `SCHEDULED` and in no queue; the pool outlives the call.
     #[inline]
-    pub(crate) unsafe fn enqueue(&self, task: NonNull<Header>) {
+    pub unsafe fn enqueue(&self, task: NonNull<Header>) {
         // SAFETY: scheduled and in no queue, so alive and this context's.
         let header = unsafe { task.as_ref() };
-        // SAFETY: S6, and the pool outlives the call.
-        let home = unsafe { header.home().as_ref() };
-        let priority = header.priority();
+        let home = header.home();
+        let slot = header.slot();
+        let priority = priority_of(slot);
         // SAFETY: by contract.
         unsafe {
-            if header.pinned || self.suits(home, priority) {
-                self.hand_to(home, task, priority);
+            if is_pinned(slot) || self.suits(home, priority) {
+                self.hand_to(home, task, slot);
             } else {
-                self.enqueue_elsewhere(home, task, priority);
+                self.enqueue_elsewhere(home, task, slot);
             }
         }
     }
@@ -121,9 +42,9 @@ impl<P: Pender> Shared<P> {
     /// # Safety
     /// As [`enqueue`](Self::enqueue).
     #[inline(never)]
-    unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, priority: Priority) {
+    unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, slot: u8) {
         // SAFETY: by contract.
-        unsafe { self.hand_to(self.place(home, priority), task, priority) };
+        unsafe { self.hand_to(self.place(home, priority_of(slot)), task, slot) };
     }
 
     /// Queues a task at this worker and calls whom that concerns.
@@ -132,10 +53,10 @@ impl<P: Pender> Shared<P> {
     ///
     /// As [`enqueue`](Self::enqueue).
     #[inline]
-    pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, priority: Priority) {
+    pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, slot: u8) {
         // SAFETY: by contract.
-        if unsafe { worker.queue.push(task, priority) } {
-            self.call_for(worker, priority);
+        if unsafe { worker.queue.push(task, slot) } {
+            self.call_for(worker, priority_of(slot));
         } else {
             // SAFETY: the task is still this context's, scheduled.
             unsafe { run::cancel(task) };
@@ -146,12 +67,12 @@ impl<P: Pender> Shared<P> {
     /// something less urgent, and unless it was idle, an idle one, that may find the task sooner.
     #[inline]
     fn call_for(&self, worker: &Worker, priority: Priority) {
-        // Pairs with the fences in `set_idle` and `take`: push before looking.
+        // Pairs with the fences in `park` and `take`: push before looking.
         fence(Ordering::SeqCst);
         if self.idle.load(Ordering::Relaxed) != 0 {
             self.call_idle(worker, priority);
         } else if worker.runs_below(priority) {
-            self.pender.pend(worker.number(), priority);
+            self.pend(worker.number(), priority);
         }
     }
 
@@ -160,7 +81,7 @@ impl<P: Pender> Shared<P> {
     #[inline(never)]
     fn call_idle(&self, worker: &Worker, priority: Priority) {
         if worker.runs_below(priority) {
-            self.pender.pend(worker.number(), priority);
+            self.pend(worker.number(), priority);
         }
         let mut idle = self.idle.load(Ordering::Relaxed);
         while idle != 0 {
@@ -168,7 +89,7 @@ impl<P: Pender> Shared<P> {
             // Relaxed: only one context can take the bit away; nothing is handed over with it.
             idle = self.idle.fetch_and(!bit, Ordering::Relaxed);
             if idle & bit != 0 {
-                return self.pender.pend(bit.trailing_zeros() as usize, priority);
+                return self.pend(bit.trailing_zeros() as usize, priority);
             }
         }
     }
@@ -195,7 +116,7 @@ impl<P: Pender> Shared<P> {
         if !home.is_busy(priority) {
             return home;
         }
-        let others = self.workers.iter().filter(|other| other.runs_below(priority) && !other.is_busy(priority));
+        let others = self.all_workers().iter().filter(|other| other.runs_below(priority) && !other.is_busy(priority));
         others.max_by_key(|other| other.running()).unwrap_or(home)
     }
 
@@ -203,6 +124,12 @@ impl<P: Pender> Shared<P> {
     #[inline(always)]
     pub(crate) fn take<'p>(&'p self, worker: &'p Worker, limit: usize) -> Option<Runnable<'p>> {
         let outer = worker.running();
+        // SAFETY: just taken from its queue.
+        self.take_task(worker, limit, outer).map(|task| unsafe { Runnable::new(worker, task, outer) })
+    }
+
+    #[inline(always)]
+    fn take_task(&self, worker: &Worker, limit: usize, outer: u8) -> Option<NonNull<Header>> {
         let publish = |next: Option<Priority>| {
             worker.set_running(next.map_or(outer, Priority::number));
             // Pairs with the fence in `call_for`: publish before looking at the inbox again.
@@ -212,8 +139,7 @@ impl<P: Pender> Shared<P> {
         if worker.queue.stealable() != 0 {
             self.left_behind(worker);
         }
-        // SAFETY: just taken from its queue.
-        task.map(|task| unsafe { Runnable::new(worker, task, outer) })
+        task
     }
 
     /// Who has let go of a queue's lock and left tasks there calls for them as their pusher did: whoever looked
@@ -230,8 +156,8 @@ impl<P: Pender> Shared<P> {
     #[inline(never)]
     pub(crate) fn steal<'p>(&'p self, thief: &'p Worker) -> Option<Runnable<'p>> {
         let outer = thief.running();
-        let (before, after) = self.workers.split_at(thief.number());
-        for victim in after.iter().skip(1).chain(before) {
+        let all = self.all_workers().iter();
+        for victim in all.clone().skip(thief.number() + 1).chain(all.take(thief.number())) {
             if victim.queue.stealable() == 0 {
                 continue;
             }
@@ -249,29 +175,29 @@ impl<P: Pender> Shared<P> {
             // Something came to the own queue meanwhile: let `take` choose between the two.
             thief.set_running(outer);
             // SAFETY: just taken from its queue, still scheduled.
-            unsafe { self.hand_to(thief, task, priority) };
+            unsafe { self.hand_to(thief, task, slot_for(priority, false)) };
             return self.take(thief, Priority::COUNT);
         }
         None
     }
 
     /// A worker announces that it parks. `false`: there is something that it would find, and it is not idle.
-    pub(crate) fn set_idle(&self, worker: &Worker) -> bool {
+    pub(crate) fn park(&self, worker: &Worker) -> bool {
         // Relaxed: the fence orders it.
         self.idle.fetch_or(worker.bit(), Ordering::Relaxed);
         // Pairs with the fence in `call_for`: publish before looking at the queues again.
         fence(Ordering::SeqCst);
-        let found = self.workers.iter().any(|other| {
+        let found = self.all_workers().iter().any(|other| {
             if other.number() == worker.number() { !other.queue.is_empty() } else { other.queue.stealable() != 0 }
         });
         if found {
-            self.clear_idle(worker);
+            self.unpark(worker);
         }
         !found
     }
 
     /// A worker that had announced to park is awake.
-    pub(crate) fn clear_idle(&self, worker: &Worker) {
+    pub(crate) fn unpark(&self, worker: &Worker) {
         // Relaxed: a waker that reads the old value pends once too often.
         if self.idle.load(Ordering::Relaxed) & worker.bit() != 0 {
             self.idle.fetch_and(!worker.bit(), Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Every interleaving of the scheduler's races, explored by loom.
 //!
 //! ```text
-//! RUSTFLAGS="--cfg loom" cargo test -p sched --release --test loom
+//! RUSTFLAGS="--cfg loom" cargo test -p task --release --test loom
 //! ```
 #![cfg(loom)]
 
@@ -15,7 +15,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
-use sched::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, yield_now};
+use task::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, yield_now};
 
 /// A pender that counts.
 struct Count(Arc<AtomicUsize>);

@@ -9,9 +9,11 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use sched::interface::Header;
+use sched::word::Wake;
+
 use crate::Priority;
-use crate::state::{Ending, Wake};
-use crate::task::{self, Header};
+use crate::cell::{self, vtable};
 
 /// The one table. A `static`, so that it has one address.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -20,7 +22,7 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, dr
 /// `data` is a task's header to which the caller holds a reference; so too in the next three.
 unsafe fn clone(data: *const ()) -> RawWaker {
     // SAFETY: alive by contract.
-    unsafe { (*data.cast::<Header>()).word.add_ref() };
+    unsafe { (*data.cast::<Header>()).word().add_ref() };
     RawWaker::new(data, &VTABLE)
 }
 
@@ -36,14 +38,15 @@ unsafe fn wake(data: *const ()) {
 
 /// # Safety
 /// As [`clone`].
+#[inline]
 unsafe fn wake_by_ref(data: *const ()) {
     // SAFETY: a waker's data is never null, and alive by contract.
     let task = unsafe { NonNull::new_unchecked(data.cast::<Header>().cast_mut()) };
     // SAFETY: as above.
     let header = unsafe { task.as_ref() };
-    if header.word.wake() == Wake::Enqueue {
+    if header.word().wake() == Wake::Enqueue {
         // SAFETY: alive while the caller's reference is, and so is its pool; the word says to queue it.
-        unsafe { (header.vtable.wake)(task) };
+        unsafe { (vtable(header).wake)(task) };
     }
 }
 
@@ -51,7 +54,7 @@ unsafe fn wake_by_ref(data: *const ()) {
 /// As [`wake`].
 unsafe fn drop_waker(data: *const ()) {
     // SAFETY: a waker's data is never null; the reference is given up, by contract.
-    unsafe { task::drop_ref(NonNull::new_unchecked(data.cast::<Header>().cast_mut())) };
+    unsafe { cell::drop_ref(NonNull::new_unchecked(data.cast::<Header>().cast_mut())) };
 }
 
 /// A waker that has no reference of its own, for the time of one poll.
@@ -102,7 +105,7 @@ impl TaskRef {
     /// The task's number, never used twice in its pool.
     #[must_use]
     pub fn id(&self) -> u64 {
-        self.header().id
+        self.header().id()
     }
 
     /// The priority it is queued at from its next wake on.
@@ -119,14 +122,13 @@ impl TaskRef {
     /// The worker it last ran on.
     #[must_use]
     pub fn worker(&self) -> usize {
-        // SAFETY: S6, and the reference keeps the task.
-        unsafe { self.header().home().as_ref() }.number()
+        self.header().worker()
     }
 
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.header().word.ending().is_some()
+        self.header().word().ending().is_some()
     }
 
     /// Makes the task run.
@@ -144,9 +146,9 @@ impl TaskRef {
     /// if it has ended or its present poll ends it.
     pub fn abort(&self) {
         let header = self.header();
-        if header.word.abort() == Wake::Enqueue {
+        if header.word().abort() == Wake::Enqueue {
             // SAFETY: alive while the reference is, and so is its pool; the word says to queue it.
-            unsafe { (header.vtable.enqueue)(self.pointer()) };
+            unsafe { (vtable(header).enqueue)(self.pointer()) };
         }
     }
 
@@ -158,9 +160,8 @@ impl TaskRef {
     /// Called by the runtime from within this task's poll, which never returns and whose stack is never
     /// reused.
     pub unsafe fn fail(&self) {
-        // SAFETY: RUNNING is this context's by contract and is never given up, so nobody will touch the
-        // future or free the task.
-        unsafe { task::publish_end(self.pointer(), Ending::Failed) };
+        // SAFETY: by contract.
+        unsafe { sched::fail(self.pointer()) };
     }
 }
 
@@ -191,7 +192,12 @@ impl Future for YieldNow {
         }
         self.yielded = true;
         // The task runs, so this only has it queued at the end of the poll.
-        cx.waker().wake_by_ref();
+        if core::ptr::eq(cx.waker().vtable(), &raw const VTABLE) {
+            // SAFETY: one of this crate's own wakers; called here, it is inlined.
+            unsafe { wake_by_ref(cx.waker().data()) };
+        } else {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 }

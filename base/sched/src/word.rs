@@ -1,7 +1,7 @@
 //! The task word: one atomic that says what a task is doing, and who may touch it.
 //!
 //! Every change is one atomic operation with a name and a typed, `#[must_use]` answer that tells the caller
-//! what has become its duty.
+//! what has become its duty. The operations are inlined on both sides of the interface: they touch nothing but the word.
 //!
 //! ```text
 //!            new                    wake, abort, drop_ref (Requeue)
@@ -59,7 +59,7 @@ const REF: usize = 1 << 8;
 /// What a wake or an abort leaves to do.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Wake {
+pub enum Wake {
     /// The task was idle; the caller puts it in a queue.
     Enqueue,
     /// Nothing: it is queued already, will be when its poll ends, or is complete.
@@ -90,7 +90,7 @@ pub(crate) enum Pause {
 
 /// How a task ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// The output is in place.
     Output,
     /// It was cancelled.
@@ -112,7 +112,7 @@ pub(crate) struct Completed {
 /// What giving up a reference leaves to do.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Release {
+pub enum Release {
     /// Nothing.
     Nothing,
     /// Free the task.
@@ -125,7 +125,7 @@ pub(crate) enum Release {
 /// What a join handle finds when it gives up.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
-pub(crate) enum Leave {
+pub enum Leave {
     /// The task goes on; the waker's cell is the handle's to clear.
     Running,
     /// The task has ended.
@@ -134,7 +134,8 @@ pub(crate) enum Leave {
 
 /// The word of one task.
 #[derive(Debug)]
-pub(crate) struct Word(AtomicUsize);
+#[repr(transparent)]
+pub struct Word(AtomicUsize);
 
 impl Word {
     /// A new task: scheduled, with one reference, the join handle's.
@@ -144,12 +145,12 @@ impl Word {
 
     /// Makes the task run (again). The caller holds a reference.
     #[inline]
-    pub(crate) fn wake(&self) -> Wake {
+    pub fn wake(&self) -> Wake {
         Self::woken(self.0.fetch_or(SCHEDULED, Ordering::AcqRel))
     }
 
     /// Makes the next run drop the future. The caller holds a reference.
-    pub(crate) fn abort(&self) -> Wake {
+    pub fn abort(&self) -> Wake {
         Self::woken(self.0.fetch_or(SCHEDULED | CANCEL, Ordering::AcqRel))
     }
 
@@ -181,6 +182,7 @@ impl Word {
 
     /// Publishes the end of the task. The caller holds `RUNNING`, and has put the output in place or
     /// dropped the future, as `ending` says. It keeps `RUNNING` until [`release`](Self::release).
+    #[inline]
     pub(crate) fn complete(&self, ending: Ending) -> Completed {
         let bits = match ending {
             Ending::Output => COMPLETE,
@@ -196,6 +198,7 @@ impl Word {
 
     /// Gives up `RUNNING` after completion; the caller does not touch the task afterwards unless it is
     /// told to free it.
+    #[inline]
     pub(crate) fn release(&self) -> Release {
         let before = self.0.fetch_and(!RUNNING, Ordering::AcqRel);
         if before < REF { Release::Free } else { Release::Nothing }
@@ -203,14 +206,14 @@ impl Word {
 
     /// Adds a reference. The caller holds one, or `RUNNING`.
     #[inline]
-    pub(crate) fn add_ref(&self) {
+    pub fn add_ref(&self) {
         // Relaxed: a new reference is made from one that exists, and hands nothing over.
         self.0.fetch_add(REF, Ordering::Relaxed);
     }
 
     /// Gives up a reference; the caller does not touch the task afterwards unless it is told to.
     #[inline]
-    pub(crate) fn drop_ref(&self) -> Release {
+    pub fn drop_ref(&self) -> Release {
         let before = self.0.fetch_sub(REF, Ordering::AcqRel);
         if before >= 2 * REF { Release::Nothing } else { self.last_ref(before) }
     }
@@ -233,7 +236,7 @@ impl Word {
     }
 
     /// How the task ended, if it has. Acquire pairs with `complete`.
-    pub(crate) fn ending(&self) -> Option<Ending> {
+    pub fn ending(&self) -> Option<Ending> {
         Self::ending_of(self.0.load(Ordering::Acquire))
     }
 
@@ -250,18 +253,26 @@ impl Word {
     }
 
     /// The join handle takes the waker's cell back; fails when the task has ended.
-    pub(crate) fn take_join_cell(&self) -> Result<(), Ending> {
+    ///
+    /// # Errors
+    ///
+    /// How the task ended.
+    pub fn take_join_cell(&self) -> Result<(), Ending> {
         self.update_unless_complete(|word| word & !JOIN_WAKER)
     }
 
     /// The join handle, having filled the cell, hands it over; fails when the task has ended, and the
     /// cell is still the handle's.
-    pub(crate) fn give_join_cell(&self) -> Result<(), Ending> {
+    ///
+    /// # Errors
+    ///
+    /// How the task ended.
+    pub fn give_join_cell(&self) -> Result<(), Ending> {
         self.update_unless_complete(|word| word | JOIN_WAKER)
     }
 
     /// The join handle goes.
-    pub(crate) fn leave(&self) -> Leave {
+    pub fn leave(&self) -> Leave {
         match self.update_unless_complete(|word| word & !(JOIN_INTEREST | JOIN_WAKER)) {
             Ok(()) => Leave::Running,
             Err(ending) => Leave::Ended(ending),

@@ -1,0 +1,217 @@
+//! What crosses between the scheduler and whoever uses it: all `repr(C)`, no generic parameter, nothing allocated.
+//!
+//! The scheduler does not know what a task is. Its user allocates one, with a [`Header`] as the first field, and says in a
+//! table of functions ([`Ops`]) how it is polled, dropped and freed. A pool's [`Port`] is the way back to who made it.
+//!
+//! The functions of both tables are `extern "C"`. Where panics unwind, which is on the host only, they may unwind
+//! through them; so they are declared with [`crossing!`](crate::crossing), which knows.
+
+use core::ptr::NonNull;
+
+use sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use sync::cell::UnsafeCell;
+
+use crate::Priority;
+use crate::pool::Pool;
+use crate::queue::{Link, is_pinned, priority_of, slot_for};
+use crate::word::Word;
+use crate::worker::Worker;
+
+/// Defines functions that are called across the interface.
+#[macro_export]
+macro_rules! crossing {
+    // # Safety: of the functions, as their documentation says.
+    ($($(#[$note:meta])* $vis:vis unsafe fn $name:ident $([$($generics:tt)*])? ($($arg:ident: $type:ty),* $(,)?)
+        $(-> $answer:ty)? $body:block)*) => {$(
+        #[cfg(panic = "unwind")]
+        // # Safety: as the documentation of each says.
+        $(#[$note])* $vis unsafe extern "C-unwind" fn $name $(<$($generics)*>)? ($($arg: $type),*) $(-> $answer)? $body
+        #[cfg(not(panic = "unwind"))]
+        // # Safety: as the documentation of each says.
+        $(#[$note])* $vis unsafe extern "C" fn $name $(<$($generics)*>)? ($($arg: $type),*) $(-> $answer)? $body
+    )*};
+}
+
+/// Names types of functions that are called across the interface.
+macro_rules! crossing_types {
+    ($($(#[$note:meta])* $name:ident = fn($($arg:ty),*) $(-> $answer:ty)?;)*) => {$(
+        #[cfg(panic = "unwind")]
+        $(#[$note])* pub type $name = unsafe extern "C-unwind" fn($($arg),*) $(-> $answer)?;
+        #[cfg(not(panic = "unwind"))]
+        $(#[$note])* pub type $name = unsafe extern "C" fn($($arg),*) $(-> $answer)?;
+    )*};
+}
+
+crossing_types! {
+    /// Polls a task; `true` when it is ready, with its output in place.
+    Poll = fn(NonNull<Header>) -> bool;
+    /// Does something to a task.
+    Act = fn(NonNull<Header>);
+    /// Takes note of a task's end; a set of [`DROP_OUTPUT`] and [`WAKE_JOINER`] says what is to do.
+    Ended = fn(NonNull<Header>, u32);
+    /// See [`Port`].
+    Pend = fn(*const (), u32, u32);
+}
+
+/// The join handle is gone: the output is dropped by who ends the task.
+pub const DROP_OUTPUT: u32 = 1 << 0;
+/// The joiner's cell is the completer's (S4): it takes the waker and wakes.
+pub const WAKE_JOINER: u32 = 1 << 1;
+
+/// What the scheduler calls of a task.
+#[repr(C)]
+pub struct Ops {
+    /// Polls the future. The scheduler holds `RUNNING`.
+    pub poll: Poll,
+    /// Drops the future; once, instead of ever polling it again. The scheduler holds `RUNNING`.
+    pub drop_future: Act,
+    /// The task has ended; called only if there is something to do. The scheduler holds `RUNNING`.
+    pub ended: Ended,
+    /// Frees the task, whose future and output are gone (S3).
+    pub free: Act,
+}
+
+/// The way from a pool to who made it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Port {
+    /// For whoever made the pool.
+    pub context: *const (),
+    /// `(context, worker, priority)`: the worker is idle, or runs something less urgent than `priority`, and has a task
+    /// of that priority. It should come back to `run_next` (from its sleep), or call `run_above` (preempt what it
+    /// runs). Called from any context, interrupt handlers included; must not wait.
+    pub pend: Pend,
+}
+
+/// What a new task is made of, besides its functions.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The worker that it never leaves (wrapped to their number), or [`ANY_WORKER`].
+    pub worker: u32,
+}
+
+/// No worker in particular.
+pub const ANY_WORKER: u32 = u32::MAX;
+
+impl Birth {
+    /// A task of this priority that may run anywhere.
+    #[must_use]
+    pub const fn new(priority: Priority) -> Self {
+        Self { priority, worker: ANY_WORKER }
+    }
+}
+
+/// What every task begins with. Written by [`Pool::new_task`], touched by the scheduler and through its own methods
+/// only.
+#[repr(C)]
+pub struct Header {
+    /// See `word`.
+    word: Word,
+    /// A pointer, so that a user may have more behind it than the scheduler knows of.
+    ops: NonNull<Ops>,
+    /// The worker it last ran on: where it is put unless another is better (S6).
+    home: AtomicPtr<Worker>,
+    /// Unique in the pool, never used again.
+    id: u64,
+    /// Belongs to the queue the task is in (S2).
+    pub(crate) link: UnsafeCell<Link>,
+    /// The slot that the next enqueue goes by: its priority, and whether it never leaves its worker.
+    slot: AtomicU8,
+}
+
+impl Header {
+    /// A new task, `SCHEDULED` and with one reference, the join handle's.
+    #[inline]
+    pub(crate) fn new(ops: NonNull<Ops>, home: NonNull<Worker>, id: u64, priority: Priority, pinned: bool) -> Self {
+        Self {
+            word: Word::new(),
+            ops,
+            home: AtomicPtr::new(home.as_ptr()),
+            id,
+            link: UnsafeCell::new(Link::new()),
+            slot: AtomicU8::new(slot_for(priority, pinned)),
+        }
+    }
+
+    /// What the task is doing.
+    #[inline]
+    #[must_use]
+    pub fn word(&self) -> &Word {
+        &self.word
+    }
+
+    /// The task's functions, as given at its birth.
+    #[inline]
+    #[must_use]
+    pub fn ops(&self) -> NonNull<Ops> {
+        self.ops
+    }
+
+    /// The same, to be called.
+    #[inline]
+    pub(crate) fn calls(&self) -> &'static Ops {
+        // SAFETY: constant and valid for ever, by contract of `new_task`.
+        unsafe { self.ops.as_ref() }
+    }
+
+    /// The task's number, never used twice in its pool.
+    #[inline]
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The priority that the next enqueue goes by.
+    #[inline]
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        priority_of(self.slot())
+    }
+
+    /// The slot that the next enqueue goes by.
+    #[inline]
+    pub(crate) fn slot(&self) -> u8 {
+        // Relaxed: a number on its own.
+        self.slot.load(Ordering::Relaxed)
+    }
+
+    /// Changes the priority from the next enqueue on.
+    pub fn set_priority(&self, priority: Priority) {
+        self.slot.store(slot_for(priority, is_pinned(self.slot())), Ordering::Relaxed);
+    }
+
+    /// The worker the task last ran on.
+    #[inline]
+    pub(crate) fn home(&self) -> &Worker {
+        // Relaxed: a hint, or constant for a pinned task; the workers are older than the task.
+        let home = self.home.load(Ordering::Relaxed);
+        // SAFETY: S6; made from a reference, in `new` and `set_home`.
+        unsafe { &*home }
+    }
+
+    /// The number of the worker the task last ran on.
+    #[must_use]
+    pub fn worker(&self) -> usize {
+        self.home().number()
+    }
+
+    /// The task's pool.
+    #[inline]
+    #[must_use]
+    pub fn pool(&self) -> &Pool {
+        self.home().pool()
+    }
+
+    /// Notes the worker the task runs on, one of its pool's.
+    #[inline]
+    pub(crate) fn set_home(&self, worker: &Worker) {
+        self.home.store(core::ptr::from_ref(worker).cast_mut(), Ordering::Relaxed);
+    }
+}
+
+/// A process has up to a hundred thousand tasks: a header grows by decision, not by accident.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Header>() == 64);

@@ -1,0 +1,242 @@
+//! A pool of tasks that are futures, and the life of its memory.
+
+use alloc::alloc::{alloc, dealloc, handle_alloc_error};
+use alloc::sync::Arc;
+use core::alloc::Layout;
+use core::future::Future;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+
+use sched::interface::{ANY_WORKER, Birth, Port};
+use sched::{Outcome, Priority, Runnable, crossing};
+
+use crate::cell;
+use crate::join::JoinHandle;
+use crate::scheduler::{Direct, Scheduler};
+
+/// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
+pub trait Pender: Send + Sync + 'static {
+    /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
+    /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
+    fn pend(&self, worker: usize, priority: Priority);
+
+    /// For tracing: the task with this id was idle and has been woken by the calling context.
+    fn woken(&self, id: u64) {
+        let _ = id;
+    }
+}
+
+/// What the handle and the tasks of a pool keep alive.
+pub(crate) struct Shared<P> {
+    pub(crate) pender: P,
+    memory: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: the pool in the memory may be used from any thread, as `pender` by its bounds.
+unsafe impl<P: Send> Send for Shared<P> {}
+// SAFETY: as above.
+unsafe impl<P: Sync> Sync for Shared<P> {}
+
+impl<P> Drop for Shared<P> {
+    fn drop(&mut self) {
+        // SAFETY: allocated by `Pool::new` with this layout; no handle and no task is left (S6).
+        unsafe { dealloc(self.memory.as_ptr(), self.layout) };
+    }
+}
+
+/// A set of workers and their tasks. Meant to live as long as the program; dropping it cancels what is
+/// queued, and what is woken later is cancelled by its waker.
+pub struct Pool<P: Pender, S: Scheduler = Direct> {
+    shared: Arc<Shared<P>>,
+    pool: NonNull<sched::Pool>,
+    scheduler: PhantomData<S>,
+}
+
+// SAFETY: a pool of `sched` may be used from any thread; `P` by its bounds.
+unsafe impl<P: Pender, S: Scheduler> Send for Pool<P, S> {}
+// SAFETY: as above.
+unsafe impl<P: Pender, S: Scheduler> Sync for Pool<P, S> {}
+
+crossing! {
+    /// # Safety
+    /// `context` is the `Shared<P>` of a pool that lives.
+    unsafe fn pend[P: Pender](context: *const (), worker: u32, priority: u32) {
+        // SAFETY: by contract.
+        let shared = unsafe { &*context.cast::<Shared<P>>() };
+        shared.pender.pend(worker as usize, Priority::new(priority as u8));
+    }
+}
+
+impl<P: Pender, S: Scheduler> Pool<P, S> {
+    /// A pool with this many workers (1 to [`MAX_WORKERS`](crate::MAX_WORKERS), others are brought into that range), none of
+    /// them idle.
+    #[must_use]
+    pub fn new(workers: usize, pender: P) -> Self {
+        let bytes = sched::Pool::bytes_for(workers);
+        let layout = Layout::from_size_align(bytes, sched::Pool::ALIGN).unwrap_or(Layout::new::<sched::Pool>());
+        // SAFETY: the layout is not of size zero, it has room for a pool.
+        let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
+        let shared = Arc::new(Shared { pender, memory, layout });
+        let port = Port { context: Arc::as_ptr(&shared).cast(), pend: pend::<P> };
+        // SAFETY: the memory has this size; it and the pender live as long as `shared`, which each task keeps.
+        let pool = unsafe { S::init(memory, workers, port) };
+        Self { shared, pool, scheduler: PhantomData }
+    }
+
+    /// The pool of `sched`.
+    #[inline]
+    pub(crate) fn inner(&self) -> &sched::Pool {
+        // SAFETY: made by `init`, and kept by `shared`.
+        unsafe { self.pool.as_ref() }
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.inner().workers()
+    }
+
+    /// What was given to `new`.
+    #[must_use]
+    pub fn pender(&self) -> &P {
+        &self.shared.pender
+    }
+
+    /// The bytes a task with this future takes.
+    #[must_use]
+    pub const fn task_size<F: Future>() -> usize {
+        cell::size_of_task::<F>()
+    }
+
+    /// Starts a task. Without memory this ends in `handle_alloc_error`.
+    pub fn spawn<F>(&self, priority: Priority, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.try_spawn(priority, future).unwrap_or_else(|_| Self::out_of_memory::<F>())
+    }
+
+    /// Starts a task, or gives the future back when there is no memory for it.
+    ///
+    /// # Errors
+    ///
+    /// The future.
+    pub fn try_spawn<F>(&self, priority: Priority, future: F) -> Result<JoinHandle<F::Output>, F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.start(&Birth { priority, worker: ANY_WORKER }, future)
+    }
+
+    /// Starts a task that runs on this worker (wrapped to their number) and never leaves it. Without memory
+    /// this ends in `handle_alloc_error`.
+    pub fn spawn_on<F>(&self, worker: usize, priority: Priority, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let worker = (worker % self.workers()) as u32;
+        self.start(&Birth { priority, worker }, future).unwrap_or_else(|_| Self::out_of_memory::<F>())
+    }
+
+    #[inline]
+    fn start<F>(&self, birth: &Birth, future: F) -> Result<JoinHandle<F::Output>, F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let task = cell::create::<F, P, S>(&self.shared, self.inner(), birth, future)?;
+        // SAFETY: new; its first reference goes to the handle.
+        let handle = unsafe { JoinHandle::new(task) };
+        // SAFETY: new tasks are scheduled and in no queue; `self` keeps the pool.
+        unsafe { S::enqueue(task) };
+        Ok(handle)
+    }
+
+    #[cold]
+    fn out_of_memory<F: Future>() -> ! {
+        handle_alloc_error(Layout::from_size_align(Self::task_size::<F>(), 8).unwrap_or(Layout::new::<usize>()))
+    }
+
+    /// Polls once the most urgent task there is for a worker; `None` if there is none. A loop over this is an executor.
+    /// See [`sched::Pool::run_next`].
+    #[inline]
+    pub fn run_next(&self, worker: usize) -> Option<Outcome> {
+        S::run_next(self.inner(), worker)
+    }
+
+    /// Polls once a task of a worker's own queue that is strictly more urgent than `priority`.
+    pub fn run_above(&self, worker: usize, priority: Priority) -> Option<Outcome> {
+        S::run_above(self.inner(), worker, priority)
+    }
+
+    /// Announces that a worker is about to park. `true`: it may, and the next task for it will pend it.
+    /// `false`: there is something to run; the worker is not idle.
+    #[must_use]
+    pub fn set_idle(&self, worker: usize) -> bool {
+        S::set_idle(self.inner(), worker)
+    }
+
+    /// A worker that had announced to park is awake, for whatever reason.
+    pub fn clear_idle(&self, worker: usize) {
+        S::clear_idle(self.inner(), worker);
+    }
+
+    /// The workers that are parked or about to park, one bit each.
+    #[must_use]
+    pub fn idle_workers(&self) -> u64 {
+        self.inner().idle_workers()
+    }
+
+    /// The most urgent priority with a task in a worker's queue. Any context, no lock; stale at once.
+    #[must_use]
+    #[inline]
+    pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
+        self.inner().highest_ready(worker)
+    }
+
+    /// What a worker runs at; `None` when it runs nothing.
+    #[must_use]
+    #[inline]
+    pub fn running(&self, worker: usize) -> Option<Priority> {
+        self.inner().running(worker)
+    }
+}
+
+/// What needs the scheduler's own code: taking a task and running it as two steps, with something in between.
+impl<P: Pender> Pool<P> {
+    /// [`sched::Pool::next`].
+    #[inline(always)]
+    pub fn next(&self, worker: usize) -> Option<Runnable<'_>> {
+        self.inner().next(worker)
+    }
+
+    /// [`sched::Pool::next_above`].
+    #[inline]
+    pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
+        self.inner().next_above(worker, priority)
+    }
+
+    /// [`sched::Pool::ready_above`].
+    #[must_use]
+    #[inline]
+    pub fn ready_above(&self, worker: usize, priority: Priority) -> bool {
+        self.inner().ready_above(worker, priority)
+    }
+
+    /// [`sched::Pool::ready_at`].
+    #[must_use]
+    #[inline]
+    pub fn ready_at(&self, worker: usize, priority: Priority) -> bool {
+        self.inner().ready_at(worker, priority)
+    }
+}
+
+impl<P: Pender, S: Scheduler> Drop for Pool<P, S> {
+    fn drop(&mut self) {
+        S::close(self.inner());
+    }
+}
