@@ -49,5 +49,6 @@ pub mod process;
 pub mod signal;
 pub mod stat;
 pub mod time;
+pub mod window;
 
 pub use errno::Errno;

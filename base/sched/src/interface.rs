@@ -41,6 +41,7 @@ macro_rules! crossing_types {
         $(#[$note])* pub type $name = unsafe extern "C" fn($($arg),*) $(-> $answer)?;
     )*};
 }
+pub(crate) use crossing_types;
 
 crossing_types! {
     /// Polls a task; `true` when it is ready, with its output in place.

@@ -17,6 +17,7 @@
 //! * `queue` – one worker's run queue.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
 //! * `run` – a poll, and what follows from its answer.
+//! * `table` – all that as C functions, for the image that processes share.
 //!
 //! Invariants, cited by number in `SAFETY` comments here and in `task`:
 //! * **S1** A task's future and its unread output are touched only by who holds `RUNNING`, or, once
@@ -39,6 +40,7 @@ mod pool;
 mod priority;
 mod queue;
 mod run;
+pub mod table;
 pub mod word;
 mod worker;
 

@@ -24,7 +24,7 @@ mod waker;
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Pender, Pool};
 pub use sched::{MAX_WORKERS, Outcome, Priority, Runnable};
-pub use scheduler::{Direct, Scheduler};
+pub use scheduler::{ByTable, Direct, Linked, Scheduler};
 pub use waker::{TaskRef, YieldNow, current, yield_now};
 
 #[cfg(all(test, not(loom)))]

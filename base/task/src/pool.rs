@@ -188,14 +188,14 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// The workers that are parked or about to park, one bit each.
     #[must_use]
     pub fn idle_workers(&self) -> u64 {
-        self.inner().idle_workers()
+        S::idle_workers(self.inner())
     }
 
     /// The most urgent priority with a task in a worker's queue. Any context, no lock; stale at once.
     #[must_use]
     #[inline]
     pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
-        self.inner().highest_ready(worker)
+        S::highest_ready(self.inner(), worker)
     }
 
     /// What a worker runs at; `None` when it runs nothing.

@@ -1,8 +1,10 @@
-//! The way to a scheduler's functions.
+//! The way to a scheduler's functions: plain calls, or a table's.
 
+use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use sched::interface::{Birth, Header, Ops, Port};
+use sched::table::Table;
 use sched::{Outcome, Pool, Priority};
 
 /// The functions of a scheduler that touch a pool's queues. What only changes a task's word is inlined in any case.
@@ -35,6 +37,10 @@ pub unsafe trait Scheduler: 'static {
     fn set_idle(pool: &Pool, worker: usize) -> bool;
     /// [`Pool::clear_idle`].
     fn clear_idle(pool: &Pool, worker: usize);
+    /// [`Pool::idle_workers`].
+    fn idle_workers(pool: &Pool) -> u64;
+    /// [`Pool::highest_ready`].
+    fn highest_ready(pool: &Pool, worker: usize) -> Option<Priority>;
     /// [`Pool::close`].
     fn close(pool: &Pool);
 }
@@ -79,7 +85,89 @@ unsafe impl Scheduler for Direct {
         pool.clear_idle(worker);
     }
 
+    fn idle_workers(pool: &Pool) -> u64 {
+        pool.idle_workers()
+    }
+
+    #[inline]
+    fn highest_ready(pool: &Pool, worker: usize) -> Option<Priority> {
+        pool.highest_ready(worker)
+    }
+
     fn close(pool: &Pool) {
         pool.close();
+    }
+}
+
+/// Where a table of functions is.
+///
+/// # Safety
+///
+/// The table is one of the version that this crate is built with, and its functions are those of `sched`.
+pub unsafe trait Linked: 'static {
+    /// The table.
+    fn table() -> &'static Table;
+}
+
+/// The scheduler behind a table.
+#[derive(Debug)]
+pub struct ByTable<L>(PhantomData<L>);
+
+// SAFETY: the functions of the table are those of `sched`, by contract of `Linked`. In each, the pool is alive as long as it
+// is borrowed, and what else they ask for is asked of the caller here, too.
+unsafe impl<L: Linked> Scheduler for ByTable<L> {
+    unsafe fn init(memory: NonNull<u8>, workers: usize, port: Port) -> NonNull<Pool> {
+        // SAFETY: as above.
+        unsafe { (L::table().pool_init)(memory, workers, NonNull::from_ref(&port)) }
+    }
+
+    #[inline]
+    unsafe fn new_task(pool: &Pool, task: NonNull<Header>, ops: NonNull<Ops>, birth: &Birth) {
+        // SAFETY: as above.
+        unsafe { (L::table().task_init)(NonNull::from_ref(pool), task, ops, NonNull::from_ref(birth)) };
+    }
+
+    #[inline]
+    unsafe fn enqueue(task: NonNull<Header>) {
+        // SAFETY: as above.
+        unsafe { (L::table().enqueue)(task) };
+    }
+
+    #[inline]
+    fn run_next(pool: &Pool, worker: usize) -> Option<Outcome> {
+        // SAFETY: as above.
+        Outcome::from_number(unsafe { (L::table().run_next)(NonNull::from_ref(pool), worker) })
+    }
+
+    fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome> {
+        let priority = u32::from(priority.number());
+        // SAFETY: as above.
+        Outcome::from_number(unsafe { (L::table().run_above)(NonNull::from_ref(pool), worker, priority) })
+    }
+
+    fn set_idle(pool: &Pool, worker: usize) -> bool {
+        // SAFETY: as above.
+        unsafe { (L::table().set_idle)(NonNull::from_ref(pool), worker) }
+    }
+
+    fn clear_idle(pool: &Pool, worker: usize) {
+        // SAFETY: as above.
+        unsafe { (L::table().clear_idle)(NonNull::from_ref(pool), worker) };
+    }
+
+    fn idle_workers(pool: &Pool) -> u64 {
+        // SAFETY: as above.
+        unsafe { (L::table().idle_workers)(NonNull::from_ref(pool)) }
+    }
+
+    fn highest_ready(pool: &Pool, worker: usize) -> Option<Priority> {
+        // SAFETY: as above.
+        let number = unsafe { (L::table().highest_ready)(NonNull::from_ref(pool), worker) };
+        u8::try_from(number).ok().map(Priority::new)
+    }
+
+    fn close(pool: &Pool) {
+        // SAFETY: as above.
+        unsafe { (L::table().pool_close)(NonNull::from_ref(pool)) };
     }
 }

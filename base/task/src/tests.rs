@@ -8,6 +8,8 @@ use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
+mod table;
+
 use crate::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, TaskRef, current, yield_now};
 
 /// Notes the calls it gets.

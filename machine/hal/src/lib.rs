@@ -32,6 +32,7 @@ pub mod heap;
 pub mod irq;
 pub mod power;
 pub mod record;
+pub mod sched_image;
 pub mod space;
 pub mod stack;
 pub mod sync;

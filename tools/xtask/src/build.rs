@@ -1,8 +1,9 @@
-//! The verb `build`: the kernel with its symbol table, and the user programs.
+//! The verb `build`: the image of the scheduler, the kernel with its symbol table, and the user programs.
 
 use crate::command::{self, say};
 use crate::ksyms;
 use crate::project::Project;
+use crate::sched_image;
 use crate::setup;
 use crate::toolchain::{KERNEL_TARGET, Toolchain, USER_TARGET};
 use anyhow::{Context, Result, bail};
@@ -65,18 +66,34 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
 
 /// Builds everything that goes into a machine.
 pub fn build(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<Built> {
-    let kernel = build_kernel(project, toolchain, profile)?;
+    let image = build_sched_image(project, toolchain)?;
+    let kernel = build_kernel(project, toolchain, profile, &image)?;
     let programs = build_programs(project, toolchain, profile)?;
     Ok(Built { kernel, programs })
 }
 
-fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile) -> Result<PathBuf> {
+/// The image of the scheduler as flat bytes. It has no checked form: what checks can fail, and it must not.
+pub fn build_sched_image(project: &Project, toolchain: &Toolchain) -> Result<PathBuf> {
+    let mut cargo = guest_build(project, toolchain, Profile::Guest, KERNEL_TARGET);
+    command::run(cargo.args(["-p", "image"]))?;
+    let linked = artifact(project, toolchain, Profile::Guest, KERNEL_TARGET, "sched-image");
+    let linked = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
+    let bytes = sched_image::flatten(&linked)?;
+    let image = project.output()?.join("sched-image.bin");
+    // Left alone if it is the same: the kernel is built again when it changes.
+    if std::fs::read(&image).ok().as_ref() != Some(&bytes) {
+        std::fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
+    }
+    Ok(image)
+}
+
+fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile, image: &Path) -> Result<PathBuf> {
     let boot = project.members.iter().find(|member| member.name == "boot");
     let Some(program) = boot.and_then(|member| member.programs.first()) else {
         bail!("the workspace has no kernel (package `boot` with a program)");
     };
     let mut cargo = guest_build(project, toolchain, profile, KERNEL_TARGET);
-    command::run(cargo.args(["-p", "boot"]))?;
+    command::run(cargo.args(["-p", "boot"]).env("ASYNCOS_SCHED_IMAGE", image))?;
     let linked = artifact(project, toolchain, profile, KERNEL_TARGET, program);
     let kernel = project.output()?.join(format!("asyncos-{}", profile.name()));
     let image = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;

@@ -16,6 +16,7 @@ mod ksyms;
 mod matrix;
 mod project;
 mod run;
+mod sched_image;
 mod setup;
 mod terminal;
 mod test;

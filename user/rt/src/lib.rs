@@ -38,6 +38,7 @@ pub mod process;
 #[cfg(feature = "raw")]
 pub mod raw;
 mod reactor;
+mod scheduler;
 pub mod signal;
 mod socket;
 pub mod start;

@@ -5,6 +5,7 @@
 //! in the next one.
 
 use crate::reactor;
+use crate::scheduler::Way;
 use crate::sync::{Arc, Mutex, OnceLock};
 use alloc::task::Wake;
 use core::future::Future;
@@ -26,8 +27,8 @@ impl Pender for Unpark {
     }
 }
 
-fn pool() -> &'static Pool<Unpark> {
-    static POOL: OnceLock<Pool<Unpark>> = OnceLock::new();
+fn pool() -> &'static Pool<Unpark, Way> {
+    static POOL: OnceLock<Pool<Unpark, Way>> = OnceLock::new();
     POOL.get_or_init(|| Pool::new(1, Unpark))
 }
 
@@ -95,7 +96,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 
 /// Runs a task, and more until the main future has something to do or it is time to look at the reactor; `false` if there
 /// were no more.
-fn run(pool: &Pool<Unpark>, left: &mut usize, main: &MainFuture) -> bool {
+fn run(pool: &Pool<Unpark, Way>, left: &mut usize, main: &MainFuture) -> bool {
     while *left > 0 {
         if pool.run_next(0).is_none() {
             return false;

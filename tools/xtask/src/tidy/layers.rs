@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 28] = [
+const ARROWS: [(&str, &[&str]); 29] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
     ("task", &["sched", "sync"]),
+    ("image", &["sched"]),
     ("trace", &["sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
@@ -41,7 +42,7 @@ const ARROWS: [(&str, &[&str]); 28] = [
 const PRIVATE: [(&str, &[&str]); 2] = [("riscv", &["hal", "boot"]), ("platform", &["hal", "boot", "virtio", "uart"])];
 
 /// Crates that may contain `unsafe`; so may everything in `machine/`.
-const UNSAFE: [&str; 5] = ["sync", "sched", "task", "trace", "rt"];
+const UNSAFE: [&str; 6] = ["sync", "sched", "task", "image", "trace", "rt"];
 
 /// Whether a crate may contain `unsafe`.
 pub fn may_be_unsafe(member: &Member) -> bool {

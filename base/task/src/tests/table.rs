@@ -1,0 +1,127 @@
+//! The functions of the table do what the direct calls do: one script on both, and every answer compared.
+
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use proptest::prelude::*;
+use sched::table::{MAGIC, TABLE, Table, VERSION};
+
+use super::{Calls, poll_fn};
+use crate::{ByTable, Direct, JoinHandle, Linked, Pool, Priority, Scheduler, yield_now};
+
+struct Here;
+
+// SAFETY: the table of the very source that this crate is built with.
+unsafe impl Linked for Here {
+    fn table() -> &'static Table {
+        static HERE: Table = TABLE;
+        &HERE
+    }
+}
+
+const WORKERS: usize = 3;
+
+/// One call, or a few that belong together.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    /// Starts a task that waits, one that yields, or one that ends at once; pinned to a worker or not.
+    Spawn(u8, u8, Option<usize>),
+    Wake(usize),
+    Abort(usize),
+    Detach(usize),
+    SetPriority(usize, u8),
+    Run(usize),
+    RunAbove(usize, u8),
+    Park(usize),
+    Unpark(usize),
+    Look(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let worker = || 0..WORKERS + 1;
+    prop_oneof![
+        4 => (0..3u8, 0..34u8, prop::option::of(worker())).prop_map(|(k, p, w)| Step::Spawn(k, p, w)),
+        4 => any::<usize>().prop_map(Step::Wake),
+        1 => any::<usize>().prop_map(Step::Abort),
+        1 => any::<usize>().prop_map(Step::Detach),
+        1 => (any::<usize>(), 0..32u8).prop_map(|(t, p)| Step::SetPriority(t, p)),
+        6 => worker().prop_map(Step::Run),
+        2 => (worker(), 0..34u8).prop_map(|(w, p)| Step::RunAbove(w, p)),
+        2 => worker().prop_map(Step::Park),
+        1 => worker().prop_map(Step::Unpark),
+        1 => worker().prop_map(Step::Look),
+    ]
+}
+
+/// What a task does, and a note of each of its polls.
+async fn work(kind: u8, number: usize, polls: Arc<Mutex<Vec<usize>>>) {
+    let note = || polls.lock().unwrap().push(number);
+    note();
+    match kind {
+        0 => {
+            poll_fn(|_| {
+                note();
+                Poll::<()>::Pending
+            })
+            .await;
+        }
+        1 => {
+            yield_now().await;
+            note();
+        }
+        _ => {}
+    }
+}
+
+/// Every answer that a script gets, what it made the tasks do, and whom it called.
+fn answers<S: Scheduler>(steps: &[Step]) -> Vec<String> {
+    let calls = Calls::default();
+    let pool = Pool::<Calls, S>::new(WORKERS, calls.clone());
+    let polls = Arc::new(Mutex::new(Vec::new()));
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    let mut answers = Vec::new();
+    for &step in steps {
+        let which = |tasks: &Vec<_>, n: usize| (!tasks.is_empty()).then(|| n % tasks.len());
+        let answer = match step {
+            Step::Spawn(kind, priority, worker) => {
+                let (priority, future) = (Priority::new(priority), work(kind, answers.len(), polls.clone()));
+                tasks.push(match worker {
+                    Some(worker) => pool.spawn_on(worker, priority, future),
+                    None => pool.spawn(priority, future),
+                });
+                format!("{:?}", tasks.last().map(JoinHandle::id))
+            }
+            Step::Wake(n) => format!("{:?}", which(&tasks, n).map(|n| tasks[n].task().wake())),
+            Step::Abort(n) => format!("{:?}", which(&tasks, n).map(|n| tasks[n].abort())),
+            Step::Detach(n) => format!("{:?}", which(&tasks, n).map(|n| tasks.swap_remove(n).detach())),
+            Step::SetPriority(n, p) => {
+                format!("{:?}", which(&tasks, n).map(|n| tasks[n].task().set_priority(Priority::new(p))))
+            }
+            Step::Run(worker) => format!("{:?}", pool.run_next(worker)),
+            Step::RunAbove(worker, p) => format!("{:?}", pool.run_above(worker, Priority::new(p))),
+            Step::Park(worker) => format!("{}", pool.set_idle(worker)),
+            Step::Unpark(worker) => format!("{:?}", pool.clear_idle(worker)),
+            Step::Look(worker) => format!("{:?}", (pool.highest_ready(worker), pool.running(worker))),
+        };
+        let ended: Vec<bool> = tasks.iter().map(JoinHandle::is_finished).collect();
+        answers.push(format!("{step:?}: {answer} {:?} {ended:?} {:?}", pool.idle_workers(), calls.take()));
+    }
+    drop(pool);
+    answers.push(format!("{:?}", polls.lock().unwrap()));
+    answers
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: if cfg!(miri) { 4 } else { 256 }, ..Default::default() })]
+
+    #[test]
+    fn the_table_answers_as_direct_calls_do(steps in prop::collection::vec(step(), 0..120)) {
+        prop_assert_eq!(answers::<ByTable<Here>>(&steps), answers::<Direct>(&steps));
+    }
+}
+
+#[test]
+fn the_head_of_the_table_says_what_follows() {
+    assert_eq!((TABLE.magic, TABLE.version), (MAGIC, VERSION));
+    assert_eq!(size_of::<Table>(), 16 + TABLE.count as usize * size_of::<usize>());
+}
