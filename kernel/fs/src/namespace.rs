@@ -218,6 +218,9 @@ impl Namespace {
         if flags & O_TRUNC != 0 && inode.kind() == Kind::Regular {
             inode.set_attributes(caller, SetAttributes { size: Some(0), ..Default::default() }).await?;
         }
+        if inode.kind() == Kind::Fifo {
+            return io::fifo::open(inode, caller, flags);
+        }
         inode.clone().open(caller, flags).await
     }
 

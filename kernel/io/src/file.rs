@@ -140,6 +140,11 @@ pub trait File: Send + Sync + Any {
         })
     }
 
+    /// What opening this still has to wait for; `None` for nothing. Giving the wait up means to drop the file.
+    fn opened(&self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
+
     /// Whether offsets mean something (`lseek`, `pread`); streams answer `ESPIPE`. Always the same answer.
     fn seekable(&self) -> bool {
         false

@@ -16,7 +16,7 @@ use abi::{
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::any::Any;
-use exec::sync::WaitQueue;
+use exec::sync::{WaitQueue, wait_until};
 use hal::{
     PAGE_SIZE,
     frame::Frame,
@@ -35,8 +35,12 @@ struct Ring {
     pages: [Option<(Frame, Charge)>; PAGES],
     head: usize,
     len: usize,
-    readers: bool,
-    writers: bool,
+    /// Ends that are open.
+    readers: usize,
+    writers: usize,
+    /// Ends that have been opened so far.
+    readers_met: u64,
+    writers_met: u64,
     /// Writes and closings so far, and reads so far.
     arrivals: u64,
     departures: u64,
@@ -49,30 +53,100 @@ struct Shared {
     writable: WaitQueue,
 }
 
-/// The end that reads.
-pub struct ReadEnd(Arc<Shared>);
+/// An end that reads.
+pub struct ReadEnd {
+    pipe: Arc<Shared>,
+    /// The writers that had come when this end was opened and none was there: that they are gone is no news to it.
+    stale: Option<u64>,
+}
 
-/// The end that writes.
+/// An end that writes.
 pub struct WriteEnd(Arc<Shared>);
+
+/// A pipe without ends; for named pipes, whose ends come and go.
+pub struct Pipe(Arc<Shared>);
 
 /// A new pipe whose pages `account` pays for.
 pub fn new(account: &Arc<Account>) -> (Arc<ReadEnd>, Arc<WriteEnd>) {
-    let ring = Ring {
-        pages: [const { None }; PAGES],
-        head: 0,
-        len: 0,
-        readers: true,
-        writers: true,
-        arrivals: 0,
-        departures: 0,
-    };
-    let shared = Arc::new(Shared {
-        ring: SpinLock::new(rank::PIPE, ring),
-        account: account.clone(),
-        readable: WaitQueue::new(),
-        writable: WaitQueue::new(),
-    });
-    (Arc::new(ReadEnd(shared.clone())), Arc::new(WriteEnd(shared)))
+    let pipe = Pipe::new(account);
+    let writer = pipe.writer();
+    (pipe.reader(), writer)
+}
+
+impl Pipe {
+    /// A pipe whose pages `account` pays for.
+    pub fn new(account: &Arc<Account>) -> Pipe {
+        let ring = Ring {
+            pages: [const { None }; PAGES],
+            head: 0,
+            len: 0,
+            readers: 0,
+            writers: 0,
+            readers_met: 0,
+            writers_met: 0,
+            arrivals: 0,
+            departures: 0,
+        };
+        Pipe(Arc::new(Shared {
+            ring: SpinLock::new(rank::PIPE, ring),
+            account: account.clone(),
+            readable: WaitQueue::new(),
+            writable: WaitQueue::new(),
+        }))
+    }
+
+    /// Opens an end that reads.
+    pub fn reader(&self) -> Arc<ReadEnd> {
+        let mut ring = self.0.ring.lock();
+        ring.readers += 1;
+        ring.readers_met += 1;
+        let stale = (ring.writers == 0).then_some(ring.writers_met);
+        drop(ring);
+        self.0.writable.wake_all();
+        Arc::new(ReadEnd { pipe: self.0.clone(), stale })
+    }
+
+    /// Opens an end that writes.
+    pub fn writer(&self) -> Arc<WriteEnd> {
+        let mut ring = self.0.ring.lock();
+        ring.writers += 1;
+        ring.writers_met += 1;
+        drop(ring);
+        self.0.readable.wake_all();
+        Arc::new(WriteEnd(self.0.clone()))
+    }
+
+    /// Whether anybody could read what is written now.
+    pub fn has_reader(&self) -> bool {
+        self.0.ring.lock().readers > 0
+    }
+}
+
+impl ReadEnd {
+    /// Resolves when a writer has come since this end was opened, or was there.
+    pub async fn met_writer(&self) {
+        wait_until(&self.pipe.readable, || {
+            let met = self.pipe.ring.lock().writers_met;
+            (self.stale != Some(met)).then_some(())
+        })
+        .await;
+    }
+}
+
+impl WriteEnd {
+    /// Resolves when a reader is there, or has been since `before` readers had come.
+    pub async fn met_reader(&self, before: u64) {
+        wait_until(&self.0.writable, || {
+            let ring = self.0.ring.lock();
+            (ring.readers > 0 || ring.readers_met != before).then_some(())
+        })
+        .await;
+    }
+
+    /// How many readers have come so far.
+    pub fn readers_met(&self) -> u64 {
+        self.0.ring.lock().readers_met
+    }
 }
 
 impl Ring {
@@ -136,14 +210,14 @@ impl Ring {
         slot.as_ref().map(|(frame, _)| frame).ok_or(Errno::ENOMEM)
     }
 
-    fn read_events(&self) -> u32 {
+    fn read_events(&self, stale: Option<u64>) -> u32 {
         let data = if self.len > 0 { EPOLLIN } else { 0 };
-        data | if self.writers { 0 } else { EPOLLHUP }
+        data | if self.writers > 0 || stale == Some(self.writers_met) { 0 } else { EPOLLHUP }
     }
 
     fn write_events(&self) -> u32 {
         let room = if CAPACITY - self.len >= PIPE_BUF { EPOLLOUT } else { 0 };
-        room | if self.readers { 0 } else { EPOLLERR }
+        room | if self.readers > 0 { 0 } else { EPOLLERR }
     }
 }
 
@@ -166,27 +240,27 @@ impl File for ReadEnd {
         if dst.remaining() == 0 {
             return Ok(Some(0));
         }
-        let mut ring = self.0.ring.lock();
+        let mut ring = self.pipe.ring.lock();
         if ring.len == 0 {
-            return Ok(if ring.writers { None } else { Some(0) });
+            return Ok(if ring.writers > 0 { None } else { Some(0) });
         }
         let done = ring.take(dst)?;
         ring.departures += 1;
         drop(ring);
-        self.0.writable.wake_all();
+        self.pipe.writable.wake_all();
         Ok(Some(done))
     }
 
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
-        Some(&self.0.readable)
+        Some(&self.pipe.readable)
     }
 
     fn events(&self) -> u32 {
-        self.0.ring.lock().read_events()
+        self.pipe.ring.lock().read_events(self.stale)
     }
 
     fn edges(&self) -> u64 {
-        self.0.ring.lock().arrivals
+        self.pipe.ring.lock().arrivals
     }
 
     fn ioctl<'a>(
@@ -200,7 +274,7 @@ impl File for ReadEnd {
             if command != abi::ioctl::FIONREAD {
                 return Err(Errno::ENOTTY);
             }
-            let len = self.0.ring.lock().len as u32;
+            let len = self.pipe.ring.lock().len as u32;
             space.put(argument, &len).await?;
             Ok(0)
         })
@@ -215,7 +289,7 @@ impl File for WriteEnd {
     fn write_now(&self, _caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
         let want = src.remaining();
         let mut ring = self.0.ring.lock();
-        if !ring.readers {
+        if ring.readers == 0 {
             return Err(Errno::EPIPE.into());
         }
         let room = CAPACITY - ring.len;
@@ -248,18 +322,18 @@ impl File for WriteEnd {
 
 impl Drop for ReadEnd {
     fn drop(&mut self) {
-        let mut ring = self.0.ring.lock();
-        ring.readers = false;
+        let mut ring = self.pipe.ring.lock();
+        ring.readers -= 1;
         ring.departures += 1;
         drop(ring);
-        self.0.writable.wake_all();
+        self.pipe.writable.wake_all();
     }
 }
 
 impl Drop for WriteEnd {
     fn drop(&mut self) {
         let mut ring = self.0.ring.lock();
-        ring.writers = false;
+        ring.writers -= 1;
         ring.arrivals += 1;
         drop(ring);
         self.0.readable.wake_all();

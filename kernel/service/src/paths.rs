@@ -123,10 +123,13 @@ pub(crate) async fn open(
     let permissions = mode & 0o7777 & !task.umask();
     let context = base.context(task);
     let opening = task.system.namespace.open(&context, path, flags, permissions);
-    // Opening a named pipe may wait for long. Creating must not be given up half-way: begun again, it
-    // would find its own file.
+    // Creating must not be given up half-way: begun again, it would find its own file.
     let opened = if flags & f::O_CREAT != 0 { opening.await } else { task.wait_for(opening, None).await };
     let (open, _place) = opened?;
+    // Opening a named pipe may wait for long.
+    if let Some(wait) = open.file().opened() {
+        task.wait_for(async { Ok(wait.await) }, None).await?;
+    }
     Ok(open)
 }
 
