@@ -1,11 +1,16 @@
 //! Pipes.
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;
+use crate::place::Place;
 use crate::process::{Shared, await_blocked, checked_child, child, dies, exits, kill};
+use alloc::ffi::CString;
+use alloc::string::String;
 use alloc::vec::Vec;
-use rt::abi::fs::PIPE_BUF;
+use rt::abi::fs::{AT_FDCWD, PIPE_BUF};
 use rt::abi::signal::{SIG_IGN, SIGKILL, SIGPIPE, Sigaction};
+use rt::abi::stat::S_IFIFO;
+use rt::fs::File;
 use rt::io::{Read, Write};
 use rt::{pipe, thread};
 
@@ -24,6 +29,8 @@ pub const CASES: &[Case] = &[
     case!("pipes/threads", "D2", threads),
     case!("pipes/wrong-end", "E1", wrong_end),
     case!("pipes/many", "D13", many),
+    case!("pipes/named", "D3 I1", named),
+    case!("pipes/named-interrupted", "E1 D14", named_interrupted),
 ];
 
 fn bytes_in_order() -> Outcome {
@@ -295,5 +302,47 @@ fn many() -> Outcome {
         dies(pid, SIGKILL)?;
         shared.set(0, 0);
     }
+    Ok(())
+}
+
+fn make_named(path: &str) -> Outcome {
+    let name = CString::new(path).map_err(Trouble::failed)?;
+    call!(MKNODAT, AT_FDCWD, name.as_ptr(), S_IFIFO | 0o600, 0)?;
+    Ok(())
+}
+
+/// Both sides wait for each other at opening, on either file system; `create` is what a shell's `>` does.
+fn named() -> Outcome {
+    for place in [Place::memory()?, Place::best()?] {
+        let path = place.join("fifo");
+        make_named(&path)?;
+        let pid = checked_child(|| {
+            File::create(&path)?.write_all(b"through a name")?;
+            Ok(())
+        })?;
+        await_blocked(pid)?;
+        let mut text = String::new();
+        File::open(&path)?.read_to_string(&mut text)?;
+        equal!(text, "through a name");
+        exits(pid, 0)?;
+    }
+    Ok(())
+}
+
+/// Who is killed while waiting for the other side leaves nothing behind.
+fn named_interrupted() -> Outcome {
+    let place = Place::any()?;
+    let path = place.join("fifo");
+    make_named(&path)?;
+    let pid = child(|| {
+        let _ = File::open(&path);
+        0
+    })?;
+    await_blocked(pid)?;
+    kill(pid, SIGKILL)?;
+    dies(pid, SIGKILL)?;
+    let name = CString::new(path.as_str()).map_err(Trouble::failed)?;
+    let flags = rt::abi::fs::O_WRONLY | rt::abi::fs::O_NONBLOCK;
+    fails!(call!(OPENAT, AT_FDCWD, name.as_ptr(), flags), ENXIO);
     Ok(())
 }

@@ -9,7 +9,7 @@ struct Named(u64);
 
 impl Inode for Named {
     fn id(&self) -> InodeId {
-        InodeId { device: 77, ino: self.0 }
+        InodeId { dev: 77, ino: self.0 }
     }
 
     fn kind(&self) -> Kind {
@@ -30,7 +30,7 @@ impl Inode for Named {
 }
 
 fn caller() -> Caller {
-    crate::pipe::test_caller()
+    Caller::kernel(16, mem::Account::new(None, usize::MAX))
 }
 
 fn named(number: u64) -> Arc<dyn Inode> {
