@@ -7,7 +7,8 @@
 //! as acquire and release, so store/load patterns (Dekker) must be written with
 //! [`atomic::fence`]`(SeqCst)`.
 //!
-//! The crate owns no state.
+//! Beside the seam there are the two things built on it that every layer needs: the raw spin lock ([`raw`]) and the queue of
+//! those who wait ([`wait`]). The crate owns no state.
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "wraps the cell that all lock-free structures are built on")]
 

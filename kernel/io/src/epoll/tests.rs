@@ -236,7 +236,7 @@ fn a_value_that_does_not_fit_waits_for_its_room() {
     let queue = counter.queue(Want::Write { offset: 0, len: 8 }).expect("counters name a queue");
     let mut write = core::pin::pin!(exec::sync::wait_until(queue, attempt));
     let mut poll = || write.as_mut().poll(&mut Context::from_waker(Waker::noop()));
-    let mut take = || counter.read_now(&caller, 0, &mut Sink::kernel(&mut [0; 8]));
+    let take = || counter.read_now(&caller, 0, &mut Sink::kernel(&mut [0; 8]));
     assert!(poll().is_pending());
     assert_eq!(take(), Ok(Some(8)));
     assert!(poll().is_pending(), "room for one");
