@@ -32,26 +32,17 @@ fn other_takes(change: impl FnOnce(&Arc<Thread>)) {
     let second = another(&first);
     let process = first.process().clone();
     signal::set_action(&process, SIGUSR1 as i32, Some(CAUGHT)).unwrap();
-    let woken = Arc::new(Woken::default());
-    let waker = Waker::from(woken.clone());
+    let mut context = Context::from_waker(Waker::noop());
     let mut wait = pin!(second.interruptible(core::future::pending::<()>()));
-    assert!(wait.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    assert!(wait.as_mut().poll(&mut context).is_pending());
     signal::send(&process, sent(SIGUSR1)).unwrap();
-    assert!(first.attention.load(Relaxed) && !woken.0.load(Relaxed));
+    // Attention and the wake-up of the thread's coroutine go together (`Thread::notify`).
+    assert!(first.attention.load(Relaxed) && !second.attention.load(Relaxed));
     change(&first);
-    assert!(woken.0.load(Relaxed));
-    assert!(matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Err(_))));
+    assert!(second.attention.load(Relaxed));
+    assert!(matches!(wait.as_mut().poll(&mut context), Poll::Ready(Err(_))));
     remove(&second);
     remove(&first);
-}
-
-#[derive(Default)]
-struct Woken(core::sync::atomic::AtomicBool);
-
-impl alloc::task::Wake for Woken {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Relaxed);
-    }
 }
 
 #[test]
