@@ -49,8 +49,13 @@ fn interrupts() -> String {
     counted.map(|line| format!("{line:4}: {:10}\n", hal::irq::count(line))).collect()
 }
 
+/// Bytes in all, and for each size class its objects in use and its pages.
 fn heap() -> String {
-    format!("bytes {}\nshootdowns {}\n", hal::heap::bytes(), hal::space::shootdowns_waited())
+    let mut text = format!("bytes {}\nshootdowns {}\n", hal::heap::bytes(), hal::space::shootdowns_waited());
+    for class in hal::heap::census() {
+        let _ = writeln!(text, "class {} used {} slabs {}", class.size, class.used, class.slabs);
+    }
+    text
 }
 
 /// The addresses of the resident code and of the save areas, in hexadecimal.

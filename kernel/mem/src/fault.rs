@@ -5,12 +5,12 @@
 //! installs it only if the region still has that stamp.
 
 use crate::{
-    backing::Backing,
+    backing::{Backing, BoxFuture},
     region::{Content, GUARD_GAP, Phase, Region, Role},
     space::{AddressSpace, Hot, State},
 };
 use abi::errno::Errno;
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
 
 /// Why a fault cannot be served.
@@ -140,15 +140,17 @@ impl AddressSpace {
         }
     }
 
-    /// Faults in what a copy missed.
+    /// Faults in what a copy missed. In a box: it is rare, and whoever copies and waits need not carry its size.
     ///
     /// # Errors
     /// `EFAULT`, or `ENOMEM`.
-    pub async fn resolve(&self, fault: crate::copy::CopyFault) -> Result<(), Errno> {
-        if let Some(served) = self.fault_now(fault.addr, fault.access) {
-            return Ok(served?);
-        }
-        Ok(self.fault(fault.addr, fault.access).await?)
+    pub fn resolve(&self, fault: crate::copy::CopyFault) -> BoxFuture<'_, Result<(), Errno>> {
+        Box::pin(async move {
+            if let Some(served) = self.fault_now(fault.addr, fault.access) {
+                return Ok(served?);
+            }
+            Ok(self.fault(fault.addr, fault.access).await?)
+        })
     }
 }
 

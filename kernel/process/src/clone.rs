@@ -152,7 +152,7 @@ pub(crate) async fn clone(
     }
     let tid = table::fresh_id()?;
     let target = if request.has(CLONE_THREAD) { process.clone() } else { fork(thread, tid, &request).await? };
-    let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.priority());
+    let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.priority())?;
     if request.has(CLONE_CHILD_CLEARTID) {
         child.set_clear_tid(request.child_tid);
     }

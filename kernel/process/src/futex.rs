@@ -10,11 +10,12 @@
 //! WAITING --time-out, signal, cancellation (drop)--> GONE   (and leaves its bucket)
 //! ```
 
-use crate::thread::Thread;
+use crate::{footprint, thread::Thread};
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::atomic::{AtomicU8, Ordering},
     task::{Poll, Waker},
 };
@@ -36,6 +37,8 @@ struct Waiter {
     key: SpinLock<FutexKey>,
     waker: SpinLock<Option<Waker>>,
 }
+
+const _: () = assert!(size_of::<Waiter>() + 2 * size_of::<usize>() <= footprint::WAITER);
 
 impl Waiter {
     /// `true` if this call decided.
@@ -95,23 +98,27 @@ pub async fn wait(
     if bitset == 0 {
         return Err(Errno::EINVAL);
     }
-    let space = thread.space();
-    let key = space.futex_key(addr, private)?;
-    let registration = register(&space, key, addr, expected, bitset).await?;
+    let registration = {
+        let space = thread.space();
+        let key = space.futex_key(addr, private)?;
+        register(&space, key, addr, expected, bitset).await?
+    };
     let waiter = &registration.0;
-    let woken = poll_fn(|context| {
+    let mut limit = deadline.map(exec::sleep_until);
+    // Pinned here: each layer that it is handed through would keep room for the whole otherwise.
+    let over = pin!(poll_fn(|context| {
         if !waiter.waits() {
             return Poll::Ready(());
         }
         let old = waiter.waker.lock().replace(context.waker().clone());
         drop(old);
         // A waker that settled before the line above found no one to wake.
-        if waiter.waits() { Poll::Pending } else { Poll::Ready(()) }
-    });
-    let outcome = match deadline {
-        None => thread.interruptible(woken).await.map(|()| true),
-        Some(deadline) => thread.interruptible(before(deadline, woken)).await,
-    };
+        if !waiter.waits() {
+            return Poll::Ready(());
+        }
+        limit.as_mut().map_or(Poll::Pending, |limit| Pin::new(limit).poll(context))
+    }));
+    let outcome = thread.interruptible(over).await;
     if waiter.state.load(Ordering::Acquire) == WOKEN {
         return Ok(());
     }
@@ -121,19 +128,6 @@ pub async fn wait(
         Err(_) if waiter.settle(GONE) => Err(Errno::EINTR),
         _ => Ok(()),
     }
-}
-
-/// `true` if `future` was first.
-async fn before(deadline: u64, future: impl Future<Output = ()>) -> bool {
-    let mut future = core::pin::pin!(future);
-    let mut sleep = core::pin::pin!(exec::sleep_until(deadline));
-    poll_fn(|context| {
-        if future.as_mut().poll(context).is_ready() {
-            return Poll::Ready(true);
-        }
-        sleep.as_mut().poll(context).map(|_| false)
-    })
-    .await
 }
 
 async fn register(

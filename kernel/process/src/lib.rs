@@ -12,6 +12,7 @@
 //! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`fatal`]   | the report of a fault that kills |
+//! | [`footprint`] | what a parked thread may cost |
 //! | [`limits`], [`usage`], [`oom`] | limits and accounts |
 //! | [`report`]  | what `/proc/PID` and `/proc/stat` show |
 #![no_std]
@@ -24,6 +25,7 @@ pub mod descriptors;
 pub mod execve;
 pub mod exit;
 pub mod fatal;
+pub mod footprint;
 pub mod futex;
 pub mod image;
 pub mod limits;

@@ -6,7 +6,7 @@
 //! is no larger than its registers need.
 
 use crate::{
-    FdTable, clone, execve, exit, oom,
+    FdTable, clone, execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Call, Outcome, Program, Restart, Service},
@@ -59,6 +59,7 @@ struct Running {
 pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
     let priority = exec::Priority::new(thread.priority());
     let task = run(thread.clone(), service, context);
+    footprint::check_coroutine(&task);
     exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
     Ok(())
 }
@@ -380,7 +381,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         threads: Vec::new(),
     };
     let process = Process::new(pid, account, state, 0)?;
-    let thread = Thread::new(pid, process.clone(), 0, init.priority);
+    let thread = Thread::new(pid, process.clone(), 0, init.priority)?;
     let loaded = execve::load_for(&process, service, &thread).load(init.program, init.strings).await?;
     process.set_name(&loaded.name);
     {

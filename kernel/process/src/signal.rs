@@ -15,7 +15,7 @@ use abi::{
     process::{RLIMIT_SIGPENDING, WaitStatus},
     signal::*,
 };
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use hal::sync::{SpinLock, rank};
 use mem::{Account, Charge};
@@ -39,7 +39,8 @@ pub mod bits {
 pub struct Pending {
     /// Relaxed with `infos` locked; a reader without the lock is told by `Thread::notify`.
     mask: AtomicU64,
-    infos: SpinLock<VecDeque<Queued>>,
+    /// In order of arrival.
+    infos: SpinLock<Vec<Queued>>,
 }
 
 struct Queued {
@@ -61,7 +62,7 @@ impl Pending {
     /// Nothing pending.
     #[must_use]
     pub const fn new() -> Self {
-        Self { mask: AtomicU64::new(0), infos: SpinLock::new(rank::SIGNAL, VecDeque::new()) }
+        Self { mask: AtomicU64::new(0), infos: SpinLock::new(rank::SIGNAL, Vec::new()) }
     }
 
     /// The set of pending signals.
@@ -87,7 +88,7 @@ impl Pending {
             SIGRTMIN.. => Some(account.charge(QUEUED).map_err(|_| Errno::EAGAIN)?),
             _ => None,
         };
-        infos.push_back(Queued { info, _paid });
+        infos.push(Queued { info, _paid });
         self.mask.store(pending | mask(signal), Ordering::Release); // pairs with the Acquire in `mask`
         Ok(())
     }
@@ -105,7 +106,7 @@ impl Pending {
         }
         let signal = first.trailing_zeros() as i32 + 1;
         let at = infos.iter().position(|queued| queued.info.signo == signal)?;
-        let Queued { info, .. } = infos.remove(at)?;
+        let Queued { info, .. } = infos.remove(at);
         if !infos.iter().any(|queued| queued.info.signo == signal) {
             self.mask.fetch_and(!mask(signal as u32), Ordering::Relaxed);
         }

@@ -16,7 +16,7 @@ mod signals;
 use crate::{
     FdTable, futex,
     process::{FileContext, FilePlaces, Identity, Process, State},
-    run::{run, start},
+    run::start,
     service::{Call, Outcome, Program, Restart, Service},
     signal,
     signal::Actions,
@@ -215,7 +215,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         threads: Vec::new(),
     };
     let process = Process::new(pid, account, state, abi::signal::SIGCHLD).unwrap();
-    let thread = Thread::new(pid, process.clone(), 0, 16);
+    let thread = Thread::new(pid, process.clone(), 0, 16).unwrap();
     process.state.lock().threads.push(thread.clone());
     thread
 }
@@ -244,21 +244,18 @@ pub(super) fn execute(thread: &Arc<Thread>, user: impl FnMut(&mut UserContext) -
     process.ending().unwrap()
 }
 
-fn task_bytes<F: Future>(_: &F) -> usize {
-    exec::task_size::<F>()
-}
-
 #[test]
-fn a_parked_thread_takes_at_most_two_kibibytes() {
+fn a_thread_is_paid_for_by_its_process() {
     let _turn = turn();
-    let thread = exec::block_on(new_process(0));
-    let task = run(thread.clone(), &CALLS, UserContext::new(CODE, STACK));
-    // The machine's registers take some more than the host's stand-in: the CSRs of world `vm`.
-    const MORE_REGISTERS: usize = 96;
-    let (task, structure) = (task_bytes(&task) + MORE_REGISTERS, size_of::<Thread>() + 16);
-    std::println!("task {task} B, thread {structure} B");
-    // The rest is for the service's own future.
-    assert!(task + structure <= 1344, "task {task}, thread {structure}");
-    table::remove_thread(thread.tid());
-    table::forget(thread.tid());
+    let first = exec::block_on(new_process(0));
+    let account = first.process().account().clone();
+    let before = account.used();
+    let second = Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, 16).unwrap();
+    assert_eq!(account.used(), before + crate::footprint::CHARGE);
+    account.set_limit(account.used() + crate::footprint::CHARGE - 1);
+    assert!(Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, 16).is_err());
+    drop(second);
+    assert_eq!(account.used(), before);
+    table::remove_thread(first.tid());
+    table::forget(first.tid());
 }

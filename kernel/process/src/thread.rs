@@ -8,11 +8,15 @@
 //! place in a queue for it. These waits are therefore made by the thread's own coroutine only.
 
 use crate::{
+    footprint,
     process::Process,
     signal::{Pending, bits},
     usage::Usage,
 };
-use abi::signal::{SS_DISABLE, SigStack, Siginfo, mask};
+use abi::{
+    errno::Errno,
+    signal::{SS_DISABLE, SigStack, Siginfo, mask},
+};
 use alloc::sync::Arc;
 use core::{
     future::{Future, poll_fn},
@@ -22,10 +26,14 @@ use core::{
 };
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
+use mem::Charge;
 
 /// A wait ended because of a signal or a kill, not because of what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interrupted;
+
+/// Not a signal mask: what cannot be blocked is in it.
+const NO_MASK: u64 = u64::MAX;
 
 /// A user thread.
 pub struct Thread {
@@ -34,7 +42,8 @@ pub struct Thread {
     /// Signals blocked. Written by the thread itself only.
     mask: AtomicU64,
     /// Mask to put back when the next signal has been dealt with (`rt_sigsuspend`, `ppoll`).
-    pub(crate) saved_mask: SpinLock<Option<u64>>,
+    /// [`NO_MASK`]: none. By the thread itself only.
+    saved_mask: AtomicU64,
     pub(crate) pending: Pending,
     /// Signals that [`Thread::take_signal`] waits for.
     awaited: AtomicU64,
@@ -57,7 +66,10 @@ pub struct Thread {
     pub(crate) task: SpinLock<Option<exec::TaskRef>>,
     /// CPU time of this thread.
     pub usage: Usage,
+    _charge: Charge,
 }
+
+const _: () = assert!(size_of::<Thread>() + 2 * size_of::<usize>() <= footprint::THREAD);
 
 /// Ends [`Thread::take_signal`], however that ends.
 struct Awaited<'a>(&'a AtomicU64);
@@ -69,13 +81,18 @@ impl Drop for Awaited<'_> {
 }
 
 impl Thread {
-    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, priority: u8) -> Arc<Self> {
+    /// A thread that does not run yet.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, priority: u8) -> Result<Arc<Self>, Errno> {
+        let charge = process.account().charge(footprint::CHARGE)?;
         let no_stack = SigStack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
-        Arc::new(Self {
+        Ok(Arc::new(Self {
             tid: AtomicU32::new(tid),
             process,
             mask: AtomicU64::new(mask),
-            saved_mask: SpinLock::new(rank::THREAD, None),
+            saved_mask: AtomicU64::new(NO_MASK),
             pending: Pending::new(),
             awaited: AtomicU64::new(0),
             alternate: SpinLock::new(rank::THREAD, no_stack),
@@ -89,7 +106,8 @@ impl Thread {
             request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
-        })
+            _charge: charge,
+        }))
     }
 
     /// Thread id.
@@ -202,17 +220,30 @@ impl Thread {
 
     /// Blocks these signals until the next one has been dealt with (`rt_sigsuspend`, `ppoll`, `pselect6`).
     pub fn set_temporary_mask(&self, mask: u64) {
-        let old = self.signal_mask();
-        self.saved_mask.lock().get_or_insert(old);
+        if self.saved_mask().is_none() {
+            self.saved_mask.store(self.signal_mask(), Ordering::Relaxed);
+        }
         self.set_signal_mask(mask);
     }
 
     /// Ends a temporary mask when the wait ended without a signal.
     pub fn end_temporary_mask(&self) {
-        let saved = self.saved_mask.lock().take();
-        if let Some(mask) = saved {
+        if let Some(mask) = self.take_saved_mask() {
             self.set_signal_mask(mask);
         }
+    }
+
+    /// The mask to put back.
+    pub(crate) fn saved_mask(&self) -> Option<u64> {
+        let mask = self.saved_mask.load(Ordering::Relaxed);
+        (mask != NO_MASK).then_some(mask)
+    }
+
+    /// The mask to put back, which is forgotten.
+    pub(crate) fn take_saved_mask(&self) -> Option<u64> {
+        let mask = self.saved_mask();
+        self.saved_mask.store(NO_MASK, Ordering::Relaxed);
+        mask
     }
 
     /// The signals pending for this thread or its process (`rt_sigpending`).
@@ -276,13 +307,16 @@ impl Thread {
     ///
     /// # Errors
     /// [`Interrupted`]; the future is dropped then.
-    pub async fn interruptible<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
-        self.unless(future, || self.interrupted()).await
+    pub fn interruptible<T>(&self, future: impl Future<Output = T>) -> impl Future<Output = Result<T, Interrupted>> {
+        self.unless(future, || self.interrupted())
     }
 
     /// Waits for `future` until the thread is killed.
-    pub(crate) async fn unless_killed<T>(&self, future: impl Future<Output = T>) -> Result<T, Interrupted> {
-        self.unless(future, || self.killed()).await
+    pub(crate) fn unless_killed<T>(
+        &self,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Interrupted>> {
+        self.unless(future, || self.killed())
     }
 
     async fn unless<T>(&self, future: impl Future<Output = T>, over: impl Fn() -> bool) -> Result<T, Interrupted> {

@@ -10,7 +10,7 @@ use abi::{
     process::{RLIM_INFINITY, RLIMIT_NOFILE},
     signal::{SIGPIPE, SIGXFSZ},
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -197,9 +197,9 @@ impl<'a> Task<'a> {
         .await
     }
 
-    /// Faults in what a copy missed. In a box: rare, and not to make every waiting call larger.
+    /// Faults in what a copy missed.
     pub fn resolve(&self, fault: CopyFault) -> BoxFuture<'_, Result<(), Errno>> {
-        Box::pin(self.space.resolve(fault))
+        self.space.resolve(fault)
     }
 
     /// Sleeps until `deadline` (ns since boot).

@@ -9,30 +9,15 @@
 //! (D13), and "memory back to where it was" is a bar.
 
 use crate::frame::{Frame, FrameRun};
+use crate::sizes::{ALIGNMENT, CLASSES, LARGEST, SLAB_HEADER, class_of};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, arch, hart};
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-const CLASSES: [usize; 14] = [16, 32, 48, 64, 96, 128, 192, 256, 336, 448, 576, 800, 1328, 2016];
-const LARGEST: usize = CLASSES[CLASSES.len() - 1];
 /// Objects that move between a hart's stock and the slabs at once.
 const BATCH: usize = 16;
-
-/// Class of each size, in steps of 16 bytes.
-static CLASS_OF: [u8; LARGEST / 16 + 1] = {
-    let mut table = [0; LARGEST / 16 + 1];
-    let (mut step, mut class) = (0, 0);
-    while step < table.len() {
-        if step * 16 > CLASSES[class] {
-            class += 1;
-        }
-        table[step] = class as u8;
-        step += 1;
-    }
-    table
-};
 
 /// A free object, linked through its first word.
 #[repr(transparent)]
@@ -50,15 +35,20 @@ struct Slab {
     used: usize,
 }
 
+const _: () = assert!(size_of::<Slab>() == SLAB_HEADER);
+
 struct Class {
     partial: *mut Slab,
+    slabs: usize,
+    /// Objects in use or in a hart's stock.
+    used: usize,
 }
 
 // SAFETY: the pointers are to slabs, which only the holder of the class's lock touches.
 unsafe impl Send for Class {}
 
 static SLABS: [IrqLock<Class>; CLASSES.len()] =
-    [const { IrqLock::new(rank::HEAP, Class { partial: core::ptr::null_mut() }) }; CLASSES.len()];
+    [const { IrqLock::new(rank::HEAP, Class { partial: core::ptr::null_mut(), slabs: 0, used: 0 }) }; CLASSES.len()];
 
 struct Stock {
     head: *mut Object,
@@ -83,6 +73,25 @@ pub fn bytes() -> usize {
     SLAB_PAGES.load(Relaxed) * PAGE_SIZE + LARGE_BYTES.load(Relaxed)
 }
 
+/// What a size class holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Size of its objects.
+    pub size: usize,
+    /// Objects in use, or in the stock of a hart.
+    pub used: usize,
+    /// Pages.
+    pub slabs: usize,
+}
+
+/// The size classes as they are now.
+pub fn census() -> [Census; CLASSES.len()] {
+    core::array::from_fn(|class| {
+        let slabs = SLABS[class].lock();
+        Census { size: CLASSES[class], used: slabs.used, slabs: slabs.slabs }
+    })
+}
+
 /// The kernel's allocator.
 pub struct Heap;
 
@@ -94,8 +103,8 @@ static HEAP: Heap = Heap;
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if layout.size() <= LARGEST && layout.align() <= 16 {
-            take(CLASS_OF[layout.size().div_ceil(16)] as usize)
+        if layout.size() <= LARGEST && layout.align() <= ALIGNMENT {
+            take(class_of(layout.size()))
         } else {
             take_large(layout)
         }
@@ -103,9 +112,9 @@ unsafe impl GlobalAlloc for Heap {
 
     #[inline]
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        if layout.size() <= LARGEST && layout.align() <= 16 {
+        if layout.size() <= LARGEST && layout.align() <= ALIGNMENT {
             // SAFETY: the pointer is an object of this class, and the caller is done with it.
-            unsafe { give(CLASS_OF[layout.size().div_ceil(16)] as usize, pointer.cast()) };
+            unsafe { give(class_of(layout.size()), pointer.cast()) };
         } else {
             give_large(pointer, layout);
         }
@@ -192,6 +201,7 @@ fn fill(class: usize, stock: &mut Stock) {
             *object = Object(stock.head);
             stock.head = object;
         }
+        slabs.used += 1;
         stock.len += 1;
     }
 }
@@ -217,8 +227,10 @@ fn empty(class: usize, stock: &mut Stock) {
                 unlink(&mut slabs, slab);
                 drop(Frame::from_physical(slab as usize - riscv::boot::DIRECT_MAP));
                 SLAB_PAGES.fetch_sub(1, Relaxed);
+                slabs.slabs -= 1;
             }
         }
+        slabs.used -= 1;
         stock.len -= 1;
     }
 }
@@ -237,7 +249,7 @@ fn add_slab(slabs: &mut Class, class: usize) -> bool {
             free: core::ptr::null_mut(),
             used: 0,
         });
-        let mut offset = size_of::<Slab>().next_multiple_of(16);
+        let mut offset = SLAB_HEADER;
         while offset + size <= PAGE_SIZE {
             let object = start.add(offset).cast::<Object>();
             *object = Object((*slab).free);
@@ -246,6 +258,7 @@ fn add_slab(slabs: &mut Class, class: usize) -> bool {
         }
         link(slabs, slab);
     }
+    slabs.slabs += 1;
     SLAB_PAGES.fetch_add(1, Relaxed);
     true
 }

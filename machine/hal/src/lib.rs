@@ -33,6 +33,7 @@ pub mod irq;
 pub mod power;
 pub mod record;
 pub mod sched_image;
+pub mod sizes;
 pub mod space;
 pub mod stack;
 pub mod sync;

@@ -67,10 +67,9 @@ pub enum Exception {
 pub struct UserContext {
     registers: Registers,
     floating: FloatingPoint,
-    /// Names the owner of registers that a hart keeps loaded; new for each clone.
+    /// Names the owner of registers that a hart keeps loaded; new for each clone, and whenever what a hart may have
+    /// loaded is not what is here any more.
     id: ContextId,
-    /// Hart that floating point was last loaded on.
-    hart: usize,
 }
 
 /// Every hart has double-precision floating point; set at boot.
@@ -98,12 +97,7 @@ impl UserContext {
     pub fn new(pc: usize, stack_pointer: usize) -> Self {
         let mut x = [0; 32];
         x[2] = stack_pointer;
-        Self {
-            registers: Registers { x, pc, status: 0 },
-            floating: FloatingPoint::ZERO,
-            id: ContextId::new(),
-            hart: usize::MAX,
-        }
+        Self { registers: Registers { x, pc, status: 0 }, floating: FloatingPoint::ZERO, id: ContextId::new() }
     }
 
     /// Integer registers `x0..x31`; element 0 is ignored.
@@ -134,7 +128,7 @@ impl UserContext {
     /// Replaces the floating-point registers.
     pub fn set_floating(&mut self, f: [u64; 32], fcsr: u32) {
         self.floating = FloatingPoint { f, fcsr: fcsr & 0xff };
-        self.hart = usize::MAX;
+        self.id = ContextId::new();
         self.enable_floating();
     }
 
@@ -147,7 +141,7 @@ impl UserContext {
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
     #[cfg(not(target_os = "none"))]
     pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
-        let _ = (space, self.id.0, self.hart);
+        let _ = (space, self.id.0);
         crate::arch::run_user(self)
     }
 
@@ -246,7 +240,7 @@ mod machine {
         /// Whether this hart's floating-point registers are the thread's.
         #[inline(always)]
         fn owns_floating(&self, local: &Local) -> bool {
-            local.floating_owner.load(Relaxed) == self.id.0 && self.hart == local.index.load(Relaxed)
+            local.floating_owner.load(Relaxed) == self.id.0
         }
 
         #[cold]
@@ -255,8 +249,9 @@ mod machine {
             // SAFETY: FS is on, by the line above; `enable_floating` alone sets it in a thread's status, and only
             // where every hart has the D extension.
             unsafe { riscv::floating::restore(&self.floating) };
+            // A hart that had them before has old ones.
+            self.id = ContextId::new();
             local.floating_owner.store(self.id.0, Relaxed);
-            self.hart = local.index.load(Relaxed);
         }
 
         #[cold]

@@ -62,8 +62,10 @@ fn free_bytes() -> io::Result<f64> {
     kib.map(|kib| kib * 1024.0).ok_or(io::Error::new(io::ErrorKind::InvalidData, "no MemFree"))
 }
 
-/// Free memory before and after two thousand threads wait in a futex. Their stacks, a page each, are touched
-/// before, so that only what the kernel keeps for them is counted.
+/// What free memory of the machine has become less by, a thread, once two thousand threads wait in a futex. It counts
+/// pages, and so all that the kernel keeps for a thread: its objects, what is lost in the pages that hold them, tables,
+/// page tables, stocks of the heap. Only what is the program's own is there before: a page of stack for each thread is
+/// touched first, and with it the page tables for it.
 fn parked() -> Outcome {
     let stacks = call(nr::MMAP, &[0, (PARKED + 1) * PAGE, 3, 0x22, usize::MAX, 0])?;
     // No huge pages, which would come and go.

@@ -108,12 +108,12 @@ async fn enter_handler(
     if on_stack(&alternate, top) && !on_stack(&alternate, frame) {
         return Err(Errno::EFAULT);
     }
-    let saved = *thread.saved_mask.lock();
+    let saved = thread.saved_mask();
     let ucontext = save(context, alternate, saved.unwrap_or(thread.signal_mask()));
     let space = thread.space();
     space.put(frame, info).await?;
     space.put(frame + INFO_BYTES, &ucontext).await?;
-    *thread.saved_mask.lock() = None;
+    let _ = thread.take_saved_mask();
     let mut blocked = thread.signal_mask() | action.mask;
     if action.flags & SA_NODEFER == 0 {
         blocked |= mask(signal);

@@ -148,7 +148,7 @@ pub const WANTED: [Wanted; 21] = [
         "thread",
         ("B", Place::EachWorld),
         &[("*", AtMost(2_048.0))],
-        "kernel memory of a parked user thread",
+        "free memory that a user thread parked in a futex takes, without its stack",
     ),
     count("unsafe_uses", "unsafe", ("uses", Place::Host), &[], "blocks, functions, traits and impls that are `unsafe`"),
     count(
