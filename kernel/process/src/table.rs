@@ -224,10 +224,13 @@ pub(crate) fn note(pid: u32, change: Change) -> Option<Arc<Process>> {
     table.processes.get(&parent).map(|entry| entry.process.clone())
 }
 
+/// An ended process that nobody has waited for, and its wait status.
+pub(crate) type Zombie = (Arc<Process>, u32);
+
 /// Gives the children of a process that ends to the first process; answers that, and the zombies among them with their
 /// wait statuses. Whatever signal they were to send at their end was for the one who made them: the
 /// first process gets `SIGCHLD`.
-pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, Vec<(Arc<Process>, u32)>)> {
+pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, Vec<Zombie>)> {
     const FIRST: u32 = 1;
     let mut table = TABLE.lock();
     let children = core::mem::take(&mut table.processes.get_mut(&pid)?.children);

@@ -34,7 +34,7 @@ fn a_thread_that_comes_in_the_middle_ends_with_the_others() {
     let context = UserContext::new(CODE, STACK);
     assert!(exec::block_on(crate::clone::clone(&other, &CALLS, &context, request)).is_ok());
     exec::block_on(crate::exit::thread_ended(&other, &CALLS));
-    assert_eq!(exec::block_on(ending), true);
+    assert!(exec::block_on(ending));
     assert_eq!(thread.process().thread_count(), 1);
     table::remove_thread(thread.tid());
     table::forget(thread.tid());
