@@ -55,11 +55,13 @@ fn look(pages: &Pages, backed: bool, at: u64) -> Found {
         return Found::End;
     }
     let index = at / PAGE_SIZE as u64;
-    state.next = index + 1;
     match state.pages.get_mut(&index) {
         Some(page) if page.readable() => {
             page.hot = true;
-            Found::Here(page.frame.clone(), size)
+            let frame = page.frame.clone();
+            // Not for a page that is missing: that it is the one expected next is what read-ahead goes by.
+            state.next = index + 1;
+            Found::Here(frame, size)
         }
         None if !backed => Found::Hole(size),
         _ => Found::Missing,

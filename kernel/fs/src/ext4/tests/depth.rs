@@ -107,3 +107,27 @@ fn fsync_covers_a_page_that_changed_while_it_was_written() {
     drop(background);
     drive(&mut engine, system.unmount()).unwrap();
 }
+
+#[test]
+fn a_sequential_reader_is_read_ahead_for() {
+    let Some(empty) = image(64, &[]) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let inode = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        write(&open(&inode).await, 0, &pattern(5, 1 << 20)).await.unwrap();
+        system.sync().await.unwrap();
+        inode
+    });
+    evict(&inode);
+    let before = disk.requests().0;
+    drive(&mut engine, async {
+        let file = open(&inode).await;
+        for page in 0..256 {
+            read(&file, page * PAGE_SIZE as u64, PAGE_SIZE).await.unwrap();
+        }
+    });
+    let requests = disk.requests().0 - before;
+    assert!(requests <= 64, "{requests} requests for 256 pages");
+    drive(&mut engine, system.unmount()).unwrap();
+}
