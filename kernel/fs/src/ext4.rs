@@ -145,6 +145,8 @@ async fn write_back(shared: Arc<Shared>) {
         for node in shared.dirty_nodes() {
             let store: Arc<dyn cache::Store> = node.clone();
             cache::kick(&store).await;
+            // A time that did not get there now does with the next write-back, or with fsync, which tells of it.
+            let _ = node.stamp().await;
             node.settle_dirty();
         }
     }
@@ -182,7 +184,7 @@ impl Shared {
         self.abandon_unlinked().await;
         for node in self.dirty_nodes() {
             let store: Arc<dyn cache::Store> = node.clone();
-            first = first.and(cache::flush(&store).await);
+            first = first.and(cache::flush(&store).await).and(node.stamp().await);
             node.settle_dirty();
         }
         first.and(self.queue.call(|volume| volume.sync()).await).and(self.device.flush().await)

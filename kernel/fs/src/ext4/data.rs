@@ -167,7 +167,7 @@ impl Node {
                 places.learn(&runs);
             }
             node.shared.unreserve(node.pages.housed(first, count));
-            node.refresh(volume)
+            node.refresh_written(volume)
         };
         self.shared.queue.call(work).await
     }
@@ -176,7 +176,7 @@ impl Node {
         let node = self.clone();
         let work = move |volume: &mut super::volume::Volume<'_>| {
             volume.grow(node.number(), size)?;
-            node.refresh(volume)
+            node.refresh_written(volume)
         };
         self.shared.queue.call(work).await
     }
@@ -189,7 +189,7 @@ impl Node {
             if let Some(places) = &mut *node.places.lock() {
                 places.learn(&runs);
             }
-            node.refresh(volume)
+            node.refresh_written(volume)
         };
         self.shared.queue.call(work).await
     }
@@ -206,9 +206,11 @@ impl Node {
         if size == self.pages.size() {
             return Ok(());
         }
+        self.touch();
         if size > self.pages.size() {
             self.pages.extend(&claim, size);
-            return self.grow(size).await;
+            self.grow(size).await?;
+            return self.stamp().await;
         }
         let freed = self.pages.cut(&claim, size).await;
         self.shared.unreserve(freed);
@@ -226,7 +228,8 @@ impl Node {
         if self.pages.count().1 > 0 {
             store.dirtied();
         }
-        result
+        result?;
+        self.stamp().await
     }
 }
 

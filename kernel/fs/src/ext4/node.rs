@@ -58,6 +58,8 @@ pub(super) struct Node {
     names: SpinLock<Names>,
     target: SpinLock<Option<Box<[u8]>>>,
     unlinked: AtomicBool,
+    /// The times on the medium are not those of the last change; until they are, those in memory count.
+    touched: AtomicBool,
 }
 
 impl Drop for Node {
@@ -139,6 +141,7 @@ impl Shared {
             names: SpinLock::new(rank::FILE_SYSTEM - 1, BTreeMap::new()),
             target: SpinLock::new(rank::FILE_SYSTEM + 1, None),
             unlinked: AtomicBool::new(false),
+            touched: AtomicBool::new(false),
         });
         self.nodes.lock().insert(number, Arc::downgrade(&node));
         if kind == Kind::Regular {
@@ -185,18 +188,53 @@ impl Node {
     /// Takes the attributes from the library again. Runs on the metadata coroutine.
     pub(super) fn refresh(&self, volume: &mut Volume<'_>) -> Result<(), Errno> {
         let info = volume.library.inode(number_of(self.number)?).map_err(errno_of)?;
-        *self.metadata.lock() = metadata_of(self.shared.dev, &info, self.kind);
+        let mut fresh = metadata_of(self.shared.dev, &info, self.kind);
+        let mut metadata = self.metadata.lock();
+        if self.touched.load(Ordering::Relaxed) {
+            (fresh.modified, fresh.changed) = (metadata.modified, fresh.changed.max(metadata.changed));
+        }
+        *metadata = fresh;
+        drop(metadata);
         self.disk_size.store(info.size, Ordering::Relaxed);
         Ok(())
     }
 
+    /// Takes the time of the last write to the medium, if it is not there yet.
+    pub(super) async fn stamp(self: &Arc<Self>) -> Result<(), Errno> {
+        if !self.touched.load(Ordering::Relaxed) || self.unlinked.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let work = |volume: &mut Volume<'_>, node: &Arc<Node>| {
+            if !node.touched.swap(false, Ordering::Relaxed) {
+                return Ok(());
+            }
+            let modified = node.metadata.lock().modified;
+            let mtime = Some(Ext4Timestamp::new(modified.seconds, modified.nanos));
+            let update = InodeMetadataUpdate { mtime, ..InodeMetadataUpdate::default() };
+            let updated = volume.library.update_inode_metadata(number_of(node.number)?, update).map_err(errno_of);
+            updated.map(drop).inspect_err(|_| node.touched.store(true, Ordering::Relaxed))
+        };
+        self.change(work).await
+    }
+
+    /// The content changes now.
+    pub(super) fn touch(&self) {
+        let now = Timestamp::now();
+        let mut metadata = self.metadata.lock();
+        (metadata.modified, metadata.changed) = (now, now);
+        // Relaxed: set and tested under the lock of the attributes, or on the metadata coroutine.
+        self.touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes the attributes again after a write-back, which is no change: the library has set the time of one.
+    pub(super) fn refresh_written(&self, volume: &mut Volume<'_>) -> Result<(), Errno> {
+        self.touched.store(true, Ordering::Relaxed);
+        self.refresh(volume)
+    }
+
     /// Puts this file on the list of those to write back.
     pub(super) fn note_dirty(self: &Arc<Self>) {
-        {
-            let now = Timestamp::now();
-            let mut metadata = self.metadata.lock();
-            (metadata.modified, metadata.changed) = (now, now);
-        }
+        self.touch();
         self.shared.dirty.lock().insert(self.number, self.clone());
         self.shared.dirtied.wake_all();
     }
@@ -379,7 +417,12 @@ impl Inode for Node {
                     mtime: set.modified.map(stamp),
                     ..InodeMetadataUpdate::default()
                 };
-                volume.library.update_inode_metadata(number_of(node.number)?, update).map_err(errno_of)
+                let updated =
+                    volume.library.update_inode_metadata(number_of(node.number)?, update).map_err(errno_of)?;
+                if set.modified.is_some() {
+                    node.touched.store(false, Ordering::Relaxed);
+                }
+                Ok(updated)
             };
             node.change(work).await.map(drop)
         })
@@ -568,6 +611,7 @@ impl Inode for Node {
             let flushed = crate::cache::flush(&store).await;
             node.settle_dirty();
             flushed?;
+            node.stamp().await?;
             self.shared.queue.call(|volume| volume.sync()).await?;
             self.shared.device.flush().await
         })

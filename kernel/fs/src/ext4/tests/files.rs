@@ -228,3 +228,37 @@ fn a_full_disk_says_so_and_loses_nothing() {
     });
     assert_eq!(complaints(&disk.image()), None);
 }
+
+#[test]
+fn the_time_of_a_write_in_place_reaches_the_medium() {
+    let Some(empty) = image(32, JOURNAL) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let long_ago = io::inode::Timestamp { seconds: 1000, nanos: 0 };
+    let modified = |inode: &Arc<dyn Inode>| inode.metadata_now().unwrap().modified.seconds;
+    let age = SetAttributes { modified: Some(long_ago), ..Default::default() };
+    let written = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        let file = open(&inode).await;
+        write(&file, 0, &pattern(5, 8192)).await.unwrap();
+        // The time that is set counts, also before what was written is on the medium.
+        inode.set_attributes(&caller(), age).await.unwrap();
+        inode.sync().await.unwrap();
+        assert_eq!(modified(&inode), 1000);
+        write(&file, 0, &pattern(6, 4096)).await.unwrap();
+        let written = modified(&inode);
+        assert_ne!(written, 1000);
+        let mode = SetAttributes { permissions: Some(0o600), ..Default::default() };
+        inode.set_attributes(&caller(), mode).await.unwrap();
+        assert_eq!(modified(&inode), written);
+        inode.sync().await.unwrap();
+        assert_eq!(modified(&inode), written);
+        system.unmount().await.unwrap();
+        written
+    });
+    assert_eq!(complaints(&disk.image()), None);
+    let (mut engine, system) = mounted(&disk);
+    let inode = drive(&mut engine, system.root().lookup(b"file")).unwrap();
+    assert_eq!(modified(&inode), written);
+    drive(&mut engine, system.unmount()).unwrap();
+}
