@@ -69,7 +69,8 @@ fn idle(hart: usize) {
 /// Whether something more urgent than what this hart runs is ready. Any context.
 pub(crate) fn preemption_wanted() -> bool {
     let hart = hart::id();
-    pool().running(hart).is_some_and(|running| pool().ready_above(hart, running))
+    let pool = pool();
+    pool.running(hart).is_some_and(|running| pool.ready_above(hart, running))
 }
 
 /// Runs everything that is more urgent than what this hart was interrupted in. Called by `hal` on a stack of

@@ -128,6 +128,10 @@ impl File for Ends {
         }
     }
 
+    fn read_waits(&self) -> bool {
+        self.read.as_ref().is_some_and(|end| end.read_waits())
+    }
+
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         match (&self.read, &self.write) {
             (Some(read), Some(write)) => Box::pin(either(read.wait(caller, want), write.wait(caller, want))),

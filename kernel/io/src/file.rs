@@ -107,6 +107,18 @@ pub trait File: Send + Sync + Any {
         None
     }
 
+    /// Whether a read would certainly have to wait. For who entered the queue after an attempt in vain and looks once more: cheaper
+    /// than another attempt. `false`: try.
+    fn read_waits(&self) -> bool {
+        false
+    }
+
+    /// When a wait for `want` that begins now ends for lack of patience (ns since boot): `SO_RCVTIMEO`, `SO_SNDTIMEO`.
+    fn deadline(&self, want: Want) -> Option<u64> {
+        let _ = want;
+        None
+    }
+
     /// Resolves when the operation named by `want` is worth trying again (see the module head).
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         let _ = caller;

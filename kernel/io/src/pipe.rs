@@ -255,6 +255,11 @@ impl File for ReadEnd {
         Some(&self.pipe.readable)
     }
 
+    fn read_waits(&self) -> bool {
+        let ring = self.pipe.ring.lock();
+        ring.len == 0 && ring.writers > 0
+    }
+
     fn events(&self) -> u32 {
         self.pipe.ring.lock().read_events(self.stale)
     }

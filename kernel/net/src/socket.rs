@@ -305,6 +305,17 @@ impl File for SocketFile {
         }
     }
 
+    fn deadline(&self, want: Want) -> Option<u64> {
+        let option = match want {
+            Want::Write { .. } => SocketOption::SendTimeout,
+            _ => SocketOption::ReceiveTimeout,
+        };
+        match self.option(option) {
+            SocketValue::Number(nanos) if nanos > 0 => Some(hal::time::now().saturating_add(nanos)),
+            _ => None,
+        }
+    }
+
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         Box::pin(async move {
             match &self.kind {

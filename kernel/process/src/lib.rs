@@ -47,5 +47,5 @@ pub mod wait;
 pub use descriptors::FdTable;
 pub use process::{FileContext, Process};
 pub use run::spawn_init;
-pub use service::{Call, Outcome, Program, Restart, Service};
+pub use service::{Begun, Call, Outcome, Program, Restart, Service};
 pub use thread::{Interrupted, Thread};

@@ -19,7 +19,7 @@ use core::{
 };
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
-use io::caller::Credentials;
+use io::{caller::Credentials, open::OpenFile};
 use mem::{Account, AddressSpace, Charge};
 
 /// What a process costs beside its pages: its structures and its share of tables.
@@ -215,6 +215,14 @@ impl Process {
     /// `ESRCH` if it has ended.
     pub fn descriptors(&self) -> Result<Arc<FdTable>, Errno> {
         self.state.lock().descriptors.clone().ok_or(Errno::ESRCH)
+    }
+
+    /// The description behind its descriptor `fd`: what most calls begin with, so the table is not shared on the way.
+    ///
+    /// # Errors
+    /// `EBADF`; `ESRCH` if it has ended.
+    pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        self.state.lock().descriptors.as_ref().ok_or(Errno::ESRCH)?.get(fd)
     }
 
     /// Its working directory, root and umask.

@@ -9,7 +9,7 @@ use crate::{
     FdTable, clone, execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
-    service::{Call, Outcome, Program, Restart, Service},
+    service::{Begun, Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
     stack::Strings,
     table::{self, Kin},
@@ -29,9 +29,11 @@ use hal::{
 use mem::{Account, AddressSpace, BoxFuture, FaultError, SegvKind};
 
 /// Why the inner loop ended.
-enum Leave {
+enum Leave<'a> {
     /// A call that may wait; the registers describe it.
     Call,
+    /// A call that was begun and waits in this.
+    Waits(BoxFuture<'a, Outcome>),
     /// A fault that waits or fails.
     Fault(usize, Access),
     /// An instruction that cannot be executed.
@@ -71,17 +73,22 @@ pub(crate) fn run(
     context: UserContext,
 ) -> impl Future<Output = ()> + Send + 'static {
     let space = thread.space();
-    let mut running = Running { thread, service, context, space };
+    let mut running = Running { thread: thread.clone(), service, context, space };
     async move {
-        running.thread.adopt().await;
-        while !running.thread.killed() {
-            match running.stay() {
+        thread.adopt().await;
+        while !thread.killed() {
+            match running.stay(&thread) {
                 Leave::Yield(preempted) => {
                     processor::count_switch();
                     running.thread.usage.switch(preempted);
                     exec::yield_now().await;
                 }
-                Leave::Call if !is_own(running.context.x()[17]) => running.call().await,
+                Leave::Waits(served) => running.call(served).await,
+                Leave::Call if !is_own(running.context.x()[17]) => {
+                    let call = Call::of(&running.context);
+                    thread.submit(trace::Work::Call(call.number as u32));
+                    running.call(service.call(&thread, call)).await;
+                }
                 leave => running.serve(leave).await,
             }
         }
@@ -90,8 +97,8 @@ pub(crate) fn run(
 }
 
 impl Running {
-    /// Runs user code until something has to be awaited.
-    fn stay(&mut self) -> Leave {
+    /// Runs user code until something has to be awaited. `thread` is this one's.
+    fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
@@ -114,9 +121,13 @@ impl Running {
                             break Leave::Yield(false);
                         }
                         let call = Call::of(&self.context);
-                        match self.service.now(&self.thread, &self.space, &call) {
-                            Some(value) => self.context.x_mut()[10] = value as usize,
-                            None => break Leave::Call,
+                        match self.service.now(thread, &self.space, &call) {
+                            Begun::Done(value) => self.context.x_mut()[10] = value as usize,
+                            Begun::Waits(served) => {
+                                thread.submit(trace::Work::Call(call.number as u32));
+                                break Leave::Waits(served);
+                            }
+                            Begun::Not => break Leave::Call,
                         }
                     }
                     Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
@@ -141,11 +152,8 @@ impl Running {
     }
 
     /// Awaits a call that the service serves. It is dropped when the thread is killed.
-    async fn call(&mut self) {
-        let Self { thread, service, context, .. } = self;
-        let call = Call::of(context);
-        thread.submit(trace::Work::Call(call.number as u32));
-        let mut served = service.call(thread, call);
+    async fn call(&mut self, mut served: BoxFuture<'_, Outcome>) {
+        let thread = &self.thread;
         let outcome = on_account(thread, |context| match served.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending if thread.killed() => Poll::Ready(None),
@@ -166,20 +174,20 @@ impl Running {
     }
 
     /// Serves the other things that take longer.
-    async fn serve(&mut self, leave: Leave) {
+    async fn serve(&mut self, leave: Leave<'_>) {
         let thread = self.thread.clone();
         let mut work: BoxFuture<'_, ()> = Box::pin(self.work(leave));
         on_account(&thread, |context| work.as_mut().poll(context)).await;
     }
 
-    async fn work(&mut self, leave: Leave) {
+    async fn work(&mut self, leave: Leave<'_>) {
         let mut restart = None;
         match leave {
             Leave::Call => self.own_call(Call::of(&self.context)).await,
             Leave::Fault(address, access) => self.fault(address, access).await,
             Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
-            Leave::Attention | Leave::Yield(_) => {}
+            Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);

@@ -79,6 +79,16 @@ impl From<Result<usize, Errno>> for Outcome {
     }
 }
 
+/// What became of a call that was begun.
+pub enum Begun<'a> {
+    /// It is served, with this in `a0`.
+    Done(isize),
+    /// It has to wait, in this: what was prepared for the attempt need not be prepared again.
+    Waits(BoxFuture<'a, Outcome>),
+    /// Nothing was done: [`Service::call`] serves it.
+    Not,
+}
+
 /// A file to execute.
 pub struct Program {
     /// Its content. Must have a backing.
@@ -91,9 +101,9 @@ pub struct Program {
 
 /// The system-call layer.
 pub trait Service: Send + Sync {
-    /// Serves a call that needs no waiting, or answers `None`. Allocates nothing and is short: this is the hot path.
-    /// `space` is the thread's.
-    fn now(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize>;
+    /// Serves a call that needs no waiting. Short, and allocates only what a wait needs: this is the hot path. `space` is
+    /// the thread's.
+    fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a>;
 
     /// Serves a call that may wait. Unknown calls answer `ENOSYS` and are counted.
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome>;

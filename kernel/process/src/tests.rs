@@ -17,7 +17,7 @@ use crate::{
     FdTable, futex,
     process::{FileContext, FilePlaces, Identity, Process, State},
     run::start,
-    service::{Call, Outcome, Program, Restart, Service},
+    service::{Begun, Call, Outcome, Program, Restart, Service},
     signal,
     signal::Actions,
     table::{self, Kin},
@@ -150,8 +150,8 @@ impl Calls {
 }
 
 impl Service for Calls {
-    fn now(&self, thread: &Arc<Thread>, _: &Arc<mem::AddressSpace>, call: &Call) -> Option<isize> {
-        (call.number == nr::GETPID).then(|| thread.process().pid() as isize)
+    fn now<'a>(&'a self, thread: &'a Arc<Thread>, _: &Arc<mem::AddressSpace>, call: &Call) -> Begun<'a> {
+        if call.number == nr::GETPID { Begun::Done(thread.process().pid() as isize) } else { Begun::Not }
     }
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(self.serve(thread, call))

@@ -84,7 +84,7 @@ impl<'a> Task<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-        self.descriptors()?.get(fd)
+        self.process().file(fd)
     }
 
     /// Gives a description the lowest free number.

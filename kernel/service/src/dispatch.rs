@@ -70,7 +70,6 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
 /// Serves the usual case of a hot call. `None`: nothing was done, and the call has to be made in full.
 pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
     let attempt = match number {
-        nr::READ => files::read_now(task, args),
         nr::WRITE => files::write_now(task, args),
         nr::LSEEK => task.file(args.int(0)).map_err(IoError::from).and_then(|open| files::lseek_now(&open, args)),
         nr::CLOCK_GETTIME => return time::clock_gettime_now(task, args),

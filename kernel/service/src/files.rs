@@ -3,19 +3,21 @@
 use crate::{
     arguments::{Args, MOST, only},
     context::Task,
+    dispatch,
     transfer::{self, At, How, Piece},
 };
 use abi::{
     errno::Errno,
     fs::{self as f, dirent::Entry},
-    ioctl as i,
+    ioctl as i, nr,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{
     file::{Attempt, IoError},
     inode::Kind,
     open::{OpenFile, SeekFrom},
 };
+use process::Begun;
 
 /// Bytes of directory records that one `getdents64` makes at most.
 const RECORDS_MOST: usize = 64 * 1024;
@@ -28,10 +30,26 @@ fn piece(args: &Args) -> Piece {
     Piece { addr: args.word(1), len: args.count(2) }
 }
 
-/// `read` that does not have to wait.
-pub(crate) fn read_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
-    let open = task.file(args.int(0))?;
-    let done = transfer::read_now(task, &open, At::Position, piece(args))?;
+/// `read`, served at once or begun: what it waits in has the description and the caller that the attempt was made with.
+pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
+    let open = match task.file(args.int(0)) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    match read_now(&task, &open, &args) {
+        Ok(Some(done)) => Begun::Done(done as isize),
+        Err(IoError::Errno(errno)) => Begun::Done(errno.to_return()),
+        // A file's pages come from a device: its request is the call's, which has no number yet.
+        Ok(None) if !open.seekable() => Begun::Waits(Box::pin(async move {
+            let result = transfer::read(&task, &open, At::Position, &[piece(&args)], tried(&open)).await;
+            dispatch::outcome(nr::READ, result)
+        })),
+        Ok(None) | Err(IoError::Fault(_)) => Begun::Not,
+    }
+}
+
+fn read_now(task: &Task<'_>, open: &OpenFile, args: &Args) -> Attempt<usize> {
+    let done = transfer::read_now(task, open, At::Position, piece(args))?;
     // A file goes on where one attempt stopped short, unless that was the end.
     let short = done.is_some_and(|done| done > 0 && done < args.count(2)) && open.seekable();
     if !short {
@@ -39,7 +57,7 @@ pub(crate) fn read_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
     }
     let done = done.unwrap_or(0);
     let rest = Piece { addr: args.word(1) + done, len: args.count(2) - done };
-    match transfer::read_now(task, &open, At::Position, rest) {
+    match transfer::read_now(task, open, At::Position, rest) {
         Ok(more) => Ok(Some(done + more.unwrap_or(0))),
         Err(_) => Ok(Some(done)),
     }

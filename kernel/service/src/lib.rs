@@ -57,7 +57,7 @@ use arguments::Args;
 use context::Task;
 use io::{device::Random, file::BoxFuture, inode::Inode, log::Log};
 use mem::AddressSpace;
-use process::{Call, Outcome, Program, Service, Thread};
+use process::{Begun, Call, Outcome, Program, Service, Thread};
 
 /// Makes an empty file system of the named kind for `mount`, with its options; answers its proper name too. `ENODEV` for
 /// unknown kinds, `EINVAL` for wrong options.
@@ -131,20 +131,25 @@ impl System {
 
 impl System {
     #[inline(never)]
-    fn quick(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
-        let task = Task::new(self, thread, space.clone());
+    fn quick<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         let args = Args(call.args);
+        if call.number == abi::nr::READ {
+            return files::begin_read(Task::new(self, thread, space.clone()), args);
+        }
+        let task = Task::new(self, thread, space.clone());
         let result = dispatch::attempt(&task, call.number, &args);
-        let result = result.or_else(|| dispatch::at_once(&task, call.number, &args))?;
-        Some(result.map_or_else(Errno::to_return, |value| value as isize))
+        match result.or_else(|| dispatch::at_once(&task, call.number, &args)) {
+            Some(result) => Begun::Done(result.map_or_else(Errno::to_return, |value| value as isize)),
+            None => Begun::Not,
+        }
     }
 }
 
 impl Service for System {
     #[inline]
-    fn now(&self, thread: &Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Option<isize> {
-        if !dispatch::may_be_quick(call.number) {
-            return None;
+    fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
+        if call.number != abi::nr::READ && !dispatch::may_be_quick(call.number) {
+            return Begun::Not;
         }
         self.quick(thread, space, call)
     }

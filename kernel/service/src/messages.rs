@@ -6,7 +6,7 @@
 use crate::{
     arguments::Args,
     context::Task,
-    sockets::{Socket, get_address, put_sender, receive_deadline, send_deadline},
+    sockets::{Socket, get_address, put_sender},
     transfer::{self, At, How, Piece, total},
 };
 use abi::{
@@ -54,7 +54,7 @@ pub(crate) async fn send(
         task.space().copy_in(piece.addr, &mut bytes[done..done + piece.len]).await?;
         done += piece.len;
     }
-    let deadline = send_deadline(socket.0.file().as_ref());
+    let deadline = socket.send_deadline();
     loop {
         match socket.get().send_now(task.caller(), &mut Source::kernel(&bytes), to) {
             Ok(Some(len)) => return Ok(len),
@@ -94,7 +94,7 @@ pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], fl
 }
 
 async fn receive_gathered(task: &Task<'_>, socket: &Socket, flags: u32, bytes: &mut [u8]) -> Result<Received, Errno> {
-    let deadline = receive_deadline(socket.0.file().as_ref());
+    let deadline = socket.receive_deadline();
     loop {
         match socket.get().receive_now(&mut Sink::kernel(bytes), flags & MSG_PEEK != 0) {
             Ok(Some(received)) => return Ok(received),
@@ -111,7 +111,7 @@ async fn receive_datagram<'t>(
     flags: u32,
     sink: impl Fn() -> Sink<'t> + Send,
 ) -> Result<Received, Errno> {
-    let deadline = receive_deadline(socket.0.file().as_ref());
+    let deadline = socket.receive_deadline();
     loop {
         let attempt = socket.get().receive_now(&mut sink(), flags & MSG_PEEK != 0);
         match attempt {
@@ -125,7 +125,7 @@ async fn receive_datagram<'t>(
 
 async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<usize, Errno> {
     let (peek, all) = (flags & MSG_PEEK != 0, flags & MSG_WAITALL != 0);
-    let deadline = receive_deadline(socket.0.file().as_ref());
+    let deadline = socket.receive_deadline();
     let mut done = 0;
     loop {
         let Some(piece) = transfer::rest(list, done) else { return Ok(done) };

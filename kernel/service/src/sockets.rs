@@ -19,7 +19,7 @@ use io::{
     file::{File, IoError, Want},
     open::OpenFile,
 };
-use net::{Address, Direction, SocketFile, SocketOption, SocketValue, local::Framing};
+use net::{Address, Direction, SocketFile, local::Framing};
 
 // The flags of `socket` are those of `openat`.
 const _: () = assert!(SOCK_CLOEXEC == O_CLOEXEC && SOCK_NONBLOCK == O_NONBLOCK);
@@ -69,21 +69,19 @@ pub(crate) fn datagram(open: &Arc<OpenFile>) -> Option<Socket> {
     (!socket.is_stream()).then(|| Socket(open.clone()))
 }
 
-fn deadline(file: &dyn File, option: SocketOption) -> Option<u64> {
-    match socket_of(file)?.option(option) {
-        SocketValue::Number(nanos) if nanos > 0 => Some(hal::time::now().saturating_add(nanos)),
-        _ => None,
+const RECEIVE: Want = Want::Read { offset: 0, len: 0 };
+const SEND: Want = Want::Write { offset: 0, len: 0 };
+
+impl Socket {
+    /// When a wait for data ends (`SO_RCVTIMEO`); `None`: never.
+    pub fn receive_deadline(&self) -> Option<u64> {
+        self.0.file().deadline(RECEIVE)
     }
-}
 
-/// When a wait for data ends (`SO_RCVTIMEO`); `None`: never.
-pub(crate) fn receive_deadline(file: &dyn File) -> Option<u64> {
-    deadline(file, SocketOption::ReceiveTimeout)
-}
-
-/// When a wait for room ends (`SO_SNDTIMEO`); `None`: never.
-pub(crate) fn send_deadline(file: &dyn File) -> Option<u64> {
-    deadline(file, SocketOption::SendTimeout)
+    /// When a wait for room ends (`SO_SNDTIMEO`); `None`: never.
+    pub fn send_deadline(&self) -> Option<u64> {
+        self.0.file().deadline(SEND)
+    }
 }
 
 /// What a socket address from user memory says; `None` for `AF_UNSPEC`.
@@ -245,7 +243,7 @@ pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
     only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
     let socket = Socket::find(task, args.int(0))?;
-    let deadline = receive_deadline(socket.0.file().as_ref());
+    let deadline = socket.receive_deadline();
     let accepted = loop {
         match socket.get().accept_now() {
             Ok(Some(accepted)) => break accepted,
@@ -267,7 +265,7 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     let Some(address) = address else {
         return socket.get().disconnect(task.caller()).map(|()| 0);
     };
-    let deadline = send_deadline(socket.0.file().as_ref());
+    let deadline = socket.send_deadline();
     let mut attempt = socket.get().connect_now(task.caller(), &address);
     loop {
         match attempt {

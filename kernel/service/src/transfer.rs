@@ -280,12 +280,16 @@ async fn wait(
     mut attempt: impl FnMut() -> Attempt<usize> + Send,
 ) -> Result<Attempt<usize>, Errno> {
     let (file, caller) = (open.file(), task.caller());
-    let limit = match want {
-        Want::Write { .. } => crate::sockets::send_deadline(file.as_ref()),
-        _ => crate::sockets::receive_deadline(file.as_ref()),
-    };
+    let limit = file.deadline(want);
     if let Some(queue) = file.queue(want) {
-        let answer = pin!(wait_until_next(queue, || attempt().transpose().map(Ok)));
+        // The attempt in vain was just now: in the queue a look is enough, and after each wake-up comes an attempt.
+        let mut look = matches!(want, Want::Read { .. });
+        let answer = pin!(wait_until_next(queue, || {
+            if core::mem::take(&mut look) && file.read_waits() {
+                return None;
+            }
+            attempt().transpose().map(Ok)
+        }));
         return task.wait_in_place(answer, limit).await.map(|answer| answer.map(Some));
     }
     let wait: BoxFuture<'_, _> = match want {

@@ -169,8 +169,16 @@ unsafe fn zero_page(page: *mut u8) {
 
 /// # Safety
 /// As for `core::ptr::copy_nonoverlapping`.
-#[inline]
+#[inline(always)]
 unsafe fn copy_bytes(to: *mut u8, from: *const u8, len: usize) {
+    // A few bytes cost less than a call. Volatile, or the compiler makes a call of the loop.
+    if len <= 8 {
+        for at in 0..len {
+            // SAFETY: the contract.
+            unsafe { to.add(at).write_volatile(from.add(at).read_volatile()) };
+        }
+        return;
+    }
     let whole = if (to as usize | from as usize).is_multiple_of(8) { len & !(riscv::memory::STEP - 1) } else { 0 };
     // SAFETY: the contract; the two parts are the range.
     unsafe {
@@ -264,6 +272,7 @@ impl Frame {
     ///
     /// # Panics
     /// If either range exceeds its page.
+    #[inline(always)]
     pub fn copy_to(&self, offset: usize, to: &Frame, to_offset: usize, len: usize) {
         let same = self.0 == to.0;
         let (from, to) = (self.pointer(offset, len), to.pointer(to_offset, len));
