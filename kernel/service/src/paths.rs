@@ -128,7 +128,11 @@ pub(crate) async fn open(
     let (open, _place) = opened?;
     // Opening a named pipe may wait for long.
     if let Some(wait) = open.file().opened() {
-        task.wait_for(async { Ok(wait.await) }, None).await?;
+        let wait = async {
+            wait.await;
+            Ok(())
+        };
+        task.wait_for(wait, None).await?;
     }
     Ok(open)
 }
