@@ -8,7 +8,7 @@ use crate::{
     process::Process,
     service::Service,
     signal::{retarget, send},
-    table::{self, Change},
+    table,
     thread::Thread,
 };
 use abi::{
@@ -108,9 +108,15 @@ fn process_ended(process: &Arc<Process>, service: &dyn Service) {
         service.init_ended(status);
     }
     if let Some((first, zombies)) = table::orphan(process.pid()) {
-        zombies.iter().for_each(|(zombie, status)| tell(&first, zombie, *status));
+        for (zombie, status) in &zombies {
+            if careless(&first, zombie) {
+                table::forget(zombie.pid());
+            }
+            tell(&first, zombie, *status);
+        }
     }
-    let Some(parent) = table::note(process.pid(), Change::Ended(status)) else { return };
+    let unwanted_by = table::parent(process.pid()).filter(|parent| careless(parent, process));
+    let Some(parent) = table::end(process.pid(), status, unwanted_by.map(|parent| parent.pid())) else { return };
     tell(&parent, process, status);
 }
 
@@ -125,14 +131,16 @@ fn give_back(process: &Arc<Process>) {
     drop(space);
 }
 
-/// Tells the parent; a parent that does not care has no zombies.
-fn tell(parent: &Arc<Process>, process: &Arc<Process>, status: u32) {
+/// Whether a parent does not care for the end of this child: then it has no zombie.
+fn careless(parent: &Process, process: &Process) -> bool {
     let action = parent.actions().get(SIGCHLD);
+    let ignores = action.handler == SIG_IGN as u64 || action.flags & SA_NOCLDWAIT != 0;
+    process.exit_signal.load(Ordering::Relaxed) == SIGCHLD && ignores
+}
+
+/// Tells the parent.
+fn tell(parent: &Arc<Process>, process: &Arc<Process>, status: u32) {
     let signal = process.exit_signal.load(Ordering::Relaxed);
-    let careless = signal == SIGCHLD && (action.handler == SIG_IGN as u64 || action.flags & SA_NOCLDWAIT != 0);
-    if careless {
-        table::forget(process.pid());
-    }
     if signal != 0 {
         let info = child_info(process, status);
         // Its queue may be full: the child can be waited for all the same.

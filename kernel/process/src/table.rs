@@ -136,6 +136,15 @@ pub(crate) fn members(wanted: impl Fn(&Kin) -> bool) -> Vec<Arc<Process>> {
 }
 
 impl Table {
+    /// Takes a process out; to be dropped without the lock.
+    fn take_out(&mut self, pid: u32) -> Option<Entry> {
+        let entry = self.processes.remove(&pid)?;
+        if let Some(parent) = self.processes.get_mut(&entry.kin.parent) {
+            parent.children.retain(|&child| child != pid);
+        }
+        Some(entry)
+    }
+
     fn enter(&mut self, process: Arc<Process>, kin: Kin) {
         let pid = process.pid();
         if let Some(parent) = self.processes.get_mut(&kin.parent) {
@@ -175,17 +184,33 @@ pub(crate) fn add_child(process: Arc<Process>, maker: u32, sibling: bool) -> Res
     Ok(())
 }
 
-/// Takes a process out that never ran.
+/// Takes out a process that never ran, or whose end nobody waits for.
 pub(crate) fn forget(pid: u32) {
     let mut table = TABLE.lock();
-    let entry = table.processes.remove(&pid);
-    if let Some(entry) = &entry
-        && let Some(parent) = table.processes.get_mut(&entry.kin.parent)
-    {
-        parent.children.retain(|&child| child != pid);
-    }
+    let entry = table.take_out(pid);
     drop(table);
     drop(entry);
+}
+
+/// Makes the end of a process visible to its parent's `wait`, and answers the parent. With `unwanted_by` the parent it
+/// goes at once instead: a `wait` must not find a zombie that is about to be forgotten.
+pub(crate) fn end(pid: u32, status: u32, unwanted_by: Option<u32>) -> Option<Arc<Process>> {
+    let mut table = TABLE.lock();
+    let entry = table.processes.get_mut(&pid)?;
+    entry.change = Some(Change::Ended(status));
+    let parent = entry.kin.parent;
+    let gone = if unwanted_by == Some(parent) { table.take_out(pid) } else { None };
+    let parent = table.processes.get(&parent).map(|entry| entry.process.clone());
+    drop(table);
+    drop(gone);
+    parent
+}
+
+/// The parent of `pid`.
+pub(crate) fn parent(pid: u32) -> Option<Arc<Process>> {
+    let table = TABLE.lock();
+    let kin = table.processes.get(&pid)?.kin;
+    table.processes.get(&kin.parent).map(|entry| entry.process.clone())
 }
 
 /// Enters a thread.

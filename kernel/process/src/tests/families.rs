@@ -183,3 +183,22 @@ fn a_stop_that_was_continued_before_it_happened_does_not_happen() {
         table::forget(thread.tid());
     }
 }
+
+/// The guest's `signals/child-ended` saw the zombie of a child that its parent ignores: noted first, forgotten afterwards.
+#[test]
+fn an_end_that_the_parent_ignores_is_never_a_zombie() {
+    let _turn = turn();
+    let parent = exec::block_on(new_process(0));
+    let pid = parent.process().pid();
+    let find = || wait::wait_now(parent.process(), wait::Who::Any, OPTIONS);
+    for unwanted in [true, false] {
+        let child = exec::block_on(new_process(pid));
+        table::remove_thread(child.tid());
+        let told = table::end(child.tid(), 0, unwanted.then_some(pid)).unwrap();
+        assert_eq!(told.pid(), pid);
+        assert_eq!(find().is_ok_and(|found| found.is_some()), !unwanted);
+        assert!(find().is_err(), "nothing is left");
+    }
+    table::remove_thread(parent.tid());
+    table::forget(pid);
+}
