@@ -6,19 +6,21 @@ use crate::{
     table,
 };
 use alloc::{format, string::String, vec::Vec};
-use core::fmt::Write;
+use core::{fmt::Write, sync::atomic::Ordering};
 
 /// Hundredths of a second.
 fn ticks(ns: u64) -> u64 {
     ns / 10_000_000
 }
 
-/// Letter of the process's state: R, S, T or Z.
+/// Letter of the process's state: R, S, D (it waits for a page, which no signal ends), T or Z.
 fn letter(process: &Process) -> char {
     match () {
         () if process.thread_count() == 0 => 'Z',
         () if process.stopped() => 'T',
         () if process.threads().iter().any(|thread| thread.running()) => 'R',
+        // Relaxed: a snapshot.
+        () if process.threads().iter().any(|thread| thread.faults.load(Ordering::Relaxed)) => 'D',
         () => 'S',
     }
 }
@@ -120,6 +122,7 @@ pub fn status(process: &Process) -> String {
     let (ids, usage, name) = (process.identity(), process.space().usage(), process.name());
     let state = match letter(process) {
         'R' => "R (running)",
+        'D' => "D (disk sleep)",
         'T' => "T (stopped)",
         'Z' => "Z (zombie)",
         _ => "S (sleeping)",

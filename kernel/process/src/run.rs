@@ -271,7 +271,10 @@ impl Running {
         thread.usage.fault(true);
         thread.submit(trace::Work::Fault(access as u32));
         let fault: BoxFuture<'_, _> = Box::pin(self.space.fault(address, access));
+        // Relaxed, both: for /proc.
+        thread.faults.store(true, Ordering::Relaxed);
         let served = thread.unless_killed(fault).await;
+        thread.faults.store(false, Ordering::Relaxed);
         thread.complete(if matches!(served, Ok(Ok(()))) { 0 } else { Errno::EFAULT.to_return() });
         let info = match served {
             Ok(Ok(())) | Err(_) => return,

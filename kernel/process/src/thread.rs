@@ -58,6 +58,8 @@ pub struct Thread {
     pub(crate) hart: AtomicUsize,
     /// Whether its coroutine waits for something.
     pub(crate) waits: AtomicBool,
+    /// What it waits for, if it does, is a page.
+    pub(crate) faults: AtomicBool,
     priority: AtomicU8,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
@@ -101,6 +103,7 @@ impl Thread {
             clear_tid: AtomicUsize::new(0),
             robust: AtomicUsize::new(0),
             hart: AtomicUsize::new(0),
+            faults: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
             request: AtomicU64::new(0),
