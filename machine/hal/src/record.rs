@@ -28,10 +28,14 @@ pub fn record(event: impl FnOnce() -> Event) {
 #[cold]
 #[inline(never)]
 fn write(head: u64, a: u64, b: u64) {
-    // A coroutine that is preempted here goes on on the same hart, so the ring stays this hart's.
+    // Between the time and its record there is no interrupt: its records would come first, with later times.
+    let enabled = arch::interrupts_off();
     let hart = hart::id();
     if let Some(ring) = RINGS.get(hart) {
         ring.record(hart as u8, time::now(), trace::Words { head, a, b });
+    }
+    if enabled {
+        arch::interrupts_on();
     }
 }
 
