@@ -237,7 +237,8 @@ pub(crate) fn note(pid: u32, change: Change) -> Option<Arc<Process>> {
     let entry = table.processes.get_mut(&pid)?;
     let over = match change {
         _ if matches!(entry.change, Some(Change::Ended(_))) => true,
-        Change::Ended(_) => false,
+        // Noted by `end` alone.
+        Change::Ended(_) => true,
         Change::Stopped(_) => !entry.process.stopped(),
         Change::Continued => entry.process.stopped(),
     };

@@ -179,6 +179,15 @@ pub(super) fn exit_call(context: &mut UserContext, number: usize, args: &[usize]
     Exit::Syscall
 }
 
+/// Lets the coroutines run until only `threads` are left.
+pub(super) fn settle(threads: usize) {
+    exec::block_on(async {
+        while table::thread_count() > threads {
+            exec::sleep(0).await;
+        }
+    });
+}
+
 /// A process with one thread and two pages of memory, whose parent is `parent`; not started.
 pub(super) async fn new_process(parent: u32) -> Arc<Thread> {
     if parent == 0 && table::process(1).is_none() {

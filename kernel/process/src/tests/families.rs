@@ -16,15 +16,6 @@ fn first() -> Arc<Process> {
     table::process(1).unwrap()
 }
 
-/// Lets the coroutines run until only `threads` are left.
-fn settle(threads: usize) {
-    exec::block_on(async {
-        while table::thread_count() > threads {
-            exec::sleep(0).await;
-        }
-    });
-}
-
 #[test]
 fn an_orphan_cannot_kill_the_first_process() {
     let _turn = turn();

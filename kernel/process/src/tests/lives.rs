@@ -223,11 +223,7 @@ fn a_fork_bomb_meets_its_limit() {
         }
     });
     assert_eq!((status, MOST.load(Ordering::Relaxed) as usize), (0, before + 20));
-    exec::block_on(async {
-        while table::thread_count() > before {
-            exec::sleep(0).await;
-        }
-    });
+    settle(before);
 }
 
 #[test]
