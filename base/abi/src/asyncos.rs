@@ -2,6 +2,9 @@
 //!
 //! Linux answers each of these numbers with `ENOSYS`, so a program can ask and go on without.
 
+/// Entry of the auxiliary vector: where the scheduler's image is mapped (`abi::window::IMAGE`), 0 if it is not.
+pub const AT_SCHEDULER: u64 = FIRST as u64;
+
 /// First number of the range.
 pub const FIRST: usize = 0x1000;
 

@@ -29,6 +29,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
     procfs::register("asyncos/heap", heap);
     procfs::register("asyncos/resident", resident);
+    procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));
     procfs::register_control("asyncos/trace", History::open);
 }
 

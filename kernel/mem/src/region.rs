@@ -44,6 +44,8 @@ pub enum Role {
     Stack,
     /// A mapping that grows down (`MAP_GROWSDOWN`), within the same limit.
     Growing,
+    /// Part of the window, which stays as it is.
+    Window,
 }
 
 /// Where a region is in its life. What is not live, and left behind by a cancelled edit, the next edit unmaps.
@@ -353,7 +355,7 @@ impl Regions {
     fn low_end(&self, start: usize, region: &Region) -> usize {
         match region.role {
             Role::Stack | Role::Growing => start.saturating_sub(GUARD_GAP),
-            Role::Plain | Role::Heap => start,
+            Role::Plain | Role::Heap | Role::Window => start,
         }
     }
 }

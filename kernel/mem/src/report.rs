@@ -1,6 +1,6 @@
 //! What `/proc/PID/{maps,statm}` and usage reports show of a space.
 
-use crate::{region::Role, space::AddressSpace};
+use crate::{region::Role, space::AddressSpace, window};
 use alloc::{string::String, vec::Vec};
 use core::{fmt::Write, ops::Range};
 use hal::{
@@ -71,7 +71,8 @@ impl AddressSpace {
             let name = match role {
                 Role::Heap => Some(String::from("[heap]")),
                 Role::Stack => Some(String::from("[stack]")),
-                Role::Plain | Role::Growing => backing.and_then(|backing| backing.name()),
+                Role::Window if backing.is_none() => window::name(entry.range.start).map(String::from),
+                Role::Plain | Role::Growing | Role::Window => backing.and_then(|backing| backing.name()),
             };
             MapEntry { name, ..entry }
         });

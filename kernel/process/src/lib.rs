@@ -43,6 +43,7 @@ mod tests;
 pub mod thread;
 pub mod usage;
 pub mod wait;
+mod window;
 
 pub use descriptors::FdTable;
 pub use process::{FileContext, Process};

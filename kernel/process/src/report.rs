@@ -7,6 +7,7 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
+use hal::space::KernelPage;
 
 /// Hundredths of a second.
 fn ticks(ns: u64) -> u64 {
@@ -37,12 +38,19 @@ pub fn maps(process: &Process) -> String {
     process.space().maps_text()
 }
 
-/// Pages of the kernel that the hardware could reach while the process runs: address, physical address and bytes, in
-/// hexadecimal.
+/// Pages of the kernel that the hardware could reach while the process runs.
 #[must_use]
 pub fn resident(process: &Process) -> String {
-    let pages = process.space().kernel_pages();
-    pages.iter().map(|page| format!("{:x} {:x} {:x}\n", page.address, page.physical, page.bytes)).collect()
+    kernel_pages(&process.space().kernel_pages())
+}
+
+/// A line for each: address, physical address, bytes, and 1 if it can be written there, in hexadecimal.
+#[must_use]
+pub fn kernel_pages(pages: &[KernelPage]) -> String {
+    let line = |page: &KernelPage| {
+        format!("{:x} {:x} {:x} {}\n", page.address, page.physical, page.bytes, u8::from(page.writable))
+    };
+    pages.iter().map(line).collect()
 }
 
 /// `/proc/stat`: the time of the harts together and of each, and what was counted since boot.

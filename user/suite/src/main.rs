@@ -42,6 +42,7 @@ mod threads;
 mod time;
 mod trace;
 mod tty;
+mod window;
 
 use alloc::vec::Vec;
 use case::Case;
@@ -50,7 +51,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 24] = [
+const GROUPS: [&[Case]; 25] = [
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -69,6 +70,7 @@ const GROUPS: [&[Case]; 24] = [
     proc::CASES,
     trace::CASES,
     isolation::CASES,
+    window::CASES,
     floats::CASES,
     instructions::CASES,
     scheduling::CASES,

@@ -18,10 +18,10 @@ use abi::{
     },
 };
 use alloc::sync::Arc;
-use hal::{PAGE_SIZE, user::UserContext};
+use hal::user::UserContext;
 
 /// Address of the page that handlers return to, in every process.
-pub const SIGRETURN: usize = mem::USER_END - PAGE_SIZE;
+pub const SIGRETURN: usize = abi::window::RETURN;
 /// `li a7, 139; ecall`.
 pub const SIGRETURN_CODE: [u8; 8] = [0x93, 0x08, 0xb0, 0x08, 0x73, 0x00, 0x00, 0x00];
 
