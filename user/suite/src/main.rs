@@ -35,6 +35,7 @@ mod proc;
 mod process;
 mod programs;
 mod runner;
+mod runtime;
 mod scheduling;
 mod signals;
 mod sockets;
@@ -50,7 +51,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 24] = [
+const GROUPS: [&[Case]; 25] = [
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -71,6 +72,7 @@ const GROUPS: [&[Case]; 24] = [
     isolation::CASES,
     floats::CASES,
     instructions::CASES,
+    runtime::CASES,
     scheduling::CASES,
     hostile::CASES,
     hostile::limits::CASES,
