@@ -181,11 +181,6 @@ struct Look<T> {
 }
 
 impl<L: WaitLock, S: Gate, C: Claim<S>> Turn<'_, L, S, C> {
-    /// What the claim is made with.
-    pub fn claim(&self) -> &C {
-        &self.claim
-    }
-
     /// Looks, and with a waker given waits if there is nothing.
     ///
     /// # Safety
@@ -237,8 +232,10 @@ impl<L: WaitLock, S: Gate, C: Claim<S>> Future for Turn<'_, L, S, C> {
         let this = unsafe { self.get_unchecked_mut() };
         this.stage = Stage::Waiting;
         // A waker is made only for who has to wait; outside the lock, so there are two looks.
-        // SAFETY: pinned.
-        let output = unsafe { this.look(None).or_else(|| this.look(Some(context.waker().clone()))) };
+        let output = {
+            // SAFETY: pinned.
+            unsafe { this.look(None).or_else(|| this.look(Some(context.waker().clone()))) }
+        };
         match output {
             Some(output) => {
                 this.stage = Stage::Done;
@@ -256,8 +253,9 @@ impl<L: WaitLock, S: Gate, C: Claim<S>> Drop for Turn<'_, L, S, C> {
         }
         let (turns, node, claim) = (self.turns, &self.node, &mut self.claim);
         let (waker, first) = turns.locked(|state, list| {
+            let linked = node.is_linked();
             // SAFETY: W1, under the lock; linked nodes of this future are in this list.
-            let waker = if node.is_linked() { unsafe { turns.queue.unlink_own(list, node) } } else { None };
+            let waker = linked.then(|| unsafe { turns.queue.unlink_own(list, node) }).flatten();
             claim.withdraw(state);
             // SAFETY: the list is this queue's, and the lock held.
             (waker, unsafe { call_first(state, list) })

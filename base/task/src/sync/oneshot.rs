@@ -46,7 +46,6 @@ says! {
 }
 
 /// Makes a channel.
-#[must_use]
 pub fn channel<T, L: Lock>() -> (Sender<T, L>, Receiver<T, L>) {
     let state = State { value: None, sender: Side::default(), receiver: Side::default() };
     let shared = Arc::new(Turns::new(free(), state));

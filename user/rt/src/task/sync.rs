@@ -103,7 +103,6 @@ pub mod oneshot {
     pub type Receiver<T> = base::oneshot::Receiver<T, Futex>;
 
     /// Makes a channel.
-    #[must_use]
     pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
         base::oneshot::channel()
     }

@@ -152,6 +152,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 const CAPACITY: usize = 3;
 
+/// How a message was sent.
+type Sent = Result<(), mpsc::SendError<i32>>;
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
@@ -163,7 +166,7 @@ proptest! {
         let mut receive = waiter(std::future::poll_fn(|context| receiver.borrow_mut().poll_recv(context)));
         let mut receiver_waits = false;
         let (mut queue, mut closed, mut next) = (VecDeque::new(), false, 0);
-        let mut senders: Vec<(Waiter<'_, Result<(), mpsc::SendError<i32>>>, i32)> = Vec::new();
+        let mut senders: Vec<(Waiter<'_, Sent>, i32)> = Vec::new();
         for step in steps {
             match step {
                 Step::TrySend => {
@@ -171,7 +174,10 @@ proptest! {
                     let expected = match (closed, queue.len() < CAPACITY && senders.is_empty()) {
                         (true, _) => Err(mpsc::TrySendError::Closed(next)),
                         (false, false) => Err(mpsc::TrySendError::Full(next)),
-                        (false, true) => Ok(queue.push_back(next)),
+                        (false, true) => {
+                            queue.push_back(next);
+                            Ok(())
+                        }
                     };
                     prop_assert_eq!(sender.try_send(next), expected);
                 }
@@ -273,14 +279,12 @@ proptest! {
 }
 
 /// What a sender that is the `number`th to wait gets.
-fn sent(
-    number: usize,
-    value: i32,
-    closed: bool,
-    queue: &mut VecDeque<i32>,
-) -> Option<Result<(), mpsc::SendError<i32>>> {
+fn sent(number: usize, value: i32, closed: bool, queue: &mut VecDeque<i32>) -> Option<Sent> {
     if closed {
         return Some(Err(mpsc::SendError(value)));
     }
-    (number == 0 && queue.len() < CAPACITY).then(|| Ok(queue.push_back(value)))
+    (number == 0 && queue.len() < CAPACITY).then(|| {
+        queue.push_back(value);
+        Ok(())
+    })
 }
