@@ -20,7 +20,7 @@ use sync::cell::UnsafeCell;
 
 use crate::pool::{Pender, Shared};
 use crate::scheduler::Scheduler;
-use crate::waker;
+use crate::waker::{self, Running};
 
 /// What is in the same place in all tasks. `repr(C)`: the header is at offset 0, so a pointer to it is one to the whole.
 #[repr(C)]
@@ -129,7 +129,7 @@ where
     S: Scheduler,
 {
     Vtable {
-        ops: Ops { poll: poll::<F>, drop_future: drop_future::<F>, ended, free: free::<F, P> },
+        ops: Ops { poll: poll::<F, P>, drop_future: drop_future::<F>, ended, free: free::<F, P> },
         enqueue: S::enqueue,
         wake: wake::<P, S>,
         set_priority: S::set_priority,
@@ -163,7 +163,7 @@ unsafe fn wake<P: Pender, S: Scheduler>(task: NonNull<Header>) {
 crossing! {
     /// # Safety
     /// `task` points to a `Cell<F>` whose `RUNNING` the caller holds, with the future in place.
-    unsafe fn poll[F: Future](task: NonNull<Header>) -> bool {
+    unsafe fn poll[F: Future, P: Pender](task: NonNull<Header>) -> bool {
         // SAFETY: RUNNING is the caller's, and the waker is not used afterwards.
         let waker = unsafe { waker::borrowed(task) };
         // SAFETY: a live cell of this type, by contract.
@@ -171,7 +171,10 @@ crossing! {
         stage.with_mut(|stage| {
             // SAFETY: S1, the caller holds RUNNING; the future is in place and does not move until dropped.
             let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
-            let Poll::Ready(output) = future.poll(&mut Context::from_waker(&waker)) else {
+            P::runs(Some(Running(task)));
+            let answer = future.poll(&mut Context::from_waker(&waker));
+            P::runs(None);
+            let Poll::Ready(output) = answer else {
                 return false;
             };
             // SAFETY: as above; the output replaces the dropped future.

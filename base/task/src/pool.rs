@@ -14,12 +14,19 @@ use sync::atomic::AtomicBool;
 use crate::cell;
 use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
+use crate::waker::Running;
 
 /// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
 pub trait Pender: Send + Sync + 'static {
     /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
+
+    /// A task's poll begins in the calling context, or is over: for those who must know whose it is.
+    #[inline]
+    fn runs(task: Option<Running>) {
+        let _ = task;
+    }
 
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {

@@ -7,12 +7,15 @@
 use crate::reactor;
 use crate::scheduler::Way;
 use crate::sync::{Arc, Mutex, OnceLock};
+use crate::thread;
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
-use task::{Pender, Pool};
+use task::{Pender, Pool, Running};
+
+pub mod sync;
 
 pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
 
@@ -22,6 +25,11 @@ const TURN: u32 = 64;
 struct Unpark;
 
 impl Pender for Unpark {
+    #[inline]
+    fn runs(task: Option<Running>) {
+        thread::set_task(task);
+    }
+
     fn pend(&self, _worker: usize, _priority: Priority) {
         reactor::notify();
     }

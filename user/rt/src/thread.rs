@@ -18,8 +18,10 @@ use abi::process::{
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use core::time::Duration;
+use task::{Running, TaskRef};
 
 /// Stack of a spawned thread in bytes; pages are backed when touched.
 const STACK: usize = 256 * 1024;
@@ -34,35 +36,69 @@ const FLAGS: u64 = CLONE_VM
     | CLONE_PARENT_SETTID
     | CLONE_CHILD_CLEARTID;
 
+/// What every thread has, the first included.
+#[repr(C)]
+struct Local {
+    /// Thread id while it runs, 0 once it has left its stack.
+    tid: AtomicU32,
+    /// The task that it polls; touched by the thread alone.
+    task: AtomicPtr<()>,
+}
+
+impl Local {
+    const fn new() -> Self {
+        Self { tid: AtomicU32::new(0), task: AtomicPtr::new(ptr::null_mut()) }
+    }
+}
+
 /// What `tp` points at.
 #[repr(C, align(16))]
 struct ControlBlock {
-    /// Thread id while it runs, 0 once it has left its stack.
-    tid: AtomicU32,
+    local: Local,
     /// What the thread runs, taken by it at its start.
     entry: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// The main thread's, whose id the kernel does not clear.
-static MAIN: AtomicU32 = AtomicU32::new(0);
+static MAIN: Local = Local::new();
 
 /// Makes the calling thread, the first, a thread of this module.
 pub(crate) fn adopt_main() {
-    let block = MAIN.as_ptr() as usize;
-    // SAFETY: nothing else uses tp; `MAIN` is a whole control block as far as `id` reads one: its first word.
+    let block = ptr::from_ref(&MAIN) as usize;
+    // SAFETY: nothing else uses tp; `MAIN` is a control block as far as `local` sees one.
     unsafe { asm!("mv tp, {}", in(reg) block, options(nomem, nostack)) };
     let tid = syscall!(GETTID).unwrap_or_default();
-    MAIN.store(tid as u32, Ordering::Relaxed);
+    MAIN.tid.store(tid as u32, Ordering::Relaxed);
+}
+
+/// What the calling thread has.
+#[inline]
+fn local<'t>() -> &'t Local {
+    let local: *const Local;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {}, tp", out(reg) local, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: tp points at the running thread's block (module head), alive as long as the thread; callers do not keep it.
+    unsafe { &*local }
 }
 
 /// The kernel's id of the calling thread.
 #[must_use]
 pub fn id() -> u32 {
-    let word: *const AtomicU32;
-    // SAFETY: reads a register.
-    unsafe { asm!("mv {}, tp", out(reg) word, options(nomem, nostack, preserves_flags)) };
-    // SAFETY: tp points at the running thread's tid word (module head), alive as long as the thread.
-    unsafe { (*word).load(Ordering::Relaxed) }
+    local().tid.load(Ordering::Relaxed)
+}
+
+/// Notes what the calling thread polls.
+#[inline]
+pub(crate) fn set_task(task: Option<Running>) {
+    // Relaxed, as below: the thread's own.
+    local().task.store(task.map_or(ptr::null_mut(), Running::as_ptr), Ordering::Relaxed);
+}
+
+/// The task that the calling thread polls.
+pub(crate) fn task() -> Option<TaskRef> {
+    let task = NonNull::new(local().task.load(Ordering::Relaxed))?;
+    // SAFETY: set at the beginning of the poll, and cleared at its end.
+    Some(unsafe { Running::task(task) })
 }
 
 // rt_thread_clone(flags, stack, parent_tid, tls, child_tid) -> tid or -errno. The child starts on the new stack with
@@ -116,7 +152,7 @@ impl Stack {
 
     fn tid(&self) -> &AtomicU32 {
         // SAFETY: the block lives in the mapping this value owns, and its tid is only used atomically.
-        unsafe { &(*self.block()).tid }
+        unsafe { &(*self.block()).local.tid }
     }
 
     fn finished(&self) -> bool {
@@ -189,7 +225,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     let entry: Box<dyn FnOnce() + Send> = Box::new(move || *slot.lock() = Some(f()));
     let block = stack.block();
     // SAFETY: `block` lies in the fresh mapping, aligned to 16 because size and base are multiples of it.
-    unsafe { block.write(ControlBlock { tid: AtomicU32::new(0), entry: Some(entry) }) };
+    unsafe { block.write(ControlBlock { local: Local::new(), entry: Some(entry) }) };
     let tid = stack.tid().as_ptr();
     // SAFETY: the new thread gets a stack of its own below `block`, and `block` as tp; both live until the kernel has
     // cleared `tid`, because `Stack` is dropped only then.

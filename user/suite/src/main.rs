@@ -35,6 +35,7 @@ mod proc;
 mod process;
 mod programs;
 mod runner;
+mod runtime;
 mod scheduling;
 mod signals;
 mod sockets;
@@ -73,6 +74,7 @@ const GROUPS: [&[Case]; 25] = [
     window::CASES,
     floats::CASES,
     instructions::CASES,
+    runtime::CASES,
     scheduling::CASES,
     hostile::CASES,
     hostile::limits::CASES,

@@ -48,6 +48,16 @@ impl RawMutex {
     }
 }
 
+impl RawMutex {
+    /// Runs `f` with the lock held.
+    pub(crate) fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.take();
+        let result = f();
+        self.release();
+        result
+    }
+}
+
 impl Default for RawMutex {
     fn default() -> Self {
         Self::new()
