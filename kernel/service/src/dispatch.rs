@@ -75,7 +75,6 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::CLOCK_GETTIME => return time::clock_gettime_now(task, args),
         nr::RT_SIGPROCMASK => return signals::rt_sigprocmask_now(task, args),
         nr::FSTAT => return attributes::fstat_now(task, args),
-        nr::FUTEX => return life::futex_now(task, args),
         _ => return None,
     };
     match attempt {

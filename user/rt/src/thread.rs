@@ -5,8 +5,9 @@
 //! ```
 //!
 //! The control block belongs to the thread; its `tid` word is the exception: the kernel clears it when the thread has
-//! left its stack, and wakes whoever joins. Only after that is the mapping returned: by `join`, or, for a handle
-//! that was dropped, by a later `spawn`.
+//! left its stack, and wakes whoever joins. Only after that is the stack given back: by `join`, or, for a handle
+//! that was dropped, by a later `spawn`. A few that were given back are kept for the threads to come, mapped and with the
+//! pages that were touched: making and taking away a mapping costs several times what a thread does.
 
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
@@ -138,11 +139,39 @@ struct Stack {
     base: usize,
 }
 
+/// Most stacks that are kept.
+const KEPT: usize = 8;
+
+/// Stacks that no thread runs on.
+struct Kept {
+    bases: [usize; KEPT],
+    count: usize,
+}
+
+static FREE: Mutex<Kept> = Mutex::new(Kept { bases: [0; KEPT], count: 0 });
+
+impl Kept {
+    fn take(&mut self) -> Option<usize> {
+        self.count = self.count.checked_sub(1)?;
+        Some(self.bases[self.count])
+    }
+
+    /// `false`: there is no room.
+    fn keep(&mut self, base: usize) -> bool {
+        let Some(place) = self.bases.get_mut(self.count) else { return false };
+        *place = base;
+        self.count += 1;
+        true
+    }
+}
+
 impl Stack {
     fn new() -> io::Result<Self> {
-        let base = heap::map(GUARD + STACK)?;
-        let stack = Self { base };
-        syscall!(MPROTECT, base, GUARD, abi::mm::PROT_NONE)?;
+        if let Some(base) = FREE.lock().take() {
+            return Ok(Self { base });
+        }
+        let stack = Self { base: heap::map(GUARD + STACK)? };
+        syscall!(MPROTECT, stack.base, GUARD, abi::mm::PROT_NONE)?;
         Ok(stack)
     }
 
@@ -163,6 +192,9 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        if FREE.lock().keep(self.base) {
+            return;
+        }
         let args = [self.base, GUARD + STACK, 0, 0, 0, 0];
         // SAFETY: dropped only when no thread runs on it: before the clone, or after `finished`.
         let _ = unsafe { sys::call6(abi::nr::MUNMAP, args) };
