@@ -260,10 +260,9 @@ impl Running {
     fn exit(&self, call: &Call) {
         let status = WaitStatus::Exited(call.args[0] as u8).encode();
         let process = self.thread.process();
-        if call.number == nr::EXIT_GROUP || process.thread_count() == 1 {
+        if process.leave(&self.thread) || call.number == nr::EXIT_GROUP {
             process.end(status);
         }
-        self.thread.kill();
     }
 
     async fn fault(&mut self, address: usize, access: Access) {

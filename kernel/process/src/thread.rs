@@ -286,9 +286,14 @@ impl Thread {
 
     /// Makes the thread end at its next await or entry to user mode. What it waits for is cancelled.
     pub(crate) fn kill(&self) {
+        self.leave();
+        self.notify();
+    }
+
+    /// As [`Thread::kill`], by the thread itself.
+    pub(crate) fn leave(&self) {
         // Release pairs with the Acquire in `killed`.
         self.killed.store(true, Ordering::Release);
-        self.notify();
     }
 
     /// Makes the thread look at what has been made visible for it.
