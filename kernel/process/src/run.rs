@@ -193,18 +193,8 @@ impl Running {
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
         if attention || restart.is_some() {
             // Boxed: a signal frame is large.
-            let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
+            let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
             look.await;
-        }
-    }
-
-    /// Looks at what came for the thread: signals, a stop.
-    async fn look(&mut self, restart: Option<(Restart, Call)>) {
-        deliver::act(&self.thread, &mut self.context, restart).await;
-        let process = self.thread.process().clone();
-        while process.stopped() && !self.thread.killed() {
-            self.thread.wait_notified(|| !process.stopped() || self.thread.killed()).await;
-            deliver::act(&self.thread, &mut self.context, None).await;
         }
     }
 

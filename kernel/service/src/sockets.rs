@@ -59,6 +59,9 @@ impl Socket {
         if !self.waits(flags) {
             return Err(Errno::EAGAIN);
         }
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
         task.wait_for(fair(self.0.file().wait(task.caller(), want)), deadline).await
     }
 }

@@ -50,7 +50,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 24] = [
+const GROUPS: [&[Case]; 25] = [
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -66,6 +66,7 @@ const GROUPS: [&[Case]; 24] = [
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,
+    signals::restarts::CASES,
     proc::CASES,
     trace::CASES,
     isolation::CASES,
