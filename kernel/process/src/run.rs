@@ -193,18 +193,8 @@ impl Running {
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
         if attention || restart.is_some() {
             // Boxed: a signal frame is large.
-            let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
+            let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
             look.await;
-        }
-    }
-
-    /// Looks at what came for the thread: signals, a stop.
-    async fn look(&mut self, restart: Option<(Restart, Call)>) {
-        deliver::act(&self.thread, &mut self.context, restart).await;
-        let process = self.thread.process().clone();
-        while process.stopped() && !self.thread.killed() {
-            self.thread.wait_notified(|| !process.stopped() || self.thread.killed()).await;
-            deliver::act(&self.thread, &mut self.context, None).await;
         }
     }
 
@@ -260,10 +250,9 @@ impl Running {
     fn exit(&self, call: &Call) {
         let status = WaitStatus::Exited(call.args[0] as u8).encode();
         let process = self.thread.process();
-        if call.number == nr::EXIT_GROUP || process.thread_count() == 1 {
+        if process.leave(&self.thread) || call.number == nr::EXIT_GROUP {
             process.end(status);
         }
-        self.thread.kill();
     }
 
     async fn fault(&mut self, address: usize, access: Access) {

@@ -39,10 +39,11 @@ impl Call {
 pub enum Restart {
     /// Runs again after a handler with `SA_RESTART`, or if no handler ran; else fails with `EINTR`. The usual kind.
     IfAllowed,
-    /// Runs again only if no handler ran; else fails with `EINTR`: sleeps and polls.
+    /// Runs again only if no handler ran; else fails with `EINTR`: sleeps and polls. One that has a time of its own leaves
+    /// its end with [`Thread::resume_at`].
     IfNoHandler,
-    /// Always runs again.
-    Always,
+    /// Fails with `EINTR`, also if no handler ran: the process was stopped and continued.
+    Never,
 }
 
 /// How a call ended.

@@ -87,20 +87,21 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
 }
 
 /// How a call goes on after a signal that came before it did anything.
-fn restart(number: usize) -> Restart {
+fn restart(number: usize, args: &Args) -> Restart {
     match number {
-        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => {
-            Restart::IfNoHandler
-        }
-        nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT => Restart::IfNoHandler,
+        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::RT_SIGSUSPEND => Restart::IfNoHandler,
+        // A wait with a time limit.
+        nr::FUTEX if args.word(3) != 0 => Restart::IfNoHandler,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT => Restart::Never,
         _ => Restart::IfAllowed,
     }
 }
 
 /// What a call's result means for the thread. `EINTR` comes only from waits that a signal ended.
-pub(crate) fn outcome(number: usize, result: Result<usize, Errno>) -> Outcome {
+pub(crate) fn outcome(task: &Task<'_>, number: usize, args: &Args, result: Result<usize, Errno>) -> Outcome {
     match result {
-        Err(Errno::EINTR) => Outcome::Restart(restart(number)),
+        Err(Errno::EINTR) if task.is_final() => Outcome::Restart(Restart::Never),
+        Err(Errno::EINTR) => Outcome::Restart(restart(number, args)),
         result => result.into(),
     }
 }
@@ -115,10 +116,9 @@ macro_rules! family {
             match number {
                 $($($number)|+ => Some(Box::pin(async move {
                     let ($task, $args) = (&Task::new(system, thread, thread.space()), &$args);
-                    let _ = $args;
                     let result = $call.await;
                     $task.end_mask(result);
-                    outcome(number, result)
+                    outcome($task, number, $args, result)
                 })),)*
                 _ => None,
             }

@@ -42,7 +42,7 @@ pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
         // A file's pages come from a device: its request is the call's, which has no number yet.
         Ok(None) if !open.seekable() => Begun::Waits(Box::pin(async move {
             let result = transfer::read(&task, &open, At::Position, &[piece(&args)], tried(&open)).await;
-            dispatch::outcome(nr::READ, result)
+            dispatch::outcome(&task, nr::READ, &args, result)
         })),
         Ok(None) | Err(IoError::Fault(_)) => Begun::Not,
     }

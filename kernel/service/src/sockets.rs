@@ -59,6 +59,9 @@ impl Socket {
         if !self.waits(flags) {
             return Err(Errno::EAGAIN);
         }
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
         task.wait_for(fair(self.0.file().wait(task.caller(), want)), deadline).await
     }
 }
@@ -243,6 +246,8 @@ pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
     only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
     let socket = Socket::find(task, args.int(0))?;
+    // First: with no number to give, the connection stays where it is.
+    let number = task.descriptors()?.keep(task.file_limit())?;
     let deadline = socket.receive_deadline();
     let accepted = loop {
         match socket.get().accept_now() {
@@ -252,10 +257,9 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<u
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     };
-    let fd = install(task, accepted.socket, flags)?;
-    let stored = put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await;
-    stored.inspect_err(|_| task.close(fd as i32))?;
-    Ok(fd)
+    let open = OpenFile::new(accepted.socket, O_RDWR | flags & O_NONBLOCK, b"socket:[]");
+    put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await?;
+    Ok(number.give(open, flags & O_CLOEXEC != 0))
 }
 
 /// `connect(fd, address, len)`.

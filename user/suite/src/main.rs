@@ -68,6 +68,7 @@ const GROUPS: [&[Case]; 25] = [
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,
+    signals::restarts::CASES,
     proc::CASES,
     trace::CASES,
     isolation::CASES,
