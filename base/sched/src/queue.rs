@@ -208,7 +208,15 @@ impl RunQueue {
         if !self.is_settled(lists) {
             return None;
         }
-        let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit)?;
+        let ready = fold(lists.bits);
+        // Most often it is what ran before, and need not be looked for.
+        let best = match publisher.held {
+            Some(held) if ready & (held.bits_above() | held.bit()) == held.bit() => held,
+            _ => Priority::highest_in(ready)?,
+        };
+        if best.index() >= limit {
+            return None;
+        }
         publisher.publish(Some(best));
         if self.has_post() {
             return None;
@@ -322,16 +330,13 @@ impl RunQueue {
         taken
     }
 
-    /// Moves a task whose priority has changed to where it belongs, if it is here; `false` if it is not. Waits for the
-    /// lock a bounded time; if that is over the task stays where it is until it is queued again.
+    /// Moves a task whose priority has changed to where it belongs, if it is here; `false` if it is not.
     ///
     /// # Safety
     ///
-    /// The caller holds a reference, and this is the queue of the task's home.
+    /// The caller holds a reference, and this is the queue of the task's home. It has not interrupted who has the lock.
     pub(crate) unsafe fn relocate(&self, task: NonNull<Header>) -> bool {
-        if !self.lock.lock_within(PATIENCE) {
-            return false;
-        }
+        self.lock.lock();
         // SAFETY: taken above.
         let locked = unsafe { self.locked() };
         let lists = &mut *locked.lists;
