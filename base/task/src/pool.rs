@@ -21,6 +21,9 @@ pub trait Pender: Send + Sync + 'static {
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
 
+    /// Whether [`woken`](Self::woken) is called.
+    const HEARS_WAKES: bool = false;
+
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {
         let _ = id;

@@ -54,18 +54,17 @@ pub(crate) fn map(size: usize) -> abi::errno::Result<usize> {
 #[derive(Clone, Copy)]
 struct Bin {
     first: *mut u8,
-    bytes: usize,
+    /// How many more it may keep.
+    room: usize,
 }
 
 impl Bin {
-    const EMPTY: Self = Self { first: ptr::null_mut(), bytes: 0 };
-
     #[inline]
-    fn take(&mut self, size: usize) -> Option<NonNull<u8>> {
+    fn take(&mut self) -> Option<NonNull<u8>> {
         let first = NonNull::new(self.first)?;
         // SAFETY: `put` has written it, and nobody has the piece since.
         self.first = unsafe { first.cast::<*mut u8>().read() };
-        self.bytes -= size;
+        self.room += 1;
         Some(first)
     }
 
@@ -73,23 +72,51 @@ impl Bin {
     ///
     /// # Safety
     ///
-    /// The piece has this size, is aligned to [`STEP`], and is nobody's.
+    /// The piece is of this bin's size and nobody's.
     #[inline]
-    unsafe fn put(&mut self, piece: *mut u8, size: usize) -> bool {
-        if self.bytes + size > KEPT {
+    unsafe fn put(&mut self, piece: NonNull<u8>) -> bool {
+        if self.room == 0 {
             return false;
         }
-        // SAFETY: by contract it has room for a pointer.
+        self.room -= 1;
+        // SAFETY: by contract it has room for a pointer, and is aligned to it.
         unsafe { piece.cast::<*mut u8>().write(self.first) };
-        self.first = piece;
-        self.bytes += size;
+        self.first = piece.as_ptr();
         true
+    }
+}
+
+const BINS: usize = SMALL / STEP;
+
+/// The empty bins; the first is that of the pieces of one step.
+const fn bins() -> [Bin; BINS] {
+    let mut bins = [Bin { first: ptr::null_mut(), room: 0 }; BINS];
+    let mut number = 0;
+    while number < BINS {
+        bins[number].room = KEPT / piece(number).size();
+        number += 1;
+    }
+    bins
+}
+
+/// The bin for a request, if it is small.
+#[inline]
+fn bin(layout: Layout) -> Option<usize> {
+    let number = layout.size().wrapping_sub(1) / STEP;
+    (number < BINS && layout.align() <= STEP).then_some(number)
+}
+
+/// What a bin's pieces are.
+const fn piece(bin: usize) -> Layout {
+    match Layout::from_size_align((bin + 1) * STEP, STEP) {
+        Ok(layout) => layout,
+        Err(_) => Layout::new::<u128>(),
     }
 }
 
 /// What the lock protects.
 struct Memory {
-    bins: [Bin; SMALL / STEP],
+    bins: [Bin; BINS],
     general: Talc<Mapped, DefaultBinning>,
 }
 
@@ -101,17 +128,8 @@ struct Heap {
 // SAFETY: the memory is touched under the lock.
 unsafe impl Sync for Heap {}
 
-/// What a small request gets: its size in whole steps. `None`: it is not small.
-#[inline]
-fn small(layout: Layout) -> Option<Layout> {
-    if layout.size() > SMALL || layout.align() > STEP {
-        return None;
-    }
-    Layout::from_size_align(layout.size().next_multiple_of(STEP), STEP).ok()
-}
-
 impl Heap {
-    #[inline]
+    #[inline(always)]
     fn with<R>(&self, act: impl FnOnce(&mut Memory) -> R) -> R {
         self.lock.lock();
         // SAFETY: under the lock, and `act` does not allocate.
@@ -120,33 +138,21 @@ impl Heap {
         unsafe { self.lock.unlock() };
         answer
     }
-}
 
-impl Memory {
-    /// # Safety
-    /// The layout's size is not zero.
-    #[inline]
-    unsafe fn alloc(&mut self, layout: Layout) -> *mut u8 {
-        let small = small(layout);
-        let kept = small.and_then(|piece| self.bins.get_mut(piece.size() / STEP - 1)?.take(piece.size()));
-        // SAFETY: by contract.
-        let piece = kept.or_else(|| unsafe { self.general.allocate(small.unwrap_or(layout)) });
-        piece.map_or(ptr::null_mut(), NonNull::as_ptr)
+    #[cold]
+    #[inline(never)]
+    fn alloc_general(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the size is not zero: that of a request by contract of `alloc`, that of a piece in any case.
+        self.with(|memory| unsafe { memory.general.allocate(layout) }).map_or(ptr::null_mut(), NonNull::as_ptr)
     }
 
     /// # Safety
-    /// The piece comes from [`alloc`](Self::alloc) with this layout, and is nobody's any more.
-    #[inline]
-    unsafe fn dealloc(&mut self, piece: *mut u8, layout: Layout) {
-        let small = small(layout);
-        let bin = small.and_then(|piece| self.bins.get_mut(piece.size() / STEP - 1));
-        // SAFETY: by contract; it was allocated as `small` says.
-        unsafe {
-            let layout = small.unwrap_or(layout);
-            if !bin.is_some_and(|bin| bin.put(piece, layout.size())) {
-                self.general.deallocate(piece, layout);
-            }
-        }
+    /// It comes from `alloc_general` with this layout, and is nobody's any more.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_general(&self, piece: *mut u8, layout: Layout) {
+        // SAFETY: by contract.
+        self.with(|memory| unsafe { memory.general.deallocate(piece, layout) });
     }
 }
 
@@ -155,34 +161,44 @@ impl Memory {
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by contract.
-        self.with(|memory| unsafe { memory.alloc(layout) })
+        let Some(bin) = bin(layout) else { return self.alloc_general(layout) };
+        match self.with(|memory| memory.bins[bin].take()) {
+            Some(piece) => piece.as_ptr(),
+            None => self.alloc_general(piece(bin)),
+        }
     }
 
     #[inline]
-    unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
-        // SAFETY: by contract.
-        self.with(|memory| unsafe { memory.dealloc(piece, layout) });
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        let bin = bin(layout);
+        // SAFETY: by contract; a small one was allocated as a piece.
+        unsafe {
+            match bin {
+                None => self.dealloc_general(at, layout),
+                Some(bin) if self.with(|memory| memory.bins[bin].put(NonNull::new_unchecked(at))) => {}
+                Some(bin) => self.dealloc_general(at, piece(bin)),
+            }
+        }
     }
 
-    unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: by contract the size is one of a layout.
         let wanted = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-        let stays = match (small(layout), small(wanted)) {
+        let stays = match (bin(layout), bin(wanted)) {
             (Some(now), Some(then)) => now == then,
             // SAFETY: neither is small, so the piece was allocated with this layout.
-            (None, None) => self.with(|memory| unsafe { memory.general.try_realloc_in_place(piece, layout, size) }),
+            (None, None) => self.with(|memory| unsafe { memory.general.try_realloc_in_place(at, layout, size) }),
             _ => false,
         };
         if stays {
-            return piece;
+            return at;
         }
         // SAFETY: by contract; the new piece is another, and both have as many bytes.
         unsafe {
             let new = self.alloc(wanted);
             if !new.is_null() {
-                ptr::copy_nonoverlapping(piece, new, layout.size().min(size));
-                self.dealloc(piece, layout);
+                ptr::copy_nonoverlapping(at, new, layout.size().min(size));
+                self.dealloc(at, layout);
             }
             new
         }
@@ -190,7 +206,5 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 #[global_allocator]
-static HEAP: Heap = Heap {
-    lock: RawMutex::new(),
-    memory: UnsafeCell::new(Memory { bins: [Bin::EMPTY; SMALL / STEP], general: Talc::new(Mapped) }),
-};
+static HEAP: Heap =
+    Heap { lock: RawMutex::new(), memory: UnsafeCell::new(Memory { bins: bins(), general: Talc::new(Mapped) }) };

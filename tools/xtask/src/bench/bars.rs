@@ -144,6 +144,20 @@ pub const WANTED: [Wanted; 21] = [
     icount("task_wake", "task", &[("*", AtMost(200.0))], "coroutine woken by another, until it runs"),
     icount("task_spawn", "task", &[("*", AtMost(400.0))], "coroutine started, run, ended"),
     count(
+        "task_memory",
+        "task",
+        ("B", Place::EachWorld),
+        &[("*", AtMost(128.0))],
+        "free memory that a waiting coroutine takes beyond its future, a million of them",
+    ),
+    count(
+        "task_million",
+        "task",
+        ("MiB", Place::EachWorld),
+        &[("*", AtMost(512.0))],
+        "free memory that a million waiting coroutines take, and what finds them again",
+    ),
+    count(
         "thread_memory",
         "thread",
         ("B", Place::EachWorld),
