@@ -271,6 +271,23 @@ impl Word {
         self.update_unless_complete(|word| word | JOIN_WAKER)
     }
 
+    /// The join handle of a task that has not run yet and that nobody else refers to goes, with its reference: all in one
+    /// step. `false`: it is some other case, and nothing was changed.
+    #[inline]
+    #[must_use]
+    pub fn detach_new(&self) -> bool {
+        let new = SCHEDULED | JOIN_INTEREST | REF;
+        // Release pairs with the Acquire of `start`: what this context did to the task comes before its poll.
+        self.0.compare_exchange(new, SCHEDULED, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether who holds `RUNNING` is the only one that can reach the task, and so may free it without another word.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        // Acquire pairs with whoever gave up a reference.
+        self.0.load(Ordering::Acquire) == RUNNING
+    }
+
     /// The join handle goes.
     pub fn leave(&self) -> Leave {
         match self.update_unless_complete(|word| word & !(JOIN_INTEREST | JOIN_WAKER)) {

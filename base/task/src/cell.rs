@@ -129,9 +129,15 @@ where
     S: Scheduler,
 {
     Vtable {
-        ops: Ops { poll: poll::<F, P>, drop_future: drop_future::<F>, ended, free: free::<F, P> },
+        ops: Ops {
+            poll: poll::<F, P>,
+            drop_future: drop_future::<F>,
+            ended,
+            free: free::<F, P>,
+            output_drops: core::mem::needs_drop::<F::Output>(),
+        },
         enqueue: S::enqueue,
-        wake: wake::<P, S>,
+        wake: if P::HEARS_WAKES { wake::<P, S> } else { S::enqueue },
         set_priority: S::set_priority,
         inherit: S::inherit,
         restore: S::restore,

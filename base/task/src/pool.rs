@@ -22,6 +22,9 @@ pub trait Pender: Send + Sync + 'static {
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
 
+    /// Whether [`woken`](Self::woken) is called.
+    const HEARS_WAKES: bool = false;
+
     /// A task's poll begins in the calling context, or is over: for those who must know whose it is.
     #[inline]
     fn runs(task: Option<Running>) {
