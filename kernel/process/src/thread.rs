@@ -291,6 +291,12 @@ impl Thread {
         self.notify();
     }
 
+    /// The thread ends by itself: it looks at this next.
+    pub(crate) fn end_itself(&self) {
+        // Release: as in `kill`.
+        self.killed.store(true, Ordering::Release);
+    }
+
     /// Makes the thread look at what has been made visible for it.
     pub(crate) fn notify(&self) {
         // Release pairs with the Acquire swap in the coroutine.
