@@ -24,7 +24,7 @@ use hal::{
     user::Access,
 };
 use io::file::IoError;
-use mem::{AddressSpace, FutexKey};
+use mem::{AddressSpace, CopyFault, FutexKey};
 
 const BUCKETS: usize = 64;
 const WAITING: u32 = 0;
@@ -303,9 +303,28 @@ impl Shifted {
 pub(crate) async fn clear_and_wake(space: &AddressSpace, addr: usize) {
     // An address that is not valid is the program's own loss.
     if space.word(addr, |word| word.store(0, Ordering::Release)).await.is_ok() {
-        for private in [false, true] {
-            let _ = wake(space, addr, private, 1, u32::MAX);
-        }
+        wake_either(space, addr);
+    }
+}
+
+/// [`clear_and_wake`] if the page is there.
+///
+/// # Errors
+/// The page that is missing.
+pub(crate) fn clear_and_wake_now(space: &AddressSpace, addr: usize) -> Result<(), CopyFault> {
+    space.word_now(addr, Access::Write, |word| word.store(0, Ordering::Release))?;
+    wake_either(space, addr);
+    Ok(())
+}
+
+/// Wakes a waiter that said that the word is its space's only, and one that did not.
+fn wake_either(space: &AddressSpace, addr: usize) {
+    let (own, mapped) = (space.futex_key(addr, true), space.futex_key(addr, false));
+    if let Ok(own) = own {
+        wake_key(own, 1, u32::MAX);
+    }
+    if let Ok(mapped) = mapped.and_then(|key| if own == Ok(key) { Err(Errno::EAGAIN) } else { Ok(key) }) {
+        wake_key(mapped, 1, u32::MAX);
     }
 }
 
@@ -317,9 +336,7 @@ pub(crate) async fn owner_died(space: &AddressSpace, addr: usize, tid: u32) {
         word.fetch_update(Ordering::AcqRel, Ordering::Acquire, owned).is_ok()
     });
     if marked.await == Ok(true) {
-        for private in [false, true] {
-            let _ = wake(space, addr, private, 1, u32::MAX);
-        }
+        wake_either(space, addr);
     }
 }
 

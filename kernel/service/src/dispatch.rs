@@ -23,6 +23,9 @@ pub(crate) fn may_be_quick(number: usize) -> bool {
             | nr::MPROTECT
             | nr::BRK
             | nr::WAIT4
+            | nr::CLONE
+            | nr::EXIT
+            | nr::EXIT_GROUP
             | nr::NANOSLEEP
             | nr::PPOLL
             | nr::NEWFSTATAT

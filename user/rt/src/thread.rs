@@ -16,7 +16,6 @@ use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
     CLONE_THREAD, CLONE_VM,
 };
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::ptr::{self, NonNull};
@@ -57,7 +56,37 @@ impl Local {
 struct ControlBlock {
     local: Local,
     /// What the thread runs, taken by it at its start.
-    entry: Option<Box<dyn FnOnce() + Send>>,
+    entry: Option<Arc<dyn Run>>,
+}
+
+/// What a thread runs and the value it leaves, in one allocation.
+struct Packet<F, T> {
+    work: Mutex<Option<F>>,
+    result: Mutex<Option<T>>,
+}
+
+/// A packet, for the thread.
+trait Run: Send + Sync {
+    fn run(&self);
+}
+
+/// A packet, for whoever joins.
+trait Leaves<T>: Send + Sync {
+    fn take(&self) -> Option<T>;
+}
+
+impl<T: Send, F: FnOnce() -> T + Send> Run for Packet<F, T> {
+    fn run(&self) {
+        let work = self.work.lock().take();
+        let value = work.map(|work| work());
+        *self.result.lock() = value;
+    }
+}
+
+impl<T: Send, F: Send> Leaves<T> for Packet<F, T> {
+    fn take(&self) -> Option<T> {
+        self.result.lock().take()
+    }
 }
 
 /// The main thread's, whose id the kernel does not clear.
@@ -127,7 +156,7 @@ extern "C" fn run(block: *mut ControlBlock) -> ! {
     // SAFETY: `block` is this thread's control block, initialised before the clone; `entry` is touched by it alone.
     let entry = unsafe { (*block).entry.take() };
     if let Some(entry) = entry {
-        entry();
+        entry.run();
     }
     loop {
         let _ = syscall!(EXIT, 0);
@@ -207,7 +236,7 @@ static DETACHED: Mutex<Vec<Stack>> = Mutex::new(Vec::new());
 /// A running thread, and the value it will leave.
 pub struct JoinHandle<T> {
     stack: Option<Stack>,
-    result: Arc<Mutex<Option<T>>>,
+    packet: Arc<dyn Leaves<T>>,
 }
 
 impl<T> JoinHandle<T> {
@@ -223,7 +252,7 @@ impl<T> JoinHandle<T> {
                 }
             }
         }
-        self.result.lock().take()
+        self.packet.take()
     }
 
     /// Whether the thread has ended.
@@ -252,9 +281,8 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     DETACHED.lock().retain(|stack| !stack.finished());
     STARTED.store(true, Ordering::Relaxed);
     let stack = Stack::new()?;
-    let result = Arc::new(Mutex::new(None));
-    let slot = result.clone();
-    let entry: Box<dyn FnOnce() + Send> = Box::new(move || *slot.lock() = Some(f()));
+    let packet = Arc::new(Packet { work: Mutex::new(Some(f)), result: Mutex::new(None) });
+    let entry: Arc<dyn Run> = packet.clone();
     let block = stack.block();
     // SAFETY: `block` lies in the fresh mapping, aligned to 16 because size and base are multiples of it.
     unsafe { block.write(ControlBlock { local: Local::new(), entry: Some(entry) }) };
@@ -263,7 +291,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     // cleared `tid`, because `Stack` is dropped only then.
     let started = unsafe { rt_thread_clone(FLAGS, block as usize, tid, block as usize, tid) };
     match abi::Errno::from_return(started) {
-        Ok(_) => Ok(JoinHandle { stack: Some(stack), result }),
+        Ok(_) => Ok(JoinHandle { stack: Some(stack), packet }),
         Err(error) => {
             // SAFETY: no thread was started, so this is the only access to the block.
             unsafe { core::ptr::drop_in_place(block) };

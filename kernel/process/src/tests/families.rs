@@ -139,7 +139,7 @@ fn a_zombie_stays_one_whatever_it_is_sent() {
     // It ends while it is stopped, not by a signal: the memory ran out.
     signal::stop(process, SIGSTOP, process.continued());
     process.end(WaitStatus::Exited(4).encode());
-    exec::block_on(crate::exit::thread_ended(&child, &CALLS));
+    crate::exit::thread_ended(&child, &CALLS);
     signal::send(process, sent(SIGCONT)).unwrap();
     let report = wait::wait_now(parent.process(), wait::Who::Any, OPTIONS).unwrap().expect("a zombie");
     assert_eq!(report.status, WaitStatus::Exited(4).encode());
