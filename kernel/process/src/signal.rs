@@ -235,6 +235,13 @@ fn on_stack(stack: &SigStack, sp: usize) -> bool {
     enabled && (sp as u64) > stack.sp && sp as u64 - stack.sp <= stack.size
 }
 
+/// Whether `thread` blocks or ignores a signal.
+#[must_use]
+pub fn is_refused(thread: &Thread, signal: u32) -> bool {
+    let ignored = thread.process().actions().get(signal).handler == SIG_IGN as u64;
+    ignored || thread.signal_mask() & mask(signal) != 0
+}
+
 /// Sends a signal to a process.
 ///
 /// # Errors

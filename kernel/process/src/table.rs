@@ -16,6 +16,9 @@ use hal::sync::{SpinLock, rank};
 /// Ids wrap behind this one.
 const MAX_ID: u32 = 4_194_304;
 
+/// The first process.
+const FIRST: u32 = 1;
+
 /// Family relations of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kin {
@@ -128,6 +131,18 @@ pub fn kin(pid: u32) -> Option<Kin> {
 #[must_use]
 pub fn group(group: u32) -> Vec<Arc<Process>> {
     members(|kin| kin.group == group)
+}
+
+/// Whether nobody is left who could continue a process group: no member has a parent in another group of the session.
+#[must_use]
+pub fn is_orphaned(group: u32) -> bool {
+    let table = TABLE.lock();
+    let connects = |entry: &&Entry| {
+        let parent = table.processes.get(&entry.kin.parent).filter(|_| entry.kin.parent != FIRST);
+        let lives = !matches!(entry.change, Some(Change::Ended(_)));
+        lives && parent.is_some_and(|parent| parent.kin.group != group && parent.kin.session == entry.kin.session)
+    };
+    !table.processes.values().filter(|entry| entry.kin.group == group).any(|entry| connects(&entry))
 }
 
 pub(crate) fn members(wanted: impl Fn(&Kin) -> bool) -> Vec<Arc<Process>> {
@@ -257,7 +272,6 @@ pub(crate) type Zombie = (Arc<Process>, u32);
 /// wait statuses. Whatever signal they were to send at their end was for the one who made them: the
 /// first process gets `SIGCHLD`.
 pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, Vec<Zombie>)> {
-    const FIRST: u32 = 1;
     let mut table = TABLE.lock();
     let children = core::mem::take(&mut table.processes.get_mut(&pid)?.children);
     let mut zombies = Vec::new();
