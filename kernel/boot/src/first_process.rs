@@ -15,10 +15,11 @@ use alloc::vec::Vec;
 use fs::ext4::Ext4;
 use fs::walk::{Context, Last, Place};
 use hal::sync::{SpinLock, rank};
+use io::caller::Caller;
 use io::console::Console;
 use io::file::File;
 use io::open::OpenFile;
-use io::tty::JobControl;
+use io::tty::{Effect, JobControl};
 use process::process::FilePlaces;
 use process::run::Init;
 use process::stack::Strings;
@@ -93,6 +94,14 @@ impl JobControl for Jobs {
 
     fn signal(&self, group: u32, signal: u32) {
         process::signal::send_group(group, signal);
+    }
+
+    fn effect(&self, caller: &Caller, group: u32, signal: u32) -> Effect {
+        match table::thread(caller.tid) {
+            Some(thread) if process::signal::is_refused(&thread, signal) => Effect::Nothing,
+            _ if table::is_orphaned(group) => Effect::Orphan,
+            _ => Effect::Stops,
+        }
     }
 }
 

@@ -82,6 +82,8 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
     };
     match attempt {
         Ok(done) => done.map(Ok),
+        // What a signal ends, the full call ends: it knows how to go on.
+        Err(IoError::Errno(Errno::EINTR)) => None,
         // A size that is not in memory is read in by the full call.
         Err(IoError::Errno(Errno::EAGAIN)) if number == nr::LSEEK => None,
         Err(IoError::Errno(errno)) => Some(Err(errno)),

@@ -7,14 +7,15 @@
 use crate::{
     service::{Call, Restart},
     signal::{bits, force, on_stack, retarget, set_alternate_stack, stop},
+    table,
     thread::Thread,
 };
 use abi::{
     errno::Errno,
     process::WaitStatus,
     signal::{
-        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SS_DISABLE,
-        SigStack, Sigaction, Siginfo, Ucontext, UserRegs, mask,
+        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SIGSTOP,
+        SS_DISABLE, SigStack, Sigaction, Siginfo, Ucontext, UserRegs, mask,
     },
 };
 use alloc::sync::Arc;
@@ -104,6 +105,11 @@ async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Sigi
         return;
     }
     if mask(signal) & bits::STOP != 0 {
+        // A group that nobody could continue is stopped by force alone.
+        let group = table::kin(process.pid()).map(|kin| kin.group);
+        if signal != SIGSTOP && group.is_some_and(table::is_orphaned) {
+            return;
+        }
         stop(process, signal, continued);
         return;
     }
