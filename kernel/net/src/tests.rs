@@ -503,7 +503,7 @@ fn local_streams_and_messages() {
     assert_eq!(again.bind(caller, &name), Ok(()));
     drop(again);
 
-    let (a, b) = SocketFile::pair(net, caller, Framing::Messages).unwrap();
+    let (a, b) = SocketFile::pair(net, caller, Framing::Datagrams).unwrap();
     assert_eq!((send(&a, caller, b"one"), send(&a, caller, b"three")), (Some(3), Some(5)));
     let mut piece = [0; 4];
     let mut next = || b.receive_now(&mut Sink::kernel(&mut piece), false).unwrap().map(|r| (r.len, r.full));

@@ -13,7 +13,7 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use hal::user::UserContext;
 use io::file::{BoxFuture, File};
-use mem::AddressSpace;
+use mem::{AddressSpace, Backing};
 
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,10 @@ pub enum Begun<'a> {
 
 /// A file to execute.
 pub struct Program {
-    /// Its content. Must have a backing.
+    /// Its content.
     pub file: Arc<dyn File>,
+    /// The same, to be mapped.
+    pub backing: Arc<dyn Backing>,
     /// Path as given; argument of an interpreter.
     pub path: Vec<u8>,
     /// Where it was found, for `/proc/PID/exe`.

@@ -14,7 +14,10 @@ use abi::{
     },
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::{
+    net::{Ipv4Addr, SocketAddrV4},
+    pin::pin,
+};
 use io::{
     file::{File, IoError, Want},
     open::OpenFile,
@@ -63,6 +66,23 @@ impl Socket {
             task.end_with_signal();
         }
         task.wait_for(fair(self.0.file().wait(task.caller(), want)), deadline).await
+    }
+}
+
+impl Socket {
+    /// Waits for a place in the queue of who listens at `address`.
+    ///
+    /// # Errors
+    /// `EAGAIN` at the deadline, `EINTR`.
+    async fn vacancy(&self, task: &Task<'_>, address: &Address, deadline: Option<u64>) -> Result<(), Errno> {
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
+        let vacancy = async {
+            self.get().vacancy(address).await;
+            Ok(())
+        };
+        task.wait_for(fair(pin!(vacancy)), deadline).await
     }
 }
 
@@ -183,7 +203,8 @@ fn make(task: &Task<'_>, family: u32, kind: u32, protocol: u32) -> Result<Arc<So
 fn framing(kind: u32) -> Result<Framing, Errno> {
     match kind {
         SOCK_STREAM => Ok(Framing::Stream),
-        SOCK_DGRAM | SOCK_SEQPACKET => Ok(Framing::Messages),
+        SOCK_DGRAM => Ok(Framing::Datagrams),
+        SOCK_SEQPACKET => Ok(Framing::Packets),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }
 }
@@ -278,6 +299,11 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
                 Err(Errno::EAGAIN) => return Err(Errno::EINPROGRESS),
                 waited => waited?,
             },
+            Err(IoError::Errno(Errno::EAGAIN)) if socket.get().is_local() && !socket.0.nonblocking() => {
+                socket.vacancy(task, &address, deadline).await?;
+                attempt = socket.get().connect_now(task.caller(), &address);
+                continue;
+            }
             // Begun by a call that a signal ended: go on waiting for it.
             Err(IoError::Errno(Errno::EALREADY)) if !socket.0.nonblocking() => {}
             Err(IoError::Errno(errno)) => return Err(errno),

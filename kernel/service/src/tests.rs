@@ -185,7 +185,12 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
         open.write_now(&caller, &mut Source::kernel(&elf())).unwrap().unwrap();
         let places = FilePlaces { root: root.clone(), directory: root.clone(), umask: 0o22 };
         let init = process::run::Init {
-            program: Program { file: open.file().clone(), path: b"/init".to_vec(), place },
+            program: Program {
+                file: open.file().clone(),
+                backing: open.file().backing(open.path()).unwrap(),
+                path: b"/init".to_vec(),
+                place,
+            },
             strings: Default::default(),
             places,
             descriptors: FdTable::new(&process::oom::system_account()).unwrap(),
