@@ -180,8 +180,11 @@ unsafe fn next_in_turn(
     if more == 0 || stop.load(Ordering::Relaxed) {
         return None;
     }
+    if !goes_on {
+        return worker.queue.take_turn(turn);
+    }
     // SAFETY: by contract.
-    if goes_on { unsafe { worker.queue.rotate(task, turn) } } else { worker.queue.take_turn(turn) }
+    unsafe { worker.queue.rotate(task, turn) }
 }
 
 /// Queues a task that goes on; directly, under the lock, if the worker will look for another now.

@@ -100,7 +100,7 @@ const fn wall(
 }
 
 /// Every figure with a bar, and those that explain one.
-pub const WANTED: [Wanted; 21] = [
+pub const WANTED: [Wanted; 23] = [
     Wanted {
         place: Place::Auto,
         ..icount(
