@@ -494,7 +494,9 @@ fn tick_against_push_and_steal() {
         };
         spawn(&pool, &done, 4);
         // All but the tick that ages it.
-        (1..task::AGE).for_each(|_| drop(pool.tick(0)));
+        for _ in 1..task::AGE {
+            pool.tick(0);
+        }
         let (remote, counter, thief) = (pool.clone(), done.clone(), pool.clone());
         let other = thread::spawn(move || spawn(&remote, &counter, 9));
         let thief = thread::spawn(move || look_and_park(&thief));
