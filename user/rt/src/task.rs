@@ -38,7 +38,7 @@ pub(crate) use local::Scope as LocalScope;
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
 pub use scope::{Scope, scope};
 
-pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 
 /// Polls between two looks at the reactor.
 const TURN: u32 = 64;

@@ -27,6 +27,7 @@ pub const CASES: &[Case] = &[
     case!("runtime/green-thread-panics", "S5 D10", green_thread_panics),
     case!("runtime/spawn-blocking", "R2 R3 C7", spawn_blocking),
     case!("runtime/select-and-timers", "R2 D14", select_and_timers),
+    case!("runtime/deadlines-and-inheritance", "S1 S3 D7", deadlines_and_inheritance),
     case!("runtime/sets-scopes-locals-callbacks", "R2", sets_scopes_locals_callbacks),
 ];
 
@@ -485,5 +486,50 @@ fn sets_scopes_locals_callbacks() -> Outcome {
     equal!(outputs, 91);
     equal!(called, Ok(Ok(5)));
     equal!(locals, ((2, 1), true));
+    Ok(())
+}
+
+/// Tasks by their deadlines, and a lock between a task that is urgent, one that is not, and one in between.
+fn deadlines_and_inheritance() -> Outcome {
+    let order = Arc::new(rt::sync::Mutex::new(Vec::new()));
+    task::block_on(async {
+        let mut set = JoinSet::new();
+        for deadline in [30u64, 10, 20] {
+            let order = order.clone();
+            let builder = task::Builder::new().policy(task::policy::DEADLINE, deadline);
+            set.insert(builder.spawn(async move { order.lock().push(deadline) }));
+        }
+        set.join_all().await;
+    });
+    equal!(order.lock().as_slice(), [10, 20, 30]);
+    let (mutex, stop) = (Arc::new(Mutex::new(())), Arc::new(AtomicU32::new(0)));
+    let middling_turns = task::block_on(async {
+        let (theirs, (held, holds)) = (mutex.clone(), oneshot::channel());
+        let holder = task::spawn_with(task::Priority::LOWEST, async move {
+            let guard = theirs.lock().await;
+            let _ = held.send(());
+            for _ in 0..10 {
+                yield_now().await;
+            }
+            drop(guard);
+        });
+        let _ = holds.await;
+        let theirs = stop.clone();
+        let middling = task::spawn(async move {
+            let mut turns = 0;
+            while theirs.load(Ordering::Relaxed) == 0 && turns < 100_000 {
+                turns += 1;
+                yield_now().await;
+            }
+            turns
+        });
+        let urgent = task::spawn_with(task::Priority::HIGHEST, async move {
+            let _ = mutex.lock().await;
+            stop.store(1, Ordering::Relaxed);
+        });
+        let _ = (urgent.await, holder.await);
+        middling.await.unwrap_or(u32::MAX)
+    });
+    ensure!(middling_turns < 100_000, "the middling task ran to its end");
     Ok(())
 }

@@ -24,6 +24,7 @@ unsafe impl WaitLock for Spin {
 
 loom::lazy_static! {
     static ref FAILURES: WaitQueue<Spin> = WaitQueue::new(Spin(RawSpin::new()));
+    static ref DEBTS: Turns<Spin, Debts> = Turns::new(Spin(RawSpin::new()), Debts::new());
 }
 
 impl Lock for Spin {
@@ -34,6 +35,11 @@ impl Lock for Spin {
     fn failures() -> &'static WaitQueue<Self> {
         // SAFETY: loom keeps the value until the model's run ends, and nothing of the run lives longer.
         unsafe { &*core::ptr::from_ref::<WaitQueue<Self>>(&*FAILURES) }
+    }
+
+    fn debts() -> &'static Turns<Self, Debts> {
+        // SAFETY: as above.
+        unsafe { &*core::ptr::from_ref::<Turns<Self, Debts>>(&*DEBTS) }
     }
 
     fn current() -> Option<TaskRef> {

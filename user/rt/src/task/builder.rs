@@ -6,6 +6,7 @@ use crate::{io, thread};
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use core::future::Future;
+use task::Birth;
 
 /// Names of tasks that run.
 static NAMES: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
@@ -32,11 +33,12 @@ impl Drop for Named {
 #[must_use = "nothing is started yet"]
 pub struct Builder {
     priority: Option<Priority>,
+    policy: Option<(u32, u64)>,
     name: Option<String>,
 }
 
 impl Builder {
-    /// Normal priority, no name.
+    /// Normal priority, in turn, no name.
     pub fn new() -> Self {
         Self::default()
     }
@@ -44,6 +46,13 @@ impl Builder {
     /// The priority; of a coroutine or a green thread.
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = Some(priority);
+        self
+    }
+
+    /// The number of a policy of [`super::policy`], and the key that the task goes by under it, for instance its deadline; of a
+    /// coroutine or a green thread.
+    pub fn policy(mut self, policy: u32, key: u64) -> Self {
+        self.policy = Some((policy, key));
         self
     }
 
@@ -59,9 +68,10 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let priority = self.priority.unwrap_or(Priority::NORMAL);
-        let Some(name) = self.name else { return pool().spawn(priority, future) };
-        pool().spawn(priority, async move {
+        let birth = Birth::new(self.priority.unwrap_or(Priority::NORMAL));
+        let birth = self.policy.map_or(birth, |(policy, key)| birth.under(policy, key));
+        let Some(name) = self.name else { return pool().spawn_with(&birth, future) };
+        pool().spawn_with(&birth, async move {
             let _named = task::current().await.map(|task| {
                 NAMES.lock().insert(task.id(), name);
                 Named(task.id())

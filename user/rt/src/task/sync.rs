@@ -5,7 +5,7 @@
 
 use crate::sync::RawMutex;
 use crate::thread;
-use ::sync::wait::{WaitLock, WaitQueue};
+use ::sync::wait::{Turns, WaitLock, WaitQueue};
 use task::TaskRef;
 use task::sync as base;
 
@@ -32,6 +32,11 @@ impl base::Lock for Futex {
     fn failures() -> &'static WaitQueue<Self> {
         static FAILURES: WaitQueue<Futex> = WaitQueue::new(base::Lock::NEW);
         &FAILURES
+    }
+
+    fn debts() -> &'static Turns<Self, base::Debts> {
+        static DEBTS: Turns<Futex, base::Debts> = Turns::new(base::Lock::NEW, base::Debts::new());
+        &DEBTS
     }
 
     fn current() -> Option<TaskRef> {
