@@ -24,6 +24,12 @@ impl Debts {
     pub const fn new() -> Self {
         Self(BTreeMap::new())
     }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Gate for Debts {
