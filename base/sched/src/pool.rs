@@ -315,6 +315,13 @@ impl Pool {
         self.worker(worker)?.running()
     }
 
+    /// A worker goes on after a poll that did not come back: its task has failed ([`fail`](crate::fail)), and the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        if let Some(worker) = self.worker(worker) {
+            worker.abandon();
+        }
+    }
+
     /// Cancels what is queued; what is woken later is cancelled by its waker.
     pub fn close(&self) {
         for worker in self.all_workers() {

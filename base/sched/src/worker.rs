@@ -108,6 +108,12 @@ impl Worker {
         self.store(u32::from(priority.number()));
     }
 
+    /// What it polls will not come back: it runs nothing.
+    pub(crate) fn abandon(&self) {
+        self.store(NOTHING);
+        self.set_polled(ptr::null_mut());
+    }
+
     /// What it is doing, to go back to.
     #[inline]
     pub(crate) fn outer(&self) -> Outer {

@@ -131,7 +131,7 @@ where
     Vtable {
         ops: Ops {
             poll: poll::<F, P>,
-            drop_future: drop_future::<F>,
+            drop_future: drop_future::<F, P>,
             ended,
             free: free::<F, P>,
             output_drops: core::mem::needs_drop::<F::Output>(),
@@ -194,11 +194,15 @@ crossing! {
 
     /// # Safety
     /// As [`poll`]; the future is not touched afterwards.
-    unsafe fn drop_future[F: Future](task: NonNull<Header>) {
+    unsafe fn drop_future[F: Future, P: Pender](task: NonNull<Header>) {
         // SAFETY: a live cell of this type, by contract.
         let stage = unsafe { &task.cast::<Cell<F>>().as_ref().stage };
-        // SAFETY: S1, the caller holds RUNNING and drops the future once.
-        stage.with_mut(|stage| unsafe { ManuallyDrop::drop(&mut (*stage).future) });
+        stage.with_mut(|stage| {
+            P::runs(Some(Running(task)));
+            // SAFETY: S1, the caller holds RUNNING and drops the future once.
+            unsafe { ManuallyDrop::drop(&mut (*stage).future) };
+            P::runs(None);
+        });
     }
 
     /// # Safety

@@ -25,7 +25,8 @@ pub trait Pender: Send + Sync + 'static {
     /// Whether [`woken`](Self::woken) is called.
     const HEARS_WAKES: bool = false;
 
-    /// A task's poll begins in the calling context, or is over: for those who must know whose it is.
+    /// A task's poll, or the drop of its future, begins in the calling context, or is over: for those who must know whose it
+    /// is.
     #[inline]
     fn runs(task: Option<Running>) {
         let _ = task;
@@ -245,6 +246,12 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     #[inline]
     pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
         S::highest_ready(self.inner(), worker)
+    }
+
+    /// A worker goes on after a poll that did not come back: its task has failed ([`TaskRef::fail`](crate::TaskRef::fail)), and
+    /// the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        self.inner().abandon(worker);
     }
 
     /// What a worker runs at; `None` when it runs nothing.

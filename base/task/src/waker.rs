@@ -153,6 +153,11 @@ impl TaskRef {
         self.header().worker()
     }
 
+    /// Where it lies: no other task has this as long as there is a reference.
+    pub(crate) fn address(&self) -> usize {
+        self.pointer().addr().get()
+    }
+
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {

@@ -15,9 +15,30 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use task::{Pender, Pool, Running};
 
+mod blocking;
+mod builder;
+mod callback;
+mod failure;
+pub mod green;
+mod join_set;
+mod local;
+mod scope;
+mod select;
 pub mod sync;
 
-pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
+pub use blocking::spawn_blocking;
+pub use builder::{Builder, name};
+pub use callback::OnDone;
+use failure::PollStack;
+pub(crate) use failure::end_task;
+pub use failure::{Metrics, abort_on_panic, metrics};
+pub(crate) use green::Switch;
+pub use join_set::JoinSet;
+pub(crate) use local::Scope as LocalScope;
+pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use scope::{Scope, scope};
+
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 
 /// Polls between two looks at the reactor.
 const TURN: u32 = 64;
@@ -75,13 +96,13 @@ impl Wake for MainFuture {
     }
 }
 
-/// The right to run the pool's one worker.
-static DRIVER: Mutex<()> = Mutex::new(());
+/// The right to run the pool's one worker, with the stack that it polls tasks on.
+static DRIVER: Mutex<PollStack> = Mutex::new(PollStack::new());
 
 /// Runs `future` to its end on this thread, and tasks beside it. One thread at a time: another waits here until the
 /// first has its result. Not to be called from a task.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let _driver = DRIVER.lock();
+    let mut stack = DRIVER.lock();
     let mut future = pin!(future);
     let main = Arc::new(MainFuture { woken: AtomicBool::new(true) });
     let waker = Waker::from(main.clone());
@@ -94,8 +115,11 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         left -= 1;
-        let polled = pool.run_many(0, left, &main.woken);
-        left -= polled;
+        left -= stack.run(|| pool.run_many(0, left, &main.woken)).unwrap_or_else(|| {
+            pool.abandon(0);
+            // How many were polled before the one that panicked is not known.
+            1
+        });
         // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
         let busy = left == 0 || main.woken.load(Ordering::Relaxed);
         if left == 0 || !busy {

@@ -1,5 +1,6 @@
 //! Every interleaving of taking, giving back, going away and ending, on two threads and the one that waits for them.
 
+use core::cell::RefCell;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
@@ -11,6 +12,7 @@ use loom::future::block_on;
 use loom::thread;
 
 use super::*;
+use crate::{Pender, Pool, Priority};
 
 /// The lock of these tests.
 struct Spin(RawSpin);
@@ -24,6 +26,7 @@ unsafe impl WaitLock for Spin {
 
 loom::lazy_static! {
     static ref FAILURES: WaitQueue<Spin> = WaitQueue::new(Spin(RawSpin::new()));
+    static ref DEBTS: Turns<Spin, Debts> = Turns::new(Spin(RawSpin::new()), Debts::new());
 }
 
 impl Lock for Spin {
@@ -36,9 +39,25 @@ impl Lock for Spin {
         unsafe { &*core::ptr::from_ref::<WaitQueue<Self>>(&*FAILURES) }
     }
 
-    fn current() -> Option<TaskRef> {
-        None
+    fn debts() -> &'static Turns<Self, Debts> {
+        // SAFETY: as above.
+        unsafe { &*core::ptr::from_ref::<Turns<Self, Debts>>(&*DEBTS) }
     }
+
+    fn current() -> Option<TaskRef> {
+        CURRENT.with(|current| current.borrow().clone())
+    }
+}
+
+loom::thread_local! {
+    static CURRENT: RefCell<Option<TaskRef>> = RefCell::new(None);
+}
+
+/// Calls nobody.
+struct Alone;
+
+impl Pender for Alone {
+    fn pend(&self, _: usize, _: Priority) {}
 }
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
@@ -220,5 +239,26 @@ fn a_value_is_made_once() {
         let thread = thread::spawn(move || *block_on(other.get_or_init(|| async { 1 })));
         let mine = *block_on(cell.get_or_init(|| async { 2 }));
         assert_eq!(thread.join().unwrap(), mine);
+    });
+}
+
+/// Somebody urgent comes while the holder goes: whoever of them is first, what was lent is paid back.
+#[test]
+fn what_a_holder_inherited_is_paid_back() {
+    model(|| {
+        let pool = Pool::<Alone>::new(1, Alone);
+        let tasks = [Priority::LOWEST, Priority::HIGHEST].map(|priority| pool.spawn(priority, async {}));
+        let mutex = Arc::new(Mutex::<(), Spin>::new(()));
+        let lock_as = |task: TaskRef, mutex: &Mutex<(), Spin>| {
+            CURRENT.with(|current| *current.borrow_mut() = Some(task));
+            drop(block_on(mutex.lock()));
+            CURRENT.with(|current| *current.borrow_mut() = None);
+        };
+        let (urgent, theirs) = (tasks[1].task(), mutex.clone());
+        let thread = thread::spawn(move || lock_as(urgent, &theirs));
+        lock_as(tasks[0].task(), &mutex);
+        thread.join().unwrap();
+        assert_eq!(tasks[0].task().priority(), Priority::LOWEST);
+        assert!(Spin::debts().look(|debts| debts.is_empty()));
     });
 }

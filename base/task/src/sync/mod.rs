@@ -10,6 +10,9 @@
 //! waits for a lock therefore waits for failures, too, in one queue for all locks ([`Lock::failures`]): it enters that
 //! queue, looks whether the holder has failed, and sleeps; who lets a task fail does so first and calls [`failed`]
 //! then. The lock is poisoned then, for ever: the guard may be anywhere, so nobody else can be let in.
+//!
+//! **Inheritance.** Who holds a mutex or a read-write lock is as urgent as whoever waits for it, also along chains: see
+//! `inherit`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
 
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -22,6 +25,7 @@ use crate::waker::TaskRef;
 
 mod barrier;
 pub mod broadcast;
+mod inherit;
 pub mod mpsc;
 mod mutex;
 mod notify;
@@ -32,6 +36,7 @@ mod semaphore;
 pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};
+pub use inherit::Debts;
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
 pub use notify::{Notified, Notify};
 pub use once_cell::OnceCell;
@@ -50,6 +55,9 @@ pub trait Lock: WaitLock + Sized + Send + Sync + 'static {
 
     /// Where those wait who wait for somebody that may fail.
     fn failures() -> &'static WaitQueue<Self>;
+
+    /// What tasks have inherited through locks.
+    fn debts() -> &'static Turns<Self, Debts>;
 
     /// The task that runs here, if one does: the holder of what it locks.
     fn current() -> Option<TaskRef>;

@@ -1,14 +1,19 @@
 //! The mutex: a value that one task at a time can use, also across its waits.
 
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
+use super::inherit::Urgency;
 use super::*;
 
 /// Who holds the mutex.
 struct State {
     holder: Option<Holder>,
+    /// The holder has inherited.
+    raised: bool,
+    urgency: Urgency,
     /// Never cleared.
     poisoned: bool,
 }
@@ -20,21 +25,41 @@ impl Gate for State {
 }
 
 /// What a waiter wants; it becomes the holder.
-struct Take(Option<Holder>);
+struct Take<L> {
+    me: Option<Holder>,
+    /// It is one of those who wait.
+    counted: bool,
+    /// The address of the lock.
+    lock: usize,
+    kind: PhantomData<fn() -> L>,
+}
 
-impl Claim<State> for Take {
+impl<L: Lock> Claim<State> for Take<L> {
     type Output = Result<(), Poisoned>;
 
     fn claim(&mut self, state: &mut State, first: bool) -> Option<Self::Output> {
         state.poisoned |= state.holder.as_ref().is_some_and(Holder::has_failed);
         if state.poisoned {
+            self.withdraw(state);
             return Some(Err(Poisoned));
         }
+        let urgency = &mut state.urgency;
         if !first || state.holder.is_some() {
+            let priority = self.me.as_ref().and_then(Holder::priority);
+            urgency.waits(&mut self.counted, priority);
+            if let (Some(holder), Some(priority)) = (&state.holder, priority) {
+                state.raised |= holder.inherit::<L>(self.lock, priority);
+            }
             return None;
         }
-        state.holder = self.0.take();
+        urgency.leaves(self.counted);
+        let holder = state.holder.insert(self.me.take()?);
+        state.raised = urgency.most().is_some_and(|most| holder.inherit::<L>(self.lock, most));
         Some(Ok(()))
+    }
+
+    fn withdraw(&mut self, state: &mut State) {
+        state.urgency.leaves(core::mem::take(&mut self.counted));
     }
 }
 
@@ -56,7 +81,7 @@ impl<T, L: Lock> Mutex<T, L> {
     sync::const_fn! {
         /// Puts `value` under a lock.
         pub const fn new(value: T) -> Self {
-            let state = State { holder: None, poisoned: false };
+            let state = State { holder: None, raised: false, urgency: Urgency::new(), poisoned: false };
             Self { turns: Turns::new(free(), state), value: UnsafeCell::new(value) }
         }
     }
@@ -66,7 +91,7 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// [`Poisoned`] if a task failed while it held it.
     pub async fn lock(&self) -> Result<MutexGuard<'_, T, L>, Poisoned> {
-        claim_held(&self.turns, Take(Some(Holder::current::<L>()))).await?;
+        claim_held(&self.turns, self.take()).await?;
         Ok(MutexGuard { mutex: self })
     }
 
@@ -75,7 +100,7 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// As for [`lock`](Self::lock).
     pub async fn lock_owned(self: Arc<Self>) -> Result<OwnedMutexGuard<T, L>, Poisoned> {
-        claim_held(&self.turns, Take(Some(Holder::current::<L>()))).await?;
+        claim_held(&self.turns, self.take()).await?;
         Ok(OwnedMutexGuard { mutex: self })
     }
 
@@ -84,7 +109,7 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, TryLockError> {
-        match self.turns.now(&mut Take(Some(Holder::current::<L>()))) {
+        match self.turns.now(&mut self.take()) {
             Some(Ok(())) => Ok(MutexGuard { mutex: self }),
             Some(Err(Poisoned)) => Err(TryLockError::Poisoned),
             None => Err(TryLockError::WouldBlock),
@@ -110,9 +135,26 @@ impl<T, L: Lock> Mutex<T, L> {
         self.value.into_inner()
     }
 
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// What the caller wants of it.
+    fn take(&self) -> Take<L> {
+        Take { me: Some(Holder::current::<L>()), counted: false, lock: self.address(), kind: PhantomData }
+    }
+
     fn release(&self) {
         // Dropped outside the lock: it may be the last reference to a task.
-        let holder = self.turns.change(|state| state.holder.take());
+        let holder = self.turns.change(|state| {
+            let holder = state.holder.take();
+            if core::mem::take(&mut state.raised)
+                && let Some(holder) = &holder
+            {
+                holder.repay::<L>(self.address());
+            }
+            holder
+        });
         drop(holder);
     }
 }

@@ -2,10 +2,12 @@
 //! behind it, so nobody starves.
 
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
+use super::inherit::Urgency;
 use super::*;
 
 /// A place in the table of readers.
@@ -42,14 +44,20 @@ impl Readers {
         Some(core::mem::replace(entry, Reader::Free(self.free.replace(place))))
     }
 
-    fn any_failed(&self) -> bool {
-        self.table.iter().any(|reader| matches!(reader, Reader::Holds(holder) if holder.has_failed()))
+    fn holders(&self) -> impl Iterator<Item = &Holder> {
+        self.table.iter().filter_map(|reader| match reader {
+            Reader::Holds(holder) => Some(holder),
+            Reader::Free(_) => None,
+        })
     }
 }
 
 struct State {
     writer: Option<Holder>,
     readers: Readers,
+    /// Some that hold it may have inherited.
+    raised: bool,
+    urgency: Urgency,
     /// A writer failed. Never cleared.
     poisoned: bool,
 }
@@ -59,6 +67,45 @@ impl State {
         self.poisoned |= self.writer.as_ref().is_some_and(Holder::has_failed);
         self.poisoned
     }
+
+    /// A waiter looked in vain.
+    fn waits<L: Lock>(&mut self, wait: &mut Wait<L>) {
+        let priority = wait.me.as_ref().and_then(Holder::priority);
+        self.urgency.waits(&mut wait.counted, priority);
+        if let Some(priority) = priority {
+            for holder in self.writer.iter().chain(self.readers.holders()) {
+                self.raised |= holder.inherit::<L>(wait.lock, priority);
+            }
+        }
+    }
+
+    /// It waits no more, and holds the lock from now on: what it then is.
+    fn ready<L: Lock>(&mut self, wait: &mut Wait<L>) -> Option<Holder> {
+        let me = wait.me.take()?;
+        self.urgency.leaves(core::mem::take(&mut wait.counted));
+        if let Some(most) = self.urgency.most() {
+            self.raised |= me.inherit::<L>(wait.lock, most);
+        }
+        Some(me)
+    }
+
+    /// One that held it has gone.
+    fn repay<L: Lock>(&mut self, holder: &Holder, lock: usize) {
+        if self.raised {
+            holder.repay::<L>(lock);
+            self.raised = self.writer.is_some() || self.readers.count > 0;
+        }
+    }
+}
+
+/// One that wants the lock.
+struct Wait<L> {
+    me: Option<Holder>,
+    /// It is one of those who wait.
+    counted: bool,
+    /// The address of the lock.
+    lock: usize,
+    kind: PhantomData<fn() -> L>,
 }
 
 impl Gate for State {
@@ -68,38 +115,50 @@ impl Gate for State {
 }
 
 /// What a reader wants: a place in the table.
-struct Read(Option<Holder>);
+struct Read<L>(Wait<L>);
 
-impl Claim<State> for Read {
+impl<L: Lock> Claim<State> for Read<L> {
     type Output = Result<usize, Poisoned>;
 
     fn claim(&mut self, state: &mut State, first: bool) -> Option<Self::Output> {
         if state.look_for_failure() {
+            self.withdraw(state);
             return Some(Err(Poisoned));
         }
         if !first || state.writer.is_some() {
+            state.waits(&mut self.0);
             return None;
         }
-        self.0.take().map(|holder| Ok(state.readers.add(holder)))
+        state.ready(&mut self.0).map(|holder| Ok(state.readers.add(holder)))
+    }
+
+    fn withdraw(&mut self, state: &mut State) {
+        state.urgency.leaves(core::mem::take(&mut self.0.counted));
     }
 }
 
 /// What a writer wants.
-struct Write(Option<Holder>);
+struct Write<L>(Wait<L>);
 
-impl Claim<State> for Write {
+impl<L: Lock> Claim<State> for Write<L> {
     type Output = Result<(), Poisoned>;
 
     fn claim(&mut self, state: &mut State, first: bool) -> Option<Self::Output> {
         // A failed reader never leaves: there is nothing to wait for, though others may still read.
-        if state.look_for_failure() || state.readers.any_failed() {
+        if state.look_for_failure() || state.readers.holders().any(Holder::has_failed) {
+            self.withdraw(state);
             return Some(Err(Poisoned));
         }
         if !first || state.writer.is_some() || state.readers.count > 0 {
+            state.waits(&mut self.0);
             return None;
         }
-        state.writer = self.0.take();
+        state.writer = state.ready(&mut self.0);
         Some(Ok(()))
+    }
+
+    fn withdraw(&mut self, state: &mut State) {
+        state.urgency.leaves(core::mem::take(&mut self.0.counted));
     }
 }
 
@@ -122,7 +181,7 @@ impl<T, L: Lock> RwLock<T, L> {
         /// Puts `value` under a lock.
         pub const fn new(value: T) -> Self {
             let readers = Readers { table: Vec::new(), free: None, count: 0 };
-            let state = State { writer: None, readers, poisoned: false };
+            let state = State { writer: None, readers, raised: false, urgency: Urgency::new(), poisoned: false };
             Self { turns: Turns::new(free(), state), value: UnsafeCell::new(value) }
         }
     }
@@ -132,7 +191,7 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// [`Poisoned`] if a task failed while it could write.
     pub async fn read(&self) -> Result<RwLockReadGuard<'_, T, L>, Poisoned> {
-        let place = claim_held(&self.turns, Read(Some(Holder::current::<L>()))).await?;
+        let place = claim_held(&self.turns, Read(self.wait())).await?;
         Ok(RwLockReadGuard { lock: self, place })
     }
 
@@ -141,7 +200,7 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// [`Poisoned`] if a task failed while it could write, or one that could read and never will let go.
     pub async fn write(&self) -> Result<RwLockWriteGuard<'_, T, L>, Poisoned> {
-        claim_held(&self.turns, Write(Some(Holder::current::<L>()))).await?;
+        claim_held(&self.turns, Write(self.wait())).await?;
         Ok(RwLockWriteGuard { lock: self })
     }
 
@@ -150,7 +209,7 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T, L>, TryLockError> {
-        let answer = self.turns.now(&mut Read(Some(Holder::current::<L>())));
+        let answer = self.turns.now(&mut Read(self.wait()));
         now(answer).map(|place| RwLockReadGuard { lock: self, place })
     }
 
@@ -159,8 +218,16 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_write(&self) -> Result<RwLockWriteGuard<'_, T, L>, TryLockError> {
-        let answer = self.turns.now(&mut Write(Some(Holder::current::<L>())));
+        let answer = self.turns.now(&mut Write(self.wait()));
         now(answer).map(|()| RwLockWriteGuard { lock: self })
+    }
+
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    fn wait(&self) -> Wait<L> {
+        Wait { me: Some(Holder::current::<L>()), counted: false, lock: self.address(), kind: PhantomData }
     }
 
     /// The value, without a lock: nobody else can be at it.
@@ -224,14 +291,26 @@ impl<T, L: Lock> DerefMut for RwLockWriteGuard<'_, T, L> {
 impl<T, L: Lock> Drop for RwLockReadGuard<'_, T, L> {
     fn drop(&mut self) {
         // Dropped outside the lock, as in a mutex. Waiting readers are called by the one before them.
-        let holder = self.lock.turns.change(|state| state.readers.remove(self.place));
+        let holder = self.lock.turns.change(|state| {
+            let reader = state.readers.remove(self.place);
+            if let Some(Reader::Holds(holder)) = &reader {
+                state.repay::<L>(holder, self.lock.address());
+            }
+            reader
+        });
         drop(holder);
     }
 }
 
 impl<T, L: Lock> Drop for RwLockWriteGuard<'_, T, L> {
     fn drop(&mut self) {
-        let holder = self.lock.turns.change(|state| state.writer.take());
+        let holder = self.lock.turns.change(|state| {
+            let holder = state.writer.take();
+            if let Some(holder) = &holder {
+                state.repay::<L>(holder, self.lock.address());
+            }
+            holder
+        });
         drop(holder);
     }
 }

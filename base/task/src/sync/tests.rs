@@ -14,6 +14,7 @@ use crate::{JoinError, Pender, Pool, Priority};
 
 mod channels;
 mod failure;
+mod inheritance;
 mod locks;
 
 /// The lock of these tests.
@@ -36,6 +37,11 @@ impl Lock for Spin {
     fn failures() -> &'static WaitQueue<Self> {
         static FAILURES: WaitQueue<Spin> = WaitQueue::new(Spin::NEW);
         &FAILURES
+    }
+
+    fn debts() -> &'static Turns<Self, Debts> {
+        static DEBTS: Turns<Spin, Debts> = Turns::new(Spin::NEW, Debts::new());
+        &DEBTS
     }
 
     fn current() -> Option<TaskRef> {

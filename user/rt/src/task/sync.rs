@@ -4,7 +4,8 @@
 //! (see [`Poisoned`]); what cannot fail in `tokio` for lack of that is the one difference.
 
 use crate::sync::RawMutex;
-use ::sync::wait::{WaitLock, WaitQueue};
+use crate::thread;
+use ::sync::wait::{Turns, WaitLock, WaitQueue};
 use task::TaskRef;
 use task::sync as base;
 
@@ -17,7 +18,11 @@ pub struct Futex(RawMutex);
 // SAFETY: the mutex excludes, and orders by acquire and release; nobody interrupts a thread to use one.
 unsafe impl WaitLock for Futex {
     fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.0.with(f)
+        // A panic in here, which is that there is no memory, cannot end a task alone.
+        thread::count_guards(1);
+        let result = self.0.with(f);
+        thread::count_guards(-1);
+        result
     }
 }
 
@@ -29,8 +34,13 @@ impl base::Lock for Futex {
         &FAILURES
     }
 
+    fn debts() -> &'static Turns<Self, base::Debts> {
+        static DEBTS: Turns<Futex, base::Debts> = Turns::new(base::Lock::NEW, base::Debts::new());
+        &DEBTS
+    }
+
     fn current() -> Option<TaskRef> {
-        crate::thread::task()
+        thread::task()
     }
 }
 

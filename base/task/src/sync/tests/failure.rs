@@ -5,14 +5,14 @@ use std::pin::pin;
 use std::sync::mpsc::{Sender, channel};
 
 /// Calls nobody.
-struct Alone;
+pub(super) struct Alone;
 
 impl Pender for Alone {
     fn pend(&self, _: usize, _: Priority) {}
 }
 
 /// The future, as the task that runs while it is polled.
-async fn as_current<F: Future>(future: F) -> F::Output {
+pub(super) async fn as_current<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|context| {
         let before = CURRENT.replace(TaskRef::from_waker(context.waker()));
