@@ -23,6 +23,7 @@ mod terminal;
 mod test;
 mod tidy;
 mod toolchain;
+mod trace;
 mod web;
 
 use std::process::ExitCode;
@@ -40,6 +41,7 @@ AsyncOS: build, run and test the system.
     image    make the disk image
     web      test the web server from the host, byte for byte
     model    check the models of the scheduler, state by state
+    trace    check a recorded run against these models
     setup    install what is missing; `run`, `test` and `bench` do it by themselves
     doctor   say what is there, what is missing and what will be used
     clean    remove what xtask made (images, downloads)
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         "image" => image::main(rest),
         "web" => web::main(rest),
         "model" => model::main(rest),
+        "trace" => trace::main(rest),
         "setup" => setup::main(rest),
         "doctor" => doctor::main(rest),
         "clean" => project::clean(),
