@@ -229,8 +229,9 @@ impl Word {
         if before & SCHEDULED != 0 {
             return Release::Nothing;
         }
-        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one.
-        self.0.fetch_or(SCHEDULED | CANCEL, Ordering::AcqRel);
+        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one, and relaxed; the push
+        // hands the task over.
+        self.0.fetch_or(SCHEDULED | CANCEL, Ordering::Relaxed);
         self.add_ref();
         Release::Enqueue
     }

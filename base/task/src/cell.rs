@@ -228,6 +228,10 @@ crossing! {
         // SAFETY: sole owner. The only field with a destructor is the join waker, always empty by now; the memory came from
         // `alloc` with this layout; the share in the pool is the one taken in `create`, given back last.
         unsafe {
+            if cfg!(loom) {
+                // Loom does not see a drop: this shows that all accesses to the cell come before.
+                (*cell).head.join_waker.with_mut(|cell| assert!((*cell).is_none()));
+            }
             let shared = shared_of::<P>(task);
             ptr::drop_in_place(&raw mut (*cell).head);
             dealloc(cell.cast(), Layout::new::<Cell<F>>());

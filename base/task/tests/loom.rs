@@ -174,6 +174,70 @@ fn no_urgent_task_is_left_behind() {
     });
 }
 
+/// The same when the worker picks from its lists: those that it has just filled, and those that it had filled before.
+#[test]
+fn no_urgent_task_is_left_behind_by_the_lists() {
+    for picked in 0..2 {
+        model(3, move || {
+            let (pool, calls) = pool(1);
+            (0..2 + picked).for_each(|_| pool.spawn(Priority::LOWEST, async {}).detach());
+            (0..picked).for_each(|_| assert_eq!(pool.run_next(0), Some(Outcome::Complete)));
+            let remote = pool.clone();
+            let other = thread::spawn(move || remote.spawn(Priority::HIGHEST, async {}).detach());
+            let runnable = pool.next(0).unwrap();
+            other.join().unwrap();
+            if runnable.priority() == Priority::LOWEST {
+                assert!(calls.load(Ordering::SeqCst) > 0, "runs the less urgent task uncalled");
+            }
+        });
+    }
+}
+
+/// The same when a worker runs what it has stolen.
+#[test]
+fn no_urgent_task_is_left_behind_by_a_thief() {
+    model(3, || {
+        let (pool, calls) = pool(2);
+        pool.spawn(Priority::LOWEST, async {}).detach();
+        let remote = pool.clone();
+        let other = thread::spawn(move || remote.spawn_on(1, Priority::HIGHEST, async {}).detach());
+        let runnable = pool.next(1).unwrap();
+        other.join().unwrap();
+        if runnable.priority() == Priority::LOWEST {
+            assert!(calls.load(Ordering::SeqCst) > 0, "runs the less urgent task uncalled");
+        }
+    });
+}
+
+/// A task that is woken goes on at another worker, with what its last poll, elsewhere, left in its future.
+#[test]
+fn a_woken_task_goes_on_elsewhere() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let slot = Slot::default();
+        let flag = Arc::new(AtomicBool::new(false));
+        let task = pool.spawn(Priority::NORMAL, until(flag.clone(), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        let waker = slot.lock().unwrap().take().unwrap();
+        waker.wake_by_ref();
+        let (here, waking) = (pool.clone(), waker);
+        let here = thread::spawn(move || {
+            let _ = here.run_next(0);
+        });
+        let waking = thread::spawn(move || {
+            flag.store(true, Ordering::Relaxed);
+            waking.wake();
+        });
+        let _ = pool.run_next(1);
+        waking.join().unwrap();
+        let _ = pool.run_next(1);
+        here.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        slot.lock().unwrap().take();
+        assert!(task.is_finished());
+    });
+}
+
 /// Owner and thief never get the same task, and a pinned one stays.
 #[test]
 fn steal_against_pop() {
@@ -298,6 +362,26 @@ fn the_last_references_go() {
     });
 }
 
+/// The last reference of a task goes while it is polled: the worker frees it, after all that the handle did to it.
+#[test]
+fn the_last_reference_goes_during_a_poll() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let mut task = pool.spawn(Priority::NORMAL, std::future::pending::<()>());
+        let other = thread::spawn(move || {
+            assert!(poll_once(&mut task, Waker::noop()).is_pending());
+            drop(task);
+        });
+        let outcome = pool.run_next(0);
+        other.join().unwrap();
+        if outcome != Some(Outcome::Cancelled) {
+            assert_eq!(outcome, Some(Outcome::Waiting));
+            assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
+        }
+        assert_eq!(pool.run_next(0), None);
+    });
+}
+
 /// Worker 1 looks for a task and parks if there is none.
 fn look_and_park(pool: &Pool<Count>) {
     if let Some(runnable) = pool.next(1) {
@@ -337,6 +421,32 @@ fn no_worker_idles_beside_a_task() {
         thief.join().unwrap();
         assert_work_is_conserved(&pool);
         running.run();
+    });
+}
+
+/// The same when the task comes while the busy worker takes the only one that it has. Counted, since a thief does not see
+/// a task whose bit is gone.
+#[test]
+fn no_worker_idles_beside_a_task_that_came_as_another_went() {
+    model(2, || {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = |runs: &Arc<AtomicUsize>| {
+            let runs = runs.clone();
+            async move {
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let pool = busy_pair(count(&runs));
+        let (waker, second, thief) = (pool.clone(), count(&runs), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::NORMAL, second).detach());
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let running = pool.next(0);
+        waker.join().unwrap();
+        thief.join().unwrap();
+        if running.is_some() && pool.idle_workers() != 0 {
+            assert_eq!(runs.load(Ordering::Relaxed), 1, "idle beside a task");
+        }
+        drop(running);
     });
 }
 

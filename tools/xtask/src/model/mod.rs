@@ -4,7 +4,7 @@
 //! errors that are put in on purpose by a macro. The model as it is must hold, and each mutant must be refuted; a model
 //! that cannot find its errors shows nothing. What the task word does is not written twice: [`table`].
 
-mod table;
+pub mod table;
 
 use crate::command::{self, say};
 use crate::project::Project;
@@ -87,7 +87,7 @@ pub fn check(project: &Project, names: &[String]) -> Result<Tally> {
 }
 
 /// The table of the task word.
-fn word_table(project: &Project) -> Result<WordTable> {
+pub fn word_table(project: &Project) -> Result<WordTable> {
     let text = fs::read_to_string(project.root.join("tests/model/word.table")).context("tests/model/word.table")?;
     WordTable::parse(&text).context("tests/model/word.table")
 }

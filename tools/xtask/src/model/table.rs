@@ -9,7 +9,7 @@ const BITS: &str = "SRCXNFIW";
 const MOST_REFS: u8 = 255;
 
 /// The bit with this letter.
-const fn bit(letter: char) -> u8 {
+pub const fn bit(letter: char) -> u8 {
     let (bits, mut at) = (BITS.as_bytes(), 0);
     while at < bits.len() && bits[at] as char != letter {
         at += 1;
@@ -18,26 +18,43 @@ const fn bit(letter: char) -> u8 {
 }
 
 /// One line.
-#[derive(Debug)]
-struct Row {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
     /// The operation it belongs to.
-    operation: String,
+    pub operation: String,
     /// Bits that must be set, and bits that must not.
-    needs: u8,
+    pub needs: u8,
     /// See `needs`.
-    lacks: u8,
+    pub lacks: u8,
     /// The fewest and the most references.
     refs: (u8, u8),
     /// Bits that it sets, and that it clears.
-    sets: u8,
+    pub sets: u8,
     /// See `sets`.
-    clears: u8,
+    pub clears: u8,
     /// What it adds to the references.
     adds: i8,
     /// What the caller is told.
-    answer: String,
+    pub answer: String,
     /// Only in this mutant.
     mutant: Option<String>,
+}
+
+impl Row {
+    /// Whether it applies to these bits, with some number of references.
+    pub fn may_apply(&self, bits: u8) -> bool {
+        bits & self.needs == self.needs && bits & self.lacks == 0
+    }
+
+    /// Whether it applies whatever the references are.
+    fn asks_no_refs(&self) -> bool {
+        self.refs == (0, MOST_REFS)
+    }
+
+    /// The bits afterwards.
+    pub fn applied(&self, bits: u8) -> u8 {
+        bits & !self.clears | self.sets
+    }
 }
 
 /// The table.
@@ -57,6 +74,19 @@ impl WordTable {
     /// The mutants that it has lines for.
     pub fn mutants(&self) -> impl Iterator<Item = &str> {
         self.rows.iter().filter_map(|row| row.mutant.as_deref())
+    }
+
+    /// What an operation can do to a task with these bits, the references being unknown.
+    pub fn possible(&self, operation: &str, bits: u8) -> Vec<&Row> {
+        let rows = self.rows.iter().filter(|row| row.mutant.is_none() && row.operation == operation);
+        let mut possible = Vec::new();
+        for row in rows.filter(|row| row.may_apply(bits)) {
+            possible.push(row);
+            if row.asks_no_refs() {
+                break;
+            }
+        }
+        possible
     }
 
     /// The operations as macros of Promela on `bits[t]` and `refs[t]`, each one atomic step.
@@ -172,5 +202,14 @@ mod tests {
         for bad in ["a | | | x", "a | +Q | | x |", "a | | refs* | x |", "a | refs=q | | x |", " | | | x |"] {
             assert!(WordTable::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_first_row_that_surely_applies_is_the_last_possible_one() {
+        let text = "d | refs>=2 | refs-1 | nothing |\nd | +C | | free |\nd | | | enqueue |\n";
+        let table = WordTable::parse(text).unwrap();
+        let answers = |bits| table.possible("d", bits).iter().map(|row| row.answer.clone()).collect::<Vec<_>>();
+        assert_eq!(answers(bit('C')), ["nothing", "free"]);
+        assert_eq!(answers(0), ["nothing", "enqueue"]);
     }
 }

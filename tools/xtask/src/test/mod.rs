@@ -4,7 +4,7 @@
 //! the output. No verdict depends on time, but for [`HANG_LIMIT`].
 
 mod damage;
-mod guest;
+pub mod guest;
 pub mod host;
 mod list;
 
@@ -14,6 +14,7 @@ use crate::model;
 use crate::project::Project;
 use crate::setup;
 use crate::toolchain::Toolchain;
+use crate::trace;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom model guest shell damage web
+    fmt tidy clippy host loom model guest shell trace damage web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -86,7 +87,7 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 10] = [
+const STEPS: [(&str, Step); 11] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
@@ -95,6 +96,7 @@ const STEPS: [(&str, Step); 10] = [
     ("model", |context| model::check(&context.project, &[])),
     ("guest", guest::suite),
     ("shell", guest::shell),
+    ("trace", |context| trace::check(&context.project, &context.toolchain, 4)),
     ("damage", damage::damage),
     ("web", guest::web),
 ];
