@@ -4,6 +4,7 @@
 //! the output. No verdict depends on time, but for [`HANG_LIMIT`].
 
 mod damage;
+mod entry;
 mod guest;
 mod host;
 mod list;
@@ -23,7 +24,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom guest shell damage web
+    fmt tidy clippy host loom guest shell damage entry web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -85,7 +86,7 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
@@ -94,6 +95,7 @@ const STEPS: [(&str, Step); 9] = [
     ("guest", guest::suite),
     ("shell", guest::shell),
     ("damage", damage::damage),
+    ("entry", entry::entry),
     ("web", guest::web),
 ];
 const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];
