@@ -4,6 +4,7 @@
 //! the output. No verdict depends on time, but for [`HANG_LIMIT`].
 
 mod damage;
+mod entry;
 pub mod guest;
 pub mod host;
 mod list;
@@ -25,7 +26,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom model guest shell trace damage web
+    fmt tidy clippy host loom model guest shell trace damage entry web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -87,7 +88,7 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 11] = [
+const STEPS: [(&str, Step); 12] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
@@ -98,6 +99,7 @@ const STEPS: [(&str, Step); 11] = [
     ("shell", guest::shell),
     ("trace", |context| trace::check(&context.project, &context.toolchain, 4)),
     ("damage", damage::damage),
+    ("entry", entry::entry),
     ("web", guest::web),
 ];
 const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];
