@@ -28,7 +28,7 @@ enum Trick {
 
 /// Boots with each of the tricks.
 pub fn entry(context: &Context) -> Result<Tally> {
-    let (machine, emulator, disk) = machine(context, "entry", None)?;
+    let (machine, emulator, disk) = machine(&context.project, &context.toolchain, "entry", None)?;
     let socket = disk.with_extension("gdb");
     let kernel = std::fs::read(&machine.kernel)?;
     let mut tally = Tally::default();
