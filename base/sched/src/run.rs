@@ -2,10 +2,15 @@
 
 use core::ptr::NonNull;
 
+use sync::atomic::{AtomicBool, Ordering};
+
 use crate::Priority;
 use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
+use crate::lists::{is_ranked, priority_of};
+use crate::pool::Pool;
+use crate::queue::Taken;
 use crate::word::{Ending, Pause, Release, Start};
-use crate::worker::{NOTHING, Worker};
+use crate::worker::{Outer, Worker};
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +48,9 @@ pub struct Runnable<'p> {
     /// Keeps the pool borrowed, too.
     worker: &'p Worker,
     task: NonNull<Header>,
-    /// What the worker's published priority was before this task.
-    outer: u8,
+    priority: Priority,
+    /// What the worker was doing before this task.
+    outer: Outer,
 }
 
 impl<'p> Runnable<'p> {
@@ -52,8 +58,8 @@ impl<'p> Runnable<'p> {
     ///
     /// The task was just taken from a queue of this pool; it is `SCHEDULED`.
     #[inline]
-    pub(crate) unsafe fn new(worker: &'p Worker, task: NonNull<Header>, outer: u8) -> Self {
-        Self { worker, task, outer }
+    pub(crate) unsafe fn new(worker: &'p Worker, (task, priority): Taken, outer: Outer) -> Self {
+        Self { worker, task, priority, outer }
     }
 
     fn header(&self) -> &Header {
@@ -67,52 +73,93 @@ impl<'p> Runnable<'p> {
         self.header().id()
     }
 
-    /// The task's priority.
+    /// The priority it runs at: the task's, or a more urgent one if it has waited too long.
     #[must_use]
     pub fn priority(&self) -> Priority {
-        self.header().priority()
+        self.priority
     }
 
     /// Polls the task once (or drops its future, if it was aborted). What this does besides the poll may be interrupted
     /// and preempted anywhere.
     #[inline(always)]
     pub fn run(self) -> Outcome {
-        let (worker, task, outcome) = self.poll();
+        let (worker, task, outer) = (self.worker, self.task, self.outer);
+        core::mem::forget(self);
+        // SAFETY: scheduled, taken from its queue, and this context's.
+        let outcome = unsafe { poll(worker, task, outer) };
+        worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
             unsafe { requeue(worker, task) };
         }
         outcome
     }
+}
 
-    /// As [`run`](Self::run), for a worker whose thread of control is not preempted by one that needs the same worker's
-    /// queue: a task that goes on is put into its list directly, under the lock.
-    #[inline(always)]
-    pub fn run_alone(self) -> Outcome {
-        let (worker, task, outcome) = self.poll();
-        // SAFETY: as above.
-        unsafe {
-            if outcome == Outcome::Requeued && !(worker.running() == NOTHING && worker.queue.append(task)) {
-                requeue(worker, task);
+impl Pool {
+    /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
+    /// is none, or `stop` is set; says how many it has polled. The worker's thread of control is not preempted by one that
+    /// needs the same worker's queue.
+    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+        let Some(worker) = self.worker(worker) else { return 0 };
+        let outer = worker.outer();
+        let (mut left, mut held) = (polls, None);
+        // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
+        while left > 0
+            && let Some((mut task, priority)) =
+                self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
+        {
+            held = Some(priority);
+            // SAFETY: just taken from a queue, so alive.
+            let slot = unsafe { task.as_ref() }.standing.slot();
+            let in_turn = priority_of(slot) == priority && !is_ranked(slot);
+            loop {
+                left -= 1;
+                // SAFETY: taken from a queue.
+                if unsafe { poll(worker, task, outer) } != Outcome::Requeued {
+                    break;
+                }
+                // It runs for the first tick of its slice again.
+                worker.set_running(priority);
+                let goes_on = left > 0 && in_turn && !stop.load(Ordering::Relaxed);
+                // SAFETY: the word said to queue it, so it is alive and this context's.
+                match unsafe { if goes_on { worker.queue.rotate(task, slot) } else { None } } {
+                    Some(next) => task = next,
+                    None => {
+                        held = None;
+                        // SAFETY: as above.
+                        unsafe { put_back(worker, task, outer) };
+                        break;
+                    }
+                }
+            }
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
         }
-        outcome
+        worker.go_back(outer);
+        polls - left
     }
+}
 
-    #[inline(always)]
-    fn poll(self) -> (&'p Worker, NonNull<Header>, Outcome) {
-        let (worker, task, outer) = (self.worker, self.task, self.outer);
-        core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(worker, task) };
-        worker.set_running(outer);
-        (worker, task, outcome)
+/// Queues a task that goes on; directly, under the lock, if the worker will look for another now.
+///
+/// # Safety
+/// As [`requeue`]; and the worker's thread of control is not preempted by one that needs the same worker's queue.
+#[inline(never)]
+unsafe fn put_back(worker: &Worker, task: NonNull<Header>, outer: Outer) {
+    worker.go_back(outer);
+    // SAFETY: by contract.
+    unsafe {
+        if !(worker.running().is_none() && worker.queue.append(task)) {
+            requeue(worker, task);
+        }
     }
 }
 
 impl Drop for Runnable<'_> {
     fn drop(&mut self) {
-        self.worker.set_running(self.outer);
+        self.worker.go_back(self.outer);
         // SAFETY: scheduled and in no queue; the pool is borrowed.
         unsafe { requeue(self.worker, self.task) };
     }
@@ -128,10 +175,10 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     let header = unsafe { task.as_ref() };
     // SAFETY: by contract.
     unsafe {
-        if worker.running() != NOTHING {
+        if worker.running().is_some() {
             // The worker goes back to what it was preempted in and may not look for tasks again soon.
             worker.pool().enqueue(task);
-        } else if !worker.queue.push(task, header.slot()) {
+        } else if !worker.queue.push(task, header.standing.slot()) {
             // No call to anyone if that succeeds: this worker looks at its queue next, so there is one more task,
             // and one more worker that looks for one.
             cancel(task);
@@ -145,18 +192,19 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
-unsafe fn poll(worker: &Worker, task: NonNull<Header>) -> Outcome {
+unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer) -> Outcome {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
-    header.set_home(worker);
     if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
         return Outcome::Cancelled;
     }
-    let guard = FailOnUnwind(task);
+    let guard = FailOnUnwind { worker, task, outer };
+    worker.set_polled(task.as_ptr());
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
     let ready = unsafe { (header.calls().poll)(task) };
+    worker.set_polled(outer.polled);
     core::mem::forget(guard);
     if ready {
         // SAFETY: RUNNING is ours, the output in place.
@@ -260,11 +308,17 @@ pub unsafe fn fail(task: NonNull<Header>) {
 
 /// Marks the task as failed if its poll unwinds, as it can on the host. Where panics abort, this is
 /// nothing.
-struct FailOnUnwind(NonNull<Header>);
+struct FailOnUnwind<'w> {
+    worker: &'w Worker,
+    task: NonNull<Header>,
+    outer: Outer,
+}
 
-impl Drop for FailOnUnwind {
+impl Drop for FailOnUnwind<'_> {
     fn drop(&mut self) {
+        self.worker.set_polled(self.outer.polled);
+        self.worker.go_back(self.outer);
         // SAFETY: RUNNING is this context's and never given up, so the future is never touched again.
-        unsafe { fail(self.0) };
+        unsafe { fail(self.task) };
     }
 }

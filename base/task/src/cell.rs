@@ -13,9 +13,9 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, Waker};
 
-use sched::crossing;
 use sched::interface::{Birth, DROP_OUTPUT, Header, Ops, WAKE_JOINER};
 use sched::word::Release;
+use sched::{Priority, crossing};
 use sync::cell::UnsafeCell;
 
 use crate::pool::{Pender, Shared};
@@ -42,6 +42,10 @@ pub(crate) struct Vtable {
     pub enqueue: unsafe fn(NonNull<Header>),
     /// The same for a task that was woken; tells the pool's `Pender`, too.
     pub wake: unsafe fn(NonNull<Header>),
+    /// [`Scheduler::set_priority`], and the two that follow.
+    pub set_priority: unsafe fn(NonNull<Header>, Priority),
+    pub inherit: unsafe fn(NonNull<Header>, Priority),
+    pub restore: unsafe fn(NonNull<Header>, Priority),
     /// Drops the output. Needs the right to the output (S1); once only.
     pub drop_output: unsafe fn(NonNull<Header>),
     /// Moves the output to where the pointer says. Needs the right to the output (S1); once only.
@@ -128,6 +132,9 @@ where
         ops: Ops { poll: poll::<F>, drop_future: drop_future::<F>, ended, free: free::<F, P> },
         enqueue: S::enqueue,
         wake: wake::<P, S>,
+        set_priority: S::set_priority,
+        inherit: S::inherit,
+        restore: S::restore,
         drop_output: drop_output::<F>,
         take_output: take_output::<F>,
     }

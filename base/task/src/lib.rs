@@ -23,7 +23,7 @@ mod waker;
 
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Pender, Pool};
-pub use sched::{MAX_WORKERS, Outcome, Priority, Runnable};
+pub use sched::{AGE, Birth, MAX_WORKERS, Outcome, Policy, Priority, Runnable, policy};
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
 pub use waker::{TaskRef, YieldNow, current, yield_now};
 

@@ -108,15 +108,43 @@ impl TaskRef {
         self.header().id()
     }
 
-    /// The priority it is queued at from its next wake on.
+    /// How urgent it is: its own priority, or a more urgent one that it has inherited.
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.header().priority()
     }
 
-    /// Changes the priority; takes effect when the task is next queued.
+    /// The priority that it has without what it inherits.
+    #[must_use]
+    pub fn own_priority(&self) -> Priority {
+        self.header().own_priority()
+    }
+
+    /// Changes its own priority. If it is queued it moves at once. Not from an interrupt handler: see
+    /// [`sched::Pool::set_priority`].
     pub fn set_priority(&self, priority: Priority) {
-        self.header().set_priority(priority);
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).set_priority)(self.pointer(), priority) };
+    }
+
+    /// Makes it at least as urgent as `priority`, that of somebody who waits for it, until
+    /// [`restore`](Self::restore). Else as [`set_priority`](Self::set_priority).
+    pub fn inherit(&self, priority: Priority) {
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).inherit)(self.pointer(), priority) };
+    }
+
+    /// Takes back what it has inherited, down to `priority`: that of the most urgent who still waits for it, or
+    /// [`Priority::LOWEST`]. Who waits is to be looked for again afterwards, and raises it again: an `inherit` at the same
+    /// time may have come before.
+    pub fn restore(&self, priority: Priority) {
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).restore)(self.pointer(), priority) };
+    }
+
+    /// Changes what its policy ranks it by, from the next time on that it is queued.
+    pub fn set_key(&self, key: u64) {
+        self.header().set_key(key);
     }
 
     /// The worker it last ran on.

@@ -408,3 +408,158 @@ fn no_worker_idles_beside_what_a_thief_left() {
         drop((running, stolen));
     });
 }
+
+/// A task whose priority changes while it is pushed, taken or stolen is run once, and ends up at what it was given.
+#[test]
+fn a_priority_changes_while_the_task_is_queued_and_taken() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counter = runs.clone();
+        let task = pool.spawn(Priority::NORMAL, async move {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let (reference, thief) = (task.task(), pool.clone());
+        let changer = thread::spawn(move || {
+            reference.set_priority(Priority::HIGHEST);
+            reference.inherit(Priority::new(3));
+        });
+        let thief = thread::spawn(move || {
+            if let Some(runnable) = thief.next(1) {
+                assert_eq!(runnable.run(), Outcome::Complete);
+            }
+        });
+        let _ = pool.run_next(0);
+        changer.join().unwrap();
+        thief.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        assert_eq!(task.task().priority(), Priority::HIGHEST);
+    });
+}
+
+/// Between one who raises and one who restores and then looks who waits, the one who waits is never left behind.
+#[test]
+fn who_waits_is_inherited_from_whenever_it_came() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let holder = pool.spawn(Priority::LOWEST, async {});
+        let waits = Arc::new(AtomicBool::new(false));
+        let (reference, announced) = (holder.task(), waits.clone());
+        let waiter = thread::spawn(move || {
+            announced.store(true, Ordering::Relaxed);
+            reference.inherit(Priority::HIGHEST);
+        });
+        holder.task().restore(Priority::LOWEST);
+        if waits.load(Ordering::Relaxed) {
+            holder.task().inherit(Priority::HIGHEST);
+        }
+        waiter.join().unwrap();
+        assert_eq!(holder.task().priority(), Priority::HIGHEST);
+        assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST), "and it is queued at it");
+    });
+}
+
+/// A task moves in its queue, or is seen at its new priority, whether it was pushed before or after the change.
+#[test]
+fn a_priority_changes_while_the_task_is_woken() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let slot = Slot::default();
+        let task = pool.spawn(Priority::NORMAL, until(Arc::new(AtomicBool::new(false)), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        pool.spawn(Priority::new(8), async {}).detach();
+        let waker = slot.lock().unwrap().take().unwrap();
+        let other = thread::spawn(move || waker.wake());
+        task.task().set_priority(Priority::new(4));
+        other.join().unwrap();
+        let first = pool.next(0).unwrap();
+        assert_eq!((first.id(), first.priority()), (task.id(), Priority::new(4)));
+        drop((first, slot));
+    });
+}
+
+/// The lists are told of a tick, or will be, whoever has them meanwhile; and no task is lost by it.
+#[test]
+fn tick_against_push_and_steal() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let done = Arc::new(AtomicUsize::new(0));
+        let spawn = move |pool: &Pool<Count>, done: &Arc<AtomicUsize>, priority| {
+            let done = done.clone();
+            let count = async move {
+                done.fetch_add(1, Ordering::Relaxed);
+            };
+            pool.spawn_on(0, Priority::new(priority), count).detach();
+        };
+        spawn(&pool, &done, 4);
+        let (remote, counter) = (pool.clone(), done.clone());
+        let other = thread::spawn(move || spawn(&remote, &counter, 9));
+        let ticking = pool.clone();
+        let ticker = thread::spawn(move || {
+            ticking.tick(0);
+        });
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        ticker.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+        assert_eq!(pool.highest_ready(0), None);
+    });
+}
+
+/// Many polls in one call: an urgent task that comes meanwhile is taken next, or the worker is called; none is lost to a thief.
+#[test]
+fn many_polls_against_push_and_steal() {
+    model(2, || {
+        let (pool, calls) = pool(2);
+        let yields = || async {
+            yield_now().await;
+            yield_now().await;
+        };
+        pool.spawn(Priority::NORMAL, yields()).detach();
+        pool.spawn_on(0, Priority::NORMAL, yields()).detach();
+        let urgent = Arc::new(AtomicBool::new(false));
+        let (remote, ran) = (pool.clone(), urgent.clone());
+        let other = thread::spawn(move || {
+            let task = async move { ran.store(true, Ordering::Relaxed) };
+            remote.spawn_on(0, Priority::HIGHEST, task).detach();
+        });
+        let thief = pool.clone();
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let stop = sync::atomic::AtomicBool::new(false);
+        pool.run_many(0, 3, &stop);
+        other.join().unwrap();
+        thief.join().unwrap();
+        let _ = calls;
+        while pool.run_many(0, 8, &stop) > 0 {}
+        while pool.run_many(1, 8, &stop) > 0 {}
+        assert!(urgent.load(Ordering::Relaxed));
+        assert_eq!(pool.highest_ready(0), None);
+    });
+}
+
+/// A worker that takes turns between equals never leaves another idle beside them.
+#[test]
+fn no_worker_idles_beside_tasks_that_take_turns() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let yields = || async {
+            yield_now().await;
+            yield_now().await;
+        };
+        // Both at worker 0: the second in turn is made and run at worker 1 first.
+        pool.spawn(Priority::NORMAL, yields()).detach();
+        pool.spawn_on(1, Priority::NORMAL, async {}).detach();
+        assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+        pool.spawn_on(0, Priority::NORMAL, yields()).detach();
+        let thief = pool.clone();
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let stop = sync::atomic::AtomicBool::new(false);
+        pool.run_many(0, 2, &stop);
+        thief.join().unwrap();
+        assert_work_is_conserved(&pool);
+        while pool.run_many(0, 8, &stop) > 0 {}
+        while pool.run_many(1, 8, &stop) > 0 {}
+    });
+}

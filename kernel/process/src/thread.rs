@@ -149,7 +149,7 @@ impl Thread {
         self.priority.store(priority.min(31), Ordering::Relaxed);
         let task = self.task.lock().clone();
         if let Some(task) = task {
-            task.set_priority(exec::Priority::new(priority));
+            exec::set_priority(&task, exec::Priority::new(priority));
         }
     }
 
@@ -343,7 +343,7 @@ impl Thread {
         let task = exec::current().await;
         if let Some(task) = &task {
             // It may have changed since the coroutine was made.
-            task.set_priority(exec::Priority::new(self.priority()));
+            exec::set_priority(task, exec::Priority::new(self.priority()));
         }
         *self.task.lock() = task;
     }

@@ -17,7 +17,7 @@ use task::{Pender, Pool};
 pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
 
 /// Polls between two looks at the reactor.
-const TURN: usize = 64;
+const TURN: u32 = 64;
 
 struct Unpark;
 
@@ -86,28 +86,15 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
             return output;
         }
         left -= 1;
-        let busy = run(pool, &mut left, &main);
+        let polled = pool.run_many(0, left, &main.woken);
+        left -= polled;
+        // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
+        let busy = left == 0 || main.woken.load(Ordering::Relaxed);
         if left == 0 || !busy {
             turn(busy, &main);
             left = TURN;
         }
     }
-}
-
-/// Runs a task, and more until the main future has something to do or it is time to look at the reactor; `false` if there
-/// were no more.
-fn run(pool: &Pool<Unpark, Way>, left: &mut usize, main: &MainFuture) -> bool {
-    while *left > 0 {
-        if pool.run_next(0).is_none() {
-            return false;
-        }
-        *left -= 1;
-        // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
-        if main.woken.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    true
 }
 
 /// One look at the reactor: parks if there is nothing else to do.
