@@ -9,6 +9,7 @@ use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
 use crate::lists::{is_ranked, priority_of};
 use crate::pool::Pool;
 use crate::queue::Taken;
+use crate::slots::Seat;
 use crate::word::{Ending, Pause, Release, Start};
 use crate::worker::{Outer, Worker};
 
@@ -86,7 +87,7 @@ impl<'p> Runnable<'p> {
         let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
         // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(worker, task, outer) };
+        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
         worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
@@ -100,7 +101,9 @@ impl Pool {
     /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
     /// is none, or `stop` is set; says how many it has polled. The worker's thread of control is not preempted by one that
     /// needs the same worker's queue.
-    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+    ///
+    /// With a seat the worker may be taken from the calling thread during a poll; then this ends with that poll.
+    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'_>>) -> u32 {
         let Some(worker) = self.worker(worker) else { return 0 };
         let outer = worker.outer();
         let (mut left, mut held) = (polls, None);
@@ -116,7 +119,15 @@ impl Pool {
             loop {
                 left -= 1;
                 // SAFETY: taken from a queue.
-                if unsafe { poll(worker, task, outer) } != Outcome::Requeued {
+                let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
+                if !keeps {
+                    if outcome == Outcome::Requeued {
+                        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
+                        unsafe { self.enqueue(task) };
+                    }
+                    return polls - left;
+                }
+                if outcome != Outcome::Requeued {
                     break;
                 }
                 // It runs for the first tick of its slice again.
@@ -187,31 +198,48 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 }
 
 /// One poll, and what follows from its answer, except for [`Outcome::Requeued`]: then the task is the caller's
-/// to queue.
+/// to queue. The second answer: whether the calling thread has the worker still.
 ///
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
-unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer) -> Outcome {
+unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> (Outcome, bool) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
-        return Outcome::Cancelled;
+        return (Outcome::Cancelled, true);
     }
     let guard = FailOnUnwind { worker, task, outer };
     worker.set_polled(task.as_ptr());
+    if seat.is_some_and(Seat::begin_poll) {
+        worker.call_again();
+    }
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
     let ready = unsafe { (header.calls().poll)(task) };
-    worker.set_polled(outer.polled);
+    let keeps = seat.is_none_or(Seat::end_poll);
+    if keeps {
+        worker.set_polled(outer.polled);
+    }
     core::mem::forget(guard);
+    // SAFETY: RUNNING is ours, and an output in place if it is ready.
+    (unsafe { ended_poll(task, ready) }, keeps)
+}
+
+/// What follows from the answer of a poll.
+///
+/// # Safety
+/// The caller holds `RUNNING`; `ready` says that the output is in place.
+#[inline(always)]
+unsafe fn ended_poll(task: NonNull<Header>, ready: bool) -> Outcome {
     if ready {
-        // SAFETY: RUNNING is ours, the output in place.
+        // SAFETY: by contract.
         unsafe { complete(task, Ending::Output) };
         return Outcome::Complete;
     }
-    match header.word().pause() {
+    // SAFETY: RUNNING keeps it alive.
+    match unsafe { task.as_ref() }.word().pause() {
         Pause::Idle => Outcome::Waiting,
         Pause::Requeue => Outcome::Requeued,
         Pause::Orphan => {

@@ -22,7 +22,7 @@ pub(crate) struct Worker {
     pub(crate) queue: RunQueue,
     pool: NonNull<Pool>,
     /// The priority of what it runs, and how long that has run; or `NOTHING`.
-    running: AtomicU32,
+    pub(crate) running: AtomicU32,
     number: u8,
     /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
     polled: AtomicPtr<Header>,
@@ -106,6 +106,21 @@ impl Worker {
     #[inline]
     pub(crate) fn set_running(&self, priority: Priority) {
         self.store(u32::from(priority.number()));
+    }
+
+    /// A thread of control begins to run it that is not in a poll.
+    pub(crate) fn begin(&self) {
+        self.store(NOTHING);
+        self.set_polled(ptr::null_mut());
+    }
+
+    /// Something more urgent came for it while its thread was in the scheduler: calls for that once more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn call_again(&self) {
+        if let Some(priority) = self.queue.highest_ready() {
+            self.pool().pend(self.number(), priority);
+        }
     }
 
     /// What it is doing, to go back to.

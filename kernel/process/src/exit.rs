@@ -8,7 +8,7 @@ use crate::{
     process::Process,
     service::Service,
     signal::{retarget, send},
-    table,
+    slots, table,
     thread::Thread,
 };
 use abi::{
@@ -82,6 +82,7 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
 /// The last thing a thread's coroutine does.
 pub(crate) async fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     let process = thread.process();
+    slots::leave(thread);
     leave_space(thread).await;
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());

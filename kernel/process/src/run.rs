@@ -11,6 +11,7 @@ use crate::{
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
+    slots,
     stack::Strings,
     table::{self, Kin},
     thread::Thread,
@@ -138,7 +139,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
-                        if exec::should_yield() {
+                        if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
                     }
@@ -200,6 +201,9 @@ impl Running {
 
     /// Looks at what came for the thread: signals, a stop.
     async fn look(&mut self, restart: Option<(Restart, Call)>) {
+        if self.thread.place().is_some() && slots::interrupted(&self.thread) {
+            exec::yield_now().await;
+        }
         deliver::act(&self.thread, &mut self.context, restart).await;
         let process = self.thread.process().clone();
         while process.stopped() && !self.thread.killed() {
@@ -323,6 +327,9 @@ fn on_account<T>(
             thread.waits.store(true, Ordering::Relaxed);
             processor::count_switch();
             thread.usage.switch(false);
+            if thread.place().is_some() {
+                slots::blocks(thread);
+            }
         }
         state
     })
@@ -390,6 +397,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         name: Vec::new(),
         command_line: Vec::new(),
         threads: Vec::new(),
+        slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
     let thread = Thread::new(pid, process.clone(), 0, init.priority)?;

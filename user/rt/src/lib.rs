@@ -40,6 +40,7 @@ pub mod raw;
 mod reactor;
 mod scheduler;
 pub mod signal;
+mod slots;
 mod socket;
 pub mod start;
 pub mod sync;

@@ -1,38 +1,71 @@
 //! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler.
 //!
-//! One pool, one worker: the thread inside [`block_on`]. It polls the main future and runs tasks by priority, looks at
-//! the reactor after every `TURN` polls, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
-//! in the next one.
+//! The pool has as many workers as the kernel gives slots, one a hart (or [`set_workers`]). Whoever calls [`block_on`] runs
+//! a worker while it waits for its future; other workers have threads of their own, made as they are needed ([`workers`]):
+//! there is always one more than there is work for, so that the kernel can give a worker whose thread blocks or is
+//! preempted to another. One thread more waits in the reactor. Tasks outlive a `block_on` and go on.
+//!
+//! Where the kernel has no slots, as Linux, there is one worker: the thread in `block_on`, which parks in the reactor itself
+//! ([`alone`]).
 
-use crate::reactor;
+mod alone;
+mod workers;
+
 use crate::scheduler::Way;
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sync::{Arc, OnceLock};
+use crate::{reactor, slots};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use task::{Pender, Pool};
 
 pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
 
-/// Polls between two looks at the reactor.
+/// Polls of tasks in one call.
 const TURN: u32 = 64;
 
 struct Unpark;
 
 impl Pender for Unpark {
-    fn pend(&self, _worker: usize, _priority: Priority) {
-        reactor::notify();
+    fn pend(&self, worker: usize, priority: Priority) {
+        if slots::active() {
+            slots::kick(worker, priority.number());
+        } else {
+            reactor::notify();
+        }
     }
+}
+
+/// How many workers to ask for; the kernel gives no more than it has harts.
+static WANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Sets how many workers run tasks at once, before the first task is spawned and the first `block_on`. Default: one a hart.
+pub fn set_workers(count: usize) {
+    WANTED.store(count.max(1), Ordering::Relaxed);
 }
 
 fn pool() -> &'static Pool<Unpark, Way> {
     static POOL: OnceLock<Pool<Unpark, Way>> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(1, Unpark))
+    POOL.get_or_init(|| {
+        let workers = slots::set_up(WANTED.load(Ordering::Relaxed));
+        let pool = Pool::new(workers.max(1), Unpark);
+        for worker in 0..workers {
+            if let Some(hints) = pool.hints(worker) {
+                slots::describe(worker, hints);
+            }
+            // Nobody runs it yet: whoever has something for it calls.
+            let _ = worker == 0 || pool.set_idle(worker);
+        }
+        if workers > 0 {
+            workers::start();
+        }
+        pool
+    })
 }
 
-/// Starts a task of normal priority. It runs while some thread is in [`block_on`].
+/// Starts a task of normal priority.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -51,8 +84,24 @@ where
 }
 
 /// Wakes the main future of a `block_on`.
+///
+/// Its thread sets `parked`, looks at `woken` once more and then parks; a waker sets `woken` and then looks at `parked`.
 struct MainFuture {
     woken: AtomicBool,
+    parked: AtomicBool,
+    /// Of the thread; no place where there are no slots.
+    place: Option<u32>,
+}
+
+impl MainFuture {
+    fn new(place: Option<u32>) -> Arc<Self> {
+        Arc::new(Self { woken: AtomicBool::new(true), parked: AtomicBool::new(false), place })
+    }
+
+    /// Whether it was woken since the last call.
+    fn take(&self) -> bool {
+        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::SeqCst)
+    }
 }
 
 impl Wake for MainFuture {
@@ -61,51 +110,32 @@ impl Wake for MainFuture {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // SeqCst: stored before `notify` looks whether the executor is parked.
+        // SeqCst: stored before `notify` looks whether the executor is parked, or we do here.
         self.woken.store(true, Ordering::SeqCst);
-        reactor::notify();
+        match self.place {
+            None => reactor::notify(),
+            Some(place) => {
+                if self.parked.swap(false, Ordering::SeqCst) {
+                    slots::poke(place);
+                }
+            }
+        }
     }
 }
 
-/// The right to run the pool's one worker.
-static DRIVER: Mutex<()> = Mutex::new(());
-
-/// Runs `future` to its end on this thread, and tasks beside it. One thread at a time: another waits here until the
-/// first has its result. Not to be called from a task.
+/// Runs `future` to its end on this thread, and tasks beside it. Any number of threads may be in here; where the kernel has no
+/// slots they take turns. Not to be called from a task.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let _driver = DRIVER.lock();
-    let mut future = pin!(future);
-    let main = Arc::new(MainFuture { woken: AtomicBool::new(true) });
-    let waker = Waker::from(main.clone());
-    let mut cx = Context::from_waker(&waker);
-    let (pool, mut left) = (pool(), TURN);
-    loop {
-        if main.woken.swap(false, Ordering::SeqCst)
-            && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
-        {
-            return output;
-        }
-        left -= 1;
-        let polled = pool.run_many(0, left, &main.woken);
-        left -= polled;
-        // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
-        let busy = left == 0 || main.woken.load(Ordering::Relaxed);
-        if left == 0 || !busy {
-            turn(busy, &main);
-            left = TURN;
-        }
+    let pool = pool();
+    let future = pin!(future);
+    match if slots::active() { slots::place() } else { None } {
+        Some(place) => workers::block_on(pool, future, &MainFuture::new(Some(place))),
+        None => alone::block_on(pool, future, &MainFuture::new(None)),
     }
 }
 
-/// One look at the reactor: parks if there is nothing else to do.
-fn turn(busy: bool, main: &MainFuture) {
-    if busy || reactor::prepare().is_err() {
-        return reactor::wait(false);
-    }
-    if main.woken.load(Ordering::SeqCst) || !pool().set_idle(0) {
-        reactor::cancel();
-        return reactor::wait(false);
-    }
-    reactor::wait(true);
-    pool().clear_idle(0);
+/// Polls a main future.
+fn poll<F: Future>(future: core::pin::Pin<&mut F>, main: &Arc<MainFuture>) -> Poll<F::Output> {
+    let waker = Waker::from(main.clone());
+    future.poll(&mut Context::from_waker(&waker))
 }
