@@ -312,7 +312,8 @@ impl Book {
         }
     }
 
-    /// The thread has been interrupted, or asks. `urgent`: something more urgent than what it polls is ready.
+    /// The thread has been interrupted, or asks. `urgent`: something more urgent than what it polls is ready; found out under the
+    /// lock that this is called under, so that who sees the kick sees what it was for.
     pub fn examine(&mut self, place: u8, polls: bool, urgent: bool) -> Do {
         match self.place(place) {
             Place::Holds(slot) if polls && self.slot(slot).kicked => {

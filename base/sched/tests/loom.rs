@@ -67,9 +67,9 @@ impl Process {
     }
 
     fn examine(&self, place: u8) {
-        let urgent = self.urgent.load(Ordering::Relaxed);
         let polls = self.polls(place);
-        self.kernel(|book| ((), book.examine(place, polls, urgent)));
+        // Looked at under the lock: who sees a kick there sees what was kicked for.
+        self.kernel(|book| ((), book.examine(place, polls, self.urgent.load(Ordering::Relaxed))));
     }
 
     /// A point at which the thread may be interrupted.

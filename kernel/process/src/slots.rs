@@ -22,7 +22,7 @@ use hal::{
     frame::Frame,
     sync::{SpinLock, rank},
 };
-use mem::Charge;
+use mem::{AddressSpace, Charge};
 use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
@@ -100,7 +100,7 @@ impl Slots {
     }
 
     /// What the process says of the worker of a slot: nothing, if its addresses lead nowhere.
-    fn hints(&self, thread: &Thread, slot: u8) -> Hints {
+    fn hints(&self, space: &AddressSpace, slot: u8) -> Hints {
         let mut addresses = [0; 16];
         self.hint.read(at::HINTS + at::STRIDE * (usize::from(slot) % MAX_SLOTS), &mut addresses);
         let address = |half: usize| {
@@ -108,7 +108,7 @@ impl Slots {
             bytes.copy_from_slice(&addresses[8 * half..][..8]);
             u64::from_le_bytes(bytes) as usize
         };
-        let (mut ready, mut running, space) = ([0; 8], [0; 4], thread.space());
+        let (mut ready, mut running) = ([0; 8], [0; 4]);
         // What is not in memory says nothing: the bytes stay zeros.
         let known =
             space.copy_in_now(address(0), &mut ready).is_ok() && space.copy_in_now(address(1), &mut running).is_ok();
@@ -273,7 +273,7 @@ pub(crate) fn blocks(thread: &Thread) {
     let Some((slots, place)) = of(thread) else { return };
     let polls = slots.polls(place);
     let Some(slot) = slots.state.lock().book.slot_of(place).filter(|_| polls) else { return };
-    let hints = slots.hints(thread, slot);
+    let hints = slots.hints(&thread.space(), slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
 }
@@ -282,20 +282,22 @@ pub(crate) fn blocks(thread: &Thread) {
 /// that has got its slot.
 pub(crate) fn interrupted(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
+    let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
-    let hints = slots.hints(thread, slot);
-    run_at(thread, hints.running);
-    let (count, now) = (slots.count(place), hal::time::now());
-    let ((), action) = slots.with(|state| {
+    let (hints, action) = slots.with(|state| {
+        // Under the lock: who sees a kick sees what it was for.
+        let hints = slots.hints(&space, slot);
         let action = state.book.examine(place, polls(count), hints.urgent());
         let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
         if seen.0 != count {
             *seen = (count, now);
         } else if action == Do::Nothing && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
-            return ((), state.book.preempt(place, polls(count)));
+            let action = state.book.preempt(place, polls(count));
+            return (hints, action);
         }
-        ((), action)
+        (hints, action)
     });
+    run_at(thread, hints.running);
     slots.carry_out(action, hints.ready.trailing_zeros() as u8);
     matches!(action, Do::Give(..))
 }

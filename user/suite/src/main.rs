@@ -37,6 +37,7 @@ mod programs;
 mod runner;
 mod scheduling;
 mod signals;
+mod slots;
 mod sockets;
 mod threads;
 mod time;
@@ -51,7 +52,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 25] = [
+const GROUPS: [&[Case]; 26] = [
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -74,6 +75,7 @@ const GROUPS: [&[Case]; 25] = [
     floats::CASES,
     instructions::CASES,
     scheduling::CASES,
+    slots::CASES,
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,
