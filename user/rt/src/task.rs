@@ -3,7 +3,7 @@
 //! The pool has as many workers as the kernel gives slots, one a hart (or [`set_workers`]). Whoever calls [`block_on`] runs
 //! a worker while it waits for its future; other workers have threads of their own, made as they are needed ([`workers`]):
 //! there is always one more than there is work for, so that the kernel can give a worker whose thread blocks or is
-//! preempted to another. One thread more waits in the reactor. Tasks outlive a `block_on` and go on.
+//! preempted to another. One thread more waits in the reactor, once a task does. Tasks outlive a `block_on` and go on.
 //!
 //! Where the kernel has no slots, as Linux, there is one worker: the thread in `block_on`, which parks in the reactor itself
 //! ([`alone`]).
@@ -12,7 +12,7 @@ mod alone;
 mod workers;
 
 use crate::scheduler::Way;
-use crate::sync::{Arc, OnceLock};
+use crate::sync::{Arc, Once, OnceLock};
 use crate::{reactor, slots};
 use alloc::task::Wake;
 use core::future::Future;
@@ -59,10 +59,24 @@ fn pool() -> &'static Pool<Unpark, Way> {
             let _ = worker == 0 || pool.set_idle(worker);
         }
         if workers > 0 {
-            workers::start();
+            workers::start_spare();
         }
         pool
     })
+}
+
+/// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.
+pub(crate) fn need_reactor() {
+    static STARTED: Once = Once::new();
+    if slots::active() {
+        STARTED.call_once(workers::start_reactor);
+    }
+}
+
+/// How many descriptors the runtime keeps open for itself.
+#[must_use]
+pub fn kept_descriptors() -> usize {
+    reactor::kept_descriptors()
 }
 
 /// Starts a task of normal priority.

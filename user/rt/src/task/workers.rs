@@ -26,10 +26,9 @@ struct Worker<'p> {
     slot: Option<usize>,
 }
 
-/// Starts the first spare thread, and the reactor's.
-pub(super) fn start() {
-    start_spare();
-    // Without it nothing that waits for descriptors or time goes on; but then nothing else could have been started either.
+/// Starts the reactor's thread.
+pub(super) fn start_reactor() {
+    // Without it nothing that waits for descriptors or time goes on; there is no memory for a thread then.
     let _ = thread::spawn(|| {
         loop {
             let _ = reactor::prepare();
@@ -39,7 +38,7 @@ pub(super) fn start() {
 }
 
 /// Starts a thread that waits for a slot.
-fn start_spare() {
+pub(super) fn start_spare() {
     // Without one, a worker whose thread blocks waits for that.
     let _ = thread::spawn(|| {
         let Some(place) = slots::place() else { return };
