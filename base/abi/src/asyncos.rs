@@ -19,12 +19,14 @@ pub const WORLD: usize = FIRST;
 pub const SCHED_SETUP: usize = FIRST + 1;
 
 /// `sched_wait(place, how) -> slot`: waits until the caller has a slot and there is something to run, or with [`SCHED_CLAIM`] takes
-/// one that is not in use, without waiting. A thread takes its place with the first wait. Errors: `EINVAL` (no slots, another's
+/// one that is not in use, without waiting, or with [`SCHED_LEAVE`] gives its place back. A thread takes its place with the first wait. Errors: `EINVAL` (no slots, another's
 /// place, an unknown `how`), `EAGAIN` (called, and without a slot; none to be had), `EINTR`.
 pub const SCHED_WAIT: usize = FIRST + 2;
 
 /// See [`SCHED_WAIT`].
 pub const SCHED_CLAIM: usize = 1;
+/// See [`SCHED_WAIT`].
+pub const SCHED_LEAVE: usize = 2;
 
 /// `sched_kick(target, priority) -> 0`: there is something to run for a slot's worker that is idle or runs something less
 /// urgent; or, with [`SCHED_PLACE`] and more, the thread in a place is to come back from its wait. Error: `EINVAL` (no slots).

@@ -125,7 +125,7 @@ fn process_ended(process: &Arc<Process>, service: &dyn Service) {
 fn give_back(process: &Arc<Process>) {
     let nothing = crate::oom::empty_space(process.space().world());
     let mut state = process.state.lock();
-    let held = (state.descriptors.take(), state.files.take(), state.executable.take());
+    let held = (state.descriptors.take(), state.files.take(), state.executable.take(), state.slots.take());
     let space = nothing.map(|nothing| core::mem::replace(&mut state.space, nothing));
     drop(state);
     drop(held);

@@ -11,7 +11,11 @@ use crate::{
     process::Process,
     thread::{Interrupted, Thread},
 };
-use abi::{asyncos::SCHED_CLAIM, errno::Errno, slots as at, window};
+use abi::{
+    asyncos::{SCHED_CLAIM, SCHED_LEAVE},
+    errno::Errno,
+    slots as at, window,
+};
 use alloc::sync::Arc;
 use core::{
     future::poll_fn,
@@ -129,6 +133,8 @@ impl Slots {
             run_at(&thread, priority);
         }
         if matches!(action, Do::Interrupt(_)) {
+            // So that it comes to look, however little urgent what it runs is.
+            raise(&thread, priority);
             thread.notify();
         } else {
             thread.wake();
@@ -149,6 +155,14 @@ fn run_at(thread: &Thread, priority: u8) {
     let task = thread.task.lock().clone();
     if let Some(task) = task.filter(|task| task.priority() != priority) {
         task.set_priority(priority);
+    }
+}
+
+/// The same, but not less urgently than now.
+fn raise(thread: &Thread, priority: u8) {
+    let now = thread.task.lock().as_ref().map_or(0, |task| task.priority().number());
+    if priority < now {
+        run_at(thread, priority);
     }
 }
 
@@ -187,14 +201,18 @@ pub async fn setup(thread: &Arc<Thread>, slots: usize, place: usize) -> Result<u
 }
 
 /// `sched_wait(place, how)`: waits until the thread has a slot and there is something to run, or takes one that is not in use;
-/// answers its number.
+/// answers its number. Or gives the place back.
 ///
 /// # Errors
 /// `EINVAL` (the process has no slots, the place is another thread's, an unknown `how`); `EAGAIN`: the thread was called, and
 /// has no slot, or there is none to be had; `EINTR`.
 pub async fn wait(thread: &Arc<Thread>, place: usize, how: usize) -> Result<usize, Errno> {
-    let slots = thread.process().slots().filter(|_| how <= SCHED_CLAIM).ok_or(Errno::EINVAL)?;
+    let slots = thread.process().slots().filter(|_| how <= SCHED_LEAVE).ok_or(Errno::EINVAL)?;
     let place = enter(thread, &slots, place)?;
+    if how == SCHED_LEAVE {
+        leave(thread);
+        return Ok(0);
+    }
     if how == SCHED_CLAIM {
         let (claimed, _) = slots.with(|state| (state.book.claim(place), Do::Nothing));
         return claimed.map(usize::from).ok_or(Errno::EAGAIN);

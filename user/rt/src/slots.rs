@@ -5,18 +5,18 @@
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
 use crate::thread;
-use abi::asyncos::{SCHED_CLAIM, SCHED_KICK, SCHED_PLACE, SCHED_SETUP, SCHED_WAIT};
+use abi::asyncos::{SCHED_CLAIM, SCHED_KICK, SCHED_LEAVE, SCHED_PLACE, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::Result;
 use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
 use abi::window::{HINT, STATUS};
 use core::ptr::with_exposed_provenance_mut;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sched::slots::{MAX_PLACES, Seat};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
-/// Places given out. The first belongs to the thread that sets up.
-static PLACES: AtomicU32 = AtomicU32::new(1);
+/// Places given out, one bit each. The first belongs to the thread that sets up.
+static PLACES: AtomicU64 = AtomicU64::new(1);
 
 /// A word of one of the two pages.
 fn word(page: usize, offset: usize) -> &'static AtomicU32 {
@@ -58,12 +58,29 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
 /// The calling thread's place; it gets one at its first call. `None`: there are no more.
 pub(crate) fn place() -> Option<u32> {
     thread::place().or_else(|| {
-        let next = |given: u32| (given < MAX_PLACES as u32).then_some(given + 1);
-        let place = PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
+        let free = |given: u64| (given != u64::MAX).then_some(given | given + 1);
+        // Relaxed: the kernel orders the two threads that have the same place after each other.
+        let place = PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?.trailing_ones();
         thread::set_place(place);
         Some(place)
     })
 }
+
+/// Whether a thread more can take part.
+pub(crate) fn has_place() -> bool {
+    PLACES.load(Ordering::Relaxed) != u64::MAX
+}
+
+/// The calling thread ends.
+pub(crate) fn leave() {
+    if let Some(place) = thread::place().filter(|_| active()) {
+        // Fails if it has never waited: then the kernel does not know of it.
+        let _ = call(SCHED_WAIT, place as usize, SCHED_LEAVE);
+        PLACES.fetch_and(!(1 << place), Ordering::Relaxed);
+    }
+}
+
+const _: () = assert!(MAX_PLACES == u64::BITS as usize);
 
 /// What the thread in a place looks at while it runs a worker.
 pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {

@@ -142,9 +142,15 @@ impl Wake for MainFuture {
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let pool = pool();
     let future = pin!(future);
-    match if slots::active() { slots::place() } else { None } {
-        Some(place) => workers::block_on(pool, future, &MainFuture::new(Some(place))),
-        None => alone::block_on(pool, future, &MainFuture::new(None)),
+    if !slots::active() {
+        return alone::block_on(pool, future, &MainFuture::new(None));
+    }
+    loop {
+        match slots::place() {
+            Some(place) => return workers::block_on(pool, future, &MainFuture::new(Some(place))),
+            // Sixty-three threads are in here or run tasks: until one ends.
+            None => crate::thread::sleep(core::time::Duration::from_millis(1)),
+        }
     }
 }
 

@@ -10,7 +10,7 @@
 
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
-use crate::{futex, heap, io};
+use crate::{futex, heap, io, slots};
 use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
     CLONE_THREAD, CLONE_VM,
@@ -111,6 +111,7 @@ extern "C" fn run(block: *mut ControlBlock) -> ! {
     if let Some(entry) = entry {
         entry();
     }
+    slots::leave();
     loop {
         let _ = syscall!(EXIT, 0);
     }

@@ -134,7 +134,7 @@ impl Worker<'_> {
             // It was idle, or ran something whose thread has it no more.
             self.pool.clear_idle(slot);
         }
-        if had.is_none() && self.slot.is_some() && !slots::has_spare() {
+        if self.slot.is_some() && self.slot != had && !slots::has_spare() && slots::has_place() {
             start_spare();
         }
     }
