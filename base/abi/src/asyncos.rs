@@ -14,26 +14,17 @@ pub const FIRST: usize = 0x1000;
 /// Errors: `EINVAL` for an unknown operation or world, `ENODEV` when the machine cannot run that world.
 pub const WORLD: usize = FIRST;
 
-/// `sched_setup(slots, place) -> slots`: gives the process slots, at most as many as harts, the first to the caller (note
-/// 0003, section 5; the numbers in `slots`). Errors: `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
+/// `sched_setup(slots) -> slots`: gives the process slots, at most as many as harts (note 0003, section 5; the numbers in
+/// `slots`). Errors: `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
 pub const SCHED_SETUP: usize = FIRST + 1;
 
-/// `sched_wait(place, how) -> slot`: waits until the caller has a slot and there is something to run, or with [`SCHED_CLAIM`] takes
-/// one that is not in use, without waiting, or with [`SCHED_LEAVE`] gives its place back. A thread takes its place with the first wait. Errors: `EINVAL` (no slots, another's
-/// place, an unknown `how`), `EAGAIN` (called, and without a slot; none to be had), `EINTR`.
+/// `sched_wait(place) -> slot`: waits until the caller has a slot and there is something to run. A thread takes its place with the
+/// first wait. Errors: `EINVAL` (no slots, another's place), `EINTR`.
 pub const SCHED_WAIT: usize = FIRST + 2;
 
-/// See [`SCHED_WAIT`].
-pub const SCHED_CLAIM: usize = 1;
-/// See [`SCHED_WAIT`].
-pub const SCHED_LEAVE: usize = 2;
-
-/// `sched_kick(target, priority) -> 0`: there is something to run for a slot's worker that is idle or runs something less
-/// urgent; or, with [`SCHED_PLACE`] and more, the thread in a place is to come back from its wait. Error: `EINVAL` (no slots).
+/// `sched_kick(slot, priority) -> 0`: there is something to run for a slot's worker that is idle or runs something less
+/// urgent. Error: `EINVAL` (no slots).
 pub const SCHED_KICK: usize = FIRST + 3;
-
-/// The target that stands for place 0.
-pub const SCHED_PLACE: usize = 0x100;
 
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;

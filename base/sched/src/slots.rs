@@ -117,8 +117,6 @@ pub enum Do {
     Nothing,
     /// The thread in this place can go on: it has this slot now.
     Give(u8, u8),
-    /// The thread in this place waits no longer: it is to look around.
-    Wake(u8),
     /// The thread in this place has to leave user mode and [`examine`](Book::examine).
     Interrupt(u8),
 }
@@ -129,8 +127,6 @@ pub enum Do {
 pub enum Wait {
     /// It has this slot.
     Slot(u8),
-    /// It was poked, and has none.
-    Poked,
     /// It waits.
     Waits(Do),
 }
@@ -143,20 +139,15 @@ pub struct Book {
     places: [Place; MAX_PLACES],
     /// One bit a place: those that wait for a slot.
     spares: u64,
-    /// One bit a place: those that are to look around.
-    poked: u64,
 }
 
 impl Book {
-    /// So many slots, of which the thread in `place` has the first.
+    /// So many slots, which nobody has.
     #[must_use]
-    pub fn new(slots: u8, place: u8) -> Self {
+    pub fn new(slots: u8) -> Self {
         let slot = Slot { owner: None, kicked: false, wanted: false };
         let count = slots.clamp(1, MAX_SLOTS as u8);
-        let mut book = Self { count, slots: [slot; MAX_SLOTS], places: [Place::Free; MAX_PLACES], spares: 0, poked: 0 };
-        let _ = book.enter(place);
-        book.hand_over(0, place);
-        book
+        Self { count, slots: [slot; MAX_SLOTS], places: [Place::Free; MAX_PLACES], spares: 0 }
     }
 
     /// How many slots there are.
@@ -202,14 +193,13 @@ impl Book {
     pub fn wait(&mut self, place: u8) -> Wait {
         match self.place(place) {
             Place::Holds(slot) => {
-                // What was poked for or kicked is looked for by who has a slot anyway.
-                if self.take_poke(place) | self.take_kick(slot) {
+                // What was kicked for is looked for by who has the slot anyway.
+                if self.take_kick(slot) {
                     return Wait::Slot(slot);
                 }
                 self.set_place(place, Place::Idle(slot));
                 Wait::Waits(Do::Nothing)
             }
-            Place::Away if self.take_poke(place) => Wait::Poked,
             Place::Away => match (0..self.count).find(|slot| self.slot(*slot).wanted) {
                 Some(slot) => {
                     self.hand_over(slot, place);
@@ -220,39 +210,16 @@ impl Book {
                     Wait::Waits(self.overdue())
                 }
             },
-            Place::Free | Place::Spare | Place::Idle(_) => Wait::Poked,
+            Place::Free | Place::Spare | Place::Idle(_) => Wait::Waits(Do::Nothing),
         }
     }
 
-    /// The thread would run a worker now: it gets a slot that nobody has, or one whose thread has nothing to run, which waits as a
-    /// spare from then on.
-    pub fn claim(&mut self, place: u8) -> Option<u8> {
-        match self.place(place) {
-            Place::Holds(slot) => return Some(slot),
-            Place::Away => {}
-            Place::Free | Place::Spare | Place::Idle(_) => return None,
-        }
-        for slot in 0..self.count {
-            let found = *self.slot(slot);
-            let idle = found.owner.filter(|owner| self.place(*owner) == Place::Idle(slot));
-            if let Some(owner) = idle {
-                self.set_place(owner, Place::Spare);
-            }
-            if idle.is_some() || found.wanted {
-                self.hand_over(slot, place);
-                return Some(slot);
-            }
-        }
-        None
-    }
-
-    /// Whether what [`wait`](Self::wait) began is over.
+    /// Whether what [`wait`](Self::wait) began is over: the slot that the thread has.
     #[must_use]
-    pub fn waited(&mut self, place: u8) -> Option<Wait> {
+    pub fn waited(&self, place: u8) -> Option<u8> {
         match self.place(place) {
-            Place::Spare | Place::Idle(_) => None,
-            Place::Holds(slot) => Some(Wait::Slot(slot)),
-            Place::Free | Place::Away => Some(Wait::Poked),
+            Place::Holds(slot) => Some(slot),
+            Place::Free | Place::Away | Place::Spare | Place::Idle(_) => None,
         }
     }
 
@@ -281,25 +248,6 @@ impl Book {
             Some(place) => {
                 self.slot_mut(slot).kicked = true;
                 Do::Interrupt(place)
-            }
-        }
-    }
-
-    /// The thread in this place is to come back from its wait, or not to begin one.
-    pub fn poke(&mut self, place: u8) -> Do {
-        match self.place(place) {
-            Place::Free => Do::Nothing,
-            Place::Spare => {
-                self.set_place(place, Place::Away);
-                Do::Wake(place)
-            }
-            Place::Idle(slot) => {
-                self.set_place(place, Place::Holds(slot));
-                Do::Give(place, slot)
-            }
-            Place::Away | Place::Holds(_) => {
-                self.poked |= bit(place);
-                Do::Nothing
             }
         }
     }
@@ -341,7 +289,6 @@ impl Book {
         let slot = self.slot_of(place);
         let released = slot.map_or(Do::Nothing, |slot| self.release(place, slot));
         self.set_place(place, Place::Free);
-        self.poked &= !bit(place);
         released
     }
 
@@ -371,12 +318,6 @@ impl Book {
     fn overdue(&self) -> Do {
         let kicked = self.slots.iter().filter(|slot| slot.kicked).find_map(|slot| slot.owner);
         kicked.map_or(Do::Nothing, Do::Interrupt)
-    }
-
-    fn take_poke(&mut self, place: u8) -> bool {
-        let poked = self.poked & bit(place) != 0;
-        self.poked &= !bit(place);
-        poked
     }
 
     fn take_kick(&mut self, slot: u8) -> bool {
@@ -411,10 +352,18 @@ fn bit(place: u8) -> u64 {
 mod tests {
     use super::*;
 
-    /// A process of two threads and one slot, the second waiting for it.
+    /// A process of two threads and one slot, which the first has.
+    fn alone() -> Book {
+        let mut book = Book::new(1);
+        assert!(book.enter(0) && book.enter(1));
+        assert_eq!(book.kick(0), Do::Nothing, "wanted");
+        assert_eq!(book.wait(0), Wait::Slot(0));
+        book
+    }
+
+    /// The same, the second waiting for it.
     fn pair() -> Book {
-        let mut book = Book::new(1, 0);
-        assert!(book.enter(1));
+        let mut book = alone();
         assert_eq!(book.wait(1), Wait::Waits(Do::Nothing));
         book
     }
@@ -423,7 +372,7 @@ mod tests {
     fn who_waits_for_something_else_gives_its_slot_to_a_spare() {
         let mut book = pair();
         assert_eq!(book.blocks(0, true), Do::Give(1, 0));
-        assert_eq!(book.waited(1), Some(Wait::Slot(0)));
+        assert_eq!(book.waited(1), Some(0));
         assert_eq!(book.shown(0), (2, false));
         assert_eq!(book.blocks(0, true), Do::Nothing);
         // Back from there, it is the spare.
@@ -443,20 +392,8 @@ mod tests {
     }
 
     #[test]
-    fn an_idle_slot_is_claimed_by_who_has_something_to_run() {
-        let mut book = pair();
-        assert_eq!(book.blocks(0, true), Do::Give(1, 0));
-        assert_eq!(book.claim(0), None, "its thread runs");
-        assert_eq!(book.wait(1), Wait::Waits(Do::Nothing));
-        assert_eq!(book.claim(0), Some(0));
-        assert_eq!((book.waited(1), book.spares(), book.shown(0)), (None, 1, (1, false)));
-        assert_eq!(book.blocks(0, true), Do::Give(1, 0));
-    }
-
-    #[test]
     fn a_slot_that_finds_no_spare_goes_to_the_first() {
-        let mut book = Book::new(1, 0);
-        assert!(book.enter(1));
+        let mut book = alone();
         assert_eq!(book.blocks(0, true), Do::Nothing);
         assert_eq!(book.shown(0), (NOBODY, false));
         assert_eq!(book.wait(1), Wait::Slot(0));
@@ -464,8 +401,7 @@ mod tests {
 
     #[test]
     fn a_kick_that_finds_no_spare_waits_for_one() {
-        let mut book = Book::new(1, 0);
-        assert!(book.enter(1));
+        let mut book = alone();
         assert_eq!(book.kick(0), Do::Interrupt(0));
         assert_eq!(book.examine(0, true, true), Do::Nothing);
         assert_eq!(book.wait(1), Wait::Waits(Do::Interrupt(0)));
@@ -473,17 +409,14 @@ mod tests {
     }
 
     #[test]
-    fn a_kick_or_poke_before_the_wait_ends_it() {
+    fn a_kick_before_the_wait_ends_it() {
         let mut book = pair();
         assert_eq!(book.kick(0), Do::Interrupt(0));
         assert_eq!(book.wait(0), Wait::Slot(0));
         assert_eq!(book.wait(0), Wait::Waits(Do::Nothing));
+        assert_eq!((book.waited(0), book.slot_of(0)), (None, Some(0)));
         assert_eq!(book.kick(0), Do::Give(0, 0));
-        assert_eq!(book.poke(1), Do::Wake(1));
-        assert_eq!(book.waited(1), Some(Wait::Poked));
-        assert_eq!(book.poke(1), Do::Nothing);
-        assert_eq!(book.wait(1), Wait::Poked);
-        assert_eq!(book.wait(1), Wait::Waits(Do::Nothing));
+        assert_eq!(book.waited(0), Some(0));
     }
 
     #[test]
@@ -508,16 +441,11 @@ mod tests {
 
     #[test]
     fn numbers_out_of_range_mean_nothing() {
-        let mut book = Book::new(99, 0);
+        let mut book = Book::new(99);
         assert_eq!(book.slots(), MAX_SLOTS);
-        assert!(!book.enter(64) && !book.enter(255) && !book.enter(0));
-        assert_eq!(
-            (book.kick(8), book.kick(255), book.poke(200), book.leave(99)),
-            (Do::Nothing, Do::Nothing, Do::Nothing, Do::Nothing)
-        );
-        assert_eq!(
-            (book.blocks(70, true), book.examine(70, true, true), book.preempt(70, true)),
-            (Do::Nothing, Do::Nothing, Do::Nothing)
-        );
+        assert!(book.enter(0) && !book.enter(64) && !book.enter(255) && !book.enter(0));
+        assert_eq!([book.kick(8), book.kick(255), book.leave(99)], [Do::Nothing; 3]);
+        assert_eq!([book.blocks(70, true), book.examine(70, true, true), book.preempt(70, true)], [Do::Nothing; 3]);
+        assert_eq!((book.waited(70), book.give_up(200), book.shown(9)), (None, None, (NOBODY, false)));
     }
 }

@@ -28,8 +28,10 @@ struct Process {
 
 impl Process {
     fn new() -> Arc<Self> {
-        let mut book = Book::new(1, 0);
-        assert!(book.enter(1));
+        let mut book = Book::new(1);
+        assert!(book.enter(0) && book.enter(1));
+        // The first thread has the slot, and polls.
+        assert_eq!((book.kick(0), book.wait(0)), (Do::Nothing, Wait::Slot(0)));
         let process = Self {
             book: Mutex::new(book),
             owner: AtomicU32::new(1),
@@ -115,19 +117,20 @@ impl Process {
 
     /// Parks until it has the slot, or `over`.
     fn park(&self, place: u8, over: impl Fn() -> bool) -> bool {
-        let mut wait = self.kernel(|book| match book.wait(place) {
-            Wait::Waits(action) => (None, action),
-            other => (Some(other), Do::Nothing),
+        let begun = self.kernel(|book| match book.wait(place) {
+            Wait::Waits(action) => (false, action),
+            Wait::Slot(_) => (true, Do::Nothing),
         });
-        loop {
-            match wait {
-                Some(Wait::Slot(_)) => return true,
-                Some(_) => return false,
-                None if over() => return self.book.lock().unwrap().give_up(place).is_some(),
-                None => thread::yield_now(),
+        let waited = || self.book.lock().unwrap().waited(place).is_some();
+        let mut has = begun;
+        while !has {
+            if over() {
+                return self.book.lock().unwrap().give_up(place).is_some();
             }
-            wait = self.book.lock().unwrap().waited(place);
+            thread::yield_now();
+            has = waited();
         }
+        true
     }
 }
 

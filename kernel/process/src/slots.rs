@@ -11,15 +11,14 @@ use crate::{
     process::Process,
     thread::{Interrupted, Thread},
 };
-use abi::{
-    asyncos::{SCHED_CLAIM, SCHED_LEAVE},
-    errno::Errno,
-    slots as at, window,
-};
+use abi::{errno::Errno, slots as at, window};
 use alloc::sync::Arc;
 use core::{
     future::poll_fn,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{self, Relaxed},
+    },
     task::Poll,
 };
 use hal::{
@@ -31,8 +30,6 @@ use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
 const SLICE: u64 = 5_000_000;
-/// From here on the target of a kick is a place.
-const PLACES: usize = abi::asyncos::SCHED_PLACE;
 /// What the kernel's part costs beside the two pages.
 const BYTES: usize = 2 << 10;
 
@@ -125,7 +122,7 @@ impl Slots {
         let (place, gives) = match action {
             Do::Nothing => return,
             Do::Give(place, _) => (place, true),
-            Do::Wake(place) | Do::Interrupt(place) => (place, false),
+            Do::Interrupt(place) => (place, false),
         };
         let Some(thread) = self.thread(place) else { return };
         if gives {
@@ -171,13 +168,12 @@ fn of(thread: &Thread) -> Option<(Arc<Slots>, u8)> {
     Some((thread.process().slots()?, thread.place()?))
 }
 
-/// `sched_setup(slots, place)`: gives the process its slots, at most as many as harts, the first to the caller; answers how
-/// many.
+/// `sched_setup(slots)`: gives the process slots, at most as many as harts; answers how many. Nobody has them yet.
 ///
 /// # Errors
 /// `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
-pub async fn setup(thread: &Arc<Thread>, slots: usize, place: usize) -> Result<usize, Errno> {
-    if slots == 0 || place >= MAX_PLACES {
+pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
+    if slots == 0 {
         return Err(Errno::EINVAL);
     }
     let (process, space) = (thread.process(), thread.space());
@@ -188,53 +184,33 @@ pub async fn setup(thread: &Arc<Thread>, slots: usize, place: usize) -> Result<u
     let status = space.window_page(window::STATUS).await?;
     let hint = space.window_page(window::HINT).await?;
     let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
-    let mut threads = [const { None }; MAX_PLACES];
-    threads[place] = Some(thread.clone());
-    let state = State { book: Book::new(count as u8, place as u8), threads, seen: [(0, 0); MAX_SLOTS] };
+    let threads = [const { None }; MAX_PLACES];
+    let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
     let made =
         Slots { state: SpinLock::new(rank::THREAD, state), status, hint, moves: AtomicU64::new(0), _charge: charge };
     let made = Arc::new(made);
     let _ = made.with(|_| ((), Do::Nothing));
-    process.set_slots(made)?;
-    thread.set_place(Some(place as u8));
-    Ok(count)
+    process.set_slots(made).map(|()| count)
 }
 
-/// `sched_wait(place, how)`: waits until the thread has a slot and there is something to run, or takes one that is not in use;
-/// answers its number. Or gives the place back.
+/// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
 ///
 /// # Errors
-/// `EINVAL` (the process has no slots, the place is another thread's, an unknown `how`); `EAGAIN`: the thread was called, and
-/// has no slot, or there is none to be had; `EINTR`.
-pub async fn wait(thread: &Arc<Thread>, place: usize, how: usize) -> Result<usize, Errno> {
-    let slots = thread.process().slots().filter(|_| how <= SCHED_LEAVE).ok_or(Errno::EINVAL)?;
+/// `EINVAL` (the process has no slots, or the place is another thread's); `EINTR`.
+pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
+    let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let place = enter(thread, &slots, place)?;
-    if how == SCHED_LEAVE {
-        leave(thread);
-        return Ok(0);
-    }
-    if how == SCHED_CLAIM {
-        let (claimed, _) = slots.with(|state| (state.book.claim(place), Do::Nothing));
-        return claimed.map(usize::from).ok_or(Errno::EAGAIN);
-    }
     let (begun, action) = slots.with(|state| match state.book.wait(place) {
         Wait::Waits(action) => (None, action),
-        over => (Some(over), Do::Nothing),
+        Wait::Slot(slot) => (Some(slot), Do::Nothing),
     });
     slots.carry_out(action, thread.priority());
-    let over = match begun {
-        Some(over) => Ok(over),
-        None => {
-            let waited = poll_fn(|_| match slots.state.lock().book.waited(place) {
-                Some(over) => Poll::Ready(over),
-                None => Poll::Pending,
-            });
-            thread.interruptible(waited).await
-        }
-    };
-    match over {
-        Ok(Wait::Slot(slot)) => Ok(usize::from(slot)),
-        Ok(Wait::Poked | Wait::Waits(_)) => Err(Errno::EAGAIN),
+    if let Some(slot) = begun {
+        return Ok(usize::from(slot));
+    }
+    let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
+    match thread.interruptible(waited).await {
+        Ok(slot) => Ok(usize::from(slot)),
         Err(Interrupted) => {
             // It may have been given a slot at the same time.
             let given = slots.with(|state| (state.book.give_up(place), Do::Nothing)).0;
@@ -263,23 +239,18 @@ fn enter(thread: &Arc<Thread>, slots: &Slots, place: usize) -> Result<u8, Errno>
     Ok(place)
 }
 
-/// `sched_kick(target, priority)`: there is something of this priority for the worker of a slot, and it is idle or runs something
-/// less urgent; or, from [`PLACES`] on, the thread in a place is to come back from its wait.
+/// `sched_kick(slot, priority)`: there is something of this priority for the worker of a slot, and it is idle or runs something
+/// less urgent.
 ///
 /// # Errors
 /// `EINVAL` (the process has no slots).
-pub fn kick(thread: &Arc<Thread>, target: usize, priority: usize) -> Result<usize, Errno> {
+pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
-    let number = |target: usize| u8::try_from(target).unwrap_or(u8::MAX);
-    let ((), action) = slots.with(|state| match target.checked_sub(PLACES) {
-        Some(place) => ((), state.book.poke(number(place))),
-        None => ((), state.book.kick(number(target))),
-    });
-    if let (Do::Interrupt(place), Some(own)) = (action, thread.place())
-        && place == own
-    {
-        // It is in the kernel already.
-        thread.attention.store(true, core::sync::atomic::Ordering::Release);
+    let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+    let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
+    if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
+        // It is in the kernel already, and looks on its way out.
+        thread.attention.store(true, Ordering::Release);
     } else {
         slots.carry_out(action, priority.min(31) as u8);
     }

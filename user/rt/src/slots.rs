@@ -1,22 +1,21 @@
 //! The slots of this process: the right to run a worker of the task pool, as this kernel gives it to threads (note 0003, section 5).
 //! On a kernel without them, as Linux, there are none.
 //!
-//! Each thread that takes part has a place, which it keeps. What it writes into the hint page is its own count; the owner's word
+//! Each thread that takes part has a place, which it keeps; it never ends. What it writes into the hint page is its own count; the owner's word
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
-use crate::thread;
-use abi::asyncos::{SCHED_CLAIM, SCHED_KICK, SCHED_LEAVE, SCHED_PLACE, SCHED_SETUP, SCHED_WAIT};
+use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::Result;
 use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
 use abi::window::{HINT, STATUS};
 use core::ptr::with_exposed_provenance_mut;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use sched::slots::{MAX_PLACES, Seat};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
-/// Places given out, one bit each. The first belongs to the thread that sets up.
-static PLACES: AtomicU64 = AtomicU64::new(1);
+/// Places given out.
+static PLACES: AtomicU32 = AtomicU32::new(0);
 
 /// A word of one of the two pages.
 fn word(page: usize, offset: usize) -> &'static AtomicU32 {
@@ -31,13 +30,10 @@ fn call(number: usize, first: usize, second: usize) -> Result<usize> {
     unsafe { crate::sys::call6(number, [first, second, 0, 0, 0, 0]) }
 }
 
-/// Asks for so many slots, the first for the calling thread; how many there are, 0 without any. Once.
+/// Asks for so many slots; how many there are, 0 without any. Once.
 pub(crate) fn set_up(wanted: usize) -> usize {
     let slots = call(SCHED_SETUP, wanted, 0).unwrap_or(0);
-    if slots > 0 {
-        thread::set_place(0);
-        SLOTS.store(slots as u32, Ordering::Release);
-    }
+    SLOTS.store(slots as u32, Ordering::Release);
     slots
 }
 
@@ -55,32 +51,11 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
     }
 }
 
-/// The calling thread's place; it gets one at its first call. `None`: there are no more.
-pub(crate) fn place() -> Option<u32> {
-    thread::place().or_else(|| {
-        let free = |given: u64| (given != u64::MAX).then_some(given | given + 1);
-        // Relaxed: the kernel orders the two threads that have the same place after each other.
-        let place = PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, free).ok()?.trailing_ones();
-        thread::set_place(place);
-        Some(place)
-    })
+/// A place that nobody has; `None` if there is none left.
+pub(crate) fn new_place() -> Option<u32> {
+    let next = |given: u32| (given < MAX_PLACES as u32).then_some(given + 1);
+    PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
 }
-
-/// Whether a thread more can take part.
-pub(crate) fn has_place() -> bool {
-    PLACES.load(Ordering::Relaxed) != u64::MAX
-}
-
-/// The calling thread ends.
-pub(crate) fn leave() {
-    if let Some(place) = thread::place().filter(|_| active()) {
-        // Fails if it has never waited: then the kernel does not know of it.
-        let _ = call(SCHED_WAIT, place as usize, SCHED_LEAVE);
-        PLACES.fetch_and(!(1 << place), Ordering::Relaxed);
-    }
-}
-
-const _: () = assert!(MAX_PLACES == u64::BITS as usize);
 
 /// What the thread in a place looks at while it runs a worker.
 pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
@@ -88,30 +63,14 @@ pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
     Seat { count: word(HINT, 4 * place as usize), owner: status(OWNER), kicked: status(KICKED), place }
 }
 
-/// The slot that the thread in this place has: what the kernel says.
-pub(crate) fn slot_of(place: u32) -> Option<usize> {
-    let slots = SLOTS.load(Ordering::Relaxed) as usize;
-    (0..slots).find(|slot| word(STATUS, STRIDE * slot + OWNER).load(Ordering::Relaxed) == place + 1)
-}
-
-/// Waits until the thread in this place, the caller, has a slot and something to run. `None`: it is to look around, without one.
+/// Waits until the thread in this place, the caller, has a slot and something to run. `None`: a signal came.
 pub(crate) fn wait(place: u32) -> Option<usize> {
     call(SCHED_WAIT, place as usize, 0).ok()
-}
-
-/// The slot that the thread in this place, the caller, has, or one that is not in use.
-pub(crate) fn claim(place: u32) -> Option<usize> {
-    slot_of(place).or_else(|| call(SCHED_WAIT, place as usize, SCHED_CLAIM).ok())
 }
 
 /// There is something of this priority for a worker.
 pub(crate) fn kick(slot: usize, priority: u8) {
     let _ = call(SCHED_KICK, slot, usize::from(priority));
-}
-
-/// The thread in a place is to come back from its wait.
-pub(crate) fn poke(place: u32) {
-    let _ = call(SCHED_KICK, SCHED_PLACE + place as usize, 0);
 }
 
 /// Whether a thread waits for a slot.

@@ -1,23 +1,23 @@
 //! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler.
 //!
-//! The pool has as many workers as the kernel gives slots, one a hart (or [`set_workers`]). Whoever calls [`block_on`] runs
-//! a worker while it waits for its future; other workers have threads of their own, made as they are needed ([`workers`]):
-//! there is always one more than there is work for, so that the kernel can give a worker whose thread blocks or is
-//! preempted to another. One thread more waits in the reactor, once a task does. Tasks outlive a `block_on` and go on.
+//! The pool has as many workers as the kernel gives slots, one a hart (or [`set_workers`]). Workers are run by threads of the
+//! runtime, made as they are needed ([`workers`]): there is always one more than there is work for, so that the kernel can
+//! give a worker whose thread blocks or is preempted to another. One thread more waits in the reactor, once a task does. A thread in
+//! [`block_on`] polls its own future only.
 //!
 //! Where the kernel has no slots, as Linux, there is one worker: the thread in `block_on`, which parks in the reactor itself
-//! ([`alone`]).
+//! ([`alone`]); tasks go on in the next one. A child made by `fork` has no threads that would run tasks: it is for what needs none.
 
 mod alone;
 mod workers;
 
 use crate::scheduler::Way;
 use crate::sync::{Arc, Once, OnceLock};
-use crate::{reactor, slots};
+use crate::{futex, reactor, slots};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
 use task::{Pender, Pool};
 
@@ -56,10 +56,10 @@ fn pool() -> &'static Pool<Unpark, Way> {
                 slots::describe(worker, hints);
             }
             // Nobody runs it yet: whoever has something for it calls.
-            let _ = worker == 0 || pool.set_idle(worker);
+            let _ = pool.set_idle(worker);
         }
         if workers > 0 {
-            workers::start_spare();
+            workers::start();
         }
         pool
     })
@@ -102,19 +102,24 @@ where
 /// Its thread sets `parked`, looks at `woken` once more and then parks; a waker sets `woken` and then looks at `parked`.
 struct MainFuture {
     woken: AtomicBool,
-    parked: AtomicBool,
-    /// Of the thread; no place where there are no slots.
-    place: Option<u32>,
+    /// 1 while the thread waits on this word; where there are no slots it waits in the reactor.
+    parked: AtomicU32,
 }
 
 impl MainFuture {
-    fn new(place: Option<u32>) -> Arc<Self> {
-        Arc::new(Self { woken: AtomicBool::new(true), parked: AtomicBool::new(false), place })
-    }
-
     /// Whether it was woken since the last call.
     fn take(&self) -> bool {
-        self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::SeqCst)
+        self.woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits until it is woken; may return early.
+    fn park(&self) {
+        self.parked.store(1, Ordering::SeqCst);
+        // Looked at after `parked` was set.
+        if !self.woken.load(Ordering::SeqCst) {
+            futex::wait(&self.parked, 1, None);
+        }
+        self.parked.store(0, Ordering::Relaxed);
     }
 }
 
@@ -124,38 +129,32 @@ impl Wake for MainFuture {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // SeqCst: stored before `notify` looks whether the executor is parked, or we do here.
+        // SeqCst: stored before this or `notify` looks whether the thread is parked.
         self.woken.store(true, Ordering::SeqCst);
-        match self.place {
-            None => reactor::notify(),
-            Some(place) => {
-                if self.parked.swap(false, Ordering::SeqCst) {
-                    slots::poke(place);
-                }
-            }
+        if !slots::active() {
+            reactor::notify();
+        } else if self.parked.swap(0, Ordering::SeqCst) == 1 {
+            futex::wake(&self.parked, 1);
         }
     }
 }
 
-/// Runs `future` to its end on this thread, and tasks beside it. Any number of threads may be in here; where the kernel has no
-/// slots they take turns. Not to be called from a task.
+/// Runs `future` to its end on this thread. Any number of threads may be in here; where the kernel has no slots they take
+/// turns, and the first runs tasks beside its future. Not to be called from a task.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let pool = pool();
-    let future = pin!(future);
+    let mut future = pin!(future);
+    let main = Arc::new(MainFuture { woken: AtomicBool::new(true), parked: AtomicU32::new(0) });
+    let waker = Waker::from(main.clone());
+    let mut cx = Context::from_waker(&waker);
     if !slots::active() {
-        return alone::block_on(pool, future, &MainFuture::new(None));
+        return alone::block_on(pool, future, &main, &mut cx);
     }
     loop {
-        match slots::place() {
-            Some(place) => return workers::block_on(pool, future, &MainFuture::new(Some(place))),
-            // Sixty-three threads are in here or run tasks: until one ends.
-            None => crate::thread::sleep(core::time::Duration::from_millis(1)),
+        if !main.take() {
+            main.park();
+        } else if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
         }
     }
-}
-
-/// Polls a main future.
-fn poll<F: Future>(future: core::pin::Pin<&mut F>, main: &Arc<MainFuture>) -> Poll<F::Output> {
-    let waker = Waker::from(main.clone());
-    future.poll(&mut Context::from_waker(&waker))
 }

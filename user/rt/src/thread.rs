@@ -10,7 +10,7 @@
 
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
-use crate::{futex, heap, io, slots};
+use crate::{futex, heap, io};
 use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
     CLONE_THREAD, CLONE_VM,
@@ -39,49 +39,30 @@ const FLAGS: u64 = CLONE_VM
 struct ControlBlock {
     /// Thread id while it runs, 0 once it has left its stack.
     tid: AtomicU32,
-    /// Its place among the threads that share the process's slots, from 1; 0: none.
-    place: AtomicU32,
     /// What the thread runs, taken by it at its start.
     entry: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// The main thread's, whose id the kernel does not clear.
-static MAIN: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+static MAIN: AtomicU32 = AtomicU32::new(0);
 
 /// Makes the calling thread, the first, a thread of this module.
 pub(crate) fn adopt_main() {
-    let block = (&raw const MAIN) as usize;
-    // SAFETY: nothing else uses tp; `MAIN` is a whole control block as far as `word` reads one: its first two.
+    let block = MAIN.as_ptr() as usize;
+    // SAFETY: nothing else uses tp; `MAIN` is a whole control block as far as `id` reads one: its first word.
     unsafe { asm!("mv tp, {}", in(reg) block, options(nomem, nostack)) };
     let tid = syscall!(GETTID).unwrap_or_default();
-    MAIN[0].store(tid as u32, Ordering::Relaxed);
+    MAIN.store(tid as u32, Ordering::Relaxed);
 }
 
 /// The kernel's id of the calling thread.
 #[must_use]
 pub fn id() -> u32 {
-    word(0).load(Ordering::Relaxed)
-}
-
-/// One of the first two words of the running thread's control block.
-#[inline]
-fn word(index: usize) -> &'static AtomicU32 {
-    let words: *const AtomicU32;
+    let word: *const AtomicU32;
     // SAFETY: reads a register.
-    unsafe { asm!("mv {}, tp", out(reg) words, options(nomem, nostack, preserves_flags)) };
-    // SAFETY: tp points at the running thread's control block (module head), alive as long as the thread, which does not
-    // hand the reference on.
-    unsafe { &*words.add(index & 1) }
-}
-
-/// The calling thread's place among those that share the process's slots.
-pub(crate) fn place() -> Option<u32> {
-    word(1).load(Ordering::Relaxed).checked_sub(1)
-}
-
-/// Sets it.
-pub(crate) fn set_place(place: u32) {
-    word(1).store(place + 1, Ordering::Relaxed);
+    unsafe { asm!("mv {}, tp", out(reg) word, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: tp points at the running thread's tid word (module head), alive as long as the thread.
+    unsafe { (*word).load(Ordering::Relaxed) }
 }
 
 // rt_thread_clone(flags, stack, parent_tid, tls, child_tid) -> tid or -errno. The child starts on the new stack with
@@ -111,7 +92,6 @@ extern "C" fn run(block: *mut ControlBlock) -> ! {
     if let Some(entry) = entry {
         entry();
     }
-    slots::leave();
     loop {
         let _ = syscall!(EXIT, 0);
     }
@@ -209,7 +189,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     let entry: Box<dyn FnOnce() + Send> = Box::new(move || *slot.lock() = Some(f()));
     let block = stack.block();
     // SAFETY: `block` lies in the fresh mapping, aligned to 16 because size and base are multiples of it.
-    unsafe { block.write(ControlBlock { tid: AtomicU32::new(0), place: AtomicU32::new(0), entry: Some(entry) }) };
+    unsafe { block.write(ControlBlock { tid: AtomicU32::new(0), entry: Some(entry) }) };
     let tid = stack.tid().as_ptr();
     // SAFETY: the new thread gets a stack of its own below `block`, and `block` as tp; both live until the kernel has
     // cleared `tid`, because `Stack` is dropped only then.

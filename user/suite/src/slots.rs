@@ -9,10 +9,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::Errno;
-use rt::abi::asyncos::{SCHED_CLAIM, SCHED_KICK, SCHED_LEAVE, SCHED_PLACE, SCHED_SETUP, SCHED_WAIT};
+use rt::abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use rt::abi::process::WNOHANG;
 use rt::abi::signal::SIGKILL;
-use rt::abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
+use rt::abi::slots::{HINTS, KICKED, OWNER, STRIDE};
 use rt::abi::window::{HINT, STATUS};
 use rt::io::{Read, Write};
 use rt::task::{self, Priority, block_on, spawn, spawn_with, yield_now};
@@ -241,7 +241,6 @@ fn side_by_side() -> Outcome {
 fn block_on_from_threads() -> Outcome {
     needs_asyncos()?;
     let turns = flag();
-    // More of them, one after the other, than there are places.
     for _ in 0..30 {
         three_threads(&turns)?;
     }
@@ -306,32 +305,28 @@ fn sched(number: usize, first: usize, second: usize) -> Result<usize, Errno> {
 
 fn arguments() -> Outcome {
     needs_asyncos()?;
-    for (number, first) in [(SCHED_WAIT, 0), (SCHED_KICK, 0), (SCHED_KICK, SCHED_PLACE)] {
-        fails!(sched(number, first, 0), EINVAL);
-    }
-    for (slots, place) in [(0, 0), (1, 64), (1, usize::MAX), (usize::MAX, 64)] {
-        fails!(sched(SCHED_SETUP, slots, place), EINVAL);
-    }
-    let slots = sched(SCHED_SETUP, usize::MAX, 63)?;
+    fails!(sched(SCHED_WAIT, 0, 0), EINVAL);
+    fails!(sched(SCHED_KICK, 0, 0), EINVAL);
+    fails!(sched(SCHED_SETUP, 0, 0), EINVAL);
+    let slots = sched(SCHED_SETUP, usize::MAX, 0)?;
     ensure!((1..=8).contains(&slots), "{slots}");
     fails!(sched(SCHED_SETUP, 1, 0), EBUSY);
-    for place in [0, 62, 64, usize::MAX] {
-        // Its own is 63.
-        fails!(sched(SCHED_WAIT, place, SCHED_CLAIM), EINVAL);
+    for place in [64, 255, 256, usize::MAX] {
+        fails!(sched(SCHED_WAIT, place, 0), EINVAL);
     }
-    fails!(sched(SCHED_WAIT, 63, 3), EINVAL);
-    equal!(sched(SCHED_WAIT, 63, SCHED_CLAIM), Ok(0));
-    for target in [8, 255, SCHED_PLACE + 64, SCHED_PLACE + 1, usize::MAX] {
+    for target in [8, 255, 256, usize::MAX] {
         for priority in [0, 31, 32, usize::MAX] {
             equal!(sched(SCHED_KICK, target, priority), Ok(0));
         }
     }
-    // A kick before the wait is not lost, nor is a poke.
-    equal!(sched(SCHED_KICK, SCHED_PLACE + 63, 0), Ok(0));
+    // What is kicked before anybody waits is there for the first that does; and so is a kick before its next wait.
+    equal!(sched(SCHED_KICK, 0, 0), Ok(0));
     equal!(sched(SCHED_WAIT, 63, 0), Ok(0));
     equal!(raw::atomic(STATUS + OWNER).load(SeqCst), 64);
-    equal!(sched(SCHED_WAIT, 63, SCHED_LEAVE), Ok(0));
-    equal!(raw::atomic(STATUS + OWNER).load(SeqCst), 0);
+    fails!(sched(SCHED_WAIT, 62, 0), EINVAL);
+    raw::atomic(HINT + 4 * 63).store(1, SeqCst);
+    equal!(sched(SCHED_KICK, 0, 0), Ok(0));
+    equal!(sched(SCHED_WAIT, 63, 0), Ok(0));
     Ok(())
 }
 
@@ -343,7 +338,7 @@ fn children_have_none() -> Outcome {
     });
     let pid = child(|| {
         let none = sched(SCHED_KICK, 0, 0) == Err(Errno::EINVAL);
-        let own = sched(SCHED_SETUP, 1, 5) == Ok(1) && raw::atomic(STATUS + OWNER).load(SeqCst) == 6;
+        let own = sched(SCHED_SETUP, 1, 0) == Ok(1) && raw::atomic(STATUS + OWNER).load(SeqCst) == 0;
         i32::from(!(none && own))
     })?;
     exits(pid, 0)?;
@@ -359,12 +354,10 @@ fn children_have_none() -> Outcome {
 fn holder_ends() -> Outcome {
     needs_asyncos()?;
     equal!(sched(SCHED_SETUP, 1, 0), Ok(1));
-    let spare = thread::spawn(|| sched(SCHED_WAIT, 1, 0))?;
-    // It waits, or has got the slot already, since this thread sleeps.
-    while raw::atomic(STATUS + SPARES).load(SeqCst) == 0 && raw::atomic(STATUS + OWNER).load(SeqCst) == 1 {
-        sleep_ms(1);
-    }
+    equal!(sched(SCHED_KICK, 0, 0), Ok(0));
+    equal!(sched(SCHED_WAIT, 0, 0), Ok(0));
     // In its count, zero, this thread polls a coroutine: it gives the slot up where it blocks.
+    let spare = thread::spawn(|| sched(SCHED_WAIT, 1, 0))?;
     equal!(spare.join(), Some(Ok(0)));
     equal!(raw::atomic(STATUS + OWNER).load(SeqCst), 0);
     equal!(sched(SCHED_KICK, 0, 0), Ok(0));

@@ -4,11 +4,11 @@
 use super::{MainFuture, TURN, Unpark};
 use crate::reactor;
 use crate::scheduler::Way;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::Ordering;
-use core::task::Poll;
+use core::task::{Context, Poll};
 use task::Pool;
 
 /// The right to run the pool's one worker.
@@ -18,13 +18,14 @@ static DRIVER: Mutex<()> = Mutex::new(());
 pub(super) fn block_on<F: Future>(
     pool: &Pool<Unpark, Way>,
     mut future: Pin<&mut F>,
-    main: &Arc<MainFuture>,
+    main: &MainFuture,
+    cx: &mut Context<'_>,
 ) -> F::Output {
     let _driver = DRIVER.lock();
     let mut left = TURN;
     loop {
         if main.take()
-            && let Poll::Ready(output) = super::poll(future.as_mut(), main)
+            && let Poll::Ready(output) = future.as_mut().poll(cx)
         {
             return output;
         }
