@@ -73,6 +73,8 @@ pub struct Ops {
     pub ended: Ended,
     /// Frees the task, whose future and output are gone (S3).
     pub free: Act,
+    /// Whether an output that nobody wants has to be dropped.
+    pub output_drops: bool,
 }
 
 /// The way from a pool to who made it.

@@ -78,12 +78,21 @@ pub(crate) const fn bit_of(slot: u8) -> u64 {
     1 << (slot & (COLUMNS as u8 - 1))
 }
 
-/// The bits of the columns whose priority is that of a slot, or more urgent.
-#[inline]
-pub(crate) const fn up_to(slot: u8) -> u64 {
-    let priority = priority_of(slot);
-    let bits = (priority.bits_above() | priority.bit()) as u64;
-    bits | bits << PINNED
+/// A slot whose tasks run in turn, one after the other, and what tells that it may go on so.
+#[derive(Clone, Copy)]
+pub(crate) struct Turn {
+    pub(crate) slot: u8,
+    bit: u64,
+    /// The columns whose priority is that of the slot, or more urgent.
+    up_to: u64,
+}
+
+impl Turn {
+    pub(crate) const fn of(slot: u8) -> Self {
+        let priority = priority_of(slot);
+        let up_to = (priority.bits_above() | priority.bit()) as u64;
+        Self { slot, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
+    }
 }
 
 /// Both halves of a set of columns.
@@ -198,21 +207,23 @@ impl Lists {
         }
     }
 
-    /// Adds a task that has just arrived to a slot that is not ranked and whose column has tasks, and takes the first of
-    /// that; if there are ranked ones in it, does nothing.
+    /// Whether it is a slot's turn: its column is the first that has tasks, the only one of its priority, and has no
+    /// ranked ones.
+    #[inline(always)]
+    pub(crate) fn is_turn_of(&mut self, turn: Turn) -> bool {
+        self.bits & turn.up_to == turn.bit && self.column(turn.slot).ranked.first().is_none()
+    }
+
+    /// Adds a task that has just arrived to a slot whose turn it is, and takes the first of that.
     ///
     /// # Safety
-    /// As [`append_stack`](Self::append_stack).
+    /// As [`append_stack`](Self::append_stack); [`is_turn_of`](Self::is_turn_of) holds.
     #[inline(always)]
-    pub(crate) unsafe fn rotate(&mut self, task: NonNull<Header>, slot: u8) -> Option<NonNull<Header>> {
-        let arrival = self.arrivals + 1;
-        let place = self.mark | u16::from(slot);
+    pub(crate) unsafe fn rotate(&mut self, task: NonNull<Header>, slot: u8) -> NonNull<Header> {
+        self.arrivals += 1;
+        let (arrival, place) = (self.arrivals, self.mark | u16::from(slot));
         let column = self.column(slot);
-        if column.ranked.first().is_some() {
-            return None;
-        }
-        // SAFETY: by contract there are tasks in the column, and so in the list; S2, first and last belong to this queue.
-        // Relaxed, as in `note`.
+        // SAFETY: by contract there are tasks in the list; S2, first and last belong to this queue. Relaxed, as in `note`.
         unsafe {
             let first = NonNull::new_unchecked(column.turn.head);
             let last = NonNull::new_unchecked(column.turn.tail);
@@ -222,7 +233,23 @@ impl Lists {
             column.waited[0] = 0;
             task.as_ref().place.store(place, Ordering::Relaxed);
             first.as_ref().place.store(0, Ordering::Relaxed);
-            self.arrivals = arrival;
+            first
+        }
+    }
+
+    /// Takes the first task of a slot whose turn it is, unless it is the last one.
+    ///
+    /// # Safety
+    /// As [`rotate`](Self::rotate).
+    #[inline(always)]
+    pub(crate) unsafe fn take_turn(&mut self, slot: u8) -> Option<NonNull<Header>> {
+        let column = self.column(slot);
+        // SAFETY: as in `rotate`.
+        unsafe {
+            let first = NonNull::new_unchecked(column.turn.head);
+            column.turn.head = NonNull::new(with_link(first, |link| link.next))?.as_ptr();
+            column.waited[0] = 0;
+            first.as_ref().place.store(0, Ordering::Relaxed);
             Some(first)
         }
     }

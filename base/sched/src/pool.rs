@@ -278,7 +278,7 @@ impl Pool {
     /// (see `slots`). It runs nothing.
     pub fn clear_idle(&self, worker: usize) {
         if let Some(worker) = self.worker(worker) {
-            worker.begin();
+            worker.abandon();
             self.unpark(worker);
         }
     }
@@ -323,6 +323,13 @@ impl Pool {
     #[inline]
     pub fn running(&self, worker: usize) -> Option<Priority> {
         self.worker(worker)?.running()
+    }
+
+    /// A worker goes on after a poll that did not come back: its task has failed ([`fail`](crate::fail)), and the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        if let Some(worker) = self.worker(worker) {
+            worker.abandon();
+        }
     }
 
     /// Cancels what is queued; what is woken later is cancelled by its waker.

@@ -26,7 +26,7 @@ use sync::raw::RawSpin;
 
 use crate::Priority;
 use crate::interface::Header;
-use crate::lists::{Lists, bit_of, fold, priority_of, up_to};
+use crate::lists::{Lists, Turn, bit_of, fold, priority_of};
 use crate::worker::Publisher;
 
 /// How often the lock is looked at before giving up.
@@ -209,7 +209,15 @@ impl RunQueue {
         if !self.is_settled(lists) {
             return None;
         }
-        let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit)?;
+        let ready = fold(lists.bits);
+        // Most often it is what ran before, and need not be looked for.
+        let best = match publisher.held {
+            Some(held) if ready & (held.bits_above() | held.bit()) == held.bit() => held,
+            _ => Priority::highest_in(ready)?,
+        };
+        if best.index() >= limit {
+            return None;
+        }
         publisher.publish(Some(best));
         if self.has_post() {
             return None;
@@ -236,7 +244,7 @@ impl RunQueue {
     }
 
     /// Puts a task that goes on at the end of its list, and takes the first of that list, under one lock: for a worker that
-    /// has published that it runs at the priority of `slot`, and does so again. `None`: it is some other case, and nothing
+    /// has published that it runs at the priority of the turn, and does so again. `None`: it is some other case, and nothing
     /// was changed. Does not wait for the lock.
     ///
     /// Neither a fence nor a call to anyone is needed. What is published stays, so who has pushed something more urgent
@@ -244,25 +252,42 @@ impl RunQueue {
     ///
     /// # Safety
     ///
-    /// `slot` is not ranked. `again` is `SCHEDULED`, in no queue, the caller's, and its home is this worker; it is the
-    /// queue's if the answer is something. Who is interrupted here does not depend on it that the lock is free.
+    /// `again` is `SCHEDULED`, in no queue, the caller's, and its home is this worker; it is the queue's if the answer is
+    /// something. Who is interrupted here does not depend on it that the lock is free.
     #[inline(always)]
-    pub(crate) unsafe fn rotate(&self, again: NonNull<Header>, slot: u8) -> Option<NonNull<Header>> {
+    pub(crate) unsafe fn rotate(&self, again: NonNull<Header>, turn: Turn) -> Option<NonNull<Header>> {
         // SAFETY: alive, by contract.
-        if unsafe { again.as_ref() }.standing.slot() != slot || !self.lock.try_lock() {
+        if unsafe { again.as_ref() }.standing.slot() != turn.slot || !self.lock.try_lock() {
             return None;
         }
         // SAFETY: taken above.
         let locked = unsafe { self.locked() };
         let lists = &mut *locked.lists;
-        // The column is the first that has anything, and the only one of its priority.
-        let is_first = lists.bits & up_to(slot) == bit_of(slot);
-        if !is_first || !self.is_settled(lists) {
+        if !self.is_settled(lists) {
+            return None;
+        }
+        if !lists.is_turn_of(turn) {
             // If there is nothing at all it need not go in only to come out again.
-            return (lists.bits == 0 && self.is_settled(lists)).then_some(again);
+            return (lists.bits == 0).then_some(again);
         }
         // SAFETY: the task is the queue's from here on.
-        unsafe { lists.rotate(again, slot) }
+        Some(unsafe { lists.rotate(again, turn.slot) })
+    }
+
+    /// Takes the first task of a list, for a worker as in [`rotate`](Self::rotate), if others are left there. `None`: as there.
+    #[inline(always)]
+    pub(crate) fn take_turn(&self, turn: Turn) -> Option<NonNull<Header>> {
+        if !self.lock.try_lock() {
+            return None;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if !lists.is_turn_of(turn) || !self.is_settled(lists) {
+            return None;
+        }
+        // SAFETY: it is its turn.
+        unsafe { lists.take_turn(turn.slot) }
     }
 
     /// Puts a task at the end of its list without the inbox, if nothing has come there before it. `false`: the task is
@@ -323,16 +348,13 @@ impl RunQueue {
         taken
     }
 
-    /// Moves a task whose priority has changed to where it belongs, if it is here; `false` if it is not. Waits for the
-    /// lock a bounded time; if that is over the task stays where it is until it is queued again.
+    /// Moves a task whose priority has changed to where it belongs, if it is here; `false` if it is not.
     ///
     /// # Safety
     ///
-    /// The caller holds a reference, and this is the queue of the task's home.
+    /// The caller holds a reference, and this is the queue of the task's home. It has not interrupted who has the lock.
     pub(crate) unsafe fn relocate(&self, task: NonNull<Header>) -> bool {
-        if !self.lock.lock_within(PATIENCE) {
-            return false;
-        }
+        self.lock.lock();
         // SAFETY: taken above.
         let locked = unsafe { self.locked() };
         let lists = &mut *locked.lists;

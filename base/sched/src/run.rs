@@ -6,7 +6,7 @@ use sync::atomic::{AtomicBool, Ordering};
 
 use crate::Priority;
 use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
-use crate::lists::{is_ranked, priority_of};
+use crate::lists::{Turn, is_ranked, priority_of};
 use crate::pool::Pool;
 use crate::queue::Taken;
 use crate::slots::Seat;
@@ -107,43 +107,28 @@ impl Pool {
         let Some(worker) = self.worker(worker) else { return 0 };
         let outer = worker.outer();
         let (mut left, mut held) = (polls, None);
-        // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
         while left > 0
-            && let Some((mut task, priority)) =
+            && let Some((task, priority)) =
                 self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
         {
-            held = Some(priority);
+            left -= 1;
             // SAFETY: just taken from a queue, so alive.
             let slot = unsafe { task.as_ref() }.standing.slot();
-            let in_turn = priority_of(slot) == priority && !is_ranked(slot);
-            loop {
-                left -= 1;
-                // SAFETY: taken from a queue.
-                let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
-                if !keeps {
-                    if outcome == Outcome::Requeued {
-                        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
-                        unsafe { self.enqueue(task) };
-                    }
-                    return polls - left;
-                }
-                if outcome != Outcome::Requeued {
-                    break;
-                }
-                // It runs for the first tick of its slice again.
-                worker.set_running(priority);
-                let goes_on = left > 0 && in_turn && !stop.load(Ordering::Relaxed);
-                // SAFETY: the word said to queue it, so it is alive and this context's.
-                match unsafe { if goes_on { worker.queue.rotate(task, slot) } else { None } } {
-                    Some(next) => task = next,
-                    None => {
-                        held = None;
-                        // SAFETY: as above.
-                        unsafe { put_back(worker, task, outer) };
-                        break;
-                    }
+            // SAFETY: as above.
+            let Some(goes_on) = (unsafe { poll_seated(worker, task, outer, seat) }) else { return polls - left };
+            let mut stays = true;
+            if goes_on || !worker.queue.has_post() {
+                let turn = Turns { slot, priority, stop, seat };
+                // SAFETY: it has just been polled.
+                let turned = unsafe { take_turns(worker, outer, &turn, (task, goes_on), left) };
+                left = turned.0;
+                match turned.1 {
+                    Some(stayed) => stays = stayed,
+                    None => return polls - left,
                 }
             }
+            held = stays.then_some(priority);
+            // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
             if stop.load(Ordering::Relaxed) {
                 break;
             }
@@ -151,6 +136,96 @@ impl Pool {
         worker.go_back(outer);
         polls - left
     }
+}
+
+/// One poll by a thread that may lose the worker in it; whether the task is to be queued again. `None`: it has lost it, and the
+/// task is queued if it has to be.
+///
+/// # Safety
+/// As [`poll`].
+#[inline(always)]
+unsafe fn poll_seated(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> Option<bool> {
+    // SAFETY: by contract.
+    let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
+    let goes_on = outcome == Outcome::Requeued;
+    if keeps {
+        return Some(goes_on);
+    }
+    if goes_on {
+        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
+        unsafe { worker.pool().enqueue(task) };
+    }
+    None
+}
+
+/// Whose turn it is, and what ends that.
+struct Turns<'a> {
+    slot: u8,
+    priority: Priority,
+    stop: &'a AtomicBool,
+    seat: Option<&'a Seat<'a>>,
+}
+
+/// Goes on with the tasks of one slot, as long as it is their turn: `last` has been polled as what was published at this
+/// priority, and is to be queued again or not. Says how many polls of `left` are left, and whether what is published has
+/// stayed; `None`: the thread has lost the worker.
+///
+/// # Safety
+/// As [`Pool::run_many`]; `last` was polled by this worker just now, and is the caller's if it was to be queued.
+#[inline(never)]
+unsafe fn take_turns(
+    worker: &Worker,
+    outer: Outer,
+    turns: &Turns<'_>,
+    last: (NonNull<Header>, bool),
+    left: u32,
+) -> (u32, Option<bool>) {
+    let &Turns { slot, priority, stop, seat } = turns;
+    let turn = Turn::of(slot);
+    let (mut task, mut goes_on) = last;
+    // What was put ahead runs at another priority than its slot's, and not for the others of that.
+    let most = if priority_of(slot) == priority && !is_ranked(slot) { left } else { 0 };
+    let mut more = most;
+    // SAFETY: the word said to queue it, so it is alive and this context's.
+    while let Some(next) = unsafe { next_in_turn(worker, turn, (task, goes_on), more, stop) } {
+        task = next;
+        // A slice of its own.
+        worker.set_running(priority);
+        more -= 1;
+        // SAFETY: just taken from the queue.
+        match unsafe { poll_seated(worker, task, outer, seat) } {
+            Some(again) => goes_on = again,
+            None => return (left - (most - more), None),
+        }
+    }
+    if goes_on {
+        // SAFETY: as above.
+        unsafe { put_back(worker, task, outer) };
+    }
+    (left - (most - more), Some(!goes_on))
+}
+
+/// The next task whose turn it is, if there is one, and `more` of them may be polled; a task that goes on is queued with that.
+///
+/// # Safety
+/// As [`take_turns`].
+#[inline(always)]
+unsafe fn next_in_turn(
+    worker: &Worker,
+    turn: Turn,
+    (task, goes_on): (NonNull<Header>, bool),
+    more: u32,
+    stop: &AtomicBool,
+) -> Option<NonNull<Header>> {
+    // Relaxed: as in `run_many`.
+    if more == 0 || stop.load(Ordering::Relaxed) {
+        return None;
+    }
+    if !goes_on {
+        return worker.queue.take_turn(turn);
+    }
+    // SAFETY: by contract.
+    unsafe { worker.queue.rotate(task, turn) }
 }
 
 /// Queues a task that goes on; directly, under the lock, if the worker will look for another now.
@@ -296,6 +371,10 @@ unsafe fn drop_and_complete(task: NonNull<Header>) {
 unsafe fn complete(task: NonNull<Header>, ending: Ending) {
     // SAFETY: RUNNING keeps it alive.
     let header = unsafe { task.as_ref() };
+    if header.word().is_alone() && !header.calls().output_drops {
+        // SAFETY: S3, nobody else can reach it; there is no output, or nothing to drop in it.
+        return unsafe { (header.calls().free)(task) };
+    }
     // SAFETY: by contract.
     unsafe { publish_end(task, ending) };
     match header.word().release() {
@@ -315,8 +394,9 @@ unsafe fn publish_end(task: NonNull<Header>, ending: Ending) {
     // SAFETY: RUNNING keeps it alive.
     let header = unsafe { task.as_ref() };
     let found = header.word().complete(ending);
-    if found.drop_output || found.wake_joiner {
-        let duty = if found.drop_output { DROP_OUTPUT } else { 0 } | if found.wake_joiner { WAKE_JOINER } else { 0 };
+    let drop_output = found.drop_output && header.calls().output_drops;
+    if drop_output || found.wake_joiner {
+        let duty = if drop_output { DROP_OUTPUT } else { 0 } | if found.wake_joiner { WAKE_JOINER } else { 0 };
         // SAFETY: S1 and S4, RUNNING is the caller's.
         unsafe { (header.calls().ended)(task, duty) };
     }

@@ -82,7 +82,7 @@ impl Pool {
     /// # Safety
     ///
     /// The task is one of this pool's, and the caller holds a reference. Not in a context that may have interrupted one that
-    /// is in a function of this pool: then it may act from the next enqueue only.
+    /// is in a function of this pool, since it waits for the lock of a queue.
     pub unsafe fn set_priority(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };

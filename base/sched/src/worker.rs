@@ -108,8 +108,8 @@ impl Worker {
         self.store(u32::from(priority.number()));
     }
 
-    /// A thread of control begins to run it that is not in a poll.
-    pub(crate) fn begin(&self) {
+    /// What it polled will not come back, or another thread of control has it from now on: it runs nothing.
+    pub(crate) fn abandon(&self) {
         self.store(NOTHING);
         self.set_polled(ptr::null_mut());
     }

@@ -15,12 +15,23 @@ use sync::atomic::AtomicBool;
 use crate::cell;
 use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
+use crate::waker::Running;
 
 /// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
 pub trait Pender: Send + Sync + 'static {
     /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
+
+    /// Whether [`woken`](Self::woken) is called.
+    const HEARS_WAKES: bool = false;
+
+    /// A task's poll, or the drop of its future, begins in the calling context, or is over: for those who must know whose it
+    /// is.
+    #[inline]
+    fn runs(task: Option<Running>) {
+        let _ = task;
+    }
 
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {
@@ -248,6 +259,12 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     #[inline]
     pub fn highest_ready(&self, worker: usize) -> Option<Priority> {
         S::highest_ready(self.inner(), worker)
+    }
+
+    /// A worker goes on after a poll that did not come back: its task has failed ([`TaskRef::fail`](crate::TaskRef::fail)), and
+    /// the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        self.inner().abandon(worker);
     }
 
     /// What a worker runs at; `None` when it runs nothing.

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use sched::interface::Header;
-use sched::word::Wake;
+use sched::word::{Ending, Wake};
 
 use crate::Priority;
 use crate::cell::{self, vtable};
@@ -153,10 +153,21 @@ impl TaskRef {
         self.header().worker()
     }
 
+    /// Where it lies: no other task has this as long as there is a reference.
+    pub(crate) fn address(&self) -> usize {
+        self.pointer().addr().get()
+    }
+
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.header().word().ending().is_some()
+    }
+
+    /// Whether the task has failed: it panicked, and what it held stays as it was.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.header().word().ending() == Some(Ending::Failed)
     }
 
     /// Makes the task run.
@@ -190,6 +201,29 @@ impl TaskRef {
     pub unsafe fn fail(&self) {
         // SAFETY: by contract.
         unsafe { sched::fail(self.pointer()) };
+    }
+}
+
+/// A task that is being polled; see [`Pender::runs`](crate::Pender::runs).
+#[derive(Clone, Copy, Debug)]
+pub struct Running(pub(crate) NonNull<Header>);
+
+impl Running {
+    /// As a pointer, to be kept in a word.
+    #[must_use]
+    pub fn as_ptr(self) -> *mut () {
+        self.0.as_ptr().cast()
+    }
+
+    /// A reference to the task that [`as_ptr`](Self::as_ptr) was asked of.
+    ///
+    /// # Safety
+    ///
+    /// Its poll is not over.
+    #[must_use]
+    pub unsafe fn task(pointer: NonNull<()>) -> TaskRef {
+        // SAFETY: the poll holds `RUNNING`, and the pointer is a header's, by contract.
+        unsafe { TaskRef::of(pointer.cast()) }
     }
 }
 

@@ -28,6 +28,8 @@ impl Pender for Harts {
         // An idle hart that wakes itself is in an interrupt handler, and looks before it sleeps again.
     }
 
+    const HEARS_WAKES: bool = true;
+
     fn woken(&self, id: u64) {
         record(|| Event::Wake { task: id, waker: hart::coroutine() });
     }

@@ -15,7 +15,7 @@ use abi::{
     poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT},
 };
 use alloc::{boxed::Box, sync::Arc};
-use core::any::Any;
+use core::{any::Any, ops::Range};
 use exec::sync::{WaitQueue, wait_until};
 use hal::{
     PAGE_SIZE,
@@ -33,6 +33,8 @@ pub const CAPACITY: usize = PAGES * PAGE_SIZE;
 
 struct Ring {
     pages: [Option<(Frame, Charge)>; PAGES],
+    /// How many of them there are besides the first.
+    further: usize,
     head: usize,
     len: usize,
     /// Ends that are open.
@@ -78,6 +80,7 @@ impl Pipe {
     pub fn new(account: &Arc<Account>) -> Pipe {
         let ring = Ring {
             pages: [const { None }; PAGES],
+            further: 0,
             head: 0,
             len: 0,
             readers: 0,
@@ -174,9 +177,21 @@ impl Ring {
         self.len -= part;
         if self.len == 0 {
             self.head = 0;
-            self.pages[1..].fill_with(|| None);
+            if self.further > 0 {
+                self.drop_pages(1..PAGES);
+            }
         } else if self.head / PAGE_SIZE != page && page != 0 && self.len <= CAPACITY - PAGE_SIZE {
-            self.pages[page] = None;
+            self.drop_pages(page..page + 1);
+        }
+    }
+
+    /// Gives up pages other than the first.
+    #[inline(never)]
+    fn drop_pages(&mut self, range: Range<usize>) {
+        for page in &mut self.pages[range] {
+            if page.take().is_some() {
+                self.further -= 1;
+            }
         }
     }
 
@@ -206,6 +221,7 @@ impl Ring {
         if slot.is_none() {
             let charge = account.charge(PAGE_SIZE)?;
             *slot = Some((Frame::zeroed().ok_or(Errno::ENOMEM)?, charge));
+            self.further += usize::from(page != 0);
         }
         slot.as_ref().map(|(frame, _)| frame).ok_or(Errno::ENOMEM)
     }

@@ -48,6 +48,11 @@ pub trait Backing: Send + Sync {
     fn name(&self) -> Option<String> {
         None
     }
+
+    /// Device and number of the file whose pages these are.
+    fn file(&self) -> Option<(u64, u64)> {
+        None
+    }
 }
 
 /// A fresh id for a [`Backing`] or an address space; never reused.

@@ -24,22 +24,30 @@ pub struct CopyFault {
 }
 
 /// Tells futex words apart: two addresses have equal keys exactly if they are the same memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FutexKey {
-    /// A word of one address space.
-    Private {
-        /// [`AddressSpace::id`].
-        space: u64,
-        /// Its address.
-        addr: usize,
-    },
-    /// A word of an object that several spaces may map.
-    Shared {
-        /// [`crate::Backing::id`].
-        object: u64,
-        /// Byte offset in the object.
-        offset: u64,
-    },
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FutexKey {
+    /// Twice the number of the address space, or, and one more, of the object that several spaces may map
+    /// ([`AddressSpace::id`], [`crate::Backing::id`]).
+    owner: u64,
+    /// Address in the space, or byte offset in the object.
+    offset: u64,
+}
+
+impl FutexKey {
+    fn private(space: u64, addr: usize) -> Self {
+        Self { owner: space << 1, offset: addr as u64 }
+    }
+
+    fn shared(object: u64, offset: u64) -> Self {
+        Self { owner: object << 1 | 1, offset }
+    }
+
+    /// For tables: the same for equal keys, and evenly spread in the upper bits.
+    #[inline]
+    #[must_use]
+    pub fn hash(self) -> u64 {
+        (self.owner.wrapping_mul(31) ^ self.offset >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 impl State {
@@ -223,15 +231,16 @@ impl AddressSpace {
     /// # Errors
     /// The page that is missing; an unaligned address misses for ever (check it before).
     pub fn word_now<R>(&self, addr: usize, access: Access, act: impl FnOnce(&AtomicU32) -> R) -> Result<R, CopyFault> {
-        let (mut act, mut result) = (Some(act), None);
-        self.visit(addr, 4, access, |frame, offset, _| {
-            if let Some(act) = act.take()
-                && offset % 4 == 0
-            {
-                result = Some(act(frame.word(offset)));
-            }
-        })?;
-        result.ok_or(CopyFault { addr: USER_END, access })
+        if !addr.is_multiple_of(4) || !(USER_START..USER_END).contains(&addr) {
+            return Err(CopyFault { addr: USER_END, access });
+        }
+        let page = addr & !(PAGE_SIZE - 1);
+        let state = self.state.lock();
+        let result = state.pages.with(page, |frame, prot| {
+            let allowed = prot.contains(right(access));
+            allowed.then(|| act(frame.word(addr - page)))
+        });
+        result.flatten().ok_or(CopyFault { addr, access })
     }
 
     /// Runs `act` on an aligned, writable word of user memory.
@@ -254,6 +263,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// `EINVAL` if unaligned; `EFAULT` if it is no user address or, unless `private`, nothing accessible is mapped there.
+    #[inline]
     pub fn futex_key(&self, addr: usize, private: bool) -> Result<FutexKey, Errno> {
         if !addr.is_multiple_of(4) {
             return Err(Errno::EINVAL);
@@ -261,20 +271,20 @@ impl AddressSpace {
         if !(USER_START..USER_END).contains(&addr) {
             return Err(Errno::EFAULT);
         }
-        let own = FutexKey::Private { space: self.id(), addr };
-        if private {
-            return Ok(own);
-        }
+        if private { Ok(FutexKey::private(self.id(), addr)) } else { self.mapped_key(addr) }
+    }
+
+    /// The key of a word that others may use, too.
+    fn mapped_key(&self, addr: usize) -> Result<FutexKey, Errno> {
         let state = self.state.lock();
         let accessible = |region: &Region| region.prot.intersects(Prot::READ | Prot::WRITE);
         let (start, region) = state.regions.find(addr).filter(|(_, region)| accessible(region)).ok_or(Errno::EFAULT)?;
-        match region.page_of(start, addr).filter(|_| region.shared) {
-            None => Ok(own),
+        Ok(match region.page_of(start, addr).filter(|_| region.shared) {
+            None => FutexKey::private(self.id(), addr),
             Some((backing, index)) => {
-                let offset = index * PAGE_SIZE as u64 + (addr % PAGE_SIZE) as u64;
-                Ok(FutexKey::Shared { object: backing.id(), offset })
+                FutexKey::shared(backing.id(), index * PAGE_SIZE as u64 + (addr % PAGE_SIZE) as u64)
             }
-        }
+        })
     }
 
     /// The frame behind a user page, for device transfers and splices; the clone keeps it alive.

@@ -14,8 +14,8 @@ use crate::{
 use abi::{errno::Errno, process::*, signal::SIGRTMAX};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
-use hal::user::UserContext;
-use mem::Account;
+use hal::user::{Access, UserContext};
+use mem::{Account, AddressSpace};
 
 /// What is understood.
 const KNOWN: u64 = CLONE_VM
@@ -141,6 +141,54 @@ pub(crate) async fn clone(
     context: &UserContext,
     request: Request,
 ) -> Result<usize, Errno> {
+    let tid = admit(thread, &request)?;
+    let target = if request.has(CLONE_THREAD) { thread.process().clone() } else { fork(thread, tid, &request).await? };
+    let child = child(thread, &target, tid, &request)?;
+    if request.has(CLONE_CHILD_SETTID) {
+        target.space().put(request.child_tid, &tid).await?;
+    }
+    if request.has(CLONE_PARENT_SETTID) {
+        thread.space().put(request.parent_tid, &tid).await?;
+    }
+    set_off(thread, service, context, &target, &child, &request)?;
+    if request.has(CLONE_VFORK) && !request.has(CLONE_THREAD) {
+        let released = || (!target.borrowing.load(Ordering::Acquire)).then_some(()); // pairs with `release_parent`
+        // A parent that is killed does not wait for its child.
+        let _ = thread.unless_killed(exec::sync::wait_until(&target.released, released)).await;
+    }
+    Ok(tid as usize)
+}
+
+/// [`clone`] of a thread where nothing has to be waited for: none of the pages that get its tid. `None`: nothing was done,
+/// but for an id that is skipped. `space` is the thread's.
+#[inline(never)]
+pub(crate) fn thread_now(
+    thread: &Arc<Thread>,
+    space: &AddressSpace,
+    service: &'static dyn Service,
+    context: &UserContext,
+    request: Request,
+) -> Option<Result<usize, Errno>> {
+    if !request.has(CLONE_THREAD) {
+        return None;
+    }
+    let tid = match admit(thread, &request) {
+        Ok(tid) => tid,
+        Err(errno) => return Some(Err(errno)),
+    };
+    for (flag, addr) in [(CLONE_CHILD_SETTID, request.child_tid), (CLONE_PARENT_SETTID, request.parent_tid)] {
+        if request.has(flag) {
+            space.word_now(addr, Access::Write, |word| word.store(tid, Ordering::Relaxed)).ok()?;
+        }
+    }
+    let process = thread.process();
+    let made = child(thread, process, tid, &request)
+        .and_then(|child| set_off(thread, service, context, process, &child, &request));
+    Some(made.map(|()| tid as usize))
+}
+
+/// Checks a request and the limits; a fresh id.
+fn admit(thread: &Thread, request: &Request) -> Result<u32, Errno> {
     request.check()?;
     let process = thread.process();
     let user = process.identity();
@@ -150,18 +198,28 @@ pub(crate) async fn clone(
     if table::thread_count() as u64 >= process.limit(RLIMIT_NPROC).min(most_threads() as u64) {
         return Err(Errno::EAGAIN);
     }
-    let tid = table::fresh_id()?;
-    let target = if request.has(CLONE_THREAD) { process.clone() } else { fork(thread, tid, &request).await? };
+    table::fresh_id()
+}
+
+/// The new thread, which nobody knows yet.
+fn child(thread: &Thread, target: &Arc<Process>, tid: u32, request: &Request) -> Result<Arc<Thread>, Errno> {
     let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.priority())?;
     if request.has(CLONE_CHILD_CLEARTID) {
         child.set_clear_tid(request.child_tid);
     }
-    if request.has(CLONE_CHILD_SETTID) {
-        target.space().put(request.child_tid, &tid).await?;
-    }
-    if request.has(CLONE_PARENT_SETTID) {
-        thread.space().put(request.parent_tid, &tid).await?;
-    }
+    Ok(child)
+}
+
+/// Enters the new thread everywhere and starts it.
+fn set_off(
+    thread: &Arc<Thread>,
+    service: &'static dyn Service,
+    context: &UserContext,
+    target: &Arc<Process>,
+    child: &Arc<Thread>,
+    request: &Request,
+) -> Result<(), Errno> {
+    enter(thread, target, child, request)?;
     let mut registers = context.clone();
     let x = registers.x_mut();
     x[10] = 0;
@@ -171,17 +229,11 @@ pub(crate) async fn clone(
     if request.has(CLONE_SETTLS) {
         x[4] = request.tls;
     }
-    enter(thread, &target, &child, &request)?;
-    if start(&child, service, registers).is_err() {
-        withdraw(&target, &child, &request);
+    if start(child, service, registers).is_err() {
+        withdraw(target, child, request);
         return Err(Errno::EAGAIN);
     }
-    if request.has(CLONE_VFORK) && !request.has(CLONE_THREAD) {
-        let released = || (!target.borrowing.load(Ordering::Acquire)).then_some(()); // pairs with `release_parent`
-        // A parent that is killed does not wait for its child.
-        let _ = thread.unless_killed(exec::sync::wait_until(&target.released, released)).await;
-    }
-    Ok(tid as usize)
+    Ok(())
 }
 
 /// Enters the new thread (and process) in the tables.

@@ -116,12 +116,11 @@ impl Loader<'_> {
         }
         let image = Image::parse(&header, &table)?;
         let world = choose_world(self.process.next_world(), self.native(program, &image).await?);
-        let backing = program.file.backing().ok_or(Errno::EACCES)?;
         // Later, when memory is gone and this process has to go for it, may be too late to make that.
         crate::oom::empty_space(world).ok_or(Errno::ENOMEM)?;
         let space = AddressSpace::new(world, self.process.account().clone())?;
         space.set_limits(self.process.limits().of_space());
-        map_image(&space, &image, &backing).await?;
+        map_image(&space, &image, &program.backing).await?;
         let (sp, content) = stack::build(strings, path, &image, &self.process.identity())?;
         map_stack(&space, sp, &content).await?;
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);

@@ -23,6 +23,9 @@ const ROBUST_LIMIT: usize = 2048;
 
 /// What a thread owes to others in its address space when it leaves it: its robust mutexes, its tid word.
 pub(crate) async fn leave_space(thread: &Thread) {
+    if leave_space_now(thread) {
+        return;
+    }
     let space = thread.space();
     let head = thread.robust.swap(0, Ordering::Relaxed);
     if head != 0 {
@@ -32,6 +35,19 @@ pub(crate) async fn leave_space(thread: &Thread) {
     if clear != 0 {
         futex::clear_and_wake(&space, clear).await;
     }
+}
+
+/// [`leave_space`] of a thread without robust mutexes whose tid word is there. `false`: nothing was done.
+pub(crate) fn leave_space_now(thread: &Thread) -> bool {
+    let clear = thread.clear_tid.load(Ordering::Relaxed);
+    if thread.robust.load(Ordering::Relaxed) != 0 {
+        return false;
+    }
+    if clear != 0 && futex::clear_and_wake_now(&thread.space(), clear).is_err() {
+        return false;
+    }
+    thread.clear_tid.store(0, Ordering::Relaxed);
+    true
 }
 
 /// Walks `struct robust_list_head`: first entry, offset of the lock word, entry being changed.
@@ -79,11 +95,10 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
     true
 }
 
-/// The last thing a thread's coroutine does.
-pub(crate) async fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
+/// The last thing a thread's coroutine does, when it has left its space.
+pub(crate) fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     let process = thread.process();
     slots::leave(thread);
-    leave_space(thread).await;
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());
     let task = thread.task.lock().take();

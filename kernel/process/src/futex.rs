@@ -15,23 +15,25 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::atomic::{AtomicU8, Ordering},
-    task::{Poll, Waker},
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Poll, Waker},
 };
 use hal::{
     sync::{SpinLock, rank},
     user::Access,
 };
-use mem::{AddressSpace, FutexKey};
+use io::file::IoError;
+use mem::{AddressSpace, CopyFault, FutexKey};
 
 const BUCKETS: usize = 64;
-const WAITING: u8 = 0;
-const WOKEN: u8 = 1;
-const GONE: u8 = 2;
+const WAITING: u32 = 0;
+const WOKEN: u32 = 1;
+const GONE: u32 = 2;
 
 struct Waiter {
-    state: AtomicU8,
+    /// A whole word: the machine has no smaller compare-and-exchange.
+    state: AtomicU32,
     bitset: u32,
     /// Whose bucket it is in, or is being moved to. Changed before the move, which then looks at `state`.
     key: SpinLock<FutexKey>,
@@ -42,13 +44,17 @@ const _: () = assert!(size_of::<Waiter>() + 2 * size_of::<usize>() <= footprint:
 
 impl Waiter {
     /// `true` if this call decided.
-    fn settle(&self, to: u8) -> bool {
+    fn settle(&self, to: u32) -> bool {
         // AcqRel: what the waker did before is visible to the woken, and the other way round for GONE.
         self.state.compare_exchange(WAITING, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     fn waits(&self) -> bool {
         self.state.load(Ordering::Acquire) == WAITING // pairs with `settle`
+    }
+
+    fn woken(&self) -> bool {
+        self.state.load(Ordering::Acquire) == WOKEN // pairs with `settle`
     }
 }
 
@@ -57,12 +63,7 @@ type Bucket = SpinLock<Vec<(FutexKey, Arc<Waiter>)>>;
 static TABLE: [Bucket; BUCKETS] = [const { SpinLock::new(rank::FUTEX, Vec::new()) }; BUCKETS];
 
 fn bucket(key: FutexKey) -> &'static Bucket {
-    let (high, low) = match key {
-        FutexKey::Private { space, addr } => (space, addr as u64),
-        FutexKey::Shared { object, offset } => (object, offset),
-    };
-    let hash = (high.wrapping_mul(31) ^ (low >> 2)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    &TABLE[(hash >> 58) as usize % BUCKETS]
+    &TABLE[(key.hash() >> 58) as usize % BUCKETS]
 }
 
 /// Leaves the queue when the waiting future is dropped.
@@ -70,6 +71,9 @@ struct Registration(Arc<Waiter>);
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if self.0.woken() {
+            return; // the waker has it out of its bucket, and takes and calls what it holds
+        }
         self.0.settle(GONE);
         if self.0.state.load(Ordering::Acquire) == GONE {
             // Either this finds the key of the bucket that it is in, or the requeue that moves it finds it gone.
@@ -82,11 +86,41 @@ impl Drop for Registration {
     }
 }
 
-/// `FUTEX_WAIT` and `FUTEX_WAIT_BITSET`: waits while the word at `addr` is `expected`, until woken or until `deadline`
-/// (nanoseconds since boot).
+/// Begins `FUTEX_WAIT` or `FUTEX_WAIT_BITSET`: enters the queue, if the word at `addr` is `expected`. `space` is the thread's.
 ///
 /// # Errors
-/// `EAGAIN` (another value), `EINTR`, `ETIMEDOUT`, `EFAULT`, `EINVAL`.
+/// `EAGAIN` (another value), `EFAULT`, `EINVAL`; the page that is missing.
+pub fn begin<'a>(
+    thread: &'a Thread,
+    space: &AddressSpace,
+    addr: usize,
+    private: bool,
+    expected: u32,
+    bitset: u32,
+) -> Result<Wait<'a>, IoError> {
+    if bitset == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let key = space.futex_key(addr, private)?;
+    let (state, waker) = (AtomicU32::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
+    let key_now = SpinLock::new(rank::FUTEX + 1, key);
+    let waiter = Arc::new(Waiter { state, bitset, key: key_now, waker });
+    let registered = space.word_now(addr, Access::Read, |word| {
+        // Relaxed: the bucket's lock orders this against wakers.
+        let mut bucket = bucket(key).lock();
+        let equal = word.load(Ordering::Relaxed) == expected;
+        if equal {
+            bucket.push((key, waiter.clone()));
+        }
+        equal
+    })?;
+    if registered { Ok(Wait { thread, registration: Registration(waiter) }) } else { Err(Errno::EAGAIN.into()) }
+}
+
+/// [`begin`], whatever pages are missing, and the wait, until `deadline` (nanoseconds since boot) at most.
+///
+/// # Errors
+/// `EAGAIN` (another value), `EINTR`, `ETIMEDOUT`, `EFAULT`, `EINVAL`, `ENOMEM`.
 pub async fn wait(
     thread: &Thread,
     addr: usize,
@@ -95,66 +129,60 @@ pub async fn wait(
     bitset: u32,
     deadline: Option<u64>,
 ) -> Result<(), Errno> {
-    if bitset == 0 {
-        return Err(Errno::EINVAL);
-    }
-    let registration = {
+    let wait = loop {
         let space = thread.space();
-        let key = space.futex_key(addr, private)?;
-        register(&space, key, addr, expected, bitset).await?
+        match begin(thread, &space, addr, private, expected, bitset) {
+            Ok(wait) => break wait,
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => space.resolve(fault).await?,
+        }
     };
-    let waiter = &registration.0;
-    let mut limit = deadline.map(exec::sleep_until);
-    // Pinned here: each layer that it is handed through would keep room for the whole otherwise.
-    let over = pin!(poll_fn(|context| {
+    match deadline {
+        Some(deadline) => wait.until(deadline).await,
+        None => wait.await,
+    }
+}
+
+/// A wait that has begun: a future that ends with the wake-up, or with `EINTR`. Dropped, it leaves the queue.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Wait<'a> {
+    thread: &'a Thread,
+    registration: Registration,
+}
+
+impl Wait<'_> {
+    /// Ends it for another reason than a wake-up, unless a waker is faster than this.
+    fn give_up(&self, errno: Errno) -> Result<(), Errno> {
+        if self.registration.0.settle(GONE) { Err(errno) } else { Ok(()) }
+    }
+
+    /// Waits until `deadline` (nanoseconds since boot) at most.
+    async fn until(mut self, deadline: u64) -> Result<(), Errno> {
+        let mut limit = exec::sleep_until(deadline);
+        poll_fn(|context| match Pin::new(&mut self).poll(context) {
+            Poll::Pending => Pin::new(&mut limit).poll(context).map(|()| self.give_up(Errno::ETIMEDOUT)),
+            ready => ready,
+        })
+        .await
+    }
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<(), Errno>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let waiter = &self.registration.0;
         if !waiter.waits() {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
         let old = waiter.waker.lock().replace(context.waker().clone());
         drop(old);
         // A waker that settled before the line above found no one to wake.
         if !waiter.waits() {
-            return Poll::Ready(());
+            return Poll::Ready(Ok(()));
         }
-        limit.as_mut().map_or(Poll::Pending, |limit| Pin::new(limit).poll(context))
-    }));
-    let outcome = thread.interruptible(over).await;
-    if waiter.state.load(Ordering::Acquire) == WOKEN {
-        return Ok(());
-    }
-    match outcome {
-        // Out of time, or interrupted: unless a waker is faster than this.
-        Ok(_) if waiter.settle(GONE) => Err(Errno::ETIMEDOUT),
-        Err(_) if waiter.settle(GONE) => Err(Errno::EINTR),
-        _ => Ok(()),
-    }
-}
-
-async fn register(
-    space: &AddressSpace,
-    key: FutexKey,
-    addr: usize,
-    expected: u32,
-    bitset: u32,
-) -> Result<Registration, Errno> {
-    let (state, waker) = (AtomicU8::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
-    let key_now = SpinLock::new(rank::FUTEX + 1, key);
-    let waiter = Arc::new(Waiter { state, bitset, key: key_now, waker });
-    loop {
-        let registered = space.word_now(addr, Access::Read, |word| {
-            // Relaxed: the bucket's lock orders this against wakers.
-            let mut bucket = bucket(key).lock();
-            let equal = word.load(Ordering::Relaxed) == expected;
-            if equal {
-                bucket.push((key, waiter.clone()));
-            }
-            equal
-        });
-        match registered {
-            Ok(true) => return Ok(Registration(waiter)),
-            Ok(false) => return Err(Errno::EAGAIN),
-            Err(fault) => space.resolve(fault).await?,
-        }
+        if self.thread.interrupted() { Poll::Ready(self.give_up(Errno::EINTR)) } else { Poll::Pending }
     }
 }
 
@@ -170,22 +198,24 @@ pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bits
 }
 
 fn wake_key(key: FutexKey, count: usize, bitset: u32) -> usize {
-    let mut woken = Vec::new();
+    // Most often there is one: no list for that.
+    let (mut first, mut others) = (None, Vec::new());
     let mut bucket = bucket(key).lock();
     let mut left = count;
-    bucket.retain(|(other, waiter)| {
-        if *other != key || left == 0 || waiter.bitset & bitset == 0 {
-            return waiter.waits();
+    let leaves = |(other, waiter): &mut (FutexKey, Arc<Waiter>)| {
+        let wakes = *other == key && left > 0 && waiter.bitset & bitset != 0 && waiter.settle(WOKEN);
+        left -= usize::from(wakes);
+        wakes || !waiter.waits()
+    };
+    for (_, waiter) in bucket.extract_if(.., leaves).filter(|(_, waiter)| waiter.woken()) {
+        match first {
+            None => first = Some(waiter),
+            Some(_) => others.push(waiter),
         }
-        if waiter.settle(WOKEN) {
-            left -= 1;
-            woken.push(waiter.clone());
-        }
-        false
-    });
+    }
     drop(bucket);
-    let number = woken.len();
-    woken.into_iter().for_each(|waiter| rouse(&waiter));
+    let number = count - left;
+    first.into_iter().chain(others).for_each(|waiter| rouse(&waiter));
     number
 }
 
@@ -273,9 +303,28 @@ impl Shifted {
 pub(crate) async fn clear_and_wake(space: &AddressSpace, addr: usize) {
     // An address that is not valid is the program's own loss.
     if space.word(addr, |word| word.store(0, Ordering::Release)).await.is_ok() {
-        for private in [false, true] {
-            let _ = wake(space, addr, private, 1, u32::MAX);
-        }
+        wake_either(space, addr);
+    }
+}
+
+/// [`clear_and_wake`] if the page is there.
+///
+/// # Errors
+/// The page that is missing.
+pub(crate) fn clear_and_wake_now(space: &AddressSpace, addr: usize) -> Result<(), CopyFault> {
+    space.word_now(addr, Access::Write, |word| word.store(0, Ordering::Release))?;
+    wake_either(space, addr);
+    Ok(())
+}
+
+/// Wakes a waiter that said that the word is its space's only, and one that did not.
+fn wake_either(space: &AddressSpace, addr: usize) {
+    let (own, mapped) = (space.futex_key(addr, true), space.futex_key(addr, false));
+    if let Ok(own) = own {
+        wake_key(own, 1, u32::MAX);
+    }
+    if let Ok(mapped) = mapped.and_then(|key| if own == Ok(key) { Err(Errno::EAGAIN) } else { Ok(key) }) {
+        wake_key(mapped, 1, u32::MAX);
     }
 }
 
@@ -287,9 +336,7 @@ pub(crate) async fn owner_died(space: &AddressSpace, addr: usize, tid: u32) {
         word.fetch_update(Ordering::AcqRel, Ordering::Acquire, owned).is_ok()
     });
     if marked.await == Ok(true) {
-        for private in [false, true] {
-            let _ = wake(space, addr, private, 1, u32::MAX);
-        }
+        wake_either(space, addr);
     }
 }
 

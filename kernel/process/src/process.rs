@@ -374,6 +374,14 @@ impl Process {
         }
     }
 
+    /// `thread` calls `exit`: it ends, and the process with it if no other goes on (`true`). Of threads that do so at the same time
+    /// one is the last, whose status counts.
+    pub(crate) fn leave(&self, thread: &Thread) -> bool {
+        let state = self.state.lock();
+        thread.leave();
+        state.threads.iter().all(|thread| thread.killed())
+    }
+
     /// Whether its threads are stopped by a signal.
     #[inline]
     #[must_use]

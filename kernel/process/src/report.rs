@@ -149,7 +149,7 @@ pub fn status(process: &Process) -> String {
     };
     format!(
         "Name:\t{}\nState:\t{state}\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n\
-         VmSize:\t{} kB\nVmRSS:\t{} kB\nVmPeak:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
+         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
         String::from_utf8_lossy(&name),
         kin.parent,
         ids.uid,
@@ -160,9 +160,10 @@ pub fn status(process: &Process) -> String {
         ids.egid,
         ids.sgid,
         ids.egid,
+        usage.peak >> 10,
         usage.mapped >> 10,
-        usage.resident >> 10,
         process.account().peak() >> 10,
+        usage.resident >> 10,
         process.thread_count(),
         process.pending.mask(),
         process.space().world(),

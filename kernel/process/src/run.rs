@@ -90,10 +90,17 @@ pub(crate) fn run(
                     thread.submit(trace::Work::Call(call.number as u32));
                     running.call(service.call(&thread, call)).await;
                 }
+                Leave::Call if running.exits() => {}
                 leave => running.serve(leave).await,
             }
         }
-        running.end().await;
+        running.end();
+        if !exit::leave_space_now(&thread) {
+            // Boxed: seldom needed.
+            let leave: BoxFuture<'_, ()> = Box::pin(exit::leave_space(&thread));
+            leave.await;
+        }
+        exit::thread_ended(&thread, service);
     }
 }
 
@@ -128,7 +135,10 @@ impl Running {
                                 thread.submit(trace::Work::Call(call.number as u32));
                                 break Leave::Waits(served);
                             }
-                            Begun::Not => break Leave::Call,
+                            Begun::Not => match own_now(thread, &self.space, self.service, &self.context, &call) {
+                                Some(value) => self.context.x_mut()[10] = value as usize,
+                                None => break Leave::Call,
+                            },
                         }
                     }
                     Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
@@ -192,23 +202,13 @@ impl Running {
         }
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
-        if attention || restart.is_some() {
-            // Boxed: a signal frame is large.
-            let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
-            look.await;
-        }
-    }
-
-    /// Looks at what came for the thread: signals, a stop.
-    async fn look(&mut self, restart: Option<(Restart, Call)>) {
-        if self.thread.place().is_some() && slots::interrupted(&self.thread) {
+        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
             exec::yield_now().await;
         }
-        deliver::act(&self.thread, &mut self.context, restart).await;
-        let process = self.thread.process().clone();
-        while process.stopped() && !self.thread.killed() {
-            self.thread.wait_notified(|| !process.stopped() || self.thread.killed()).await;
-            deliver::act(&self.thread, &mut self.context, None).await;
+        if attention || restart.is_some() {
+            // Boxed: a signal frame is large.
+            let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
+            look.await;
         }
     }
 
@@ -216,9 +216,6 @@ impl Running {
     async fn own_call(&mut self, call: Call) {
         let thread = self.thread.clone();
         thread.submit(trace::Work::Call(call.number as u32));
-        if matches!(call.number, nr::EXIT | nr::EXIT_GROUP) {
-            return self.exit(&call);
-        }
         // Boxed: what waits for a page, say, must not carry the size of `execve`.
         let change: BoxFuture<'_, Outcome> = Box::pin(self.change(call));
         let Ok(outcome) = thread.unless_killed(change).await else { return };
@@ -260,14 +257,19 @@ impl Running {
         self.thread.unless_killed(made).await.unwrap_or(Err(Errno::EINTR))
     }
 
-    /// `exit` ends the thread, and the process with the last; `exit_group` ends all.
-    fn exit(&self, call: &Call) {
+    /// `exit` ends the thread, and the process with the last; `exit_group` ends all. `false`: it is another call.
+    fn exits(&self) -> bool {
+        let call = Call::of(&self.context);
+        if !matches!(call.number, nr::EXIT | nr::EXIT_GROUP) {
+            return false;
+        }
+        self.thread.submit(trace::Work::Call(call.number as u32));
         let status = WaitStatus::Exited(call.args[0] as u8).encode();
         let process = self.thread.process();
-        if call.number == nr::EXIT_GROUP || process.thread_count() == 1 {
+        if process.leave(&self.thread) || call.number == nr::EXIT_GROUP {
             process.end(status);
         }
-        self.thread.kill();
+        true
     }
 
     async fn fault(&mut self, address: usize, access: Access) {
@@ -295,14 +297,26 @@ impl Running {
         force(&thread, info);
     }
 
-    /// The thread is over: drop what it has, and do the work of exit.
-    fn end(self) -> BoxFuture<'static, ()> {
-        let Running { thread, service, space, .. } = self;
+    /// The thread is over: drops what it has.
+    fn end(self) {
         // What a kill cut short, and `exit`.
-        thread.complete(Errno::ECANCELED.to_return());
-        drop(space);
-        Box::pin(async move { exit::thread_ended(&thread, service).await })
+        self.thread.complete(Errno::ECANCELED.to_return());
     }
+}
+
+/// Serves a call that needs the registers and does not have to wait: a new thread.
+fn own_now(
+    thread: &Arc<Thread>,
+    space: &AddressSpace,
+    service: &'static dyn Service,
+    context: &UserContext,
+    call: &Call,
+) -> Option<isize> {
+    if call.number != nr::CLONE {
+        return None;
+    }
+    let made = clone::thread_now(thread, space, service, context, clone::Request::of_clone(&call.args))?;
+    Some(made.map_or_else(Errno::to_return, |tid| tid as isize))
 }
 
 /// The calls that are served here, since they need the registers.

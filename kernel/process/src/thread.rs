@@ -44,6 +44,9 @@ pub struct Thread {
     /// Mask to put back when the next signal has been dealt with (`rt_sigsuspend`, `ppoll`).
     /// [`NO_MASK`]: none. By the thread itself only.
     saved_mask: AtomicU64,
+    /// When the call ends that runs again after a signal without a handler (ns since boot); 0: none does. While it is set, the
+    /// thread is about to make that call and nothing else. By the thread itself only.
+    resume: AtomicU64,
     pub(crate) pending: Pending,
     /// Signals that [`Thread::take_signal`] waits for.
     awaited: AtomicU64,
@@ -97,6 +100,7 @@ impl Thread {
             process,
             mask: AtomicU64::new(mask),
             saved_mask: AtomicU64::new(NO_MASK),
+            resume: AtomicU64::new(0),
             pending: Pending::new(),
             awaited: AtomicU64::new(0),
             alternate: SpinLock::new(rank::THREAD, no_stack),
@@ -271,6 +275,19 @@ impl Thread {
         mask
     }
 
+    /// A wait for a time was interrupted: if it runs again, it is to end at `deadline` (ns since boot), which goes on passing
+    /// while the thread is stopped. Only before an answer with [`crate::Restart::IfNoHandler`].
+    pub fn resume_at(&self, deadline: u64) {
+        self.resume.store(deadline.max(1), Ordering::Relaxed);
+    }
+
+    /// When this call ends if it is one that runs again. Asked by each call that calls [`Thread::resume_at`].
+    pub fn take_resume(&self) -> Option<u64> {
+        let deadline = self.resume.load(Ordering::Relaxed);
+        self.resume.store(0, Ordering::Relaxed);
+        (deadline != 0).then_some(deadline)
+    }
+
     /// The signals pending for this thread or its process (`rt_sigpending`).
     #[must_use]
     pub fn signals_pending(&self) -> u64 {
@@ -308,9 +325,14 @@ impl Thread {
 
     /// Makes the thread end at its next await or entry to user mode. What it waits for is cancelled.
     pub(crate) fn kill(&self) {
+        self.leave();
+        self.notify();
+    }
+
+    /// As [`Thread::kill`], by the thread itself.
+    pub(crate) fn leave(&self) {
         // Release pairs with the Acquire in `killed`.
         self.killed.store(true, Ordering::Release);
-        self.notify();
     }
 
     /// Makes the thread look at what has been made visible for it.

@@ -23,6 +23,9 @@ pub(crate) fn may_be_quick(number: usize) -> bool {
             | nr::MPROTECT
             | nr::BRK
             | nr::WAIT4
+            | nr::CLONE
+            | nr::EXIT
+            | nr::EXIT_GROUP
             | nr::NANOSLEEP
             | nr::PPOLL
             | nr::NEWFSTATAT
@@ -76,11 +79,12 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::CLOCK_GETTIME => return time::clock_gettime_now(task, args),
         nr::RT_SIGPROCMASK => return signals::rt_sigprocmask_now(task, args),
         nr::FSTAT => return attributes::fstat_now(task, args),
-        nr::FUTEX => return life::futex_now(task, args),
         _ => return None,
     };
     match attempt {
         Ok(done) => done.map(Ok),
+        // What a signal ends, the full call ends: it knows how to go on.
+        Err(IoError::Errno(Errno::EINTR)) => None,
         // A size that is not in memory is read in by the full call.
         Err(IoError::Errno(Errno::EAGAIN)) if number == nr::LSEEK => None,
         Err(IoError::Errno(errno)) => Some(Err(errno)),
@@ -89,20 +93,21 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
 }
 
 /// How a call goes on after a signal that came before it did anything.
-fn restart(number: usize) -> Restart {
+fn restart(number: usize, args: &Args) -> Restart {
     match number {
-        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => {
-            Restart::IfNoHandler
-        }
-        nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT => Restart::IfNoHandler,
+        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::RT_SIGSUSPEND => Restart::IfNoHandler,
+        // A wait with a time limit.
+        nr::FUTEX if args.word(3) != 0 => Restart::IfNoHandler,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT => Restart::Never,
         _ => Restart::IfAllowed,
     }
 }
 
 /// What a call's result means for the thread. `EINTR` comes only from waits that a signal ended.
-pub(crate) fn outcome(number: usize, result: Result<usize, Errno>) -> Outcome {
+pub(crate) fn outcome(task: &Task<'_>, number: usize, args: &Args, result: Result<usize, Errno>) -> Outcome {
     match result {
-        Err(Errno::EINTR) => Outcome::Restart(restart(number)),
+        Err(Errno::EINTR) if task.is_final() => Outcome::Restart(Restart::Never),
+        Err(Errno::EINTR) => Outcome::Restart(restart(number, args)),
         result => result.into(),
     }
 }
@@ -117,10 +122,9 @@ macro_rules! family {
             match number {
                 $($($number)|+ => Some(Box::pin(async move {
                     let ($task, $args) = (&Task::new(system, thread, thread.space()), &$args);
-                    let _ = $args;
                     let result = $call.await;
                     $task.end_mask(result);
-                    outcome(number, result)
+                    outcome($task, number, $args, result)
                 })),)*
                 _ => None,
             }

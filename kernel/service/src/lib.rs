@@ -148,6 +148,9 @@ impl System {
 impl Service for System {
     #[inline]
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
+        if call.number == abi::nr::FUTEX {
+            return life::begin_futex(thread, space, call);
+        }
         if call.number != abi::nr::READ && !dispatch::may_be_quick(call.number) {
             return Begun::Not;
         }

@@ -13,10 +13,17 @@ use abi::{
     signal::Siginfo,
     time::{CLOCK_REALTIME, Timespec},
 };
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use hal::space::World;
+use io::file::IoError;
+use mem::AddressSpace;
 use process::{
-    Process, futex,
+    Begun, Call, Outcome, Process, Restart, Thread, futex,
     futex::Requeue,
     table,
     wait::{self, Who},
@@ -115,17 +122,41 @@ pub(crate) async fn waitid(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
     Ok(0)
 }
 
-/// `futex` operations that only wake.
-pub(crate) fn futex_now(task: &Task<'_>, args: &Args) -> Option<Result<usize, Errno>> {
+/// The usual operations of `futex`, served at once or begun: wake-ups, and waits without a time limit.
+#[inline(never)]
+pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, call: &Call) -> Begun<'a> {
+    let args = Args(call.args);
     let (addr, operation) = (args.word(0), args.bits(1));
-    let bits = match operation & x::FUTEX_CMD_MASK {
-        x::FUTEX_WAKE => x::FUTEX_BITSET_MATCH_ANY,
-        x::FUTEX_WAKE_BITSET => args.bits(5),
-        _ => return None,
-    };
     let private = operation & x::FUTEX_PRIVATE_FLAG != 0;
     // As Linux: a count of 0 wakes one.
-    Some(futex::wake(task.space(), addr, private, (args.bits(2) as usize).max(1), bits))
+    let wake = |bits| futex::wake(space, addr, private, (args.bits(2) as usize).max(1), bits);
+    let woken = match operation & x::FUTEX_CMD_MASK {
+        x::FUTEX_WAKE => wake(x::FUTEX_BITSET_MATCH_ANY),
+        x::FUTEX_WAKE_BITSET => wake(args.bits(5)),
+        x::FUTEX_WAIT if operation & x::FUTEX_CLOCK_REALTIME == 0 && args.word(3) == 0 => {
+            match futex::begin(thread, space, addr, private, args.bits(2), x::FUTEX_BITSET_MATCH_ANY) {
+                Ok(wait) => return Begun::Waits(Box::pin(UntilWoken(wait))),
+                Err(IoError::Errno(errno)) => Err(errno),
+                Err(IoError::Fault(_)) => return Begun::Not,
+            }
+        }
+        _ => return Begun::Not,
+    };
+    Begun::Done(woken.map_or_else(Errno::to_return, |count| count as isize))
+}
+
+/// A futex wait as a call.
+struct UntilWoken<'a>(futex::Wait<'a>);
+
+impl Future for UntilWoken<'_> {
+    type Output = Outcome;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
+        Pin::new(&mut self.0).poll(context).map(|ended| match ended {
+            Err(Errno::EINTR) => Outcome::Restart(Restart::IfAllowed),
+            ended => ended.map(|()| 0).into(),
+        })
+    }
 }
 
 /// `futex(addr, operation, value, timeout, addr2, value3)`.
@@ -139,8 +170,15 @@ pub(crate) async fn futex(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     match command {
         x::FUTEX_WAIT | x::FUTEX_WAIT_BITSET => {
             let bits = if command == x::FUTEX_WAIT { x::FUTEX_BITSET_MATCH_ANY } else { args.bits(5) };
-            let deadline = futex_deadline(task, args, command == x::FUTEX_WAIT).await?;
-            futex::wait(task.thread(), addr, private, value, bits, deadline).await.map(|()| 0)
+            let deadline = match task.thread().take_resume() {
+                None => futex_deadline(task, args, command == x::FUTEX_WAIT).await?,
+                resumed => resumed,
+            };
+            let waited = futex::wait(task.thread(), addr, private, value, bits, deadline).await;
+            if let (Err(Errno::EINTR), Some(deadline)) = (waited, deadline) {
+                task.thread().resume_at(deadline);
+            }
+            waited.map(|()| 0)
         }
         x::FUTEX_REQUEUE | x::FUTEX_CMP_REQUEUE => {
             let expected = (command == x::FUTEX_CMP_REQUEUE).then(|| args.bits(5));

@@ -49,8 +49,6 @@ pub struct Local {
     pub(crate) stacks_seen: AtomicUsize,
     /// Context whose floating-point registers are loaded.
     pub(crate) floating_owner: AtomicU64,
-    /// Context whose VS CSRs are loaded.
-    pub(crate) virtual_owner: AtomicU64,
 }
 
 impl Local {
@@ -74,7 +72,6 @@ impl Local {
             area: AtomicPtr::new(core::ptr::null_mut()),
             stacks_seen: AtomicUsize::new(0),
             floating_owner: AtomicU64::new(0),
-            virtual_owner: AtomicU64::new(0),
         }
     }
 }

@@ -192,8 +192,8 @@ mod machine {
             }
             match self.registers.status & VIRTUAL {
                 sstatus::SPIE if world != World::Vm => {}
-                VIRTUAL if world == World::Vm => self.prepare_virtual(local),
-                _ => self.first_entry(local, world),
+                VIRTUAL if world == World::Vm => riscv::virtual_csr::prepare_entry(),
+                _ => self.first_entry(world),
             }
             // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
             // 3. `status` is as `first_entry` made it for this world: SPP = 0, or SPP = 1 with SPV set just above; a
@@ -218,22 +218,13 @@ mod machine {
             self.registers.status = self.registers.status & !sstatus::FS | sstatus::FS_CLEAN;
         }
 
-        #[inline(always)]
-        fn prepare_virtual(&mut self, local: &Local) {
-            if local.virtual_owner.load(Relaxed) != self.id.0 {
-                riscv::virtual_csr::reset();
-                local.virtual_owner.store(self.id.0, Relaxed);
-            }
-            riscv::virtual_csr::prepare_entry();
-        }
-
         /// Prepares the first entry to a world.
         #[cold]
-        fn first_entry(&mut self, local: &Local, world: World) {
+        fn first_entry(&mut self, world: World) {
             let mode = if world == World::Vm { sstatus::SPP } else { 0 };
             self.registers.status = self.registers.status & sstatus::FS | sstatus::UXL_64 | sstatus::SPIE | mode;
             if world == World::Vm {
-                self.prepare_virtual(local);
+                riscv::virtual_csr::prepare_entry();
             }
         }
 

@@ -1,7 +1,7 @@
 //! The H registers around a process in the `vm` world.
 //!
 //! The VS copies of supervisor CSRs mean nothing to a process that has registered no handlers of its own: every
-//! trap goes to the kernel. So they are not kept for a thread, only reset when another thread's turn
+//! trap goes to the kernel. So they are not kept for a thread, only reset when another process's turn
 //! comes, so that none can read what another left.
 //!
 //! All accesses need the H extension; `hal` asks the device tree before it uses this module.
@@ -20,9 +20,8 @@ const OUTSIDE: usize = 2 << 32;
 /// The hart has `vsiselect` (Ssaia).
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
 
-/// Gives this hart's VS CSRs the values that every thread starts with; nothing of the last one remains.
-#[cold]
-pub fn reset() {
+/// Gives this hart's VS CSRs the values that every process starts with; nothing of the last one remains.
+fn reset() {
     // FS = initial: whether floating point really is on is the kernel's `sstatus.FS`. The others act only
     // with delegation, which is off.
     csr_write!(vsstatus, 1 << 13 | 2 << 32);
@@ -53,11 +52,12 @@ pub fn initialise(has_aia: bool) {
     csr_write!(hgatp, 0);
 }
 
-/// Selects the G-stage table of the process that runs next.
+/// Selects the G-stage table of the process that runs next, and resets the VS CSRs.
 pub fn select_table(root: usize) {
     // The root is owned by the caller's space handle until another one is selected.
     csr_write!(hgatp, crate::sv39::MODE | root >> 12);
     crate::csr::flush_guest_translations();
+    reset();
 }
 
 /// Forgets the G-stage table: the process that owned it is gone from this hart.

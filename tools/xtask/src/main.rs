@@ -14,6 +14,7 @@ mod emulator;
 mod image;
 mod ksyms;
 mod matrix;
+mod model;
 mod project;
 mod run;
 mod sched_image;
@@ -38,6 +39,7 @@ AsyncOS: build, run and test the system.
     build    build the kernel and the user programs
     image    make the disk image
     web      test the web server from the host, byte for byte
+    model    check the models of the scheduler, state by state
     setup    install what is missing; `run`, `test` and `bench` do it by themselves
     doctor   say what is there, what is missing and what will be used
     clean    remove what xtask made (images, downloads)
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         "build" => build::main(rest),
         "image" => image::main(rest),
         "web" => web::main(rest),
+        "model" => model::main(rest),
         "setup" => setup::main(rest),
         "doctor" => doctor::main(rest),
         "clean" => project::clean(),

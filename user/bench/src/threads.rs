@@ -1,6 +1,7 @@
 //! Threads: starting and ending, switching, waiting for one another, what a parked one costs.
 
 use crate::measure::{Outcome, call, measure};
+use crate::processes::{end, fork};
 use core::sync::atomic::{AtomicU32, Ordering};
 use rt::abi::futex::{FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAKE};
 use rt::abi::nr;
@@ -20,12 +21,13 @@ pub fn life() -> Outcome {
         }
         Ok(())
     })?;
-    yields()?;
+    switches()?;
+    process_switches()?;
     parked()
 }
 
-/// Two threads that do nothing but yield: an operation is a yield and, with one hart, two switches.
-fn yields() -> Outcome {
+/// Two threads that do nothing but yield, on one hart: an operation is a yield and the switch to the other.
+fn switches() -> Outcome {
     let stop = Arc::new(AtomicU32::new(0));
     let seen = stop.clone();
     let other = thread::spawn(move || {
@@ -33,15 +35,30 @@ fn yields() -> Outcome {
             raw::syscall6(nr::SCHED_YIELD, [0; 6]);
         }
     })?;
-    measure("yield_2thr", 20_000, |count| {
-        for _ in 0..count {
-            raw::syscall6(nr::SCHED_YIELD, [0; 6]);
-        }
-        Ok(())
-    })?;
+    measure("thread_switch", 40_000, yield_in_turn)?;
     stop.store(1, Ordering::Relaxed);
     let _ = other.join();
     Ok(())
+}
+
+/// This one's half of `count` yields; whoever takes turns with it does the other.
+fn yield_in_turn(count: u64) -> Outcome {
+    for _ in 0..count / 2 {
+        raw::syscall6(nr::SCHED_YIELD, [0; 6]);
+    }
+    Ok(())
+}
+
+/// The same with two processes.
+fn process_switches() -> Outcome {
+    let other = fork(|| {
+        loop {
+            raw::syscall6(nr::SCHED_YIELD, [0; 6]);
+        }
+    })?;
+    let measured = measure("process_switch", 40_000, yield_in_turn);
+    end(other)?;
+    measured
 }
 
 const PARKED: usize = 2_000;
@@ -55,7 +72,8 @@ extern "C" fn park(words: usize) {
     raw::atomic(words + 8).fetch_add(1, Ordering::SeqCst);
 }
 
-fn free_bytes() -> io::Result<f64> {
+/// Free memory of the machine.
+pub fn free_bytes() -> io::Result<f64> {
     let text = rt::fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());

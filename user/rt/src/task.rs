@@ -8,20 +8,42 @@
 //! Where the kernel has no slots, as Linux, there is one worker: the thread in `block_on`, which parks in the reactor itself
 //! ([`alone`]); tasks go on in the next one. A child made by `fork` has no threads that would run tasks: it is for what needs none.
 
-mod alone;
-mod workers;
-
 use crate::scheduler::Way;
 use crate::sync::{Arc, Once, OnceLock};
-use crate::{futex, reactor, slots};
+use crate::{futex, reactor, slots, thread};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use task::{Pender, Pool};
+use task::{Pender, Pool, Running};
 
-pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
+mod alone;
+mod blocking;
+mod builder;
+mod callback;
+mod failure;
+pub mod green;
+mod join_set;
+mod local;
+mod scope;
+mod select;
+pub mod sync;
+mod workers;
+
+pub use blocking::spawn_blocking;
+pub use builder::{Builder, name};
+pub use callback::OnDone;
+use failure::PollStack;
+pub(crate) use failure::end_task;
+pub use failure::{Metrics, abort_on_panic, metrics};
+pub(crate) use green::Switch;
+pub use join_set::JoinSet;
+pub(crate) use local::Scope as LocalScope;
+pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use scope::{Scope, scope};
+
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 
 /// Polls of tasks in one call.
 const TURN: u32 = 64;
@@ -29,6 +51,11 @@ const TURN: u32 = 64;
 struct Unpark;
 
 impl Pender for Unpark {
+    #[inline]
+    fn runs(task: Option<Running>) {
+        thread::set_task(task);
+    }
+
     fn pend(&self, worker: usize, priority: Priority) {
         if slots::active() {
             slots::kick(worker, priority.number());

@@ -35,6 +35,7 @@ mod proc;
 mod process;
 mod programs;
 mod runner;
+mod runtime;
 mod scheduling;
 mod signals;
 mod slots;
@@ -52,7 +53,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 26] = [
+const GROUPS: &[&[Case]] = &[
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -68,12 +69,14 @@ const GROUPS: [&[Case]; 26] = [
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,
+    signals::restarts::CASES,
     proc::CASES,
     trace::CASES,
     isolation::CASES,
     window::CASES,
     floats::CASES,
     instructions::CASES,
+    runtime::CASES,
     scheduling::CASES,
     slots::CASES,
     hostile::CASES,

@@ -33,7 +33,7 @@ fn a_thread_that_comes_in_the_middle_ends_with_the_others() {
     let request = crate::clone::Request { flags, ..Default::default() };
     let context = UserContext::new(CODE, STACK);
     assert!(exec::block_on(crate::clone::clone(&other, &CALLS, &context, request)).is_ok());
-    exec::block_on(crate::exit::thread_ended(&other, &CALLS));
+    crate::exit::thread_ended(&other, &CALLS);
     assert!(exec::block_on(ending));
     assert_eq!(thread.process().thread_count(), 1);
     table::remove_thread(thread.tid());
@@ -45,7 +45,7 @@ fn the_last_thread_takes_the_process_id_over() {
     let _turn = turn();
     let first = exec::block_on(new_process(0));
     let (pid, last) = (first.tid(), another(&first));
-    exec::block_on(crate::exit::thread_ended(&first, &CALLS));
+    crate::exit::thread_ended(&first, &CALLS);
     assert!(table::thread(pid).is_none());
     assert!(exec::block_on(crate::exit::end_others(&last)));
     assert_eq!(last.tid(), pid);
@@ -82,4 +82,19 @@ fn strings_are_paid_for_while_a_program_is_loaded() {
     account.set_limit(usize::MAX);
     table::remove_thread(thread.tid());
     table::forget(thread.tid());
+}
+
+#[test]
+fn of_two_threads_that_end_at_once_one_is_the_last() {
+    let _turn = turn();
+    let first = exec::block_on(new_process(0));
+    let second = another(&first);
+    let process = first.process();
+    // Neither has left the list of threads when the other looks.
+    assert!(!process.leave(&first));
+    assert!(process.leave(&second));
+    for thread in [&first, &second] {
+        crate::exit::thread_ended(thread, &CALLS);
+    }
+    table::forget(process.pid());
 }

@@ -5,11 +5,12 @@
 
 mod damage;
 mod guest;
-mod host;
+pub mod host;
 mod list;
 
 use crate::command::say;
 use crate::matrix::{Breadth, Share};
+use crate::model;
 use crate::project::Project;
 use crate::setup;
 use crate::toolchain::Toolchain;
@@ -23,7 +24,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom guest shell damage web
+    fmt tidy clippy host loom model guest shell damage web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -85,12 +86,13 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
     ("host", host::tests),
     ("loom", host::loom),
+    ("model", |context| model::check(&context.project, &[])),
     ("guest", guest::suite),
     ("shell", guest::shell),
     ("damage", damage::damage),

@@ -1,6 +1,7 @@
 //! One worker, run by the thread in `block_on`: it polls the main future and runs tasks by priority, looks at the reactor
 //! after every `TURN` polls, and parks in it when nothing is ready. Tasks go on in the next `block_on`.
 
+use super::failure::PollStack;
 use super::{MainFuture, TURN, Unpark};
 use crate::reactor;
 use crate::scheduler::Way;
@@ -11,8 +12,8 @@ use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 use task::Pool;
 
-/// The right to run the pool's one worker.
-static DRIVER: Mutex<()> = Mutex::new(());
+/// The right to run the pool's one worker, with the stack that it polls tasks on.
+static DRIVER: Mutex<PollStack> = Mutex::new(PollStack::new());
 
 /// One thread at a time: another waits here until the first has its result.
 pub(super) fn block_on<F: Future>(
@@ -21,7 +22,7 @@ pub(super) fn block_on<F: Future>(
     main: &MainFuture,
     cx: &mut Context<'_>,
 ) -> F::Output {
-    let _driver = DRIVER.lock();
+    let mut stack = DRIVER.lock();
     let mut left = TURN;
     loop {
         if main.take()
@@ -30,7 +31,11 @@ pub(super) fn block_on<F: Future>(
             return output;
         }
         left -= 1;
-        left -= pool.run_many(0, left, &main.woken);
+        left -= stack.run(|| pool.run_many(0, left, &main.woken)).unwrap_or_else(|| {
+            pool.abandon(0);
+            // How many were polled before the one that panicked is not known.
+            1
+        });
         // Relaxed: who finds it set takes it; who finds it clear comes by again, or looks once more before parking.
         let busy = left == 0 || main.woken.load(Ordering::Relaxed);
         if left == 0 || !busy {

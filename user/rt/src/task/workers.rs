@@ -8,6 +8,7 @@
 //!
 //! The reactor has a thread of its own: a worker that runs something that never yields could not look at it.
 
+use super::failure::PollStack;
 use super::{TURN, Unpark};
 use crate::scheduler::Way;
 use crate::{reactor, slots, thread};
@@ -35,7 +36,7 @@ pub(super) fn start() {
 
 /// The life of such a thread.
 fn run(place: u32) {
-    let pool = super::pool();
+    let (pool, mut stack) = (super::pool(), PollStack::new());
     // Odd from the start: the thread is in the scheduler until it polls.
     let _ = slots::seat(place, 0).end_poll();
     loop {
@@ -45,15 +46,21 @@ fn run(place: u32) {
         if !slots::has_spare() {
             start();
         }
-        work(pool, slot, &slots::seat(place, slot));
+        work(pool, slot, &slots::seat(place, slot), &mut stack);
     }
 }
 
 /// Runs tasks until the slot is gone.
-fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>) {
+fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
     let never = AtomicBool::new(false);
     loop {
-        let polled = pool.run_seated(slot, TURN, &never, seat);
+        let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
+            // A task has panicked, so its poll has not come back.
+            if seat.end_poll() {
+                pool.abandon(slot);
+            }
+            1
+        });
         // Relaxed: the kernel wrote it in this thread.
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
