@@ -14,6 +14,18 @@ pub const FIRST: usize = 0x1000;
 /// Errors: `EINVAL` for an unknown operation or world, `ENODEV` when the machine cannot run that world.
 pub const WORLD: usize = FIRST;
 
+/// `sched_setup(slots) -> slots`: gives the process slots, at most as many as harts (note 0003, section 5; the numbers in
+/// `slots`). Errors: `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
+pub const SCHED_SETUP: usize = FIRST + 1;
+
+/// `sched_wait(place) -> slot`: waits until the caller has a slot and there is something to run. A thread takes its place with the
+/// first wait. Errors: `EINVAL` (no slots, another's place), `EINTR`.
+pub const SCHED_WAIT: usize = FIRST + 2;
+
+/// `sched_kick(slot, priority) -> 0`: there is something to run for a slot's worker that is idle or runs something less
+/// urgent. Error: `EINVAL` (no slots).
+pub const SCHED_KICK: usize = FIRST + 3;
+
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;
 /// [`WORLD`] operation: the next `execve` of the caller, and of children it forks, uses this world.

@@ -20,6 +20,7 @@
 //! * `standing` – a task's priority, and what it inherits.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
 //! * `run` – a poll, and what follows from its answer.
+//! * `slots` – which thread of a process has the right to run which worker, and how the kernel moves it.
 //! * `table` – all that as C functions, for the image that processes share.
 //!
 //! Invariants, cited by number in `SAFETY` comments here and in `task`:
@@ -47,6 +48,7 @@ mod pool;
 mod priority;
 mod queue;
 mod run;
+pub mod slots;
 mod standing;
 pub mod table;
 pub mod word;

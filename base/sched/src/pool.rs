@@ -274,11 +274,21 @@ impl Pool {
         self.worker(worker).is_some_and(|worker| self.park(worker))
     }
 
-    /// A worker that had announced to park is awake, for whatever reason.
+    /// A worker that had announced to park is awake, for whatever reason; or another thread of control has it from now on
+    /// (see `slots`). It runs nothing.
     pub fn clear_idle(&self, worker: usize) {
         if let Some(worker) = self.worker(worker) {
+            worker.abandon();
             self.unpark(worker);
         }
+    }
+
+    /// Where a worker's ready bits are, and what it runs at: the addresses for `abi::slots`.
+    #[must_use]
+    pub fn hints(&self, worker: usize) -> Option<[usize; 2]> {
+        let worker = self.worker(worker)?;
+        let (ready, running) = (&raw const worker.queue.ready, &raw const worker.running);
+        Some([ready.expose_provenance(), running.expose_provenance()])
     }
 
     /// The workers that are parked or about to park, one bit each.

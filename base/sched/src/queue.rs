@@ -32,10 +32,11 @@ use crate::worker::Publisher;
 /// How often the lock is looked at before giving up.
 const PATIENCE: usize = if cfg!(loom) { 1 } else { 200 };
 
-/// One worker's queue.
+/// One worker's queue. `repr(C)`: the kernel reads the ready bits as a hint (see `slots`).
+#[repr(C)]
 pub(crate) struct RunQueue {
     inbox: AtomicPtr<Header>,
-    ready: AtomicU64,
+    pub(crate) ready: AtomicU64,
     lock: RawSpin,
     /// Ticks that the lists have not been told of yet.
     ticks: AtomicU16,

@@ -9,6 +9,7 @@ use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
 use crate::lists::{Turn, is_ranked, priority_of};
 use crate::pool::Pool;
 use crate::queue::Taken;
+use crate::slots::Seat;
 use crate::word::{Ending, Pause, Release, Start};
 use crate::worker::{Outer, Worker};
 
@@ -86,7 +87,7 @@ impl<'p> Runnable<'p> {
         let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
         // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(worker, task, outer) };
+        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
         worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
@@ -100,7 +101,9 @@ impl Pool {
     /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
     /// is none, or `stop` is set; says how many it has polled. The worker's thread of control is not preempted by one that
     /// needs the same worker's queue.
-    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+    ///
+    /// With a seat the worker may be taken from the calling thread during a poll; then this ends with that poll.
+    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'_>>) -> u32 {
         let Some(worker) = self.worker(worker) else { return 0 };
         let outer = worker.outer();
         let (mut left, mut held) = (polls, None);
@@ -112,11 +115,17 @@ impl Pool {
             // SAFETY: just taken from a queue, so alive.
             let slot = unsafe { task.as_ref() }.standing.slot();
             // SAFETY: as above.
-            let goes_on = unsafe { poll(worker, task, outer) } == Outcome::Requeued;
+            let Some(goes_on) = (unsafe { poll_seated(worker, task, outer, seat) }) else { return polls - left };
             let mut stays = true;
             if goes_on || !worker.queue.has_post() {
+                let turn = Turns { slot, priority, stop, seat };
                 // SAFETY: it has just been polled.
-                (left, stays) = unsafe { take_turns(worker, outer, (slot, priority), (task, goes_on), left, stop) };
+                let turned = unsafe { take_turns(worker, outer, &turn, (task, goes_on), left) };
+                left = turned.0;
+                match turned.1 {
+                    Some(stayed) => stays = stayed,
+                    None => return polls - left,
+                }
             }
             held = stays.then_some(priority);
             // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
@@ -129,8 +138,37 @@ impl Pool {
     }
 }
 
+/// One poll by a thread that may lose the worker in it; whether the task is to be queued again. `None`: it has lost it, and the
+/// task is queued if it has to be.
+///
+/// # Safety
+/// As [`poll`].
+#[inline(always)]
+unsafe fn poll_seated(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> Option<bool> {
+    // SAFETY: by contract.
+    let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
+    let goes_on = outcome == Outcome::Requeued;
+    if keeps {
+        return Some(goes_on);
+    }
+    if goes_on {
+        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
+        unsafe { worker.pool().enqueue(task) };
+    }
+    None
+}
+
+/// Whose turn it is, and what ends that.
+struct Turns<'a> {
+    slot: u8,
+    priority: Priority,
+    stop: &'a AtomicBool,
+    seat: Option<&'a Seat<'a>>,
+}
+
 /// Goes on with the tasks of one slot, as long as it is their turn: `last` has been polled as what was published at this
-/// priority, and is to be queued again or not. Says how many polls of `left` are left, and whether what is published has stayed.
+/// priority, and is to be queued again or not. Says how many polls of `left` are left, and whether what is published has
+/// stayed; `None`: the thread has lost the worker.
 ///
 /// # Safety
 /// As [`Pool::run_many`]; `last` was polled by this worker just now, and is the caller's if it was to be queued.
@@ -138,11 +176,11 @@ impl Pool {
 unsafe fn take_turns(
     worker: &Worker,
     outer: Outer,
-    (slot, priority): (u8, Priority),
+    turns: &Turns<'_>,
     last: (NonNull<Header>, bool),
     left: u32,
-    stop: &AtomicBool,
-) -> (u32, bool) {
+) -> (u32, Option<bool>) {
+    let &Turns { slot, priority, stop, seat } = turns;
     let turn = Turn::of(slot);
     let (mut task, mut goes_on) = last;
     // What was put ahead runs at another priority than its slot's, and not for the others of that.
@@ -155,13 +193,16 @@ unsafe fn take_turns(
         worker.set_running(priority);
         more -= 1;
         // SAFETY: just taken from the queue.
-        goes_on = unsafe { poll(worker, task, outer) } == Outcome::Requeued;
+        match unsafe { poll_seated(worker, task, outer, seat) } {
+            Some(again) => goes_on = again,
+            None => return (left - (most - more), None),
+        }
     }
     if goes_on {
         // SAFETY: as above.
         unsafe { put_back(worker, task, outer) };
     }
-    (left - (most - more), !goes_on)
+    (left - (most - more), Some(!goes_on))
 }
 
 /// The next task whose turn it is, if there is one, and `more` of them may be polled; a task that goes on is queued with that.
@@ -232,31 +273,48 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 }
 
 /// One poll, and what follows from its answer, except for [`Outcome::Requeued`]: then the task is the caller's
-/// to queue.
+/// to queue. The second answer: whether the calling thread has the worker still.
 ///
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
-unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer) -> Outcome {
+unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> (Outcome, bool) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
-        return Outcome::Cancelled;
+        return (Outcome::Cancelled, true);
     }
     let guard = FailOnUnwind { worker, task, outer };
     worker.set_polled(task.as_ptr());
+    if seat.is_some_and(Seat::begin_poll) {
+        worker.call_again();
+    }
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
     let ready = unsafe { (header.calls().poll)(task) };
-    worker.set_polled(outer.polled);
+    let keeps = seat.is_none_or(Seat::end_poll);
+    if keeps {
+        worker.set_polled(outer.polled);
+    }
     core::mem::forget(guard);
+    // SAFETY: RUNNING is ours, and an output in place if it is ready.
+    (unsafe { ended_poll(task, ready) }, keeps)
+}
+
+/// What follows from the answer of a poll.
+///
+/// # Safety
+/// The caller holds `RUNNING`; `ready` says that the output is in place.
+#[inline(always)]
+unsafe fn ended_poll(task: NonNull<Header>, ready: bool) -> Outcome {
     if ready {
-        // SAFETY: RUNNING is ours, the output in place.
+        // SAFETY: by contract.
         unsafe { complete(task, Ending::Output) };
         return Outcome::Complete;
     }
-    match header.word().pause() {
+    // SAFETY: RUNNING keeps it alive.
+    match unsafe { task.as_ref() }.word().pause() {
         Pause::Idle => Outcome::Waiting,
         Pause::Requeue => Outcome::Requeued,
         Pause::Orphan => {

@@ -12,12 +12,13 @@ use sync::atomic::AtomicBool;
 use crate::interface::{Birth, Header, Ops, Port, crossing_types};
 use crate::pool::Pool;
 use crate::run::Outcome;
+use crate::slots::Seat;
 use crate::{Priority, crossing};
 
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 
@@ -42,8 +43,8 @@ crossing_types! {
     AnswerOfWorker = fn(NonNull<Pool>, usize) -> bool;
     /// Of a worker and a priority, a number.
     RunAbove = fn(NonNull<Pool>, usize, u32) -> u32;
-    /// Of a worker, a number and what ends it, a number.
-    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>) -> u32;
+    /// Of a worker, a number, what ends it, and the thread's seat or null; a number.
+    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>) -> u32;
     /// Of a task and a priority.
     PriorityOfTask = fn(NonNull<Header>, u32);
 }
@@ -179,10 +180,16 @@ crossing! {
     }
 
     /// # Safety
-    /// As [`pool_close`]; `stop` lives during the call.
-    unsafe fn run_many(pool: NonNull<Pool>, worker: usize, polls: u32, stop: NonNull<AtomicBool>) -> u32 {
+    /// As [`pool_close`]; `stop` lives during the call, and `seat` unless it is null.
+    unsafe fn run_many(
+        pool: NonNull<Pool>,
+        worker: usize,
+        polls: u32,
+        stop: NonNull<AtomicBool>,
+        seat: *const Seat<'static>,
+    ) -> u32 {
         // SAFETY: by contract.
-        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref()) }
+        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref(), seat.as_ref()) }
     }
 
     /// # Safety

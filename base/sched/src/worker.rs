@@ -22,7 +22,7 @@ pub(crate) struct Worker {
     pub(crate) queue: RunQueue,
     pool: NonNull<Pool>,
     /// The priority of what it runs, and how long that has run; or `NOTHING`.
-    running: AtomicU32,
+    pub(crate) running: AtomicU32,
     number: u8,
     /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
     polled: AtomicPtr<Header>,
@@ -108,10 +108,19 @@ impl Worker {
         self.store(u32::from(priority.number()));
     }
 
-    /// What it polls will not come back: it runs nothing.
+    /// What it polled will not come back, or another thread of control has it from now on: it runs nothing.
     pub(crate) fn abandon(&self) {
         self.store(NOTHING);
         self.set_polled(ptr::null_mut());
+    }
+
+    /// Something more urgent came for it while its thread was in the scheduler: calls for that once more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn call_again(&self) {
+        if let Some(priority) = self.queue.highest_ready() {
+            self.pool().pend(self.number(), priority);
+        }
     }
 
     /// What it is doing, to go back to.

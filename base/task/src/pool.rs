@@ -8,6 +8,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use sched::interface::Port;
+use sched::slots::Seat;
 use sched::{Birth, Outcome, Policy, Priority, Runnable, crossing};
 use sync::atomic::AtomicBool;
 
@@ -203,7 +204,19 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// how many it has polled. A loop over this is an executor. See [`sched::Pool::run_many`].
     #[inline]
     pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop)
+        S::run_many(self.inner(), worker, polls, stop, None)
+    }
+
+    /// The same for a thread that the kernel may take the worker from, during a poll (see [`sched::slots`]).
+    #[inline]
+    pub fn run_seated(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: &Seat<'static>) -> u32 {
+        S::run_many(self.inner(), worker, polls, stop, Some(seat))
+    }
+
+    /// [`sched::Pool::hints`].
+    #[must_use]
+    pub fn hints(&self, worker: usize) -> Option<[usize; 2]> {
+        self.inner().hints(worker)
     }
 
     /// A tick has passed for a worker; `true` if what it runs should give way. See [`sched::Pool::tick`].

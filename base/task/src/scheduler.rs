@@ -4,6 +4,7 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use sched::interface::{Birth, Header, Ops, Port};
+use sched::slots::Seat;
 use sched::table::Table;
 use sched::{Outcome, Pool, Priority};
 use sync::atomic::AtomicBool;
@@ -35,7 +36,7 @@ pub unsafe trait Scheduler: 'static {
     /// [`Pool::run_above`].
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome>;
     /// [`Pool::run_many`].
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32;
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32;
     /// [`Pool::set_priority`] of the task's pool.
     ///
     /// # Safety
@@ -98,8 +99,8 @@ unsafe impl Scheduler for Direct {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
-        pool.run_many(worker, polls, stop)
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
+        pool.run_many(worker, polls, stop, seat)
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
@@ -190,9 +191,10 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
+        let seat = seat.map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY: as above.
-        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop)) }
+        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop), seat) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {

@@ -97,6 +97,7 @@ impl ProcessTable for Table {
             "comm" => [process.name(), b"\n".to_vec()].concat(),
             "maps" => report::maps(&process).into_bytes(),
             "resident" => report::resident(&process).into_bytes(),
+            "sched" => report::sched(&process).into_bytes(),
             "stat" => report::stat(&process).into_bytes(),
             "statm" => report::statm(&process).into_bytes(),
             "status" => report::status(&process).into_bytes(),

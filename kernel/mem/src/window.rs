@@ -14,7 +14,7 @@ use crate::{
 use abi::{errno::Errno, window as at};
 use alloc::sync::Arc;
 use core::ops::Range;
-use hal::{PAGE_SIZE, space::Prot};
+use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
 
 /// What all spaces have in their windows.
 #[derive(Clone)]
@@ -45,6 +45,15 @@ pub(crate) fn name(start: usize) -> Option<&'static str> {
 }
 
 impl AddressSpace {
+    /// The space's own page at [`STATUS`](at::STATUS) or [`HINT`](at::HINT). It stays there.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EFAULT` if the space has no window.
+    pub async fn window_page(&self, page: usize) -> Result<Frame, Errno> {
+        self.fault(page, Access::Read).await?;
+        self.state.lock().pages.get(page).map(|(frame, _)| frame).ok_or(Errno::EFAULT)
+    }
+
     /// Maps the window into a space that nobody else knows yet.
     ///
     /// # Errors

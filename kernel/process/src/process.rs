@@ -8,6 +8,7 @@ use crate::{
     descriptors::FdTable,
     limits::Limits,
     signal::{Actions, Pending},
+    slots::Slots,
     thread::Thread,
     usage::{Times, Usage},
 };
@@ -102,6 +103,7 @@ pub(crate) struct State {
     /// Arguments, each with its NUL.
     pub command_line: Vec<u8>,
     pub threads: Vec<Arc<Thread>>,
+    pub slots: Option<Arc<Slots>>,
 }
 
 fn pack(identity: &Identity) -> u64 {
@@ -318,6 +320,26 @@ impl Process {
     #[must_use]
     pub fn thread_count(&self) -> usize {
         self.state.lock().threads.len()
+    }
+
+    /// The slots that it asked for.
+    pub(crate) fn slots(&self) -> Option<Arc<Slots>> {
+        self.state.lock().slots.clone()
+    }
+
+    /// Sets them, once.
+    pub(crate) fn set_slots(&self, slots: Arc<Slots>) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.slots.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        state.slots = Some(slots);
+        Ok(())
+    }
+
+    /// Takes them away.
+    pub(crate) fn take_slots(&self) -> Option<Arc<Slots>> {
+        self.state.lock().slots.take()
     }
 
     pub(crate) fn actions(&self) -> Arc<Actions> {

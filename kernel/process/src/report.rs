@@ -81,6 +81,18 @@ pub fn system() -> String {
     text
 }
 
+/// The three switches of the process: polls of coroutines that it says to have begun, slots that went from thread to thread,
+/// and how often its threads gave the CPU up and had it taken.
+#[must_use]
+pub fn sched(process: &Process) -> String {
+    let (moves, polls) = process.slots().map_or((0, 0), |slots| slots.counted());
+    let times = process.times();
+    format!(
+        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n",
+        times.yields, times.preemptions
+    )
+}
+
 /// Sizes in pages: size, resident, shared, text, 0, data, 0.
 #[must_use]
 pub fn statm(process: &Process) -> String {

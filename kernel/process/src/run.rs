@@ -11,6 +11,7 @@ use crate::{
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
+    slots,
     stack::Strings,
     table::{self, Kin},
     thread::Thread,
@@ -148,7 +149,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
-                        if exec::should_yield() {
+                        if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
                     }
@@ -201,6 +202,9 @@ impl Running {
         }
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
+        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
+            exec::yield_now().await;
+        }
         if attention || restart.is_some() {
             // Boxed: a signal frame is large.
             let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
@@ -337,6 +341,9 @@ fn on_account<T>(
             thread.waits.store(true, Ordering::Relaxed);
             processor::count_switch();
             thread.usage.switch(false);
+            if thread.place().is_some() {
+                slots::blocks(thread);
+            }
         }
         state
     })
@@ -404,6 +411,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         name: Vec::new(),
         command_line: Vec::new(),
         threads: Vec::new(),
+        slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
     let thread = Thread::new(pid, process.clone(), 0, init.priority)?;

@@ -224,6 +224,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         name: b"test".to_vec(),
         command_line: Vec::new(),
         threads: Vec::new(),
+        slots: None,
     };
     let process = Process::new(pid, account, state, abi::signal::SIGCHLD).unwrap();
     let thread = Thread::new(pid, process.clone(), 0, 16).unwrap();

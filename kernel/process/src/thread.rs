@@ -64,6 +64,8 @@ pub struct Thread {
     /// What it waits for, if it does, is a page.
     pub(crate) faults: AtomicBool,
     priority: AtomicU8,
+    /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
+    place: AtomicU8,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
@@ -110,6 +112,7 @@ impl Thread {
             faults: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
+            place: AtomicU8::new(0),
             request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
@@ -154,6 +157,25 @@ impl Thread {
         let task = self.task.lock().clone();
         if let Some(task) = task {
             exec::set_priority(&task, exec::Priority::new(priority));
+        }
+    }
+
+    /// Its place among the threads that share the process's slots.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<u8> {
+        self.place.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Sets it.
+    pub(crate) fn set_place(&self, place: Option<u8>) {
+        self.place.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// Has its coroutine polled: what it waits for may have come.
+    pub(crate) fn wake(&self) {
+        let task = self.task.lock().clone();
+        if let Some(task) = task {
+            task.wake();
         }
     }
 
@@ -318,10 +340,7 @@ impl Thread {
         // Release pairs with the Acquire swap in the coroutine.
         self.attention.store(true, Ordering::Release);
         // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
-        let task = self.task.lock().clone();
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.wake();
         let hart = self.hart.load(Ordering::Relaxed);
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);

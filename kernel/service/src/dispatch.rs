@@ -11,7 +11,7 @@ use crate::{
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
 use io::file::{BoxFuture, IoError};
-use process::{Outcome, Restart, Thread};
+use process::{Outcome, Restart, Thread, slots};
 
 /// Whether `now` may serve a call: spares the others the preparation.
 pub(crate) fn may_be_quick(number: usize) -> bool {
@@ -42,6 +42,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SETPGID => identity::setpgid(task, args),
         nr::SETSID => identity::setsid(task),
         nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
+        abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
@@ -267,6 +268,8 @@ const RISCV_HWPROBE: usize = 258;
 family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
+    abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
+    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0)),
 }
 
 /// The future of a call; `None` if there is no such call.

@@ -188,6 +188,13 @@ pub(crate) fn select(local: &Local, world: World, root: usize) {
     csr_write!(senvcfg, 0);
 }
 
+/// Prepares this hart for returning to interrupted kernel code, after other coroutines ran on top of it. Interrupts are off.
+pub(crate) fn return_to_kernel() {
+    if HAS_H.load(Relaxed) {
+        riscv::virtual_csr::stay_outside();
+    }
+}
+
 /// The entries of a new root that concern the kernel.
 pub(crate) fn entries_for(world: World) -> impl Iterator<Item = (usize, Entry)> {
     let source = match world {

@@ -24,20 +24,20 @@ pub fn switches() -> Outcome {
         Ok(())
     })?;
     measure("task_spawn_join", 20_000, |count| {
-        block_on(async {
+        let _ = block_on(spawn(async move {
             for _ in 0..count {
                 let _ = spawn(async {}).await;
             }
-        });
+        }));
         Ok(())
     })?;
     measure("task_spawn_10k", 10_000, |count| {
-        block_on(async {
+        let _ = block_on(spawn(async move {
             let tasks: Vec<_> = (0..count).map(|_| spawn(async {})).collect();
             for task in tasks {
                 let _ = task.await;
             }
-        });
+        }));
         Ok(())
     })?;
     waiting()

@@ -40,6 +40,7 @@ pub mod raw;
 mod reactor;
 mod scheduler;
 pub mod signal;
+mod slots;
 mod socket;
 mod stack;
 pub mod start;

@@ -6,20 +6,10 @@ use abi::asyncos::AT_SCHEDULER;
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use sched::table::{MAGIC, TABLE, Table, VERSION};
-use task::{ByTable, Direct, Linked};
+use task::{ByTable, Linked};
 
-/// The way to the scheduler: plain calls, until the table has one that polls more than once.
-pub(crate) type Way = Direct;
-
-/// The way that leads to what [`choose`] found.
-pub(crate) type Shared = ByTable<Chosen>;
-
-/// Both can be built.
-const _: fn() = || {
-    fn is_a_way<S: task::Scheduler>() {}
-    is_a_way::<Way>();
-    is_a_way::<Shared>();
-};
+/// The way to the scheduler.
+pub(crate) type Way = ByTable<Chosen>;
 
 /// The exit status of a program that was built for another scheduler.
 const REFUSED: i32 = 126;

@@ -38,6 +38,7 @@ mod runner;
 mod runtime;
 mod scheduling;
 mod signals;
+mod slots;
 mod sockets;
 mod threads;
 mod time;
@@ -77,6 +78,7 @@ const GROUPS: &[&[Case]] = &[
     instructions::CASES,
     runtime::CASES,
     scheduling::CASES,
+    slots::CASES,
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,
