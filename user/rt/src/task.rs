@@ -34,7 +34,6 @@ mod workers;
 pub use blocking::spawn_blocking;
 pub use builder::{Builder, name};
 pub use callback::OnDone;
-use failure::PollStack;
 pub(crate) use failure::end_task;
 pub use failure::{Metrics, abort_on_panic, metrics};
 pub(crate) use green::Switch;

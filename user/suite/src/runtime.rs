@@ -491,16 +491,20 @@ fn sets_scopes_locals_callbacks() -> Outcome {
 
 /// Tasks by their deadlines, and a lock between a task that is urgent, one that is not, and one in between.
 fn deadlines_and_inheritance() -> Outcome {
+    task::set_workers(1);
     let order = Arc::new(rt::sync::Mutex::new(Vec::new()));
-    task::block_on(async {
+    let seen = order.clone();
+    // So urgent that nobody begins before all are there.
+    let all = task::spawn_with(task::Priority::HIGHEST, async move {
         let mut set = JoinSet::new();
         for deadline in [30u64, 10, 20] {
-            let order = order.clone();
+            let order = seen.clone();
             let builder = task::Builder::new().policy(task::policy::DEADLINE, deadline);
             set.insert(builder.spawn(async move { order.lock().push(deadline) }));
         }
         set.join_all().await;
     });
+    let _ = task::block_on(all);
     equal!(order.lock().as_slice(), [10, 20, 30]);
     let (mutex, stop) = (Arc::new(Mutex::new(())), Arc::new(AtomicU32::new(0)));
     let middling_turns = task::block_on(async {

@@ -156,13 +156,13 @@ fn never_yields() -> Outcome {
 /// All workers run something that never yields and is less urgent: what a thread wakes runs at once.
 fn urgent_by_thread() -> Outcome {
     needs_asyncos()?;
-    let (ran, ready) = (flag(), flag());
-    let (seen, announced) = (ran.clone(), ready.clone());
+    let (ran, ready, waits) = (flag(), flag(), flag());
+    let (seen, announced, awaited) = (ran.clone(), ready.clone(), waits.clone());
     block_on(async move {
         let urgent = spawn_with(Priority::new(17), async move {
-            let mut first = true;
-            core::future::poll_fn(|_| {
-                if core::mem::take(&mut first) { core::task::Poll::Pending } else { core::task::Poll::Ready(()) }
+            core::future::poll_fn(|_| match waits.fetch_add(1, SeqCst) {
+                0 => core::task::Poll::Pending,
+                _ => core::task::Poll::Ready(()),
             })
             .await;
             ran.fetch_add(1, SeqCst)
@@ -178,6 +178,7 @@ fn urgent_by_thread() -> Outcome {
             })
             .collect();
         let by = thread::spawn(move || {
+            spin_until(&awaited, 1);
             // Some spinner runs, and nothing but a preemption makes room for what is woken now.
             spin_until(&announced, 1);
             sleep_ms(2);
