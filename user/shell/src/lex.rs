@@ -237,9 +237,9 @@ impl Lexer<'_> {
     }
 }
 
-/// Makes sure that a quoted part is there, even if nothing is in it.
+/// Makes sure that a quoted part comes last, even if nothing is in it.
 fn open_quote(word: &mut Word) {
-    if !matches!(word.last(), Some(Part::Text { quoted: true, .. })) {
+    if !matches!(word.last(), Some(Part::Text { quoted: true, .. } | Part::Variable { quoted: true, .. })) {
         word.push(Part::Text { text: String::new(), quoted: true });
     }
 }

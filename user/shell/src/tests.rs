@@ -186,6 +186,12 @@ fn matches_slowly(pattern: &[char], name: &[char]) -> bool {
     }
 }
 
+#[test]
+fn variables_next_to_each_other_are_shown_as_they_are() {
+    let shown = parse("\"$0$a\"").unwrap()[0].to_string();
+    assert_eq!(parse(&shown).unwrap()[0].to_string(), shown);
+}
+
 proptest! {
     #[test]
     fn any_text_is_judged(text in "[a-c '\"\\\\$|&;<>{}*?#\n0-2=!~]{0,40}") {
