@@ -65,7 +65,7 @@ pub(crate) const RANKED_SLOT: u8 = COLUMNS as u8;
 const AGED: u64 = 0;
 
 /// Ticks that a group waits before its first task is aged.
-pub const AGE: u16 = 40;
+pub const AGE: u16 = if cfg!(loom) { 2 } else { 40 };
 
 /// `place` of a task that is in lists. Below it the number of the lists' worker, and the slot.
 const IN_LISTS: u16 = 1 << 15;
