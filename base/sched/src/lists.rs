@@ -65,12 +65,17 @@ pub(crate) const RANKED_SLOT: u8 = COLUMNS as u8;
 const AGED: u64 = 0;
 
 /// Ticks that a group waits before its first task is aged.
-pub const AGE: u16 = 40;
+pub const AGE: u16 = if cfg!(loom) { 2 } else { 40 };
 
 /// `place` of a task that is in lists. Below it the number of the lists' worker, and the slot.
 const IN_LISTS: u16 = 1 << 15;
 /// Where the worker's number begins in `place`.
 const NUMBER: u32 = 7;
+
+/// What `place` of a task in the lists of this worker begins with.
+const fn mark_of(number: u8) -> u16 {
+    IN_LISTS | (number as u16) << NUMBER
+}
 
 /// The bit of a slot's column.
 #[inline]
@@ -82,16 +87,19 @@ pub(crate) const fn bit_of(slot: u8) -> u64 {
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
     pub(crate) slot: u8,
+    /// Of a task that is there.
+    place: u16,
     bit: u64,
     /// The columns whose priority is that of the slot, or more urgent.
     up_to: u64,
 }
 
 impl Turn {
-    pub(crate) const fn of(slot: u8) -> Self {
+    /// Of the worker with this number.
+    pub(crate) const fn of(slot: u8, number: usize) -> Self {
         let priority = priority_of(slot);
         let up_to = (priority.bits_above() | priority.bit()) as u64;
-        Self { slot, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
+        Self { slot, place: mark_of(number as u8) | slot as u16, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
     }
 }
 
@@ -151,8 +159,7 @@ pub(crate) struct Lists {
 impl Lists {
     /// The empty lists of the worker with this number.
     pub(crate) fn new(number: u8) -> Self {
-        let mark = IN_LISTS | u16::from(number) << NUMBER;
-        Self { bits: 0, arrivals: 0, mark, columns: [EMPTY; COLUMNS] }
+        Self { bits: 0, arrivals: 0, mark: mark_of(number), columns: [EMPTY; COLUMNS] }
     }
 
     #[inline]
@@ -219,10 +226,10 @@ impl Lists {
     /// # Safety
     /// As [`append_stack`](Self::append_stack); [`is_turn_of`](Self::is_turn_of) holds.
     #[inline(always)]
-    pub(crate) unsafe fn rotate(&mut self, task: NonNull<Header>, slot: u8) -> NonNull<Header> {
+    pub(crate) unsafe fn rotate(&mut self, task: NonNull<Header>, turn: Turn) -> NonNull<Header> {
         self.arrivals += 1;
-        let (arrival, place) = (self.arrivals, self.mark | u16::from(slot));
-        let column = self.column(slot);
+        let arrival = self.arrivals;
+        let column = self.column(turn.slot);
         // SAFETY: by contract there are tasks in the list; S2, first and last belong to this queue. Relaxed, as in `note`.
         unsafe {
             let first = NonNull::new_unchecked(column.turn.head);
@@ -231,7 +238,7 @@ impl Lists {
             with_link(last, |link| link.next = task.as_ptr());
             column.turn = List { head: with_link(first, |link| link.next), tail: task.as_ptr() };
             column.waited[0] = 0;
-            task.as_ref().place.store(place, Ordering::Relaxed);
+            task.as_ref().place.store(turn.place, Ordering::Relaxed);
             first.as_ref().place.store(0, Ordering::Relaxed);
             first
         }

@@ -271,7 +271,7 @@ impl RunQueue {
             return (lists.bits == 0).then_some(again);
         }
         // SAFETY: the task is the queue's from here on.
-        Some(unsafe { lists.rotate(again, turn.slot) })
+        Some(unsafe { lists.rotate(again, turn) })
     }
 
     /// Takes the first task of a list, for a worker as in [`rotate`](Self::rotate), if others are left there. `None`: as there.

@@ -118,9 +118,9 @@ impl Pool {
             let Some(goes_on) = (unsafe { poll_seated(worker, task, outer, seat) }) else { return polls - left };
             let mut stays = true;
             if goes_on || !worker.queue.has_post() {
-                let turn = Turns { slot, priority, stop, seat };
+                let turns = Turns { turn: Turn::of(slot, worker.number()), priority, stop, seat };
                 // SAFETY: it has just been polled.
-                let turned = unsafe { take_turns(worker, outer, &turn, (task, goes_on), left) };
+                let turned = unsafe { take_turns(worker, outer, &turns, (task, goes_on), left) };
                 left = turned.0;
                 match turned.1 {
                     Some(stayed) => stays = stayed,
@@ -160,10 +160,30 @@ unsafe fn poll_seated(worker: &Worker, task: NonNull<Header>, outer: Outer, seat
 
 /// Whose turn it is, and what ends that.
 struct Turns<'a> {
-    slot: u8,
+    turn: Turn,
     priority: Priority,
     stop: &'a AtomicBool,
     seat: Option<&'a Seat<'a>>,
+}
+
+impl Turns<'_> {
+    /// Polls a task, just taken from the worker's queue, as the next of its priority; else as [`poll_seated`].
+    ///
+    /// # Safety
+    /// As [`poll`].
+    #[inline(always)]
+    unsafe fn poll(&self, worker: &Worker, task: NonNull<Header>, outer: Outer) -> Option<bool> {
+        // A slice of its own.
+        worker.set_running(self.priority);
+        // SAFETY: by contract.
+        unsafe { poll_seated(worker, task, outer, self.seat) }
+    }
+
+    /// Whether no more may be polled. Relaxed: as in `run_many`.
+    #[inline(always)]
+    fn are_over(&self, more: u32) -> bool {
+        more == 0 || self.stop.load(Ordering::Relaxed)
+    }
 }
 
 /// Goes on with the tasks of one slot, as long as it is their turn: `last` has been polled as what was published at this
@@ -180,52 +200,57 @@ unsafe fn take_turns(
     last: (NonNull<Header>, bool),
     left: u32,
 ) -> (u32, Option<bool>) {
-    let &Turns { slot, priority, stop, seat } = turns;
-    let turn = Turn::of(slot);
-    let (mut task, mut goes_on) = last;
+    let (mut task, goes_on) = last;
+    let mut goes_on = Some(goes_on);
+    let slot = turns.turn.slot;
     // What was put ahead runs at another priority than its slot's, and not for the others of that.
-    let most = if priority_of(slot) == priority && !is_ranked(slot) { left } else { 0 };
+    let most = if priority_of(slot) == turns.priority && !is_ranked(slot) { left } else { 0 };
     let mut more = most;
-    // SAFETY: the word said to queue it, so it is alive and this context's.
-    while let Some(next) = unsafe { next_in_turn(worker, turn, (task, goes_on), more, stop) } {
-        task = next;
-        // A slice of its own.
-        worker.set_running(priority);
-        more -= 1;
-        // SAFETY: just taken from the queue.
-        match unsafe { poll_seated(worker, task, outer, seat) } {
-            Some(again) => goes_on = again,
-            None => return (left - (most - more), None),
+    loop {
+        if goes_on == Some(true) {
+            // SAFETY: the word said to queue it, so it is alive and this context's.
+            (task, more, goes_on) = unsafe { give_way(worker, outer, turns, task, more) };
         }
+        if goes_on != Some(false) || turns.are_over(more) {
+            break;
+        }
+        let Some(next) = worker.queue.take_turn(turns.turn) else { break };
+        (task, more) = (next, more - 1);
+        // SAFETY: just taken from the queue.
+        goes_on = unsafe { turns.poll(worker, task, outer) };
     }
-    if goes_on {
+    if goes_on == Some(true) {
         // SAFETY: as above.
         unsafe { put_back(worker, task, outer) };
     }
-    (left - (most - more), Some(!goes_on))
+    (left - (most - more), goes_on.map(|goes_on| !goes_on))
 }
 
-/// The next task whose turn it is, if there is one, and `more` of them may be polled; a task that goes on is queued with that.
+/// Queues a task that goes on and polls the next, as long as that goes on, too: the shortest way from one coroutine to another.
+/// Says what was polled last, how many polls are left, and whether it is to be queued; `None` as in [`poll_seated`].
 ///
 /// # Safety
-/// As [`take_turns`].
-#[inline(always)]
-unsafe fn next_in_turn(
+/// As [`take_turns`]; `task` is to be queued.
+#[inline(never)]
+unsafe fn give_way(
     worker: &Worker,
-    turn: Turn,
-    (task, goes_on): (NonNull<Header>, bool),
-    more: u32,
-    stop: &AtomicBool,
-) -> Option<NonNull<Header>> {
-    // Relaxed: as in `run_many`.
-    if more == 0 || stop.load(Ordering::Relaxed) {
-        return None;
+    outer: Outer,
+    turns: &Turns<'_>,
+    mut task: NonNull<Header>,
+    mut more: u32,
+) -> (NonNull<Header>, u32, Option<bool>) {
+    let turn = turns.turn;
+    while !turns.are_over(more) {
+        // SAFETY: by contract.
+        let Some(next) = (unsafe { worker.queue.rotate(task, turn) }) else { break };
+        (task, more) = (next, more - 1);
+        // SAFETY: just taken from the queue.
+        let goes_on = unsafe { turns.poll(worker, task, outer) };
+        if goes_on != Some(true) {
+            return (task, more, goes_on);
+        }
     }
-    if !goes_on {
-        return worker.queue.take_turn(turn);
-    }
-    // SAFETY: by contract.
-    unsafe { worker.queue.rotate(task, turn) }
+    (task, more, Some(true))
 }
 
 /// Queues a task that goes on; directly, under the lock, if the worker will look for another now.
