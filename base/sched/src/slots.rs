@@ -139,6 +139,7 @@ pub struct Book {
     places: [Place; MAX_PLACES],
     /// One bit a place: those that wait for a slot.
     spares: u64,
+    moves: u64,
 }
 
 impl Book {
@@ -147,13 +148,19 @@ impl Book {
     pub fn new(slots: u8) -> Self {
         let slot = Slot { owner: None, kicked: false, wanted: false };
         let count = slots.clamp(1, MAX_SLOTS as u8);
-        Self { count, slots: [slot; MAX_SLOTS], places: [Place::Free; MAX_PLACES], spares: 0 }
+        Self { count, slots: [slot; MAX_SLOTS], places: [Place::Free; MAX_PLACES], spares: 0, moves: 0 }
     }
 
     /// How many slots there are.
     #[must_use]
     pub fn slots(&self) -> usize {
         usize::from(self.count)
+    }
+
+    /// How often a slot was given to a thread that had none.
+    #[must_use]
+    pub fn moves(&self) -> u64 {
+        self.moves
     }
 
     /// How many threads wait for a slot.
@@ -310,6 +317,7 @@ impl Book {
     }
 
     fn hand_over(&mut self, slot: u8, place: u8) {
+        self.moves += 1;
         *self.slot_mut(slot) = Slot { owner: Some(place), kicked: false, wanted: false };
         self.set_place(place, Place::Holds(slot));
     }

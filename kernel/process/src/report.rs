@@ -81,7 +81,7 @@ pub fn system() -> String {
     text
 }
 
-/// The three switches of the process: polls of coroutines that it says to have begun, slots that went from thread to thread,
+/// The three switches of the process: polls of coroutines that it says to have begun, slots that were given to threads,
 /// and how often its threads gave the CPU up and had it taken.
 #[must_use]
 pub fn sched(process: &Process) -> String {

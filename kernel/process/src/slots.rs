@@ -15,10 +15,7 @@ use abi::{errno::Errno, slots as at, window};
 use alloc::sync::Arc;
 use core::{
     future::poll_fn,
-    sync::atomic::{
-        AtomicU64,
-        Ordering::{self, Relaxed},
-    },
+    sync::atomic::Ordering::{self, Relaxed},
     task::Poll,
 };
 use hal::{
@@ -45,8 +42,6 @@ pub struct Slots {
     state: SpinLock<State>,
     status: Frame,
     hint: Frame,
-    /// How often a slot went from one thread to another.
-    moves: AtomicU64,
     _charge: Charge,
 }
 
@@ -126,7 +121,6 @@ impl Slots {
         };
         let Some(thread) = self.thread(place) else { return };
         if gives {
-            self.moves.fetch_add(1, Relaxed);
             run_at(&thread, priority);
         }
         if matches!(action, Do::Interrupt(_)) {
@@ -138,10 +132,10 @@ impl Slots {
         }
     }
 
-    /// How often a slot went from one thread to another, and polls that its threads have begun, as the process says.
+    /// How often a slot was given to a thread that had none, and polls that its threads have begun, as the process says.
     pub(crate) fn counted(&self) -> (u64, u64) {
         let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.count(place).div_ceil(2))).sum();
-        (self.moves.load(Relaxed), begun)
+        (self.state.lock().book.moves(), begun)
     }
 }
 
@@ -186,8 +180,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
     let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
-    let made =
-        Slots { state: SpinLock::new(rank::THREAD, state), status, hint, moves: AtomicU64::new(0), _charge: charge };
+    let made = Slots { state: SpinLock::new(rank::THREAD, state), status, hint, _charge: charge };
     let made = Arc::new(made);
     let _ = made.with(|_| ((), Do::Nothing));
     process.set_slots(made).map(|()| count)

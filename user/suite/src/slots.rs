@@ -284,7 +284,8 @@ fn counted() -> Outcome {
     needs_asyncos()?;
     equal!((number("coroutine_switches")?, number("slot_moves")?), (0, 0));
     blocking_call()?;
-    ensure!(number("slot_moves")? >= 1);
+    // To the first thread, and to the one that ran the writer while the reader blocked.
+    ensure!(number("slot_moves")? >= 2);
     let before = number("coroutine_switches")?;
     block_on(async {
         let _ = spawn(async {
