@@ -151,7 +151,7 @@ fn run_at(thread: &Thread, priority: u8) {
     let priority = exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling });
     let task = thread.task.lock().clone();
     if let Some(task) = task.filter(|task| task.priority() != priority) {
-        task.set_priority(priority);
+        exec::set_priority(&task, priority);
     }
 }
 
