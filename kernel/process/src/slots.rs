@@ -287,8 +287,11 @@ pub(crate) fn interrupted(thread: &Thread) -> bool {
         (hints, action)
     });
     run_at(thread, hints.running);
-    slots.carry_out(action, hints.ready.trailing_zeros() as u8);
-    matches!(action, Do::Give(..))
+    let gives_way = matches!(action, Do::Give(..));
+    // Another owner looks at hints of its own.
+    let priority = if gives_way { hints.ready.trailing_zeros() as u8 } else { thread.priority() };
+    slots.carry_out(action, priority);
+    gives_way
 }
 
 /// The thread ends, or the program.
