@@ -188,9 +188,9 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
     let made =
         Slots { state: SpinLock::new(rank::THREAD, state), status, hint, moves: AtomicU64::new(0), _charge: charge };
-    let made = Arc::new(made);
-    let _ = made.with(|_| ((), Do::Nothing));
-    process.set_slots(made).map(|()| count)
+    // The status page says nobody already. It is not written before these are the process's slots: another thread may have
+    // been faster, and has one of its own by now.
+    process.set_slots(Arc::new(made)).map(|()| count)
 }
 
 /// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
@@ -206,6 +206,8 @@ pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
     });
     slots.carry_out(action, thread.priority());
     if let Some(slot) = begun {
+        // Not at what it has polled last: it looks for what is to run now.
+        run_at(thread, 32);
         return Ok(usize::from(slot));
     }
     let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
