@@ -272,12 +272,12 @@ impl Book {
     pub fn examine(&mut self, place: u8, polls: bool, urgent: bool) -> Do {
         match self.place(place) {
             Place::Holds(slot) if polls && self.slot(slot).kicked => {
-                if !urgent {
-                    self.slot_mut(slot).kicked = false;
-                } else if self.spares != 0 {
-                    return self.release(place, slot);
+                if urgent {
+                    return if self.spares != 0 { self.release(place, slot) } else { Do::Nothing };
                 }
-                Do::Nothing
+                self.slot_mut(slot).kicked = false;
+                // A spare that came for this is not needed here; another owner may have been kicked, too.
+                if self.spares != 0 { self.overdue() } else { Do::Nothing }
             }
             _ => Do::Nothing,
         }
@@ -414,6 +414,21 @@ mod tests {
         assert_eq!(book.examine(0, true, true), Do::Nothing);
         assert_eq!(book.wait(1), Wait::Waits(Do::Interrupt(0)));
         assert_eq!(book.examine(0, true, true), Do::Give(1, 0));
+    }
+
+    #[test]
+    fn a_spare_that_one_kick_does_not_need_is_for_the_next() {
+        let mut book = Book::new(2);
+        assert!(book.enter(0) && book.enter(1) && book.enter(2));
+        assert_eq!([book.kick(0), book.kick(1)], [Do::Nothing; 2], "wanted");
+        assert_eq!([book.wait(0), book.wait(1)], [Wait::Slot(0), Wait::Slot(1)]);
+        assert_eq!([book.kick(0), book.kick(1)], [Do::Interrupt(0), Do::Interrupt(1)]);
+        // There is no spare yet.
+        assert_eq!(book.examine(1, true, true), Do::Nothing);
+        assert_eq!(book.wait(2), Wait::Waits(Do::Interrupt(0)));
+        // What the first was kicked for has been run elsewhere.
+        assert_eq!(book.examine(0, true, false), Do::Interrupt(1));
+        assert_eq!(book.examine(1, true, true), Do::Give(2, 1));
     }
 
     #[test]

@@ -95,6 +95,7 @@ where
 }
 
 /// Changes a coroutine's priority. If it is queued it moves at once. Not in interrupt handlers.
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
 pub fn set_priority(task: &TaskRef, priority: Priority) {
     // The queue's lock is held for a moment: what preempted it here would wait for it on this hart.
     let _guard = hart::no_preempt();

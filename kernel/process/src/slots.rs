@@ -145,7 +145,7 @@ fn run_at(thread: &Thread, priority: u8) {
     let priority = exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling });
     let task = thread.task.lock().clone();
     if let Some(task) = task.filter(|task| task.priority() != priority) {
-        task.set_priority(priority);
+        exec::set_priority(&task, priority);
     }
 }
 
@@ -181,9 +181,9 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let threads = [const { None }; MAX_PLACES];
     let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
     let made = Slots { state: SpinLock::new(rank::THREAD, state), status, hint, _charge: charge };
-    let made = Arc::new(made);
-    let _ = made.with(|_| ((), Do::Nothing));
-    process.set_slots(made).map(|()| count)
+    // The status page says nobody already. It is not written before these are the process's slots: another thread may have
+    // been faster, and has one of its own by now.
+    process.set_slots(Arc::new(made)).map(|()| count)
 }
 
 /// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
@@ -199,6 +199,8 @@ pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
     });
     slots.carry_out(action, thread.priority());
     if let Some(slot) = begun {
+        // Not at what it has polled last: it looks for what is to run now.
+        run_at(thread, 32);
         return Ok(usize::from(slot));
     }
     let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
@@ -280,8 +282,11 @@ pub(crate) fn interrupted(thread: &Thread) -> bool {
         (hints, action)
     });
     run_at(thread, hints.running);
-    slots.carry_out(action, hints.ready.trailing_zeros() as u8);
-    matches!(action, Do::Give(..))
+    let gives_way = matches!(action, Do::Give(..));
+    // Another owner looks at hints of its own.
+    let priority = if gives_way { hints.ready.trailing_zeros() as u8 } else { thread.priority() };
+    slots.carry_out(action, priority);
+    gives_way
 }
 
 /// The thread ends, or the program.
