@@ -400,9 +400,28 @@ async fn sockets(cpu: &Cpu) {
         cpu.good(nr::CLOSE, [fd]).await;
     }
     cpu.bad(nr::LISTEN, [server, 5], Errno::EBADF).await;
+    packets_raise_nothing(cpu).await;
     let refused = cpu.good(nr::SOCKET, [tcp, stream, 0]).await;
     cpu.bad(nr::CONNECT, [refused, address, 16], Errno::ECONNREFUSED).await;
     cpu.good(nr::CLOSE, [refused]).await;
+}
+
+/// `SIGPIPE` is for streams.
+async fn packets_raise_nothing(cpu: &Cpu) {
+    let default = cpu.store(DATA + 0x380, &[0; 24]);
+    cpu.good(nr::RT_SIGACTION, [abi::signal::SIGPIPE as usize, default, DATA + 0x3a0, 8]).await;
+    let blocked = cpu.store(DATA + 0x3c0, &abi::signal::mask(abi::signal::SIGPIPE).to_le_bytes());
+    cpu.good(nr::RT_SIGPROCMASK, [0, blocked, DATA + 0x3c8, 8]).await;
+    cpu.good(nr::SOCKETPAIR, [n::AF_UNIX as usize, n::SOCK_SEQPACKET as usize, 0, DATA + 0x3d0]).await;
+    let (near, far) = (cpu.word(DATA + 0x3d0) as usize, cpu.word(DATA + 0x3d4) as usize);
+    cpu.good(nr::CLOSE, [far]).await;
+    cpu.bad(nr::SENDTO, [near, DATA, 1, 0, 0, 0], Errno::EPIPE).await;
+    cpu.bad(nr::WRITE, [near, DATA, 1], Errno::EPIPE).await;
+    cpu.good(nr::RT_SIGPENDING, [DATA + 0x3d8, 8]).await;
+    assert_eq!(cpu.word(DATA + 0x3d8), 0);
+    cpu.good(nr::CLOSE, [near]).await;
+    cpu.good(nr::RT_SIGPROCMASK, [2, DATA + 0x3c8, 0, 8]).await;
+    cpu.good(nr::RT_SIGACTION, [abi::signal::SIGPIPE as usize, DATA + 0x3a0, 0, 8]).await;
 }
 
 async fn memory_and_time(cpu: &Cpu) {

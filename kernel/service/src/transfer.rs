@@ -118,6 +118,14 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
     }
 }
 
+/// Raises the signal that goes with a write that failed; messages that nobody takes raise none.
+pub(crate) fn write_failed(task: &Task<'_>, open: &OpenFile, errno: Errno) {
+    let stream = crate::sockets::socket_of(open.file().as_ref()).is_none_or(net::SocketFile::is_stream);
+    if errno != Errno::EPIPE || stream {
+        task.write_failed(errno);
+    }
+}
+
 fn check_offset(open: &OpenFile, allowed: bool) -> Result<(), Errno> {
     match (allowed, open.seekable()) {
         (false, _) => Err(Errno::EBADF),
@@ -231,7 +239,7 @@ impl Transfer<'_, '_> {
                 }
                 Err(IoError::Errno(errno)) => {
                     if done == 0 && self.direction == Direction::Write && !how.quiet {
-                        self.task.write_failed(errno);
+                        write_failed(self.task, self.open, errno);
                     }
                     return cut(done, errno);
                 }
@@ -354,7 +362,7 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
             Ok(Some(len)) => done += len,
             Err(IoError::Errno(errno)) => {
                 if done == 0 {
-                    task.write_failed(errno);
+                    write_failed(task, open, errno);
                 }
                 return cut(done, errno);
             }
