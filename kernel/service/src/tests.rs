@@ -358,6 +358,36 @@ async fn pipes_and_events(cpu: &Cpu) {
     }
 }
 
+/// A terminal without a screen.
+struct Keyboard;
+
+impl io::tty::CharDevice for Keyboard {
+    fn write(&self, _bytes: &[u8]) {}
+
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    fn wait_room(&self) -> io::file::BoxFuture<'_, ()> {
+        Box::pin(core::future::ready(()))
+    }
+}
+
+async fn raw_terminal(cpu: &Cpu) {
+    let tty = io::tty::Tty::new(Arc::new(Keyboard));
+    tty.make_raw();
+    let open = io::open::OpenFile::new(tty.clone(), f::O_RDWR | f::O_NONBLOCK, b"tty");
+    let table = process::table::process(1).unwrap().descriptors().unwrap();
+    let fd = table.insert(open, false, 0, 100).unwrap() as usize;
+    cpu.good(nr::IOCTL, [fd, abi::ioctl::TCGETS as usize, DATA]).await;
+    cpu.store(DATA + 17 + abi::ioctl::VMIN, &[3]);
+    cpu.good(nr::IOCTL, [fd, abi::ioctl::TCSETS as usize, DATA]).await;
+    tty.receive(b"ab");
+    assert_eq!(cpu.good(nr::READ, [fd, DATA, 10]).await, 2);
+    cpu.bad(nr::READ, [fd, DATA, 10], Errno::EAGAIN).await;
+    cpu.good(nr::CLOSE, [fd]).await;
+}
+
 async fn sockets(cpu: &Cpu) {
     let (tcp, stream) = (n::AF_INET as usize, n::SOCK_STREAM as usize);
     cpu.bad(nr::SOCKET, [n::AF_INET6 as usize, stream, 0], Errno::EAFNOSUPPORT).await;
@@ -504,6 +534,7 @@ fn a_program_makes_every_kind_of_call() {
         files(&user).await;
         vain_waits(&user).await;
         pipes_and_events(&user).await;
+        raw_terminal(&user).await;
         sockets(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;

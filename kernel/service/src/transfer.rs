@@ -219,10 +219,8 @@ impl Transfer<'_, '_> {
                 if done > 0 && takes_what_is_there {
                     return Ok(done);
                 }
-                if how.gives_up {
-                    return cut(done, Errno::EAGAIN);
-                }
-                answer = match self.wait(done, piece).await {
+                let waited = if how.gives_up { Err(Errno::EAGAIN) } else { self.wait(done, piece).await };
+                answer = match waited.or_else(|errno| self.less(done, piece, errno)) {
                     Ok(answer) => answer,
                     Err(errno) => return cut(done, errno),
                 };
@@ -258,6 +256,18 @@ impl Transfer<'_, '_> {
         match self.direction {
             Direction::Read => read_now(task, open, at, piece),
             Direction::Write => write_now(task, open, at, piece),
+        }
+    }
+
+    /// What a call gets that waits no longer, for `errno`: of a terminal that wants more than there is, that.
+    fn less(&self, done: usize, piece: Piece, errno: Errno) -> Result<Attempt<usize>, Errno> {
+        if self.direction == Direction::Write || !self.open.file().take_less() {
+            return Err(errno);
+        }
+        match self.attempt(done, piece) {
+            // Others took it.
+            Ok(None) => Err(errno),
+            answer => Ok(answer),
         }
     }
 
