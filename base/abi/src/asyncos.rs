@@ -2,6 +2,9 @@
 //!
 //! Linux answers each of these numbers with `ENOSYS`, so a program can ask and go on without.
 
+/// Entry of the auxiliary vector: where the scheduler's image is mapped (`abi::window::IMAGE`), 0 if it is not.
+pub const AT_SCHEDULER: u64 = FIRST as u64;
+
 /// First number of the range.
 pub const FIRST: usize = 0x1000;
 
@@ -10,6 +13,18 @@ pub const FIRST: usize = 0x1000;
 /// `op` is [`WORLD_GET`] (`world` must be 0) or [`WORLD_SET_NEXT`]. Returns the world in force, never [`WORLD_AUTO`].
 /// Errors: `EINVAL` for an unknown operation or world, `ENODEV` when the machine cannot run that world.
 pub const WORLD: usize = FIRST;
+
+/// `sched_setup(slots) -> slots`: gives the process slots, at most as many as harts (note 0003, section 5; the numbers in
+/// `slots`). Errors: `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
+pub const SCHED_SETUP: usize = FIRST + 1;
+
+/// `sched_wait(place) -> slot`: waits until the caller has a slot and there is something to run. A thread takes its place with the
+/// first wait. Errors: `EINVAL` (no slots, another's place), `EINTR`.
+pub const SCHED_WAIT: usize = FIRST + 2;
+
+/// `sched_kick(slot, priority) -> 0`: there is something to run for a slot's worker that is idle or runs something less
+/// urgent. Error: `EINVAL` (no slots).
+pub const SCHED_KICK: usize = FIRST + 3;
 
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;

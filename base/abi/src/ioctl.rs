@@ -86,7 +86,7 @@ impl Termios {
 
 /// Linux `struct winsize`.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 pub struct Winsize {
     /// Rows.
     pub row: u16,

@@ -47,6 +47,7 @@ pub mod nr;
 pub mod poll;
 pub mod process;
 pub mod signal;
+pub mod slots;
 pub mod stat;
 pub mod time;
 pub mod window;

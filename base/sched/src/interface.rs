@@ -8,12 +8,15 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 
+use crate::MAX_WORKERS;
 use crate::Priority;
+use crate::lists::Link;
+use crate::policy::Policy;
 use crate::pool::Pool;
-use crate::queue::{Link, is_pinned, priority_of, slot_for};
+use crate::standing::Standing;
 use crate::word::Word;
 use crate::worker::Worker;
 
@@ -70,6 +73,8 @@ pub struct Ops {
     pub ended: Ended,
     /// Frees the task, whose future and output are gone (S3).
     pub free: Act,
+    /// Whether an output that nobody wants has to be dropped.
+    pub output_drops: bool,
 }
 
 /// The way from a pool to who made it.
@@ -82,6 +87,10 @@ pub struct Port {
     /// of that priority. It should come back to `run_next` (from its sleep), or call `run_above` (preempt what it
     /// runs). Called from any context, interrupt handlers included; must not wait.
     pub pend: Pend,
+    /// Policies besides those that every pool has, with the numbers that follow theirs. They live as long as the pool.
+    pub policies: *const Policy,
+    /// How many.
+    pub policy_count: usize,
 }
 
 /// What a new task is made of, besides its functions.
@@ -92,16 +101,32 @@ pub struct Birth {
     pub priority: Priority,
     /// The worker that it never leaves (wrapped to their number), or [`ANY_WORKER`].
     pub worker: u32,
+    /// The number of its policy (see `policy`).
+    pub policy: u32,
+    /// What a policy that ranks goes by: a deadline, or what the owner has used.
+    pub key: u64,
 }
 
 /// No worker in particular.
 pub const ANY_WORKER: u32 = u32::MAX;
 
 impl Birth {
-    /// A task of this priority that may run anywhere.
+    /// A task of this priority that may run anywhere, in turn.
     #[must_use]
     pub const fn new(priority: Priority) -> Self {
-        Self { priority, worker: ANY_WORKER }
+        Self { priority, worker: ANY_WORKER, policy: crate::policy::ROUND_ROBIN, key: 0 }
+    }
+
+    /// The same, never to leave this worker (wrapped to their number).
+    #[must_use]
+    pub const fn on(self, worker: usize) -> Self {
+        Self { worker: worker as u32 % MAX_WORKERS as u32, ..self }
+    }
+
+    /// The same under a policy, with the key that it goes by.
+    #[must_use]
+    pub const fn under(self, policy: u32, key: u64) -> Self {
+        Self { policy, key, ..self }
     }
 }
 
@@ -113,27 +138,33 @@ pub struct Header {
     word: Word,
     /// A pointer, so that a user may have more behind it than the scheduler knows of.
     ops: NonNull<Ops>,
-    /// The worker it last ran on: where it is put unless another is better (S6).
+    /// The worker in whose queue it is, or was last (S6, S7): where it is put unless another is better.
     home: AtomicPtr<Worker>,
     /// Unique in the pool, never used again.
     id: u64,
     /// Belongs to the queue the task is in (S2).
     pub(crate) link: UnsafeCell<Link>,
-    /// The slot that the next enqueue goes by: its priority, and whether it never leaves its worker.
-    slot: AtomicU8,
+    /// Its priority and policy.
+    pub(crate) standing: Standing,
+    /// In which lists it is, if in any, and where: see `lists`.
+    pub(crate) place: AtomicU16,
+    /// See [`Birth::key`].
+    key: AtomicU64,
 }
 
 impl Header {
     /// A new task, `SCHEDULED` and with one reference, the join handle's.
     #[inline]
-    pub(crate) fn new(ops: NonNull<Ops>, home: NonNull<Worker>, id: u64, priority: Priority, pinned: bool) -> Self {
+    pub(crate) fn new(ops: NonNull<Ops>, home: NonNull<Worker>, id: u64, standing: Standing, key: u64) -> Self {
         Self {
             word: Word::new(),
             ops,
             home: AtomicPtr::new(home.as_ptr()),
             id,
             link: UnsafeCell::new(Link::new()),
-            slot: AtomicU8::new(slot_for(priority, pinned)),
+            standing,
+            place: AtomicU16::new(0),
+            key: AtomicU64::new(key),
         }
     }
 
@@ -165,26 +196,33 @@ impl Header {
         self.id
     }
 
-    /// The priority that the next enqueue goes by.
+    /// How urgent the task is: its own priority, or a more urgent one that it has inherited.
     #[inline]
     #[must_use]
     pub fn priority(&self) -> Priority {
-        priority_of(self.slot())
+        self.standing.priority()
     }
 
-    /// The slot that the next enqueue goes by.
+    /// The priority that it has without what it inherits.
+    #[must_use]
+    pub fn own_priority(&self) -> Priority {
+        self.standing.own_priority()
+    }
+
+    /// What its policy goes by, if that ranks.
     #[inline]
-    pub(crate) fn slot(&self) -> u8 {
+    #[must_use]
+    pub fn key(&self) -> u64 {
         // Relaxed: a number on its own.
-        self.slot.load(Ordering::Relaxed)
+        self.key.load(Ordering::Relaxed)
     }
 
-    /// Changes the priority from the next enqueue on.
-    pub fn set_priority(&self, priority: Priority) {
-        self.slot.store(slot_for(priority, is_pinned(self.slot())), Ordering::Relaxed);
+    /// Changes what its policy goes by, from the next time on that the task is queued.
+    pub fn set_key(&self, key: u64) {
+        self.key.store(key, Ordering::Relaxed);
     }
 
-    /// The worker the task last ran on.
+    /// The worker in whose queue the task is, or was last.
     #[inline]
     pub(crate) fn home(&self) -> &Worker {
         // Relaxed: a hint, or constant for a pinned task; the workers are older than the task.
@@ -193,7 +231,7 @@ impl Header {
         unsafe { &*home }
     }
 
-    /// The number of the worker the task last ran on.
+    /// The number of the worker in whose queue the task is, or was last.
     #[must_use]
     pub fn worker(&self) -> usize {
         self.home().number()
@@ -206,7 +244,7 @@ impl Header {
         self.home().pool()
     }
 
-    /// Notes the worker the task runs on, one of its pool's.
+    /// Notes the worker whose queue the task is going to, one of its pool's. The task is in no queue, and the caller's.
     #[inline]
     pub(crate) fn set_home(&self, worker: &Worker) {
         self.home.store(core::ptr::from_ref(worker).cast_mut(), Ordering::Relaxed);
@@ -215,4 +253,4 @@ impl Header {
 
 /// A process has up to a hundred thousand tasks: a header grows by decision, not by accident.
 #[cfg(all(not(loom), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Header>() == 64);
+const _: () = assert!(size_of::<Header>() == 88);

@@ -8,15 +8,19 @@
 //! ```text
 //!  spawn ──► task: header + what its user likes ──────────► inbox of a worker (any context pushes)
 //!                                                            │ drained by who holds the queue's lock
-//!  wake ───► task word: idle -> SCHEDULED ──► placement ──►  32 FIFO lists + bitmap ──► next ──► run
+//!  wake ───► task word: idle -> SCHEDULED ──► placement ──►  32 priorities + bitmap ──► next ──► run
 //! ```
 //!
 //! Who owns what:
 //! * `word` – the task word; it alone decides who may touch a task's future and when it is freed.
 //! * `interface` – what crosses between the scheduler and its user.
-//! * `queue` – one worker's run queue.
+//! * `queue` – one worker's run queue: inbox, lock, ready bits.
+//! * `lists`, `heap` – what it holds, in order; ageing.
+//! * `policy` – in which order tasks of one priority run, and for how long.
+//! * `standing` – a task's priority, and what it inherits.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
 //! * `run` – a poll, and what follows from its answer.
+//! * `slots` – which thread of a process has the right to run which worker, and how the kernel moves it.
 //! * `table` – all that as C functions, for the image that processes share.
 //!
 //! Invariants, cited by number in `SAFETY` comments here and in `task`:
@@ -31,20 +35,28 @@
 //! * **S5** The lists of a queue are touched only under its lock.
 //! * **S6** A task's home is a worker of its pool. The workers do not move, and live as long as any task of
 //!   the pool.
+//! * **S7** A task that is in a queue is in that of its home.
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
+mod heap;
 pub mod interface;
+mod lists;
 mod placement;
+pub mod policy;
 mod pool;
 mod priority;
 mod queue;
 mod run;
+pub mod slots;
+mod standing;
 pub mod table;
 pub mod word;
 mod worker;
 
 pub use interface::{Birth, Header, Ops, Port};
+pub use lists::AGE;
+pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
 pub use run::{Outcome, Runnable, fail};

@@ -8,10 +8,11 @@ use sync::atomic::{Ordering, fence};
 
 use crate::Priority;
 use crate::interface::Header;
+use crate::lists::{is_pinned, priority_of};
 use crate::pool::Pool;
-use crate::queue::{is_pinned, priority_of, slot_for};
-use crate::run::{self, Runnable};
-use crate::worker::{NOTHING, Worker};
+use crate::queue::Taken;
+use crate::run;
+use crate::worker::{Outer, Publisher, Worker};
 
 impl Pool {
     /// Queues a task where it fits best and calls whom that concerns.
@@ -27,7 +28,7 @@ impl Pool {
         // SAFETY: scheduled and in no queue, so alive and this context's.
         let header = unsafe { task.as_ref() };
         let home = header.home();
-        let slot = header.slot();
+        let slot = header.standing.slot();
         let priority = priority_of(slot);
         // SAFETY: by contract.
         unsafe {
@@ -43,11 +44,15 @@ impl Pool {
     /// As [`enqueue`](Self::enqueue).
     #[inline(never)]
     unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, slot: u8) {
+        let worker = self.place(home, priority_of(slot));
         // SAFETY: by contract.
-        unsafe { self.hand_to(self.place(home, priority_of(slot)), task, slot) };
+        unsafe {
+            task.as_ref().set_home(worker);
+            self.hand_to(worker, task, slot);
+        }
     }
 
-    /// Queues a task at this worker and calls whom that concerns.
+    /// Queues a task at this worker, its home, and calls whom that concerns.
     ///
     /// # Safety
     ///
@@ -97,10 +102,9 @@ impl Pool {
     /// Whether a task goes home without a further look: home is free, or can be preempted and nobody is idle.
     #[inline]
     fn suits(&self, home: &Worker, priority: Priority) -> bool {
-        let running = home.running();
         // Relaxed: a choice, not a promise; `call_for` looks again after its fence.
-        let preempts = || running > priority.number() && self.idle.load(Ordering::Relaxed) == 0;
-        (running == NOTHING || preempts()) && home.queue.is_empty()
+        let preempts = |running| running > priority && self.idle.load(Ordering::Relaxed) == 0;
+        home.running().is_none_or(preempts) && home.queue.is_empty()
     }
 
     /// Where a task of this priority that last ran on `home` goes.
@@ -120,32 +124,27 @@ impl Pool {
         others.max_by_key(|other| other.running()).unwrap_or(home)
     }
 
-    /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running.
+    /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running; if there is none,
+    /// publishes again what it was doing. `held`: what is published now and has been since a fence.
     #[inline(always)]
-    pub(crate) fn take<'p>(&'p self, worker: &'p Worker, limit: usize) -> Option<Runnable<'p>> {
-        let outer = worker.running();
-        // SAFETY: just taken from its queue.
-        self.take_task(worker, limit, outer).map(|task| unsafe { Runnable::new(worker, task, outer) })
-    }
-
-    #[inline(always)]
-    fn take_task(&self, worker: &Worker, limit: usize, outer: u8) -> Option<NonNull<Header>> {
-        let publish = |next: Option<Priority>| {
-            worker.set_running(next.map_or(outer, Priority::number));
-            // Pairs with the fence in `call_for`: publish before looking at the inbox again.
-            fence(Ordering::SeqCst);
-        };
-        let task = worker.queue.pop(limit, &publish);
+    pub(crate) fn take(&self, worker: &Worker, limit: usize, outer: Outer, held: Option<Priority>) -> Option<Taken> {
+        let taken = worker.queue.pop(limit, Publisher { worker, outer, held });
         if worker.queue.stealable() != 0 {
             self.left_behind(worker);
         }
-        task
+        taken
+    }
+
+    /// [`take`](Self::take), for where it is not worth being inlined.
+    #[inline(never)]
+    pub(crate) fn take_own(&self, worker: &Worker, limit: usize, outer: Outer) -> Option<Taken> {
+        self.take(worker, limit, outer, None)
     }
 
     /// Who has let go of a queue's lock and left tasks there calls for them as their pusher did: whoever looked
     /// while it had them in hand may have seen nothing.
     #[inline(never)]
-    fn left_behind(&self, worker: &Worker) {
+    pub(crate) fn left_behind(&self, worker: &Worker) {
         if let Some(priority) = worker.queue.highest_ready() {
             self.call_for(worker, priority);
         }
@@ -154,8 +153,7 @@ impl Pool {
     /// Takes a task from another worker's queue.
     #[cold]
     #[inline(never)]
-    pub(crate) fn steal<'p>(&'p self, thief: &'p Worker) -> Option<Runnable<'p>> {
-        let outer = thief.running();
+    pub(crate) fn steal(&self, thief: &Worker, outer: Outer) -> Option<Taken> {
         let all = self.all_workers().iter();
         for victim in all.clone().skip(thief.number() + 1).chain(all.take(thief.number())) {
             if victim.queue.stealable() == 0 {
@@ -164,19 +162,21 @@ impl Pool {
             let stolen = victim.queue.steal();
             self.left_behind(victim);
             let Some((task, priority)) = stolen else { continue };
-            thief.set_running(priority.number());
+            // SAFETY: just taken from its queue, so alive and this context's.
+            let header = unsafe { task.as_ref() };
+            header.set_home(thief);
+            thief.set_running(priority);
             // Pairs with the fence in `call_for`, as in `take`.
             fence(Ordering::SeqCst);
             let own = &thief.queue;
             if !own.has_post() && !own.has_ready(priority.bits_above()) {
-                // SAFETY: just taken from its queue.
-                return Some(unsafe { Runnable::new(thief, task, outer) });
+                return Some((task, priority));
             }
             // Something came to the own queue meanwhile: let `take` choose between the two.
-            thief.set_running(outer);
-            // SAFETY: just taken from its queue, still scheduled.
-            unsafe { self.hand_to(thief, task, slot_for(priority, false)) };
-            return self.take(thief, Priority::COUNT);
+            thief.go_back(outer);
+            // SAFETY: as above, still scheduled.
+            unsafe { self.hand_to(thief, task, header.standing.slot()) };
+            return self.take_own(thief, Priority::COUNT, outer);
         }
         None
     }

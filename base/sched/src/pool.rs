@@ -46,8 +46,10 @@ use sync::atomic::{AtomicU64, Ordering};
 
 use crate::Priority;
 use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
+use crate::policy::{BUILT_IN, Policy, RANKED, ROUND_ROBIN};
 use crate::run::{self, Outcome, Runnable};
-use crate::worker::{NOTHING, Worker};
+use crate::standing::Standing;
+use crate::worker::Worker;
 
 /// The most workers a pool can have.
 pub const MAX_WORKERS: usize = 64;
@@ -99,6 +101,7 @@ impl Pool {
     ///
     /// `memory` is aligned to [`ALIGN`](Self::ALIGN), has [`bytes_for(workers)`](Self::bytes_for) bytes, and is the pool's for as
     /// long as there is a task of this pool (S6). `port.pend` may be called with `port.context` from any context as long.
+    /// `port.policies` has `port.policy_count` policies, which live as long and do what [`Policy`] says.
     #[must_use]
     pub unsafe fn init(memory: NonNull<u8>, workers: usize, port: Port) -> NonNull<Self> {
         let pool: NonNull<Self> = memory.cast();
@@ -171,7 +174,36 @@ impl Pool {
         let number = if self.count == 1 { 0 } else { turn.checked_rem(self.count).unwrap_or(0) };
         // SAFETY: one of the workers.
         let home = unsafe { self.workers.add(number) };
-        Header::new(ops, home, id, birth.priority, pinned)
+        // 0 to 3 are built in; all four need not be asked, and what is most common costs nothing.
+        let (policy, ranked) = if birth.policy == ROUND_ROBIN { (0, false) } else { self.group_of(birth.policy) };
+        Header::new(ops, home, id, Standing::new(birth.priority, pinned, ranked, policy), birth.key)
+    }
+
+    /// The policy's number, or that of round robin if there is none; and whether it ranks.
+    #[inline(never)]
+    fn group_of(&self, policy: u32) -> (u8, bool) {
+        let known =
+            u8::try_from(policy).ok().filter(|number| usize::from(*number) < BUILT_IN.len() + self.port.policy_count);
+        let number = known.unwrap_or(ROUND_ROBIN as u8);
+        // SAFETY: the functions of a policy ask for nothing.
+        (number, unsafe { (self.policy(u32::from(number)).group)() } == RANKED)
+    }
+
+    /// The policy with this number.
+    pub(crate) fn policy(&self, number: u32) -> &Policy {
+        let number = number as usize;
+        if number < BUILT_IN.len() || self.port.policy_count == 0 {
+            return &BUILT_IN[number % BUILT_IN.len()];
+        }
+        let own = (number - BUILT_IN.len()) % self.port.policy_count;
+        // SAFETY: by contract of `init` there are so many.
+        unsafe { &*self.port.policies.add(own) }
+    }
+
+    /// The ticks that a task may run while others of its priority wait; 0 without end.
+    pub(crate) fn slice_of(&self, task: &Header) -> u32 {
+        // SAFETY: the functions of a policy ask for nothing.
+        unsafe { (self.policy(task.standing.policy()).slice)() }
     }
 
     /// The next task for a worker: the most urgent of its own queue, the oldest of these; if there is none,
@@ -179,7 +211,11 @@ impl Pool {
     #[inline(always)]
     pub fn next(&self, worker: usize) -> Option<Runnable<'_>> {
         let worker = self.worker(worker)?;
-        self.take(worker, Priority::COUNT).or_else(|| self.steal(worker))
+        let outer = worker.outer();
+        // SAFETY: just taken from its queue.
+        self.take(worker, Priority::COUNT, outer, None)
+            .or_else(|| self.steal(worker, outer))
+            .map(|taken| unsafe { Runnable::new(worker, taken, outer) })
     }
 
     /// The next task of a worker's own queue that is strictly more urgent than `priority`, for nested
@@ -187,23 +223,48 @@ impl Pool {
     /// [`ready_above`](Self::ready_above) says so, another worker is at the queue for the moment.
     #[inline]
     pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
-        self.take(self.worker(worker)?, priority.index())
+        let worker = self.worker(worker)?;
+        let outer = worker.outer();
+        // SAFETY: just taken from its queue.
+        self.take_own(worker, priority.index(), outer).map(|taken| unsafe { Runnable::new(worker, taken, outer) })
     }
 
     /// Takes and polls once, as [`next_above`](Self::next_above) and [`run_next`](Self::run_next).
     pub fn run_above(&self, worker: usize, priority: Priority) -> Option<Outcome> {
-        self.next_above(worker, priority).map(Runnable::run_alone)
+        self.next_above(worker, priority).map(Runnable::run)
     }
 
-    /// Polls once the task that `next` finds; `None` if there is none. A loop over this is an executor.
-    /// The worker's thread of control is not preempted by one that needs the same worker's queue.
-    #[inline]
+    /// Polls once the task that [`next`](Self::next) finds; `None` if there is none.
     pub fn run_next(&self, worker: usize) -> Option<Outcome> {
-        let worker = self.worker(worker)?;
-        match self.take(worker, Priority::COUNT) {
-            Some(runnable) => Some(runnable.run_alone()),
-            None => self.steal(worker).map(Runnable::run_alone),
+        self.next(worker).map(Runnable::run)
+    }
+
+    /// A tick has passed for a worker: what it runs has run for one more, what waits there has waited for one more. `true`:
+    /// what it runs should give way to what is ready. By the worker's thread of control, interrupt handlers included.
+    pub fn tick(&self, worker: usize) -> bool {
+        let Some(worker) = self.worker(worker) else { return false };
+        worker.count_tick();
+        if worker.queue.tick(worker.running()) {
+            // Whatever its slice: what is aged has waited for long enough.
+            worker.spend();
         }
+        self.gives_way(worker)
+    }
+
+    /// Whether what a worker runs should give way: something more urgent is ready in the worker's queue, or something as
+    /// urgent is, and what runs has used up its slice. Any context, no lock; stale at once.
+    #[must_use]
+    #[inline]
+    pub fn should_yield(&self, worker: usize) -> bool {
+        self.worker(worker).is_some_and(|worker| self.gives_way(worker))
+    }
+
+    #[inline]
+    fn gives_way(&self, worker: &Worker) -> bool {
+        worker.running().is_some_and(|running| {
+            let equals = if worker.is_spent() { running.bit() } else { 0 };
+            worker.queue.has_ready(running.bits_above() | equals)
+        })
     }
 
     /// Announces that a worker is about to park. `true`: it may, and the next task for it will pend it.
@@ -213,11 +274,21 @@ impl Pool {
         self.worker(worker).is_some_and(|worker| self.park(worker))
     }
 
-    /// A worker that had announced to park is awake, for whatever reason.
+    /// A worker that had announced to park is awake, for whatever reason; or another thread of control has it from now on
+    /// (see `slots`). It runs nothing.
     pub fn clear_idle(&self, worker: usize) {
         if let Some(worker) = self.worker(worker) {
+            worker.abandon();
             self.unpark(worker);
         }
+    }
+
+    /// Where a worker's ready bits are, and what it runs at: the addresses for `abi::slots`.
+    #[must_use]
+    pub fn hints(&self, worker: usize) -> Option<[usize; 2]> {
+        let worker = self.worker(worker)?;
+        let (ready, running) = (&raw const worker.queue.ready, &raw const worker.running);
+        Some([ready.expose_provenance(), running.expose_provenance()])
     }
 
     /// The workers that are parked or about to park, one bit each.
@@ -241,14 +312,6 @@ impl Pool {
         self.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bits_above()))
     }
 
-    /// Whether a worker's queue has something exactly as urgent as `priority`; else as
-    /// [`ready_above`](Self::ready_above).
-    #[must_use]
-    #[inline]
-    pub fn ready_at(&self, worker: usize, priority: Priority) -> bool {
-        self.worker(worker).is_some_and(|w| w.queue.has_ready(priority.bit()))
-    }
-
     /// The most urgent priority with a task in any queue. Any context, no lock; stale at once.
     #[must_use]
     pub fn highest_ready_anywhere(&self) -> Option<Priority> {
@@ -259,8 +322,14 @@ impl Pool {
     #[must_use]
     #[inline]
     pub fn running(&self, worker: usize) -> Option<Priority> {
-        let running = self.worker(worker)?.running();
-        (running != NOTHING).then_some(Priority::from_number(running))
+        self.worker(worker)?.running()
+    }
+
+    /// A worker goes on after a poll that did not come back: its task has failed ([`fail`](crate::fail)), and the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        if let Some(worker) = self.worker(worker) {
+            worker.abandon();
+        }
     }
 
     /// Cancels what is queued; what is woken later is cancelled by its waker.

@@ -1,80 +1,64 @@
-//! One worker's run queue: an inbox that any context can push to, and 32 priorities of FIFO lists.
+//! One worker's run queue: an inbox that any context can push to, and the lists that the worker takes from.
 //!
 //! * **Inbox.** A stack of tasks linked through their headers; pushing is one compare-and-exchange, from
 //!   any context, interrupt handlers included. Whoever holds the lock takes the whole stack at once,
 //!   reverses it and appends it to the lists: order of arrival is kept. Pushers never remove, so the
 //!   exchange cannot be fooled by a reused address.
-//! * **Lists.** 64, one for each *slot*: slots 0 to 31 are the priorities of tasks that may be stolen, 32 to 63 those
-//!   of tasks that may not, so that a thief finds what it may take without a search. A running number given on
-//!   arrival keeps order between the two.
-//!   They are touched under a try-lock. The owner waits for a thief only for a bounded time and then
+//! * **Lists.** See `lists`. They are touched under a try-lock. The owner waits for a thief only for a bounded time and then
 //!   answers as if the queue were empty, with the ready bits still set: a worker that looks at them
 //!   before it parks comes back. So nothing here can deadlock, whoever interrupts whom.
-//! * **Ready bits.** One atomic that anybody may read: which slots have tasks. A pusher sets its bit *after* the
-//!   push; the lock holder clears a bit when the list is empty and then looks at the inbox again. Either its
+//! * **Ready bits.** One atomic that anybody may read: which columns have tasks. A pusher sets its bit *after* the
+//!   push; the lock holder clears a bit when the column is empty and then looks at the inbox again. Either its
 //!   clearing comes after the pusher's setting, then it sees the push; or before, then the bit stays set.
 //!   - A bit can be set without a task (the task was taken before its pusher came to set the bit): the next
 //!     holder clears it.
 //!   - A bit can be clear for a moment while the holder has its task, and somebody who looks before parking may
-//!     miss that. So who let go of the lock and sees bits set calls whom they concern (see `pool`).
+//!     miss that. So who let go of the lock and sees bits set calls whom they concern (see `pool`); but not if it has
+//!     cleared none, as [`RunQueue::rotate`].
+//! * **A task's priority can change while it is queued.** It goes into the lists by what it is when it leaves the inbox, and
+//!   [`relocate`](RunQueue::relocate) moves it within the lists.
 
 use core::ptr::{self, NonNull};
 
-use sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 use sync::raw::RawSpin;
 
 use crate::Priority;
 use crate::interface::Header;
+use crate::lists::{Lists, Turn, bit_of, fold, priority_of};
+use crate::worker::Publisher;
 
 /// How often the lock is looked at before giving up.
 const PATIENCE: usize = if cfg!(loom) { 1 } else { 200 };
 
-/// A task's place in a queue.
-pub(crate) struct Link {
-    next: *mut Header,
-    /// When it arrived in the lists.
-    arrival: u64,
-    /// The slot it was queued in; the header's priority may have changed since.
-    slot: u8,
+/// One worker's queue. `repr(C)`: the kernel reads the ready bits as a hint (see `slots`).
+#[repr(C)]
+pub(crate) struct RunQueue {
+    inbox: AtomicPtr<Header>,
+    pub(crate) ready: AtomicU64,
+    lock: RawSpin,
+    /// Ticks that the lists have not been told of yet.
+    ticks: AtomicU16,
+    lists: UnsafeCell<Lists>,
 }
 
-/// How many slots there are.
-const SLOTS: usize = 2 * Priority::COUNT;
+/// A queue's lists, under its lock.
+struct Locked<'q> {
+    lock: &'q RawSpin,
+    lists: &'q mut Lists,
+}
 
-/// What tells the slot of a pinned task from that of another of the same priority.
-const PINNED: u8 = Priority::COUNT as u8;
-
-impl Link {
-    pub(crate) fn new() -> Self {
-        Self { next: ptr::null_mut(), arrival: 0, slot: 0 }
+impl Drop for Locked<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: taken by who made this; the lists are no longer touched.
+        unsafe { self.lock.unlock() };
     }
 }
 
-/// The tasks of one slot, oldest first.
-#[derive(Clone, Copy)]
-struct List {
-    head: *mut Header,
-    tail: *mut Header,
-}
-
-const EMPTY: List = List { head: ptr::null_mut(), tail: ptr::null_mut() };
-
-/// The lists of one queue and what they hold.
-struct Lists {
-    /// Bits as in `RunQueue::ready`.
-    bits: u64,
-    arrivals: u64,
-    slots: [List; SLOTS],
-}
-
-/// One worker's queue.
-pub(crate) struct RunQueue {
-    inbox: AtomicPtr<Header>,
-    ready: AtomicU64,
-    lock: RawSpin,
-    lists: UnsafeCell<Lists>,
-}
+/// A task taken from a queue, and the priority that it runs at.
+pub(crate) type Taken = (NonNull<Header>, Priority);
 
 // SAFETY: the lists, the only part that is not atomic, are touched under the lock (S5), and the tasks in
 // them may be sent between threads.
@@ -82,40 +66,15 @@ unsafe impl Send for RunQueue {}
 // SAFETY: as above.
 unsafe impl Sync for RunQueue {}
 
-/// Both halves of the ready bits.
-const fn fold(ready: u64) -> u32 {
-    (ready | ready >> 32) as u32
-}
-
-/// The bit of a slot.
-const fn bit_of(slot: u8) -> u64 {
-    1 << (slot & (SLOTS as u8 - 1))
-}
-
-/// The priority of a slot.
-pub(crate) const fn priority_of(slot: u8) -> Priority {
-    Priority::from_number(slot)
-}
-
-/// The slot for tasks of this priority.
-#[inline]
-pub(crate) fn slot_for(priority: Priority, pinned: bool) -> u8 {
-    priority.number() | if pinned { PINNED } else { 0 }
-}
-
-/// Whether a slot is for tasks that never leave their worker.
-#[inline]
-pub(crate) fn is_pinned(slot: u8) -> bool {
-    slot & PINNED != 0
-}
-
 impl RunQueue {
-    pub(crate) fn new() -> Self {
+    /// The empty queue of the worker with this number.
+    pub(crate) fn new(number: u8) -> Self {
         Self {
             inbox: AtomicPtr::new(ptr::null_mut()),
             ready: AtomicU64::new(0),
             lock: RawSpin::new(),
-            lists: UnsafeCell::new(Lists { bits: 0, arrivals: 0, slots: [EMPTY; SLOTS] }),
+            ticks: AtomicU16::new(0),
+            lists: UnsafeCell::new(Lists::new(number)),
         }
     }
 
@@ -124,8 +83,8 @@ impl RunQueue {
         ptr::dangling_mut::<u8>().cast()
     }
 
-    /// Hands a task to this queue's worker; from any context. `false`: the queue is closed and the task
-    /// still the caller's.
+    /// Hands a task to this queue's worker, which is its home; from any context. `false`: the queue is closed and the
+    /// task still the caller's.
     ///
     /// # Safety
     ///
@@ -141,10 +100,7 @@ impl RunQueue {
             }
             header.link.with_mut(|link| {
                 // SAFETY: S2, the link is the pusher's until the exchange succeeds.
-                unsafe {
-                    (*link).next = head;
-                    (*link).slot = slot;
-                }
+                unsafe { (*link).next = head };
             });
             // Release pairs with the Acquire of the swap in `drain`: the link is written.
             match self.inbox.compare_exchange_weak(head, task.as_ptr(), Ordering::Release, Ordering::Relaxed) {
@@ -192,78 +148,146 @@ impl RunQueue {
         !self.inbox.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes the oldest task of the most urgent priority, if that is below `limit`.
+    /// The lists, for who has the lock. It is given up when they are dropped.
     ///
-    /// `publish(p)` is called with what is about to be taken (or none) and must publish it and fence;
-    /// afterwards the inbox is looked at once more, so that a task pushed meanwhile is either seen here
-    /// or its pusher sees what was published.
-    #[inline]
-    pub(crate) fn pop(&self, limit: usize, publish: &impl Fn(Option<Priority>)) -> Option<NonNull<Header>> {
+    /// # Safety
+    ///
+    /// The caller has just taken the lock.
+    #[inline(always)]
+    unsafe fn locked(&self) -> Locked<'_> {
+        // SAFETY: S5, under the lock; there is no other reference.
+        let lists = self.lists.with_mut(|lists| unsafe { &mut *lists });
+        Locked { lock: &self.lock, lists }
+    }
+
+    /// Takes the first task of the most urgent priority, if that is below `limit`.
+    ///
+    /// What is about to be taken is published first (see `pool`), and then the inbox is looked at once more, so that a
+    /// task pushed meanwhile is either seen here or its pusher sees what was published.
+    #[inline(always)]
+    pub(crate) fn pop(&self, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
         if !self.lock.lock_within(PATIENCE) {
             return None;
         }
-        let taken = self.lists.with_mut(|lists| {
-            // SAFETY: S5, under the lock.
-            let lists = unsafe { &mut *lists };
-            if lists.bits == 0 {
-                self.take_single(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
-            } else {
-                self.take_head(lists, limit, publish).or_else(|| self.take_sorted(lists, limit, publish))
-            }
-        });
-        // SAFETY: taken above; the lists are no longer touched.
-        unsafe { self.lock.unlock() };
-        taken
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if lists.bits == 0 {
+            self.take_single(lists, limit, publisher).or_else(|| self.take_sorted(lists, limit, publisher))
+        } else {
+            self.take_head(lists, limit, publisher).or_else(|| self.take_sorted(lists, limit, publisher))
+        }
     }
 
     /// The common case: the lists are empty and one task has come. It is handed on without entering them.
     /// `None`: it is some other case, and nothing is lost. The caller holds the lock.
-    #[inline]
-    fn take_single(
-        &self,
-        lists: &mut Lists,
-        limit: usize,
-        publish: &impl Fn(Option<Priority>),
-    ) -> Option<NonNull<Header>> {
+    #[inline(always)]
+    fn take_single(&self, lists: &mut Lists, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
         // Acquire pairs with the Release of the exchange in `push`.
         let task = NonNull::new(self.inbox.swap(ptr::null_mut(), Ordering::Acquire))?;
         // SAFETY: S2, what was in the inbox belongs to the queue and is alive.
-        let (next, slot) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).slot) });
-        if next.is_null() && priority_of(slot).index() < limit {
-            publish(Some(priority_of(slot)));
+        let header = unsafe { task.as_ref() };
+        // SAFETY: S2, its link too.
+        let is_single = header.link.with(|link| unsafe { (*link).next.is_null() });
+        let priority = priority_of(header.standing.slot());
+        if is_single && priority.index() < limit {
+            publisher.publish(Some(priority));
             // Acquire: as in `settle`; one look at the inbox serves both the publication and the clearing.
             self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
-                return Some(task);
+                return Some((task, priority));
             }
         }
-        lists.append_stack(task.as_ptr());
+        // SAFETY: S2, as above.
+        unsafe { lists.append_stack(task.as_ptr()) };
         None
     }
 
     /// The other common case: nothing has come since the lists were last looked at. `None` as above.
     #[inline]
-    fn take_head(
-        &self,
-        lists: &mut Lists,
-        limit: usize,
-        publish: &impl Fn(Option<Priority>),
-    ) -> Option<NonNull<Header>> {
-        // Relaxed: a bit without a task is cleared in the general case only.
-        if self.has_post() || self.ready.load(Ordering::Relaxed) != lists.bits {
+    fn take_head(&self, lists: &mut Lists, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
+        if !self.is_settled(lists) {
             return None;
         }
-        let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit)?;
-        publish(Some(best));
+        let ready = fold(lists.bits);
+        // Most often it is what ran before, and need not be looked for.
+        let best = match publisher.held {
+            Some(held) if ready & (held.bits_above() | held.bit()) == held.bit() => held,
+            _ => Priority::highest_in(ready)?,
+        };
+        if best.index() >= limit {
+            return None;
+        }
+        publisher.publish(Some(best));
         if self.has_post() {
             return None;
         }
+        self.take_settled(lists, best)
+    }
+
+    /// Whether nothing has come since the lists were last looked at. The caller holds the lock.
+    #[inline]
+    fn is_settled(&self, lists: &Lists) -> bool {
+        // Relaxed: a bit without a task is cleared in the general case only.
+        !self.has_post() && self.ready.load(Ordering::Relaxed) == lists.bits
+    }
+
+    /// Takes the first task of a priority from lists that [are settled](Self::is_settled).
+    #[inline]
+    fn take_settled(&self, lists: &mut Lists, priority: Priority) -> Option<Taken> {
         let before = lists.bits;
-        let taken = lists.take_either(best);
+        let taken = lists.take(priority);
         if lists.bits != before {
             self.settle(lists);
         }
-        taken
+        taken.map(|task| (task, priority))
+    }
+
+    /// Puts a task that goes on at the end of its list, and takes the first of that list, under one lock: for a worker that
+    /// has published that it runs at the priority of the turn, and does so again. `None`: it is some other case, and nothing
+    /// was changed. Does not wait for the lock.
+    ///
+    /// Neither a fence nor a call to anyone is needed. What is published stays, so who has pushed something more urgent
+    /// meanwhile has called. The column's bit stays set from before to after, so nobody has missed the tasks in it.
+    ///
+    /// # Safety
+    ///
+    /// `again` is `SCHEDULED`, in no queue, the caller's, and its home is this worker; it is the queue's if the answer is
+    /// something. Who is interrupted here does not depend on it that the lock is free.
+    #[inline(always)]
+    pub(crate) unsafe fn rotate(&self, again: NonNull<Header>, turn: Turn) -> Option<NonNull<Header>> {
+        // SAFETY: alive, by contract.
+        if unsafe { again.as_ref() }.standing.slot() != turn.slot || !self.lock.try_lock() {
+            return None;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if !self.is_settled(lists) {
+            return None;
+        }
+        if !lists.is_turn_of(turn) {
+            // If there is nothing at all it need not go in only to come out again.
+            return (lists.bits == 0).then_some(again);
+        }
+        // SAFETY: the task is the queue's from here on.
+        Some(unsafe { lists.rotate(again, turn.slot) })
+    }
+
+    /// Takes the first task of a list, for a worker as in [`rotate`](Self::rotate), if others are left there. `None`: as there.
+    #[inline(always)]
+    pub(crate) fn take_turn(&self, turn: Turn) -> Option<NonNull<Header>> {
+        if !self.lock.try_lock() {
+            return None;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if !lists.is_turn_of(turn) || !self.is_settled(lists) {
+            return None;
+        }
+        // SAFETY: it is its turn.
+        unsafe { lists.take_turn(turn.slot) }
     }
 
     /// Puts a task at the end of its list without the inbox, if nothing has come there before it. `false`: the task is
@@ -271,69 +295,106 @@ impl RunQueue {
     ///
     /// # Safety
     ///
-    /// As [`push`](Self::push); and who is interrupted here does not depend on it that the lock is free.
+    /// As [`rotate`](Self::rotate), but the task is the queue's if the answer is `true`.
     #[inline]
     pub(crate) unsafe fn append(&self, task: NonNull<Header>) -> bool {
         if self.has_post() || !self.lock.try_lock() {
             return false;
         }
         // SAFETY: alive while it is in no queue and scheduled.
-        let slot = unsafe { task.as_ref() }.slot();
-        let is_news = self.lists.with_mut(|lists| {
-            // SAFETY: S5, under the lock.
-            let lists = unsafe { &mut *lists };
-            let before = lists.bits;
-            lists.append(task, slot);
-            lists.bits != before
-        });
-        if is_news {
+        let slot = unsafe { task.as_ref() }.standing.slot();
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        let before = lists.bits;
+        // SAFETY: the task is the queue's from here on.
+        unsafe { lists.append(task, slot) };
+        if lists.bits != before {
             // Relaxed: a hint for who looks; the task itself is under the lock.
             self.ready.fetch_or(bit_of(slot), Ordering::Relaxed);
         }
-        // SAFETY: taken above; the lists are no longer touched.
-        unsafe { self.lock.unlock() };
         true
     }
 
     /// The general case of [`pop`](Self::pop). The caller holds the lock.
     #[inline(never)]
-    fn take_sorted(
-        &self,
-        lists: &mut Lists,
-        limit: usize,
-        publish: &impl Fn(Option<Priority>),
-    ) -> Option<NonNull<Header>> {
+    fn take_sorted(&self, lists: &mut Lists, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
         let best = loop {
             self.drain(lists);
             let best = Priority::highest_in(fold(lists.bits)).filter(|p| p.index() < limit);
-            publish(best);
+            publisher.publish(best);
             if !self.has_post() {
                 break best;
             }
         };
-        let taken = best.and_then(|priority| lists.take_either(priority));
+        let taken = best.and_then(|priority| lists.take(priority).map(|task| (task, priority)));
         self.settle(lists);
         taken
     }
 
-    /// Takes a task on behalf of another worker: the oldest stealable one of the most urgent priority.
+    /// Takes a task on behalf of another worker: the first stealable one of the most urgent priority.
     /// Does not wait for the lock.
-    pub(crate) fn steal(&self) -> Option<(NonNull<Header>, Priority)> {
+    pub(crate) fn steal(&self) -> Option<Taken> {
         if !self.lock.try_lock() {
             return None;
         }
-        let taken = self.lists.with_mut(|lists| {
-            // SAFETY: S5, under the lock.
-            let lists = unsafe { &mut *lists };
-            self.drain(lists);
-            let best = Priority::highest_in(lists.bits as u32);
-            let taken = best.and_then(|priority| lists.take(priority.number()).map(|task| (task, priority)));
-            self.settle(lists);
-            taken
-        });
-        // SAFETY: taken above; the lists are no longer touched.
-        unsafe { self.lock.unlock() };
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        self.drain(lists);
+        let best = Priority::highest_in(lists.bits as u32);
+        let taken = best.and_then(|priority| lists.take_column(priority.number()).map(|task| (task, priority)));
+        self.settle(lists);
         taken
+    }
+
+    /// Moves a task whose priority has changed to where it belongs, if it is here; `false` if it is not.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds a reference, and this is the queue of the task's home. It has not interrupted who has the lock.
+    pub(crate) unsafe fn relocate(&self, task: NonNull<Header>) -> bool {
+        self.lock.lock();
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if self.is_closed() {
+            return false;
+        }
+        self.drain(lists);
+        // SAFETY: alive, by contract.
+        let header = unsafe { task.as_ref() };
+        let slot = lists.slot_of(header);
+        if let Some(old) = slot {
+            // SAFETY: S2, it is in these lists.
+            unsafe {
+                lists.remove(task, old);
+                lists.append(task, header.standing.slot());
+            }
+        }
+        self.settle(lists);
+        slot.is_some()
+    }
+
+    /// A tick has passed, while something of the priority `running` ran, if anything did; whether something was aged. Does not
+    /// wait for the lock: the lists are told the next time then.
+    pub(crate) fn tick(&self, running: Option<Priority>) -> bool {
+        // Relaxed, here and below: a number on its own.
+        self.ticks.fetch_add(1, Ordering::Relaxed);
+        if !self.lock.try_lock() {
+            return false;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if self.is_closed() {
+            return false;
+        }
+        let ticks = self.ticks.swap(0, Ordering::Relaxed);
+        self.drain(lists);
+        let has_aged = lists.age(ticks, running);
+        self.settle(lists);
+        has_aged
     }
 
     /// Moves what is in the inbox to the lists. The caller holds the lock.
@@ -342,7 +403,9 @@ impl RunQueue {
             return;
         }
         // Acquire pairs with the Release of the exchange in `push`.
-        lists.append_stack(self.inbox.swap(ptr::null_mut(), Ordering::Acquire));
+        let stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: S2, what was in the inbox belongs to the queue.
+        unsafe { lists.append_stack(stack) };
     }
 
     /// Brings the ready bits in line with the lists. The caller holds the lock.
@@ -372,123 +435,20 @@ impl RunQueue {
     /// of the pool; not to be called on a closed queue.
     pub(crate) fn close(&self) -> Option<NonNull<Header>> {
         self.lock.lock();
-        let taken = self.lists.with_mut(|lists| {
-            // SAFETY: S5, under the lock.
-            let lists = unsafe { &mut *lists };
-            self.drain(lists);
-            let taken = Priority::highest_in(fold(lists.bits)).and_then(|priority| lists.take_either(priority));
-            if taken.is_none() {
-                // Relaxed: fails only if something was pushed; then the caller's next turn takes it.
-                let _ =
-                    self.inbox.compare_exchange(ptr::null_mut(), Self::closed(), Ordering::Relaxed, Ordering::Relaxed);
-            }
-            taken
-        });
-        // SAFETY: taken above; the lists are no longer touched.
-        unsafe { self.lock.unlock() };
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        self.drain(lists);
+        let taken = Priority::highest_in(fold(lists.bits)).and_then(|priority| lists.take(priority));
+        if taken.is_none() {
+            // Relaxed: fails only if something was pushed; then the caller's next turn takes it.
+            let _ = self.inbox.compare_exchange(ptr::null_mut(), Self::closed(), Ordering::Relaxed, Ordering::Relaxed);
+        }
         taken
     }
 
     /// Whether [`close`](Self::close) has come to its end.
     pub(crate) fn is_closed(&self) -> bool {
         self.inbox.load(Ordering::Relaxed) == Self::closed()
-    }
-}
-
-impl Lists {
-    /// Appends what was in the inbox, the task that came first at the bottom.
-    fn append_stack(&mut self, mut stack: *mut Header) {
-        let mut oldest = ptr::null_mut();
-        while let Some(task) = NonNull::new(stack) {
-            // SAFETY: S2, everything in the stack belongs to the queue and is alive.
-            let link = unsafe { &task.as_ref().link };
-            // SAFETY: S2, its link too.
-            stack = link.with_mut(|link| unsafe { core::mem::replace(&mut (*link).next, oldest) });
-            oldest = task.as_ptr();
-        }
-        while let Some(task) = NonNull::new(oldest) {
-            // SAFETY: S2, as above; `append` overwrites the link after it was read.
-            let (next, slot) = unsafe { task.as_ref() }.link.with(|link| unsafe { ((*link).next, (*link).slot) });
-            self.append(task, slot);
-            oldest = next;
-        }
-    }
-
-    /// Appends a task to the list of this slot.
-    #[inline]
-    fn append(&mut self, task: NonNull<Header>, slot: u8) {
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        // SAFETY: S2, the task belongs to this queue and is alive, and its link too.
-        unsafe { task.as_ref() }.link.with_mut(|link| unsafe {
-            (*link).next = ptr::null_mut();
-            (*link).arrival = arrival;
-        });
-        self.bits |= bit_of(slot);
-        self.slot(slot).append(task);
-    }
-
-    fn slot(&mut self, slot: u8) -> &mut List {
-        &mut self.slots[usize::from(slot) % SLOTS]
-    }
-
-    /// The older of the first tasks in the two slots of this priority.
-    #[inline]
-    fn take_either(&mut self, priority: Priority) -> Option<NonNull<Header>> {
-        let (free, pinned) = (priority.number(), priority.number() | PINNED);
-        let both = self.bits & (self.bits >> PINNED) & bit_of(free) != 0;
-        let slot = if both {
-            self.older(free, pinned)
-        } else if self.bits & bit_of(free) != 0 {
-            free
-        } else {
-            pinned
-        };
-        self.take(slot)
-    }
-
-    /// Which of two slots has the older first task.
-    #[inline(never)]
-    fn older(&mut self, free: u8, pinned: u8) -> u8 {
-        if self.slot(pinned).first_arrival() < self.slot(free).first_arrival() { pinned } else { free }
-    }
-
-    /// The first task of a slot.
-    #[inline]
-    fn take(&mut self, slot: u8) -> Option<NonNull<Header>> {
-        let list = self.slot(slot);
-        let task = list.take_first();
-        if list.head.is_null() {
-            self.bits &= !bit_of(slot);
-        }
-        task
-    }
-}
-
-impl List {
-    #[inline]
-    fn append(&mut self, task: NonNull<Header>) {
-        match NonNull::new(self.tail) {
-            None => self.head = task.as_ptr(),
-            // SAFETY: S2, the tail belongs to this queue and is alive.
-            Some(tail) => unsafe { tail.as_ref() }.link.with_mut(|link| unsafe { (*link).next = task.as_ptr() }),
-        }
-        self.tail = task.as_ptr();
-    }
-
-    fn first_arrival(&self) -> Option<u64> {
-        // SAFETY: S2, the head belongs to this queue and is alive.
-        NonNull::new(self.head).map(|head| unsafe { head.as_ref() }.link.with(|link| unsafe { (*link).arrival }))
-    }
-
-    #[inline]
-    fn take_first(&mut self) -> Option<NonNull<Header>> {
-        let first = NonNull::new(self.head)?;
-        // SAFETY: S2, the head belongs to this queue and is alive.
-        self.head = unsafe { first.as_ref() }.link.with(|link| unsafe { (*link).next });
-        if self.head.is_null() {
-            self.tail = ptr::null_mut();
-        }
-        Some(first)
     }
 }

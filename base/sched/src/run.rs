@@ -2,10 +2,16 @@
 
 use core::ptr::NonNull;
 
+use sync::atomic::{AtomicBool, Ordering};
+
 use crate::Priority;
 use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
+use crate::lists::{Turn, is_ranked, priority_of};
+use crate::pool::Pool;
+use crate::queue::Taken;
+use crate::slots::Seat;
 use crate::word::{Ending, Pause, Release, Start};
-use crate::worker::{NOTHING, Worker};
+use crate::worker::{Outer, Worker};
 
 /// What came of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,8 +49,9 @@ pub struct Runnable<'p> {
     /// Keeps the pool borrowed, too.
     worker: &'p Worker,
     task: NonNull<Header>,
-    /// What the worker's published priority was before this task.
-    outer: u8,
+    priority: Priority,
+    /// What the worker was doing before this task.
+    outer: Outer,
 }
 
 impl<'p> Runnable<'p> {
@@ -52,8 +59,8 @@ impl<'p> Runnable<'p> {
     ///
     /// The task was just taken from a queue of this pool; it is `SCHEDULED`.
     #[inline]
-    pub(crate) unsafe fn new(worker: &'p Worker, task: NonNull<Header>, outer: u8) -> Self {
-        Self { worker, task, outer }
+    pub(crate) unsafe fn new(worker: &'p Worker, (task, priority): Taken, outer: Outer) -> Self {
+        Self { worker, task, priority, outer }
     }
 
     fn header(&self) -> &Header {
@@ -67,52 +74,178 @@ impl<'p> Runnable<'p> {
         self.header().id()
     }
 
-    /// The task's priority.
+    /// The priority it runs at: the task's, or a more urgent one if it has waited too long.
     #[must_use]
     pub fn priority(&self) -> Priority {
-        self.header().priority()
+        self.priority
     }
 
     /// Polls the task once (or drops its future, if it was aborted). What this does besides the poll may be interrupted
     /// and preempted anywhere.
     #[inline(always)]
     pub fn run(self) -> Outcome {
-        let (worker, task, outcome) = self.poll();
+        let (worker, task, outer) = (self.worker, self.task, self.outer);
+        core::mem::forget(self);
+        // SAFETY: scheduled, taken from its queue, and this context's.
+        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
+        worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
             unsafe { requeue(worker, task) };
         }
         outcome
     }
+}
 
-    /// As [`run`](Self::run), for a worker whose thread of control is not preempted by one that needs the same worker's
-    /// queue: a task that goes on is put into its list directly, under the lock.
-    #[inline(always)]
-    pub fn run_alone(self) -> Outcome {
-        let (worker, task, outcome) = self.poll();
-        // SAFETY: as above.
-        unsafe {
-            if outcome == Outcome::Requeued && !(worker.running() == NOTHING && worker.queue.append(task)) {
-                requeue(worker, task);
+impl Pool {
+    /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
+    /// is none, or `stop` is set; says how many it has polled. The worker's thread of control is not preempted by one that
+    /// needs the same worker's queue.
+    ///
+    /// With a seat the worker may be taken from the calling thread during a poll; then this ends with that poll.
+    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'_>>) -> u32 {
+        let Some(worker) = self.worker(worker) else { return 0 };
+        let outer = worker.outer();
+        let (mut left, mut held) = (polls, None);
+        while left > 0
+            && let Some((task, priority)) =
+                self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
+        {
+            left -= 1;
+            // SAFETY: just taken from a queue, so alive.
+            let slot = unsafe { task.as_ref() }.standing.slot();
+            // SAFETY: as above.
+            let Some(goes_on) = (unsafe { poll_seated(worker, task, outer, seat) }) else { return polls - left };
+            let mut stays = true;
+            if goes_on || !worker.queue.has_post() {
+                let turn = Turns { slot, priority, stop, seat };
+                // SAFETY: it has just been polled.
+                let turned = unsafe { take_turns(worker, outer, &turn, (task, goes_on), left) };
+                left = turned.0;
+                match turned.1 {
+                    Some(stayed) => stays = stayed,
+                    None => return polls - left,
+                }
+            }
+            held = stays.then_some(priority);
+            // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
+            if stop.load(Ordering::Relaxed) {
+                break;
             }
         }
-        outcome
+        worker.go_back(outer);
+        polls - left
     }
+}
 
-    #[inline(always)]
-    fn poll(self) -> (&'p Worker, NonNull<Header>, Outcome) {
-        let (worker, task, outer) = (self.worker, self.task, self.outer);
-        core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let outcome = unsafe { poll(worker, task) };
-        worker.set_running(outer);
-        (worker, task, outcome)
+/// One poll by a thread that may lose the worker in it; whether the task is to be queued again. `None`: it has lost it, and the
+/// task is queued if it has to be.
+///
+/// # Safety
+/// As [`poll`].
+#[inline(always)]
+unsafe fn poll_seated(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> Option<bool> {
+    // SAFETY: by contract.
+    let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
+    let goes_on = outcome == Outcome::Requeued;
+    if keeps {
+        return Some(goes_on);
+    }
+    if goes_on {
+        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
+        unsafe { worker.pool().enqueue(task) };
+    }
+    None
+}
+
+/// Whose turn it is, and what ends that.
+struct Turns<'a> {
+    slot: u8,
+    priority: Priority,
+    stop: &'a AtomicBool,
+    seat: Option<&'a Seat<'a>>,
+}
+
+/// Goes on with the tasks of one slot, as long as it is their turn: `last` has been polled as what was published at this
+/// priority, and is to be queued again or not. Says how many polls of `left` are left, and whether what is published has
+/// stayed; `None`: the thread has lost the worker.
+///
+/// # Safety
+/// As [`Pool::run_many`]; `last` was polled by this worker just now, and is the caller's if it was to be queued.
+#[inline(never)]
+unsafe fn take_turns(
+    worker: &Worker,
+    outer: Outer,
+    turns: &Turns<'_>,
+    last: (NonNull<Header>, bool),
+    left: u32,
+) -> (u32, Option<bool>) {
+    let &Turns { slot, priority, stop, seat } = turns;
+    let turn = Turn::of(slot);
+    let (mut task, mut goes_on) = last;
+    // What was put ahead runs at another priority than its slot's, and not for the others of that.
+    let most = if priority_of(slot) == priority && !is_ranked(slot) { left } else { 0 };
+    let mut more = most;
+    // SAFETY: the word said to queue it, so it is alive and this context's.
+    while let Some(next) = unsafe { next_in_turn(worker, turn, (task, goes_on), more, stop) } {
+        task = next;
+        // A slice of its own.
+        worker.set_running(priority);
+        more -= 1;
+        // SAFETY: just taken from the queue.
+        match unsafe { poll_seated(worker, task, outer, seat) } {
+            Some(again) => goes_on = again,
+            None => return (left - (most - more), None),
+        }
+    }
+    if goes_on {
+        // SAFETY: as above.
+        unsafe { put_back(worker, task, outer) };
+    }
+    (left - (most - more), Some(!goes_on))
+}
+
+/// The next task whose turn it is, if there is one, and `more` of them may be polled; a task that goes on is queued with that.
+///
+/// # Safety
+/// As [`take_turns`].
+#[inline(always)]
+unsafe fn next_in_turn(
+    worker: &Worker,
+    turn: Turn,
+    (task, goes_on): (NonNull<Header>, bool),
+    more: u32,
+    stop: &AtomicBool,
+) -> Option<NonNull<Header>> {
+    // Relaxed: as in `run_many`.
+    if more == 0 || stop.load(Ordering::Relaxed) {
+        return None;
+    }
+    if !goes_on {
+        return worker.queue.take_turn(turn);
+    }
+    // SAFETY: by contract.
+    unsafe { worker.queue.rotate(task, turn) }
+}
+
+/// Queues a task that goes on; directly, under the lock, if the worker will look for another now.
+///
+/// # Safety
+/// As [`requeue`]; and the worker's thread of control is not preempted by one that needs the same worker's queue.
+#[inline(never)]
+unsafe fn put_back(worker: &Worker, task: NonNull<Header>, outer: Outer) {
+    worker.go_back(outer);
+    // SAFETY: by contract.
+    unsafe {
+        if !(worker.running().is_none() && worker.queue.append(task)) {
+            requeue(worker, task);
+        }
     }
 }
 
 impl Drop for Runnable<'_> {
     fn drop(&mut self) {
-        self.worker.set_running(self.outer);
+        self.worker.go_back(self.outer);
         // SAFETY: scheduled and in no queue; the pool is borrowed.
         unsafe { requeue(self.worker, self.task) };
     }
@@ -128,10 +261,10 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     let header = unsafe { task.as_ref() };
     // SAFETY: by contract.
     unsafe {
-        if worker.running() != NOTHING {
+        if worker.running().is_some() {
             // The worker goes back to what it was preempted in and may not look for tasks again soon.
             worker.pool().enqueue(task);
-        } else if !worker.queue.push(task, header.slot()) {
+        } else if !worker.queue.push(task, header.standing.slot()) {
             // No call to anyone if that succeeds: this worker looks at its queue next, so there is one more task,
             // and one more worker that looks for one.
             cancel(task);
@@ -140,30 +273,48 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 }
 
 /// One poll, and what follows from its answer, except for [`Outcome::Requeued`]: then the task is the caller's
-/// to queue.
+/// to queue. The second answer: whether the calling thread has the worker still.
 ///
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
-unsafe fn poll(worker: &Worker, task: NonNull<Header>) -> Outcome {
+unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> (Outcome, bool) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
-    header.set_home(worker);
     if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
         unsafe { drop_and_complete(task) };
-        return Outcome::Cancelled;
+        return (Outcome::Cancelled, true);
     }
-    let guard = FailOnUnwind(task);
+    let guard = FailOnUnwind { worker, task, outer };
+    worker.set_polled(task.as_ptr());
+    if seat.is_some_and(Seat::begin_poll) {
+        worker.call_again();
+    }
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
     let ready = unsafe { (header.calls().poll)(task) };
+    let keeps = seat.is_none_or(Seat::end_poll);
+    if keeps {
+        worker.set_polled(outer.polled);
+    }
     core::mem::forget(guard);
+    // SAFETY: RUNNING is ours, and an output in place if it is ready.
+    (unsafe { ended_poll(task, ready) }, keeps)
+}
+
+/// What follows from the answer of a poll.
+///
+/// # Safety
+/// The caller holds `RUNNING`; `ready` says that the output is in place.
+#[inline(always)]
+unsafe fn ended_poll(task: NonNull<Header>, ready: bool) -> Outcome {
     if ready {
-        // SAFETY: RUNNING is ours, the output in place.
+        // SAFETY: by contract.
         unsafe { complete(task, Ending::Output) };
         return Outcome::Complete;
     }
-    match header.word().pause() {
+    // SAFETY: RUNNING keeps it alive.
+    match unsafe { task.as_ref() }.word().pause() {
         Pause::Idle => Outcome::Waiting,
         Pause::Requeue => Outcome::Requeued,
         Pause::Orphan => {
@@ -220,6 +371,10 @@ unsafe fn drop_and_complete(task: NonNull<Header>) {
 unsafe fn complete(task: NonNull<Header>, ending: Ending) {
     // SAFETY: RUNNING keeps it alive.
     let header = unsafe { task.as_ref() };
+    if header.word().is_alone() && !header.calls().output_drops {
+        // SAFETY: S3, nobody else can reach it; there is no output, or nothing to drop in it.
+        return unsafe { (header.calls().free)(task) };
+    }
     // SAFETY: by contract.
     unsafe { publish_end(task, ending) };
     match header.word().release() {
@@ -239,8 +394,9 @@ unsafe fn publish_end(task: NonNull<Header>, ending: Ending) {
     // SAFETY: RUNNING keeps it alive.
     let header = unsafe { task.as_ref() };
     let found = header.word().complete(ending);
-    if found.drop_output || found.wake_joiner {
-        let duty = if found.drop_output { DROP_OUTPUT } else { 0 } | if found.wake_joiner { WAKE_JOINER } else { 0 };
+    let drop_output = found.drop_output && header.calls().output_drops;
+    if drop_output || found.wake_joiner {
+        let duty = if drop_output { DROP_OUTPUT } else { 0 } | if found.wake_joiner { WAKE_JOINER } else { 0 };
         // SAFETY: S1 and S4, RUNNING is the caller's.
         unsafe { (header.calls().ended)(task, duty) };
     }
@@ -260,11 +416,17 @@ pub unsafe fn fail(task: NonNull<Header>) {
 
 /// Marks the task as failed if its poll unwinds, as it can on the host. Where panics abort, this is
 /// nothing.
-struct FailOnUnwind(NonNull<Header>);
+struct FailOnUnwind<'w> {
+    worker: &'w Worker,
+    task: NonNull<Header>,
+    outer: Outer,
+}
 
-impl Drop for FailOnUnwind {
+impl Drop for FailOnUnwind<'_> {
     fn drop(&mut self) {
+        self.worker.set_polled(self.outer.polled);
+        self.worker.go_back(self.outer);
         // SAFETY: RUNNING is this context's and never given up, so the future is never touched again.
-        unsafe { fail(self.0) };
+        unsafe { fail(self.task) };
     }
 }

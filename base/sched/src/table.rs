@@ -7,15 +7,18 @@
 
 use core::ptr::NonNull;
 
+use sync::atomic::AtomicBool;
+
 use crate::interface::{Birth, Header, Ops, Port, crossing_types};
 use crate::pool::Pool;
 use crate::run::Outcome;
+use crate::slots::Seat;
 use crate::{Priority, crossing};
 
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 3;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 
@@ -40,6 +43,10 @@ crossing_types! {
     AnswerOfWorker = fn(NonNull<Pool>, usize) -> bool;
     /// Of a worker and a priority, a number.
     RunAbove = fn(NonNull<Pool>, usize, u32) -> u32;
+    /// Of a worker, a number, what ends it, and the thread's seat or null; a number.
+    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>) -> u32;
+    /// Of a task and a priority.
+    PriorityOfTask = fn(NonNull<Header>, u32);
 }
 
 /// The head of the image. The first three fields never change their place.
@@ -65,6 +72,16 @@ pub struct Table {
     pub run_next: NumberOfWorker,
     /// [`Pool::run_above`]: as `run_next`.
     pub run_above: RunAbove,
+    /// [`Pool::run_many`].
+    pub run_many: RunMany,
+    /// [`Pool::set_priority`] of the task's pool.
+    pub set_priority: PriorityOfTask,
+    /// [`Pool::inherit`] of the task's pool.
+    pub inherit: PriorityOfTask,
+    /// [`Pool::restore`] of the task's pool.
+    pub restore: PriorityOfTask,
+    /// [`Pool::tick`].
+    pub tick: AnswerOfWorker,
     /// [`Pool::set_idle`].
     pub set_idle: AnswerOfWorker,
     /// [`Pool::clear_idle`].
@@ -90,6 +107,11 @@ pub const TABLE: Table = Table {
     enqueue,
     run_next,
     run_above,
+    run_many,
+    set_priority,
+    inherit,
+    restore,
+    tick,
     set_idle,
     clear_idle,
     idle_workers,
@@ -100,6 +122,12 @@ pub const TABLE: Table = Table {
 #[inline]
 fn number_of(outcome: Option<Outcome>) -> u32 {
     outcome.map_or(0, |outcome| outcome as u32)
+}
+
+/// The priority that came over the interface.
+#[inline]
+fn priority_from(number: u32) -> Priority {
+    Priority::new(number.min(31) as u8)
 }
 
 crossing! {
@@ -148,7 +176,48 @@ crossing! {
     /// As [`pool_close`].
     unsafe fn run_above(pool: NonNull<Pool>, worker: usize, priority: u32) -> u32 {
         // SAFETY: by contract.
-        number_of(unsafe { pool.as_ref() }.run_above(worker, Priority::new(priority.min(31) as u8)))
+        number_of(unsafe { pool.as_ref() }.run_above(worker, priority_from(priority)))
+    }
+
+    /// # Safety
+    /// As [`pool_close`]; `stop` lives during the call, and `seat` unless it is null.
+    unsafe fn run_many(
+        pool: NonNull<Pool>,
+        worker: usize,
+        polls: u32,
+        stop: NonNull<AtomicBool>,
+        seat: *const Seat<'static>,
+    ) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref(), seat.as_ref()) }
+    }
+
+    /// # Safety
+    /// As [`Pool::set_priority`], of the task's pool.
+    unsafe fn set_priority(task: NonNull<Header>, priority: u32) {
+        // SAFETY: by contract; the caller's reference keeps the task, and that the pool.
+        unsafe { task.as_ref().pool().set_priority(task, priority_from(priority)) };
+    }
+
+    /// # Safety
+    /// As [`Pool::inherit`], of the task's pool.
+    unsafe fn inherit(task: NonNull<Header>, priority: u32) {
+        // SAFETY: as above.
+        unsafe { task.as_ref().pool().inherit(task, priority_from(priority)) };
+    }
+
+    /// # Safety
+    /// As [`Pool::restore`], of the task's pool.
+    unsafe fn restore(task: NonNull<Header>, priority: u32) {
+        // SAFETY: as above.
+        unsafe { task.as_ref().pool().restore(task, priority_from(priority)) };
+    }
+
+    /// # Safety
+    /// As [`pool_close`].
+    unsafe fn tick(pool: NonNull<Pool>, worker: usize) -> bool {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref() }.tick(worker)
     }
 
     /// # Safety

@@ -229,8 +229,9 @@ impl Word {
         if before & SCHEDULED != 0 {
             return Release::Nothing;
         }
-        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one.
-        self.0.fetch_or(SCHEDULED | CANCEL, Ordering::AcqRel);
+        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one, and relaxed; the push
+        // hands the task over.
+        self.0.fetch_or(SCHEDULED | CANCEL, Ordering::Relaxed);
         self.add_ref();
         Release::Enqueue
     }
@@ -271,6 +272,23 @@ impl Word {
         self.update_unless_complete(|word| word | JOIN_WAKER)
     }
 
+    /// The join handle of a task that has not run yet and that nobody else refers to goes, with its reference: all in one
+    /// step. `false`: it is some other case, and nothing was changed.
+    #[inline]
+    #[must_use]
+    pub fn detach_new(&self) -> bool {
+        let new = SCHEDULED | JOIN_INTEREST | REF;
+        // Release pairs with the Acquire of `start`: what this context did to the task comes before its poll.
+        self.0.compare_exchange(new, SCHEDULED, Ordering::Release, Ordering::Relaxed).is_ok()
+    }
+
+    /// Whether who holds `RUNNING` is the only one that can reach the task, and so may free it without another word.
+    #[inline]
+    pub(crate) fn is_alone(&self) -> bool {
+        // Acquire pairs with whoever gave up a reference.
+        self.0.load(Ordering::Acquire) == RUNNING
+    }
+
     /// The join handle goes.
     pub fn leave(&self) -> Leave {
         match self.update_unless_complete(|word| word & !(JOIN_INTEREST | JOIN_WAKER)) {
@@ -294,53 +312,4 @@ impl Word {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wake_while_running_requeues_once() {
-        let word = Word::new();
-        assert_eq!(word.wake(), Wake::Nothing);
-        assert_eq!(word.start(), Start::Poll);
-        assert_eq!(word.wake(), Wake::Nothing);
-        assert_eq!(word.wake(), Wake::Nothing);
-        assert_eq!(word.pause(), Pause::Requeue);
-        assert_eq!(word.start(), Start::Poll);
-        assert_eq!(word.pause(), Pause::Idle);
-        assert_eq!(word.wake(), Wake::Enqueue);
-    }
-
-    #[test]
-    fn a_wake_after_completion_does_nothing() {
-        let word = Word::new();
-        assert_eq!(word.start(), Start::Poll);
-        assert_eq!(word.complete(Ending::Output), Completed { drop_output: false, wake_joiner: false });
-        assert_eq!(word.wake(), Wake::Nothing);
-        assert_eq!(word.abort(), Wake::Nothing);
-        assert_eq!(word.release(), Release::Nothing);
-        assert_eq!(word.wake(), Wake::Nothing);
-        assert_eq!(word.leave(), Leave::Ended(Ending::Output));
-        assert_eq!(word.drop_ref(), Release::Free);
-    }
-
-    #[test]
-    fn a_waiting_task_without_references_is_queued_to_be_cancelled() {
-        let word = Word::new();
-        assert_eq!(word.start(), Start::Poll);
-        assert_eq!(word.pause(), Pause::Idle);
-        assert_eq!(word.drop_ref(), Release::Enqueue);
-        assert_eq!(word.drop_ref(), Release::Nothing);
-        assert_eq!(word.start(), Start::Cancel);
-        assert_eq!(word.complete(Ending::NoOutput), Completed { drop_output: false, wake_joiner: false });
-        assert_eq!(word.release(), Release::Free);
-    }
-
-    #[test]
-    fn an_unreferenced_task_is_an_orphan_at_the_end_of_its_poll() {
-        let word = Word::new();
-        assert_eq!(word.start(), Start::Poll);
-        assert_eq!(word.leave(), Leave::Running);
-        assert_eq!(word.drop_ref(), Release::Nothing);
-        assert_eq!(word.pause(), Pause::Orphan);
-    }
-}
+mod tests;

@@ -2,6 +2,7 @@
 //!
 //! Only the types in use are named, so that both sides are sure to have them.
 
+pub use core::sync::atomic::compiler_fence;
 #[cfg(not(loom))]
 pub use core::sync::atomic::{
     AtomicBool, AtomicI64, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,

@@ -17,6 +17,17 @@ pub mod cell;
 pub mod raw;
 pub mod wait;
 
+/// Defines functions that are `const`, except under loom, whose constructors are not.
+#[macro_export]
+macro_rules! const_fn {
+    ($(#[$note:meta])* $vis:vis const fn $($rest:tt)*) => {
+        #[cfg(not(loom))]
+        $(#[$note])* $vis const fn $($rest)*
+        #[cfg(loom)]
+        $(#[$note])* $vis fn $($rest)*
+    };
+}
+
 /// What a busy-waiting loop calls in each turn.
 pub mod hint {
     #[cfg(not(loom))]

@@ -1,4 +1,5 @@
-//! A queue of those who wait for a change, in order of arrival.
+//! A queue of those who wait for a change, in order of arrival. For a state of which one waiter after the other takes
+//! something, see [`Turns`].
 //!
 //! The state that is waited for lies elsewhere, under a lock of its own or in atomics. Who changes it calls
 //! [`WaitQueue::wake_all`] *afterwards*; who waits looks once more after it has entered the queue:
@@ -36,6 +37,10 @@ use core::task::{Context, Poll, Waker};
 use crate::atomic::{AtomicBool, Ordering, fence};
 use crate::cell::UnsafeCell;
 use crate::raw::RawSpin;
+
+mod turn;
+
+pub use turn::{Claim, Gate, Turn, Turns};
 
 /// A lock around a queue's list.
 ///
@@ -111,20 +116,13 @@ unsafe impl<L: Send> Send for WaitQueue<L> {}
 unsafe impl<L: Sync> Sync for WaitQueue<L> {}
 
 impl<L> WaitQueue<L> {
-    /// A queue where nobody waits, with its lock.
-    #[cfg(not(loom))]
-    #[must_use]
-    pub const fn new(lock: L) -> Self {
-        let list = UnsafeCell::new(List { head: ptr::null(), tail: ptr::null(), entered: 0 });
-        Self { occupied: AtomicBool::new(false), lock, list }
-    }
-
-    /// A queue where nobody waits, with its lock.
-    #[cfg(loom)]
-    #[must_use]
-    pub fn new(lock: L) -> Self {
-        let list = UnsafeCell::new(List { head: ptr::null(), tail: ptr::null(), entered: 0 });
-        Self { occupied: AtomicBool::new(false), lock, list }
+    crate::const_fn! {
+        /// A queue where nobody waits, with its lock.
+        #[must_use]
+        pub const fn new(lock: L) -> Self {
+            let list = UnsafeCell::new(List { head: ptr::null(), tail: ptr::null(), entered: 0 });
+            Self { occupied: AtomicBool::new(false), lock, list }
+        }
     }
 }
 
@@ -217,31 +215,48 @@ impl<L: WaitLock> WaitQueue<L> {
     /// Puts a node at the end of the list.
     ///
     /// # Safety
-    /// The node is in no list, does not move, and leaves this queue before it goes (W2).
+    /// The list is this queue's, under the lock. The node is in no list, does not move, and leaves this queue before it
+    /// goes (W2).
+    #[inline]
+    unsafe fn link(&self, list: &mut List, node: &Node, waker: Waker) {
+        list.entered += 1;
+        let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
+        // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
+        node.links.with_mut(|old| unsafe { ptr::write(old, links) });
+        // SAFETY: W2, the last node is alive.
+        match unsafe { list.tail.as_ref() } {
+            // SAFETY: W1.
+            Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
+            None => list.head = node,
+        }
+        list.tail = node;
+        // Relaxed, both: the first is read without the lock by this node's future only, the second behind a fence.
+        node.linked.store(true, Ordering::Relaxed);
+        self.occupied.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts a node at the end of the list, to look again afterwards.
+    ///
+    /// # Safety
+    /// As [`link`](Self::link), without the lock.
     #[inline]
     unsafe fn enter(&self, node: &Node, waker: Waker) {
-        self.lock.with(|| {
-            self.list.with_mut(|list| {
-                // SAFETY: W1, under the lock.
-                let list = unsafe { &mut *list };
-                list.entered += 1;
-                let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
-                // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
-                node.links.with_mut(|old| unsafe { ptr::write(old, links) });
-                // SAFETY: W2, the last node is alive.
-                match unsafe { list.tail.as_ref() } {
-                    // SAFETY: W1.
-                    Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
-                    None => list.head = node,
-                }
-                list.tail = node;
-                // Relaxed, both: the first is read without the lock by this node's future only, the second behind a fence.
-                node.linked.store(true, Ordering::Relaxed);
-                self.occupied.store(true, Ordering::Relaxed);
-            })
-        });
+        // SAFETY: W1, under the lock; the rest by contract.
+        self.lock.with(|| self.list.with_mut(|list| unsafe { self.link(&mut *list, node, waker) }));
         // Pairs with the fence in `wake_all`: enter before looking again.
         fence(Ordering::SeqCst);
+    }
+
+    /// Takes a node out of the list for the future that owns it.
+    ///
+    /// # Safety
+    /// As [`unlink`](Self::unlink).
+    unsafe fn unlink_own(&self, list: &mut List, node: &Node) -> Option<Waker> {
+        // SAFETY: by contract.
+        let waker = unsafe { self.unlink(list, node) };
+        // Relaxed: the future's own.
+        node.linked.store(false, Ordering::Relaxed);
+        waker
     }
 
     /// Has `waker` called for a node that waits; `false` if it waits no more.
@@ -271,10 +286,7 @@ impl<L: WaitLock> WaitQueue<L> {
                 return None;
             }
             // SAFETY: W1; linked nodes of this future are in this queue's list.
-            let waker = self.list.with_mut(|list| unsafe { self.unlink(&mut *list, node) });
-            // Relaxed: the future's own.
-            node.linked.store(false, Ordering::Relaxed);
-            waker
+            self.list.with_mut(|list| unsafe { self.unlink_own(&mut *list, node) })
         });
         drop(waker);
     }
@@ -335,6 +347,9 @@ impl<L: WaitLock, F> Drop for WaitUntil<'_, L, F> {
     fn drop(&mut self) {
         if self.node.is_linked() {
             self.queue.leave(&self.node);
+        } else if cfg!(loom) {
+            // Loom does not see that memory goes: this shows that all accesses to the node come before.
+            self.node.links.with_mut(|_| ());
         }
     }
 }

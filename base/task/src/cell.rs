@@ -13,14 +13,14 @@ use core::pin::Pin;
 use core::ptr::{self, NonNull};
 use core::task::{Context, Poll, Waker};
 
-use sched::crossing;
 use sched::interface::{Birth, DROP_OUTPUT, Header, Ops, WAKE_JOINER};
 use sched::word::Release;
+use sched::{Priority, crossing};
 use sync::cell::UnsafeCell;
 
 use crate::pool::{Pender, Shared};
 use crate::scheduler::Scheduler;
-use crate::waker;
+use crate::waker::{self, Running};
 
 /// What is in the same place in all tasks. `repr(C)`: the header is at offset 0, so a pointer to it is one to the whole.
 #[repr(C)]
@@ -42,6 +42,10 @@ pub(crate) struct Vtable {
     pub enqueue: unsafe fn(NonNull<Header>),
     /// The same for a task that was woken; tells the pool's `Pender`, too.
     pub wake: unsafe fn(NonNull<Header>),
+    /// [`Scheduler::set_priority`], and the two that follow.
+    pub set_priority: unsafe fn(NonNull<Header>, Priority),
+    pub inherit: unsafe fn(NonNull<Header>, Priority),
+    pub restore: unsafe fn(NonNull<Header>, Priority),
     /// Drops the output. Needs the right to the output (S1); once only.
     pub drop_output: unsafe fn(NonNull<Header>),
     /// Moves the output to where the pointer says. Needs the right to the output (S1); once only.
@@ -125,9 +129,18 @@ where
     S: Scheduler,
 {
     Vtable {
-        ops: Ops { poll: poll::<F>, drop_future: drop_future::<F>, ended, free: free::<F, P> },
+        ops: Ops {
+            poll: poll::<F, P>,
+            drop_future: drop_future::<F, P>,
+            ended,
+            free: free::<F, P>,
+            output_drops: core::mem::needs_drop::<F::Output>(),
+        },
         enqueue: S::enqueue,
-        wake: wake::<P, S>,
+        wake: if P::HEARS_WAKES { wake::<P, S> } else { S::enqueue },
+        set_priority: S::set_priority,
+        inherit: S::inherit,
+        restore: S::restore,
         drop_output: drop_output::<F>,
         take_output: take_output::<F>,
     }
@@ -156,7 +169,7 @@ unsafe fn wake<P: Pender, S: Scheduler>(task: NonNull<Header>) {
 crossing! {
     /// # Safety
     /// `task` points to a `Cell<F>` whose `RUNNING` the caller holds, with the future in place.
-    unsafe fn poll[F: Future](task: NonNull<Header>) -> bool {
+    unsafe fn poll[F: Future, P: Pender](task: NonNull<Header>) -> bool {
         // SAFETY: RUNNING is the caller's, and the waker is not used afterwards.
         let waker = unsafe { waker::borrowed(task) };
         // SAFETY: a live cell of this type, by contract.
@@ -164,7 +177,10 @@ crossing! {
         stage.with_mut(|stage| {
             // SAFETY: S1, the caller holds RUNNING; the future is in place and does not move until dropped.
             let future = unsafe { Pin::new_unchecked(&mut *(*stage).future) };
-            let Poll::Ready(output) = future.poll(&mut Context::from_waker(&waker)) else {
+            P::runs(Some(Running(task)));
+            let answer = future.poll(&mut Context::from_waker(&waker));
+            P::runs(None);
+            let Poll::Ready(output) = answer else {
                 return false;
             };
             // SAFETY: as above; the output replaces the dropped future.
@@ -178,11 +194,15 @@ crossing! {
 
     /// # Safety
     /// As [`poll`]; the future is not touched afterwards.
-    unsafe fn drop_future[F: Future](task: NonNull<Header>) {
+    unsafe fn drop_future[F: Future, P: Pender](task: NonNull<Header>) {
         // SAFETY: a live cell of this type, by contract.
         let stage = unsafe { &task.cast::<Cell<F>>().as_ref().stage };
-        // SAFETY: S1, the caller holds RUNNING and drops the future once.
-        stage.with_mut(|stage| unsafe { ManuallyDrop::drop(&mut (*stage).future) });
+        stage.with_mut(|stage| {
+            P::runs(Some(Running(task)));
+            // SAFETY: S1, the caller holds RUNNING and drops the future once.
+            unsafe { ManuallyDrop::drop(&mut (*stage).future) };
+            P::runs(None);
+        });
     }
 
     /// # Safety
@@ -208,6 +228,10 @@ crossing! {
         // SAFETY: sole owner. The only field with a destructor is the join waker, always empty by now; the memory came from
         // `alloc` with this layout; the share in the pool is the one taken in `create`, given back last.
         unsafe {
+            if cfg!(loom) {
+                // Loom does not see a drop: this shows that all accesses to the cell come before.
+                (*cell).head.join_waker.with_mut(|cell| assert!((*cell).is_none()));
+            }
             let shared = shared_of::<P>(task);
             ptr::drop_in_place(&raw mut (*cell).head);
             dealloc(cell.cast(), Layout::new::<Cell<F>>());

@@ -151,7 +151,18 @@ impl<T> Future for JoinHandle<T> {
 }
 
 impl<T> Drop for JoinHandle<T> {
+    #[inline]
     fn drop(&mut self) {
+        if !self.header().word().detach_new() {
+            self.give_up();
+        }
+    }
+}
+
+impl<T> JoinHandle<T> {
+    /// The general case of the handle's end.
+    #[inline(never)]
+    fn give_up(&mut self) {
         match self.header().word().leave() {
             // The cell came back with the bit; there may be a waker in it.
             Leave::Running => self.clear_cell(),

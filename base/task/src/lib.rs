@@ -7,6 +7,7 @@
 //! Who owns what:
 //! * `cell` – the allocation, and the functions that know the future's type.
 //! * `waker`, `join` – the handles to it.
+//! * `sync` – locks and channels; they know who holds them.
 //! * `pool` – spawning, and the life of the pool's memory: the pool and each of its tasks keep it.
 //!
 //! The invariants S1 to S6 are those of `sched`.
@@ -19,13 +20,14 @@ mod cell;
 mod join;
 mod pool;
 mod scheduler;
+pub mod sync;
 mod waker;
 
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Pender, Pool};
-pub use sched::{MAX_WORKERS, Outcome, Priority, Runnable};
+pub use sched::{AGE, Birth, MAX_WORKERS, Outcome, Policy, Priority, Runnable, policy};
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
-pub use waker::{TaskRef, YieldNow, current, yield_now};
+pub use waker::{Running, TaskRef, YieldNow, current, yield_now};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

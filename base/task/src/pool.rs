@@ -7,18 +7,31 @@ use core::future::Future;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
-use sched::interface::{ANY_WORKER, Birth, Port};
-use sched::{Outcome, Priority, Runnable, crossing};
+use sched::interface::Port;
+use sched::slots::Seat;
+use sched::{Birth, Outcome, Policy, Priority, Runnable, crossing};
+use sync::atomic::AtomicBool;
 
 use crate::cell;
 use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
+use crate::waker::Running;
 
 /// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
 pub trait Pender: Send + Sync + 'static {
     /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
+
+    /// Whether [`woken`](Self::woken) is called.
+    const HEARS_WAKES: bool = false;
+
+    /// A task's poll, or the drop of its future, begins in the calling context, or is over: for those who must know whose it
+    /// is.
+    #[inline]
+    fn runs(task: Option<Running>) {
+        let _ = task;
+    }
 
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {
@@ -73,13 +86,25 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// them idle.
     #[must_use]
     pub fn new(workers: usize, pender: P) -> Self {
+        // SAFETY: there are none.
+        unsafe { Self::with_policies(workers, pender, &[]) }
+    }
+
+    /// The same, with policies besides those that every pool has; they have the numbers that follow theirs.
+    ///
+    /// # Safety
+    ///
+    /// Their functions do what [`Policy`] says.
+    #[must_use]
+    pub unsafe fn with_policies(workers: usize, pender: P, policies: &'static [Policy]) -> Self {
         let bytes = sched::Pool::bytes_for(workers);
         let layout = Layout::from_size_align(bytes, sched::Pool::ALIGN).unwrap_or(Layout::new::<sched::Pool>());
         // SAFETY: the layout is not of size zero, it has room for a pool.
         let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let shared = Arc::new(Shared { pender, memory, layout });
-        let port = Port { context: Arc::as_ptr(&shared).cast(), pend: pend::<P> };
-        // SAFETY: the memory has this size; it and the pender live as long as `shared`, which each task keeps.
+        let context = Arc::as_ptr(&shared).cast();
+        let port = Port { context, pend: pend::<P>, policies: policies.as_ptr(), policy_count: policies.len() };
+        // SAFETY: the policies do what they should, by contract; the memory has this size; it and the pender live as long as `shared`, which each task keeps.
         let pool = unsafe { S::init(memory, workers, port) };
         Self { shared, pool, scheduler: PhantomData }
     }
@@ -128,7 +153,7 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.start(&Birth { priority, worker: ANY_WORKER }, future)
+        self.try_spawn_with(&Birth::new(priority), future)
     }
 
     /// Starts a task that runs on this worker (wrapped to their number) and never leaves it. Without memory
@@ -138,12 +163,26 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let worker = (worker % self.workers()) as u32;
-        self.start(&Birth { priority, worker }, future).unwrap_or_else(|_| Self::out_of_memory::<F>())
+        self.spawn_with(&Birth::new(priority).on(worker % self.workers()), future)
     }
 
+    /// Starts a task that is born as this says: its priority, its policy, its worker. Without memory this ends in
+    /// `handle_alloc_error`.
+    pub fn spawn_with<F>(&self, birth: &Birth, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.try_spawn_with(birth, future).unwrap_or_else(|_| Self::out_of_memory::<F>())
+    }
+
+    /// The same, or gives the future back when there is no memory for it.
+    ///
+    /// # Errors
+    ///
+    /// The future.
     #[inline]
-    fn start<F>(&self, birth: &Birth, future: F) -> Result<JoinHandle<F::Output>, F>
+    pub fn try_spawn_with<F>(&self, birth: &Birth, future: F) -> Result<JoinHandle<F::Output>, F>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -161,7 +200,31 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         handle_alloc_error(Layout::from_size_align(Self::task_size::<F>(), 8).unwrap_or(Layout::new::<usize>()))
     }
 
-    /// Polls once the most urgent task there is for a worker; `None` if there is none. A loop over this is an executor.
+    /// Polls as many tasks as `polls` says, each the most urgent there is for a worker, until there is none or `stop` is set;
+    /// how many it has polled. A loop over this is an executor. See [`sched::Pool::run_many`].
+    #[inline]
+    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+        S::run_many(self.inner(), worker, polls, stop, None)
+    }
+
+    /// The same for a thread that the kernel may take the worker from, during a poll (see [`sched::slots`]).
+    #[inline]
+    pub fn run_seated(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: &Seat<'static>) -> u32 {
+        S::run_many(self.inner(), worker, polls, stop, Some(seat))
+    }
+
+    /// [`sched::Pool::hints`].
+    #[must_use]
+    pub fn hints(&self, worker: usize) -> Option<[usize; 2]> {
+        self.inner().hints(worker)
+    }
+
+    /// A tick has passed for a worker; `true` if what it runs should give way. See [`sched::Pool::tick`].
+    pub fn tick(&self, worker: usize) -> bool {
+        S::tick(self.inner(), worker)
+    }
+
+    /// Polls once the most urgent task there is for a worker; `None` if there is none.
     /// See [`sched::Pool::run_next`].
     #[inline]
     pub fn run_next(&self, worker: usize) -> Option<Outcome> {
@@ -198,6 +261,12 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         S::highest_ready(self.inner(), worker)
     }
 
+    /// A worker goes on after a poll that did not come back: its task has failed ([`TaskRef::fail`](crate::TaskRef::fail)), and
+    /// the stack was left.
+    pub fn abandon(&self, worker: usize) {
+        self.inner().abandon(worker);
+    }
+
     /// What a worker runs at; `None` when it runs nothing.
     #[must_use]
     #[inline]
@@ -227,11 +296,11 @@ impl<P: Pender> Pool<P> {
         self.inner().ready_above(worker, priority)
     }
 
-    /// [`sched::Pool::ready_at`].
+    /// [`sched::Pool::should_yield`].
     #[must_use]
     #[inline]
-    pub fn ready_at(&self, worker: usize, priority: Priority) -> bool {
-        self.inner().ready_at(worker, priority)
+    pub fn should_yield(&self, worker: usize) -> bool {
+        self.inner().should_yield(worker)
     }
 }
 

@@ -4,8 +4,10 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use sched::interface::{Birth, Header, Ops, Port};
+use sched::slots::Seat;
 use sched::table::Table;
 use sched::{Outcome, Pool, Priority};
+use sync::atomic::AtomicBool;
 
 /// The functions of a scheduler that touch a pool's queues. What only changes a task's word is inlined in any case.
 ///
@@ -33,6 +35,25 @@ pub unsafe trait Scheduler: 'static {
     fn run_next(pool: &Pool, worker: usize) -> Option<Outcome>;
     /// [`Pool::run_above`].
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome>;
+    /// [`Pool::run_many`].
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32;
+    /// [`Pool::set_priority`] of the task's pool.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn set_priority(task: NonNull<Header>, priority: Priority);
+    /// [`Pool::inherit`] of the task's pool.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn inherit(task: NonNull<Header>, priority: Priority);
+    /// [`Pool::restore`] of the task's pool.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn restore(task: NonNull<Header>, priority: Priority);
+    /// [`Pool::tick`].
+    fn tick(pool: &Pool, worker: usize) -> bool;
     /// [`Pool::set_idle`].
     fn set_idle(pool: &Pool, worker: usize) -> bool;
     /// [`Pool::clear_idle`].
@@ -75,6 +96,30 @@ unsafe impl Scheduler for Direct {
 
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome> {
         pool.run_above(worker, priority)
+    }
+
+    #[inline]
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
+        pool.run_many(worker, polls, stop, seat)
+    }
+
+    unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: by contract; the caller's reference keeps the task, and that the pool.
+        unsafe { task.as_ref().pool().set_priority(task, priority) };
+    }
+
+    unsafe fn inherit(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: as above.
+        unsafe { task.as_ref().pool().inherit(task, priority) };
+    }
+
+    unsafe fn restore(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: as above.
+        unsafe { task.as_ref().pool().restore(task, priority) };
+    }
+
+    fn tick(pool: &Pool, worker: usize) -> bool {
+        pool.tick(worker)
     }
 
     fn set_idle(pool: &Pool, worker: usize) -> bool {
@@ -143,6 +188,33 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
         let priority = u32::from(priority.number());
         // SAFETY: as above.
         Outcome::from_number(unsafe { (L::table().run_above)(NonNull::from_ref(pool), worker, priority) })
+    }
+
+    #[inline]
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
+        let seat = seat.map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: as above.
+        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop), seat) }
+    }
+
+    unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: as above.
+        unsafe { (L::table().set_priority)(task, u32::from(priority.number())) };
+    }
+
+    unsafe fn inherit(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: as above.
+        unsafe { (L::table().inherit)(task, u32::from(priority.number())) };
+    }
+
+    unsafe fn restore(task: NonNull<Header>, priority: Priority) {
+        // SAFETY: as above.
+        unsafe { (L::table().restore)(task, u32::from(priority.number())) };
+    }
+
+    fn tick(pool: &Pool, worker: usize) -> bool {
+        // SAFETY: as above.
+        unsafe { (L::table().tick)(NonNull::from_ref(pool), worker) }
     }
 
     fn set_idle(pool: &Pool, worker: usize) -> bool {

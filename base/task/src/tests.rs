@@ -2,12 +2,13 @@
 
 use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use proptest::prelude::*;
-
+mod fairness;
+mod policy;
+mod reference;
 mod table;
 
 use crate::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, TaskRef, current, yield_now};
@@ -273,15 +274,81 @@ fn an_idle_worker_steals_what_is_not_pinned() {
 }
 
 #[test]
-fn a_changed_priority_counts_from_the_next_wake() {
-    let (pool, _) = pool(1);
+fn a_changed_priority_counts_at_once() {
+    let (pool, calls) = pool(1);
     let task = pool.spawn(Priority::NORMAL, async { yield_now().await });
     task.task().set_priority(Priority::HIGHEST);
-    assert_eq!(pool.highest_ready(0), Some(Priority::NORMAL));
-    assert_eq!(pool.run_next(0), Some(Outcome::Requeued));
+    assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST), "it moves while it is queued");
+    let running = pool.next(0).unwrap();
+    assert_eq!(running.run(), Outcome::Requeued);
     assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST));
+    drain(&pool, 0);
+    calls.take();
+    // What runs is preempted once it is less urgent than what waits, by whoever changes it.
+    let slot = Arc::<Mutex<Option<TaskRef>>>::default();
+    let (own, waits) = (Arc::clone(&slot), pool.spawn(Priority::new(9), async {}).task());
+    let low = pool.spawn(Priority::new(8), async move {
+        let task = own.lock().unwrap().take().unwrap();
+        task.set_priority(Priority::new(10));
+    });
+    *slot.lock().unwrap() = Some(low.task());
+    assert_eq!(pool.run_next(0), Some(Outcome::Complete));
+    assert_eq!(calls.take(), [(0, 10)]);
+    assert!(!waits.is_finished());
     assert!(TaskRef::from_waker(Waker::noop()).is_none());
     assert!(TaskRef::from_waker(task.task().waker()).is_some());
+}
+
+#[test]
+fn what_was_preempted_goes_on_at_what_it_has_inherited() {
+    let (pool, calls) = pool(1);
+    let (pool, calls) = (Arc::new(pool), Arc::new(calls));
+    let (inside, called) = (Arc::clone(&pool), Arc::clone(&calls));
+    let holder = pool.spawn(Priority::LOWEST, async move {
+        let own = current().await.unwrap();
+        let urgent = inside.spawn(Priority::HIGHEST, async move { own.inherit(Priority::HIGHEST) });
+        assert_eq!(called.take(), [(0, 0)]);
+        // The interrupt at which it is preempted.
+        assert_eq!(inside.run_above(0, Priority::LOWEST), Some(Outcome::Complete));
+        assert!(urgent.is_finished());
+        assert_eq!(inside.running(0), Some(Priority::HIGHEST), "for the urgent one that waits");
+        inside.spawn(Priority::NORMAL, async {}).detach();
+        assert!(called.take().is_empty(), "what lies in between does not preempt it");
+        current().await.unwrap().restore(Priority::LOWEST);
+        assert_eq!(inside.running(0), Some(Priority::LOWEST));
+        assert_eq!(called.take(), [(0, 31)], "and now it does");
+    });
+    drain(&pool, 0);
+    assert_eq!(holder.task().own_priority(), Priority::LOWEST);
+    assert_eq!(join_now(holder), Some(Ok(())));
+}
+
+#[test]
+fn many_polls_in_one_call_are_as_many_calls() {
+    let (pool, _) = pool(2);
+    let log = Arc::new(Mutex::new(Vec::new()));
+    for (name, priority) in [("c", 20), ("a", 3), ("d", 20), ("b", 3)] {
+        let log = Arc::clone(&log);
+        pool.spawn_on(0, Priority::new(priority), async move {
+            log.lock().unwrap().push(name);
+            yield_now().await;
+            log.lock().unwrap().push(name);
+        });
+    }
+    let stop = AtomicBool::new(false);
+    assert_eq!(pool.run_many(0, 3, &stop), 3);
+    assert_eq!(pool.running(0), None);
+    assert_eq!(pool.run_many(0, 100, &stop), 5);
+    assert_eq!(*log.lock().unwrap(), ["a", "b", "a", "b", "c", "d", "c", "d"]);
+    assert_eq!(pool.run_many(0, 100, &stop), 0);
+    // What is set during a poll ends it after that poll.
+    let stop = Arc::new(stop);
+    for _ in 0..3 {
+        let stop = Arc::clone(&stop);
+        pool.spawn(Priority::NORMAL, async move { stop.store(true, Ordering::Relaxed) });
+    }
+    assert_eq!(pool.run_many(0, 100, &stop), 1);
+    assert_eq!(pool.run_many(7, 100, &stop), 0, "no such worker");
 }
 
 #[test]
@@ -323,75 +390,4 @@ fn threads_share_the_work() {
         }
     });
     assert_eq!(count.load(Ordering::Relaxed), tasks);
-}
-
-/// What the model does to a pool of one worker.
-#[derive(Debug, Clone)]
-enum Step {
-    Wake(usize),
-    SetPriority(usize, u8),
-    Run,
-    RunAbove(u8),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        3 => (0..8usize).prop_map(Step::Wake),
-        1 => (0..8usize, 0..32u8).prop_map(|(t, p)| Step::SetPriority(t, p)),
-        3 => Just(Step::Run),
-        1 => (0..32u8).prop_map(Step::RunAbove),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: if cfg!(miri) { 4 } else { 256 }, ..Default::default() })]
-
-    /// A queue is, to its owner, a list sorted by priority and then by arrival.
-    #[test]
-    fn a_queue_behaves_like_a_sorted_list(steps in prop::collection::vec(step(), 0..200)) {
-        let (pool, _) = pool(1);
-        let mut tasks = Vec::new();
-        let mut priorities = [16u8; 8];
-        for number in 0..8usize {
-            let future = poll_fn(|_| Poll::<()>::Pending);
-            tasks.push(if number % 2 == 0 {
-                pool.spawn(Priority::NORMAL, future)
-            } else {
-                pool.spawn_on(0, Priority::NORMAL, future)
-            });
-        }
-        drain(&pool, 0);
-        // (priority, task), in order of arrival.
-        let mut model: Vec<(u8, usize)> = Vec::new();
-        for step in steps {
-            let limit = match step {
-                Step::Wake(task) => {
-                    tasks[task].task().wake();
-                    if !model.iter().any(|&(_, t)| t == task) {
-                        model.push((priorities[task], task));
-                    }
-                    continue;
-                }
-                Step::SetPriority(task, priority) => {
-                    tasks[task].task().set_priority(Priority::new(priority));
-                    priorities[task] = priority;
-                    continue;
-                }
-                Step::Run => 32,
-                Step::RunAbove(limit) => limit,
-            };
-            let expected = model.iter().map(|&(p, _)| p).min().filter(|&p| p < limit);
-            let found = if limit == 32 { pool.next(0) } else { pool.next_above(0, Priority::new(limit)) };
-            let expected = expected.map(|p| {
-                let at = model.iter().position(|&(q, _)| q == p).unwrap();
-                tasks[model.remove(at).1].id()
-            });
-            prop_assert_eq!(found.as_ref().map(|r| r.id()), expected);
-            if let Some(runnable) = found {
-                prop_assert_eq!(runnable.run(), Outcome::Waiting);
-            }
-            let highest = model.iter().map(|&(p, _)| p).min().map(Priority::new);
-            prop_assert_eq!(pool.highest_ready(0), highest);
-        }
-    }
 }

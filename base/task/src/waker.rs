@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use sched::interface::Header;
-use sched::word::Wake;
+use sched::word::{Ending, Wake};
 
 use crate::Priority;
 use crate::cell::{self, vtable};
@@ -108,15 +108,43 @@ impl TaskRef {
         self.header().id()
     }
 
-    /// The priority it is queued at from its next wake on.
+    /// How urgent it is: its own priority, or a more urgent one that it has inherited.
     #[must_use]
     pub fn priority(&self) -> Priority {
         self.header().priority()
     }
 
-    /// Changes the priority; takes effect when the task is next queued.
+    /// The priority that it has without what it inherits.
+    #[must_use]
+    pub fn own_priority(&self) -> Priority {
+        self.header().own_priority()
+    }
+
+    /// Changes its own priority. If it is queued it moves at once. Not from an interrupt handler: see
+    /// [`sched::Pool::set_priority`].
     pub fn set_priority(&self, priority: Priority) {
-        self.header().set_priority(priority);
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).set_priority)(self.pointer(), priority) };
+    }
+
+    /// Makes it at least as urgent as `priority`, that of somebody who waits for it, until
+    /// [`restore`](Self::restore). Else as [`set_priority`](Self::set_priority).
+    pub fn inherit(&self, priority: Priority) {
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).inherit)(self.pointer(), priority) };
+    }
+
+    /// Takes back what it has inherited, down to `priority`: that of the most urgent who still waits for it, or
+    /// [`Priority::LOWEST`]. Who waits is to be looked for again afterwards, and raises it again: an `inherit` at the same
+    /// time may have come before.
+    pub fn restore(&self, priority: Priority) {
+        // SAFETY: the waker holds a reference.
+        unsafe { (vtable(self.header()).restore)(self.pointer(), priority) };
+    }
+
+    /// Changes what its policy ranks it by, from the next time on that it is queued.
+    pub fn set_key(&self, key: u64) {
+        self.header().set_key(key);
     }
 
     /// The worker it last ran on.
@@ -125,10 +153,21 @@ impl TaskRef {
         self.header().worker()
     }
 
+    /// Where it lies: no other task has this as long as there is a reference.
+    pub(crate) fn address(&self) -> usize {
+        self.pointer().addr().get()
+    }
+
     /// Whether the task has ended.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.header().word().ending().is_some()
+    }
+
+    /// Whether the task has failed: it panicked, and what it held stays as it was.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.header().word().ending() == Some(Ending::Failed)
     }
 
     /// Makes the task run.
@@ -162,6 +201,29 @@ impl TaskRef {
     pub unsafe fn fail(&self) {
         // SAFETY: by contract.
         unsafe { sched::fail(self.pointer()) };
+    }
+}
+
+/// A task that is being polled; see [`Pender::runs`](crate::Pender::runs).
+#[derive(Clone, Copy, Debug)]
+pub struct Running(pub(crate) NonNull<Header>);
+
+impl Running {
+    /// As a pointer, to be kept in a word.
+    #[must_use]
+    pub fn as_ptr(self) -> *mut () {
+        self.0.as_ptr().cast()
+    }
+
+    /// A reference to the task that [`as_ptr`](Self::as_ptr) was asked of.
+    ///
+    /// # Safety
+    ///
+    /// Its poll is not over.
+    #[must_use]
+    pub unsafe fn task(pointer: NonNull<()>) -> TaskRef {
+        // SAFETY: the poll holds `RUNNING`, and the pointer is a header's, by contract.
+        unsafe { TaskRef::of(pointer.cast()) }
     }
 }
 

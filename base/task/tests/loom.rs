@@ -174,6 +174,70 @@ fn no_urgent_task_is_left_behind() {
     });
 }
 
+/// The same when the worker picks from its lists: those that it has just filled, and those that it had filled before.
+#[test]
+fn no_urgent_task_is_left_behind_by_the_lists() {
+    for picked in 0..2 {
+        model(3, move || {
+            let (pool, calls) = pool(1);
+            (0..2 + picked).for_each(|_| pool.spawn(Priority::LOWEST, async {}).detach());
+            (0..picked).for_each(|_| assert_eq!(pool.run_next(0), Some(Outcome::Complete)));
+            let remote = pool.clone();
+            let other = thread::spawn(move || remote.spawn(Priority::HIGHEST, async {}).detach());
+            let runnable = pool.next(0).unwrap();
+            other.join().unwrap();
+            if runnable.priority() == Priority::LOWEST {
+                assert!(calls.load(Ordering::SeqCst) > 0, "runs the less urgent task uncalled");
+            }
+        });
+    }
+}
+
+/// The same when a worker runs what it has stolen.
+#[test]
+fn no_urgent_task_is_left_behind_by_a_thief() {
+    model(3, || {
+        let (pool, calls) = pool(2);
+        pool.spawn(Priority::LOWEST, async {}).detach();
+        let remote = pool.clone();
+        let other = thread::spawn(move || remote.spawn_on(1, Priority::HIGHEST, async {}).detach());
+        let runnable = pool.next(1).unwrap();
+        other.join().unwrap();
+        if runnable.priority() == Priority::LOWEST {
+            assert!(calls.load(Ordering::SeqCst) > 0, "runs the less urgent task uncalled");
+        }
+    });
+}
+
+/// A task that is woken goes on at another worker, with what its last poll, elsewhere, left in its future.
+#[test]
+fn a_woken_task_goes_on_elsewhere() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let slot = Slot::default();
+        let flag = Arc::new(AtomicBool::new(false));
+        let task = pool.spawn(Priority::NORMAL, until(flag.clone(), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        let waker = slot.lock().unwrap().take().unwrap();
+        waker.wake_by_ref();
+        let (here, waking) = (pool.clone(), waker);
+        let here = thread::spawn(move || {
+            let _ = here.run_next(0);
+        });
+        let waking = thread::spawn(move || {
+            flag.store(true, Ordering::Relaxed);
+            waking.wake();
+        });
+        let _ = pool.run_next(1);
+        waking.join().unwrap();
+        let _ = pool.run_next(1);
+        here.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        slot.lock().unwrap().take();
+        assert!(task.is_finished());
+    });
+}
+
 /// Owner and thief never get the same task, and a pinned one stays.
 #[test]
 fn steal_against_pop() {
@@ -298,6 +362,26 @@ fn the_last_references_go() {
     });
 }
 
+/// The last reference of a task goes while it is polled: the worker frees it, after all that the handle did to it.
+#[test]
+fn the_last_reference_goes_during_a_poll() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let mut task = pool.spawn(Priority::NORMAL, std::future::pending::<()>());
+        let other = thread::spawn(move || {
+            assert!(poll_once(&mut task, Waker::noop()).is_pending());
+            drop(task);
+        });
+        let outcome = pool.run_next(0);
+        other.join().unwrap();
+        if outcome != Some(Outcome::Cancelled) {
+            assert_eq!(outcome, Some(Outcome::Waiting));
+            assert_eq!(pool.run_next(0), Some(Outcome::Cancelled));
+        }
+        assert_eq!(pool.run_next(0), None);
+    });
+}
+
 /// Worker 1 looks for a task and parks if there is none.
 fn look_and_park(pool: &Pool<Count>) {
     if let Some(runnable) = pool.next(1) {
@@ -337,6 +421,32 @@ fn no_worker_idles_beside_a_task() {
         thief.join().unwrap();
         assert_work_is_conserved(&pool);
         running.run();
+    });
+}
+
+/// The same when the task comes while the busy worker takes the only one that it has. Counted, since a thief does not see
+/// a task whose bit is gone.
+#[test]
+fn no_worker_idles_beside_a_task_that_came_as_another_went() {
+    model(2, || {
+        let runs = Arc::new(AtomicUsize::new(0));
+        let count = |runs: &Arc<AtomicUsize>| {
+            let runs = runs.clone();
+            async move {
+                runs.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        let pool = busy_pair(count(&runs));
+        let (waker, second, thief) = (pool.clone(), count(&runs), pool.clone());
+        let waker = thread::spawn(move || waker.spawn(Priority::NORMAL, second).detach());
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let running = pool.next(0);
+        waker.join().unwrap();
+        thief.join().unwrap();
+        if running.is_some() && pool.idle_workers() != 0 {
+            assert_eq!(runs.load(Ordering::Relaxed), 1, "idle beside a task");
+        }
+        drop(running);
     });
 }
 
@@ -406,5 +516,162 @@ fn no_worker_idles_beside_what_a_thief_left() {
             assert!(pool.next(2).is_none(), "idle beside a task");
         }
         drop((running, stolen));
+    });
+}
+
+/// A task whose priority changes while it is pushed, taken or stolen is run once, and ends up at what it was given.
+#[test]
+fn a_priority_changes_while_the_task_is_queued_and_taken() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let runs = Arc::new(AtomicUsize::new(0));
+        let counter = runs.clone();
+        let task = pool.spawn(Priority::NORMAL, async move {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        let (reference, thief) = (task.task(), pool.clone());
+        let changer = thread::spawn(move || {
+            reference.set_priority(Priority::HIGHEST);
+            reference.inherit(Priority::new(3));
+        });
+        let thief = thread::spawn(move || {
+            if let Some(runnable) = thief.next(1) {
+                assert_eq!(runnable.run(), Outcome::Complete);
+            }
+        });
+        let _ = pool.run_next(0);
+        changer.join().unwrap();
+        thief.join().unwrap();
+        while pool.run_next(0).is_some() {}
+        assert_eq!(runs.load(Ordering::Relaxed), 1);
+        assert_eq!(task.task().priority(), Priority::HIGHEST);
+    });
+}
+
+/// Between one who raises and one who restores and then looks who waits, the one who waits is never left behind.
+#[test]
+fn who_waits_is_inherited_from_whenever_it_came() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let holder = pool.spawn(Priority::LOWEST, async {});
+        let waits = Arc::new(AtomicBool::new(false));
+        let (reference, announced) = (holder.task(), waits.clone());
+        let waiter = thread::spawn(move || {
+            announced.store(true, Ordering::Relaxed);
+            reference.inherit(Priority::HIGHEST);
+        });
+        holder.task().restore(Priority::LOWEST);
+        if waits.load(Ordering::Relaxed) {
+            holder.task().inherit(Priority::HIGHEST);
+        }
+        waiter.join().unwrap();
+        assert_eq!(holder.task().priority(), Priority::HIGHEST);
+        assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST), "and it is queued at it");
+    });
+}
+
+/// A task moves in its queue, or is seen at its new priority, whether it was pushed before or after the change.
+#[test]
+fn a_priority_changes_while_the_task_is_woken() {
+    model(3, || {
+        let (pool, _) = pool(1);
+        let slot = Slot::default();
+        let task = pool.spawn(Priority::NORMAL, until(Arc::new(AtomicBool::new(false)), slot.clone()));
+        assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+        pool.spawn(Priority::new(8), async {}).detach();
+        let waker = slot.lock().unwrap().take().unwrap();
+        let other = thread::spawn(move || waker.wake());
+        task.task().set_priority(Priority::new(4));
+        other.join().unwrap();
+        let first = pool.next(0).unwrap();
+        assert_eq!((first.id(), first.priority()), (task.id(), Priority::new(4)));
+        drop((first, slot));
+    });
+}
+
+/// A tick that moves what is being pushed, or what a thief is after, loses nothing and runs nothing twice.
+#[test]
+fn tick_against_push_and_steal() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let done = Arc::new(AtomicUsize::new(0));
+        let spawn = move |pool: &Pool<Count>, done: &Arc<AtomicUsize>, priority| {
+            let done = done.clone();
+            let count = async move {
+                done.fetch_add(1, Ordering::Relaxed);
+            };
+            pool.spawn(Priority::new(priority), count).detach();
+        };
+        spawn(&pool, &done, 4);
+        // All but the tick that ages it.
+        for _ in 1..task::AGE {
+            pool.tick(0);
+        }
+        let (remote, counter, thief) = (pool.clone(), done.clone(), pool.clone());
+        let other = thread::spawn(move || spawn(&remote, &counter, 9));
+        let thief = thread::spawn(move || look_and_park(&thief));
+        pool.tick(0);
+        while pool.run_next(0).is_some() {}
+        other.join().unwrap();
+        thief.join().unwrap();
+        for worker in 0..2 {
+            while pool.run_next(worker).is_some() {}
+        }
+        assert_eq!(done.load(Ordering::Relaxed), 2);
+    });
+}
+
+/// Many polls in one call: an urgent task that comes meanwhile is taken next, or the worker is called; none is lost to a thief.
+#[test]
+fn many_polls_against_push_and_steal() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let yields = || async {
+            yield_now().await;
+            yield_now().await;
+        };
+        pool.spawn(Priority::NORMAL, yields()).detach();
+        pool.spawn_on(0, Priority::NORMAL, yields()).detach();
+        let urgent = Arc::new(AtomicBool::new(false));
+        let (remote, ran) = (pool.clone(), urgent.clone());
+        let other = thread::spawn(move || {
+            let task = async move { ran.store(true, Ordering::Relaxed) };
+            remote.spawn_on(0, Priority::HIGHEST, task).detach();
+        });
+        let thief = pool.clone();
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let stop = sync::atomic::AtomicBool::new(false);
+        pool.run_many(0, 3, &stop);
+        other.join().unwrap();
+        thief.join().unwrap();
+        while pool.run_many(0, 8, &stop) > 0 {}
+        while pool.run_many(1, 8, &stop) > 0 {}
+        assert!(urgent.load(Ordering::Relaxed));
+        assert_eq!(pool.highest_ready(0), None);
+    });
+}
+
+/// A worker that takes turns between equals never leaves another idle beside them.
+#[test]
+fn no_worker_idles_beside_tasks_that_take_turns() {
+    model(2, || {
+        let (pool, _) = pool(2);
+        let yields = || async {
+            yield_now().await;
+            yield_now().await;
+        };
+        // Both at worker 0: the second in turn is made and run at worker 1 first.
+        pool.spawn(Priority::NORMAL, yields()).detach();
+        pool.spawn_on(1, Priority::NORMAL, async {}).detach();
+        assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+        pool.spawn_on(0, Priority::NORMAL, yields()).detach();
+        let thief = pool.clone();
+        let thief = thread::spawn(move || look_and_park(&thief));
+        let stop = sync::atomic::AtomicBool::new(false);
+        pool.run_many(0, 2, &stop);
+        thief.join().unwrap();
+        assert_work_is_conserved(&pool);
+        while pool.run_many(0, 8, &stop) > 0 {}
+        while pool.run_many(1, 8, &stop) > 0 {}
     });
 }

@@ -2,6 +2,7 @@
 
 use crate::command_line::Options;
 use crate::startup::PRIORITY_TERMINAL;
+use abi::ioctl::Winsize;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::future::poll_fn;
@@ -76,7 +77,7 @@ pub fn start(options: &Options) -> Parts {
     let console = Console::new(line, sharing);
     let tty = Tty::new(console.tty_output());
     if let Some((columns, rows)) = options.size {
-        tty.resize(rows, columns);
+        tty.resize(Winsize { row: rows, col: columns, xpixel: 0, ypixel: 0 });
     }
     if options.raw {
         tty.make_raw();

@@ -15,10 +15,11 @@ use alloc::vec::Vec;
 use fs::ext4::Ext4;
 use fs::walk::{Context, Last, Place};
 use hal::sync::{SpinLock, rank};
+use io::caller::Caller;
 use io::console::Console;
 use io::file::File;
 use io::open::OpenFile;
-use io::tty::JobControl;
+use io::tty::{Effect, JobControl};
 use process::process::FilePlaces;
 use process::run::Init;
 use process::stack::Strings;
@@ -57,7 +58,9 @@ pub async fn start(
 ) -> Result<(), String> {
     let path = options.init.clone().unwrap_or_else(|| INIT.to_vec());
     let shown = String::from_utf8_lossy(&path).into_owned();
-    let (file, place) = open(tree, &path).await.map_err(|errno| format!("cannot start {shown}: {errno}"))?;
+    let failed = |errno| format!("cannot start {shown}: {errno}");
+    let (file, place) = open(tree, &path).await.map_err(failed)?;
+    let backing = file.backing(&path.as_slice().into()).ok_or(abi::Errno::EACCES).map_err(failed)?;
     let mut arguments = vec![path.clone()];
     arguments.extend(options.arguments.iter().cloned());
     let environment = [&b"PATH=/bin"[..], b"HOME=/", b"TERM=xterm-256color", b"USER=root"];
@@ -69,13 +72,13 @@ pub async fn start(
     console.tty.adopt(FIRST, FIRST);
     let root = tree.namespace.root().clone();
     let init = Init {
-        program: Program { file, path, place },
+        program: Program { file, backing, path, place },
         strings,
         places: FilePlaces { root: root.clone(), directory: root, umask: 0o022 },
         descriptors: table_of(descriptors).map_err(|errno| format!("{errno}"))?,
         priority: PRIORITY_USER,
     };
-    process::spawn_init(service, init).await.map(drop).map_err(|errno| format!("cannot start {shown}: {errno}"))
+    process::spawn_init(service, init).await.map(drop).map_err(failed)
 }
 
 /// Process groups, for the terminal.
@@ -93,6 +96,14 @@ impl JobControl for Jobs {
 
     fn signal(&self, group: u32, signal: u32) {
         process::signal::send_group(group, signal);
+    }
+
+    fn effect(&self, caller: &Caller, group: u32, signal: u32) -> Effect {
+        match table::thread(caller.tid) {
+            Some(thread) if process::signal::is_refused(&thread, signal) => Effect::Nothing,
+            _ if table::is_orphaned(group) => Effect::Orphan,
+            _ => Effect::Stops,
+        }
     }
 }
 

@@ -29,6 +29,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
     procfs::register("asyncos/heap", heap);
     procfs::register("asyncos/resident", resident);
+    procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));
     procfs::register_control("asyncos/trace", History::open);
 }
 
@@ -96,6 +97,7 @@ impl ProcessTable for Table {
             "comm" => [process.name(), b"\n".to_vec()].concat(),
             "maps" => report::maps(&process).into_bytes(),
             "resident" => report::resident(&process).into_bytes(),
+            "sched" => report::sched(&process).into_bytes(),
             "stat" => report::stat(&process).into_bytes(),
             "statm" => report::statm(&process).into_bytes(),
             "status" => report::status(&process).into_bytes(),

@@ -13,13 +13,12 @@
 //! IPI that arrives in that window is not acted upon, so the pick is given back when something more
 //! urgent has come.
 //!
-//! **Time slices** are counted in ticks of half a slice, which are armed when a hart begins to run something and
-//! lapse when it is idle: a coroutine that has seen two ticks has run for between half a slice and a whole
-//! one.
+//! **Ticks** are half a round-robin slice. They are armed when a hart begins to run something and lapse when it is idle: a
+//! coroutine that has seen two has run for between half a slice and a whole one. What they mean is `sched`'s to say:
+//! slices end, and what has waited for too long goes ahead.
 
 use core::future::Future;
 use core::pin::pin;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
@@ -27,12 +26,6 @@ use task::{Outcome, Runnable};
 use trace::Event;
 
 use crate::{pool::pool, timer};
-
-/// Ticks in a time slice.
-const SLICE: u32 = 2;
-
-/// Ticks that what runs on a hart has seen. Touched by its own hart only, interrupt handlers included.
-static TICKS: [AtomicU32; hart::MAX] = [const { AtomicU32::new(0) }; hart::MAX];
 
 /// Runs coroutines on this hart for ever. Called once on each hart, with interrupts on, preemption allowed
 /// and no locks held.
@@ -105,25 +98,22 @@ pub fn preempt() {
 /// Polls once, with all the book-keeping around it.
 fn run(hart: usize, runnable: Runnable<'_>) {
     let task = runnable.id();
-    // Relaxed, here and below: only this hart touches them.
     let outer = hart::coroutine();
-    let ticks = TICKS[hart].load(Relaxed);
     hart::set_coroutine(task);
-    TICKS[hart].store(0, Relaxed);
     timer::start_ticking(hart);
     record(|| Event::PollBegin { task });
     let outcome = runnable.run();
     debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
     record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
     hart::set_coroutine(outer);
-    TICKS[hart].store(ticks, Relaxed);
 }
 
-/// Counts a tick of what runs on this hart; `false` if nothing does. In the timer's interrupt.
+/// A tick has passed on this hart; `false` if nothing runs. In the timer's interrupt.
 pub(crate) fn tick(hart: usize) -> bool {
     let running = pool().running(hart).is_some();
     if running {
-        TICKS[hart].store(TICKS[hart].load(Relaxed).saturating_add(1), Relaxed);
+        // Whether it should give way is asked on the way back to user mode.
+        pool().tick(hart);
     }
     running
 }
@@ -133,10 +123,7 @@ pub(crate) fn tick(hart: usize) -> bool {
 #[inline]
 #[must_use]
 pub fn should_yield() -> bool {
-    let hart = hart::id();
-    pool().running(hart).is_some_and(|running| {
-        pool().ready_above(hart, running) || (TICKS[hart].load(Relaxed) >= SLICE && pool().ready_at(hart, running))
-    })
+    pool().should_yield(hart::id())
 }
 
 /// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in

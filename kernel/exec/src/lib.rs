@@ -13,6 +13,7 @@
 //! * **User threads** are coroutines whose poll is long. Right before each entry to user mode they ask
 //!   [`should_yield`]: something more urgent waits (it may have come while a lock was held), or something
 //!   as urgent does and the time slice is used up.
+//! * **Nothing starves.** The timer tells the pool of each tick; `sched` puts ahead what has waited for too long.
 //! * **No spin lock across `.await`**: checked after each poll in checked builds.
 //!
 //! The pool is made by [`init`], or on first use for as many harts as `hal` counts (host tests).
@@ -29,8 +30,8 @@ pub mod sync;
 pub mod timer;
 
 pub use harts::{block_on, preempt, run_hart, should_yield};
-pub use pool::{init, spawn, spawn_on, task_size, try_spawn};
-pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, yield_now};
+pub use pool::{init, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with};
+pub use task::{Birth, JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use core::future::Future;
 use alloc::boxed::Box;
 use hal::{hart, record::record};
 use once_cell::race::OnceBox;
-use task::{JoinHandle, Pender, Pool, Priority};
+use task::{Birth, JoinHandle, Pender, Pool, Priority, TaskRef};
 use trace::Event;
 
 use crate::{harts, timer};
@@ -27,6 +27,8 @@ impl Pender for Harts {
         }
         // An idle hart that wakes itself is in an interrupt handler, and looks before it sleeps again.
     }
+
+    const HEARS_WAKES: bool = true;
 
     fn woken(&self, id: u64) {
         record(|| Event::Wake { task: id, waker: hart::coroutine() });
@@ -81,6 +83,22 @@ where
     F::Output: Send + 'static,
 {
     announce(name, pool().spawn_on(hart, priority, future))
+}
+
+/// Starts a coroutine born as this says; else as [`try_spawn`].
+pub fn try_spawn_with<F>(birth: &Birth, name: &str, future: F) -> Result<JoinHandle<F::Output>, F>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    pool().try_spawn_with(birth, future).map(|handle| announce(name, handle))
+}
+
+/// Changes a coroutine's priority. If it is queued it moves at once. Not in interrupt handlers.
+pub fn set_priority(task: &TaskRef, priority: Priority) {
+    // The queue's lock is held for a moment: what preempted it here would wait for it on this hart.
+    let _guard = hart::no_preempt();
+    task.set_priority(priority);
 }
 
 /// The bytes that a coroutine with this future takes, for accounting.

@@ -266,8 +266,8 @@ impl File for Opened {
         self.device.ioctl(caller, space, command, argument)
     }
 
-    fn backing(&self) -> Option<Arc<dyn mem::Backing>> {
-        self.device.backing()
+    fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn mem::Backing>> {
+        self.device.backing(path)
     }
 
     /// The device itself: who asks for a terminal gets it.

@@ -8,7 +8,7 @@ use hal::frame::Frame;
 use io::{
     caller::Caller,
     file::{Attempt, BoxFuture, File, Want},
-    inode::Inode,
+    inode::{Inode, InodeId},
 };
 use mem::{Backing, Sink, Source};
 
@@ -53,8 +53,9 @@ impl File for Regular {
         Some(self.inode.clone())
     }
 
-    fn backing(&self) -> Option<Arc<dyn Backing>> {
-        Some(Arc::new(Mapped { store: self.store.clone() }))
+    fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        let InodeId { dev, ino } = self.inode.id();
+        Some(Arc::new(Mapped { store: self.store.clone(), path: path.clone(), file: (dev, ino) }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -65,6 +66,8 @@ impl File for Regular {
 /// A file as the memory layer sees it.
 struct Mapped {
     store: Arc<dyn Store>,
+    path: Arc<[u8]>,
+    file: (u64, u64),
 }
 
 impl Backing for Mapped {
@@ -99,6 +102,10 @@ impl Backing for Mapped {
     }
 
     fn name(&self) -> Option<String> {
-        None
+        Some(String::from_utf8_lossy(&self.path).into_owned())
+    }
+
+    fn file(&self) -> Option<(u64, u64)> {
+        Some(self.file)
     }
 }

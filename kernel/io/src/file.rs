@@ -182,8 +182,9 @@ pub trait File: Send + Sync + Any {
         Box::pin(core::future::ready(Err(Errno::ENOTTY)))
     }
 
-    /// Pages for `mmap`, if the object can be mapped.
-    fn backing(&self) -> Option<Arc<dyn Backing>> {
+    /// Pages for `mmap`, if the object can be mapped; `path` is where it was opened.
+    fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        let _ = path;
         None
     }
 

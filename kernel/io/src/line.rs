@@ -7,7 +7,7 @@
 use abi::{
     ioctl::{
         ECHO, ECHOCTL, ECHOE, ECHOK, ECHONL, ICANON, ICRNL, IEXTEN, IGNCR, INLCR, ISIG, ISTRIP, NOFLSH, OCRNL, ONLCR,
-        OPOST, Termios, VEOF, VEOL, VEOL2, VERASE, VINTR, VKILL, VLNEXT, VMIN, VQUIT, VSUSP, VWERASE,
+        OPOST, TOSTOP, Termios, VEOF, VEOL, VEOL2, VERASE, VINTR, VKILL, VLNEXT, VMIN, VQUIT, VSUSP, VTIME, VWERASE,
     },
     signal::{SIGINT, SIGQUIT, SIGTSTP},
 };
@@ -33,6 +33,8 @@ pub struct Line {
     ends: VecDeque<usize>,
     literal: bool,
     ended: bool,
+    /// The time that a raw read waits has passed: the next one takes what is there.
+    expired: bool,
 }
 
 impl Line {
@@ -45,6 +47,7 @@ impl Line {
             ends: VecDeque::new(),
             literal: false,
             ended: false,
+            expired: false,
         }
     }
 
@@ -103,15 +106,55 @@ impl Line {
         Outcome::Input
     }
 
-    /// Whether a read would not wait.
+    /// Whether there is input, as `poll` sees it: raw, so many bytes as a read without a time limit waits for.
     pub fn ready(&self) -> bool {
-        if self.ended {
-            return true;
+        let least = if self.time().is_none() { self.least() } else { 1 };
+        self.ended || if self.canonical() { !self.ends.is_empty() } else { self.ready.len() >= least.max(1) }
+    }
+
+    /// Whether a read of up to `len` bytes would not wait.
+    pub fn answers(&self, len: usize) -> bool {
+        if self.ended || self.canonical() {
+            return self.ready();
         }
-        if self.canonical() {
-            return !self.ends.is_empty();
+        let least = match self.time() {
+            // The time decides, if nothing comes.
+            Some(_) if self.least() == 0 => 1,
+            _ => self.least(),
+        };
+        self.ready.len() >= least.min(len) || self.expired && (self.least() == 0 || !self.ready.is_empty())
+    }
+
+    /// When a raw read waits no longer: `begun` and `last` are when it began and when the last byte came. `None`: it has no
+    /// limit, or not yet.
+    pub fn read_end(&self, begun: u64, last: u64) -> Option<u64> {
+        let time = self.time().filter(|_| !self.canonical())?;
+        match self.least() {
+            0 => Some(begun.saturating_add(time)),
+            // Between bytes: the first may take as long as it likes.
+            _ => (!self.ready.is_empty()).then(|| begun.max(last).saturating_add(time)),
         }
-        self.ready.len() >= usize::from(self.termios.cc[VMIN]).min(LIMIT)
+    }
+
+    /// The time of [`Line::read_end`] has come.
+    pub fn expire(&mut self) {
+        self.expired = true;
+    }
+
+    /// Whether output of processes in the background stops them.
+    pub fn stops_output(&self) -> bool {
+        self.flag(TOSTOP)
+    }
+
+    /// Bytes that a raw read waits for (`MIN`).
+    fn least(&self) -> usize {
+        self.termios.cc[VMIN].into()
+    }
+
+    /// The time limit of a raw read in nanoseconds (`TIME`, in tenths of a second).
+    pub fn time(&self) -> Option<u64> {
+        let tenths = self.termios.cc[VTIME];
+        (tenths != 0).then_some(u64::from(tenths) * 100_000_000)
     }
 
     /// Bytes that can be read.
@@ -121,7 +164,7 @@ impl Line {
 
     /// Copies what a read returns next into `bytes`, at most one line; `Some(0)` is end of file.
     pub fn peek(&self, bytes: &mut [u8]) -> Option<usize> {
-        if !self.ready() {
+        if !self.answers(bytes.len()) {
             return None;
         }
         let available = if self.canonical() { self.ends.front().copied().unwrap_or(0) } else { self.ready.len() };
@@ -135,6 +178,7 @@ impl Line {
     /// Drops the first `len` bytes, which `peek` gave; whether that ended a line.
     pub fn consume(&mut self, len: usize) -> bool {
         self.ready.drain(..len.min(self.ready.len()));
+        self.expired = false;
         if !self.canonical() {
             return self.ready.is_empty();
         }

@@ -115,7 +115,7 @@ impl OpenFile {
     }
 
     /// Absolute path at the time of opening, or a label such as `pipe:[12]`.
-    pub fn path(&self) -> &[u8] {
+    pub fn path(&self) -> &Arc<[u8]> {
         &self.path
     }
 

@@ -3,6 +3,9 @@
 //! A [`Tty`] owns the settings, the [`Line`] that edits input, and who controls it. Input arrives through
 //! [`Tty::receive`] from the coroutine that drains the device; output leaves through a [`CharDevice`].
 //! Signals go to the foreground process group through [`JobControl`], which the process layer injects.
+//!
+//! A process's controlling terminal is its session's: unlike in Linux, `TIOCNOTTY` of a process that does not lead its session does
+//! nothing.
 
 use crate::{
     caller::Caller,
@@ -13,6 +16,7 @@ use abi::{
     errno::Errno,
     ioctl::{self, Termios, Winsize},
     poll::{EPOLLIN, EPOLLOUT},
+    signal::{SIGCONT, SIGHUP, SIGTTIN, SIGTTOU, SIGWINCH},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
@@ -50,6 +54,20 @@ pub trait JobControl: Send + Sync {
 
     /// Sends `signal` to all processes of `group`.
     fn signal(&self, group: u32, signal: u32);
+
+    /// What `signal`, for using a terminal from the background, would do to `caller`, a member of `group`.
+    fn effect(&self, caller: &Caller, group: u32, signal: u32) -> Effect;
+}
+
+/// What a signal that stops would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It stops, or a handler runs.
+    Stops,
+    /// It is blocked or ignored.
+    Nothing,
+    /// Nobody is left who could continue the group.
+    Orphan,
 }
 
 /// Who controls a terminal.
@@ -64,6 +82,8 @@ struct State {
     window: Winsize,
     control: Control,
     edges: u64,
+    /// When the last input came.
+    last_input: u64,
 }
 
 /// A terminal.
@@ -82,6 +102,7 @@ impl Tty {
             window: Winsize { row: 24, col: 80, xpixel: 0, ypixel: 0 },
             control: Control::default(),
             edges: 0,
+            last_input: 0,
         };
         Arc::new(Tty {
             state: SpinLock::new(rank::TTY, state),
@@ -108,6 +129,7 @@ impl Tty {
                 }
             }
             state.edges += 1;
+            state.last_input = hal::time::now();
             state.control.foreground
         };
         // Echo that finds no room is lost, as on a serial line without flow control.
@@ -169,13 +191,15 @@ impl Tty {
         self.state.lock().control.foreground
     }
 
-    /// The window changed on the other side.
-    pub fn resize(&self, rows: u16, columns: u16) {
+    /// The window changed: the foreground hears of it, unless it is as it was.
+    pub fn resize(&self, window: Winsize) {
         let mut state = self.state.lock();
-        (state.window.row, state.window.col) = (rows, columns);
+        let changed = core::mem::replace(&mut state.window, window) != window;
         let foreground = state.control.foreground;
         drop(state);
-        self.signal(foreground, abi::signal::SIGWINCH);
+        if changed {
+            self.signal(foreground, SIGWINCH);
+        }
     }
 
     fn jobs(&self) -> Option<&'static dyn JobControl> {
@@ -188,13 +212,35 @@ impl Tty {
         }
     }
 
-    /// Whether `caller` is of the terminal's session but not in the foreground.
-    fn background(&self, caller: &Caller, control: Control) -> Option<u32> {
-        let (group, session) = self.jobs()?.groups(caller.pid)?;
-        (control.session == Some(session) && control.foreground != Some(group)).then_some(group)
+    /// Stops who is of the terminal's session but not in the foreground; they try again when they are continued.
+    ///
+    /// # Errors
+    /// `EINTR` for those; `EIO` for who cannot be stopped: always in a group that nobody could continue, and to read.
+    fn check(&self, caller: &Caller, signal: u32) -> Result<(), Errno> {
+        let Some(jobs) = self.jobs() else { return Ok(()) };
+        let Some((group, session)) = jobs.groups(caller.pid) else { return Ok(()) };
+        let control = self.state.lock().control;
+        if control.session != Some(session) || control.foreground.is_none_or(|foreground| foreground == group) {
+            return Ok(());
+        }
+        match jobs.effect(caller, group, signal) {
+            Effect::Nothing if signal == SIGTTOU => Ok(()),
+            Effect::Nothing | Effect::Orphan => Err(Errno::EIO),
+            Effect::Stops => {
+                jobs.signal(group, signal);
+                Err(Errno::EINTR)
+            }
+        }
     }
 
-    async fn set_termios(&self, space: &AddressSpace, command: u32, argument: usize) -> Result<usize, Errno> {
+    async fn set_termios(
+        &self,
+        caller: &Caller,
+        space: &AddressSpace,
+        command: u32,
+        argument: usize,
+    ) -> Result<usize, Errno> {
+        self.check(caller, SIGTTOU)?;
         let termios: Termios = space.get(argument).await?;
         let mut state = self.state.lock();
         if command == ioctl::TCSETSF {
@@ -214,7 +260,19 @@ impl Tty {
         Ok(0)
     }
 
+    /// `TIOCNOTTY`: the leader of the session gives its terminal up, and the foreground hears of it.
+    fn give_up(&self, caller: &Caller) -> Result<usize, Errno> {
+        let control = self.own_session(caller)?;
+        if control.session == Some(caller.pid) {
+            self.release(caller.pid);
+            self.signal(control.foreground, SIGHUP);
+            self.signal(control.foreground, SIGCONT);
+        }
+        Ok(0)
+    }
+
     fn set_foreground(&self, caller: &Caller, group: i32) -> Result<usize, Errno> {
+        self.check(caller, SIGTTOU).map_err(|errno| if errno == Errno::EIO { Errno::ENOTTY } else { errno })?;
         let jobs = self.jobs().ok_or(Errno::ENOTTY)?;
         let (_, session) = jobs.groups(caller.pid).ok_or(Errno::ENOTTY)?;
         let control = self.state.lock().control;
@@ -233,6 +291,25 @@ impl Tty {
         let control = self.state.lock().control;
         let session = self.jobs().and_then(|jobs| jobs.groups(caller.pid)).map(|(_, session)| session);
         if control.session.is_some() && control.session == session { Ok(control) } else { Err(Errno::ENOTTY) }
+    }
+
+    /// Resolves when a read of up to `len` bytes has an answer.
+    async fn wait_input(&self, len: usize) {
+        let begun = hal::time::now();
+        let look = || {
+            let state = self.state.lock();
+            (state.line.answers(len), state.line.read_end(begun, state.last_input))
+        };
+        loop {
+            let (answers, end) = look();
+            if answers {
+                return;
+            }
+            let news = exec::sync::wait_until(&self.changed, || (look() != (false, end)).then_some(()));
+            if exec::timeout_at(end.unwrap_or(u64::MAX), news).await.is_err() {
+                return self.state.lock().line.expire();
+            }
+        }
     }
 
     /// Resolves when one of `events` holds and `also` does. Input and refused output wake one queue, room another.
@@ -269,19 +346,17 @@ impl Tty {
                 space.put(argument, &termios).await?;
             }
             ioctl::TCSETS | ioctl::TCSETSW | ioctl::TCSETSF => {
-                return self.set_termios(space, command, argument).await;
+                return self.set_termios(caller, space, command, argument).await;
             }
             ioctl::TIOCGWINSZ => {
                 let window = self.state.lock().window;
                 space.put(argument, &window).await?;
             }
             ioctl::TIOCSWINSZ => {
-                let window: Winsize = space.get(argument).await?;
-                self.state.lock().window = window;
-                self.resize(window.row, window.col);
+                self.resize(space.get(argument).await?);
             }
             ioctl::TIOCSCTTY => return self.take_control(caller),
-            ioctl::TIOCNOTTY => self.release(self.own_session(caller)?.session.unwrap_or(0)),
+            ioctl::TIOCNOTTY => return self.give_up(caller),
             ioctl::TIOCGPGRP => {
                 let group = self.own_session(caller)?.foreground.unwrap_or(0);
                 space.put(argument, &group).await?;
@@ -299,12 +374,13 @@ impl Tty {
                 space.put(argument, &len).await?;
             }
             ioctl::TCFLSH => {
+                self.check(caller, SIGTTOU)?;
                 if argument as u32 != ioctl::TCOFLUSH {
                     self.state.lock().line.flush();
                 }
             }
             ioctl::TIOCOUTQ => space.put(argument, &0u32).await?,
-            ioctl::TCSBRK | ioctl::TCSBRKP | ioctl::TCXONC => {}
+            ioctl::TCSBRK | ioctl::TCSBRKP | ioctl::TCXONC => self.check(caller, SIGTTOU)?,
             _ => return Err(Errno::ENOTTY),
         }
         Ok(0)
@@ -313,11 +389,7 @@ impl Tty {
 
 impl File for Tty {
     fn read_now(&self, caller: &Caller, _offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
-        let control = self.state.lock().control;
-        if let Some(group) = self.background(caller, control) {
-            self.signal(Some(group), abi::signal::SIGTTIN);
-            return Err(Errno::EINTR.into());
-        }
+        self.check(caller, SIGTTIN)?;
         let mut bytes = [0; PART];
         let mut done = 0;
         loop {
@@ -339,7 +411,10 @@ impl File for Tty {
         }
     }
 
-    fn write_now(&self, _caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+    fn write_now(&self, caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        if self.state.lock().line.stops_output() {
+            self.check(caller, SIGTTOU)?;
+        }
         if src.remaining() == 0 {
             return Ok(Some(0));
         }
@@ -360,12 +435,16 @@ impl File for Tty {
     }
 
     fn queue(&self, want: Want) -> Option<&WaitQueue> {
-        matches!(want, Want::Read { .. }).then_some(&self.changed)
+        let timed = || self.state.lock().line.time().is_some();
+        (matches!(want, Want::Read { .. }) && !timed()).then_some(&self.changed)
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
         Box::pin(async move {
-            self.either(mask_of(want), || true).await;
+            match want {
+                Want::Read { len, .. } => self.wait_input(len).await,
+                want => self.either(mask_of(want), || true).await,
+            }
             Ok(())
         })
     }

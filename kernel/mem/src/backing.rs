@@ -6,7 +6,7 @@
 
 use crate::account::{Account, Charge};
 use abi::errno::Errno;
-use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc};
+use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec, vec::Vec};
 use core::{
     future::Future,
     pin::Pin,
@@ -46,6 +46,11 @@ pub trait Backing: Send + Sync {
 
     /// The name that `/proc/PID/maps` shows.
     fn name(&self) -> Option<String> {
+        None
+    }
+
+    /// Device and number of the file whose pages these are.
+    fn file(&self) -> Option<(u64, u64)> {
         None
     }
 }
@@ -115,11 +120,11 @@ impl Backing for SharedMemory {
     }
 }
 
-/// A few kernel pages that every process sees, read-only: the signal-return code.
+/// A few kernel pages that every process sees, read-only: the signal-return code, the scheduler's image.
 pub struct FixedPages {
     id: u64,
     name: &'static str,
-    frame: Frame,
+    frames: Vec<Frame>,
 }
 
 impl FixedPages {
@@ -128,13 +133,19 @@ impl FixedPages {
     pub fn new(name: &'static str, bytes: &[u8]) -> Option<Arc<Self>> {
         let frame = Frame::zeroed()?;
         frame.write(0, bytes.get(..PAGE_SIZE).unwrap_or(bytes));
-        Some(Arc::new(Self { id: new_object_id(), name, frame }))
+        Some(Self::of(name, vec![frame]))
+    }
+
+    /// These pages.
+    #[must_use]
+    pub fn of(name: &'static str, frames: Vec<Frame>) -> Arc<Self> {
+        Arc::new(Self { id: new_object_id(), name, frames })
     }
 }
 
 impl Backing for FixedPages {
     fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
-        if index == 0 { Ok(Some(self.frame.clone())) } else { Err(Errno::EFAULT) }
+        self.frames.get(index as usize).cloned().map(Some).ok_or(Errno::EFAULT)
     }
 
     fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>> {
@@ -145,7 +156,7 @@ impl Backing for FixedPages {
     fn mark_dirty(&self, _index: u64) {}
 
     fn len_pages(&self) -> u64 {
-        1
+        self.frames.len() as u64
     }
 
     fn id(&self) -> u64 {

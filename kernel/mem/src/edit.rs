@@ -17,6 +17,7 @@ use crate::{
     fault::entry_rights,
     region::{Content, Phase, Region, Role, USER_END, USER_START},
     space::{AddressSpace, Heap, State, breathe},
+    window,
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
@@ -122,7 +123,8 @@ impl AddressSpace {
     /// Maps, and answers the address.
     ///
     /// # Errors
-    /// `EINVAL`, `ENOMEM` (no room, a limit, too many regions), `EEXIST`, `EPERM` (below the lowest address).
+    /// `EINVAL`, `ENOMEM` (no room, a limit, too many regions), `EEXIST`, `EPERM` (below the lowest address,
+    /// or the window).
     pub async fn map(&self, mapping: Mapping) -> Result<usize, Errno> {
         let region = self.region_of(&mapping)?;
         let len = region.end;
@@ -167,12 +169,14 @@ impl AddressSpace {
     /// Unmaps whatever is in the range.
     ///
     /// # Errors
-    /// `EINVAL` (alignment, length 0, not in user space), `ENOMEM` (a split would make too many regions).
+    /// `EINVAL` (alignment, length 0, not in user space), `ENOMEM` (a split would make too many regions), `EPERM` (the
+    /// window).
     pub async fn unmap(&self, addr: usize, len: usize) -> Result<(), Errno> {
         let range = user_range(addr, len)?;
         if range.is_empty() {
             return Err(Errno::EINVAL);
         }
+        window::spared(&range)?;
         let _edit = self.edit().await;
         self.state.lock().admit(&range, 0)?;
         self.clear(range).await;
@@ -182,7 +186,7 @@ impl AddressSpace {
     /// Changes the rights of a range that is wholly mapped.
     ///
     /// # Errors
-    /// `EINVAL`, `ENOMEM` (a hole, too many regions), `EACCES` (the object does not allow it).
+    /// `EINVAL`, `ENOMEM` (a hole, too many regions), `EACCES` (the object does not allow it), `EPERM` (the window).
     pub async fn protect(&self, addr: usize, len: usize, prot: Prot) -> Result<(), Errno> {
         let prot = entry_rights(prot);
         let range = user_range(addr, len)
@@ -190,6 +194,7 @@ impl AddressSpace {
         if range.is_empty() {
             return Ok(());
         }
+        window::spared(&range)?;
         let _edit = self.edit().await;
         {
             let mut state = self.state.lock();
@@ -247,7 +252,7 @@ impl AddressSpace {
             Advice::DontNeed => {
                 let _edit = self.edit().await;
                 self.state.lock().regions.check_all(&range, |_| Ok(()))?;
-                self.drop_pages(range).await;
+                self.drop_pages(window::below(range)).await;
                 Ok(())
             }
             Advice::Sync => {

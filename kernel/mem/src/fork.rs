@@ -9,7 +9,7 @@ use crate::{
     account::Account,
     edit::{LOOK, STEP},
     fault::entry_rights,
-    region::{Phase, Regions},
+    region::{Phase, Role},
     space::{AddressSpace, Hot, State, breathe},
 };
 use abi::errno::Errno;
@@ -46,19 +46,21 @@ impl AddressSpace {
 impl State {
     /// Gives the child the same regions; answers the private ranges, and whether they hold zero pages.
     fn copy_regions(&mut self, child: &mut State) -> Result<Vec<(Range<usize>, bool)>, Errno> {
-        child.regions = Regions::default();
         child.heap = self.heap;
         child.limits = self.limits;
         child.map_top = self.map_top;
         child.pay_regions(self.regions.count())?;
+        // All at once: cheaper than one by one.
+        child.regions = self.regions.clone();
         let mut spans = Vec::new();
         spans.try_reserve(self.regions.count()).map_err(|_| Errno::ENOMEM)?;
         for (start, region) in self.regions.iter() {
             if region.phase != Phase::Live {
+                child.regions.remove(start);
                 continue;
             }
-            child.regions.insert(start, region.clone());
-            if !region.shared {
+            // What the window says is about this space: the copy begins with pages of its own.
+            if !region.shared && region.role != Role::Window {
                 spans.push((start..region.end, region.zero()));
             }
         }

@@ -33,6 +33,7 @@ pub mod space;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+pub mod window;
 mod written;
 
 pub use account::{Account, Charge};
@@ -43,3 +44,4 @@ pub use fault::{FaultError, SegvKind};
 pub use region::{Role, USER_END, USER_START};
 pub use space::{AddressSpace, Limits};
 pub use transfer::{Sink, Source};
+pub use window::Window;

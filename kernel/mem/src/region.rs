@@ -44,6 +44,8 @@ pub enum Role {
     Stack,
     /// A mapping that grows down (`MAP_GROWSDOWN`), within the same limit.
     Growing,
+    /// Part of the window, which stays as it is.
+    Window,
 }
 
 /// Where a region is in its life. What is not live, and left behind by a cancelled edit, the next edit unmaps.
@@ -111,6 +113,8 @@ pub(crate) struct Regions {
     map: BTreeMap<usize, Region>,
     /// Sum of the lengths, for `RLIMIT_AS`.
     bytes: usize,
+    /// The most that was.
+    peak: usize,
     /// Where the next top-down search starts; any value is correct, a good one is fast.
     cursor: usize,
 }
@@ -167,6 +171,16 @@ impl Regions {
     /// Sum of the lengths in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The largest sum that was.
+    pub fn peak(&self) -> usize {
+        self.peak
+    }
+
+    fn grow(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        self.peak = self.peak.max(self.bytes);
     }
 
     /// Whether any address of `range` is in a region.
@@ -249,7 +263,7 @@ impl Regions {
     /// Adds a region where nothing is, joining it with neighbours that it continues.
     pub fn insert(&mut self, mut start: usize, mut region: Region) {
         debug_assert!(start < region.end && !self.occupied(&(start..region.end)), "regions overlap");
-        self.bytes += region.end - start;
+        self.grow(region.end - start);
         if let Some((before, left)) = self.below(start)
             && left.end == start
             && left.continues(before, &region)
@@ -283,8 +297,9 @@ impl Regions {
         let old = self.remove(start)?;
         let held = Region { content: Content::Zero, role: Role::Plain, ..old.clone() };
         let place = self.map.entry(from).or_insert(Region { end: from, ..held });
-        self.bytes += old.end - place.end;
+        let more = old.end - place.end;
         place.end = old.end;
+        self.grow(more);
         Some(old)
     }
 
@@ -302,7 +317,7 @@ impl Regions {
     /// Moves the start of a region that grows down.
     pub fn grow_down(&mut self, start: usize, to: usize) {
         if let Some(region) = self.map.remove(&start) {
-            self.bytes += start - to;
+            self.grow(start - to);
             self.map.insert(to, region);
         }
     }
@@ -310,8 +325,9 @@ impl Regions {
     /// Moves the end of the region at `start` up to `end`.
     pub fn grow_up(&mut self, start: usize, end: usize) {
         if let Some(region) = self.map.get_mut(&start) {
-            self.bytes += end - region.end;
+            let more = end - region.end;
             region.end = end;
+            self.grow(more);
         }
     }
 
@@ -353,7 +369,7 @@ impl Regions {
     fn low_end(&self, start: usize, region: &Region) -> usize {
         match region.role {
             Role::Stack | Role::Growing => start.saturating_sub(GUARD_GAP),
-            Role::Plain | Role::Heap => start,
+            Role::Plain | Role::Heap | Role::Window => start,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What `/proc/PID/{maps,statm}` and usage reports show of a space.
 
-use crate::{region::Role, space::AddressSpace};
+use crate::{region::Role, space::AddressSpace, window};
 use alloc::{string::String, vec::Vec};
 use core::{fmt::Write, ops::Range};
 use hal::{
@@ -8,11 +8,16 @@ use hal::{
     space::{KernelPage, Prot},
 };
 
+/// Column of the names in `maps`, as in Linux.
+const NAMES_AT: usize = 73;
+
 /// Sizes in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Sum of all mappings.
     pub mapped: usize,
+    /// The most that it was.
+    pub peak: usize,
     /// Pages that are in memory, shared ones included.
     pub resident: usize,
     /// What the process pays for: private pages and page tables.
@@ -32,6 +37,8 @@ pub struct MapEntry {
     pub offset: u64,
     /// What it is, if it has a name.
     pub name: Option<String>,
+    /// The file's device and number, zeros if it is none.
+    pub file: (u64, u64),
 }
 
 impl AddressSpace {
@@ -39,7 +46,8 @@ impl AddressSpace {
     #[must_use]
     pub fn usage(&self) -> Usage {
         let state = self.state.lock();
-        Usage { mapped: state.regions.bytes(), resident: state.resident * PAGE_SIZE, paid: state.paid() }
+        let (mapped, peak) = (state.regions.bytes(), state.regions.peak());
+        Usage { mapped, peak, resident: state.resident * PAGE_SIZE, paid: state.paid() }
     }
 
     /// What of the kernel the hardware could reach while a thread is in user mode in this space; for the test that
@@ -62,18 +70,20 @@ impl AddressSpace {
                 let page = region.page_of(start, start);
                 let offset = page.map_or(0, |(_, index)| index * PAGE_SIZE as u64);
                 let (range, prot, shared) = (start..region.end, region.prot, region.shared);
-                let entry = MapEntry { range, prot, shared, offset, name: None };
+                let entry = MapEntry { range, prot, shared, offset, name: None, file: (0, 0) };
                 found.push((entry, region.role, page.map(|(backing, _)| backing.clone())));
             }
         }
         // Objects are asked without the lock.
         let named = found.into_iter().map(|(entry, role, backing)| {
+            let file = backing.as_ref().and_then(|backing| backing.file()).unwrap_or((0, 0));
             let name = match role {
                 Role::Heap => Some(String::from("[heap]")),
                 Role::Stack => Some(String::from("[stack]")),
-                Role::Plain | Role::Growing => backing.and_then(|backing| backing.name()),
+                Role::Window if backing.is_none() => window::name(entry.range.start).map(String::from),
+                Role::Plain | Role::Growing | Role::Window => backing.and_then(|backing| backing.name()),
             };
-            MapEntry { name, ..entry }
+            MapEntry { name, file, ..entry }
         });
         named.collect()
     }
@@ -86,10 +96,18 @@ impl AddressSpace {
             let flag = |prot, letter| if entry.prot.contains(prot) { letter } else { '-' };
             let (r, w, x) = (flag(Prot::READ, 'r'), flag(Prot::WRITE, 'w'), flag(Prot::EXEC, 'x'));
             let sharing = if entry.shared { 's' } else { 'p' };
-            let name = entry.name.unwrap_or_default();
             let (start, end, offset) = (entry.range.start, entry.range.end, entry.offset);
+            let ((major, minor), number) = (abi::stat::split_dev(entry.file.0), entry.file.1);
+            let line = text.len();
             // Writing to a string cannot fail.
-            let _ = writeln!(text, "{start:08x}-{end:08x} {r}{w}{x}{sharing} {offset:08x} 00:00 0 {name}");
+            let _ =
+                write!(text, "{start:08x}-{end:08x} {r}{w}{x}{sharing} {offset:08x} {major:02x}:{minor:02x} {number} ");
+            if let Some(name) = entry.name {
+                let width = (text.len() - line).max(NAMES_AT);
+                text.extend(core::iter::repeat_n(' ', line + width - text.len()));
+                text.push_str(&name.replace('\n', "\\012"));
+            }
+            text.push('\n');
         }
         text
     }

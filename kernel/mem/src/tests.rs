@@ -96,6 +96,37 @@ impl Backing for Pattern {
     fn id(&self) -> u64 {
         self.id
     }
+    fn name(&self) -> Option<alloc::string::String> {
+        Some("/bin/a\nb".into())
+    }
+    fn file(&self) -> Option<(u64, u64)> {
+        Some((abi::stat::makedev(254, 3), 77))
+    }
+}
+
+/// As Linux lays it out: names in column 73, a line end in one does not begin another.
+#[test]
+fn maps_name_files() {
+    let _turn = turn();
+    let (_, space) = space();
+    let file = Mapping::private(Pattern::new(true), 0x1000, PAGE_SIZE, Prot::READ);
+    run(space.map(file.at(Placement::Fixed(BASE)))).unwrap();
+    map_at(&space, BASE + 0x10_0000, 1, RW, false).unwrap();
+    let text = space.maps_text();
+    let lines: Vec<&str> = text.lines().collect();
+    let file = "00100000-00101000 r--p 00001000 fe:03 77";
+    assert_eq!(lines, [std::format!("{file:73}/bin/a\\012b"), "00200000-00201000 rw-p 00000000 00:00 0 ".into()]);
+}
+
+#[test]
+fn the_peak_of_what_is_mapped_stays() {
+    let _turn = turn();
+    let (_, space) = space();
+    map_at(&space, BASE, 3, RW, false).unwrap();
+    run(space.unmap(BASE, 2 * PAGE_SIZE)).unwrap();
+    map_at(&space, BASE, 1, RW, false).unwrap();
+    let usage = space.usage();
+    assert_eq!((usage.mapped, usage.peak), (2 * PAGE_SIZE, 3 * PAGE_SIZE));
 }
 
 #[test]

@@ -36,8 +36,16 @@ const BACKLOG_MOST: usize = 256;
 pub enum Framing {
     /// `SOCK_STREAM`.
     Stream,
-    /// `SOCK_DGRAM` and `SOCK_SEQPACKET`.
-    Messages,
+    /// `SOCK_DGRAM`: they are kept; nobody listens.
+    Datagrams,
+    /// `SOCK_SEQPACKET`: they are kept in a connection.
+    Packets,
+}
+
+impl Framing {
+    fn keeps_messages(self) -> bool {
+        self != Framing::Stream
+    }
 }
 
 /// The names that listening sockets have bound.
@@ -49,12 +57,19 @@ pub(crate) struct Names {
 struct Bound {
     names: Arc<Names>,
     name: Vec<u8>,
+    framing: Framing,
     signal: Arc<Signal>,
+    arrivals: Arc<Arrivals>,
+}
+
+/// The connections that wait to be accepted. Who waits for a place among them holds this, and nothing of the listener.
+struct Arrivals {
     queue: SpinLock<Queue>,
+    vacancy: WaitQueue,
 }
 
 struct Queue {
-    /// 0: not listening.
+    /// 0: not listening, or not any more.
     backlog: usize,
     account: Option<Arc<Account>>,
     arrivals: VecDeque<(Ends, Arc<Signal>)>,
@@ -73,6 +88,13 @@ impl Names {
 impl Drop for Bound {
     fn drop(&mut self) {
         self.names.table.lock().remove(&self.name);
+        let gone = {
+            let mut queue = self.arrivals.queue.lock();
+            queue.backlog = 0;
+            core::mem::take(&mut queue.arrivals)
+        };
+        self.arrivals.vacancy.wake_all();
+        drop(gone);
     }
 }
 
@@ -160,7 +182,7 @@ impl Channel {
             return Err(Errno::EPIPE.into());
         }
         let wanted = src.remaining();
-        if framing == Framing::Messages && wanted > BUFFER {
+        if framing.keeps_messages() && wanted > BUFFER {
             return Err(Errno::EMSGSIZE.into());
         }
         let room = match pipe.room() {
@@ -181,7 +203,7 @@ impl Channel {
         let whole = match framing {
             Framing::Stream if pipe.bytes.is_empty() => None,
             Framing::Stream => Some(pipe.bytes.len()),
-            Framing::Messages => pipe.messages.front().copied(),
+            Framing::Datagrams | Framing::Packets => pipe.messages.front().copied(),
         };
         let Some(whole) = whole else {
             return Ok(if pipe.ended || pipe.refused { Some((0, 0)) } else { None });
@@ -189,9 +211,9 @@ impl Channel {
         let len = whole.min(dst.remaining());
         let copied = pipe.copy(dst, len, framing)?;
         if !peek {
-            let gone = if framing == Framing::Messages { whole } else { copied };
+            let gone = if framing.keeps_messages() { whole } else { copied };
             pipe.bytes.drain(..gone);
-            if framing == Framing::Messages {
+            if framing.keeps_messages() {
                 pipe.messages.pop_front();
             }
             if pipe.bytes.is_empty() {
@@ -228,7 +250,7 @@ impl Pipe {
             }
             done += now;
         }
-        if framing == Framing::Messages {
+        if framing.keeps_messages() {
             self.messages.push_back(done);
         }
         Ok(done)
@@ -292,8 +314,9 @@ impl LocalSocket {
         let bound = Arc::new(Bound {
             names: self.names.clone(),
             name: name.to_vec(),
+            framing: self.framing,
             signal: self.signal.clone(),
-            queue: SpinLock::new(rank::LISTENER, queue),
+            arrivals: Arc::new(Arrivals { queue: SpinLock::new(rank::LISTENER, queue), vacancy: WaitQueue::new() }),
         });
         table.insert(name.to_vec(), Arc::downgrade(&bound));
         drop(table);
@@ -303,10 +326,12 @@ impl LocalSocket {
 
     pub fn listen(&self, caller: &Caller, backlog: usize) -> Result<(), Errno> {
         match &self.inner.lock().state {
-            State::Bound(bound) if self.framing == Framing::Stream => {
-                let mut queue = bound.queue.lock();
+            State::Bound(bound) if self.framing != Framing::Datagrams => {
+                let mut queue = bound.arrivals.queue.lock();
                 queue.backlog = backlog.clamp(1, BACKLOG_MOST);
                 queue.account = Some(caller.account.clone());
+                drop(queue);
+                bound.arrivals.vacancy.wake_all();
                 Ok(())
             }
             State::Bound(_) => Err(Errno::EOPNOTSUPP),
@@ -319,18 +344,19 @@ impl LocalSocket {
         let State::Bound(bound) = &inner.state else {
             return Err(Errno::EINVAL.into());
         };
-        let mut queue = bound.queue.lock();
+        let mut queue = bound.arrivals.queue.lock();
         if queue.backlog == 0 {
             return Err(Errno::EINVAL.into());
         }
         let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
         drop(queue);
+        bound.arrivals.vacancy.wake_all();
         let mut socket = Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, None));
         socket.inner.get_mut().accepted = bound.name.clone();
         Ok(Some(socket))
     }
 
-    /// Connects to the socket that listens under `name`; `Ok(None)`: its queue is full.
+    /// Connects to the socket that listens under `name`; `EAGAIN`: its queue is full ([`LocalSocket::vacancy`]).
     pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
         let mut inner = self.inner.lock();
         let own = match &inner.state {
@@ -339,7 +365,10 @@ impl LocalSocket {
             State::Connected(..) => return Err(Errno::EISCONN.into()),
         };
         let target = self.names.find(name).ok_or(Errno::ECONNREFUSED)?;
-        let mut queue = target.queue.lock();
+        if target.framing != self.framing {
+            return Err(Errno::EPROTOTYPE.into());
+        }
+        let mut queue = target.arrivals.queue.lock();
         let account = match &queue.account {
             Some(account) if queue.backlog > 0 => account.clone(),
             _ => return Err(Errno::ECONNREFUSED.into()),
@@ -358,6 +387,16 @@ impl LocalSocket {
         Ok(Some(()))
     }
 
+    /// Resolves when the queue of the socket that listens under `name` may have a place, or it is gone.
+    pub async fn vacancy(&self, name: &[u8]) {
+        let Some(arrivals) = self.names.find(name).map(|bound| bound.arrivals.clone()) else { return };
+        let ready = || {
+            let queue = arrivals.queue.lock();
+            (queue.backlog == 0 || queue.arrivals.len() < queue.backlog).then_some(())
+        };
+        exec::sync::wait_until(&arrivals.vacancy, ready).await;
+    }
+
     pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
         match &self.inner.lock().state {
             State::Connected(ends, _) => ends.send.write(src, self.framing),
@@ -370,7 +409,7 @@ impl LocalSocket {
             State::Connected(ends, _) => {
                 let received = ends.receive.read(dst, self.framing, peek)?;
                 Ok(received.map(|(len, full)| {
-                    let full = if self.framing == Framing::Messages { full } else { len };
+                    let full = if self.framing.keeps_messages() { full } else { len };
                     Received { len, full, from: None }
                 }))
             }
@@ -403,7 +442,7 @@ impl LocalSocket {
         match &self.inner.lock().state {
             State::Idle => EPOLLOUT | EPOLLHUP,
             State::Bound(bound) => {
-                if bound.queue.lock().arrivals.is_empty() {
+                if bound.arrivals.queue.lock().arrivals.is_empty() {
                     0
                 } else {
                     EPOLLIN | EPOLLRDNORM
@@ -446,7 +485,7 @@ impl LocalSocket {
             _ => true,
         };
         let len = match want {
-            Want::Write { len, .. } if self.framing == Framing::Messages => len,
+            Want::Write { len, .. } if self.framing.keeps_messages() => len,
             _ => 0,
         };
         let asked = io::file::mask_of(want);
@@ -475,7 +514,7 @@ impl LocalSocket {
 
     pub fn option(&self, option: SocketOption) -> SocketValue {
         let inner = self.inner.lock();
-        let listening = matches!(&inner.state, State::Bound(bound) if bound.queue.lock().backlog > 0);
+        let listening = matches!(&inner.state, State::Bound(bound) if bound.arrivals.queue.lock().backlog > 0);
         let other = SocketValue::Number(u64::from(option == SocketOption::Listening && listening));
         inner.options.get(option).unwrap_or(other)
     }

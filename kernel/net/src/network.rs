@@ -127,7 +127,7 @@ impl Net {
 
     /// Whether a socket may be bound to `ip`.
     pub(crate) fn check_local(&self, ip: Ipv4Addr) -> Result<(), Errno> {
-        let known = ip.is_unspecified() || self.loopback.has_address(ip);
+        let known = ip.is_unspecified() || ip.is_loopback() || self.loopback.has_address(ip);
         if known { Ok(()) } else { Err(Errno::EADDRNOTAVAIL) }
     }
 

@@ -174,6 +174,13 @@ impl SocketFile {
         }
     }
 
+    /// Resolves when a connection that was refused with `EAGAIN`, for its listener's queue was full, is worth another attempt.
+    pub async fn vacancy(&self, address: &Address) {
+        if let (Kind::Local(socket, _), Address::Local(name)) = (&self.kind, address) {
+            socket.vacancy(name).await;
+        }
+    }
+
     /// Forgets a datagram socket's peer (`connect` to `AF_UNSPEC`).
     ///
     /// # Errors

@@ -96,7 +96,9 @@ impl Stack {
         };
         let mut config = Config::new(address);
         config.random_seed = seed;
-        let iface = Interface::new(config, &mut Adapter::sending(&*device), instant(now));
+        let mut iface = Interface::new(config, &mut Adapter::sending(&*device), instant(now));
+        // What was sent by loopback is for this host, whichever of its addresses it names: all of 127/8 are.
+        iface.set_any_ip(!ethernet);
         let core = Core {
             iface,
             sockets: SocketSet::new(Vec::new()),
@@ -120,9 +122,9 @@ impl Stack {
         self.kick();
     }
 
-    /// Whether packets to `ip` belong on this interface's own network or host.
+    /// Whether `ip` is one of the interface's own addresses.
     pub(crate) fn has_address(&self, ip: Ipv4Addr) -> bool {
-        self.lock().iface.has_ip_addr(ip)
+        self.lock().iface.ip_addrs().iter().any(|own| own.address() == ip.into())
     }
 
     /// The interface's own address, if it has one yet.

@@ -388,7 +388,8 @@ fn an_account_limits_connections() {
 fn loopback_is_the_same_tcp() {
     let mut world = World::new(0);
     let listener = world.listen(0, Ipv4Addr::UNSPECIFIED, 8080, 5);
-    for target in [Ipv4Addr::LOCALHOST, A, Ipv4Addr::UNSPECIFIED] {
+    // All of 127/8 is this host.
+    for target in [Ipv4Addr::LOCALHOST, A, Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(127, 1, 2, 3)] {
         let near = world.connect(0, v4(target, 8080)).unwrap();
         let Accepted { socket: far, peer } = world.accept(&listener);
         assert_eq!(near.local_address(), peer);
@@ -402,6 +403,19 @@ fn loopback_is_the_same_tcp() {
         assert!(got == data);
     }
     drop(listener);
+    world.assert_clean();
+}
+
+#[test]
+fn an_address_of_loopback_is_one_of_many() {
+    let mut world = World::new(0);
+    let (ours, other) = (Ipv4Addr::new(127, 0, 0, 7), Ipv4Addr::new(127, 0, 0, 8));
+    let listener = world.listen(0, ours, 8080, 5);
+    assert!(world.connect(0, v4(other, 8080)).is_err());
+    let near = world.connect(0, v4(ours, 8080)).unwrap();
+    let Accepted { socket: far, .. } = world.accept(&listener);
+    assert_eq!(far.local_address(), near.peer_address().unwrap());
+    drop((near, far, listener));
     world.assert_clean();
 }
 
@@ -489,7 +503,7 @@ fn local_streams_and_messages() {
     assert_eq!(again.bind(caller, &name), Ok(()));
     drop(again);
 
-    let (a, b) = SocketFile::pair(net, caller, Framing::Messages).unwrap();
+    let (a, b) = SocketFile::pair(net, caller, Framing::Datagrams).unwrap();
     assert_eq!((send(&a, caller, b"one"), send(&a, caller, b"three")), (Some(3), Some(5)));
     let mut piece = [0; 4];
     let mut next = || b.receive_now(&mut Sink::kernel(&mut piece), false).unwrap().map(|r| (r.len, r.full));

@@ -296,6 +296,7 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
             name: own.name.clone(),
             command_line: own.command_line.clone(),
             threads: Vec::new(),
+            slots: None,
         }
     };
     let child = Process::new(pid, account, state, request.exit_signal)?;

@@ -24,6 +24,8 @@ struct Slots {
     slots: Vec<Option<Slot>>,
     /// No free number is below this.
     lowest: usize,
+    /// Numbers that are promised ([`Reserved`]): neither free nor in use.
+    reserved: Vec<usize>,
     /// For the slots, in use or not.
     paid: Charge,
 }
@@ -53,7 +55,8 @@ impl Slots {
 
     fn free_from(&self, from: usize) -> usize {
         let start = from.max(if from <= self.lowest { self.lowest } else { from });
-        (start..self.slots.len()).find(|&at| self.slots[at].is_none()).unwrap_or(start.max(self.slots.len()))
+        let free = |at: &usize| self.slots[*at].is_none() && !self.reserved.contains(at);
+        (start..self.slots.len()).find(free).unwrap_or(start.max(self.slots.len()))
     }
 
     fn put(&mut self, at: usize, slot: Slot) {
@@ -72,13 +75,38 @@ impl Slots {
     }
 }
 
+/// A number that is kept for a description that is yet to come. Dropped, it is free again.
+pub struct Reserved {
+    table: Arc<FdTable>,
+    at: usize,
+}
+
+impl Reserved {
+    /// Gives the number to `file`.
+    #[must_use]
+    pub fn give(self, file: Arc<OpenFile>, close_on_exec: bool) -> usize {
+        self.table.state.lock().put(self.at, Slot { file, close_on_exec });
+        self.at
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut state = self.table.state.lock();
+        state.reserved.retain(|&at| at != self.at);
+        if state.slots[self.at].is_none() {
+            state.lowest = state.lowest.min(self.at);
+        }
+    }
+}
+
 impl FdTable {
     /// No descriptors; `account` pays for the table.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub fn new(account: &Arc<Account>) -> Result<Self, Errno> {
-        let slots = Slots { slots: Vec::new(), lowest: 0, paid: account.charge(0)? };
+        let slots = Slots { slots: Vec::new(), lowest: 0, reserved: Vec::new(), paid: account.charge(0)? };
         Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots) })
     }
 
@@ -111,10 +139,27 @@ impl FdTable {
         Ok(at as i32)
     }
 
+    /// Keeps the lowest free number for a description that is yet to come; `limit` is `RLIMIT_NOFILE`.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`.
+    pub fn keep(self: Arc<Self>, limit: usize) -> Result<Reserved, Errno> {
+        let mut state = self.state.lock();
+        let at = state.free_from(0);
+        if at >= limit {
+            return Err(Errno::EMFILE);
+        }
+        state.reserve(at + 1)?;
+        state.reserved.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        state.reserved.push(at);
+        drop(state);
+        Ok(Reserved { table: self, at })
+    }
+
     /// `dup3`: makes `new` refer to what `old` does, closing what it referred to.
     ///
     /// # Errors
-    /// `EBADF`; `EINVAL` if they are equal; `ENOMEM`.
+    /// `EBADF`; `EINVAL` if they are equal; `EBUSY` if the number is promised; `ENOMEM`.
     pub fn replace(&self, old: i32, new: i32, close_on_exec: bool, limit: usize) -> Result<i32, Errno> {
         let file = self.get(old)?;
         let at = index(new)?;
@@ -125,6 +170,9 @@ impl FdTable {
             return Err(Errno::EBADF);
         }
         let mut state = self.state.lock();
+        if state.reserved.contains(&at) {
+            return Err(Errno::EBUSY);
+        }
         state.reserve(at + 1)?;
         let before = state.take(at);
         state.put(at, Slot { file, close_on_exec });
@@ -193,7 +241,10 @@ impl FdTable {
         let mut slots = Vec::new();
         slots.try_reserve_exact(state.slots.len()).map_err(|_| Errno::ENOMEM)?;
         slots.extend(state.slots.iter().cloned());
-        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, Slots { slots, lowest: state.lowest, paid }) })
+        // What is promised here is free there.
+        let lowest = state.reserved.iter().copied().fold(state.lowest, usize::min);
+        let slots = Slots { slots, lowest, reserved: Vec::new(), paid };
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots) })
     }
 
     /// Closes what `execve` closes.
@@ -286,6 +337,21 @@ mod tests {
         assert!(table.get(-1).is_err() && table.get(i32::MAX).is_err() && table.remove(i32::MIN).is_err());
         table.close_range(0, u32::MAX, false);
         assert_eq!(table.insert(file(), false, 0, 0), Err(Errno::EMFILE));
+    }
+
+    #[test]
+    fn a_promised_number_is_neither_free_nor_in_use() {
+        let (account, table) = empty();
+        let table = Arc::new(table);
+        let promised = table.clone().keep(2).unwrap();
+        assert_eq!(table.insert(file(), false, 0, 2), Ok(1));
+        assert!(table.get(0).is_err() && table.clone().keep(2).is_err());
+        assert_eq!(table.replace(1, 0, false, 2), Err(Errno::EBUSY));
+        assert_eq!(table.fork(&account).unwrap().insert(file(), false, 0, 2), Ok(0));
+        assert_eq!((promised.give(file(), false), table.get(0).is_ok()), (0, true));
+        table.remove(0).unwrap();
+        drop(table.clone().keep(2).unwrap());
+        assert_eq!(table.insert(file(), false, 0, 2), Ok(0));
     }
 
     #[test]

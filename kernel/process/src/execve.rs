@@ -8,9 +8,9 @@ use crate::{
     image::{HEADER_BYTES, Header, Image, is_native},
     process::{Place, Process},
     service::{Program, Service},
-    signal::deliver::{SIGRETURN, SIGRETURN_CODE},
     stack::{self, Strings},
     thread::Thread,
+    window,
 };
 use abi::{asyncos::*, errno::Errno, fs::AT_FDCWD, signal::SIGCHLD};
 use alloc::{sync::Arc, vec, vec::Vec};
@@ -18,11 +18,10 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use hal::{
     PAGE_SIZE,
     space::{Prot, World},
-    sync::{SpinLock, rank},
     user::UserContext,
 };
 use io::file::{File, IoError, Want};
-use mem::{AddressSpace, Backing, Charge, FixedPages, Mapping, Placement, Role, Sink};
+use mem::{AddressSpace, Backing, Charge, Mapping, Placement, Role, Sink};
 
 /// Most interpreters behind each other.
 const MAX_SCRIPTS: usize = 4;
@@ -117,12 +116,11 @@ impl Loader<'_> {
         }
         let image = Image::parse(&header, &table)?;
         let world = choose_world(self.process.next_world(), self.native(program, &image).await?);
-        let backing = program.file.backing().ok_or(Errno::EACCES)?;
         // Later, when memory is gone and this process has to go for it, may be too late to make that.
         crate::oom::empty_space(world).ok_or(Errno::ENOMEM)?;
         let space = AddressSpace::new(world, self.process.account().clone())?;
         space.set_limits(self.process.limits().of_space());
-        map_image(&space, &image, &backing).await?;
+        map_image(&space, &image, &program.backing).await?;
         let (sp, content) = stack::build(strings, path, &image, &self.process.identity())?;
         map_stack(&space, sp, &content).await?;
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
@@ -196,22 +194,7 @@ async fn map_image(space: &AddressSpace, image: &Image, backing: &Arc<dyn Backin
     }
     let limit = space.limits().stack.clamp(64 << 10, 1 << 30);
     space.set_layout(image.end, stack::TOP - limit - 256 * PAGE_SIZE);
-    let code = Mapping {
-        max: Prot::READ | Prot::EXEC,
-        ..Mapping::private(sigreturn_page()?, 0, PAGE_SIZE, Prot::READ | Prot::EXEC)
-    };
-    space.map(code.at(Placement::Fixed(SIGRETURN))).await?;
-    Ok(())
-}
-
-/// The page that signal handlers return to; one for all.
-fn sigreturn_page() -> Result<Arc<FixedPages>, Errno> {
-    static PAGE: SpinLock<Option<Arc<FixedPages>>> = SpinLock::new(rank::ACCOUNT, None);
-    if let Some(page) = &*PAGE.lock() {
-        return Ok(page.clone());
-    }
-    let page = FixedPages::new("[sigreturn]", &SIGRETURN_CODE).ok_or(Errno::ENOMEM)?;
-    Ok(PAGE.lock().get_or_insert(page).clone())
+    window::map(space)
 }
 
 async fn map_stack(space: &AddressSpace, sp: usize, content: &[u8]) -> Result<(), Errno> {
@@ -289,6 +272,7 @@ pub(crate) async fn execve(
 async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserContext) -> Result<(), Errno> {
     let process = thread.process();
     crate::exit::leave_space(thread).await;
+    crate::slots::end(thread, process);
     let descriptors = process.descriptors()?;
     // A table shared by `CLONE_FILES` stays as it is for the others.
     let own =

@@ -8,7 +8,7 @@ use crate::{
     process::Process,
     service::Service,
     signal::{retarget, send},
-    table,
+    slots, table,
     thread::Thread,
 };
 use abi::{
@@ -98,6 +98,7 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
 /// The last thing a thread's coroutine does, when it has left its space.
 pub(crate) fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     let process = thread.process();
+    slots::leave(thread);
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());
     let task = thread.task.lock().take();
@@ -139,7 +140,7 @@ fn process_ended(process: &Arc<Process>, service: &dyn Service) {
 fn give_back(process: &Arc<Process>) {
     let nothing = crate::oom::empty_space(process.space().world());
     let mut state = process.state.lock();
-    let held = (state.descriptors.take(), state.files.take(), state.executable.take());
+    let held = (state.descriptors.take(), state.files.take(), state.executable.take(), state.slots.take());
     let space = nothing.map(|nothing| core::mem::replace(&mut state.space, nothing));
     drop(state);
     drop(held);

@@ -11,6 +11,7 @@
 //! | [`futex`]   | waiting on words of user memory |
 //! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
+//! | [`slots`]   | which thread may run which worker of the process's coroutines |
 //! | [`fatal`]   | the report of a fault that kills |
 //! | [`footprint`] | what a parked thread may cost |
 //! | [`limits`], [`usage`], [`oom`] | limits and accounts |
@@ -36,6 +37,7 @@ pub mod report;
 pub mod run;
 pub mod service;
 pub mod signal;
+pub mod slots;
 pub mod stack;
 pub mod table;
 #[cfg(test)]
@@ -43,6 +45,7 @@ mod tests;
 pub mod thread;
 pub mod usage;
 pub mod wait;
+mod window;
 
 pub use descriptors::FdTable;
 pub use process::{FileContext, Process};

@@ -8,6 +8,7 @@ use crate::{
     descriptors::FdTable,
     limits::Limits,
     signal::{Actions, Pending},
+    slots::Slots,
     thread::Thread,
     usage::{Times, Usage},
 };
@@ -102,6 +103,7 @@ pub(crate) struct State {
     /// Arguments, each with its NUL.
     pub command_line: Vec<u8>,
     pub threads: Vec<Arc<Thread>>,
+    pub slots: Option<Arc<Slots>>,
 }
 
 fn pack(identity: &Identity) -> u64 {
@@ -320,6 +322,26 @@ impl Process {
         self.state.lock().threads.len()
     }
 
+    /// The slots that it asked for.
+    pub(crate) fn slots(&self) -> Option<Arc<Slots>> {
+        self.state.lock().slots.clone()
+    }
+
+    /// Sets them, once.
+    pub(crate) fn set_slots(&self, slots: Arc<Slots>) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        if state.slots.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        state.slots = Some(slots);
+        Ok(())
+    }
+
+    /// Takes them away.
+    pub(crate) fn take_slots(&self) -> Option<Arc<Slots>> {
+        self.state.lock().slots.take()
+    }
+
     pub(crate) fn actions(&self) -> Arc<Actions> {
         self.state.lock().actions.clone()
     }
@@ -350,6 +372,14 @@ impl Process {
         if first {
             self.threads().iter().for_each(|thread| thread.kill());
         }
+    }
+
+    /// `thread` calls `exit`: it ends, and the process with it if no other goes on (`true`). Of threads that do so at the same time
+    /// one is the last, whose status counts.
+    pub(crate) fn leave(&self, thread: &Thread) -> bool {
+        let state = self.state.lock();
+        thread.leave();
+        state.threads.iter().all(|thread| thread.killed())
     }
 
     /// Whether its threads are stopped by a signal.

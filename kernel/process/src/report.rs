@@ -7,6 +7,7 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 use core::{fmt::Write, sync::atomic::Ordering};
+use hal::space::KernelPage;
 
 /// Hundredths of a second.
 fn ticks(ns: u64) -> u64 {
@@ -37,12 +38,19 @@ pub fn maps(process: &Process) -> String {
     process.space().maps_text()
 }
 
-/// Pages of the kernel that the hardware could reach while the process runs: address, physical address and bytes, in
-/// hexadecimal.
+/// Pages of the kernel that the hardware could reach while the process runs.
 #[must_use]
 pub fn resident(process: &Process) -> String {
-    let pages = process.space().kernel_pages();
-    pages.iter().map(|page| format!("{:x} {:x} {:x}\n", page.address, page.physical, page.bytes)).collect()
+    kernel_pages(&process.space().kernel_pages())
+}
+
+/// A line for each: address, physical address, bytes, and 1 if it can be written there, in hexadecimal.
+#[must_use]
+pub fn kernel_pages(pages: &[KernelPage]) -> String {
+    let line = |page: &KernelPage| {
+        format!("{:x} {:x} {:x} {}\n", page.address, page.physical, page.bytes, u8::from(page.writable))
+    };
+    pages.iter().map(line).collect()
 }
 
 /// `/proc/stat`: the time of the harts together and of each, and what was counted since boot.
@@ -71,6 +79,18 @@ pub fn system() -> String {
         table::made(),
     );
     text
+}
+
+/// The three switches of the process: polls of coroutines that it says to have begun, slots that went from thread to thread,
+/// and how often its threads gave the CPU up and had it taken.
+#[must_use]
+pub fn sched(process: &Process) -> String {
+    let (moves, polls) = process.slots().map_or((0, 0), |slots| slots.counted());
+    let times = process.times();
+    format!(
+        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n",
+        times.yields, times.preemptions
+    )
 }
 
 /// Sizes in pages: size, resident, shared, text, 0, data, 0.
@@ -129,7 +149,7 @@ pub fn status(process: &Process) -> String {
     };
     format!(
         "Name:\t{}\nState:\t{state}\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n\
-         VmSize:\t{} kB\nVmRSS:\t{} kB\nVmPeak:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
+         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
         String::from_utf8_lossy(&name),
         kin.parent,
         ids.uid,
@@ -140,9 +160,10 @@ pub fn status(process: &Process) -> String {
         ids.egid,
         ids.sgid,
         ids.egid,
+        usage.peak >> 10,
         usage.mapped >> 10,
-        usage.resident >> 10,
         process.account().peak() >> 10,
+        usage.resident >> 10,
         process.thread_count(),
         process.pending.mask(),
         process.space().world(),

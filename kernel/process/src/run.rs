@@ -11,6 +11,7 @@ use crate::{
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
     signal::{Actions, deliver, force},
+    slots,
     stack::Strings,
     table::{self, Kin},
     thread::Thread,
@@ -148,7 +149,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
-                        if exec::should_yield() {
+                        if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
                     }
@@ -201,20 +202,13 @@ impl Running {
         }
         // Acquire pairs with the Release in `Thread::notify`.
         let attention = self.thread.attention.swap(false, Ordering::Acquire);
+        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
+            exec::yield_now().await;
+        }
         if attention || restart.is_some() {
             // Boxed: a signal frame is large.
-            let look: BoxFuture<'_, ()> = Box::pin(self.look(restart));
+            let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
             look.await;
-        }
-    }
-
-    /// Looks at what came for the thread: signals, a stop.
-    async fn look(&mut self, restart: Option<(Restart, Call)>) {
-        deliver::act(&self.thread, &mut self.context, restart).await;
-        let process = self.thread.process().clone();
-        while process.stopped() && !self.thread.killed() {
-            self.thread.wait_notified(|| !process.stopped() || self.thread.killed()).await;
-            deliver::act(&self.thread, &mut self.context, None).await;
         }
     }
 
@@ -272,10 +266,9 @@ impl Running {
         self.thread.submit(trace::Work::Call(call.number as u32));
         let status = WaitStatus::Exited(call.args[0] as u8).encode();
         let process = self.thread.process();
-        if call.number == nr::EXIT_GROUP || process.thread_count() == 1 {
+        if process.leave(&self.thread) || call.number == nr::EXIT_GROUP {
             process.end(status);
         }
-        self.thread.end_itself();
         true
     }
 
@@ -348,6 +341,9 @@ fn on_account<T>(
             thread.waits.store(true, Ordering::Relaxed);
             processor::count_switch();
             thread.usage.switch(false);
+            if thread.place().is_some() {
+                slots::blocks(thread);
+            }
         }
         state
     })
@@ -415,6 +411,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         name: Vec::new(),
         command_line: Vec::new(),
         threads: Vec::new(),
+        slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
     let thread = Thread::new(pid, process.clone(), 0, init.priority)?;

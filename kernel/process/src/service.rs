@@ -13,7 +13,7 @@ use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use hal::user::UserContext;
 use io::file::{BoxFuture, File};
-use mem::AddressSpace;
+use mem::{AddressSpace, Backing};
 
 /// A system call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +39,11 @@ impl Call {
 pub enum Restart {
     /// Runs again after a handler with `SA_RESTART`, or if no handler ran; else fails with `EINTR`. The usual kind.
     IfAllowed,
-    /// Runs again only if no handler ran; else fails with `EINTR`: sleeps and polls.
+    /// Runs again only if no handler ran; else fails with `EINTR`: sleeps and polls. One that has a time of its own leaves
+    /// its end with [`Thread::resume_at`].
     IfNoHandler,
-    /// Always runs again.
-    Always,
+    /// Fails with `EINTR`, also if no handler ran: the process was stopped and continued.
+    Never,
 }
 
 /// How a call ended.
@@ -91,8 +92,10 @@ pub enum Begun<'a> {
 
 /// A file to execute.
 pub struct Program {
-    /// Its content. Must have a backing.
+    /// Its content.
     pub file: Arc<dyn File>,
+    /// The same, to be mapped.
+    pub backing: Arc<dyn Backing>,
     /// Path as given; argument of an interpreter.
     pub path: Vec<u8>,
     /// Where it was found, for `/proc/PID/exe`.

@@ -15,7 +15,7 @@ use abi::{
     process::{RLIMIT_SIGPENDING, WaitStatus},
     signal::*,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering, fence};
 use hal::sync::{SpinLock, rank};
 use mem::{Account, Charge};
@@ -235,6 +235,13 @@ fn on_stack(stack: &SigStack, sp: usize) -> bool {
     enabled && (sp as u64) > stack.sp && sp as u64 - stack.sp <= stack.size
 }
 
+/// Whether `thread` blocks or ignores a signal.
+#[must_use]
+pub fn is_refused(thread: &Thread, signal: u32) -> bool {
+    let ignored = thread.process().actions().get(signal).handler == SIG_IGN as u64;
+    ignored || thread.signal_mask() & mask(signal) != 0
+}
+
 /// Sends a signal to a process.
 ///
 /// # Errors
@@ -368,20 +375,44 @@ pub fn may_send(sender: &Process, target: &Process, signal: u32) -> bool {
 /// `EINVAL`, `ESRCH`, `EPERM` (none of them could be sent to).
 pub fn kill(sender: &Arc<Process>, pid: i32, signal: i32) -> Result<(), Errno> {
     let number = check_number(signal)?;
-    let targets = match pid {
-        1.. => table::process(pid as u32).into_iter().collect(),
-        0 => table::group(table::kin(sender.pid()).map_or(0, |kin| kin.group)),
-        -1 => table::members(|_| true).into_iter().filter(|p| p.pid() != 1 && p.pid() != sender.pid()).collect(),
-        _ => table::group(pid.unsigned_abs()),
+    let group = match pid {
+        1.. => {
+            let target = table::process(pid as u32).ok_or(Errno::ESRCH)?;
+            return send_if_allowed(sender, &target, number);
+        }
+        0 => table::kin(sender.pid()).map_or(0, |kin| kin.group),
+        _ => pid.unsigned_abs(),
     };
-    if targets.is_empty() {
-        return Err(Errno::ESRCH);
+    if pid != -1 {
+        return send_all(sender, number, || table::group(group));
+    }
+    let others = |process: &Arc<Process>| process.pid() != 1 && process.pid() != sender.pid();
+    send_all(sender, number, || table::members(|_| true).into_iter().filter(others).collect())
+}
+
+fn send_if_allowed(sender: &Process, target: &Arc<Process>, number: u32) -> Result<(), Errno> {
+    if !may_send(sender, target, number) {
+        return Err(Errno::EPERM);
     }
     let info = Siginfo::sent(number, SI_USER, sender.pid() as i32, sender.identity().uid, 0);
-    let mut result = Err(Errno::EPERM);
-    for target in &targets {
-        if may_send(sender, target, number) {
-            let sent = if number == 0 { Ok(()) } else { send(target, info) };
+    if number == 0 { Ok(()) } else { send(target, info) }
+}
+
+/// Looks for processes that were made while the others got their signal: a child whose parent had not got it yet. Those who
+/// make more all the time do not keep the sender for ever.
+const ROUNDS: usize = 100;
+
+/// Sends to all that `targets` finds, and to those that it finds then.
+pub(crate) fn send_all(sender: &Process, number: u32, targets: impl Fn() -> Vec<Arc<Process>>) -> Result<(), Errno> {
+    let (mut result, mut told) = (Err(Errno::ESRCH), BTreeSet::new());
+    for _ in 0..ROUNDS {
+        let mut fresh = targets();
+        fresh.retain(|target| told.insert(target.pid()));
+        if fresh.is_empty() {
+            break;
+        }
+        for target in &fresh {
+            let sent = send_if_allowed(sender, target, number);
             result = if result.is_ok() { result } else { sent };
         }
     }

@@ -9,13 +9,13 @@
 //! ```
 
 use crate::{image::Image, process::Identity};
-use abi::{errno::Errno, process::*};
+use abi::{asyncos::AT_SCHEDULER, errno::Errno, process::*};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hal::{PAGE_SIZE, sync::SpinLock};
 
-/// End of the stack: below the page that signal handlers return to, and some room.
-pub const TOP: usize = mem::USER_END - 16 * PAGE_SIZE;
+/// End of the stack: below the window.
+pub const TOP: usize = abi::window::START;
 /// Most bytes of one string.
 pub const MAX_STRING: usize = 128 << 10;
 /// Most bytes of all strings and pointers together.
@@ -106,7 +106,7 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
     Ok((sp, bytes))
 }
 
-fn auxiliary(image: &Image, identity: &Identity, random: usize, path: usize) -> [(u64, u64); 17] {
+fn auxiliary(image: &Image, identity: &Identity, random: usize, path: usize) -> [(u64, u64); 18] {
     let isa = COMPAT_HWCAP_ISA_I
         | COMPAT_HWCAP_ISA_M
         | COMPAT_HWCAP_ISA_A
@@ -114,6 +114,8 @@ fn auxiliary(image: &Image, identity: &Identity, random: usize, path: usize) -> 
         | COMPAT_HWCAP_ISA_D
         | COMPAT_HWCAP_ISA_C;
     [
+        // First, for every native program looks for it at its start.
+        (AT_SCHEDULER, crate::window::image().unwrap_or_default() as u64),
         (AT_HWCAP, isa),
         (AT_PAGESZ, PAGE_SIZE as u64),
         (AT_CLKTCK, 100),

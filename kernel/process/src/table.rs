@@ -16,6 +16,9 @@ use hal::sync::{SpinLock, rank};
 /// Ids wrap behind this one.
 const MAX_ID: u32 = 4_194_304;
 
+/// The first process.
+const FIRST: u32 = 1;
+
 /// Family relations of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kin {
@@ -48,22 +51,25 @@ struct Entry {
 struct Table {
     processes: BTreeMap<u32, Entry>,
     threads: BTreeMap<u32, Weak<Thread>>,
+    /// Groups and sessions, and how many processes are in each: their ids are in use longer than their leaders'.
+    held: BTreeMap<u32, usize>,
     next: u32,
     /// Ids given out since boot.
     given: u64,
 }
 
-static TABLE: SpinLock<Table> =
-    SpinLock::new(rank::PROCESSES, Table { processes: BTreeMap::new(), threads: BTreeMap::new(), next: 1, given: 0 });
+const EMPTY: Table =
+    Table { processes: BTreeMap::new(), threads: BTreeMap::new(), held: BTreeMap::new(), next: 1, given: 0 };
+
+static TABLE: SpinLock<Table> = SpinLock::new(rank::PROCESSES, EMPTY);
 
 impl Table {
     fn fresh_id(&mut self) -> Option<u32> {
         for _ in 0..MAX_ID {
             let id = self.next;
             self.next = if id >= MAX_ID { 2 } else { id + 1 };
-            let used = self.processes.contains_key(&id)
-                || self.threads.contains_key(&id)
-                || self.processes.values().any(|entry| entry.kin.group == id || entry.kin.session == id);
+            let used =
+                self.processes.contains_key(&id) || self.threads.contains_key(&id) || self.held.contains_key(&id);
             if !used {
                 self.given += 1;
                 return Some(id);
@@ -130,6 +136,18 @@ pub fn group(group: u32) -> Vec<Arc<Process>> {
     members(|kin| kin.group == group)
 }
 
+/// Whether nobody is left who could continue a process group: no member has a parent in another group of the session.
+#[must_use]
+pub fn is_orphaned(group: u32) -> bool {
+    let table = TABLE.lock();
+    let connects = |entry: &&Entry| {
+        let parent = table.processes.get(&entry.kin.parent).filter(|_| entry.kin.parent != FIRST);
+        let lives = !matches!(entry.change, Some(Change::Ended(_)));
+        lives && parent.is_some_and(|parent| parent.kin.group != group && parent.kin.session == entry.kin.session)
+    };
+    !table.processes.values().filter(|entry| entry.kin.group == group).any(|entry| connects(&entry))
+}
+
 pub(crate) fn members(wanted: impl Fn(&Kin) -> bool) -> Vec<Arc<Process>> {
     let table = TABLE.lock();
     table.processes.values().filter(|entry| wanted(&entry.kin)).map(|entry| entry.process.clone()).collect()
@@ -139,10 +157,37 @@ impl Table {
     /// Takes a process out; to be dropped without the lock.
     fn take_out(&mut self, pid: u32) -> Option<Entry> {
         let entry = self.processes.remove(&pid)?;
+        self.let_go(entry.kin);
         if let Some(parent) = self.processes.get_mut(&entry.kin.parent) {
             parent.children.retain(|&child| child != pid);
         }
         Some(entry)
+    }
+
+    fn hold(&mut self, kin: Kin) {
+        for id in [kin.group, kin.session] {
+            *self.held.entry(id).or_insert(0) += 1;
+        }
+    }
+
+    fn let_go(&mut self, kin: Kin) {
+        for id in [kin.group, kin.session] {
+            if let Some(count) = self.held.get_mut(&id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.held.remove(&id);
+                }
+            }
+        }
+    }
+
+    /// Moves a process to another group or session.
+    fn regroup(&mut self, pid: u32, kin: Kin) {
+        if let Some(entry) = self.processes.get_mut(&pid) {
+            let old = core::mem::replace(&mut entry.kin, kin);
+            self.hold(kin);
+            self.let_go(old);
+        }
     }
 
     fn enter(&mut self, process: Arc<Process>, kin: Kin) {
@@ -151,6 +196,7 @@ impl Table {
             parent.children.push(pid);
         }
         process.set_parent(kin.parent);
+        self.hold(kin);
         self.processes.insert(pid, Entry { process, kin, children: Vec::new(), change: None });
     }
 }
@@ -173,6 +219,10 @@ pub(crate) fn add_child(process: Arc<Process>, maker: u32, sibling: bool) -> Res
     let mut table = TABLE.lock();
     let entry = table.processes.get(&maker).ok_or(Errno::ESRCH)?;
     let own = entry.kin;
+    // Whoever ends all processes (`signal::kill`) finds what was entered before, and nothing comes after.
+    if entry.process.ending().is_some() {
+        return Err(Errno::ESRCH);
+    }
     if sibling && own.parent == 0 {
         return Err(Errno::EINVAL);
     }
@@ -257,7 +307,6 @@ pub(crate) type Zombie = (Arc<Process>, u32);
 /// wait statuses. Whatever signal they were to send at their end was for the one who made them: the
 /// first process gets `SIGCHLD`.
 pub(crate) fn orphan(pid: u32) -> Option<(Arc<Process>, Vec<Zombie>)> {
-    const FIRST: u32 = 1;
     let mut table = TABLE.lock();
     let children = core::mem::take(&mut table.processes.get_mut(&pid)?.children);
     let mut zombies = Vec::new();
@@ -310,10 +359,7 @@ pub(crate) fn take_change(
     };
     let mut gone = None;
     if take && matches!(change, Change::Ended(_)) {
-        gone = table.processes.remove(&child);
-        if let Some(family) = table.processes.get_mut(&parent) {
-            family.children.retain(|&pid| pid != child);
-        }
+        gone = table.take_out(child);
     } else if take && let Some(entry) = table.processes.get_mut(&child) {
         entry.change = None;
     }
@@ -340,9 +386,7 @@ pub fn set_group(caller: u32, pid: u32, group: u32) -> Result<(), Errno> {
     if group != pid && !table.processes.values().any(same) {
         return Err(Errno::EPERM);
     }
-    if let Some(entry) = table.processes.get_mut(&pid) {
-        entry.kin.group = group;
-    }
+    table.regroup(pid, Kin { group, ..target });
     Ok(())
 }
 
@@ -355,7 +399,13 @@ pub fn new_session(pid: u32) -> Result<u32, Errno> {
     if table.processes.values().any(|entry| entry.kin.group == pid) {
         return Err(Errno::EPERM);
     }
-    let entry = table.processes.get_mut(&pid).ok_or(Errno::ESRCH)?;
-    entry.kin = Kin { group: pid, session: pid, ..entry.kin };
+    let own = table.processes.get(&pid).ok_or(Errno::ESRCH)?.kin;
+    table.regroup(pid, Kin { group: pid, session: pid, ..own });
     Ok(pid)
+}
+
+#[cfg(test)]
+pub(crate) fn is_free(id: u32) -> bool {
+    let table = TABLE.lock();
+    !(table.processes.contains_key(&id) || table.threads.contains_key(&id) || table.held.contains_key(&id))
 }

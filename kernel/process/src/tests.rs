@@ -70,7 +70,7 @@ impl File for MemoryFile {
         dst.put(&rest[..len])?;
         Ok(Some(len))
     }
-    fn backing(&self) -> Option<Arc<dyn Backing>> {
+    fn backing(&self, _: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
         Some(Arc::new(MemoryFile { bytes: self.bytes.clone(), id: self.id }))
     }
     fn as_any(&self) -> &dyn Any {
@@ -99,7 +99,9 @@ impl Backing for MemoryFile {
 }
 
 pub(super) fn program(path: &[u8], bytes: Vec<u8>) -> Program {
-    Program { file: Arc::new(MemoryFile { bytes, id: mem::new_object_id() }), path: path.to_vec(), place: Arc::new(()) }
+    let file: Arc<dyn File> = Arc::new(MemoryFile { bytes, id: mem::new_object_id() });
+    let backing = file.backing(&path.into()).unwrap();
+    Program { file, backing, path: path.to_vec(), place: Arc::new(()) }
 }
 
 /// The stand-in for the system-call layer.
@@ -222,6 +224,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         name: b"test".to_vec(),
         command_line: Vec::new(),
         threads: Vec::new(),
+        slots: None,
     };
     let process = Process::new(pid, account, state, abi::signal::SIGCHLD).unwrap();
     let thread = Thread::new(pid, process.clone(), 0, 16).unwrap();

@@ -44,6 +44,9 @@ pub struct Thread {
     /// Mask to put back when the next signal has been dealt with (`rt_sigsuspend`, `ppoll`).
     /// [`NO_MASK`]: none. By the thread itself only.
     saved_mask: AtomicU64,
+    /// When the call ends that runs again after a signal without a handler (ns since boot); 0: none does. While it is set, the
+    /// thread is about to make that call and nothing else. By the thread itself only.
+    resume: AtomicU64,
     pub(crate) pending: Pending,
     /// Signals that [`Thread::take_signal`] waits for.
     awaited: AtomicU64,
@@ -61,6 +64,8 @@ pub struct Thread {
     /// What it waits for, if it does, is a page.
     pub(crate) faults: AtomicBool,
     priority: AtomicU8,
+    /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
+    place: AtomicU8,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
@@ -95,6 +100,7 @@ impl Thread {
             process,
             mask: AtomicU64::new(mask),
             saved_mask: AtomicU64::new(NO_MASK),
+            resume: AtomicU64::new(0),
             pending: Pending::new(),
             awaited: AtomicU64::new(0),
             alternate: SpinLock::new(rank::THREAD, no_stack),
@@ -106,6 +112,7 @@ impl Thread {
             faults: AtomicBool::new(false),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
+            place: AtomicU8::new(0),
             request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
@@ -149,7 +156,26 @@ impl Thread {
         self.priority.store(priority.min(31), Ordering::Relaxed);
         let task = self.task.lock().clone();
         if let Some(task) = task {
-            task.set_priority(exec::Priority::new(priority));
+            exec::set_priority(&task, exec::Priority::new(priority));
+        }
+    }
+
+    /// Its place among the threads that share the process's slots.
+    #[inline]
+    pub(crate) fn place(&self) -> Option<u8> {
+        self.place.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Sets it.
+    pub(crate) fn set_place(&self, place: Option<u8>) {
+        self.place.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// Has its coroutine polled: what it waits for may have come.
+    pub(crate) fn wake(&self) {
+        let task = self.task.lock().clone();
+        if let Some(task) = task {
+            task.wake();
         }
     }
 
@@ -249,6 +275,19 @@ impl Thread {
         mask
     }
 
+    /// A wait for a time was interrupted: if it runs again, it is to end at `deadline` (ns since boot), which goes on passing
+    /// while the thread is stopped. Only before an answer with [`crate::Restart::IfNoHandler`].
+    pub fn resume_at(&self, deadline: u64) {
+        self.resume.store(deadline.max(1), Ordering::Relaxed);
+    }
+
+    /// When this call ends if it is one that runs again. Asked by each call that calls [`Thread::resume_at`].
+    pub fn take_resume(&self) -> Option<u64> {
+        let deadline = self.resume.load(Ordering::Relaxed);
+        self.resume.store(0, Ordering::Relaxed);
+        (deadline != 0).then_some(deadline)
+    }
+
     /// The signals pending for this thread or its process (`rt_sigpending`).
     #[must_use]
     pub fn signals_pending(&self) -> u64 {
@@ -286,14 +325,13 @@ impl Thread {
 
     /// Makes the thread end at its next await or entry to user mode. What it waits for is cancelled.
     pub(crate) fn kill(&self) {
-        // Release pairs with the Acquire in `killed`.
-        self.killed.store(true, Ordering::Release);
+        self.leave();
         self.notify();
     }
 
-    /// The thread ends by itself: it looks at this next.
-    pub(crate) fn end_itself(&self) {
-        // Release: as in `kill`.
+    /// As [`Thread::kill`], by the thread itself.
+    pub(crate) fn leave(&self) {
+        // Release pairs with the Acquire in `killed`.
         self.killed.store(true, Ordering::Release);
     }
 
@@ -302,10 +340,7 @@ impl Thread {
         // Release pairs with the Acquire swap in the coroutine.
         self.attention.store(true, Ordering::Release);
         // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
-        let task = self.task.lock().clone();
-        if let Some(task) = task {
-            task.wake();
-        }
+        self.wake();
         let hart = self.hart.load(Ordering::Relaxed);
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);
@@ -349,7 +384,7 @@ impl Thread {
         let task = exec::current().await;
         if let Some(task) = &task {
             // It may have changed since the coroutine was made.
-            task.set_priority(exec::Priority::new(self.priority()));
+            exec::set_priority(task, exec::Priority::new(self.priority()));
         }
         *self.task.lock() = task;
     }

@@ -33,12 +33,21 @@ pub(crate) struct Task<'a> {
     caller: Caller,
     /// This call has set a mask of its own.
     masked: AtomicBool,
+    /// If a signal ends this call, it does not run again.
+    once: AtomicBool,
 }
 
 impl<'a> Task<'a> {
     /// `space` is the thread's.
     pub fn new(system: &'a System, thread: &'a Arc<Thread>, space: Arc<AddressSpace>) -> Self {
-        Self { system, thread, space, caller: thread.caller(), masked: AtomicBool::new(false) }
+        Self {
+            system,
+            thread,
+            space,
+            caller: thread.caller(),
+            masked: AtomicBool::new(false),
+            once: AtomicBool::new(false),
+        }
     }
 
     pub fn thread(&self) -> &'a Arc<Thread> {
@@ -216,6 +225,17 @@ impl<'a> Task<'a> {
         process::signal::retarget(self.thread, mask);
         // Relaxed: one thread's own.
         self.masked.store(true, Relaxed);
+    }
+
+    /// If a signal ends this call, it does not run again: what it had left of its time is not known to the next.
+    pub fn end_with_signal(&self) {
+        // Relaxed: as `masked`.
+        self.once.store(true, Relaxed);
+    }
+
+    /// Whether a signal that ends this call makes it fail.
+    pub fn is_final(&self) -> bool {
+        self.once.load(Relaxed)
     }
 
     /// Puts the mask back if no signal ended the call; else the signal's delivery does.

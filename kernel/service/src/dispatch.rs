@@ -11,7 +11,7 @@ use crate::{
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
 use io::file::{BoxFuture, IoError};
-use process::{Outcome, Restart, Thread};
+use process::{Outcome, Restart, Thread, slots};
 
 /// Whether `now` may serve a call: spares the others the preparation.
 pub(crate) fn may_be_quick(number: usize) -> bool {
@@ -42,6 +42,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SETPGID => identity::setpgid(task, args),
         nr::SETSID => identity::setsid(task),
         nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
+        abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
@@ -82,6 +83,8 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
     };
     match attempt {
         Ok(done) => done.map(Ok),
+        // What a signal ends, the full call ends: it knows how to go on.
+        Err(IoError::Errno(Errno::EINTR)) => None,
         // A size that is not in memory is read in by the full call.
         Err(IoError::Errno(Errno::EAGAIN)) if number == nr::LSEEK => None,
         Err(IoError::Errno(errno)) => Some(Err(errno)),
@@ -90,20 +93,21 @@ pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
 }
 
 /// How a call goes on after a signal that came before it did anything.
-fn restart(number: usize) -> Restart {
+fn restart(number: usize, args: &Args) -> Restart {
     match number {
-        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => {
-            Restart::IfNoHandler
-        }
-        nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT => Restart::IfNoHandler,
+        nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::RT_SIGSUSPEND => Restart::IfNoHandler,
+        // A wait with a time limit.
+        nr::FUTEX if args.word(3) != 0 => Restart::IfNoHandler,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT => Restart::Never,
         _ => Restart::IfAllowed,
     }
 }
 
 /// What a call's result means for the thread. `EINTR` comes only from waits that a signal ended.
-pub(crate) fn outcome(number: usize, result: Result<usize, Errno>) -> Outcome {
+pub(crate) fn outcome(task: &Task<'_>, number: usize, args: &Args, result: Result<usize, Errno>) -> Outcome {
     match result {
-        Err(Errno::EINTR) => Outcome::Restart(restart(number)),
+        Err(Errno::EINTR) if task.is_final() => Outcome::Restart(Restart::Never),
+        Err(Errno::EINTR) => Outcome::Restart(restart(number, args)),
         result => result.into(),
     }
 }
@@ -118,10 +122,9 @@ macro_rules! family {
             match number {
                 $($($number)|+ => Some(Box::pin(async move {
                     let ($task, $args) = (&Task::new(system, thread, thread.space()), &$args);
-                    let _ = $args;
                     let result = $call.await;
                     $task.end_mask(result);
-                    outcome(number, result)
+                    outcome($task, number, $args, result)
                 })),)*
                 _ => None,
             }
@@ -265,6 +268,8 @@ const RISCV_HWPROBE: usize = 258;
 family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
+    abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
+    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0)),
 }
 
 /// The future of a call; `None` if there is no such call.

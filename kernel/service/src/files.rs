@@ -38,11 +38,13 @@ pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
     };
     match read_now(&task, &open, &args) {
         Ok(Some(done)) => Begun::Done(done as isize),
+        // What a signal ends, the full call ends: it knows how to go on.
+        Err(IoError::Errno(Errno::EINTR)) => Begun::Not,
         Err(IoError::Errno(errno)) => Begun::Done(errno.to_return()),
         // A file's pages come from a device: its request is the call's, which has no number yet.
         Ok(None) if !open.seekable() => Begun::Waits(Box::pin(async move {
             let result = transfer::read(&task, &open, At::Position, &[piece(&args)], tried(&open)).await;
-            dispatch::outcome(nr::READ, result)
+            dispatch::outcome(&task, nr::READ, &args, result)
         })),
         Ok(None) | Err(IoError::Fault(_)) => Begun::Not,
     }

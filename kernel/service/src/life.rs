@@ -170,8 +170,15 @@ pub(crate) async fn futex(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     match command {
         x::FUTEX_WAIT | x::FUTEX_WAIT_BITSET => {
             let bits = if command == x::FUTEX_WAIT { x::FUTEX_BITSET_MATCH_ANY } else { args.bits(5) };
-            let deadline = futex_deadline(task, args, command == x::FUTEX_WAIT).await?;
-            futex::wait(task.thread(), addr, private, value, bits, deadline).await.map(|()| 0)
+            let deadline = match task.thread().take_resume() {
+                None => futex_deadline(task, args, command == x::FUTEX_WAIT).await?,
+                resumed => resumed,
+            };
+            let waited = futex::wait(task.thread(), addr, private, value, bits, deadline).await;
+            if let (Err(Errno::EINTR), Some(deadline)) = (waited, deadline) {
+                task.thread().resume_at(deadline);
+            }
+            waited.map(|()| 0)
         }
         x::FUTEX_REQUEUE | x::FUTEX_CMP_REQUEUE => {
             let expected = (command == x::FUTEX_CMP_REQUEUE).then(|| args.bits(5));

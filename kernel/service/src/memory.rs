@@ -81,7 +81,7 @@ pub(crate) async fn mmap(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
         if shared && !open.writable() {
             mapping.max.remove(Prot::WRITE);
         }
-        let backing = open.file().backing().ok_or(Errno::ENODEV)?;
+        let backing = open.file().backing(open.path()).ok_or(Errno::ENODEV)?;
         mapping.backing = Some((backing, offset as u64));
     }
     let start = task.space().map(mapping).await?;

@@ -60,6 +60,16 @@ async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Re
     }
 }
 
+/// Stores what is left until `deadline` at `addr`, where the call found its time: the next one goes on from there. As in Linux,
+/// a time that cannot be written ends the call for good if a signal did.
+async fn put_rest(task: &Task<'_>, addr: usize, deadline: Option<u64>) {
+    let Some(deadline) = deadline else { return };
+    let left = Timespec::from_nanos(deadline.saturating_sub(hal::time::now()));
+    if task.space().put(addr, &left).await.is_err() {
+        task.end_with_signal();
+    }
+}
+
 /// The time at which a wait ends: `addr` is a relative `timespec` or 0.
 async fn deadline(task: &Task<'_>, addr: usize) -> Result<Option<u64>, Errno> {
     if addr == 0 {
@@ -94,7 +104,9 @@ pub(crate) async fn ppoll(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     fds.resize(count, PollFd::new_zeroed());
     task.space().copy_in(addr, fds.as_mut_slice().as_mut_bytes()).await?;
     mask(task, args.word(3), args.word(4)).await?;
-    let found = poll_list(task, &mut fds, deadline).await?;
+    let found = poll_list(task, &mut fds, deadline).await;
+    put_rest(task, args.word(2), deadline).await;
+    let found = found?;
     task.space().copy_out(addr, fds.as_slice().as_bytes()).await?;
     Ok(found)
 }
@@ -183,7 +195,9 @@ pub(crate) async fn pselect6(task: &Task<'_>, args: &Args) -> Result<usize, Errn
             fds.push(PollFd { fd: fd as i32, events: events as u16, revents: 0 });
         }
     }
-    poll_list(task, &mut fds, deadline).await?;
+    let waited = poll_list(task, &mut fds, deadline).await;
+    put_rest(task, args.word(4), deadline).await;
+    waited?;
     let mut found = 0;
     for (set, (asked, means)) in sets.iter_mut().zip(SETS) {
         set.words.fill(0);

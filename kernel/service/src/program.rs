@@ -24,8 +24,6 @@ pub(crate) async fn open(task: &Task<'_>, directory: i32, path: &[u8], flags: u3
     }
     access::check_inode(&**inode, task.caller().credentials, access::EXECUTE).await?;
     let file = inode.clone().open(task.caller(), O_RDONLY).await?;
-    if file.backing().is_none() {
-        return Err(Errno::EACCES);
-    }
-    Ok(Program { file, path: path.to_vec(), place })
+    let backing = file.backing(&place.path(&task.root()).into()).ok_or(Errno::EACCES)?;
+    Ok(Program { file, backing, path: path.to_vec(), place })
 }

@@ -14,7 +14,10 @@ use abi::{
     },
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::net::{Ipv4Addr, SocketAddrV4};
+use core::{
+    net::{Ipv4Addr, SocketAddrV4},
+    pin::pin,
+};
 use io::{
     file::{File, IoError, Want},
     open::OpenFile,
@@ -59,7 +62,27 @@ impl Socket {
         if !self.waits(flags) {
             return Err(Errno::EAGAIN);
         }
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
         task.wait_for(fair(self.0.file().wait(task.caller(), want)), deadline).await
+    }
+}
+
+impl Socket {
+    /// Waits for a place in the queue of who listens at `address`.
+    ///
+    /// # Errors
+    /// `EAGAIN` at the deadline, `EINTR`.
+    async fn vacancy(&self, task: &Task<'_>, address: &Address, deadline: Option<u64>) -> Result<(), Errno> {
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
+        let vacancy = async {
+            self.get().vacancy(address).await;
+            Ok(())
+        };
+        task.wait_for(fair(pin!(vacancy)), deadline).await
     }
 }
 
@@ -180,7 +203,8 @@ fn make(task: &Task<'_>, family: u32, kind: u32, protocol: u32) -> Result<Arc<So
 fn framing(kind: u32) -> Result<Framing, Errno> {
     match kind {
         SOCK_STREAM => Ok(Framing::Stream),
-        SOCK_DGRAM | SOCK_SEQPACKET => Ok(Framing::Messages),
+        SOCK_DGRAM => Ok(Framing::Datagrams),
+        SOCK_SEQPACKET => Ok(Framing::Packets),
         _ => Err(Errno::ESOCKTNOSUPPORT),
     }
 }
@@ -243,6 +267,8 @@ pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
     only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
     let socket = Socket::find(task, args.int(0))?;
+    // First: with no number to give, the connection stays where it is.
+    let number = task.descriptors()?.keep(task.file_limit())?;
     let deadline = socket.receive_deadline();
     let accepted = loop {
         match socket.get().accept_now() {
@@ -252,10 +278,9 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<u
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     };
-    let fd = install(task, accepted.socket, flags)?;
-    let stored = put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await;
-    stored.inspect_err(|_| task.close(fd as i32))?;
-    Ok(fd)
+    let open = OpenFile::new(accepted.socket, O_RDWR | flags & O_NONBLOCK, b"socket:[]");
+    put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await?;
+    Ok(number.give(open, flags & O_CLOEXEC != 0))
 }
 
 /// `connect(fd, address, len)`.
@@ -274,6 +299,11 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
                 Err(Errno::EAGAIN) => return Err(Errno::EINPROGRESS),
                 waited => waited?,
             },
+            Err(IoError::Errno(Errno::EAGAIN)) if socket.get().is_local() && !socket.0.nonblocking() => {
+                socket.vacancy(task, &address, deadline).await?;
+                attempt = socket.get().connect_now(task.caller(), &address);
+                continue;
+            }
             // Begun by a call that a signal ended: go on waiting for it.
             Err(IoError::Errno(Errno::EALREADY)) if !socket.0.nonblocking() => {}
             Err(IoError::Errno(errno)) => return Err(errno),

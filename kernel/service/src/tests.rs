@@ -185,7 +185,12 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
         open.write_now(&caller, &mut Source::kernel(&elf())).unwrap().unwrap();
         let places = FilePlaces { root: root.clone(), directory: root.clone(), umask: 0o22 };
         let init = process::run::Init {
-            program: Program { file: open.file().clone(), path: b"/init".to_vec(), place },
+            program: Program {
+                file: open.file().clone(),
+                backing: open.file().backing(open.path()).unwrap(),
+                path: b"/init".to_vec(),
+                place,
+            },
             strings: Default::default(),
             places,
             descriptors: FdTable::new(&process::oom::system_account()).unwrap(),
@@ -367,6 +372,11 @@ async fn sockets(cpu: &Cpu) {
     let client = cpu.good(nr::SOCKET, [tcp, stream, 0]).await;
     cpu.good(nr::CONNECT, [client, address, 16]).await;
     cpu.bad(nr::CONNECT, [client, address, 16], Errno::EISCONN).await;
+    // Without a number to give, the connection stays.
+    let (few, old) = (cpu.store(DATA + 0x100, &[[2u8, 0, 0, 0, 0, 0, 0, 0]; 2].concat()), DATA + 0x120);
+    cpu.good(nr::PRLIMIT64, [0, 7, few, old]).await;
+    cpu.bad(nr::ACCEPT4, [server, 0, 0, 0], Errno::EMFILE).await;
+    cpu.good(nr::PRLIMIT64, [0, 7, old, 0]).await;
     let peer = cpu.good(nr::ACCEPT4, [server, DATA + 0x40, DATA + 0x80, 0]).await;
     assert_eq!(cpu.load(DATA + 0x40 + 4, 4), [127, 0, 0, 1]);
     let body = cpu.store(DATA + 0x1000, &[9; 5000]);

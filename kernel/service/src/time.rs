@@ -64,8 +64,7 @@ pub(crate) async fn gettimeofday(task: &Task<'_>, args: &Args) -> Result<usize, 
 
 /// `nanosleep(time, rest)`.
 pub(crate) async fn nanosleep(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let time: Timespec = task.space().get(args.word(0)).await?;
-    sleep_for(task, nanos(time)?, args.word(1)).await
+    sleep_for(task, args.word(0), args.word(1)).await
 }
 
 /// `clock_nanosleep(clock, flags, time, rest)`.
@@ -76,22 +75,27 @@ pub(crate) async fn clock_nanosleep(task: &Task<'_>, args: &Args) -> Result<usiz
         return Err(Errno::EINVAL);
     }
     let shown = read(task, clock)?;
-    let time: Timespec = task.space().get(args.word(2)).await?;
-    let nanos = nanos(time)?;
     if args.bits(1) & t::TIMER_ABSTIME == 0 {
-        return sleep_for(task, nanos, args.word(3)).await;
+        return sleep_for(task, args.word(2), args.word(3)).await;
     }
-    let deadline = hal::time::now().saturating_add(nanos.saturating_sub(shown));
+    let time: Timespec = task.space().get(args.word(2)).await?;
+    let deadline = hal::time::now().saturating_add(nanos(time)?.saturating_sub(shown));
     task.sleep_until(deadline).await.map(|()| 0)
 }
 
-/// Sleeps; a signal stores what was left at `rest`.
-async fn sleep_for(task: &Task<'_>, nanos: u64, rest: usize) -> Result<usize, Errno> {
-    let deadline = hal::time::now().saturating_add(nanos);
+/// Sleeps for the time at `addr`; a signal stores what was left at `rest`.
+async fn sleep_for(task: &Task<'_>, addr: usize, rest: usize) -> Result<usize, Errno> {
+    let deadline = match task.thread().take_resume() {
+        Some(deadline) => deadline,
+        None => hal::time::now().saturating_add(nanos(task.space().get(addr).await?)?),
+    };
     let slept = task.sleep_until(deadline).await;
-    if slept == Err(Errno::EINTR) && rest != 0 {
-        let left = Timespec::from_nanos(deadline.saturating_sub(hal::time::now()));
-        task.space().put(rest, &left).await?;
+    if slept == Err(Errno::EINTR) {
+        if rest != 0 {
+            let left = Timespec::from_nanos(deadline.saturating_sub(hal::time::now()));
+            task.space().put(rest, &left).await?;
+        }
+        task.thread().resume_at(deadline);
     }
     slept.map(|()| 0)
 }

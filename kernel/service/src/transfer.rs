@@ -281,6 +281,9 @@ async fn wait(
 ) -> Result<Attempt<usize>, Errno> {
     let (file, caller) = (open.file(), task.caller());
     let limit = file.deadline(want);
+    if limit.is_some() {
+        task.end_with_signal();
+    }
     if let Some(queue) = file.queue(want) {
         // The attempt in vain was just now: in the queue a look is enough, and after each wake-up comes an attempt.
         let mut look = matches!(want, Want::Read { .. });

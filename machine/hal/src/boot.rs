@@ -76,6 +76,7 @@ extern "C" fn boot_hart_main(hart_id: usize, dtb: usize) -> ! {
     MACHINE.store(machine, Ordering::Release);
     kernel_table::activate(local_of(0));
     csr_write!(stvec, riscv::resident::vector as *const () as usize);
+    assert!(riscv::boot::boot_stack_held(), "the boot stack has run over");
     // SAFETY: level 0 of this hart's stacks is mapped and unused. The boot stack is never returned to.
     unsafe { riscv::resident::call_on_stack(0, boot_on_own_stack, stack::hart_stack_top(0, 0)) };
     power::stop()
@@ -188,11 +189,10 @@ pub fn start_harts(main: fn() -> !) {
     HART_MAIN.store(main as *mut (), Ordering::Release);
     riscv::boot::SECONDARY_SATP.store(kernel_table::kernel_satp(), Ordering::Release);
     let machine = machine();
-    let entry = riscv::boot::secondary_start as *const () as usize - IMAGE_OFFSET;
     for (index, hart) in machine.platform.harts.iter().enumerate().take(hart::count()).skip(1) {
         local_of(index).hart_id.store(hart.id, Ordering::Relaxed);
         let before = STARTED.load(Ordering::Acquire);
-        match riscv::sbi::start_hart(hart.id, entry, stack::hart_stack_top(index, 0)) {
+        match riscv::boot::call_hart(hart.id, stack::hart_stack_top(index, 0)) {
             // One by one: the hart finds its index in this count.
             Ok(()) => {
                 while STARTED.load(Ordering::Acquire) == before {

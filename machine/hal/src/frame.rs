@@ -324,6 +324,24 @@ impl Frame {
         self.meta().pins.load(Ordering::Relaxed) != 0
     }
 
+    /// Makes a page of the kernel's image one that can be shared; the kernel stays one of its owners for ever. Once, at boot.
+    #[cfg(target_os = "none")]
+    pub(crate) fn keep_image_page(physical: usize) {
+        let page = (physical - BASE.load(Ordering::Relaxed)) / PAGE_SIZE;
+        table()[page].shares.store(1, Ordering::Relaxed);
+    }
+
+    /// A share of a page of the kernel's image.
+    ///
+    /// # Safety
+    /// [`Self::keep_image_page`] was called for it.
+    #[cfg(target_os = "none")]
+    pub(crate) unsafe fn of_image_page(physical: usize) -> Self {
+        // SAFETY: the share that is taken here is a new one, given up by nobody before.
+        let kept = core::mem::ManuallyDrop::new(unsafe { Self::from_physical(physical) });
+        (*kept).clone()
+    }
+
     /// Gives up this share as a physical address, for a page-table entry.
     pub(crate) fn into_physical(self) -> usize {
         let physical = self.physical();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! 0xffff_ffc0_0000_0000  direct map: RAM without the kernel image, device registers      RW
+//!                        of the image the scheduler's pages, which processes map         R
 //! 0xffff_ffe0_0000_0000  kernel stacks, a slot each, guard below                         RW
 //! 0xffff_ffff_8020_0000  image: text RX, rodata R, data RW
 //!                        resident code RX and save areas RW: also in `table` processes
@@ -99,6 +100,10 @@ pub(crate) fn build(memory: &[Range<usize>], devices: &[Range<usize>], extension
             map(root, DIRECT_MAP + part.start, part.start, part.end.saturating_sub(part.start), WRITE)?;
         }
     }
+    for page in crate::sched_image::physical() {
+        Frame::keep_image_page(page);
+        map(root, DIRECT_MAP + page, page, PAGE_SIZE, READ)?;
+    }
     for range in devices {
         map(root, DIRECT_MAP + range.start, range.start, range.end - range.start, WRITE)?;
     }
@@ -183,6 +188,13 @@ pub(crate) fn select(local: &Local, world: World, root: usize) {
     csr_write!(senvcfg, 0);
 }
 
+/// Prepares this hart for returning to interrupted kernel code, after other coroutines ran on top of it. Interrupts are off.
+pub(crate) fn return_to_kernel() {
+    if HAS_H.load(Relaxed) {
+        riscv::virtual_csr::stay_outside();
+    }
+}
+
 /// The entries of a new root that concern the kernel.
 pub(crate) fn entries_for(world: World) -> impl Iterator<Item = (usize, Entry)> {
     let source = match world {
@@ -204,12 +216,18 @@ pub(crate) fn reachable(root: usize, world: World) -> Vec<KernelPage> {
     pages
 }
 
+/// All that the kernel's own table maps.
+pub(crate) fn mapped() -> Vec<KernelPage> {
+    reachable(KERNEL_ROOT.load(Relaxed), World::Shared)
+}
+
 fn collect(entry: Entry, address: usize, level: usize, pages: &mut Vec<KernelPage>) {
     if !entry.valid() {
         return;
     }
     if entry.is_leaf() {
-        pages.push(KernelPage { address, physical: entry.physical(), bytes: span(level) });
+        let writable = entry.0 & bits::W != 0;
+        pages.push(KernelPage { address, physical: entry.physical(), bytes: span(level), writable });
         return;
     }
     for slot in 0..ENTRIES {

@@ -542,6 +542,8 @@ pub struct KernelPage {
     pub physical: usize,
     /// Its size: there are large pages.
     pub bytes: usize,
+    /// Whether it can be written there.
+    pub writable: bool,
 }
 
 /// Everything outside user memory that the hardware could translate while `space` runs in user mode, by a walk of its

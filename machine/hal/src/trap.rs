@@ -62,6 +62,7 @@ fn preempt(local: &Local) {
     // SAFETY: the stack of this level is mapped and free: levels below it are interrupted, and this hart
     // alone uses its stacks.
     unsafe { riscv::resident::call_on_stack(run as usize, run_preempting, top) };
+    crate::kernel_table::return_to_kernel();
     local.stack_level.store(level - 1, Relaxed);
 }
 

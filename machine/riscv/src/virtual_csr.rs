@@ -73,6 +73,12 @@ pub fn leave() {
     csr_write!(hgatp, 0);
 }
 
+/// Prepares `sret` to go back to what the kernel was interrupted in, after processes ran on top of that: the last trap may have
+/// come from virtual mode.
+pub fn stay_outside() {
+    csr_write!(hstatus, OUTSIDE);
+}
+
 /// Prepares `sret` to enter virtual mode.
 #[inline(always)]
 pub fn prepare_entry() {

@@ -14,6 +14,8 @@ mod emulator;
 mod image;
 mod ksyms;
 mod matrix;
+mod model;
+mod mutate;
 mod project;
 mod run;
 mod sched_image;
@@ -22,6 +24,7 @@ mod terminal;
 mod test;
 mod tidy;
 mod toolchain;
+mod trace;
 mod web;
 
 use std::process::ExitCode;
@@ -38,6 +41,9 @@ AsyncOS: build, run and test the system.
     build    build the kernel and the user programs
     image    make the disk image
     web      test the web server from the host, byte for byte
+    model    check the models of the scheduler, state by state
+    trace    check a recorded run against these models
+    mutate   weaken each memory ordering in turn and expect loom to notice
     setup    install what is missing; `run`, `test` and `bench` do it by themselves
     doctor   say what is there, what is missing and what will be used
     clean    remove what xtask made (images, downloads)
@@ -57,6 +63,9 @@ fn main() -> ExitCode {
         "build" => build::main(rest),
         "image" => image::main(rest),
         "web" => web::main(rest),
+        "model" => model::main(rest),
+        "trace" => trace::main(rest),
+        "mutate" => mutate::main(rest),
         "setup" => setup::main(rest),
         "doctor" => doctor::main(rest),
         "clean" => project::clean(),

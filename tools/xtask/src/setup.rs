@@ -213,6 +213,13 @@ fn add_targets(toolchain: &Toolchain) -> Result<()> {
     command::run(Command::new("rustup").args(["target", "add"]).args(&missing))
 }
 
+/// Makes sure that the model checker and the compiler that it needs are there.
+pub fn ensure_model_checker() -> Result<()> {
+    let missing = ["spin", "cc"].into_iter().filter(|program| command::find(program).is_none());
+    // The compiler's package has its own name.
+    install(&missing.map(|program| program.replace("cc", "gcc")).collect::<Vec<_>>())
+}
+
 /// Makes sure that the tools of `test` are there: rustfmt and clippy.
 pub fn ensure_components(toolchain: &Toolchain) -> Result<()> {
     let tools = [("cargo-fmt", "rustfmt", "rustfmt-web"), ("cargo-clippy", "clippy", "rust-web-clippy")];

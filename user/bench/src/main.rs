@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task; default all
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring; default all
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
 //! ```
@@ -21,6 +21,7 @@ mod measure;
 mod memory;
 mod processes;
 mod program;
+mod rings;
 mod sockets;
 mod tasks;
 mod threads;
@@ -37,7 +38,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 9] = [
+const GROUPS: [Group; 10] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -47,6 +48,7 @@ const GROUPS: [Group; 9] = [
     ("file", files::reads),
     ("socket", sockets::round_trips),
     ("task", tasks::switches),
+    ("ring", rings::conversations),
 ];
 
 fn main() -> ExitCode {

@@ -1,12 +1,14 @@
 //! Coroutines of this process under the shared scheduler: no system call in any operation.
 
 use crate::measure::{Outcome, measure};
+use crate::threads::free_bytes;
 use alloc::vec::Vec;
-use core::future::poll_fn;
+use core::future::{pending, poll_fn};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Poll;
+use rt::println;
 use rt::sync::{Arc, OnceLock};
-use rt::task::{TaskRef, block_on, spawn, yield_now};
+use rt::task::{JoinHandle, TaskRef, block_on, spawn, yield_now};
 
 /// Switching among few and many, waking, starting and ending.
 pub fn switches() -> Outcome {
@@ -22,22 +24,41 @@ pub fn switches() -> Outcome {
         Ok(())
     })?;
     measure("task_spawn_join", 20_000, |count| {
-        block_on(async {
+        let _ = block_on(spawn(async move {
             for _ in 0..count {
                 let _ = spawn(async {}).await;
             }
-        });
+        }));
         Ok(())
     })?;
     measure("task_spawn_10k", 10_000, |count| {
-        block_on(async {
+        let _ = block_on(spawn(async move {
             let tasks: Vec<_> = (0..count).map(|_| spawn(async {})).collect();
             for task in tasks {
                 let _ = task.await;
             }
-        });
+        }));
         Ok(())
-    })
+    })?;
+    waiting()
+}
+
+/// What free memory of the machine has become less by once a million tasks wait: for each, without what the program
+/// keeps to find them again, and in all. Their futures have no size of their own.
+fn waiting() -> Outcome {
+    const COUNT: usize = 1_000_000;
+    let mut tasks: Vec<Option<JoinHandle<()>>> = (0..COUNT).map(|_| None).collect();
+    let before = free_bytes()?;
+    tasks.iter_mut().for_each(|task| *task = Some(spawn(pending())));
+    // It is behind them all.
+    let _ = block_on(spawn(async {}));
+    let taken = before - free_bytes()?;
+    println!("B task_memory {:.0} B", taken / COUNT as f64);
+    println!("B task_million {:.0} MiB", (taken + size_of_val(&tasks[..]) as f64) / (1 << 20) as f64);
+    drop(tasks);
+    // They are dropped by the scheduler.
+    let _ = block_on(spawn(async {}));
+    Ok(())
 }
 
 /// The others of [`yields`] end when this is set. Relaxed: nothing is handed over with it.
@@ -61,7 +82,8 @@ fn yields(id: &str, ready: u64, operations: u64) -> Outcome {
         }
     };
     let outcome = measure(id, operations, |count| {
-        let _ = block_on(spawn(turns(count.div_ceil(ready))));
+        // One turn of the others passes before its first.
+        let _ = block_on(spawn(turns(count.div_ceil(ready) - 1)));
         Ok(())
     });
     ENOUGH.store(true, Relaxed);

@@ -72,7 +72,8 @@ extern "C" fn park(words: usize) {
     raw::atomic(words + 8).fetch_add(1, Ordering::SeqCst);
 }
 
-fn free_bytes() -> io::Result<f64> {
+/// Free memory of the machine.
+pub fn free_bytes() -> io::Result<f64> {
     let text = rt::fs::read_to_string("/proc/meminfo")?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemFree:"));
     let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());

@@ -29,6 +29,8 @@ pub struct Request {
     pub target: String,
     /// Whether the connection stays open for another request.
     pub keep_alive: bool,
+    /// A header line has said that it does not, whatever others say (RFC 9112, 9.3).
+    close: bool,
     /// `Range`.
     pub range: Option<String>,
     /// `If-Range`.
@@ -128,6 +130,7 @@ fn request_line(line: &str) -> Result<(Request, u8), Bad> {
         method,
         target: origin_form(target).ok_or(Bad::Malformed)?.to_string(),
         keep_alive: minor >= 1,
+        close: false,
         range: None,
         if_range: None,
         if_modified_since: None,
@@ -168,11 +171,8 @@ fn header(request: &mut Request, name: &str, value: &str) -> Result<(), Bad> {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     let says = |word: &str| value.split(',').any(|w| w.trim().eq_ignore_ascii_case(word));
     if is("connection") {
-        if says("close") {
-            request.keep_alive = false;
-        } else if says("keep-alive") {
-            request.keep_alive = true;
-        }
+        request.close |= says("close");
+        request.keep_alive = !request.close && (request.keep_alive || says("keep-alive"));
     } else if is("content-length") {
         if value.is_empty() || !value.bytes().all(|b| b.is_ascii_digit()) {
             return Err(Bad::Malformed);

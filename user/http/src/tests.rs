@@ -49,6 +49,16 @@ fn bad_requests_have_their_status() {
         assert_eq!(get(&text).map_err(Bad::status), Err(status), "{text:.60}");
     }
     assert_eq!(get("GET / HTTP/1.1\r\nHost"), Ok(None));
+    // Whoever says that it closes is not overruled.
+    for (lines, expected) in [
+        ("Connection: close\r\nConnection: keep-alive\r\n", false),
+        ("Connection: keep-alive\r\nConnection: close\r\n", false),
+        ("Connection: keep-alive, close\r\n", false),
+        ("Connection: keep-alive\r\n", true),
+    ] {
+        let request = get(&format!("GET / HTTP/1.0\r\n{lines}\r\n")).unwrap().unwrap().0;
+        assert_eq!(request.keep_alive, expected, "{lines}");
+    }
     assert!(get("GET / HTTP/1.0\r\n\r\n").unwrap().is_some_and(|(r, _)| !r.keep_alive));
     assert!(get("GET http://x/y HTTP/1.1\r\nHost: x\r\n\r\n").unwrap().is_some_and(|(r, _)| r.target == "/y"));
 }

@@ -12,7 +12,7 @@
 //! * Errors are [`io::Error`], as in `std`. Nothing here panics on what the system answers.
 //! * Start: [`start`] takes the stack the kernel prepared; `heap` is the global allocator over `mmap`.
 //! * `tp` points at the running thread's control block (see [`thread`]).
-//! * A panic prints its message and ends the process with status 134.
+//! * A panic prints its message and ends the process with status 134, or the task in whose poll it is ([`task::metrics`]).
 //!
 //! On other architectures this crate is empty, so that the workspace still builds there.
 #![no_std]
@@ -40,7 +40,9 @@ pub mod raw;
 mod reactor;
 mod scheduler;
 pub mod signal;
+mod slots;
 mod socket;
+mod stack;
 pub mod start;
 pub mod sync;
 mod sys;
@@ -51,4 +53,4 @@ pub mod time;
 pub mod tty;
 
 pub use abi;
-pub use futures_util::{future::join, future::join_all, future::select, join, pin_mut, select_biased};
+pub use futures_util::{future::Either, future::join, future::join_all, future::select, join, pin_mut, select_biased};

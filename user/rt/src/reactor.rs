@@ -4,6 +4,8 @@
 //! `ppoll` reports the descriptor, the waker is taken out and called, and the task tries again; so nothing here
 //! depends on what the kernel's report says exactly. A source is registered as long as its [`AsyncFd`] lives.
 //!
+//! Where the kernel has slots, a thread of its own parks here, once anybody waits (see `task`).
+//!
 //! Waking a parked executor from another thread goes through a pipe, made when the process first has a second thread.
 //!
 //! ```text
@@ -18,8 +20,8 @@ use crate::io::{self, Read, Write};
 use crate::pipe;
 use crate::sync::Mutex;
 use crate::sys::{OwnedFd, syscall};
-use crate::thread;
 use crate::time::Instant;
+use crate::{task, thread};
 use abi::Errno;
 use abi::poll::{POLLIN, POLLOUT, PollFd};
 use abi::time::Timespec;
@@ -97,6 +99,7 @@ impl AsyncFd {
         let before = slot.replace(cx.waker().clone());
         drop(reactor);
         drop(before);
+        task::need_reactor();
         notify();
     }
 
@@ -134,6 +137,7 @@ impl Timer {
         reactor.next_timer += 1;
         reactor.timers.insert((deadline, id), waker.clone());
         drop(reactor);
+        task::need_reactor();
         notify();
         Self(deadline, id)
     }
@@ -182,6 +186,11 @@ pub(crate) fn notify() {
         // A full pipe wakes as well.
         let _ = write.write(&[0]);
     }
+}
+
+/// How many descriptors are open for waking a parked executor.
+pub(crate) fn kept_descriptors() -> usize {
+    if REACTOR.lock().pipe.is_some() { 2 } else { 0 }
 }
 
 /// Waits for a descriptor or a timer (`park`), or only looks, and wakes the tasks concerned.

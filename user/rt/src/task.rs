@@ -1,38 +1,111 @@
 //! Tasks: coroutines of this process, in the shape of `tokio::task`, over the shared scheduler.
 //!
-//! One pool, one worker: the thread inside [`block_on`]. It polls the main future and runs tasks by priority, looks at
-//! the reactor after every `TURN` polls, and parks in it when nothing is ready. Tasks outlive a `block_on` and go on
-//! in the next one.
+//! The pool has as many workers as the kernel gives slots, one a hart (or [`set_workers`]). Workers are run by threads of the
+//! runtime, made as they are needed ([`workers`]): there is always one more than there is work for, so that the kernel can
+//! give a worker whose thread blocks or is preempted to another. One thread more waits in the reactor, once a task does. A thread in
+//! [`block_on`] polls its own future only.
+//!
+//! Where the kernel has no slots, as Linux, there is one worker: the thread in `block_on`, which parks in the reactor itself
+//! ([`alone`]); tasks go on in the next one. A child made by `fork` has no threads that would run tasks: it is for what needs none.
 
-use crate::reactor;
 use crate::scheduler::Way;
-use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sync::{Arc, Once, OnceLock};
+use crate::{futex, reactor, slots, thread};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use task::{Pender, Pool};
+use task::{Pender, Pool, Running};
 
-pub use task::{JoinError, JoinHandle, Priority, TaskRef, yield_now};
+mod alone;
+mod blocking;
+mod builder;
+mod callback;
+mod failure;
+pub mod green;
+mod join_set;
+mod local;
+mod scope;
+mod select;
+pub mod sync;
+mod workers;
 
-/// Polls between two looks at the reactor.
-const TURN: usize = 64;
+pub use blocking::spawn_blocking;
+pub use builder::{Builder, name};
+pub use callback::OnDone;
+pub(crate) use failure::end_task;
+pub use failure::{Metrics, abort_on_panic, metrics};
+pub(crate) use green::Switch;
+pub use join_set::JoinSet;
+pub(crate) use local::Scope as LocalScope;
+pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use scope::{Scope, scope};
+
+pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
+
+/// Polls of tasks in one call.
+const TURN: u32 = 64;
 
 struct Unpark;
 
 impl Pender for Unpark {
-    fn pend(&self, _worker: usize, _priority: Priority) {
-        reactor::notify();
+    #[inline]
+    fn runs(task: Option<Running>) {
+        thread::set_task(task);
     }
+
+    fn pend(&self, worker: usize, priority: Priority) {
+        if slots::active() {
+            slots::kick(worker, priority.number());
+        } else {
+            reactor::notify();
+        }
+    }
+}
+
+/// How many workers to ask for; the kernel gives no more than it has harts.
+static WANTED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Sets how many workers run tasks at once, before the first task is spawned and the first `block_on`. Default: one a hart.
+pub fn set_workers(count: usize) {
+    WANTED.store(count.max(1), Ordering::Relaxed);
 }
 
 fn pool() -> &'static Pool<Unpark, Way> {
     static POOL: OnceLock<Pool<Unpark, Way>> = OnceLock::new();
-    POOL.get_or_init(|| Pool::new(1, Unpark))
+    POOL.get_or_init(|| {
+        let workers = slots::set_up(WANTED.load(Ordering::Relaxed));
+        let pool = Pool::new(workers.max(1), Unpark);
+        for worker in 0..workers {
+            if let Some(hints) = pool.hints(worker) {
+                slots::describe(worker, hints);
+            }
+            // Nobody runs it yet: whoever has something for it calls.
+            let _ = pool.set_idle(worker);
+        }
+        if workers > 0 {
+            workers::start();
+        }
+        pool
+    })
 }
 
-/// Starts a task of normal priority. It runs while some thread is in [`block_on`].
+/// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.
+pub(crate) fn need_reactor() {
+    static STARTED: Once = Once::new();
+    if slots::active() {
+        STARTED.call_once(workers::start_reactor);
+    }
+}
+
+/// How many descriptors the runtime keeps open for itself.
+#[must_use]
+pub fn kept_descriptors() -> usize {
+    reactor::kept_descriptors()
+}
+
+/// Starts a task of normal priority.
 pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -51,8 +124,29 @@ where
 }
 
 /// Wakes the main future of a `block_on`.
+///
+/// Its thread sets `parked`, looks at `woken` once more and then parks; a waker sets `woken` and then looks at `parked`.
 struct MainFuture {
     woken: AtomicBool,
+    /// 1 while the thread waits on this word; where there are no slots it waits in the reactor.
+    parked: AtomicU32,
+}
+
+impl MainFuture {
+    /// Whether it was woken since the last call.
+    fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// Waits until it is woken; may return early.
+    fn park(&self) {
+        self.parked.store(1, Ordering::SeqCst);
+        // Looked at after `parked` was set.
+        if !self.woken.load(Ordering::SeqCst) {
+            futex::wait(&self.parked, 1, None);
+        }
+        self.parked.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Wake for MainFuture {
@@ -61,64 +155,32 @@ impl Wake for MainFuture {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // SeqCst: stored before `notify` looks whether the executor is parked.
+        // SeqCst: stored before this or `notify` looks whether the thread is parked.
         self.woken.store(true, Ordering::SeqCst);
-        reactor::notify();
+        if !slots::active() {
+            reactor::notify();
+        } else if self.parked.swap(0, Ordering::SeqCst) == 1 {
+            futex::wake(&self.parked, 1);
+        }
     }
 }
 
-/// The right to run the pool's one worker.
-static DRIVER: Mutex<()> = Mutex::new(());
-
-/// Runs `future` to its end on this thread, and tasks beside it. One thread at a time: another waits here until the
-/// first has its result. Not to be called from a task.
+/// Runs `future` to its end on this thread. Any number of threads may be in here; where the kernel has no slots they take
+/// turns, and the first runs tasks beside its future. Not to be called from a task.
 pub fn block_on<F: Future>(future: F) -> F::Output {
-    let _driver = DRIVER.lock();
+    let pool = pool();
     let mut future = pin!(future);
-    let main = Arc::new(MainFuture { woken: AtomicBool::new(true) });
+    let main = Arc::new(MainFuture { woken: AtomicBool::new(true), parked: AtomicU32::new(0) });
     let waker = Waker::from(main.clone());
     let mut cx = Context::from_waker(&waker);
-    let (pool, mut left) = (pool(), TURN);
+    if !slots::active() {
+        return alone::block_on(pool, future, &main, &mut cx);
+    }
     loop {
-        if main.woken.swap(false, Ordering::SeqCst)
-            && let Poll::Ready(output) = future.as_mut().poll(&mut cx)
-        {
+        if !main.take() {
+            main.park();
+        } else if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
-        left -= 1;
-        let busy = run(pool, &mut left, &main);
-        if left == 0 || !busy {
-            turn(busy, &main);
-            left = TURN;
-        }
     }
-}
-
-/// Runs a task, and more until the main future has something to do or it is time to look at the reactor; `false` if there
-/// were no more.
-fn run(pool: &Pool<Unpark, Way>, left: &mut usize, main: &MainFuture) -> bool {
-    while *left > 0 {
-        if pool.run_next(0).is_none() {
-            return false;
-        }
-        *left -= 1;
-        // Relaxed: who finds it set swaps it; who finds it clear comes by again, or looks once more before parking.
-        if main.woken.load(Ordering::Relaxed) {
-            break;
-        }
-    }
-    true
-}
-
-/// One look at the reactor: parks if there is nothing else to do.
-fn turn(busy: bool, main: &MainFuture) {
-    if busy || reactor::prepare().is_err() {
-        return reactor::wait(false);
-    }
-    if main.woken.load(Ordering::SeqCst) || !pool().set_idle(0) {
-        reactor::cancel();
-        return reactor::wait(false);
-    }
-    reactor::wait(true);
-    pool().clear_idle(0);
 }

@@ -11,6 +11,7 @@
 
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
+use crate::task::{LocalScope as Scope, Switch};
 use crate::{futex, heap, io};
 use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
@@ -18,8 +19,10 @@ use abi::process::{
 };
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
+use task::{Running, TaskRef};
 
 /// Stack of a spawned thread in bytes; pages are backed when touched.
 const STACK: usize = 256 * 1024;
@@ -34,11 +37,41 @@ const FLAGS: u64 = CLONE_VM
     | CLONE_PARENT_SETTID
     | CLONE_CHILD_CLEARTID;
 
+/// What every thread has, the first included.
+#[repr(C)]
+struct Local {
+    /// Thread id while it runs, 0 once it has left its stack.
+    tid: AtomicU32,
+    // The rest is touched by the thread alone.
+    /// The task that it polls.
+    task: AtomicPtr<()>,
+    /// The frame at which it leaves the stack that it polls tasks on; 0 if it is on no such stack.
+    back: AtomicUsize,
+    /// How many guards of blocking locks were made on this stack and are still there.
+    guards: AtomicI32,
+    /// The green thread that it runs.
+    green: AtomicPtr<Switch>,
+    /// The scopes of task-local values that it polls.
+    scopes: AtomicPtr<Scope>,
+}
+
+impl Local {
+    const fn new() -> Self {
+        Self {
+            tid: AtomicU32::new(0),
+            task: AtomicPtr::new(ptr::null_mut()),
+            back: AtomicUsize::new(0),
+            guards: AtomicI32::new(0),
+            green: AtomicPtr::new(ptr::null_mut()),
+            scopes: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
 /// What `tp` points at.
 #[repr(C, align(16))]
 struct ControlBlock {
-    /// Thread id while it runs, 0 once it has left its stack.
-    tid: AtomicU32,
+    local: Local,
     /// What the thread runs, taken by it at its start.
     entry: Option<Arc<dyn Run>>,
 }
@@ -74,25 +107,127 @@ impl<T: Send, F: Send> Leaves<T> for Packet<F, T> {
 }
 
 /// The main thread's, whose id the kernel does not clear.
-static MAIN: AtomicU32 = AtomicU32::new(0);
+static MAIN: Local = Local::new();
 
 /// Makes the calling thread, the first, a thread of this module.
 pub(crate) fn adopt_main() {
-    let block = MAIN.as_ptr() as usize;
-    // SAFETY: nothing else uses tp; `MAIN` is a whole control block as far as `id` reads one: its first word.
+    let block = ptr::from_ref(&MAIN) as usize;
+    // SAFETY: nothing else uses tp; `MAIN` is a control block as far as `local` sees one.
     unsafe { asm!("mv tp, {}", in(reg) block, options(nomem, nostack)) };
     let tid = syscall!(GETTID).unwrap_or_default();
-    MAIN.store(tid as u32, Ordering::Relaxed);
+    MAIN.tid.store(tid as u32, Ordering::Relaxed);
+}
+
+/// What the calling thread has.
+#[inline]
+fn local<'t>() -> &'t Local {
+    let local: *const Local;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {}, tp", out(reg) local, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: tp points at the running thread's block (module head), alive as long as the thread; callers do not keep it.
+    unsafe { &*local }
 }
 
 /// The kernel's id of the calling thread.
 #[must_use]
 pub fn id() -> u32 {
-    let word: *const AtomicU32;
-    // SAFETY: reads a register.
-    unsafe { asm!("mv {}, tp", out(reg) word, options(nomem, nostack, preserves_flags)) };
-    // SAFETY: tp points at the running thread's tid word (module head), alive as long as the thread.
-    unsafe { (*word).load(Ordering::Relaxed) }
+    local().tid.load(Ordering::Relaxed)
+}
+
+/// Notes what the calling thread polls.
+#[inline]
+pub(crate) fn set_task(task: Option<Running>) {
+    // Relaxed, as below: the thread's own.
+    local().task.store(task.map_or(ptr::null_mut(), Running::as_ptr), Ordering::Relaxed);
+}
+
+/// The task that the calling thread polls.
+pub(crate) fn task() -> Option<TaskRef> {
+    let task = NonNull::new(local().task.load(Ordering::Relaxed))?;
+    // SAFETY: set at the beginning of the poll, and cleared at its end.
+    Some(unsafe { Running::task(task) })
+}
+
+/// What [`enter_stack`] found, for [`leave_stack`].
+pub(crate) struct Outer {
+    back: usize,
+    guards: i32,
+}
+
+/// The calling thread goes to a stack that it can leave for good.
+pub(crate) fn enter_stack() -> Outer {
+    let local = local();
+    // Relaxed, as in all that follow: the thread's own.
+    let guards = local.guards.load(Ordering::Relaxed);
+    local.guards.store(0, Ordering::Relaxed);
+    Outer { back: local.back.load(Ordering::Relaxed), guards }
+}
+
+/// It is back, or has left that stack as it was.
+pub(crate) fn leave_stack(outer: Outer) {
+    let local = local();
+    local.back.store(outer.back, Ordering::Relaxed);
+    local.guards.store(outer.guards, Ordering::Relaxed);
+    local.green.store(ptr::null_mut(), Ordering::Relaxed);
+    local.scopes.store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// Where the frame's address is by which the calling thread leaves its stack; 0 there if it cannot.
+pub(crate) fn way_back() -> *mut usize {
+    local().back.as_ptr()
+}
+
+/// Whether it can.
+pub(crate) fn can_leave_stack() -> bool {
+    local().back.load(Ordering::Relaxed) != 0
+}
+
+/// How many guards of blocking locks the calling thread has.
+pub(crate) fn guards() -> i32 {
+    local().guards.load(Ordering::Relaxed)
+}
+
+/// It has made one, or dropped one.
+#[inline]
+pub(crate) fn count_guards(change: i32) {
+    let guards = &local().guards;
+    guards.store(guards.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+}
+
+/// The green thread that the calling thread runs.
+pub(crate) fn green() -> Option<NonNull<Switch>> {
+    NonNull::new(local().green.load(Ordering::Relaxed))
+}
+
+/// The calling thread goes to a green thread's stack: there are none of the scopes that it is in here.
+pub(crate) fn enter_green(switch: *mut Switch) -> (*mut Switch, *const Scope) {
+    let local = local();
+    let outer = (local.green.load(Ordering::Relaxed), take_scopes());
+    local.green.store(switch, Ordering::Relaxed);
+    outer
+}
+
+/// It is back, with what [`enter_green`] answered.
+pub(crate) fn leave_green(outer: (*mut Switch, *const Scope)) {
+    local().green.store(outer.0, Ordering::Relaxed);
+    set_scopes(outer.1);
+}
+
+/// The scopes of task-local values that the calling thread polls, innermost first.
+pub(crate) fn scopes() -> *const Scope {
+    local().scopes.load(Ordering::Relaxed)
+}
+
+/// Changes them.
+pub(crate) fn set_scopes(scopes: *const Scope) {
+    local().scopes.store(scopes.cast_mut(), Ordering::Relaxed);
+}
+
+/// The scopes, of which none are left.
+pub(crate) fn take_scopes() -> *const Scope {
+    let scopes = scopes();
+    set_scopes(ptr::null());
+    scopes
 }
 
 // rt_thread_clone(flags, stack, parent_tid, tls, child_tid) -> tid or -errno. The child starts on the new stack with
@@ -174,7 +309,7 @@ impl Stack {
 
     fn tid(&self) -> &AtomicU32 {
         // SAFETY: the block lives in the mapping this value owns, and its tid is only used atomically.
-        unsafe { &(*self.block()).tid }
+        unsafe { &(*self.block()).local.tid }
     }
 
     fn finished(&self) -> bool {
@@ -249,7 +384,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     let entry: Arc<dyn Run> = packet.clone();
     let block = stack.block();
     // SAFETY: `block` lies in the fresh mapping, aligned to 16 because size and base are multiples of it.
-    unsafe { block.write(ControlBlock { tid: AtomicU32::new(0), entry: Some(entry) }) };
+    unsafe { block.write(ControlBlock { local: Local::new(), entry: Some(entry) }) };
     let tid = stack.tid().as_ptr();
     // SAFETY: the new thread gets a stack of its own below `block`, and `block` as tp; both live until the kernel has
     // cleared `tid`, because `Stack` is dropped only then.

@@ -115,10 +115,41 @@ impl Future for Sleep {
 /// # Errors
 /// [`io::ErrorKind::TimedOut`]; the future is dropped then.
 pub async fn timeout<F: Future>(duration: Duration, future: F) -> io::Result<F::Output> {
+    timeout_at(Instant::now() + duration, future).await
+}
+
+/// Waits for `future` until `deadline`.
+///
+/// # Errors
+/// As for [`timeout`].
+pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> io::Result<F::Output> {
     let future = core::pin::pin!(future);
-    let sleep = core::pin::pin!(sleep(duration));
+    let sleep = core::pin::pin!(sleep_until(deadline));
     match futures_util::future::select(future, sleep).await {
         futures_util::future::Either::Left((output, _)) => Ok(output),
         futures_util::future::Either::Right(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "timed out")),
+    }
+}
+
+/// Moments that are `period` apart, the first of them now.
+#[must_use]
+pub fn interval(period: Duration) -> Interval {
+    Interval { next: Instant::now(), period }
+}
+
+/// See [`interval`].
+#[derive(Debug)]
+pub struct Interval {
+    next: Instant,
+    period: Duration,
+}
+
+impl Interval {
+    /// Waits for the next moment; which it was. Moments that have passed are made up for, one for each call.
+    pub async fn tick(&mut self) -> Instant {
+        sleep_until(self.next).await;
+        let tick = self.next;
+        self.next = tick + self.period;
+        tick
     }
 }

@@ -45,7 +45,7 @@ fn kernel_addresses() -> Vec<usize> {
 }
 
 /// Lines of `N` hexadecimal numbers.
-fn numbers<const N: usize>(path: &str) -> Result<Vec<[usize; N]>, Trouble> {
+pub fn numbers<const N: usize>(path: &str) -> Result<Vec<[usize; N]>, Trouble> {
     let line = |line: &str| -> Option<[usize; N]> {
         let words: Option<Vec<usize>> =
             line.split_whitespace().map(|word| usize::from_str_radix(word, 16).ok()).collect();
@@ -56,8 +56,8 @@ fn numbers<const N: usize>(path: &str) -> Result<Vec<[usize; N]>, Trouble> {
     parsed.ok_or_else(|| Trouble::failed(format_args!("{path}: not {N} numbers a line: {text}")))
 }
 
-/// Kernel pages that the page table of this process maps: address, physical address, bytes.
-fn reachable() -> Result<Vec<[usize; 3]>, Trouble> {
+/// Kernel pages that the page table of this process maps: address, physical address, bytes, writable.
+fn reachable() -> Result<Vec<[usize; 4]>, Trouble> {
     numbers("/proc/self/resident")
 }
 

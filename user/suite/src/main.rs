@@ -35,13 +35,16 @@ mod proc;
 mod process;
 mod programs;
 mod runner;
+mod runtime;
 mod scheduling;
 mod signals;
+mod slots;
 mod sockets;
 mod threads;
 mod time;
 mod trace;
 mod tty;
+mod window;
 
 use alloc::vec::Vec;
 use case::Case;
@@ -50,7 +53,7 @@ use rt::{env, println, process::ExitCode};
 rt::main!(main);
 
 /// Every case, by group.
-const GROUPS: [&[Case]; 24] = [
+const GROUPS: &[&[Case]] = &[
     life::CASES,
     exec::CASES,
     threads::CASES,
@@ -66,12 +69,16 @@ const GROUPS: [&[Case]; 24] = [
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,
+    signals::restarts::CASES,
     proc::CASES,
     trace::CASES,
     isolation::CASES,
+    window::CASES,
     floats::CASES,
     instructions::CASES,
+    runtime::CASES,
     scheduling::CASES,
+    slots::CASES,
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,

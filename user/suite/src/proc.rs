@@ -57,6 +57,16 @@ fn maps() -> Outcome {
     ensure!(text.lines().all(|line| !line.contains("rwx")), "memory that is writable and executable: {text}");
     crate::process::unmap(page, 4096 * 3)?;
     ensure!(!fs::read_to_string("/proc/self/maps")?.contains(&line));
+    // The program's own file, by name and number.
+    let number = fs::metadata("/proc/self/exe")?.stat().ino.to_string();
+    let of_file = |line: &str| line.split_whitespace().nth(4) == Some(&number) && line.ends_with("/suite");
+    ensure!(text.lines().any(of_file), "no line with file {number} in {text}");
+    let status = fs::read_to_string("/proc/self/status")?;
+    let size = |name: &str| -> Option<usize> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    ensure!(size("VmPeak:") >= size("VmSize:") && size("VmHWM:") > Some(0), "{status}");
     Ok(())
 }
 

@@ -34,6 +34,10 @@ pub fn run(arguments: &[&str]) -> Option<ExitCode> {
         "handlers" => println!("{} {}", handler(SIGUSR1), handler(SIGUSR2)),
         "id" => println!("{} {}", rt::process::id(), rt::thread::id()),
         "world" => println!("{}", machine::world().unwrap_or_default()),
+        "slots" => {
+            let kick = crate::process::call(rt::abi::asyncos::SCHED_KICK, &[0, 0]);
+            println!("{}", if kick == Err(rt::abi::Errno::EINVAL) { "none" } else { "some" });
+        }
         "cat" => {
             let _ = rt::io::copy(&mut rt::io::stdin(), &mut rt::io::stdout());
         }

@@ -142,7 +142,7 @@ fn run_one(case: &Case) -> Outcome {
 fn run_and_count(case: &Case) -> Outcome {
     let before = open_descriptors();
     (case.run)()?;
-    let after = open_descriptors();
+    let after = open_descriptors() - rt::task::kept_descriptors();
     ensure!(after == before, "{} descriptors are left open", after as i64 - before as i64);
     ensure!(process::wait_with(-1, WNOHANG).is_err(), "a child was not waited for");
     Ok(())

@@ -49,12 +49,15 @@ fn ten_thousand() -> Outcome {
 
 /// Tasks that yield are never more than a round apart.
 fn take_turns() -> Outcome {
+    // Several workers take turns by their own count; and nobody begins before all are there.
+    task::set_workers(1);
     let turns: Arc<Vec<AtomicU32>> = Arc::new((0..20).map(|_| AtomicU32::new(0)).collect());
     let apart = Arc::new(AtomicU32::new(0));
-    task::block_on(async {
+    let (each, most) = (turns.clone(), apart.clone());
+    let all = task::spawn_with(Priority::HIGHEST, async move {
         let mut tasks = Vec::new();
         for index in 0..20 {
-            let (turns, apart) = (turns.clone(), apart.clone());
+            let (turns, apart) = (each.clone(), most.clone());
             tasks.push(task::spawn(async move {
                 for _ in 0..200 {
                     let mine = turns[index].fetch_add(1, Ordering::Relaxed) + 1;
@@ -68,17 +71,21 @@ fn take_turns() -> Outcome {
             let _ = handle.await;
         }
     });
+    let _ = task::block_on(all);
     let apart = apart.load(Ordering::Relaxed);
     ensure!((1..=2).contains(&apart), "one task was {apart} turns before another");
     Ok(())
 }
 
 fn by_priority() -> Outcome {
+    task::set_workers(1);
     let order = Arc::new(Mutex::new(Vec::new()));
-    task::block_on(async {
+    let seen = order.clone();
+    // As urgent as can be, so that it is not preempted by what it starts.
+    let all = task::spawn_with(Priority::HIGHEST, async move {
         let mut tasks = Vec::new();
         for number in [20u8, 5, 12, 28, 5] {
-            let order = order.clone();
+            let order = seen.clone();
             let priority = Priority::new(number);
             tasks.push(task::spawn_with(priority, async move { order.lock().push(number) }));
         }
@@ -86,6 +93,7 @@ fn by_priority() -> Outcome {
             let _ = handle.await;
         }
     });
+    let _ = task::block_on(all);
     let found = order.lock().clone();
     // 0 is the most urgent; equals keep their order.
     equal!(found, [5, 5, 12, 20, 28]);

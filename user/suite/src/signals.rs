@@ -1,5 +1,7 @@
 //! Signals: default actions, handlers, masks, interrupted calls, frames.
 
+pub mod restarts;
+
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
 use crate::process::{PAGE, RW, Shared, await_blocked, checked_child, child, dies, exits, kill, map, sleep_ms};

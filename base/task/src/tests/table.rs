@@ -1,5 +1,6 @@
 //! The functions of the table do what the direct calls do: one script on both, and every answer compared.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -7,7 +8,7 @@ use proptest::prelude::*;
 use sched::table::{MAGIC, TABLE, Table, VERSION};
 
 use super::{Calls, poll_fn};
-use crate::{ByTable, Direct, JoinHandle, Linked, Pool, Priority, Scheduler, yield_now};
+use crate::{Birth, ByTable, Direct, JoinHandle, Linked, Pool, Priority, Scheduler, yield_now};
 
 struct Here;
 
@@ -30,6 +31,12 @@ enum Step {
     Abort(usize),
     Detach(usize),
     SetPriority(usize, u8),
+    Inherit(usize, u8),
+    Restore(usize, u8),
+    /// Starts one under this policy, with this key.
+    SpawnUnder(u8, u32, u64),
+    Tick(usize, u8),
+    RunMany(usize, u32),
     Run(usize),
     RunAbove(usize, u8),
     Park(usize),
@@ -45,6 +52,11 @@ fn step() -> impl Strategy<Value = Step> {
         1 => any::<usize>().prop_map(Step::Abort),
         1 => any::<usize>().prop_map(Step::Detach),
         1 => (any::<usize>(), 0..32u8).prop_map(|(t, p)| Step::SetPriority(t, p)),
+        1 => (any::<usize>(), 0..34u8).prop_map(|(t, p)| Step::Inherit(t, p)),
+        1 => (any::<usize>(), 0..34u8).prop_map(|(t, p)| Step::Restore(t, p)),
+        2 => (0..34u8, 0..6u32, 0..4u64).prop_map(|(p, n, k)| Step::SpawnUnder(p, n, k)),
+        2 => (worker(), 0..50u8).prop_map(|(w, n)| Step::Tick(w, n)),
+        3 => (worker(), 0..6u32).prop_map(|(w, n)| Step::RunMany(w, n)),
         6 => worker().prop_map(Step::Run),
         2 => (worker(), 0..34u8).prop_map(|(w, p)| Step::RunAbove(w, p)),
         2 => worker().prop_map(Step::Park),
@@ -97,13 +109,26 @@ fn answers<S: Scheduler>(steps: &[Step]) -> Vec<String> {
             Step::SetPriority(n, p) => {
                 format!("{:?}", which(&tasks, n).map(|n| tasks[n].task().set_priority(Priority::new(p))))
             }
+            Step::Inherit(n, p) => {
+                format!("{:?}", which(&tasks, n).map(|n| tasks[n].task().inherit(Priority::new(p))))
+            }
+            Step::Restore(n, p) => {
+                format!("{:?}", which(&tasks, n).map(|n| tasks[n].task().restore(Priority::new(p))))
+            }
+            Step::SpawnUnder(priority, policy, key) => {
+                let birth = Birth::new(Priority::new(priority)).under(policy, key);
+                tasks.push(pool.spawn_with(&birth, work(1, answers.len(), polls.clone())));
+                format!("{:?}", tasks.last().map(JoinHandle::id))
+            }
+            Step::Tick(worker, times) => format!("{:?}", (0..times).map(|_| pool.tick(worker)).collect::<Vec<_>>()),
+            Step::RunMany(worker, times) => format!("{}", pool.run_many(worker, times, &AtomicBool::new(false))),
             Step::Run(worker) => format!("{:?}", pool.run_next(worker)),
             Step::RunAbove(worker, p) => format!("{:?}", pool.run_above(worker, Priority::new(p))),
             Step::Park(worker) => format!("{}", pool.set_idle(worker)),
             Step::Unpark(worker) => format!("{:?}", pool.clear_idle(worker)),
             Step::Look(worker) => format!("{:?}", (pool.highest_ready(worker), pool.running(worker))),
         };
-        let ended: Vec<bool> = tasks.iter().map(JoinHandle::is_finished).collect();
+        let ended: Vec<_> = tasks.iter().map(|t| (t.is_finished(), t.task().priority(), t.task().worker())).collect();
         answers.push(format!("{step:?}: {answer} {:?} {ended:?} {:?}", pool.idle_workers(), calls.take()));
     }
     drop(pool);

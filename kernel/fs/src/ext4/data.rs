@@ -194,8 +194,14 @@ impl Node {
         self.shared.queue.call(work).await
     }
 
-    /// Sets the size, larger or smaller.
+    /// Sets the size, larger or smaller. Goes on without the caller, if that is killed: half of it done would leave pages, places and
+    /// reserved room that do not belong together.
     pub(super) async fn set_size(self: Arc<Self>, size: u64) -> Result<(), Errno> {
+        let node = self.clone();
+        self.shared.jobs.call(async move { node.resize(size).await }).await
+    }
+
+    async fn resize(self: Arc<Self>, size: u64) -> Result<(), Errno> {
         let old = self.pages.size();
         let tail = size / PAGE_SIZE as u64 * PAGE_SIZE as u64;
         if size < old && tail != size {

@@ -326,22 +326,28 @@ fn permissions_of(bits: u32) -> Result<FilePermissions, Errno> {
     FilePermissions::new((bits & 0o7777) as u16).map_err(errno_of)
 }
 
-/// A position in a directory as a number: linear positions are small, hashed ones have the top bit.
+/// Set in the positions that are hashes; the others are offsets in the directory.
+const HASHED: u64 = 1 << 62;
+/// The end: no hash, as in Linux, whose largest is kept free for it.
+const END: u64 = i64::MAX as u64;
+
+/// A position in a directory as a number that is positive as an `off_t`. A hash has 63 bits (the lowest of `major` says
+/// nothing), of which the lowest is lost.
 fn cookie_of(cursor: DirectoryCursor) -> u64 {
     match cursor {
         DirectoryCursor::Start => 0,
         DirectoryCursor::Linear { offset } => offset,
-        DirectoryCursor::HTree { major, minor, .. } => 1 << 63 | u64::from(major >> 1) << 32 | u64::from(minor),
-        DirectoryCursor::End => u64::MAX >> 1,
+        DirectoryCursor::HTree { major, minor, .. } => HASHED | u64::from(major >> 1) << 31 | u64::from(minor >> 1),
+        DirectoryCursor::End => END,
     }
 }
 
 fn cursor_of(cookie: u64) -> DirectoryCursor {
     match cookie {
         0 => DirectoryCursor::Start,
-        end if end == u64::MAX >> 1 => DirectoryCursor::End,
-        hash if hash >> 63 == 1 => {
-            DirectoryCursor::HTree { major: (hash >> 32 << 1) as u32, minor: hash as u32, collision: 0 }
+        END => DirectoryCursor::End,
+        hash if hash & HASHED != 0 => {
+            DirectoryCursor::HTree { major: (hash >> 31 << 1) as u32, minor: (hash << 1) as u32, collision: 0 }
         }
         offset => DirectoryCursor::Linear { offset },
     }
@@ -349,11 +355,12 @@ fn cursor_of(cookie: u64) -> DirectoryCursor {
 
 fn list(volume: &mut Volume<'_>, number: u32, cookie: u64, limit: usize) -> Result<Vec<DirEntry>, Errno> {
     let mut entries = volume.library.read_directory(number_of(number)?, cursor_of(cookie), limit).map_err(errno_of)?;
-    // A cookie has no room for the place among equal hashes: a listing never stops between them.
+    // A cookie has no room for the place among equal hashes, nor for all of a hash: a listing stops where it says all.
     while let Some(last) = entries.last()
-        && let cursor @ DirectoryCursor::HTree { collision: 1.., .. } = last.next_cursor
+        && let next @ DirectoryCursor::HTree { .. } = last.next_cursor
+        && cursor_of(cookie_of(next)) != next
     {
-        let more = volume.library.read_directory(number_of(number)?, cursor, 1).map_err(errno_of)?;
+        let more = volume.library.read_directory(number_of(number)?, next, 1).map_err(errno_of)?;
         if more.is_empty() {
             break;
         }
@@ -629,5 +636,23 @@ impl Inode for Node {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_positive_and_in_order() {
+        let hash = |major, minor| DirectoryCursor::HTree { major, minor, collision: 0 };
+        let (low, high) = (hash(0, 0), hash(0xffff_fffc, u32::MAX - 1));
+        let cursors = [DirectoryCursor::Start, DirectoryCursor::Linear { offset: 1 << 40 }, low, hash(2, 0), high];
+        let cookies = cursors.map(cookie_of);
+        assert!(cookies.is_sorted() && cookies[4] < END && (END as i64) > 0);
+        assert_eq!(cookies.map(cursor_of), cursors);
+        assert_eq!(cursor_of(cookie_of(DirectoryCursor::End)), DirectoryCursor::End);
+        // What is lost leads back, never past something.
+        assert_eq!(cursor_of(cookie_of(hash(4, 7))), hash(4, 6));
     }
 }

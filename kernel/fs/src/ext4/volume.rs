@@ -4,6 +4,7 @@ use super::{
     Shared,
     device::{Device, Shield},
 };
+use crate::jobs;
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
@@ -47,27 +48,6 @@ pub(super) struct Queue {
     left: WaitQueue,
 }
 
-struct Answer<T> {
-    value: SpinLock<Option<Result<T, Errno>>>,
-    arrived: WaitQueue,
-}
-
-/// Answers `EIO` if the request is dropped without having run.
-struct Promise<T>(Arc<Answer<T>>);
-
-impl<T> Promise<T> {
-    fn keep(self, value: Result<T, Errno>) {
-        *self.0.value.lock() = Some(value);
-    }
-}
-
-impl<T> Drop for Promise<T> {
-    fn drop(&mut self) {
-        self.0.value.lock().get_or_insert(Err(Errno::EIO));
-        self.0.arrived.wake_all();
-    }
-}
-
 enum Next {
     Call(Request),
     Reap(u32),
@@ -86,14 +66,13 @@ impl Queue {
         T: Send + 'static,
         F: for<'p> FnOnce(&mut Volume<'p>) -> Result<T, Errno> + Send + 'static,
     {
-        let answer = Arc::new(Answer { value: SpinLock::new(rank::FILE_SYSTEM, None), arrived: WaitQueue::new() });
-        let promise = Promise(answer.clone());
+        let (promise, answer) = jobs::promise();
         let mut request: Option<Request> = Some(Box::new(move |volume: &mut Volume<'_>| {
             let value = work(volume);
             promise.keep(value);
         }));
         exec::sync::wait_until(&self.left, || self.push(&mut request)).await?;
-        exec::sync::wait_until(&answer.arrived, || answer.value.lock().take()).await
+        answer.await
     }
 
     fn push(&self, request: &mut Option<Request>) -> Option<Result<(), Errno>> {

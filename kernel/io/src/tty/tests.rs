@@ -135,8 +135,23 @@ impl JobControl for Jobs {
         (group < 10).then_some(if group <= 2 { 1 } else { group })
     }
 
-    fn signal(&self, _group: u32, _signal: u32) {}
+    fn signal(&self, group: u32, signal: u32) {
+        SENT.lock().push((group, signal));
+    }
+
+    fn effect(&self, caller: &Caller, _group: u32, _signal: u32) -> Effect {
+        match caller.credentials.uid {
+            IGNORES => Effect::Nothing,
+            ORPHAN => Effect::Orphan,
+            _ => Effect::Stops,
+        }
+    }
 }
+
+static SENT: SpinLock<Vec<(u32, u32)>> = SpinLock::new(rank::TTY + 1, Vec::new());
+/// Users who stand for what a signal does to them.
+const IGNORES: u32 = 2000;
+const ORPHAN: u32 = 2001;
 
 #[test]
 fn a_shell_takes_its_terminal_back_whoever_runs_it() {
@@ -145,10 +160,95 @@ fn a_shell_takes_its_terminal_back_whoever_runs_it() {
     assert!(tty.adopt(1, 1));
     let shell = caller(1, 1000);
     assert_eq!(tty.set_foreground(&shell, 2), Ok(0));
+    // It is in the background now, and ignores what would stop it.
+    let shell = caller(1, IGNORES);
     assert_eq!(tty.set_foreground(&shell, 1), Ok(0));
     assert_eq!(tty.foreground(), Some(1));
     assert_eq!(tty.set_foreground(&shell, -1), Err(Errno::EINVAL));
     assert_eq!(tty.set_foreground(&shell, 77), Err(Errno::ESRCH));
     assert_eq!(tty.set_foreground(&shell, 5), Err(Errno::EPERM));
     assert_eq!(tty.set_foreground(&caller(5, 0), 1), Err(Errno::ENOTTY));
+}
+
+fn controlled() -> Arc<Tty> {
+    let (tty, _) = terminal(10_000);
+    tty.set_jobs(&Jobs);
+    assert!(tty.adopt(1, 1));
+    tty
+}
+
+/// What process 2, in the background, may do.
+#[test]
+fn the_background_stops_or_fails() {
+    let tty = controlled();
+    let read = |uid| tty.read_now(&caller(2, uid), 0, &mut Sink::kernel(&mut [0; 10]));
+    let write = |uid| tty.write_now(&caller(2, uid), 0, &mut Source::kernel(b"x"));
+    let sent = |signal| SENT.lock().iter().filter(|sent| **sent == (2, signal)).count();
+    assert_eq!((read(0), sent(SIGTTIN)), (Err(Errno::EINTR.into()), 1));
+    assert_eq!((read(IGNORES), read(ORPHAN)), (Err(Errno::EIO.into()), Err(Errno::EIO.into())));
+    assert_eq!(write(0), Ok(Some(1)));
+    let mut termios = *tty.state.lock().line.termios();
+    termios.lflag |= abi::ioctl::TOSTOP;
+    tty.state.lock().line.set_termios(termios);
+    assert_eq!((write(0), sent(SIGTTOU)), (Err(Errno::EINTR.into()), 1));
+    assert_eq!((write(IGNORES), write(ORPHAN)), (Ok(Some(1)), Err(Errno::EIO.into())));
+    assert_eq!(tty.set_foreground(&caller(2, ORPHAN), 2), Err(Errno::ENOTTY));
+    // Who is of another session, or in the foreground, is not stopped.
+    assert!(tty.check(&caller(5, 0), SIGTTIN).is_ok() && tty.check(&caller(1, 0), SIGTTIN).is_ok());
+}
+
+#[test]
+fn only_the_leader_gives_the_terminal_up() {
+    let tty = controlled();
+    assert_eq!((tty.give_up(&caller(5, 0)), tty.give_up(&caller(2, 0))), (Err(Errno::ENOTTY), Ok(0)));
+    assert_eq!(tty.session(), Some(1));
+    assert_eq!((tty.give_up(&caller(1, 0)), tty.session()), (Ok(0), None));
+}
+
+#[test]
+fn a_raw_read_waits_for_bytes_and_for_time() {
+    let (tty, _) = terminal(10_000);
+    let caller = caller(1, 0);
+    let raw = |least, tenths| {
+        tty.make_raw();
+        let mut termios = *tty.state.lock().line.termios();
+        (termios.cc[abi::ioctl::VMIN], termios.cc[abi::ioctl::VTIME]) = (least, tenths);
+        tty.state.lock().line.set_termios(termios);
+    };
+    let read = |len: usize| {
+        let mut bytes = [0; 10];
+        tty.read_now(&caller, 0, &mut Sink::kernel(&mut bytes[..len]))
+    };
+    // Waits for a tenth of a second, and not less.
+    let wait_a_tenth = || {
+        let mut wait = tty.wait(&caller, Want::Read { offset: 0, len: 10 });
+        assert!(!is_ready(&mut wait));
+        hal::fake::advance(99_999_999);
+        assert!(!is_ready(&mut wait));
+        hal::fake::advance(1);
+        assert!(is_ready(&mut wait));
+    };
+    // As many as asked for, or as MIN says if that is less.
+    raw(3, 0);
+    tty.receive(b"ab");
+    assert_eq!((read(10), read(2), tty.events() & EPOLLIN), (Ok(None), Ok(Some(2)), 0));
+    // No bytes and no time: never waits; but there is nothing to poll for.
+    raw(0, 0);
+    assert_eq!((read(10), tty.events() & EPOLLIN), (Ok(Some(0)), 0));
+    // A time without bytes: for the first.
+    raw(0, 1);
+    assert_eq!(read(10), Ok(None));
+    wait_a_tenth();
+    assert_eq!((read(10), read(10)), (Ok(Some(0)), Ok(None)));
+    tty.receive(b"x");
+    assert_eq!(read(10), Ok(Some(1)));
+    // Both: between bytes.
+    raw(3, 1);
+    let mut first = tty.wait(&caller, Want::Read { offset: 0, len: 10 });
+    assert!(!is_ready(&mut first));
+    drop(first);
+    tty.receive(b"yz");
+    assert_eq!((read(10), tty.events() & EPOLLIN), (Ok(None), EPOLLIN));
+    wait_a_tenth();
+    assert_eq!((read(10), read(10)), (Ok(Some(2)), Ok(None)));
 }

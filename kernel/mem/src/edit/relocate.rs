@@ -9,6 +9,7 @@ use crate::{
     backing::new_object_id,
     region::{Phase, Region, USER_START},
     space::{AddressSpace, State},
+    window,
 };
 use abi::errno::Errno;
 use core::ops::Range;
@@ -28,18 +29,20 @@ impl AddressSpace {
     /// Changes the size of a mapping, and perhaps its place; answers the new address.
     ///
     /// # Errors
-    /// `EINVAL`, `EFAULT` (not one whole mapping), `ENOMEM` (no room, a limit).
+    /// `EINVAL`, `EFAULT` (not one whole mapping), `ENOMEM` (no room, a limit), `EPERM` (the window).
     pub async fn remap(&self, addr: usize, old_len: usize, new_len: usize, how: Remap) -> Result<usize, Errno> {
         let old = user_range(addr, old_len)?;
         let new_len = round_up(new_len).filter(|&len| len > 0).ok_or(Errno::EINVAL)?;
         if old.is_empty() {
             return Err(Errno::EINVAL);
         }
+        window::spared(&old)?;
         if let Remap::Fixed(to) = how {
             let target = user_range(to, new_len)?;
             if target.start < USER_START || (target.start < old.end && old.start < target.end) {
                 return Err(Errno::EINVAL);
             }
+            window::spared(&target)?;
         }
         let _edit = self.edit().await;
         self.state.lock().admit_remap(&old, new_len)?;

@@ -6,6 +6,7 @@ use crate::{
     fault::entry_rights,
     region::{Content, Phase, Region, Role, USER_END, USER_START},
     space::{CHUNK, Heap, Hot, State},
+    window,
 };
 use abi::errno::Errno;
 use alloc::vec::Vec;
@@ -24,11 +25,15 @@ impl State {
                     return Err(if addr < USER_START { Errno::EPERM } else { Errno::ENOMEM });
                 }
                 let keep = matches!(placement, Placement::FixedNoReplace(_));
-                if keep && self.regions.occupied(&(addr..addr + len)) { Err(Errno::EEXIST) } else { Ok(addr) }
+                if keep && self.regions.occupied(&(addr..addr + len)) {
+                    return Err(Errno::EEXIST);
+                }
+                window::spared(&(addr..addr + len)).map(|()| addr)
             }
             Placement::Hint(addr) => {
                 let addr = addr & !(PAGE_SIZE - 1);
-                if fits(addr) && !self.regions.occupied(&(addr..addr + len)) {
+                let range = addr..addr.saturating_add(len);
+                if fits(addr) && window::spared(&range).is_ok() && !self.regions.occupied(&range) {
                     return Ok(addr);
                 }
                 self.choose(&Placement::Anywhere, len)
@@ -150,7 +155,7 @@ impl State {
         let Some((start, region)) = self.regions.find(old.start) else { return false };
         let end = old.start + new_len;
         if region.end != old.end
-            || end > USER_END
+            || end > abi::window::START
             || self.regions.occupied(&(old.end..end))
             || self.regions.ceiling(end) < end
         {

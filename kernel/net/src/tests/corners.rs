@@ -5,6 +5,10 @@ use abi::{
     fs::O_RDWR,
     poll::{EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
 };
+use core::{
+    pin::pin,
+    task::{Context, Waker},
+};
 use io::{epoll::Epoll, open::OpenFile};
 
 #[test]
@@ -101,7 +105,7 @@ fn a_local_listener_that_goes_leaves_nothing_but_its_connections() {
 fn empty_messages_are_bounded() {
     let world = World::new(0);
     let caller = &world.caller;
-    let (a, b) = SocketFile::pair(&world.hosts[0], caller, Framing::Messages).unwrap();
+    let (a, b) = SocketFile::pair(&world.hosts[0], caller, Framing::Datagrams).unwrap();
     let most = (0..100_000).take_while(|_| send(&a, caller, b"") == Some(0)).count();
     assert!(most < 10_000);
     assert_eq!(a.events() & EPOLLOUT, 0);
@@ -184,4 +188,34 @@ fn edges_of_datagrams_and_local_sockets() {
     }
     drop((set, open, a, b));
     world.assert_clean();
+}
+
+#[test]
+fn who_finds_the_queue_full_waits_for_a_place_or_the_end() {
+    let world = World::new(0);
+    let (net, caller) = (&world.hosts[0], &world.caller);
+    let name = Address::Local(b"/run/z".to_vec());
+    let listener = SocketFile::local(net, Framing::Packets);
+    listener.bind(caller, &name).unwrap();
+    listener.listen(caller, 1).unwrap();
+    // The kinds have to agree.
+    let stream = SocketFile::local(net, Framing::Stream);
+    assert_eq!(stream.connect_now(caller, &name), Err(Errno::EPROTOTYPE.into()));
+    let sockets: Vec<_> = (0..3).map(|_| SocketFile::local(net, Framing::Packets)).collect();
+    assert_eq!(sockets[0].connect_now(caller, &name), Ok(Some(())));
+    assert_eq!(sockets[1].connect_now(caller, &name), Err(Errno::EAGAIN.into()));
+    let mut context = Context::from_waker(Waker::noop());
+    let mut wait = pin!(sockets[1].vacancy(&name));
+    assert!(wait.as_mut().poll(&mut context).is_pending());
+    let far = listener.accept_now().unwrap().unwrap().socket;
+    assert!(wait.as_mut().poll(&mut context).is_ready());
+    assert_eq!(sockets[1].connect_now(caller, &name), Ok(Some(())));
+    assert_eq!((send(&sockets[0], caller, b"one"), send(&sockets[0], caller, b"two")), (Some(3), Some(3)));
+    let received = far.receive_now(&mut Sink::kernel(&mut [0; 9]), false).unwrap().unwrap();
+    assert_eq!((received.len, received.full), (3, 3));
+    let mut wait = pin!(sockets[2].vacancy(&name));
+    assert!(wait.as_mut().poll(&mut context).is_pending());
+    drop(listener);
+    assert!(wait.as_mut().poll(&mut context).is_ready());
+    assert_eq!(sockets[2].connect_now(caller, &name), Err(Errno::ECONNREFUSED.into()));
 }

@@ -7,29 +7,50 @@
 use crate::{
     service::{Call, Restart},
     signal::{bits, force, on_stack, retarget, set_alternate_stack, stop},
+    table,
     thread::Thread,
 };
 use abi::{
     errno::Errno,
     process::WaitStatus,
     signal::{
-        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SS_DISABLE,
-        SigStack, Sigaction, Siginfo, Ucontext, UserRegs, mask,
+        FpState, SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SI_KERNEL, SIG_DFL, SIG_IGN, SIGSEGV, SIGSTOP,
+        SS_DISABLE, SigStack, Sigaction, Siginfo, Ucontext, UserRegs, mask,
     },
 };
 use alloc::sync::Arc;
-use hal::{PAGE_SIZE, user::UserContext};
+use hal::user::UserContext;
 
 /// Address of the page that handlers return to, in every process.
-pub const SIGRETURN: usize = mem::USER_END - PAGE_SIZE;
+pub const SIGRETURN: usize = abi::window::RETURN;
 /// `li a7, 139; ecall`.
 pub const SIGRETURN_CODE: [u8; 8] = [0x93, 0x08, 0xb0, 0x08, 0x73, 0x00, 0x00, 0x00];
 
 const INFO_BYTES: usize = size_of::<Siginfo>();
 const FRAME_BYTES: usize = INFO_BYTES + size_of::<Ucontext>();
 
-/// Deals with all signals that are not blocked, up to the first handler. `restart` is the call that a signal ended.
+/// Deals with all signals that are not blocked, up to the first handler, and waits while the process is stopped. `restart`
+/// is the call that a signal ended; what becomes of it is known when the thread goes on.
 pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut restart: Option<(Restart, Call)>) {
+    loop {
+        deal(thread, context, &mut restart).await;
+        if !thread.process().stopped() || thread.killed() {
+            break;
+        }
+        thread.wait_notified(|| !thread.process().stopped() || thread.killed()).await;
+    }
+    match restart {
+        Some((Restart::Never, _)) => fail(context),
+        Some((_, call)) => rewind(context, &call),
+        None => {}
+    }
+    thread.end_temporary_mask();
+    // Each change of the mask leads here.
+    retarget(thread, thread.signal_mask());
+}
+
+/// Takes out signals up to the first handler, which it enters.
+async fn deal(thread: &Arc<Thread>, context: &mut UserContext, restart: &mut Option<(Restart, Call)>) {
     while !thread.killed() {
         let allowed = !thread.signal_mask();
         let continued = thread.process().continued();
@@ -43,13 +64,16 @@ pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut res
             default_action(thread, context, &info, continued).await;
             continue;
         }
-        if let Some((kind, call)) = restart.take() {
-            let again = match kind {
-                Restart::Always => true,
-                Restart::IfAllowed => action.flags & SA_RESTART != 0,
-                Restart::IfNoHandler => false,
-            };
-            if again { rewind(context, &call) } else { context.x_mut()[10] = Errno::EINTR.to_return() as usize }
+        let resumes = thread.take_resume().is_some();
+        match restart.take() {
+            Some((Restart::IfAllowed, call)) if action.flags & SA_RESTART != 0 => rewind(context, &call),
+            Some(_) => fail(context),
+            // The signal came after the call had been wound back, and before it was made again.
+            None if resumes => {
+                context.set_pc(context.pc().wrapping_add(4));
+                fail(context);
+            }
+            None => {}
         }
         if enter_handler(thread, context, &info, &action).await.is_err() {
             // That may have a handler with a stack of its own; if it is this one, only the default action is left.
@@ -61,18 +85,17 @@ pub(crate) async fn act(thread: &Arc<Thread>, context: &mut UserContext, mut res
         }
         return;
     }
-    if let Some((_, call)) = restart {
-        rewind(context, &call);
-    }
-    thread.end_temporary_mask();
-    // Each change of the mask leads here.
-    retarget(thread, thread.signal_mask());
 }
 
 /// Makes the thread execute its `ecall` again.
 fn rewind(context: &mut UserContext, call: &Call) {
     context.x_mut()[10] = call.args[0];
     context.set_pc(context.pc().wrapping_sub(4));
+}
+
+/// Makes the call fail that a signal ended.
+fn fail(context: &mut UserContext) {
+    context.x_mut()[10] = Errno::EINTR.to_return() as usize;
 }
 
 async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Siginfo, continued: u32) {
@@ -82,6 +105,11 @@ async fn default_action(thread: &Arc<Thread>, context: &UserContext, info: &Sigi
         return;
     }
     if mask(signal) & bits::STOP != 0 {
+        // A group that nobody could continue is stopped by force alone.
+        let group = table::kin(process.pid()).map(|kin| kin.group);
+        if signal != SIGSTOP && group.is_some_and(table::is_orphaned) {
+            return;
+        }
         stop(process, signal, continued);
         return;
     }

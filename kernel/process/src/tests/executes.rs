@@ -83,3 +83,18 @@ fn strings_are_paid_for_while_a_program_is_loaded() {
     table::remove_thread(thread.tid());
     table::forget(thread.tid());
 }
+
+#[test]
+fn of_two_threads_that_end_at_once_one_is_the_last() {
+    let _turn = turn();
+    let first = exec::block_on(new_process(0));
+    let second = another(&first);
+    let process = first.process();
+    // Neither has left the list of threads when the other looks.
+    assert!(!process.leave(&first));
+    assert!(process.leave(&second));
+    for thread in [&first, &second] {
+        crate::exit::thread_ended(thread, &CALLS);
+    }
+    table::forget(process.pid());
+}

@@ -193,3 +193,50 @@ fn an_end_that_the_parent_ignores_is_never_a_zombie() {
     table::remove_thread(parent.tid());
     table::forget(pid);
 }
+
+#[test]
+fn a_child_that_is_made_meanwhile_gets_the_signal_too() {
+    let _turn = turn();
+    let sender = exec::block_on(new_process(0));
+    let maker = exec::block_on(new_process(0));
+    let child = exec::block_on(new_process(0));
+    let all = core::cell::RefCell::new(Vec::from([maker.process().clone()]));
+    let found = || {
+        let found = all.borrow().clone();
+        // It comes after this look, and before its maker has the signal.
+        if found.len() == 1 {
+            all.borrow_mut().push(child.process().clone());
+        }
+        found
+    };
+    assert_eq!(signal::send_all(sender.process(), SIGUSR1, found), Ok(()));
+    let pending = |thread: &Arc<Thread>| thread.process().pending.mask() & mask(SIGUSR1) != 0;
+    assert!(pending(&maker) && pending(&child));
+    // Nothing comes from who has to end.
+    signal::send(maker.process(), Siginfo::sent(SIGKILL, SI_USER, 1, 0, 0)).unwrap();
+    let late = table::add_child(child.process().clone(), maker.process().pid(), false);
+    assert_eq!(late, Err(Errno::ESRCH));
+    for thread in [&sender, &maker, &child] {
+        table::remove_thread(thread.tid());
+        table::forget(thread.process().pid());
+    }
+}
+
+#[test]
+fn the_id_of_a_group_is_in_use_as_long_as_the_group() {
+    let _turn = turn();
+    let leader = exec::block_on(new_process(0));
+    let id = leader.process().pid();
+    let member = exec::block_on(new_process(0));
+    let pid = member.process().pid();
+    table::forget(pid);
+    table::add(member.process().clone(), Kin { parent: 0, group: id, session: id });
+    table::remove_thread(id);
+    table::forget(id);
+    assert!(!table::is_free(id));
+    table::new_session(pid).unwrap();
+    assert!(table::is_free(id));
+    table::remove_thread(pid);
+    table::forget(pid);
+    assert!(table::is_free(pid));
+}

@@ -124,3 +124,63 @@ fn queued_signals_are_paid_for() {
     account.set_limit(usize::MAX);
     remove(&thread);
 }
+
+/// The registers of a thread whose call was ended by a signal: after the `ecall`, its first argument in place.
+fn after_a_call() -> (UserContext, Call) {
+    let mut context = UserContext::new(CODE + 4, STACK);
+    context.x_mut()[10] = 77;
+    let call = Call::of(&context);
+    (context, call)
+}
+
+#[test]
+fn a_wait_that_is_resumed_keeps_its_end_until_a_handler_runs() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    signal::set_action(thread.process(), SIGUSR1 as i32, Some(CAUGHT)).unwrap();
+    let eintr = Errno::EINTR.to_return() as usize;
+    // Without a handler it runs again.
+    let (mut context, call) = after_a_call();
+    thread.resume_at(1234);
+    exec::block_on(deliver::act(&thread, &mut context, Some((Restart::IfNoHandler, call))));
+    assert_eq!((context.pc(), context.x()[10]), (CODE, 77));
+    // A handler that comes before it does ends it; it returns behind the call.
+    signal::send_thread(&thread, sent(SIGUSR1)).unwrap();
+    act(&thread, &mut context);
+    assert_eq!((context.pc(), thread.take_resume()), (HANDLER, None));
+    exec::block_on(deliver::sigreturn(&thread, &mut context));
+    assert_eq!((context.pc(), context.x()[10]), (CODE + 4, eintr));
+    // A handler that comes at once does the same.
+    let (mut context, call) = after_a_call();
+    thread.resume_at(1234);
+    signal::send_thread(&thread, sent(SIGUSR1)).unwrap();
+    exec::block_on(deliver::act(&thread, &mut context, Some((Restart::IfNoHandler, call))));
+    assert_eq!(thread.take_resume(), None);
+    exec::block_on(deliver::sigreturn(&thread, &mut context));
+    assert_eq!((context.pc(), context.x()[10]), (CODE + 4, eintr));
+    // Some fail without any handler.
+    let (mut context, call) = after_a_call();
+    exec::block_on(deliver::act(&thread, &mut context, Some((Restart::Never, call))));
+    assert_eq!((context.pc(), context.x()[10]), (CODE + 4, eintr));
+    remove(&thread);
+}
+
+#[test]
+fn a_handler_after_a_stop_decides_about_the_call_before_it() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    signal::set_action(thread.process(), SIGCONT as i32, Some(CAUGHT)).unwrap();
+    let (mut context, call) = after_a_call();
+    signal::send_thread(&thread, sent(SIGSTOP)).unwrap();
+    {
+        let mut looks = pin!(deliver::act(&thread, &mut context, Some((Restart::IfNoHandler, call))));
+        let mut polls = Context::from_waker(Waker::noop());
+        assert!(looks.as_mut().poll(&mut polls).is_pending() && thread.process().stopped());
+        signal::send(thread.process(), sent(SIGCONT)).unwrap();
+        assert!(looks.as_mut().poll(&mut polls).is_ready());
+    }
+    assert_eq!(context.pc(), HANDLER);
+    exec::block_on(deliver::sigreturn(&thread, &mut context));
+    assert_eq!((context.pc(), context.x()[10]), (CODE + 4, Errno::EINTR.to_return() as usize));
+    remove(&thread);
+}

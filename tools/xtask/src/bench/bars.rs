@@ -100,7 +100,7 @@ const fn wall(
 }
 
 /// Every figure with a bar, and those that explain one.
-pub const WANTED: [Wanted; 25] = [
+pub const WANTED: &[Wanted] = &[
     Wanted {
         place: Place::Auto,
         ..icount(
@@ -147,6 +147,20 @@ pub const WANTED: [Wanted; 25] = [
     icount("process_switch", "thread", &[("*", AtMost(600.0))], "process switch (sched_yield)"),
     icount("thread_create_join", "thread", &[("*", AtMost(6_000.0))], "thread started, ended and joined"),
     icount("futex_pp", "futex", &[("*", AtMost(4_000.0))], "futex round trip of two threads, one hart"),
+    count(
+        "task_memory",
+        "task",
+        ("B", Place::EachWorld),
+        &[("*", AtMost(128.0))],
+        "free memory that a waiting coroutine takes beyond its future, a million of them",
+    ),
+    count(
+        "task_million",
+        "task",
+        ("MiB", Place::EachWorld),
+        &[("*", AtMost(512.0))],
+        "free memory that a million waiting coroutines take, and what finds them again",
+    ),
     count(
         "thread_memory",
         "thread",

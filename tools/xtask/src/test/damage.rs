@@ -30,7 +30,7 @@ const DAMAGES: [(&str, u64, usize); 7] = [
 
 /// Boots from each damaged disk.
 pub fn damage(context: &Context) -> Result<Tally> {
-    let (machine, emulator, disk) = machine(context, "damage", None)?;
+    let (machine, emulator, disk) = machine(&context.project, &context.toolchain, "damage", None)?;
     let intact = disk.with_extension("intact");
     std::fs::rename(&disk, &intact)?;
     let mut tally = Tally::default();

@@ -7,7 +7,9 @@ use crate::console::{Ending, Session, Wire};
 use crate::emulator::{Emulator, Interrupts, Machine};
 use crate::image;
 use crate::matrix::{Breadth, Configuration, Matrix};
+use crate::project::Project;
 use crate::run;
+use crate::toolchain::Toolchain;
 use crate::web;
 use abi::mux::Channel;
 use anyhow::Result;
@@ -142,7 +144,7 @@ impl Report {
 
 /// The shell reads commands from a pipe, does what they say, and powers off at their end.
 pub fn shell(context: &Context) -> Result<Tally> {
-    let (machine, emulator, disk) = machine(context, "shell", None)?;
+    let (machine, emulator, disk) = machine(&context.project, &context.toolchain, "shell", None)?;
     let mut session = Session::start(machine.start(&emulator), Wire::Mux)?;
     let mut output = Vec::new();
     let script: String = SHELL.iter().map(|(command, _)| format!("{command}\n")).collect();
@@ -181,8 +183,12 @@ pub fn web(context: &Context) -> Result<Tally> {
 }
 
 /// An ordinary machine with a fresh disk.
-pub fn machine(context: &Context, name: &str, share: Option<&std::path::Path>) -> Result<(Machine, Emulator, PathBuf)> {
-    let Context { project, toolchain, .. } = context;
+pub fn machine(
+    project: &Project,
+    toolchain: &Toolchain,
+    name: &str,
+    share: Option<&std::path::Path>,
+) -> Result<(Machine, Emulator, PathBuf)> {
     let built = build::build(project, toolchain, Profile::Guest)?;
     let disk = project.output()?.join(format!("{name}-{}.img", std::process::id()));
     image::make(project, &built, share, &disk)?;

@@ -4,7 +4,7 @@ use super::{Context, Tally};
 use crate::command;
 use crate::project::{Member, Project};
 use crate::tidy;
-use crate::toolchain::{KERNEL_TARGET, USER_TARGET};
+use crate::toolchain::{KERNEL_TARGET, Toolchain, USER_TARGET};
 use anyhow::Result;
 use std::process::Command;
 
@@ -63,24 +63,64 @@ pub fn tests(context: &Context) -> Result<Tally> {
 pub fn loom(context: &Context) -> Result<Tally> {
     let Context { project, toolchain, .. } = context;
     let mut tally = Tally::default();
-    for member in project.members.iter().filter(|member| has_loom(project, member)) {
-        for models in [&["--lib", "loom"][..], &["--test", "loom"]] {
-            let in_file = project.root.join(&member.folder).join("tests/loom.rs").is_file();
-            if models[0] == "--test" && !in_file {
-                continue;
-            }
-            let mut cargo = toolchain.host_cargo(project);
-            // `--cfg loom` reaches every dependency, so it gets a target directory of its own.
-            cargo.env("CARGO_TARGET_DIR", project.target.join("loom")).env("RUSTFLAGS", "--cfg loom");
-            if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
-                cargo.env("LOOM_MAX_PREEMPTIONS", "2");
-            }
-            // Under loom only the models can run. In a library, their module's name contains the word.
-            cargo.args(["test", "--release", "-p", &member.name]).args(models);
-            tally += counted(cargo)?;
-        }
+    for target in loom_targets(project) {
+        let mut cargo = target.cargo(project, toolchain);
+        // `--cfg loom` reaches every dependency, so it gets a target directory of its own.
+        cargo.env("CARGO_TARGET_DIR", project.target.join("loom"));
+        LoomTarget::bound(&mut cargo);
+        cargo.arg("--").args(target.filter());
+        tally += counted(cargo)?;
     }
     Ok(tally)
+}
+
+/// Tests of a crate that run under loom.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LoomTarget {
+    /// The crate.
+    pub member: String,
+    /// In the crate itself, or in `tests/loom.rs`.
+    in_library: bool,
+}
+
+impl LoomTarget {
+    /// `cargo test` of it.
+    pub fn cargo(&self, project: &Project, toolchain: &Toolchain) -> Command {
+        let mut cargo = toolchain.host_cargo(project);
+        cargo.env("RUSTFLAGS", "--cfg loom").args(["test", "--release", "-p", &self.member]);
+        cargo.args(if self.in_library { &["--lib"][..] } else { &["--test", "loom"] });
+        cargo
+    }
+
+    /// Arguments of the test program. Under loom only the models can run; in a library, their module's name contains the
+    /// word.
+    pub fn filter(&self) -> &'static [&'static str] {
+        if self.in_library { &["loom"] } else { &[] }
+    }
+
+    /// Bounds those models that do not do so themselves.
+    pub fn bound(command: &mut Command) {
+        if std::env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+            command.env("LOOM_MAX_PREEMPTIONS", "2");
+        }
+    }
+}
+
+impl std::fmt::Display for LoomTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "loom tests of {}{}", self.member, if self.in_library { " (library)" } else { "" })
+    }
+}
+
+/// All there are.
+pub fn loom_targets(project: &Project) -> Vec<LoomTarget> {
+    let members = project.members.iter().filter(|member| has_loom(project, member));
+    let targets = |member: &Member| {
+        let in_file = project.root.join(&member.folder).join("tests/loom.rs").is_file();
+        let target = |in_library| LoomTarget { member: member.name.clone(), in_library };
+        [Some(target(true)), in_file.then(|| target(false))]
+    };
+    members.flat_map(targets).flatten().collect()
 }
 
 fn has_loom(project: &Project, member: &Member) -> bool {

@@ -4,15 +4,18 @@
 //! the output. No verdict depends on time, but for [`HANG_LIMIT`].
 
 mod damage;
-mod guest;
-mod host;
+mod entry;
+pub mod guest;
+pub mod host;
 mod list;
 
 use crate::command::say;
 use crate::matrix::{Breadth, Share};
+use crate::model;
 use crate::project::Project;
 use crate::setup;
 use crate::toolchain::Toolchain;
+use crate::trace;
 use anyhow::Result;
 use std::time::{Duration, Instant};
 
@@ -23,7 +26,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom guest shell damage web
+    fmt tidy clippy host loom model guest shell trace damage entry web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -85,15 +88,18 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 12] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
     ("host", host::tests),
     ("loom", host::loom),
+    ("model", |context| model::check(&context.project, &[])),
     ("guest", guest::suite),
     ("shell", guest::shell),
+    ("trace", |context| trace::check(&context.project, &context.toolchain, 4)),
     ("damage", damage::damage),
+    ("entry", entry::entry),
     ("web", guest::web),
 ];
 const QUICK: [&str; 4] = ["fmt", "tidy", "host", "guest"];

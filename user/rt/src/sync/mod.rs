@@ -1,5 +1,5 @@
-//! Locks and channels between threads, on the futex. Names follow `std::sync`, without poisoning: a panic ends the
-//! process.
+//! Locks and channels between threads, on the futex. Names follow `std::sync`, without poisoning: a panic with a
+//! guard ends the process, also in a task.
 //!
 //! These wait by blocking the thread. Tasks of one executor share data with `RefCell`, or hold a lock only between
 //! two `.await`s.

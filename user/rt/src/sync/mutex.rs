@@ -8,7 +8,7 @@
 //! Orderings: taking is `Acquire` and pairs with the `Release` of the unlock before it, so the holder sees what the
 //! last holder wrote.
 
-use crate::futex;
+use crate::{futex, thread};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -45,6 +45,16 @@ impl RawMutex {
         if self.0.swap(FREE, Ordering::Release) == CONTENDED {
             futex::wake(&self.0, 1);
         }
+    }
+}
+
+impl RawMutex {
+    /// Runs `f` with the lock held.
+    pub(crate) fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.take();
+        let result = f();
+        self.release();
+        result
     }
 }
 
@@ -100,12 +110,12 @@ impl<T: ?Sized> Mutex<T> {
     /// Waits until the value is free and takes it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
         self.raw.take();
-        MutexGuard { mutex: self }
+        MutexGuard::new(self)
     }
 
     /// Takes the value if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_take().then_some(MutexGuard { mutex: self })
+        self.raw.try_take().then(|| MutexGuard::new(self))
     }
 }
 
@@ -130,6 +140,13 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// The lock was taken.
+    fn new(mutex: &'a Mutex<T>) -> Self {
+        // A task that panics with a guard cannot be ended alone.
+        thread::count_guards(1);
+        Self { mutex }
+    }
+
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
     }
@@ -152,6 +169,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
+        thread::count_guards(-1);
         self.mutex.raw.release();
     }
 }

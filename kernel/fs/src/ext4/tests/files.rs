@@ -262,3 +262,39 @@ fn the_time_of_a_write_in_place_reaches_the_medium() {
     assert_eq!(modified(&inode), written);
     drive(&mut engine, system.unmount()).unwrap();
 }
+
+#[test]
+fn a_truncation_that_nobody_waits_for_is_whole() {
+    let Some(empty) = image(32, JOURNAL) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let inode = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        write(&open(&inode).await, 0, &pattern(1, 400_000)).await.unwrap();
+        system.sync().await.unwrap();
+        inode
+    });
+    let node = inode.as_any().downcast_ref::<Node>().unwrap();
+    disk.hold();
+    // Killed when the pages are gone, but not yet the blocks.
+    let caller = caller();
+    let set = SetAttributes { size: Some(1000), ..Default::default() };
+    let mut truncation = inode.set_attributes(&caller, set);
+    drive(
+        &mut engine,
+        poll_fn(|context| {
+            assert!(truncation.as_mut().poll(context).is_pending());
+            context.waker().wake_by_ref();
+            if node.pages.size() == 1000 { Poll::Ready(()) } else { Poll::Pending }
+        }),
+    );
+    drop(truncation);
+    assert!(node.pages.claim_now().is_none(), "others may change a file that is half truncated");
+    disk.complete(None);
+    drive(&mut engine, async {
+        drop(node.pages.claim().await);
+        assert_eq!((node.disk_size(), inode.metadata().await.unwrap().size), (1000, 1000));
+        system.unmount().await.unwrap();
+    });
+    assert_eq!(complaints(&disk.image()), None);
+}

@@ -1,6 +1,6 @@
 //! Answers: finds what a request names below the served directory, and sends it.
 
-use crate::connection::send;
+use crate::connection::{PIECE, send};
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -13,10 +13,6 @@ use rt::async_net::TcpStream;
 use rt::fs::{self, File};
 use rt::io::{self, ErrorKind};
 use rt::time::SystemTime;
-
-/// Bytes read from a file and sent at a time. Each answer under way has such a buffer, and a process keeps the
-/// memory of the most that ever were: small enough for many, large enough that calls cost little.
-const PIECE: usize = 16 * 1024;
 
 fn now() -> i64 {
     SystemTime::now().since_epoch().as_secs() as i64

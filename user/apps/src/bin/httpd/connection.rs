@@ -12,7 +12,10 @@ use rt::time::{Duration, timeout};
 /// Longest silence between requests, and longest time for a request's head to arrive.
 const IDLE: Duration = Duration::from_secs(15);
 /// Longest time for one piece of an answer to be taken.
-pub const STALL: Duration = Duration::from_secs(60);
+const STALL: Duration = Duration::from_secs(60);
+/// Bytes read from a file and sent at a time. Each answer under way has such a buffer, and a process keeps the
+/// memory of the most that ever were: small enough for many, large enough that calls cost little.
+pub const PIECE: usize = 16 * 1024;
 /// How much of what a client goes on sending after an error is read, so that it gets to see the answer.
 const DRAIN: usize = 256 * 1024;
 const DRAIN_TIME: Duration = Duration::from_secs(2);
@@ -94,10 +97,17 @@ async fn close(stream: &TcpStream) -> io::Result<()> {
     timeout(DRAIN_TIME, drain).await.unwrap_or(Ok(()))
 }
 
-/// Sends `bytes`, unless the client takes none for too long.
-pub async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+/// Sends `bytes`, unless the client is too slow: each piece has its time, however often a little of it is taken.
+pub async fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<()> {
+    for piece in bytes.chunks(PIECE) {
+        timeout(STALL, send_piece(stream, piece)).await??;
+    }
+    Ok(())
+}
+
+async fn send_piece(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
-        match timeout(STALL, stream.write(bytes)).await?? {
+        match stream.write(bytes).await? {
             0 => return Err(io::Error::new(ErrorKind::WriteZero, "the client takes nothing")),
             n => bytes = &bytes[n..],
         }

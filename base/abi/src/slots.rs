@@ -1,0 +1,26 @@
+//! What a process and the kernel tell each other about slots (note 0003, section 5): two pages of the window, in words.
+//!
+//! ```text
+//! HINT    a word a place      the count of `sched::slots::Seat`
+//!         HINTS + 16 a slot   two addresses: the worker's ready bits (8 bytes), what it runs at (4 bytes, the low one counts)
+//! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
+//!                             READY: the priorities that something else on that hart is ready at
+//!         SPARES              how many threads wait for a slot
+//! ```
+//!
+//! The kernel believes none of the hints: an address that leads nowhere says nothing.
+
+/// Offset in the hint page of the addresses.
+pub const HINTS: usize = 0x200;
+/// Bytes from one slot to the next, in either page.
+pub const STRIDE: usize = 16;
+/// Offsets in a slot's part of the status page.
+pub const OWNER: usize = 0;
+/// Likewise.
+pub const KICKED: usize = 4;
+/// Likewise.
+pub const HART: usize = 8;
+/// Likewise.
+pub const READY: usize = 12;
+/// Offset in the status page.
+pub const SPARES: usize = 0x200;

@@ -1,0 +1,29 @@
+//! Round robin: in turn, and a turn is two ticks while others of the priority wait.
+
+use core::ptr::NonNull;
+
+use super::{IN_TURN, Policy};
+use crate::crossing;
+use crate::interface::Header;
+
+pub(super) const POLICY: Policy = Policy { group, rank, slice };
+
+crossing! {
+    /// # Safety
+    /// None is needed.
+    unsafe fn group() -> u32 {
+        IN_TURN
+    }
+
+    /// # Safety
+    /// None is needed.
+    unsafe fn rank(_task: NonNull<Header>, arrival: u64) -> u64 {
+        arrival
+    }
+
+    /// # Safety
+    /// None is needed.
+    unsafe fn slice() -> u32 {
+        2
+    }
+}

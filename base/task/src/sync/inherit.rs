@@ -1,0 +1,108 @@
+//! Inheritance: who holds what somebody more urgent waits for is as urgent as that one.
+//!
+//! A waiter that looks in vain raises the holder, with the lock's state locked. The holder may wait for another lock itself: it is
+//! woken, looks in vain once more, and raises the next. So a chain is gone along from task to task, each of them as
+//! urgent as the first by then, and it ends since a task is woken only if it was less urgent.
+//!
+//! What a task has inherited is noted by lock, in one table for all locks ([`Lock::debts`]): when it gives one back it keeps
+//! what it has inherited through the others. The table, and what follows from it for the task, change in one section, so that
+//! nothing older overwrites what is newer.
+
+use alloc::collections::BTreeMap;
+
+use crate::Priority;
+
+use super::*;
+
+/// Who has inherited what: (task, lock) and the priority. Tasks that are named here live: they hold the lock.
+#[derive(Default)]
+pub struct Debts(BTreeMap<(usize, usize), Priority>);
+
+impl Debts {
+    /// Nobody has inherited anything.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Whether that is so.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Gate for Debts {
+    fn is_open(&self) -> bool {
+        false
+    }
+}
+
+impl Holder {
+    /// How urgent it is; of a stranger to the scheduler nothing is known.
+    pub(super) fn priority(&self) -> Option<Priority> {
+        self.0.as_ref().map(TaskRef::priority)
+    }
+
+    /// It holds the lock at this address, for which somebody as urgent as this waits; `true` if that is more urgent than the
+    /// holder is by itself, so that there is something to [`repay`](Self::repay).
+    pub(super) fn inherit<L: Lock>(&self, lock: usize, priority: Priority) -> bool {
+        let Some(task) = self.0.as_ref().filter(|task| priority < task.own_priority()) else { return false };
+        let raised = L::debts().look(|debts| {
+            let debt = debts.0.entry((task.address(), lock)).or_insert(priority);
+            *debt = (*debt).min(priority);
+            let raised = priority < task.priority();
+            task.inherit(priority);
+            raised
+        });
+        if raised {
+            task.wake();
+        }
+        true
+    }
+
+    /// It has given the lock at this address back, through which it had inherited.
+    pub(super) fn repay<L: Lock>(&self, lock: usize) {
+        let Some(task) = &self.0 else { return };
+        L::debts().look(|debts| {
+            let own = task.address();
+            if debts.0.remove(&(own, lock)).is_some() {
+                let rest = debts.0.range((own, 0)..=(own, usize::MAX)).map(|(_, priority)| *priority).min();
+                task.restore(rest.unwrap_or(Priority::LOWEST));
+            }
+        });
+    }
+}
+
+/// The most urgent of those who wait for one lock.
+pub(super) struct Urgency {
+    waiting: usize,
+    /// Of all that have waited since nobody did.
+    most: Option<Priority>,
+}
+
+impl Urgency {
+    pub(super) const fn new() -> Self {
+        Self { waiting: 0, most: None }
+    }
+
+    /// A waiter looks in vain; `counted` is its own and false at first.
+    pub(super) fn waits(&mut self, counted: &mut bool, priority: Option<Priority>) {
+        self.waiting += usize::from(!*counted);
+        *counted = true;
+        self.most = self.most.into_iter().chain(priority).min();
+    }
+
+    /// It does not wait any more.
+    pub(super) fn leaves(&mut self, counted: bool) {
+        self.waiting -= usize::from(counted);
+        if self.waiting == 0 {
+            self.most = None;
+        }
+    }
+
+    /// What those who wait still are.
+    pub(super) fn most(&self) -> Option<Priority> {
+        self.most
+    }
+}

@@ -1,0 +1,418 @@
+//! Channels with many senders and one receiver: [`channel`] with a bound, [`unbounded_channel`] without.
+//!
+//! Senders of a bounded channel wait for a place in order of arrival; a place belongs to a message in the buffer or to a
+//! [`Permit`]. The receiver leaves its waker in the state. When the receiver closes the channel, or goes away, senders get
+//! their values back; when all senders are gone, the receiver gets what is left, and then nothing.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+use sync::wait::wait_until;
+
+use super::*;
+
+struct State<T> {
+    buffer: VecDeque<T>,
+    /// Places that nobody has; always 0 without a bound.
+    free: usize,
+    /// Places that permits have.
+    reserved: usize,
+    senders: usize,
+    /// The receiver wants no more.
+    closed: bool,
+    receiver: Option<Waker>,
+}
+
+impl<T> State<T> {
+    /// Puts a message in the buffer; who is to be woken.
+    fn push(&mut self, value: T) -> Option<Waker> {
+        self.buffer.push_back(value);
+        self.receiver.take()
+    }
+
+    /// Whether nothing can come any more.
+    fn is_over(&self) -> bool {
+        self.reserved == 0 && (self.closed || self.senders == 0)
+    }
+}
+
+impl<T> Gate for State<T> {
+    fn is_open(&self) -> bool {
+        self.free > 0 || self.closed
+    }
+}
+
+struct Channel<T, L: Lock> {
+    turns: Turns<L, State<T>>,
+    /// Those who wait for the receiver to want no more.
+    closing: WaitQueue<L>,
+    capacity: Option<usize>,
+}
+
+impl<T, L: Lock> Channel<T, L> {
+    fn new(capacity: Option<usize>) -> Arc<Self> {
+        let free_places = capacity.unwrap_or(0);
+        let buffer = VecDeque::new();
+        let state = State { buffer, free: free_places, reserved: 0, senders: 1, closed: false, receiver: None };
+        Arc::new(Self { turns: Turns::new(free(), state), closing: WaitQueue::new(free()), capacity })
+    }
+
+    /// A sender, or a permit without use, goes away.
+    fn leave(&self, leave: impl FnOnce(&mut State<T>)) {
+        let receiver = self.turns.change(|state| {
+            leave(state);
+            if state.is_over() { state.receiver.take() } else { None }
+        });
+        wake(receiver);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.turns.look(|state| state.closed)
+    }
+
+    async fn closed(&self) {
+        wait_until(&self.closing, || self.is_closed().then_some(())).await;
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A channel that holds at most `capacity` messages; for 0 it is as for 1.
+#[must_use]
+pub fn channel<T, L: Lock>(capacity: usize) -> (Sender<T, L>, Receiver<T, L>) {
+    let channel = Channel::new(Some(capacity.max(1)));
+    (Sender { channel: channel.clone() }, Receiver { channel })
+}
+
+/// A channel without a bound.
+#[must_use]
+pub fn unbounded_channel<T, L: Lock>() -> (UnboundedSender<T, L>, UnboundedReceiver<T, L>) {
+    let channel = Channel::new(None);
+    (UnboundedSender { channel: channel.clone() }, Receiver { channel })
+}
+
+/// The receiver is gone or wants no more; the value comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SendError<T>(pub T);
+
+/// Why a value could not be sent at once; it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrySendError<T> {
+    /// The buffer is full, or others have waited longer.
+    Full(T),
+    /// The receiver is gone or wants no more.
+    Closed(T),
+}
+
+/// Why there was no message at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TryRecvError {
+    /// There may be one later.
+    Empty,
+    /// There will be none.
+    Disconnected,
+}
+
+says! {
+    SendError<T>: _ => "the channel is closed";
+    TrySendError<T>: Self::Full(_) => "the channel is full", Self::Closed(_) => "the channel is closed";
+    TryRecvError: Self::Empty => "the channel is empty", Self::Disconnected => "the channel is closed";
+}
+
+/// A message that wants a place.
+struct Put<T>(Option<T>);
+
+impl<T> Claim<State<T>> for Put<T> {
+    /// Who is to be woken, or the message.
+    type Output = Result<Option<Waker>, SendError<T>>;
+
+    fn claim(&mut self, state: &mut State<T>, first: bool) -> Option<Self::Output> {
+        if state.closed {
+            return self.0.take().map(|value| Err(SendError(value)));
+        }
+        if !first {
+            return None;
+        }
+        state.free = state.free.checked_sub(1)?;
+        self.0.take().map(|value| Ok(state.push(value)))
+    }
+}
+
+/// The sending half of a bounded channel.
+pub struct Sender<T, L: Lock> {
+    channel: Arc<Channel<T, L>>,
+}
+
+impl<T, L: Lock> Sender<T, L> {
+    /// Waits for a place and sends. If this is dropped before, the value is, too, and nothing was sent; see
+    /// [`reserve`](Self::reserve).
+    ///
+    /// # Errors
+    /// Gives the value back if nobody will receive it.
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let receiver = claim(&self.channel.turns, Put(Some(value))).await?;
+        wake(receiver);
+        Ok(())
+    }
+
+    /// Sends if there is a place that nobody waits for.
+    ///
+    /// # Errors
+    /// Says why not, and gives the value back.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let mut put = Put(Some(value));
+        match (self.channel.turns.now(&mut put), put.0) {
+            (Some(Ok(receiver)), _) => wake(receiver),
+            (Some(Err(SendError(value))), _) => return Err(TrySendError::Closed(value)),
+            (None, Some(value)) => return Err(TrySendError::Full(value)),
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Waits for a place, to send later without waiting.
+    ///
+    /// # Errors
+    /// If nobody will receive anything.
+    pub async fn reserve(&self) -> Result<Permit<'_, T, L>, SendError<()>> {
+        claim(&self.channel.turns, |state: &mut State<T>, first: bool| {
+            if state.closed {
+                return Some(Err(SendError(())));
+            }
+            if !first {
+                return None;
+            }
+            state.free = state.free.checked_sub(1)?;
+            state.reserved += 1;
+            Some(Ok(()))
+        })
+        .await?;
+        Ok(Permit { channel: &self.channel })
+    }
+
+    /// Waits until the receiver is gone or wants no more.
+    pub async fn closed(&self) {
+        self.channel.closed().await;
+    }
+
+    /// Whether the receiver is gone or wants no more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.channel.is_closed()
+    }
+
+    /// How many places are free now.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.channel.turns.look(|state| state.free)
+    }
+
+    /// How many places there are.
+    #[must_use]
+    pub fn max_capacity(&self) -> usize {
+        self.channel.capacity.unwrap_or(usize::MAX)
+    }
+}
+
+/// The sending half of a channel without a bound.
+pub struct UnboundedSender<T, L: Lock> {
+    channel: Arc<Channel<T, L>>,
+}
+
+impl<T, L: Lock> UnboundedSender<T, L> {
+    /// Sends.
+    ///
+    /// # Errors
+    /// Gives the value back if nobody will receive it.
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        let receiver = self
+            .channel
+            .turns
+            .look(|state| if state.closed { Err(SendError(value)) } else { Ok(state.push(value)) })?;
+        wake(receiver);
+        Ok(())
+    }
+
+    /// Waits until the receiver is gone or wants no more.
+    pub async fn closed(&self) {
+        self.channel.closed().await;
+    }
+
+    /// Whether the receiver is gone or wants no more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.channel.is_closed()
+    }
+}
+
+/// What both senders do.
+macro_rules! senders {
+    ($($name:ident)*) => {$(
+        impl<T, L: Lock> Clone for $name<T, L> {
+            fn clone(&self) -> Self {
+                self.channel.turns.look(|state| state.senders += 1);
+                Self { channel: self.channel.clone() }
+            }
+        }
+        impl<T, L: Lock> Drop for $name<T, L> {
+            fn drop(&mut self) {
+                self.channel.leave(|state| state.senders -= 1);
+            }
+        }
+        impl<T, L: Lock> core::fmt::Debug for $name<T, L> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct(stringify!($name)).field("closed", &self.is_closed()).finish()
+            }
+        }
+    )*};
+}
+
+senders! { Sender UnboundedSender }
+
+/// A place for a message; given back when dropped.
+#[must_use = "a permit that is dropped at once gives its place back"]
+pub struct Permit<'s, T, L: Lock> {
+    channel: &'s Channel<T, L>,
+}
+
+impl<T, L: Lock> Permit<'_, T, L> {
+    /// Sends a message on this place.
+    pub fn send(self, value: T) {
+        let receiver = self.channel.turns.look(|state| {
+            state.reserved -= 1;
+            state.push(value)
+        });
+        core::mem::forget(self);
+        wake(receiver);
+    }
+}
+
+impl<T, L: Lock> Drop for Permit<'_, T, L> {
+    fn drop(&mut self) {
+        self.channel.leave(|state| {
+            state.reserved -= 1;
+            state.free += 1;
+        });
+    }
+}
+
+/// The receiving half.
+pub struct Receiver<T, L: Lock> {
+    channel: Arc<Channel<T, L>>,
+}
+
+/// The receiving half of a channel without a bound.
+pub type UnboundedReceiver<T, L> = Receiver<T, L>;
+
+impl<T, L: Lock> Receiver<T, L> {
+    /// Waits for a message; `None` when none can come any more. If this is dropped before, no message is lost.
+    pub async fn recv(&mut self) -> Option<T> {
+        poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    /// Waits for messages, and takes as many as there are, up to `limit`; how many. 0 when none can come any more, or for a
+    /// limit of 0.
+    pub async fn recv_many(&mut self, messages: &mut Vec<T>, limit: usize) -> usize {
+        if limit == 0 {
+            return 0;
+        }
+        let Some(first) = self.recv().await else { return 0 };
+        messages.push(first);
+        let mut count = 1;
+        while count < limit
+            && let Ok(message) = self.try_recv()
+        {
+            messages.push(message);
+            count += 1;
+        }
+        count
+    }
+
+    /// A message if there is one.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
+        self.take(&mut None)
+    }
+
+    /// Polls for a message; see [`recv`](Self::recv).
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
+        // A waker is made only for who has to wait; outside the lock, so there are two looks.
+        let taken = match self.take(&mut None) {
+            Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone())),
+            taken => taken,
+        };
+        match taken {
+            Ok(message) => Poll::Ready(Some(message)),
+            Err(TryRecvError::Disconnected) => Poll::Ready(None),
+            Err(TryRecvError::Empty) => Poll::Pending,
+        }
+    }
+
+    /// Takes a message, or else leaves a waker, if one is given, in exchange for the one before.
+    fn take(&self, waker: &mut Option<Waker>) -> Result<T, TryRecvError> {
+        let bounded = self.channel.capacity.is_some();
+        self.channel.turns.change(|state| match state.buffer.pop_front() {
+            Some(message) => {
+                state.free += usize::from(bounded);
+                Ok(message)
+            }
+            None if state.is_over() => Err(TryRecvError::Disconnected),
+            None => {
+                if waker.is_some() {
+                    core::mem::swap(&mut state.receiver, waker);
+                }
+                Err(TryRecvError::Empty)
+            }
+        })
+    }
+
+    /// Wants no more: senders get an error from now on. What has been sent, or has a permit, can still be received.
+    pub fn close(&mut self) {
+        self.channel.turns.change_for_all(|state| state.closed = true);
+        self.channel.closing.wake_all();
+    }
+
+    /// How many messages there are now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.channel.turns.look(|state| state.buffer.len())
+    }
+
+    /// Whether there is no message now.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T, L: Lock> Drop for Receiver<T, L> {
+    fn drop(&mut self) {
+        self.close();
+        // Dropped outside the lock.
+        let left = self.channel.turns.look(|state| (core::mem::take(&mut state.buffer), state.receiver.take()));
+        drop(left);
+    }
+}
+
+impl<T, L: Lock> Stream for Receiver<T, L> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<T>> {
+        self.get_mut().poll_recv(context)
+    }
+}
+
+impl<T, L: Lock> core::fmt::Debug for Receiver<T, L> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Receiver").field("len", &self.len()).finish()
+    }
+}

@@ -1,0 +1,106 @@
+//! Who waits for a lock lends its priority to whoever holds it.
+
+use super::failure::{Alone, as_current};
+use super::*;
+use crate::yield_now;
+use std::sync::atomic::AtomicUsize;
+
+/// What the tasks of a test share.
+struct Shared {
+    locks: Vec<Mutex<(), Spin>>,
+    start: Notify<Spin>,
+    /// The order in which tasks end.
+    ended: AtomicUsize,
+}
+
+/// A chain of eight: each link holds a lock and wants the one before it; the first holds its own while it works. The last lock
+/// is wanted by somebody urgent, and a task of middling urgency never leaves the worker to the links.
+#[test]
+fn an_urgent_task_does_not_wait_for_middling_ones_through_a_chain_of_eight() {
+    const LINKS: usize = 8;
+    let pool = Pool::<Alone>::new(1, Alone);
+    let locks = (0..LINKS).map(|_| Mutex::new(())).collect();
+    let shared = Arc::new(Shared { locks, start: Notify::new(), ended: AtomicUsize::new(0) });
+    let mut links = Vec::new();
+    for link in 0..LINKS {
+        let shared = shared.clone();
+        links.push(pool.spawn(
+            Priority::LOWEST,
+            as_current(async move {
+                let own = shared.locks[link].lock().await.unwrap();
+                match link.checked_sub(1) {
+                    Some(before) => drop(shared.locks[before].lock().await.unwrap()),
+                    None => {
+                        shared.start.notified().await;
+                        for _ in 0..10 {
+                            yield_now().await;
+                        }
+                    }
+                }
+                assert_eq!(shared.ended.fetch_add(1, Ordering::Relaxed), link);
+                drop(own);
+            }),
+        ));
+        while pool.run_next(0).is_some() {}
+    }
+    let middling = pool.spawn(Priority::NORMAL, async {
+        loop {
+            yield_now().await;
+        }
+    });
+    shared.start.notify_one();
+    (0..100).for_each(|_| assert!(pool.run_next(0).is_some()));
+    assert_eq!(shared.ended.load(Ordering::Relaxed), 0, "the middling task has the worker");
+    let theirs = shared.clone();
+    let urgent = pool.spawn(
+        Priority::HIGHEST,
+        as_current(async move {
+            drop(theirs.locks[LINKS - 1].lock().await.unwrap());
+        }),
+    );
+    let mut polls = 0;
+    while !urgent.is_finished() {
+        assert!(pool.run_next(0).is_some());
+        polls += 1;
+        assert!(polls < 100, "{} of {LINKS} have ended", shared.ended.load(Ordering::Relaxed));
+    }
+    assert!(links.iter().all(|link| link.task().priority() == Priority::LOWEST), "all is paid back");
+    middling.abort();
+}
+
+/// What was inherited through one lock outlasts another that is given back.
+#[test]
+fn a_lock_that_is_given_back_takes_only_its_own_along() {
+    let pool = Pool::<Alone>::new(1, Alone);
+    let shared = Arc::new([Mutex::<(), Spin>::new(()), Mutex::new(())]);
+    let (theirs, notify) = (shared.clone(), Arc::new(Notify::<Spin>::new()));
+    let told = notify.clone();
+    let holder = pool.spawn(
+        Priority::LOWEST,
+        as_current(async move {
+            let first = theirs[0].lock().await.unwrap();
+            let second = theirs[1].lock().await.unwrap();
+            told.notified().await;
+            drop(first);
+            told.notified().await;
+            drop(second);
+            told.notified().await;
+        }),
+    );
+    let run = || while pool.run_next(0).is_some() {};
+    run();
+    for (lock, priority) in [(0, 3), (1, 5)] {
+        let shared = shared.clone();
+        pool.spawn(Priority::new(priority), as_current(async move { drop(shared[lock].lock().await.unwrap()) }))
+            .detach();
+    }
+    let mut found = vec![holder.task().priority()];
+    for _ in 0..3 {
+        run();
+        found.push(holder.task().priority());
+        notify.notify_one();
+    }
+    assert_eq!(found, [Priority::LOWEST, Priority::new(3), Priority::new(5), Priority::LOWEST]);
+    run();
+    assert!(holder.is_finished());
+}

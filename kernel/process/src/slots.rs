@@ -1,0 +1,310 @@
+//! A process's slots: the rights to run the workers of its pool, and which thread has which (note 0003, section 5).
+//!
+//! The protocol, and who may take a slot from whom when, is in `sched::slots`. This is where the kernel takes part: when a
+//! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`]), when it waits for a slot
+//! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]).
+//!
+//! **Hints.** What a process says of its coroutines is read at these points only, copied once, clamped to what its thread may
+//! have, and decides about nothing but its own threads.
+
+use crate::{
+    process::Process,
+    thread::{Interrupted, Thread},
+};
+use abi::{errno::Errno, slots as at, window};
+use alloc::sync::Arc;
+use core::{
+    future::poll_fn,
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{self, Relaxed},
+    },
+    task::Poll,
+};
+use hal::{
+    frame::Frame,
+    sync::{SpinLock, rank},
+};
+use mem::{AddressSpace, Charge};
+use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
+
+/// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
+const SLICE: u64 = 5_000_000;
+/// What the kernel's part costs beside the two pages.
+const BYTES: usize = 2 << 10;
+
+struct State {
+    book: Book,
+    threads: [Option<Arc<Thread>>; MAX_PLACES],
+    /// Of each slot: the count of its owner when it was last seen to have moved, and when that was.
+    seen: [(u32, u64); MAX_SLOTS],
+}
+
+/// The slots of a process.
+pub struct Slots {
+    state: SpinLock<State>,
+    status: Frame,
+    hint: Frame,
+    /// How often a slot went from one thread to another.
+    moves: AtomicU64,
+    _charge: Charge,
+}
+
+const _: () = assert!(size_of::<Slots>() <= BYTES);
+
+/// What a process says of a worker.
+struct Hints {
+    /// Priorities that something is ready at.
+    ready: u32,
+    /// What it runs at, 0 to 31; 32 if nothing.
+    running: u8,
+}
+
+impl Hints {
+    /// Whether something is ready that is more urgent than what runs.
+    fn urgent(&self) -> bool {
+        self.ready.trailing_zeros() < u32::from(self.running)
+    }
+
+    /// Whether something is ready that is as urgent as what runs, or more.
+    fn equal(&self) -> bool {
+        self.ready != 0 && self.ready.trailing_zeros() <= u32::from(self.running)
+    }
+}
+
+impl Slots {
+    /// The count of a thread, as it stands in the hint page.
+    fn count(&self, place: u8) -> u32 {
+        self.hint.word(4 * usize::from(place)).load(Relaxed)
+    }
+
+    fn polls(&self, place: u8) -> bool {
+        polls(self.count(place))
+    }
+
+    /// An operation on the book; what it shows to the process is in the status page before anybody acts on it.
+    fn with<T>(&self, operation: impl FnOnce(&mut State) -> (T, Do)) -> (T, Do) {
+        let mut state = self.state.lock();
+        let (answer, action) = operation(&mut state);
+        for slot in 0..state.book.slots() {
+            let (owner, kicked) = state.book.shown(slot);
+            self.status.word(slot * at::STRIDE + at::OWNER).store(owner, Relaxed);
+            self.status.word(slot * at::STRIDE + at::KICKED).store(u32::from(kicked), Relaxed);
+        }
+        self.status.word(at::SPARES).store(state.book.spares(), Relaxed);
+        (answer, action)
+    }
+
+    /// The thread in a place.
+    fn thread(&self, place: u8) -> Option<Arc<Thread>> {
+        self.state.lock().threads.get(usize::from(place))?.clone()
+    }
+
+    /// What the process says of the worker of a slot: nothing, if its addresses lead nowhere.
+    fn hints(&self, space: &AddressSpace, slot: u8) -> Hints {
+        let mut addresses = [0; 16];
+        self.hint.read(at::HINTS + at::STRIDE * (usize::from(slot) % MAX_SLOTS), &mut addresses);
+        let address = |half: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&addresses[8 * half..][..8]);
+            u64::from_le_bytes(bytes) as usize
+        };
+        let (mut ready, mut running) = ([0; 8], [0; 4]);
+        // What is not in memory says nothing: the bytes stay zeros.
+        let known =
+            space.copy_in_now(address(0), &mut ready).is_ok() && space.copy_in_now(address(1), &mut running).is_ok();
+        let ready = u64::from_le_bytes(ready);
+        Hints { ready: (ready | ready >> 32) as u32, running: if known { running[0].min(32) } else { 32 } }
+    }
+
+    /// Does for others what an operation asked for. `priority` is what is to run, as the process says.
+    fn carry_out(&self, action: Do, priority: u8) {
+        let (place, gives) = match action {
+            Do::Nothing => return,
+            Do::Give(place, _) => (place, true),
+            Do::Interrupt(place) => (place, false),
+        };
+        let Some(thread) = self.thread(place) else { return };
+        if gives {
+            self.moves.fetch_add(1, Relaxed);
+            run_at(&thread, priority);
+        }
+        if matches!(action, Do::Interrupt(_)) {
+            // So that it comes to look, however little urgent what it runs is.
+            raise(&thread, priority);
+            thread.notify();
+        } else {
+            thread.wake();
+        }
+    }
+
+    /// How often a slot went from one thread to another, and polls that its threads have begun, as the process says.
+    pub(crate) fn counted(&self) -> (u64, u64) {
+        let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.count(place).div_ceil(2))).sum();
+        (self.moves.load(Relaxed), begun)
+    }
+}
+
+/// The thread's coroutine runs at what the process says, but never more urgently than the thread may. 32: it says nothing.
+fn run_at(thread: &Thread, priority: u8) {
+    let ceiling = thread.priority();
+    let priority = exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling });
+    let task = thread.task.lock().clone();
+    if let Some(task) = task.filter(|task| task.priority() != priority) {
+        task.set_priority(priority);
+    }
+}
+
+/// The same, but not less urgently than now.
+fn raise(thread: &Thread, priority: u8) {
+    let now = thread.task.lock().as_ref().map_or(0, |task| task.priority().number());
+    if priority < now {
+        run_at(thread, priority);
+    }
+}
+
+/// The slots that a thread takes part in, and its place.
+fn of(thread: &Thread) -> Option<(Arc<Slots>, u8)> {
+    Some((thread.process().slots()?, thread.place()?))
+}
+
+/// `sched_setup(slots)`: gives the process slots, at most as many as harts; answers how many. Nobody has them yet.
+///
+/// # Errors
+/// `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
+pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
+    if slots == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (process, space) = (thread.process(), thread.space());
+    if process.slots().is_some() {
+        return Err(Errno::EBUSY);
+    }
+    let charge = process.account().charge(BYTES)?;
+    let status = space.window_page(window::STATUS).await?;
+    let hint = space.window_page(window::HINT).await?;
+    let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
+    let threads = [const { None }; MAX_PLACES];
+    let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
+    let made =
+        Slots { state: SpinLock::new(rank::THREAD, state), status, hint, moves: AtomicU64::new(0), _charge: charge };
+    let made = Arc::new(made);
+    let _ = made.with(|_| ((), Do::Nothing));
+    process.set_slots(made).map(|()| count)
+}
+
+/// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
+///
+/// # Errors
+/// `EINVAL` (the process has no slots, or the place is another thread's); `EINTR`.
+pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
+    let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
+    let place = enter(thread, &slots, place)?;
+    let (begun, action) = slots.with(|state| match state.book.wait(place) {
+        Wait::Waits(action) => (None, action),
+        Wait::Slot(slot) => (Some(slot), Do::Nothing),
+    });
+    slots.carry_out(action, thread.priority());
+    if let Some(slot) = begun {
+        return Ok(usize::from(slot));
+    }
+    let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
+    match thread.interruptible(waited).await {
+        Ok(slot) => Ok(usize::from(slot)),
+        Err(Interrupted) => {
+            // It may have been given a slot at the same time.
+            let given = slots.with(|state| (state.book.give_up(place), Do::Nothing)).0;
+            given.map(usize::from).ok_or(Errno::EINTR)
+        }
+    }
+}
+
+/// The thread's place, which it takes with its first wait.
+fn enter(thread: &Arc<Thread>, slots: &Slots, place: usize) -> Result<u8, Errno> {
+    let place = u8::try_from(place).map_err(|_| Errno::EINVAL)?;
+    if let Some(own) = thread.place() {
+        return if own == place { Ok(place) } else { Err(Errno::EINVAL) };
+    }
+    let (entered, _) = slots.with(|state| {
+        let entered = state.book.enter(place);
+        if entered {
+            state.threads[usize::from(place)] = Some(thread.clone());
+        }
+        (entered, Do::Nothing)
+    });
+    if !entered {
+        return Err(Errno::EINVAL);
+    }
+    thread.set_place(Some(place));
+    Ok(place)
+}
+
+/// `sched_kick(slot, priority)`: there is something of this priority for the worker of a slot, and it is idle or runs something
+/// less urgent.
+///
+/// # Errors
+/// `EINVAL` (the process has no slots).
+pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize, Errno> {
+    let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
+    let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+    let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
+    if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
+        // It is in the kernel already, and looks on its way out.
+        thread.attention.store(true, Ordering::Release);
+    } else {
+        slots.carry_out(action, priority.min(31) as u8);
+    }
+    Ok(0)
+}
+
+/// The thread waits for something: its slot goes to another.
+pub(crate) fn blocks(thread: &Thread) {
+    let Some((slots, place)) = of(thread) else { return };
+    let polls = slots.polls(place);
+    let Some(slot) = slots.state.lock().book.slot_of(place).filter(|_| polls) else { return };
+    let hints = slots.hints(&thread.space(), slot);
+    let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
+    slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
+}
+
+/// The thread has left user mode because of an interrupt, or because it was asked to: says whether it is to give way to one
+/// that has got its slot.
+pub(crate) fn interrupted(thread: &Thread) -> bool {
+    let Some((slots, place)) = of(thread) else { return false };
+    let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
+    let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
+    let (hints, action) = slots.with(|state| {
+        // Under the lock: who sees a kick sees what it was for.
+        let hints = slots.hints(&space, slot);
+        let action = state.book.examine(place, polls(count), hints.urgent());
+        let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
+        if seen.0 != count {
+            *seen = (count, now);
+        } else if action == Do::Nothing && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
+            let action = state.book.preempt(place, polls(count));
+            return (hints, action);
+        }
+        (hints, action)
+    });
+    run_at(thread, hints.running);
+    slots.carry_out(action, hints.ready.trailing_zeros() as u8);
+    matches!(action, Do::Give(..))
+}
+
+/// The thread ends, or the program.
+pub(crate) fn leave(thread: &Thread) {
+    let Some((slots, place)) = of(thread) else { return };
+    thread.set_place(None);
+    let (gone, action) = slots.with(|state| {
+        let gone = state.threads.get_mut(usize::from(place)).and_then(Option::take);
+        (gone, state.book.leave(place))
+    });
+    drop(gone); // not under the lock
+    slots.carry_out(action, thread.priority());
+}
+
+/// The process has no slots any more; its only thread calls.
+pub(crate) fn end(thread: &Thread, process: &Process) {
+    leave(thread);
+    drop(process.take_slots());
+}

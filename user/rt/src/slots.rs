@@ -1,0 +1,79 @@
+//! The slots of this process: the right to run a worker of the task pool, as this kernel gives it to threads (note 0003, section 5).
+//! On a kernel without them, as Linux, there are none.
+//!
+//! Each thread that takes part has a place, which it keeps; it never ends. What it writes into the hint page is its own count; the owner's word
+//! and the kicks it reads in the status page. The protocol is in `sched::slots`.
+
+use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
+use abi::errno::Result;
+use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
+use abi::window::{HINT, STATUS};
+use core::ptr::with_exposed_provenance_mut;
+use core::sync::atomic::{AtomicU32, Ordering};
+use sched::slots::{MAX_PLACES, Seat};
+
+/// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
+static SLOTS: AtomicU32 = AtomicU32::new(0);
+/// Places given out.
+static PLACES: AtomicU32 = AtomicU32::new(0);
+
+/// A word of one of the two pages.
+fn word(page: usize, offset: usize) -> &'static AtomicU32 {
+    // SAFETY: called once the kernel has given this process slots: then both pages are mapped and stay so, and the words,
+    // aligned and within their page, are used atomically by all.
+    unsafe { AtomicU32::from_ptr(with_exposed_provenance_mut(page + offset)) }
+}
+
+/// A call of the scheduler's.
+fn call(number: usize, first: usize, second: usize) -> Result<usize> {
+    // SAFETY: the kernel stores nothing but words of the status page, which are atomics.
+    unsafe { crate::sys::call6(number, [first, second, 0, 0, 0, 0]) }
+}
+
+/// Asks for so many slots; how many there are, 0 without any. Once.
+pub(crate) fn set_up(wanted: usize) -> usize {
+    let slots = call(SCHED_SETUP, wanted, 0).unwrap_or(0);
+    SLOTS.store(slots as u32, Ordering::Release);
+    slots
+}
+
+/// Whether the process has slots.
+pub(crate) fn active() -> bool {
+    // Acquire pairs with the Release in `set_up`.
+    SLOTS.load(Ordering::Acquire) > 0
+}
+
+/// Tells the kernel where a worker's ready bits are, and what it runs at.
+pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
+    let words = hints.iter().flat_map(|address| [*address as u32, (*address >> 32) as u32]);
+    for (index, value) in words.enumerate() {
+        word(HINT, HINTS + STRIDE * slot + 4 * index).store(value, Ordering::Relaxed);
+    }
+}
+
+/// A place that nobody has; `None` if there is none left.
+pub(crate) fn new_place() -> Option<u32> {
+    let next = |given: u32| (given < MAX_PLACES as u32).then_some(given + 1);
+    PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+}
+
+/// What the thread in a place looks at while it runs a worker.
+pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
+    let status = |offset: usize| word(STATUS, STRIDE * slot + offset);
+    Seat { count: word(HINT, 4 * place as usize), owner: status(OWNER), kicked: status(KICKED), place }
+}
+
+/// Waits until the thread in this place, the caller, has a slot and something to run. `None`: a signal came.
+pub(crate) fn wait(place: u32) -> Option<usize> {
+    call(SCHED_WAIT, place as usize, 0).ok()
+}
+
+/// There is something of this priority for a worker.
+pub(crate) fn kick(slot: usize, priority: u8) {
+    let _ = call(SCHED_KICK, slot, usize::from(priority));
+}
+
+/// Whether a thread waits for a slot.
+pub(crate) fn has_spare() -> bool {
+    word(STATUS, SPARES).load(Ordering::Relaxed) > 0
+}

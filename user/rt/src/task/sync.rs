@@ -1,0 +1,155 @@
+//! Locks and channels between tasks, in the shape of `tokio::sync`: those of `base/task`, under a lock that does not spin.
+//!
+//! They work under any executor. `lock`, `read` and `write` answer with an error once a task has panicked that held the lock
+//! (see [`Poisoned`]); what cannot fail in `tokio` for lack of that is the one difference.
+
+use crate::sync::RawMutex;
+use crate::thread;
+use ::sync::wait::{Turns, WaitLock, WaitQueue};
+use task::TaskRef;
+use task::sync as base;
+
+pub use base::{AcquireError, BarrierWaitResult, Poisoned, TryAcquireError, TryLockError};
+
+/// The lock under which the state of each lies.
+#[derive(Debug)]
+pub struct Futex(RawMutex);
+
+// SAFETY: the mutex excludes, and orders by acquire and release; nobody interrupts a thread to use one.
+unsafe impl WaitLock for Futex {
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+        // A panic in here, which is that there is no memory, cannot end a task alone.
+        thread::count_guards(1);
+        let result = self.0.with(f);
+        thread::count_guards(-1);
+        result
+    }
+}
+
+impl base::Lock for Futex {
+    const NEW: Self = Self(RawMutex::new());
+
+    fn failures() -> &'static WaitQueue<Self> {
+        static FAILURES: WaitQueue<Futex> = WaitQueue::new(base::Lock::NEW);
+        &FAILURES
+    }
+
+    fn debts() -> &'static Turns<Self, base::Debts> {
+        static DEBTS: Turns<Futex, base::Debts> = Turns::new(base::Lock::NEW, base::Debts::new());
+        &DEBTS
+    }
+
+    fn current() -> Option<TaskRef> {
+        thread::task()
+    }
+}
+
+/// A value that one task at a time can use.
+pub type Mutex<T> = base::Mutex<T, Futex>;
+/// The value while it is held.
+pub type MutexGuard<'m, T> = base::MutexGuard<'m, T, Futex>;
+/// The value while it is held, with the mutex.
+pub type OwnedMutexGuard<T> = base::OwnedMutexGuard<T, Futex>;
+/// A value that many tasks can read, or one can write.
+pub type RwLock<T> = base::RwLock<T, Futex>;
+/// The value while it can be read.
+pub type RwLockReadGuard<'l, T> = base::RwLockReadGuard<'l, T, Futex>;
+/// The value while it can be written.
+pub type RwLockWriteGuard<'l, T> = base::RwLockWriteGuard<'l, T, Futex>;
+/// A number of permits.
+pub type Semaphore = base::Semaphore<Futex>;
+/// Permits, given back when dropped.
+pub type SemaphorePermit<'s> = base::SemaphorePermit<'s, Futex>;
+/// Permits, with the semaphore.
+pub type OwnedSemaphorePermit = base::OwnedSemaphorePermit<Futex>;
+/// Tasks that wait to be told.
+pub type Notify = base::Notify<Futex>;
+/// The future of [`Notify::notified`](base::Notify::notified).
+pub type Notified<'n> = base::Notified<'n, Futex>;
+/// Tasks wait here until so many are there.
+pub type Barrier = base::Barrier<Futex>;
+/// A value made at its first use.
+pub type OnceCell<T> = base::OnceCell<T, Futex>;
+
+/// Channels with many senders and one receiver.
+pub mod mpsc {
+    use super::{Futex, base};
+
+    pub use base::mpsc::{SendError, TryRecvError, TrySendError};
+
+    /// The sending half of a bounded channel.
+    pub type Sender<T> = base::mpsc::Sender<T, Futex>;
+    /// The receiving half.
+    pub type Receiver<T> = base::mpsc::Receiver<T, Futex>;
+    /// A place for a message.
+    pub type Permit<'s, T> = base::mpsc::Permit<'s, T, Futex>;
+    /// The sending half of a channel without a bound.
+    pub type UnboundedSender<T> = base::mpsc::UnboundedSender<T, Futex>;
+    /// The receiving half of a channel without a bound.
+    pub type UnboundedReceiver<T> = base::mpsc::UnboundedReceiver<T, Futex>;
+
+    /// A channel that holds at most `capacity` messages; for 0 it is as for 1.
+    #[must_use]
+    pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        base::mpsc::channel(capacity)
+    }
+
+    /// A channel without a bound.
+    #[must_use]
+    pub fn unbounded_channel<T>() -> (UnboundedSender<T>, UnboundedReceiver<T>) {
+        base::mpsc::unbounded_channel()
+    }
+}
+
+/// A channel for one message.
+pub mod oneshot {
+    use super::{Futex, base};
+
+    pub use base::oneshot::{RecvError, TryRecvError};
+
+    /// The sending half.
+    pub type Sender<T> = base::oneshot::Sender<T, Futex>;
+    /// The receiving half: a future of the message.
+    pub type Receiver<T> = base::oneshot::Receiver<T, Futex>;
+
+    /// Makes a channel.
+    pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+        base::oneshot::channel()
+    }
+}
+
+/// A channel in which each receiver gets each message.
+pub mod broadcast {
+    use super::{Futex, base};
+
+    pub use base::broadcast::{RecvError, SendError, TryRecvError};
+
+    /// The sending half.
+    pub type Sender<T> = base::broadcast::Sender<T, Futex>;
+    /// A receiving half.
+    pub type Receiver<T> = base::broadcast::Receiver<T, Futex>;
+
+    /// A channel that keeps the newest `capacity` messages; for 0 it is as for 1.
+    #[must_use]
+    pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+        base::broadcast::channel(capacity)
+    }
+}
+
+/// A value that one side sets and the other watches.
+pub mod watch {
+    use super::{Futex, base};
+
+    pub use base::watch::{RecvError, Ref, SendError};
+
+    /// The side that sets.
+    pub type Sender<T> = base::watch::Sender<T, Futex>;
+    /// A side that watches.
+    pub type Receiver<T> = base::watch::Receiver<T, Futex>;
+
+    /// A channel with a first value, which counts as seen.
+    #[must_use]
+    pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
+        base::watch::channel(value)
+    }
+}

@@ -1,0 +1,74 @@
+//! Workers with slots: threads that run the pool's tasks while the kernel lets them.
+//!
+//! ```text
+//!   has a slot:  run tasks   ── the slot was taken during a poll ──┐
+//!                none: idle in `sched_wait`, with the slot,        ▼
+//!                until there is                           no slot: `sched_wait` as a spare, until it gets one
+//! ```
+//!
+//! The reactor has a thread of its own: a worker that runs something that never yields could not look at it.
+
+use super::failure::PollStack;
+use super::{TURN, Unpark};
+use crate::scheduler::Way;
+use crate::{reactor, slots, thread};
+use core::sync::atomic::{AtomicBool, Ordering};
+use sched::slots::Seat;
+use task::Pool;
+
+/// Starts the reactor's thread.
+pub(super) fn start_reactor() {
+    // Without it nothing that waits for descriptors or time goes on; there is no memory for a thread then.
+    let _ = thread::spawn(|| {
+        loop {
+            let _ = reactor::prepare();
+            reactor::wait(true);
+        }
+    });
+}
+
+/// Starts a thread that waits for a slot.
+pub(super) fn start() {
+    let Some(place) = slots::new_place() else { return };
+    // Without one, a worker whose thread blocks waits for that.
+    let _ = thread::spawn(move || run(place));
+}
+
+/// The life of such a thread.
+fn run(place: u32) {
+    let (pool, mut stack) = (super::pool(), PollStack::new());
+    // Odd from the start: the thread is in the scheduler until it polls.
+    let _ = slots::seat(place, 0).end_poll();
+    loop {
+        let Some(slot) = slots::wait(place) else { continue };
+        // Another thread may have had it before, in a poll that goes on.
+        pool.clear_idle(slot);
+        if !slots::has_spare() {
+            start();
+        }
+        work(pool, slot, &slots::seat(place, slot), &mut stack);
+    }
+}
+
+/// Runs tasks until the slot is gone.
+fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
+    let never = AtomicBool::new(false);
+    loop {
+        let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
+            // A task has panicked, so its poll has not come back.
+            if seat.end_poll() {
+                pool.abandon(slot);
+            }
+            1
+        });
+        // Relaxed: the kernel wrote it in this thread.
+        if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
+            return;
+        }
+        if polled == 0 && pool.set_idle(slot) {
+            // Nobody takes it now: the thread is in the scheduler.
+            while slots::wait(seat.place).is_none() {}
+            pool.clear_idle(slot);
+        }
+    }
+}
