@@ -12,8 +12,8 @@ use super::failure::PollStack;
 use super::{TURN, Unpark};
 use crate::scheduler::Way;
 use crate::{reactor, slots, thread};
-use core::sync::atomic::{AtomicBool, Ordering};
-use sched::slots::Seat;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sched::slots::{MAX_SLOTS, Seat};
 use task::Pool;
 
 /// Starts the reactor's thread.
@@ -50,10 +50,26 @@ fn run(place: u32) {
     }
 }
 
+/// Polls of each worker since its last tick: kept for whoever has the slot next, since a poll that loses it may be the only one of
+/// its thread.
+static POLLS: [AtomicU32; MAX_SLOTS] = [const { AtomicU32::new(0) }; MAX_SLOTS];
+
+/// Time passes for a worker by polls, so that what waits ages. By the thread that has the slot.
+fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
+    // Relaxed, as where it is added to: a number, of which nothing depends on a few.
+    if polls.load(Ordering::Relaxed) >= TURN {
+        polls.store(0, Ordering::Relaxed);
+        // Whether what it runs should give way: it runs nothing here.
+        let _ = pool.tick(slot);
+    }
+}
+
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
     let never = AtomicBool::new(false);
+    let polls = &POLLS[slot % MAX_SLOTS];
     loop {
+        tick(pool, slot, polls);
         let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
@@ -61,6 +77,7 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
             }
             1
         });
+        polls.fetch_add(polled, Ordering::Relaxed);
         // Relaxed: the kernel wrote it in this thread.
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
