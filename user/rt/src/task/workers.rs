@@ -34,13 +34,12 @@ pub(super) fn start() {
     let _ = thread::spawn(move || run(place));
 }
 
-/// The life of such a thread.
+/// The life of such a thread. It ends in a child only that was forked in one of its polls, which has no slots: and with it the child.
 fn run(place: u32) {
     let (pool, mut stack) = (super::pool(), PollStack::new());
     // Odd from the start: the thread is in the scheduler until it polls.
     let _ = slots::seat(place, 0).end_poll();
-    loop {
-        let Some(slot) = slots::wait(place) else { continue };
+    while let Some(slot) = slots::wait(place) {
         // Another thread may have had it before, in a poll that goes on.
         pool.clear_idle(slot);
         if !slots::has_spare() {
@@ -84,7 +83,9 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
         }
         if polled == 0 && pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
-            while slots::wait(seat.place).is_none() {}
+            if slots::wait(seat.place).is_none() {
+                return;
+            }
             pool.clear_idle(slot);
         }
     }
