@@ -1,11 +1,11 @@
 //! The slots of this process: the right to run a worker of the task pool, as this kernel gives it to threads (note 0003, section 5).
 //! On a kernel without them, as Linux, there are none.
 //!
-//! Each thread that takes part has a place, which it keeps; it never ends. What it writes into the hint page is its own count; the owner's word
+//! Each thread that takes part has a place, which it keeps. What it writes into the hint page is its own count; the owner's word
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
-use abi::errno::Result;
+use abi::errno::{Errno, Result};
 use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
 use abi::window::{HINT, STATUS};
 use core::ptr::with_exposed_provenance_mut;
@@ -63,9 +63,15 @@ pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
     Seat { count: word(HINT, 4 * place as usize), owner: status(OWNER), kicked: status(KICKED), place }
 }
 
-/// Waits until the thread in this place, the caller, has a slot and something to run. `None`: a signal came.
+/// Waits until the thread in this place, the caller, has a slot and something to run. `None`: the process has no slots. It is a child
+/// that was forked in a poll.
 pub(crate) fn wait(place: u32) -> Option<usize> {
-    call(SCHED_WAIT, place as usize, 0).ok()
+    loop {
+        match call(SCHED_WAIT, place as usize, 0) {
+            Err(Errno::EINTR) => {}
+            waited => return waited.ok(),
+        }
+    }
 }
 
 /// There is something of this priority for a worker.

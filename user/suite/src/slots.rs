@@ -24,6 +24,8 @@ pub const CASES: &[Case] = &[
     case!("slots/blocking-sleep", "C7 P6", blocking_sleep),
     case!("slots/many-block", "C7 P8", many_block),
     case!("slots/never-yields", "P6 S4", never_yields),
+    case!("slots/ages", "S1 S4", ages),
+    case!("slots/ages-alone", "S1 S4", ages_alone),
     case!("slots/urgent-by-thread", "S1 S4 S5", urgent_by_thread),
     case!("slots/urgent-by-time", "S1 S4", urgent_by_time),
     case!("slots/side-by-side", "P8", side_by_side),
@@ -129,6 +131,31 @@ fn many_block() -> Outcome {
     });
     equal!(sum, MANY as u32);
     Ok(())
+}
+
+/// With one worker: who is most urgent and yields again and again does not keep the others from it for ever.
+fn ages() -> Outcome {
+    task::set_workers(1);
+    let ran = flag();
+    let seen = ran.clone();
+    block_on(async move {
+        let urgent = spawn_with(Priority::HIGHEST, async move {
+            // For ever, if the other does not come before it once.
+            while seen.load(SeqCst) == 0 {
+                yield_now().await;
+            }
+        });
+        let other = spawn(async move { ran.store(1, SeqCst) });
+        let _ = (urgent.await, other.await);
+    });
+    Ok(())
+}
+
+/// The same where the runtime has no slots: somebody else has asked for them already.
+fn ages_alone() -> Outcome {
+    needs_asyncos()?;
+    equal!(call(SCHED_SETUP, &[1]), Ok(1));
+    ages()
 }
 
 /// With one worker: who never yields is preempted for its equals, and goes on on the thread that it is on.

@@ -40,6 +40,10 @@ pub(super) fn block_on<F: Future>(
         let busy = left == 0 || main.woken.load(Ordering::Relaxed);
         if left == 0 || !busy {
             turn(pool, busy, main);
+            if left == 0 {
+                // So that what waits ages. The worker runs nothing here that could give way.
+                let _ = pool.tick(0);
+            }
             left = TURN;
         }
     }

@@ -12,8 +12,8 @@ use super::failure::PollStack;
 use super::{TURN, Unpark};
 use crate::scheduler::Way;
 use crate::{reactor, slots, thread};
-use core::sync::atomic::{AtomicBool, Ordering};
-use sched::slots::Seat;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use sched::slots::{MAX_SLOTS, Seat};
 use task::Pool;
 
 /// Starts the reactor's thread.
@@ -34,13 +34,12 @@ pub(super) fn start() {
     let _ = thread::spawn(move || run(place));
 }
 
-/// The life of such a thread.
+/// The life of such a thread. It ends in a child only that was forked in one of its polls, which has no slots: and with it the child.
 fn run(place: u32) {
     let (pool, mut stack) = (super::pool(), PollStack::new());
     // Odd from the start: the thread is in the scheduler until it polls.
     let _ = slots::seat(place, 0).end_poll();
-    loop {
-        let Some(slot) = slots::wait(place) else { continue };
+    while let Some(slot) = slots::wait(place) {
         // Another thread may have had it before, in a poll that goes on.
         pool.clear_idle(slot);
         if !slots::has_spare() {
@@ -50,10 +49,26 @@ fn run(place: u32) {
     }
 }
 
+/// Polls of each worker since its last tick: kept for whoever has the slot next, since a poll that loses it may be the only one of
+/// its thread.
+static POLLS: [AtomicU32; MAX_SLOTS] = [const { AtomicU32::new(0) }; MAX_SLOTS];
+
+/// Time passes for a worker by polls, so that what waits ages. By the thread that has the slot.
+fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
+    // Relaxed, as where it is added to: a number, of which nothing depends on a few.
+    if polls.load(Ordering::Relaxed) >= TURN {
+        polls.store(0, Ordering::Relaxed);
+        // Whether what it runs should give way: it runs nothing here.
+        let _ = pool.tick(slot);
+    }
+}
+
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
     let never = AtomicBool::new(false);
+    let polls = &POLLS[slot % MAX_SLOTS];
     loop {
+        tick(pool, slot, polls);
         let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
@@ -61,13 +76,16 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
             }
             1
         });
+        polls.fetch_add(polled, Ordering::Relaxed);
         // Relaxed: the kernel wrote it in this thread.
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
         }
         if polled == 0 && pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
-            while slots::wait(seat.place).is_none() {}
+            if slots::wait(seat.place).is_none() {
+                return;
+            }
             pool.clear_idle(slot);
         }
     }
