@@ -52,7 +52,7 @@ impl TcpStream {
         let stream = Self(AsyncFd::new(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?));
         match socket::connect(stream.0.fd(), &addr) {
             Err(error) if error == Errno::EINPROGRESS.into() => {
-                stream.0.ready(Direction::Write).await;
+                stream.0.ready(Direction::Write).await?;
                 socket::take_error(stream.0.fd())?;
             }
             result => result?,

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   program ── io fs net process thread sync time env path ── sys ── ecall
-//!          └── task (executor) ── reactor (ppoll) ── sys
+//!          └── task (executor) ── reactor (epoll) ── sys
 //! ```
 //!
 //! * Errors are [`io::Error`], as in `std`. Nothing here panics on what the system answers.
