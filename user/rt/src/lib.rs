@@ -25,6 +25,7 @@ extern crate alloc;
 mod print;
 
 pub mod async_net;
+pub mod async_pipe;
 pub mod env;
 pub mod fs;
 mod futex;

@@ -235,6 +235,22 @@ impl AsyncFd {
         .await
     }
 
+    /// Reads up to `buf.len()` bytes; 0 is the end.
+    pub(crate) async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io(Direction::Read, |fd| Ok(sys::read(fd.raw(), buf)?)).await
+    }
+
+    /// Fills `buf`.
+    pub(crate) async fn read_exact(&self, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read(buf).await? {
+                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed too early")),
+                n => buf = &mut buf[n..],
+            }
+        }
+        Ok(())
+    }
+
     /// Waits for an edge: until the descriptor is worth trying.
     pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
         let mut waits = false;
