@@ -6,7 +6,8 @@
 //!                until there is                           no slot: `sched_wait` as a spare, until it gets one
 //! ```
 //!
-//! The reactor has a thread of its own: a worker that runs something that never yields could not look at it.
+//! The reactor has a thread of its own: a worker that runs something that never yields could not look at it. A worker that finds
+//! nothing to run looks before it idles: with what it finds it goes on, and the reactor's thread need not run.
 
 use super::failure::PollStack;
 use super::{TURN, Unpark};
@@ -18,11 +19,12 @@ use task::Pool;
 
 /// Starts the reactor's thread.
 pub(super) fn start_reactor() {
+    reactor::set_up();
     // Without it nothing that waits for descriptors or time goes on; there is no memory for a thread then.
     let _ = thread::spawn(|| {
         loop {
-            let _ = reactor::prepare();
-            reactor::wait(true);
+            reactor::prepare();
+            reactor::wait();
         }
     });
 }
@@ -81,7 +83,7 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
         }
-        if polled == 0 && pool.set_idle(slot) {
+        if polled == 0 && !reactor::look() && pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
             if slots::wait(seat.place).is_none() {
                 return;
