@@ -146,7 +146,7 @@ unsafe fn next_equal<G>(
     }
     let _alone = alone();
     // SAFETY: by contract.
-    unsafe { worker.queue.rotate(task, Turn::of(slot)) }
+    unsafe { worker.queue.rotate(task, Turn::of(slot, worker.number())) }
 }
 
 impl Pool {
