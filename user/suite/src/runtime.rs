@@ -230,11 +230,15 @@ fn panic_poisons_locks() -> Outcome {
         let mutex = Arc::new(Mutex::new(1));
         let (held, later) = (mutex.clone(), mutex.clone());
         task::block_on(async move {
+            let (locked, is_locked) = oneshot::channel();
             let holder = task::spawn(async move {
                 let guard = held.lock().await;
+                let _ = locked.send(());
                 yield_now().await;
                 assert!(guard.is_err(), "on purpose");
             });
+            // Another worker may run the second task before the first.
+            let _ = is_locked.await;
             let waits = task::spawn(async move { mutex.lock().await.is_err() });
             let failed = holder.await == Err(JoinError::Panicked);
             failed && waits.await == Ok(true) && later.try_lock().is_err() && later.is_poisoned()
