@@ -74,18 +74,23 @@ pub fn set_workers(count: usize) {
 
 fn pool() -> &'static Pool<Unpark, Way> {
     static POOL: OnceLock<Pool<Unpark, Way>> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let workers = slots::set_up(WANTED.load(Ordering::Relaxed), workers::start);
-        let pool = Pool::new(workers.max(1), Unpark);
-        for worker in 0..workers {
-            if let Some(hints) = pool.hints(worker) {
-                slots::describe(worker, hints);
-            }
-            // Nobody runs it yet: whoever has something for it calls.
-            let _ = pool.set_idle(worker);
+    POOL.get_or_init(new_pool)
+}
+
+/// Out of the way of those who find it made.
+#[cold]
+#[inline(never)]
+fn new_pool() -> Pool<Unpark, Way> {
+    let workers = slots::set_up(WANTED.load(Ordering::Relaxed), workers::start);
+    let pool = Pool::new(workers.max(1), Unpark);
+    for worker in 0..workers {
+        if let Some(hints) = pool.hints(worker) {
+            slots::describe(worker, hints);
         }
-        pool
-    })
+        // Nobody runs it yet: whoever has something for it calls.
+        let _ = pool.set_idle(worker);
+    }
+    pool
 }
 
 /// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.

@@ -80,6 +80,9 @@ fn run(place: u32) {
     }
 }
 
+/// So many polls are a tick: with fewer it can be seen in what a switch costs.
+const TICK: u32 = 4 * TURN;
+
 /// Polls of each worker since its last tick: kept for whoever has the slot next, since a poll that loses it may be the only one of
 /// its thread.
 static POLLS: [AtomicU32; MAX_SLOTS] = [const { AtomicU32::new(0) }; MAX_SLOTS];
@@ -87,7 +90,7 @@ static POLLS: [AtomicU32; MAX_SLOTS] = [const { AtomicU32::new(0) }; MAX_SLOTS];
 /// Time passes for a worker by polls, so that what waits ages. By the thread that has the slot.
 fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
     // Relaxed, as where it is added to: a number, of which nothing depends on a few.
-    if polls.load(Ordering::Relaxed) >= TURN {
+    if polls.load(Ordering::Relaxed) >= TICK {
         polls.store(0, Ordering::Relaxed);
         // Whether what it runs should give way: it runs nothing here.
         let _ = pool.tick(slot);
