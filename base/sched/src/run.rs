@@ -95,6 +95,58 @@ impl<'p> Runnable<'p> {
         }
         outcome
     }
+
+    /// As [`run`](Self::run); but if it goes on, and what is next are its equals in turn, the first of these is taken with
+    /// putting it back, under one lock, and counts as running. The caller polls that next, unless something more urgent has
+    /// come.
+    ///
+    /// While what `alone` answers lives, the worker's thread of control is not preempted by one that needs the same worker's
+    /// queue; whoever calls meanwhile may not be heard.
+    #[inline(always)]
+    pub fn run_in_turn<G>(self, alone: impl FnOnce() -> G) -> (Outcome, Option<Self>) {
+        let (worker, task, priority, outer) = (self.worker, self.task, self.priority, self.outer);
+        core::mem::forget(self);
+        // SAFETY: scheduled, taken from its queue, and this context's.
+        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
+        if outcome != Outcome::Requeued {
+            worker.go_back(outer);
+            return (outcome, None);
+        }
+        // SAFETY: the word said to queue it, so it is alive and this context's; so too where it is requeued.
+        let next = unsafe { next_equal(worker, task, priority, alone) };
+        match next {
+            // A slice of its own.
+            Some(_) => worker.set_running(priority),
+            None => {
+                worker.go_back(outer);
+                // SAFETY: as above.
+                unsafe { requeue(worker, task) };
+            }
+        }
+        (outcome, next.map(|task| Self { worker, task, priority, outer }))
+    }
+}
+
+/// Puts back a task that goes on and takes the next of its slot; nothing is changed if it is not the turn of that.
+///
+/// # Safety
+/// As [`RunQueue::rotate`](crate::queue::RunQueue::rotate), while `alone`'s answer lives; the worker runs at this priority.
+#[inline(always)]
+unsafe fn next_equal<G>(
+    worker: &Worker,
+    task: NonNull<Header>,
+    priority: Priority,
+    alone: impl FnOnce() -> G,
+) -> Option<NonNull<Header>> {
+    // SAFETY: alive, by contract.
+    let slot = unsafe { task.as_ref() }.standing.slot();
+    // What was put ahead, or runs at another priority by now, has no equals in its slot.
+    if priority_of(slot) != priority || is_ranked(slot) {
+        return None;
+    }
+    let _alone = alone();
+    // SAFETY: by contract.
+    unsafe { worker.queue.rotate(task, Turn::of(slot, worker.number())) }
 }
 
 impl Pool {

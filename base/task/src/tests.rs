@@ -10,6 +10,7 @@ mod fairness;
 mod policy;
 mod reference;
 mod table;
+mod turns;
 
 use crate::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, TaskRef, current, yield_now};
 

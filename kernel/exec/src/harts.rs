@@ -9,9 +9,9 @@
 //! is held) is not looked at again when it comes back on, but at the next interrupt, before the next entry to
 //! user mode or at the end of the poll, whichever is first. A task that is only as urgent waits for the tick.
 //!
-//! **Picking** is done with preemption off: `sched`'s queues do not expect to be entered twice by one hart. An
-//! IPI that arrives in that window is not acted upon, so the pick is given back when something more
-//! urgent has come.
+//! **Picking** is done with preemption off, after a yield too, where the next of its equals is picked with queueing what has
+//! yielded: `sched`'s queues do not expect to be entered twice by one hart. An IPI that arrives in that window is not acted
+//! upon, so the pick is given back when something more urgent has come.
 //!
 //! **Ticks** are half a round-robin slice. They are armed when a hart begins to run something and lapse when it is idle: a
 //! coroutine that has seen two has run for between half a slice and a whole one. What they mean is `sched`'s to say:
@@ -22,7 +22,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
-use task::{Outcome, Runnable};
+use task::Outcome;
 use trace::Event;
 
 use crate::{pool::pool, timer};
@@ -38,18 +38,21 @@ pub fn run_hart() -> ! {
     }
 }
 
-/// Runs the next coroutine, if there is one, for one poll.
+/// Runs the next coroutine, if there is one, for one poll; and those that take turns with it.
 fn run_next(hart: usize) -> bool {
-    let picked = {
+    let mut next = {
         let _guard = hart::no_preempt();
         pool().next(hart)
     };
-    let Some(runnable) = picked else { return false };
-    // Dropped, it goes back into its queue.
-    if !preemption_wanted() {
-        run(hart, runnable);
+    let found = next.is_some();
+    while let Some(runnable) = next {
+        // Dropped, it goes back into its queue.
+        if preemption_wanted() {
+            break;
+        }
+        next = run(hart, runnable.id(), || runnable.run_in_turn(hart::no_preempt));
     }
-    true
+    found
 }
 
 fn idle(hart: usize) {
@@ -90,22 +93,23 @@ pub fn preempt() {
         }
         let (outer, inner) = (hart::coroutine(), runnable.id());
         record(|| Event::Switch { from: outer, to: inner });
-        run(hart, runnable);
+        run(hart, inner, || (runnable.run(), ()));
         record(|| Event::Switch { from: inner, to: outer });
     }
 }
 
-/// Polls once, with all the book-keeping around it.
-fn run(hart: usize, runnable: Runnable<'_>) {
-    let task = runnable.id();
+/// Polls once, with all the book-keeping around it; what the poll says beside its outcome.
+#[inline(always)]
+fn run<T>(hart: usize, task: u64, poll: impl FnOnce() -> (Outcome, T)) -> T {
     let outer = hart::coroutine();
     hart::set_coroutine(task);
     timer::start_ticking(hart);
     record(|| Event::PollBegin { task });
-    let outcome = runnable.run();
+    let (outcome, next) = poll();
     debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
     record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
     hart::set_coroutine(outer);
+    next
 }
 
 /// A tick has passed on this hart; `false` if nothing runs. In the timer's interrupt.

@@ -236,6 +236,10 @@ impl File for Opened {
         self.device.wait(caller, want)
     }
 
+    fn take_less(&self) -> bool {
+        self.device.take_less()
+    }
+
     fn events(&self) -> u32 {
         self.device.events()
     }

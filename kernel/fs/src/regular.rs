@@ -54,8 +54,7 @@ impl File for Regular {
     }
 
     fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
-        let InodeId { dev, ino } = self.inode.id();
-        Some(Arc::new(Mapped { store: self.store.clone(), path: path.clone(), file: (dev, ino) }))
+        Some(Arc::new(Mapped { store: self.store.clone(), path: path.clone(), inode: self.inode.clone() }))
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -67,7 +66,7 @@ impl File for Regular {
 struct Mapped {
     store: Arc<dyn Store>,
     path: Arc<[u8]>,
-    file: (u64, u64),
+    inode: Arc<dyn Inode>,
 }
 
 impl Backing for Mapped {
@@ -102,10 +101,15 @@ impl Backing for Mapped {
     }
 
     fn name(&self) -> Option<String> {
-        Some(String::from_utf8_lossy(&self.path).into_owned())
+        let mut name = String::from_utf8_lossy(&self.path).into_owned();
+        if self.inode.metadata_now().is_some_and(|metadata| metadata.links == 0) {
+            name.push_str(" (deleted)");
+        }
+        Some(name)
     }
 
     fn file(&self) -> Option<(u64, u64)> {
-        Some(self.file)
+        let InodeId { dev, ino } = self.inode.id();
+        Some((dev, ino))
     }
 }

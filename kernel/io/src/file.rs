@@ -152,6 +152,11 @@ pub trait File: Send + Sync + Any {
         })
     }
 
+    /// A read that found too little, though there is something, waits no longer: whether the next one takes what there is.
+    fn take_less(&self) -> bool {
+        false
+    }
+
     /// What opening this still has to wait for; `None` for nothing. Giving the wait up means to drop the file.
     fn opened(&self) -> Option<BoxFuture<'_, ()>> {
         None

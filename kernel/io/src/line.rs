@@ -141,6 +141,13 @@ impl Line {
         self.expired = true;
     }
 
+    /// A raw read ends before there is as much as it waits for: whether the next one takes what there is.
+    pub fn take_less(&mut self) -> bool {
+        let some = !self.canonical() && !self.ready.is_empty();
+        self.expired |= some;
+        some
+    }
+
     /// Whether output of processes in the background stops them.
     pub fn stops_output(&self) -> bool {
         self.flag(TOSTOP)

@@ -254,7 +254,9 @@ impl Tty {
 
     fn take_control(&self, caller: &Caller) -> Result<usize, Errno> {
         let (group, session) = self.jobs().and_then(|jobs| jobs.groups(caller.pid)).ok_or(Errno::EPERM)?;
-        if session != caller.pid || !self.adopt(session, group) {
+        // Who has it keeps the foreground that it has set.
+        let owns = self.session() == Some(session);
+        if session != caller.pid || !owns && !self.adopt(session, group) {
             return Err(Errno::EPERM);
         }
         Ok(0)
@@ -447,6 +449,10 @@ impl File for Tty {
             }
             Ok(())
         })
+    }
+
+    fn take_less(&self) -> bool {
+        self.state.lock().line.take_less()
     }
 
     fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {

@@ -20,6 +20,8 @@ pub struct Usage {
     pub peak: usize,
     /// Pages that are in memory, shared ones included.
     pub resident: usize,
+    /// The most that they were.
+    pub most_resident: usize,
     /// What the process pays for: private pages and page tables.
     pub paid: usize,
 }
@@ -47,7 +49,9 @@ impl AddressSpace {
     pub fn usage(&self) -> Usage {
         let state = self.state.lock();
         let (mapped, peak) = (state.regions.bytes(), state.regions.peak());
-        Usage { mapped, peak, resident: state.resident * PAGE_SIZE, paid: state.paid() }
+        let resident = state.resident * PAGE_SIZE;
+        let most_resident = resident.max(state.most_resident * PAGE_SIZE);
+        Usage { mapped, peak, resident, most_resident, paid: state.paid() }
     }
 
     /// What of the kernel the hardware could reach while a thread is in user mode in this space; for the test that
@@ -103,7 +107,7 @@ impl AddressSpace {
             let _ =
                 write!(text, "{start:08x}-{end:08x} {r}{w}{x}{sharing} {offset:08x} {major:02x}:{minor:02x} {number} ");
             if let Some(name) = entry.name {
-                let width = (text.len() - line).max(NAMES_AT);
+                let width = (text.len() - line + 1).max(NAMES_AT);
                 text.extend(core::iter::repeat_n(' ', line + width - text.len()));
                 text.push_str(&name.replace('\n', "\\012"));
             }

@@ -107,6 +107,8 @@ pub(crate) struct State {
     paid_regions: usize,
     /// Pages mapped, private and shared.
     pub resident: usize,
+    /// The most that they were before one went.
+    pub most_resident: usize,
 }
 
 impl State {
@@ -129,6 +131,7 @@ impl State {
             tables: 0,
             paid_regions: 0,
             resident: 0,
+            most_resident: 0,
         };
         while state.tables < state.pages.table_frames() {
             if !state.pay() {

@@ -127,6 +127,14 @@ fn the_peak_of_what_is_mapped_stays() {
     map_at(&space, BASE, 1, RW, false).unwrap();
     let usage = space.usage();
     assert_eq!((usage.mapped, usage.peak), (2 * PAGE_SIZE, 3 * PAGE_SIZE));
+    assert_eq!((usage.resident, usage.most_resident), (0, 0));
+    let touch = |page: usize| run(space.fault(BASE + page * PAGE_SIZE, Access::Write)).unwrap();
+    touch(0);
+    touch(2);
+    assert_eq!(space.usage().most_resident, 2 * PAGE_SIZE);
+    run(space.unmap(BASE, PAGE_SIZE)).unwrap();
+    let usage = space.usage();
+    assert_eq!((usage.resident, usage.most_resident), (PAGE_SIZE, 2 * PAGE_SIZE));
 }
 
 #[test]

@@ -28,11 +28,11 @@ use mem::{Account, Charge, Sink, Source};
 const PIECE: usize = 4096;
 /// Messages that wait in one direction: also empty ones take memory.
 const MESSAGES_MOST: usize = 512;
-/// Longest queue that `listen` grants.
-const BACKLOG_MOST: usize = 256;
+/// Most connections that wait for `accept`.
+const PLACES_MOST: usize = 256;
 
 /// Whether message boundaries are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Framing {
     /// `SOCK_STREAM`.
     Stream,
@@ -50,7 +50,14 @@ impl Framing {
 
 /// The names that listening sockets have bound.
 pub(crate) struct Names {
-    table: SpinLock<BTreeMap<Vec<u8>, Weak<Bound>>>,
+    table: SpinLock<BTreeMap<Key, Weak<Bound>>>,
+}
+
+/// A path is one name for all kinds of sockets; a name outside the file system, which begins with 0, is each kind's own.
+type Key = (Option<Framing>, Vec<u8>);
+
+fn key(framing: Framing, name: &[u8]) -> Key {
+    ((name.first() == Some(&0)).then_some(framing), name.to_vec())
 }
 
 /// A bound name, and the queue behind it once its socket listens.
@@ -69,8 +76,8 @@ struct Arrivals {
 }
 
 struct Queue {
-    /// 0: not listening, or not any more.
-    backlog: usize,
+    /// Connections that may wait; 0: not listening, or not any more.
+    places: usize,
     account: Option<Arc<Account>>,
     arrivals: VecDeque<(Ends, Arc<Signal>)>,
 }
@@ -80,21 +87,27 @@ impl Names {
         Arc::new(Self { table: SpinLock::new(rank::PORTS, BTreeMap::new()) })
     }
 
-    fn find(&self, name: &[u8]) -> Option<Arc<Bound>> {
-        self.table.lock().get(name)?.upgrade()
+    fn find(&self, framing: Framing, name: &[u8]) -> Option<Arc<Bound>> {
+        self.table.lock().get(&key(framing, name))?.upgrade()
+    }
+}
+
+impl Bound {
+    fn listens(&self) -> bool {
+        self.arrivals.queue.lock().places > 0
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.names.table.lock().remove(&self.name);
+        self.names.table.lock().remove(&key(self.framing, &self.name));
         let gone = {
             let mut queue = self.arrivals.queue.lock();
-            queue.backlog = 0;
+            queue.places = 0;
             core::mem::take(&mut queue.arrivals)
         };
         self.arrivals.vacancy.wake_all();
-        drop(gone);
+        gone.iter().for_each(|(ends, _)| ends.send.inner.lock().reset = true);
     }
 }
 
@@ -106,6 +119,7 @@ struct Channel {
     _charge: Charge,
 }
 
+#[derive(Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
     /// Lengths of the messages in `bytes`, if boundaries are kept.
@@ -114,6 +128,10 @@ struct Pipe {
     ended: bool,
     /// No more will be read.
     refused: bool,
+    /// The reader's socket is gone.
+    deserted: bool,
+    /// The writer went without having read all that was sent to it: the reader hears of that once.
+    reset: bool,
 }
 
 /// A socket's side of a connection.
@@ -124,7 +142,8 @@ struct Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.receive.refuse();
+        let unread = self.receive.refuse(true);
+        self.send.inner.lock().reset |= unread;
         self.send.end();
     }
 }
@@ -155,8 +174,7 @@ struct Inner {
 impl Channel {
     fn new(account: &Arc<Account>, reader: &Arc<Signal>, writer: &Arc<Signal>) -> Result<Arc<Self>, Errno> {
         let charge = account.charge(BUFFER)?;
-        let pipe = Pipe { bytes: VecDeque::new(), messages: VecDeque::new(), ended: false, refused: false };
-        let inner = SpinLock::new(rank::STACK, pipe);
+        let inner = SpinLock::new(rank::STACK, Pipe::default());
         Ok(Arc::new(Self { inner, reader: reader.clone(), writer: writer.clone(), _charge: charge }))
     }
 
@@ -166,20 +184,26 @@ impl Channel {
         self.writer.notify();
     }
 
-    fn refuse(&self) {
+    /// No more is read; answers whether something was left. `deserts`: the reader's socket goes.
+    fn refuse(&self, deserts: bool) -> bool {
         let mut pipe = self.inner.lock();
         pipe.refused = true;
+        pipe.deserted |= deserts;
+        let unread = !pipe.is_empty();
         pipe.bytes = VecDeque::new();
         pipe.messages = VecDeque::new();
         drop(pipe);
         self.writer.notify();
         self.reader.notify();
+        unread
     }
 
     fn write(&self, src: &mut Source<'_>, framing: Framing) -> Attempt<usize> {
         let mut pipe = self.inner.lock();
         if pipe.refused || pipe.ended {
-            return Err(Errno::EPIPE.into());
+            // Those who exchange datagrams do not hear of each other's end otherwise.
+            let deserted = pipe.deserted && !pipe.ended && framing == Framing::Datagrams;
+            return Err(if deserted { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
         }
         let wanted = src.remaining();
         if framing.keeps_messages() && wanted > BUFFER {
@@ -206,7 +230,10 @@ impl Channel {
             Framing::Datagrams | Framing::Packets => pipe.messages.front().copied(),
         };
         let Some(whole) = whole else {
-            return Ok(if pipe.ended || pipe.refused { Some((0, 0)) } else { None });
+            if framing != Framing::Datagrams && pipe.take_reset() {
+                return Err(Errno::ECONNRESET.into());
+            }
+            return Ok(pipe.read_over(framing).then_some((0, 0)));
         };
         let len = whole.min(dst.remaining());
         let copied = pipe.copy(dst, len, framing)?;
@@ -227,6 +254,19 @@ impl Channel {
 }
 
 impl Pipe {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.messages.is_empty()
+    }
+
+    /// Whether nothing more will come than what is there. Of datagrams more might come from others, in Linux.
+    fn read_over(&self, framing: Framing) -> bool {
+        self.refused || self.ended && framing != Framing::Datagrams
+    }
+
+    fn take_reset(&mut self) -> bool {
+        core::mem::take(&mut self.reset)
+    }
+
     /// Bytes that fit; `None` if not even an empty message does.
     fn room(&self) -> Option<usize> {
         (self.messages.len() < MESSAGES_MOST).then(|| BUFFER - self.bytes.len())
@@ -307,10 +347,11 @@ impl LocalSocket {
         let mut inner = self.inner.lock();
         let State::Idle = inner.state else { return Err(Errno::EINVAL) };
         let mut table = self.names.table.lock();
-        if table.contains_key(name) {
+        let key = key(self.framing, name);
+        if table.contains_key(&key) {
             return Err(Errno::EADDRINUSE);
         }
-        let queue = Queue { backlog: 0, account: None, arrivals: VecDeque::new() };
+        let queue = Queue { places: 0, account: None, arrivals: VecDeque::new() };
         let bound = Arc::new(Bound {
             names: self.names.clone(),
             name: name.to_vec(),
@@ -318,7 +359,7 @@ impl LocalSocket {
             signal: self.signal.clone(),
             arrivals: Arc::new(Arrivals { queue: SpinLock::new(rank::LISTENER, queue), vacancy: WaitQueue::new() }),
         });
-        table.insert(name.to_vec(), Arc::downgrade(&bound));
+        table.insert(key, Arc::downgrade(&bound));
         drop(table);
         inner.state = State::Bound(bound);
         Ok(())
@@ -328,7 +369,8 @@ impl LocalSocket {
         match &self.inner.lock().state {
             State::Bound(bound) if self.framing != Framing::Datagrams => {
                 let mut queue = bound.arrivals.queue.lock();
-                queue.backlog = backlog.clamp(1, BACKLOG_MOST);
+                // One more than asked for, as in Linux.
+                queue.places = backlog.saturating_add(1).min(PLACES_MOST);
                 queue.account = Some(caller.account.clone());
                 drop(queue);
                 bound.arrivals.vacancy.wake_all();
@@ -345,7 +387,7 @@ impl LocalSocket {
             return Err(Errno::EINVAL.into());
         };
         let mut queue = bound.arrivals.queue.lock();
-        if queue.backlog == 0 {
+        if queue.places == 0 {
             return Err(Errno::EINVAL.into());
         }
         let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
@@ -359,22 +401,26 @@ impl LocalSocket {
     /// Connects to the socket that listens under `name`; `EAGAIN`: its queue is full ([`LocalSocket::vacancy`]).
     pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
         let mut inner = self.inner.lock();
-        let own = match &inner.state {
-            State::Idle => None,
-            State::Bound(bound) => Some(bound.clone()),
-            State::Connected(..) => return Err(Errno::EISCONN.into()),
+        let (own, unfit) = match &inner.state {
+            State::Idle => (None, None),
+            State::Bound(bound) => (Some(bound.clone()), bound.listens().then_some(Errno::EINVAL)),
+            State::Connected(..) => (None, Some(Errno::EISCONN)),
         };
-        let target = self.names.find(name).ok_or(Errno::ECONNREFUSED)?;
+        let target = self.names.find(self.framing, name).ok_or(Errno::ECONNREFUSED)?;
         if target.framing != self.framing {
             return Err(Errno::EPROTOTYPE.into());
         }
         let mut queue = target.arrivals.queue.lock();
         let account = match &queue.account {
-            Some(account) if queue.backlog > 0 => account.clone(),
+            Some(account) if queue.places > 0 => account.clone(),
             _ => return Err(Errno::ECONNREFUSED.into()),
         };
-        if queue.arrivals.len() >= queue.backlog {
+        if queue.arrivals.len() >= queue.places {
             return Err(Errno::EAGAIN.into());
+        }
+        // The last that Linux looks at.
+        if let Some(errno) = unfit {
+            return Err(errno.into());
         }
         let far = Signal::new();
         let (a, b) = connect_ends((&caller.account, &self.signal), (&account, &far))?;
@@ -389,17 +435,22 @@ impl LocalSocket {
 
     /// Resolves when the queue of the socket that listens under `name` may have a place, or it is gone.
     pub async fn vacancy(&self, name: &[u8]) {
-        let Some(arrivals) = self.names.find(name).map(|bound| bound.arrivals.clone()) else { return };
+        let Some(arrivals) = self.names.find(self.framing, name).map(|bound| bound.arrivals.clone()) else { return };
         let ready = || {
             let queue = arrivals.queue.lock();
-            (queue.backlog == 0 || queue.arrivals.len() < queue.backlog).then_some(())
+            (queue.places == 0 || queue.arrivals.len() < queue.places).then_some(())
         };
         exec::sync::wait_until(&arrivals.vacancy, ready).await;
     }
 
     pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
         match &self.inner.lock().state {
-            State::Connected(ends, _) => ends.send.write(src, self.framing),
+            State::Connected(ends, _) => {
+                if self.framing == Framing::Packets && ends.receive.inner.lock().take_reset() {
+                    return Err(Errno::ECONNRESET.into());
+                }
+                ends.send.write(src, self.framing)
+            }
             _ => Err(Errno::ENOTCONN.into()),
         }
     }
@@ -413,6 +464,7 @@ impl LocalSocket {
                     Received { len, full, from: None }
                 }))
             }
+            _ if self.framing == Framing::Packets => Err(Errno::ENOTCONN.into()),
             _ => Err(Errno::EINVAL.into()),
         }
     }
@@ -421,7 +473,7 @@ impl LocalSocket {
         match &self.inner.lock().state {
             State::Connected(ends, _) => {
                 if direction != Direction::Write {
-                    ends.receive.refuse();
+                    ends.receive.refuse(false);
                 }
                 if direction != Direction::Read {
                     ends.send.end();
@@ -438,7 +490,7 @@ impl LocalSocket {
     }
 
     pub fn events(&self) -> u32 {
-        use abi::poll::{EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
+        use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
         match &self.inner.lock().state {
             State::Idle => EPOLLOUT | EPOLLHUP,
             State::Bound(bound) => {
@@ -449,16 +501,16 @@ impl LocalSocket {
                 }
             }
             State::Connected(ends, _) => {
-                let (empty, read_over) = {
+                let (empty, read_over, reset) = {
                     let pipe = ends.receive.inner.lock();
-                    (pipe.bytes.is_empty() && pipe.messages.is_empty(), pipe.ended || pipe.refused)
+                    (pipe.is_empty(), pipe.read_over(self.framing), pipe.reset && self.framing != Framing::Datagrams)
                 };
                 let (room, write_over) = {
                     let pipe = ends.send.inner.lock();
                     (pipe.room().unwrap_or(0), pipe.ended || pipe.refused)
                 };
                 let mut events = if !empty || read_over { EPOLLIN | EPOLLRDNORM } else { 0 };
-                events |= if read_over { EPOLLRDHUP } else { 0 };
+                events |= if read_over { EPOLLRDHUP } else { 0 } | if reset { EPOLLERR } else { 0 };
                 events |= if write_over || 3 * room >= BUFFER { EPOLLOUT | EPOLLWRNORM } else { 0 };
                 events | if read_over && write_over { EPOLLHUP } else { 0 }
             }
@@ -514,7 +566,7 @@ impl LocalSocket {
 
     pub fn option(&self, option: SocketOption) -> SocketValue {
         let inner = self.inner.lock();
-        let listening = matches!(&inner.state, State::Bound(bound) if bound.arrivals.queue.lock().backlog > 0);
+        let listening = matches!(&inner.state, State::Bound(bound) if bound.listens());
         let other = SocketValue::Number(u64::from(option == SocketOption::Listening && listening));
         inner.options.get(option).unwrap_or(other)
     }

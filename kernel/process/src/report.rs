@@ -162,7 +162,7 @@ pub fn status(process: &Process) -> String {
         ids.egid,
         usage.peak >> 10,
         usage.mapped >> 10,
-        process.account().peak() >> 10,
+        usage.most_resident >> 10,
         usage.resident >> 10,
         process.thread_count(),
         process.pending.mask(),

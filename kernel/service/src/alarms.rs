@@ -2,7 +2,7 @@
 
 use abi::signal::{SI_KERNEL, SIGALRM, Siginfo};
 use alloc::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
     vec::Vec,
 };
@@ -19,6 +19,11 @@ use process::{Process, signal};
 /// than all programs.
 const SHORTEST: u64 = 1_000_000;
 
+/// Alarms that go off while the table is locked once.
+const AT_ONCE: usize = 64;
+/// Alarms that are there before those of processes that are gone are looked for.
+const FEW: usize = 64;
+
 /// An alarm that has been set.
 struct Alarm {
     process: Weak<Process>,
@@ -30,8 +35,42 @@ struct Alarm {
 
 struct Table {
     alarms: BTreeMap<u32, Alarm>,
+    /// The same in the order in which they go off.
+    order: BTreeSet<(u64, u32)>,
+    /// So many alarms are the reason to look for those of processes that are gone, each of which holds a process' memory.
+    /// Twice what the last look left: a look costs each alarm that came since a constant.
+    many: usize,
     /// Counts changes, so that the coroutine sees one that came while it looked elsewhere.
     changes: u64,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self { alarms: BTreeMap::new(), order: BTreeSet::new(), many: FEW, changes: 0 }
+    }
+
+    fn put(&mut self, pid: u32, alarm: Alarm) {
+        if self.alarms.len() >= self.many {
+            self.alarms.retain(|_, alarm| alarm.process.strong_count() > 0);
+            let alarms = &self.alarms;
+            self.order.retain(|(_, pid)| alarms.contains_key(pid));
+            self.many = FEW.max(2 * self.alarms.len());
+        }
+        self.order.insert((alarm.deadline, pid));
+        self.alarms.insert(pid, alarm);
+    }
+
+    fn take(&mut self, pid: u32) -> Option<Alarm> {
+        let alarm = self.alarms.remove(&pid)?;
+        self.order.remove(&(alarm.deadline, pid));
+        Some(alarm)
+    }
+
+    /// Takes the first alarm if it is due.
+    fn take_due(&mut self, now: u64) -> Option<(u32, Alarm)> {
+        let (_, pid) = *self.order.first().filter(|(deadline, _)| *deadline <= now)?;
+        Some((pid, self.take(pid)?))
+    }
 }
 
 /// The alarms of all processes, by process id.
@@ -42,8 +81,7 @@ pub(crate) struct Alarms {
 
 impl Alarms {
     pub fn new() -> Self {
-        let table = Table { alarms: BTreeMap::new(), changes: 0 };
-        Self { table: SpinLock::new(rank::TTY, table), changed: WaitQueue::new() }
+        Self { table: SpinLock::new(rank::TTY, Table::new()), changed: WaitQueue::new() }
     }
 
     /// Sets a process's alarm to go off after `value` nanoseconds (0: never) and then every `interval`;
@@ -52,12 +90,11 @@ impl Alarms {
         let old = self.get(process);
         let mut table = self.table.lock();
         table.changes += 1;
-        let gone = if value == 0 {
-            table.alarms.remove(&process.pid())
-        } else {
+        let gone = table.take(process.pid());
+        if value != 0 {
             let deadline = hal::time::now().saturating_add(value);
-            table.alarms.insert(process.pid(), Alarm { process: Arc::downgrade(process), deadline, interval })
-        };
+            table.put(process.pid(), Alarm { process: Arc::downgrade(process), deadline, interval });
+        }
         drop(table);
         drop(gone);
         self.changed.wake_all();
@@ -71,21 +108,21 @@ impl Alarms {
         own.map_or((0, 0), |alarm| (alarm.deadline.saturating_sub(hal::time::now()).max(1), alarm.interval))
     }
 
-    /// Takes the alarms that are due, and sets those again that repeat; answers also the next deadline and the
+    /// Takes alarms that are due, and sets those again that repeat; answers also the next deadline and the
     /// count of changes.
     fn due(&self, now: u64) -> (Vec<Weak<Process>>, Option<u64>, u64) {
-        let mut due = Vec::new();
+        let mut due = Vec::with_capacity(AT_ONCE);
         let mut table = self.table.lock();
-        // Also those of processes that are gone leave, however far off they were: each holds a process' memory.
-        table.alarms.retain(|_, alarm| {
-            if alarm.deadline > now || alarm.process.strong_count() == 0 {
-                return alarm.process.strong_count() > 0;
-            }
+        while due.len() < AT_ONCE
+            && let Some((pid, alarm)) = table.take_due(now)
+        {
             due.push(alarm.process.clone());
-            alarm.deadline = now.saturating_add(alarm.interval.max(SHORTEST));
-            alarm.interval > 0
-        });
-        let next = table.alarms.values().map(|alarm| alarm.deadline).min();
+            if alarm.interval > 0 && alarm.process.strong_count() > 0 {
+                let deadline = now.saturating_add(alarm.interval.max(SHORTEST));
+                table.put(pid, Alarm { deadline, ..alarm });
+            }
+        }
+        let next = table.order.first().map(|(deadline, _)| *deadline);
         (due, next, table.changes)
     }
 
@@ -123,11 +160,45 @@ pub(crate) mod tests {
         assert!(alarms.due(now + 1).0.is_empty());
     }
 
+    fn of_nobody(deadline: u64) -> Alarm {
+        Alarm { process: Weak::new(), deadline, interval: 1 }
+    }
+
     #[test]
-    fn the_alarm_of_a_process_that_is_gone_goes_too() {
+    fn a_wake_up_is_for_those_that_are_due() {
         let alarms = Alarms::new();
-        alarms.table.lock().alarms.insert(7, Alarm { process: Weak::new(), deadline: u64::MAX, interval: 0 });
-        let (due, next, _) = alarms.due(hal::time::now());
-        assert_eq!((due.len(), next), (0, None));
+        for (pid, deadline) in [(1, 30), (2, 10), (3, 20), (4, u64::MAX)] {
+            alarms.table.lock().put(pid, of_nobody(deadline));
+        }
+        let counts = |now| {
+            let (due, next, _) = alarms.due(now);
+            (due.len(), next)
+        };
+        assert_eq!(counts(9), (0, Some(10)));
+        assert_eq!(counts(20), (2, Some(30)));
+        assert!(alarms.table.lock().take(1).is_some());
+        // Nobody's, but far off: nothing has looked at it.
+        assert_eq!(counts(30), (0, Some(u64::MAX)));
+    }
+
+    #[test]
+    fn many_at_once_do_not_keep_the_lock() {
+        let alarms = Alarms::new();
+        (0..AT_ONCE as u32).for_each(|pid| alarms.table.lock().put(pid, of_nobody(5)));
+        alarms.table.lock().order.insert((6, 1000));
+        alarms.table.lock().alarms.insert(1000, of_nobody(6));
+        let (due, next, _) = alarms.due(7);
+        assert_eq!((due.len(), next), (AT_ONCE, Some(6)));
+        assert_eq!(alarms.due(7).0.len(), 1);
+    }
+
+    #[test]
+    fn the_alarms_of_processes_that_are_gone_go_too() {
+        let alarms = Alarms::new();
+        for pid in 0..10_000 {
+            let mut table = alarms.table.lock();
+            table.put(pid, of_nobody(u64::MAX));
+            assert!(table.alarms.len() <= FEW && table.order.len() == table.alarms.len());
+        }
     }
 }

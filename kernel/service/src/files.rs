@@ -75,7 +75,7 @@ pub(crate) fn write_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
     }
     let attempt = transfer::write_now(task, &open, At::Position, piece);
     if let Err(IoError::Errno(errno)) = attempt {
-        task.write_failed(errno);
+        transfer::write_failed(task, &open, errno);
     }
     attempt
 }

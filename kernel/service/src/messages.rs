@@ -59,12 +59,8 @@ pub(crate) async fn send(
         match socket.get().send_now(task.caller(), &mut Source::kernel(&bytes), to) {
             Ok(Some(len)) => return Ok(len),
             Ok(None) => socket.wait(task, Want::Write { offset: 0, len: bytes.len() }, flags, deadline).await?,
-            Err(IoError::Errno(errno)) => {
-                if errno == Errno::EPIPE && flags & MSG_NOSIGNAL == 0 {
-                    task.write_failed(errno);
-                }
-                return Err(errno);
-            }
+            // No `SIGPIPE`: that is for streams.
+            Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }

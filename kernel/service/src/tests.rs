@@ -358,6 +358,36 @@ async fn pipes_and_events(cpu: &Cpu) {
     }
 }
 
+/// A terminal without a screen.
+struct Keyboard;
+
+impl io::tty::CharDevice for Keyboard {
+    fn write(&self, _bytes: &[u8]) {}
+
+    fn room(&self) -> usize {
+        usize::MAX
+    }
+
+    fn wait_room(&self) -> io::file::BoxFuture<'_, ()> {
+        Box::pin(core::future::ready(()))
+    }
+}
+
+async fn raw_terminal(cpu: &Cpu) {
+    let tty = io::tty::Tty::new(Arc::new(Keyboard));
+    tty.make_raw();
+    let open = io::open::OpenFile::new(tty.clone(), f::O_RDWR | f::O_NONBLOCK, b"tty");
+    let table = process::table::process(1).unwrap().descriptors().unwrap();
+    let fd = table.insert(open, false, 0, 100).unwrap() as usize;
+    cpu.good(nr::IOCTL, [fd, abi::ioctl::TCGETS as usize, DATA]).await;
+    cpu.store(DATA + 17 + abi::ioctl::VMIN, &[3]);
+    cpu.good(nr::IOCTL, [fd, abi::ioctl::TCSETS as usize, DATA]).await;
+    tty.receive(b"ab");
+    assert_eq!(cpu.good(nr::READ, [fd, DATA, 10]).await, 2);
+    cpu.bad(nr::READ, [fd, DATA, 10], Errno::EAGAIN).await;
+    cpu.good(nr::CLOSE, [fd]).await;
+}
+
 async fn sockets(cpu: &Cpu) {
     let (tcp, stream) = (n::AF_INET as usize, n::SOCK_STREAM as usize);
     cpu.bad(nr::SOCKET, [n::AF_INET6 as usize, stream, 0], Errno::EAFNOSUPPORT).await;
@@ -400,9 +430,28 @@ async fn sockets(cpu: &Cpu) {
         cpu.good(nr::CLOSE, [fd]).await;
     }
     cpu.bad(nr::LISTEN, [server, 5], Errno::EBADF).await;
+    packets_raise_nothing(cpu).await;
     let refused = cpu.good(nr::SOCKET, [tcp, stream, 0]).await;
     cpu.bad(nr::CONNECT, [refused, address, 16], Errno::ECONNREFUSED).await;
     cpu.good(nr::CLOSE, [refused]).await;
+}
+
+/// `SIGPIPE` is for streams.
+async fn packets_raise_nothing(cpu: &Cpu) {
+    let default = cpu.store(DATA + 0x380, &[0; 24]);
+    cpu.good(nr::RT_SIGACTION, [abi::signal::SIGPIPE as usize, default, DATA + 0x3a0, 8]).await;
+    let blocked = cpu.store(DATA + 0x3c0, &abi::signal::mask(abi::signal::SIGPIPE).to_le_bytes());
+    cpu.good(nr::RT_SIGPROCMASK, [0, blocked, DATA + 0x3c8, 8]).await;
+    cpu.good(nr::SOCKETPAIR, [n::AF_UNIX as usize, n::SOCK_SEQPACKET as usize, 0, DATA + 0x3d0]).await;
+    let (near, far) = (cpu.word(DATA + 0x3d0) as usize, cpu.word(DATA + 0x3d4) as usize);
+    cpu.good(nr::CLOSE, [far]).await;
+    cpu.bad(nr::SENDTO, [near, DATA, 1, 0, 0, 0], Errno::EPIPE).await;
+    cpu.bad(nr::WRITE, [near, DATA, 1], Errno::EPIPE).await;
+    cpu.good(nr::RT_SIGPENDING, [DATA + 0x3d8, 8]).await;
+    assert_eq!(cpu.word(DATA + 0x3d8), 0);
+    cpu.good(nr::CLOSE, [near]).await;
+    cpu.good(nr::RT_SIGPROCMASK, [2, DATA + 0x3c8, 0, 8]).await;
+    cpu.good(nr::RT_SIGACTION, [abi::signal::SIGPIPE as usize, DATA + 0x3a0, 0, 8]).await;
 }
 
 async fn memory_and_time(cpu: &Cpu) {
@@ -485,6 +534,7 @@ fn a_program_makes_every_kind_of_call() {
         files(&user).await;
         vain_waits(&user).await;
         pipes_and_events(&user).await;
+        raw_terminal(&user).await;
         sockets(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;

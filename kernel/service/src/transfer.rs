@@ -118,6 +118,14 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
     }
 }
 
+/// Raises the signal that goes with a write that failed; messages that nobody takes raise none.
+pub(crate) fn write_failed(task: &Task<'_>, open: &OpenFile, errno: Errno) {
+    let stream = crate::sockets::socket_of(open.file().as_ref()).is_none_or(net::SocketFile::is_stream);
+    if errno != Errno::EPIPE || stream {
+        task.write_failed(errno);
+    }
+}
+
 fn check_offset(open: &OpenFile, allowed: bool) -> Result<(), Errno> {
     match (allowed, open.seekable()) {
         (false, _) => Err(Errno::EBADF),
@@ -211,10 +219,8 @@ impl Transfer<'_, '_> {
                 if done > 0 && takes_what_is_there {
                     return Ok(done);
                 }
-                if how.gives_up {
-                    return cut(done, Errno::EAGAIN);
-                }
-                answer = match self.wait(done, piece).await {
+                let waited = if how.gives_up { Err(Errno::EAGAIN) } else { self.wait(done, piece).await };
+                answer = match waited.or_else(|errno| self.less(done, piece, errno)) {
                     Ok(answer) => answer,
                     Err(errno) => return cut(done, errno),
                 };
@@ -231,7 +237,7 @@ impl Transfer<'_, '_> {
                 }
                 Err(IoError::Errno(errno)) => {
                     if done == 0 && self.direction == Direction::Write && !how.quiet {
-                        self.task.write_failed(errno);
+                        write_failed(self.task, self.open, errno);
                     }
                     return cut(done, errno);
                 }
@@ -250,6 +256,18 @@ impl Transfer<'_, '_> {
         match self.direction {
             Direction::Read => read_now(task, open, at, piece),
             Direction::Write => write_now(task, open, at, piece),
+        }
+    }
+
+    /// What a call gets that waits no longer, for `errno`: of a terminal that wants more than there is, that.
+    fn less(&self, done: usize, piece: Piece, errno: Errno) -> Result<Attempt<usize>, Errno> {
+        if self.direction == Direction::Write || !self.open.file().take_less() {
+            return Err(errno);
+        }
+        match self.attempt(done, piece) {
+            // Others took it.
+            Ok(None) => Err(errno),
+            answer => Ok(answer),
         }
     }
 
@@ -354,7 +372,7 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
             Ok(Some(len)) => done += len,
             Err(IoError::Errno(errno)) => {
                 if done == 0 {
-                    task.write_failed(errno);
+                    write_failed(task, open, errno);
                 }
                 return cut(done, errno);
             }

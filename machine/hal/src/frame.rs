@@ -179,12 +179,8 @@ unsafe fn copy_bytes(to: *mut u8, from: *const u8, len: usize) {
         }
         return;
     }
-    let whole = if (to as usize | from as usize).is_multiple_of(8) { len & !(riscv::memory::STEP - 1) } else { 0 };
-    // SAFETY: the contract; the two parts are the range.
-    unsafe {
-        riscv::memory::copy_words(to, from, whole);
-        core::ptr::copy_nonoverlapping(from.add(whole), to.add(whole), len - whole);
-    }
+    // SAFETY: the contract.
+    unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
 }
 
 /// One owner's share of a physical page.

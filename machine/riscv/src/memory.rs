@@ -1,38 +1,4 @@
-//! Copying and clearing memory in long steps: what dominates page faults and cached reads.
-
-/// Bytes that one turn of [`copy_words`] moves.
-pub const STEP: usize = 64;
-
-/// Copies `len` bytes, a multiple of [`STEP`], between addresses that are multiples of 8.
-///
-/// # Safety
-/// `from` is valid for reading and `to` for writing `len` bytes; the ranges do not overlap.
-#[inline]
-pub unsafe fn copy_words(to: *mut u8, from: *const u8, len: usize) {
-    #[cfg(target_arch = "riscv64")]
-    if len > 0 {
-        // SAFETY: the contract; the loop ends when `to` has advanced by `len`.
-        unsafe {
-            core::arch::asm!(
-                "2:",
-                "ld {a}, 0({from})", "ld {b}, 8({from})", "ld {c}, 16({from})", "ld {d}, 24({from})",
-                "sd {a}, 0({to})", "sd {b}, 8({to})", "sd {c}, 16({to})", "sd {d}, 24({to})",
-                "ld {a}, 32({from})", "ld {b}, 40({from})", "ld {c}, 48({from})", "ld {d}, 56({from})",
-                "sd {a}, 32({to})", "sd {b}, 40({to})", "sd {c}, 48({to})", "sd {d}, 56({to})",
-                "addi {from}, {from}, 64", "addi {to}, {to}, 64",
-                "bne {to}, {end}, 2b",
-                from = inout(reg) from => _, to = inout(reg) to => _, end = in(reg) to.wrapping_add(len),
-                a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
-                options(nostack),
-            );
-        }
-    }
-    #[cfg(not(target_arch = "riscv64"))]
-    // SAFETY: the contract.
-    unsafe {
-        core::ptr::copy_nonoverlapping(from, to, len);
-    }
-}
+//! Clearing pages in long steps: what dominates page faults.
 
 /// Clears a page with the cache-block operation of Zicboz, 64 bytes a block.
 ///
@@ -78,5 +44,25 @@ pub unsafe fn zero_page_by_words(page: *mut u8) {
     // SAFETY: the contract.
     unsafe {
         core::ptr::write_bytes(page, 0, crate::sv39::PAGE_SIZE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn a_page_is_cleared_to_its_end_and_no_further() {
+        #[repr(align(4096))]
+        struct Pages([u8; 3 * crate::sv39::PAGE_SIZE]);
+        let mut pages = Pages([0xff; 3 * crate::sv39::PAGE_SIZE]);
+        // SAFETY: the middle one of three.
+        unsafe { zero_page_by_words(pages.0.as_mut_ptr().add(crate::sv39::PAGE_SIZE)) };
+        let zeroes: Vec<usize> = pages.0.iter().enumerate().filter(|(_, byte)| **byte == 0).map(|(at, _)| at).collect();
+        assert_eq!(zeroes, (crate::sv39::PAGE_SIZE..2 * crate::sv39::PAGE_SIZE).collect::<Vec<_>>());
     }
 }

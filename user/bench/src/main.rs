@@ -19,6 +19,7 @@ extern crate alloc;
 mod files;
 mod measure;
 mod memory;
+mod pipe_rings;
 mod processes;
 mod program;
 mod rings;
@@ -55,6 +56,16 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = env::args().skip(1).collect();
     if arguments.first() == Some(&"--nothing") {
         return ExitCode::SUCCESS;
+    }
+    if let ["--ring", executors] = arguments[..] {
+        measure::calibrate();
+        return match pipe_rings::with_executors(executors.parse().unwrap_or(1)) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bench: ring: {error}");
+                ExitCode::FAILURE
+            }
+        };
     }
     let first = process::id() == 1;
     let born = rt::raw::instret();

@@ -1,6 +1,7 @@
 //! The same conversation between coroutines and between threads: over a channel, over one connection, and round a ring.
 
 use crate::measure::{Outcome, measure};
+use crate::pipe_rings;
 use alloc::vec::Vec;
 use rt::io::{Read, Write};
 use rt::task::sync::mpsc;
@@ -11,7 +12,8 @@ use rt::{async_net, net, sync, thread};
 pub fn conversations() -> Outcome {
     channels()?;
     connections()?;
-    rings()
+    rings()?;
+    pipe_rings::rings()
 }
 
 /// A message there and one back, through channels.

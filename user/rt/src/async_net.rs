@@ -1,9 +1,9 @@
 //! Sockets for tasks, in the shape of `tokio::net`: the calls wait in the task, not in the thread.
 
-use crate::io::{self, ErrorKind};
+use crate::io;
 use crate::net::Shutdown;
 use crate::reactor::{AsyncFd, Direction};
-use crate::{socket, sys};
+use crate::socket;
 use abi::Errno;
 use abi::net::{IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY};
 use core::net::SocketAddr;
@@ -52,7 +52,7 @@ impl TcpStream {
         let stream = Self(AsyncFd::new(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?));
         match socket::connect(stream.0.fd(), &addr) {
             Err(error) if error == Errno::EINPROGRESS.into() => {
-                stream.0.ready(Direction::Write).await;
+                stream.0.ready(Direction::Write).await?;
                 socket::take_error(stream.0.fd())?;
             }
             result => result?,
@@ -65,21 +65,15 @@ impl TcpStream {
     /// # Errors
     /// `ECONNRESET`.
     pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.io(Direction::Read, |fd| Ok(sys::read(fd.raw(), buf)?)).await
+        self.0.read(buf).await
     }
 
     /// Fills `buf`.
     ///
     /// # Errors
-    /// [`ErrorKind::UnexpectedEof`] when the peer closes before.
-    pub async fn read_exact(&self, mut buf: &mut [u8]) -> io::Result<()> {
-        while !buf.is_empty() {
-            match self.read(buf).await? {
-                0 => return Err(io::Error::new(ErrorKind::UnexpectedEof, "connection closed too early")),
-                n => buf = &mut buf[n..],
-            }
-        }
-        Ok(())
+    /// [`io::ErrorKind::UnexpectedEof`] when the peer closes before.
+    pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
+        self.0.read_exact(buf).await
     }
 
     /// Writes some of `buf`; returns how much.

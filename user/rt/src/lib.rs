@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   program ── io fs net process thread sync time env path ── sys ── ecall
-//!          └── task (executor) ── reactor (ppoll) ── sys
+//!          └── task (executor) ── reactor (epoll) ── sys
 //! ```
 //!
 //! * Errors are [`io::Error`], as in `std`. Nothing here panics on what the system answers.
@@ -25,6 +25,7 @@ extern crate alloc;
 mod print;
 
 pub mod async_net;
+pub mod async_pipe;
 pub mod env;
 pub mod fs;
 mod futex;

@@ -1,56 +1,55 @@
-//! What tasks wait for: descriptors and time. One `ppoll` serves all; the executor parks in it ([`wait`]).
+//! What tasks wait for: descriptors and time. One epoll set serves all, however many wait.
 //!
-//! A task that finds a descriptor not ready leaves its waker under (descriptor, direction) and returns `Pending`. When
-//! `ppoll` reports the descriptor, the waker is taken out and called, and the task tries again; so nothing here
-//! depends on what the kernel's report says exactly. A source is registered as long as its [`AsyncFd`] lives.
-//!
-//! Where the kernel has slots, a thread of its own parks here, once anybody waits (see `task`).
-//!
-//! Waking a parked executor from another thread goes through a pipe, made when the process first has a second thread.
+//! A task tries its call first. A descriptor enters the set when that finds it not ready, for the direction in question, and
+//! stays there until its [`AsyncFd`] is dropped; the set reports edges, so what waits later makes no call for it.
 //!
 //! ```text
-//!   executor                             waker on another thread
-//!   PARKED = true          (SeqCst)      make the task ready      (the pool, or the main flag: SeqCst)
-//!   look for ready tasks                 PARKED?  write to the pipe
-//!   none: ppoll
+//!   task                                     whoever looks at the set
+//!   try: EAGAIN                              an edge of this descriptor and direction
+//!   under the source's lock:                 under the source's lock:
+//!     an edge is noted?  forget it, try again  a waker is there?  take it, else note the edge
+//!     else leave the waker                   call the waker
+//!   first wait in this direction: epoll_ctl
+//! ```
+//!
+//! **Why no edge is lost.** One from after the attempt finds the waker or is noted; one from before it costs an attempt in
+//! vain. `epoll_ctl` reports what holds already. A future that is dropped leaves its waker behind: the edge that takes it
+//! wakes for nothing, and whoever waits next has tried after that. A source that is gone is not found by its key, which is
+//! never used again.
+//!
+//! One thread at a time parks here: the one in `block_on`, or, where the kernel has slots, a thread of its own, once anybody
+//! waits (see `task`). There a worker that finds nothing to run looks too, before it idles. Each edge goes to one of them,
+//! who calls the waker at once.
+//!
+//! A bell, an eventfd in the set, makes the parked thread look again: at tasks that another thread made ready, or at an
+//! earlier timer. It reports its level, and only the parked thread silences it, so nobody else takes it away.
+//!
+//! ```text
+//!   parked thread                        other thread
+//!   PARKED = true          (SeqCst)      make the task ready      (the pool, or the main flag: SeqCst),
+//!   look for ready tasks, timers         or insert the timer      (under the lock)
+//!   none: epoll_wait                     PARKED?  ring the bell
 //! ```
 
-use crate::fs::File;
-use crate::io::{self, Read, Write};
-use crate::pipe;
-use crate::sync::Mutex;
-use crate::sys::{OwnedFd, syscall};
+use crate::sync::{Arc, Mutex, OnceLock};
+use crate::sys::{self, OwnedFd, syscall};
 use crate::time::Instant;
-use crate::{task, thread};
-use abi::Errno;
-use abi::poll::{POLLIN, POLLOUT, PollFd};
+use crate::{io, task, thread};
+use abi::fs::{EFD_CLOEXEC, EFD_NONBLOCK};
+use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent};
 use abi::time::Timespec;
 use alloc::collections::BTreeMap;
-use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
-/// Who waits for a descriptor.
-#[derive(Debug, Default)]
-struct Source {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-}
-
-#[derive(Debug)]
-struct Reactor {
-    sources: BTreeMap<i32, Source>,
-    timers: BTreeMap<(Instant, u64), Waker>,
-    next_timer: u64,
-    /// Reading and writing end of the wake-up pipe, once there is one.
-    pipe: Option<(File, File)>,
-}
-
-static REACTOR: Mutex<Reactor> =
-    Mutex::new(Reactor { sources: BTreeMap::new(), timers: BTreeMap::new(), next_timer: 0, pipe: None });
-static PARKED: AtomicBool = AtomicBool::new(false);
+/// Reports taken in one call; the rest waits for the next one.
+const REPORTS: usize = 32;
+/// The bell's key; sources count from 0.
+const BELL: u64 = u64::MAX;
+/// How often a parked thread looks that cannot be called, because there were no descriptors left for the set.
+const UNCALLED: Duration = Duration::from_millis(10);
 
 /// What a task wants to do with a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,18 +58,161 @@ pub(crate) enum Direction {
     Write,
 }
 
+impl Direction {
+    fn event(self) -> u32 {
+        match self {
+            Direction::Read => EPOLLIN,
+            Direction::Write => EPOLLOUT,
+        }
+    }
+}
+
+/// One direction of a descriptor.
+#[derive(Debug, Default)]
+struct Side {
+    /// There was an edge that found no waker.
+    edge: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Source {
+    /// Key in the set, and the directions that it is there for; `None` while it is not.
+    entry: Option<(u64, u32)>,
+    sides: [Side; 2],
+}
+
+impl Source {
+    /// Notes an edge; who is to be woken.
+    fn report(&mut self, events: u32) -> [Option<Waker>; 2] {
+        // Errors and hang-ups concern both directions.
+        let both = events & !(EPOLLIN | EPOLLOUT) != 0;
+        [Direction::Read, Direction::Write].map(|direction| {
+            let side = &mut self.sides[direction as usize];
+            let concerned = both || events & direction.event() != 0;
+            let waker = side.waker.take_if(|_| concerned);
+            side.edge |= concerned && waker.is_none();
+            waker
+        })
+    }
+}
+
+/// The set and its bell.
+#[derive(Debug)]
+struct Set {
+    epoll: OwnedFd,
+    bell: OwnedFd,
+}
+
+static SET: OnceLock<Set> = OnceLock::new();
+
+impl Set {
+    /// The only one, made when it is first needed.
+    fn get() -> io::Result<&'static Set> {
+        if let Some(set) = SET.get() {
+            return Ok(set);
+        }
+        let epoll = OwnedFd::new(syscall!(EPOLL_CREATE1, EPOLL_CLOEXEC)?);
+        let bell = OwnedFd::new(syscall!(EVENTFD2, 0, EFD_CLOEXEC | EFD_NONBLOCK)?);
+        let made = Set { epoll, bell };
+        made.control(EPOLL_CTL_ADD, &made.bell, EPOLLIN, BELL)?;
+        // If another thread was faster, this one's is closed.
+        Ok(SET.get_or_init(|| made))
+    }
+
+    fn control(&self, operation: u32, fd: &OwnedFd, events: u32, data: u64) -> io::Result<()> {
+        let event = EpollEvent { events, pad: 0, data };
+        syscall!(EPOLL_CTL, self.epoll.raw(), operation, fd.raw(), &raw const event)?;
+        Ok(())
+    }
+
+    /// Has a source reported in this direction from now on, if it is not already.
+    fn watch(&self, fd: &OwnedFd, source: &Arc<Mutex<Source>>, direction: Direction) -> io::Result<()> {
+        let mut state = source.lock();
+        let event = direction.event();
+        match state.entry {
+            Some((_, events)) if events & event != 0 => {}
+            Some((key, events)) => {
+                self.control(EPOLL_CTL_MOD, fd, events | event | EPOLLET, key)?;
+                state.entry = Some((key, events | event));
+            }
+            None => {
+                let key = REACTOR.lock().insert(source);
+                if let Err(error) = self.control(EPOLL_CTL_ADD, fd, event | EPOLLET, key) {
+                    REACTOR.lock().sources.remove(&key);
+                    return Err(error);
+                }
+                state.entry = Some((key, event));
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is to report; waits for it, at most `limit`.
+    fn wait(&self, events: &mut [EpollEvent; REPORTS], limit: Option<Duration>) -> usize {
+        let limit = limit.map(|t| Timespec { sec: t.as_secs() as i64, nsec: i64::from(t.subsec_nanos()) });
+        let limit_ptr = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
+        // Without an answer, as after a signal, there is nothing.
+        syscall!(EPOLL_PWAIT2, self.epoll.raw(), events.as_mut_ptr(), REPORTS, limit_ptr, 0, 0).unwrap_or(0)
+    }
+
+    fn ring(&self) {
+        // A counter that is full rings as well.
+        let _ = sys::write(self.bell.raw(), &1u64.to_ne_bytes());
+    }
+
+    fn silence(&self) {
+        let _ = sys::read(self.bell.raw(), &mut [0; 8]);
+    }
+}
+
+#[derive(Debug)]
+struct Reactor {
+    /// What is in the set. Locked after a source, if both are.
+    sources: BTreeMap<u64, Arc<Mutex<Source>>>,
+    timers: BTreeMap<(Instant, u64), Waker>,
+    next_source: u64,
+    next_timer: u64,
+}
+
+static REACTOR: Mutex<Reactor> =
+    Mutex::new(Reactor { sources: BTreeMap::new(), timers: BTreeMap::new(), next_source: 0, next_timer: 0 });
+static PARKED: AtomicBool = AtomicBool::new(false);
+
+impl Reactor {
+    fn insert(&mut self, source: &Arc<Mutex<Source>>) -> u64 {
+        let key = self.next_source;
+        self.next_source += 1;
+        self.sources.insert(key, Arc::clone(source));
+        key
+    }
+
+    /// When the first timer fires.
+    fn first(&self) -> Option<Instant> {
+        self.timers.first_key_value().map(|((deadline, _), _)| *deadline)
+    }
+
+    /// Takes out the waker of a timer that is due.
+    fn due(&mut self, now: Instant) -> Option<Waker> {
+        self.timers.first_entry().filter(|entry| entry.key().0 <= now).map(|entry| entry.remove())
+    }
+}
+
 /// A non-blocking descriptor that tasks wait for: at most one reading and one writing at a time.
 #[derive(Debug)]
-pub(crate) struct AsyncFd(OwnedFd);
+pub(crate) struct AsyncFd {
+    fd: OwnedFd,
+    source: Arc<Mutex<Source>>,
+}
 
 impl AsyncFd {
     /// Takes a descriptor that is non-blocking already.
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self(fd)
+        Self { fd, source: Arc::default() }
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
-        &self.0
+        &self.fd
     }
 
     /// Repeats `attempt` until it does not answer `EAGAIN`, waiting in between.
@@ -79,50 +221,80 @@ impl AsyncFd {
         direction: Direction,
         mut attempt: impl FnMut(&OwnedFd) -> io::Result<T>,
     ) -> io::Result<T> {
-        poll_fn(|cx| match attempt(&self.0) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.register(direction, cx);
-                Poll::Pending
+        poll_fn(|cx| {
+            loop {
+                match attempt(&self.fd) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return Poll::Ready(result),
+                }
+                if !self.leave(direction, cx)? {
+                    return Poll::Pending;
+                }
             }
-            result => Poll::Ready(result),
         })
         .await
     }
 
-    fn register(&self, direction: Direction, cx: &Context<'_>) {
-        let mut reactor = REACTOR.lock();
-        let source = reactor.sources.entry(self.0.raw()).or_default();
-        let slot = match direction {
-            Direction::Read => &mut source.reader,
-            Direction::Write => &mut source.writer,
-        };
-        let before = slot.replace(cx.waker().clone());
-        drop(reactor);
-        drop(before);
-        task::need_reactor();
-        notify();
+    /// Reads up to `buf.len()` bytes; 0 is the end.
+    pub(crate) async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.io(Direction::Read, |fd| Ok(sys::read(fd.raw(), buf)?)).await
     }
 
-    /// Waits once until the descriptor is worth trying.
-    pub(crate) async fn ready(&self, direction: Direction) {
-        let mut registered = false;
-        poll_fn(|cx| {
-            if registered {
-                return Poll::Ready(());
+    /// Fills `buf`.
+    pub(crate) async fn read_exact(&self, mut buf: &mut [u8]) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read(buf).await? {
+                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed too early")),
+                n => buf = &mut buf[n..],
             }
-            registered = true;
-            self.register(direction, cx);
-            Poll::Pending
+        }
+        Ok(())
+    }
+
+    /// Waits for an edge: until the descriptor is worth trying.
+    pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
+        let mut waits = false;
+        poll_fn(|cx| {
+            let taken = waits && self.source.lock().sides[direction as usize].waker.is_none();
+            waits = true;
+            if taken || self.leave(direction, cx)? { Poll::Ready(Ok(())) } else { Poll::Pending }
         })
-        .await;
+        .await
+    }
+
+    /// Leaves the task's waker for the next edge. `true`: there was one already, and no waker is left.
+    fn leave(&self, direction: Direction, cx: &Context<'_>) -> io::Result<bool> {
+        let mut source = self.source.lock();
+        let side = &mut source.sides[direction as usize];
+        if core::mem::take(&mut side.edge) {
+            return Ok(true);
+        }
+        let before = match &side.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => side.waker.replace(cx.waker().clone()),
+        };
+        let watched = source.entry.is_some_and(|(_, events)| events & direction.event() != 0);
+        drop(source);
+        drop(before);
+        if !watched {
+            task::need_reactor();
+            Set::get()?.watch(&self.fd, &self.source, direction)?;
+        }
+        Ok(false)
     }
 }
 
 impl Drop for AsyncFd {
     fn drop(&mut self) {
-        // Dropped after the lock is released: a waker may own the last reference to a task with descriptors of its own.
-        let source = REACTOR.lock().sources.remove(&self.0.raw());
-        drop(source);
+        // A copy of the descriptor, in a child say, would keep it in the set.
+        let entry = self.source.lock().entry;
+        if let Some((key, _)) = entry
+            && let Some(set) = SET.get()
+        {
+            let _ = set.control(EPOLL_CTL_DEL, &self.fd, 0, key);
+            let source = REACTOR.lock().sources.remove(&key);
+            drop(source);
+        }
     }
 }
 
@@ -135,10 +307,13 @@ impl Timer {
         let mut reactor = REACTOR.lock();
         let id = reactor.next_timer;
         reactor.next_timer += 1;
+        let earlier = reactor.first().is_none_or(|first| deadline < first);
         reactor.timers.insert((deadline, id), waker.clone());
         drop(reactor);
         task::need_reactor();
-        notify();
+        if earlier {
+            notify();
+        }
         Self(deadline, id)
     }
 
@@ -154,22 +329,21 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
+        // Dropped after the lock is released: a waker may own the last reference to a task with timers of its own.
         let waker = REACTOR.lock().timers.remove(&(self.0, self.1));
         drop(waker);
     }
 }
 
+/// Makes the set, if that is possible: a thread that parks can be called then.
+pub(crate) fn set_up() {
+    let _ = Set::get();
+}
+
 /// Announces that the executor is about to look for work a last time before [`wait`].
-pub(crate) fn prepare() -> io::Result<()> {
-    let mut reactor = REACTOR.lock();
-    if reactor.pipe.is_none() && thread::started() {
-        let (read, write) = pipe::pipe()?;
-        read.fd().set_nonblocking(true)?;
-        write.fd().set_nonblocking(true)?;
-        reactor.pipe = Some((read, write));
-    }
+pub(crate) fn prepare() {
+    set_up();
     PARKED.store(true, Ordering::SeqCst);
-    Ok(())
 }
 
 /// Takes [`prepare`] back: there is work after all.
@@ -181,85 +355,72 @@ pub(crate) fn cancel() {
 pub(crate) fn notify() {
     // SeqCst: the caller's task became ready before this load, see the module head.
     if PARKED.swap(false, Ordering::SeqCst)
-        && let Some((_, write)) = &mut REACTOR.lock().pipe
+        && let Some(set) = SET.get()
     {
-        // A full pipe wakes as well.
-        let _ = write.write(&[0]);
+        set.ring();
     }
 }
 
-/// How many descriptors are open for waking a parked executor.
+/// How many descriptors are open for waiting.
 pub(crate) fn kept_descriptors() -> usize {
-    if REACTOR.lock().pipe.is_some() { 2 } else { 0 }
+    if SET.get().is_some() { 2 } else { 0 }
 }
 
-/// Waits for a descriptor or a timer (`park`), or only looks, and wakes the tasks concerned.
-pub(crate) fn wait(park: bool) {
-    if !park && REACTOR.lock().is_empty() {
-        return;
+/// Waits, after [`prepare`], for a descriptor, a timer or the bell, and wakes the tasks concerned.
+pub(crate) fn wait() {
+    let first = REACTOR.lock().first();
+    let limit = first.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    match SET.get() {
+        Some(set) => {
+            let _ = collect(set, limit, true);
+        }
+        None => thread::sleep(limit.map_or(UNCALLED, |limit| limit.min(UNCALLED))),
     }
-    let (mut fds, timeout) = REACTOR.lock().interest(park);
-    let limit = timeout.map(|t| Timespec { sec: t.as_secs() as i64, nsec: i64::from(t.subsec_nanos()) });
-    let limit_ptr = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
-    let found = syscall!(PPOLL, fds.as_mut_ptr(), fds.len(), limit_ptr, 0, 0);
-    PARKED.store(false, Ordering::SeqCst);
-    let mut wakers = Vec::new();
-    if found != Err(Errno::EINTR) {
-        REACTOR.lock().collect(&fds, &mut wakers);
-    }
-    wakers.into_iter().for_each(Waker::wake);
+    fire();
 }
 
-impl Reactor {
-    /// Whether nobody waits here.
-    fn is_empty(&self) -> bool {
-        self.sources.is_empty() && self.timers.is_empty()
-    }
+/// Wakes the tasks whose descriptor is ready or whose time has come; whether there were any.
+pub(crate) fn look() -> bool {
+    let (sources, timers) = {
+        let reactor = REACTOR.lock();
+        (!reactor.sources.is_empty(), !reactor.timers.is_empty())
+    };
+    let found = sources && SET.get().is_some_and(|set| collect(set, Some(Duration::ZERO), false));
+    timers && fire() || found
+}
 
-    /// What to ask `ppoll` for, and for how long.
-    fn interest(&self, park: bool) -> (Vec<PollFd>, Option<Duration>) {
-        let mut fds = Vec::with_capacity(self.sources.len() + 1);
-        if let Some((read, _)) = &self.pipe {
-            fds.push(PollFd { fd: read.fd().raw(), events: POLLIN, revents: 0 });
-        }
-        for (&fd, source) in &self.sources {
-            let events = source.reader.as_ref().map_or(0, |_| POLLIN) | source.writer.as_ref().map_or(0, |_| POLLOUT);
-            if events != 0 {
-                fds.push(PollFd { fd, events, revents: 0 });
-            }
-        }
-        let next = self.timers.first_key_value().map(|((deadline, _), _)| *deadline);
-        let timeout = match (park, next) {
-            (false, _) => Some(Duration::ZERO),
-            (true, Some(deadline)) => Some(deadline.saturating_duration_since(Instant::now())),
-            (true, None) => None,
-        };
-        (fds, timeout)
+/// Takes reports from the set and wakes whom they concern; whether there was anybody.
+fn collect(set: &Set, limit: Option<Duration>, parked: bool) -> bool {
+    let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; REPORTS];
+    let count = set.wait(&mut events, limit);
+    if parked {
+        PARKED.store(false, Ordering::SeqCst);
     }
+    let mut woken = false;
+    for event in events.iter().take(count) {
+        if event.data == BELL && parked {
+            set.silence();
+        }
+        let source = REACTOR.lock().sources.get(&event.data).cloned();
+        let wakers = source.map(|source| source.lock().report(event.events));
+        for waker in wakers.into_iter().flatten().flatten() {
+            woken = true;
+            waker.wake();
+        }
+    }
+    woken
+}
 
-    /// Takes out the wakers of what is ready or due.
-    fn collect(&mut self, fds: &[PollFd], wakers: &mut Vec<Waker>) {
-        if let Some((read, _)) = &mut self.pipe {
-            // Empties the pipe as far as one buffer goes; a byte left over wakes once too often.
-            let _ = read.read(&mut [0; 64]);
-        }
-        for ready in fds.iter().filter(|p| p.revents != 0) {
-            let Some(source) = self.sources.get_mut(&ready.fd) else { continue };
-            // Errors and hang-ups concern both directions.
-            let other = ready.revents & !(POLLIN | POLLOUT) != 0;
-            if other || ready.revents & POLLIN != 0 {
-                wakers.extend(source.reader.take());
-            }
-            if other || ready.revents & POLLOUT != 0 {
-                wakers.extend(source.writer.take());
-            }
-        }
-        let now = Instant::now();
-        while let Some(entry) = self.timers.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
-            wakers.push(entry.remove());
-        }
+/// Wakes the tasks whose time has come; whether there were any.
+fn fire() -> bool {
+    if REACTOR.lock().timers.is_empty() {
+        return false;
+    }
+    let (now, mut woken) = (Instant::now(), false);
+    loop {
+        let due = REACTOR.lock().due(now);
+        let Some(waker) = due else { return woken };
+        woken = true;
+        waker.wake();
     }
 }

@@ -20,7 +20,7 @@ use abi::process::{
 use alloc::vec::Vec;
 use core::arch::{asm, global_asm};
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
 use task::{Running, TaskRef};
 
@@ -370,15 +370,12 @@ impl<T> Drop for JoinHandle<T> {
     }
 }
 
-static STARTED: AtomicBool = AtomicBool::new(false);
-
 /// Runs `f` on a new thread.
 ///
 /// # Errors
 /// `EAGAIN` or `ENOMEM` when there can be no more threads.
 pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
     DETACHED.lock().retain(|stack| !stack.finished());
-    STARTED.store(true, Ordering::Relaxed);
     let stack = Stack::new()?;
     let packet = Arc::new(Packet { work: Mutex::new(Some(f)), result: Mutex::new(None) });
     let entry: Arc<dyn Run> = packet.clone();
@@ -397,12 +394,6 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
             Err(error.into())
         }
     }
-}
-
-/// Whether this process ever started a second thread.
-pub(crate) fn started() -> bool {
-    // Relaxed: set before the first other thread exists, and a thread sees its own writes.
-    STARTED.load(Ordering::Relaxed)
 }
 
 /// Lets another thread run.

@@ -17,6 +17,7 @@ extern crate alloc;
 
 #[macro_use]
 mod case;
+mod async_io;
 mod elf;
 mod events;
 mod exec;
@@ -76,6 +77,7 @@ const GROUPS: &[&[Case]] = &[
     window::CASES,
     floats::CASES,
     instructions::CASES,
+    async_io::CASES,
     runtime::CASES,
     scheduling::CASES,
     slots::CASES,

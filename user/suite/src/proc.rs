@@ -66,7 +66,8 @@ fn maps() -> Outcome {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     };
-    ensure!(size("VmPeak:") >= size("VmSize:") && size("VmHWM:") > Some(0), "{status}");
+    ensure!(size("VmPeak:") >= size("VmSize:") && size("VmHWM:") >= size("VmRSS:"), "{status}");
+    ensure!(size("VmRSS:") > Some(0), "{status}");
     Ok(())
 }
 

@@ -379,10 +379,16 @@ fn green_thread_panics() -> Outcome {
         });
         let fine = green::spawn(|| (0..10).inspect(|_| green::yield_now()).sum::<u32>());
         let (Ok(failing), Ok(fine)) = (failing, fine) else { return false };
-        // Aborted while it waits: its stack stays.
-        let Ok(stuck) = green::spawn(|| green::block_on(core::future::pending::<()>())) else { return false };
+        // Aborted while it waits, or is about to: its stack stays.
+        let (begun, has_begun) = oneshot::channel();
+        let stuck = green::spawn(move || {
+            let _ = begun.send(());
+            green::block_on(core::future::pending::<()>());
+        });
+        let Ok(stuck) = stuck else { return false };
         task::block_on(async move {
             let failed = failing.await == Err(JoinError::Panicked);
+            let _ = has_begun.await;
             let before = task::metrics().leaked_stack_bytes;
             stuck.abort();
             let aborted = stuck.await == Err(JoinError::Cancelled);

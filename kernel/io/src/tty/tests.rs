@@ -202,6 +202,9 @@ fn only_the_leader_gives_the_terminal_up() {
     let tty = controlled();
     assert_eq!((tty.give_up(&caller(5, 0)), tty.give_up(&caller(2, 0))), (Err(Errno::ENOTTY), Ok(0)));
     assert_eq!(tty.session(), Some(1));
+    // Who has it already keeps the foreground.
+    assert_eq!((tty.set_foreground(&caller(1, 0), 2), tty.take_control(&caller(1, 0))), (Ok(0), Ok(0)));
+    assert_eq!(tty.foreground(), Some(2));
     assert_eq!((tty.give_up(&caller(1, 0)), tty.session()), (Ok(0), None));
 }
 
@@ -232,6 +235,9 @@ fn a_raw_read_waits_for_bytes_and_for_time() {
     raw(3, 0);
     tty.receive(b"ab");
     assert_eq!((read(10), read(2), tty.events() & EPOLLIN), (Ok(None), Ok(Some(2)), 0));
+    // Who waits no longer takes what there is, once.
+    tty.receive(b"c");
+    assert_eq!((tty.take_less(), read(10), tty.take_less(), read(10)), (true, Ok(Some(1)), false, Ok(None)));
     // No bytes and no time: never waits; but there is nothing to poll for.
     raw(0, 0);
     assert_eq!((read(10), tty.events() & EPOLLIN), (Ok(Some(0)), 0));

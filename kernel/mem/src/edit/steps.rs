@@ -205,6 +205,7 @@ impl State {
             }
             let Some(frame) = self.pages.unmap(page) else { continue };
             frames.push(frame);
+            self.most_resident = self.most_resident.max(self.resident);
             self.resident -= 1;
             match kind {
                 Some((false, true)) => self.refund(),

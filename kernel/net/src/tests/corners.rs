@@ -3,13 +3,13 @@
 use super::*;
 use abi::{
     fs::O_RDWR,
-    poll::{EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
+    poll::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
 };
 use core::{
     pin::pin,
     task::{Context, Waker},
 };
-use io::{epoll::Epoll, open::OpenFile};
+use io::{epoll::Epoll, file::Attempt, open::OpenFile};
 
 #[test]
 fn the_peer_is_known_before_anybody_asks_how_connecting_went() {
@@ -197,7 +197,8 @@ fn who_finds_the_queue_full_waits_for_a_place_or_the_end() {
     let name = Address::Local(b"/run/z".to_vec());
     let listener = SocketFile::local(net, Framing::Packets);
     listener.bind(caller, &name).unwrap();
-    listener.listen(caller, 1).unwrap();
+    // One more waits than asked for.
+    listener.listen(caller, 0).unwrap();
     // The kinds have to agree.
     let stream = SocketFile::local(net, Framing::Stream);
     assert_eq!(stream.connect_now(caller, &name), Err(Errno::EPROTOTYPE.into()));
@@ -218,4 +219,69 @@ fn who_finds_the_queue_full_waits_for_a_place_or_the_end() {
     drop(listener);
     assert!(wait.as_mut().poll(&mut context).is_ready());
     assert_eq!(sockets[2].connect_now(caller, &name), Err(Errno::ECONNREFUSED.into()));
+}
+
+/// A name outside the file system, by a listener of each kind that has one.
+#[test]
+fn names_outside_the_file_system_are_each_kinds_own() {
+    let world = World::new(0);
+    let (net, caller) = (&world.hosts[0], &world.caller);
+    let name = Address::Local(b"\0own".to_vec());
+    let listener = |framing| {
+        let socket = SocketFile::local(net, framing);
+        socket.bind(caller, &name).map(|()| socket)
+    };
+    let stream = SocketFile::local(net, Framing::Stream);
+    let packets = listener(Framing::Packets).unwrap();
+    packets.listen(caller, 1).unwrap();
+    assert_eq!(stream.connect_now(caller, &name), Err(Errno::ECONNREFUSED.into()));
+    let streams = listener(Framing::Stream).unwrap();
+    streams.listen(caller, 1).unwrap();
+    assert_eq!(listener(Framing::Stream).err(), Some(Errno::EADDRINUSE));
+    // Two may wait, and who listens does not connect.
+    assert_eq!(packets.connect_now(caller, &name), Err(Errno::EINVAL.into()));
+    assert_eq!(stream.connect_now(caller, &name), Ok(Some(())));
+    let second = SocketFile::local(net, Framing::Stream);
+    assert_eq!(second.connect_now(caller, &name), Ok(Some(())));
+    assert_eq!(stream.connect_now(caller, &name), Err(Errno::EAGAIN.into()));
+    assert!(streams.accept_now().unwrap().is_some());
+    assert_eq!(stream.connect_now(caller, &name), Err(Errno::EISCONN.into()));
+    let receive = |socket: &SocketFile| socket.receive_now(&mut Sink::kernel(&mut [0; 4]), false);
+    assert_eq!(receive(&SocketFile::local(net, Framing::Packets)), Err(Errno::ENOTCONN.into()));
+    // One that was never accepted is reset, and that is told once.
+    drop(streams);
+    assert_ne!(second.events() & EPOLLERR, 0);
+    assert_eq!(receive(&second), Err(Errno::ECONNRESET.into()));
+    assert_eq!((receive(&second).unwrap().unwrap().len, second.events() & EPOLLERR), (0, 0));
+}
+
+#[test]
+fn the_end_of_a_local_peer() {
+    let world = World::new(0);
+    let caller = &world.caller;
+    let receive = |socket: &SocketFile| -> Attempt<usize> {
+        Ok(socket.receive_now(&mut Sink::kernel(&mut [0; 4]), false)?.map(|r| r.len))
+    };
+    let write = |socket: &SocketFile| socket.send_now(caller, &mut Source::kernel(b"x"), None);
+    for (framing, read) in [(Framing::Stream, true), (Framing::Stream, false), (Framing::Packets, false)] {
+        let (a, b) = SocketFile::pair(&world.hosts[0], caller, framing).unwrap();
+        assert_eq!((send(&a, caller, b"to"), send(&b, caller, b"fro")), (Some(2), Some(3)));
+        if read {
+            assert_eq!(receive(&b), Ok(Some(2)));
+        }
+        drop(b);
+        assert_eq!(receive(&a), Ok(Some(3)));
+        // What it left unread is lost, which is an error: streams hear of it where they read.
+        let reset = Err(Errno::ECONNRESET.into());
+        match framing {
+            Framing::Packets => assert_eq!(write(&a), reset),
+            _ if read => {}
+            _ => assert_eq!((write(&a), receive(&a)), (Err(Errno::EPIPE.into()), reset)),
+        }
+        assert_eq!((write(&a), receive(&a)), (Err(Errno::EPIPE.into()), Ok(Some(0))));
+    }
+    let (a, b) = SocketFile::pair(&world.hosts[0], caller, Framing::Datagrams).unwrap();
+    drop(b);
+    assert_eq!((receive(&a), write(&a)), (Ok(None), Err(Errno::ECONNREFUSED.into())));
+    assert_eq!(a.events() & (EPOLLIN | EPOLLOUT), EPOLLOUT);
 }

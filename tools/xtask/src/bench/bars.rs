@@ -59,6 +59,8 @@ pub struct Wanted {
     pub method: Method,
     /// Where it is measured.
     pub place: Place,
+    /// The two figures whose ratio it is; none for one that is printed.
+    pub of: Option<[&'static str; 2]>,
     /// Worlds and their bars; `*` is every world.
     pub limits: &'static [(&'static str, Limit)],
 }
@@ -76,7 +78,7 @@ const fn icount(
     limits: &'static [(&'static str, Limit)],
     what: &'static str,
 ) -> Wanted {
-    Wanted { id, group, what, unit: "insn", method: Method::Icount, place: Place::EachWorld, limits }
+    Wanted { id, group, what, unit: "insn", method: Method::Icount, place: Place::EachWorld, of: None, limits }
 }
 
 const fn count(
@@ -86,7 +88,18 @@ const fn count(
     limits: &'static [(&'static str, Limit)],
     what: &'static str,
 ) -> Wanted {
-    Wanted { id, group, what, unit, method: Method::Count, place, limits }
+    Wanted { id, group, what, unit, method: Method::Count, place, of: None, limits }
+}
+
+/// How many times the instructions of the second figure the first one takes.
+const fn ratio(
+    id: &'static str,
+    group: &'static str,
+    of: [&'static str; 2],
+    limits: &'static [(&'static str, Limit)],
+    what: &'static str,
+) -> Wanted {
+    Wanted { unit: "ratio", of: Some(of), ..icount(id, group, limits, what) }
 }
 
 const fn wall(
@@ -96,7 +109,7 @@ const fn wall(
     limits: &'static [(&'static str, Limit)],
     what: &'static str,
 ) -> Wanted {
-    Wanted { id, group, what, unit: "ratio", method: Method::Wall, place, limits }
+    Wanted { id, group, what, unit: "ratio", method: Method::Wall, place, of: None, limits }
 }
 
 /// Every figure with a bar, and those that explain one.
@@ -147,6 +160,19 @@ pub const WANTED: &[Wanted] = &[
     icount("process_switch", "thread", &[("*", AtMost(600.0))], "process switch (sched_yield)"),
     icount("thread_create_join", "thread", &[("*", AtMost(6_000.0))], "thread started, ended and joined"),
     icount("futex_pp", "futex", &[("*", AtMost(4_000.0))], "futex round trip of two threads, one hart"),
+    icount("connection_pp_tasks", "ring", &[], "one connection: round trip of a byte, two coroutines"),
+    icount("connection_pp_threads", "ring", &[], "the same, two threads"),
+    ratio(
+        "connection_pp_ratio",
+        "ring",
+        ["connection_pp_tasks", "connection_pp_threads"],
+        &[("*", AtMost(1.0))],
+        "one connection: two coroutines against two threads",
+    ),
+    icount("pipe_ring_tasks_1", "ring", &[], "byte from one to the next, ring of pipes, 3,600 coroutines, 1 executor"),
+    icount("pipe_ring_tasks_2", "ring", &[], "the same, 2 executors asked for; there are no more than harts"),
+    icount("pipe_ring_tasks_4", "ring", &[], "the same, 4 executors asked for"),
+    icount("pipe_ring_threads", "ring", &[], "the same, 3,600 threads"),
     count(
         "task_memory",
         "task",

@@ -89,7 +89,11 @@ fn places<'a>(options: &'a Options, wanted: &Wanted) -> Box<dyn Iterator<Item = 
 fn required(options: &Options, findings: &Findings, wanted: &Wanted, world: &str) -> Row {
     let sample = wanted.id.strip_suffix("_wall").unwrap_or(wanted.id);
     let boot = wanted.group == "boot" && wanted.method == Method::Icount;
-    let found = measured(findings, sample, world, wanted.method).filter(|_| !boot || findings.counts_truly());
+    let found = match wanted.of {
+        Some(figures) => quotient(findings, figures, world, wanted.method),
+        None => measured(findings, sample, world, wanted.method),
+    };
+    let found = found.filter(|_| !boot || findings.counts_truly());
     let row = found.unwrap_or_else(|| Row {
         id: String::new(),
         what: "",
@@ -147,6 +151,14 @@ fn measured(findings: &Findings, id: &str, world: &str, method: Method) -> Optio
     let value = median(samples().map(|sample| sample.value).collect())?;
     let linux = if world == LINUX { None } else { median(findings.of(id, LINUX, method).map(|s| s.value).collect()) };
     Some(row(value, unit, linux, None))
+}
+
+/// The ratio of two figures.
+fn quotient(findings: &Findings, [above, below]: [&str; 2], world: &str, method: Method) -> Option<Row> {
+    let (above, below) = (measured(findings, above, world, method)?, measured(findings, below, world, method)?);
+    let value = above.value.clone().ok()? / below.value.ok()?;
+    let linux = above.linux.zip(below.linux).map(|(above, below)| above / below);
+    Some(Row { value: Ok(value), unit: "ratio".into(), linux, ..above })
 }
 
 fn pair(ours: Vec<&Sample>, linux: Vec<&Sample>) -> Option<Pair> {
@@ -215,6 +227,20 @@ mod tests {
         let pair = row.pair.clone().unwrap();
         assert_eq!((row.value.clone(), row.unit.as_str(), row.holds()), (Ok(0.5), "ratio", Some(true)));
         assert_eq!((pair.ours, pair.linux, pair.spread, pair.rounds), (50.0, 100.0, (0.25, 0.9), 3));
+    }
+
+    #[test]
+    fn a_ratio_is_of_both_its_figures() {
+        let mut findings = Findings::default();
+        findings.add("connection_pp_tasks", "vm", 0, 300.0, "insn");
+        let missing = rows(&options(true), &findings);
+        assert!(find(&missing, "connection_pp_ratio").fails_check());
+        findings.add("connection_pp_threads", "vm", 0, 400.0, "insn");
+        findings.add("connection_pp_tasks", LINUX, 0, 900.0, "insn");
+        findings.add("connection_pp_threads", LINUX, 0, 600.0, "insn");
+        let rows = rows(&options(true), &findings);
+        let row = find(&rows, "connection_pp_ratio");
+        assert_eq!((row.value.clone(), row.linux, row.holds()), (Ok(0.75), Some(1.5), Some(true)));
     }
 
     #[test]

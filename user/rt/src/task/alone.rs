@@ -51,13 +51,16 @@ pub(super) fn block_on<F: Future>(
 
 /// One look at the reactor: parks if there is nothing else to do.
 fn turn(pool: &Pool<Unpark, Way>, busy: bool, main: &MainFuture) {
-    if busy || reactor::prepare().is_err() {
-        return reactor::wait(false);
+    if busy {
+        let _ = reactor::look();
+        return;
     }
+    reactor::prepare();
     if main.woken.load(Ordering::SeqCst) || !pool.set_idle(0) {
         reactor::cancel();
-        return reactor::wait(false);
+        let _ = reactor::look();
+        return;
     }
-    reactor::wait(true);
+    reactor::wait();
     pool.clear_idle(0);
 }

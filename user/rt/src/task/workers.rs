@@ -6,7 +6,8 @@
 //!                until there is                           no slot: `sched_wait` as a spare, until it gets one
 //! ```
 //!
-//! The reactor has a thread of its own: a worker that runs something that never yields could not look at it.
+//! The reactor has a thread of its own: a worker that runs something that never yields could not look at it. A worker that finds
+//! nothing to run looks before it idles: with what it finds it goes on, and the reactor's thread need not run.
 
 use super::failure::PollStack;
 use super::{TURN, Unpark};
@@ -35,10 +36,11 @@ pub(super) fn start_reactor() {
     if REACTOR.load(Ordering::Relaxed) == STARTED || REACTOR.swap(STARTED, Ordering::Relaxed) == STARTED {
         return;
     }
+    reactor::set_up();
     let started = thread::spawn(|| {
         loop {
-            let _ = reactor::prepare();
-            reactor::wait(true);
+            reactor::prepare();
+            reactor::wait();
         }
     });
     if started.is_err() {
@@ -115,10 +117,13 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
         }
-        if polled == 0 && lacks_reactor() {
-            // It may be all that anything waits for here.
+        if polled != 0 || reactor::look() {
+            continue;
+        }
+        if lacks_reactor() {
+            // What waits there is found by the next look.
             thread::sleep(AGAIN);
-        } else if polled == 0 && pool.set_idle(slot) {
+        } else if pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
             if slots::wait(seat.place).is_none() {
                 return;

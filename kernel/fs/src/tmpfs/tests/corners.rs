@@ -97,3 +97,13 @@ fn each_write_is_a_change() {
         assert!(inode.metadata_now().unwrap().modified.seconds >= 0);
     }
 }
+
+#[test]
+fn a_mapping_says_that_its_file_is_gone() {
+    let world = World::new(1 << 20);
+    let file = world.open("/file", O_CREAT | O_RDWR).unwrap();
+    let backing = file.file().backing(file.path()).unwrap();
+    assert_eq!(backing.name().as_deref(), Some("/file"));
+    world.remove("/file", Removal::File).unwrap();
+    assert_eq!(backing.name().as_deref(), Some("/file (deleted)"));
+}

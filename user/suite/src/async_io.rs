@@ -1,0 +1,138 @@
+//! Coroutines that wait for descriptors.
+
+use crate::case::{Case, Outcome};
+use alloc::vec::Vec;
+use rt::abi::signal::SIGPIPE;
+use rt::async_pipe::pipe;
+use rt::task::{block_on, spawn};
+use rt::time::{Duration, timeout};
+use rt::{io, select};
+
+pub const CASES: &[Case] = &[
+    case!("async-io/given-up-and-used-again", "R2 D14", given_up_and_used_again),
+    case!("async-io/descriptor-numbers-come-back", "R2 D14", numbers_come_back),
+    case!("async-io/ring", "R2 C7 P8", ring),
+    case!("async-io/both-ends-wait", "R2", both_ends_wait),
+    case!("async-io/other-end-closed", "R2 E1", other_end_closed),
+];
+
+const SHORT: Duration = Duration::from_millis(1);
+
+/// A read that is given up has taken nothing and loses nothing: the next one gets what came before, between and after.
+fn given_up_and_used_again() -> Outcome {
+    block_on(async {
+        let (sender, receiver) = pipe()?;
+        let mut byte = [0];
+        for number in 0..30 {
+            ensure!(timeout(SHORT, receiver.read(&mut byte)).await.is_err(), "read what nobody wrote");
+            let later = select! {
+                read = receiver.read_exact(&mut byte) => Some(read),
+                () = async {} => None,
+            };
+            ensure!(later.is_none());
+            sender.write_all(&[number]).await?;
+            receiver.read_exact(&mut byte).await?;
+            equal!(byte, [number]);
+        }
+        Ok(())
+    })
+}
+
+/// A descriptor is closed while its edge may be under way; the next one with its number waits for its own.
+fn numbers_come_back() -> Outcome {
+    rt::signal::ignore(SIGPIPE)?;
+    block_on(async {
+        for number in 0..100 {
+            let (sender, receiver) = pipe()?;
+            let reader = spawn(async move {
+                let mut byte = [0];
+                receiver.read_exact(&mut byte).await.map(|()| byte[0])
+            });
+            rt::task::yield_now().await;
+            let aborted = number % 3 == 0;
+            if aborted {
+                reader.task().abort();
+            }
+            let written = sender.write_all(&[number]).await;
+            ensure!(aborted || written.is_ok());
+            match reader.await {
+                Ok(read) => equal!(read.ok(), Some(number)),
+                Err(_) => ensure!(aborted, "cancelled by nobody"),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Numbers go round a ring of pipes, each step another coroutine.
+fn ring() -> Outcome {
+    block_on(async {
+        let (first, mut last) = pipe()?;
+        let mut others = Vec::new();
+        for _ in 0..200 {
+            let (next, receiver) = pipe()?;
+            let from = core::mem::replace(&mut last, receiver);
+            others.push(spawn(async move {
+                let mut bytes = [0; 4];
+                while from.read_exact(&mut bytes).await.is_ok() {
+                    next.write_all(&(u32::from_ne_bytes(bytes) + 1).to_ne_bytes()).await?;
+                }
+                io::Result::Ok(())
+            }));
+        }
+        for lap in 0..5u32 {
+            let mut bytes = lap.to_ne_bytes();
+            first.write_all(&bytes).await?;
+            last.read_exact(&mut bytes).await?;
+            equal!(u32::from_ne_bytes(bytes), lap + 200);
+        }
+        drop(first);
+        for other in others {
+            ensure!(other.await.is_ok_and(|result| result.is_ok()));
+        }
+        Ok(())
+    })
+}
+
+/// A pipe that is full makes the writer wait, one that is empty the reader; every byte arrives once.
+fn both_ends_wait() -> Outcome {
+    const TOTAL: usize = 1_000_000;
+    block_on(async {
+        let (sender, receiver) = pipe()?;
+        let writer = spawn(async move {
+            let bytes: Vec<u8> = (0..TOTAL).map(|at| (at % 251) as u8).collect();
+            sender.write_all(&bytes).await
+        });
+        let (mut at, mut buf) = (0, [0; 3_000]);
+        loop {
+            let count = receiver.read(&mut buf).await?;
+            if count == 0 {
+                break;
+            }
+            ensure!(buf[..count].iter().enumerate().all(|(n, byte)| *byte == ((at + n) % 251) as u8), "near {at}");
+            at += count;
+        }
+        equal!(at, TOTAL);
+        ensure!(writer.await.is_ok_and(|written| written.is_ok()));
+        Ok(())
+    })
+}
+
+/// Whoever waits for an end that goes away is told.
+fn other_end_closed() -> Outcome {
+    rt::signal::ignore(SIGPIPE)?;
+    block_on(async {
+        let (sender, receiver) = pipe()?;
+        let reader = spawn(async move { receiver.read(&mut [0]).await });
+        rt::task::yield_now().await;
+        drop(sender);
+        ensure!(reader.await.is_ok_and(|read| read.is_ok_and(|count| count == 0)));
+        let (sender, receiver) = pipe()?;
+        let writer = spawn(async move { sender.write_all(&[0; 200_000]).await });
+        let _ = timeout(SHORT, core::future::pending::<()>()).await;
+        drop(receiver);
+        let written = writer.await;
+        ensure!(written.is_ok_and(|written| written == Err(rt::abi::Errno::EPIPE.into())));
+        Ok(())
+    })
+}
