@@ -9,13 +9,14 @@ use abi::errno::{Errno, Result};
 use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
 use abi::window::{HINT, STATUS};
 use core::ptr::with_exposed_provenance_mut;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use sched::slots::{MAX_PLACES, Seat};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
-/// Places given out.
-static PLACES: AtomicU32 = AtomicU32::new(0);
+/// Places given out, one bit each.
+static PLACES: AtomicU64 = AtomicU64::new(0);
+const _: () = assert!(MAX_PLACES == 64);
 
 /// A word of one of the two pages.
 fn word(page: usize, offset: usize) -> &'static AtomicU32 {
@@ -30,9 +31,13 @@ fn call(number: usize, first: usize, second: usize) -> Result<usize> {
     unsafe { crate::sys::call6(number, [first, second, 0, 0, 0, 0]) }
 }
 
-/// Asks for so many slots; how many there are, 0 without any. Once.
-pub(crate) fn set_up(wanted: usize) -> usize {
+/// Asks for so many slots, and starts the first thread that takes part; how many there are, 0 without any, or without that
+/// thread. Once.
+pub(crate) fn set_up(wanted: usize, start: fn() -> bool) -> usize {
     let slots = call(SCHED_SETUP, wanted, 0).unwrap_or(0);
+    if slots == 0 || !start() {
+        return 0;
+    }
     SLOTS.store(slots as u32, Ordering::Release);
     slots
 }
@@ -53,8 +58,14 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
 
 /// A place that nobody has; `None` if there is none left.
 pub(crate) fn new_place() -> Option<u32> {
-    let next = |given: u32| (given < MAX_PLACES as u32).then_some(given + 1);
-    PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()
+    let next = |given: u64| (given != u64::MAX).then_some(given | (given + 1));
+    // Relaxed, as below: a number on its own.
+    PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().map(u64::trailing_ones)
+}
+
+/// Gives back a place that no thread has been in.
+pub(crate) fn give_back(place: u32) {
+    PLACES.fetch_and(!(1 << place), Ordering::Relaxed);
 }
 
 /// What the thread in a place looks at while it runs a worker.

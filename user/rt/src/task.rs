@@ -9,7 +9,7 @@
 //! ([`alone`]); tasks go on in the next one. A child made by `fork` has no threads that would run tasks: it is for what needs none.
 
 use crate::scheduler::Way;
-use crate::sync::{Arc, Once, OnceLock};
+use crate::sync::{Arc, OnceLock};
 use crate::{futex, reactor, slots, thread};
 use alloc::task::Wake;
 use core::future::Future;
@@ -74,28 +74,29 @@ pub fn set_workers(count: usize) {
 
 fn pool() -> &'static Pool<Unpark, Way> {
     static POOL: OnceLock<Pool<Unpark, Way>> = OnceLock::new();
-    POOL.get_or_init(|| {
-        let workers = slots::set_up(WANTED.load(Ordering::Relaxed));
-        let pool = Pool::new(workers.max(1), Unpark);
-        for worker in 0..workers {
-            if let Some(hints) = pool.hints(worker) {
-                slots::describe(worker, hints);
-            }
-            // Nobody runs it yet: whoever has something for it calls.
-            let _ = pool.set_idle(worker);
+    POOL.get_or_init(new_pool)
+}
+
+/// Out of the way of those who find it made.
+#[cold]
+#[inline(never)]
+fn new_pool() -> Pool<Unpark, Way> {
+    let workers = slots::set_up(WANTED.load(Ordering::Relaxed), workers::start);
+    let pool = Pool::new(workers.max(1), Unpark);
+    for worker in 0..workers {
+        if let Some(hints) = pool.hints(worker) {
+            slots::describe(worker, hints);
         }
-        if workers > 0 {
-            workers::start();
-        }
-        pool
-    })
+        // Nobody runs it yet: whoever has something for it calls.
+        let _ = pool.set_idle(worker);
+    }
+    pool
 }
 
 /// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.
 pub(crate) fn need_reactor() {
-    static STARTED: Once = Once::new();
     if slots::active() {
-        STARTED.call_once(workers::start_reactor);
+        workers::start_reactor();
     }
 }
 
@@ -143,7 +144,7 @@ impl MainFuture {
         self.parked.store(1, Ordering::SeqCst);
         // Looked at after `parked` was set.
         if !self.woken.load(Ordering::SeqCst) {
-            futex::wait(&self.parked, 1, None);
+            futex::wait(&self.parked, 1, workers::lacks_reactor().then_some(workers::AGAIN));
         }
         self.parked.store(0, Ordering::Relaxed);
     }

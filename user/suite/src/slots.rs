@@ -10,8 +10,9 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::Errno;
 use rt::abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
+use rt::abi::nr;
 use rt::abi::process::WNOHANG;
-use rt::abi::signal::SIGKILL;
+use rt::abi::signal::{SIGCHLD, SIGKILL};
 use rt::abi::slots::{HINTS, KICKED, OWNER, STRIDE};
 use rt::abi::window::{HINT, STATUS};
 use rt::io::{Read, Write};
@@ -33,6 +34,7 @@ pub const CASES: &[Case] = &[
     case!("slots/counted", "P9", counted),
     case!("slots/arguments", "E1 S6", arguments),
     case!("slots/children-have-none", "P1 S6", children_have_none),
+    case!("slots/forked-in-a-poll", "P1 S6", forked_in_a_poll),
     case!("slots/holder-ends", "S6", holder_ends),
     case!("slots/hints-of-anything", "S6", hints_of_anything),
     case!("slots/pool-of-anything", "S6", pool_of_anything),
@@ -377,6 +379,16 @@ fn children_have_none() -> Outcome {
     ensure!(status.success(), "{status}");
     equal!(core::str::from_utf8(&output).map(str::trim), Ok("none"));
     Ok(())
+}
+
+/// A child that begins in a poll ends when that is over: it has no slots to go on with.
+fn forked_in_a_poll() -> Outcome {
+    needs_asyncos()?;
+    let forks = || call(nr::CLONE, &[SIGCHLD as usize, 0, 0, 0, 0]);
+    match block_on(async move { spawn(async move { forks() }).await }) {
+        Ok(pid) => exits(pid? as i32, 0),
+        Err(error) => Err(Trouble::failed(format_args!("{error:?}"))),
+    }
 }
 
 /// A thread ends with a slot that it was given while the first was blocked; the slot goes on.

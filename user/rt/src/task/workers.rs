@@ -14,26 +14,56 @@ use super::{TURN, Unpark};
 use crate::scheduler::Way;
 use crate::{reactor, slots, thread};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::time::Duration;
 use sched::slots::{MAX_SLOTS, Seat};
 use task::Pool;
 
-/// Starts the reactor's thread.
+/// Whether the reactor has a thread.
+static REACTOR: AtomicU32 = AtomicU32::new(UNUSED);
+/// It needs none.
+const UNUSED: u32 = 0;
+/// It needs one, and there could be none.
+const MISSING: u32 = 1;
+/// It has one, or somebody is starting it.
+const STARTED: u32 = 2;
+
+/// How long a thread waits at most before it tries again to start that.
+pub(super) const AGAIN: Duration = Duration::from_millis(10);
+
+/// Starts the reactor's thread, unless it has one. If there cannot be one, who found out tries again when it has nothing to do.
 pub(super) fn start_reactor() {
+    // Relaxed, as below: a number on its own.
+    if REACTOR.load(Ordering::Relaxed) == STARTED || REACTOR.swap(STARTED, Ordering::Relaxed) == STARTED {
+        return;
+    }
     reactor::set_up();
-    // Without it nothing that waits for descriptors or time goes on; there is no memory for a thread then.
-    let _ = thread::spawn(|| {
+    let started = thread::spawn(|| {
         loop {
             reactor::prepare();
             reactor::wait();
         }
     });
+    if started.is_err() {
+        REACTOR.store(MISSING, Ordering::Relaxed);
+    }
 }
 
-/// Starts a thread that waits for a slot.
-pub(super) fn start() {
-    let Some(place) = slots::new_place() else { return };
-    // Without one, a worker whose thread blocks waits for that.
-    let _ = thread::spawn(move || run(place));
+/// Tries again if the reactor's thread is missing; whether it still is.
+pub(super) fn lacks_reactor() -> bool {
+    if REACTOR.load(Ordering::Relaxed) == MISSING {
+        start_reactor();
+    }
+    REACTOR.load(Ordering::Relaxed) == MISSING
+}
+
+/// Starts a thread that waits for a slot; whether there could be one.
+pub(super) fn start() -> bool {
+    let Some(place) = slots::new_place() else { return false };
+    let started = thread::spawn(move || run(place)).is_ok();
+    if !started {
+        slots::give_back(place);
+    }
+    started
 }
 
 /// The life of such a thread. It ends in a child only that was forked in one of its polls, which has no slots: and with it the child.
@@ -45,11 +75,15 @@ fn run(place: u32) {
         // Another thread may have had it before, in a poll that goes on.
         pool.clear_idle(slot);
         if !slots::has_spare() {
-            start();
+            // Without one, a worker whose thread blocks waits for that.
+            let _ = start();
         }
         work(pool, slot, &slots::seat(place, slot), &mut stack);
     }
 }
+
+/// So many polls are a tick: with fewer it can be seen in what a switch costs.
+const TICK: u32 = 4 * TURN;
 
 /// Polls of each worker since its last tick: kept for whoever has the slot next, since a poll that loses it may be the only one of
 /// its thread.
@@ -58,7 +92,7 @@ static POLLS: [AtomicU32; MAX_SLOTS] = [const { AtomicU32::new(0) }; MAX_SLOTS];
 /// Time passes for a worker by polls, so that what waits ages. By the thread that has the slot.
 fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
     // Relaxed, as where it is added to: a number, of which nothing depends on a few.
-    if polls.load(Ordering::Relaxed) >= TURN {
+    if polls.load(Ordering::Relaxed) >= TICK {
         polls.store(0, Ordering::Relaxed);
         // Whether what it runs should give way: it runs nothing here.
         let _ = pool.tick(slot);
@@ -83,7 +117,13 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
         if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
             return;
         }
-        if polled == 0 && !reactor::look() && pool.set_idle(slot) {
+        if polled != 0 || reactor::look() {
+            continue;
+        }
+        if lacks_reactor() {
+            // What waits there is found by the next look.
+            thread::sleep(AGAIN);
+        } else if pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
             if slots::wait(seat.place).is_none() {
                 return;
