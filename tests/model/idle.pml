@@ -1,8 +1,7 @@
 /* Two workers with a queue each: pushing, taking, stealing, parking.
  *
  * Shown: a task is in one place at a time and run once, whoever takes it. When all is quiet, no worker is parked beside a
- * task that it could run; in particular nothing is left when nobody is kept busy. And all becomes quiet: with weak
- * fairness nobody goes round for ever.
+ * task that it could run; in particular nothing is left when nobody is kept busy. That all becomes quiet is not shown.
  *
  * The steps are those of queue.rs (`push`, `take_single`, `take_sorted`, `settle`, `steal`) and placement.rs (`call_for`,
  * `call_idle`, `left_behind`, `steal`, `park`), one shared access each; what is done under a queue's lock to its lists is one

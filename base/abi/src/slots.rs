@@ -4,7 +4,8 @@
 //! HINT    a word a place      the count of `sched::slots::Seat`
 //!         HINTS + 16 a slot   two addresses: the worker's ready bits (8 bytes), what it runs at (4 bytes, the low one counts)
 //! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
-//!                             READY: the priorities that something else on that hart is ready at
+//!                             READY: the priorities that something else on that hart is ready at;
+//!                             the last two are zero so far
 //!         SPARES              how many threads wait for a slot
 //! ```
 //!
