@@ -58,7 +58,7 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
 
 /// A place that nobody has; `None` if there is none left.
 pub(crate) fn new_place() -> Option<u32> {
-    let next = |given: u64| (given != u64::MAX).then_some(given | (given + 1));
+    let next = |given: u64| (given != u64::MAX).then(|| given | (given + 1));
     // Relaxed, as below: a number on its own.
     PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().map(u64::trailing_ones)
 }
