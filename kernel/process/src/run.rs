@@ -20,7 +20,7 @@ use abi::{errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    sync::atomic::Ordering,
+    sync::atomic::{Ordering, fence},
     task::{Context, Poll},
 };
 use hal::{
@@ -111,10 +111,12 @@ impl Running {
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
         self.thread.hart.store(hart, Ordering::Relaxed);
+        // Pairs with the fence in `Thread::notify`: that sees this hart, or `attention` is seen here.
+        fence(Ordering::SeqCst);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
             loop {
-                // Relaxed: whoever set it also interrupts this hart; the swap in `attend` acquires.
+                // Relaxed: whoever sets it from here on interrupts this hart; the swap in `work` acquires.
                 if self.thread.attention.load(Ordering::Relaxed) {
                     break Leave::Attention;
                 }

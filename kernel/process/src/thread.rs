@@ -341,6 +341,8 @@ impl Thread {
         self.attention.store(true, Ordering::Release);
         // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
         self.wake();
+        // Pairs with the fence in `run::Running::stay`.
+        fence(Ordering::SeqCst);
         let hart = self.hart.load(Ordering::Relaxed);
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);
