@@ -45,6 +45,7 @@ mod threads;
 mod time;
 mod trace;
 mod tty;
+mod watch;
 mod window;
 
 use alloc::vec::Vec;
@@ -72,6 +73,7 @@ const GROUPS: &[&[Case]] = &[
     signals::CASES,
     signals::restarts::CASES,
     proc::CASES,
+    watch::CASES,
     trace::CASES,
     isolation::CASES,
     window::CASES,
