@@ -25,7 +25,7 @@ const SHELL: [(&str, &str); 9] = [
     ("echo kept > /root/kept; cat /root/kept", "kept"),
     ("no-such-program", "no-such-program"),
     ("cat /proc/meminfo", "MemFree"),
-    ("top -b -n 1 -d 0.1 | grep /bin/sh", "wait4"),
+    ("top -b -n 1 -d 0.1 -p 1 | tail -n 1", " wait4 -1 "),
     ("echo last-$?", "last-0"),
 ];
 
