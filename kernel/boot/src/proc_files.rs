@@ -101,6 +101,7 @@ impl ProcessTable for Table {
             "stat" => report::stat(&process).into_bytes(),
             "statm" => report::statm(&process).into_bytes(),
             "status" => report::status(&process).into_bytes(),
+            "threads" => report::threads(&process).into_bytes(),
             _ => return None,
         })
     }

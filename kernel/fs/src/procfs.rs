@@ -42,8 +42,8 @@ enum Content {
 }
 
 /// Files of a process directory that are text.
-const TEXTS: [&str; 10] =
-    ["cmdline", "comm", "environ", "maps", "mounts", "resident", "sched", "stat", "statm", "status"];
+const TEXTS: [&str; 11] =
+    ["cmdline", "comm", "environ", "maps", "mounts", "resident", "sched", "stat", "statm", "status", "threads"];
 /// Links of a process directory.
 const LINKS: [&str; 3] = ["cwd", "exe", "root"];
 
@@ -58,7 +58,7 @@ pub trait ProcessTable: Send + Sync {
     /// User and group that own the process.
     fn owner(&self, pid: u32) -> Option<(u32, u32)>;
 
-    /// The text of `cmdline`, `comm`, `environ`, `maps`, `resident`, `sched`, `stat`, `statm` or `status`.
+    /// The text of `cmdline`, `comm`, `environ`, `maps`, `resident`, `sched`, `stat`, `statm`, `status` or `threads`.
     fn text(&self, pid: u32, name: &str) -> Option<Vec<u8>>;
 
     /// Where `cwd`, `exe` or `root` lead.

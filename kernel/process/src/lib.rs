@@ -12,10 +12,10 @@
 //! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`slots`]   | which thread may run which worker of the process's coroutines |
+//! | `doing`, [`report`]  | what `/proc/PID` and `/proc/stat` show |
 //! | [`fatal`]   | the report of a fault that kills |
 //! | [`footprint`] | what a parked thread may cost |
 //! | [`limits`], [`usage`], [`oom`] | limits and accounts |
-//! | [`report`]  | what `/proc/PID` and `/proc/stat` show |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ extern crate alloc;
 
 pub mod clone;
 pub mod descriptors;
+mod doing;
 pub mod execve;
 pub mod exit;
 pub mod fatal;

@@ -1,12 +1,13 @@
-//! What `/proc/PID/{status,stat,statm,cmdline,maps,resident}` and `/proc/stat` show.
+//! What `/proc/PID/{status,stat,statm,cmdline,maps,resident,threads}` and `/proc/stat` show.
 
 use crate::{
     process::Process,
     processor::{self, HartTimes},
     table,
+    thread::Thread,
 };
 use alloc::{format, string::String, vec::Vec};
-use core::{fmt::Write, sync::atomic::Ordering};
+use core::{fmt::Write, sync::atomic::Ordering::Relaxed};
 use hal::space::KernelPage;
 
 /// Hundredths of a second.
@@ -20,8 +21,7 @@ fn letter(process: &Process) -> char {
         () if process.thread_count() == 0 => 'Z',
         () if process.stopped() => 'T',
         () if process.threads().iter().any(|thread| thread.running()) => 'R',
-        // Relaxed: a snapshot.
-        () if process.threads().iter().any(|thread| thread.faults.load(Ordering::Relaxed)) => 'D',
+        () if process.threads().iter().any(|thread| thread.doing.is_fault()) => 'D',
         () => 'S',
     }
 }
@@ -91,6 +91,43 @@ pub fn sched(process: &Process) -> String {
         "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n",
         times.yields, times.preemptions
     )
+}
+
+/// A line for each thread: number, state (as in `stat`), the priority that its coroutine runs at and its own, the hart that last
+/// ran it, nanoseconds of user and of system time, how often it gave the CPU up and had it taken, its place among those that
+/// share slots (0: none), and what it waits for, `-` if it does not.
+#[must_use]
+pub fn threads(process: &Process) -> String {
+    let mut text = String::new();
+    for thread in process.threads() {
+        line(&mut text, &thread, process.stopped());
+    }
+    text
+}
+
+fn line(text: &mut String, thread: &Thread, stopped: bool) {
+    let times = thread.usage.times();
+    let own = thread.priority();
+    let priority = thread.task.lock().as_ref().map_or(own, |task| task.priority().number());
+    let letter = match () {
+        () if stopped => 'T',
+        () if thread.running() => 'R',
+        () if thread.doing.is_fault() => 'D',
+        () => 'S',
+    };
+    let waits = if thread.running() { String::from("-") } else { thread.doing.text() };
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        text,
+        "{} {letter} {priority} {own} {} {} {} {} {} {} {waits}",
+        thread.tid(),
+        thread.hart.load(Relaxed),
+        times.user,
+        times.system,
+        times.yields,
+        times.preemptions,
+        thread.place().map_or(0, |place| place + 1),
+    );
 }
 
 /// Sizes in pages: size, resident, shared, text, 0, data, 0.

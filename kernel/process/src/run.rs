@@ -167,6 +167,7 @@ impl Running {
     /// Awaits a call that the service serves. It is dropped when the thread is killed.
     async fn call(&mut self, mut served: BoxFuture<'_, Outcome>) {
         let thread = &self.thread;
+        thread.doing.call(self.context.x()[17], self.context.x()[10]);
         let outcome = on_account(thread, |context| match served.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
             Poll::Pending if thread.killed() => Poll::Ready(None),
@@ -189,6 +190,11 @@ impl Running {
     /// Serves the other things that take longer.
     async fn serve(&mut self, leave: Leave<'_>) {
         let thread = self.thread.clone();
+        match leave {
+            Leave::Call => thread.doing.call(self.context.x()[17], self.context.x()[10]),
+            Leave::Fault(address, _) => thread.doing.fault(address),
+            _ => thread.doing.signal(),
+        }
         let mut work: BoxFuture<'_, ()> = Box::pin(self.work(leave));
         on_account(&thread, |context| work.as_mut().poll(context)).await;
     }
@@ -279,10 +285,7 @@ impl Running {
         thread.usage.fault(true);
         thread.submit(trace::Work::Fault(access as u32));
         let fault: BoxFuture<'_, _> = Box::pin(self.space.fault(address, access));
-        // Relaxed, both: for /proc.
-        thread.faults.store(true, Ordering::Relaxed);
         let served = thread.unless_killed(fault).await;
-        thread.faults.store(false, Ordering::Relaxed);
         thread.complete(if matches!(served, Ok(Ok(()))) { 0 } else { Errno::EFAULT.to_return() });
         let info = match served {
             Ok(Ok(())) | Err(_) => return,

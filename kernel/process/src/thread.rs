@@ -8,6 +8,7 @@
 //! place in a queue for it. These waits are therefore made by the thread's own coroutine only.
 
 use crate::{
+    doing::Doing,
     footprint,
     process::Process,
     signal::{Pending, bits},
@@ -61,8 +62,8 @@ pub struct Thread {
     pub(crate) hart: AtomicUsize,
     /// Whether its coroutine waits for something.
     pub(crate) waits: AtomicBool,
-    /// What it waits for, if it does, is a page.
-    pub(crate) faults: AtomicBool,
+    /// The call or fault that it is in, or was last.
+    pub(crate) doing: Doing,
     priority: AtomicU8,
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
@@ -109,7 +110,7 @@ impl Thread {
             clear_tid: AtomicUsize::new(0),
             robust: AtomicUsize::new(0),
             hart: AtomicUsize::new(0),
-            faults: AtomicBool::new(false),
+            doing: Doing::default(),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
             place: AtomicU8::new(0),

@@ -46,6 +46,7 @@ mod threads;
 mod time;
 mod trace;
 mod tty;
+mod watch;
 mod window;
 
 use alloc::vec::Vec;
@@ -73,6 +74,7 @@ const GROUPS: &[&[Case]] = &[
     signals::CASES,
     signals::restarts::CASES,
     proc::CASES,
+    watch::CASES,
     trace::CASES,
     isolation::CASES,
     window::CASES,

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// Commands for the shell, and what their output must contain.
-const SHELL: [(&str, &str); 8] = [
+const SHELL: [(&str, &str); 9] = [
     ("echo one two three | wc", "3"),
     ("cat /etc/hostname", "asyncos"),
     ("ls /bin", "sh"),
@@ -25,6 +25,7 @@ const SHELL: [(&str, &str); 8] = [
     ("echo kept > /root/kept; cat /root/kept", "kept"),
     ("no-such-program", "no-such-program"),
     ("cat /proc/meminfo", "MemFree"),
+    ("top -b -n 1 -d 0.1 -p 1 | tail -n 1", " wait4 -1 "),
     ("echo last-$?", "last-0"),
 ];
 

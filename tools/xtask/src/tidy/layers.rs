@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 29] = [
+const ARROWS: [(&str, &[&str]); 30] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -30,8 +30,9 @@ const ARROWS: [(&str, &[&str]); 29] = [
     ("rt", &["abi", "sync", "task"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
-    ("apps", &["rt", "http", "shell"]),
-    ("suite", &["rt"]),
+    ("monitor", &["rt"]),
+    ("apps", &["rt", "http", "shell", "monitor"]),
+    ("suite", &["rt", "monitor"]),
     ("bench", &["rt"]),
     ("xtask", &["abi", "trace"]),
     ("perfetto", &["trace"]),

@@ -1,7 +1,7 @@
 //! The everyday tools in one program, which goes by the name it is called with: `ls` when started as `/bin/ls`, or as
 //! `tools ls`. `tools --list` prints the names, one a line, for whoever makes the links.
 //!
-//! One file a tool, whose `TOOL` says its name, usage and options. `options` takes arguments apart, `input` opens files.
+//! One file a tool, whose `TOOL` says its name, usage and options. `options` takes arguments apart, `input` opens files, `proc` reads `/proc`.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod input;
 mod options;
+mod proc;
 
 mod basename;
 mod cat;
@@ -42,6 +43,7 @@ mod sort;
 mod sync;
 mod tail;
 mod tee;
+mod top;
 mod touch;
 mod tr;
 mod truth;
@@ -74,7 +76,7 @@ struct Tool {
 }
 
 /// All tools, by name.
-static TOOLS: [&Tool; 45] = [
+static TOOLS: [&Tool; 46] = [
     &basename::TOOL,
     &cat::TOOL,
     &chmod::TOOL,
@@ -110,6 +112,7 @@ static TOOLS: [&Tool; 45] = [
     &sync::TOOL,
     &tail::TOOL,
     &tee::TOOL,
+    &top::TOOL,
     &touch::TOOL,
     &tr::TOOL,
     &truth::TRUE,
