@@ -82,13 +82,15 @@ pub fn system() -> String {
 }
 
 /// The three switches of the process: polls of coroutines that it says to have begun, slots that were given to threads,
-/// and how often its threads gave the CPU up and had it taken.
+/// and how often its threads gave the CPU up and had it taken; then its slots (see `Slots::lines`).
 #[must_use]
 pub fn sched(process: &Process) -> String {
-    let (moves, polls) = process.slots().map_or((0, 0), |slots| slots.counted());
+    let slots = process.slots();
+    let (moves, polls) = slots.as_ref().map_or((0, 0), |slots| slots.counted());
+    let lines = slots.map(|slots| slots.lines(&process.space())).unwrap_or_default();
     let times = process.times();
     format!(
-        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n",
+        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n{lines}",
         times.yields, times.preemptions
     )
 }

@@ -12,8 +12,9 @@ use crate::{
     thread::{Interrupted, Thread},
 };
 use abi::{errno::Errno, slots as at, window};
-use alloc::sync::Arc;
+use alloc::{string::String, sync::Arc};
 use core::{
+    fmt::Write,
     future::poll_fn,
     sync::atomic::Ordering::{self, Relaxed},
     task::Poll,
@@ -130,6 +131,20 @@ impl Slots {
         } else {
             thread.wake();
         }
+    }
+
+    /// A line for each slot: the place that has it (0: none), whether it is kicked, and what the process says of its worker: the
+    /// priorities that are ready, in hexadecimal, and the one that it runs at (32: none).
+    pub(crate) fn lines(&self, space: &AddressSpace) -> String {
+        let mut text = String::new();
+        let count = self.state.lock().book.slots();
+        for slot in 0..count {
+            let (owner, kicked) = self.state.lock().book.shown(slot);
+            let Hints { ready, running } = self.hints(space, slot as u8);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "slot {slot} {owner} {} {ready:x} {running}", u8::from(kicked));
+        }
+        text
     }
 
     /// How often a slot was given to a thread that had none, and polls that its threads have begun, as the process says.
