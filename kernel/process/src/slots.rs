@@ -275,6 +275,8 @@ pub(crate) fn blocks(thread: &Thread) {
     let hints = slots.hints(&thread.space(), slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
+    // Nothing sets it any more until the thread has a slot again.
+    run_at(thread, hints.running);
 }
 
 /// The thread has left user mode because of an interrupt, or because it was asked to: says whether it is to give way to one

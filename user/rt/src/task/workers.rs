@@ -99,10 +99,14 @@ fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
     }
 }
 
+/// How long a thread steps aside for one that has what it needs.
+const ASIDE: Duration = Duration::from_micros(50);
+
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
     let never = AtomicBool::new(false);
     let polls = &POLLS[slot % MAX_SLOTS];
+    let mut missed = false;
     loop {
         tick(pool, slot, polls);
         let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
@@ -118,9 +122,8 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
             return;
         }
         if polled != 0 || reactor::look() {
-            continue;
-        }
-        if lacks_reactor() {
+            missed = false;
+        } else if lacks_reactor() {
             // What waits there is found by the next look.
             thread::sleep(AGAIN);
         } else if pool.set_idle(slot) {
@@ -129,6 +132,10 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
                 return;
             }
             pool.clear_idle(slot);
+        } else if core::mem::replace(&mut missed, true) {
+            // Something is ready, and another thread is at its queue for longer than a moment: it has been preempted there, perhaps
+            // by this one, which would keep it from going on.
+            thread::sleep(ASIDE);
         }
     }
 }
