@@ -38,8 +38,8 @@ impl RawSpin {
     #[must_use]
     pub fn try_lock(&self) -> bool {
         // Acquire pairs with the Release in `unlock`: what the last holder wrote is visible.
-        // A failed exchange writes nothing, so waiters do not disturb the holder's store.
-        self.held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        // One instruction of the machine's. Where the lock is held this writes what is there; waiters look first.
+        self.held.swap(1, Ordering::Acquire) == 0
     }
 
     /// Takes the lock, spinning until it is free.
