@@ -4,7 +4,6 @@ use super::{executes::another, *};
 use abi::signal::*;
 use core::{
     pin::pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, Waker},
 };
 use signal::deliver;
