@@ -204,13 +204,13 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// how many it has polled. A loop over this is an executor. See [`sched::Pool::run_many`].
     #[inline]
     pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, None)
+        S::run_many(self.inner(), worker, polls, stop)
     }
 
     /// The same for a thread that the kernel may take the worker from, during a poll (see [`sched::slots`]).
     #[inline]
-    pub fn run_seated(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: &Seat<'static>) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, Some(seat))
+    pub fn run_seated(&self, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        S::run_seated(self.inner(), worker, polls, seat)
     }
 
     /// [`sched::Pool::hints`].

@@ -20,7 +20,7 @@ use abi::{errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    sync::atomic::{Ordering, fence},
+    sync::atomic::Ordering,
     task::{Context, Poll},
 };
 use hal::{
@@ -110,14 +110,12 @@ impl Running {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
-        self.thread.hart.store(hart, Ordering::Relaxed);
-        // Pairs with the fence in `Thread::notify`: that sees this hart, or `attention` is seen here.
-        fence(Ordering::SeqCst);
+        self.thread.attention.enter(hart);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
             loop {
-                // Relaxed: whoever sets it from here on interrupts this hart; the swap in `work` acquires.
-                if self.thread.attention.load(Ordering::Relaxed) {
+                // Whoever raises it from now on interrupts this hart.
+                if self.thread.attention.is_wanted() {
                     break Leave::Attention;
                 }
                 match self.context.enter(handle) {
@@ -208,9 +206,8 @@ impl Running {
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
-        // Acquire pairs with the Release in `Thread::notify`.
-        let attention = self.thread.attention.swap(false, Ordering::Acquire);
-        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
+        let attention = self.thread.attention.take();
+        if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
             exec::yield_now().await;
         }
         if attention || restart.is_some() {
