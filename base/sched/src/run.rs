@@ -98,8 +98,12 @@ impl<'p> Runnable<'p> {
     pub fn run(self) -> Outcome {
         let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let (outcome, _) = unsafe { poll(worker, task, outer, Owned) };
+        let outcome = {
+            let mut above = worker.above(outer);
+            above.count();
+            // SAFETY: scheduled, taken from its queue, and this context's.
+            unsafe { poll(worker, task, outer, Owned) }.0
+        };
         worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
