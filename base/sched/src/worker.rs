@@ -257,9 +257,14 @@ impl Worker {
         }
         let ticks = (running >> TICKS).saturating_add(1).min(0x7fff);
         // SAFETY: this thread of control is in its poll, or between, and then it is null.
-        let slice = unsafe { self.polled().as_ref() }.map_or(0, |task| self.pool().slice_of(task));
-        let spent = if slice != 0 && ticks >= slice { SPENT } else { running & SPENT };
-        self.store(running & 0xff | spent | ticks << TICKS);
+        let task = unsafe { self.polled().as_ref() };
+        let slice = task.map_or(0, |task| self.pool().slice_of(task));
+        let (priority, spent) = match task {
+            // What was put ahead was so for a slice.
+            Some(task) if slice != 0 && ticks >= slice => (u32::from(task.priority().number()), SPENT),
+            _ => (running & 0xff, running & SPENT),
+        };
+        self.store(priority | spent | ticks << TICKS);
     }
 
     /// What it runs has used up its slice. By the worker's own thread of control.

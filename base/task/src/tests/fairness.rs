@@ -76,6 +76,24 @@ fn what_is_aged_runs_as_what_it_was_put_before() {
 }
 
 #[test]
+fn what_is_aged_is_ahead_for_a_slice() {
+    let pool = Arc::new(pool(1).0);
+    let inside = Arc::clone(&pool);
+    always_ready(&pool, &Birth::new(Priority::new(4)));
+    let low = pool.spawn(Priority::LOWEST, async move {
+        let ran_at = inside.running(0);
+        let ticks = (1..=AGE).find(|_| inside.tick(0));
+        (ran_at, ticks, inside.running(0))
+    });
+    for _ in 0..=AGE {
+        pool.run_many(0, 1, &false.into());
+        pool.tick(0);
+    }
+    // Round robin's slice is two ticks.
+    assert_eq!(join_now(low), Some(Ok((Some(Priority::new(4)), Some(2), Some(Priority::LOWEST)))));
+}
+
+#[test]
 fn what_never_ends_its_poll_is_told_to_give_way_to_what_is_aged() {
     let pool = Arc::new(pool(1).0);
     let inside = Arc::clone(&pool);
