@@ -201,7 +201,7 @@ impl Running {
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
         let attention = self.thread.attention.take();
-        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
+        if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
             exec::yield_now().await;
         }
         if attention || restart.is_some() {

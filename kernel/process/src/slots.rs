@@ -1,7 +1,7 @@
 //! A process's slots: the rights to run the workers of its pool, and which thread has which (note 0003, section 5).
 //!
 //! The protocol, and who may take a slot from whom when, is in `sched::slots`. This is where the kernel takes part: when a
-//! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`]), when it waits for a slot
+//! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`], [`examine`]), when it waits for a slot
 //! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]).
 //!
 //! **Hints.** What a process says of its coroutines is read at these points only, copied once, clamped to what its thread may
@@ -23,6 +23,9 @@ use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
 const SLICE: u64 = 5_000_000;
+/// How long after a look at a thread that was interrupted the next is worth while, in nanoseconds: less than a tick. Interrupts that
+/// are not for it may come much faster.
+const LOOK: u64 = 1_000_000;
 /// What the kernel's part costs beside the two pages.
 const BYTES: usize = 2 << 10;
 
@@ -258,11 +261,19 @@ pub(crate) fn blocks(thread: &Thread) {
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
 }
 
-/// The thread has left user mode because of an interrupt, or because it was asked to: says whether it is to give way to one
-/// that has got its slot.
+/// The thread has left user mode because of an interrupt, which need not be for it: as [`examine`], if that was not a moment ago. A kick
+/// is not missed here: who kicks wants the thread's attention.
 pub(crate) fn interrupted(thread: &Thread) -> bool {
+    let now = hal::time::now();
+    now.saturating_sub(thread.examined()) >= LOOK && examine(thread)
+}
+
+/// The thread has left user mode because it was interrupted or asked to: says whether it is to give way to one that has got its
+/// slot.
+pub(crate) fn examine(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
     let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
+    thread.set_examined(now);
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
     let (hints, action) = slots.with(|state| {
         // Under the lock: who sees a kick sees what it was for.

@@ -66,6 +66,8 @@ pub struct Thread {
     priority: AtomicU8,
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
+    /// When it was last looked at for its slot (ns since boot). By its own coroutine only.
+    examined: AtomicU64,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
@@ -112,6 +114,7 @@ impl Thread {
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
             place: AtomicU8::new(0),
+            examined: AtomicU64::new(0),
             request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
@@ -168,6 +171,16 @@ impl Thread {
     /// Sets it.
     pub(crate) fn set_place(&self, place: Option<u8>) {
         self.place.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// When it was last looked at for its slot.
+    pub(crate) fn examined(&self) -> u64 {
+        self.examined.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is looked at now.
+    pub(crate) fn set_examined(&self, now: u64) {
+        self.examined.store(now, Ordering::Relaxed);
     }
 
     /// Has its coroutine polled: what it waits for may have come.
