@@ -213,8 +213,9 @@ impl<L: WaitLock> WaitQueue<L> {
         });
         // SAFETY: W2, neighbours are alive; the last is another if there is a next.
         if let (Some(second), Some(last)) = unsafe { (next.as_ref(), last.as_ref()) } {
-            // SAFETY: W1, both.
+            // SAFETY: W1.
             second.links.with_mut(|links| unsafe { (*links).previous = ptr::null() });
+            // SAFETY: W1.
             last.links.with_mut(|links| unsafe { (*links).next = node });
             (list.head, list.tail) = (next, node);
         }

@@ -287,7 +287,7 @@ impl Item {
         });
         let waker = Waker::from(self.clone());
         let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
-        let old = core::mem::replace(&mut *self.armed.lock(), Some(place));
+        let old = self.armed.lock().replace(place);
         drop(old);
         let wanted = {
             let mut interest = self.interest.lock();
