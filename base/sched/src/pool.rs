@@ -181,7 +181,7 @@ impl Pool {
 
     /// The policy's number, or that of round robin if there is none; and whether it ranks.
     #[inline(never)]
-    fn group_of(&self, policy: u32) -> (u8, bool) {
+    pub(crate) fn group_of(&self, policy: u32) -> (u8, bool) {
         let known =
             u8::try_from(policy).ok().filter(|number| usize::from(*number) < BUILT_IN.len() + self.port.policy_count);
         let number = known.unwrap_or(ROUND_ROBIN as u8);
@@ -198,6 +198,17 @@ impl Pool {
         let own = (number - BUILT_IN.len()) % self.port.policy_count;
         // SAFETY: by contract of `init` there are so many.
         unsafe { &*self.port.policies.add(own) }
+    }
+
+    /// Says what the owner of the fair task that a worker runs has used by now, while it runs: if nothing as urgent waits, that is
+    /// what the next to come is not ranked below. By the worker's thread of control.
+    pub fn raise_floor(&self, worker: usize, used: u64) {
+        let Some(worker) = self.worker(worker) else { return };
+        if let Some(running) = worker.running()
+            && !worker.queue.has_ready(running.bits_above() | running.bit())
+        {
+            worker.queue.raise_floor(running, used);
+        }
     }
 
     /// The ticks that a task may run while others of its priority wait; 0 without end.

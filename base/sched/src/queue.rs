@@ -27,6 +27,7 @@ use sync::raw::RawSpin;
 use crate::Priority;
 use crate::interface::Header;
 use crate::lists::{Lists, Turn, bit_of, fold, priority_of};
+use crate::policy::{FAIR, fair};
 use crate::worker::Publisher;
 
 /// How often the lock is looked at before giving up.
@@ -40,6 +41,8 @@ pub(crate) struct RunQueue {
     lock: RawSpin,
     /// Ticks that the lists have not been told of yet.
     ticks: AtomicU16,
+    /// What fair tasks of each priority are not ranked below (see `policy::fair`).
+    floors: [AtomicU64; Priority::COUNT],
     lists: UnsafeCell<Lists>,
 }
 
@@ -74,6 +77,7 @@ impl RunQueue {
             ready: AtomicU64::new(0),
             lock: RawSpin::new(),
             ticks: AtomicU16::new(0),
+            floors: core::array::from_fn(|_| AtomicU64::new(0)),
             lists: UnsafeCell::new(Lists::new(number)),
         }
     }
@@ -195,6 +199,9 @@ impl RunQueue {
             // Acquire: as in `settle`; one look at the inbox serves both the publication and the clearing.
             self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
+                if header.standing.policy() == FAIR {
+                    self.raise_floor(priority, fair::used(header.key()));
+                }
                 return Some((task, priority));
             }
         }
@@ -272,6 +279,44 @@ impl RunQueue {
         }
         // SAFETY: the task is the queue's from here on.
         Some(unsafe { lists.rotate(again, turn) })
+    }
+
+    /// The same for a task of a slot that is ranked: what comes first of it and those that wait.
+    ///
+    /// # Safety
+    /// As [`rotate`](Self::rotate).
+    #[inline(never)]
+    pub(crate) unsafe fn rotate_ranked(&self, again: NonNull<Header>, turn: Turn) -> Option<NonNull<Header>> {
+        // SAFETY: alive, by contract.
+        if unsafe { again.as_ref() }.standing.slot() != turn.slot || !self.lock.try_lock() {
+            return None;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if !self.is_settled(lists) {
+            return None;
+        }
+        if !lists.is_rank_of(turn) {
+            return (lists.bits == 0).then_some(again);
+        }
+        // SAFETY: the task is the queue's from here on.
+        Some(unsafe { lists.rotate_ranked(again, turn.slot) })
+    }
+
+    /// See `policy::fair`.
+    #[inline]
+    pub(crate) fn floor(&self, priority: Priority) -> u64 {
+        // Relaxed, here and below: a number on its own, which the holder of the lock or the worker raises.
+        self.floors[priority.index()].load(Ordering::Relaxed)
+    }
+
+    /// Raises that to what somebody has used who is served.
+    #[inline]
+    pub(crate) fn raise_floor(&self, priority: Priority, used: u64) {
+        if used > self.floor(priority) {
+            self.floors[priority.index()].store(used, Ordering::Relaxed);
+        }
     }
 
     /// Takes the first task of a list, for a worker as in [`rotate`](Self::rotate), if others are left there. `None`: as there.

@@ -12,6 +12,7 @@ use sched::slots::Seat;
 use sched::{Birth, Outcome, Policy, Priority, Runnable, crossing};
 use sync::atomic::AtomicBool;
 
+use crate::TaskRef;
 use crate::cell;
 use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
@@ -287,6 +288,17 @@ impl<P: Pender> Pool<P> {
     #[inline]
     pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
         self.inner().next_above(worker, priority)
+    }
+
+    /// [`sched::Pool::set_class`]; of a task of this pool.
+    pub fn set_class(&self, task: &TaskRef, birth: &Birth) {
+        // SAFETY: the reference keeps the task, and that its pool, which the function is told.
+        unsafe { task.pointer().as_ref().pool().set_class(task.pointer(), birth) };
+    }
+
+    /// [`sched::Pool::raise_floor`].
+    pub fn raise_floor(&self, worker: usize, used: u64) {
+        self.inner().raise_floor(worker, used);
     }
 
     /// [`sched::Pool::ready_above`].

@@ -130,6 +130,18 @@ pub fn should_yield() -> bool {
     pool().should_yield(hart::id())
 }
 
+/// Whether something as urgent as what this hart runs, or more, is ready.
+#[must_use]
+pub fn equals_wait() -> bool {
+    let (pool, hart) = (pool(), hart::id());
+    pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
+}
+
+/// Says what the owner of the fair coroutine that this hart runs has used by now, while it runs.
+pub fn raise_floor(used: u64) {
+    pool().raise_floor(hart::id(), used);
+}
+
 /// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in
 /// each turn. For tests on the host: it never sleeps.
 pub fn block_on<F: Future>(future: F) -> F::Output {

@@ -6,10 +6,13 @@
 //! is no larger than its registers need.
 
 use crate::{
-    FdTable, clone, execve, exit, footprint, oom,
+    FdTable,
+    class::Class,
+    clone, execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
+    share::{self, Turn, Wait},
     signal::{Actions, deliver, force},
     slots,
     stack::Strings,
@@ -47,12 +50,25 @@ enum Leave<'a> {
     Yield(bool),
 }
 
+impl Leave<'_> {
+    /// How the thread waits for a hart next, if it does.
+    #[inline]
+    fn wait(&self) -> Option<Wait> {
+        match self {
+            Leave::Yield(true) => Some(Wait::Preempted),
+            Leave::Yield(false) => Some(Wait::Yields),
+            _ => None,
+        }
+    }
+}
+
 /// State of a running user thread.
 struct Running {
     thread: Arc<Thread>,
     service: &'static dyn Service,
     context: UserContext,
     space: Arc<AddressSpace>,
+    turn: Turn,
 }
 
 /// Starts the coroutine of a thread.
@@ -60,10 +76,10 @@ struct Running {
 /// # Errors
 /// `ENOMEM`.
 pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
-    let priority = exec::Priority::new(thread.priority());
+    let birth = thread.class().birth(thread.process().share.key());
     let task = run(thread.clone(), service, context);
     footprint::check_coroutine(&task);
-    exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
+    exec::try_spawn_with(&birth, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
     Ok(())
 }
 
@@ -74,9 +90,9 @@ pub(crate) fn run(
     context: UserContext,
 ) -> impl Future<Output = ()> + Send + 'static {
     let space = thread.space();
-    let mut running = Running { thread: thread.clone(), service, context, space };
+    let mut running = Running { thread: thread.clone(), service, context, space, turn: Turn::default() };
     async move {
-        thread.adopt().await;
+        running.turn.task = thread.adopt().await;
         while !thread.killed() {
             match running.stay(&thread) {
                 Leave::Yield(preempted) => {
@@ -108,6 +124,12 @@ impl Running {
     /// Runs user code until something has to be awaited. `thread` is this one's.
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
+        let share = &thread.process().share;
+        if !self.turn.begin(share) {
+            self.turn.end(share, share.used(), thread.class(), Some(Wait::Preempted));
+            return Leave::Yield(true);
+        }
+        let mut charged = started;
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
         self.thread.hart.store(hart, Ordering::Relaxed);
@@ -149,6 +171,9 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
+                        let now = hal::time::now();
+                        let ran = now.saturating_sub(core::mem::replace(&mut charged, now));
+                        share::served(share.charge(ran, thread.class()));
                         if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
@@ -159,6 +184,8 @@ impl Running {
         let now = hal::time::now();
         processor::leave_user(hart, now);
         self.thread.usage.leave_user(now);
+        let used = share.charge(now.saturating_sub(charged), thread.class());
+        self.turn.end(share, used, thread.class(), leave.wait());
         leave
     }
 
@@ -301,7 +328,8 @@ impl Running {
     }
 
     /// The thread is over: drops what it has.
-    fn end(self) {
+    fn end(mut self) {
+        self.turn.give_up(&self.thread.process().share);
         // What a kill cut short, and `exit`.
         self.thread.complete(Errno::ECANCELED.to_return());
     }
@@ -339,6 +367,7 @@ fn on_account<T>(
         let state = poll(context);
         let now = hal::time::now();
         thread.usage.leave_system(now);
+        thread.process().share.charge(now.saturating_sub(started), thread.class());
         processor::add_system(now.saturating_sub(started));
         if state.is_pending() {
             thread.waits.store(true, Ordering::Relaxed);
@@ -389,8 +418,6 @@ pub struct Init {
     pub places: FilePlaces,
     /// Descriptors 0, 1, 2 and so on.
     pub descriptors: FdTable,
-    /// Priority, 0 to 31.
-    pub priority: u8,
 }
 
 /// Starts the first process.
@@ -417,7 +444,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
-    let thread = Thread::new(pid, process.clone(), 0, init.priority)?;
+    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT)?;
     let loaded = execve::load_for(&process, service, &thread).load(init.program, init.strings).await?;
     process.set_name(&loaded.name);
     {
