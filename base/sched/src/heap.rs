@@ -36,29 +36,6 @@ impl Heap {
         }
     }
 
-    /// Adds a task and takes the first out, which may be the same; the heap is not empty.
-    ///
-    /// # Safety
-    /// As [`insert`](Self::insert).
-    #[inline]
-    pub(crate) unsafe fn exchange(&mut self, task: NonNull<Header>) -> NonNull<Header> {
-        // SAFETY: by contract.
-        unsafe {
-            let root = NonNull::new_unchecked(self.root);
-            if with_link(task, order) < with_link(root, order) {
-                return task;
-            }
-            with_link(task, Link::cut);
-            // Most often the root is the only one.
-            self.root = if with_link(root, |link| link.child.is_null()) {
-                task.as_ptr()
-            } else {
-                meld(meld_all(with_link(root, |link| link.child)), task.as_ptr())
-            };
-            root
-        }
-    }
-
     /// Takes the first task out.
     ///
     /// # Safety
@@ -97,12 +74,6 @@ impl Heap {
     }
 }
 
-/// What tasks are ordered by.
-#[inline]
-fn order(link: &mut Link) -> (u64, u64) {
-    (link.rank, link.arrival)
-}
-
 /// Makes one heap of two; either may be empty.
 ///
 /// # Safety
@@ -113,7 +84,8 @@ unsafe fn meld(one: *mut Header, other: *mut Header) -> *mut Header {
     };
     // SAFETY: by contract.
     unsafe {
-        let is_before = with_link(other, order) < with_link(one, order);
+        let key = |link: &mut Link| (link.rank, link.arrival);
+        let is_before = with_link(other, key) < with_link(one, key);
         let (above, below) = if is_before { (other, one) } else { (one, other) };
         let eldest = with_link(above, |link| core::mem::replace(&mut link.child, below.as_ptr()));
         with_link(below, |link| (link.prev, link.next) = (above.as_ptr(), eldest));

@@ -17,7 +17,7 @@ use sync::atomic::Ordering;
 use crate::Priority;
 use crate::heap::Heap;
 use crate::interface::Header;
-use crate::policy::{FAIR, fair};
+use crate::policy::FAIR;
 
 /// A task's place in a queue.
 pub(crate) struct Link {
@@ -222,33 +222,6 @@ impl Lists {
         self.bits & turn.up_to == turn.bit && self.column(turn.slot).ranked.first().is_none()
     }
 
-    /// Whether a ranked slot's column is the first that has tasks, the only one of its priority, and has ranked ones.
-    #[inline(always)]
-    pub(crate) fn is_rank_of(&mut self, turn: Turn) -> bool {
-        self.bits & turn.up_to == turn.bit && self.column(turn.slot).ranked.first().is_some()
-    }
-
-    /// Adds a task that has just arrived to the heap of a slot, and takes the first of that.
-    ///
-    /// # Safety
-    /// As [`append_stack`](Self::append_stack); [`is_rank_of`](Self::is_rank_of) holds.
-    #[inline(always)]
-    pub(crate) unsafe fn rotate_ranked(&mut self, task: NonNull<Header>, slot: u8) -> NonNull<Header> {
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        // SAFETY: by contract; S2, what is first belongs to this queue. Relaxed, as in `note`.
-        unsafe {
-            self.give_rank(task, slot, arrival);
-            let column = self.column(slot);
-            column.waited[1] = 0;
-            let first = column.ranked.exchange(task);
-            task.as_ref().place.store(self.mark | u16::from(slot), Ordering::Relaxed);
-            first.as_ref().place.store(0, Ordering::Relaxed);
-            serve(first);
-            first
-        }
-    }
-
     /// Adds a task that has just arrived to a slot whose turn it is, and takes the first of that.
     ///
     /// # Safety
@@ -305,32 +278,14 @@ impl Lists {
     #[cold]
     #[inline(never)]
     unsafe fn rank(&mut self, task: NonNull<Header>, slot: u8, arrival: u64) {
-        // SAFETY: by contract.
-        unsafe {
-            self.give_rank(task, slot, arrival);
-            self.column(slot).ranked.insert(task);
-        }
-    }
-
-    /// Asks a task's policy for its rank in a slot.
-    ///
-    /// # Safety
-    /// As [`append_stack`](Self::append_stack).
-    #[inline]
-    unsafe fn give_rank(&mut self, task: NonNull<Header>, slot: u8, arrival: u64) {
         // SAFETY: by contract; S2, what is first belongs to this queue; the pool's policies do what `Policy` says.
         unsafe {
             let header = task.as_ref();
             let first = self.column(slot).ranked.first().map_or(0, |first| with_link(first, |link| link.rank));
             let policy = header.standing.policy();
-            // What is most common needs no call.
-            let rank = if policy == FAIR {
-                fair::place(header, first)
-            } else {
-                (header.pool().policy(policy).rank)(task, arrival, first)
-            };
-            let rank = rank.max(AGED + 1);
+            let rank = (header.pool().policy(policy).rank)(task, arrival, first).max(AGED + 1);
             with_link(task, |link| (link.rank, link.arrival) = (rank, arrival));
+            self.column(slot).ranked.insert(task);
         }
     }
 

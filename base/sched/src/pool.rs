@@ -200,15 +200,14 @@ impl Pool {
         unsafe { &*self.port.policies.add(own) }
     }
 
-    /// Says what the owner of the fair task that a worker runs has used by now, while it runs: if nothing as urgent waits, that is
-    /// what the next to come is not ranked below. By the worker's thread of control.
-    pub fn raise_floor(&self, worker: usize, used: u64) {
-        let Some(worker) = self.worker(worker) else { return };
-        if let Some(running) = worker.running()
-            && !worker.queue.has_ready(running.bits_above() | running.bit())
-        {
-            worker.queue.raise_floor(running, used);
+    /// Somebody has used so much of a worker, who is or could be fair at this priority. If nobody waits for it there, that is what the
+    /// next to come is not ranked below. What they are not ranked below now. By the worker's thread of control.
+    pub fn raise_floor(&self, worker: usize, priority: Priority, used: u64) -> u64 {
+        let Some(worker) = self.worker(worker) else { return 0 };
+        if !worker.queue.has_ready(priority.bit()) {
+            worker.queue.raise_floor(priority, used);
         }
+        worker.queue.floor(priority)
     }
 
     /// The ticks that a task may run while others of its priority wait; 0 without end.

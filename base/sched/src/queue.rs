@@ -200,7 +200,7 @@ impl RunQueue {
             self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
                 if header.standing.policy() == FAIR {
-                    self.raise_floor(priority, fair::used(header.key()));
+                    fair::serve_alone(header, self, priority);
                 }
                 return Some((task, priority));
             }
@@ -279,29 +279,6 @@ impl RunQueue {
         }
         // SAFETY: the task is the queue's from here on.
         Some(unsafe { lists.rotate(again, turn) })
-    }
-
-    /// The same for a task of a slot that is ranked: what comes first of it and those that wait.
-    ///
-    /// # Safety
-    /// As [`rotate`](Self::rotate).
-    #[inline(never)]
-    pub(crate) unsafe fn rotate_ranked(&self, again: NonNull<Header>, turn: Turn) -> Option<NonNull<Header>> {
-        // SAFETY: alive, by contract.
-        if unsafe { again.as_ref() }.standing.slot() != turn.slot || !self.lock.try_lock() {
-            return None;
-        }
-        // SAFETY: taken above.
-        let locked = unsafe { self.locked() };
-        let lists = &mut *locked.lists;
-        if !self.is_settled(lists) {
-            return None;
-        }
-        if !lists.is_rank_of(turn) {
-            return (lists.bits == 0).then_some(again);
-        }
-        // SAFETY: the task is the queue's from here on.
-        Some(unsafe { lists.rotate_ranked(again, turn.slot) })
     }
 
     /// See `policy::fair`.

@@ -141,13 +141,12 @@ unsafe fn next_equal<G>(
     // SAFETY: alive, by contract.
     let slot = unsafe { task.as_ref() }.standing.slot();
     // What was put ahead, or runs at another priority by now, has no equals in its slot.
-    if priority_of(slot) != priority {
+    if priority_of(slot) != priority || is_ranked(slot) {
         return None;
     }
     let _alone = alone();
-    let turn = Turn::of(slot, worker.number());
     // SAFETY: by contract.
-    unsafe { if is_ranked(slot) { worker.queue.rotate_ranked(task, turn) } else { worker.queue.rotate(task, turn) } }
+    unsafe { worker.queue.rotate(task, Turn::of(slot, worker.number())) }
 }
 
 impl Pool {

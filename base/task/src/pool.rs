@@ -297,8 +297,8 @@ impl<P: Pender> Pool<P> {
     }
 
     /// [`sched::Pool::raise_floor`].
-    pub fn raise_floor(&self, worker: usize, used: u64) {
-        self.inner().raise_floor(worker, used);
+    pub fn raise_floor(&self, worker: usize, priority: Priority, used: u64) -> u64 {
+        self.inner().raise_floor(worker, priority, used)
     }
 
     /// [`sched::Pool::ready_above`].

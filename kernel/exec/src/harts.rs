@@ -22,7 +22,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
-use task::Outcome;
+use task::{Outcome, Priority};
 use trace::Event;
 
 use crate::{pool::pool, timer};
@@ -137,9 +137,10 @@ pub fn equals_wait() -> bool {
     pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
 }
 
-/// Says what the owner of the fair coroutine that this hart runs has used by now, while it runs.
-pub fn raise_floor(used: u64) {
-    pool().raise_floor(hart::id(), used);
+/// Tells this hart what somebody has used that is, or could be, fair at this priority; what is not ranked below there
+/// (`sched::policy::fair`).
+pub fn raise_floor(priority: Priority, used: u64) -> u64 {
+    pool().raise_floor(hart::id(), priority, used)
 }
 
 /// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in

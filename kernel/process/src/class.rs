@@ -2,13 +2,15 @@
 //!
 //! | policy | here |
 //! |---|---|
-//! | `SCHED_OTHER`, `SCHED_BATCH` | [`NORMAL`](exec::Priority::NORMAL), fair by process, weighted by the nice value |
-//! | `SCHED_IDLE` | the same at priority 30, below all that is usual: what is left, and by ageing a little more |
+//! | `SCHED_OTHER` | 16, [`NORMAL`](exec::Priority::NORMAL); when busy 17, fair by process, weighted by the nice value |
+//! | `SCHED_BATCH` | the same, and always busy |
+//! | `SCHED_IDLE` | 30, fair: what is left, and by ageing a little more |
 //! | `SCHED_FIFO`, `SCHED_RR` 1 to 99 | 15 to 10, sixteen or seventeen of Linux's a level; in turn, without end or for a slice |
 //! | `SCHED_DEADLINE` | 9, by deadline |
 //!
 //! All are below the kernel's own services, which they need.
 
+use crate::share::BUSY;
 use abi::process::{SCHED_BATCH, SCHED_DEADLINE, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR};
 use exec::{Birth, Priority, policy};
 
@@ -96,7 +98,23 @@ impl Class {
         ns.wrapping_mul(u64::from(WEIGHTS[nice % WEIGHTS.len()])) >> 10
     }
 
-    /// What its threads are to the kernel's scheduler; `key` is for policies that rank.
+    /// Whether its threads are fair by process.
+    pub(crate) fn is_fair(self) -> bool {
+        matches!(self.parts().policy, SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE)
+    }
+
+    /// What its threads are to the kernel's scheduler, at this priority: at the usual one they run in turn, and when they are
+    /// [busy](crate::share) ranked by `key`.
+    pub(crate) fn at(self, priority: Priority, key: u64) -> Birth {
+        let own = self.birth(key);
+        match (self.is_fair(), priority > Priority::NORMAL) {
+            (false, _) => Birth { priority, ..own },
+            (true, false) => Birth::new(priority).under(policy::ROUND_ROBIN, key),
+            (true, true) => Birth::new(priority).under(policy::FAIR, key),
+        }
+    }
+
+    /// What its threads are at first; `key` is for policies that rank.
     pub(crate) fn birth(self, key: u64) -> Birth {
         let Parts { policy, priority, .. } = self.parts();
         let (lowest, levels) = REAL_TIME;
@@ -107,7 +125,8 @@ impl Class {
             SCHED_RR => Birth::new(Priority::new(level)).under(policy::ROUND_ROBIN, key),
             SCHED_DEADLINE => Birth::new(DEADLINE).under(policy::DEADLINE, key),
             SCHED_IDLE => Birth::new(IDLE).under(policy::FAIR, key),
-            _ => Birth::new(Priority::NORMAL).under(policy::FAIR, key),
+            SCHED_BATCH => Birth::new(BUSY).under(policy::FAIR, key),
+            _ => Birth::new(Priority::NORMAL).under(policy::ROUND_ROBIN, key),
         }
     }
 

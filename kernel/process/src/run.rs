@@ -12,7 +12,7 @@ use crate::{
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
-    share::{self, Turn, Wait},
+    share::{Turn, Wait},
     signal::{Actions, deliver, force},
     slots,
     stack::Strings,
@@ -90,7 +90,8 @@ pub(crate) fn run(
     context: UserContext,
 ) -> impl Future<Output = ()> + Send + 'static {
     let space = thread.space();
-    let mut running = Running { thread: thread.clone(), service, context, space, turn: Turn::default() };
+    let turn = Turn::new(&thread.process().share);
+    let mut running = Running { thread: thread.clone(), service, context, space, turn };
     async move {
         running.turn.task = thread.adopt().await;
         while !thread.killed() {
@@ -124,12 +125,10 @@ impl Running {
     /// Runs user code until something has to be awaited. `thread` is this one's.
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
-        let share = &thread.process().share;
-        if !self.turn.begin(share) {
-            self.turn.end(share, share.used(), thread.class(), Some(Wait::Preempted));
+        if !self.turn.begin(thread) {
+            self.turn.account(thread, Some(Wait::Preempted));
             return Leave::Yield(true);
         }
-        let mut charged = started;
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
         self.thread.hart.store(hart, Ordering::Relaxed);
@@ -171,9 +170,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
-                        let now = hal::time::now();
-                        let ran = now.saturating_sub(core::mem::replace(&mut charged, now));
-                        share::served(share.charge(ran, thread.class()));
+                        self.turn.account(thread, None);
                         if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
@@ -183,9 +180,8 @@ impl Running {
         };
         let now = hal::time::now();
         processor::leave_user(hart, now);
-        self.thread.usage.leave_user(now);
-        let used = share.charge(now.saturating_sub(charged), thread.class());
-        self.turn.end(share, used, thread.class(), leave.wait());
+        let user = self.thread.usage.leave_user(now);
+        self.turn.end(thread, user, leave.wait());
         leave
     }
 
@@ -329,7 +325,7 @@ impl Running {
 
     /// The thread is over: drops what it has.
     fn end(mut self) {
-        self.turn.give_up(&self.thread.process().share);
+        self.turn.finish(&self.thread);
         // What a kill cut short, and `exit`.
         self.thread.complete(Errno::ECANCELED.to_return());
     }
@@ -367,7 +363,6 @@ fn on_account<T>(
         let state = poll(context);
         let now = hal::time::now();
         thread.usage.leave_system(now);
-        thread.process().share.charge(now.saturating_sub(started), thread.class());
         processor::add_system(now.saturating_sub(started));
         if state.is_pending() {
             thread.waits.store(true, Ordering::Relaxed);

@@ -142,11 +142,7 @@ impl Slots {
 /// The thread's coroutine runs at what the process says, but never more urgently than the thread may. 32: it says nothing.
 fn run_at(thread: &Thread, priority: u8) {
     let ceiling = thread.priority();
-    let priority = exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling });
-    let task = thread.task.lock().clone();
-    if let Some(task) = task.filter(|task| task.priority() != priority) {
-        exec::set_priority(&task, priority);
-    }
+    thread.run_at(exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling }));
 }
 
 /// The same, but not less urgently than now.

@@ -12,6 +12,7 @@ use crate::{
     doing::Doing,
     footprint,
     process::Process,
+    share::BUSY,
     signal::{Pending, bits},
     usage::Usage,
 };
@@ -171,6 +172,26 @@ impl Thread {
         let task = self.task.lock().clone();
         if let Some(task) = task {
             exec::set_class(&task, &class.birth(task.key()));
+        }
+    }
+
+    /// Its process has had more of the CPU than others, or not any more. By its own coroutine.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        let usual = self.class().birth(0).priority;
+        let ceiling = if busy { usual.max(BUSY) } else { usual };
+        let before = self.priority.swap(ceiling.number(), Ordering::Relaxed);
+        if before != ceiling.number() {
+            // What its process has made less urgent than that stays so.
+            let own = self.task.lock().as_ref().map_or(ceiling, exec::TaskRef::own_priority);
+            self.run_at(if own.number() == before { ceiling } else { own.max(ceiling) });
+        }
+    }
+
+    /// Has its coroutine run at this priority, which is not above its own.
+    pub(crate) fn run_at(&self, priority: exec::Priority) {
+        let task = self.task.lock().clone();
+        if let Some(task) = task.filter(|task| task.own_priority() != priority) {
+            exec::set_class(&task, &self.class().at(priority, task.key()));
         }
     }
 
@@ -398,7 +419,10 @@ impl Thread {
         let task = exec::current().await;
         if let Some(task) = &task {
             // It may have changed since the coroutine was made.
-            exec::set_class(task, &self.class().birth(self.process.share.key()));
+            let birth = self.class().birth(self.process.share.key());
+            if task.own_priority() != birth.priority {
+                exec::set_class(task, &birth);
+            }
         }
         self.task.lock().clone_from(&task);
         task

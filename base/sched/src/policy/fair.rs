@@ -11,8 +11,9 @@
 use core::ptr::NonNull;
 
 use super::{Policy, RANKED};
-use crate::crossing;
 use crate::interface::Header;
+use crate::queue::RunQueue;
+use crate::{Priority, crossing};
 
 pub(super) const POLICY: Policy = Policy { group, rank, slice };
 
@@ -45,15 +46,33 @@ pub const fn used(key: u64) -> u64 {
     key & MOST
 }
 
+/// The steps in that key.
+#[inline]
+#[must_use]
+pub const fn steps(key: u64) -> u64 {
+    key >> STEPS & MOST_STEPS
+}
+
+/// A task is served that is in its queue alone, and need not be ranked.
+#[cold]
+#[inline(never)]
+pub(crate) fn serve_alone(header: &Header, queue: &RunQueue, priority: Priority) {
+    let (key, floor) = (header.key(), queue.floor(priority));
+    if used(key) < floor {
+        header.set_key(key & !MOST | floor);
+    }
+    queue.raise_floor(priority, used(key));
+}
+
 /// Ranks a task among those of its queue.
 #[inline]
-pub(crate) fn place(header: &Header, first: u64) -> u64 {
+fn place(header: &Header, first: u64) -> u64 {
     let key = header.key();
     let (used, floor) = (used(key), header.home().queue.floor(header.priority()));
     if used < floor {
         header.set_key(key & !MOST | floor);
     }
-    let rank = used.max(floor).min(floor.saturating_add(LAG)) + (key >> STEPS & MOST_STEPS) * STEP;
+    let rank = used.max(floor).min(floor.saturating_add(LAG)) + steps(key) * STEP;
     if key & BEHIND == 0 { rank } else { rank.max(first) }
 }
 
