@@ -42,7 +42,7 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::Priority;
 use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
@@ -282,6 +282,21 @@ impl Pool {
     #[must_use]
     pub fn set_idle(&self, worker: usize) -> bool {
         self.worker(worker).is_some_and(|worker| self.park(worker))
+    }
+
+    /// A worker with something to run does not run it: others, which were preempted, are to go on first. It counts as running at
+    /// `priority` until [`clear_idle`](Self::clear_idle), so that it is called for what is more urgent. `false`: there is such a thing.
+    #[must_use]
+    pub fn stand_in(&self, worker: usize, priority: Priority) -> bool {
+        let Some(worker) = self.worker(worker) else { return false };
+        worker.set_running(priority);
+        // Pairs with the fence in `call_for`: publish before looking at the queue again.
+        fence(Ordering::SeqCst);
+        let found = worker.queue.has_ready(priority.bits_above());
+        if found {
+            worker.abandon();
+        }
+        !found
     }
 
     /// A worker that had announced to park is awake, for whatever reason; or another thread of control has it from now on

@@ -220,6 +220,12 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         self.inner().hints(worker)
     }
 
+    /// [`sched::Pool::stand_in`].
+    #[must_use]
+    pub fn stand_in(&self, worker: usize, priority: Priority) -> bool {
+        self.inner().stand_in(worker, priority)
+    }
+
     /// A tick has passed for a worker; `true` if what it runs should give way. See [`sched::Pool::tick`].
     pub fn tick(&self, worker: usize) -> bool {
         S::tick(self.inner(), worker)

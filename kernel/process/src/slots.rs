@@ -37,6 +37,15 @@ struct State {
     seen: [(u32, u64); MAX_SLOTS],
 }
 
+impl State {
+    /// A thread whose slot another was given polls on, at what its worker ran at.
+    fn note(&mut self, place: u8, action: Do, hints: &Hints) {
+        if self.book.slot_of(place).is_none() && action != Do::Nothing {
+            self.book.note_preempted(place, hints.running);
+        }
+    }
+}
+
 /// The slots of a process.
 pub struct Slots {
     state: SpinLock<State>,
@@ -87,6 +96,7 @@ impl Slots {
             self.status.word(slot * at::STRIDE + at::KICKED).store(u32::from(kicked), Relaxed);
         }
         self.status.word(at::SPARES).store(state.book.spares(), Relaxed);
+        self.status.word(at::FEW).store(state.book.few(), Relaxed);
         (answer, action)
     }
 
@@ -129,6 +139,17 @@ impl Slots {
             thread.notify();
         } else {
             thread.wake();
+        }
+    }
+
+    /// This thread may be what others stood in for that have their slots and something to run.
+    fn relieve(&self, thread: &Thread) {
+        for _ in 0..MAX_SLOTS {
+            let ((), action) = self.with(|state| ((), state.book.relieve()));
+            if action == Do::Nothing {
+                return;
+            }
+            self.carry_out(action, thread.priority());
         }
     }
 
@@ -182,18 +203,21 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     process.set_slots(Arc::new(made)).map(|()| count)
 }
 
-/// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
+/// `sched_wait(place, stands_in)`: waits until the thread has a slot and there is something to run; answers its number. With
+/// `stands_in` what there is to run is not worth a thread while few are left.
 ///
 /// # Errors
 /// `EINVAL` (the process has no slots, or the place is another thread's); `EINTR`.
-pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
+pub async fn wait(thread: &Arc<Thread>, place: usize, stands_in: bool) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let place = enter(thread, &slots, place)?;
-    let (begun, action) = slots.with(|state| match state.book.wait(place) {
-        Wait::Waits(action) => (None, action),
-        Wait::Slot(slot) => (Some(slot), Do::Nothing),
-    });
+    let (begun, action) =
+        slots.with(|state| match if stands_in { state.book.stand_in(place) } else { state.book.wait(place) } {
+            Wait::Waits(action) => (None, action),
+            Wait::Slot(slot) => (Some(slot), Do::Nothing),
+        });
     slots.carry_out(action, thread.priority());
+    slots.relieve(thread);
     if let Some(slot) = begun {
         // Not at what it has polled last: it looks for what is to run now.
         run_at(thread, 32);
@@ -273,8 +297,10 @@ pub(crate) fn interrupted(thread: &Thread) -> bool {
             *seen = (count, now);
         } else if action == Do::Nothing && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
             let action = state.book.preempt(place, polls(count));
+            state.note(place, action, &hints);
             return (hints, action);
         }
+        state.note(place, action, &hints);
         (hints, action)
     });
     run_at(thread, hints.running);

@@ -269,7 +269,7 @@ family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
-    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0)),
+    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }
 
 /// The future of a call; `None` if there is no such call.
