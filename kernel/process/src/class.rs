@@ -6,18 +6,15 @@
 //! | `SCHED_BATCH` | the same, and always busy |
 //! | `SCHED_IDLE` | 30, fair: what is left, and by ageing a little more |
 //! | `SCHED_FIFO`, `SCHED_RR` 1 to 99 | 15 to 10, sixteen or seventeen of Linux's a level; in turn, without end or for a slice |
-//! | `SCHED_DEADLINE` | 9, by deadline |
 //!
 //! All are below the kernel's own services, which they need.
 
 use crate::share::BUSY;
-use abi::process::{SCHED_BATCH, SCHED_DEADLINE, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR};
+use abi::process::{SCHED_BATCH, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR};
 use exec::{Birth, Priority, policy};
 
 /// Priority of `SCHED_IDLE`.
 const IDLE: Priority = Priority::new(30);
-/// Priority of `SCHED_DEADLINE`.
-const DEADLINE: Priority = Priority::new(9);
 /// Priorities of `SCHED_FIFO` and `SCHED_RR`: the least urgent, and how many there are.
 const REAL_TIME: (u8, u16) = (15, 6);
 /// Linux's: 1 to 99.
@@ -123,7 +120,6 @@ impl Class {
         match policy {
             SCHED_FIFO => Birth::new(Priority::new(level)).under(policy::FIFO, key),
             SCHED_RR => Birth::new(Priority::new(level)).under(policy::ROUND_ROBIN, key),
-            SCHED_DEADLINE => Birth::new(DEADLINE).under(policy::DEADLINE, key),
             SCHED_IDLE => Birth::new(IDLE).under(policy::FAIR, key),
             SCHED_BATCH => Birth::new(BUSY).under(policy::FAIR, key),
             _ => Birth::new(Priority::NORMAL).under(policy::ROUND_ROBIN, key),
@@ -171,7 +167,7 @@ mod tests {
         let levels: Vec<u8> = (1..=MAX_RT).map(|priority| level(SCHED_FIFO, priority)).collect();
         assert!(levels.is_sorted_by(|one, other| one >= other));
         assert_eq!((levels[0], levels[98]), (15, 10));
-        assert!(level(SCHED_DEADLINE, 0) < 10 && level(SCHED_NORMAL, 0) == 16 && level(SCHED_IDLE, 0) > 16);
+        assert_eq!((level(SCHED_NORMAL, 0), level(SCHED_BATCH, 0), level(SCHED_IDLE, 0)), (16, 17, 30));
     }
 
     #[test]
