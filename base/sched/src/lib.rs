@@ -19,7 +19,7 @@
 //! * `policy` – in which order tasks of one priority run, and for how long.
 //! * `standing` – a task's priority, and what it inherits.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
-//! * `run` – a poll, and what follows from its answer.
+//! * `run` – a poll, and what follows from its answer; `turns`, many of them in one call; `hold`, who has the worker meanwhile.
 //! * `slots` – which thread of a process has the right to run which worker, and how the kernel moves it.
 //! * `table` – all that as C functions, for the image that processes share.
 //!
@@ -40,6 +40,7 @@
 #![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
 mod heap;
+mod hold;
 pub mod interface;
 mod lists;
 mod placement;
@@ -51,6 +52,7 @@ mod run;
 pub mod slots;
 mod standing;
 pub mod table;
+mod turns;
 pub mod word;
 mod worker;
 
@@ -59,4 +61,4 @@ pub use lists::AGE;
 pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
-pub use run::{Outcome, Runnable, fail};
+pub use run::{Around, Outcome, Runnable, fail};

@@ -43,8 +43,10 @@ crossing_types! {
     AnswerOfWorker = fn(NonNull<Pool>, usize) -> bool;
     /// Of a worker and a priority, a number.
     RunAbove = fn(NonNull<Pool>, usize, u32) -> u32;
-    /// Of a worker, a number, what ends it, and the thread's seat or null; a number.
-    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>) -> u32;
+    /// Of a worker, a number, what ends it; a number.
+    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>) -> u32;
+    /// Of a worker, a number, the thread's seat; a number.
+    RunSeated = fn(NonNull<Pool>, usize, u32, NonNull<Seat<'static>>) -> u32;
     /// Of a task and a priority.
     PriorityOfTask = fn(NonNull<Header>, u32);
 }
@@ -74,6 +76,8 @@ pub struct Table {
     pub run_above: RunAbove,
     /// [`Pool::run_many`].
     pub run_many: RunMany,
+    /// [`Pool::run_seated`].
+    pub run_seated: RunSeated,
     /// [`Pool::set_priority`] of the task's pool.
     pub set_priority: PriorityOfTask,
     /// [`Pool::inherit`] of the task's pool.
@@ -108,6 +112,7 @@ pub const TABLE: Table = Table {
     run_next,
     run_above,
     run_many,
+    run_seated,
     set_priority,
     inherit,
     restore,
@@ -180,16 +185,17 @@ crossing! {
     }
 
     /// # Safety
-    /// As [`pool_close`]; `stop` lives during the call, and `seat` unless it is null.
-    unsafe fn run_many(
-        pool: NonNull<Pool>,
-        worker: usize,
-        polls: u32,
-        stop: NonNull<AtomicBool>,
-        seat: *const Seat<'static>,
-    ) -> u32 {
+    /// As [`pool_close`]; `stop` lives during the call.
+    unsafe fn run_many(pool: NonNull<Pool>, worker: usize, polls: u32, stop: NonNull<AtomicBool>) -> u32 {
         // SAFETY: by contract.
-        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref(), seat.as_ref()) }
+        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref()) }
+    }
+
+    /// # Safety
+    /// As [`pool_close`]; `seat` can be read.
+    unsafe fn run_seated(pool: NonNull<Pool>, worker: usize, polls: u32, seat: NonNull<Seat<'static>>) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref().run_seated(worker, polls, *seat.as_ref()) }
     }
 
     /// # Safety

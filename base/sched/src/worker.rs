@@ -16,16 +16,16 @@ const SPENT: u32 = 1 << 8;
 /// In `running`: the ticks that the task has seen begin here.
 const TICKS: u32 = 16;
 
-/// What belongs to one worker, on cache lines of its own.
+/// What belongs to one worker, on cache lines of its own; what a switch touches comes first, where one instruction reaches it.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
-    pub(crate) queue: RunQueue,
-    pool: NonNull<Pool>,
+    /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
+    polled: AtomicPtr<Header>,
     /// The priority of what it runs, and how long that has run; or `NOTHING`.
     pub(crate) running: AtomicU32,
     number: u8,
-    /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
-    polled: AtomicPtr<Header>,
+    pool: NonNull<Pool>,
+    pub(crate) queue: RunQueue,
 }
 
 /// What a worker was doing before it took a task.
@@ -63,7 +63,7 @@ impl Worker {
     /// A worker that runs nothing, of a pool that is being made at this address.
     pub(crate) fn new(pool: NonNull<Pool>, number: u8) -> Self {
         let (running, polled) = (AtomicU32::new(NOTHING), AtomicPtr::new(ptr::null_mut()));
-        Self { queue: RunQueue::new(number), pool, running, number, polled }
+        Self { polled, running, number, pool, queue: RunQueue::new(number) }
     }
 
     #[inline]

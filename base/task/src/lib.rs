@@ -25,7 +25,7 @@ mod waker;
 
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Pender, Pool};
-pub use sched::{AGE, Birth, MAX_WORKERS, Outcome, Policy, Priority, Runnable, policy};
+pub use sched::{AGE, Around, Birth, MAX_WORKERS, Outcome, Policy, Priority, Runnable, policy};
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
 pub use waker::{Running, TaskRef, YieldNow, current, yield_now};
 

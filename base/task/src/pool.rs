@@ -205,13 +205,13 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// how many it has polled. A loop over this is an executor. See [`sched::Pool::run_many`].
     #[inline]
     pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, None)
+        S::run_many(self.inner(), worker, polls, stop)
     }
 
     /// The same for a thread that the kernel may take the worker from, during a poll (see [`sched::slots`]).
     #[inline]
-    pub fn run_seated(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: &Seat<'static>) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, Some(seat))
+    pub fn run_seated(&self, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        S::run_seated(self.inner(), worker, polls, seat)
     }
 
     /// [`sched::Pool::hints`].
@@ -303,8 +303,8 @@ impl<P: Pender> Pool<P> {
     }
 
     /// [`sched::Pool::raise_floor`].
-    pub fn raise_floor(&self, worker: usize, priority: Priority, used: u64) -> u64 {
-        self.inner().raise_floor(worker, priority, used)
+    pub fn raise_floor(&self, worker: usize, priority: Priority, above: bool, used: u64) -> u64 {
+        self.inner().raise_floor(worker, priority, above, used)
     }
 
     /// [`sched::Pool::ready_above`].

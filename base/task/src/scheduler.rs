@@ -36,7 +36,9 @@ pub unsafe trait Scheduler: 'static {
     /// [`Pool::run_above`].
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome>;
     /// [`Pool::run_many`].
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32;
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32;
+    /// [`Pool::run_seated`].
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32;
     /// [`Pool::set_priority`] of the task's pool.
     ///
     /// # Safety
@@ -99,8 +101,13 @@ unsafe impl Scheduler for Direct {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
-        pool.run_many(worker, polls, stop, seat)
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+        pool.run_many(worker, polls, stop)
+    }
+
+    #[inline]
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        pool.run_seated(worker, polls, *seat)
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
@@ -152,6 +159,13 @@ unsafe impl Scheduler for Direct {
 pub unsafe trait Linked: 'static {
     /// The table.
     fn table() -> &'static Table;
+
+    /// Makes a call that takes the lock of a queue, from within a poll perhaps: a worker that is lent to the calling thread is
+    /// not taken from it meanwhile. Whoever got it would wait for that lock.
+    #[inline]
+    fn keep_worker(call: impl FnOnce()) {
+        call();
+    }
 }
 
 /// The scheduler behind a table.
@@ -191,25 +205,30 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
-        let seat = seat.map_or(core::ptr::null(), core::ptr::from_ref);
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
         // SAFETY: as above.
-        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop), seat) }
+        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop)) }
+    }
+
+    #[inline]
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        // SAFETY: as above.
+        unsafe { (L::table().run_seated)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(seat)) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().set_priority)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().set_priority)(task, u32::from(priority.number())) });
     }
 
     unsafe fn inherit(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().inherit)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().inherit)(task, u32::from(priority.number())) });
     }
 
     unsafe fn restore(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().restore)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().restore)(task, u32::from(priority.number())) });
     }
 
     fn tick(pool: &Pool, worker: usize) -> bool {

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 mod fairness;
 mod policy;
 mod reference;
+mod seated;
 mod table;
 mod turns;
 

@@ -121,7 +121,7 @@ fn line(text: &mut String, thread: &Thread, stopped: bool) {
         text,
         "{} {letter} {priority} {own} {} {} {} {} {} {} {waits}",
         thread.tid(),
-        thread.hart.load(Relaxed),
+        thread.attention.whereabouts(),
         times.user,
         times.system,
         times.yields,

@@ -51,13 +51,12 @@ enum Leave<'a> {
 }
 
 impl Leave<'_> {
-    /// How the thread waits for a hart next, if it does.
-    #[inline]
-    fn wait(&self) -> Option<Wait> {
+    /// How the thread goes on.
+    fn wait(&self) -> Wait {
         match self {
-            Leave::Yield(true) => Some(Wait::Preempted),
-            Leave::Yield(false) => Some(Wait::Yields),
-            _ => None,
+            Leave::Yield(true) => Wait::Preempted,
+            Leave::Yield(false) => Wait::Yields,
+            _ => Wait::Nothing,
         }
     }
 }
@@ -126,17 +125,17 @@ impl Running {
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         if !self.turn.begin(thread) {
-            self.turn.account(thread, Some(Wait::Preempted));
+            self.turn.account(thread, Wait::Preempted);
             return Leave::Yield(true);
         }
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
-        self.thread.hart.store(hart, Ordering::Relaxed);
+        self.thread.attention.enter(hart);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
             loop {
-                // Relaxed: whoever set it also interrupts this hart; the swap in `attend` acquires.
-                if self.thread.attention.load(Ordering::Relaxed) {
+                // Whoever raises it from now on interrupts this hart.
+                if self.thread.attention.is_wanted() {
                     break Leave::Attention;
                 }
                 match self.context.enter(handle) {
@@ -170,7 +169,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
-                        self.turn.account(thread, None);
+                        self.turn.account(thread, Wait::Runs);
                         if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
@@ -181,7 +180,7 @@ impl Running {
         let now = hal::time::now();
         processor::leave_user(hart, now);
         let user = self.thread.usage.leave_user(now);
-        self.turn.end(thread, user, leave.wait());
+        self.turn.end(thread, user, || leave.wait());
         leave
     }
 
@@ -229,8 +228,7 @@ impl Running {
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
-        // Acquire pairs with the Release in `Thread::notify`.
-        let attention = self.thread.attention.swap(false, Ordering::Acquire);
+        let attention = self.thread.attention.take();
         if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
             exec::yield_now().await;
         }

@@ -105,7 +105,7 @@ impl Turn {
         let is_late = if was_ranked {
             share.used() >> UNIT > allowed
         } else {
-            self.account(thread, None);
+            self.account(thread, Wait::Nothing);
             self.bound == 0
         };
         self.again = is_late && !self.again && exec::equals_wait();
@@ -114,16 +114,16 @@ impl Turn {
 
     /// The thread has run, `user` nanoseconds in all, and waits for a hart as `waits` says, if it does.
     #[inline]
-    pub(crate) fn end(&mut self, thread: &Thread, user: u64, waits: Option<Wait>) {
+    pub(crate) fn end(&mut self, thread: &Thread, user: u64, waits: impl FnOnce() -> Wait) {
         if user >= self.limit {
-            self.account(thread, waits);
+            self.account(thread, waits());
         }
     }
 
     /// Puts what the thread has used in the account, and says how it is to wait.
     #[cold]
     #[inline(never)]
-    pub(crate) fn account(&mut self, thread: &Thread, waits: Option<Wait>) {
+    pub(crate) fn account(&mut self, thread: &Thread, waits: Wait) {
         let (class, share, (user, system)) = (thread.class(), &thread.process().share, thread.usage.ran());
         let ran = user + system;
         let used = share.charge(ran.saturating_sub(core::mem::replace(&mut self.accounted, ran)), class) >> UNIT;
@@ -132,7 +132,9 @@ impl Turn {
         if !class.is_fair() {
             return;
         }
-        let bound = exec::raise_floor(BUSY, used) + SLICE_STEPS * fair::STEP;
+        // Who gives way to others by itself hurts only those that are busy.
+        let above = matches!(waits, Wait::Preempted | Wait::Runs);
+        let bound = exec::raise_floor(BUSY, above, used) + SLICE_STEPS * fair::STEP;
         thread.set_busy(used > bound);
         let Some(task) = self.task.as_ref() else { return };
         if task.own_priority() <= Priority::NORMAL {
@@ -141,11 +143,11 @@ impl Turn {
         }
         (self.limit, self.bound) = (0, 0);
         let (steps, behind) = match waits {
-            None => (0, 0),
-            Some(wait) => {
+            Wait::Nothing | Wait::Runs => (0, 0),
+            Wait::Preempted | Wait::Yields => {
                 self.reserved = class.weighted(SLICE_STEPS) as u32;
                 let ahead = share.ahead.fetch_add(self.reserved, Relaxed);
-                (u64::from(ahead), if wait == Wait::Yields { fair::BEHIND } else { 0 })
+                (u64::from(ahead), if waits == Wait::Yields { fair::BEHIND } else { 0 })
             }
         };
         self.key = fair::key(used, steps) | behind;
@@ -168,9 +170,13 @@ impl Turn {
     }
 }
 
-/// Why a thread waits for a hart.
+/// How a thread goes on.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
+    /// It may wait for something else than a hart.
+    Nothing,
+    /// At once.
+    Runs,
     /// Its slice is over, or something more urgent has come.
     Preempted,
     /// It gives way.

@@ -13,11 +13,7 @@ use crate::{
 };
 use abi::{errno::Errno, slots as at, window};
 use alloc::sync::Arc;
-use core::{
-    future::poll_fn,
-    sync::atomic::Ordering::{self, Relaxed},
-    task::Poll,
-};
+use core::{future::poll_fn, sync::atomic::Ordering::Relaxed, task::Poll};
 use hal::{
     frame::Frame,
     sync::{SpinLock, rank},
@@ -265,7 +261,7 @@ pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize,
     let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
     if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
         // It is in the kernel already, and looks on its way out.
-        thread.attention.store(true, Ordering::Release);
+        thread.attention.raise();
     } else {
         slots.carry_out(action, priority.min(31) as u8);
     }
