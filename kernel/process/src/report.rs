@@ -7,7 +7,7 @@ use crate::{
     thread::Thread,
 };
 use alloc::{format, string::String, vec::Vec};
-use core::{fmt::Write, sync::atomic::Ordering::Relaxed};
+use core::fmt::Write;
 use hal::space::KernelPage;
 
 /// Hundredths of a second.
