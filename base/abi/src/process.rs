@@ -80,6 +80,9 @@ constants! { u32:
     SCHED_NORMAL = 0, SCHED_FIFO = 1, SCHED_RR = 2, SCHED_BATCH = 3, SCHED_IDLE = 5, SCHED_DEADLINE = 6,
 }
 constants! { u32:
+    SCHED_RESET_ON_FORK = 0x40000000,
+}
+constants! { u32:
     PRIO_PROCESS = 0, PRIO_PGRP = 1, PRIO_USER = 2,
 }
 
@@ -118,6 +121,29 @@ pub struct CloneArgs {
     pub cgroup: u64,
 }
 layout!(CloneArgs, 88, exit_signal @ 32, tls @ 56, cgroup @ 80);
+
+/// Linux `struct sched_attr`, its first version.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct SchedAttr {
+    /// Of the structure.
+    pub size: u32,
+    /// `SCHED_*`.
+    pub policy: u32,
+    /// `SCHED_FLAG_*`.
+    pub flags: u64,
+    /// -20 to 19.
+    pub nice: i32,
+    /// 1 to 99.
+    pub priority: u32,
+    /// Of `SCHED_DEADLINE`, in nanoseconds.
+    pub runtime: u64,
+    /// Likewise.
+    pub deadline: u64,
+    /// Likewise.
+    pub period: u64,
+}
+layout!(SchedAttr, 48, flags @ 8, nice @ 16, period @ 40);
 
 /// Linux `struct rlimit64`.
 #[repr(C)]

@@ -7,6 +7,7 @@
 //!                             READY: the priorities that something else on that hart is ready at;
 //!                             the last two are zero so far
 //!         SPARES              how many threads wait for a slot
+//!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
 //! ```
 //!
 //! The kernel believes none of the hints: an address that leads nowhere says nothing.
@@ -25,3 +26,5 @@ pub const HART: usize = 8;
 pub const READY: usize = 12;
 /// Offset in the status page.
 pub const SPARES: usize = 0x200;
+/// Likewise.
+pub const FEW: usize = 0x204;

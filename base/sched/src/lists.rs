@@ -17,6 +17,7 @@ use sync::atomic::Ordering;
 use crate::Priority;
 use crate::heap::Heap;
 use crate::interface::Header;
+use crate::policy::FAIR;
 
 /// A task's place in a queue.
 pub(crate) struct Link {
@@ -278,10 +279,12 @@ impl Lists {
     #[cold]
     #[inline(never)]
     unsafe fn rank(&mut self, task: NonNull<Header>, slot: u8, arrival: u64) {
-        // SAFETY: by contract; the pool's policies do what `Policy` says.
+        // SAFETY: by contract; S2, what is first belongs to this queue; the pool's policies do what `Policy` says.
         unsafe {
             let header = task.as_ref();
-            let rank = (header.pool().policy(header.standing.policy()).rank)(task, arrival).max(AGED + 1);
+            let first = self.column(slot).ranked.first().map_or(0, |first| with_link(first, |link| link.rank));
+            let policy = header.standing.policy();
+            let rank = (header.pool().policy(policy).rank)(task, arrival, first).max(AGED + 1);
             with_link(task, |link| (link.rank, link.arrival) = (rank, arrival));
             self.column(slot).ranked.insert(task);
         }
@@ -352,6 +355,8 @@ impl Lists {
     fn take_ranked(&mut self, column: u8) -> Option<NonNull<Header>> {
         // SAFETY: S2, the heap's tasks belong to this queue.
         let first = unsafe { self.column(column).ranked.take_first() }?;
+        // SAFETY: as above.
+        unsafe { serve(first) };
         self.column(column).waited[1] = 0;
         self.left(first, column);
         Some(first)
@@ -440,6 +445,21 @@ impl Lists {
             });
             self.note(task, slot_ahead);
             self.column(slot_ahead).ranked.insert(task);
+        }
+    }
+}
+
+/// What has been taken as the first of its heap raises the floor for those to come, if it is fair.
+///
+/// # Safety
+/// As [`with_link`].
+#[inline]
+unsafe fn serve(first: NonNull<Header>) {
+    // SAFETY: by contract.
+    unsafe {
+        let header = first.as_ref();
+        if header.standing.policy() == FAIR {
+            header.home().queue.raise_floor(header.priority(), with_link(first, |link| link.rank));
         }
     }
 }

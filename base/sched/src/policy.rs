@@ -8,7 +8,7 @@
 //! scheduler.
 
 mod deadline;
-mod fair;
+pub mod fair;
 mod fifo;
 mod round_robin;
 
@@ -20,7 +20,7 @@ crossing_types! {
     /// See [`Policy::group`].
     Group = fn() -> u32;
     /// See [`Policy::rank`].
-    Rank = fn(NonNull<Header>, u64) -> u64;
+    Rank = fn(NonNull<Header>, u64, u64) -> u64;
     /// See [`Policy::slice`].
     Slice = fn() -> u32;
 }
@@ -36,8 +36,9 @@ pub const RANKED: u32 = 1;
 pub struct Policy {
     /// [`IN_TURN`] or [`RANKED`]; asked at the birth of each task.
     pub group: Group,
-    /// Of a ranked task and the number of its arrival in the queue: its rank, the smallest is first, equals in order of
-    /// arrival. 0 means the same as 1, since what is aged goes before all (see `lists`).
+    /// Of a ranked task, the number of its arrival in the queue, and the rank of the first that waits there (0 if none does):
+    /// its rank, the smallest is first, equals in order of arrival. 0 means the same as 1, since what is aged goes before all
+    /// (see `lists`).
     pub rank: Rank,
     /// The ticks that a task may run while others of its priority wait; 0 without end.
     pub slice: Slice,
@@ -49,7 +50,7 @@ pub const FIFO: u32 = 1;
 pub const ROUND_ROBIN: u32 = 0;
 /// The task whose deadline comes first is first.
 pub const DEADLINE: u32 = 2;
-/// The task whose owner has used least of the CPU is first.
+/// The task whose owner has used least of the CPU is first; who has slept has no more credit than who waits longest.
 pub const FAIR: u32 = 3;
 
 /// How many policies each pool has: the number of the first of its maker's.

@@ -42,7 +42,7 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicU64, Ordering};
+use sync::atomic::{AtomicU64, Ordering, fence};
 
 use crate::Priority;
 use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
@@ -181,7 +181,7 @@ impl Pool {
 
     /// The policy's number, or that of round robin if there is none; and whether it ranks.
     #[inline(never)]
-    fn group_of(&self, policy: u32) -> (u8, bool) {
+    pub(crate) fn group_of(&self, policy: u32) -> (u8, bool) {
         let known =
             u8::try_from(policy).ok().filter(|number| usize::from(*number) < BUILT_IN.len() + self.port.policy_count);
         let number = known.unwrap_or(ROUND_ROBIN as u8);
@@ -198,6 +198,17 @@ impl Pool {
         let own = (number - BUILT_IN.len()) % self.port.policy_count;
         // SAFETY: by contract of `init` there are so many.
         unsafe { &*self.port.policies.add(own) }
+    }
+
+    /// Somebody has used so much of a worker, who is or could be fair at this priority. If nobody waits for it there, and with
+    /// `above` nobody more urgent either, that is what the next to come is not ranked below. What they are not ranked below
+    /// now. By the worker's thread of control.
+    pub fn raise_floor(&self, worker: usize, priority: Priority, above: bool, used: u64) -> u64 {
+        let Some(worker) = self.worker(worker) else { return 0 };
+        if !worker.queue.has_ready(priority.bit() | if above { priority.bits_above() } else { 0 }) {
+            worker.queue.raise_floor(priority, used);
+        }
+        worker.queue.floor(priority)
     }
 
     /// The ticks that a task may run while others of its priority wait; 0 without end.
@@ -265,6 +276,21 @@ impl Pool {
     #[must_use]
     pub fn set_idle(&self, worker: usize) -> bool {
         self.worker(worker).is_some_and(|worker| self.park(worker))
+    }
+
+    /// A worker with something to run does not run it: others, which were preempted, are to go on first. It counts as running at
+    /// `priority` until [`clear_idle`](Self::clear_idle), so that it is called for what is more urgent. `false`: there is such a thing.
+    #[must_use]
+    pub fn stand_in(&self, worker: usize, priority: Priority) -> bool {
+        let Some(worker) = self.worker(worker) else { return false };
+        worker.set_running(priority);
+        // Pairs with the fence in `call_for`: publish before looking at the queue again.
+        fence(Ordering::SeqCst);
+        let found = worker.queue.has_ready(priority.bits_above());
+        if found {
+            worker.abandon();
+        }
+        !found
     }
 
     /// A worker that had announced to park is awake, for whatever reason; or another thread of control has it from now on

@@ -27,6 +27,7 @@ use sync::raw::RawSpin;
 use crate::Priority;
 use crate::interface::Header;
 use crate::lists::{Lists, Turn, bit_of, fold, priority_of};
+use crate::policy::{FAIR, fair};
 use crate::worker::Publisher;
 
 /// How often the lock is looked at before giving up.
@@ -41,6 +42,8 @@ pub(crate) struct RunQueue {
     /// Ticks that the lists have not been told of yet.
     ticks: AtomicU16,
     lists: UnsafeCell<Lists>,
+    /// What fair tasks of each priority are not ranked below (see `policy::fair`).
+    floors: [AtomicU64; Priority::COUNT],
 }
 
 /// A queue's lists, under its lock.
@@ -74,6 +77,7 @@ impl RunQueue {
             ready: AtomicU64::new(0),
             lock: RawSpin::new(),
             ticks: AtomicU16::new(0),
+            floors: core::array::from_fn(|_| AtomicU64::new(0)),
             lists: UnsafeCell::new(Lists::new(number)),
         }
     }
@@ -202,6 +206,9 @@ impl RunQueue {
             // Acquire: as in `settle`; one look at the inbox serves both the publication and the clearing.
             self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
+                if header.standing.policy() == FAIR {
+                    fair::serve_alone(header, self, priority);
+                }
                 return Some((task, priority));
             }
         }
@@ -276,6 +283,21 @@ impl RunQueue {
         }
         // SAFETY: the task is the queue's from here on.
         Some(unsafe { lists.rotate(again, turn) })
+    }
+
+    /// See `policy::fair`.
+    #[inline]
+    pub(crate) fn floor(&self, priority: Priority) -> u64 {
+        // Relaxed, here and below: a number on its own, which the holder of the lock or the worker raises.
+        self.floors[priority.index()].load(Ordering::Relaxed)
+    }
+
+    /// Raises that to what somebody has used who is served.
+    #[inline]
+    pub(crate) fn raise_floor(&self, priority: Priority, used: u64) {
+        if used > self.floor(priority) {
+            self.floors[priority.index()].store(used, Ordering::Relaxed);
+        }
     }
 
     /// Whether there is nothing else at all than a task that goes on, which then need not go in only to come out again. The caller

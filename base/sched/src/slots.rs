@@ -30,6 +30,9 @@ use sync::atomic::{AtomicU32, Ordering, compiler_fence};
 pub const MAX_SLOTS: usize = 8;
 /// The most threads that can take part.
 pub const MAX_PLACES: usize = 64;
+/// So many are kept for what is urgent: with no more left, nobody is preempted by time for its equals, and a worker's thread begins
+/// nothing that is no more urgent than all that was preempted (see [`Book::few`]).
+pub const KEPT: u32 = 16;
 
 /// Whether a thread with this count polls a coroutine; else it is in the scheduler.
 #[must_use]
@@ -176,6 +179,14 @@ pub struct Book {
     /// One bit a place: those that wait for a slot.
     spares: u64,
     moves: u64,
+    /// How many places nobody is in.
+    free: u32,
+    /// Of threads that were preempted and are not back: the priority that they poll at, from 1; else 0.
+    preempted: [u8; MAX_PLACES],
+    /// How many of these there are at each priority.
+    polling: [u8; 32],
+    /// One bit a slot: those whose threads wait only because few are left.
+    standing_in: u8,
 }
 
 impl Book {
@@ -184,7 +195,17 @@ impl Book {
     pub fn new(slots: u8) -> Self {
         let slot = Slot { owner: None, kicked: false, wanted: false };
         let count = slots.clamp(1, MAX_SLOTS as u8);
-        Self { count, slots: [slot; MAX_SLOTS], places: [Place::Free; MAX_PLACES], spares: 0, moves: 0 }
+        Self {
+            count,
+            slots: [slot; MAX_SLOTS],
+            places: [Place::Free; MAX_PLACES],
+            spares: 0,
+            moves: 0,
+            free: MAX_PLACES as u32,
+            preempted: [0; MAX_PLACES],
+            polling: [0; 32],
+            standing_in: 0,
+        }
     }
 
     /// How many slots there are.
@@ -203,6 +224,60 @@ impl Book {
     #[must_use]
     pub fn spares(&self) -> u32 {
         self.spares.count_ones()
+    }
+
+    /// Whether few threads are left to take over a slot, spares and such as could be made, and some that were preempted poll what
+    /// they were in: then the least urgent priority of these, from 1; else 0.
+    #[must_use]
+    pub fn few(&self) -> u32 {
+        if self.spares() + self.free > KEPT {
+            return 0;
+        }
+        self.polling.iter().rposition(|count| *count > 0).map_or(0, |priority| priority as u32 + 1)
+    }
+
+    /// The thread has just lost its slot because it was preempted, and goes on with what it polls at this priority.
+    pub fn note_preempted(&mut self, place: u8, priority: u8) {
+        self.forget_preempted(place);
+        let Some(noted) = self.preempted.get_mut(usize::from(place)) else { return };
+        *noted = priority.min(31) + 1;
+        let count = &mut self.polling[usize::from(priority.min(31))];
+        *count = count.saturating_add(1);
+    }
+
+    fn forget_preempted(&mut self, place: u8) {
+        let noted = self.preempted.get_mut(usize::from(place)).map_or(0, core::mem::take);
+        if noted != 0 {
+            let count = &mut self.polling[usize::from(noted - 1) % 32];
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// The thread has nothing to run, or only what is no more urgent than all that was preempted, and few are left: as
+    /// [`wait`](Self::wait), until something more urgent comes for its slot, or more are left.
+    pub fn stand_in(&mut self, place: u8) -> Wait {
+        let Place::Holds(slot) = self.place(place) else { return self.wait(place) };
+        if self.few() == 0 {
+            return Wait::Slot(slot);
+        }
+        let waits = self.wait(place);
+        if matches!(waits, Wait::Waits(_)) {
+            self.standing_in |= 1 << (slot % 8);
+        }
+        waits
+    }
+
+    /// A thread that stood in for others and need not any more.
+    pub fn relieve(&mut self) -> Do {
+        if self.standing_in == 0 || self.few() != 0 {
+            return Do::Nothing;
+        }
+        let slot = self.standing_in.trailing_zeros() as u8;
+        self.standing_in &= self.standing_in - 1;
+        match self.slot(slot).owner {
+            Some(place) if self.place(place) == Place::Idle(slot) => self.kick(slot),
+            _ => self.relieve(),
+        }
     }
 
     /// What the status page says of a slot: the owner's word, and whether it is kicked.
@@ -227,6 +302,7 @@ impl Book {
     pub fn enter(&mut self, place: u8) -> bool {
         let free = usize::from(place) < MAX_PLACES && self.place(place) == Place::Free;
         if free {
+            self.free -= 1;
             self.set_place(place, Place::Away);
         }
         free
@@ -322,7 +398,9 @@ impl Book {
     /// The thread's poll has lasted a time slice, and something as urgent is ready.
     pub fn preempt(&mut self, place: u8, polls: bool) -> Do {
         match self.place(place) {
-            Place::Holds(slot) if polls && self.spares != 0 => self.release(place, slot),
+            Place::Holds(slot) if polls && self.spares != 0 && self.spares() + self.free > KEPT => {
+                self.release(place, slot)
+            }
             _ => Do::Nothing,
         }
     }
@@ -331,7 +409,10 @@ impl Book {
     pub fn leave(&mut self, place: u8) -> Do {
         let slot = self.slot_of(place);
         let released = slot.map_or(Do::Nothing, |slot| self.release(place, slot));
-        self.set_place(place, Place::Free);
+        if self.place(place) != Place::Free {
+            self.free += 1;
+            self.set_place(place, Place::Free);
+        }
         released
     }
 
@@ -373,6 +454,7 @@ impl Book {
     }
 
     fn set_place(&mut self, number: u8, to: Place) {
+        self.forget_preempted(number);
         if let Some(place) = self.places.get_mut(usize::from(number)) {
             *place = to;
             self.spares = self.spares & !bit(number) | if to == Place::Spare { bit(number) } else { 0 };
@@ -496,6 +578,41 @@ mod tests {
         assert_eq!(book.wait(0), Wait::Waits(Do::Nothing));
         assert_eq!(book.give_up(0), None);
         assert_eq!(book.spares(), 0);
+    }
+
+    /// A process of one slot and as many threads as there can be, all but `spares` of them preempted at priority 20.
+    fn crowded(spares: u8) -> Book {
+        let mut book = Book::new(1);
+        (0..MAX_PLACES as u8).for_each(|place| assert!(book.enter(place)));
+        assert_eq!((book.kick(0), book.wait(0)), (Do::Nothing, Wait::Slot(0)));
+        (1..=spares).for_each(|place| assert_eq!(book.wait(place), Wait::Waits(Do::Nothing)));
+        (spares + 1..MAX_PLACES as u8).for_each(|place| book.note_preempted(place, 20));
+        book
+    }
+
+    #[test]
+    fn some_are_kept_for_what_is_urgent() {
+        let mut book = crowded(17);
+        assert_eq!((book.few(), book.preempt(0, true)), (0, Do::Give(1, 0)));
+        book.note_preempted(0, 24);
+        assert_eq!((book.few(), book.preempt(1, true)), (25, Do::Nothing), "the least urgent of all");
+        assert_eq!((book.kick(0), book.examine(1, true, true)), (Do::Interrupt(1), Do::Give(2, 0)));
+        // Without any that were preempted it is no use to wait.
+        let mut blocked = crowded(3);
+        (4..MAX_PLACES as u8).for_each(|place| blocked.forget_preempted(place));
+        assert_eq!(blocked.few(), 0);
+    }
+
+    #[test]
+    fn who_stands_in_is_relieved_when_more_are_left_or_called_for_what_is_urgent() {
+        let mut book = crowded(KEPT as u8);
+        assert_eq!((book.stand_in(0), book.relieve()), (Wait::Waits(Do::Nothing), Do::Nothing));
+        assert_eq!((book.kick(0), book.waited(0)), (Do::Give(0, 0), Some(0)));
+        assert_eq!(book.stand_in(0), Wait::Waits(Do::Nothing));
+        // One of those that were preempted has ended its poll.
+        assert_eq!(book.wait(40), Wait::Waits(Do::Nothing));
+        assert_eq!((book.relieve(), book.relieve()), (Do::Give(0, 0), Do::Nothing));
+        assert_eq!(book.stand_in(0), Wait::Slot(0), "there is no need");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use core::ptr::NonNull;
 use sync::atomic::{AtomicU32, Ordering};
 
 use crate::Priority;
-use crate::interface::Header;
+use crate::interface::{Birth, Header};
 use crate::lists::{PINNED, RANKED_SLOT, priority_of};
 use crate::pool::Pool;
 
@@ -66,7 +66,7 @@ impl Standing {
             let old = before.to_le_bytes();
             let mut bytes = old;
             change(&mut bytes);
-            bytes[SLOT] = old[SLOT] & (PINNED | RANKED_SLOT) | bytes[OWN].min(bytes[INHERITED]);
+            bytes[SLOT] = bytes[SLOT] & (PINNED | RANKED_SLOT) | bytes[OWN].min(bytes[INHERITED]);
             // AcqRel pairs with itself: who restores sees whom those wait for that raised before.
             match self.0.compare_exchange(before, u32::from_le_bytes(bytes), Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => return bytes[SLOT] != old[SLOT],
@@ -90,6 +90,24 @@ impl Pool {
             // SAFETY: by contract.
             unsafe { self.follow(task) };
         }
+    }
+
+    /// Changes a task's own priority, its policy, and the key that it goes by under that.
+    ///
+    /// # Safety
+    ///
+    /// As [`set_priority`](Self::set_priority).
+    pub unsafe fn set_class(&self, task: NonNull<Header>, birth: &Birth) {
+        // SAFETY: alive, by contract.
+        let header = unsafe { task.as_ref() };
+        let (policy, is_ranked) = self.group_of(birth.policy);
+        header.set_key(birth.key);
+        header.standing.change(|bytes| {
+            (bytes[OWN], bytes[POLICY]) = (birth.priority.number(), policy);
+            bytes[SLOT] = bytes[SLOT] & !RANKED_SLOT | if is_ranked { RANKED_SLOT } else { 0 };
+        });
+        // SAFETY: by contract. In any case: its rank may be another.
+        unsafe { self.follow(task) };
     }
 
     /// Makes a task at least as urgent as `priority`, which waits for it.

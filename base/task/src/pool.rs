@@ -12,6 +12,7 @@ use sched::slots::Seat;
 use sched::{Birth, Outcome, Policy, Priority, Runnable, crossing};
 use sync::atomic::AtomicBool;
 
+use crate::TaskRef;
 use crate::cell;
 use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
@@ -219,6 +220,12 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         self.inner().hints(worker)
     }
 
+    /// [`sched::Pool::stand_in`].
+    #[must_use]
+    pub fn stand_in(&self, worker: usize, priority: Priority) -> bool {
+        self.inner().stand_in(worker, priority)
+    }
+
     /// A tick has passed for a worker; `true` if what it runs should give way. See [`sched::Pool::tick`].
     pub fn tick(&self, worker: usize) -> bool {
         S::tick(self.inner(), worker)
@@ -287,6 +294,17 @@ impl<P: Pender> Pool<P> {
     #[inline]
     pub fn next_above(&self, worker: usize, priority: Priority) -> Option<Runnable<'_>> {
         self.inner().next_above(worker, priority)
+    }
+
+    /// [`sched::Pool::set_class`]; of a task of this pool.
+    pub fn set_class(&self, task: &TaskRef, birth: &Birth) {
+        // SAFETY: the reference keeps the task, and that its pool, which the function is told.
+        unsafe { task.pointer().as_ref().pool().set_class(task.pointer(), birth) };
+    }
+
+    /// [`sched::Pool::raise_floor`].
+    pub fn raise_floor(&self, worker: usize, priority: Priority, above: bool, used: u64) -> u64 {
+        self.inner().raise_floor(worker, priority, above, used)
     }
 
     /// [`sched::Pool::ready_above`].

@@ -91,7 +91,7 @@ impl TaskRef {
     }
 
     #[inline]
-    fn pointer(&self) -> NonNull<Header> {
+    pub(crate) fn pointer(&self) -> NonNull<Header> {
         // SAFETY: made from this crate's own wakers only, whose data is a header and never null.
         unsafe { NonNull::new_unchecked(self.0.data().cast::<Header>().cast_mut()) }
     }
@@ -142,7 +142,15 @@ impl TaskRef {
         unsafe { (vtable(self.header()).restore)(self.pointer(), priority) };
     }
 
+    /// What its policy ranks it by.
+    #[inline]
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        self.header().key()
+    }
+
     /// Changes what its policy ranks it by, from the next time on that it is queued.
+    #[inline]
     pub fn set_key(&self, key: u64) {
         self.header().set_key(key);
     }

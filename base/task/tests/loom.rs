@@ -174,6 +174,22 @@ fn no_urgent_task_is_left_behind() {
     });
 }
 
+/// A worker that stands in for others runs nothing, though it has something: what is more urgent is seen or calls it.
+#[test]
+fn no_urgent_task_is_left_behind_by_who_stands_in() {
+    model(3, || {
+        let (pool, calls) = pool(1);
+        pool.spawn(Priority::LOWEST, async {}).detach();
+        let elsewhere = pool.clone();
+        let other = thread::spawn(move || elsewhere.spawn(Priority::HIGHEST, async {}).detach());
+        let stands = pool.stand_in(0, Priority::new(20));
+        other.join().unwrap();
+        assert!(!stands || calls.load(Ordering::SeqCst) == 1, "stands in uncalled");
+        pool.clear_idle(0);
+        while pool.run_next(0).is_some() {}
+    });
+}
+
 /// The same when the worker picks from its lists: those that it has just filled, and those that it had filled before.
 #[test]
 fn no_urgent_task_is_left_behind_by_the_lists() {

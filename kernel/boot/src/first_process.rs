@@ -2,7 +2,6 @@
 
 use crate::command_line::Options;
 use crate::console::Parts;
-use crate::startup::PRIORITY_USER;
 use crate::tree::{Tree, kernel_caller};
 use abi::fs::{O_RDONLY, O_RDWR, O_WRONLY};
 use abi::mux::Channel;
@@ -76,7 +75,6 @@ pub async fn start(
         strings,
         places: FilePlaces { root: root.clone(), directory: root, umask: 0o022 },
         descriptors: table_of(descriptors).map_err(|errno| format!("{errno}"))?,
-        priority: PRIORITY_USER,
     };
     process::spawn_init(service, init).await.map(drop).map_err(failed)
 }

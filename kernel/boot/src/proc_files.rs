@@ -45,9 +45,11 @@ fn cpuinfo(machine: &Machine) -> String {
     text
 }
 
+/// A line for each source that has struck, and one for the interrupts of harts by each other.
 fn interrupts() -> String {
     let counted = (1..hal::irq::LINES).filter(|&line| hal::irq::count(line) > 0);
-    counted.map(|line| format!("{line:4}: {:10}\n", hal::irq::count(line))).collect()
+    let lines = counted.map(|line| format!("{line:4}: {:10}\n", hal::irq::count(line)));
+    lines.chain([format!(" IPI: {:10}\n", hal::hart::ipis())]).collect()
 }
 
 /// Bytes in all, and for each size class its objects in use and its pages.

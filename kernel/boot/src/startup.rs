@@ -16,8 +16,6 @@ use service::{Setup, System};
 pub const PRIORITY_TERMINAL: Priority = Priority::new(4);
 /// Network stacks and file systems, which everybody waits for.
 pub const PRIORITY_SERVICE: Priority = Priority::new(8);
-/// Ordinary programs.
-pub const PRIORITY_USER: u8 = 16;
 
 hal::kernel_main!(main);
 

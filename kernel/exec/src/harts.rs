@@ -22,7 +22,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
-use task::{Around, Outcome};
+use task::{Around, Outcome, Priority};
 use trace::Event;
 
 use crate::{pool::pool, timer};
@@ -144,6 +144,19 @@ pub(crate) fn tick(hart: usize) -> bool {
 #[must_use]
 pub fn should_yield() -> bool {
     pool().should_yield(hart::id())
+}
+
+/// Whether something as urgent as what this hart runs, or more, is ready.
+#[must_use]
+pub fn equals_wait() -> bool {
+    let (pool, hart) = (pool(), hart::id());
+    pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
+}
+
+/// Tells this hart what somebody has used that is, or could be, fair at this priority; what is not ranked below there
+/// (`sched::Pool::raise_floor`).
+pub fn raise_floor(priority: Priority, above: bool, used: u64) -> u64 {
+    pool().raise_floor(hart::id(), priority, above, used)
 }
 
 /// Runs coroutines on this hart, and `future` between them, until that is ready; timers are looked at in

@@ -102,6 +102,13 @@ pub fn set_priority(task: &TaskRef, priority: Priority) {
     task.set_priority(priority);
 }
 
+/// Changes a coroutine's priority and policy. Else as [`set_priority`].
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
+pub fn set_class(task: &TaskRef, birth: &Birth) {
+    let _guard = hart::no_preempt();
+    pool().set_class(task, birth);
+}
+
 /// The bytes that a coroutine with this future takes, for accounting.
 #[must_use]
 pub const fn task_size<F: Future>() -> usize {

@@ -203,7 +203,7 @@ fn admit(thread: &Thread, request: &Request) -> Result<u32, Errno> {
 
 /// The new thread, which nobody knows yet.
 fn child(thread: &Thread, target: &Arc<Process>, tid: u32, request: &Request) -> Result<Arc<Thread>, Errno> {
-    let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.priority())?;
+    let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.class().of_child())?;
     if request.has(CLONE_CHILD_CLEARTID) {
         child.set_clear_tid(request.child_tid);
     }
@@ -301,5 +301,6 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
     };
     let child = Process::new(pid, account, state, request.exit_signal)?;
     child.set_next_world(parent.next_world() as u8);
+    child.share.begin_as(&parent.share);
     Ok(child)
 }

@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod class;
 pub mod clone;
 pub mod descriptors;
 mod doing;
@@ -37,6 +38,7 @@ mod processor;
 pub mod report;
 pub mod run;
 pub mod service;
+mod share;
 pub mod signal;
 pub mod slots;
 pub mod stack;

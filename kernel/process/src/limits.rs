@@ -3,7 +3,8 @@
 use abi::{
     errno::Errno,
     process::{
-        RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_CORE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_SIGPENDING, RLIMIT_STACK, Rlimit,
+        RLIM_INFINITY, RLIM_NLIMITS, RLIMIT_CORE, RLIMIT_NICE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_RTPRIO,
+        RLIMIT_SIGPENDING, RLIMIT_STACK, Rlimit,
     },
 };
 
@@ -34,6 +35,10 @@ impl Default for Limits {
         limits.0[RLIMIT_NOFILE as usize] = Rlimit { current: DEFAULT_FILES, max: MAX_FILES };
         limits.0[RLIMIT_STACK as usize].current = mem::space::DEFAULT_STACK as u64;
         limits.0[RLIMIT_CORE as usize].current = 0;
+        // What may be taken without privilege, as on Linux: nothing.
+        for resource in [RLIMIT_NICE, RLIMIT_RTPRIO] {
+            limits.0[resource as usize] = Rlimit { current: 0, max: 0 };
+        }
         limits.0[RLIMIT_SIGPENDING as usize] = Rlimit { current: 128, max: 1024 };
         limits
     }

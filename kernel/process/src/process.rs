@@ -7,6 +7,7 @@
 use crate::{
     descriptors::FdTable,
     limits::Limits,
+    share::Share,
     signal::{Actions, Pending},
     slots::Slots,
     thread::Thread,
@@ -142,6 +143,7 @@ pub struct Process {
     pub(crate) usage: Usage,
     /// CPU time of children that were waited for.
     pub(crate) children_usage: Usage,
+    pub(crate) share: Share,
     started: u64,
 }
 
@@ -170,6 +172,7 @@ impl Process {
             borrowing: AtomicBool::new(false),
             usage: Usage::default(),
             children_usage: Usage::default(),
+            share: Share::default(),
             started: hal::time::now(),
         }))
     }

@@ -6,10 +6,13 @@
 //! is no larger than its registers need.
 
 use crate::{
-    FdTable, clone, execve, exit, footprint, oom,
+    FdTable,
+    class::Class,
+    clone, execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
+    share::{Turn, Wait},
     signal::{Actions, deliver, force},
     slots,
     stack::Strings,
@@ -47,12 +50,24 @@ enum Leave<'a> {
     Yield(bool),
 }
 
+impl Leave<'_> {
+    /// How the thread goes on.
+    fn wait(&self) -> Wait {
+        match self {
+            Leave::Yield(true) => Wait::Preempted,
+            Leave::Yield(false) => Wait::Yields,
+            _ => Wait::Nothing,
+        }
+    }
+}
+
 /// State of a running user thread.
 struct Running {
     thread: Arc<Thread>,
     service: &'static dyn Service,
     context: UserContext,
     space: Arc<AddressSpace>,
+    turn: Turn,
 }
 
 /// Starts the coroutine of a thread.
@@ -60,10 +75,10 @@ struct Running {
 /// # Errors
 /// `ENOMEM`.
 pub(crate) fn start(thread: &Arc<Thread>, service: &'static dyn Service, context: UserContext) -> Result<(), Errno> {
-    let priority = exec::Priority::new(thread.priority());
+    let birth = thread.class().birth(thread.process().share.key());
     let task = run(thread.clone(), service, context);
     footprint::check_coroutine(&task);
-    exec::try_spawn(priority, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
+    exec::try_spawn_with(&birth, "user thread", task).map_err(|_| Errno::ENOMEM)?.detach();
     Ok(())
 }
 
@@ -74,9 +89,10 @@ pub(crate) fn run(
     context: UserContext,
 ) -> impl Future<Output = ()> + Send + 'static {
     let space = thread.space();
-    let mut running = Running { thread: thread.clone(), service, context, space };
+    let turn = Turn::new(&thread.process().share);
+    let mut running = Running { thread: thread.clone(), service, context, space, turn };
     async move {
-        thread.adopt().await;
+        running.turn.task = thread.adopt().await;
         while !thread.killed() {
             match running.stay(&thread) {
                 Leave::Yield(preempted) => {
@@ -108,6 +124,10 @@ impl Running {
     /// Runs user code until something has to be awaited. `thread` is this one's.
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
+        if !self.turn.begin(thread) {
+            self.turn.account(thread, Wait::Preempted);
+            return Leave::Yield(true);
+        }
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
         self.thread.attention.enter(hart);
@@ -149,6 +169,7 @@ impl Running {
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
+                        self.turn.account(thread, Wait::Runs);
                         if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
                             break Leave::Yield(true);
                         }
@@ -158,7 +179,8 @@ impl Running {
         };
         let now = hal::time::now();
         processor::leave_user(hart, now);
-        self.thread.usage.leave_user(now);
+        let user = self.thread.usage.leave_user(now);
+        self.turn.end(thread, user, || leave.wait());
         leave
     }
 
@@ -300,7 +322,8 @@ impl Running {
     }
 
     /// The thread is over: drops what it has.
-    fn end(self) {
+    fn end(mut self) {
+        self.turn.finish(&self.thread);
         // What a kill cut short, and `exit`.
         self.thread.complete(Errno::ECANCELED.to_return());
     }
@@ -388,8 +411,6 @@ pub struct Init {
     pub places: FilePlaces,
     /// Descriptors 0, 1, 2 and so on.
     pub descriptors: FdTable,
-    /// Priority, 0 to 31.
-    pub priority: u8,
 }
 
 /// Starts the first process.
@@ -416,7 +437,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
-    let thread = Thread::new(pid, process.clone(), 0, init.priority)?;
+    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT)?;
     let loaded = execve::load_for(&process, service, &thread).load(init.program, init.strings).await?;
     process.set_name(&loaded.name);
     {

@@ -36,6 +36,15 @@ struct State {
     seen: [(u32, u64); MAX_SLOTS],
 }
 
+impl State {
+    /// A thread whose slot another was given polls on, at what its worker ran at.
+    fn note(&mut self, place: u8, action: Do, hints: &Hints) {
+        if self.book.slot_of(place).is_none() && action != Do::Nothing {
+            self.book.note_preempted(place, hints.running);
+        }
+    }
+}
+
 /// The slots of a process.
 pub struct Slots {
     state: SpinLock<State>,
@@ -86,6 +95,7 @@ impl Slots {
             self.status.word(slot * at::STRIDE + at::KICKED).store(u32::from(kicked), Relaxed);
         }
         self.status.word(at::SPARES).store(state.book.spares(), Relaxed);
+        self.status.word(at::FEW).store(state.book.few(), Relaxed);
         (answer, action)
     }
 
@@ -145,6 +155,17 @@ impl Slots {
         text
     }
 
+    /// This thread may be what others stood in for that have their slots and something to run.
+    fn relieve(&self, thread: &Thread) {
+        for _ in 0..MAX_SLOTS {
+            let ((), action) = self.with(|state| ((), state.book.relieve()));
+            if action == Do::Nothing {
+                return;
+            }
+            self.carry_out(action, thread.priority());
+        }
+    }
+
     /// How often a slot was given to a thread that had none, and polls that its threads have begun, as the process says.
     pub(crate) fn counted(&self) -> (u64, u64) {
         let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.count(place).div_ceil(2))).sum();
@@ -155,11 +176,7 @@ impl Slots {
 /// The thread's coroutine runs at what the process says, but never more urgently than the thread may. 32: it says nothing.
 fn run_at(thread: &Thread, priority: u8) {
     let ceiling = thread.priority();
-    let priority = exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling });
-    let task = thread.task.lock().clone();
-    if let Some(task) = task.filter(|task| task.priority() != priority) {
-        exec::set_priority(&task, priority);
-    }
+    thread.run_at(exec::Priority::new(if priority < 32 { priority.max(ceiling) } else { ceiling }));
 }
 
 /// The same, but not less urgently than now.
@@ -199,18 +216,21 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     process.set_slots(Arc::new(made)).map(|()| count)
 }
 
-/// `sched_wait(place)`: waits until the thread has a slot and there is something to run; answers its number.
+/// `sched_wait(place, stands_in)`: waits until the thread has a slot and there is something to run; answers its number. With
+/// `stands_in` what there is to run is not worth a thread while few are left.
 ///
 /// # Errors
 /// `EINVAL` (the process has no slots, or the place is another thread's); `EINTR`.
-pub async fn wait(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
+pub async fn wait(thread: &Arc<Thread>, place: usize, stands_in: bool) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let place = enter(thread, &slots, place)?;
-    let (begun, action) = slots.with(|state| match state.book.wait(place) {
-        Wait::Waits(action) => (None, action),
-        Wait::Slot(slot) => (Some(slot), Do::Nothing),
-    });
+    let (begun, action) =
+        slots.with(|state| match if stands_in { state.book.stand_in(place) } else { state.book.wait(place) } {
+            Wait::Waits(action) => (None, action),
+            Wait::Slot(slot) => (Some(slot), Do::Nothing),
+        });
     slots.carry_out(action, thread.priority());
+    slots.relieve(thread);
     if let Some(slot) = begun {
         // Not at what it has polled last: it looks for what is to run now.
         run_at(thread, 32);
@@ -300,8 +320,10 @@ pub(crate) fn examine(thread: &Thread) -> bool {
             *seen = (count, now);
         } else if action == Do::Nothing && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
             let action = state.book.preempt(place, polls(count));
+            state.note(place, action, &hints);
             return (hints, action);
         }
+        state.note(place, action, &hints);
         (hints, action)
     });
     run_at(thread, hints.running);

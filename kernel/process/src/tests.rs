@@ -13,6 +13,7 @@ mod lives;
 mod pressure;
 mod signals;
 
+use crate::class::Class;
 use crate::{
     FdTable, futex,
     process::{FileContext, FilePlaces, Identity, Process, State},
@@ -227,7 +228,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         slots: None,
     };
     let process = Process::new(pid, account, state, abi::signal::SIGCHLD).unwrap();
-    let thread = Thread::new(pid, process.clone(), 0, 16).unwrap();
+    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT).unwrap();
     process.state.lock().threads.push(thread.clone());
     thread
 }
@@ -262,10 +263,10 @@ fn a_thread_is_paid_for_by_its_process() {
     let first = exec::block_on(new_process(0));
     let account = first.process().account().clone();
     let before = account.used();
-    let second = Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, 16).unwrap();
+    let second = Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT).unwrap();
     assert_eq!(account.used(), before + crate::footprint::CHARGE);
     account.set_limit(account.used() + crate::footprint::CHARGE - 1);
-    assert!(Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, 16).is_err());
+    assert!(Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT).is_err());
     drop(second);
     assert_eq!(account.used(), before);
     table::remove_thread(first.tid());

@@ -8,9 +8,11 @@
 //! place in a queue for it. These waits are therefore made by the thread's own coroutine only.
 
 use crate::{
+    class::Class,
     doing::Doing,
     footprint,
     process::Process,
+    share::BUSY,
     signal::{Pending, bits},
     usage::Usage,
 };
@@ -64,6 +66,9 @@ pub struct Thread {
     pub(crate) waits: AtomicBool,
     /// The call or fault that it is in, or was last.
     pub(crate) doing: Doing,
+    /// See [`Class`].
+    class: AtomicU32,
+    /// What that makes of its priority, 0 to 31: hints of its process are clamped to it.
     priority: AtomicU8,
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
@@ -95,7 +100,7 @@ impl Thread {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, priority: u8) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, class: Class) -> Result<Arc<Self>, Errno> {
         let charge = process.account().charge(footprint::CHARGE)?;
         let no_stack = SigStack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
         Ok(Arc::new(Self {
@@ -113,7 +118,8 @@ impl Thread {
             robust: AtomicUsize::new(0),
             doing: Doing::default(),
             waits: AtomicBool::new(false),
-            priority: AtomicU8::new(priority),
+            class: AtomicU32::new(class.word()),
+            priority: AtomicU8::new(class.birth(0).priority.number()),
             place: AtomicU8::new(0),
             examined: AtomicU64::new(0),
             request: AtomicU64::new(0),
@@ -154,12 +160,40 @@ impl Thread {
         self.priority.load(Ordering::Relaxed)
     }
 
-    /// Sets the priority of the thread's coroutine, and of what is submitted from now on.
-    pub fn set_priority(&self, priority: u8) {
-        self.priority.store(priority.min(31), Ordering::Relaxed);
+    /// How it is scheduled.
+    #[inline]
+    #[must_use]
+    pub fn class(&self) -> Class {
+        Class::from_word(self.class.load(Ordering::Relaxed))
+    }
+
+    /// Changes how it is scheduled from now on, and what it submits.
+    pub fn set_class(&self, class: Class) {
+        self.class.store(class.word(), Ordering::Relaxed);
+        self.priority.store(class.birth(0).priority.number(), Ordering::Relaxed);
         let task = self.task.lock().clone();
         if let Some(task) = task {
-            exec::set_priority(&task, exec::Priority::new(priority));
+            exec::set_class(&task, &class.birth(task.key()));
+        }
+    }
+
+    /// Its process has had more of the CPU than others, or not any more. By its own coroutine.
+    pub(crate) fn set_busy(&self, busy: bool) {
+        let usual = self.class().birth(0).priority;
+        let ceiling = if busy { usual.max(BUSY) } else { usual };
+        let before = self.priority.swap(ceiling.number(), Ordering::Relaxed);
+        if before != ceiling.number() {
+            // What its process has made less urgent than that stays so.
+            let own = self.task.lock().as_ref().map_or(ceiling, exec::TaskRef::own_priority);
+            self.run_at(if own.number() == before { ceiling } else { own.max(ceiling) });
+        }
+    }
+
+    /// Has its coroutine run at this priority, which is not above its own.
+    pub(crate) fn run_at(&self, priority: exec::Priority) {
+        let task = self.task.lock().clone();
+        if let Some(task) = task.filter(|task| task.own_priority() != priority) {
+            exec::set_class(&task, &self.class().at(priority, task.key()));
         }
     }
 
@@ -392,12 +426,16 @@ impl Thread {
 
     /// Makes the coroutine that awaits this the thread's. Who has made something visible before and found no coroutine
     /// to wake, relies on it that the coroutine looks afterwards.
-    pub(crate) async fn adopt(&self) {
+    pub(crate) async fn adopt(&self) -> Option<exec::TaskRef> {
         let task = exec::current().await;
         if let Some(task) = &task {
             // It may have changed since the coroutine was made.
-            exec::set_priority(task, exec::Priority::new(self.priority()));
+            let birth = self.class().birth(self.process.share.key());
+            if task.own_priority() != birth.priority {
+                exec::set_class(task, &birth);
+            }
         }
-        *self.task.lock() = task;
+        self.task.lock().clone_from(&task);
+        task
     }
 }

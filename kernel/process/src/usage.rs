@@ -19,8 +19,11 @@ impl Stopwatch {
         self.0.store(now.wrapping_sub(self.0.load(Relaxed)) | Self::RUNNING, Relaxed);
     }
 
-    fn stop(&self, now: u64) {
-        self.0.store(self.read(now), Relaxed);
+    /// What it shows then.
+    fn stop(&self, now: u64) -> u64 {
+        let shown = self.read(now);
+        self.0.store(shown, Relaxed);
+        shown
     }
 
     /// For a stopwatch that nobody starts: a sum.
@@ -98,9 +101,15 @@ impl Usage {
         self.user.start(now);
     }
 
-    /// Up to `now`.
-    pub(crate) fn leave_user(&self, now: u64) {
-        self.user.stop(now);
+    /// Up to `now`; how much that is in all.
+    pub(crate) fn leave_user(&self, now: u64) -> u64 {
+        self.user.stop(now)
+    }
+
+    /// How long it has run in user mode, and in the system.
+    pub(crate) fn ran(&self) -> (u64, u64) {
+        let now = hal::time::now();
+        (self.user.read(now), self.system.read(now))
     }
 
     /// From `now` (ns since boot) on the thread uses system time.

@@ -43,11 +43,12 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SETSID => identity::setsid(task),
         nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
         abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
-        nr::SCHED_GETSCHEDULER => schedule::getscheduler(args),
+        nr::SCHED_GETSCHEDULER => schedule::getscheduler(task, args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
-        nr::GETPRIORITY => Ok(20),
-        nr::SETPRIORITY | nr::MUNLOCK | nr::MLOCKALL | nr::MUNLOCKALL => Ok(0),
+        nr::GETPRIORITY => schedule::getpriority(task, args),
+        nr::SETPRIORITY => schedule::setpriority(task, args),
+        nr::MUNLOCK | nr::MLOCKALL | nr::MUNLOCKALL => Ok(0),
         nr::MEMBARRIER => memory::membarrier(args),
         nr::CLOSE => files::close(task, args),
         nr::DUP => files::dup(task, args),
@@ -259,6 +260,8 @@ family! { of_life, task, args:
     nr::SCHED_SETSCHEDULER => schedule::setscheduler(task, args),
     nr::SCHED_SETPARAM => schedule::setparam(task, args),
     nr::SCHED_GETPARAM => schedule::getparam(task, args),
+    nr::SCHED_SETATTR => schedule::setattr(task, args),
+    nr::SCHED_GETATTR => schedule::getattr(task, args),
     nr::SCHED_RR_GET_INTERVAL => schedule::interval(task, args),
 }
 
@@ -269,7 +272,7 @@ family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
-    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0)),
+    abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }
 
 /// The future of a call; `None` if there is no such call.

@@ -194,7 +194,6 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
             strings: Default::default(),
             places,
             descriptors: FdTable::new(&process::oom::system_account()).unwrap(),
-            priority: 8,
         };
         process::spawn_init(system, init).await.unwrap();
     };

@@ -86,6 +86,8 @@ static LOCALS: [Local; MAX] = {
     locals
 };
 static COUNT: AtomicUsize = AtomicUsize::new(1);
+/// IPIs that all harts have sent; relaxed, a statistic.
+static IPIS: AtomicU64 = AtomicU64::new(0);
 
 /// Local data of any hart; only the fields marked so may be read across harts.
 pub(crate) fn local_of(index: usize) -> &'static Local {
@@ -171,10 +173,16 @@ pub fn preemptible() -> bool {
 
 /// Ends the wait of an idle hart, or interrupts a running one, as soon as possible. Any context.
 pub fn send_ipi(index: usize) {
+    IPIS.fetch_add(1, Relaxed);
     #[cfg(target_os = "none")]
     crate::irq::send_ipi(local_of(index).hart_id.load(Relaxed), index);
     #[cfg(not(target_os = "none"))]
     let _ = index;
+}
+
+/// How often one hart has interrupted another since boot.
+pub fn ipis() -> u64 {
+    IPIS.load(Relaxed)
 }
 
 /// Waits for an interrupt and handles it, unless `ready()` says, with interrupts off, that there is work.

@@ -2,7 +2,8 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring; default all
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring priority harts;
+//!                          default all; `harts` has nothing to say on one
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
 //! ```
@@ -26,6 +27,7 @@ mod rings;
 mod sockets;
 mod tasks;
 mod threads;
+mod urgency;
 
 use alloc::vec::Vec;
 use measure::{Outcome, call};
@@ -39,7 +41,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 10] = [
+const GROUPS: [Group; 12] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -50,6 +52,17 @@ const GROUPS: [Group; 10] = [
     ("socket", sockets::round_trips),
     ("task", tasks::switches),
     ("ring", rings::conversations),
+    ("priority", urgency::priorities),
+    ("harts", urgency::across_harts),
+];
+
+/// Rows that need a process of their own, which is told how.
+type Process = (&'static str, fn(&str) -> Outcome);
+const PROCESSES: [Process; 4] = [
+    ("--ring", pipe_rings::with_executors),
+    ("--ring-time", pipe_rings::timed),
+    ("--urgent", urgency::urgent),
+    ("--wakes", urgency::wakes),
 ];
 
 fn main() -> ExitCode {
@@ -57,15 +70,17 @@ fn main() -> ExitCode {
     if arguments.first() == Some(&"--nothing") {
         return ExitCode::SUCCESS;
     }
-    if let ["--ring", executors] = arguments[..] {
+    if let [row, how] = arguments[..]
+        && let Some(row) = PROCESSES.iter().find_map(|(name, run)| (*name == row).then_some(run))
+    {
         measure::calibrate();
-        return match pipe_rings::with_executors(executors.parse().unwrap_or(1)) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("bench: ring: {error}");
+        return row(how).map_or_else(
+            |error| {
+                eprintln!("bench: {}: {error}", arguments.join(" "));
                 ExitCode::FAILURE
-            }
-        };
+            },
+            |()| ExitCode::SUCCESS,
+        );
     }
     let first = process::id() == 1;
     let born = rt::raw::instret();

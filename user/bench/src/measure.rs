@@ -41,6 +41,25 @@ pub fn calibrate() {
     }
 }
 
+/// Instructions since the counter said this.
+pub fn instructions_since(counter: u64) -> u64 {
+    (raw::instret() - counter) / STEP.load(Ordering::Relaxed)
+}
+
+/// How far the clock advances for an instruction, as a loop of known length shows: under `-icount` always the same.
+pub fn nanos_an_instruction() -> f64 {
+    let start = Moment::now();
+    let _ = raw::hold_integers(0, 1_000_000);
+    let instructions = instructions_since(start.instructions);
+    start.time.elapsed().as_nanos() as f64 / instructions as f64
+}
+
+/// Prints a figure.
+pub fn report(id: &str, value: f64, unit: &str) {
+    println!("B {id} {value:.2} {unit}");
+    let _ = io::Write::flush(&mut io::stdout());
+}
+
 /// Prints what the counter said at some moment, as instructions since the machine was switched on.
 pub fn report_counter(id: &str, counter: u64) {
     println!("B {id} {} insn", counter / STEP.load(Ordering::Relaxed));
@@ -61,7 +80,7 @@ impl Moment {
 
     /// Prints the figures since then, for each of `operations`.
     pub fn report(&self, id: &str, operations: u64) {
-        let instructions = (raw::instret() - self.instructions) / STEP.load(Ordering::Relaxed);
+        let instructions = instructions_since(self.instructions);
         let nanos = self.time.elapsed().as_nanos() as f64;
         let each = |total: f64| total / operations as f64;
         println!("B {id} {:.1} insn", each(instructions as f64));

@@ -1,6 +1,6 @@
 //! A byte that goes round a ring of pipes, from coroutine to coroutine and from thread to thread: the same program twice.
 
-use crate::measure::{Outcome, call, measure};
+use crate::measure::{Outcome, call, measure, report};
 use crate::processes::own_path;
 use alloc::format;
 use alloc::vec::Vec;
@@ -9,6 +9,7 @@ use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::io::{self, Read, Write};
 use rt::process::Command;
 use rt::task::{JoinHandle, block_on, set_workers, spawn};
+use rt::time::Instant;
 use rt::{async_pipe, fs, pipe, thread};
 
 /// How many stand in a ring.
@@ -21,19 +22,46 @@ const EXECUTORS: [usize; 3] = [1, 2, 4];
 /// All of them. A process decides once how many executors it has, so each ring of coroutines has its own.
 pub fn rings() -> Outcome {
     for executors in EXECUTORS {
-        if !Command::new(&own_path()).args(["--ring", &format!("{executors}")]).status()?.success() {
-            return Err(io::Error::new(io::ErrorKind::Other, "a ring of coroutines has failed"));
-        }
+        in_a_process("--ring", executors)?;
     }
     allow_descriptors()?;
     of_threads()
 }
 
+fn in_a_process(how: &str, executors: usize) -> Outcome {
+    if Command::new(&own_path()).args([how, &format!("{executors}")]).status()?.success() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::Other, "a ring of coroutines has failed"))
+}
+
 /// The ring of coroutines in a process made for it.
-pub fn with_executors(count: usize) -> Outcome {
-    set_workers(count);
+pub fn with_executors(count: &str) -> Outcome {
+    set_workers(count.parse().unwrap_or(1));
     allow_descriptors()?;
-    of_tasks(&format!("pipe_ring_tasks_{count}"))
+    of_tasks(|turns| measure(&format!("pipe_ring_tasks_{count}"), STEPS, turns))
+}
+
+/// Microseconds a step, for [`EXECUTORS`]: for a machine of several harts, where instructions cannot be counted.
+pub fn times() -> Outcome {
+    for executors in EXECUTORS {
+        in_a_process("--ring-time", executors)?;
+    }
+    Ok(())
+}
+
+/// The same ring, timed.
+pub fn timed(count: &str) -> Outcome {
+    set_workers(count.parse().unwrap_or(1));
+    allow_descriptors()?;
+    of_tasks(|turns| {
+        turns(STEPS / 10)?;
+        let start = Instant::now();
+        turns(STEPS)?;
+        let each = start.elapsed().as_nanos() as f64 / 1_000.0 / STEPS as f64;
+        report(&format!("ring_harts_{count}"), each, "us");
+        Ok(())
+    })
 }
 
 /// Two descriptors a pipe, and some.
@@ -44,8 +72,8 @@ fn allow_descriptors() -> Outcome {
     Ok(())
 }
 
-/// An operation is a step from one coroutine to the next.
-fn of_tasks(id: &str) -> Outcome {
+/// Makes the ring and hands on what sends a byte from one coroutine to the next, as many steps as it is told.
+fn of_tasks(measure: impl FnOnce(&mut dyn FnMut(u64) -> Outcome) -> Outcome) -> Outcome {
     let (first, mut last) = async_pipe::pipe()?;
     let mut others: Vec<JoinHandle<()>> = Vec::new();
     for _ in 1..RING {
@@ -56,7 +84,7 @@ fn of_tasks(id: &str) -> Outcome {
             while from.read_exact(&mut byte).await.is_ok() && next.write_all(&byte).await.is_ok() {}
         }));
     }
-    measure(id, STEPS, |steps| {
+    measure(&mut |steps| {
         block_on(async {
             let mut byte = [1];
             for _ in 0..steps.div_ceil(RING as u64) {

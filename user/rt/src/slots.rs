@@ -7,7 +7,7 @@
 use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{HINTS, KICKED, OWNER, SPARES, STRIDE};
+use abi::slots::{FEW, HINTS, KICKED, OWNER, SPARES, STRIDE};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
@@ -104,8 +104,17 @@ pub(crate) fn keep(call: impl FnOnce(), again: impl FnOnce(usize)) {
 /// Waits until the thread in this place, the caller, has a slot and something to run. `None`: the process has no slots. It is a child
 /// that was forked in a poll.
 pub(crate) fn wait(place: u32) -> Option<usize> {
+    wait_with(place, false)
+}
+
+/// The same, by who has a slot and runs what it has only if more threads are left, or something more urgent comes.
+pub(crate) fn stand_in(place: u32) -> Option<usize> {
+    wait_with(place, true)
+}
+
+fn wait_with(place: u32, stands_in: bool) -> Option<usize> {
     loop {
-        match call(SCHED_WAIT, place as usize, 0) {
+        match call(SCHED_WAIT, place as usize, usize::from(stands_in)) {
             Err(Errno::EINTR) => {}
             waited => return waited.ok(),
         }
@@ -115,6 +124,11 @@ pub(crate) fn wait(place: u32) -> Option<usize> {
 /// There is something of this priority for a worker.
 pub(crate) fn kick(slot: usize, priority: u8) {
     let _ = call(SCHED_KICK, slot, usize::from(priority));
+}
+
+/// If few threads are left: the least urgent priority that a thread polls at which was preempted.
+pub(crate) fn few() -> Option<u8> {
+    (word(STATUS, FEW).load(Ordering::Relaxed) as u8).checked_sub(1)
 }
 
 /// Whether a thread waits for a slot.

@@ -19,6 +19,7 @@ extern crate alloc;
 #[macro_use]
 mod case;
 mod async_io;
+mod classes;
 mod elf;
 mod events;
 mod exec;
@@ -83,6 +84,7 @@ const GROUPS: &[&[Case]] = &[
     async_io::CASES,
     runtime::CASES,
     scheduling::CASES,
+    classes::CASES,
     slots::CASES,
     hostile::CASES,
     hostile::limits::CASES,

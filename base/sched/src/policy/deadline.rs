@@ -17,7 +17,7 @@ crossing! {
 
     /// # Safety
     /// The task is alive.
-    unsafe fn rank(task: NonNull<Header>, _arrival: u64) -> u64 {
+    unsafe fn rank(task: NonNull<Header>, _arrival: u64, _first: u64) -> u64 {
         // SAFETY: by contract.
         unsafe { task.as_ref() }.key()
     }

@@ -17,7 +17,7 @@ crossing! {
 
     /// # Safety
     /// None is needed.
-    unsafe fn rank(_task: NonNull<Header>, arrival: u64) -> u64 {
+    unsafe fn rank(_task: NonNull<Header>, arrival: u64, _first: u64) -> u64 {
         arrival
     }
 

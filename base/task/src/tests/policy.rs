@@ -1,13 +1,15 @@
 //! A policy of one's own: this file is all of it (G1).
 
+use std::future::poll_fn;
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use sched::crossing;
 use sched::interface::Header;
 
-use super::{Calls, drain, join_now};
-use crate::{Birth, Policy, Pool, Priority, policy, yield_now};
+use super::{Calls, drain, join_now, pool};
+use crate::{Birth, JoinHandle, Outcome, Policy, Pool, Priority, policy, yield_now};
 
 /// The task that has come last is first.
 static LAST_IN_FIRST_OUT: [Policy; 1] = [Policy { group, rank, slice }];
@@ -23,7 +25,7 @@ crossing! {
 
     /// # Safety
     /// None is needed.
-    unsafe fn rank(_task: NonNull<Header>, arrival: u64) -> u64 {
+    unsafe fn rank(_task: NonNull<Header>, arrival: u64, _first: u64) -> u64 {
         u64::MAX - arrival
     }
 
@@ -67,4 +69,82 @@ fn the_slice_of_a_task_is_that_of_its_policy() {
         drain(&pool, 0);
         assert_eq!(join_now(ticks), Some(Ok(slice)), "policy {number}");
     }
+}
+
+/// A fair task that waits to be woken, and has been polled once.
+fn fair(pool: &Pool<Calls>, key: u64) -> JoinHandle<()> {
+    let birth = Birth::new(Priority::NORMAL).under(policy::FAIR, key);
+    let handle = pool.spawn_with(&birth, poll_fn(|_| Poll::<()>::Pending));
+    assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+    handle
+}
+
+#[test]
+fn who_has_slept_comes_first_and_keeps_nobody_from_it_for_long() {
+    let (pool, _) = pool(1);
+    let (sleeper, [busy, other]) = (fair(&pool, 2), [1_000, 1_020].map(|used| fair(&pool, used)));
+    // The worker's floor is 1,020 by now, what was served last: that is what the sleeper counts as, behind nobody but who was there before.
+    for task in [&busy, &sleeper, &other] {
+        task.task().wake();
+    }
+    let next = || pool.next(0).map(|found| (found.id(), found.run()).0);
+    assert_eq!([next(), next(), next()], [&busy, &sleeper, &other].map(|task| Some(task.id())));
+    // And by what they have used since then.
+    for (task, used) in [(&busy, 1_060), (&sleeper, 1_040), (&other, 1_050)] {
+        task.task().set_key(used);
+        task.task().wake();
+    }
+    assert_eq!([next(), next(), next()], [&sleeper, &other, &busy].map(|task| Some(task.id())));
+}
+
+#[test]
+fn who_yields_goes_behind_the_first_that_waits() {
+    let (pool, _) = pool(1);
+    let tasks = [100, 200, 300].map(|used| fair(&pool, used));
+    tasks[2].task().set_key(1_000);
+    tasks[1].task().set_key(2_000);
+    tasks[0].task().set_key(500 | policy::fair::BEHIND);
+    [2, 1, 0].into_iter().for_each(|index: usize| tasks[index].task().wake());
+    let order: Vec<_> = (0..3).map(|_| pool.next(0).map(|found| (found.id(), found.run()).0)).collect();
+    assert_eq!(order, [&tasks[2], &tasks[0], &tasks[1]].map(|task| Some(task.id())));
+}
+
+#[test]
+fn who_has_used_much_elsewhere_waits_for_a_bounded_time() {
+    let (pool, _) = pool(1);
+    let [here, elsewhere] = [100, 200].map(|used| fair(&pool, used));
+    let floor = 200;
+    elsewhere.task().set_key(policy::fair::key(1 << 40, 3));
+    let bound = floor + policy::fair::LAG + 3 * policy::fair::STEP;
+    here.task().set_key(bound + 1);
+    [&here, &elsewhere].into_iter().for_each(|task| task.task().wake());
+    // Without the bound it would be the last by far; `here` itself is not more than that above the floor.
+    let next = || pool.next(0).map(|found| (found.id(), found.run()).0);
+    assert_eq!([next(), next()], [&here, &elsewhere].map(|task| Some(task.id())));
+    // Ranked at the bound, it was not above what comes next at `bound + 1`, which is not so far from the floor now.
+    here.task().set_key(bound + 1);
+    elsewhere.task().set_key(bound);
+    [&here, &elsewhere].into_iter().for_each(|task| task.task().wake());
+    assert_eq!([next(), next()], [&elsewhere, &here].map(|task| Some(task.id())));
+}
+
+#[test]
+fn what_is_forgotten_is_in_the_key() {
+    let (pool, _) = pool(1);
+    let [slept, busy] = [10, 500].map(|used| fair(&pool, used));
+    [&slept, &busy].into_iter().for_each(|task| task.task().wake());
+    drain(&pool, 0);
+    assert_eq!([&slept, &busy].map(|task| policy::fair::used(task.task().key())), [500, 500]);
+}
+
+#[test]
+fn a_class_can_be_changed_while_the_task_is_queued() {
+    let (pool, _) = pool(1);
+    let [one, two, three] = [1, 2, 3].map(|used| fair(&pool, used));
+    [&one, &two, &three].into_iter().for_each(|task| task.task().wake());
+    // Behind those that are ranked, and behind all of a more urgent priority.
+    pool.set_class(&one.task(), &Birth::new(Priority::NORMAL).under(policy::FIFO, 0));
+    pool.set_class(&three.task(), &Birth::new(Priority::HIGHEST));
+    let order: Vec<_> = (0..3).map(|_| pool.next(0).map(|found| (found.id(), found.run()).0)).collect();
+    assert_eq!(order, [&three, &two, &one].map(|task| Some(task.id())));
 }

@@ -68,6 +68,7 @@ struct Reference {
     queues: [Vec<Queued>; WORKERS],
     waited: [BTreeMap<Group, u16>; WORKERS],
     arrivals: u64,
+    floors: [[u64; 32]; WORKERS],
 }
 
 impl Reference {
@@ -82,7 +83,17 @@ impl Reference {
     fn queue(&mut self, task: usize) {
         self.arrivals += 1;
         let in_turn = [policy::FIFO, policy::ROUND_ROBIN].contains(&self.tasks[task].policy);
-        let rank = if in_turn { 0 } else { self.tasks[task].key.max(1) };
+        let home = self.tasks[task].home;
+        let rank = match (in_turn, self.tasks[task].policy, self.tasks[task].key) {
+            (true, ..) => 0,
+            // Not below what was served last.
+            (_, policy::FAIR, key) => {
+                let key = key.max(self.floors[home][usize::from(self.priority(task))]);
+                self.tasks[task].key = key;
+                key.max(1)
+            }
+            (.., key) => key.max(1),
+        };
         let queued = Queued { priority: self.priority(task), in_turn, rank, arrival: self.arrivals, task };
         self.queues[self.tasks[task].home].push(queued);
     }
@@ -123,12 +134,23 @@ impl Reference {
         Some(first)
     }
 
+    /// A fair task that is to run raises the floor of its priority.
+    fn serve(&mut self, worker: usize, first: Option<&Queued>) {
+        if let Some(first) = first.filter(|first| self.tasks[first.task].policy == policy::FAIR) {
+            let priority = usize::from(self.priority(first.task));
+            let floor = &mut self.floors[worker][priority];
+            *floor = first.rank.max(*floor);
+        }
+    }
+
     fn run(&mut self, worker: usize, limit: u8) -> Option<Queued> {
         let own = self.take(worker, |_, queued| queued.priority < limit);
+        self.serve(worker, own.as_ref());
         if own.is_some() || limit <= 31 {
             return own;
         }
         let stolen = self.take(1 - worker, |this, queued| !this.tasks[queued.task].is_pinned)?;
+        self.serve(1 - worker, Some(&stolen));
         self.tasks[stolen.task].home = worker;
         Some(stolen)
     }
@@ -181,7 +203,13 @@ fn waiting(pool: &super::Pool<super::Calls>) -> (Vec<JoinHandle<()>>, Reference)
         assert_eq!(handle.task().worker(), task.home);
     }
     let (queues, waited) = Default::default();
-    (handles, Reference { tasks, queues, waited, arrivals: 0 })
+    let mut floors = [[0; 32]; WORKERS];
+    for task in tasks.iter().filter(|task| task.policy == policy::FAIR) {
+        // What is not pinned is spread in another order, and was stolen.
+        let server = if task.is_pinned { task.home } else { 1 - task.home };
+        floors[server][16] = floors[server][16].max(task.key);
+    }
+    (handles, Reference { tasks, queues, waited, arrivals: 0, floors })
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! `execve` in a process of several threads.
 
 use super::*;
+use crate::class::Class;
 use abi::process::{CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_THREAD, CLONE_VM};
 use core::{
     pin::pin,
@@ -10,7 +11,7 @@ use core::{
 /// Another thread of the process, not started.
 pub(super) fn another(thread: &Arc<Thread>) -> Arc<Thread> {
     let process = thread.process().clone();
-    let other = Thread::new(table::fresh_id().unwrap(), process.clone(), 0, 16).unwrap();
+    let other = Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT).unwrap();
     process.state.lock().threads.push(other.clone());
     table::add_thread(&other);
     other

@@ -1,6 +1,7 @@
 //! Fork, exec, exit, wait, signals: whole lives.
 
 use super::*;
+use crate::class::Class;
 use abi::{
     process::{CLONE_VFORK, CLONE_VM, WaitStatus},
     signal::*,
@@ -234,7 +235,7 @@ fn the_system_has_a_limit_that_nobody_can_raise() {
     let unlimited = abi::process::Rlimit { current: u64::MAX, max: u64::MAX };
     process.set_limit(abi::process::RLIMIT_NPROC, unlimited).unwrap();
     let crowd: Vec<_> = (table::thread_count()..crate::limits::most_threads())
-        .map(|_| Thread::new(table::fresh_id().unwrap(), process.clone(), 0, 16).unwrap())
+        .map(|_| Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT).unwrap())
         .collect();
     crowd.iter().for_each(table::add_thread);
     let request = crate::clone::Request { exit_signal: SIGCHLD, ..Default::default() };

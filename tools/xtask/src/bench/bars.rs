@@ -102,6 +102,25 @@ const fn ratio(
     Wanted { unit: "ratio", of: Some(of), ..icount(id, group, limits, what) }
 }
 
+/// What a process keeps of the hart, by what a turn of its loop takes alone and beside another.
+const fn share(id: &'static str, beside: &'static str, what: &'static str) -> Wanted {
+    ratio(id, "priority", ["share_alone", beside], &[("*", AtLeast(0.45))], what)
+}
+
+/// A time that no bar goes by, on several harts.
+const fn reported(id: &'static str, what: &'static str) -> Wanted {
+    Wanted {
+        id,
+        group: "harts",
+        what,
+        unit: "us",
+        method: Method::Time,
+        place: Place::EachWorld,
+        of: None,
+        limits: &[],
+    }
+}
+
 const fn wall(
     id: &'static str,
     group: &'static str,
@@ -173,6 +192,55 @@ pub const WANTED: &[Wanted] = &[
     icount("pipe_ring_tasks_2", "ring", &[], "the same, 2 executors asked for; there are no more than harts"),
     icount("pipe_ring_tasks_4", "ring", &[], "the same, 4 executors asked for"),
     icount("pipe_ring_threads", "ring", &[], "the same, 3,600 threads"),
+    icount("share_alone", "priority", &[], "a turn of a loop of two instructions, alone"),
+    icount("share_beside_liar", "priority", &[], "the same beside a process that claims top priority and never yields"),
+    icount("share_beside_threads", "priority", &[], "the same beside a process with 32 threads that never stop"),
+    icount("share_beside_hints", "priority", &[], "the same beside a process whose hints are all ones"),
+    share(
+        "share_liar",
+        "share_beside_liar",
+        "share of the hart that an honest process keeps beside the one that claims all",
+    ),
+    share("share_threads", "share_beside_threads", "the same, beside the one with 32 threads"),
+    share("share_hints", "share_beside_hints", "the same, beside the one with hints of all ones"),
+    icount(
+        "priority_p99",
+        "priority",
+        &[("*", AtMost(50_000.0))],
+        "a process wakes the most urgent coroutine while 1,000 others never yield, until it runs: 99 of 100",
+    ),
+    icount("priority_max", "priority", &[], "the same, the latest of 500"),
+    icount("priority_timer_p99", "priority", &[("*", AtMost(50_000.0))], "the same, woken by time"),
+    icount("priority_timer_max", "priority", &[], "the same, the latest"),
+    reported("priority_harts_p99", "the same on four harts, a thousand that never yield on all of them, woken by time"),
+    reported("priority_harts_max", "the same, the latest"),
+    count(
+        "wake_ipis",
+        "harts",
+        ("IPIs", Place::EachWorld),
+        &[("*", AtMost(1.0))],
+        "interrupts between harts for a coroutine that another hart wakes, whose worker sleeps",
+    ),
+    count(
+        "wake_ipis_awake",
+        "harts",
+        ("IPIs", Place::EachWorld),
+        &[("*", AtMost(0.01))],
+        "the same, while the worker runs another coroutine",
+    ),
+    reported("ring_harts_1", "a step round the ring of pipes of 3,600 coroutines on four harts, 1 executor"),
+    reported("ring_harts_2", "the same, 2 executors"),
+    reported("ring_harts_4", "the same, 4 executors"),
+    Wanted {
+        unit: "ratio",
+        of: Some(["ring_harts_2", "ring_harts_1"]),
+        ..reported("ring_harts_2_ratio", "time of the ring with 2 executors by that with 1")
+    },
+    Wanted {
+        unit: "ratio",
+        of: Some(["ring_harts_4", "ring_harts_1"]),
+        ..reported("ring_harts_4_ratio", "time of the ring with 4 executors by that with 1")
+    },
     count(
         "task_memory",
         "task",

@@ -14,6 +14,8 @@ pub enum Method {
     Wall,
     /// Counted; no clock is involved.
     Count,
+    /// Wall time of one system alone.
+    Time,
 }
 
 impl Method {
@@ -23,6 +25,7 @@ impl Method {
             Method::Icount => "icount",
             Method::Wall => "wall",
             Method::Count => "count",
+            Method::Time => "time",
         }
     }
 }
@@ -60,6 +63,7 @@ impl Sample {
         match self.unit.as_str() {
             "insn" => Method::Icount,
             "ns" => Method::Wall,
+            "us" => Method::Time,
             _ => Method::Count,
         }
     }
@@ -177,6 +181,7 @@ mod tests {
         assert_eq!(parse("B null_getppid 210 ns", 0), None);
         assert_eq!(parse("B null_getppid 210 ns", 1).unwrap().method(), Method::Wall);
         assert_eq!(parse("B thread_memory 7 B", 0).unwrap().method(), Method::Count);
+        assert_eq!(parse("B priority_harts_p99 7 us", 0).unwrap().method(), Method::Time);
         assert_eq!(parse("null_getppid 210", 0), None);
         assert_eq!(parse("B null_getppid lots insn", 0), None);
     }

@@ -2,9 +2,9 @@
 //!
 //! A system that fails costs its own rows and no others; it is not tried again in later turns.
 
-use super::Options;
 use super::findings::{Findings, LINUX, Transcript, clock};
 use super::linux::Linux;
+use super::{HARTS, Options};
 use crate::build::Built;
 use crate::command::say;
 use crate::console::{Ending, Session, Wire};
@@ -82,7 +82,8 @@ impl Bench<'_> {
     pub fn measure(&mut self, mut keep: impl FnMut(&Findings)) {
         let rounds = self.rounds;
         let systems = self.systems();
-        let mut progress = Progress::new(systems.len() * (1 + rounds));
+        let more = if self.options.wants(HARTS.0) { self.options.worlds.len() } else { 0 };
+        let mut progress = Progress::new(systems.len() * (1 + rounds) + more);
         let mut failed = Vec::new();
         for turn in 0..=rounds {
             if turn > 0 && failed.iter().any(|system| system == LINUX) {
@@ -148,11 +149,32 @@ impl Bench<'_> {
         Machine { command_line, icount, disk: Some(self.disk.clone()), ..Machine::new(&self.built.kernel, interrupts) }
     }
 
-    /// `/bin/bench` as the machine's only program.
+    /// The groups that were asked for, on one hart; and once those that need more, without counting instructions.
     fn guest(&mut self, world: &str, turn: usize, progress: &mut Progress) -> Result<()> {
-        let program: Vec<_> = ["bench".into()].into_iter().chain(self.options.groups.iter().map(Into::into)).collect();
+        let one: Vec<&str> = self.options.groups.iter().map(String::as_str).filter(|group| *group != HARTS.0).collect();
+        if !one.is_empty() || self.options.groups.is_empty() {
+            self.program(world, turn, self.machine(String::new(), turn == 0), &one, progress)?;
+        }
+        if turn == 0 && self.options.wants(HARTS.0) {
+            progress.begin(format!("AsyncOS, world {world}, {} harts", HARTS.1));
+            let machine = Machine { harts: HARTS.1, ..self.machine(String::new(), false) };
+            self.program(world, turn, machine, &[HARTS.0], progress)?;
+        }
+        Ok(())
+    }
+
+    /// `/bin/bench` as a machine's only program.
+    fn program(
+        &mut self,
+        world: &str,
+        turn: usize,
+        machine: Machine,
+        groups: &[&str],
+        progress: &mut Progress,
+    ) -> Result<()> {
+        let program: Vec<_> = ["bench"].iter().chain(groups).map(Into::into).collect();
         let words = run::program_words(&program).join(" ");
-        let machine = self.machine(format!("console=mux tty=raw world={world} {words}"), turn == 0);
+        let machine = Machine { command_line: format!("console=mux tty=raw world={world} {words}"), ..machine };
         let mut session = Session::start(machine.start(self.emulator), Wire::Mux)?;
         let mut log = String::new();
         let mut group = |name: &str| progress.group(name);

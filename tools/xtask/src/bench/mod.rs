@@ -45,12 +45,14 @@ Measures, prints the table, and keeps it as JSON.
     --rounds N       rounds of wall time (default 3; 0 leaves them out); without --linux there are none
     --qemu ...       another emulator, for all that is measured
     GROUPS           only these: boot unsafe web, and the groups of /bin/bench: null pipe process thread futex
-                     memory file socket task ring
+                     memory file socket task ring priority harts (which has a machine of four harts)
 Without --check the exit status is 0 whatever the figures are. Ctrl-C ends the run with what is known by then.
 ";
 
 /// Debian's current riscv64 kernel finds no serial line on older emulators.
 const OLDEST_FOR_LINUX: (u32, u32) = (8, 2);
+/// The group that has a machine of its own, with this many harts.
+const HARTS: (&str, usize) = ("harts", 4);
 /// Groups that are measured from the host alone.
 const HOST_GROUPS: [&str; 2] = ["unsafe", "web"];
 

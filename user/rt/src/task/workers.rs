@@ -17,7 +17,7 @@ use crate::{reactor, slots, thread};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::MAX_SLOTS;
-use task::Pool;
+use task::{Pool, Priority};
 
 /// Whether the reactor has a thread.
 static REACTOR: AtomicU32 = AtomicU32::new(UNUSED);
@@ -106,14 +106,35 @@ const IN_VAIN: u32 = 16;
 /// How long, then: who has the lock of the queue has been interrupted there, perhaps by this very thread, and could not go on.
 const PAUSE: Duration = Duration::from_micros(100);
 
+/// Few threads are left, and some that were preempted go on in their polls, the least urgent at priority `least`. What is no more
+/// urgent than that is not begun: it would take the thread, and there would be none left for what is. Waits until there is
+/// something more urgent, or nothing, or more threads; the slot that the thread has then.
+fn stand_aside(pool: &Pool<Unpark, Way>, slot: usize, place: u32, least: u8) -> Option<usize> {
+    let is_worth_it = pool.highest_ready(slot).is_none_or(|ready| ready.number() < least);
+    if is_worth_it || !pool.stand_in(slot, Priority::new(least)) {
+        return Some(slot);
+    }
+    let owned = slots::stand_in(place);
+    pool.clear_idle(slot);
+    owned
+}
+
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack) {
     let Held { slot, seat } = held;
     let (slot, mut in_vain) = (*slot, 0);
     let polls = &POLLS[slot % MAX_SLOTS];
     loop {
-        tick(pool, slot, polls);
-        let polled = stack.run(|| pool.run_seated(slot, TICK, seat)).unwrap_or_else(|| {
+        let few = slots::few();
+        match few {
+            None => tick(pool, slot, polls),
+            Some(least) => match stand_aside(pool, slot, place, least) {
+                Some(owner) if owner == slot => {}
+                _ => return,
+            },
+        }
+        let turn = if few.is_some() { 1 } else { TICK };
+        let polled = stack.run(|| pool.run_seated(slot, turn, seat)).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
                 pool.abandon(slot);

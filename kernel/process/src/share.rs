@@ -1,0 +1,184 @@
+//! What a process has used of the CPU, and its threads' turns by that: policy `fair`, by process.
+//!
+//! A process's account is in *weighted* nanoseconds: what a thread runs counts the more, the nicer it is. A thread is *busy* when
+//! its process has had a slice more than what the others on its hart have, those that wait for it: the hart's floor. Who is not
+//! busy runs at the usual priority, in turn, and pays nothing for all this. Busy threads are a priority below, ranked by the
+//! accounts of their processes, and behind their siblings that wait already, a slice for each; so a process with many threads gets
+//! no more than one with few, and who sleeps most of the time need not wait for those who never do.
+//!
+//! ```text
+//!   in turn ── has run for QUANTUM, or its process has used more than its bound ──► account: busy? ──► ranked
+//!      ▲                                                                                                 │ each time
+//!      └──────────────────────────────── no: others have had as much ◄───────────────────────────────────┘
+//! ```
+//!
+//! What a process is forgiven that has slept, and how far it may be behind if it has had much of an idle hart, is `sched`'s to
+//! say, by what each hart has served (`policy::fair`). A thread that a process has run at a lower priority is always ranked.
+
+use crate::{class::Class, thread::Thread};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use exec::{Priority, TaskRef, policy::fair};
+
+/// Priority of what is busy.
+pub(crate) const BUSY: Priority = Priority::new(17);
+/// Nanoseconds that a thread runs before it is looked at again.
+const QUANTUM: u64 = 1_000_000;
+/// Nanoseconds that a thread may run while others wait: `exec`'s slice.
+const SLICE: u64 = 10_000_000;
+/// Of a key's unit, in nanoseconds: a power of two.
+const UNIT: u32 = 6;
+/// The slice in steps of a key.
+const SLICE_STEPS: u64 = SLICE / (fair::STEP << UNIT);
+
+/// The account of a process. Relaxed: each number is on its own, and a little old will do.
+#[derive(Default)]
+pub(crate) struct Share {
+    used: AtomicU64,
+    /// Steps of the threads that wait for a hart.
+    ahead: AtomicU32,
+}
+
+impl Share {
+    /// The account of a child, which begins with what its parent has used: a process gets no more by having many.
+    pub(crate) fn begin_as(&self, parent: &Self) {
+        self.used.store(parent.used(), Relaxed);
+    }
+
+    fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// The key of a thread that begins.
+    pub(crate) fn key(&self) -> u64 {
+        fair::key(self.used() >> UNIT, 0)
+    }
+
+    /// A thread has run for so long; what the process has used by now.
+    fn charge(&self, ns: u64, class: Class) -> u64 {
+        let weighted = class.weighted(ns);
+        self.used.fetch_add(weighted, Relaxed).wrapping_add(weighted)
+    }
+}
+
+/// A thread's turn, in its own coroutine.
+pub(crate) struct Turn {
+    /// The coroutine, once it has begun.
+    pub(crate) task: Option<TaskRef>,
+    /// What of its time is in the account.
+    accounted: u64,
+    /// User time after which it is looked at; 0 while it is ranked.
+    limit: u64,
+    /// What its process may have used before it is looked at; 0 while it is ranked.
+    bound: u64,
+    /// The key that it was given last.
+    key: u64,
+    /// Its part of [`Share::ahead`].
+    reserved: u32,
+    again: bool,
+}
+
+impl Turn {
+    /// Of a new thread, which is looked at when it has run for a while.
+    pub(crate) fn new(share: &Share) -> Self {
+        let bound = share.used().saturating_add(QUANTUM);
+        Self { task: None, accounted: 0, limit: QUANTUM, bound, key: 0, reserved: 0, again: false }
+    }
+
+    /// The thread begins to run. `false`: it is to wait once more, since its siblings have used much since it was queued.
+    #[inline]
+    pub(crate) fn begin(&mut self, thread: &Thread) -> bool {
+        thread.process().share.used() <= self.bound || self.begin_late(thread)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_late(&mut self, thread: &Thread) -> bool {
+        let share = &thread.process().share;
+        let was_ranked = self.bound == 0;
+        self.give_up(share);
+        let key = self.task.as_ref().map_or(self.key, TaskRef::key);
+        if was_ranked && key != self.key {
+            // The others have had more meanwhile. However many threads come with such a key, it is forgotten once.
+            share.used.fetch_max(fair::used(key) << UNIT, Relaxed);
+        }
+        let allowed = fair::used(key) + (fair::steps(key) + SLICE_STEPS) * fair::STEP;
+        let is_late = if was_ranked {
+            share.used() >> UNIT > allowed
+        } else {
+            self.account(thread, Wait::Nothing);
+            self.bound == 0
+        };
+        self.again = is_late && !self.again && exec::equals_wait();
+        !self.again
+    }
+
+    /// The thread has run, `user` nanoseconds in all, and waits for a hart as `waits` says, if it does.
+    #[inline]
+    pub(crate) fn end(&mut self, thread: &Thread, user: u64, waits: impl FnOnce() -> Wait) {
+        if user >= self.limit {
+            self.account(thread, waits());
+        }
+    }
+
+    /// Puts what the thread has used in the account, and says how it is to wait.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn account(&mut self, thread: &Thread, waits: Wait) {
+        let (class, share, (user, system)) = (thread.class(), &thread.process().share, thread.usage.ran());
+        let ran = user + system;
+        let used = share.charge(ran.saturating_sub(core::mem::replace(&mut self.accounted, ran)), class) >> UNIT;
+        (self.limit, self.bound) = (user + QUANTUM, u64::MAX);
+        self.give_up(share);
+        if !class.is_fair() {
+            return;
+        }
+        // Who gives way to others by itself hurts only those that are busy.
+        let above = matches!(waits, Wait::Preempted | Wait::Runs);
+        let bound = exec::raise_floor(BUSY, above, used) + SLICE_STEPS * fair::STEP;
+        thread.set_busy(used > bound);
+        let Some(task) = self.task.as_ref() else { return };
+        if task.own_priority() <= Priority::NORMAL {
+            self.bound = bound << UNIT;
+            return;
+        }
+        (self.limit, self.bound) = (0, 0);
+        let (steps, behind) = match waits {
+            Wait::Nothing | Wait::Runs => (0, 0),
+            Wait::Preempted | Wait::Yields => {
+                self.reserved = class.weighted(SLICE_STEPS) as u32;
+                let ahead = share.ahead.fetch_add(self.reserved, Relaxed);
+                (u64::from(ahead), if waits == Wait::Yields { fair::BEHIND } else { 0 })
+            }
+        };
+        self.key = fair::key(used, steps) | behind;
+        task.set_key(self.key);
+    }
+
+    /// It does not wait any more, or the thread ends.
+    fn give_up(&mut self, share: &Share) {
+        if self.reserved != 0 {
+            share.ahead.fetch_sub(self.reserved, Relaxed);
+            self.reserved = 0;
+        }
+    }
+
+    /// The thread ends.
+    pub(crate) fn finish(&mut self, thread: &Thread) {
+        let (share, (user, system)) = (&thread.process().share, thread.usage.ran());
+        share.charge((user + system).saturating_sub(self.accounted), thread.class());
+        self.give_up(share);
+    }
+}
+
+/// How a thread goes on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It may wait for something else than a hart.
+    Nothing,
+    /// At once.
+    Runs,
+    /// Its slice is over, or something more urgent has come.
+    Preempted,
+    /// It gives way.
+    Yields,
+}
