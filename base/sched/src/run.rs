@@ -96,6 +96,27 @@ impl<'p> Runnable<'p> {
         outcome
     }
 
+    /// As [`run`](Self::run), by a thread that may lose the worker in it, which is `None`; `with` polls the future ([`call`]).
+    #[inline(always)]
+    pub(crate) fn run_with(
+        self,
+        seat: Option<&Seat<'_>>,
+        with: impl FnOnce(NonNull<Header>) -> bool,
+    ) -> Option<Outcome> {
+        let (worker, task, outer) = (self.worker, self.task, self.outer);
+        core::mem::forget(self);
+        // SAFETY: scheduled, taken from its queue, and this context's.
+        let (outcome, keeps) = unsafe { poll_with(worker, task, outer, seat, with) };
+        if keeps {
+            worker.go_back(outer);
+        }
+        if outcome == Outcome::Requeued {
+            // SAFETY: the word said to queue it, so it is alive and this context's; any context may, of whom the worker is.
+            unsafe { if keeps { requeue(worker, task) } else { worker.pool().enqueue(task) } };
+        }
+        keeps.then_some(outcome)
+    }
+
     /// As [`run`](Self::run); but if it goes on, and what is next are its equals in turn, the first of these is taken with
     /// putting it back, under one lock, and counts as running. The caller polls that next, unless something more urgent has
     /// come.
@@ -356,6 +377,22 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
 unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> (Outcome, bool) {
+    // SAFETY: by contract.
+    unsafe { poll_with(worker, task, outer, seat, |task| call(task)) }
+}
+
+/// The same; `with` polls the future ([`call`]).
+///
+/// # Safety
+/// As [`poll`].
+#[inline(always)]
+unsafe fn poll_with(
+    worker: &Worker,
+    task: NonNull<Header>,
+    outer: Outer,
+    seat: Option<&Seat<'_>>,
+    with: impl FnOnce(NonNull<Header>) -> bool,
+) -> (Outcome, bool) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     if header.word().start() == Start::Cancel {
@@ -368,8 +405,8 @@ unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Optio
     if seat.is_some_and(Seat::begin_poll) {
         worker.call_again();
     }
-    // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
-    let ready = unsafe { (header.calls().poll)(task) };
+    // RUNNING is ours, and the future is in place: the task is not complete.
+    let ready = with(task);
     let keeps = seat.is_none_or(Seat::end_poll);
     if keeps {
         worker.set_polled(outer.polled);
@@ -377,6 +414,18 @@ unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Optio
     core::mem::forget(guard);
     // SAFETY: RUNNING is ours, and an output in place if it is ready.
     (unsafe { ended_poll(task, ready) }, keeps)
+}
+
+/// Polls the future of a task.
+///
+/// # Safety
+/// The caller holds `RUNNING`, and the future is in place.
+#[inline(always)]
+pub(crate) unsafe fn call(task: NonNull<Header>) -> bool {
+    // SAFETY: alive, by contract.
+    let poll = unsafe { task.as_ref() }.calls().poll;
+    // SAFETY: by contract.
+    unsafe { poll(task) }
 }
 
 /// What follows from the answer of a poll.

@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use sync::atomic::AtomicBool;
 
 use crate::interface::{Birth, Header, Ops, Port, crossing_types};
+use crate::measure::Clock;
 use crate::pool::Pool;
 use crate::run::Outcome;
 use crate::slots::Seat;
@@ -18,7 +19,7 @@ use crate::{Priority, crossing};
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 
@@ -45,6 +46,8 @@ crossing_types! {
     RunAbove = fn(NonNull<Pool>, usize, u32) -> u32;
     /// Of a worker, a number, what ends it, and the thread's seat or null; a number.
     RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>) -> u32;
+    /// As [`RunMany`], with a clock.
+    RunManyMeasured = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>, Clock) -> u32;
     /// Of a task and a priority.
     PriorityOfTask = fn(NonNull<Header>, u32);
 }
@@ -90,6 +93,8 @@ pub struct Table {
     pub idle_workers: NumberOfPool,
     /// [`Pool::highest_ready`]: a priority, or [`NO_PRIORITY`].
     pub highest_ready: NumberOfWorker,
+    /// [`Pool::run_many_measured`].
+    pub run_many_measured: RunManyMeasured,
 }
 
 /// How many functions the table has.
@@ -116,6 +121,7 @@ pub const TABLE: Table = Table {
     clear_idle,
     idle_workers,
     highest_ready,
+    run_many_measured,
 };
 
 /// What goes over the interface for the outcome of a run, if there was one.
@@ -190,6 +196,20 @@ crossing! {
     ) -> u32 {
         // SAFETY: by contract.
         unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref(), seat.as_ref()) }
+    }
+
+    /// # Safety
+    /// As [`run_many`]; `clock` can be called.
+    unsafe fn run_many_measured(
+        pool: NonNull<Pool>,
+        worker: usize,
+        polls: u32,
+        stop: NonNull<AtomicBool>,
+        seat: *const Seat<'static>,
+        clock: Clock,
+    ) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref().run_many_measured(worker, polls, stop.as_ref(), seat.as_ref(), || clock()) }
     }
 
     /// # Safety

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use sched::interface::{Birth, Header, Ops, Port};
 use sched::slots::Seat;
 use sched::table::Table;
-use sched::{Outcome, Pool, Priority};
+use sched::{Clock, Outcome, Pool, Priority};
 use sync::atomic::AtomicBool;
 
 /// The functions of a scheduler that touch a pool's queues. What only changes a task's word is inlined in any case.
@@ -37,6 +37,15 @@ pub unsafe trait Scheduler: 'static {
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome>;
     /// [`Pool::run_many`].
     fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32;
+    /// [`Pool::run_many_measured`].
+    fn run_many_measured(
+        pool: &Pool,
+        worker: usize,
+        polls: u32,
+        stop: &AtomicBool,
+        seat: Option<&Seat<'static>>,
+        clock: Clock,
+    ) -> u32;
     /// [`Pool::set_priority`] of the task's pool.
     ///
     /// # Safety
@@ -101,6 +110,18 @@ unsafe impl Scheduler for Direct {
     #[inline]
     fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
         pool.run_many(worker, polls, stop, seat)
+    }
+
+    fn run_many_measured(
+        pool: &Pool,
+        worker: usize,
+        polls: u32,
+        stop: &AtomicBool,
+        seat: Option<&Seat<'static>>,
+        clock: Clock,
+    ) -> u32 {
+        // SAFETY: a clock asks for nothing.
+        pool.run_many_measured(worker, polls, stop, seat, || unsafe { clock() })
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
@@ -195,6 +216,19 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
         let seat = seat.map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY: as above.
         unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop), seat) }
+    }
+
+    fn run_many_measured(
+        pool: &Pool,
+        worker: usize,
+        polls: u32,
+        stop: &AtomicBool,
+        seat: Option<&Seat<'static>>,
+        clock: Clock,
+    ) -> u32 {
+        let (stop, seat) = (NonNull::from_ref(stop), seat.map_or(core::ptr::null(), core::ptr::from_ref));
+        // SAFETY: as above.
+        unsafe { (L::table().run_many_measured)(NonNull::from_ref(pool), worker, polls, stop, seat, clock) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {

@@ -12,8 +12,8 @@ use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use sched::interface::Header;
 use sched::word::{Ending, Wake};
 
-use crate::Priority;
 use crate::cell::{self, vtable};
+use crate::{Doing, Measured, Priority, Wait};
 
 /// The one table. A `static`, so that it has one address.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -153,6 +153,24 @@ impl TaskRef {
         self.header().worker()
     }
 
+    /// What it does at this moment.
+    #[must_use]
+    pub fn doing(&self) -> Doing {
+        self.header().word().doing()
+    }
+
+    /// What it waits for, if it does: [`Wait`]s.
+    #[must_use]
+    pub fn waits(&self) -> u8 {
+        self.header().waits()
+    }
+
+    /// What its polls took while it was watched.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        self.header().measured()
+    }
+
     /// Where it lies: no other task has this as long as there is a reference.
     pub(crate) fn address(&self) -> usize {
         self.pointer().addr().get()
@@ -224,6 +242,17 @@ impl Running {
     pub unsafe fn task(pointer: NonNull<()>) -> TaskRef {
         // SAFETY: the poll holds `RUNNING`, and the pointer is a header's, by contract.
         unsafe { TaskRef::of(pointer.cast()) }
+    }
+}
+
+/// Notes what the task that is polled waits for, for who looks from outside: for futures that answer pending. Nothing happens under
+/// a foreign executor, or behind a combinator that makes wakers of its own.
+#[inline]
+pub fn waits_for(context: &Context<'_>, wait: Wait) {
+    let waker = context.waker();
+    if core::ptr::eq(waker.vtable(), &raw const VTABLE) {
+        // SAFETY: one of this crate's own wakers: a header, alive while the waker is.
+        unsafe { (*waker.data().cast::<Header>()).waits_for(wait) };
     }
 }
 

@@ -1,16 +1,19 @@
 //! Files of `/proc` about the machine and the kernel as a whole, and the processes for its directories.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use fs::lines::Listing;
 use fs::namespace::Namespace;
 use fs::procfs::{self, ProcessTable};
 use fs::walk::Place;
 use hal::boot::Machine;
 use io::history::History;
 use io::open::OpenFile;
+use process::census::Coroutines;
 use process::{Process, report, table};
 use service::System;
 
@@ -64,6 +67,15 @@ fn resident() -> String {
     hal::space::resident().iter().map(|range| format!("{:x} {:x}\n", range.start, range.end)).collect()
 }
 
+/// The coroutines of a process as `/proc` wants them.
+struct Lines(Coroutines);
+
+impl Listing for Lines {
+    fn more(&mut self, text: &mut String) -> bool {
+        self.0.more(text)
+    }
+}
+
 /// The process table as `/proc` wants it.
 struct Table;
 
@@ -104,6 +116,11 @@ impl ProcessTable for Table {
             "threads" => report::threads(&process).into_bytes(),
             _ => return None,
         })
+    }
+
+    fn listing(&self, pid: u32, name: &str) -> Option<Box<dyn Listing>> {
+        let process = table::process(pid)?;
+        (name == "coroutines").then(|| Box::new(Lines(Coroutines::of(&process))) as Box<dyn Listing>)
     }
 
     fn link(&self, pid: u32, name: &str) -> Option<Arc<Place>> {

@@ -16,6 +16,8 @@ static POOL: OnceBox<Pool<Harts>> = OnceBox::new();
 pub(crate) struct Harts;
 
 impl Pender for Harts {
+    type Memory = task::Heap;
+
     fn pend(&self, worker: usize, _: Priority) {
         if worker != hart::id() {
             hart::send_ipi(worker);

@@ -35,6 +35,7 @@ use crate::sync::{Arc, Mutex, OnceLock};
 use crate::sys::{self, OwnedFd, syscall};
 use crate::time::Instant;
 use crate::{io, task, thread};
+use ::task::Wait;
 use abi::fs::{EFD_CLOEXEC, EFD_NONBLOCK};
 use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent};
 use abi::time::Timespec;
@@ -63,6 +64,13 @@ impl Direction {
         match self {
             Direction::Read => EPOLLIN,
             Direction::Write => EPOLLOUT,
+        }
+    }
+
+    fn wait(self) -> Wait {
+        match self {
+            Direction::Read => Wait::Read,
+            Direction::Write => Wait::Write,
         }
     }
 }
@@ -280,6 +288,7 @@ impl AsyncFd {
             task::need_reactor();
             Set::get()?.watch(&self.fd, &self.source, direction)?;
         }
+        ::task::waits_for(cx, direction.wait());
         Ok(false)
     }
 }

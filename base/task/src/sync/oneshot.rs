@@ -162,7 +162,7 @@ impl<T, L: Lock> Future for Receiver<T, L> {
         match taken {
             Ok(value) => Poll::Ready(Ok(value)),
             Err(TryRecvError::Closed) => Poll::Ready(Err(RecvError)),
-            Err(TryRecvError::Empty) => Poll::Pending,
+            Err(TryRecvError::Empty) => noted(Poll::Pending, Wait::Channel, context),
         }
     }
 }

@@ -12,7 +12,7 @@
 use super::failure::PollStack;
 use super::{TURN, Unpark};
 use crate::scheduler::Way;
-use crate::{reactor, slots, thread};
+use crate::{reactor, slots, thread, time};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::{MAX_SLOTS, Seat};
@@ -105,7 +105,11 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
     let polls = &POLLS[slot % MAX_SLOTS];
     loop {
         tick(pool, slot, polls);
-        let polled = stack.run(|| pool.run_seated(slot, TURN, &never, seat)).unwrap_or_else(|| {
+        let turn = || match slots::watched() {
+            false => pool.run_seated(slot, TURN, &never, seat),
+            true => pool.run_seated_measured(slot, TURN, &never, seat, time::ticks),
+        };
+        let polled = stack.run(turn).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
                 pool.abandon(slot);
