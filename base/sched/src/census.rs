@@ -14,6 +14,8 @@
 
 use core::mem::offset_of;
 
+use sync::atomic::Ordering::Relaxed;
+
 use crate::interface::Header;
 use crate::measure::Measured;
 use crate::word::{self, Doing};
@@ -122,6 +124,23 @@ impl Seen {
                 number(bytes, offset_of!(Header, longest), 1) as u8,
             ),
         })
+    }
+}
+
+impl Header {
+    /// What can be told of this task at this moment. Relaxed, all: figures on their own.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let Self { polls, time, longest, .. } = self;
+        Seen {
+            id: self.id(),
+            doing: self.word().doing(),
+            priority: self.priority().number(),
+            own: self.own_priority().number(),
+            policy: self.standing.policy() as u8,
+            waits: self.waits.load(Relaxed),
+            measured: Measured::of(polls.load(Relaxed), time.load(Relaxed), longest.load(Relaxed)),
+        }
     }
 }
 

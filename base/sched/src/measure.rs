@@ -1,6 +1,8 @@
 //! What a task waits for, and what its polls take: for who looks from outside (see `census`), in ten bytes of its header.
 //!
-//! What it waits for is noted by the futures that answer pending, a bit for each kind, and forgotten at the next poll. Polls are
+//! What it waits for is noted by the futures that answer pending, a bit for each kind, and forgotten when one of them is ready. (Not at
+//! each poll: that would cost each switch an instruction. So what waited beside another, which is no such future and was
+//! ready first, is forgotten late.) Polls are
 //! counted and timed by [`Runnable::run_measured`] only, which whoever drives a pool calls while somebody watches: so who is
 //! not watched pays nothing.
 //!
@@ -91,8 +93,8 @@ fn length(code: u8) -> u64 {
 }
 
 impl Header {
-    /// A poll begins: what the task waited for is forgotten.
-    #[inline(always)]
+    /// What it waited for has come.
+    #[inline]
     pub fn waits_no_more(&self) {
         self.waits.store(0, Relaxed);
     }
@@ -101,19 +103,6 @@ impl Header {
     #[inline]
     pub fn waits_for(&self, wait: Wait) {
         self.waits.store(self.waits.load(Relaxed) | wait as u8, Relaxed);
-    }
-
-    /// What it has noted: [`Wait`]s.
-    #[must_use]
-    pub fn waits(&self) -> u8 {
-        self.waits.load(Relaxed)
-    }
-
-    /// What its polls took.
-    #[must_use]
-    pub fn measured(&self) -> Measured {
-        let Self { polls, time, longest, .. } = self;
-        Measured::of(polls.load(Relaxed), time.load(Relaxed), longest.load(Relaxed))
     }
 
     /// Counts a poll that took so long.

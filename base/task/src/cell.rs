@@ -169,8 +169,6 @@ crossing! {
     /// # Safety
     /// `task` points to a `Cell<F>` whose `RUNNING` the caller holds, with the future in place.
     unsafe fn poll[F: Future, P: Pender](task: NonNull<Header>) -> bool {
-        // SAFETY: RUNNING keeps it alive.
-        unsafe { task.as_ref() }.waits_no_more();
         // SAFETY: RUNNING is the caller's, and the waker is not used afterwards.
         let waker = unsafe { waker::borrowed(task) };
         // SAFETY: a live cell of this type, by contract.

@@ -12,7 +12,7 @@ use sched::word::{Ending, Leave};
 
 use crate::Wait;
 use crate::cell::{self, vtable};
-use crate::waker::{TaskRef, waits_for};
+use crate::waker::{TaskRef, waits_for, waits_no_more};
 
 /// Why a task has no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +150,7 @@ impl<T> Future for JoinHandle<T> {
                 Err(ending) => ending,
             },
         };
+        waits_no_more(cx);
         Poll::Ready(self.finish(ending))
     }
 }

@@ -12,8 +12,10 @@ use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use sched::interface::Header;
 use sched::word::{Ending, Wake};
 
+#[cfg(not(loom))]
+use crate::Seen;
 use crate::cell::{self, vtable};
-use crate::{Doing, Measured, Priority, Wait};
+use crate::{Priority, Wait};
 
 /// The one table. A `static`, so that it has one address.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -153,22 +155,11 @@ impl TaskRef {
         self.header().worker()
     }
 
-    /// What it does at this moment.
+    /// What can be told of it from outside.
+    #[cfg(not(loom))]
     #[must_use]
-    pub fn doing(&self) -> Doing {
-        self.header().word().doing()
-    }
-
-    /// What it waits for, if it does: [`Wait`]s.
-    #[must_use]
-    pub fn waits(&self) -> u8 {
-        self.header().waits()
-    }
-
-    /// What its polls took while it was watched.
-    #[must_use]
-    pub fn measured(&self) -> Measured {
-        self.header().measured()
+    pub fn seen(&self) -> Seen {
+        self.header().seen()
     }
 
     /// Where it lies: no other task has this as long as there is a reference.
@@ -245,14 +236,27 @@ impl Running {
     }
 }
 
-/// Notes what the task that is polled waits for, for who looks from outside: for futures that answer pending. Nothing happens under
-/// a foreign executor, or behind a combinator that makes wakers of its own.
+/// The task that is polled; none under a foreign executor, or behind a combinator that makes wakers of its own.
+#[inline]
+fn polled<'c>(context: &Context<'c>) -> Option<&'c Header> {
+    let waker = context.waker();
+    // SAFETY: the data of this crate's own wakers is a header, alive while the waker is.
+    core::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| unsafe { &*waker.data().cast::<Header>() })
+}
+
+/// Notes what the task that is polled waits for, for who looks from outside: for futures that answer pending.
 #[inline]
 pub fn waits_for(context: &Context<'_>, wait: Wait) {
-    let waker = context.waker();
-    if core::ptr::eq(waker.vtable(), &raw const VTABLE) {
-        // SAFETY: one of this crate's own wakers: a header, alive while the waker is.
-        unsafe { (*waker.data().cast::<Header>()).waits_for(wait) };
+    if let Some(task) = polled(context) {
+        task.waits_for(wait);
+    }
+}
+
+/// Notes that it has come: for such futures when they are ready.
+#[inline]
+pub fn waits_no_more(context: &Context<'_>) {
+    if let Some(task) = polled(context) {
+        task.waits_no_more();
     }
 }
 

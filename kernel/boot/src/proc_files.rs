@@ -13,7 +13,7 @@ use fs::walk::Place;
 use hal::boot::Machine;
 use io::history::History;
 use io::open::OpenFile;
-use process::census::Coroutines;
+use process::census::{self, Coroutines};
 use process::{Process, report, table};
 use service::System;
 
@@ -30,6 +30,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("interrupts", interrupts);
     procfs::register("stat", report::system);
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
+    procfs::register("asyncos/coroutines", census::kernel);
     procfs::register("asyncos/heap", heap);
     procfs::register("asyncos/resident", resident);
     procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));

@@ -7,7 +7,7 @@
 //!
 //! A line: number, state (R it runs, Q it is ready, S it waits, Z it has ended, F it has failed), the priority that it runs at
 //! and its own, the number of its policy, how many polls it had while somebody watched, nanoseconds of all and of
-//! the longest, and what it waits for, `-` if it does not or if that is not known; then its name, which it has none.
+//! the longest, what it waits for, `-` if it does not or if that is not known, and its name, `-` for none.
 
 use crate::{process::Process, slots::Slots};
 use alloc::{
@@ -15,6 +15,7 @@ use alloc::{
     sync::{Arc, Weak},
 };
 use core::fmt::Write;
+use exec::Polls;
 use mem::AddressSpace;
 use sched::{
     Measured, Wait,
@@ -80,8 +81,10 @@ impl Coroutines {
                 let read = read(space, at.address.wrapping_add(offset), &mut bytes);
                 if read.is_none() {
                     self.next_list();
-                } else if let Some(seen) = Seen::of(&bytes).filter(|seen| seen.id < self.below) {
-                    line(text, &seen, "");
+                } else if let Some(seen) =
+                    Seen::of(&bytes).filter(|seen| seen.id < self.below || self.below == u64::MAX)
+                {
+                    line(text, &seen, polls(seen.measured), "");
                     self.last = seen.id;
                 }
             }
@@ -122,9 +125,26 @@ fn enter(space: &AddressSpace, address: u64) -> Option<At> {
     Some(At { address, chunk: SeenChunk::of(&head)?, place: 0 })
 }
 
+/// The kernel's own coroutines, in the same way, with their names; all their polls count.
+#[must_use]
+pub fn kernel() -> String {
+    let mut text = String::new();
+    for service in exec::services() {
+        line(&mut text, &service.seen(), service.polls(), service.name());
+    }
+    text
+}
+
+/// The polls of a coroutine of a process: its runtime counts in ticks of the time register.
+fn polls(measured: Measured) -> Polls {
+    let Measured { polls, time, longest } = measured;
+    let nanoseconds = hal::time::nanoseconds_of;
+    Polls { count: u64::from(polls), time: nanoseconds(u64::from(time)), longest: nanoseconds(longest) }
+}
+
 /// The line of a task.
-pub(crate) fn line(text: &mut String, seen: &Seen, name: &str) {
-    let Seen { id, priority, own, policy, measured, .. } = seen;
+fn line(text: &mut String, seen: &Seen, polls: Polls, name: &str) {
+    let (Seen { id, priority, own, policy, .. }, Polls { count, time, longest }) = (seen, polls);
     let letter = match seen.doing {
         Doing::Runs => 'R',
         Doing::Ready => 'Q',
@@ -132,10 +152,8 @@ pub(crate) fn line(text: &mut String, seen: &Seen, name: &str) {
         Doing::Ended => 'Z',
         Doing::Failed => 'F',
     };
-    let Measured { polls, time, longest } = measured;
-    let (time, longest) = (hal::time::nanoseconds_of(u64::from(*time)), hal::time::nanoseconds_of(*longest));
     // Writing to a string cannot fail.
-    let _ = write!(text, "{id} {letter} {priority} {own} {policy} {polls} {time} {longest} ");
+    let _ = write!(text, "{id} {letter} {priority} {own} {policy} {count} {time} {longest} ");
     let before = text.len();
     if seen.doing == Doing::Waits {
         for kind in Wait::names(seen.waits) {

@@ -233,7 +233,10 @@ impl AsyncFd {
             loop {
                 match attempt(&self.fd) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => return Poll::Ready(result),
+                    result => {
+                        ::task::waits_no_more(cx);
+                        return Poll::Ready(result);
+                    }
                 }
                 if !self.leave(direction, cx)? {
                     return Poll::Pending;
@@ -265,7 +268,11 @@ impl AsyncFd {
         poll_fn(|cx| {
             let taken = waits && self.source.lock().sides[direction as usize].waker.is_none();
             waits = true;
-            if taken || self.leave(direction, cx)? { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if taken || self.leave(direction, cx)? {
+                ::task::waits_no_more(cx);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
         })
         .await
     }

@@ -111,7 +111,9 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if Instant::now() >= self.deadline {
-            self.timer = None;
+            if self.timer.take().is_some() {
+                task::waits_no_more(cx);
+            }
             return Poll::Ready(());
         }
         let deadline = self.deadline;

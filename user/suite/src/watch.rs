@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     case!("watch/top", "D16 G6", top),
     case!("watch/top-arguments", "E1", top_arguments),
     case!("watch/coroutines", "D16 G4 G6", coroutines),
+    case!("watch/kernel", "D16 G2 G6", kernel),
     case!("watch/many-coroutines", "D16 G6", many_coroutines),
     case!("watch/polls", "D16 G6", polls),
     case!("watch/large-and-gone", "D16 G6", large_and_gone),
@@ -212,6 +213,19 @@ fn coroutines() -> Outcome {
     ensure!(["time", "lock", "channel", "notice", "read", "join", "R"].iter().all(|what| shown(what)), "{text}");
     // A process without coroutines has none.
     equal!(fs::read_to_string("/proc/self/coroutines")?.as_str(), "");
+    Ok(())
+}
+
+/// The kernel's own coroutines have names, and a past.
+fn kernel() -> Outcome {
+    needs_asyncos()?;
+    let text = fs::read_to_string("/proc/asyncos/coroutines")?;
+    let lines: Vec<Coroutine> = text.lines().filter_map(Coroutine::parse).collect();
+    equal!(lines.len(), text.lines().count());
+    let network = |line: &Coroutine| line.name == "network" && line.polls > 0 && line.time > 0;
+    ensure!(lines.iter().any(network) && lines.iter().all(|line| line.longest <= line.time), "{text}");
+    let shown = run_top(&["-p", "0"])?;
+    ensure!(shown.contains("[kernel]") && shown.contains("console-out"), "{shown}");
     Ok(())
 }
 

@@ -23,7 +23,7 @@ use core::task::{Context, Poll};
 use sync::wait::{Claim, Gate, Turns, WaitLock, WaitQueue, wait_until_next};
 
 use crate::Wait;
-use crate::waker::{TaskRef, waits_for};
+use crate::waker::{TaskRef, waits_for, waits_no_more};
 
 mod barrier;
 pub mod broadcast;
@@ -148,11 +148,12 @@ async fn claim<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut claim: C,
     poll_fn(|context| noted(turn.as_mut().poll(context), wait, context)).await
 }
 
-/// An answer; if it is that the task waits, what for is noted.
+/// The answer of something that waits; what for is noted, or that it has come.
 #[inline]
 fn noted<T>(answer: Poll<T>, wait: Wait, context: &Context<'_>) -> Poll<T> {
-    if answer.is_pending() {
-        waits_for(context, wait);
+    match answer {
+        Poll::Pending => waits_for(context, wait),
+        Poll::Ready(_) => waits_no_more(context),
     }
     answer
 }

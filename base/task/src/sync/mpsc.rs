@@ -350,11 +350,12 @@ impl<T, L: Lock> Receiver<T, L> {
             Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone())),
             taken => taken,
         };
-        match taken {
+        let answer = match taken {
             Ok(message) => Poll::Ready(Some(message)),
             Err(TryRecvError::Disconnected) => Poll::Ready(None),
-            Err(TryRecvError::Empty) => noted(Poll::Pending, Wait::Channel, context),
-        }
+            Err(TryRecvError::Empty) => Poll::Pending,
+        };
+        noted(answer, Wait::Channel, context)
     }
 
     /// Takes a message, or else leaves a waker, if one is given, in exchange for the one before.
