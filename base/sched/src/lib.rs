@@ -41,7 +41,6 @@
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
-#[cfg(not(loom))]
 pub mod census;
 mod heap;
 pub mod interface;

@@ -25,7 +25,6 @@ mod waker;
 
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Heap, Memory, Pender, Pool};
-#[cfg(not(loom))]
 pub use sched::census::Seen;
 pub use sched::word::Doing;
 pub use sched::{AGE, Birth, MAX_WORKERS, Measured, Outcome, Policy, Priority, Runnable, Wait, policy};

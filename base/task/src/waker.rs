@@ -12,7 +12,6 @@ use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use sched::interface::Header;
 use sched::word::{Ending, Wake};
 
-#[cfg(not(loom))]
 use crate::Seen;
 use crate::cell::{self, vtable};
 use crate::{Priority, Wait};
@@ -156,7 +155,6 @@ impl TaskRef {
     }
 
     /// What can be told of it from outside.
-    #[cfg(not(loom))]
     #[must_use]
     pub fn seen(&self) -> Seen {
         self.header().seen()

@@ -92,13 +92,16 @@ fn refill(bin: usize) -> *mut u8 {
     let stride = piece(bin).size();
     let places = (PAGE - HEAD) / stride;
     FREE.with(|free| {
+        // Another thread may have been faster. A bin that is empty keeps more than a chunk has places.
+        if let Some(place) = free.bins[bin].take() {
+            return place.as_ptr();
+        }
         let Some(base) = free.page() else { return ptr::null_mut() };
         let place = |index: usize| base.wrapping_add(HEAD + index * stride);
         // SAFETY: a page of nobody's, which holds the head and the places; those are of this bin.
         unsafe {
             (0..places).for_each(|index| mark_free(place(index)));
             link(bin, base.cast(), places, stride);
-            // The bin was empty a moment ago. If others have filled it since, these are found by the next sweep.
             (1..places).rev().for_each(|index| {
                 let _ = free.bins[bin].put(NonNull::new_unchecked(place(index)));
             });
