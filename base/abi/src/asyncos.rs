@@ -26,6 +26,13 @@ pub const SCHED_WAIT: usize = FIRST + 2;
 /// urgent. Error: `EINVAL` (no slots).
 pub const SCHED_KICK: usize = FIRST + 3;
 
+/// `take(fd, buffer, len) -> bytes`: `read` of a stream that does not wait, whatever the descriptor's flags say. With [`TAKE_DRY`]
+/// if that was all: a further one would have to wait, and what comes next is an edge for epoll. Errors: those of `read`, `EAGAIN`,
+/// `EINVAL` (no stream).
+pub const TAKE: usize = FIRST + 4;
+/// See [`TAKE`]. No call reads so much.
+pub const TAKE_DRY: usize = 1 << 32;
+
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;
 /// [`WORLD`] operation: the next `execve` of the caller, and of children it forks, uses this world.

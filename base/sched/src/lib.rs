@@ -19,7 +19,7 @@
 //! * `policy` – in which order tasks of one priority run, and for how long.
 //! * `standing` – a task's priority, and what it inherits.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
-//! * `run` – a poll, and what follows from its answer.
+//! * `run` – a poll, and what follows from its answer; `turns`, many of them in one call; `hold`, who has the worker meanwhile.
 //! * `measure` – what a task's polls take, while somebody watches; what it waits for.
 //! * `census` – what can be told of tasks from copies of their memory.
 //! * `slots` – which thread of a process has the right to run which worker, and how the kernel moves it.
@@ -43,6 +43,7 @@
 
 pub mod census;
 mod heap;
+mod hold;
 pub mod interface;
 mod lists;
 mod measure;
@@ -55,6 +56,7 @@ mod run;
 pub mod slots;
 mod standing;
 pub mod table;
+mod turns;
 pub mod word;
 mod worker;
 
@@ -64,4 +66,4 @@ pub use measure::{Clock, Measured, Wait};
 pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
-pub use run::{Outcome, Runnable, fail};
+pub use run::{Around, Outcome, Runnable, fail};

@@ -89,9 +89,9 @@ pub(crate) struct Turn {
     pub(crate) slot: u8,
     /// Of a task that is there.
     place: u16,
-    bit: u64,
+    pub(crate) bit: u64,
     /// The columns whose priority is that of the slot, or more urgent.
-    up_to: u64,
+    pub(crate) up_to: u64,
 }
 
 impl Turn {
@@ -146,7 +146,8 @@ struct Column {
 const EMPTY: Column =
     Column { turn: List { head: ptr::null_mut(), tail: ptr::null_mut() }, ranked: Heap::EMPTY, waited: [0; 2] };
 
-/// The lists of one queue and what they hold.
+/// The lists of one queue and what they hold. `repr(C)`: as `Worker`.
+#[repr(C)]
 pub(crate) struct Lists {
     /// Which columns have tasks.
     pub(crate) bits: u64,

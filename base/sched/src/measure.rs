@@ -3,17 +3,18 @@
 //! What it waits for is noted by the futures that answer pending, a bit for each kind, and forgotten when one of them is ready. (Not at
 //! each poll: that would cost each switch an instruction. So what waited beside another, which is no such future and was
 //! ready first, is forgotten late.) Polls are
-//! counted and timed by [`Runnable::run_measured`] only, which whoever drives a pool calls while somebody watches: so who is
+//! counted and timed by [`Pool::run_seated_measured`] only, which whoever drives a pool calls while somebody watches: so who is
 //! not watched pays nothing.
 //!
 //! All of it is written by who polls the task, so a load and a store are as good as one operation.
 
-use sync::atomic::Ordering::Relaxed;
-use sync::atomic::{AtomicBool, Ordering};
+use core::ptr::NonNull;
 
+use sync::atomic::Ordering::Relaxed;
+
+use crate::hold::Hold;
 use crate::interface::{Header, crossing_types};
 use crate::pool::Pool;
-use crate::run::{Outcome, Runnable, call};
 use crate::slots::Seat;
 
 crossing_types! {
@@ -114,42 +115,49 @@ impl Header {
     }
 }
 
-impl Runnable<'_> {
-    /// As [`run`](Self::run), and takes the time of the poll. With a seat the worker may be taken from the calling thread
-    /// meanwhile: `None` then, and the task is queued if it has to be.
-    pub fn run_measured(self, seat: Option<&Seat<'_>>, clock: impl Fn() -> u64) -> Option<Outcome> {
-        self.run_with(seat, |task| {
-            let began = clock();
-            // SAFETY: `run_with` calls this with a task whose `RUNNING` it holds, and its future in place.
-            let ready = unsafe { call(task) };
-            // SAFETY: `RUNNING` keeps it alive.
-            unsafe { task.as_ref() }.count_poll(clock().wrapping_sub(began));
-            ready
-        })
+/// As the hold within, with a clock that times each poll.
+#[derive(Clone, Copy)]
+struct Timed<H>(H, Clock);
+
+impl<H: Hold> Hold for Timed<H> {
+    const LENT: bool = H::LENT;
+
+    #[inline(always)]
+    fn begin_poll(self) -> bool {
+        self.0.begin_poll()
+    }
+
+    #[inline(always)]
+    unsafe fn poll(self, task: NonNull<Header>) -> bool {
+        // SAFETY: by contract of who made this.
+        let now = || unsafe { (self.1)() };
+        let began = now();
+        // SAFETY: by contract.
+        let ready = unsafe { self.0.poll(task) };
+        // SAFETY: `RUNNING` keeps it alive.
+        unsafe { task.as_ref() }.count_poll(now().wrapping_sub(began));
+        ready
+    }
+
+    #[inline(always)]
+    fn end_poll(self) -> bool {
+        self.0.end_poll()
+    }
+
+    #[inline(always)]
+    fn is_over(self) -> bool {
+        self.0.is_over()
     }
 }
 
 impl Pool {
-    /// As [`run_many`](Self::run_many), and takes the time of each poll.
-    pub fn run_many_measured(
-        &self,
-        worker: usize,
-        polls: u32,
-        stop: &AtomicBool,
-        seat: Option<&Seat<'_>>,
-        clock: impl Fn() -> u64,
-    ) -> u32 {
-        let mut left = polls;
-        while left > 0
-            && let Some(runnable) = self.next(worker)
-        {
-            left -= 1;
-            // Relaxed: as in `run_many`.
-            if runnable.run_measured(seat, &clock).is_none() || stop.load(Ordering::Relaxed) {
-                break;
-            }
-        }
-        polls - left
+    /// As [`run_seated`](Self::run_seated), and takes the time of each poll.
+    ///
+    /// # Safety
+    ///
+    /// The clock can be called, from any context.
+    pub unsafe fn run_seated_measured(&self, worker: usize, polls: u32, seat: Seat<'_>, clock: Clock) -> u32 {
+        self.run_held(worker, polls, Timed(seat, clock))
     }
 }
 

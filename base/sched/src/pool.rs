@@ -248,23 +248,16 @@ impl Pool {
             // Whatever its slice: what is aged has waited for long enough.
             worker.spend();
         }
-        self.gives_way(worker)
+        worker.gives_way()
     }
 
-    /// Whether what a worker runs should give way: something more urgent is ready in the worker's queue, or something as
-    /// urgent is, and what runs has used up its slice. Any context, no lock; stale at once.
+    /// Whether what a worker runs should give way: something more urgent is ready in the worker's queue, or waits to go on since
+    /// it was preempted; or something as urgent, and what runs has used up its slice. No lock; stale at once. By the worker's
+    /// thread of control, interrupt handlers included.
     #[must_use]
     #[inline]
     pub fn should_yield(&self, worker: usize) -> bool {
-        self.worker(worker).is_some_and(|worker| self.gives_way(worker))
-    }
-
-    #[inline]
-    fn gives_way(&self, worker: &Worker) -> bool {
-        worker.running().is_some_and(|running| {
-            let equals = if worker.is_spent() { running.bit() } else { 0 };
-            worker.queue.has_ready(running.bits_above() | equals)
-        })
+        self.worker(worker).is_some_and(Worker::gives_way)
     }
 
     /// Announces that a worker is about to park. `true`: it may, and the next task for it will pend it.

@@ -32,7 +32,7 @@ use crate::worker::Publisher;
 /// How often the lock is looked at before giving up.
 const PATIENCE: usize = if cfg!(loom) { 1 } else { 200 };
 
-/// One worker's queue. `repr(C)`: the kernel reads the ready bits as a hint (see `slots`).
+/// One worker's queue. `repr(C)`: as `Worker`; and the kernel reads the ready bits as a hint (see `slots`).
 #[repr(C)]
 pub(crate) struct RunQueue {
     inbox: AtomicPtr<Header>,
@@ -125,6 +125,13 @@ impl RunQueue {
     pub(crate) fn has_ready(&self, wanted: u32) -> bool {
         // Relaxed: as above.
         fold(self.ready.load(Ordering::Relaxed)) & wanted != 0
+    }
+
+    /// Whether there is something that comes before a turn, or beside it. As above.
+    #[inline]
+    pub(crate) fn has_before(&self, turn: Turn) -> bool {
+        // Relaxed: as above.
+        self.ready.load(Ordering::Relaxed) & turn.up_to & !turn.bit != 0
     }
 
     /// The priorities that have a task another worker may take.
@@ -248,7 +255,8 @@ impl RunQueue {
     /// was changed. Does not wait for the lock.
     ///
     /// Neither a fence nor a call to anyone is needed. What is published stays, so who has pushed something more urgent
-    /// meanwhile has called. The column's bit stays set from before to after, so nobody has missed the tasks in it.
+    /// meanwhile has called. The column's bit stays set from before to after, so nobody has missed the tasks in it. A bit without
+    /// a task stays as well, for the next holder.
     ///
     /// # Safety
     ///
@@ -263,15 +271,18 @@ impl RunQueue {
         // SAFETY: taken above.
         let locked = unsafe { self.locked() };
         let lists = &mut *locked.lists;
-        if !self.is_settled(lists) {
-            return None;
-        }
-        if !lists.is_turn_of(turn) {
-            // If there is nothing at all it need not go in only to come out again.
-            return (lists.bits == 0).then_some(again);
+        if self.has_post() || !lists.is_turn_of(turn) {
+            return self.has_nothing(lists.bits).then_some(again);
         }
         // SAFETY: the task is the queue's from here on.
         Some(unsafe { lists.rotate(again, turn) })
+    }
+
+    /// Whether there is nothing else at all than a task that goes on, which then need not go in only to come out again. The caller
+    /// holds the lock; these are the lists' bits.
+    #[cold]
+    fn has_nothing(&self, bits: u64) -> bool {
+        bits == 0 && self.is_empty()
     }
 
     /// Takes the first task of a list, for a worker as in [`rotate`](Self::rotate), if others are left there. `None`: as there.

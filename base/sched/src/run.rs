@@ -2,14 +2,11 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicBool, Ordering};
-
 use crate::Priority;
+use crate::hold::{Hold, Owned};
 use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
 use crate::lists::{Turn, is_ranked, priority_of};
-use crate::pool::Pool;
 use crate::queue::Taken;
-use crate::slots::Seat;
 use crate::word::{Ending, Pause, Release, Start};
 use crate::worker::{Outer, Worker};
 
@@ -54,6 +51,21 @@ pub struct Runnable<'p> {
     outer: Outer,
 }
 
+/// What whoever runs tasks in turn does around each poll.
+pub trait Around {
+    /// While it lives, the worker's thread of control is not preempted by one that needs the same worker's queue.
+    type Alone;
+
+    /// The task with this number is polled next.
+    fn begin(&self, task: u64);
+
+    /// It was polled.
+    fn end(&self, task: u64, outcome: Outcome);
+
+    /// See [`Alone`](Self::Alone).
+    fn alone(&self) -> Self::Alone;
+}
+
 impl<'p> Runnable<'p> {
     /// # Safety
     ///
@@ -86,8 +98,12 @@ impl<'p> Runnable<'p> {
     pub fn run(self) -> Outcome {
         let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
+        let outcome = {
+            let mut above = worker.above(outer);
+            above.count();
+            // SAFETY: scheduled, taken from its queue, and this context's.
+            unsafe { poll(worker, task, outer, Owned) }.0
+        };
         worker.go_back(outer);
         if outcome == Outcome::Requeued {
             // SAFETY: the word said to queue it, so it is alive and this context's.
@@ -96,249 +112,70 @@ impl<'p> Runnable<'p> {
         outcome
     }
 
-    /// As [`run`](Self::run), by a thread that may lose the worker in it, which is `None`; `with` polls the future ([`call`]).
+    /// As [`run`](Self::run); but as long as a task goes on, and what is next are its equals in turn, the first of these is taken
+    /// with putting it back, under one lock, and polled next.
+    ///
+    /// Whoever calls meanwhile may not be heard, so the queue is looked at once more before each further poll: what was taken
+    /// goes back if something more urgent has come.
     #[inline(always)]
-    pub(crate) fn run_with(
-        self,
-        seat: Option<&Seat<'_>>,
-        with: impl FnOnce(NonNull<Header>) -> bool,
-    ) -> Option<Outcome> {
-        let (worker, task, outer) = (self.worker, self.task, self.outer);
+    pub fn run_in_turn(self, around: &impl Around) {
+        let (worker, mut task, priority, outer) = (self.worker, self.task, self.priority, self.outer);
         core::mem::forget(self);
         // SAFETY: scheduled, taken from its queue, and this context's.
-        let (outcome, keeps) = unsafe { poll_with(worker, task, outer, seat, with) };
-        if keeps {
-            worker.go_back(outer);
-        }
+        let mut outcome = unsafe { poll_within(worker, task, outer, around) };
         if outcome == Outcome::Requeued {
-            // SAFETY: the word said to queue it, so it is alive and this context's; any context may, of whom the worker is.
-            unsafe { if keeps { requeue(worker, task) } else { worker.pool().enqueue(task) } };
-        }
-        keeps.then_some(outcome)
-    }
-
-    /// As [`run`](Self::run); but if it goes on, and what is next are its equals in turn, the first of these is taken with
-    /// putting it back, under one lock, and counts as running. The caller polls that next, unless something more urgent has
-    /// come.
-    ///
-    /// While what `alone` answers lives, the worker's thread of control is not preempted by one that needs the same worker's
-    /// queue; whoever calls meanwhile may not be heard.
-    #[inline(always)]
-    pub fn run_in_turn<G>(self, alone: impl FnOnce() -> G) -> (Outcome, Option<Self>) {
-        let (worker, task, priority, outer) = (self.worker, self.task, self.priority, self.outer);
-        core::mem::forget(self);
-        // SAFETY: scheduled, taken from its queue, and this context's.
-        let (outcome, _) = unsafe { poll(worker, task, outer, None) };
-        if outcome != Outcome::Requeued {
-            worker.go_back(outer);
-            return (outcome, None);
-        }
-        // SAFETY: the word said to queue it, so it is alive and this context's; so too where it is requeued.
-        let next = unsafe { next_equal(worker, task, priority, alone) };
-        match next {
-            // A slice of its own.
-            Some(_) => worker.set_running(priority),
-            None => {
-                worker.go_back(outer);
-                // SAFETY: as above.
-                unsafe { requeue(worker, task) };
-            }
-        }
-        (outcome, next.map(|task| Self { worker, task, priority, outer }))
-    }
-}
-
-/// Puts back a task that goes on and takes the next of its slot; nothing is changed if it is not the turn of that.
-///
-/// # Safety
-/// As [`RunQueue::rotate`](crate::queue::RunQueue::rotate), while `alone`'s answer lives; the worker runs at this priority.
-#[inline(always)]
-unsafe fn next_equal<G>(
-    worker: &Worker,
-    task: NonNull<Header>,
-    priority: Priority,
-    alone: impl FnOnce() -> G,
-) -> Option<NonNull<Header>> {
-    // SAFETY: alive, by contract.
-    let slot = unsafe { task.as_ref() }.standing.slot();
-    // What was put ahead, or runs at another priority by now, has no equals in its slot.
-    if priority_of(slot) != priority || is_ranked(slot) {
-        return None;
-    }
-    let _alone = alone();
-    // SAFETY: by contract.
-    unsafe { worker.queue.rotate(task, Turn::of(slot, worker.number())) }
-}
-
-impl Pool {
-    /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
-    /// is none, or `stop` is set; says how many it has polled. The worker's thread of control is not preempted by one that
-    /// needs the same worker's queue.
-    ///
-    /// With a seat the worker may be taken from the calling thread during a poll; then this ends with that poll.
-    pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'_>>) -> u32 {
-        let Some(worker) = self.worker(worker) else { return 0 };
-        let outer = worker.outer();
-        let (mut left, mut held) = (polls, None);
-        while left > 0
-            && let Some((task, priority)) =
-                self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
-        {
-            left -= 1;
-            // SAFETY: just taken from a queue, so alive.
-            let slot = unsafe { task.as_ref() }.standing.slot();
-            // SAFETY: as above.
-            let Some(goes_on) = (unsafe { poll_seated(worker, task, outer, seat) }) else { return polls - left };
-            let mut stays = true;
-            if goes_on || !worker.queue.has_post() {
-                let turns = Turns { turn: Turn::of(slot, worker.number()), priority, stop, seat };
-                // SAFETY: it has just been polled.
-                let turned = unsafe { take_turns(worker, outer, &turns, (task, goes_on), left) };
-                left = turned.0;
-                match turned.1 {
-                    Some(stayed) => stays = stayed,
-                    None => return polls - left,
+            // SAFETY: the word said to queue it, so it is alive and this context's. So too in all that follow.
+            let turn = unsafe { turn_of(worker, task, priority) };
+            while let Some(turn) = turn.filter(|_| outcome == Outcome::Requeued) {
+                let next = {
+                    let _alone = around.alone();
+                    // SAFETY: as above; the worker runs at this priority, which the turn is of.
+                    unsafe { worker.queue.rotate(task, turn) }
+                };
+                let Some(next) = next else { break };
+                task = next;
+                // A slice of its own.
+                worker.set_running(priority);
+                if worker.queue.has_before(turn) {
+                    break;
                 }
-            }
-            held = stays.then_some(priority);
-            // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.
-            if stop.load(Ordering::Relaxed) {
-                break;
+                // SAFETY: just taken from its queue.
+                outcome = unsafe { poll_within(worker, task, outer, around) };
             }
         }
         worker.go_back(outer);
-        polls - left
+        if outcome == Outcome::Requeued {
+            // SAFETY: as above.
+            unsafe { requeue(worker, task) };
+        }
     }
 }
 
-/// One poll by a thread that may lose the worker in it; whether the task is to be queued again. `None`: it has lost it, and the
-/// task is queued if it has to be.
+/// One poll by a worker's own thread of control, and what is done around it.
 ///
 /// # Safety
 /// As [`poll`].
 #[inline(always)]
-unsafe fn poll_seated(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> Option<bool> {
+unsafe fn poll_within(worker: &Worker, task: NonNull<Header>, outer: Outer, around: &impl Around) -> Outcome {
+    // SAFETY: by contract; gone, perhaps, behind the poll.
+    let number = unsafe { task.as_ref() }.id();
+    around.begin(number);
     // SAFETY: by contract.
-    let (outcome, keeps) = unsafe { poll(worker, task, outer, seat) };
-    let goes_on = outcome == Outcome::Requeued;
-    if keeps {
-        return Some(goes_on);
-    }
-    if goes_on {
-        // SAFETY: the word said to queue it, so it is alive and this context's; any context may.
-        unsafe { worker.pool().enqueue(task) };
-    }
-    None
+    let (outcome, _) = unsafe { poll(worker, task, outer, Owned) };
+    around.end(number, outcome);
+    outcome
 }
 
-/// Whose turn it is, and what ends that.
-struct Turns<'a> {
-    turn: Turn,
-    priority: Priority,
-    stop: &'a AtomicBool,
-    seat: Option<&'a Seat<'a>>,
-}
-
-impl Turns<'_> {
-    /// Polls a task, just taken from the worker's queue, as the next of its priority; else as [`poll_seated`].
-    ///
-    /// # Safety
-    /// As [`poll`].
-    #[inline(always)]
-    unsafe fn poll(&self, worker: &Worker, task: NonNull<Header>, outer: Outer) -> Option<bool> {
-        // A slice of its own.
-        worker.set_running(self.priority);
-        // SAFETY: by contract.
-        unsafe { poll_seated(worker, task, outer, self.seat) }
-    }
-
-    /// Whether no more may be polled. Relaxed: as in `run_many`.
-    #[inline(always)]
-    fn are_over(&self, more: u32) -> bool {
-        more == 0 || self.stop.load(Ordering::Relaxed)
-    }
-}
-
-/// Goes on with the tasks of one slot, as long as it is their turn: `last` has been polled as what was published at this
-/// priority, and is to be queued again or not. Says how many polls of `left` are left, and whether what is published has
-/// stayed; `None`: the thread has lost the worker.
+/// Whose turn it is while a task runs, which is the worker's; `None` if it was put ahead or runs at another priority by now, so
+/// that it has no equals in its slot.
 ///
 /// # Safety
-/// As [`Pool::run_many`]; `last` was polled by this worker just now, and is the caller's if it was to be queued.
-#[inline(never)]
-unsafe fn take_turns(
-    worker: &Worker,
-    outer: Outer,
-    turns: &Turns<'_>,
-    last: (NonNull<Header>, bool),
-    left: u32,
-) -> (u32, Option<bool>) {
-    let (mut task, goes_on) = last;
-    let mut goes_on = Some(goes_on);
-    let slot = turns.turn.slot;
-    // What was put ahead runs at another priority than its slot's, and not for the others of that.
-    let most = if priority_of(slot) == turns.priority && !is_ranked(slot) { left } else { 0 };
-    let mut more = most;
-    loop {
-        if goes_on == Some(true) {
-            // SAFETY: the word said to queue it, so it is alive and this context's.
-            (task, more, goes_on) = unsafe { give_way(worker, outer, turns, task, more) };
-        }
-        if goes_on != Some(false) || turns.are_over(more) {
-            break;
-        }
-        let Some(next) = worker.queue.take_turn(turns.turn) else { break };
-        (task, more) = (next, more - 1);
-        // SAFETY: just taken from the queue.
-        goes_on = unsafe { turns.poll(worker, task, outer) };
-    }
-    if goes_on == Some(true) {
-        // SAFETY: as above.
-        unsafe { put_back(worker, task, outer) };
-    }
-    (left - (most - more), goes_on.map(|goes_on| !goes_on))
-}
-
-/// Queues a task that goes on and polls the next, as long as that goes on, too: the shortest way from one coroutine to another.
-/// Says what was polled last, how many polls are left, and whether it is to be queued; `None` as in [`poll_seated`].
-///
-/// # Safety
-/// As [`take_turns`]; `task` is to be queued.
-#[inline(never)]
-unsafe fn give_way(
-    worker: &Worker,
-    outer: Outer,
-    turns: &Turns<'_>,
-    mut task: NonNull<Header>,
-    mut more: u32,
-) -> (NonNull<Header>, u32, Option<bool>) {
-    let turn = turns.turn;
-    while !turns.are_over(more) {
-        // SAFETY: by contract.
-        let Some(next) = (unsafe { worker.queue.rotate(task, turn) }) else { break };
-        (task, more) = (next, more - 1);
-        // SAFETY: just taken from the queue.
-        let goes_on = unsafe { turns.poll(worker, task, outer) };
-        if goes_on != Some(true) {
-            return (task, more, goes_on);
-        }
-    }
-    (task, more, Some(true))
-}
-
-/// Queues a task that goes on; directly, under the lock, if the worker will look for another now.
-///
-/// # Safety
-/// As [`requeue`]; and the worker's thread of control is not preempted by one that needs the same worker's queue.
-#[inline(never)]
-unsafe fn put_back(worker: &Worker, task: NonNull<Header>, outer: Outer) {
-    worker.go_back(outer);
+/// The task is alive.
+#[inline(always)]
+unsafe fn turn_of(worker: &Worker, task: NonNull<Header>, priority: Priority) -> Option<Turn> {
     // SAFETY: by contract.
-    unsafe {
-        if !(worker.running().is_none() && worker.queue.append(task)) {
-            requeue(worker, task);
-        }
-    }
+    let slot = unsafe { task.as_ref() }.standing.slot();
+    (priority_of(slot) == priority && !is_ranked(slot)).then(|| Turn::of(slot, worker.number()))
 }
 
 impl Drop for Runnable<'_> {
@@ -354,7 +191,7 @@ impl Drop for Runnable<'_> {
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's; its pool outlives the call.
 #[inline]
-unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
+pub(crate) unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     // SAFETY: by contract.
@@ -373,59 +210,50 @@ unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
 /// One poll, and what follows from its answer, except for [`Outcome::Requeued`]: then the task is the caller's
 /// to queue. The second answer: whether the calling thread has the worker still.
 ///
+/// Where the worker is lent, `polled` is left as it is, and may name a task that is gone: see [`Hold::LENT`].
+///
+/// All that is not the scheduler's own code runs where the worker can be taken from the thread: a drop or a waker may wait, as a
+/// poll may.
+///
 /// # Safety
 /// The task is `SCHEDULED` and in no queue, the caller's.
 #[inline(always)]
-unsafe fn poll(worker: &Worker, task: NonNull<Header>, outer: Outer, seat: Option<&Seat<'_>>) -> (Outcome, bool) {
-    // SAFETY: by contract.
-    unsafe { poll_with(worker, task, outer, seat, |task| call(task)) }
-}
-
-/// The same; `with` polls the future ([`call`]).
-///
-/// # Safety
-/// As [`poll`].
-#[inline(always)]
-unsafe fn poll_with(
-    worker: &Worker,
-    task: NonNull<Header>,
-    outer: Outer,
-    seat: Option<&Seat<'_>>,
-    with: impl FnOnce(NonNull<Header>) -> bool,
-) -> (Outcome, bool) {
+pub(crate) unsafe fn poll<H: Hold>(worker: &Worker, task: NonNull<Header>, outer: Outer, hold: H) -> (Outcome, bool) {
     // SAFETY: alive, by contract.
     let header = unsafe { task.as_ref() };
     if header.word().start() == Start::Cancel {
         // SAFETY: `start` gave us RUNNING.
-        unsafe { drop_and_complete(task) };
-        return (Outcome::Cancelled, true);
+        return (Outcome::Cancelled, unsafe { cancel_started(worker, task, hold) });
     }
     let guard = FailOnUnwind { worker, task, outer };
     worker.set_polled(task.as_ptr());
-    if seat.is_some_and(Seat::begin_poll) {
+    if hold.begin_poll() {
         worker.call_again();
     }
-    // RUNNING is ours, and the future is in place: the task is not complete.
-    let ready = with(task);
-    let keeps = seat.is_none_or(Seat::end_poll);
-    if keeps {
+    // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
+    let ready = unsafe { hold.poll(task) };
+    core::mem::forget(guard);
+    if !H::LENT {
         worker.set_polled(outer.polled);
     }
-    core::mem::forget(guard);
     // SAFETY: RUNNING is ours, and an output in place if it is ready.
-    (unsafe { ended_poll(task, ready) }, keeps)
+    let outcome = unsafe { ended_poll(task, ready) };
+    (outcome, hold.end_poll())
 }
 
-/// Polls the future of a task.
+/// Drops the future of a task that was aborted; whether the calling thread has the worker still.
 ///
 /// # Safety
-/// The caller holds `RUNNING`, and the future is in place.
-#[inline(always)]
-pub(crate) unsafe fn call(task: NonNull<Header>) -> bool {
-    // SAFETY: alive, by contract.
-    let poll = unsafe { task.as_ref() }.calls().poll;
+/// The caller holds `RUNNING`, with the future in place, and does not touch the task afterwards.
+#[cold]
+#[inline(never)]
+unsafe fn cancel_started<H: Hold>(worker: &Worker, task: NonNull<Header>, hold: H) -> bool {
+    if hold.begin_poll() {
+        worker.call_again();
+    }
     // SAFETY: by contract.
-    unsafe { poll(task) }
+    unsafe { drop_and_complete(task) };
+    hold.end_poll()
 }
 
 /// What follows from the answer of a poll.
@@ -464,6 +292,8 @@ unsafe fn drop_orphan(task: NonNull<Header>) {
 }
 
 /// Cancels a task that was taken from a queue, or could not be put into one.
+///
+/// Of a pool that is being closed: foreign code runs here, wherever that is.
 ///
 /// # Safety
 ///

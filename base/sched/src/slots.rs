@@ -40,6 +40,16 @@ pub const fn polls(count: u32) -> bool {
 /// What the status page says of a slot that nobody has; others are places, counted from 1.
 pub const NOBODY: u32 = 0;
 
+/// What the kernel shows of a slot. `repr(C)`: it lies so in the status page (`abi::slots`).
+#[repr(C)]
+#[derive(Debug)]
+pub struct Shown {
+    /// The place that has it, from 1; or [`NOBODY`].
+    pub owner: AtomicU32,
+    /// Whether something more urgent has come for its worker.
+    pub kicked: AtomicU32,
+}
+
 /// A thread's side of the slot that it has.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -47,38 +57,64 @@ pub struct Seat<'a> {
     /// Of this thread, written by it alone.
     pub count: &'a AtomicU32,
     /// Of the slot, written by the kernel.
-    pub owner: &'a AtomicU32,
-    /// Likewise.
-    pub kicked: &'a AtomicU32,
-    /// The place of this thread.
-    pub place: u32,
+    pub slot: &'a Shown,
+    /// How the slot's owner's word names this thread.
+    pub owner: u32,
 }
 
-impl Seat<'_> {
+impl<'a> Seat<'a> {
+    /// Of the thread in a place.
+    #[must_use]
+    pub fn new(count: &'a AtomicU32, slot: &'a Shown, place: u32) -> Self {
+        Self { count, slot, owner: place + 1 }
+    }
+
     /// Leaves the scheduler. `true`: something more urgent has come for this worker, and the kernel has to be asked to move
     /// the slot.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn begin_poll(&self) -> bool {
-        self.set((self.count() | 1).wrapping_add(1));
+        // Odd until here.
+        self.set(self.count().wrapping_add(1));
         // Relaxed, here and below: the kernel's part runs in this very thread, between two of these lines.
-        self.kicked.load(Ordering::Relaxed) != 0
+        self.slot.kicked.load(Ordering::Relaxed) != 0
     }
 
     /// Enters the scheduler. `false`: this thread has lost the slot, and does not touch its worker any more.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn end_poll(&self) -> bool {
         self.set(self.count() | 1);
-        self.owner.load(Ordering::Relaxed) == self.place + 1
+        self.is_owner()
     }
 
-    #[inline]
+    /// Whether the slot is this thread's.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.slot.owner.load(Ordering::Relaxed) == self.owner
+    }
+
+    /// Enters the scheduler for a moment, from within a poll; [`begin_poll`](Self::begin_poll) ends that. `false`: the thread is
+    /// there already, or has lost the slot.
+    #[must_use]
+    pub fn interrupt_poll(&self) -> bool {
+        if !polls(self.count()) {
+            return false;
+        }
+        // Without the slot the count means nothing to anyone; the poll goes on where it was.
+        self.end_poll() || {
+            let _ = self.begin_poll();
+            false
+        }
+    }
+
+    #[inline(always)]
     fn count(&self) -> u32 {
         self.count.load(Ordering::Relaxed)
     }
 
-    #[inline]
+    #[inline(always)]
     fn set(&self, count: u32) {
         self.count.store(count, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);

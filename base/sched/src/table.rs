@@ -19,7 +19,7 @@ use crate::{Priority, crossing};
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 
@@ -44,10 +44,12 @@ crossing_types! {
     AnswerOfWorker = fn(NonNull<Pool>, usize) -> bool;
     /// Of a worker and a priority, a number.
     RunAbove = fn(NonNull<Pool>, usize, u32) -> u32;
-    /// Of a worker, a number, what ends it, and the thread's seat or null; a number.
-    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>) -> u32;
-    /// As [`RunMany`], with a clock.
-    RunManyMeasured = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>, *const Seat<'static>, Clock) -> u32;
+    /// Of a worker, a number, what ends it; a number.
+    RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>) -> u32;
+    /// Of a worker, a number, the thread's seat; a number.
+    RunSeated = fn(NonNull<Pool>, usize, u32, NonNull<Seat<'static>>) -> u32;
+    /// As [`RunSeated`], with a clock.
+    RunSeatedMeasured = fn(NonNull<Pool>, usize, u32, NonNull<Seat<'static>>, Clock) -> u32;
     /// Of a task and a priority.
     PriorityOfTask = fn(NonNull<Header>, u32);
 }
@@ -77,6 +79,8 @@ pub struct Table {
     pub run_above: RunAbove,
     /// [`Pool::run_many`].
     pub run_many: RunMany,
+    /// [`Pool::run_seated`].
+    pub run_seated: RunSeated,
     /// [`Pool::set_priority`] of the task's pool.
     pub set_priority: PriorityOfTask,
     /// [`Pool::inherit`] of the task's pool.
@@ -93,8 +97,8 @@ pub struct Table {
     pub idle_workers: NumberOfPool,
     /// [`Pool::highest_ready`]: a priority, or [`NO_PRIORITY`].
     pub highest_ready: NumberOfWorker,
-    /// [`Pool::run_many_measured`].
-    pub run_many_measured: RunManyMeasured,
+    /// [`Pool::run_seated_measured`].
+    pub run_seated_measured: RunSeatedMeasured,
 }
 
 /// How many functions the table has.
@@ -113,6 +117,7 @@ pub const TABLE: Table = Table {
     run_next,
     run_above,
     run_many,
+    run_seated,
     set_priority,
     inherit,
     restore,
@@ -121,7 +126,7 @@ pub const TABLE: Table = Table {
     clear_idle,
     idle_workers,
     highest_ready,
-    run_many_measured,
+    run_seated_measured,
 };
 
 /// What goes over the interface for the outcome of a run, if there was one.
@@ -186,30 +191,30 @@ crossing! {
     }
 
     /// # Safety
-    /// As [`pool_close`]; `stop` lives during the call, and `seat` unless it is null.
-    unsafe fn run_many(
-        pool: NonNull<Pool>,
-        worker: usize,
-        polls: u32,
-        stop: NonNull<AtomicBool>,
-        seat: *const Seat<'static>,
-    ) -> u32 {
+    /// As [`pool_close`]; `stop` lives during the call.
+    unsafe fn run_many(pool: NonNull<Pool>, worker: usize, polls: u32, stop: NonNull<AtomicBool>) -> u32 {
         // SAFETY: by contract.
-        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref(), seat.as_ref()) }
+        unsafe { pool.as_ref().run_many(worker, polls, stop.as_ref()) }
     }
 
     /// # Safety
-    /// As [`run_many`]; `clock` can be called.
-    unsafe fn run_many_measured(
+    /// As [`pool_close`]; `seat` can be read.
+    unsafe fn run_seated(pool: NonNull<Pool>, worker: usize, polls: u32, seat: NonNull<Seat<'static>>) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref().run_seated(worker, polls, *seat.as_ref()) }
+    }
+
+    /// # Safety
+    /// As [`run_seated`]; `clock` can be called from any context.
+    unsafe fn run_seated_measured(
         pool: NonNull<Pool>,
         worker: usize,
         polls: u32,
-        stop: NonNull<AtomicBool>,
-        seat: *const Seat<'static>,
+        seat: NonNull<Seat<'static>>,
         clock: Clock,
     ) -> u32 {
         // SAFETY: by contract.
-        unsafe { pool.as_ref().run_many_measured(worker, polls, stop.as_ref(), seat.as_ref(), || clock()) }
+        unsafe { pool.as_ref().run_seated_measured(worker, polls, *seat.as_ref(), clock) }
     }
 
     /// # Safety

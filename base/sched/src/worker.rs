@@ -16,16 +16,18 @@ const SPENT: u32 = 1 << 8;
 /// In `running`: the ticks that the task has seen begin here.
 const TICKS: u32 = 16;
 
-/// What belongs to one worker, on cache lines of its own.
+/// What belongs to one worker, on cache lines of its own; what a switch touches comes first, where one instruction reaches it.
 #[repr(C, align(64))]
 pub(crate) struct Worker {
-    pub(crate) queue: RunQueue,
-    pool: NonNull<Pool>,
+    /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
+    polled: AtomicPtr<Header>,
     /// The priority of what it runs, and how long that has run; or `NOTHING`.
     pub(crate) running: AtomicU32,
     number: u8,
-    /// What it polls; null between polls. Dereferenced by the worker's own thread of control only.
-    polled: AtomicPtr<Header>,
+    pool: NonNull<Pool>,
+    pub(crate) queue: RunQueue,
+    /// What it was preempted in, if it was. For the worker's own thread of control only.
+    beneath: AtomicPtr<Beneath>,
 }
 
 /// What a worker was doing before it took a task.
@@ -33,6 +35,47 @@ pub(crate) struct Worker {
 pub(crate) struct Outer {
     running: u32,
     pub(crate) polled: *mut Header,
+}
+
+impl Outer {
+    /// What a worker has been preempted in goes on at this priority: it may have inherited meanwhile.
+    ///
+    /// # Safety
+    /// That is so, and has not gone on: the task is alive, since its poll is not over.
+    unsafe fn priority(&self) -> Priority {
+        let published = Priority::from_number(self.running as u8);
+        // SAFETY: by contract.
+        unsafe { self.polled.as_ref() }.map_or(published, |task| task.priority().min(published))
+    }
+}
+
+/// What a worker was preempted in, and what that was preempted in.
+struct Beneath {
+    outer: Outer,
+    next: *mut Beneath,
+}
+
+/// While it lives, what it was made of waits beneath what the worker runs.
+pub(crate) struct Above<'w> {
+    worker: &'w Worker,
+    beneath: Beneath,
+}
+
+impl Above<'_> {
+    /// Has it counted, unless the worker was preempted in nothing. It does not move from now on.
+    #[inline(always)]
+    pub(crate) fn count(&mut self) {
+        if self.beneath.outer.running != NOTHING {
+            self.worker.beneath.store(&raw mut self.beneath, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Above<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.worker.beneath.store(self.beneath.next, Ordering::Relaxed);
+    }
 }
 
 /// What a worker that takes a task tells the others.
@@ -63,7 +106,8 @@ impl Worker {
     /// A worker that runs nothing, of a pool that is being made at this address.
     pub(crate) fn new(pool: NonNull<Pool>, number: u8) -> Self {
         let (running, polled) = (AtomicU32::new(NOTHING), AtomicPtr::new(ptr::null_mut()));
-        Self { queue: RunQueue::new(number), pool, running, number, polled }
+        let beneath = AtomicPtr::new(ptr::null_mut());
+        Self { polled, running, number, pool, queue: RunQueue::new(number), beneath }
     }
 
     #[inline]
@@ -129,22 +173,54 @@ impl Worker {
         Outer { running: self.load(), polled: self.polled.load(Ordering::Relaxed) }
     }
 
+    /// It runs something else now than what it was doing, if that was a task.
+    #[inline(always)]
+    pub(crate) fn above(&self, outer: Outer) -> Above<'_> {
+        Above { worker: self, beneath: Beneath { outer, next: self.beneath.load(Ordering::Relaxed) } }
+    }
+
+    /// Whether it was preempted in something that has one of these priorities now.
+    #[inline]
+    fn has_beneath(&self, wanted: u32) -> bool {
+        let mut next = self.beneath.load(Ordering::Relaxed);
+        // SAFETY: they lie on the stack of this thread of control, further up, and so does what they name (`Above`).
+        while let Some(beneath) = unsafe { next.as_ref() } {
+            // SAFETY: it has not gone on.
+            if unsafe { beneath.outer.priority() }.bit() & wanted != 0 {
+                return true;
+            }
+            next = beneath.next;
+        }
+        false
+    }
+
+    /// Whether what it runs should give way: to something more urgent, or something as urgent if its slice is used up; that is
+    /// ready in the queue, or was preempted for what it runs, which has become less urgent since. By its own thread of control.
+    #[inline]
+    pub(crate) fn gives_way(&self) -> bool {
+        self.running().is_some_and(|running| {
+            let equals = if self.is_spent() { running.bit() } else { 0 };
+            let wanted = running.bits_above() | equals;
+            self.queue.has_ready(wanted) || self.has_beneath(wanted)
+        })
+    }
+
     /// Publishes what the worker was doing before, as long as it has nothing else.
     #[inline]
     pub(crate) fn go_back(&self, outer: Outer) {
         self.store(outer.running);
-        if let Some(polled) = NonNull::new(outer.polled) {
-            self.go_back_to(polled, outer.running);
+        if !outer.polled.is_null() {
+            self.go_back_to(outer);
         }
     }
 
     /// What was preempted may have inherited meanwhile.
     #[inline(never)]
-    fn go_back_to(&self, polled: NonNull<Header>, running: u32) {
-        // SAFETY: its poll has been interrupted for what has ended here, so it is alive.
-        let now = unsafe { polled.as_ref() }.priority();
-        if now.number() < running as u8 {
-            self.store(running & !0xff | u32::from(now.number()));
+    fn go_back_to(&self, outer: Outer) {
+        // SAFETY: its poll has been interrupted for what has ended here.
+        let now = u32::from(unsafe { outer.priority() }.number());
+        if now < outer.running & 0xff {
+            self.store(outer.running & !0xff | now);
         }
     }
 

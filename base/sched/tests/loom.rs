@@ -10,13 +10,12 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
-use sched::slots::{Book, Do, Seat, Wait, polls};
+use sched::slots::{Book, Do, Seat, Shown, Wait, polls};
 
 /// A process of two threads and one slot, and the kernel around it.
 struct Process {
     book: Mutex<Book>,
-    owner: AtomicU32,
-    kicked: AtomicU32,
+    shown: Shown,
     counts: [AtomicU32; 2],
     /// The kernel has asked a thread to leave user mode.
     interrupted: [AtomicBool; 2],
@@ -34,8 +33,7 @@ impl Process {
         assert_eq!((book.kick(0), book.wait(0)), (Do::Nothing, Wait::Slot(0)));
         let process = Self {
             book: Mutex::new(book),
-            owner: AtomicU32::new(1),
-            kicked: AtomicU32::new(0),
+            shown: Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) },
             counts: [AtomicU32::new(0), AtomicU32::new(0)],
             interrupted: [AtomicBool::new(false), AtomicBool::new(false)],
             worker: UnsafeCell::new(0),
@@ -46,7 +44,7 @@ impl Process {
 
     fn seat(&self, place: u8) -> Seat<'_> {
         let count = &self.counts[usize::from(place)];
-        Seat { count, owner: &self.owner, kicked: &self.kicked, place: u32::from(place) }
+        Seat::new(count, &self.shown, u32::from(place))
     }
 
     /// What the kernel does under its lock: an operation, the status page, and what is to be done for others.
@@ -54,8 +52,8 @@ impl Process {
         let mut book = self.book.lock().unwrap();
         let (answer, action) = operation(&mut book);
         let (owner, kicked) = book.shown(0);
-        self.owner.store(owner, Ordering::Relaxed);
-        self.kicked.store(u32::from(kicked), Ordering::Relaxed);
+        self.shown.owner.store(owner, Ordering::Relaxed);
+        self.shown.kicked.store(u32::from(kicked), Ordering::Relaxed);
         drop(book);
         if let Do::Interrupt(place) = action {
             self.interrupted[usize::from(place)].store(true, Ordering::Release);
@@ -186,9 +184,49 @@ fn a_kick_against_a_turn() {
         process.point(0);
         over.store(true, Ordering::Release);
         spare.join().unwrap();
-        let kicked = process.kicked.load(Ordering::Relaxed) != 0;
+        let kicked = process.shown.kicked.load(Ordering::Relaxed) != 0;
         let urgent = process.urgent.load(Ordering::Relaxed);
         // With a spare it is done; without one the kick stands, for the first that comes.
         assert!(!urgent || (holds && kicked && process.book.lock().unwrap().slot_of(0) == Some(0)));
+    });
+}
+
+/// The same while the holder takes a queue's lock in its poll, for which it enters the scheduler: nobody else is there meanwhile,
+/// and a kick that finds it there is not lost.
+#[test]
+fn a_kick_against_a_lock_in_a_poll() {
+    model(3, || {
+        let process = Process::new();
+        let over = Arc::new(AtomicBool::new(false));
+        let spare = {
+            let (process, over) = (process.clone(), over.clone());
+            thread::spawn(move || {
+                if process.park(1, || over.load(Ordering::Acquire)) {
+                    process.counts[1].store(1, Ordering::Relaxed);
+                    process.schedule(1);
+                }
+            })
+        };
+        let waker = {
+            let process = process.clone();
+            thread::spawn(move || process.wake_urgent())
+        };
+        process.point(0);
+        let seat = process.seat(0);
+        if seat.interrupt_poll() {
+            process.worker.with_mut(|_| ());
+            process.point(0);
+            if seat.begin_poll() {
+                process.examine(0);
+            }
+        }
+        assert!(process.polls(0), "back in its poll, with the slot or without");
+        waker.join().unwrap();
+        process.point(0);
+        over.store(true, Ordering::Release);
+        spare.join().unwrap();
+        let kicked = process.shown.kicked.load(Ordering::Relaxed) != 0;
+        let urgent = process.urgent.load(Ordering::Relaxed);
+        assert!(!urgent || (kicked && process.book.lock().unwrap().slot_of(0) == Some(0)));
     });
 }

@@ -7,12 +7,13 @@
 //! as acquire and release, so store/load patterns (Dekker) must be written with
 //! [`atomic::fence`]`(SeqCst)`.
 //!
-//! Beside the seam there are the two things built on it that every layer needs: the raw spin lock ([`raw`]) and the queue of
-//! those who wait ([`wait`]). The crate owns no state.
+//! Beside the seam there are the things built on it that every layer needs: the raw spin lock ([`raw`]), the queue of
+//! those who wait ([`wait`]), and the way to get somebody's [`attention`]. The crate owns no state.
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "wraps the cell that all lock-free structures are built on")]
 
 pub mod atomic;
+pub mod attention;
 pub mod cell;
 pub mod raw;
 pub mod wait;

@@ -38,14 +38,28 @@ impl RawSpin {
     #[must_use]
     pub fn try_lock(&self) -> bool {
         // Acquire pairs with the Release in `unlock`: what the last holder wrote is visible.
-        // A failed exchange writes nothing, so waiters do not disturb the holder's store.
+        // Loom lets an exchange read an old value, and takes what it writes for the newest all the same: a free lock would stay taken.
+        if cfg!(loom) {
+            return self.try_again();
+        }
+        // One instruction of the machine's. Where the lock is held this writes what is there.
+        self.held.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// [`try_lock`](Self::try_lock) for who waits: where the lock is held this writes nothing, and does not disturb the holder's store.
+    #[inline]
+    fn try_again(&self) -> bool {
+        // Acquire: as above.
         self.held.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Takes the lock, spinning until it is free.
     #[inline]
     pub fn lock(&self) {
-        while !self.try_lock() {
+        if self.try_lock() {
+            return;
+        }
+        while !self.try_again() {
             hint::spin_loop();
             // The inner loop only reads. Loom may answer a relaxed load with an old value for ever, so
             // a model goes straight back to the exchange.
@@ -63,7 +77,7 @@ impl RawSpin {
             return true;
         }
         for _ in 0..turns {
-            if !self.is_locked() && self.try_lock() {
+            if !self.is_locked() && self.try_again() {
                 return true;
             }
             hint::spin_loop();

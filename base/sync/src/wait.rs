@@ -1,5 +1,5 @@
 //! A queue of those who wait for a change, in order of arrival. For a state of which one waiter after the other takes
-//! something, see [`Turns`].
+//! something, see [`Turns`]; for who watches it for as long as it likes, [`stay`].
 //!
 //! The state that is waited for lies elsewhere, under a lock of its own or in atomics. Who changes it calls
 //! [`WaitQueue::wake_all`] *afterwards*; who waits looks once more after it has entered the queue:
@@ -21,7 +21,7 @@
 //! A waiter's node lies in its future. While `linked` is set it belongs to the queue and is touched under the queue's lock
 //! only; else it is the future's. Only `wake_all` clears `linked` for another, as its last access to
 //! the node, so a future that finds it clear may go away without the lock. Wakers are made, called and dropped
-//! outside the lock. All is done in bounded steps with the lock held, so that interrupt handlers may wake if the lock
+//! outside the lock, except for the copy of one that stays. All is done in bounded steps with the lock held, so that interrupt handlers may wake if the lock
 //! keeps them out.
 //!
 //! * **W1** The list and the links and wakers of nodes in it are touched under the lock only.
@@ -38,8 +38,10 @@ use crate::atomic::{AtomicBool, Ordering, fence};
 use crate::cell::UnsafeCell;
 use crate::raw::RawSpin;
 
+mod stay;
 mod turn;
 
+pub use stay::{Stay, stay};
 pub use turn::{Claim, Gate, Turn, Turns};
 
 /// A lock around a queue's list.
@@ -82,6 +84,8 @@ struct Links {
 
 struct Node {
     linked: AtomicBool,
+    /// It is not taken out by a wake-up.
+    stays: bool,
     links: UnsafeCell<Links>,
     /// The list points here.
     _pinned: PhantomPinned,
@@ -90,7 +94,8 @@ struct Node {
 impl Node {
     fn new() -> Self {
         let links = Links { next: ptr::null(), previous: ptr::null(), turn: 0, waker: None };
-        Self { linked: AtomicBool::new(false), links: UnsafeCell::new(links), _pinned: PhantomPinned }
+        let links = UnsafeCell::new(links);
+        Self { linked: AtomicBool::new(false), stays: false, links, _pinned: PhantomPinned }
     }
 
     /// Whether it is in the list.
@@ -162,7 +167,8 @@ impl<L: WaitLock> WaitQueue<L> {
         }
     }
 
-    /// Takes out the oldest waiter, unless it came after turn `last`; also whether another is to follow.
+    /// Takes out the oldest waiter, unless it came after turn `last`; also whether another is to follow. One that stays goes
+    /// behind all others instead.
     ///
     /// # Safety
     /// `list` is this queue's; under the lock.
@@ -176,11 +182,43 @@ impl<L: WaitLock> WaitQueue<L> {
         if turn > last {
             return (None, false);
         }
+        if node.stays {
+            // SAFETY: W1, W2: the first in the list, under the lock.
+            return (unsafe { self.pass(list, node) }, !next.is_null());
+        }
         // SAFETY: W1, W2: in the list, under the lock.
         let waker = unsafe { self.unlink(list, node) };
         // Release pairs with the Acquire in `is_linked`: the node may be gone from here on.
         node.linked.store(false, Ordering::Release);
         (waker, !next.is_null())
+    }
+
+    /// Moves the first node behind all others; its waker, to be called. The list never looks empty meanwhile: who changes the
+    /// state now must not find that nobody waits.
+    ///
+    /// # Safety
+    /// The node is the first in this queue's list, `list`; under the lock.
+    unsafe fn pass(&self, list: &mut List, node: &Node) -> Option<Waker> {
+        list.entered += 1;
+        let last = list.tail;
+        let (next, waker) = node.links.with_mut(|links| {
+            // SAFETY: W1.
+            let links = unsafe { &mut *links };
+            links.turn = list.entered;
+            let next = links.next;
+            if !next.is_null() {
+                (links.next, links.previous) = (ptr::null(), last);
+            }
+            (next, links.waker.clone())
+        });
+        // SAFETY: W2, neighbours are alive; the last is another if there is a next.
+        if let (Some(second), Some(last)) = unsafe { (next.as_ref(), last.as_ref()) } {
+            // SAFETY: W1, both.
+            second.links.with_mut(|links| unsafe { (*links).previous = ptr::null() });
+            last.links.with_mut(|links| unsafe { (*links).next = node });
+            (list.head, list.tail) = (next, node);
+        }
+        waker
     }
 
     /// Takes a node out of the list; the caller clears `linked` then.

@@ -243,25 +243,23 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     /// how many it has polled. A loop over this is an executor. See [`sched::Pool::run_many`].
     #[inline]
     pub fn run_many(&self, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, None)
+        S::run_many(self.inner(), worker, polls, stop)
     }
 
     /// The same for a thread that the kernel may take the worker from, during a poll (see [`sched::slots`]).
     #[inline]
-    pub fn run_seated(&self, worker: usize, polls: u32, stop: &AtomicBool, seat: &Seat<'static>) -> u32 {
-        S::run_many(self.inner(), worker, polls, stop, Some(seat))
+    pub fn run_seated(&self, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        S::run_seated(self.inner(), worker, polls, seat)
     }
 
-    /// The same, and takes the time of each poll by a clock; see [`sched::Pool::run_many_measured`].
-    pub fn run_seated_measured(
-        &self,
-        worker: usize,
-        polls: u32,
-        stop: &AtomicBool,
-        seat: &Seat<'static>,
-        clock: Clock,
-    ) -> u32 {
-        S::run_many_measured(self.inner(), worker, polls, stop, Some(seat), clock)
+    /// The same, and takes the time of each poll by a clock.
+    ///
+    /// # Safety
+    ///
+    /// The clock can be called, from any context.
+    pub unsafe fn run_seated_measured(&self, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        // SAFETY: by contract.
+        unsafe { S::run_seated_measured(self.inner(), worker, polls, seat, clock) }
     }
 
     /// [`sched::Pool::hints`].

@@ -36,16 +36,14 @@ pub unsafe trait Scheduler: 'static {
     /// [`Pool::run_above`].
     fn run_above(pool: &Pool, worker: usize, priority: Priority) -> Option<Outcome>;
     /// [`Pool::run_many`].
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32;
-    /// [`Pool::run_many_measured`].
-    fn run_many_measured(
-        pool: &Pool,
-        worker: usize,
-        polls: u32,
-        stop: &AtomicBool,
-        seat: Option<&Seat<'static>>,
-        clock: Clock,
-    ) -> u32;
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32;
+    /// [`Pool::run_seated`].
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32;
+    /// [`Pool::run_seated_measured`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32;
     /// [`Pool::set_priority`] of the task's pool.
     ///
     /// # Safety
@@ -108,20 +106,18 @@ unsafe impl Scheduler for Direct {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
-        pool.run_many(worker, polls, stop, seat)
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
+        pool.run_many(worker, polls, stop)
     }
 
-    fn run_many_measured(
-        pool: &Pool,
-        worker: usize,
-        polls: u32,
-        stop: &AtomicBool,
-        seat: Option<&Seat<'static>>,
-        clock: Clock,
-    ) -> u32 {
-        // SAFETY: a clock asks for nothing.
-        pool.run_many_measured(worker, polls, stop, seat, || unsafe { clock() })
+    #[inline]
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
+        pool.run_seated(worker, polls, *seat)
+    }
+
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.run_seated_measured(worker, polls, *seat, clock) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
@@ -173,6 +169,13 @@ unsafe impl Scheduler for Direct {
 pub unsafe trait Linked: 'static {
     /// The table.
     fn table() -> &'static Table;
+
+    /// Makes a call that takes the lock of a queue, from within a poll perhaps: a worker that is lent to the calling thread is
+    /// not taken from it meanwhile. Whoever got it would wait for that lock.
+    #[inline]
+    fn keep_worker(call: impl FnOnce()) {
+        call();
+    }
 }
 
 /// The scheduler behind a table.
@@ -212,38 +215,36 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     }
 
     #[inline]
-    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool, seat: Option<&Seat<'static>>) -> u32 {
-        let seat = seat.map_or(core::ptr::null(), core::ptr::from_ref);
+    fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32 {
         // SAFETY: as above.
-        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop), seat) }
+        unsafe { (L::table().run_many)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(stop)) }
     }
 
-    fn run_many_measured(
-        pool: &Pool,
-        worker: usize,
-        polls: u32,
-        stop: &AtomicBool,
-        seat: Option<&Seat<'static>>,
-        clock: Clock,
-    ) -> u32 {
-        let (stop, seat) = (NonNull::from_ref(stop), seat.map_or(core::ptr::null(), core::ptr::from_ref));
+    #[inline]
+    fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
         // SAFETY: as above.
-        unsafe { (L::table().run_many_measured)(NonNull::from_ref(pool), worker, polls, stop, seat, clock) }
+        unsafe { (L::table().run_seated)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(seat)) }
+    }
+
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        let (pool, seat) = (NonNull::from_ref(pool), NonNull::from_ref(seat));
+        // SAFETY: as above.
+        unsafe { (L::table().run_seated_measured)(pool, worker, polls, seat, clock) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().set_priority)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().set_priority)(task, u32::from(priority.number())) });
     }
 
     unsafe fn inherit(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().inherit)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().inherit)(task, u32::from(priority.number())) });
     }
 
     unsafe fn restore(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
-        unsafe { (L::table().restore)(task, u32::from(priority.number())) };
+        L::keep_worker(|| unsafe { (L::table().restore)(task, u32::from(priority.number())) });
     }
 
     fn tick(pool: &Pool, worker: usize) -> bool {

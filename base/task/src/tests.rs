@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 mod fairness;
 mod policy;
 mod reference;
+mod seated;
 mod table;
 mod turns;
 
@@ -324,6 +325,31 @@ fn what_was_preempted_goes_on_at_what_it_has_inherited() {
     drain(&pool, 0);
     assert_eq!(holder.task().own_priority(), Priority::LOWEST);
     assert_eq!(join_now(holder), Some(Ok(())));
+}
+
+#[test]
+fn what_was_preempted_is_given_way_to_as_what_is_ready() {
+    let (pool, _) = pool(1);
+    let pool = Arc::new(pool);
+    let (outside, inside) = (Arc::clone(&pool), Arc::clone(&pool));
+    let outer = pool.spawn(Priority::new(20), async move {
+        outside
+            .spawn(Priority::new(10), async move {
+                let own = current().await.unwrap();
+                assert!(!inside.tick(0) && !inside.should_yield(0), "it is more urgent");
+                own.set_priority(Priority::new(20));
+                assert!(!inside.should_yield(0), "as urgent, with a slice");
+                assert!((0..3).any(|_| inside.tick(0)), "which ends");
+                own.set_priority(Priority::new(30));
+                assert!(inside.should_yield(0), "less urgent");
+            })
+            .detach();
+        // The interrupt at which it is preempted.
+        assert_eq!(outside.run_above(0, Priority::new(20)), Some(Outcome::Complete));
+        assert!(!outside.should_yield(0) && !(0..5).any(|_| outside.tick(0)), "there is nothing else");
+    });
+    drain(&pool, 0);
+    assert_eq!(join_now(outer), Some(Ok(())));
 }
 
 #[test]

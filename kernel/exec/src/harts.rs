@@ -11,7 +11,7 @@
 //!
 //! **Picking** is done with preemption off, after a yield too, where the next of its equals is picked with queueing what has
 //! yielded: `sched`'s queues do not expect to be entered twice by one hart. An IPI that arrives in that window is not acted
-//! upon, so the pick is given back when something more urgent has come.
+//! upon, so the pick is given back when something more urgent has come: here, or by `sched` where it is the next in turn.
 //!
 //! **Ticks** are half a round-robin slice. They are armed when a hart begins to run something and lapse when it is idle: a
 //! coroutine that has seen two has run for between half a slice and a whole one. What they mean is `sched`'s to say:
@@ -22,7 +22,7 @@ use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
 use hal::{hart, record::record};
-use task::Outcome;
+use task::{Around, Outcome};
 use trace::Event;
 
 use crate::{pool::pool, timer};
@@ -40,17 +40,16 @@ pub fn run_hart() -> ! {
 
 /// Runs the next coroutine, if there is one, for one poll; and those that take turns with it.
 fn run_next(hart: usize) -> bool {
-    let mut next = {
+    let picked = {
         let _guard = hart::no_preempt();
         pool().next(hart)
     };
-    let found = next.is_some();
-    while let Some(runnable) = next {
-        // Dropped, it goes back into its queue.
-        if preemption_wanted() {
-            break;
-        }
-        next = run(hart, runnable.id(), || runnable.run_in_turn(hart::no_preempt));
+    let found = picked.is_some();
+    // Given back, it goes into its queue again.
+    if let Some(first) = picked.filter(|_| !preemption_wanted()) {
+        let outer = hart::coroutine();
+        first.run_in_turn(&Books { hart });
+        hart::set_coroutine(outer);
     }
     found
 }
@@ -93,23 +92,40 @@ pub fn preempt() {
         }
         let (outer, inner) = (hart::coroutine(), runnable.id());
         record(|| Event::Switch { from: outer, to: inner });
-        run(hart, inner, || (runnable.run(), ()));
+        let books = Books { hart };
+        books.begin(inner);
+        let outcome = runnable.run();
+        books.end(inner, outcome);
+        hart::set_coroutine(outer);
         record(|| Event::Switch { from: inner, to: outer });
     }
 }
 
-/// Polls once, with all the book-keeping around it; what the poll says beside its outcome.
-#[inline(always)]
-fn run<T>(hart: usize, task: u64, poll: impl FnOnce() -> (Outcome, T)) -> T {
-    let outer = hart::coroutine();
-    hart::set_coroutine(task);
-    timer::start_ticking(hart);
-    record(|| Event::PollBegin { task });
-    let (outcome, next) = poll();
-    debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
-    record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
-    hart::set_coroutine(outer);
-    next
+/// The book-keeping around each poll on a hart.
+struct Books {
+    hart: usize,
+}
+
+impl Around for Books {
+    type Alone = hart::PreemptGuard;
+
+    #[inline(always)]
+    fn begin(&self, task: u64) {
+        hart::set_coroutine(task);
+        timer::start_ticking(self.hart);
+        record(|| Event::PollBegin { task });
+    }
+
+    #[inline(always)]
+    fn end(&self, task: u64, outcome: Outcome) {
+        debug_assert_eq!(hal::sync::held(), 0, "coroutine {task} holds a spin lock across an await");
+        record(|| Event::PollEnd { task, finished: matches!(outcome, Outcome::Complete | Outcome::Cancelled) });
+    }
+
+    #[inline(always)]
+    fn alone(&self) -> Self::Alone {
+        hart::no_preempt()
+    }
 }
 
 /// A tick has passed on this hart; `false` if nothing runs. In the timer's interrupt.

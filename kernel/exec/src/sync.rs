@@ -16,6 +16,8 @@ use hal::sync::RawIrqLock;
 pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
 /// The future of [`wait_until`] and [`wait_until_next`].
 pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F>;
+/// The future of [`stay`].
+pub type Stay<'q> = sync::wait::Stay<'q, RawIrqLock>;
 
 /// Coroutines that wait for something, in order of arrival. Waking is allowed in any context.
 pub struct WaitQueue(sync::wait::WaitQueue<RawIrqLock>);
@@ -51,6 +53,12 @@ pub fn wait_until<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) -> Wa
 #[inline]
 pub fn wait_until_next<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) -> WaitUntil<'_, F> {
     sync::wait::wait_until_next(&queue.0, ready)
+}
+
+/// Stays in a queue: the waker is called at each wake-up, until this is dropped. It never resolves. See `sync::wait::stay`.
+#[inline]
+pub fn stay(queue: &WaitQueue) -> Stay<'_> {
+    sync::wait::stay(&queue.0)
 }
 
 /// A lock that may be held across an `.await`. Who waits is served in order.

@@ -55,8 +55,8 @@ pub trait Store: Send + Sync + 'static {
     /// Writes `frames` from page `index` on, giving them room first if they have none.
     fn store(self: Arc<Self>, index: u64, frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>>;
 
-    /// Sets room aside for page `index`, which is about to become dirty: `Ok(None)` if that has to wait, `Ok(Some(n))`
-    /// with the number of units taken (0 if the page has room already).
+    /// Sets room aside for page `index`, which is about to become dirty: `Ok(None)` if that has to wait for [`prepare`](Self::prepare),
+    /// `Ok(Some(n))` with the number of units taken (0 if the page has room already).
     ///
     /// # Errors
     /// `ENOSPC`, `EDQUOT`, `ENOMEM`.
@@ -66,7 +66,10 @@ pub trait Store: Send + Sync + 'static {
     fn unreserve(&self, units: usize);
 
     /// Waits for what `reserve` missed.
-    fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>>;
+    ///
+    /// # Errors
+    /// `ENOSPC` if there is no room for page `index` and none is about to be freed; `EIO`.
+    fn prepare(self: Arc<Self>, index: u64) -> BoxFuture<'static, Result<(), Errno>>;
 
     /// Starts a transfer that outlives its caller.
     fn start(&self, job: BoxFuture<'static, ()>);

@@ -27,8 +27,8 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use exec::sync::WaitQueue;
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use exec::sync::{Mutex, WaitQueue};
 use hal::sync::{SpinLock, rank};
 use io::{
     block::BlockDevice,
@@ -57,6 +57,10 @@ pub(crate) struct Shared {
     free: AtomicI64,
     reserved: AtomicI64,
     statistics: SpinLock<Statistics>,
+    /// Inodes without a name whose room is not free yet.
+    doomed: AtomicUsize,
+    /// Held by who goes through the dirty files with a list of them.
+    pass: Mutex<()>,
     closed: AtomicBool,
 }
 
@@ -93,6 +97,8 @@ pub fn mount(device: Arc<dyn BlockDevice>) -> Result<(Engine, Mounting), Errno> 
         free: AtomicI64::new(0),
         reserved: AtomicI64::new(0),
         statistics: SpinLock::new(rank::FILE_SYSTEM + 1, Statistics::default()),
+        doomed: AtomicUsize::new(0),
+        pass: Mutex::new(()),
         closed: AtomicBool::new(false),
     });
     let metadata = volume::coroutine(&shared)?;
@@ -141,6 +147,7 @@ async fn write_back(shared: Arc<Shared>) {
         let wake = || (shared.closed.load(Ordering::Acquire) || !shared.dirty.lock().is_empty()).then_some(());
         exec::sync::wait_until(&shared.dirtied, wake).await;
         crate::clock::pause(crate::clock::WRITE_BACK).await;
+        let _pass = shared.pass.lock().await;
         shared.abandon_unlinked().await;
         for node in shared.dirty_nodes() {
             let store: Arc<dyn cache::Store> = node.clone();
@@ -164,22 +171,23 @@ impl Shared {
         }
     }
 
-    /// Whether files that are gone still take room.
-    fn has_remains(&self) -> bool {
-        self.queue.has_reaps() || self.dirty.lock().values().any(|node| node.is_abandoned(1))
-    }
-
-    /// Frees the room of files that are gone.
+    /// Frees the room of files that have neither name nor user. Waits for those who only pass by: a write-back that has a
+    /// list of files in hand, and transfers that were begun for somebody who is gone.
     async fn clear_remains(&self) -> Result<(), Errno> {
-        if !self.has_remains() {
+        // Acquire pairs with the Release in `volume::serve`: the caller looks at the room once more, and sees what was freed.
+        if self.doomed.load(Ordering::Acquire) == 0 {
             return Ok(());
         }
+        let pass = self.pass.lock().await;
+        self.jobs.settle().await;
         self.abandon_unlinked().await;
+        drop(pass);
         // Inodes are reaped before any request, and the figures are published after each.
         self.queue.call(|_| Ok(())).await
     }
 
     async fn sync(self: &Arc<Self>) -> Result<(), Errno> {
+        let _pass = self.pass.lock().await;
         let mut first = Ok(());
         self.abandon_unlinked().await;
         for node in self.dirty_nodes() {
@@ -215,15 +223,15 @@ impl Shared {
         drop(gone);
     }
 
-    /// Promises `blocks` blocks to dirty pages.
-    fn reserve(&self, blocks: usize) -> Result<(), Errno> {
+    /// Promises `blocks` blocks to dirty pages, if there are so many.
+    fn reserve(&self, blocks: usize) -> bool {
         let blocks = blocks as i64;
         let promised = self.reserved.fetch_add(blocks, Ordering::Relaxed) + blocks;
-        if self.exceeds(promised) {
+        let fits = !self.exceeds(promised);
+        if !fits {
             self.reserved.fetch_sub(blocks, Ordering::Relaxed);
-            return Err(Errno::ENOSPC);
         }
-        Ok(())
+        fits
     }
 
     /// Whether so many promised blocks are too many.

@@ -5,33 +5,71 @@
 //! change state instead, or for the [`promise`] of the job.
 
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
-    pin::pin,
-    task::Poll,
+    pin::{Pin, pin},
+    task::{Context, Poll},
 };
 use exec::sync::WaitQueue;
 use futures_util::stream::{FuturesUnordered, Stream};
 use hal::sync::{SpinLock, rank};
 use io::file::BoxFuture;
 
+/// A job and its number, which is its answer.
+struct Numbered {
+    number: u64,
+    job: BoxFuture<'static, ()>,
+}
+
+impl Future for Numbered {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<u64> {
+        let number = self.number;
+        self.job.as_mut().poll(context).map(|()| number)
+    }
+}
+
+struct State {
+    fresh: Vec<Numbered>,
+    /// The number of the next job.
+    next: u64,
+    /// Of those that have not ended.
+    unfinished: BTreeSet<u64>,
+}
+
 /// Transfers in flight, and those on their way to the coroutine.
 pub struct Jobs {
-    fresh: SpinLock<Vec<BoxFuture<'static, ()>>>,
+    state: SpinLock<State>,
     arrived: WaitQueue,
+    ended: WaitQueue,
 }
 
 impl Jobs {
     /// No transfers.
     pub fn new() -> Arc<Jobs> {
-        Arc::new(Jobs { fresh: SpinLock::new(rank::FILE_SYSTEM, Vec::new()), arrived: WaitQueue::new() })
+        let state = State { fresh: Vec::new(), next: 0, unfinished: BTreeSet::new() };
+        let state = SpinLock::new(rank::FILE_SYSTEM, state);
+        Arc::new(Jobs { state, arrived: WaitQueue::new(), ended: WaitQueue::new() })
     }
 
     /// Starts `job` soon.
     pub fn start(&self, job: BoxFuture<'static, ()>) {
-        self.fresh.lock().push(job);
+        let mut state = self.state.lock();
+        let number = state.next;
+        state.next += 1;
+        state.unfinished.insert(number);
+        state.fresh.push(Numbered { number, job });
+        drop(state);
         self.arrived.wake_all();
+    }
+
+    /// Waits for the jobs that have been started so far; what they held they hold no more.
+    pub async fn settle(&self) {
+        let next = self.state.lock().next;
+        let settled = || self.state.lock().unfinished.first().is_none_or(|first| *first >= next).then_some(());
+        exec::sync::wait_until(&self.ended, settled).await;
     }
 
     /// Runs `job` to its end, whether or not somebody waits for its answer.
@@ -58,7 +96,9 @@ impl Jobs {
                     if let Poll::Ready(fresh) = arrival.as_mut().poll(context) {
                         return Poll::Ready(fresh);
                     }
-                    while let Poll::Ready(Some(())) = pin!(&mut running).poll_next(context) {}
+                    while let Poll::Ready(Some(number)) = pin!(&mut running).poll_next(context) {
+                        self.end(number);
+                    }
                     Poll::Pending
                 });
                 step.await
@@ -67,9 +107,14 @@ impl Jobs {
         }
     }
 
-    fn take(&self) -> Option<Vec<BoxFuture<'static, ()>>> {
-        let mut fresh = self.fresh.lock();
-        (!fresh.is_empty()).then(|| core::mem::take(&mut *fresh))
+    fn take(&self) -> Option<Vec<Numbered>> {
+        let fresh = &mut self.state.lock().fresh;
+        (!fresh.is_empty()).then(|| core::mem::take(fresh))
+    }
+
+    fn end(&self, number: u64) {
+        self.state.lock().unfinished.remove(&number);
+        self.ended.wake_all();
     }
 }
 

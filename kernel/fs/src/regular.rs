@@ -81,7 +81,6 @@ impl Backing for Mapped {
                     return Ok(frame);
                 }
                 cache::wait_read(&self.store, index.saturating_mul(hal::PAGE_SIZE as u64), 1).await?;
-                self.store.clone().prepare().await?;
             }
         })
     }

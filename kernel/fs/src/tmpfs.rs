@@ -440,7 +440,7 @@ impl Store for Node {
         self.shared.give(units * PAGE_SIZE);
     }
 
-    fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+    fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
         ready(Ok(()))
     }
 

@@ -1,14 +1,17 @@
 //! epoll: a set of descriptions and the list of those that are ready.
 //!
-//! Each registration is an [`Item`] with a boxed wait of its own; the item is that wait's waker. So a file
-//! that becomes ready puts its item on the ready list, and `wait_now` looks at that list alone, never at the set.
+//! Each registration is an [`Item`] that is a waker: it stays in the file's queue, and each change puts it on the ready list.
+//! `wait_now` looks at that list alone, never at the set.
 //!
 //! ```text
-//! armed --file wakes--> queued --wait_now--> events hold:  reported; level: queued again
-//!   ^                                                      edge: armed for the next edge
-//!   |                                                      one-shot: disabled until MOD
-//!   +-------------------------------------- events are gone
+//! idle --file wakes--> queued --wait_now--> events hold:  reported; level: queued again
+//!   ^                                                     edge: idle until the next edge
+//!   |                                                     one-shot: disabled until MOD
+//!   +------------------------------------- events are gone
 //! ```
+//!
+//! It is taken off the list before it looks at the file, so a change is seen, or queues it again. Files without a queue of
+//! their own (a terminal, both ends of a named pipe) are waited for: their item arms a wait, boxed, each time that it goes idle.
 //!
 //! An item holds the file, not the description, so the description closes with its last descriptor; its
 //! destructor tells the item, which leaves the set. A set may be in another set, which may be in none: no cycles.
@@ -50,6 +53,8 @@ struct Interest {
     /// Edge count of the file at the last report.
     seen: u64,
     reported: bool,
+    /// The item stays in the file's queue.
+    watches: bool,
 }
 
 /// One registration.
@@ -58,6 +63,7 @@ struct Item {
     file: Arc<dyn File>,
     caller: Caller,
     interest: SpinLock<Interest>,
+    /// Its place in the file's queue, or a wait.
     armed: SpinLock<Option<BoxFuture<'static, Result<(), Errno>>>>,
     queued: AtomicBool,
     set: Weak<Shared>,
@@ -122,7 +128,7 @@ impl Epoll {
         }
         let watcher: Arc<dyn Watcher> = item.clone();
         open.watch(Arc::downgrade(&watcher));
-        item.arm();
+        item.begin();
         Ok(())
     }
 
@@ -139,7 +145,7 @@ impl Epoll {
             *item.interest.lock() = Interest::new(event);
             item
         };
-        item.arm();
+        item.begin();
         Ok(())
     }
 
@@ -156,20 +162,27 @@ impl Epoll {
     /// Up to `limit` events that hold now; empty if none does.
     pub fn wait_now(&self, limit: usize) -> Vec<EpollEvent> {
         let mut found = Vec::new();
+        self.take_now(limit, |event| found.push(event));
+        found
+    }
+
+    /// Hands up to `limit` events that hold now to `found`.
+    pub fn take_now(&self, limit: usize, mut found: impl FnMut(EpollEvent)) {
         // Items that are queued again during the round wait for the next one.
         let round = self.0.ready.lock().len();
+        let mut left = limit;
         for _ in 0..round {
-            if found.len() == limit {
+            if left == 0 {
                 break;
             }
             let Some(item) = self.0.ready.lock().pop_front() else { break };
             // AcqRel pairs with `Item::queue`: a wake from here on queues the item again.
             item.queued.store(false, Ordering::SeqCst);
             if let Some(event) = item.report() {
-                found.push(event);
+                found(event);
+                left -= 1;
             }
         }
-        found
     }
 
     /// Resolves when `wait_now` may find something.
@@ -207,7 +220,13 @@ impl Shared {
 impl Interest {
     fn new(event: EpollEvent) -> Interest {
         // Errors and hang-ups are always told of, also to who asks for nothing.
-        Interest { events: event.events | EPOLLERR | EPOLLHUP, data: event.data, seen: 0, reported: false }
+        Interest {
+            events: event.events | EPOLLERR | EPOLLHUP,
+            data: event.data,
+            seen: 0,
+            reported: false,
+            watches: false,
+        }
     }
 }
 
@@ -228,8 +247,7 @@ impl File for Epoll {
 impl Item {
     /// The events of this item that hold, if they are to be reported; arms or queues it for the next time.
     fn report(self: &Arc<Self>) -> Option<EpollEvent> {
-        let edges = self.file.edges();
-        let held = self.file.events();
+        let (edges, held) = self.file.look();
         let mut interest = self.interest.lock();
         let wanted = interest.events;
         let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
@@ -254,10 +272,50 @@ impl Item {
         Some(EpollEvent { events, pad: 0, data })
     }
 
-    /// Waits for the file with this item as the waker.
+    /// Begins to watch the file for what the interest says now, and looks at it a first time.
+    fn begin(self: &Arc<Self>) {
+        let mask = self.interest.lock().events & !CONTROL | EPOLLERR | EPOLLHUP;
+        if self.file.watched(mask).is_none() {
+            return self.arm();
+        }
+        let file = self.file.clone();
+        let mut place: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
+            if let Some(queue) = file.watched(mask) {
+                match exec::sync::stay(queue).await {}
+            }
+            Ok(())
+        });
+        let waker = Waker::from(self.clone());
+        let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
+        let old = core::mem::replace(&mut *self.armed.lock(), Some(place));
+        drop(old);
+        let wanted = {
+            let mut interest = self.interest.lock();
+            interest.watches = true;
+            interest.events
+        };
+        if wanted == 0 {
+            return self.give_up();
+        }
+        // In the queue by now.
+        if self.file.look().1 & mask != 0 {
+            self.queue();
+        }
+    }
+
+    /// Retired, or disabled, while it began to wait: nobody else comes for that, and it holds this item.
+    fn give_up(&self) {
+        let late = self.armed.lock().take();
+        drop(late);
+    }
+
+    /// Waits for the file with this item as the waker, unless it stays in the file's queue.
     fn arm(self: &Arc<Self>) {
         let (events, seen, edge) = {
             let interest = self.interest.lock();
+            if interest.watches {
+                return;
+            }
             let edge = interest.events & EPOLLET != 0 && interest.reported;
             (interest.events, interest.seen, edge)
         };
@@ -276,9 +334,7 @@ impl Item {
         if ready {
             self.queue();
         } else if self.interest.lock().events == 0 {
-            // Retired, or disabled, since the first look: nobody else comes for this wait, and it holds this item.
-            let late = self.armed.lock().take();
-            drop(late);
+            self.give_up();
         }
     }
 

@@ -107,8 +107,18 @@ pub trait File: Send + Sync + Any {
         None
     }
 
-    /// Whether a read would certainly have to wait. For who entered the queue after an attempt in vain and looks once more: cheaper
-    /// than another attempt. `false`: try.
+    /// The queue that is woken whenever one of `events` may hold that did not, or the edges go on, once [`File::look`] has been called:
+    /// for who watches the object as long as it likes. `None`: only `wait` and `wait_edge` know of changes.
+    fn watched(&self, events: u32) -> Option<&WaitQueue> {
+        self.queue(Want::Events(events))
+    }
+
+    /// The edges so far, and the events that hold, found out in this order.
+    fn look(&self) -> (u64, u32) {
+        (self.edges(), self.events())
+    }
+
+    /// Whether a read would certainly have to wait: cheaper than an attempt. `false`: try.
     fn read_waits(&self) -> bool {
         false
     }
@@ -140,16 +150,11 @@ pub trait File: Send + Sync + Any {
         0
     }
 
-    /// Resolves when one of `events` holds and [`File::edges`] is no longer `since`. The edges of a file that names no queue
-    /// are levels.
+    /// Resolves when one of `events` holds and [`File::edges`] is no longer `since`: for objects that name no queue in
+    /// [`File::watched`]. Unless they say otherwise, their edges are levels.
     fn wait_edge<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        let want = Want::Events(events);
-        let Some(queue) = self.queue(want) else { return self.wait(caller, want) };
-        Box::pin(async move {
-            let ready = || self.edges() != since && self.events() & events != 0;
-            wait_until(queue, || ready().then_some(())).await;
-            Ok(())
-        })
+        let _ = since;
+        self.wait(caller, Want::Events(events))
     }
 
     /// A read that found too little, though there is something, waits no longer: whether the next one takes what there is.

@@ -484,11 +484,6 @@ impl LocalSocket {
         }
     }
 
-    /// What tells of changes.
-    pub fn signal(&self) -> &Signal {
-        &self.signal
-    }
-
     pub fn events(&self) -> u32 {
         use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
         match &self.inner.lock().state {

@@ -343,24 +343,27 @@ impl File for SocketFile {
     }
 
     fn edges(&self) -> u64 {
-        match &self.kind {
-            Kind::Tcp(socket) => socket.edges(),
-            Kind::Udp(socket) => socket.edges(),
-            Kind::Local(socket, _) => socket.edges(),
-        }
+        self.look().0
     }
 
-    fn wait_edge<'a>(&'a self, _caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        let signal = match &self.kind {
-            Kind::Tcp(socket) => socket.signal(),
-            Kind::Udp(socket) => socket.signal(),
-            Kind::Local(socket, _) => socket.signal(),
-        };
-        let ready = move || self.edges() != since && self.events() & events != 0;
-        Box::pin(async move {
-            signal.until(|| ready().then_some(())).await;
-            Ok(())
+    fn read_waits(&self) -> bool {
+        matches!(&self.kind, Kind::Tcp(socket) if socket.receive_waits())
+    }
+
+    fn watched(&self, _events: u32) -> Option<&WaitQueue> {
+        Some(match &self.kind {
+            Kind::Tcp(socket) => socket.signal().queue(),
+            Kind::Udp(socket) => socket.signal().queue(),
+            Kind::Local(socket, _) => socket.queue(),
         })
+    }
+
+    fn look(&self) -> (u64, u32) {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.look(),
+            Kind::Udp(socket) => socket.look(),
+            Kind::Local(socket, _) => (socket.edges(), socket.events()),
+        }
     }
 
     fn ioctl<'a>(

@@ -162,6 +162,8 @@ impl TcpSocket {
                 let mut connection = open(&self.net, caller, port, remote)?;
                 connection.apply(&options);
                 inner.state = State::Connected(connection);
+                // Who watches the socket looks, so that it hears of the connection.
+                self.signal.notify();
                 Ok(None)
             }
         }
@@ -233,10 +235,20 @@ impl TcpSocket {
         self.inner.lock().events(None)
     }
 
-    /// Changes so far; the next one counts from now on.
-    pub fn edges(&self) -> u64 {
-        self.inner.lock().events(Some(&self.signal));
-        self.signal.changes()
+    /// Changes so far, and the events that hold; the next change counts.
+    pub fn look(&self) -> (u64, u32) {
+        // Before the look: what comes in between is counted once more than need be.
+        let changes = self.signal.changes();
+        (changes, self.inner.lock().events(Some(&self.signal)))
+    }
+
+    /// Whether there is nothing to receive, and may be later.
+    pub fn receive_waits(&self) -> bool {
+        let inner = self.inner.lock();
+        let State::Connected(connection) = &inner.state else { return false };
+        let mut core = connection.stack.lock();
+        let socket = core.tcp(connection.handle);
+        !inner.read_shut && socket.recv_queue() == 0 && socket.may_recv()
     }
 
     /// Resolves when what `want` names may have become possible.

@@ -177,10 +177,11 @@ impl UdpSocket {
         self.inner.lock().events(None)
     }
 
-    /// Changes so far; the next one counts from now on.
-    pub fn edges(&self) -> u64 {
-        self.inner.lock().events(Some(&self.signal));
-        self.signal.changes()
+    /// Changes so far, and the events that hold; the next change counts.
+    pub fn look(&self) -> (u64, u32) {
+        // As of a TCP socket.
+        let changes = self.signal.changes();
+        (changes, self.inner.lock().events(Some(&self.signal)))
     }
 
     /// Resolves when what `want` names may have become possible.

@@ -7,7 +7,7 @@ use crate::{
     thread::Thread,
 };
 use alloc::{format, string::String, vec::Vec};
-use core::{fmt::Write, sync::atomic::Ordering::Relaxed};
+use core::fmt::Write;
 use hal::space::KernelPage;
 
 /// Hundredths of a second.
@@ -82,13 +82,15 @@ pub fn system() -> String {
 }
 
 /// The three switches of the process: polls of coroutines that it says to have begun, slots that were given to threads,
-/// and how often its threads gave the CPU up and had it taken.
+/// and how often its threads gave the CPU up and had it taken; then its slots (see `Slots::lines`).
 #[must_use]
 pub fn sched(process: &Process) -> String {
-    let (moves, polls) = process.slots().map_or((0, 0), |slots| slots.counted());
+    let slots = process.slots();
+    let (moves, polls) = slots.as_ref().map_or((0, 0), |slots| slots.counted());
+    let lines = slots.map(|slots| slots.lines(&process.space())).unwrap_or_default();
     let times = process.times();
     format!(
-        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n",
+        "coroutine_switches {polls}\nslot_moves {moves}\nyields {}\npreemptions {}\n{lines}",
         times.yields, times.preemptions
     )
 }
@@ -121,7 +123,7 @@ fn line(text: &mut String, thread: &Thread, stopped: bool) {
         text,
         "{} {letter} {priority} {own} {} {} {} {} {} {} {waits}",
         thread.tid(),
-        thread.hart.load(Relaxed),
+        thread.attention.whereabouts(),
         times.user,
         times.system,
         times.yields,

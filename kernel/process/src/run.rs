@@ -95,6 +95,8 @@ pub(crate) fn run(
             }
         }
         running.end();
+        // Before whoever joins it hears of its end.
+        slots::leave(&thread);
         if !exit::leave_space_now(&thread) {
             // Boxed: seldom needed.
             let leave: BoxFuture<'_, ()> = Box::pin(exit::leave_space(&thread));
@@ -110,12 +112,12 @@ impl Running {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
-        self.thread.hart.store(hart, Ordering::Relaxed);
+        self.thread.attention.enter(hart);
         let leave = {
             let handle: &SpaceHandle = self.space.handle();
             loop {
-                // Relaxed: whoever set it also interrupts this hart; the swap in `attend` acquires.
-                if self.thread.attention.load(Ordering::Relaxed) {
+                // Whoever raises it from now on interrupts this hart.
+                if self.thread.attention.is_wanted() {
                     break Leave::Attention;
                 }
                 match self.context.enter(handle) {
@@ -206,9 +208,8 @@ impl Running {
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
-        // Acquire pairs with the Release in `Thread::notify`.
-        let attention = self.thread.attention.swap(false, Ordering::Acquire);
-        if attention && self.thread.place().is_some() && slots::interrupted(&self.thread) {
+        let attention = self.thread.attention.take();
+        if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
             exec::yield_now().await;
         }
         if attention || restart.is_some() {

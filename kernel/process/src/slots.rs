@@ -1,7 +1,7 @@
 //! A process's slots: the rights to run the workers of its pool, and which thread has which (note 0003, section 5).
 //!
 //! The protocol, and who may take a slot from whom when, is in `sched::slots`. This is where the kernel takes part: when a
-//! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`]), when it waits for a slot
+//! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`], [`examine`]), when it waits for a slot
 //! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]).
 //!
 //! **Hints.** What a process says of its coroutines is read at these points only, copied once, clamped to what its thread may
@@ -13,12 +13,8 @@ use crate::{
     thread::{Interrupted, Thread},
 };
 use abi::{errno::Errno, slots as at, window};
-use alloc::sync::Arc;
-use core::{
-    future::poll_fn,
-    sync::atomic::Ordering::{self, Relaxed},
-    task::Poll,
-};
+use alloc::{string::String, sync::Arc};
+use core::{fmt::Write, future::poll_fn, sync::atomic::Ordering::Relaxed, task::Poll};
 use hal::{
     frame::Frame,
     sync::{SpinLock, rank},
@@ -30,6 +26,9 @@ use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 const SLICE: u64 = 5_000_000;
 /// How long what coroutines do is measured after somebody has looked, in nanoseconds.
 const WATCHED: u64 = 30_000_000_000;
+/// How long after a look at a thread that was interrupted the next is worth while, in nanoseconds: less than a tick. Interrupts that
+/// are not for it may come much faster.
+const LOOK: u64 = 1_000_000;
 /// What the kernel's part costs beside the two pages.
 const BYTES: usize = 2 << 10;
 
@@ -153,6 +152,20 @@ impl Slots {
         }
     }
 
+    /// A line for each slot: the place that has it (0: none), whether it is kicked, and what the process says of its worker: the
+    /// priorities that are ready, in hexadecimal, and the one that it runs at (32: none).
+    pub(crate) fn lines(&self, space: &AddressSpace) -> String {
+        let mut text = String::new();
+        let count = self.state.lock().book.slots();
+        for slot in 0..count {
+            let (owner, kicked) = self.state.lock().book.shown(slot);
+            let Hints { ready, running } = self.hints(space, slot as u8);
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "slot {slot} {owner} {} {ready:x} {running}", u8::from(kicked));
+        }
+        text
+    }
+
     /// How often a slot was given to a thread that had none, and polls that its threads have begun, as the process says.
     pub(crate) fn counted(&self) -> (u64, u64) {
         let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.count(place).div_ceil(2))).sum();
@@ -266,7 +279,7 @@ pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize,
     let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
     if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
         // It is in the kernel already, and looks on its way out.
-        thread.attention.store(true, Ordering::Release);
+        thread.attention.raise();
     } else {
         slots.carry_out(action, priority.min(31) as u8);
     }
@@ -281,13 +294,23 @@ pub(crate) fn blocks(thread: &Thread) {
     let hints = slots.hints(&thread.space(), slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
+    // Nothing sets it any more until the thread has a slot again.
+    run_at(thread, hints.running);
 }
 
-/// The thread has left user mode because of an interrupt, or because it was asked to: says whether it is to give way to one
-/// that has got its slot.
+/// The thread has left user mode because of an interrupt, which need not be for it: as [`examine`], if that was not a moment ago. A kick
+/// is not missed here: who kicks wants the thread's attention.
 pub(crate) fn interrupted(thread: &Thread) -> bool {
+    let now = hal::time::now();
+    now.saturating_sub(thread.examined()) >= LOOK && examine(thread)
+}
+
+/// The thread has left user mode because it was interrupted or asked to: says whether it is to give way to one that has got its
+/// slot.
+pub(crate) fn examine(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
     let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
+    thread.set_examined(now);
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
     let (hints, action) = slots.with(|state| {
         // Under the lock: who sees a kick sees what it was for.

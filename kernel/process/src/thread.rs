@@ -28,6 +28,7 @@ use core::{
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
 use mem::Charge;
+use sync::attention::Attention;
 
 /// A wait ended because of a signal or a kill, not because of what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +53,13 @@ pub struct Thread {
     /// Signals that [`Thread::take_signal`] waits for.
     awaited: AtomicU64,
     pub(crate) alternate: SpinLock<SigStack>,
-    pub(crate) attention: AtomicBool,
+    /// Whether it has to look at what was made visible for it, and the hart that last ran it.
+    pub(crate) attention: Attention,
     killed: AtomicBool,
     /// Where to store 0 and wake a futex at the end (`CLONE_CHILD_CLEARTID`, `set_tid_address`).
     pub(crate) clear_tid: AtomicUsize,
     /// Head of the list of robust mutexes.
     pub(crate) robust: AtomicUsize,
-    /// Hart that last ran it.
-    pub(crate) hart: AtomicUsize,
     /// Whether its coroutine waits for something.
     pub(crate) waits: AtomicBool,
     /// The call or fault that it is in, or was last.
@@ -67,6 +67,8 @@ pub struct Thread {
     priority: AtomicU8,
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
+    /// When it was last looked at for its slot (ns since boot). By its own coroutine only.
+    examined: AtomicU64,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
@@ -105,15 +107,15 @@ impl Thread {
             pending: Pending::new(),
             awaited: AtomicU64::new(0),
             alternate: SpinLock::new(rank::THREAD, no_stack),
-            attention: AtomicBool::new(false),
+            attention: Attention::new(),
             killed: AtomicBool::new(false),
             clear_tid: AtomicUsize::new(0),
             robust: AtomicUsize::new(0),
-            hart: AtomicUsize::new(0),
             doing: Doing::default(),
             waits: AtomicBool::new(false),
             priority: AtomicU8::new(priority),
             place: AtomicU8::new(0),
+            examined: AtomicU64::new(0),
             request: AtomicU64::new(0),
             task: SpinLock::new(rank::THREAD, None),
             usage: Usage::default(),
@@ -170,6 +172,16 @@ impl Thread {
     /// Sets it.
     pub(crate) fn set_place(&self, place: Option<u8>) {
         self.place.store(place.map_or(0, |place| place.saturating_add(1)), Ordering::Relaxed);
+    }
+
+    /// When it was last looked at for its slot.
+    pub(crate) fn examined(&self) -> u64 {
+        self.examined.load(Ordering::Relaxed)
+    }
+
+    /// Notes that it is looked at now.
+    pub(crate) fn set_examined(&self, now: u64) {
+        self.examined.store(now, Ordering::Relaxed);
     }
 
     /// Has its coroutine polled: what it waits for may have come.
@@ -245,7 +257,7 @@ impl Thread {
         self.mask.store(mask & !bits::UNBLOCKABLE, Ordering::Relaxed);
         fence(Ordering::SeqCst); // pairs with the one in `signal::send`: it sees this mask, or we see the signal
         // What was blocked and pending may have become deliverable.
-        self.attention.store(true, Ordering::Release);
+        self.attention.raise();
     }
 
     /// Blocks these signals until the next one has been dealt with (`rt_sigsuspend`, `ppoll`, `pselect6`).
@@ -338,11 +350,10 @@ impl Thread {
 
     /// Makes the thread look at what has been made visible for it.
     pub(crate) fn notify(&self) {
-        // Release pairs with the Acquire swap in the coroutine.
-        self.attention.store(true, Ordering::Release);
+        self.attention.raise();
         // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
         self.wake();
-        let hart = self.hart.load(Ordering::Relaxed);
+        let hart = self.attention.whereabouts();
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);
         }

@@ -7,6 +7,7 @@ use crate::{
     transfer::{self, At, How, Piece},
 };
 use abi::{
+    asyncos::{TAKE, TAKE_DRY},
     errno::Errno,
     fs::{self as f, dirent::Entry},
     ioctl as i, nr,
@@ -41,12 +42,41 @@ pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
         // What a signal ends, the full call ends: it knows how to go on.
         Err(IoError::Errno(Errno::EINTR)) => Begun::Not,
         Err(IoError::Errno(errno)) => Begun::Done(errno.to_return()),
+        // A terminal that has less than it wants to have may give that.
+        Ok(None) if open.nonblocking() && !open.seekable() && !open.file().take_less() => {
+            Begun::Done(Errno::EAGAIN.to_return())
+        }
         // A file's pages come from a device: its request is the call's, which has no number yet.
         Ok(None) if !open.seekable() => Begun::Waits(Box::pin(async move {
             let result = transfer::read(&task, &open, At::Position, &[piece(&args)], tried(&open)).await;
             dispatch::outcome(&task, nr::READ, &args, result)
         })),
         Ok(None) | Err(IoError::Fault(_)) => Begun::Not,
+    }
+}
+
+/// `take(fd, buffer, len)`: reads what a stream has, and says if that was all.
+pub(crate) fn begin_take(task: Task<'_>, args: Args) -> Begun<'_> {
+    let open = match task.file(args.int(0)) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    if open.seekable() {
+        return Begun::Done(Errno::EINVAL.to_return());
+    }
+    match transfer::read_now(&task, &open, At::Position, piece(&args)) {
+        Ok(Some(done)) => {
+            let dry = done > 0 && open.file().read_waits();
+            Begun::Done((done | if dry { TAKE_DRY } else { 0 }) as isize)
+        }
+        Ok(None) if !open.file().take_less() => Begun::Done(Errno::EAGAIN.to_return()),
+        Err(IoError::Errno(errno)) => Begun::Done(errno.to_return()),
+        // A page is missing, or a terminal has less than it wants to have.
+        Ok(None) | Err(IoError::Fault(_)) => Begun::Waits(Box::pin(async move {
+            let how = How { gives_up: true, ..How::of(&open) };
+            let result = transfer::read(&task, &open, At::Position, &[piece(&args)], how).await;
+            dispatch::outcome(&task, TAKE, &args, result)
+        })),
     }
 }
 

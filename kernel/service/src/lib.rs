@@ -137,6 +137,12 @@ impl System {
             return files::begin_read(Task::new(self, thread, space.clone()), args);
         }
         let task = Task::new(self, thread, space.clone());
+        if call.number == abi::asyncos::TAKE {
+            return files::begin_take(task, args);
+        }
+        if matches!(call.number, abi::nr::EPOLL_PWAIT | abi::nr::EPOLL_PWAIT2) {
+            return poll::begin_epoll_wait(task, call.number, args);
+        }
         let result = dispatch::attempt(&task, call.number, &args);
         match result.or_else(|| dispatch::at_once(&task, call.number, &args)) {
             Some(result) => Begun::Done(result.map_or_else(Errno::to_return, |value| value as isize)),

@@ -5,15 +5,16 @@
 use crate::{
     arguments::{Args, nanos, only},
     context::{Task, fair},
+    dispatch,
 };
 use abi::{
     errno::Errno,
     fs::{EFD_CLOEXEC, EFD_NONBLOCK, EFD_SEMAPHORE, O_CLOEXEC, O_RDWR},
-    poll as p,
+    nr, poll as p,
     poll::{EpollEvent, PollFd},
     time::Timespec,
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{future::poll_fn, pin::pin, task::Poll};
 use io::{
     epoll::Epoll,
@@ -21,6 +22,7 @@ use io::{
     file::Want,
     open::OpenFile,
 };
+use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// Events that are reported unasked.
@@ -243,6 +245,62 @@ pub(crate) async fn epoll_ctl(task: &Task<'_>, args: &Args) -> Result<usize, Err
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)
+}
+
+/// Most events that are handed over without a box.
+const EVENTS_AT_ONCE: usize = 8;
+
+/// `epoll_pwait` and `epoll_pwait2` that find something, or do not wait.
+pub(crate) fn begin_epoll_wait(task: Task<'_>, number: usize, args: Args) -> Begun<'_> {
+    let count = usize::try_from(args.int(2)).unwrap_or(0).min(EVENTS_MOST);
+    // A mask of its own, a wrong number: the full call says what comes of it.
+    if count == 0 || args.word(4) != 0 {
+        return Begun::Not;
+    }
+    let waits = match number {
+        nr::EPOLL_PWAIT => args.int(3) != 0,
+        _ => match limit_now(&task, args.word(3)) {
+            Some(waits) => waits,
+            None => return Begun::Not,
+        },
+    };
+    let set = match task.file(args.int(0)) {
+        Ok(set) => set,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    let Ok(epoll) = epoll_of(&set) else { return Begun::Done(Errno::EINVAL.to_return()) };
+    let mut found = [EpollEvent::new_zeroed(); EVENTS_AT_ONCE];
+    let mut len = 0;
+    epoll.take_now(count.min(EVENTS_AT_ONCE), |event| {
+        if let Some(place) = found.get_mut(len) {
+            *place = event;
+            len += 1;
+        }
+    });
+    if len == 0 {
+        return if waits { Begun::Not } else { Begun::Done(0) };
+    }
+    // As many as there were looked for: there may be more.
+    let more = if len == EVENTS_AT_ONCE { epoll.wait_now(count - len) } else { Vec::new() };
+    if more.is_empty() && task.space().copy_out_now(args.word(1), found[..len].as_bytes()).is_ok() {
+        return Begun::Done(len as isize);
+    }
+    // They are taken: the call goes on with them.
+    Begun::Waits(Box::pin(async move {
+        let all: Vec<_> = found[..len].iter().chain(&more).copied().collect();
+        let put = task.space().copy_out(args.word(1), all.as_slice().as_bytes()).await;
+        dispatch::outcome(&task, number, &args, put.map(|()| all.len()))
+    }))
+}
+
+/// Whether a call with the time at `addr` waits; `None`: that is not in memory, or wrong.
+fn limit_now(task: &Task<'_>, addr: usize) -> Option<bool> {
+    if addr == 0 {
+        return Some(true);
+    }
+    let mut limit = Timespec::new_zeroed();
+    task.space().copy_in_now(addr, limit.as_mut_bytes()).ok()?;
+    nanos(limit).ok().map(|nanos| nanos > 0)
 }
 
 /// `epoll_pwait(epfd, events, count, timeout_ms, mask, mask_size)`.

@@ -24,6 +24,9 @@ pub enum Profile {
     Guest,
     /// The same with debug assertions: lock order, state machines, overflow.
     Checked,
+    /// The image of the scheduler: without frame pointers, which cost more there than anywhere. The frames that led to a poll are
+    /// missing in a backtrace.
+    Image,
 }
 
 impl Profile {
@@ -31,6 +34,7 @@ impl Profile {
         match self {
             Profile::Guest => "guest",
             Profile::Checked => "checked",
+            Profile::Image => "image",
         }
     }
 }
@@ -74,9 +78,10 @@ pub fn build(project: &Project, toolchain: &Toolchain, profile: Profile) -> Resu
 
 /// The image of the scheduler as flat bytes. It has no checked form: what checks can fail, and it must not.
 pub fn build_sched_image(project: &Project, toolchain: &Toolchain) -> Result<PathBuf> {
-    let mut cargo = guest_build(project, toolchain, Profile::Guest, KERNEL_TARGET);
+    let mut cargo = guest_build(project, toolchain, Profile::Image, KERNEL_TARGET);
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "-Cforce-frame-pointers=no");
     command::run(cargo.args(["-p", "image"]))?;
-    let linked = artifact(project, toolchain, Profile::Guest, KERNEL_TARGET, "sched-image");
+    let linked = artifact(project, toolchain, Profile::Image, KERNEL_TARGET, "sched-image");
     let linked = std::fs::read(&linked).with_context(|| format!("cannot read {}", linked.display()))?;
     let bytes = sched_image::flatten(&linked)?;
     let image = project.output()?.join("sched-image.bin");

@@ -47,19 +47,20 @@ pub fn report_counter(id: &str, counter: u64) {
 }
 
 /// Counters at one moment.
-struct Moment {
+pub struct Moment {
     time: Instant,
     instructions: u64,
 }
 
 impl Moment {
-    fn now() -> Self {
+    /// This one.
+    pub fn now() -> Self {
         let time = Instant::now();
         Self { time, instructions: raw::instret() }
     }
 
     /// Prints the figures since then, for each of `operations`.
-    fn report(&self, id: &str, operations: u64) {
+    pub fn report(&self, id: &str, operations: u64) {
         let instructions = (raw::instret() - self.instructions) / STEP.load(Ordering::Relaxed);
         let nanos = self.time.elapsed().as_nanos() as f64;
         let each = |total: f64| total / operations as f64;

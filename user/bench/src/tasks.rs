@@ -1,14 +1,14 @@
 //! Coroutines of this process under the shared scheduler: no system call in any operation.
 
-use crate::measure::{Outcome, measure};
+use crate::measure::{Moment, Outcome, measure};
 use crate::threads::free_bytes;
 use alloc::vec::Vec;
 use core::future::{pending, poll_fn};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::Poll;
-use rt::println;
 use rt::sync::{Arc, OnceLock};
 use rt::task::{JoinHandle, TaskRef, block_on, spawn, yield_now};
+use rt::{io, println};
 
 /// Switching among few and many, waking, starting and ending.
 pub fn switches() -> Outcome {
@@ -66,7 +66,7 @@ static ENOUGH: AtomicBool = AtomicBool::new(false);
 
 /// This many tasks that are always ready, and yield in turn. In each turn of the one that is measured all others have
 /// theirs.
-fn yields(id: &str, ready: u64, operations: u64) -> Outcome {
+fn yields(id: &'static str, ready: u64, operations: u64) -> Outcome {
     ENOUGH.store(false, Relaxed);
     let others = (1..ready).map(|_| {
         spawn(async {
@@ -76,16 +76,18 @@ fn yields(id: &str, ready: u64, operations: u64) -> Outcome {
         })
     });
     let others: Vec<_> = others.collect();
-    let turns = |count: u64| async move {
-        for _ in 0..count {
+    // Measured from within: without what passes until the thread that waits for it runs.
+    let measured = spawn(async move {
+        for _ in 0..(operations / 10).div_ceil(ready) {
             yield_now().await;
         }
-    };
-    let outcome = measure(id, operations, |count| {
-        // One turn of the others passes before its first.
-        let _ = block_on(spawn(turns(count.div_ceil(ready) - 1)));
-        Ok(())
+        let start = Moment::now();
+        for _ in 0..operations.div_ceil(ready) {
+            yield_now().await;
+        }
+        start.report(id, operations);
     });
+    let outcome = block_on(measured).map_err(|_| io::Error::new(io::ErrorKind::Other, "the coroutine has failed"));
     ENOUGH.store(true, Relaxed);
     block_on(async {
         for task in others {

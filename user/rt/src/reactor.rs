@@ -1,6 +1,6 @@
 //! What tasks wait for: descriptors and time. One epoll set serves all, however many wait.
 //!
-//! A task tries its call first. A descriptor enters the set when that finds it not ready, for the direction in question, and
+//! A task tries its call first, unless the last read has taken all there was. A descriptor enters the set when that finds it not ready, for the direction in question, and
 //! stays there until its [`AsyncFd`] is dropped; the set reports edges, so what waits later makes no call for it.
 //!
 //! ```text
@@ -41,12 +41,15 @@ use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOL
 use abi::time::Timespec;
 use alloc::collections::BTreeMap;
 use core::future::poll_fn;
+use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 /// Reports taken in one call; the rest waits for the next one.
 const REPORTS: usize = 32;
+/// Where they are put: as many as a call says are there.
+type Reports = [MaybeUninit<EpollEvent>; REPORTS];
 /// The bell's key; sources count from 0.
 const BELL: u64 = u64::MAX;
 /// How often a parked thread looks that cannot be called, because there were no descriptors left for the set.
@@ -156,8 +159,13 @@ impl Set {
         Ok(())
     }
 
+    /// What there is to report now.
+    fn look(&self, events: &mut Reports) -> usize {
+        syscall!(EPOLL_PWAIT, self.epoll.raw(), events.as_mut_ptr(), REPORTS, 0, 0, 0).unwrap_or(0)
+    }
+
     /// What there is to report; waits for it, at most `limit`.
-    fn wait(&self, events: &mut [EpollEvent; REPORTS], limit: Option<Duration>) -> usize {
+    fn wait(&self, events: &mut Reports, limit: Option<Duration>) -> usize {
         let limit = limit.map(|t| Timespec { sec: t.as_secs() as i64, nsec: i64::from(t.subsec_nanos()) });
         let limit_ptr = limit.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         // Without an answer, as after a signal, there is nothing.
@@ -210,13 +218,15 @@ impl Reactor {
 #[derive(Debug)]
 pub(crate) struct AsyncFd {
     fd: OwnedFd,
+    /// The last read took all there was: the next waits for an edge. By who reads.
+    dry: AtomicBool,
     source: Arc<Mutex<Source>>,
 }
 
 impl AsyncFd {
     /// Takes a descriptor that is non-blocking already.
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, source: Arc::default() }
+        Self { fd, dry: AtomicBool::new(false), source: Arc::default() }
     }
 
     pub(crate) fn fd(&self) -> &OwnedFd {
@@ -231,11 +241,13 @@ impl AsyncFd {
     ) -> io::Result<T> {
         poll_fn(|cx| {
             loop {
-                match attempt(&self.fd) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    result => {
-                        ::task::waits_no_more(cx);
-                        return Poll::Ready(result);
+                if !(direction == Direction::Read && self.take_dry()) {
+                    match attempt(&self.fd) {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                        result => {
+                            ::task::waits_no_more(cx);
+                            return Poll::Ready(result);
+                        }
                     }
                 }
                 if !self.leave(direction, cx)? {
@@ -248,7 +260,22 @@ impl AsyncFd {
 
     /// Reads up to `buf.len()` bytes; 0 is the end.
     pub(crate) async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.io(Direction::Read, |fd| Ok(sys::read(fd.raw(), buf)?)).await
+        self.io(Direction::Read, |fd| {
+            let (len, dry) = sys::take(fd.raw(), buf)?;
+            // Relaxed, as below: whoever reads next has it from the one that read last.
+            self.dry.store(dry, Ordering::Relaxed);
+            Ok(len)
+        })
+        .await
+    }
+
+    /// Whether the last read took all there was; asked once.
+    fn take_dry(&self) -> bool {
+        let dry = self.dry.load(Ordering::Relaxed);
+        if dry {
+            self.dry.store(false, Ordering::Relaxed);
+        }
+        dry
     }
 
     /// Fills `buf`.
@@ -388,7 +415,10 @@ pub(crate) fn wait() {
     let limit = first.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     match SET.get() {
         Some(set) => {
-            let _ = collect(set, limit, true);
+            let mut events = [const { MaybeUninit::uninit() }; REPORTS];
+            let count = set.wait(&mut events, limit);
+            PARKED.store(false, Ordering::SeqCst);
+            let _ = deliver(set, &events[..count], true);
         }
         None => thread::sleep(limit.map_or(UNCALLED, |limit| limit.min(UNCALLED))),
     }
@@ -401,19 +431,21 @@ pub(crate) fn look() -> bool {
         let reactor = REACTOR.lock();
         (!reactor.sources.is_empty(), !reactor.timers.is_empty())
     };
-    let found = sources && SET.get().is_some_and(|set| collect(set, Some(Duration::ZERO), false));
+    let found = sources
+        && SET.get().is_some_and(|set| {
+            let mut events = [const { MaybeUninit::uninit() }; REPORTS];
+            let count = set.look(&mut events);
+            deliver(set, &events[..count], false)
+        });
     timers && fire() || found
 }
 
-/// Takes reports from the set and wakes whom they concern; whether there was anybody.
-fn collect(set: &Set, limit: Option<Duration>, parked: bool) -> bool {
-    let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; REPORTS];
-    let count = set.wait(&mut events, limit);
-    if parked {
-        PARKED.store(false, Ordering::SeqCst);
-    }
+/// Wakes those whom reports of the set concern, all of which are there; whether there was anybody.
+fn deliver(set: &Set, reports: &[MaybeUninit<EpollEvent>], parked: bool) -> bool {
     let mut woken = false;
-    for event in events.iter().take(count) {
+    for report in reports {
+        // SAFETY: the call has put them there, said its answer.
+        let event = unsafe { report.assume_init_ref() };
         if event.data == BELL && parked {
             set.silence();
         }

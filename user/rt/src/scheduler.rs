@@ -1,12 +1,12 @@
 //! Which scheduler this process runs its tasks on: the image in the window, or, under a kernel that maps none, as Linux
 //! does, what is linked into the program.
 
-use crate::{env, process, start};
+use crate::{env, process, slots, start, task};
+use ::task::{ByTable, Linked};
 use abi::asyncos::AT_SCHEDULER;
 use core::ptr::with_exposed_provenance;
 use core::sync::atomic::{AtomicPtr, Ordering};
 use sched::table::{MAGIC, TABLE, Table, VERSION};
-use task::{ByTable, Linked};
 
 /// The way to the scheduler.
 pub(crate) type Way = ByTable<Chosen>;
@@ -45,6 +45,10 @@ unsafe impl Linked for Chosen {
     fn table() -> &'static Table {
         // SAFETY: as above. Relaxed: stored before there was a second thread.
         unsafe { &*CHOSEN.load(Ordering::Relaxed) }
+    }
+
+    fn keep_worker(call: impl FnOnce()) {
+        slots::keep(call, task::call_again);
     }
 }
 

@@ -4,13 +4,15 @@
 //! Each thread that takes part has a place, which it keeps. What it writes into the hint page is its own count; the owner's word
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
+use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
 use abi::slots::{CENSUS, HINTS, KICKED, OWNER, SPARES, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
-use core::ptr::with_exposed_provenance_mut;
+use core::mem::offset_of;
+use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sched::slots::{MAX_PLACES, Seat};
+use sched::slots::{MAX_PLACES, Seat, Shown};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
@@ -70,7 +72,7 @@ pub(crate) fn watched() -> bool {
 
 /// A place that nobody has; `None` if there is none left.
 pub(crate) fn new_place() -> Option<u32> {
-    let next = |given: u64| (given != u64::MAX).then_some(given | (given + 1));
+    let next = |given: u64| (given != u64::MAX).then(|| given | (given + 1));
     // Relaxed, as below: a number on its own.
     PLACES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().map(u64::trailing_ones)
 }
@@ -80,10 +82,35 @@ pub(crate) fn give_back(place: u32) {
     PLACES.fetch_and(!(1 << place), Ordering::Relaxed);
 }
 
+const _: () = assert!(offset_of!(Shown, owner) == OWNER && offset_of!(Shown, kicked) == KICKED);
+
 /// What the thread in a place looks at while it runs a worker.
 pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
-    let status = |offset: usize| word(STATUS, STRIDE * slot + offset);
-    Seat { count: word(HINT, 4 * place as usize), owner: status(OWNER), kicked: status(KICKED), place }
+    // SAFETY: as in `word`; the two words lie so, says the assertion.
+    let shown = unsafe { &*with_exposed_provenance::<Shown>(STATUS + STRIDE * slot) };
+    Seat::new(word(HINT, 4 * place as usize), shown, place)
+}
+
+/// The slot that a thread has or had, in the poll that it is in.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) slot: usize,
+    pub(crate) seat: Seat<'static>,
+}
+
+/// Makes a call in which the kernel takes no slot from this thread: one that takes the lock of a queue, which whoever got the slot
+/// would wait for. `again` calls once more for what came for the worker meanwhile.
+pub(crate) fn keep(call: impl FnOnce(), again: impl FnOnce(usize)) {
+    match thread::held() {
+        Some(held) if held.seat.interrupt_poll() => {
+            call();
+            if held.seat.begin_poll() {
+                again(held.slot);
+            }
+        }
+        // It has none to lose, or is in the scheduler.
+        _ => call(),
+    }
 }
 
 /// Waits until the thread in this place, the caller, has a slot and something to run. `None`: the process has no slots. It is a child

@@ -3,6 +3,7 @@
 //! The callers in this crate own the meaning of the arguments; this file owns the register convention: number in
 //! `a7`, arguments in `a0..a5`, result in `a0`, every other register preserved.
 
+use abi::asyncos::{TAKE, TAKE_DRY};
 use abi::errno::{Errno, Result};
 use alloc::ffi::CString;
 use core::arch::asm;
@@ -131,6 +132,17 @@ impl Drop for OwnedFd {
 /// Reads from a descriptor.
 pub(crate) fn read(fd: i32, buf: &mut [u8]) -> Result<usize> {
     retry(|| syscall!(READ, fd, buf.as_mut_ptr(), buf.len()))
+}
+
+/// Reads what a non-blocking stream has; also whether that is known to be all.
+pub(crate) fn take(fd: i32, buf: &mut [u8]) -> Result<(usize, bool)> {
+    if !crate::slots::active() {
+        return read(fd, buf).map(|len| (len, false));
+    }
+    let args = pad([fd as usize, buf.as_mut_ptr() as usize, buf.len()]);
+    // SAFETY: the kernel writes to the buffer, which is borrowed.
+    let taken = retry(|| unsafe { call6(TAKE, args) })?;
+    Ok((taken & !TAKE_DRY, taken & TAKE_DRY != 0))
 }
 
 /// Writes to a descriptor.

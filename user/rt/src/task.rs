@@ -44,7 +44,7 @@ pub use scope::{Scope, scope};
 
 pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 
-/// Polls of tasks in one call.
+/// Polls of tasks in one call of the thread in [`block_on`].
 const TURN: u32 = 64;
 
 struct Unpark;
@@ -96,6 +96,14 @@ fn new_pool() -> Pool<Unpark, Way> {
         let _ = pool.set_idle(worker);
     }
     pool
+}
+
+/// Calls for a worker once more, for the most urgent that waits there.
+pub(crate) fn call_again(worker: usize) {
+    let pool = pool();
+    if let Some(priority) = pool.highest_ready(worker) {
+        pool.pender().pend(worker, priority);
+    }
 }
 
 /// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.

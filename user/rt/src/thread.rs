@@ -9,6 +9,7 @@
 //! that was dropped, by a later `spawn`. A few that were given back are kept for the threads to come, mapped and with the
 //! pages that were touched: making and taking away a mapping costs several times what a thread does.
 
+use crate::slots::Held;
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
 use crate::task::{LocalScope as Scope, Switch};
@@ -53,6 +54,8 @@ struct Local {
     green: AtomicPtr<Switch>,
     /// The scopes of task-local values that it polls.
     scopes: AtomicPtr<Scope>,
+    /// The slot with which it runs a worker.
+    held: AtomicPtr<Held>,
 }
 
 impl Local {
@@ -64,6 +67,7 @@ impl Local {
             guards: AtomicI32::new(0),
             green: AtomicPtr::new(ptr::null_mut()),
             scopes: AtomicPtr::new(ptr::null_mut()),
+            held: AtomicPtr::new(ptr::null_mut()),
         }
     }
 }
@@ -146,6 +150,20 @@ pub(crate) fn task() -> Option<TaskRef> {
     let task = NonNull::new(local().task.load(Ordering::Relaxed))?;
     // SAFETY: set at the beginning of the poll, and cleared at its end.
     Some(unsafe { Running::task(task) })
+}
+
+/// Runs `f` with a slot that the calling thread has from now on.
+pub(crate) fn hold<R>(held: &Held, f: impl FnOnce() -> R) -> R {
+    local().held.store(ptr::from_ref(held).cast_mut(), Ordering::Relaxed);
+    let result = f();
+    local().held.store(ptr::null_mut(), Ordering::Relaxed);
+    result
+}
+
+/// The slot with which the calling thread runs a worker, or did before it lost it.
+pub(crate) fn held<'t>() -> Option<&'t Held> {
+    // SAFETY: set for as long as `hold` borrows it; a poll that panics is left within that. Callers do not keep it.
+    unsafe { local().held.load(Ordering::Relaxed).as_ref() }
 }
 
 /// What [`enter_stack`] found, for [`leave_stack`].

@@ -1,9 +1,14 @@
 //! Coroutines that wait for descriptors.
 
 use crate::case::{Case, Outcome};
+use crate::machine::needs_asyncos;
+use crate::process::call;
 use alloc::vec::Vec;
+use rt::abi::asyncos::{TAKE, TAKE_DRY};
 use rt::abi::signal::SIGPIPE;
+use rt::async_net::{TcpListener, TcpStream};
 use rt::async_pipe::pipe;
+use rt::io::{Read, Write};
 use rt::task::{block_on, spawn};
 use rt::time::{Duration, timeout};
 use rt::{io, select};
@@ -14,6 +19,8 @@ pub const CASES: &[Case] = &[
     case!("async-io/ring", "R2 C7 P8", ring),
     case!("async-io/both-ends-wait", "R2", both_ends_wait),
     case!("async-io/other-end-closed", "R2 E1", other_end_closed),
+    case!("async-io/bursts", "R2 P8", bursts),
+    case!("async-io/take", "R2 E1", take),
 ];
 
 const SHORT: Duration = Duration::from_millis(1);
@@ -135,4 +142,85 @@ fn other_end_closed() -> Outcome {
         ensure!(written.is_ok_and(|written| written == Err(rt::abi::Errno::EPIPE.into())));
         Ok(())
     })
+}
+
+/// Bytes that come in bursts are read one at a time: a read that has taken all waits for the next burst, and no burst is slept through,
+/// whether it comes before the reader waits or after.
+fn bursts() -> Outcome {
+    const BURSTS: usize = 300;
+    block_on(async {
+        let listener = TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+        let near = TcpStream::connect(listener.local_addr()?).await?;
+        let (far, _) = listener.accept().await?;
+        near.set_nodelay(true)?;
+        let (sender, receiver) = pipe()?;
+        let bytes = |burst: usize| [burst as u8; 3][..burst % 3 + 1].to_vec();
+        let writer = spawn(async move {
+            for burst in 0..BURSTS {
+                near.write_all(&bytes(burst)).await?;
+                sender.write_all(&bytes(burst)).await?;
+                for _ in 0..burst % 5 {
+                    rt::task::yield_now().await;
+                }
+                if burst % 50 == 0 {
+                    rt::time::sleep(SHORT).await;
+                }
+            }
+            io::Result::Ok((near, sender))
+        });
+        let from_pipe = spawn(async move {
+            let mut byte = [0];
+            for burst in 0..BURSTS {
+                for _ in 0..burst % 3 + 1 {
+                    receiver.read_exact(&mut byte).await?;
+                    if byte != [burst as u8] {
+                        return Ok(false);
+                    }
+                }
+            }
+            io::Result::Ok(true)
+        });
+        let mut byte = [0];
+        for burst in 0..BURSTS {
+            for _ in 0..burst % 3 + 1 {
+                far.read_exact(&mut byte).await?;
+                equal!(byte, [burst as u8]);
+            }
+        }
+        ensure!(matches!(from_pipe.await, Ok(Ok(true))), "bytes of the pipe");
+        ensure!(matches!(writer.await, Ok(Ok(_))));
+        Ok(())
+    })
+}
+
+/// The call behind that, by itself.
+fn take() -> Outcome {
+    needs_asyncos()?;
+    let mut bytes = [0u8; 8];
+    let mut take = |fd: i32, len: usize| call(TAKE, &[fd as usize, bytes.as_mut_ptr() as usize, len]);
+    let (reader, mut writer) = rt::pipe::pipe()?;
+    let fd = reader.fd().raw();
+    // Though the descriptor would wait.
+    fails!(take(fd, 8), EAGAIN);
+    writer.write_all(b"abc")?;
+    equal!(take(fd, 2)?, 2);
+    fails!(call(TAKE, &[fd as usize, 8, 1]), EFAULT);
+    equal!(take(fd, 8)?, 1 | TAKE_DRY);
+    fails!(take(fd, 8), EAGAIN);
+    equal!(take(fd, 0)?, 0);
+    drop(writer);
+    equal!(take(fd, 8)?, 0);
+    fails!(take(1000, 8), EBADF);
+    let file = rt::fs::File::open("/bin/suite")?;
+    fails!(take(file.fd().raw(), 8), EINVAL);
+    let listener = rt::net::TcpListener::bind(([127, 0, 0, 1], 0).into())?;
+    let mut near = rt::net::TcpStream::connect(listener.local_addr()?)?;
+    let (mut far, _) = listener.accept()?;
+    near.write_all(b"abc")?;
+    // Once it is there.
+    far.read_exact(&mut [0])?;
+    equal!(take(far.fd().raw(), 1)?, 1);
+    equal!(take(far.fd().raw(), 8)?, 1 | TAKE_DRY);
+    fails!(take(far.fd().raw(), 8), EAGAIN);
+    Ok(())
 }

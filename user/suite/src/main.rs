@@ -2,7 +2,8 @@
 //! those of `isolation` states what Linux does, and passes there too.
 //!
 //! ```text
-//!   suite [--list] [--quick] [--here] [WORD...]      cases whose name contains one of the words; default all
+//!   suite [--list] [--quick] [--here] [--repeat N] [WORD...]
+//!                                                    cases whose name contains one of the words; default all
 //!   ok NAME | not ok NAME: why | skip NAME: reason   one line a case on standard output, then a summary after `#`
 //! ```
 //!
@@ -88,17 +89,41 @@ const GROUPS: &[&[Case]] = &[
     hostile::interrupted::CASES,
 ];
 
+const USAGE: &str = "suite [--list] [--quick] [--here] [--repeat N] [WORD...]
+
+Runs the cases whose name contains one of the words, each in a process of its own; without a word all.
+
+    --list       print them with the requirements they show, and run none
+    --quick      leave the slow ones out
+    --here       all in this process
+    --repeat N   N times over: for what fails seldom";
+
+/// The value of an option that takes a number; it is taken out. Without one: 1.
+fn number_of(option: &str, arguments: &mut Vec<&str>) -> Option<usize> {
+    let Some(at) = arguments.iter().position(|argument| *argument == option) else { return Some(1) };
+    let value = arguments.get(at + 1)?.parse().ok()?;
+    arguments.drain(at..at + 2);
+    Some(value)
+}
+
 fn main() -> ExitCode {
-    let arguments: Vec<&str> = env::args().skip(1).collect();
+    let mut arguments: Vec<&str> = env::args().skip(1).collect();
     if let Some(status) = programs::run(&arguments) {
         return status;
     }
+    let repeat = number_of("--repeat", &mut arguments);
+    let known = |word: &&str| !word.starts_with('-') || ["--list", "--quick", "--here"].contains(word);
+    let (Some(repeat), true) = (repeat, arguments.iter().all(known)) else {
+        println!("{USAGE}");
+        return ExitCode::from(i32::from(!arguments.contains(&"--help")) * 2);
+    };
     let has = |option: &str| arguments.contains(&option);
     let words: Vec<&str> = arguments.iter().copied().filter(|word| !word.starts_with("--")).collect();
     let wanted = |case: &&Case| {
         (words.is_empty() || words.iter().any(|word| case.name.contains(word))) && (case.quick || !has("--quick"))
     };
-    let cases: Vec<&Case> = GROUPS.iter().flat_map(|group| group.iter()).filter(wanted).collect();
+    let once = || GROUPS.iter().flat_map(|group| group.iter()).filter(wanted);
+    let cases: Vec<&Case> = (0..repeat).flat_map(|_| once()).collect();
     if has("--list") {
         cases.iter().for_each(|case| println!("{:<48} {}", case.name, case.shows));
         return ExitCode::SUCCESS;

@@ -122,6 +122,7 @@ fn run_one(case: &Case) -> Outcome {
     let mut said = String::new();
     let hung = !listen(&mut read, &mut said);
     if hung {
+        describe(pid);
         let _ = process::kill(-pid, SIGKILL);
         let _ = process::kill(pid, SIGKILL);
     }
@@ -135,6 +136,24 @@ fn run_one(case: &Case) -> Outcome {
         WaitStatus::Exited(0) => Ok(()),
         WaitStatus::Exited(code) if i32::from(code) == FAILED => Err(Trouble::Failed(said)),
         other => Err(Trouble::Failed(alloc::format!("the case's process: {other:?} {said}"))),
+    }
+}
+
+/// Prints what a case that hangs is doing: the threads of its process group, and its slots.
+fn describe(group: i32) {
+    let is_of_group = |stat: &str| {
+        // Behind the name, which may hold anything: state, parent, group.
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        fields.split_whitespace().nth(2).and_then(|field| field.parse().ok()) == Some(group)
+    };
+    for entry in fs::read_dir("/proc").unwrap_or_default() {
+        let file = |name: &str| fs::read_to_string(&alloc::format!("/proc/{}/{name}", entry.name));
+        if file("stat").is_ok_and(|stat| is_of_group(&stat)) {
+            println!("# process {}", entry.name);
+            for line in ["threads", "sched"].iter().filter_map(|name| file(name).ok()).collect::<String>().lines() {
+                println!("#   {line}");
+            }
+        }
     }
 }
 

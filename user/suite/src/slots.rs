@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!("slots/ages-alone", "S1 S4", ages_alone),
     case!("slots/urgent-by-thread", "S1 S4 S5", urgent_by_thread),
     case!("slots/urgent-by-time", "S1 S4", urgent_by_time),
+    case!("slots/priority-in-a-poll", "S4 D6", priority_in_a_poll),
     case!("slots/side-by-side", "P8", side_by_side),
     case!("slots/block-on-from-threads", "R3 P8", block_on_from_threads),
     case!("slots/counted", "P9", counted),
@@ -326,6 +327,30 @@ fn counted() -> Outcome {
     });
     ensure!(number("coroutine_switches")? >= before + 1000, "{before}");
     ensure!(number("yields")? >= 1);
+    Ok(())
+}
+
+/// A coroutine that changes a priority takes a queue's lock. It is in the scheduler meanwhile, says its count, so that the kernel does
+/// not give its worker to another thread, which would wait for the lock; and in its poll again afterwards.
+fn priority_in_a_poll() -> Outcome {
+    needs_asyncos()?;
+    task::set_workers(1);
+    let counts = || (0..64).map(|place| raw::atomic(HINT + 4 * place).load(SeqCst)).collect::<Vec<_>>();
+    let changed = block_on(async move {
+        let task = spawn(async move {
+            let other = spawn(async {}).task();
+            let before = counts();
+            // Less urgent: nobody is called for it.
+            other.set_priority(Priority::LOWEST);
+            let after = counts();
+            before.into_iter().zip(after).filter(|(before, after)| before != after).collect::<Vec<_>>()
+        });
+        task.await
+    });
+    let Ok(changed) = changed else { return Err(Trouble::failed("the coroutine has failed")) };
+    equal!(changed.len(), 1);
+    let (before, after) = changed[0];
+    ensure!(before % 2 == 0 && after == before + 2, "{before} {after}");
     Ok(())
 }
 

@@ -106,3 +106,48 @@ fn going_against_waking() {
         assert!(!shared.queue.occupied.load(Ordering::Relaxed), "nobody is left");
     });
 }
+
+/// Who stays looks once, and after each call. Two change at once: nothing is missed, and who stays is in the queue still.
+#[test]
+fn who_stays_misses_nothing() {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.check(|| {
+        let shared = shared();
+        let count = Plain::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let mut stay = pin!(stay(&shared.queue));
+        assert!(stay.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let changers = [change(&shared), change(&shared)];
+        // The mark is taken away before the look.
+        count.0.swap(0, Ordering::SeqCst);
+        let seen = shared.value.load(Ordering::Relaxed);
+        changers.map(|changer| changer.join().unwrap());
+        assert!(seen == 2 || count.0.swap(0, Ordering::SeqCst) > 0, "a change was neither seen nor told of");
+        count.0.store(0, Ordering::SeqCst);
+        shared.queue.wake_all();
+        assert_eq!(count.0.load(Ordering::SeqCst), 1, "once for each");
+    });
+}
+
+/// Who stays goes while it is woken: nothing of it is touched afterwards, and its neighbour is called.
+#[test]
+fn who_stays_goes_against_waking() {
+    model(|| {
+        let shared = shared();
+        let counts = [(); 2].map(|()| Plain::new(Count(AtomicUsize::new(0))));
+        let wakers = counts.clone().map(Waker::from);
+        let mut stay = Box::pin(stay(&shared.queue));
+        let mut other = pin!(wait_until(&shared.queue, || (shared.value.load(Ordering::Relaxed) > 0).then_some(())));
+        assert!(stay.as_mut().poll(&mut Context::from_waker(&wakers[0])).is_pending());
+        assert!(other.as_mut().poll(&mut Context::from_waker(&wakers[1])).is_pending());
+        let changer = change(&shared);
+        drop(stay);
+        let told = counts[0].0.load(Ordering::SeqCst);
+        changer.join().unwrap();
+        assert_eq!(counts[1].0.load(Ordering::SeqCst), 1);
+        shared.queue.wake_all();
+        // At most the call that was under way.
+        assert!(counts[0].0.load(Ordering::SeqCst) <= told + 1);
+    });
+}

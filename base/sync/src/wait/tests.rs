@@ -109,3 +109,29 @@ fn the_last_waker_counts_and_a_look_may_be_left_out() {
     queue.wake_all();
     assert_eq!(second.taken(), 0);
 }
+
+#[test]
+fn who_stays_is_woken_each_time_and_lets_others_in() {
+    let queue = queue();
+    let counts: Vec<_> = (0..3).map(|_| Arc::new(Count::default())).collect();
+    let mut stays: Vec<_> = (0..2).map(|_| Box::pin(stay(&queue))).collect();
+    let mut once = pin!(wait_until(&queue, || None::<()>));
+    assert!(poll(stays[0].as_mut(), &counts[0]).is_pending());
+    assert!(poll(once.as_mut(), &counts[2]).is_pending());
+    assert!(poll(stays[1].as_mut(), &counts[1]).is_pending());
+    let taken = || counts.iter().map(|count| count.taken()).collect::<Vec<_>>();
+    queue.wake_all();
+    assert_eq!(taken(), [1, 1, 1]);
+    queue.wake_all();
+    assert_eq!(taken(), [1, 1, 0]);
+    // With another waker.
+    assert!(poll(stays[0].as_mut(), &counts[2]).is_pending());
+    queue.wake_all();
+    assert_eq!(taken(), [0, 1, 1]);
+    drop(stays.remove(0));
+    queue.wake_all();
+    assert_eq!(taken(), [0, 1, 0]);
+    drop(stays);
+    queue.wake_all();
+    assert_eq!(taken(), [0, 0, 0]);
+}

@@ -1,10 +1,11 @@
 //! The functions of the table do what the direct calls do: one script on both, and every answer compared.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use proptest::prelude::*;
+use sched::slots::{Seat, Shown};
 use sched::table::{MAGIC, TABLE, Table, VERSION};
 
 use super::{Calls, poll_fn};
@@ -65,6 +66,12 @@ fn step() -> impl Strategy<Value = Step> {
         1 => worker().prop_map(Step::Unpark),
         1 => worker().prop_map(Step::Look),
     ]
+}
+
+/// Of a thread that keeps its worker.
+fn seat() -> Seat<'static> {
+    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+    Seat::new(Box::leak(Box::new(AtomicU32::new(1))), Box::leak(Box::new(shown)), 0)
 }
 
 sched::crossing! {
@@ -135,8 +142,8 @@ fn answers<S: Scheduler>(steps: &[Step]) -> Vec<String> {
             Step::Tick(worker, times) => format!("{:?}", (0..times).map(|_| pool.tick(worker)).collect::<Vec<_>>()),
             Step::RunMany(worker, times) => format!("{}", pool.run_many(worker, times, &AtomicBool::new(false))),
             Step::RunMeasured(worker, times) => {
-                let stop = AtomicBool::new(false);
-                format!("{}", S::run_many_measured(pool.inner(), worker, times, &stop, None, noon))
+                // SAFETY: the clock may be called.
+                format!("{}", unsafe { S::run_seated_measured(pool.inner(), worker, times, &seat(), noon) })
             }
             Step::Run(worker) => format!("{:?}", pool.run_next(worker)),
             Step::RunAbove(worker, p) => format!("{:?}", pool.run_above(worker, Priority::new(p))),

@@ -1,23 +1,64 @@
 //! A poll after which the next of its equals is taken at once: the same order as if it were looked for.
 
+use std::cell::Cell;
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
 use super::{Calls, drain, pool};
-use crate::{Birth, Outcome, Pool, Priority, yield_now};
+use crate::{Around, Birth, Outcome, Pool, Priority, yield_now};
+
+/// Counts polls, and looks whether what is polled counts as running. `comes` is called at the end of each pick, once it is over.
+struct Counted<'p, F: Fn()> {
+    pool: &'p Pool<Calls>,
+    worker: usize,
+    priority: Priority,
+    polls: Cell<usize>,
+    last: Cell<Option<Outcome>>,
+    comes: F,
+}
+
+/// The end of a pick.
+struct Picked<F: Fn()>(F);
+
+impl<F: Fn()> Drop for Picked<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+impl<F: Fn() + Clone> Around for Counted<'_, F> {
+    type Alone = Picked<F>;
+
+    fn begin(&self, _: u64) {
+        self.polls.set(self.polls.get() + 1);
+        assert_eq!(self.pool.running(self.worker), Some(self.priority), "it counts as running");
+    }
+
+    fn end(&self, _: u64, outcome: Outcome) {
+        self.last.set(Some(outcome));
+    }
+
+    fn alone(&self) -> Picked<F> {
+        Picked(self.comes.clone())
+    }
+}
+
+/// Polls what is next, and its equals in turn: how many polls, and what came of the last.
+fn run_turns(pool: &Pool<Calls>, worker: usize, comes: impl Fn() + Clone) -> Option<(usize, Outcome)> {
+    let first = pool.next(worker)?;
+    let (polls, last) = (Cell::new(0), Cell::new(None));
+    let counted = Counted { pool, worker, priority: first.priority(), polls, last, comes };
+    first.run_in_turn(&counted);
+    assert_eq!(pool.running(worker), None);
+    Some((counted.polls.get(), counted.last.get()?))
+}
 
 /// Polls what there is, in turn where there are turns; how many of the tasks were taken in turn.
 fn drain_in_turn(pool: &Pool<Calls>, worker: usize) -> usize {
     let mut turns = 0;
-    while let Some(first) = pool.next(worker) {
-        let mut next = first.run_in_turn(|| ()).1;
-        while let Some(runnable) = next {
-            turns += 1;
-            assert_eq!(pool.running(worker), Some(runnable.priority()), "it counts as running");
-            next = runnable.run_in_turn(|| ()).1;
-        }
-        assert_eq!(pool.running(worker), None);
+    while let Some((polls, _)) = run_turns(pool, worker, || ()) {
+        turns += polls - 1;
     }
     turns
 }
@@ -50,20 +91,19 @@ fn a_yield_to_something_more_urgent_takes_no_turn() {
     })
     .detach();
     pool.spawn(Priority::NORMAL, async {}).detach();
-    let (outcome, next) = pool.next(0).unwrap().run_in_turn(|| ());
-    assert_eq!((outcome, next.is_none()), (Outcome::Requeued, true));
+    assert_eq!(run_turns(&pool, 0, || ()), Some((1, Outcome::Requeued)));
     assert_eq!(pool.next(0).unwrap().priority(), Priority::HIGHEST);
     drain(&pool, 0);
 }
 
+/// Something urgent comes when the next has been taken already.
 #[test]
 fn a_turn_that_is_given_back_is_not_lost() {
     let (pool, _) = pool(1);
     let tasks: Vec<_> = (0..2).map(|_| pool.spawn(Priority::NORMAL, yield_now())).collect();
-    let (_, next) = pool.next(0).unwrap().run_in_turn(|| ());
-    assert_eq!(next.as_ref().map(crate::Runnable::id), Some(tasks[1].id()));
-    drop(next);
-    assert_eq!(pool.running(0), None);
+    let comes = || pool.spawn(Priority::HIGHEST, async {}).detach();
+    assert_eq!(run_turns(&pool, 0, comes), Some((1, Outcome::Requeued)));
+    assert_eq!(pool.highest_ready(0), Some(Priority::HIGHEST));
     drain(&pool, 0);
     assert!(tasks.iter().all(crate::JoinHandle::is_finished));
 }

@@ -208,11 +208,11 @@ fn insert(state: &mut State, index: u64, frame: Frame, reserved: usize) -> bool 
 /// Resolves when [`write_now`] at `offset` for `len` bytes is worth trying again.
 ///
 /// # Errors
-/// `EIO` if a page that is only partly overwritten cannot be read; `ENOMEM`.
+/// `EIO` if a page that is only partly overwritten cannot be read; `ENOMEM`, `ENOSPC`.
 pub async fn wait_write(store: &Arc<dyn Store>, offset: u64, len: usize) -> Result<(), Errno> {
     let pages = store.pages();
     let offset = if offset == APPEND { pages.size() } else { offset };
-    store.clone().prepare().await?;
+    store.clone().prepare(offset / PAGE_SIZE as u64).await?;
     if store.backed() && congested(pages) {
         relieve(store).await?;
     }

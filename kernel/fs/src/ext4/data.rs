@@ -95,6 +95,11 @@ impl Node {
         self.shared.queue.call(work).await
     }
 
+    /// Whether a page has a place on the medium; `None`: the places are not loaded.
+    fn is_housed(&self, index: u64) -> Option<bool> {
+        self.places.lock().as_ref().map(|places| places.at(index).is_some())
+    }
+
     fn pieces(&self, first: u64, count: u64) -> Vec<Result<Run, u64>> {
         self.places.lock().as_ref().map_or_else(Vec::new, |places| places.pieces(first, count))
     }
@@ -257,28 +262,25 @@ impl crate::cache::Store for Node {
     }
 
     fn reserve(&self, index: u64) -> Result<Option<usize>, Errno> {
-        let housed = self.places.lock().as_ref().map(|places| places.at(index).is_some());
-        match housed {
-            None => return Ok(None),
-            Some(true) => return Ok(Some(0)),
-            Some(false) => {}
-        }
-        match self.shared.reserve(1) {
-            Ok(()) => Ok(Some(1)),
-            // `prepare` makes room.
-            Err(Errno::ENOSPC) if self.shared.has_remains() => Ok(None),
-            Err(errno) => Err(errno),
-        }
+        Ok(match self.is_housed(index) {
+            None => None,
+            Some(true) => Some(0),
+            Some(false) => self.shared.reserve(1).then_some(1),
+        })
     }
 
     fn unreserve(&self, units: usize) {
         self.shared.unreserve(units);
     }
 
-    fn prepare(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+    fn prepare(self: Arc<Self>, index: u64) -> BoxFuture<'static, Result<(), Errno>> {
         Box::pin(async move {
             self.load_places().await?;
-            if self.shared.is_full() { self.shared.clear_remains().await } else { Ok(()) }
+            if self.is_housed(index) == Some(true) || !self.shared.is_full() {
+                return Ok(());
+            }
+            self.shared.clear_remains().await?;
+            if self.shared.is_full() { Err(Errno::ENOSPC) } else { Ok(()) }
         })
     }
 

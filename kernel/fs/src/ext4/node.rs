@@ -160,6 +160,10 @@ impl Shared {
 
     /// The name of inode `number` is gone; it lives on while it is used.
     fn unlinked(&self, number: u32, links: u16) {
+        if links == 0 {
+            // Relaxed: on the metadata coroutine, as the other side; who removed the name has its answer from there.
+            self.doomed.fetch_add(1, Ordering::Relaxed);
+        }
         let node = self.nodes.lock().get(&number).and_then(Weak::upgrade);
         match node {
             Some(node) => {

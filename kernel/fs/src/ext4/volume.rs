@@ -99,11 +99,6 @@ impl Queue {
         self.arrived.wake_all();
     }
 
-    /// Whether inodes wait to be freed.
-    pub(super) fn has_reaps(&self) -> bool {
-        !self.waiting.lock().reaps.is_empty()
-    }
-
     /// Ends the coroutine after what is queued.
     pub(super) fn close(&self) {
         self.shut(Errno::EIO);
@@ -145,12 +140,19 @@ pub(super) fn coroutine(shared: &Arc<Shared>) -> Result<BoxFuture<'static, ()>, 
 }
 
 fn serve(shared: &Shared, port: &Port<'_>, mut volume: Volume<'_>) {
+    let mut reaped = 0;
     loop {
         volume.publish(shared);
+        // Not before the room is published: who finds none, and nothing doomed, gives up. Release pairs with the Acquire in
+        // `clear_remains`.
+        shared.doomed.fetch_sub(core::mem::take(&mut reaped), Ordering::Release);
         let next = port.wait(exec::sync::wait_until(&shared.queue.arrived, || shared.queue.next()));
         match next {
             Ok(Next::Call(request)) => request(&mut volume),
-            Ok(Next::Reap(number)) => volume.reap(number),
+            Ok(Next::Reap(number)) => {
+                volume.reap(number);
+                reaped = 1;
+            }
             Ok(Next::Closed) | Err(_) => break,
         }
     }

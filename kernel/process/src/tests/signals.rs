@@ -4,7 +4,6 @@ use super::{executes::another, *};
 use abi::signal::*;
 use core::{
     pin::pin,
-    sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, Waker},
 };
 use signal::deliver;
@@ -37,9 +36,9 @@ fn other_takes(change: impl FnOnce(&Arc<Thread>)) {
     assert!(wait.as_mut().poll(&mut context).is_pending());
     signal::send(&process, sent(SIGUSR1)).unwrap();
     // Attention and the wake-up of the thread's coroutine go together (`Thread::notify`).
-    assert!(first.attention.load(Relaxed) && !second.attention.load(Relaxed));
+    assert!(first.attention.is_wanted() && !second.attention.is_wanted());
     change(&first);
-    assert!(second.attention.load(Relaxed));
+    assert!(second.attention.is_wanted());
     assert!(matches!(wait.as_mut().poll(&mut context), Poll::Ready(Err(_))));
     remove(&second);
     remove(&first);

@@ -9,13 +9,14 @@
 //! The reactor has a thread of its own: a worker that runs something that never yields could not look at it. A worker that finds
 //! nothing to run looks before it idles: with what it finds it goes on, and the reactor's thread need not run.
 
+use super::Unpark;
 use super::failure::PollStack;
-use super::{TURN, Unpark};
 use crate::scheduler::Way;
+use crate::slots::Held;
 use crate::{reactor, slots, thread, time};
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
-use sched::slots::{MAX_SLOTS, Seat};
+use sched::slots::MAX_SLOTS;
 use task::Pool;
 
 /// Whether the reactor has a thread.
@@ -78,12 +79,13 @@ fn run(place: u32) {
             // Without one, a worker whose thread blocks waits for that.
             let _ = start();
         }
-        work(pool, slot, &slots::seat(place, slot), &mut stack);
+        let held = Held { slot, seat: slots::seat(place, slot) };
+        thread::hold(&held, || work(pool, place, &held, &mut stack));
     }
 }
 
 /// So many polls are a tick: with fewer it can be seen in what a switch costs.
-const TICK: u32 = 4 * TURN;
+const TICK: u32 = 256;
 
 /// Polls of each worker since its last tick: kept for whoever has the slot next, since a poll that loses it may be the only one of
 /// its thread.
@@ -99,15 +101,22 @@ fn tick(pool: &Pool<Unpark, Way>, slot: usize, polls: &AtomicU32) {
     }
 }
 
+/// So often in a row a worker finds a queue that is not empty, and no task in it, before it waits.
+const IN_VAIN: u32 = 16;
+/// How long, then: who has the lock of the queue has been interrupted there, perhaps by this very thread, and could not go on.
+const PAUSE: Duration = Duration::from_micros(100);
+
 /// Runs tasks until the slot is gone.
-fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut PollStack) {
-    let never = AtomicBool::new(false);
+fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack) {
+    let Held { slot, seat } = held;
+    let (slot, mut in_vain) = (*slot, 0);
     let polls = &POLLS[slot % MAX_SLOTS];
     loop {
         tick(pool, slot, polls);
         let turn = || match slots::watched() {
-            false => pool.run_seated(slot, TURN, &never, seat),
-            true => pool.run_seated_measured(slot, TURN, &never, seat, time::ticks),
+            false => pool.run_seated(slot, TICK, seat),
+            // SAFETY: it reads a register.
+            true => unsafe { pool.run_seated_measured(slot, TICK, seat, time::ticks) },
         };
         let polled = stack.run(turn).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
@@ -117,22 +126,24 @@ fn work(pool: &Pool<Unpark, Way>, slot: usize, seat: &Seat<'static>, stack: &mut
             1
         });
         polls.fetch_add(polled, Ordering::Relaxed);
-        // Relaxed: the kernel wrote it in this thread.
-        if seat.owner.load(Ordering::Relaxed) != seat.place + 1 {
+        if !seat.is_owner() {
             return;
         }
         if polled != 0 || reactor::look() {
-            continue;
-        }
-        if lacks_reactor() {
+            in_vain = 0;
+        } else if lacks_reactor() {
             // What waits there is found by the next look.
             thread::sleep(AGAIN);
         } else if pool.set_idle(slot) {
             // Nobody takes it now: the thread is in the scheduler.
-            if slots::wait(seat.place).is_none() {
+            if slots::wait(place).is_none() {
                 return;
             }
             pool.clear_idle(slot);
+        } else if in_vain < IN_VAIN {
+            in_vain += 1;
+        } else {
+            thread::sleep(PAUSE);
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Doing, yield_now};
 use sched::census::{HEADER, Seen};
+use sched::slots::{Seat, Shown};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -17,6 +18,20 @@ impl Pender for Quiet {
 
 fn drain(pool: &Pool<Quiet>) {
     while pool.run_next(0).is_some() {}
+}
+
+/// Times that were asked for.
+static ASKED: AtomicU64 = AtomicU64::new(0);
+
+sched::crossing! {
+    /// A clock by which the n-th poll takes n.
+    ///
+    /// # Safety
+    /// None is needed.
+    unsafe fn ticks() -> u64 {
+        let polls = ASKED.fetch_add(1, Ordering::Relaxed).div_ceil(2);
+        polls * (polls + 1) / 2
+    }
 }
 
 /// What a copy of a task's header says.
@@ -35,20 +50,17 @@ fn polls_are_counted_and_timed() {
         }
         pending::<()>().await;
     });
-    let clock = AtomicU64::new(0);
-    // The n-th poll takes n.
-    let ticks = || {
-        let n = clock.fetch_add(1, Ordering::Relaxed);
-        n.div_ceil(2) * n.div_ceil(2).wrapping_add(1) / 2
-    };
-    let polled = pool.inner().run_many_measured(0, 4, &false.into(), None, ticks);
-    assert_eq!(polled, 4);
+    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+    let seat = Seat::new(Box::leak(Box::new(AtomicU32::new(1))), Box::leak(Box::new(shown)), 0);
+    // SAFETY: the clock may be called.
+    let run = |polls: u32| unsafe { pool.run_seated_measured(0, polls, &seat, ticks) };
+    assert_eq!(run(4), 4);
     let measured = task.task().seen().measured;
     assert_eq!((measured.polls, measured.time, measured.longest), (4, 1 + 2 + 3 + 4, 4));
     // What is not measured does not count.
     assert_eq!(pool.run_many(0, 2, &false.into()), 2);
     assert_eq!(task.task().seen().measured, measured);
-    assert_eq!(pool.inner().run_many_measured(0, 100, &false.into(), None, ticks), 4);
+    assert_eq!(run(100), 4);
     assert_eq!(task.task().seen().measured.polls, 8);
     assert_eq!(seen(&task.task()), Some(task.task().seen()));
 }

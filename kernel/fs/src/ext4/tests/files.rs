@@ -229,6 +229,42 @@ fn a_full_disk_says_so_and_loses_nothing() {
     assert_eq!(complaints(&disk.image()), None);
 }
 
+/// What is removed makes room at once, although somebody is about to write it back.
+#[test]
+fn room_comes_back_while_a_write_back_holds_the_file() {
+    let Some(empty) = image(16, JOURNAL) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    drive(&mut engine, async {
+        let caller = caller();
+        let root = system.root();
+        let inode = root.create(&caller, b"big", regular()).await.unwrap();
+        let full = write(&open(&inode).await, 0, &pattern(1, 20 << 20)).await;
+        assert_eq!(full, Err(Errno::ENOSPC));
+        drop(inode);
+        let again = async {
+            root.unlink(b"big", Removal::File).await.unwrap();
+            let inode = root.create(&caller, b"again", regular()).await.unwrap();
+            write(&open(&inode).await, 0, &pattern(2, 500_000)).await.unwrap();
+        };
+        // Begins first, and holds a list of the dirty files.
+        futures_util::future::join(async { system.sync().await.unwrap() }, again).await;
+        // A file that somebody has open keeps its room, and whoever wants it is told.
+        let inode = root.create(&caller, b"held", regular()).await.unwrap();
+        let held = open(&inode).await;
+        drop(inode);
+        assert_eq!(write(&held, 0, &pattern(3, 20 << 20)).await, Err(Errno::ENOSPC));
+        root.unlink(b"held", Removal::File).await.unwrap();
+        let inode = root.create(&caller, b"more", regular()).await.unwrap();
+        let more = open(&inode).await;
+        assert_eq!(write(&more, 0, &pattern(4, 4096)).await, Err(Errno::ENOSPC));
+        drop(held);
+        write(&more, 0, &pattern(4, 500_000)).await.unwrap();
+        system.unmount().await.unwrap();
+    });
+    assert_eq!(complaints(&disk.image()), None);
+}
+
 #[test]
 fn the_time_of_a_write_in_place_reaches_the_medium() {
     let Some(empty) = image(32, JOURNAL) else { return };

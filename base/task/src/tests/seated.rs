@@ -1,0 +1,118 @@
+//! A worker that is lent to a thread: what is not the scheduler's own code runs where the kernel may take it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Context, Wake, Waker};
+
+use sched::slots::{Seat, Shown, polls};
+
+use super::{Calls, pool};
+use crate::{Pool, Priority};
+
+/// The words of a thread in place 0 that has the slot, and is in the scheduler.
+#[derive(Clone, Copy)]
+struct Words {
+    count: &'static AtomicU32,
+    shown: &'static Shown,
+}
+
+impl Words {
+    fn new() -> Self {
+        let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+        Self { count: Box::leak(Box::new(AtomicU32::new(1))), shown: Box::leak(Box::new(shown)) }
+    }
+
+    fn run(self, pool: &Pool<Calls>) -> u32 {
+        let polled = pool.run_seated(0, 100, &Seat::new(self.count, self.shown, 0));
+        assert!(!polls(self.count.load(Relaxed)), "back in the scheduler");
+        polled
+    }
+}
+
+/// Says where the thread is when it is dropped, or woken: 1 in a poll, 2 in the scheduler.
+struct Witness {
+    words: Words,
+    says: Arc<AtomicU32>,
+    /// The kernel gives the slot to somebody else meanwhile.
+    loses: bool,
+}
+
+impl Witness {
+    fn new(words: Words, loses: bool) -> (Self, Arc<AtomicU32>) {
+        let says = Arc::new(AtomicU32::new(0));
+        (Self { words, says: says.clone(), loses }, says)
+    }
+
+    fn look(&self) {
+        self.says.store(if polls(self.words.count.load(Relaxed)) { 1 } else { 2 }, Relaxed);
+        if self.loses {
+            self.words.shown.owner.store(7, Relaxed);
+        }
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.look();
+    }
+}
+
+struct Joiner(Witness);
+
+impl Wake for Joiner {
+    fn wake(self: Arc<Self>) {
+        self.0.look();
+    }
+}
+
+#[test]
+fn a_future_that_is_dropped_may_wait() {
+    let (pool, _) = pool(1);
+    let words = Words::new();
+    let (witness, says) = Witness::new(words, false);
+    let task = pool.spawn(Priority::NORMAL, async move {
+        let _witness = witness;
+        core::future::pending::<()>().await;
+    });
+    assert_eq!(words.run(&pool), 1);
+    task.task().abort();
+    assert_eq!((words.run(&pool), says.load(Relaxed)), (1, 1));
+}
+
+#[test]
+fn an_output_that_nobody_wants_may_wait_when_it_is_dropped() {
+    let (pool, _) = pool(1);
+    let words = Words::new();
+    let (witness, says) = Witness::new(words, false);
+    pool.spawn(Priority::NORMAL, async move { witness }).detach();
+    assert_eq!((words.run(&pool), says.load(Relaxed)), (1, 1));
+}
+
+#[test]
+fn the_waker_of_who_joins_may_wait() {
+    let (pool, _) = pool(1);
+    let words = Words::new();
+    let (witness, says) = Witness::new(words, false);
+    let waker = Waker::from(Arc::new(Joiner(witness)));
+    let mut task = pool.spawn(Priority::NORMAL, async {});
+    assert!(core::pin::Pin::new(&mut task).poll(&mut Context::from_waker(&waker)).is_pending());
+    assert_eq!((words.run(&pool), says.load(Relaxed)), (1, 1));
+}
+
+/// A drop waits, and the worker goes to another thread: this one polls nothing more.
+#[test]
+fn a_worker_that_is_lost_in_a_drop_is_left_alone() {
+    let (pool, _) = pool(1);
+    let words = Words::new();
+    let (witness, says) = Witness::new(words, true);
+    pool.spawn(Priority::NORMAL, async move { witness }).detach();
+    let next = pool.spawn(Priority::NORMAL, async {});
+    assert_eq!((words.run(&pool), says.load(Relaxed)), (1, 1));
+    assert!(!next.is_finished());
+    assert_eq!(pool.highest_ready(0), Some(Priority::NORMAL));
+    // It has it again.
+    words.shown.owner.store(1, Relaxed);
+    pool.clear_idle(0);
+    assert_eq!(words.run(&pool), 1);
+    assert!(next.is_finished());
+}
