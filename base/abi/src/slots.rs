@@ -3,17 +3,21 @@
 //! ```text
 //! HINT    a word a place      the count of `sched::slots::Seat`
 //!         HINTS + 16 a slot   two addresses: the worker's ready bits (8 bytes), what it runs at (4 bytes, the low one counts)
+//!         CENSUS              address of the lists of chunks that its coroutines lie in (`sched::census`); 0: it has none
 //! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
 //!                             READY: the priorities that something else on that hart is ready at;
 //!                             the last two are zero so far
 //!         SPARES              how many threads wait for a slot
 //!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
+//!         WATCHED             not zero: somebody wants to know what the coroutines' polls take
 //! ```
 //!
 //! The kernel believes none of the hints: an address that leads nowhere says nothing.
 
 /// Offset in the hint page of the addresses.
 pub const HINTS: usize = 0x200;
+/// Offset in the hint page.
+pub const CENSUS: usize = 0x300;
 /// Bytes from one slot to the next, in either page.
 pub const STRIDE: usize = 16;
 /// Offsets in a slot's part of the status page.
@@ -28,3 +32,5 @@ pub const READY: usize = 12;
 pub const SPARES: usize = 0x200;
 /// Likewise.
 pub const FEW: usize = 0x204;
+/// Likewise.
+pub const WATCHED: usize = 0x208;

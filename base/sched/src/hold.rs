@@ -1,7 +1,10 @@
 //! How a thread of control has the worker that it runs: for itself, or lent to it by the kernel (see `slots`).
 
+use core::ptr::NonNull;
+
 use sync::atomic::{AtomicBool, Ordering};
 
+use crate::interface::Header;
 use crate::slots::Seat;
 
 /// What a poll begins and ends with.
@@ -12,6 +15,18 @@ pub(crate) trait Hold: Copy {
 
     /// The poll begins. `true`: something more urgent has to be called for once more.
     fn begin_poll(self) -> bool;
+
+    /// Polls the future of a task.
+    ///
+    /// # Safety
+    /// The caller holds `RUNNING`, and the future is in place.
+    #[inline(always)]
+    unsafe fn poll(self, task: NonNull<Header>) -> bool {
+        // SAFETY: alive, by contract.
+        let poll = unsafe { task.as_ref() }.calls().poll;
+        // SAFETY: by contract.
+        unsafe { poll(task) }
+    }
 
     /// The poll has ended; whether the thread has the worker still.
     fn end_poll(self) -> bool;

@@ -8,6 +8,7 @@
 
 use core::ptr::NonNull;
 
+use sync::atomic::figure::{self, AtomicU8};
 use sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 
@@ -135,19 +136,27 @@ impl Birth {
 #[repr(C)]
 pub struct Header {
     /// See `word`.
-    word: Word,
+    pub(crate) word: Word,
     /// A pointer, so that a user may have more behind it than the scheduler knows of.
-    ops: NonNull<Ops>,
+    pub(crate) ops: NonNull<Ops>,
     /// The worker in whose queue it is, or was last (S6, S7): where it is put unless another is better.
     home: AtomicPtr<Worker>,
     /// Unique in the pool, never used again.
-    id: u64,
+    pub(crate) id: u64,
     /// Belongs to the queue the task is in (S2).
     pub(crate) link: UnsafeCell<Link>,
     /// Its priority and policy.
     pub(crate) standing: Standing,
     /// In which lists it is, if in any, and where: see `lists`.
     pub(crate) place: AtomicU16,
+    /// What it waits for, and what its polls took: see `measure`.
+    pub(crate) waits: AtomicU8,
+    /// Likewise; see `measure::code`.
+    pub(crate) longest: AtomicU8,
+    /// Likewise.
+    pub(crate) polls: figure::AtomicU32,
+    /// Likewise.
+    pub(crate) time: figure::AtomicU32,
     /// See [`Birth::key`].
     key: AtomicU64,
 }
@@ -164,6 +173,10 @@ impl Header {
             link: UnsafeCell::new(Link::new()),
             standing,
             place: AtomicU16::new(0),
+            waits: AtomicU8::new(0),
+            longest: AtomicU8::new(0),
+            polls: figure::AtomicU32::new(0),
+            time: figure::AtomicU32::new(0),
             key: AtomicU64::new(key),
         }
     }
@@ -253,4 +266,4 @@ impl Header {
 
 /// A process has up to a hundred thousand tasks: a header grows by decision, not by accident.
 #[cfg(all(not(loom), target_pointer_width = "64"))]
-const _: () = assert!(size_of::<Header>() == 88);
+const _: () = assert!(size_of::<Header>() == 96);

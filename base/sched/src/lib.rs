@@ -20,6 +20,8 @@
 //! * `standing` – a task's priority, and what it inherits.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
 //! * `run` – a poll, and what follows from its answer; `turns`, many of them in one call; `hold`, who has the worker meanwhile.
+//! * `measure` – what a task's polls take, while somebody watches; what it waits for.
+//! * `census` – what can be told of tasks from copies of their memory.
 //! * `slots` – which thread of a process has the right to run which worker, and how the kernel moves it.
 //! * `table` – all that as C functions, for the image that processes share.
 //!
@@ -39,10 +41,12 @@
 #![cfg_attr(not(any(loom, test)), no_std)]
 #![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
+pub mod census;
 mod heap;
 mod hold;
 pub mod interface;
 mod lists;
+mod measure;
 mod placement;
 pub mod policy;
 mod pool;
@@ -58,6 +62,7 @@ mod worker;
 
 pub use interface::{Birth, Header, Ops, Port};
 pub use lists::AGE;
+pub use measure::{Clock, Measured, Wait};
 pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;

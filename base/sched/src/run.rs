@@ -231,7 +231,7 @@ pub(crate) unsafe fn poll<H: Hold>(worker: &Worker, task: NonNull<Header>, outer
         worker.call_again();
     }
     // SAFETY: RUNNING is ours, and the future is in place: the task is not complete.
-    let ready = unsafe { (header.calls().poll)(task) };
+    let ready = unsafe { hold.poll(task) };
     core::mem::forget(guard);
     if !H::LENT {
         worker.set_polled(outer.polled);

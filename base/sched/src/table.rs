@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use sync::atomic::AtomicBool;
 
 use crate::interface::{Birth, Header, Ops, Port, crossing_types};
+use crate::measure::Clock;
 use crate::pool::Pool;
 use crate::run::Outcome;
 use crate::slots::Seat;
@@ -18,7 +19,7 @@ use crate::{Priority, crossing};
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 
@@ -47,6 +48,8 @@ crossing_types! {
     RunMany = fn(NonNull<Pool>, usize, u32, NonNull<AtomicBool>) -> u32;
     /// Of a worker, a number, the thread's seat; a number.
     RunSeated = fn(NonNull<Pool>, usize, u32, NonNull<Seat<'static>>) -> u32;
+    /// As [`RunSeated`], with a clock.
+    RunSeatedMeasured = fn(NonNull<Pool>, usize, u32, NonNull<Seat<'static>>, Clock) -> u32;
     /// Of a task and a priority.
     PriorityOfTask = fn(NonNull<Header>, u32);
 }
@@ -94,6 +97,8 @@ pub struct Table {
     pub idle_workers: NumberOfPool,
     /// [`Pool::highest_ready`]: a priority, or [`NO_PRIORITY`].
     pub highest_ready: NumberOfWorker,
+    /// [`Pool::run_seated_measured`].
+    pub run_seated_measured: RunSeatedMeasured,
 }
 
 /// How many functions the table has.
@@ -121,6 +126,7 @@ pub const TABLE: Table = Table {
     clear_idle,
     idle_workers,
     highest_ready,
+    run_seated_measured,
 };
 
 /// What goes over the interface for the outcome of a run, if there was one.
@@ -196,6 +202,19 @@ crossing! {
     unsafe fn run_seated(pool: NonNull<Pool>, worker: usize, polls: u32, seat: NonNull<Seat<'static>>) -> u32 {
         // SAFETY: by contract.
         unsafe { pool.as_ref().run_seated(worker, polls, *seat.as_ref()) }
+    }
+
+    /// # Safety
+    /// As [`run_seated`]; `clock` can be called from any context.
+    unsafe fn run_seated_measured(
+        pool: NonNull<Pool>,
+        worker: usize,
+        polls: u32,
+        seat: NonNull<Seat<'static>>,
+        clock: Clock,
+    ) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.as_ref().run_seated_measured(worker, polls, *seat.as_ref(), clock) }
     }
 
     /// # Safety

@@ -27,7 +27,7 @@ impl Pool {
     }
 
     #[inline(always)]
-    fn run_held<H: Hold>(&self, worker: usize, polls: u32, hold: H) -> u32 {
+    pub(crate) fn run_held<H: Hold>(&self, worker: usize, polls: u32, hold: H) -> u32 {
         let Some(worker) = self.worker(worker) else { return 0 };
         let outer = worker.outer();
         let (mut left, mut held) = (polls, None);

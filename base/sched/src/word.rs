@@ -132,6 +132,33 @@ pub enum Leave {
     Ended(Ending),
 }
 
+/// What a task does, for who looks from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doing {
+    /// It is polled.
+    Runs,
+    /// It is in a queue.
+    Ready,
+    /// It waits.
+    Waits,
+    /// It has ended.
+    Ended,
+    /// Its poll did not come back.
+    Failed,
+}
+
+/// What a word says that was copied.
+#[must_use]
+pub fn doing(word: usize) -> Doing {
+    match () {
+        () if word & COMPLETE != 0 && word & FAILED != 0 => Doing::Failed,
+        () if word & COMPLETE != 0 => Doing::Ended,
+        () if word & RUNNING != 0 => Doing::Runs,
+        () if word & SCHEDULED != 0 => Doing::Ready,
+        () => Doing::Waits,
+    }
+}
+
 /// The word of one task.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -234,6 +261,13 @@ impl Word {
         self.0.fetch_or(SCHEDULED | CANCEL, Ordering::Relaxed);
         self.add_ref();
         Release::Enqueue
+    }
+
+    /// What the task does at this moment.
+    #[must_use]
+    pub fn doing(&self) -> Doing {
+        // Relaxed: for who looks from outside, stale at once.
+        doing(self.0.load(Ordering::Relaxed))
     }
 
     /// How the task ended, if it has. Acquire pairs with `complete`.

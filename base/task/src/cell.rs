@@ -4,7 +4,6 @@
 //! the future's type are in a table made for each type. Who may call which is decided by the task word, see the invariants
 //! of `sched`.
 
-use alloc::alloc::{alloc, dealloc};
 use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::future::Future;
@@ -18,7 +17,7 @@ use sched::word::Release;
 use sched::{Priority, crossing};
 use sync::cell::UnsafeCell;
 
-use crate::pool::{Pender, Shared};
+use crate::pool::{Memory, Pender, Shared};
 use crate::scheduler::Scheduler;
 use crate::waker::{self, Running};
 
@@ -99,8 +98,8 @@ where
     S: Scheduler,
 {
     let layout = Layout::new::<Cell<F>>();
-    // SAFETY: the layout is not of size zero, it contains a header.
-    let memory = unsafe { alloc(layout) }.cast::<Cell<F>>();
+    // The layout is not of size zero, it contains a header.
+    let memory = P::Memory::allocate(layout).cast::<Cell<F>>();
     let Some(cell) = NonNull::new(memory) else {
         return Err(future);
     };
@@ -226,7 +225,7 @@ crossing! {
     unsafe fn free[F: Future, P: Pender](task: NonNull<Header>) {
         let cell = task.cast::<Cell<F>>().as_ptr();
         // SAFETY: sole owner. The only field with a destructor is the join waker, always empty by now; the memory came from
-        // `alloc` with this layout; the share in the pool is the one taken in `create`, given back last.
+        // `allocate` with this layout; the share in the pool is the one taken in `create`, given back last.
         unsafe {
             if cfg!(loom) {
                 // Loom does not see a drop: this shows that all accesses to the cell come before.
@@ -234,7 +233,7 @@ crossing! {
             }
             let shared = shared_of::<P>(task);
             ptr::drop_in_place(&raw mut (*cell).head);
-            dealloc(cell.cast(), Layout::new::<Cell<F>>());
+            P::Memory::deallocate(cell.cast(), Layout::new::<Cell<F>>());
             Arc::decrement_strong_count(shared);
         }
     }

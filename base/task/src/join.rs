@@ -10,8 +10,9 @@ use core::task::{Context, Poll, Waker};
 use sched::interface::Header;
 use sched::word::{Ending, Leave};
 
+use crate::Wait;
 use crate::cell::{self, vtable};
-use crate::waker::TaskRef;
+use crate::waker::{TaskRef, waits_for, waits_no_more};
 
 /// Why a task has no output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,10 +143,14 @@ impl<T> Future for JoinHandle<T> {
         let ending = match self.header().word().ending() {
             Some(ending) => ending,
             None => match self.register(cx.waker()) {
-                Ok(()) => return Poll::Pending,
+                Ok(()) => {
+                    waits_for(cx, Wait::Join);
+                    return Poll::Pending;
+                }
                 Err(ending) => ending,
             },
         };
+        waits_no_more(cx);
         Poll::Ready(self.finish(ending))
     }
 }

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use sched::interface::Port;
 use sched::slots::Seat;
-use sched::{Birth, Outcome, Policy, Priority, Runnable, crossing};
+use sched::{Birth, Clock, Outcome, Policy, Priority, Runnable, crossing};
 use sync::atomic::AtomicBool;
 
 use crate::TaskRef;
@@ -18,8 +18,47 @@ use crate::join::JoinHandle;
 use crate::scheduler::{Direct, Scheduler};
 use crate::waker::Running;
 
+/// Where the memory of a pool's tasks comes from.
+///
+/// # Safety
+///
+/// As for [`GlobalAlloc`](core::alloc::GlobalAlloc).
+pub unsafe trait Memory: 'static {
+    /// Memory with this layout, which is not of size zero; null if there is none.
+    fn allocate(layout: Layout) -> *mut u8;
+
+    /// Takes it back.
+    ///
+    /// # Safety
+    ///
+    /// `allocate` answered this for the same layout, and it is nobody's any more.
+    unsafe fn deallocate(at: *mut u8, layout: Layout);
+}
+
+/// The memory of everything.
+#[derive(Debug)]
+pub struct Heap;
+
+// SAFETY: it is the global allocator.
+unsafe impl Memory for Heap {
+    #[inline]
+    fn allocate(layout: Layout) -> *mut u8 {
+        // SAFETY: the layout is not of size zero, by contract.
+        unsafe { alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn deallocate(at: *mut u8, layout: Layout) {
+        // SAFETY: by contract.
+        unsafe { dealloc(at, layout) };
+    }
+}
+
 /// How a pool gets a worker's attention. Called from any context, interrupt handlers included; must not wait.
 pub trait Pender: Send + Sync + 'static {
+    /// Where the memory of tasks comes from.
+    type Memory: Memory;
+
     /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
@@ -212,6 +251,16 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
     #[inline]
     pub fn run_seated(&self, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
         S::run_seated(self.inner(), worker, polls, seat)
+    }
+
+    /// The same, and takes the time of each poll by a clock.
+    ///
+    /// # Safety
+    ///
+    /// The clock can be called, from any context.
+    pub unsafe fn run_seated_measured(&self, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        // SAFETY: by contract.
+        unsafe { S::run_seated_measured(self.inner(), worker, polls, seat, clock) }
     }
 
     /// [`sched::Pool::hints`].

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use sched::interface::{Birth, Header, Ops, Port};
 use sched::slots::Seat;
 use sched::table::Table;
-use sched::{Outcome, Pool, Priority};
+use sched::{Clock, Outcome, Pool, Priority};
 use sync::atomic::AtomicBool;
 
 /// The functions of a scheduler that touch a pool's queues. What only changes a task's word is inlined in any case.
@@ -39,6 +39,11 @@ pub unsafe trait Scheduler: 'static {
     fn run_many(pool: &Pool, worker: usize, polls: u32, stop: &AtomicBool) -> u32;
     /// [`Pool::run_seated`].
     fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32;
+    /// [`Pool::run_seated_measured`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32;
     /// [`Pool::set_priority`] of the task's pool.
     ///
     /// # Safety
@@ -108,6 +113,11 @@ unsafe impl Scheduler for Direct {
     #[inline]
     fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
         pool.run_seated(worker, polls, *seat)
+    }
+
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        // SAFETY: by contract.
+        unsafe { pool.run_seated_measured(worker, polls, *seat, clock) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
@@ -214,6 +224,12 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     fn run_seated(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>) -> u32 {
         // SAFETY: as above.
         unsafe { (L::table().run_seated)(NonNull::from_ref(pool), worker, polls, NonNull::from_ref(seat)) }
+    }
+
+    unsafe fn run_seated_measured(pool: &Pool, worker: usize, polls: u32, seat: &Seat<'static>, clock: Clock) -> u32 {
+        let (pool, seat) = (NonNull::from_ref(pool), NonNull::from_ref(seat));
+        // SAFETY: as above.
+        unsafe { (L::table().run_seated_measured)(pool, worker, polls, seat, clock) }
     }
 
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {

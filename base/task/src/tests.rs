@@ -20,6 +20,8 @@ use crate::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, TaskRef, cur
 struct Calls(Arc<Mutex<Vec<(usize, u8)>>>);
 
 impl Pender for Calls {
+    type Memory = crate::Heap;
+
     fn pend(&self, worker: usize, priority: Priority) {
         self.0.lock().unwrap().push((worker, priority.number()));
     }

@@ -12,8 +12,9 @@ use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 use sched::interface::Header;
 use sched::word::{Ending, Wake};
 
-use crate::Priority;
+use crate::Seen;
 use crate::cell::{self, vtable};
+use crate::{Priority, Wait};
 
 /// The one table. A `static`, so that it has one address.
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -161,6 +162,12 @@ impl TaskRef {
         self.header().worker()
     }
 
+    /// What can be told of it from outside.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        self.header().seen()
+    }
+
     /// Where it lies: no other task has this as long as there is a reference.
     pub(crate) fn address(&self) -> usize {
         self.pointer().addr().get()
@@ -232,6 +239,30 @@ impl Running {
     pub unsafe fn task(pointer: NonNull<()>) -> TaskRef {
         // SAFETY: the poll holds `RUNNING`, and the pointer is a header's, by contract.
         unsafe { TaskRef::of(pointer.cast()) }
+    }
+}
+
+/// The task that is polled; none under a foreign executor, or behind a combinator that makes wakers of its own.
+#[inline]
+fn polled<'c>(context: &Context<'c>) -> Option<&'c Header> {
+    let waker = context.waker();
+    // SAFETY: the data of this crate's own wakers is a header, alive while the waker is.
+    core::ptr::eq(waker.vtable(), &raw const VTABLE).then(|| unsafe { &*waker.data().cast::<Header>() })
+}
+
+/// Notes what the task that is polled waits for, for who looks from outside: for futures that answer pending.
+#[inline]
+pub fn waits_for(context: &Context<'_>, wait: Wait) {
+    if let Some(task) = polled(context) {
+        task.waits_for(wait);
+    }
+}
+
+/// Notes that it has come: for such futures when they are ready.
+#[inline]
+pub fn waits_no_more(context: &Context<'_>) {
+    if let Some(task) = polled(context) {
+        task.waits_no_more();
     }
 }
 

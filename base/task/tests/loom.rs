@@ -21,6 +21,8 @@ use task::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, yield_now};
 struct Count(Arc<AtomicUsize>);
 
 impl Pender for Count {
+    type Memory = task::Heap;
+
     fn pend(&self, _: usize, _: Priority) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }

@@ -1,16 +1,19 @@
 //! Files of `/proc` about the machine and the kernel as a whole, and the processes for its directories.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt::Write;
+use fs::lines::Listing;
 use fs::namespace::Namespace;
 use fs::procfs::{self, ProcessTable};
 use fs::walk::Place;
 use hal::boot::Machine;
 use io::history::History;
 use io::open::OpenFile;
+use process::census::{self, Coroutines};
 use process::{Process, report, table};
 use service::System;
 
@@ -27,6 +30,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("interrupts", interrupts);
     procfs::register("stat", report::system);
     procfs::register("asyncos/syscalls", move || system.unknown_calls());
+    procfs::register("asyncos/coroutines", census::kernel);
     procfs::register("asyncos/heap", heap);
     procfs::register("asyncos/resident", resident);
     procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));
@@ -64,6 +68,15 @@ fn heap() -> String {
 /// The addresses of the resident code and of the save areas, in hexadecimal.
 fn resident() -> String {
     hal::space::resident().iter().map(|range| format!("{:x} {:x}\n", range.start, range.end)).collect()
+}
+
+/// The coroutines of a process as `/proc` wants them.
+struct Lines(Coroutines);
+
+impl Listing for Lines {
+    fn more(&mut self, text: &mut String) -> bool {
+        self.0.more(text)
+    }
 }
 
 /// The process table as `/proc` wants it.
@@ -106,6 +119,11 @@ impl ProcessTable for Table {
             "threads" => report::threads(&process).into_bytes(),
             _ => return None,
         })
+    }
+
+    fn listing(&self, pid: u32, name: &str) -> Option<Box<dyn Listing>> {
+        let process = table::process(pid)?;
+        (name == "coroutines").then(|| Box::new(Lines(Coroutines::of(&process))) as Box<dyn Listing>)
     }
 
     fn link(&self, pid: u32, name: &str) -> Option<Arc<Place>> {

@@ -8,7 +8,7 @@ use once_cell::race::OnceBox;
 use task::{Birth, JoinHandle, Pender, Pool, Priority, TaskRef};
 use trace::Event;
 
-use crate::{harts, timer};
+use crate::{harts, service::listed, timer};
 
 static POOL: OnceBox<Pool<Harts>> = OnceBox::new();
 
@@ -16,6 +16,8 @@ static POOL: OnceBox<Pool<Harts>> = OnceBox::new();
 pub(crate) struct Harts;
 
 impl Pender for Harts {
+    type Memory = task::Heap;
+
     fn pend(&self, worker: usize, _: Priority) {
         if worker != hart::id() {
             hart::send_ipi(worker);
@@ -57,14 +59,14 @@ pub fn init(count: usize) {
     hal::time::on_alarm(timer::on_timer_interrupt);
 }
 
-/// Starts a coroutine. The name is for the trace; its first 16 bytes count. Without memory this panics: for
+/// Starts a coroutine of the kernel's own. The name is for the trace, where its first 16 bytes count, and for [`services`](crate::services). Without memory this panics: for
 /// work on a user's behalf use [`try_spawn`].
 pub fn spawn<F>(priority: Priority, name: &str, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    announce(name, pool().spawn(priority, future))
+    announce(name, pool().spawn(priority, listed(name, future)))
 }
 
 /// Starts a coroutine, or gives the future back when there is no memory for it.
@@ -82,7 +84,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    announce(name, pool().spawn_on(hart, priority, future))
+    announce(name, pool().spawn_on(hart, priority, listed(name, future)))
 }
 
 /// Starts a coroutine born as this says; else as [`try_spawn`].

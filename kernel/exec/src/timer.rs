@@ -177,12 +177,16 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if time::now() >= self.deadline {
+            if self.place.is_some() {
+                task::waits_no_more(cx);
+            }
             self.leave();
             return Poll::Ready(());
         }
         if self.deadline == NEVER {
             return Poll::Pending;
         }
+        task::waits_for(cx, task::Wait::Time);
         let waits = self.place.is_some_and(|(hart, number)| self.replace(hart, number, cx.waker()));
         if !waits {
             self.enter(cx.waker().clone());

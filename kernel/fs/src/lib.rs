@@ -10,7 +10,7 @@
 //! | [`ext4`] | the file system on disk |
 //! | [`tmpfs`] | files in memory |
 //! | [`devfs`] | `/dev` |
-//! | [`procfs`], [`text`] | `/proc`, generated files |
+//! | [`procfs`], [`text`], [`lines`] | `/proc`, generated files |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ mod clock;
 pub mod devfs;
 pub mod ext4;
 mod jobs;
+pub mod lines;
 pub mod namespace;
 pub mod procfs;
 pub mod regular;

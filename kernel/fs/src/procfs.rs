@@ -6,6 +6,7 @@
 //! a directory of a process that is gone is empty by itself.
 
 use crate::{
+    lines::{Lines, Listing},
     namespace::{Directory, Namespace, ready},
     text::Text,
     walk::Place,
@@ -44,6 +45,8 @@ enum Content {
 /// Files of a process directory that are text.
 const TEXTS: [&str; 11] =
     ["cmdline", "comm", "environ", "maps", "mounts", "resident", "sched", "stat", "statm", "status", "threads"];
+/// Files of a process directory that are made line by line.
+const LISTINGS: [&str; 1] = ["coroutines"];
 /// Links of a process directory.
 const LINKS: [&str; 3] = ["cwd", "exe", "root"];
 
@@ -60,6 +63,9 @@ pub trait ProcessTable: Send + Sync {
 
     /// The text of `cmdline`, `comm`, `environ`, `maps`, `resident`, `sched`, `stat`, `statm`, `status` or `threads`.
     fn text(&self, pid: u32, name: &str) -> Option<Vec<u8>>;
+
+    /// The lines of `coroutines`.
+    fn listing(&self, pid: u32, name: &str) -> Option<Box<dyn Listing>>;
 
     /// Where `cwd`, `exe` or `root` lead.
     fn link(&self, pid: u32, name: &str) -> Option<Arc<Place>>;
@@ -144,6 +150,7 @@ enum What {
     Own,
     Process(u32),
     ProcessText(u32, &'static str),
+    ProcessLines(u32, &'static str),
     ProcessLink(u32, &'static str),
     Descriptors(u32),
     Descriptor(u32, u32),
@@ -247,6 +254,9 @@ impl Node {
         if let Some(name) = TEXTS.iter().find(|text| **text == name) {
             return Ok(node(What::ProcessText(pid, name)));
         }
+        if let Some(name) = LISTINGS.iter().find(|listing| **listing == name) {
+            return Ok(node(What::ProcessLines(pid, name)));
+        }
         let link = LINKS.iter().find(|link| **link == name).ok_or(Errno::ENOENT)?;
         Ok(node(What::ProcessLink(pid, link)))
     }
@@ -266,7 +276,7 @@ impl Node {
                 Ok(names)
             }
             What::Process(pid) if alive(*pid) => {
-                let texts = TEXTS.iter().map(|name| (name.to_string(), Kind::Regular));
+                let texts = TEXTS.iter().chain(&LISTINGS).map(|name| (name.to_string(), Kind::Regular));
                 let links = LINKS.iter().map(|name| (name.to_string(), Kind::Symlink));
                 let fd = core::iter::once((String::from("fd"), Kind::Directory));
                 Ok(texts.chain(links).chain(fd).collect())
@@ -308,6 +318,7 @@ impl Node {
     fn owner(&self) -> (u32, u32) {
         let (What::Process(pid)
         | What::ProcessText(pid, _)
+        | What::ProcessLines(pid, _)
         | What::ProcessLink(pid, _)
         | What::Descriptors(pid)
         | What::Descriptor(pid, _)) = self.what
@@ -325,7 +336,7 @@ impl Inode for Node {
             What::Directory(path) | What::File(path, _) => number(&[path.as_bytes()]),
             What::Own => 2,
             What::Process(pid) => number(&[b"/", &pid.to_le_bytes()]),
-            What::ProcessText(pid, name) | What::ProcessLink(pid, name) => {
+            What::ProcessText(pid, name) | What::ProcessLines(pid, name) | What::ProcessLink(pid, name) => {
                 number(&[b"/", &pid.to_le_bytes(), name.as_bytes()])
             }
             What::Descriptors(pid) => number(&[b"/", &pid.to_le_bytes(), b"fd"]),
@@ -337,7 +348,7 @@ impl Inode for Node {
     fn kind(&self) -> Kind {
         match &self.what {
             What::Directory(_) | What::Process(_) | What::Descriptors(_) => Kind::Directory,
-            What::File(..) | What::ProcessText(..) => Kind::Regular,
+            What::File(..) | What::ProcessText(..) | What::ProcessLines(..) => Kind::Regular,
             What::Own | What::ProcessLink(..) | What::Descriptor(..) => Kind::Symlink,
         }
     }
@@ -350,7 +361,7 @@ impl Inode for Node {
             (Kind::Directory, What::Descriptors(_)) => 0o500,
             (Kind::Directory, _) => 0o555,
             (Kind::Symlink, _) => 0o777,
-            (_, What::ProcessText(_, "environ" | "resident")) => 0o400,
+            (_, What::ProcessText(_, "environ" | "resident") | What::ProcessLines(..)) => 0o400,
             (_, What::File(_, Content::Control(_))) => 0o600,
             _ => 0o444,
         };
@@ -428,6 +439,10 @@ impl Inode for Node {
     fn open(self: Arc<Self>, caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {
         if let What::File(_, Content::Control(open)) = self.what {
             return ready(open(caller, self));
+        }
+        if let What::ProcessLines(pid, name) = self.what {
+            let listing = processes().and_then(|table| table.listing(pid, name)).ok_or(Errno::ESRCH);
+            return ready(listing.map(|listing| Lines::open(listing, self)));
         }
         ready(match self.kind() {
             Kind::Directory => Ok(Directory::open(self)),

@@ -98,7 +98,6 @@ pub(crate) async fn end_others(thread: &Arc<Thread>) -> bool {
 /// The last thing a thread's coroutine does, when it has left its space.
 pub(crate) fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     let process = thread.process();
-    slots::leave(thread);
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());
     let task = thread.task.lock().take();

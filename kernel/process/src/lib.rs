@@ -12,7 +12,7 @@
 //! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`slots`]   | which thread may run which worker of the process's coroutines |
-//! | `doing`, [`report`]  | what `/proc/PID` and `/proc/stat` show |
+//! | `doing`, [`report`], [`census`] | what `/proc/PID` and `/proc/stat` show |
 //! | [`fatal`]   | the report of a fault that kills |
 //! | [`footprint`] | what a parked thread may cost |
 //! | [`limits`], [`usage`], [`oom`] | limits and accounts |
@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod census;
 pub mod class;
 pub mod clone;
 pub mod descriptors;

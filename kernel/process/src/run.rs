@@ -111,6 +111,8 @@ pub(crate) fn run(
             }
         }
         running.end();
+        // Before whoever joins it hears of its end.
+        slots::leave(&thread);
         if !exit::leave_space_now(&thread) {
             // Boxed: seldom needed.
             let leave: BoxFuture<'_, ()> = Box::pin(exit::leave_space(&thread));

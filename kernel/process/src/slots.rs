@@ -8,6 +8,7 @@
 //! have, and decides about nothing but its own threads.
 
 use crate::{
+    census,
     process::Process,
     thread::{Interrupted, Thread},
 };
@@ -23,6 +24,8 @@ use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
 const SLICE: u64 = 5_000_000;
+/// How long what coroutines do is measured after somebody has looked, in nanoseconds.
+const WATCHED: u64 = 30_000_000_000;
 /// How long after a look at a thread that was interrupted the next is worth while, in nanoseconds: less than a tick. Interrupts that
 /// are not for it may come much faster.
 const LOOK: u64 = 1_000_000;
@@ -32,6 +35,8 @@ const BYTES: usize = 2 << 10;
 struct State {
     book: Book,
     threads: [Option<Arc<Thread>>; MAX_PLACES],
+    /// Until when somebody wants to know what the coroutines do (ns since boot); 0: nobody does.
+    watched: u64,
     /// Of each slot: the count of its owner when it was last seen to have moved, and when that was.
     seen: [(u32, u64); MAX_SLOTS],
 }
@@ -97,6 +102,22 @@ impl Slots {
         self.status.word(at::SPARES).store(state.book.spares(), Relaxed);
         self.status.word(at::FEW).store(state.book.few(), Relaxed);
         (answer, action)
+    }
+
+    /// Somebody wants to know what the coroutines do: from now on, for a while, their polls are measured.
+    pub(crate) fn watch(&self) {
+        let mut state = self.state.lock();
+        state.watched = hal::time::now().saturating_add(WATCHED);
+        self.status.word(at::WATCHED).store(1, Relaxed);
+    }
+
+    /// Where a list of chunks begins, as the process says (see [`crate::census`]).
+    pub(crate) fn list(&self, space: &AddressSpace, list: usize) -> Option<u64> {
+        let mut address = [0; 8];
+        self.hint.read(at::CENSUS, &mut address);
+        let lists = u64::from_le_bytes(address);
+        census::read(space, lists.wrapping_add(8 * list as u64), &mut address)?;
+        Some(u64::from_le_bytes(address))
     }
 
     /// The thread in a place.
@@ -209,7 +230,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let hint = space.window_page(window::HINT).await?;
     let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
-    let state = State { book: Book::new(count as u8), threads, seen: [(0, 0); MAX_SLOTS] };
+    let state = State { book: Book::new(count as u8), threads, watched: 0, seen: [(0, 0); MAX_SLOTS] };
     let made = Slots { state: SpinLock::new(rank::THREAD, state), status, hint, _charge: charge };
     // The status page says nobody already. It is not written before these are the process's slots: another thread may have
     // been faster, and has one of its own by now.
@@ -315,6 +336,10 @@ pub(crate) fn examine(thread: &Thread) -> bool {
         // Under the lock: who sees a kick sees what it was for.
         let hints = slots.hints(&space, slot);
         let action = state.book.examine(place, polls(count), hints.urgent());
+        if state.watched != 0 && state.watched < now {
+            state.watched = 0;
+            slots.status.word(at::WATCHED).store(0, Relaxed);
+        }
         let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
         if seen.0 != count {
             *seen = (count, now);

@@ -20,7 +20,9 @@ pub fn now() -> u64 {
     nanoseconds_of(arch::ticks())
 }
 
-fn nanoseconds_of(ticks: u64) -> u64 {
+/// Nanoseconds of so many ticks of the `time` CSR.
+#[must_use]
+pub fn nanoseconds_of(ticks: u64) -> u64 {
     ((u128::from(ticks) * u128::from(SCALE.load(Relaxed))) >> 32) as u64
 }
 

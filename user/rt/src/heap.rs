@@ -52,7 +52,7 @@ pub(crate) fn map(size: usize) -> abi::errno::Result<usize> {
 
 /// Free pieces of one size; each has the address of the next at its start.
 #[derive(Clone, Copy)]
-struct Bin {
+pub(crate) struct Bin {
     first: *mut u8,
     /// How many more it may keep.
     room: usize,
@@ -60,7 +60,7 @@ struct Bin {
 
 impl Bin {
     #[inline]
-    fn take(&mut self) -> Option<NonNull<u8>> {
+    pub(crate) fn take(&mut self) -> Option<NonNull<u8>> {
         let first = NonNull::new(self.first)?;
         // SAFETY: `put` has written it, and nobody has the piece since.
         self.first = unsafe { first.cast::<*mut u8>().read() };
@@ -74,7 +74,7 @@ impl Bin {
     ///
     /// The piece is of this bin's size and nobody's.
     #[inline]
-    unsafe fn put(&mut self, piece: NonNull<u8>) -> bool {
+    pub(crate) unsafe fn put(&mut self, piece: NonNull<u8>) -> bool {
         if self.room == 0 {
             return false;
         }
@@ -84,12 +84,17 @@ impl Bin {
         self.first = piece.as_ptr();
         true
     }
+
+    /// An empty one that keeps as many as `bins` says, or `most` if that is more.
+    pub(crate) fn that_keeps(bin: usize, most: usize) -> Self {
+        Self { first: ptr::null_mut(), room: most.max(KEPT / piece(bin).size()) }
+    }
 }
 
-const BINS: usize = SMALL / STEP;
+pub(crate) const BINS: usize = SMALL / STEP;
 
 /// The empty bins; the first is that of the pieces of one step.
-const fn bins() -> [Bin; BINS] {
+pub(crate) const fn bins() -> [Bin; BINS] {
     let mut bins = [Bin { first: ptr::null_mut(), room: 0 }; BINS];
     let mut number = 0;
     while number < BINS {
@@ -101,13 +106,13 @@ const fn bins() -> [Bin; BINS] {
 
 /// The bin for a request, if it is small.
 #[inline]
-fn bin(layout: Layout) -> Option<usize> {
+pub(crate) fn bin(layout: Layout) -> Option<usize> {
     let number = layout.size().wrapping_sub(1) / STEP;
     (number < BINS && layout.align() <= STEP).then_some(number)
 }
 
 /// What a bin's pieces are.
-const fn piece(bin: usize) -> Layout {
+pub(crate) const fn piece(bin: usize) -> Layout {
     match Layout::from_size_align((bin + 1) * STEP, STEP) {
         Ok(layout) => layout,
         Err(_) => Layout::new::<u128>(),
@@ -120,25 +125,34 @@ struct Memory {
     general: Talc<Mapped, DefaultBinning>,
 }
 
-struct Heap {
+/// What belongs to an allocator, under its lock: what is done with it does not allocate.
+pub(crate) struct Locked<T> {
     lock: RawMutex,
-    memory: UnsafeCell<Memory>,
+    value: UnsafeCell<T>,
 }
 
-// SAFETY: the memory is touched under the lock.
-unsafe impl Sync for Heap {}
+// SAFETY: the value is touched under the lock; it is the pieces of memory that lie in it, which are no thread's.
+unsafe impl<T> Sync for Locked<T> {}
 
-impl Heap {
+impl<T> Locked<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        Self { lock: RawMutex::new(), value: UnsafeCell::new(value) }
+    }
+
     #[inline(always)]
-    fn with<R>(&self, act: impl FnOnce(&mut Memory) -> R) -> R {
+    pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
         self.lock.lock();
-        // SAFETY: under the lock, and `act` does not allocate.
-        let answer = act(unsafe { &mut *self.memory.get() });
+        // SAFETY: under the lock, and `act` does not come back here: it does not allocate.
+        let answer = act(unsafe { &mut *self.value.get() });
         // SAFETY: taken above.
         unsafe { self.lock.unlock() };
         answer
     }
+}
 
+type Heap = Locked<Memory>;
+
+impl Heap {
     #[cold]
     #[inline(never)]
     fn alloc_general(&self, layout: Layout) -> *mut u8 {
@@ -206,5 +220,4 @@ unsafe impl GlobalAlloc for Heap {
 }
 
 #[global_allocator]
-static HEAP: Heap =
-    Heap { lock: RawMutex::new(), memory: UnsafeCell::new(Memory { bins: bins(), general: Talc::new(Mapped) }) };
+static HEAP: Heap = Heap::new(Memory { bins: bins(), general: Talc::new(Mapped) });

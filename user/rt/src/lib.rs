@@ -26,6 +26,7 @@ mod print;
 
 pub mod async_net;
 pub mod async_pipe;
+mod chunks;
 pub mod env;
 pub mod fs;
 mod futex;

@@ -35,6 +35,7 @@ use crate::sync::{Arc, Mutex, OnceLock};
 use crate::sys::{self, OwnedFd, syscall};
 use crate::time::Instant;
 use crate::{io, task, thread};
+use ::task::Wait;
 use abi::fs::{EFD_CLOEXEC, EFD_NONBLOCK};
 use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent};
 use abi::time::Timespec;
@@ -66,6 +67,13 @@ impl Direction {
         match self {
             Direction::Read => EPOLLIN,
             Direction::Write => EPOLLOUT,
+        }
+    }
+
+    fn wait(self) -> Wait {
+        match self {
+            Direction::Read => Wait::Read,
+            Direction::Write => Wait::Write,
         }
     }
 }
@@ -236,7 +244,10 @@ impl AsyncFd {
                 if !(direction == Direction::Read && self.take_dry()) {
                     match attempt(&self.fd) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                        result => return Poll::Ready(result),
+                        result => {
+                            ::task::waits_no_more(cx);
+                            return Poll::Ready(result);
+                        }
                     }
                 }
                 if !self.leave(direction, cx)? {
@@ -284,7 +295,11 @@ impl AsyncFd {
         poll_fn(|cx| {
             let taken = waits && self.source.lock().sides[direction as usize].waker.is_none();
             waits = true;
-            if taken || self.leave(direction, cx)? { Poll::Ready(Ok(())) } else { Poll::Pending }
+            if taken || self.leave(direction, cx)? {
+                ::task::waits_no_more(cx);
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Pending
         })
         .await
     }
@@ -307,6 +322,7 @@ impl AsyncFd {
             task::need_reactor();
             Set::get()?.watch(&self.fd, &self.source, direction)?;
         }
+        ::task::waits_for(cx, direction.wait());
         Ok(false)
     }
 }

@@ -7,7 +7,7 @@
 use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{FEW, HINTS, KICKED, OWNER, SPARES, STRIDE};
+use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, SPARES, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
@@ -56,6 +56,18 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
     for (index, value) in words.enumerate() {
         word(HINT, HINTS + STRIDE * slot + 4 * index).store(value, Ordering::Relaxed);
     }
+}
+
+/// Tells the kernel where the lists of the tasks' chunks are.
+pub(crate) fn publish(lists: usize) {
+    for (half, value) in [lists as u32, (lists as u64 >> 32) as u32].into_iter().enumerate() {
+        word(HINT, CENSUS + 4 * half).store(value, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody wants to know what polls take.
+pub(crate) fn watched() -> bool {
+    word(STATUS, WATCHED).load(Ordering::Relaxed) != 0
 }
 
 /// A place that nobody has; `None` if there is none left.

@@ -10,7 +10,7 @@
 
 use crate::scheduler::Way;
 use crate::sync::{Arc, OnceLock};
-use crate::{futex, reactor, slots, thread};
+use crate::{chunks, futex, reactor, slots, thread};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
@@ -50,6 +50,8 @@ const TURN: u32 = 64;
 struct Unpark;
 
 impl Pender for Unpark {
+    type Memory = chunks::Chunks;
+
     #[inline]
     fn runs(task: Option<Running>) {
         thread::set_task(task);
@@ -82,6 +84,9 @@ fn pool() -> &'static Pool<Unpark, Way> {
 #[inline(never)]
 fn new_pool() -> Pool<Unpark, Way> {
     let workers = slots::set_up(WANTED.load(Ordering::Relaxed), workers::start);
+    if workers > 0 {
+        slots::publish(chunks::lists());
+    }
     let pool = Pool::new(workers.max(1), Unpark);
     for worker in 0..workers {
         if let Some(hints) = pool.hints(worker) {

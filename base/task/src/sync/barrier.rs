@@ -73,7 +73,8 @@ impl<L: Lock> Barrier<L> {
             self.turns.change_for_all(|_| ());
         }
         // Polled at once: dropped later, it takes the arrival back.
-        self.turns.wait(Arrived(generation)).await;
+        let mut turn = pin!(self.turns.wait(Arrived(generation)));
+        poll_fn(|context| noted(turn.as_mut().poll(context), Wait::Notice, context)).await;
         BarrierWaitResult(last)
     }
 }

@@ -205,13 +205,13 @@ impl<T: Clone, L: Lock> Receiver<T, L> {
     /// Says why there is none.
     pub async fn recv(&mut self) -> Result<T, RecvError> {
         let position = &mut self.position;
-        let taken = claim(&self.channel.turns, |state: &mut State<T>, _: bool| match state.take(position) {
+        let take = |state: &mut State<T>, _: bool| match state.take(position) {
             Ok(value) => Some(Ok(value)),
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Closed) => Some(Err(RecvError::Closed)),
             Err(TryRecvError::Lagged(missed)) => Some(Err(RecvError::Lagged(missed))),
-        });
-        taken.await.map(Arc::unwrap_or_clone)
+        };
+        claim(&self.channel.turns, take, Wait::Channel).await.map(Arc::unwrap_or_clone)
     }
 
     /// The next message if it is there.

@@ -57,6 +57,8 @@ loom::thread_local! {
 struct Alone;
 
 impl Pender for Alone {
+    type Memory = crate::Heap;
+
     fn pend(&self, _: usize, _: Priority) {}
 }
 

@@ -18,10 +18,12 @@ use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::future::poll_fn;
 use core::pin::pin;
+use core::task::{Context, Poll};
 
 use sync::wait::{Claim, Gate, Turns, WaitLock, WaitQueue, wait_until_next};
 
-use crate::waker::TaskRef;
+use crate::Wait;
+use crate::waker::{TaskRef, waits_for, waits_no_more};
 
 mod barrier;
 pub mod broadcast;
@@ -132,17 +134,28 @@ async fn claim_held<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut clai
     poll_fn(|context| {
         // Always pending. In that queue first, then the look: see the module head.
         let _ = failure.as_mut().poll(context);
-        turn.as_mut().poll(context)
+        noted(turn.as_mut().poll(context), Wait::Lock, context)
     })
     .await
 }
 
 /// Claims what nobody can fail to give back.
-async fn claim<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut claim: C) -> C::Output {
-    match turns.now(&mut claim) {
-        Some(output) => output,
-        None => turns.wait(claim).await,
+async fn claim<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut claim: C, wait: Wait) -> C::Output {
+    if let Some(output) = turns.now(&mut claim) {
+        return output;
     }
+    let mut turn = pin!(turns.wait(claim));
+    poll_fn(|context| noted(turn.as_mut().poll(context), wait, context)).await
+}
+
+/// The answer of something that waits; what for is noted, or that it has come.
+#[inline]
+fn noted<T>(answer: Poll<T>, wait: Wait, context: &Context<'_>) -> Poll<T> {
+    match answer {
+        Poll::Pending => waits_for(context, wait),
+        Poll::Ready(_) => waits_no_more(context),
+    }
+    answer
 }
 
 #[cfg(all(test, not(loom)))]

@@ -157,7 +157,7 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// Gives the value back if nobody will receive it.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let receiver = claim(&self.channel.turns, Put(Some(value))).await?;
+        let receiver = claim(&self.channel.turns, Put(Some(value)), Wait::Channel).await?;
         wake(receiver);
         Ok(())
     }
@@ -182,7 +182,7 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// If nobody will receive anything.
     pub async fn reserve(&self) -> Result<Permit<'_, T, L>, SendError<()>> {
-        claim(&self.channel.turns, |state: &mut State<T>, first: bool| {
+        let reserve = |state: &mut State<T>, first: bool| {
             if state.closed {
                 return Some(Err(SendError(())));
             }
@@ -192,8 +192,8 @@ impl<T, L: Lock> Sender<T, L> {
             state.free = state.free.checked_sub(1)?;
             state.reserved += 1;
             Some(Ok(()))
-        })
-        .await?;
+        };
+        claim(&self.channel.turns, reserve, Wait::Channel).await?;
         Ok(Permit { channel: &self.channel })
     }
 
@@ -350,11 +350,12 @@ impl<T, L: Lock> Receiver<T, L> {
             Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone())),
             taken => taken,
         };
-        match taken {
+        let answer = match taken {
             Ok(message) => Poll::Ready(Some(message)),
             Err(TryRecvError::Disconnected) => Poll::Ready(None),
             Err(TryRecvError::Empty) => Poll::Pending,
-        }
+        };
+        noted(answer, Wait::Channel, context)
     }
 
     /// Takes a message, or else leaves a waker, if one is given, in exchange for the one before.

@@ -109,6 +109,7 @@ impl<L: Lock> Future for Notified<'_, L> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         // SAFETY: the turn is pinned as the whole is: it is moved out by nobody, and there is no `Drop` of the whole.
-        unsafe { self.map_unchecked_mut(|this| &mut this.turn) }.poll(context)
+        let answer = unsafe { self.map_unchecked_mut(|this| &mut this.turn) }.poll(context);
+        noted(answer, Wait::Notice, context)
     }
 }

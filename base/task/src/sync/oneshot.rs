@@ -159,11 +159,12 @@ impl<T, L: Lock> Future for Receiver<T, L> {
             Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone())),
             taken => taken,
         };
-        match taken {
+        let answer = match taken {
             Ok(value) => Poll::Ready(Ok(value)),
             Err(TryRecvError::Closed) => Poll::Ready(Err(RecvError)),
             Err(TryRecvError::Empty) => Poll::Pending,
-        }
+        };
+        noted(answer, Wait::Channel, context)
     }
 }
 

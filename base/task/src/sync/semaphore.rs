@@ -107,7 +107,7 @@ impl<L: Lock> Semaphore<L> {
     /// # Errors
     /// As for [`acquire`](Self::acquire).
     pub async fn acquire_many(&self, count: usize) -> Result<SemaphorePermit<'_, L>, AcquireError> {
-        claim(&self.turns, Permits(count)).await?;
+        claim(&self.turns, Permits(count), Wait::Lock).await?;
         Ok(SemaphorePermit { semaphore: self, count })
     }
 
@@ -116,7 +116,7 @@ impl<L: Lock> Semaphore<L> {
     /// # Errors
     /// As there.
     pub async fn acquire_owned(self: Arc<Self>) -> Result<OwnedSemaphorePermit<L>, AcquireError> {
-        claim(&self.turns, Permits(1)).await?;
+        claim(&self.turns, Permits(1), Wait::Lock).await?;
         Ok(OwnedSemaphorePermit { semaphore: self, count: 1 })
     }
 

@@ -16,6 +16,7 @@ mod channels;
 mod failure;
 mod inheritance;
 mod locks;
+mod noted;
 
 /// The lock of these tests.
 pub(super) struct Spin(RawSpin);

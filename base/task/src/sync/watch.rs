@@ -185,13 +185,13 @@ impl<T, L: Lock> Receiver<T, L> {
     /// [`RecvError`] if the sender is gone and there is none.
     pub async fn changed(&mut self) -> Result<(), RecvError> {
         let seen = self.seen;
-        self.seen = claim(&self.channel.turns, |state: &mut State<T>, _: bool| {
+        let newer = |state: &mut State<T>, _: bool| {
             if state.version != seen {
                 return Some(Ok(state.version));
             }
             (!state.sender).then_some(Err(RecvError))
-        })
-        .await?;
+        };
+        self.seen = claim(&self.channel.turns, newer, Wait::Channel).await?;
         Ok(())
     }
 

@@ -1,14 +1,15 @@
 //! The functions of the table do what the direct calls do: one script on both, and every answer compared.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use proptest::prelude::*;
+use sched::slots::{Seat, Shown};
 use sched::table::{MAGIC, TABLE, Table, VERSION};
 
 use super::{Calls, poll_fn};
-use crate::{Birth, ByTable, Direct, JoinHandle, Linked, Pool, Priority, Scheduler, yield_now};
+use crate::{Birth, ByTable, Direct, JoinHandle, Linked, Pool, Priority, Scheduler, TaskRef, yield_now};
 
 struct Here;
 
@@ -37,6 +38,7 @@ enum Step {
     SpawnUnder(u8, u32, u64),
     Tick(usize, u8),
     RunMany(usize, u32),
+    RunMeasured(usize, u32),
     Run(usize),
     RunAbove(usize, u8),
     Park(usize),
@@ -57,12 +59,29 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..34u8, 0..6u32, 0..4u64).prop_map(|(p, n, k)| Step::SpawnUnder(p, n, k)),
         2 => (worker(), 0..50u8).prop_map(|(w, n)| Step::Tick(w, n)),
         3 => (worker(), 0..6u32).prop_map(|(w, n)| Step::RunMany(w, n)),
+        2 => (worker(), 0..6u32).prop_map(|(w, n)| Step::RunMeasured(w, n)),
         6 => worker().prop_map(Step::Run),
         2 => (worker(), 0..34u8).prop_map(|(w, p)| Step::RunAbove(w, p)),
         2 => worker().prop_map(Step::Park),
         1 => worker().prop_map(Step::Unpark),
         1 => worker().prop_map(Step::Look),
     ]
+}
+
+/// Of a thread that keeps its worker.
+fn seat() -> Seat<'static> {
+    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+    Seat::new(Box::leak(Box::new(AtomicU32::new(1))), Box::leak(Box::new(shown)), 0)
+}
+
+sched::crossing! {
+    /// A clock that stands.
+    ///
+    /// # Safety
+    /// None is needed.
+    unsafe fn noon() -> u64 {
+        12
+    }
 }
 
 /// What a task does, and a note of each of its polls.
@@ -122,13 +141,18 @@ fn answers<S: Scheduler>(steps: &[Step]) -> Vec<String> {
             }
             Step::Tick(worker, times) => format!("{:?}", (0..times).map(|_| pool.tick(worker)).collect::<Vec<_>>()),
             Step::RunMany(worker, times) => format!("{}", pool.run_many(worker, times, &AtomicBool::new(false))),
+            Step::RunMeasured(worker, times) => {
+                // SAFETY: the clock may be called.
+                format!("{}", unsafe { S::run_seated_measured(pool.inner(), worker, times, &seat(), noon) })
+            }
             Step::Run(worker) => format!("{:?}", pool.run_next(worker)),
             Step::RunAbove(worker, p) => format!("{:?}", pool.run_above(worker, Priority::new(p))),
             Step::Park(worker) => format!("{}", pool.set_idle(worker)),
             Step::Unpark(worker) => format!("{:?}", pool.clear_idle(worker)),
             Step::Look(worker) => format!("{:?}", (pool.highest_ready(worker), pool.running(worker))),
         };
-        let ended: Vec<_> = tasks.iter().map(|t| (t.is_finished(), t.task().priority(), t.task().worker())).collect();
+        let state = |task: &TaskRef| (task.is_finished(), task.priority(), task.worker(), task.seen());
+        let ended: Vec<_> = tasks.iter().map(|handle| state(&handle.task())).collect();
         answers.push(format!("{step:?}: {answer} {:?} {ended:?} {:?}", pool.idle_workers(), calls.take()));
     }
     drop(pool);

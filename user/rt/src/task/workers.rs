@@ -13,7 +13,7 @@ use super::Unpark;
 use super::failure::PollStack;
 use crate::scheduler::Way;
 use crate::slots::Held;
-use crate::{reactor, slots, thread};
+use crate::{reactor, slots, thread, time};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::MAX_SLOTS;
@@ -134,7 +134,12 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
             },
         }
         let turn = if few.is_some() { 1 } else { TICK };
-        let polled = stack.run(|| pool.run_seated(slot, turn, seat)).unwrap_or_else(|| {
+        let turn = || match slots::watched() {
+            false => pool.run_seated(slot, turn, seat),
+            // SAFETY: it reads a register.
+            true => unsafe { pool.run_seated_measured(slot, turn, seat, time::ticks) },
+        };
+        let polled = stack.run(turn).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
                 pool.abandon(slot);

@@ -8,6 +8,8 @@ use std::sync::mpsc::{Sender, channel};
 pub(super) struct Alone;
 
 impl Pender for Alone {
+    type Memory = crate::Heap;
+
     fn pend(&self, _: usize, _: Priority) {}
 }
 
