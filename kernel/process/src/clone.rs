@@ -302,5 +302,6 @@ async fn fork(thread: &Arc<Thread>, pid: u32, request: &Request) -> Result<Arc<P
     let child = Process::new(pid, account, state, request.exit_signal)?;
     child.set_next_world(parent.next_world() as u8);
     child.share.begin_as(&parent.share);
+    child.is_guest.store(request.has(CLONE_VM), Ordering::Relaxed);
     Ok(child)
 }

@@ -139,6 +139,8 @@ pub struct Process {
     /// A `vfork` parent waits on it.
     pub(crate) released: WaitQueue,
     pub(crate) borrowing: AtomicBool,
+    /// Its space is its maker's (`CLONE_VM`). Relaxed: written before it runs, and by its only thread.
+    pub(crate) is_guest: AtomicBool,
     /// CPU time of ended threads.
     pub(crate) usage: Usage,
     /// CPU time of children that were waited for.
@@ -170,6 +172,7 @@ impl Process {
             changed: WaitQueue::new(),
             released: WaitQueue::new(),
             borrowing: AtomicBool::new(false),
+            is_guest: AtomicBool::new(false),
             usage: Usage::default(),
             children_usage: Usage::default(),
             share: Share::default(),
@@ -437,6 +440,7 @@ impl Process {
 
     /// Lets a `vfork` parent go on: the child has its own space now, or none.
     pub(crate) fn release_parent(&self) {
+        self.is_guest.store(false, Ordering::Relaxed);
         self.borrowing.store(false, Ordering::Release); // pairs with the Acquire in `clone`
         self.released.wake_all();
     }

@@ -34,6 +34,8 @@ const SLICE_STEPS: u64 = SLICE / (fair::STEP << UNIT);
 #[derive(Default)]
 pub(crate) struct Share {
     used: AtomicU64,
+    /// What a new thread may find there before it is looked at: what the last was given that was.
+    bound: AtomicU64,
     /// Steps of the threads that wait for a hart.
     ahead: AtomicU32,
 }
@@ -42,6 +44,7 @@ impl Share {
     /// The account of a child, which begins with what its parent has used: a process gets no more by having many.
     pub(crate) fn begin_as(&self, parent: &Self) {
         self.used.store(parent.used(), Relaxed);
+        self.bound.store(parent.bound.load(Relaxed), Relaxed);
     }
 
     fn used(&self) -> u64 {
@@ -78,9 +81,10 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Of a new thread, which is looked at when it has run for a while.
+    /// Of a new thread, which is looked at when it has run for a while, or at once if its process is busy: a process gets no more by
+    /// making new ones.
     pub(crate) fn new(share: &Share) -> Self {
-        let bound = share.used().saturating_add(QUANTUM);
+        let bound = share.bound.load(Relaxed);
         Self { task: None, accounted: 0, limit: QUANTUM, bound, key: 0, reserved: 0, again: false }
     }
 
@@ -135,6 +139,7 @@ impl Turn {
         // Who gives way to others by itself hurts only those that are busy.
         let above = matches!(waits, Wait::Preempted | Wait::Runs);
         let bound = exec::raise_floor(BUSY, above, used) + SLICE_STEPS * fair::STEP;
+        share.bound.store(bound << UNIT, Relaxed);
         thread.set_busy(used > bound);
         let Some(task) = self.task.as_ref() else { return };
         if task.own_priority() <= Priority::NORMAL {

@@ -216,13 +216,14 @@ fn of(thread: &Thread) -> Option<(Arc<Slots>, u8)> {
 /// `sched_setup(slots)`: gives the process slots, at most as many as harts; answers how many. Nobody has them yet.
 ///
 /// # Errors
-/// `EINVAL`, `EBUSY` (it has some), `ENOMEM`.
+/// `EINVAL`, `EBUSY` (it has some, or its pages are another process's), `ENOMEM`.
 pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     if slots == 0 {
         return Err(Errno::EINVAL);
     }
     let (process, space) = (thread.process(), thread.space());
-    if process.slots().is_some() {
+    // The pages of a space are those of the process that it was made for.
+    if process.slots().is_some() || process.is_guest.load(Relaxed) {
         return Err(Errno::EBUSY);
     }
     let charge = process.account().charge(BYTES)?;

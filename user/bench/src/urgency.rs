@@ -69,7 +69,7 @@ pub fn harts() -> usize {
 }
 
 /// Turns of a loop of two instructions: what an honest process does.
-const TURNS: u64 = 60_000_000;
+const TURNS: u64 = 100_000_000;
 
 fn work(turns: u64) -> Outcome {
     let _ = raw::hold_integers(0, turns);

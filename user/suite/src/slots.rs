@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::Errno;
 use rt::abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use rt::abi::nr;
-use rt::abi::process::WNOHANG;
+use rt::abi::process::{CLONE_VFORK, CLONE_VM, WNOHANG};
 use rt::abi::signal::{SIGCHLD, SIGKILL};
 use rt::abi::slots::{HINTS, KICKED, OWNER, STRIDE};
 use rt::abi::window::{HINT, STATUS};
@@ -37,6 +37,7 @@ pub const CASES: &[Case] = &[
     case!("slots/children-have-none", "P1 S6", children_have_none),
     case!("slots/forked-in-a-poll", "P1 S6", forked_in_a_poll),
     case!("slots/holder-ends", "S6", holder_ends),
+    case!("slots/on-pages-of-another", "P1 S6", on_pages_of_another),
     case!("slots/hints-of-anything", "S6", hints_of_anything),
     case!("slots/pool-of-anything", "S6", pool_of_anything),
     case!("slots/claims-all", "S1 S6", claims_all),
@@ -429,6 +430,23 @@ fn holder_ends() -> Outcome {
     equal!(sched(SCHED_KICK, 0, 0), Ok(0));
     equal!(sched(SCHED_WAIT, 0, 0), Ok(0));
     equal!(raw::atomic(STATUS + OWNER).load(SeqCst), 1);
+    Ok(())
+}
+
+extern "C" fn set_up_and_exit(_: usize) {
+    let refused = sched(SCHED_SETUP, 1, 0) == Err(Errno::EBUSY);
+    let _ = call(nr::EXIT_GROUP, &[usize::from(!refused)]);
+}
+
+/// A child that shares the space of its maker cannot write what the kernel says there.
+fn on_pages_of_another() -> Outcome {
+    needs_asyncos()?;
+    let stack = crate::process::map(4 * PAGE, crate::process::RW)? + 4 * PAGE;
+    for more in [CLONE_VFORK, 0] {
+        let how = raw::Clone { flags: CLONE_VM | more | u64::from(SIGCHLD), stack, ..raw::Clone::default() };
+        exits(raw::clone_call(how, set_up_and_exit, 0) as i32, 0)?;
+    }
+    equal!(sched(SCHED_SETUP, 1, 0), Ok(1));
     Ok(())
 }
 
