@@ -8,7 +8,7 @@ use crate::{
     process::Process,
     service::Service,
     signal::{retarget, send},
-    slots, table,
+    table,
     thread::Thread,
 };
 use abi::{
