@@ -162,7 +162,8 @@ fn rights() -> Outcome {
             let limit = Rlimit { current: value, max: 40 };
             call!(PRLIMIT64, 0, resource, &raw const limit, 0)
         };
-        (limit(RLIMIT_NICE, 0)?, limit(RLIMIT_RTPRIO, 0)?);
+        limit(RLIMIT_NICE, 0)?;
+        limit(RLIMIT_RTPRIO, 0)?;
         call!(SETUID, 1000)?;
         fails!(set(0, SCHED_FIFO, 1), EPERM);
         fails!(call!(SETPRIORITY, PRIO_PROCESS, 0, -1i32), EACCES);
@@ -218,9 +219,12 @@ fn harts() -> usize {
     text.lines().filter(|line| line.starts_with("processor")).count()
 }
 
+/// What a child does, with a word of its own among those that all count in.
+type Body<'a> = &'a dyn Fn(&Shared, usize);
+
 /// Lets children count until one of them has come to `end`; how far each has come. What the children do beside counting is
 /// their own affair.
-fn race(end: u32, bodies: &[&dyn Fn(&Shared, usize)]) -> Result<Vec<u32>, Trouble> {
+fn race(end: u32, bodies: &[Body<'_>]) -> Result<Vec<u32>, Trouble> {
     let shared = Shared::new()?;
     let mut pids = Vec::new();
     for (index, body) in bodies.iter().enumerate() {
