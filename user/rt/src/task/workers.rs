@@ -110,12 +110,15 @@ const PAUSE: Duration = Duration::from_micros(100);
 /// urgent than that is not begun: it would take the thread, and there would be none left for what is. Waits until there is
 /// something more urgent, or nothing, or more threads; the slot that the thread has then.
 fn stand_aside(pool: &Pool<Unpark, Way>, slot: usize, place: u32, least: u8) -> Option<usize> {
-    let is_worth_it = pool.highest_ready(slot).is_none_or(|ready| ready.number() < least);
-    if is_worth_it || !pool.stand_in(slot, Priority::new(least)) {
-        return Some(slot);
+    let is_worth_it = || pool.highest_ready(slot).is_none_or(|ready| ready.number() < least);
+    let mut owned = Some(slot);
+    // It may be called for what another worker has taken meanwhile.
+    while owned == Some(slot) && slots::few().is_some() && !is_worth_it() {
+        if pool.stand_in(slot, Priority::new(least)) {
+            owned = slots::stand_in(place);
+            pool.clear_idle(slot);
+        }
     }
-    let owned = slots::stand_in(place);
-    pool.clear_idle(slot);
     owned
 }
 
