@@ -105,6 +105,7 @@ pub fn set_priority(task: &TaskRef, priority: Priority) {
 }
 
 /// Changes a coroutine's priority and policy. Else as [`set_priority`].
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
 pub fn set_class(task: &TaskRef, birth: &Birth) {
     let _guard = hart::no_preempt();
     pool().set_class(task, birth);
