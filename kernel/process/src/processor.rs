@@ -32,11 +32,16 @@ pub(crate) fn enter_user(hart: usize, now: u64) {
     HARTS[hart].since.store(now, Relaxed);
 }
 
-/// Up to `now`.
-pub(crate) fn leave_user(hart: usize, now: u64) {
-    let since = HARTS[hart].since.swap(0, Relaxed);
+/// Up to `now`; whether the hart goes over to something else.
+#[inline]
+pub(crate) fn leave_user(hart: usize, now: u64, switches: bool) {
+    let counters = &HARTS[hart];
+    let since = counters.since.swap(0, Relaxed);
     if since != 0 {
-        HARTS[hart].user.fetch_add(now.saturating_sub(since), Relaxed);
+        counters.user.fetch_add(now.saturating_sub(since), Relaxed);
+    }
+    if switches {
+        counters.switches.fetch_add(1, Relaxed);
     }
 }
 

@@ -96,7 +96,6 @@ pub(crate) fn run(
         while !thread.killed() {
             match running.stay(&thread) {
                 Leave::Yield(preempted) => {
-                    processor::count_switch();
                     running.thread.usage.switch(preempted);
                     exec::yield_now().await;
                 }
@@ -128,6 +127,7 @@ impl Running {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         if !self.turn.begin(thread) {
             self.turn.account(thread, Wait::Preempted);
+            processor::count_switch();
             return Leave::Yield(true);
         }
         self.thread.usage.enter_user(started);
@@ -180,7 +180,7 @@ impl Running {
             }
         };
         let now = hal::time::now();
-        processor::leave_user(hart, now);
+        processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));
         let user = self.thread.usage.leave_user(now);
         self.turn.end(thread, user, || leave.wait());
         leave
