@@ -255,7 +255,7 @@ impl Pool {
     pub fn tick(&self, worker: usize) -> bool {
         let Some(worker) = self.worker(worker) else { return false };
         worker.count_tick();
-        if worker.queue.tick(worker.running()) {
+        if worker.queue.tick(worker.running()) | worker.age_beneath() {
             // Whatever its slice: what is aged has waited for long enough.
             worker.spend();
         }

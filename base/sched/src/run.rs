@@ -98,11 +98,12 @@ impl<'p> Runnable<'p> {
     pub fn run(self) -> Outcome {
         let (worker, task, outer) = (self.worker, self.task, self.outer);
         core::mem::forget(self);
-        let outcome = {
+        let (outcome, outer) = {
             let mut above = worker.above(outer);
             above.count();
             // SAFETY: scheduled, taken from its queue, and this context's.
-            unsafe { poll(worker, task, outer, Owned) }.0
+            let (outcome, _) = unsafe { poll(worker, task, outer, Owned) };
+            (outcome, above.outer())
         };
         worker.go_back(outer);
         if outcome == Outcome::Requeued {

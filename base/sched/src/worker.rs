@@ -6,6 +6,7 @@ use sync::atomic::{AtomicPtr, AtomicU32, Ordering, fence};
 
 use crate::Priority;
 use crate::interface::Header;
+use crate::lists::AGE;
 use crate::pool::Pool;
 use crate::queue::RunQueue;
 
@@ -52,6 +53,8 @@ impl Outer {
 /// What a worker was preempted in, and what that was preempted in.
 struct Beneath {
     outer: Outer,
+    /// Ticks since then.
+    waited: u16,
     next: *mut Beneath,
 }
 
@@ -68,6 +71,12 @@ impl Above<'_> {
         if self.beneath.outer.running != NOTHING {
             self.worker.beneath.store(&raw mut self.beneath, Ordering::Relaxed);
         }
+    }
+
+    /// What the worker goes back to.
+    #[inline(always)]
+    pub(crate) fn outer(&self) -> Outer {
+        self.beneath.outer
     }
 }
 
@@ -176,7 +185,7 @@ impl Worker {
     /// It runs something else now than what it was doing, if that was a task.
     #[inline(always)]
     pub(crate) fn above(&self, outer: Outer) -> Above<'_> {
-        Above { worker: self, beneath: Beneath { outer, next: self.beneath.load(Ordering::Relaxed) } }
+        Above { worker: self, beneath: Beneath { outer, waited: 0, next: self.beneath.load(Ordering::Relaxed) } }
     }
 
     /// Whether it was preempted in something that has one of these priorities now.
@@ -192,6 +201,25 @@ impl Worker {
             next = beneath.next;
         }
         false
+    }
+
+    /// A tick has passed for what it was preempted in. `true`: some of that has waited for so long that it is ahead for a slice, as
+    /// in the queue.
+    pub(crate) fn age_beneath(&self) -> bool {
+        let Some(running) = self.running() else { return false };
+        let (mut next, mut has_aged) = (self.beneath.load(Ordering::Relaxed), false);
+        // SAFETY: as in `has_beneath`; nobody else changes them.
+        while let Some(beneath) = unsafe { next.as_mut() } {
+            beneath.waited += 1;
+            if beneath.waited >= AGE {
+                // SAFETY: it has not gone on.
+                let ahead = unsafe { beneath.outer.priority() }.min(running);
+                (beneath.waited, beneath.outer.running) = (0, u32::from(ahead.number()));
+                has_aged = true;
+            }
+            next = beneath.next;
+        }
+        has_aged
     }
 
     /// Whether what it runs should give way: to something more urgent, or something as urgent if its slice is used up; that is

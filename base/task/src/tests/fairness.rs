@@ -94,6 +94,25 @@ fn what_is_aged_is_ahead_for_a_slice() {
 }
 
 #[test]
+fn what_is_preempted_for_ever_is_put_ahead_for_a_slice() {
+    let pool = Arc::new(pool(1).0);
+    let (outside, inside) = (Arc::clone(&pool), Arc::clone(&pool));
+    let low = pool.spawn(Priority::LOWEST, async move {
+        let birth = Birth::new(Priority::new(4)).under(policy::FIFO, 0);
+        let urgent = outside.spawn_with(&birth, async move { (1..=2 * AGE).find(|_| inside.tick(0)) });
+        assert_eq!(outside.run_above(0, Priority::LOWEST), Some(Outcome::Complete));
+        let ran_at = outside.running(0);
+        let ticks = (1..=AGE).find(|_| {
+            outside.tick(0);
+            outside.running(0) == Some(Priority::LOWEST)
+        });
+        (urgent.await, ran_at, ticks)
+    });
+    drain(&pool, 0);
+    assert_eq!(join_now(low), Some(Ok((Ok(Some(AGE)), Some(Priority::new(4)), Some(2)))));
+}
+
+#[test]
 fn what_never_ends_its_poll_is_told_to_give_way_to_what_is_aged() {
     let pool = Arc::new(pool(1).0);
     let inside = Arc::clone(&pool);
