@@ -65,6 +65,25 @@ impl Watched {
     }
 }
 
+impl Watched {
+    fn has_ended(&self) -> Result<bool, Trouble> {
+        Ok(self.file("stat")?.contains(") Z "))
+    }
+
+    /// The list of its coroutines, once it says that it has spoiled its memory. `None`: that has ended it, since a thread of its
+    /// runtime was not done yet.
+    fn spoiled_list(&self, shared: &Shared) -> Result<Option<String>, Trouble> {
+        while shared.get(0) == 0 {
+            if self.has_ended()? {
+                return Ok(None);
+            }
+            sleep_ms(1);
+        }
+        let text = self.file("coroutines");
+        if self.has_ended()? { Ok(None) } else { text.map(Some) }
+    }
+}
+
 impl Drop for Watched {
     fn drop(&mut self) {
         let _ = kill(self.0, SIGKILL);
@@ -373,9 +392,8 @@ fn lists_of_anything() -> Outcome {
                     }
                 })
             })?;
-            shared.await_least(0, 1);
             // Bytes that are text, whatever they say.
-            let text = watched.file("coroutines")?;
+            let Some(text) = watched.spoiled_list(&shared)? else { continue };
             ensure!(text.lines().all(|line| Coroutine::parse(line).is_some()), "{text}");
         }
     }
@@ -416,8 +434,7 @@ fn lists_without_end() -> Outcome {
                 sleep_ms(1000);
             }
         })?;
-        shared.await_least(0, 1);
-        let text = watched.file("coroutines")?;
+        let Some(text) = watched.spoiled_list(&shared)? else { continue };
         equal!(text.is_empty(), free);
         ensure!(text.lines().all(|line| Coroutine::parse(line).is_some()));
     }
