@@ -7,14 +7,17 @@ use sync::atomic::{AtomicBool, Ordering};
 use crate::interface::Header;
 use crate::slots::Seat;
 
-/// What a poll begins and ends with.
+/// What a poll begins and ends with; for a thread that has the worker for itself, with nothing.
 pub(crate) trait Hold: Copy {
     /// Whether the worker can be taken from the thread while it polls. Then what it has `polled` last stays noted until all polls are
     /// over. Nobody asks what that is: the thread does so when they are, and another that gets the worker begins with `abandon`.
-    const LENT: bool;
+    const LENT: bool = false;
 
     /// The poll begins. `true`: something more urgent has to be called for once more.
-    fn begin_poll(self) -> bool;
+    #[inline(always)]
+    fn begin_poll(self) -> bool {
+        false
+    }
 
     /// Polls the future of a task.
     ///
@@ -29,7 +32,10 @@ pub(crate) trait Hold: Copy {
     }
 
     /// The poll has ended; whether the thread has the worker still.
-    fn end_poll(self) -> bool;
+    #[inline(always)]
+    fn end_poll(self) -> bool {
+        true
+    }
 
     /// Whether the thread wants to do something else before it polls more.
     fn is_over(self) -> bool;
@@ -40,18 +46,6 @@ pub(crate) trait Hold: Copy {
 pub(crate) struct Owned;
 
 impl Hold for Owned {
-    const LENT: bool = false;
-
-    #[inline(always)]
-    fn begin_poll(self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn end_poll(self) -> bool {
-        true
-    }
-
     #[inline(always)]
     fn is_over(self) -> bool {
         true
@@ -63,18 +57,6 @@ impl Hold for Owned {
 pub(crate) struct Until<'a>(pub(crate) &'a AtomicBool);
 
 impl Hold for Until<'_> {
-    const LENT: bool = false;
-
-    #[inline(always)]
-    fn begin_poll(self) -> bool {
-        false
-    }
-
-    #[inline(always)]
-    fn end_poll(self) -> bool {
-        true
-    }
-
     #[inline(always)]
     fn is_over(self) -> bool {
         // Relaxed: what it is about is looked at by the caller, and whoever sets it calls the worker.

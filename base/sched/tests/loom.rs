@@ -9,7 +9,7 @@
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use loom::sync::{Arc, Mutex};
-use loom::thread;
+use loom::thread::{self, JoinHandle};
 use sched::slots::{Book, Do, Seat, Shown, Wait, polls};
 
 /// A process of two threads and one slot, and the kernel around it.
@@ -158,6 +158,18 @@ fn a_blocked_holder_and_a_spare() {
     });
 }
 
+/// A thread that waits for the slot until it is over, and one that wakes what is urgent.
+fn spare_and_waker(process: &Arc<Process>, over: &Arc<AtomicBool>) -> (JoinHandle<()>, JoinHandle<()>) {
+    let (parks, wakes, over) = (process.clone(), process.clone(), over.clone());
+    let spare = thread::spawn(move || {
+        if parks.park(1, || over.load(Ordering::Acquire)) {
+            parks.counts[1].store(1, Ordering::Relaxed);
+            parks.schedule(1);
+        }
+    });
+    (spare, thread::spawn(move || wakes.wake_urgent()))
+}
+
 /// A kick that races the holder's way through the scheduler: what is urgent is taken by the holder there, or the slot goes to
 /// the spare; it never waits behind a poll that goes on.
 #[test]
@@ -165,19 +177,7 @@ fn a_kick_against_a_turn() {
     model(3, || {
         let process = Process::new();
         let over = Arc::new(AtomicBool::new(false));
-        let spare = {
-            let (process, over) = (process.clone(), over.clone());
-            thread::spawn(move || {
-                if process.park(1, || over.load(Ordering::Acquire)) {
-                    process.counts[1].store(1, Ordering::Relaxed);
-                    process.schedule(1);
-                }
-            })
-        };
-        let waker = {
-            let process = process.clone();
-            thread::spawn(move || process.wake_urgent())
-        };
+        let (spare, waker) = spare_and_waker(&process, &over);
         let holds = process.turn(0, false);
         waker.join().unwrap();
         // The poll goes on for ever from here; only interrupts come.
@@ -198,19 +198,7 @@ fn a_kick_against_a_lock_in_a_poll() {
     model(3, || {
         let process = Process::new();
         let over = Arc::new(AtomicBool::new(false));
-        let spare = {
-            let (process, over) = (process.clone(), over.clone());
-            thread::spawn(move || {
-                if process.park(1, || over.load(Ordering::Acquire)) {
-                    process.counts[1].store(1, Ordering::Relaxed);
-                    process.schedule(1);
-                }
-            })
-        };
-        let waker = {
-            let process = process.clone();
-            thread::spawn(move || process.wake_urgent())
-        };
+        let (spare, waker) = spare_and_waker(&process, &over);
         process.point(0);
         let seat = process.seat(0);
         if seat.interrupt_poll() {
