@@ -149,9 +149,9 @@ fn describe(group: i32) {
     for entry in fs::read_dir("/proc").unwrap_or_default() {
         let file = |name: &str| fs::read_to_string(&alloc::format!("/proc/{}/{name}", entry.name));
         if file("stat").is_ok_and(|stat| is_of_group(&stat)) {
-            println!("# process {}", entry.name);
+            println!("#   process {}", entry.name);
             for line in ["threads", "sched"].iter().filter_map(|name| file(name).ok()).collect::<String>().lines() {
-                println!("#   {line}");
+                println!("#     {line}");
             }
         }
     }

@@ -102,7 +102,7 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     Ok(tally)
 }
 
-/// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`.
+/// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`; `#   ` before what a case does that hangs.
 #[derive(Default)]
 struct Report {
     line: Vec<u8>,
@@ -132,6 +132,8 @@ impl Report {
             self.tally.passed += 1;
         } else if line.starts_with("skip ") {
             self.tally.skipped += 1;
+            say(format!("  {line}"));
+        } else if line.starts_with("#   ") {
             say(format!("  {line}"));
         }
     }
