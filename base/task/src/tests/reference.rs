@@ -224,6 +224,11 @@ proptest! {
                 Step::Wake(task) => {
                     handles[task].task().wake();
                     reference.wake(task);
+                    // A fair task is ranked when it leaves the inbox, by the floor and its priority of that time: now, as the
+                    // reference does.
+                    if reference.tasks[task].policy == policy::FAIR {
+                        prop_assert!(pool.next_above(reference.tasks[task].home, Priority::HIGHEST).is_none());
+                    }
                     continue;
                 }
                 Step::SetPriority(task, priority) => {
