@@ -88,9 +88,18 @@ pub(crate) fn entry_rights(prot: Prot) -> Prot {
 
 impl AddressSpace {
     /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`].
+    #[inline]
     #[must_use]
     pub fn fault_now(&self, addr: usize, access: Access) -> Option<Result<(), FaultError>> {
         let page = addr & !(PAGE_SIZE - 1);
+        if self.state.lock().fill_hot(page, access) {
+            return Some(Ok(()));
+        }
+        self.one_step(page, access)
+    }
+
+    /// One step without waiting.
+    fn one_step(&self, page: usize, access: Access) -> Option<Result<(), FaultError>> {
         let step = self.state.lock().step(page, access, None);
         match step {
             Step::Done => Some(Ok(())),
@@ -183,7 +192,6 @@ fn object_error(errno: Errno) -> FaultError {
 }
 
 impl State {
-    #[inline]
     fn step(&mut self, page: usize, access: Access, given: Option<Given>) -> Step {
         let present = self.pages.with(page, |frame, prot| (prot, frame.shares()));
         if let Some((prot, _)) = present
@@ -192,15 +200,23 @@ impl State {
             // Another thread was faster, or the hart's TLB was behind; what was there before may be seen still.
             return if self.settled() { Step::Done } else { Step::Settle };
         }
-        if page >= self.hot.start
-            && page < self.hot.end
-            && present.is_none()
-            && let Some(prot) = self.hot.prot
-            && prot.contains(right(access))
-        {
-            return self.install_zero(page, prot);
-        }
         self.step_region(page, access, present, given)
+    }
+
+    /// Most faults: a page of zeros, not the first one of its region, at an address where nothing is mapped. One walk through the
+    /// tables; `false`: nothing is changed, and what it is else the other way finds out.
+    #[inline]
+    fn fill_hot(&mut self, page: usize, access: Access) -> bool {
+        let Hot { start, end, prot } = self.hot;
+        if page < start || page >= end || !prot.contains(right(access)) || !self.pay() {
+            return false;
+        }
+        if !self.pages.fill(page, prot, Frame::zeroed) {
+            self.refund();
+            return false;
+        }
+        self.resident += 1;
+        true
     }
 
     fn step_region(&mut self, page: usize, access: Access, present: Option<(Prot, u32)>, given: Option<Given>) -> Step {
@@ -215,7 +231,8 @@ impl State {
             Phase::Dying => return Step::Fail(FaultError::Segv(SegvKind::Maperr)),
             Phase::Busy => return Step::Busy,
         }
-        if !region.prot.contains(right(access)) {
+        // As on Linux, the right to write implies that to read.
+        if !entry_rights(region.prot).contains(right(access)) {
             return Step::Fail(FaultError::Segv(SegvKind::Accerr));
         }
         let (prot, zero, shared) = (region.prot, region.zero(), region.shared);
@@ -225,7 +242,10 @@ impl State {
             return self.step_present(page, access, prot, shares, zero);
         }
         if zero {
-            self.hot = Hot { start, end: region.end, prot: Some(prot) };
+            // What may be fetched must be made known to the harts, so it goes the long way.
+            if !prot.contains(Prot::EXEC) {
+                self.hot = Hot { start, end: region.end, prot: entry_rights(prot) };
+            }
             return self.install_zero(page, prot);
         }
         let region = region.clone();
@@ -285,7 +305,6 @@ impl State {
         if self.retire(old) { Step::Done } else { Step::Settle }
     }
 
-    #[inline]
     fn install_zero(&mut self, page: usize, prot: Prot) -> Step {
         if !self.pay() {
             return Step::Fail(FaultError::NoMemory);
@@ -302,7 +321,6 @@ impl State {
     }
 
     /// Puts a page where none is.
-    #[inline]
     fn install(&mut self, page: usize, frame: Frame, rights: Prot) -> Step {
         let Ok(None) = self.map_page(page, frame, rights) else { return Step::NoFrame };
         self.resident += 1;

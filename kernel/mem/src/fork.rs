@@ -64,7 +64,7 @@ impl State {
                 spans.push((start..region.end, region.zero()));
             }
         }
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         Ok(spans)
     }
 

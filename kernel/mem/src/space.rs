@@ -58,12 +58,17 @@ impl Default for Limits {
     }
 }
 
-/// The last region that a fault hit, if its pages are zeros: spares most faults the map look-up.
-#[derive(Clone, Copy, Default)]
+/// The last region that a fault hit, if its pages are zeros: spares most faults the map look-up. Empty at first.
+#[derive(Clone, Copy)]
 pub(crate) struct Hot {
     pub start: usize,
     pub end: usize,
-    pub prot: Option<Prot>,
+    /// What entries of its pages hold: no right to execute.
+    pub prot: Prot,
+}
+
+impl Hot {
+    pub const NONE: Self = Self { start: 0, end: 0, prot: Prot::empty() };
 }
 
 /// The heap: `start` is fixed by `execve`, `end` is what `brk` moves (not page-aligned).
@@ -117,7 +122,7 @@ impl State {
         let mut state = Self {
             pages,
             regions: Regions::default(),
-            hot: Hot::default(),
+            hot: Hot::NONE,
             heap: Heap::default(),
             limits: Limits::default(),
             map_top: USER_END - DEFAULT_STACK - GUARD_GAP,

@@ -181,6 +181,26 @@ fn bad_addresses_fault_and_never_panic() {
 }
 
 #[test]
+fn zero_pages_come_one_by_one_with_the_rights_of_their_region() {
+    let _turn = turn();
+    let (_, space) = space();
+    map_at(&space, BASE, 3, Prot::WRITE, false).unwrap();
+    map_at(&space, BASE + 3 * PAGE_SIZE, 2, Prot::READ, false).unwrap();
+    // What may be written may be read, by the first fault of a region as by the next ones, and by who comes late.
+    for (page, resident) in [(0, 1), (1, 2), (1, 2), (2, 3), (0, 3)] {
+        assert_eq!(space.fault_now(BASE + page * PAGE_SIZE, Access::Read), Some(Ok(())));
+        assert_eq!(space.usage().resident, resident * PAGE_SIZE);
+    }
+    let refused = Some(Err(FaultError::Segv(SegvKind::Accerr)));
+    assert_eq!(space.fault_now(BASE + PAGE_SIZE, Access::Exec), refused);
+    for page in [3, 4, 4] {
+        assert_eq!(space.fault_now(BASE + page * PAGE_SIZE, Access::Read), Some(Ok(())));
+        assert_eq!(space.fault_now(BASE + page * PAGE_SIZE, Access::Write), refused);
+    }
+    assert_eq!(space.usage().resident, 5 * PAGE_SIZE);
+}
+
+#[test]
 fn an_object_is_mapped_private_and_shared() {
     let _turn = turn();
     for ready in [true, false] {
@@ -315,7 +335,7 @@ fn a_cancelled_unmap_is_finished_by_the_next_edit() {
     run(space.put(BASE, &5_u8)).unwrap();
     {
         let mut state = space.state.lock();
-        state.hot = crate::space::Hot::default();
+        state.hot = crate::space::Hot::NONE;
         state.regions.mark(&(BASE..BASE + 4 * PAGE_SIZE), crate::region::Phase::Dying);
         state.unfinished = true;
     }

@@ -20,9 +20,10 @@ use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
 /// Pages that only the kernel itself may take.
 pub const RESERVE: usize = 1024;
-/// Pages that a hart keeps at hand, and moves to or from the common pool at once.
+/// Pages that a hart keeps at hand, and moves to or from the common pool at once, as a block if there is one.
 const STOCK: usize = 32;
-const MOVE: usize = 16;
+const MOVE: usize = 1 << MOVE_ORDER;
+const MOVE_ORDER: usize = 4;
 
 struct Pool {
     buddy: Buddy,
@@ -31,6 +32,21 @@ struct Pool {
 struct Stock {
     pages: [u32; STOCK],
     len: usize,
+}
+
+impl Stock {
+    /// Takes the largest block that the pool has, of up to `MOVE` pages. The first page of it goes first.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self) {
+        let mut pool = POOL.lock();
+        let found = (0..=MOVE_ORDER).rev().find_map(|order| Some((pool.buddy.take(table(), order)?, 1 << order)));
+        let Some((page, count)) = found else { return };
+        for (at, page) in self.pages.iter_mut().zip((page..page + count).rev()) {
+            *at = page as u32;
+        }
+        self.len = count;
+    }
 }
 
 static POOL: IrqLock<Pool> = IrqLock::new(rank::FRAMES, Pool { buddy: Buddy::new() });
@@ -113,6 +129,7 @@ fn table() -> &'static [Meta] {
     }
 }
 
+#[inline]
 fn take_page(reserve: usize) -> Option<usize> {
     ready();
     if FREE.load(Ordering::Relaxed) <= reserve {
@@ -121,13 +138,7 @@ fn take_page(reserve: usize) -> Option<usize> {
     let _stay = hart::no_preempt();
     let mut stock = STOCKS[hart::id()].lock();
     if stock.len == 0 {
-        let mut pool = POOL.lock();
-        while stock.len < MOVE {
-            let Some(page) = pool.buddy.take(table(), 0) else { break };
-            let len = stock.len;
-            stock.pages[len] = page as u32;
-            stock.len += 1;
-        }
+        stock.refill();
     }
     stock.len = stock.len.checked_sub(1)?;
     FREE.fetch_sub(1, Ordering::Relaxed);
@@ -189,6 +200,7 @@ pub struct Frame(NonZeroU32);
 
 impl Frame {
     /// A page of zeroes for user memory; `None` when only the kernel's reserve is left.
+    #[inline]
     pub fn zeroed() -> Option<Self> {
         Self::zeroed_above(RESERVE)
     }
@@ -198,6 +210,7 @@ impl Frame {
         Self::zeroed_above(0)
     }
 
+    #[inline]
     fn zeroed_above(reserve: usize) -> Option<Self> {
         let frame = Self::take(reserve)?;
         // SAFETY: the page is ours alone.
@@ -218,6 +231,7 @@ impl Frame {
         Self::take(0)
     }
 
+    #[inline]
     fn take(reserve: usize) -> Option<Self> {
         let page = take_page(reserve)?;
         let meta = &table()[page];
@@ -232,6 +246,7 @@ impl Frame {
     }
 
     /// Physical address of the page.
+    #[inline]
     pub fn physical(&self) -> usize {
         BASE.load(Ordering::Relaxed) + self.0.get() as usize * PAGE_SIZE
     }
@@ -420,6 +435,7 @@ impl FrameRun {
     }
 
     /// Physical address of the first page.
+    #[inline]
     pub fn physical(&self) -> usize {
         BASE.load(Ordering::Relaxed) + self.page as usize * PAGE_SIZE
     }

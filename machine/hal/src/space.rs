@@ -170,6 +170,18 @@ impl UserSpace {
         Ok(old.take_frame())
     }
 
+    /// Maps a page that `make` makes, if the tables for `address` are there and nothing is mapped at it. `false`: nothing is changed.
+    #[inline]
+    pub fn fill(&mut self, address: usize, prot: Prot, make: impl FnOnce() -> Option<Frame>) -> bool {
+        let Some(slot) = self.slot(address) else { return false };
+        if slot.get().valid() {
+            return false;
+        }
+        let Some(frame) = make() else { return false };
+        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        true
+    }
+
     /// Tables that are missing to map a page at `address`.
     pub fn tables_missing(&self, address: usize) -> usize {
         let mut table = self.root.physical();

@@ -28,13 +28,12 @@ pub unsafe fn zero_page_by_blocks(page: *mut u8) {
 /// `page` is the start of a page that nothing else uses.
 pub unsafe fn zero_page_by_words(page: *mut u8) {
     #[cfg(target_arch = "riscv64")]
-    // SAFETY: 64 turns of 64 bytes are the page.
+    // SAFETY: 8 turns of 512 bytes are the page.
     unsafe {
         core::arch::asm!(
             "2:",
-            "sd zero, 0({at})", "sd zero, 8({at})", "sd zero, 16({at})", "sd zero, 24({at})",
-            "sd zero, 32({at})", "sd zero, 40({at})", "sd zero, 48({at})", "sd zero, 56({at})",
-            "addi {at}, {at}, 64",
+            ".set offset, 0", ".rept 64", "sd zero, offset({at})", ".set offset, offset + 8", ".endr",
+            "addi {at}, {at}, 512",
             "bne {at}, {end}, 2b",
             at = inout(reg) page => _, end = in(reg) page.wrapping_add(crate::sv39::PAGE_SIZE),
             options(nostack),

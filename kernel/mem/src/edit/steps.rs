@@ -72,14 +72,14 @@ impl State {
             self.regions.remove(start); // holds no object: nothing but memory is dropped here
         }
         self.regions.insert(start, Region { end, ..region.clone() });
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         true
     }
 
     /// Puts all regions in `range` into `phase`; says whether there were any.
     pub(super) fn mark(&mut self, range: &Range<usize>, phase: Phase) -> bool {
         self.regions.split(range);
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         let any = self.regions.mark(range, phase);
         self.unfinished |= any && phase != Phase::Live;
         any
@@ -87,7 +87,7 @@ impl State {
 
     pub(super) fn set_rights(&mut self, range: &Range<usize>, prot: Prot) {
         self.regions.split(range);
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         self.regions.set_rights(range, prot);
     }
 
@@ -125,7 +125,7 @@ impl State {
         let region =
             Region { end: grown.end, prot, max: Prot::all(), shared: false, content, role, stamp, phase: Phase::Live };
         self.regions.insert(grown.start, region);
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         Some(grown)
     }
 
@@ -162,7 +162,7 @@ impl State {
             return false;
         }
         self.regions.grow_up(start, end);
-        self.hot = Hot::default();
+        self.hot = Hot::NONE;
         true
     }
 
