@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: [(&str, &[&str]); 31] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
     ("task", &["sched", "sync"]),
     ("image", &["sched"]),
     ("trace", &["sync"]),
+    ("ring", &["abi", "sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
     ("hal", &["riscv", "platform", "sync", "trace", "abi"]),

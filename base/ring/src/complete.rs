@@ -1,0 +1,164 @@
+//! The completion queue, both sides.
+
+use crate::{Kernel, Layout, Program, Words, at};
+use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW};
+use alloc::collections::VecDeque;
+use sync::atomic::Ordering;
+
+/// The kernel's side. One party at a time.
+///
+/// ```text
+///   reserve --- the request runs ---> post: room and nothing kept?  in the ring     publish: the program sees it
+///                                     else kept, flag up            flush, when the program may have made room
+/// ```
+#[derive(Debug)]
+pub struct Completions {
+    /// The true tail; the shared word shows it at each [`publish`](Self::publish).
+    tail: u32,
+    entries: u32,
+    /// Requests that run, each of which completes once.
+    reserved: usize,
+    /// Has room for all that is in it and all that is reserved.
+    kept: VecDeque<Cqe>,
+}
+
+impl Completions {
+    /// Of a fresh ring.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { tail: 0, entries: layout.completions(), reserved: 0, kept: VecDeque::new() }
+    }
+
+    /// Completions that are outstanding: reserved, or kept.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.reserved + self.kept.len()
+    }
+
+    /// Reserves a place for the completion of a request that begins. `false` when there is no memory for it.
+    #[must_use]
+    pub fn reserve(&mut self) -> bool {
+        if self.kept.capacity() - self.kept.len() <= self.reserved
+            && self.kept.try_reserve(self.reserved + 1).is_err()
+        {
+            return false;
+        }
+        self.reserved += 1;
+        true
+    }
+
+    /// Gives a place back that a request does not need after all.
+    pub fn release(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
+    }
+
+    /// Places in the ring that are free, by one load of the program's head. A head that cannot be is a full ring.
+    #[must_use]
+    pub fn room(&self, memory: &impl Words) -> u32 {
+        self.entries - self.waiting(memory)
+    }
+
+    /// Completions in the ring that the program has not taken.
+    #[must_use]
+    pub fn waiting(&self, memory: &impl Words) -> u32 {
+        // Acquire pairs with the Release in `Reaper::pop`: the program's copies were made before.
+        self.tail.wrapping_sub(memory.word(at::CQ_HEAD).load(Ordering::Acquire)).min(self.entries)
+    }
+
+    /// Completes without a reservation if that fits, the oldest first; `false`: nothing was done. The program sees it after
+    /// [`publish`](Self::publish). `room` is what [`room`](Self::room) has said, and is counted down.
+    #[inline]
+    #[must_use]
+    pub fn post_now(&mut self, memory: &impl Kernel, room: &mut u32, completion: &Cqe) -> bool {
+        if *room == 0 || !self.kept.is_empty() {
+            return false;
+        }
+        *room -= 1;
+        self.put(memory, completion);
+        true
+    }
+
+    /// Completes a request that has a place reserved.
+    pub fn post(&mut self, memory: &impl Kernel, completion: &Cqe) {
+        self.release();
+        let mut room = self.room(memory);
+        if self.post_now(memory, &mut room, completion) {
+            return;
+        }
+        self.kept.push_back(*completion);
+        // Relaxed: an invitation to call, which moves the completions.
+        memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
+    }
+
+    /// Moves up to `most` of what was kept into the ring, as far as there is room; `true`: something was moved.
+    pub fn flush(&mut self, memory: &impl Kernel, most: usize) -> bool {
+        if self.kept.is_empty() {
+            return false;
+        }
+        let moved = self.kept.len().min(self.room(memory) as usize).min(most);
+        for _ in 0..moved {
+            if let Some(completion) = self.kept.pop_front() {
+                self.put(memory, &completion);
+            }
+        }
+        if self.kept.is_empty() {
+            memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
+            self.kept.shrink_to(self.reserved);
+        }
+        moved > 0
+    }
+
+    /// Whether some are kept.
+    #[must_use]
+    pub fn overflows(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Shows the program what has been put into the ring.
+    pub fn publish(&self, memory: &impl Words) {
+        // Release pairs with the Acquire in `Reaper::pop`.
+        memory.word(at::CQ_TAIL).store(self.tail, Ordering::Release);
+    }
+
+    #[inline]
+    fn put(&mut self, memory: &impl Kernel, completion: &Cqe) {
+        memory.complete(self.tail & (self.entries - 1), completion);
+        self.tail = self.tail.wrapping_add(1);
+    }
+}
+
+/// The program's side. One party at a time.
+#[derive(Debug)]
+pub struct Reaper {
+    head: u32,
+    entries: u32,
+}
+
+impl Reaper {
+    /// Of a fresh ring.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { head: 0, entries: layout.completions() }
+    }
+
+    /// Takes the oldest completion.
+    #[inline]
+    pub fn pop(&mut self, memory: &impl Program) -> Option<Cqe> {
+        // Acquire pairs with the Release in `Completions::publish`.
+        if memory.word(at::CQ_TAIL).load(Ordering::Acquire) == self.head {
+            return None;
+        }
+        let completion = memory.completion(self.head & (self.entries - 1));
+        self.head = self.head.wrapping_add(1);
+        // Release pairs with the Acquire in `Completions::waiting`: the place is the kernel's again, the copy made.
+        memory.word(at::CQ_HEAD).store(self.head, Ordering::Release);
+        Some(completion)
+    }
+
+    /// Whether the kernel keeps completions for which there was no room: a call moves them.
+    #[must_use]
+    pub fn overflows(&self, memory: &impl Words) -> bool {
+        // Relaxed: the call orders.
+        memory.word(at::SQ_FLAGS).load(Ordering::Relaxed) & IORING_SQ_CQ_OVERFLOW != 0
+    }
+}
