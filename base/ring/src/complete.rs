@@ -5,6 +5,9 @@ use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW};
 use alloc::collections::VecDeque;
 use sync::atomic::Ordering;
 
+/// Most completions that can be outstanding on a ring.
+pub const MOST_OUTSTANDING: usize = 1 << 17;
+
 /// The kernel's side. One party at a time.
 ///
 /// ```text
@@ -16,7 +19,7 @@ pub struct Completions {
     /// The true tail; the shared word shows it at each [`publish`](Self::publish).
     tail: u32,
     entries: u32,
-    /// Requests that run, each of which completes once.
+    /// Requests that run, each of which completes once at most.
     reserved: usize,
     /// Has room for all that is in it and all that is reserved.
     kept: VecDeque<Cqe>,
@@ -35,21 +38,32 @@ impl Completions {
         self.reserved + self.kept.len()
     }
 
-    /// Reserves a place for the completion of a request that begins. `false` when there is no memory for it.
+    /// Bytes that the places take.
     #[must_use]
-    pub fn reserve(&mut self) -> bool {
-        if self.kept.capacity() - self.kept.len() <= self.reserved
-            && self.kept.try_reserve(self.reserved + 1).is_err()
-        {
-            return false;
-        }
-        self.reserved += 1;
-        true
+    pub fn bytes(&self) -> usize {
+        self.kept.capacity() * size_of::<Cqe>()
     }
 
-    /// Gives a place back that a request does not need after all.
-    pub fn release(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    /// Reserves places for the completions of up to `wanted` requests that begin; how many there are. `admit` is asked first if that
+    /// takes so many bytes more.
+    #[must_use]
+    pub fn reserve(&mut self, wanted: usize, admit: impl FnOnce(usize) -> bool) -> usize {
+        let wanted = wanted.min(MOST_OUTSTANDING.saturating_sub(self.outstanding()));
+        let needed = self.reserved + wanted;
+        if self.kept.capacity() - self.kept.len() < needed {
+            // More than that, so that not each call takes some.
+            let places = needed.next_power_of_two();
+            let more = self.kept.len() + places - self.kept.capacity();
+            let _ = admit(more * size_of::<Cqe>()) && self.kept.try_reserve_exact(places).is_ok();
+        }
+        let granted = wanted.min(self.kept.capacity() - self.kept.len() - self.reserved);
+        self.reserved += granted;
+        granted
+    }
+
+    /// Gives places back that are not needed after all.
+    pub fn release(&mut self, places: usize) {
+        self.reserved = self.reserved.saturating_sub(places);
     }
 
     /// Places in the ring that are free, by one load of the program's head. A head that cannot be is a full ring.
@@ -65,29 +79,29 @@ impl Completions {
         self.tail.wrapping_sub(memory.word(at::CQ_HEAD).load(Ordering::Acquire)).min(self.entries)
     }
 
-    /// Completes without a reservation if that fits, the oldest first; `false`: nothing was done. The program sees it after
-    /// [`publish`](Self::publish). `room` is what [`room`](Self::room) has said, and is counted down.
-    #[inline]
+    /// What the tail is going to be when `count` more wait than the program has taken by now.
     #[must_use]
-    pub fn post_now(&mut self, memory: &impl Kernel, room: &mut u32, completion: &Cqe) -> bool {
-        if *room == 0 || !self.kept.is_empty() {
-            return false;
-        }
-        *room -= 1;
-        self.put(memory, completion);
-        true
+    pub fn target(&self, memory: &impl Words, count: u32) -> u32 {
+        self.tail.wrapping_sub(self.waiting(memory)).wrapping_add(count.min(self.entries))
     }
 
-    /// Completes a request that has a place reserved.
-    pub fn post(&mut self, memory: &impl Kernel, completion: &Cqe) {
-        self.release();
-        let mut room = self.room(memory);
-        if self.post_now(memory, &mut room, completion) {
-            return;
+    /// Whether the tail has got there.
+    #[must_use]
+    pub fn reached(&self, target: u32) -> bool {
+        self.tail.wrapping_sub(target).cast_signed() >= 0
+    }
+
+    /// Completes requests that have places reserved, which they give back. The program sees it after [`publish`](Self::publish).
+    pub fn post(&mut self, memory: &impl Kernel, completions: &[Cqe]) {
+        self.release(completions.len());
+        let room = if self.kept.is_empty() { self.room(memory) as usize } else { 0 };
+        let (fit, rest) = completions.split_at(room.min(completions.len()));
+        fit.iter().for_each(|completion| self.put(memory, completion));
+        if !rest.is_empty() {
+            self.kept.extend(rest);
+            // Relaxed: an invitation to call, which moves the completions.
+            memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
         }
-        self.kept.push_back(*completion);
-        // Relaxed: an invitation to call, which moves the completions.
-        memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
     }
 
     /// Moves up to `most` of what was kept into the ring, as far as there is room; `true`: something was moved.
@@ -103,7 +117,7 @@ impl Completions {
         }
         if self.kept.is_empty() {
             memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
-            self.kept.shrink_to(self.reserved);
+            self.kept.shrink_to(self.reserved.next_power_of_two());
         }
         moved > 0
     }
@@ -120,7 +134,7 @@ impl Completions {
         memory.word(at::CQ_TAIL).store(self.tail, Ordering::Release);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, memory: &impl Kernel, completion: &Cqe) {
         memory.complete(self.tail & (self.entries - 1), completion);
         self.tail = self.tail.wrapping_add(1);

@@ -1,7 +1,7 @@
 //! Where things lie: the first mapping has words, completions and array, the second the entries.
 
 use crate::{Words, at};
-use abi::io_uring::{CqOffsets, Cqe, Sqe, SqOffsets};
+use abi::io_uring::{CqOffsets, Cqe, SqOffsets, Sqe};
 use sync::atomic::Ordering::Relaxed;
 
 /// The most entries of a ring, as in Linux.

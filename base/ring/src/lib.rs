@@ -34,7 +34,7 @@ mod complete;
 mod layout;
 mod submit;
 
-pub use complete::{Completions, Reaper};
+pub use complete::{Completions, MOST_OUTSTANDING, Reaper};
 pub use layout::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 pub use submit::{Submissions, Submitter, Taken};
 

@@ -4,7 +4,7 @@
 
 use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW, IORING_SQ_NEED_WAKEUP, Sqe};
 use proptest::prelude::*;
-use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words, at};
+use ring::{Completions, Kernel, Layout, MOST_OUTSTANDING, Program, Reaper, Submissions, Submitter, Taken, Words, at};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -64,8 +64,7 @@ enum Step {
     Publish,
     Take(u32),
     Begin,
-    PostNow,
-    Post,
+    Post(usize),
     Flush(usize),
     Pop,
     Park,
@@ -77,8 +76,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Publish),
         2 => (0..9u32).prop_map(Step::Take),
         3 => Just(Step::Begin),
-        2 => Just(Step::PostNow),
-        3 => Just(Step::Post),
+        3 => (1..4usize).prop_map(Step::Post),
         1 => (0..9usize).prop_map(Step::Flush),
         3 => Just(Step::Pop),
         1 => Just(Step::Park),
@@ -142,21 +140,18 @@ impl Pair {
                 self.kernel.0.commit(memory);
             }
             Step::Begin => {
-                assert!(self.kernel.1.reserve());
+                assert_eq!(self.kernel.1.reserve(1, |_| true), 1);
                 self.begun += 1;
             }
-            Step::PostNow => {
-                let mut room = self.kernel.1.room(memory);
-                let fits = self.found.len() < self.layout.completions() as usize && !self.kernel.1.overflows();
-                assert_eq!(self.kernel.1.post_now(memory, &mut room, &cqe(self.posted)), fits);
-                self.note(fits);
+            Step::Post(most) => {
+                let count = most.min(self.begun);
+                let completions: Vec<Cqe> = (self.posted..).take(count).map(cqe).collect();
+                self.kernel.1.post(memory, &completions);
+                self.kernel.1.publish(memory);
+                self.begun -= count;
+                self.found.extend(completions.iter().map(|cqe| cqe.user_data));
+                self.posted += count as u64;
             }
-            Step::Post if self.begun > 0 => {
-                self.kernel.1.post(memory, &cqe(self.posted));
-                self.begun -= 1;
-                self.note(true);
-            }
-            Step::Post => {}
             Step::Flush(most) => {
                 let moved = self.kernel.1.flush(memory, most);
                 assert!(!moved || most > 0);
@@ -169,14 +164,6 @@ impl Pair {
         }
         let kept = self.kernel.1.overflows();
         assert_eq!(self.program.1.overflows(&self.memory), kept);
-    }
-
-    fn note(&mut self, posted: bool) {
-        self.kernel.1.publish(&self.memory);
-        if posted {
-            self.found.push_back(self.posted);
-            self.posted += 1;
-        }
     }
 
     fn pop(&mut self) {
@@ -224,8 +211,8 @@ proptest! {
             submissions.commit(&memory);
             let _ = submissions.park(&memory);
             for number in 0..posts {
-                prop_assert!(kernel.reserve());
-                kernel.post(&memory, &cqe(u64::from(number)));
+                prop_assert_eq!(kernel.reserve(1, |_| true), 1);
+                kernel.post(&memory, &[cqe(u64::from(number))]);
             }
             prop_assert!(kernel.room(&memory) <= layout.completions());
             prop_assert!(kernel.waiting(&memory) <= layout.completions());
@@ -265,11 +252,38 @@ fn a_head_that_cannot_be_is_a_full_ring_and_nothing_is_lost() {
     let mut kernel = Completions::new(&layout);
     memory.word(at::CQ_HEAD).store(7, Relaxed);
     assert_eq!((kernel.room(&memory), kernel.waiting(&memory)), (0, 2));
-    assert!(kernel.reserve());
-    kernel.post(&memory, &cqe(5));
+    assert_eq!(kernel.reserve(1, |_| true), 1);
+    kernel.post(&memory, &[cqe(5)]);
     assert!(kernel.overflows() && memory.word(at::SQ_FLAGS).load(Relaxed) == IORING_SQ_CQ_OVERFLOW);
     memory.word(at::CQ_HEAD).store(0, Relaxed);
     assert!(kernel.flush(&memory, 8));
     kernel.publish(&memory);
     assert_eq!(Reaper::new(&layout).pop(&memory), Some(cqe(5)));
+}
+
+#[test]
+fn a_place_is_there_before_the_request_or_the_request_does_not_begin() {
+    let layout = Layout::new(1, 2, true);
+    let mut kernel = Completions::new(&layout);
+    assert_eq!(kernel.reserve(3, |_| false), 0);
+    assert_eq!((kernel.reserve(3, |bytes| bytes == 64), kernel.bytes()), (3, 64));
+    // One more fits into what was taken; the next would take more.
+    assert_eq!(kernel.reserve(2, |_| false), 1);
+    kernel.release(4);
+    assert_eq!((kernel.reserve(usize::MAX, |_| true), kernel.outstanding()), (MOST_OUTSTANDING, MOST_OUTSTANDING));
+    assert_eq!(kernel.reserve(1, |_| true), 0);
+}
+
+#[test]
+fn a_tail_is_reached_across_the_end_of_the_numbers() {
+    let layout = Layout::new(1, 4, true);
+    let memory = Memory::new(&layout);
+    let mut kernel = Completions::new(&layout);
+    let target = kernel.target(&memory, 2);
+    for reached in [false, true, true] {
+        assert_eq!(kernel.reserve(1, |_| true), 1);
+        kernel.post(&memory, &[cqe(0)]);
+        assert_eq!(kernel.reached(target), reached);
+    }
+    assert!(!kernel.reached(kernel.target(&memory, 99)), "of four at most");
 }
