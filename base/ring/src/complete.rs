@@ -79,6 +79,12 @@ impl Completions {
         self.tail.wrapping_sub(memory.word(at::CQ_HEAD).load(Ordering::Acquire)).min(self.entries)
     }
 
+    /// How many have got into the ring, as far as 32 bits tell.
+    #[must_use]
+    pub fn posted(&self) -> u64 {
+        u64::from(self.tail)
+    }
+
     /// What the tail is going to be when `count` more wait than the program has taken by now.
     #[must_use]
     pub fn target(&self, memory: &impl Words, count: u32) -> u32 {

@@ -11,6 +11,7 @@
 //! | [`poll`] | `ppoll`, `pselect6`, `epoll`, `eventfd` |
 //! | [`sockets`], [`messages`], [`socket_options`] | the network |
 //! | [`memory`] | `mmap` and relatives |
+//! | [`ring`] | `io_uring_setup`, `io_uring_enter`, `io_uring_register` |
 //! | [`time`], [`alarms`] | clocks, sleeping, timers |
 //! | [`life`], [`identity`], [`signals`], [`schedule`] | processes |
 //! | [`system`] | the machine as a whole |
@@ -39,6 +40,7 @@ mod messages;
 mod paths;
 mod poll;
 mod program;
+mod ring;
 mod schedule;
 mod signals;
 mod socket_options;
@@ -139,6 +141,9 @@ impl System {
         let task = Task::new(self, thread, space.clone());
         if call.number == abi::asyncos::TAKE {
             return files::begin_take(task, args);
+        }
+        if call.number == abi::nr::IO_URING_ENTER {
+            return ring::begin_enter(task, args);
         }
         if matches!(call.number, abi::nr::EPOLL_PWAIT | abi::nr::EPOLL_PWAIT2) {
             return poll::begin_epoll_wait(task, call.number, args);
