@@ -192,6 +192,13 @@ pub const WANTED: &[Wanted] = &[
     icount("pipe_ring_tasks_2", "ring", &[], "the same, 2 executors asked for; there are no more than harts"),
     icount("pipe_ring_tasks_4", "ring", &[], "the same, 4 executors asked for"),
     icount("pipe_ring_threads", "ring", &[], "the same, 3,600 threads"),
+    icount(
+        "uring_nop_128",
+        "uring",
+        &[("*", AtMost(150.0))],
+        "nothing by a shared ring, in batches of 128: submitted, waited for, taken",
+    ),
+    icount("uring_nop_1", "uring", &[("*", AtMost(600.0))], "the same, alone"),
     icount("share_alone", "priority", &[], "a turn of a loop of two instructions, alone"),
     icount("share_beside_liar", "priority", &[], "the same beside a process that claims top priority and never yields"),
     icount("share_beside_threads", "priority", &[], "the same beside a process with 32 threads that never stop"),
