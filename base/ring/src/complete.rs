@@ -12,7 +12,8 @@ pub const MOST_OUTSTANDING: usize = 1 << 17;
 ///
 /// ```text
 ///   reserve --- the request runs ---> post: room and nothing kept?  in the ring     publish: the program sees it
-///                                     else kept, flag up            flush, when the program may have made room
+///                                     else kept in its place, flag up                flush, when there may be room
+///   release: what did not need its place
 /// ```
 #[derive(Debug)]
 pub struct Completions {
@@ -51,17 +52,23 @@ impl Completions {
         let wanted = wanted.min(MOST_OUTSTANDING.saturating_sub(self.outstanding()));
         let needed = self.reserved + wanted;
         if self.kept.capacity() - self.kept.len() < needed {
-            // More than that, so that not each call takes some.
-            let places = needed.next_power_of_two();
-            let more = self.kept.len() + places - self.kept.capacity();
-            let _ = admit(more * size_of::<Cqe>()) && self.kept.try_reserve_exact(places).is_ok();
+            self.grow(needed, admit);
         }
         let granted = wanted.min(self.kept.capacity() - self.kept.len() - self.reserved);
         self.reserved += granted;
         granted
     }
 
-    /// Gives places back that are not needed after all.
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, needed: usize, admit: impl FnOnce(usize) -> bool) {
+        // More than is needed, so that not each call takes some.
+        let places = needed.next_power_of_two();
+        let more = self.kept.len() + places - self.kept.capacity();
+        let _ = admit(more * size_of::<Cqe>()) && self.kept.try_reserve_exact(places).is_ok();
+    }
+
+    /// Gives places back that are not needed any more.
     pub fn release(&mut self, places: usize) {
         self.reserved = self.reserved.saturating_sub(places);
     }
@@ -97,17 +104,25 @@ impl Completions {
         self.tail.wrapping_sub(target).cast_signed() >= 0
     }
 
-    /// Completes requests that have places reserved, which they give back. The program sees it after [`publish`](Self::publish).
-    pub fn post(&mut self, memory: &impl Kernel, completions: &[Cqe]) {
-        self.release(completions.len());
+    /// Completes requests, for each of which there is a place reserved; how many places that took, for what is kept. The program sees it
+    /// after [`publish`](Self::publish).
+    pub fn post(&mut self, memory: &impl Kernel, completions: &[Cqe]) -> usize {
         let room = if self.kept.is_empty() { self.room(memory) as usize } else { 0 };
         let (fit, rest) = completions.split_at(room.min(completions.len()));
         fit.iter().for_each(|completion| self.put(memory, completion));
         if !rest.is_empty() {
-            self.kept.extend(rest);
-            // Relaxed: an invitation to call, which moves the completions.
-            memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
+            self.keep(memory, rest);
         }
+        rest.len()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep(&mut self, memory: &impl Words, completions: &[Cqe]) {
+        self.release(completions.len());
+        self.kept.extend(completions);
+        // Relaxed: an invitation to call, which moves the completions.
+        memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
     }
 
     /// Moves up to `most` of what was kept into the ring, as far as there is room; `true`: something was moved.
@@ -126,6 +141,12 @@ impl Completions {
             self.kept.shrink_to(self.reserved.next_power_of_two());
         }
         moved > 0
+    }
+
+    /// As [`waiting`](Self::waiting); none if there are more that are kept.
+    #[must_use]
+    pub fn waiting_in_order(&self, memory: &impl Words) -> Option<u32> {
+        self.kept.is_empty().then(|| self.waiting(memory))
     }
 
     /// Whether some are kept.
@@ -151,6 +172,8 @@ impl Completions {
 #[derive(Debug)]
 pub struct Reaper {
     head: u32,
+    /// As of the last look: there may be more than it says.
+    tail: u32,
     entries: u32,
 }
 
@@ -158,15 +181,18 @@ impl Reaper {
     /// Of a fresh ring.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { head: 0, entries: layout.completions() }
+        Self { head: 0, tail: 0, entries: layout.completions() }
     }
 
     /// Takes the oldest completion.
     #[inline]
     pub fn pop(&mut self, memory: &impl Program) -> Option<Cqe> {
-        // Acquire pairs with the Release in `Completions::publish`.
-        if memory.word(at::CQ_TAIL).load(Ordering::Acquire) == self.head {
-            return None;
+        if self.tail == self.head {
+            // Acquire pairs with the Release in `Completions::publish`.
+            self.tail = memory.word(at::CQ_TAIL).load(Ordering::Acquire);
+            if self.tail == self.head {
+                return None;
+            }
         }
         let completion = memory.completion(self.head & (self.entries - 1));
         self.head = self.head.wrapping_add(1);

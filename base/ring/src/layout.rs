@@ -40,7 +40,8 @@ impl Layout {
     }
 
     /// Where the array begins.
-    pub(crate) fn array(&self) -> Option<usize> {
+    #[must_use]
+    pub fn array(&self) -> Option<usize> {
         self.array
     }
 

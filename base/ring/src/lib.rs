@@ -73,8 +73,11 @@ pub mod at {
 
 /// The shared words.
 pub trait Words {
-    /// The word at a byte offset, a multiple of 4 within [`Layout::ring_bytes`].
+    /// One of the words of [`at`].
     fn word(&self, offset: usize) -> &AtomicU32;
+
+    /// A word of the array, where there is one: the number of the entry that is submitted in this place.
+    fn number(&self, place: u32) -> &AtomicU32;
 }
 
 /// The shared memory as the kernel uses it. Entries and completions are plain memory: the indices say who may touch which.

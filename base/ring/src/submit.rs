@@ -19,7 +19,7 @@ pub struct Submissions {
     /// The true head; the shared word shows it.
     head: u32,
     entries: u32,
-    array: Option<usize>,
+    has_array: bool,
     dropped: u32,
 }
 
@@ -27,7 +27,7 @@ impl Submissions {
     /// Of a fresh ring.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { head: 0, entries: layout.entries(), array: layout.array(), dropped: 0 }
+        Self { head: 0, entries: layout.entries(), has_array: layout.array().is_some(), dropped: 0 }
     }
 
     /// How many entries there are to take, by one load of the program's tail: never more than the ring has, whatever that says.
@@ -42,9 +42,11 @@ impl Submissions {
     pub fn take(&mut self, memory: &impl Kernel) -> Taken {
         let place = self.head & (self.entries - 1);
         self.head = self.head.wrapping_add(1);
-        let Some(array) = self.array else { return Taken::Entry(memory.entry(place)) };
+        if !self.has_array {
+            return Taken::Entry(memory.entry(place));
+        }
         // Relaxed: ordered by the tail.
-        let index = memory.word(array + 4 * place as usize).load(Ordering::Relaxed);
+        let index = memory.number(place).load(Ordering::Relaxed);
         if index < self.entries {
             return Taken::Entry(memory.entry(index));
         }
@@ -84,31 +86,35 @@ impl Submissions {
 #[derive(Debug)]
 pub struct Submitter {
     tail: u32,
+    /// As of the last look: there may be more room than it says.
+    head: u32,
     entries: u32,
-    array: Option<usize>,
+    has_array: bool,
 }
 
 impl Submitter {
     /// Of a fresh ring.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { tail: 0, entries: layout.entries(), array: layout.array() }
+        Self { tail: 0, head: 0, entries: layout.entries(), has_array: layout.array().is_some() }
     }
 
     /// Adds an entry; `false` when there is no room. The kernel does not see it before [`publish`](Self::publish).
     #[inline]
     #[must_use]
     pub fn push(&mut self, memory: &impl Program, entry: &Sqe) -> bool {
-        // Acquire pairs with the Release in `Submissions::commit`: the kernel has its copy of what was in this place.
-        let head = memory.word(at::SQ_HEAD).load(Ordering::Acquire);
-        if self.tail.wrapping_sub(head) >= self.entries {
-            return false;
+        if self.tail.wrapping_sub(self.head) >= self.entries {
+            // Acquire pairs with the Release in `Submissions::commit`: the kernel has its copies of what was in these places.
+            self.head = memory.word(at::SQ_HEAD).load(Ordering::Acquire);
+            if self.tail.wrapping_sub(self.head) >= self.entries {
+                return false;
+            }
         }
         let place = self.tail & (self.entries - 1);
         memory.put(place, entry);
-        if let Some(array) = self.array {
+        if self.has_array {
             // Relaxed: ordered by the tail.
-            memory.word(array + 4 * place as usize).store(place, Ordering::Relaxed);
+            memory.number(place).store(place, Ordering::Relaxed);
         }
         self.tail = self.tail.wrapping_add(1);
         true

@@ -11,6 +11,7 @@ use sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 struct Memory {
     words: Vec<AtomicU32>,
+    array: usize,
     entries: RefCell<Vec<Sqe>>,
     completions: RefCell<Vec<Cqe>>,
 }
@@ -19,6 +20,7 @@ impl Memory {
     fn new(layout: &Layout) -> Self {
         let memory = Self {
             words: (0..layout.ring_bytes() / 4).map(|_| AtomicU32::new(0)).collect(),
+            array: layout.array().unwrap_or(0) / 4,
             entries: RefCell::new(vec![Sqe::default(); layout.entries() as usize]),
             completions: RefCell::new(vec![Cqe::default(); layout.completions() as usize]),
         };
@@ -30,6 +32,10 @@ impl Memory {
 impl Words for Memory {
     fn word(&self, offset: usize) -> &AtomicU32 {
         &self.words[offset / 4]
+    }
+
+    fn number(&self, place: u32) -> &AtomicU32 {
+        &self.words[self.array + place as usize]
     }
 }
 
@@ -146,7 +152,8 @@ impl Pair {
             Step::Post(most) => {
                 let count = most.min(self.begun);
                 let completions: Vec<Cqe> = (self.posted..).take(count).map(cqe).collect();
-                self.kernel.1.post(memory, &completions);
+                let kept = self.kernel.1.post(memory, &completions);
+                self.kernel.1.release(count - kept);
                 self.kernel.1.publish(memory);
                 self.begun -= count;
                 self.found.extend(completions.iter().map(|cqe| cqe.user_data));
@@ -212,7 +219,8 @@ proptest! {
             let _ = submissions.park(&memory);
             for number in 0..posts {
                 prop_assert_eq!(kernel.reserve(1, |_| true), 1);
-                kernel.post(&memory, &[cqe(u64::from(number))]);
+                let kept = kernel.post(&memory, &[cqe(u64::from(number))]);
+                kernel.release(1 - kept);
             }
             prop_assert!(kernel.room(&memory) <= layout.completions());
             prop_assert!(kernel.waiting(&memory) <= layout.completions());
@@ -253,7 +261,7 @@ fn a_head_that_cannot_be_is_a_full_ring_and_nothing_is_lost() {
     memory.word(at::CQ_HEAD).store(7, Relaxed);
     assert_eq!((kernel.room(&memory), kernel.waiting(&memory)), (0, 2));
     assert_eq!(kernel.reserve(1, |_| true), 1);
-    kernel.post(&memory, &[cqe(5)]);
+    assert_eq!(kernel.post(&memory, &[cqe(5)]), 1);
     assert!(kernel.overflows() && memory.word(at::SQ_FLAGS).load(Relaxed) == IORING_SQ_CQ_OVERFLOW);
     memory.word(at::CQ_HEAD).store(0, Relaxed);
     assert!(kernel.flush(&memory, 8));
@@ -282,7 +290,7 @@ fn a_tail_is_reached_across_the_end_of_the_numbers() {
     let target = kernel.target(&memory, 2);
     for reached in [false, true, true] {
         assert_eq!(kernel.reserve(1, |_| true), 1);
-        kernel.post(&memory, &[cqe(0)]);
+        assert_eq!(kernel.post(&memory, &[cqe(0)]), 0);
         assert_eq!(kernel.reached(target), reached);
     }
     assert!(!kernel.reached(kernel.target(&memory, 99)), "of four at most");

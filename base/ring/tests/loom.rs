@@ -14,7 +14,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use loom::thread;
-use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words};
+use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words, at};
 
 /// An entry or a completion.
 #[derive(Default)]
@@ -36,6 +36,7 @@ impl Place {
 /// Shared memory of a ring of two entries and two completions.
 struct Memory {
     words: Vec<AtomicU32>,
+    array: [AtomicU32; 2],
     entries: [Place; 2],
     completions: [Place; 2],
 }
@@ -46,15 +47,23 @@ fn layout() -> Layout {
 
 impl Memory {
     fn new() -> Arc<Self> {
-        // The heads, the tails, dropped and flags; the array lies behind the completions.
-        let words = (0..layout().ring_bytes() / 4).map(|_| AtomicU32::new(0)).collect();
-        Arc::new(Self { words, entries: Default::default(), completions: Default::default() })
+        let words = (0..at::CQES / 4).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Self {
+            words,
+            array: Default::default(),
+            entries: Default::default(),
+            completions: Default::default(),
+        })
     }
 }
 
 impl Words for Memory {
     fn word(&self, offset: usize) -> &AtomicU32 {
         &self.words[offset / 4]
+    }
+
+    fn number(&self, place: u32) -> &AtomicU32 {
+        &self.array[place as usize]
     }
 }
 
@@ -169,7 +178,7 @@ fn completions_arrive_whole_and_in_order() {
         };
         for number in 1..=4 {
             assert_eq!(kernel.reserve(1, |_| true), 1);
-            kernel.post(&*memory, &[cqe(number)]);
+            let _ = kernel.post(&*memory, &[cqe(number)]);
             kernel.publish(&*memory);
         }
         let (mut program, mut found) = program.join().unwrap();

@@ -48,6 +48,8 @@ const NOBODY: u32 = 0;
 /// What belongs to who takes entries.
 struct Taking {
     submissions: Submissions,
+    /// Places for completions that are reserved for the next to be taken.
+    places: usize,
     /// A request has asked for no completion: from then on none can wait for all before it.
     no_drain: bool,
 }
@@ -83,7 +85,7 @@ impl Ring {
             layout,
             flags: AtomicU32::new(flags),
             issuer: AtomicU32::new(NOBODY),
-            taking: Mutex::new(Taking { submissions: Submissions::new(&layout), no_drain: false }),
+            taking: Mutex::new(Taking { submissions: Submissions::new(&layout), places: 0, no_drain: false }),
             posting: SpinLock::new(rank::PIPE, posting),
             changed: WaitQueue::new(),
         };
@@ -119,23 +121,15 @@ impl Ring {
         completions.reserve(wanted, |bytes| charge.grow(bytes).is_ok())
     }
 
-    /// Gives places back that are not needed.
-    fn release(&self, places: usize) {
-        if places > 0 {
-            self.posting.lock().completions.release(places);
-        }
-    }
-
-    /// Completes requests that have places.
-    fn post(&self, completions: &[Cqe]) {
-        if completions.is_empty() {
-            return;
-        }
+    /// Completes requests that have places; how many of these that took, and how many completions wait for the program, unless some are kept.
+    fn post(&self, completions: &[Cqe]) -> (usize, Option<u32>) {
         let mut posting = self.posting.lock();
-        posting.completions.post(&*self.pages, completions);
+        let kept = posting.completions.post(&*self.pages, completions);
         posting.completions.publish(&*self.pages);
+        let waiting = posting.completions.waiting_in_order(&*self.pages);
         drop(posting);
         self.changed.wake_all();
+        (kept, waiting)
     }
 
     /// Moves completions that were kept to where the program has made room. Bounded by what the ring holds.

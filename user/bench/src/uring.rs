@@ -9,6 +9,8 @@ const BATCH: u32 = 128;
 
 /// All of them.
 pub fn rings() -> Outcome {
+    let mut ring = Ring::new(BATCH, 0)?;
+    measure("uring_enter", 20_000, |count| (0..count).try_for_each(|_| ring.submit(0).map(drop)))?;
     nothing("uring_nop_128", BATCH, 200_000)?;
     nothing("uring_nop_1", 1, 20_000)
 }

@@ -36,41 +36,54 @@ impl Drop for Mapping {
     }
 }
 
-/// The shared memory.
+/// The shared memory. The addresses lead into the two mappings.
 #[derive(Debug)]
 struct Memory {
     words: Mapping,
     entries: Mapping,
-    layout: Layout,
     submissions: SqOffsets,
     completions: CqOffsets,
 }
 
 impl Memory {
+    #[inline(always)]
     fn address(&self, offset: usize) -> usize {
         let (sq, cq) = (&self.submissions, &self.completions);
         let offset = match offset {
-            at::SQ_HEAD => sq.head as usize,
-            at::SQ_TAIL => sq.tail as usize,
-            at::SQ_FLAGS => sq.flags as usize,
-            at::SQ_DROPPED => sq.dropped as usize,
-            at::CQ_HEAD => cq.head as usize,
-            at::CQ_TAIL => cq.tail as usize,
-            at::CQ_FLAGS => cq.flags as usize,
-            at::CQ_OVERFLOW => cq.overflow as usize,
-            // The array: nothing else is asked for.
-            offset => (offset - self.layout.offsets().0.array as usize) + sq.array as usize,
+            at::SQ_HEAD => sq.head,
+            at::SQ_TAIL => sq.tail,
+            at::SQ_FLAGS => sq.flags,
+            at::SQ_DROPPED => sq.dropped,
+            at::CQ_HEAD => cq.head,
+            at::CQ_TAIL => cq.tail,
+            at::CQ_FLAGS => cq.flags,
+            _ => cq.overflow,
         };
-        self.words.base + offset
+        self.words.base + offset as usize
     }
+}
+
+/// The word at `address`.
+///
+/// # Safety
+/// It is aligned and mapped as long as `'a`, and nobody touches it but atomically.
+#[inline(always)]
+unsafe fn word<'a>(address: usize) -> &'a AtomicU32 {
+    // SAFETY: the contract.
+    unsafe { AtomicU32::from_ptr(address as *mut u32) }
 }
 
 impl Words for Memory {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
-        // SAFETY: aligned and within the mapping, by the kernel's word and the protocol's; mapped as long as `self`. The kernel
-        // touches it atomically.
-        unsafe { AtomicU32::from_ptr(self.address(offset) as *mut u32) }
+        // SAFETY: the kernel says where its words are, which is aligned and in the mapping; that is there as long as `self`.
+        unsafe { word(self.address(offset)) }
+    }
+
+    #[inline(always)]
+    fn number(&self, place: u32) -> &AtomicU32 {
+        // SAFETY: as above; the array has a number for each place.
+        unsafe { word(self.words.base + self.submissions.array as usize + 4 * place as usize) }
     }
 }
 
@@ -78,8 +91,9 @@ impl Program for Memory {
     #[inline(always)]
     fn put(&self, index: u32, entry: &Sqe) {
         let place = (self.entries.base as *mut Sqe).wrapping_add(index as usize);
-        // SAFETY: `index` is below the number of entries, all of which are mapped; the kernel only reads them.
-        unsafe { place.write_volatile(*entry) };
+        // SAFETY: `index` is below the number of entries, all of which are mapped; the kernel only reads them, and those that it
+        // has given back not even that.
+        unsafe { place.write(*entry) };
     }
 
     #[inline(always)]
@@ -87,7 +101,7 @@ impl Program for Memory {
         let first = self.words.base + self.completions.cqes as usize;
         // SAFETY: `index` is below the number of completions, all of which are mapped; the kernel has written this one, as the
         // tail says, and leaves it alone until the head says that it was taken.
-        unsafe { (first as *const Cqe).wrapping_add(index as usize).read_volatile() }
+        unsafe { (first as *const Cqe).wrapping_add(index as usize).read() }
     }
 }
 
@@ -121,7 +135,7 @@ impl Ring {
         let cqes_end = completions.cqes as usize + params.cq_entries as usize * size_of::<Cqe>();
         let words = Mapping::new(&fd, array_end.max(cqes_end), IORING_OFF_SQ_RING)?;
         let entries = Mapping::new(&fd, layout.entry_bytes(), IORING_OFF_SQES)?;
-        let memory = Memory { words, entries, layout, submissions, completions };
+        let memory = Memory { words, entries, submissions, completions };
         let (submitter, reaper) = (Submitter::new(&layout), Reaper::new(&layout));
         Ok(Self { fd, memory, submitter, reaper, added: 0, features: params.features })
     }
@@ -198,15 +212,21 @@ impl Ring {
         self.add(entry)
     }
 
-    /// The address of a word (`ring::at`), or of the array.
+    /// The address of a word (`ring::at`).
     #[must_use]
     pub fn address(&self, offset: usize) -> usize {
         self.memory.address(offset)
     }
 
-    /// The address of the entries, and the bytes of the two mappings.
+    /// The first mapping and the second, the entries: addresses and bytes.
     #[must_use]
-    pub fn entries(&self) -> (usize, [usize; 2]) {
-        (self.memory.entries.base, [self.memory.words.len, self.memory.entries.len])
+    pub fn mappings(&self) -> [(usize, usize); 2] {
+        [&self.memory.words, &self.memory.entries].map(|mapping| (mapping.base, mapping.len))
+    }
+
+    /// The address of the number of the entry in a place.
+    #[must_use]
+    pub fn number(&self, place: u32) -> usize {
+        core::ptr::from_ref(self.memory.number(place)) as usize
     }
 }

@@ -20,7 +20,7 @@ use process::Begun;
 use ring::Taken;
 
 /// Entries that are taken in one poll.
-const AT_ONCE: u32 = 64;
+const AT_ONCE: u32 = 128;
 /// Completions that are posted together.
 const TOGETHER: usize = 8;
 
@@ -32,21 +32,18 @@ const FLAGS: u32 = IORING_ENTER_GETEVENTS
 
 /// `io_uring_enter(fd, entries, completions, flags, argument, size)`, served at once or begun.
 pub(crate) fn begin_enter(task: Task<'_>, args: Args) -> Begun<'_> {
-    let begun = match task.file(args.int(0)) {
-        // No ring is ever registered by number.
-        _ if args.bits(3) & !FLAGS != 0 => Err(Errno::EINVAL),
-        Ok(open) => check(&task, &open, &args).and_then(|ring| submit_now(&task, ring, &args)).map(|done| (open, done)),
-        Err(errno) => Err(errno),
+    // No ring is ever registered by number.
+    if args.bits(3) & !FLAGS != 0 {
+        return Begun::Done(Errno::EINVAL.to_return());
+    }
+    let open = match task.file(args.int(0)) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
     };
-    let (open, submitted) = match begun {
-        Ok((_, Some(submitted))) if submitted != args.bits(1) as usize || !waits(&args) => {
-            return Begun::Done(submitted as isize);
-        }
-        Ok((open, Some(submitted))) if is_enough(&open, &args) => {
-            drop(open);
-            return Begun::Done(submitted as isize);
-        }
-        Ok(begun) => begun,
+    let submitted = match begin(&task, &open, &args) {
+        Ok(Progress::Done(submitted)) => return Begun::Done(submitted as isize),
+        Ok(Progress::Submitted(submitted)) => Some(submitted),
+        Ok(Progress::Nothing) => None,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
     Begun::Waits(Box::pin(async move {
@@ -55,18 +52,33 @@ pub(crate) fn begin_enter(task: Task<'_>, args: Args) -> Begun<'_> {
     }))
 }
 
-fn waits(args: &Args) -> bool {
-    args.bits(3) & IORING_ENTER_GETEVENTS != 0
+/// How far a call got without waiting.
+enum Progress {
+    Nothing,
+    /// So many entries were taken; now it waits.
+    Submitted(usize),
+    /// The same, and that was all.
+    Done(usize),
 }
 
-/// Whether a wait is over before it begins. Completions that are kept are for the full call.
-fn is_enough(open: &OpenFile, args: &Args) -> bool {
-    let enough = |ring: &Ring| {
-        let posting = ring.posting.lock();
-        let wanted = args.bits(2).min(ring.layout.completions());
-        !posting.completions.overflows() && posting.completions.waiting(&*ring.pages) >= wanted
+fn begin(task: &Task<'_>, open: &OpenFile, args: &Args) -> Result<Progress, Errno> {
+    let ring = check(task, open, args)?;
+    let (submitted, waiting) = match args.bits(1) {
+        0 => (0, ring.posting.lock().completions.waiting_in_order(&*ring.pages)),
+        wanted => match submit_now(task, ring, wanted)? {
+            Some(done) => done,
+            None => return Ok(Progress::Nothing),
+        },
     };
-    args.bits(3) & IORING_ENTER_EXT_ARG == 0 && ring_of(open).is_ok_and(enough)
+    // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
+    let wanted = args.bits(2).min(ring.layout.completions());
+    let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
+    let over = enough || submitted != args.bits(1) as usize || !waits(args);
+    Ok(if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) })
+}
+
+fn waits(args: &Args) -> bool {
+    args.bits(3) & IORING_ENTER_GETEVENTS != 0
 }
 
 /// The ring, if it takes entries, and this thread's.
@@ -83,20 +95,17 @@ fn check<'a>(task: &Task<'_>, open: &'a OpenFile, args: &Args) -> Result<&'a Rin
     Ok(ring)
 }
 
-/// Takes entries, if they are few and nobody else takes some; answers how many.
-fn submit_now(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<Option<usize>, Errno> {
-    if args.bits(1) == 0 {
-        return Ok(Some(0));
-    }
+/// Takes entries, if they are few and nobody else takes some; answers how many, and how many completions wait for the program.
+fn submit_now(task: &Task<'_>, ring: &Ring, wanted: u32) -> Result<Option<(usize, Option<u32>)>, Errno> {
     let Some(mut taking) = ring.taking.try_lock() else { return Ok(None) };
-    let count = taking.submissions.ready(&*ring.pages).min(args.bits(1));
+    let count = taking.submissions.ready(&*ring.pages).min(wanted);
     if count > AT_ONCE {
         return Ok(None);
     }
-    let mut submission = Submission::new(task, ring);
-    let taken = submission.take(&mut taking, count);
-    submission.end();
-    answer(&taken, count).map(Some)
+    let mut submission = Submission::new(task, ring, &mut taking);
+    let taken = submission.take(count);
+    let waiting = submission.end();
+    answer(&taken, count).map(|submitted| Some((submitted, waiting)))
 }
 
 /// What a submission of `count` entries answers.
@@ -108,19 +117,20 @@ fn answer(taken: &TakenSome, count: u32) -> Result<usize, Errno> {
 async fn submit(task: &Task<'_>, ring: &Ring, wanted: u32) -> Result<usize, Errno> {
     let mut taking = ring.taking.lock().await;
     let count = taking.submissions.ready(&*ring.pages).min(wanted);
-    let mut submission = Submission::new(task, ring);
+    let mut submission = Submission::new(task, ring, &mut taking);
     let mut all = TakenSome { count: 0, stopped: false };
     while all.count < count && !all.stopped {
         let wanted = AT_ONCE.min(count - all.count);
-        let some = submission.take(&mut taking, wanted);
+        let some = submission.take(wanted);
         all.count += some.count;
         all.stopped |= some.stopped;
         if some.count < wanted {
             break;
         }
+        submission.post();
         exec::yield_now().await;
     }
-    submission.end();
+    let _ = submission.end();
     answer(&all, count)
 }
 
@@ -198,8 +208,7 @@ struct Linked {
 struct Submission<'a, 't> {
     task: &'a Task<'t>,
     ring: &'a Ring,
-    /// Places that are reserved and not needed so far.
-    places: usize,
+    taking: &'a mut Taking,
     /// Completions that are not posted yet.
     done: [Cqe; TOGETHER],
     filled: usize,
@@ -209,31 +218,35 @@ struct Submission<'a, 't> {
 }
 
 impl<'a, 't> Submission<'a, 't> {
-    fn new(task: &'a Task<'t>, ring: &'a Ring) -> Self {
+    fn new(task: &'a Task<'t>, ring: &'a Ring, taking: &'a mut Taking) -> Self {
         let done = [Cqe::default(); TOGETHER];
-        Self { task, ring, places: 0, done, filled: 0, chain: Vec::new(), charge: None }
+        Self { task, ring, taking, done, filled: 0, chain: Vec::new(), charge: None }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
-    fn take(&mut self, taking: &mut Taking, count: u32) -> TakenSome {
-        let places = self.ring.reserve(count as usize);
-        self.places += places;
+    fn take(&mut self, count: u32) -> TakenSome {
+        // What is done and not posted, and a chain that has not begun, keep theirs.
+        let held = self.filled + self.chain.len();
+        let wanted = held + count as usize;
+        if self.taking.places < wanted {
+            self.taking.places += self.ring.reserve(wanted.max(TOGETHER) - self.taking.places);
+        }
+        let count = count.min(self.taking.places.saturating_sub(held) as u32);
         let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
         let mut taken = TakenSome { count: 0, stopped: false };
-        for _ in 0..places {
-            let Taken::Entry(entry) = taking.submissions.take(&*self.ring.pages) else {
+        for _ in 0..count {
+            let Taken::Entry(entry) = self.taking.submissions.take(&*self.ring.pages) else {
                 taken.stopped = true;
                 break;
             };
             taken.count += 1;
-            let operation = operation::prepare(taking, &entry);
+            let operation = operation::prepare(self.taking, &entry);
             if !self.begin(entry.user_data, entry.flags, operation) && !goes_on {
                 taken.stopped = true;
                 break;
             }
         }
-        taking.submissions.commit(&*self.ring.pages);
-        self.post();
+        self.taking.submissions.commit(&*self.ring.pages);
         taken
     }
 
@@ -329,17 +342,21 @@ impl<'a, 't> Submission<'a, 't> {
         self.filled += 1;
     }
 
-    fn post(&mut self) {
+    /// Posts what is done; how many completions wait for the program, unless some are kept.
+    fn post(&mut self) -> Option<u32> {
         let filled = core::mem::take(&mut self.filled).min(TOGETHER);
-        self.places -= filled.min(self.places);
-        self.ring.post(&self.done[..filled]);
+        let (kept, waiting) = self.ring.post(&self.done[..filled]);
+        // What went into the ring leaves its place to the next.
+        self.taking.places -= kept;
+        waiting
     }
 
     /// No more entries come: a chain that waits for its end begins.
-    fn end(mut self) {
+    fn end(mut self) -> Option<u32> {
         if !self.chain.is_empty() {
             self.run_chain(false);
         }
+        self.post()
     }
 }
 
@@ -349,7 +366,8 @@ impl Drop for Submission<'_, '_> {
         if !self.chain.is_empty() {
             self.run_chain(true);
         }
-        self.post();
-        self.ring.release(core::mem::take(&mut self.places));
+        if self.filled > 0 {
+            self.post();
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Pages {
     /// Words, completions and the array.
     ring: Vec<Frame>,
     entries: Vec<Frame>,
+    array: usize,
     _charge: Charge,
 }
 
@@ -40,7 +41,8 @@ impl Pages {
         let (ring, entries) = (layout.ring_bytes(), layout.entry_bytes());
         let pages = ring.div_ceil(PAGE_SIZE) + entries.div_ceil(PAGE_SIZE);
         let charge = account.charge(pages * (PAGE_SIZE + size_of::<Frame>()) + size_of::<Self>())?;
-        let made = Self { id: mem::new_object_id(), ring: frames(ring)?, entries: frames(entries)?, _charge: charge };
+        let (ring, entries, array) = (frames(ring)?, frames(entries)?, layout.array().unwrap_or(0));
+        let made = Self { id: mem::new_object_id(), ring, entries, array, _charge: charge };
         layout.write(&made);
         Ok(Arc::new(made))
     }
@@ -62,6 +64,11 @@ impl Words for Pages {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.ring[offset / PAGE_SIZE].word(offset % PAGE_SIZE)
+    }
+
+    #[inline(always)]
+    fn number(&self, place: u32) -> &AtomicU32 {
+        self.word(self.array + 4 * place as usize)
     }
 }
 

@@ -192,6 +192,7 @@ pub const WANTED: &[Wanted] = &[
     icount("pipe_ring_tasks_2", "ring", &[], "the same, 2 executors asked for; there are no more than harts"),
     icount("pipe_ring_tasks_4", "ring", &[], "the same, 4 executors asked for"),
     icount("pipe_ring_threads", "ring", &[], "the same, 3,600 threads"),
+    icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",
         "uring",
