@@ -142,9 +142,6 @@ impl System {
         if call.number == abi::asyncos::TAKE {
             return files::begin_take(task, args);
         }
-        if call.number == abi::nr::IO_URING_ENTER {
-            return ring::begin_enter(task, args);
-        }
         if matches!(call.number, abi::nr::EPOLL_PWAIT | abi::nr::EPOLL_PWAIT2) {
             return poll::begin_epoll_wait(task, call.number, args);
         }
@@ -161,6 +158,9 @@ impl Service for System {
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         if call.number == abi::nr::FUTEX {
             return life::begin_futex(thread, space, call);
+        }
+        if call.number == abi::nr::IO_URING_ENTER {
+            return ring::begin_enter(self, thread, space, call);
         }
         if call.number != abi::nr::READ && !dispatch::may_be_quick(call.number) {
             return Begun::Not;

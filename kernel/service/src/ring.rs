@@ -42,6 +42,8 @@ use ring::{Completions, Layout, Submissions, Words, at};
 
 /// Completions that are kept and move at once under the lock.
 const MOVED_AT_ONCE: usize = 64;
+/// Completions that are posted together.
+const TOGETHER: usize = 8;
 /// No thread has this id.
 const NOBODY: u32 = 0;
 
@@ -50,8 +52,18 @@ struct Taking {
     submissions: Submissions,
     /// Places for completions that are reserved for the next to be taken.
     places: usize,
+    /// Completions that are not posted yet.
+    done: [Cqe; TOGETHER],
+    filled: usize,
     /// A request has asked for no completion: from then on none can wait for all before it.
     no_drain: bool,
+}
+
+impl Taking {
+    fn new(layout: &Layout) -> Self {
+        let submissions = Submissions::new(layout);
+        Self { submissions, places: 0, done: [Cqe::default(); TOGETHER], filled: 0, no_drain: false }
+    }
 }
 
 struct Posting {
@@ -85,7 +97,7 @@ impl Ring {
             layout,
             flags: AtomicU32::new(flags),
             issuer: AtomicU32::new(NOBODY),
-            taking: Mutex::new(Taking { submissions: Submissions::new(&layout), places: 0, no_drain: false }),
+            taking: Mutex::new(Taking::new(&layout)),
             posting: SpinLock::new(rank::PIPE, posting),
             changed: WaitQueue::new(),
         };

@@ -11,7 +11,10 @@ use crate::sys::{self, OwnedFd, syscall};
 use abi::errno::Errno;
 use abi::io_uring::*;
 use core::sync::atomic::AtomicU32;
-use ring::{Layout, Program, Reaper, Submitter, Words, at};
+use ring::{Layout, Program, Reaper, Submitter, Words};
+
+/// Names of the words.
+pub use ring::at;
 
 /// One mapping, for as long as this is there.
 #[derive(Debug)]

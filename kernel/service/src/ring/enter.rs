@@ -4,26 +4,24 @@
 //! is put together first and begins when its last one is there, or the submission ends: an entry of it that is wrong keeps all of them from
 //! beginning.
 
-use super::{Ring, Taking, operation, ring_of};
+use super::{Ring, TOGETHER, Taking, operation, ring_of};
 use crate::{
+    System,
     arguments::{Args, nanos},
     context::Task,
     dispatch, poll,
 };
 use abi::{errno::Errno, io_uring::*, nr, time::Timespec};
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use exec::sync::wait_until;
 use io::open::OpenFile;
-use mem::Charge;
+use mem::{AddressSpace, Charge};
 use operation::Operation;
-use process::Begun;
+use process::{Begun, Call, Thread};
 use ring::Taken;
 
 /// Entries that are taken in one poll.
 const AT_ONCE: u32 = 128;
-/// Completions that are posted together.
-const TOGETHER: usize = 8;
-
 const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_SQ_WAKEUP
     | IORING_ENTER_SQ_WAIT
@@ -31,7 +29,14 @@ const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_ABS_TIMER;
 
 /// `io_uring_enter(fd, entries, completions, flags, argument, size)`, served at once or begun.
-pub(crate) fn begin_enter(task: Task<'_>, args: Args) -> Begun<'_> {
+#[inline(never)]
+pub(crate) fn begin_enter<'a>(
+    system: &'a System,
+    thread: &'a Arc<Thread>,
+    space: &Arc<AddressSpace>,
+    call: &Call,
+) -> Begun<'a> {
+    let (task, args) = (Task::new(system, thread, space.clone()), Args(call.args));
     // No ring is ever registered by number.
     if args.bits(3) & !FLAGS != 0 {
         return Begun::Done(Errno::EINVAL.to_return());
@@ -46,6 +51,12 @@ pub(crate) fn begin_enter(task: Task<'_>, args: Args) -> Begun<'_> {
         Ok(Progress::Nothing) => None,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
+    waits_in(task, open, args, submitted)
+}
+
+/// Apart, so that a call that does not wait moves nothing.
+#[inline(never)]
+fn waits_in(task: Task<'_>, open: Arc<OpenFile>, args: Args, submitted: Option<usize>) -> Begun<'_> {
     Begun::Waits(Box::pin(async move {
         let result = enter(&task, &open, &args, submitted).await;
         dispatch::outcome(&task, nr::IO_URING_ENTER, &args, result)
@@ -209,9 +220,6 @@ struct Submission<'a, 't> {
     task: &'a Task<'t>,
     ring: &'a Ring,
     taking: &'a mut Taking,
-    /// Completions that are not posted yet.
-    done: [Cqe; TOGETHER],
-    filled: usize,
     /// The chain that is being put together.
     chain: Vec<Linked>,
     charge: Option<Charge>,
@@ -219,14 +227,13 @@ struct Submission<'a, 't> {
 
 impl<'a, 't> Submission<'a, 't> {
     fn new(task: &'a Task<'t>, ring: &'a Ring, taking: &'a mut Taking) -> Self {
-        let done = [Cqe::default(); TOGETHER];
-        Self { task, ring, taking, done, filled: 0, chain: Vec::new(), charge: None }
+        Self { task, ring, taking, chain: Vec::new(), charge: None }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
     fn take(&mut self, count: u32) -> TakenSome {
         // What is done and not posted, and a chain that has not begun, keep theirs.
-        let held = self.filled + self.chain.len();
+        let held = self.taking.filled + self.chain.len();
         let wanted = held + count as usize;
         if self.taking.places < wanted {
             self.taking.places += self.ring.reserve(wanted.max(TOGETHER) - self.taking.places);
@@ -335,17 +342,17 @@ impl<'a, 't> Submission<'a, 't> {
         if res >= 0 && flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
             return;
         }
-        if self.filled == TOGETHER {
+        if self.taking.filled == TOGETHER {
             self.post();
         }
-        self.done[self.filled % TOGETHER] = Cqe { user_data, res, flags: 0 };
-        self.filled += 1;
+        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res, flags: 0 };
+        self.taking.filled += 1;
     }
 
     /// Posts what is done; how many completions wait for the program, unless some are kept.
     fn post(&mut self) -> Option<u32> {
-        let filled = core::mem::take(&mut self.filled).min(TOGETHER);
-        let (kept, waiting) = self.ring.post(&self.done[..filled]);
+        let filled = core::mem::take(&mut self.taking.filled).min(TOGETHER);
+        let (kept, waiting) = self.ring.post(&self.taking.done[..filled]);
         // What went into the ring leaves its place to the next.
         self.taking.places -= kept;
         waiting
@@ -366,7 +373,7 @@ impl Drop for Submission<'_, '_> {
         if !self.chain.is_empty() {
             self.run_chain(true);
         }
-        if self.filled > 0 {
+        if self.taking.filled > 0 {
             self.post();
         }
     }
