@@ -39,6 +39,7 @@ pub mod command_line;
 pub mod errno;
 pub mod fs;
 pub mod futex;
+pub mod io_uring;
 pub mod ioctl;
 pub mod mm;
 pub mod mux;

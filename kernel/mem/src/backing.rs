@@ -41,6 +41,15 @@ pub trait Backing: Send + Sync {
     /// Size in pages; a fault beyond is a bus error.
     fn len_pages(&self) -> u64;
 
+    /// Whether these pages may be mapped, whatever is there of them.
+    ///
+    /// # Errors
+    /// What `mmap` answers.
+    fn admit(&self, first: u64, pages: u64) -> Result<(), Errno> {
+        let _ = (first, pages);
+        Ok(())
+    }
+
     /// Never shared with another object (see [`new_object_id`]); part of futex keys.
     fn id(&self) -> u64;
 

@@ -5,8 +5,8 @@
 //! the size of another.
 
 use crate::{
-    System, arguments::Args, attributes, context::Task, files, identity, life, memory, messages, paths, poll, schedule,
-    signals, socket_options, sockets, system, time,
+    System, arguments::Args, attributes, context::Task, files, identity, life, memory, messages, paths, poll, ring,
+    schedule, signals, socket_options, sockets, system, time,
 };
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
@@ -99,7 +99,7 @@ fn restart(number: usize, args: &Args) -> Restart {
         nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::RT_SIGSUSPEND => Restart::IfNoHandler,
         // A wait with a time limit.
         nr::FUTEX if args.word(3) != 0 => Restart::IfNoHandler,
-        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT => Restart::Never,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT | nr::IO_URING_ENTER => Restart::Never,
         _ => Restart::IfAllowed,
     }
 }
@@ -165,6 +165,8 @@ family! { of_files, task, args:
     nr::FALLOCATE => attributes::fallocate(task, args),
     nr::STATFS => attributes::statfs(task, args),
     nr::FSTATFS => attributes::fstatfs(task, args),
+    nr::IO_URING_SETUP => ring::setup(task, args),
+    nr::IO_URING_REGISTER => ring::register(task, args),
 }
 
 family! { of_paths, task, args:

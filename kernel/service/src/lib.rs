@@ -11,6 +11,7 @@
 //! | [`poll`] | `ppoll`, `pselect6`, `epoll`, `eventfd` |
 //! | [`sockets`], [`messages`], [`socket_options`] | the network |
 //! | [`memory`] | `mmap` and relatives |
+//! | [`ring`] | `io_uring_setup`, `io_uring_enter`, `io_uring_register` |
 //! | [`time`], [`alarms`] | clocks, sleeping, timers |
 //! | [`life`], [`identity`], [`signals`], [`schedule`] | processes |
 //! | [`system`] | the machine as a whole |
@@ -39,6 +40,7 @@ mod messages;
 mod paths;
 mod poll;
 mod program;
+mod ring;
 mod schedule;
 mod signals;
 mod socket_options;
@@ -156,6 +158,9 @@ impl Service for System {
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         if call.number == abi::nr::FUTEX {
             return life::begin_futex(thread, space, call);
+        }
+        if call.number == abi::nr::IO_URING_ENTER {
+            return ring::begin_enter(self, thread, space, call);
         }
         if call.number != abi::nr::READ && !dispatch::may_be_quick(call.number) {
             return Begun::Not;

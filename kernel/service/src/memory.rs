@@ -82,6 +82,7 @@ pub(crate) async fn mmap(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
             mapping.max.remove(Prot::WRITE);
         }
         let backing = open.file().backing(open.path()).ok_or(Errno::ENODEV)?;
+        backing.admit((offset / PAGE_SIZE) as u64, len.div_ceil(PAGE_SIZE) as u64)?;
         mapping.backing = Some((backing, offset as u64));
     }
     let start = task.space().map(mapping).await?;

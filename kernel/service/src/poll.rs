@@ -73,7 +73,7 @@ async fn put_rest(task: &Task<'_>, addr: usize, deadline: Option<u64>) {
 }
 
 /// The time at which a wait ends: `addr` is a relative `timespec` or 0.
-async fn deadline(task: &Task<'_>, addr: usize) -> Result<Option<u64>, Errno> {
+pub(crate) async fn deadline(task: &Task<'_>, addr: usize) -> Result<Option<u64>, Errno> {
     if addr == 0 {
         return Ok(None);
     }
@@ -82,7 +82,10 @@ async fn deadline(task: &Task<'_>, addr: usize) -> Result<Option<u64>, Errno> {
 }
 
 /// Sets the signal mask at `addr` for the time of the call.
-async fn mask(task: &Task<'_>, addr: usize, size: usize) -> Result<(), Errno> {
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`, `ENOMEM`.
+pub(crate) async fn mask(task: &Task<'_>, addr: usize, size: usize) -> Result<(), Errno> {
     if addr == 0 {
         return Ok(());
     }

@@ -22,6 +22,8 @@ use mem::{Account, AddressSpace, Source};
 use process::{FdTable, Program, Service, process::FilePlaces};
 use std::rc::Rc;
 
+mod rings;
+
 /// Where the program's writable memory is.
 const DATA: usize = 0x2_0000;
 /// An address that is never mapped.
@@ -535,6 +537,7 @@ fn a_program_makes_every_kind_of_call() {
         pipes_and_events(&user).await;
         raw_terminal(&user).await;
         sockets(&user).await;
+        rings::rings(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;
     });

@@ -306,6 +306,32 @@ impl Frame {
         unsafe { core::ptr::write_bytes(to, byte, len) };
     }
 
+    /// Copies words of eight bytes out of the page, each read once: what the page says may change meanwhile.
+    ///
+    /// # Panics
+    /// If the words are not aligned and within the page.
+    #[inline(always)]
+    pub fn read_words<const N: usize>(&self, offset: usize) -> [u64; N] {
+        assert!(offset.is_multiple_of(8));
+        let from = self.pointer(offset, 8 * N).cast::<u64>();
+        // SAFETY: aligned and within the page, as asserted; volatile, as whoever else has the page may write it.
+        core::array::from_fn(|index| unsafe { from.add(index).read_volatile() })
+    }
+
+    /// Copies words of eight bytes into the page.
+    ///
+    /// # Panics
+    /// As [`Frame::read_words`].
+    #[inline(always)]
+    pub fn write_words<const N: usize>(&self, offset: usize, words: [u64; N]) {
+        assert!(offset.is_multiple_of(8));
+        let to = self.pointer(offset, 8 * N).cast::<u64>();
+        for (index, word) in words.into_iter().enumerate() {
+            // SAFETY: as in `read_words`; no Rust reference to the page's bytes exists anywhere.
+            unsafe { to.add(index).write_volatile(word) };
+        }
+    }
+
     /// A word of the page as an atomic (futexes, shared pages).
     ///
     /// # Panics

@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring priority harts;
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority harts;
 //!                          default all; `harts` has nothing to say on one
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -28,6 +28,7 @@ mod sockets;
 mod tasks;
 mod threads;
 mod urgency;
+mod uring;
 
 use alloc::vec::Vec;
 use measure::{Outcome, call};
@@ -41,7 +42,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -52,6 +53,7 @@ const GROUPS: [Group; 12] = [
     ("socket", sockets::round_trips),
     ("task", tasks::switches),
     ("ring", rings::conversations),
+    ("uring", uring::rings),
     ("priority", urgency::priorities),
     ("harts", urgency::across_harts),
 ];

@@ -40,6 +40,7 @@ pub mod process;
 #[cfg(feature = "raw")]
 pub mod raw;
 mod reactor;
+pub mod ring;
 mod scheduler;
 pub mod signal;
 mod slots;

@@ -37,6 +37,7 @@ mod place;
 mod proc;
 mod process;
 mod programs;
+mod rings;
 mod runner;
 mod runtime;
 mod scheduling;
@@ -70,6 +71,7 @@ const GROUPS: &[&[Case]] = &[
     time::CASES,
     futex::CASES,
     events::CASES,
+    rings::CASES,
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,

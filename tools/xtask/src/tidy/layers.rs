@@ -6,13 +6,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 30] = [
+const ARROWS: [(&str, &[&str]); 31] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
     ("task", &["sched", "sync"]),
     ("image", &["sched"]),
     ("trace", &["sync"]),
+    ("ring", &["abi", "sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
     ("hal", &["riscv", "platform", "sync", "trace", "abi"]),
@@ -25,9 +26,9 @@ const ARROWS: [(&str, &[&str]); 30] = [
     ("fs", &["io", "fiber"]),
     ("net", &["io", "virtio"]),
     ("process", &["mem", "io", "fs"]),
-    ("service", &["process", "fs", "net"]),
+    ("service", &["process", "fs", "net", "ring"]),
     ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
-    ("rt", &["abi", "sync", "task"]),
+    ("rt", &["abi", "sync", "task", "ring"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
     ("monitor", &["rt"]),

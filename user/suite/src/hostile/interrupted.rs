@@ -4,10 +4,12 @@ use crate::case::{Case, Outcome};
 use crate::process::{Shared, await_blocked, child, dies, exits, kill, sleep_ms};
 use crate::sockets::{listen, local};
 use rt::abi::futex::FUTEX_WAIT;
+use rt::abi::io_uring::{IORING_ENTER_GETEVENTS, Sqe};
 use rt::abi::poll::{POLLIN, PollFd};
 use rt::abi::signal::SIGKILL;
 use rt::io::{Read, Write};
 use rt::net::UdpSocket;
+use rt::ring::Ring;
 use rt::{fs, pipe, thread};
 
 pub const CASES: &[Case] = &[
@@ -19,6 +21,7 @@ pub const CASES: &[Case] = &[
     case!("killed/in-accept", "D14 D17", in_accept),
     case!("killed/in-receive", "D14 D17", in_receive),
     case!("killed/in-poll", "D14 I1", in_poll),
+    case!("killed/in-ring", "D14 C4", in_ring),
     case!("killed/in-file-work", "D14 D18", in_file_work),
     case!("killed/in-page-faults", "D14 D15", in_page_faults),
     case!("killed/in-fork", "D14 P1", in_fork),
@@ -61,6 +64,24 @@ fn in_read() -> Outcome {
     let mut read = read;
     write.write_all(b"x")?;
     equal!(read.read(&mut [0; 4])?, 1);
+    Ok(())
+}
+
+fn in_ring() -> Outcome {
+    let mut ring = Ring::new(4, 0)?;
+    let fd = ring.fd().raw();
+    killed_at_any_time(true, |_| {
+        let _ = call!(IO_URING_ENTER, fd, 0, 2, IORING_ENTER_GETEVENTS, 0, 0);
+    })?;
+    // While it submits, as well; the ring works on.
+    killed_at_any_time(false, |_| {
+        for _ in 0..100_000 {
+            let _ = call!(IO_URING_ENTER, fd, 4, 0, IORING_ENTER_GETEVENTS, 0, 0);
+        }
+    })?;
+    ensure!(ring.push(&Sqe { user_data: 5, ..Sqe::default() })?);
+    equal!(ring.submit(1)?, 1);
+    equal!(ring.pop().map(|cqe| cqe.user_data), Some(5));
     Ok(())
 }
 

@@ -1,0 +1,210 @@
+//! The completion queue, both sides.
+
+use crate::{Kernel, Layout, Program, Words, at};
+use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW};
+use alloc::collections::VecDeque;
+use sync::atomic::Ordering;
+
+/// Most completions that can be outstanding on a ring.
+pub const MOST_OUTSTANDING: usize = 1 << 17;
+
+/// The kernel's side. One party at a time.
+///
+/// ```text
+///   reserve --- the request runs ---> post: room and nothing kept?  in the ring     publish: the program sees it
+///                                     else kept in its place, flag up                flush, when there may be room
+///   release: what did not need its place
+/// ```
+#[derive(Debug)]
+pub struct Completions {
+    /// The true tail; the shared word shows it at each [`publish`](Self::publish).
+    tail: u32,
+    entries: u32,
+    /// Requests that run, each of which completes once at most.
+    reserved: usize,
+    /// Has room for all that is in it and all that is reserved.
+    kept: VecDeque<Cqe>,
+}
+
+impl Completions {
+    /// Of a fresh ring.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { tail: 0, entries: layout.completions(), reserved: 0, kept: VecDeque::new() }
+    }
+
+    /// Completions that are outstanding: reserved, or kept.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.reserved + self.kept.len()
+    }
+
+    /// Bytes that the places take.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.kept.capacity() * size_of::<Cqe>()
+    }
+
+    /// Reserves places for the completions of up to `wanted` requests that begin; how many there are. `admit` is asked first if that
+    /// takes so many bytes more.
+    #[must_use]
+    pub fn reserve(&mut self, wanted: usize, admit: impl FnOnce(usize) -> bool) -> usize {
+        let wanted = wanted.min(MOST_OUTSTANDING.saturating_sub(self.outstanding()));
+        let needed = self.reserved + wanted;
+        if self.kept.capacity() - self.kept.len() < needed {
+            self.grow(needed, admit);
+        }
+        let granted = wanted.min(self.kept.capacity() - self.kept.len() - self.reserved);
+        self.reserved += granted;
+        granted
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self, needed: usize, admit: impl FnOnce(usize) -> bool) {
+        // More than is needed, so that not each call takes some.
+        let places = needed.next_power_of_two();
+        let more = self.kept.len() + places - self.kept.capacity();
+        let _ = admit(more * size_of::<Cqe>()) && self.kept.try_reserve_exact(places).is_ok();
+    }
+
+    /// Gives places back that are not needed any more.
+    pub fn release(&mut self, places: usize) {
+        self.reserved = self.reserved.saturating_sub(places);
+    }
+
+    /// Places in the ring that are free, by one load of the program's head. A head that cannot be is a full ring.
+    #[must_use]
+    pub fn room(&self, memory: &impl Words) -> u32 {
+        self.entries - self.waiting(memory)
+    }
+
+    /// Completions in the ring that the program has not taken.
+    #[must_use]
+    pub fn waiting(&self, memory: &impl Words) -> u32 {
+        // Acquire pairs with the Release in `Reaper::pop`: the program's copies were made before.
+        self.tail.wrapping_sub(memory.word(at::CQ_HEAD).load(Ordering::Acquire)).min(self.entries)
+    }
+
+    /// How many have got into the ring, as far as 32 bits tell.
+    #[must_use]
+    pub fn posted(&self) -> u64 {
+        u64::from(self.tail)
+    }
+
+    /// What the tail is going to be when `count` more wait than the program has taken by now.
+    #[must_use]
+    pub fn target(&self, memory: &impl Words, count: u32) -> u32 {
+        self.tail.wrapping_sub(self.waiting(memory)).wrapping_add(count.min(self.entries))
+    }
+
+    /// Whether the tail has got there.
+    #[must_use]
+    pub fn reached(&self, target: u32) -> bool {
+        self.tail.wrapping_sub(target).cast_signed() >= 0
+    }
+
+    /// Completes requests, for each of which there is a place reserved; how many places that took, for what is kept. The program sees it
+    /// after [`publish`](Self::publish).
+    pub fn post(&mut self, memory: &impl Kernel, completions: &[Cqe]) -> usize {
+        let room = if self.kept.is_empty() { self.room(memory) as usize } else { 0 };
+        let (fit, rest) = completions.split_at(room.min(completions.len()));
+        fit.iter().for_each(|completion| self.put(memory, completion));
+        if !rest.is_empty() {
+            self.keep(memory, rest);
+        }
+        rest.len()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn keep(&mut self, memory: &impl Words, completions: &[Cqe]) {
+        self.release(completions.len());
+        self.kept.extend(completions);
+        // Relaxed: an invitation to call, which moves the completions.
+        memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
+    }
+
+    /// Moves up to `most` of what was kept into the ring, as far as there is room; `true`: something was moved.
+    pub fn flush(&mut self, memory: &impl Kernel, most: usize) -> bool {
+        if self.kept.is_empty() {
+            return false;
+        }
+        let moved = self.kept.len().min(self.room(memory) as usize).min(most);
+        for _ in 0..moved {
+            if let Some(completion) = self.kept.pop_front() {
+                self.put(memory, &completion);
+            }
+        }
+        if self.kept.is_empty() {
+            memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
+            self.kept.shrink_to(self.reserved.next_power_of_two());
+        }
+        moved > 0
+    }
+
+    /// As [`waiting`](Self::waiting); none if there are more that are kept.
+    #[must_use]
+    pub fn waiting_in_order(&self, memory: &impl Words) -> Option<u32> {
+        self.kept.is_empty().then(|| self.waiting(memory))
+    }
+
+    /// Whether some are kept.
+    #[must_use]
+    pub fn overflows(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Shows the program what has been put into the ring.
+    pub fn publish(&self, memory: &impl Words) {
+        // Release pairs with the Acquire in `Reaper::pop`.
+        memory.word(at::CQ_TAIL).store(self.tail, Ordering::Release);
+    }
+
+    #[inline(always)]
+    fn put(&mut self, memory: &impl Kernel, completion: &Cqe) {
+        memory.complete(self.tail & (self.entries - 1), completion);
+        self.tail = self.tail.wrapping_add(1);
+    }
+}
+
+/// The program's side. One party at a time.
+#[derive(Debug)]
+pub struct Reaper {
+    head: u32,
+    /// As of the last look: there may be more than it says.
+    tail: u32,
+    entries: u32,
+}
+
+impl Reaper {
+    /// Of a fresh ring.
+    #[must_use]
+    pub fn new(layout: &Layout) -> Self {
+        Self { head: 0, tail: 0, entries: layout.completions() }
+    }
+
+    /// Takes the oldest completion.
+    #[inline]
+    pub fn pop(&mut self, memory: &impl Program) -> Option<Cqe> {
+        if self.tail == self.head {
+            // Acquire pairs with the Release in `Completions::publish`.
+            self.tail = memory.word(at::CQ_TAIL).load(Ordering::Acquire);
+            if self.tail == self.head {
+                return None;
+            }
+        }
+        let completion = memory.completion(self.head & (self.entries - 1));
+        self.head = self.head.wrapping_add(1);
+        // Release pairs with the Acquire in `Completions::waiting`: the place is the kernel's again, the copy made.
+        memory.word(at::CQ_HEAD).store(self.head, Ordering::Release);
+        Some(completion)
+    }
+
+    /// Whether the kernel keeps completions for which there was no room: a call moves them.
+    #[must_use]
+    pub fn overflows(&self, memory: &impl Words) -> bool {
+        // Relaxed: the call orders.
+        memory.word(at::SQ_FLAGS).load(Ordering::Relaxed) & IORING_SQ_CQ_OVERFLOW != 0
+    }
+}

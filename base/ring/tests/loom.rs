@@ -1,0 +1,197 @@
+//! Every interleaving of a program and the kernel on one ring, explored by loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p ring --release --test loom
+//! ```
+//!
+//! The contents of entries and completions are relaxed atomics here, which order nothing: a side that reads one too
+//! early gets a wrong value. One that writes what the other may still read would not, as loom lets no load see
+//! what comes later; so each has a cell as well, in which loom notices accesses that nothing orders.
+#![cfg(loom)]
+
+use abi::io_uring::{Cqe, Sqe};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use loom::thread;
+use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words, at};
+
+/// An entry or a completion.
+#[derive(Default)]
+struct Place {
+    value: AtomicU64,
+    access: UnsafeCell<()>,
+}
+
+impl Place {
+    fn load(&self) -> u64 {
+        self.access.with(|_| self.value.load(Relaxed))
+    }
+
+    fn store(&self, value: u64) {
+        self.access.with_mut(|_| self.value.store(value, Relaxed));
+    }
+}
+
+/// Shared memory of a ring of two entries and two completions.
+struct Memory {
+    words: Vec<AtomicU32>,
+    array: [AtomicU32; 2],
+    entries: [Place; 2],
+    completions: [Place; 2],
+}
+
+fn layout() -> Layout {
+    Layout::new(2, 2, true)
+}
+
+impl Memory {
+    fn new() -> Arc<Self> {
+        let words = (0..at::CQES / 4).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Self {
+            words,
+            array: Default::default(),
+            entries: Default::default(),
+            completions: Default::default(),
+        })
+    }
+}
+
+impl Words for Memory {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        &self.words[offset / 4]
+    }
+
+    fn number(&self, place: u32) -> &AtomicU32 {
+        &self.array[place as usize]
+    }
+}
+
+impl Kernel for Memory {
+    fn entry(&self, index: u32) -> Sqe {
+        Sqe { user_data: self.entries[index as usize].load(), ..Sqe::default() }
+    }
+
+    fn complete(&self, index: u32, completion: &Cqe) {
+        self.completions[index as usize].store(completion.user_data);
+    }
+}
+
+impl Program for Memory {
+    fn put(&self, index: u32, entry: &Sqe) {
+        self.entries[index as usize].store(entry.user_data);
+    }
+
+    fn completion(&self, index: u32) -> Cqe {
+        cqe(self.completions[index as usize].load())
+    }
+}
+
+fn sqe(user_data: u64) -> Sqe {
+    Sqe { user_data, ..Sqe::default() }
+}
+
+fn cqe(user_data: u64) -> Cqe {
+    Cqe { user_data, ..Cqe::default() }
+}
+
+fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+fn take_all(kernel: &mut Submissions, memory: &Memory, taken: &mut Vec<u64>) {
+    for _ in 0..kernel.ready(memory) {
+        match kernel.take(memory) {
+            Taken::Entry(entry) => taken.push(entry.user_data),
+            Taken::Dropped => panic!("the array names every entry"),
+        }
+    }
+    kernel.commit(memory);
+}
+
+/// More entries than places: the kernel gets each once, in order and whole, while the program uses the places again.
+#[test]
+fn entries_arrive_whole_and_in_order() {
+    model(|| {
+        let memory = Memory::new();
+        let program = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                let mut program = Submitter::new(&layout());
+                (1..=4)
+                    .take_while(|&number| {
+                        let added = program.push(&*memory, &sqe(number));
+                        let _ = program.publish(&*memory);
+                        added
+                    })
+                    .count() as u64
+            })
+        };
+        let (mut kernel, mut taken) = (Submissions::new(&layout()), Vec::new());
+        take_all(&mut kernel, &memory, &mut taken);
+        take_all(&mut kernel, &memory, &mut taken);
+        let added = program.join().unwrap();
+        take_all(&mut kernel, &memory, &mut taken);
+        assert!(added >= 2 && taken.iter().copied().eq(1..=added), "{taken:?} of {added}");
+    });
+}
+
+/// A server parks while the program submits: it has seen the entry, or the program sees that it has to call.
+#[test]
+fn no_entry_is_left_with_a_parked_server() {
+    model(|| {
+        let memory = Memory::new();
+        let program = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                let mut program = Submitter::new(&layout());
+                assert!(program.push(&*memory, &sqe(1)));
+                program.publish(&*memory)
+            })
+        };
+        let kernel = Submissions::new(&layout());
+        let parked = kernel.park(&*memory);
+        let calls = program.join().unwrap();
+        assert!(!parked || calls, "parked beside an entry");
+        if !parked {
+            let mut again = Submitter::new(&layout());
+            assert!(again.push(&*memory, &sqe(2)) && !again.publish(&*memory), "the flag of one who went on stays");
+        }
+    });
+}
+
+/// More completions than places: the program gets each once, in order and whole; those that did not fit come with a flush.
+#[test]
+fn completions_arrive_whole_and_in_order() {
+    model(|| {
+        let memory = Memory::new();
+        let mut kernel = Completions::new(&layout());
+        let program = {
+            let memory = Arc::clone(&memory);
+            thread::spawn(move || {
+                let mut program = Reaper::new(&layout());
+                let found: Vec<u64> = (0..2).filter_map(|_| program.pop(&*memory)).map(|cqe| cqe.user_data).collect();
+                (program, found)
+            })
+        };
+        for number in 1..=4 {
+            assert_eq!(kernel.reserve(1, |_| true), 1);
+            let _ = kernel.post(&*memory, &[cqe(number)]);
+            kernel.publish(&*memory);
+        }
+        let (mut program, mut found) = program.join().unwrap();
+        while let Some(cqe) = program.pop(&*memory) {
+            found.push(cqe.user_data);
+        }
+        let overflows = kernel.overflows();
+        assert!(found.len() == 4 || overflows && program.overflows(&*memory), "{found:?}");
+        while kernel.flush(&*memory, 1) {
+            kernel.publish(&*memory);
+            found.extend(program.pop(&*memory).map(|cqe| cqe.user_data));
+        }
+        assert_eq!(found, [1, 2, 3, 4]);
+        assert!(!program.overflows(&*memory));
+    });
+}

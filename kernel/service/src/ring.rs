@@ -1,0 +1,205 @@
+//! Rings that a program shares with the kernel: `io_uring_setup`, `io_uring_enter`, `io_uring_register` (note 0005).
+//!
+//! A [`Ring`] is a file. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
+//! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`]), and what
+//! a ring is like ([`setup`]).
+//!
+//! **Who holds what.** Taking entries is for one party at a time: a lock that may be held across an `.await`, in order of arrival.
+//! Completions are under a spin lock for some stores; nothing is run under it.
+//!
+//! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
+
+mod enter;
+mod operation;
+mod pages;
+mod register;
+mod setup;
+
+pub(crate) use enter::begin_enter;
+pub(crate) use register::register;
+pub(crate) use setup::setup;
+
+use crate::context::Task;
+use abi::{
+    errno::Errno,
+    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER},
+    poll::{EPOLLIN, EPOLLOUT},
+};
+use alloc::sync::Arc;
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+use exec::sync::{Mutex, WaitQueue};
+use hal::sync::{SpinLock, rank};
+use io::{
+    file::{File, Want},
+    open::OpenFile,
+};
+use mem::{Backing, Charge};
+use pages::Pages;
+use ring::{Completions, Layout, Submissions, Words, at};
+
+/// Completions that are kept and move at once under the lock.
+const MOVED_AT_ONCE: usize = 64;
+/// Completions that are posted together.
+const TOGETHER: usize = 8;
+/// No thread has this id.
+const NOBODY: u32 = 0;
+
+/// What belongs to who takes entries.
+struct Taking {
+    submissions: Submissions,
+    /// Places for completions that are reserved for the next to be taken.
+    places: usize,
+    /// Completions that are not posted yet.
+    done: [Cqe; TOGETHER],
+    filled: usize,
+    /// A request has asked for no completion: from then on none can wait for all before it.
+    no_drain: bool,
+}
+
+impl Taking {
+    fn new(layout: &Layout) -> Self {
+        let submissions = Submissions::new(layout);
+        Self { submissions, places: 0, done: [Cqe::default(); TOGETHER], filled: 0, no_drain: false }
+    }
+}
+
+struct Posting {
+    completions: Completions,
+    /// Pays for what is kept, or may be.
+    charge: Charge,
+}
+
+/// A ring.
+pub(crate) struct Ring {
+    pages: Arc<Pages>,
+    layout: Layout,
+    /// `IORING_SETUP_*`; [`IORING_SETUP_R_DISABLED`] goes when the ring is enabled.
+    flags: AtomicU32,
+    /// The thread that is the only one to submit, where one is.
+    issuer: AtomicU32,
+    taking: Mutex<Taking>,
+    posting: SpinLock<Posting>,
+    /// The tail of completions has moved, or one is kept.
+    changed: WaitQueue,
+}
+
+impl Ring {
+    fn new(task: &Task<'_>, layout: Layout, flags: u32) -> Result<Arc<Self>, Errno> {
+        let account = &task.caller().account;
+        let charge = account.charge(size_of::<Self>())?;
+        let pages = Pages::new(&layout, account)?;
+        let posting = Posting { completions: Completions::new(&layout), charge };
+        let ring = Self {
+            pages,
+            layout,
+            flags: AtomicU32::new(flags),
+            issuer: AtomicU32::new(NOBODY),
+            taking: Mutex::new(Taking::new(&layout)),
+            posting: SpinLock::new(rank::PIPE, posting),
+            changed: WaitQueue::new(),
+        };
+        if flags & IORING_SETUP_R_DISABLED == 0 {
+            ring.appoint(task);
+        }
+        Ok(Arc::new(ring))
+    }
+
+    /// Relaxed: flags guard no other data.
+    fn has(&self, flag: u32) -> bool {
+        self.flags.load(Relaxed) & flag != 0
+    }
+
+    /// Where only one thread may submit, this is the one, if none is yet.
+    fn appoint(&self, task: &Task<'_>) {
+        if self.has(IORING_SETUP_SINGLE_ISSUER) {
+            // Relaxed: an id guards no other data. Who comes second does not replace the first.
+            let _ = self.issuer.compare_exchange(NOBODY, task.thread().tid(), Relaxed, Relaxed);
+        }
+    }
+
+    /// Whether another thread than the caller is the only one to submit.
+    fn issuer_is_another(&self, task: &Task<'_>) -> bool {
+        let issuer = self.issuer.load(Relaxed);
+        issuer != NOBODY && issuer != task.thread().tid()
+    }
+
+    /// Reserves places for up to `wanted` completions; how many there are.
+    fn reserve(&self, wanted: usize) -> usize {
+        let mut posting = self.posting.lock();
+        let Posting { completions, charge } = &mut *posting;
+        completions.reserve(wanted, |bytes| charge.grow(bytes).is_ok())
+    }
+
+    /// Completes requests that have places; how many of these that took, and how many completions wait for the program, unless some are kept.
+    fn post(&self, completions: &[Cqe]) -> (usize, Option<u32>) {
+        let mut posting = self.posting.lock();
+        let kept = posting.completions.post(&*self.pages, completions);
+        posting.completions.publish(&*self.pages);
+        let waiting = posting.completions.waiting_in_order(&*self.pages);
+        drop(posting);
+        self.changed.wake_all();
+        (kept, waiting)
+    }
+
+    /// Moves completions that were kept to where the program has made room. Bounded by what the ring holds.
+    fn flush(&self) {
+        let mut moved = false;
+        loop {
+            let mut posting = self.posting.lock();
+            let more = posting.completions.flush(&*self.pages, MOVED_AT_ONCE);
+            if !more {
+                break;
+            }
+            posting.completions.publish(&*self.pages);
+            let (bytes, charged) = (posting.completions.bytes() + size_of::<Self>(), posting.charge.bytes());
+            posting.charge.shrink(charged.saturating_sub(bytes));
+            moved = true;
+        }
+        if moved {
+            self.changed.wake_all();
+        }
+    }
+
+    /// Completions that the program can see and has not taken.
+    fn waiting(&self) -> u32 {
+        self.posting.lock().completions.waiting(&*self.pages)
+    }
+}
+
+impl File for Ring {
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.changed)
+    }
+
+    fn events(&self) -> u32 {
+        // Of the shared words, as Linux: a program that spoils them is told what it wrote.
+        let word = |offset| self.pages.word(offset).load(Relaxed);
+        let full = word(at::SQ_TAIL).wrapping_sub(word(at::SQ_HEAD)) >= self.layout.entries();
+        let posting = self.posting.lock();
+        let found = posting.completions.waiting(&*self.pages) > 0 || posting.completions.overflows();
+        (if full { 0 } else { EPOLLOUT }) | if found { EPOLLIN } else { 0 }
+    }
+
+    fn edges(&self) -> u64 {
+        self.posting.lock().completions.posted()
+    }
+
+    fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        Some(self.pages.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// The ring behind a descriptor.
+///
+/// # Errors
+/// `EBADF`; `EOPNOTSUPP` for other files.
+fn ring_of(open: &OpenFile) -> Result<&Ring, Errno> {
+    open.file().as_any().downcast_ref().ok_or(Errno::EOPNOTSUPP)
+}

@@ -1,0 +1,380 @@
+//! `io_uring_enter`: takes entries, and waits for completions.
+//!
+//! Up to [`AT_ONCE`] entries are taken in one poll; a thread that submits more yields in between. A chain of linked entries
+//! is put together first and begins when its last one is there, or the submission ends: an entry of it that is wrong keeps all of them from
+//! beginning.
+
+use super::{Ring, TOGETHER, Taking, operation, ring_of};
+use crate::{
+    System,
+    arguments::{Args, nanos},
+    context::Task,
+    dispatch, poll,
+};
+use abi::{errno::Errno, io_uring::*, nr, time::Timespec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use exec::sync::wait_until;
+use io::open::OpenFile;
+use mem::{AddressSpace, Charge};
+use operation::Operation;
+use process::{Begun, Call, Thread};
+use ring::Taken;
+
+/// Entries that are taken in one poll.
+const AT_ONCE: u32 = 128;
+const FLAGS: u32 = IORING_ENTER_GETEVENTS
+    | IORING_ENTER_SQ_WAKEUP
+    | IORING_ENTER_SQ_WAIT
+    | IORING_ENTER_EXT_ARG
+    | IORING_ENTER_ABS_TIMER;
+
+/// `io_uring_enter(fd, entries, completions, flags, argument, size)`, served at once or begun.
+#[inline(never)]
+pub(crate) fn begin_enter<'a>(
+    system: &'a System,
+    thread: &'a Arc<Thread>,
+    space: &Arc<AddressSpace>,
+    call: &Call,
+) -> Begun<'a> {
+    let (task, args) = (Task::new(system, thread, space.clone()), Args(call.args));
+    // No ring is ever registered by number.
+    if args.bits(3) & !FLAGS != 0 {
+        return Begun::Done(Errno::EINVAL.to_return());
+    }
+    let open = match task.file(args.int(0)) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    let submitted = match begin(&task, &open, &args) {
+        Ok(Progress::Done(submitted)) => return Begun::Done(submitted as isize),
+        Ok(Progress::Submitted(submitted)) => Some(submitted),
+        Ok(Progress::Nothing) => None,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    waits_in(task, open, args, submitted)
+}
+
+/// Apart, so that a call that does not wait moves nothing.
+#[inline(never)]
+fn waits_in(task: Task<'_>, open: Arc<OpenFile>, args: Args, submitted: Option<usize>) -> Begun<'_> {
+    Begun::Waits(Box::pin(async move {
+        let result = enter(&task, &open, &args, submitted).await;
+        dispatch::outcome(&task, nr::IO_URING_ENTER, &args, result)
+    }))
+}
+
+/// How far a call got without waiting.
+enum Progress {
+    Nothing,
+    /// So many entries were taken; now it waits.
+    Submitted(usize),
+    /// The same, and that was all.
+    Done(usize),
+}
+
+fn begin(task: &Task<'_>, open: &OpenFile, args: &Args) -> Result<Progress, Errno> {
+    let ring = check(task, open, args)?;
+    let (submitted, waiting) = match args.bits(1) {
+        0 => (0, ring.posting.lock().completions.waiting_in_order(&*ring.pages)),
+        wanted => match submit_now(task, ring, wanted)? {
+            Some(done) => done,
+            None => return Ok(Progress::Nothing),
+        },
+    };
+    // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
+    let wanted = args.bits(2).min(ring.layout.completions());
+    let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
+    let over = enough || submitted != args.bits(1) as usize || !waits(args);
+    Ok(if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) })
+}
+
+fn waits(args: &Args) -> bool {
+    args.bits(3) & IORING_ENTER_GETEVENTS != 0
+}
+
+/// The ring, if it takes entries, and this thread's.
+fn check<'a>(task: &Task<'_>, open: &'a OpenFile, args: &Args) -> Result<&'a Ring, Errno> {
+    let ring = ring_of(open)?;
+    if ring.has(IORING_SETUP_R_DISABLED) {
+        return Err(Errno::EBADFD);
+    }
+    // Others may only wait, unless who waits is who completes.
+    let takes_part = args.bits(1) > 0 || waits(args) && ring.has(IORING_SETUP_DEFER_TASKRUN);
+    if takes_part && ring.issuer_is_another(task) {
+        return Err(Errno::EEXIST);
+    }
+    Ok(ring)
+}
+
+/// Takes entries, if they are few and nobody else takes some; answers how many, and how many completions wait for the program.
+fn submit_now(task: &Task<'_>, ring: &Ring, wanted: u32) -> Result<Option<(usize, Option<u32>)>, Errno> {
+    let Some(mut taking) = ring.taking.try_lock() else { return Ok(None) };
+    let count = taking.submissions.ready(&*ring.pages).min(wanted);
+    if count > AT_ONCE {
+        return Ok(None);
+    }
+    let mut submission = Submission::new(task, ring, &mut taking);
+    let taken = submission.take(count);
+    let waiting = submission.end();
+    answer(&taken, count).map(|submitted| Some((submitted, waiting)))
+}
+
+/// What a submission of `count` entries answers.
+fn answer(taken: &TakenSome, count: u32) -> Result<usize, Errno> {
+    // There was no place for a completion.
+    if taken.count == 0 && !taken.stopped && count > 0 { Err(Errno::EAGAIN) } else { Ok(taken.count as usize) }
+}
+
+async fn submit(task: &Task<'_>, ring: &Ring, wanted: u32) -> Result<usize, Errno> {
+    let mut taking = ring.taking.lock().await;
+    let count = taking.submissions.ready(&*ring.pages).min(wanted);
+    let mut submission = Submission::new(task, ring, &mut taking);
+    let mut all = TakenSome { count: 0, stopped: false };
+    while all.count < count && !all.stopped {
+        let wanted = AT_ONCE.min(count - all.count);
+        let some = submission.take(wanted);
+        all.count += some.count;
+        all.stopped |= some.stopped;
+        if some.count < wanted {
+            break;
+        }
+        submission.post();
+        exec::yield_now().await;
+    }
+    let _ = submission.end();
+    answer(&all, count)
+}
+
+async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, submitted: Option<usize>) -> Result<usize, Errno> {
+    let ring = ring_of(open)?;
+    let submitted = match submitted {
+        Some(submitted) => submitted,
+        None => submit(task, ring, args.bits(1)).await?,
+    };
+    if submitted != args.bits(1) as usize || !waits(args) {
+        return Ok(submitted);
+    }
+    let waited = wait(task, ring, args).await;
+    task.end_mask(waited.map(|()| 0));
+    match waited {
+        Err(errno) if submitted == 0 => Err(errno),
+        _ => Ok(submitted),
+    }
+}
+
+/// Waits for completions.
+async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
+    let (mut mask, mut time) = ((args.word(4), args.word(5)), 0);
+    if args.bits(3) & IORING_ENTER_EXT_ARG != 0 {
+        if args.word(5) != size_of::<GetEvents>() {
+            return Err(Errno::EINVAL);
+        }
+        let argument: GetEvents = task.space().get(args.word(4)).await?;
+        if argument.min_wait_usec != 0 {
+            return Err(Errno::EINVAL);
+        }
+        mask = (argument.sigmask as usize, argument.sigmask_sz as usize);
+        time = argument.ts as usize;
+    }
+    let wanted = args.bits(2).min(ring.layout.completions());
+    ring.flush();
+    if ring.waiting() >= wanted {
+        return Ok(());
+    }
+    poll::mask(task, mask.0, mask.1).await?;
+    let target = ring.posting.lock().completions.target(&*ring.pages, wanted);
+    let deadline = match time {
+        0 => None,
+        time if args.bits(3) & IORING_ENTER_ABS_TIMER != 0 => Some(nanos(task.space().get::<Timespec>(time).await?)?),
+        time => poll::deadline(task, time).await?,
+    };
+    let reached = wait_until(&ring.changed, || {
+        ring.flush();
+        ring.posting.lock().completions.reached(target).then_some(Ok(()))
+    });
+    match task.wait_for(reached, deadline).await {
+        // Fewer than wanted are better than an error.
+        Err(_) if ring.waiting() > 0 => Ok(()),
+        Err(Errno::EAGAIN) => Err(Errno::ETIME),
+        waited => waited,
+    }
+}
+
+/// What came of taking entries.
+struct TakenSome {
+    /// How many.
+    count: u32,
+    /// One was wrong: no more are to be taken.
+    stopped: bool,
+}
+
+/// An entry of a chain.
+struct Linked {
+    user_data: u64,
+    flags: u8,
+    operation: Result<Operation, Errno>,
+}
+
+/// One submission: entries of one call.
+struct Submission<'a, 't> {
+    task: &'a Task<'t>,
+    ring: &'a Ring,
+    taking: &'a mut Taking,
+    /// The chain that is being put together.
+    chain: Vec<Linked>,
+    charge: Option<Charge>,
+}
+
+impl<'a, 't> Submission<'a, 't> {
+    fn new(task: &'a Task<'t>, ring: &'a Ring, taking: &'a mut Taking) -> Self {
+        Self { task, ring, taking, chain: Vec::new(), charge: None }
+    }
+
+    /// Takes up to `count` entries, as many as there are places for.
+    fn take(&mut self, count: u32) -> TakenSome {
+        // What is done and not posted, and a chain that has not begun, keep theirs.
+        let held = self.taking.filled + self.chain.len();
+        let wanted = held + count as usize;
+        if self.taking.places < wanted {
+            self.taking.places += self.ring.reserve(wanted.max(TOGETHER) - self.taking.places);
+        }
+        let count = count.min(self.taking.places.saturating_sub(held) as u32);
+        let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
+        let mut taken = TakenSome { count: 0, stopped: false };
+        for _ in 0..count {
+            let Taken::Entry(entry) = self.taking.submissions.take(&*self.ring.pages) else {
+                taken.stopped = true;
+                break;
+            };
+            taken.count += 1;
+            let operation = operation::prepare(self.taking, &entry);
+            if !self.begin(entry.user_data, entry.flags, operation) && !goes_on {
+                taken.stopped = true;
+                break;
+            }
+        }
+        self.taking.submissions.commit(&*self.ring.pages);
+        taken
+    }
+
+    /// Begins a request, or adds it to its chain. `false`: it is wrong, and ends the submission.
+    #[inline]
+    fn begin(&mut self, user_data: u64, flags: u8, operation: Result<Operation, Errno>) -> bool {
+        let is_linked = flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
+        if is_linked || !self.chain.is_empty() {
+            return self.link(Linked { user_data, flags, operation }, is_linked);
+        }
+        match operation {
+            Ok(operation) => self.complete(user_data, operation.run(), flags),
+            Err(errno) => self.complete(user_data, errno.to_return() as i32, flags),
+        }
+        operation.is_ok()
+    }
+
+    #[cold]
+    fn link(&mut self, mut linked: Linked, goes_on: bool) -> bool {
+        if let Err(errno) = self.make_room() {
+            linked.operation = Err(errno);
+            if self.chain.len() == self.chain.capacity() {
+                // There is not even room to say that all of it is cancelled later: now.
+                self.run_chain(true);
+                self.complete(linked.user_data, errno.to_return() as i32, linked.flags);
+                return false;
+            }
+        }
+        let is_right = linked.operation.is_ok() || goes_on;
+        self.chain.push(linked);
+        if !goes_on {
+            self.run_chain(false);
+        }
+        is_right
+    }
+
+    /// Room for one more entry of the chain, paid for by who submits it.
+    fn make_room(&mut self) -> Result<(), Errno> {
+        if self.chain.len() < self.chain.capacity() {
+            return Ok(());
+        }
+        let more = self.chain.len().max(4);
+        let bytes = more * size_of::<Linked>();
+        match &mut self.charge {
+            Some(charge) => charge.grow(bytes)?,
+            none => *none = Some(self.task.caller().account.charge(bytes)?),
+        }
+        self.chain.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Does what the chain asks for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard. `fails`: all is.
+    fn run_chain(&mut self, fails: bool) {
+        let mut chain = core::mem::take(&mut self.chain).into_iter();
+        let cancelled = fails || chain.as_slice().iter().any(|linked| linked.operation.is_err());
+        if cancelled && let Some(first) = chain.next() {
+            let result = first.operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(first.user_data, result.to_return() as i32, first.flags);
+            self.cancel_rest(chain, first.flags);
+        } else {
+            while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
+                let result = operation.run();
+                self.complete(user_data, result, flags);
+                if result < 0 && flags & IOSQE_IO_HARDLINK == 0 {
+                    self.cancel_rest(chain, flags);
+                    break;
+                }
+            }
+        }
+        self.charge = None;
+    }
+
+    /// Ends the rest of a chain behind one with these `flags` that failed: if that wanted no completion for success, the rest has none.
+    fn cancel_rest(&mut self, rest: impl Iterator<Item = Linked>, flags: u8) {
+        if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            return;
+        }
+        for Linked { user_data, flags, operation } in rest {
+            let result = operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(user_data, result.to_return() as i32, flags);
+        }
+    }
+
+    /// Completes a request, unless it wanted that for an error only.
+    #[inline]
+    fn complete(&mut self, user_data: u64, res: i32, flags: u8) {
+        if res >= 0 && flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            return;
+        }
+        if self.taking.filled == TOGETHER {
+            self.post();
+        }
+        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res, flags: 0 };
+        self.taking.filled += 1;
+    }
+
+    /// Posts what is done; how many completions wait for the program, unless some are kept.
+    fn post(&mut self) -> Option<u32> {
+        let filled = core::mem::take(&mut self.taking.filled).min(TOGETHER);
+        let (kept, waiting) = self.ring.post(&self.taking.done[..filled]);
+        // What went into the ring leaves its place to the next.
+        self.taking.places -= kept;
+        waiting
+    }
+
+    /// No more entries come: a chain that waits for its end begins.
+    fn end(mut self) -> Option<u32> {
+        if !self.chain.is_empty() {
+            self.run_chain(false);
+        }
+        self.post()
+    }
+}
+
+impl Drop for Submission<'_, '_> {
+    /// A thread that is killed while it submits leaves a chain that has not begun.
+    fn drop(&mut self) {
+        if !self.chain.is_empty() {
+            self.run_chain(true);
+        }
+        if self.taking.filled > 0 {
+            self.post();
+        }
+    }
+}

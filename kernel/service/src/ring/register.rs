@@ -1,0 +1,60 @@
+//! `io_uring_register`.
+
+use super::{Ring, operation, ring_of};
+use crate::{
+    arguments::Args,
+    context::{Task, list},
+};
+use abi::{errno::Errno, io_uring::*};
+use core::sync::atomic::Ordering::Relaxed;
+use zerocopy::IntoBytes;
+
+/// `io_uring_register(fd, operation, argument, count)`.
+pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (number, argument, count) = (args.bits(1), args.word(2), args.bits(3));
+    // No ring is ever registered by number: that flag is refused with the operations that are not there.
+    if number >= IORING_REGISTER_LAST {
+        return Err(Errno::EINVAL);
+    }
+    let open = task.file(args.int(0))?;
+    let ring = ring_of(&open)?;
+    if ring.issuer_is_another(task) {
+        return Err(Errno::EEXIST);
+    }
+    match number {
+        IORING_REGISTER_PROBE if argument != 0 && count <= 256 => probe(task, argument, count as usize).await,
+        IORING_REGISTER_ENABLE_RINGS if argument == 0 && count == 0 => enable(task, ring),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+/// What operations are there.
+async fn probe(task: &Task<'_>, addr: usize, count: usize) -> Result<usize, Errno> {
+    let count = count.min(usize::from(IORING_OP_LAST));
+    let len = size_of::<Probe>() + count * size_of::<ProbeOp>();
+    let mut bytes = list(len)?;
+    bytes.resize(len, 0u8);
+    task.space().copy_in(addr, &mut bytes).await?;
+    if bytes.iter().any(|&byte| byte != 0) {
+        return Err(Errno::EINVAL);
+    }
+    let head = Probe { last_op: IORING_OP_LAST - 1, ops_len: count as u8, ..Probe::default() };
+    let operations = (0..count as u8).map(|op| {
+        let flags = if operation::is_known(op) { IO_URING_OP_SUPPORTED } else { 0 };
+        ProbeOp { op, flags, ..ProbeOp::default() }
+    });
+    let (first, rest) = bytes.split_at_mut(size_of::<Probe>());
+    first.copy_from_slice(head.as_bytes());
+    rest.chunks_mut(size_of::<ProbeOp>()).zip(operations).for_each(|(to, op)| to.copy_from_slice(op.as_bytes()));
+    task.space().copy_out(addr, &bytes).await.map(|()| 0)
+}
+
+/// A ring that was made disabled begins.
+fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+    if !ring.has(IORING_SETUP_R_DISABLED) {
+        return Err(Errno::EBADFD);
+    }
+    ring.appoint(task);
+    ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Relaxed);
+    Ok(0)
+}

@@ -1,0 +1,94 @@
+//! `io_uring_setup`.
+
+use super::Ring;
+use crate::{arguments::Args, context::Task};
+use abi::{errno::Errno, fs::O_RDWR, io_uring::*};
+use io::open::OpenFile;
+use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
+
+/// Modes that are there. Completions of requests that are done at once need no deferring, so `DEFER_TASKRUN` and what
+/// says who is interrupted for them asks for nothing more.
+const MODES: u32 = IORING_SETUP_CQSIZE
+    | IORING_SETUP_CLAMP
+    | IORING_SETUP_R_DISABLED
+    | IORING_SETUP_SUBMIT_ALL
+    | IORING_SETUP_COOP_TASKRUN
+    | IORING_SETUP_TASKRUN_FLAG
+    | IORING_SETUP_SINGLE_ISSUER
+    | IORING_SETUP_DEFER_TASKRUN
+    | IORING_SETUP_NO_SQARRAY;
+
+/// What holds of these rings, of the list in Linux.
+const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
+    | IORING_FEAT_NODROP
+    | IORING_FEAT_SUBMIT_STABLE
+    | IORING_FEAT_CUR_PERSONALITY
+    | IORING_FEAT_EXT_ARG
+    | IORING_FEAT_NATIVE_WORKERS
+    | IORING_FEAT_CQE_SKIP;
+
+/// `io_uring_setup(entries, params)`.
+pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let mut params: Params = task.space().get(args.word(1)).await?;
+    let layout = layout(args.bits(0), &params)?;
+    (params.sq_entries, params.cq_entries) = (layout.entries(), layout.completions());
+    (params.sq_off, params.cq_off) = layout.offsets();
+    params.features = FEATURES;
+    let ring = Ring::new(task, layout, params.flags)?;
+    task.space().put(args.word(1), &params).await?;
+    task.install(OpenFile::new(ring, O_RDWR, b"anon_inode:[io_uring]"), true)
+}
+
+/// The sizes that are asked for, in Linux's order of checks.
+fn layout(entries: u32, params: &Params) -> Result<Layout, Errno> {
+    let has = |flag| params.flags & flag != 0;
+    if params.resv != [0; 3] || params.flags & !MODES != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let size = |wanted: u32, most: u32| match wanted {
+        0 => Err(Errno::EINVAL),
+        wanted if wanted > most && !has(IORING_SETUP_CLAMP) => Err(Errno::EINVAL),
+        wanted => Ok(wanted.min(most).next_power_of_two()),
+    };
+    let entries = size(entries, MOST_ENTRIES)?;
+    let completions = if has(IORING_SETUP_CQSIZE) { size(params.cq_entries, MOST_COMPLETIONS)? } else { 2 * entries };
+    let deferred = has(IORING_SETUP_DEFER_TASKRUN);
+    let lacks_cooperation = has(IORING_SETUP_TASKRUN_FLAG) && !has(IORING_SETUP_COOP_TASKRUN) && !deferred;
+    let lacks_issuer = deferred && !has(IORING_SETUP_SINGLE_ISSUER);
+    if completions < entries || lacks_cooperation || lacks_issuer {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Layout::new(entries, completions, !has(IORING_SETUP_NO_SQARRAY)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_modes_are_checked_as_linux_does() {
+        let asked = |entries, flags, cq_entries| {
+            let params = Params { flags, cq_entries, ..Params::default() };
+            layout(entries, &params).map(|layout| (layout.entries(), layout.completions()))
+        };
+        assert_eq!(asked(3, 0, 0), Ok((4, 8)));
+        assert_eq!(asked(1, IORING_SETUP_CQSIZE, 100), Ok((1, 128)));
+        assert_eq!(asked(40_000, IORING_SETUP_CLAMP, 0), Ok((32_768, 65_536)));
+        assert_eq!(asked(4, IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP, u32::MAX), Ok((4, 65_536)));
+        let wrong = [
+            (0, 0, 0),
+            (32_769, 0, 0),
+            (4, IORING_SETUP_CQSIZE, 0),
+            (4, IORING_SETUP_CQSIZE, 2),
+            (4, IORING_SETUP_CQSIZE, 65_537),
+            (4, IORING_SETUP_DEFER_TASKRUN, 0),
+            (4, IORING_SETUP_TASKRUN_FLAG, 0),
+            (4, IORING_SETUP_SQPOLL, 0),
+            (4, 1 << 31, 0),
+        ];
+        for (entries, flags, completions) in wrong {
+            assert_eq!(asked(entries, flags, completions), Err(Errno::EINVAL), "{entries} {flags:#x} {completions}");
+        }
+        assert_eq!(layout(4, &Params { resv: [0, 0, 1], ..Params::default() }), Err(Errno::EINVAL));
+    }
+}

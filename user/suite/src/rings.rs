@@ -1,0 +1,405 @@
+//! Rings that are shared with the kernel, as correct programs use them and as others do.
+
+use crate::case::{Case, Outcome, Trouble};
+use crate::process::{PAGE, Shared, await_blocked, checked_child, child, exits, millis};
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Relaxed;
+use rt::abi::io_uring::*;
+use rt::abi::poll::{POLLIN, POLLOUT, PollFd};
+use rt::abi::{Errno, mm as m};
+use rt::io;
+use rt::ring::{Ring, at};
+use rt::{raw, thread};
+
+pub const CASES: &[Case] = &[
+    case!("ring/nothing", "C4 D3 D4", nothing),
+    case!("ring/links", "C4 D3", links),
+    case!("ring/wrong-entries", "C4 E1 D3", wrong_entries),
+    case!("ring/setup-is-checked", "C4 E1 D3", setup_is_checked),
+    case!("ring/probe", "C4 D3", probe),
+    case!("ring/wait-has-a-limit", "C4 D16", wait_has_a_limit),
+    case!("ring/all-who-wait-are-woken", "C4 D2", all_who_wait_are_woken),
+    case!("ring/is-polled", "C4 I1", is_polled),
+    case!("ring/nothing-is-lost-that-is-not-taken", "C4 D4 D13", nothing_is_lost),
+    case!("ring/any-value-anywhere", "C4 S6 E1", any_value_anywhere),
+    case!("ring/entries-that-change", "C4 S6", entries_that_change),
+    case!("ring/mappings", "C4 S6 D15", mappings),
+    case!("ring/of-two-processes", "C4 P1", of_two_processes),
+    case!("ring/many-rings", "C4 D13", many_rings),
+];
+
+const EINVAL: i32 = -22;
+const CANCELLED: i32 = -125;
+
+fn nop(user_data: u64, flags: u8, result: i32) -> Sqe {
+    let op_flags = IORING_NOP_INJECT_RESULT;
+    Sqe { flags, user_data, len: result.cast_unsigned(), op_flags, ..Sqe::default() }
+}
+
+fn push(ring: &mut Ring, entries: &[Sqe]) {
+    for entry in entries {
+        ring.push_raw(entry);
+    }
+}
+
+/// Submits all of these and takes their completions, which come at once.
+fn run(ring: &mut Ring, entries: &[Sqe]) -> io::Result<Vec<(u64, i32)>> {
+    push(ring, entries);
+    ring.submit(0)?;
+    Ok(reap(ring))
+}
+
+fn reap(ring: &mut Ring) -> Vec<(u64, i32)> {
+    core::iter::from_fn(|| ring.pop()).map(|cqe| (cqe.user_data, cqe.res)).collect()
+}
+
+fn nothing() -> Outcome {
+    for flags in [0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_COOP_TASKRUN] {
+        let mut ring = Ring::new(8, flags)?;
+        for round in 0..100u64 {
+            let count = 1 + round % 8;
+            let entries: Vec<Sqe> = (0..count).map(|number| nop(8 * round + number, 0, number as i32)).collect();
+            push(&mut ring, &entries);
+            equal!(ring.submit(count as u32)?, count as usize);
+            let expected: Vec<_> = (0..count).map(|number| (8 * round + number, number as i32)).collect();
+            equal!(reap(&mut ring), expected);
+        }
+        ensure!(
+            (0..8).all(|_| ring.push_raw(&nop(0, 0, 0))) && !ring.push_raw(&nop(0, 0, 0)),
+            "more than there is room for"
+        );
+        equal!(ring.submit(0)?, 8);
+    }
+    Ok(())
+}
+
+fn links() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (link, hard, skip) = (IOSQE_IO_LINK, IOSQE_IO_HARDLINK, IOSQE_CQE_SKIP_SUCCESS);
+    let chain = [nop(1, link, 0), nop(2, link, -5), nop(3, link, 0), nop(4, 0, 0), nop(5, 0, 5)];
+    equal!(run(&mut ring, &chain)?, [(1, 0), (2, -5), (3, CANCELLED), (4, CANCELLED), (5, 5)]);
+    equal!(run(&mut ring, &[nop(1, hard, -7), nop(2, 0, 2)])?, [(1, -7), (2, 2)]);
+    equal!(run(&mut ring, &[nop(1, link, 1)])?, [(1, 1)]);
+    equal!(run(&mut ring, &[nop(1, skip, 1), nop(2, skip, -1)])?, [(2, -1)]);
+    let wrong = Sqe { ioprio: 1, ..nop(2, link, 0) };
+    equal!(run(&mut ring, &[nop(1, link, 1), wrong, nop(3, 0, 3)])?, [(1, CANCELLED), (2, EINVAL), (3, CANCELLED)]);
+    Ok(())
+}
+
+fn wrong_entries() -> Outcome {
+    let mut ring = Ring::new(4, 0)?;
+    let plain = nop(9, 0, 0);
+    let wrong = [
+        Sqe { opcode: 255, ..plain },
+        Sqe { flags: 1 << 7, ..plain },
+        Sqe { ioprio: 1, ..plain },
+        Sqe { op_flags: 1 << 31, ..plain },
+        Sqe { personality: 1, ..plain },
+    ];
+    for entry in wrong {
+        // The first that is wrong ends the submission, and is one of it.
+        ensure!(ring.push_raw(&entry) && ring.push_raw(&nop(2, 0, 2)));
+        equal!(ring.submit(0)?, 1);
+        equal!(reap(&mut ring), [(9, EINVAL)]);
+        equal!(ring.submit(0)?, 1);
+        equal!(reap(&mut ring), [(2, 2)]);
+    }
+    // A number that no entry has is counted and ends the submission.
+    let place = raw::atomic(ring.address(at::SQ_TAIL)).load(Relaxed) & 3;
+    ensure!(ring.push_raw(&plain) && ring.push_raw(&nop(2, 0, 2)));
+    raw::atomic(ring.number(place)).store(u32::MAX, Relaxed);
+    equal!(ring.submit(0)?, 0);
+    equal!(raw::atomic(ring.address(at::SQ_DROPPED)).load(Relaxed), 1);
+    equal!(ring.submit(0)?, 1);
+    equal!(reap(&mut ring), [(2, 2)]);
+    Ok(())
+}
+
+fn setup(entries: u32, params: &mut Params) -> Result<usize, Errno> {
+    call!(IO_URING_SETUP, entries, core::ptr::from_mut(params))
+}
+
+fn setup_is_checked() -> Outcome {
+    let wrong = [
+        (0, Params::default()),
+        (32_769, Params::default()),
+        (4, Params { resv: [0, 1, 0], ..Params::default() }),
+        (4, Params { flags: 1 << 31, ..Params::default() }),
+        (4, Params { flags: IORING_SETUP_CQSIZE, cq_entries: 2, ..Params::default() }),
+        (4, Params { flags: IORING_SETUP_DEFER_TASKRUN, ..Params::default() }),
+        (4, Params { flags: IORING_SETUP_REGISTERED_FD_ONLY, ..Params::default() }),
+    ];
+    for (entries, mut params) in wrong {
+        fails!(setup(entries, &mut params), EINVAL);
+    }
+    fails!(call!(IO_URING_SETUP, 4, 8), EFAULT);
+    let mut params = Params { flags: IORING_SETUP_CLAMP, ..Params::default() };
+    let fd = setup(100_000, &mut params)?;
+    equal!((params.sq_entries, params.cq_entries), (32_768, 65_536));
+    equal!(call!(FCNTL, fd, rt::abi::fs::F_GETFD)?, 1);
+    let mut byte = 0u8;
+    fails!(call!(READ, fd, &raw mut byte, 1), EINVAL);
+    drop(raw::file(fd));
+    let (read, _write) = rt::pipe::pipe()?;
+    fails!(call!(IO_URING_ENTER, read.fd().raw(), 1, 0, 0, 0, 0), EOPNOTSUPP);
+    fails!(call!(IO_URING_ENTER, 200, 1, 0, 0, 0, 0), EBADF);
+    fails!(call!(IO_URING_ENTER, 200, 1, 0, 1 << 20, 0, 0), EINVAL);
+    Ok(())
+}
+
+fn probe() -> Outcome {
+    let ring = Ring::new(1, 0)?;
+    let mut found = [0u64; 2 + 64];
+    let fd = ring.fd().raw();
+    call!(IO_URING_REGISTER, fd, IORING_REGISTER_PROBE, found.as_mut_ptr(), 64)?;
+    ensure!(found[0] & 0xff >= 57, "the last operation");
+    // Each that it claims to have is not refused as unknown, and the others are.
+    ensure!(found[2] >> 16 & 1 == 1, "nothing is not there");
+    fails!(call!(IO_URING_REGISTER, fd, IORING_REGISTER_PROBE, found.as_mut_ptr(), 64), EINVAL);
+    fails!(call!(IO_URING_REGISTER, fd, IORING_REGISTER_PROBE, 8, 64), EFAULT);
+    fails!(call!(IO_URING_REGISTER, fd, IORING_REGISTER_PROBE, found.as_mut_ptr(), 257), EINVAL);
+    fails!(call!(IO_URING_REGISTER, fd, 12345, 0, 0), EINVAL);
+    Ok(())
+}
+
+fn wait_has_a_limit() -> Outcome {
+    let ring = Ring::new(1, 0)?;
+    let span = millis(20);
+    let argument = GetEvents { ts: core::ptr::from_ref(&span) as u64, ..GetEvents::default() };
+    let flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    let start = rt::time::Instant::now();
+    fails!(call!(IO_URING_ENTER, ring.fd().raw(), 0, 1, flags, &raw const argument, 24), ETIME);
+    ensure!(start.elapsed() >= core::time::Duration::from_millis(20), "too early");
+    fails!(call!(IO_URING_ENTER, ring.fd().raw(), 0, 1, flags, &raw const argument, 23), EINVAL);
+    fails!(call!(IO_URING_ENTER, ring.fd().raw(), 0, 1, flags, 8, 24), EFAULT);
+    Ok(())
+}
+
+fn all_who_wait_are_woken() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let fd = ring.fd().raw();
+    for count in 1..=3u32 {
+        let children: Vec<i32> = (0..20)
+            .map(|_| {
+                checked_child(|| {
+                    equal!(call!(IO_URING_ENTER, fd, 0, count, IORING_ENTER_GETEVENTS, 0, 0)?, 0);
+                    Ok(())
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        children.iter().try_for_each(|&pid| await_blocked(pid))?;
+        let entries: Vec<Sqe> = (0..u64::from(count)).map(|number| nop(number, 0, 0)).collect();
+        push(&mut ring, &entries);
+        equal!(ring.submit(0)?, count as usize);
+        children.into_iter().try_for_each(|pid| exits(pid, 0))?;
+        equal!(reap(&mut ring).len(), count as usize);
+    }
+    Ok(())
+}
+
+fn is_polled() -> Outcome {
+    let mut ring = Ring::new(2, 0)?;
+    let poll = |ring: &Ring| {
+        let mut fds = [PollFd { fd: ring.fd().raw(), events: POLLIN | POLLOUT, revents: 0 }];
+        let zero = millis(0);
+        call!(PPOLL, fds.as_mut_ptr(), 1, &raw const zero, 0, 0).map(|_| fds[0].revents)
+    };
+    equal!(poll(&ring)?, POLLOUT);
+    ensure!(ring.push_raw(&nop(1, 0, 0)) && ring.push_raw(&nop(2, 0, 0)));
+    equal!(ring.submit(0)?, 2);
+    equal!(poll(&ring)?, POLLIN | POLLOUT);
+    equal!(reap(&mut ring).len(), 2);
+    equal!(poll(&ring)?, POLLOUT);
+    Ok(())
+}
+
+fn nothing_is_lost() -> Outcome {
+    const COUNT: u64 = 60_000;
+    let mut ring = Ring::new(256, 0)?;
+    for first in (0..COUNT).step_by(250) {
+        let entries: Vec<Sqe> = (0..250).map(|number| nop(first + number, 0, 0)).collect();
+        push(&mut ring, &entries);
+        equal!(ring.submit(0)?, 250);
+    }
+    let mut next = 0;
+    while next < COUNT {
+        let found = reap(&mut ring);
+        ensure!(!found.is_empty(), "{next} of {COUNT}");
+        for (user_data, _) in found {
+            equal!(user_data, next);
+            next += 1;
+        }
+        ring.flush()?;
+    }
+    equal!(raw::atomic(ring.address(at::CQ_OVERFLOW)).load(Relaxed), 0);
+    Ok(())
+}
+
+/// A small generator: the same values in each run.
+fn scramble(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 24
+}
+
+fn any_value_anywhere() -> Outcome {
+    const WORDS: [usize; 12] = [
+        at::SQ_HEAD,
+        at::SQ_TAIL,
+        at::CQ_HEAD,
+        at::CQ_TAIL,
+        at::SQ_FLAGS,
+        at::SQ_DROPPED,
+        at::CQ_FLAGS,
+        at::CQ_OVERFLOW,
+        at::SQ_TAIL,
+        at::CQ_HEAD,
+        at::SQ_TAIL,
+        at::CQ_HEAD,
+    ];
+    let mut state = 7;
+    for _ in 0..8 {
+        let ring = Ring::new(16, 0)?;
+        let [(_, _), (entries, bytes)] = ring.mappings();
+        for _ in 0..400 {
+            let value = scramble(&mut state);
+            let word = ring.address(WORDS[value as usize % WORDS.len()]);
+            let near = raw::atomic(word).load(Relaxed).wrapping_add((value >> 8) as u32 % 40).wrapping_sub(8);
+            raw::atomic(word).store(if value & 64 == 0 { near } else { scramble(&mut state) as u32 }, Relaxed);
+            raw::atomic(ring.number((value >> 16) as u32 & 15)).store((scramble(&mut state) & 31) as u32, Relaxed);
+            raw::store64(entries + (value >> 7) as usize % (bytes / 8) * 8, scramble(&mut state) << 32);
+            // Any answer will do, and a wait would be for nothing.
+            let _ = call!(IO_URING_ENTER, ring.fd().raw(), value as u32 & 31, 0, IORING_ENTER_GETEVENTS, 0, 0);
+        }
+    }
+    // Others have come to no harm.
+    nothing()
+}
+
+fn entries_that_change() -> Outcome {
+    let mut ring = Ring::new(64, 0)?;
+    let [_, (entries, bytes)] = ring.mappings();
+    let stop = Shared::new()?;
+    // Opcode and flags in the first word, the result in the fourth, then what comes back.
+    let values = [[0, 5 | 1 << 32, 0x1111_1111_1111_1111], [255, 7 | 1 << 32, 0x2222_2222_2222_2222]];
+    let changer = thread::spawn(move || {
+        while stop.get(0) == 0 {
+            for [first, result, user_data] in values {
+                for place in (entries..entries + bytes).step_by(64) {
+                    raw::store64(place, first);
+                    raw::store64(place + 24, result);
+                    raw::store64(place + 32, user_data);
+                }
+            }
+        }
+    })?;
+    let mut outcome = Ok(());
+    let tail = raw::atomic(ring.address(at::SQ_TAIL));
+    for place in 0..64 {
+        raw::atomic(ring.number(place)).store(place, Relaxed);
+    }
+    'all: for _ in 0..2_000 {
+        // What is there, without writing it.
+        let next = tail.load(Relaxed).wrapping_add(64);
+        tail.store(next, Relaxed);
+        while raw::atomic(ring.address(at::SQ_HEAD)).load(Relaxed) != next {
+            call!(IO_URING_ENTER, ring.fd().raw(), 64, 0, 0, 0, 0)?;
+        }
+        for (user_data, result) in reap(&mut ring) {
+            let known =
+                |index: usize| values.iter().any(|value| value[index] & 0xffff_ffff == u64::from(result as u32));
+            if !values.iter().any(|value| value[2] == user_data) && user_data != 0
+                || !known(1) && result != EINVAL && result != 0
+            {
+                outcome = Err(Trouble::failed(format_args!("{user_data:#x} {result}")));
+                break 'all;
+            }
+        }
+    }
+    stop.set(0, 1);
+    let _ = changer.join();
+    outcome
+}
+
+fn mappings() -> Outcome {
+    let mut ring = Ring::new(64, 0)?;
+    let (prot, fd) = (m::PROT_READ | m::PROT_WRITE, ring.fd().raw());
+    let map = |len: usize, offset: u64| call!(MMAP, 0, len, prot, m::MAP_SHARED, fd, offset);
+    fails!(map(PAGE, IORING_OFF_SQES + 0x80_0000), ENOMEM);
+    fails!(map(64 * 64 + PAGE, IORING_OFF_SQES), ENOMEM);
+    fails!(map(1 << 30, IORING_OFF_SQ_RING), ENOMEM);
+    // Both offsets of the first mapping are the same memory.
+    let again = map(PAGE, IORING_OFF_CQ_RING)?;
+    equal!(run(&mut ring, &[nop(1, 0, 1)])?, [(1, 1)]);
+    equal!(raw::atomic(again).load(Relaxed), raw::atomic(ring.address(at::SQ_HEAD)).load(Relaxed));
+    call!(MUNMAP, again, PAGE)?;
+    // The kernel needs none of the program's mappings.
+    let [(words, len), (entries, bytes)] = ring.mappings();
+    let view = map(PAGE, IORING_OFF_SQ_RING)?;
+    ensure!(ring.push_raw(&nop(2, 0, 2)) && ring.push_raw(&nop(3, 0, 3)));
+    let tail = view + ring.address(at::SQ_TAIL) - words;
+    call!(MADVISE, entries, bytes, m::MADV_DONTNEED)?;
+    call!(MPROTECT, entries, bytes, m::PROT_NONE)?;
+    call!(MPROTECT, words, len, m::PROT_NONE)?;
+    raw::atomic(tail).store(raw::atomic(tail).load(Relaxed) + 2, Relaxed);
+    equal!(call!(IO_URING_ENTER, fd, 2, 2, IORING_ENTER_GETEVENTS, 0, 0)?, 2);
+    call!(MPROTECT, words, len, prot)?;
+    equal!(reap(&mut ring), [(2, 2), (3, 3)]);
+    // A child has the same pages.
+    call!(MPROTECT, entries, bytes, prot)?;
+    let number = ring.number(0);
+    let pid = child(|| {
+        raw::atomic(number).store(77, Relaxed);
+        0
+    })?;
+    exits(pid, 0)?;
+    equal!(raw::atomic(number).load(Relaxed), 77);
+    Ok(())
+}
+
+fn of_two_processes() -> Outcome {
+    const ROUNDS: u64 = 300;
+    let mut ring = Ring::new(8, 0)?;
+    let (fd, tail) = (ring.fd().raw(), raw::atomic(ring.address(at::SQ_TAIL)));
+    let [_, (entries, bytes)] = ring.mappings();
+    (0..bytes / 8).for_each(|word| raw::store64(entries + 8 * word, 0));
+    (0..8).for_each(|place| raw::atomic(ring.number(place)).store(place, Relaxed));
+    let submit = move || {
+        // The tail is both's; the kernel takes each entry once.
+        for _ in 0..ROUNDS {
+            tail.fetch_add(1, Relaxed);
+            call!(IO_URING_ENTER, fd, 1, 0, 0, 0, 0)?;
+        }
+        Ok(())
+    };
+    let pid = checked_child(submit)?;
+    submit()?;
+    exits(pid, 0)?;
+    while call!(IO_URING_ENTER, fd, 8, 0, 0, 0, 0)? > 0 {}
+    let mut found = 0;
+    loop {
+        found += reap(&mut ring).len() as u64;
+        if found == 2 * ROUNDS {
+            return Ok(());
+        }
+        let before = found;
+        ring.flush()?;
+        found += reap(&mut ring).len() as u64;
+        ensure!(found > before, "{found} of {}", 2 * ROUNDS);
+    }
+}
+
+fn many_rings() -> Outcome {
+    // Until there are no more, and again: nothing of the first is left.
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let mut rings = Vec::new();
+        while let Ok(ring) = Ring::new(64, 0) {
+            rings.push(ring);
+        }
+        counts.push(rings.len());
+        let mut last = rings.pop().ok_or(Trouble::failed("not one"))?;
+        equal!(run(&mut last, &[nop(1, 0, 1)])?, [(1, 1)]);
+    }
+    ensure!(counts[0] > 100 && counts[0] == counts[1], "{counts:?}");
+    Ok(())
+}
