@@ -1,8 +1,7 @@
 //! The completion queue, both sides.
 
-use crate::{Kernel, Layout, Program, Words, at};
+use crate::{Kernel, Layout, Program, Words, at, kept::Kept};
 use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW};
-use alloc::collections::VecDeque;
 use sync::atomic::Ordering;
 
 /// Most completions that can be outstanding on a ring.
@@ -22,15 +21,17 @@ pub struct Completions {
     entries: u32,
     /// Requests that run, each of which completes once at most.
     reserved: usize,
-    /// Has room for all that is in it and all that is reserved.
-    kept: VecDeque<Cqe>,
+    /// Has places for all that are reserved.
+    kept: Kept,
+    /// Counts what the program may want to look for.
+    events: u64,
 }
 
 impl Completions {
     /// Of a fresh ring.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { tail: 0, entries: layout.completions(), reserved: 0, kept: VecDeque::new() }
+        Self { tail: 0, entries: layout.completions(), reserved: 0, kept: Kept::default(), events: 0 }
     }
 
     /// Completions that are outstanding: reserved, or kept.
@@ -42,35 +43,24 @@ impl Completions {
     /// Bytes that the places take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.kept.capacity() * size_of::<Cqe>()
+        self.kept.bytes()
     }
 
-    /// Reserves places for the completions of up to `wanted` requests that begin; how many there are. `admit` is asked first if that
+    /// Reserves places for the completions of up to `wanted` requests that begin; how many there are. `admit` is asked whenever that
     /// takes so many bytes more.
     #[must_use]
-    pub fn reserve(&mut self, wanted: usize, admit: impl FnOnce(usize) -> bool) -> usize {
+    pub fn reserve(&mut self, wanted: usize, mut admit: impl FnMut(usize) -> bool) -> usize {
         let wanted = wanted.min(MOST_OUTSTANDING.saturating_sub(self.outstanding()));
-        let needed = self.reserved + wanted;
-        if self.kept.capacity() - self.kept.len() < needed {
-            self.grow(needed, admit);
-        }
-        let granted = wanted.min(self.kept.capacity() - self.kept.len() - self.reserved);
+        while self.kept.places() < self.reserved + wanted && self.kept.grow(&mut admit) {}
+        let granted = wanted.min(self.kept.places() - self.reserved);
         self.reserved += granted;
         granted
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn grow(&mut self, needed: usize, admit: impl FnOnce(usize) -> bool) {
-        // More than is needed, so that not each call takes some.
-        let places = needed.next_power_of_two();
-        let more = self.kept.len() + places - self.kept.capacity();
-        let _ = admit(more * size_of::<Cqe>()) && self.kept.try_reserve_exact(places).is_ok();
     }
 
     /// Gives places back that are not needed any more.
     pub fn release(&mut self, places: usize) {
         self.reserved = self.reserved.saturating_sub(places);
+        self.kept.trim(self.reserved);
     }
 
     /// Places in the ring that are free, by one load of the program's head. A head that cannot be is a full ring.
@@ -86,10 +76,10 @@ impl Completions {
         self.tail.wrapping_sub(memory.word(at::CQ_HEAD).load(Ordering::Acquire)).min(self.entries)
     }
 
-    /// How many have got into the ring, as far as 32 bits tell.
+    /// Changes whenever a completion has been posted, kept or moved: who saw the same number has missed none.
     #[must_use]
-    pub fn posted(&self) -> u64 {
-        u64::from(self.tail)
+    pub fn events(&self) -> u64 {
+        self.events
     }
 
     /// What the tail is going to be when `count` more wait than the program has taken by now.
@@ -113,14 +103,15 @@ impl Completions {
         if !rest.is_empty() {
             self.keep(memory, rest);
         }
+        self.events += 1;
         rest.len()
     }
 
     #[cold]
     #[inline(never)]
     fn keep(&mut self, memory: &impl Words, completions: &[Cqe]) {
-        self.release(completions.len());
-        self.kept.extend(completions);
+        self.reserved = self.reserved.saturating_sub(completions.len());
+        completions.iter().for_each(|completion| self.kept.push(*completion));
         // Relaxed: an invitation to call, which moves the completions.
         memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
     }
@@ -132,14 +123,15 @@ impl Completions {
         }
         let moved = self.kept.len().min(self.room(memory) as usize).min(most);
         for _ in 0..moved {
-            if let Some(completion) = self.kept.pop_front() {
+            if let Some(completion) = self.kept.pop() {
                 self.put(memory, &completion);
             }
         }
         if self.kept.is_empty() {
             memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_CQ_OVERFLOW, Ordering::Relaxed);
-            self.kept.shrink_to(self.reserved.next_power_of_two());
+            self.kept.trim(self.reserved);
         }
+        self.events += u64::from(moved > 0);
         moved > 0
     }
 

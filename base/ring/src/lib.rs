@@ -31,6 +31,7 @@
 extern crate alloc;
 
 mod complete;
+mod kept;
 mod layout;
 mod submit;
 

@@ -274,10 +274,14 @@ fn a_place_is_there_before_the_request_or_the_request_does_not_begin() {
     let layout = Layout::new(1, 2, true);
     let mut kernel = Completions::new(&layout);
     assert_eq!(kernel.reserve(3, |_| false), 0);
-    assert_eq!((kernel.reserve(3, |bytes| bytes == 64), kernel.bytes()), (3, 64));
-    // One more fits into what was taken; the next would take more.
-    assert_eq!(kernel.reserve(2, |_| false), 1);
-    kernel.release(4);
+    assert_eq!((kernel.reserve(0, |_| false), kernel.bytes()), (0, 0));
+    let mut taken = 0;
+    assert_eq!(kernel.reserve(3, |bytes| core::mem::replace(&mut taken, bytes) == 0), 3);
+    assert_eq!(kernel.bytes(), taken);
+    // As many more as fit into what was taken; the next would take more.
+    let fit = kernel.reserve(1000, |_| false);
+    assert!(fit < 1000 && kernel.bytes() == taken && kernel.reserve(1, |_| false) == 0);
+    kernel.release(3 + fit);
     assert_eq!((kernel.reserve(usize::MAX, |_| true), kernel.outstanding()), (MOST_OUTSTANDING, MOST_OUTSTANDING));
     assert_eq!(kernel.reserve(1, |_| true), 0);
 }

@@ -184,7 +184,7 @@ impl File for Ring {
     }
 
     fn edges(&self) -> u64 {
-        self.posting.lock().completions.posted()
+        self.posting.lock().completions.events()
     }
 
     fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
