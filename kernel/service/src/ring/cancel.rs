@@ -42,12 +42,10 @@ impl Requests {
     fn some(&self, from: Key, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Key>) {
         let all = self.0.lock();
         let mut found = Vec::new();
-        let mut looked = 0;
-        for (key, request) in all.range(from..) {
+        for (looked, (key, request)) in all.range(from..).enumerate() {
             if looked == AT_ONCE {
                 return (found, Some(*key));
             }
-            looked += 1;
             if is_meant(request) {
                 found.push(request.clone());
             }

@@ -225,7 +225,8 @@ fn enlist(ticket: &Ticket, owner: &Owner, operation: &Operation) -> Result<Liste
     Ok(Listed { ring: ticket.ring.clone(), request })
 }
 
-/// The coroutine. A block that uses what it captures where it is: an `async fn` would have a second copy of each argument.
+/// The coroutine.
+#[expect(clippy::manual_async_fn, reason = "an `async fn` has a second copy of each argument, for as long as it waits")]
 fn serve(
     owner: Owner,
     mut ticket: Ticket,
@@ -248,7 +249,7 @@ fn serve(
     }
 }
 
-const CANCELLED: Done = Done { result: -(Errno::ECANCELED.number() as i32), fails: true };
+const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
 
 /// Goes through what is linked behind a request that has ended, up to the next that waits.
 fn follow(
