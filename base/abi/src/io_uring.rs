@@ -76,6 +76,12 @@ constants! { u8:
 constants! { u32:
     IORING_NOP_INJECT_RESULT = 1 << 0,
 }
+
+// Which requests `IORING_OP_ASYNC_CANCEL` means.
+constants! { u32:
+    IORING_ASYNC_CANCEL_ALL = 1 << 0, IORING_ASYNC_CANCEL_FD = 1 << 1, IORING_ASYNC_CANCEL_ANY = 1 << 2,
+    IORING_ASYNC_CANCEL_FD_FIXED = 1 << 3, IORING_ASYNC_CANCEL_USERDATA = 1 << 4, IORING_ASYNC_CANCEL_OP = 1 << 5,
+}
 constants! { u16:
     IO_URING_OP_SUPPORTED = 1 << 0,
 }

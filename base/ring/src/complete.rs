@@ -135,6 +135,12 @@ impl Completions {
         moved > 0
     }
 
+    /// Whether [`flush`](Self::flush) would move some.
+    #[must_use]
+    pub fn can_flush(&self, memory: &impl Words) -> bool {
+        !self.kept.is_empty() && self.room(memory) > 0
+    }
+
     /// As [`waiting`](Self::waiting); none if there are more that are kept.
     #[must_use]
     pub fn waiting_in_order(&self, memory: &impl Words) -> Option<u32> {

@@ -272,6 +272,7 @@ pub(crate) async fn execve(
 async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserContext) -> Result<(), Errno> {
     let process = thread.process();
     crate::exit::leave_space(thread).await;
+    process.abandon_attached();
     crate::slots::end(thread, process);
     let descriptors = process.descriptors()?;
     // A table shared by `CLONE_FILES` stays as it is for the others.

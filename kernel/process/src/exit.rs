@@ -142,6 +142,7 @@ fn give_back(process: &Arc<Process>) {
     let held = (state.descriptors.take(), state.files.take(), state.executable.take(), state.slots.take());
     let space = nothing.map(|nothing| core::mem::replace(&mut state.space, nothing));
     drop(state);
+    process.abandon_attached();
     drop(held);
     drop(space);
 }

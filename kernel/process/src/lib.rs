@@ -52,7 +52,7 @@ pub mod wait;
 mod window;
 
 pub use descriptors::FdTable;
-pub use process::{FileContext, Process};
+pub use process::{Attached, FileContext, Process};
 pub use run::spawn_init;
 pub use service::{Begun, Call, Outcome, Program, Restart, Service};
 pub use thread::{Interrupted, Thread};

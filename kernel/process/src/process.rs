@@ -14,7 +14,10 @@ use crate::{
     usage::{Times, Usage},
 };
 use abi::errno::Errno;
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::{
     any::Any,
     sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
@@ -111,6 +114,12 @@ fn pack(identity: &Identity) -> u64 {
     u64::from(identity.egid) << 32 | u64::from(identity.euid)
 }
 
+/// What does something for a process that only it wanted: told when that ends, or runs another program.
+pub trait Attached: Send + Sync {
+    /// Nobody is left who wants it. `pid` is the process's.
+    fn abandoned(&self, pid: u32);
+}
+
 /// A process.
 pub struct Process {
     pid: u32,
@@ -146,6 +155,7 @@ pub struct Process {
     /// CPU time of children that were waited for.
     pub(crate) children_usage: Usage,
     pub(crate) share: Share,
+    attached: SpinLock<Vec<Weak<dyn Attached>>>,
     started: u64,
 }
 
@@ -176,6 +186,7 @@ impl Process {
             usage: Usage::default(),
             children_usage: Usage::default(),
             share: Share::default(),
+            attached: SpinLock::new(rank::THREAD, Vec::new()),
             started: hal::time::now(),
         }))
     }
@@ -197,6 +208,20 @@ impl Process {
     /// The table has noted a parent.
     pub(crate) fn set_parent(&self, parent: u32) {
         self.parent.store(parent, Ordering::Relaxed);
+    }
+
+    /// Tells this when the process ends or runs another program. Those that have gone are forgotten on the way.
+    pub fn attach(&self, attached: Weak<dyn Attached>) {
+        let mut all = self.attached.lock();
+        all.retain(|known| known.strong_count() > 0);
+        all.push(attached);
+    }
+
+    /// Its program is over.
+    pub(crate) fn abandon_attached(&self) {
+        let all = core::mem::take(&mut *self.attached.lock());
+        // Not under the lock: they wake others.
+        all.iter().filter_map(Weak::upgrade).for_each(|attached| attached.abandoned(self.pid));
     }
 
     /// Who pays for its memory.

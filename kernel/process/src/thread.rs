@@ -197,6 +197,12 @@ impl Thread {
         }
     }
 
+    /// How the coroutine of a request of this thread runs.
+    #[must_use]
+    pub fn birth_of_request(&self) -> exec::Birth {
+        self.class().at(exec::Priority::new(self.priority()), self.process.share.key())
+    }
+
     /// Its place among the threads that share the process's slots.
     #[inline]
     pub(crate) fn place(&self) -> Option<u8> {

@@ -14,7 +14,10 @@ use alloc::{sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Relaxed},
+    },
     task::Poll,
 };
 use io::{
@@ -31,6 +34,8 @@ pub(crate) struct Task<'a> {
     thread: &'a Arc<Thread>,
     space: Arc<AddressSpace>,
     caller: Caller,
+    /// What ends the waits of a request that has no thread of its own; a call's are ended by signals.
+    cancelled: Option<&'a AtomicBool>,
     /// This call has set a mask of its own.
     masked: AtomicBool,
     /// If a signal ends this call, it does not run again.
@@ -45,9 +50,28 @@ impl<'a> Task<'a> {
             thread,
             space,
             caller: thread.caller(),
+            cancelled: None,
             masked: AtomicBool::new(false),
             once: AtomicBool::new(false),
         }
+    }
+
+    /// The view of a request that `thread` has submitted and does not wait for. Its coroutine is woken after `cancelled` is set.
+    pub fn of_request(
+        system: &'a System,
+        thread: &'a Arc<Thread>,
+        space: Arc<AddressSpace>,
+        caller: Caller,
+        cancelled: &'a AtomicBool,
+    ) -> Self {
+        let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { system, thread, space, caller, cancelled: Some(cancelled), masked, once }
+    }
+
+    /// Whether what waits for this is to wait no longer.
+    fn interrupted(&self) -> bool {
+        // Acquire pairs with the Release of who cancels.
+        self.cancelled.map_or_else(|| self.thread.interrupted(), |cancelled| cancelled.load(Acquire))
     }
 
     pub fn thread(&self) -> &'a Arc<Thread> {
@@ -60,6 +84,11 @@ impl<'a> Task<'a> {
 
     pub fn space(&self) -> &AddressSpace {
         &self.space
+    }
+
+    /// The address space, for who outlives this.
+    pub fn shared_space(&self) -> Arc<AddressSpace> {
+        self.space.clone()
     }
 
     pub fn caller(&self) -> &Caller {
@@ -201,7 +230,7 @@ impl<'a> Task<'a> {
                 return Poll::Ready(Err(Errno::EAGAIN));
             }
             // As in `Thread::interruptible`.
-            if self.thread.interrupted() { Poll::Ready(Err(Errno::EINTR)) } else { Poll::Pending }
+            if self.interrupted() { Poll::Ready(Err(Errno::EINTR)) } else { Poll::Pending }
         })
         .await
     }

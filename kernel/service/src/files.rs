@@ -145,20 +145,42 @@ pub(crate) async fn pwrite(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
-    if let Some(socket) = crate::sockets::datagram(&open) {
-        return Ok(crate::messages::receive(task, &socket, &list, 0).await?.len);
+    read_list(task, &open, at, &list, How::of(&open)).await
+}
+
+/// Reads into a list of pieces: of a datagram socket, one message.
+pub(crate) async fn read_list(
+    task: &Task<'_>,
+    open: &Arc<OpenFile>,
+    at: At,
+    list: &[Piece],
+    how: How,
+) -> Result<usize, Errno> {
+    if let Some(socket) = crate::sockets::datagram(open) {
+        return Ok(crate::messages::receive(task, &socket, list, 0).await?.len);
     }
-    transfer::read(task, &open, at, &list, How::of(&open)).await
+    transfer::read(task, open, at, list, how).await
 }
 
 /// `writev(fd, pieces, count)`, and `pwritev` with `at`.
 pub(crate) async fn writev(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
-    if let Some(socket) = crate::sockets::datagram(&open) {
-        return crate::messages::send(task, &socket, &list, None, 0).await;
+    write_list(task, &open, at, &list, How::of(&open)).await
+}
+
+/// Writes from a list of pieces: to a datagram socket, one message.
+pub(crate) async fn write_list(
+    task: &Task<'_>,
+    open: &Arc<OpenFile>,
+    at: At,
+    list: &[Piece],
+    how: How,
+) -> Result<usize, Errno> {
+    if let Some(socket) = crate::sockets::datagram(open) {
+        return crate::messages::send(task, &socket, list, None, 0).await;
     }
-    transfer::write(task, &open, at, &list, How::of(&open)).await
+    transfer::write(task, open, at, list, how).await
 }
 
 /// `preadv(fd, pieces, count, offset)`; the second version takes -1 for the position, and flags.

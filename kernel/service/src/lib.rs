@@ -54,7 +54,11 @@ mod unknown;
 mod tests;
 
 use abi::errno::Errno;
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{
+    boxed::Box,
+    string::String,
+    sync::{Arc, Weak},
+};
 use arguments::Args;
 use context::Task;
 use io::{device::Random, file::BoxFuture, inode::Inode, log::Log};
@@ -97,6 +101,8 @@ pub struct System {
     init_ended: fn(u32),
     unknown: unknown::Unknown,
     alarms: alarms::Alarms,
+    /// For requests that outlive the call which submits them.
+    own: Weak<System>,
 }
 
 impl System {
@@ -105,7 +111,7 @@ impl System {
     pub fn new(setup: Setup) -> Arc<Self> {
         let Setup { namespace, net, random, log, new_file_system, has_world, power_off, init_ended } = setup;
         let (unknown, alarms) = (unknown::Unknown::new(), alarms::Alarms::new());
-        Arc::new(Self {
+        Arc::new_cyclic(|own| Self {
             namespace,
             net,
             random,
@@ -116,6 +122,7 @@ impl System {
             init_ended,
             unknown,
             alarms,
+            own: own.clone(),
         })
     }
 

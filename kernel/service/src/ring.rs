@@ -1,19 +1,22 @@
 //! Rings that a program shares with the kernel: `io_uring_setup`, `io_uring_enter`, `io_uring_register` (note 0005).
 //!
-//! A [`Ring`] is a file. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
+//! A [`RingFile`] is what a descriptor refers to; a [`Ring`] goes on as long as requests of its own wait. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
 //! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`]), and what
-//! a ring is like ([`setup`]).
+//! a ring is like ([`setup`]). What waits is in [`request`], what ends it in [`cancel`].
 //!
 //! **Who holds what.** Taking entries is for one party at a time: a lock that may be held across an `.await`, in order of arrival.
 //! Completions are under a spin lock for some stores; nothing is run under it.
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod cancel;
 mod enter;
 mod operation;
 mod pages;
 mod register;
+mod request;
 mod setup;
+mod transfer;
 
 pub(crate) use enter::begin_enter;
 pub(crate) use register::register;
@@ -23,12 +26,16 @@ use crate::context::Task;
 use abi::{
     errno::Errno,
     io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER},
-    poll::{EPOLLIN, EPOLLOUT},
+    poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
+use cancel::Requests;
 use core::{
     any::Any,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU32,
+        Ordering::{Acquire, Relaxed},
+    },
 };
 use exec::sync::{Mutex, WaitQueue};
 use hal::sync::{SpinLock, rank};
@@ -38,6 +45,7 @@ use io::{
 };
 use mem::{Backing, Charge};
 use pages::Pages;
+use process::Attached;
 use ring::{Completions, Layout, Submissions, Words, at};
 
 /// Completions that are kept and move at once under the lock.
@@ -55,14 +63,12 @@ struct Taking {
     /// Completions that are not posted yet.
     done: [Cqe; TOGETHER],
     filled: usize,
-    /// A request has asked for no completion: from then on none can wait for all before it.
-    no_drain: bool,
 }
 
 impl Taking {
     fn new(layout: &Layout) -> Self {
         let submissions = Submissions::new(layout);
-        Self { submissions, places: 0, done: [Cqe::default(); TOGETHER], filled: 0, no_drain: false }
+        Self { submissions, places: 0, done: [Cqe::default(); TOGETHER], filled: 0 }
     }
 }
 
@@ -70,6 +76,14 @@ struct Posting {
     completions: Completions,
     /// Pays for what is kept, or may be.
     charge: Charge,
+}
+
+impl Posting {
+    /// Gives back what was paid for places that are gone.
+    fn settle(&mut self) {
+        let paid = self.completions.bytes() + size_of::<Ring>();
+        self.charge.shrink(self.charge.bytes().saturating_sub(paid));
+    }
 }
 
 /// A ring.
@@ -82,8 +96,28 @@ pub(crate) struct Ring {
     issuer: AtomicU32,
     taking: Mutex<Taking>,
     posting: SpinLock<Posting>,
-    /// The tail of completions has moved, or one is kept.
+    /// Requests that wait.
+    requests: Requests,
+    /// Processes that have submitted some of these.
+    users: SpinLock<Vec<u32>>,
+    /// The tail of completions has moved, one is kept, or a request has ended.
     changed: WaitQueue,
+}
+
+/// A ring as a file. With it go the requests that wait.
+pub(crate) struct RingFile(Arc<Ring>);
+
+impl Drop for RingFile {
+    fn drop(&mut self) {
+        self.0.requests.abandon(|_| true);
+    }
+}
+
+impl Attached for Ring {
+    fn abandoned(&self, pid: u32) {
+        self.users.lock().retain(|user| *user != pid);
+        self.requests.abandon(|request| request.pid == pid);
+    }
 }
 
 impl Ring {
@@ -99,6 +133,8 @@ impl Ring {
             issuer: AtomicU32::new(NOBODY),
             taking: Mutex::new(Taking::new(&layout)),
             posting: SpinLock::new(rank::PIPE, posting),
+            requests: Requests::new(),
+            users: SpinLock::new(rank::PIPE, Vec::new()),
             changed: WaitQueue::new(),
         };
         if flags & IORING_SETUP_R_DISABLED == 0 {
@@ -107,9 +143,9 @@ impl Ring {
         Ok(Arc::new(ring))
     }
 
-    /// Relaxed: flags guard no other data.
     fn has(&self, flag: u32) -> bool {
-        self.flags.load(Relaxed) & flag != 0
+        // Acquire pairs with the Release in `register::enable`: who sees the ring enabled sees whose it is.
+        self.flags.load(Acquire) & flag != 0
     }
 
     /// Where only one thread may submit, this is the one, if none is yet.
@@ -118,6 +154,18 @@ impl Ring {
             // Relaxed: an id guards no other data. Who comes second does not replace the first.
             let _ = self.issuer.compare_exchange(NOBODY, task.thread().tid(), Relaxed, Relaxed);
         }
+    }
+
+    /// The caller's process has submitted a request that waits: the ring hears of its end.
+    fn attach(self: &Arc<Self>, task: &Task<'_>) {
+        let (process, mut users) = (task.process(), self.users.lock());
+        if users.contains(&process.pid()) {
+            return;
+        }
+        users.push(process.pid());
+        drop(users);
+        let ring: Arc<dyn Attached> = self.clone();
+        process.attach(Arc::downgrade(&ring));
     }
 
     /// Whether another thread than the caller is the only one to submit.
@@ -144,22 +192,35 @@ impl Ring {
         (kept, waiting)
     }
 
-    /// Moves completions that were kept to where the program has made room. Bounded by what the ring holds.
-    fn flush(&self) {
-        let mut moved = false;
-        loop {
+    /// Gives places back that are not needed.
+    fn release(&self, places: usize) {
+        if places > 0 {
             let mut posting = self.posting.lock();
-            let more = posting.completions.flush(&*self.pages, MOVED_AT_ONCE);
-            if !more {
-                break;
-            }
-            posting.completions.publish(&*self.pages);
-            let (bytes, charged) = (posting.completions.bytes() + size_of::<Self>(), posting.charge.bytes());
-            posting.charge.shrink(charged.saturating_sub(bytes));
-            moved = true;
+            posting.completions.release(places);
+            posting.settle();
         }
-        if moved {
-            self.changed.wake_all();
+    }
+
+    /// Moves some of the completions that were kept to where the program has made room; whether there are more to move.
+    fn flush(&self) -> bool {
+        let mut posting = self.posting.lock();
+        if !posting.completions.flush(&*self.pages, MOVED_AT_ONCE) {
+            return false;
+        }
+        posting.completions.publish(&*self.pages);
+        posting.settle();
+        let more = posting.completions.can_flush(&*self.pages);
+        drop(posting);
+        self.changed.wake_all();
+        more
+    }
+
+    /// Moves all that there is room for.
+    async fn flush_all(&self) {
+        while self.flush() {
+            if exec::should_yield() {
+                exec::yield_now().await;
+            }
         }
     }
 
@@ -169,26 +230,26 @@ impl Ring {
     }
 }
 
-impl File for Ring {
+impl File for RingFile {
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
-        Some(&self.changed)
+        Some(&self.0.changed)
     }
 
     fn events(&self) -> u32 {
+        let ring = &self.0;
         // Of the shared words, as Linux: a program that spoils them is told what it wrote.
-        let word = |offset| self.pages.word(offset).load(Relaxed);
-        let full = word(at::SQ_TAIL).wrapping_sub(word(at::SQ_HEAD)) >= self.layout.entries();
-        let posting = self.posting.lock();
-        let found = posting.completions.waiting(&*self.pages) > 0 || posting.completions.overflows();
-        (if full { 0 } else { EPOLLOUT }) | if found { EPOLLIN } else { 0 }
+        let word = |offset| ring.pages.word(offset).load(Relaxed);
+        let full = word(at::SQ_TAIL).wrapping_sub(word(at::SQ_HEAD)) >= ring.layout.entries();
+        let none = ring.posting.lock().completions.waiting_in_order(&*ring.pages) == Some(0);
+        (if full { 0 } else { EPOLLOUT | EPOLLWRNORM }) | if none { 0 } else { EPOLLIN | EPOLLRDNORM }
     }
 
     fn edges(&self) -> u64 {
-        self.posting.lock().completions.events()
+        self.0.posting.lock().completions.events()
     }
 
     fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
-        Some(self.pages.clone())
+        Some(self.0.pages.clone())
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -200,6 +261,6 @@ impl File for Ring {
 ///
 /// # Errors
 /// `EBADF`; `EOPNOTSUPP` for other files.
-fn ring_of(open: &OpenFile) -> Result<&Ring, Errno> {
-    open.file().as_any().downcast_ref().ok_or(Errno::EOPNOTSUPP)
+fn ring_of(open: &OpenFile) -> Result<&Arc<Ring>, Errno> {
+    open.file().as_any().downcast_ref().map(|file: &RingFile| &file.0).ok_or(Errno::EOPNOTSUPP)
 }

@@ -7,12 +7,14 @@ use crate::machine::needs_kernel;
 use crate::process::{PAGE, RW, Shared, await_blocked, checked_child, child, dies, exits, kill, map, sleep_ms};
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use rt::abi::errno::Result as Call;
+use rt::abi::io_uring::{IORING_ENTER_GETEVENTS, Sqe};
 use rt::abi::signal::{
     SA_NODEFER, SA_ONSTACK, SA_RESETHAND, SA_RESTART, SA_SIGINFO, SIG_BLOCK, SIG_IGN, SIG_SETMASK, SIG_UNBLOCK,
     SIGALRM, SIGCHLD, SIGCONT, SIGKILL, SIGSEGV, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SigStack, Sigaction,
     mask,
 };
 use rt::io::{Read, Write};
+use rt::ring::Ring;
 use rt::{pipe, process, raw, thread};
 
 pub const CASES: &[Case] = &[
@@ -30,6 +32,7 @@ pub const CASES: &[Case] = &[
     case!("signals/fault-handler", "U7 E1", fault_handler),
     case!("signals/other-stack", "U6", other_stack),
     case!("signals/suspend", "U6", suspend),
+    case!("signals/mask-of-a-wait-that-has-some", "U6 C4", mask_of_a_wait_that_has_some),
     case!("signals/wait-for-one", "U6", wait_for_one),
     case!("signals/to-one-thread", "U6 P7", to_one_thread),
     case!("signals/registers-survive", "U6", registers_survive),
@@ -297,6 +300,25 @@ fn suspend() -> Outcome {
     shared.await_least(0, 1);
     kill(pid, SIGUSR1)?;
     exits(pid, 0)
+}
+
+/// A wait for completions that a signal ends answers with those that are there, and the signal is handled although only the mask of the
+/// call let it in.
+fn mask_of_a_wait_that_has_some() -> Outcome {
+    on(SIGUSR1, count_it, 0)?;
+    blocked(SIG_BLOCK, mask(SIGUSR1))?;
+    myself(SIGUSR1)?;
+    let mut ring = Ring::new(4, 0)?;
+    ring.push_raw(&Sqe::default());
+    ring.submit(0)?;
+    let nothing = 0u64;
+    let fd = ring.fd().raw();
+    equal!(call!(IO_URING_ENTER, fd, 0, 2, IORING_ENTER_GETEVENTS, &raw const nothing, 8)?, 0);
+    equal!(count(), 1);
+    // The mask is back.
+    myself(SIGUSR1)?;
+    equal!(count(), 1);
+    Ok(())
 }
 
 fn wait_for_one() -> Outcome {

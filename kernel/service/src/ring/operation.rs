@@ -1,29 +1,36 @@
 //! What an entry asks for: the checks that make it a request, and what it does.
 
-use super::Taking;
+use super::{Ring, cancel::Cancel, transfer::Transfer};
+use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
+use alloc::{boxed::Box, sync::Arc};
+use io::open::OpenFile;
 
 /// What an operation is like.
 struct Kind {
     opcode: u8,
     /// It has a priority, or flags in its place.
     ioprio: bool,
-    /// It can take its buffer from a group.
-    selects: bool,
 }
 
-/// The operations that are there.
-const KINDS: &[Kind] = &[Kind { opcode: IORING_OP_NOP, ioprio: false, selects: false }];
+const fn kind_of(opcode: u8, ioprio: bool) -> Kind {
+    Kind { opcode, ioprio }
+}
 
-const FLAGS: u8 = IOSQE_FIXED_FILE
-    | IOSQE_IO_DRAIN
-    | IOSQE_IO_LINK
-    | IOSQE_IO_HARDLINK
-    | IOSQE_ASYNC
-    | IOSQE_BUFFER_SELECT
-    | IOSQE_CQE_SKIP_SUCCESS;
-/// Flags that need a look of their own.
-const SPECIAL: u8 = IOSQE_BUFFER_SELECT | IOSQE_IO_DRAIN | IOSQE_CQE_SKIP_SUCCESS | !FLAGS;
+/// The operations that are there, the hot ones first.
+const KINDS: &[Kind] = &[
+    kind_of(IORING_OP_NOP, false),
+    kind_of(IORING_OP_READ, true),
+    kind_of(IORING_OP_WRITE, true),
+    kind_of(IORING_OP_READV, true),
+    kind_of(IORING_OP_WRITEV, true),
+    kind_of(IORING_OP_ASYNC_CANCEL, false),
+];
+
+const FLAGS: u8 =
+    IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
+/// Flags that need a look of their own. Not there yet: to wait for all requests before (`IOSQE_IO_DRAIN`).
+const SPECIAL: u8 = IOSQE_BUFFER_SELECT | !FLAGS;
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
@@ -39,22 +46,71 @@ fn kind(opcode: u8) -> Option<&'static Kind> {
 pub(super) enum Operation {
     /// Nothing, with this result.
     Nop(i32),
+    /// Reading and writing.
+    Transfer(Transfer),
+    /// Ending others that wait.
+    Cancel(Cancel),
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Done {
+    /// The result.
+    pub result: i32,
+    /// It is an end of its chain: an error, or less than was asked for.
+    pub fails: bool,
+}
+
+impl Done {
+    /// With this result, which fails if it is an error.
+    pub(super) fn with(result: i32) -> Self {
+        Self { result, fails: result < 0 }
+    }
+
+    /// Failed.
+    pub(super) fn failed(errno: Errno) -> Self {
+        Self::with(errno.to_return() as i32)
+    }
+}
+
+/// How far a request gets in the poll that submits it.
+pub(super) enum Step {
+    /// It is done.
+    Done(Done),
+    /// It waits: in a coroutine of its own.
+    Waits(Waits),
+}
+
+/// What a request that waits has found by then.
+pub(super) enum Waits {
+    /// Bytes to move.
+    Transfer(Transfer, Arc<OpenFile>),
+    /// Requests to end.
+    Cancel(Cancel),
 }
 
 /// Makes a request of an entry, in Linux's order of checks.
 ///
 /// # Errors
-/// Why there is none: `EINVAL`, `EOPNOTSUPP`.
+/// Why there is none: `EINVAL`, `EOPNOTSUPP`, `EPERM`.
 #[inline]
-pub(super) fn prepare(taking: &mut Taking, entry: &Sqe) -> Result<Operation, Errno> {
+pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, Errno> {
     let kind = kind(entry.opcode).ok_or(Errno::EINVAL)?;
     if entry.flags & SPECIAL != 0 {
-        check_flags(taking, kind, entry.flags)?;
+        return Err(if entry.flags & !FLAGS != 0 { Errno::EINVAL } else { Errno::EOPNOTSUPP });
     }
     // No rights are ever registered.
     if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
         return Err(Errno::EINVAL);
     }
+    match entry.opcode {
+        IORING_OP_NOP => nop(entry),
+        IORING_OP_ASYNC_CANCEL => Cancel::prepare(entry).map(Operation::Cancel),
+        _ => Transfer::prepare(task, entry).map(Operation::Transfer),
+    }
+}
+
+fn nop(entry: &Sqe) -> Result<Operation, Errno> {
     match entry.op_flags {
         0 => Ok(Operation::Nop(0)),
         IORING_NOP_INJECT_RESULT => Ok(Operation::Nop(entry.len.cast_signed())),
@@ -62,25 +118,34 @@ pub(super) fn prepare(taking: &mut Taking, entry: &Sqe) -> Result<Operation, Err
     }
 }
 
-#[cold]
-fn check_flags(taking: &mut Taking, kind: &Kind, flags: u8) -> Result<(), Errno> {
-    if flags & !FLAGS != 0 {
-        return Err(Errno::EINVAL);
+impl Operation {
+    /// Does it, as far as that goes without waiting.
+    #[inline]
+    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+        match self {
+            Operation::Nop(result) => Step::Done(Done::with(result)),
+            Operation::Transfer(transfer) => transfer.run(task),
+            Operation::Cancel(cancel) => cancel.run(ring),
+        }
     }
-    if flags & IOSQE_BUFFER_SELECT != 0 && !kind.selects {
-        return Err(Errno::EOPNOTSUPP);
+
+    /// For who cancels: descriptor and opcode.
+    pub(super) fn about(&self) -> (i32, u8) {
+        match self {
+            Operation::Nop(_) => (-1, IORING_OP_NOP),
+            Operation::Transfer(transfer) => transfer.about(),
+            Operation::Cancel(_) => (-1, IORING_OP_ASYNC_CANCEL),
+        }
     }
-    taking.no_drain |= flags & IOSQE_CQE_SKIP_SUCCESS != 0;
-    // To wait for all requests before it is to wait for none: each is done when the next one is taken.
-    if flags & IOSQE_IO_DRAIN != 0 && taking.no_drain { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
 }
 
-impl Operation {
-    /// Does it.
-    #[inline]
-    pub(super) fn run(self) -> i32 {
+impl Waits {
+    /// Does the rest of it.
+    pub(super) async fn run(&self, task: &Task<'_>, ring: &Ring) -> Done {
         match self {
-            Operation::Nop(result) => result,
+            Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
+            // Boxed: seldom, and short.
+            Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
         }
     }
 }

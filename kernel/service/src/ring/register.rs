@@ -6,7 +6,7 @@ use crate::{
     context::{Task, list},
 };
 use abi::{errno::Errno, io_uring::*};
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::Release;
 use zerocopy::IntoBytes;
 
 /// `io_uring_register(fd, operation, argument, count)`.
@@ -55,6 +55,7 @@ fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         return Err(Errno::EBADFD);
     }
     ring.appoint(task);
-    ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Relaxed);
-    Ok(0)
+    // Release pairs with the Acquire in `Ring::has`. Of two at once, one enables.
+    let before = ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Release);
+    if before & IORING_SETUP_R_DISABLED == 0 { Err(Errno::EBADFD) } else { Ok(0) }
 }

@@ -1,13 +1,14 @@
 //! `io_uring_setup`.
 
-use super::Ring;
+use super::{Ring, RingFile};
 use crate::{arguments::Args, context::Task};
 use abi::{errno::Errno, fs::O_RDWR, io_uring::*};
+use alloc::sync::Arc;
 use io::open::OpenFile;
 use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 
-/// Modes that are there. Completions of requests that are done at once need no deferring, so `DEFER_TASKRUN` and what
-/// says who is interrupted for them asks for nothing more.
+/// Modes that are there. Nobody is interrupted for completions, and none waits for the submitter to have time for it: so `DEFER_TASKRUN`, a
+/// hint in Linux's words, and those that say when to interrupt ask for nothing more.
 const MODES: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
     | IORING_SETUP_R_DISABLED
@@ -22,10 +23,13 @@ const MODES: u32 = IORING_SETUP_CQSIZE
 const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_NODROP
     | IORING_FEAT_SUBMIT_STABLE
+    | IORING_FEAT_RW_CUR_POS
     | IORING_FEAT_CUR_PERSONALITY
+    | IORING_FEAT_FAST_POLL
     | IORING_FEAT_EXT_ARG
     | IORING_FEAT_NATIVE_WORKERS
-    | IORING_FEAT_CQE_SKIP;
+    | IORING_FEAT_CQE_SKIP
+    | IORING_FEAT_LINKED_FILE;
 
 /// `io_uring_setup(entries, params)`.
 pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
@@ -36,7 +40,7 @@ pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     params.features = FEATURES;
     let ring = Ring::new(task, layout, params.flags)?;
     task.space().put(args.word(1), &params).await?;
-    task.install(OpenFile::new(ring, O_RDWR, b"anon_inode:[io_uring]"), true)
+    task.install(OpenFile::new(Arc::new(RingFile(ring)), O_RDWR, b"anon_inode:[io_uring]"), true)
 }
 
 /// The sizes that are asked for, in Linux's order of checks.

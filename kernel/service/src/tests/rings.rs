@@ -1,7 +1,7 @@
 //! Rings, as a program sees them.
 
 use super::{BAD, Cpu, DATA};
-use abi::{errno::Errno, io_uring::*, mm as m, nr};
+use abi::{errno::Errno, fs as f, io_uring::*, mm as m, nr};
 use alloc::{vec, vec::Vec};
 use ring::at;
 use zerocopy::{FromBytes, IntoBytes};
@@ -108,6 +108,13 @@ pub(super) async fn rings(cpu: &Cpu) {
     many(cpu).await;
     disabled(cpu).await;
     probing(cpu).await;
+    let ring = Mapped::new(cpu, 8, 0).await;
+    files(cpu, &ring).await;
+    pending(cpu, &ring).await;
+    cancelling(cpu, &ring).await;
+    waiting_chains(cpu, &ring).await;
+    cpu.good(nr::CLOSE, [ring.fd]).await;
+    left_behind(cpu).await;
 }
 
 async fn setting_up(cpu: &Cpu) {
@@ -169,9 +176,7 @@ async fn chains(cpu: &Cpu, ring: &Mapped) {
     let wrong = Sqe { ioprio: 1, ..nop(2, link, 0) };
     let chain = [nop(1, link, 1), wrong, nop(3, 0, 3)];
     assert_eq!(ring.run(cpu, &chain).await, [(1, CANCELLED), (2, EINVAL), (3, CANCELLED)]);
-    // To wait for none is no longer possible where some want none.
-    let drain = [nop(1, IOSQE_IO_DRAIN, 0)];
-    assert_eq!(ring.run(cpu, &drain).await, [(1, Errno::EOPNOTSUPP.to_return() as i32)]);
+    assert_eq!(ring.run(cpu, &[nop(1, IOSQE_IO_DRAIN, 0)]).await, [(1, EINVAL)]);
 }
 
 async fn wrong_entries(cpu: &Cpu, ring: &Mapped) {
@@ -179,7 +184,7 @@ async fn wrong_entries(cpu: &Cpu, ring: &Mapped) {
     let wrong = [
         (Sqe { opcode: IORING_OP_LAST, ..plain }, EINVAL),
         (Sqe { opcode: 255, ..plain }, EINVAL),
-        (Sqe { opcode: IORING_OP_READ, ..plain }, EINVAL),
+        (Sqe { opcode: IORING_OP_FSYNC, ..plain }, EINVAL),
         (Sqe { flags: 1 << 7, ..plain }, EINVAL),
         (Sqe { ioprio: 1, ..plain }, EINVAL),
         (Sqe { op_flags: 2, ..plain }, EINVAL),
@@ -263,14 +268,14 @@ async fn many(cpu: &Cpu) {
     let entries: Vec<Sqe> = (0..200)
         .map(|number| match number {
             100 => wrong,
-            60..70 => nop(number, IOSQE_IO_LINK, -i32::from(number == 66)),
+            122..132 => nop(number, IOSQE_IO_LINK, -i32::from(number == 126)),
             number => nop(number, 0, 0),
         })
         .collect();
     let expected: Vec<_> = (0..200)
         .map(|number| match number {
-            66 => (number, -1),
-            67..=70 => (number, CANCELLED),
+            126 => (number, -1),
+            127..=132 => (number, CANCELLED),
             100 => (number, EINVAL),
             number => (number, 0),
         })
@@ -304,9 +309,183 @@ async fn probing(cpu: &Cpu) {
     let found = cpu.load(DATA + 0x6000, 16 + 58 * 8);
     assert_eq!(found[..2], [57, 58]);
     let supported: Vec<usize> = (0..58).filter(|op| found[16 + 8 * op + 2] & 1 != 0).collect();
-    assert_eq!(supported, [usize::from(IORING_OP_NOP)]);
+    assert_eq!(supported, [0, 1, 2, 14, 22, 23]);
     assert!((0..58).all(|op| usize::from(found[16 + 8 * op]) == op));
     // What is not zeros is refused: a later kernel may ask something there.
     cpu.bad(nr::IO_URING_REGISTER, [ring.fd, probe, DATA + 0x6000, 2], Errno::EINVAL).await;
     cpu.good(nr::CLOSE, [ring.fd]).await;
+}
+
+fn transfer(opcode: u8, fd: usize, addr: usize, len: u32, off: u64) -> Sqe {
+    Sqe { opcode, fd: fd as i32, addr: addr as u64, len, off, user_data: 7, ..Sqe::default() }
+}
+
+fn read(fd: usize, addr: usize, len: u32) -> Sqe {
+    transfer(IORING_OP_READ, fd, addr, len, 0)
+}
+
+fn cancel(user_data: u64, flags: u32, fd: usize) -> Sqe {
+    let base = transfer(IORING_OP_ASYNC_CANCEL, fd, user_data as usize, 0, 0);
+    Sqe { op_flags: flags, user_data: 99, ..base }
+}
+
+async fn pipe(cpu: &Cpu) -> (usize, usize) {
+    cpu.good(nr::PIPE2, [DATA + 0x7300, 0]).await;
+    (cpu.word(DATA + 0x7300) as usize, cpu.word(DATA + 0x7304) as usize)
+}
+
+async fn files(cpu: &Cpu, ring: &Mapped) {
+    let path = cpu.path(DATA, "/ringed");
+    let fd = cpu.good(nr::OPENAT, [super::CWD, path, (f::O_RDWR | f::O_CREAT) as usize, 0o666]).await;
+    let text = cpu.store(DATA + 0x100, b"hello, world");
+    let position = u64::MAX;
+    let written = [transfer(IORING_OP_WRITE, fd, text, 5, position), transfer(IORING_OP_WRITE, fd, text + 5, 7, 5)];
+    assert_eq!(ring.run(cpu, &written).await, [(7, 5), (7, 7)]);
+    // The position is behind the first.
+    assert_eq!(ring.run(cpu, &[transfer(IORING_OP_READ, fd, DATA + 0x200, 100, position)]).await, [(7, 7)]);
+    assert_eq!(cpu.load(DATA + 0x200, 7), b", world");
+    assert_eq!(ring.run(cpu, &[read(fd, DATA + 0x200, 100), read(fd, DATA + 0x200, 0)]).await, [(7, 12), (7, 0)]);
+    let list = [(DATA as u64 + 0x200, 5u64), (DATA as u64 + 0x300, 100)];
+    let bytes: Vec<u8> = list.iter().flat_map(|(base, len)| [base.to_le_bytes(), len.to_le_bytes()].concat()).collect();
+    let at = cpu.store(DATA + 0x400, &bytes);
+    ring.put(cpu, &[transfer(IORING_OP_READV, fd, at, 2, 0)]);
+    assert_eq!(ring.enter(cpu, 1, 1).await, Ok(1));
+    assert_eq!(ring.reap(cpu), [(7, 12)]);
+    assert_eq!(cpu.load(DATA + 0x300, 7), b", world");
+    let wrong = [
+        (read(99, DATA, 1), Errno::EBADF),
+        (transfer(IORING_OP_READ, fd, DATA, 1, 1 << 63), Errno::EINVAL),
+        (Sqe { op_flags: 1, ..read(fd, DATA, 1) }, Errno::EOPNOTSUPP),
+        (Sqe { flags: IOSQE_FIXED_FILE, ..read(0, DATA, 1) }, Errno::EBADF),
+        (read(fd, BAD, 1), Errno::EFAULT),
+        (read(fd, usize::MAX - 10, 100), Errno::EFAULT),
+        (transfer(IORING_OP_READV, fd, BAD, 1, 0), Errno::EFAULT),
+        (transfer(IORING_OP_READV, fd, at, 1025, 0), Errno::EINVAL),
+        (Sqe { ioprio: 7 << 13, ..read(fd, DATA, 1) }, Errno::EINVAL),
+    ];
+    for (entry, errno) in wrong {
+        ring.put(cpu, &[entry]);
+        assert_eq!(ring.enter(cpu, 1, 1).await, Ok(1));
+        assert_eq!(ring.reap(cpu), [(7, errno.to_return() as i32)], "{entry:?}");
+    }
+    cpu.good(nr::CLOSE, [fd]).await;
+}
+
+async fn pending(cpu: &Cpu, ring: &Mapped) {
+    let (from, to) = pipe(cpu).await;
+    let buffer = DATA + 0x500;
+    // One that waits, into a page that is not there yet; the descriptor may go meanwhile.
+    ring.put(cpu, &[read(from, DATA + 0x9000, 4), read(from, buffer, 4)]);
+    assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
+    cpu.good(nr::CLOSE, [from]).await;
+    assert_eq!(ring.reap(cpu), []);
+    assert_eq!(cpu.good(nr::WRITE, [to, cpu.store(DATA, b"abcdefgh"), 8]).await, 8);
+    assert_eq!(ring.enter(cpu, 0, 2).await, Ok(0));
+    assert_eq!(ring.reap(cpu), [(7, 4), (7, 4)]);
+    let both = [cpu.load(DATA + 0x9000, 4), cpu.load(buffer, 4)].concat();
+    assert!(both == b"abcdefgh" || both == b"efghabcd");
+    // Nobody reads any more: with the signal that a call would raise.
+    cpu.store(DATA + 0x600, &(1u64 << 12).to_le_bytes());
+    cpu.good(nr::RT_SIGPROCMASK, [0, DATA + 0x600, 0, 8]).await;
+    assert_eq!(ring.run(cpu, &[transfer(IORING_OP_WRITE, to, DATA, 1, 0)]).await, [(7, -32)]);
+    assert_eq!(cpu.good(nr::RT_SIGTIMEDWAIT, [DATA + 0x600, 0, 0, 8]).await, 13);
+    cpu.good(nr::RT_SIGPROCMASK, [1, DATA + 0x600, 0, 8]).await;
+    cpu.good(nr::CLOSE, [to]).await;
+    // A description that does not wait makes requests no less patient.
+    cpu.good(nr::PIPE2, [DATA + 0x7300, f::O_NONBLOCK as usize]).await;
+    let (from, to) = (cpu.word(DATA + 0x7300) as usize, cpu.word(DATA + 0x7304) as usize);
+    ring.put(cpu, &[read(from, buffer, 4)]);
+    assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
+    // The other end goes: that is the end of the file.
+    cpu.good(nr::CLOSE, [to]).await;
+    assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+    assert_eq!(ring.reap(cpu), [(7, 0)]);
+    cpu.good(nr::CLOSE, [from]).await;
+}
+
+async fn cancelling(cpu: &Cpu, ring: &Mapped) {
+    let (from, to) = pipe(cpu).await;
+    let waits = |user_data| Sqe { user_data, ..read(from, DATA, 4) };
+    let enoent = Errno::ENOENT.to_return() as i32;
+    assert_eq!(ring.run(cpu, &[cancel(1, 0, 0)]).await, [(99, enoent)]);
+    for (flags, fd) in [(0, 0), (IORING_ASYNC_CANCEL_FD, from), (IORING_ASYNC_CANCEL_USERDATA, 0)] {
+        ring.put(cpu, &[waits(1), cancel(1, flags, fd)]);
+        assert_eq!(ring.enter(cpu, 2, 2).await, Ok(2));
+        let mut found = ring.reap(cpu);
+        found.sort_unstable();
+        assert_eq!(found, [(1, CANCELLED), (99, 0)]);
+    }
+    let all = [
+        (cancel(1, IORING_ASYNC_CANCEL_ALL, 0), 2),
+        (cancel(0, IORING_ASYNC_CANCEL_ANY, 0), 3),
+        (cancel(0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_FD, from), 3),
+        (Sqe { len: 22, ..cancel(0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_OP, 0) }, 3),
+        (cancel(0, IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_FD, to), 0),
+    ];
+    for (entry, count) in all {
+        ring.put(cpu, &[waits(1), waits(2), waits(1), entry]);
+        assert_eq!(ring.enter(cpu, 4, count as usize + 1).await, Ok(4));
+        let found = ring.reap(cpu);
+        assert!(found.contains(&(99, count)), "{entry:?} {found:?}");
+        // What is left goes here.
+        ring.put(cpu, &[cancel(0, IORING_ASYNC_CANCEL_ANY, 0)]);
+        assert_eq!(ring.enter(cpu, 1, 4 - count as usize).await, Ok(1));
+        assert!(ring.reap(cpu).contains(&(99, 3 - count)));
+    }
+    for wrong in [1 << 9, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_FD] {
+        assert_eq!(ring.run(cpu, &[cancel(1, wrong, 0)]).await, [(99, EINVAL)]);
+    }
+    cpu.good(nr::CLOSE, [from]).await;
+    cpu.good(nr::CLOSE, [to]).await;
+}
+
+async fn waiting_chains(cpu: &Cpu, ring: &Mapped) {
+    let (link, hard, skip) = (IOSQE_IO_LINK, IOSQE_IO_HARDLINK, IOSQE_CQE_SKIP_SUCCESS);
+    let (from, to) = pipe(cpu).await;
+    let waits = |flags| Sqe { flags, ..read(from, DATA + 0x500, 4) };
+    // What is linked begins when the read is done; one that reads less ends the chain.
+    for (len, expected) in [(4, [(7, 4), (8, 1), (9, 2)]), (2, [(7, 2), (8, CANCELLED), (9, CANCELLED)])] {
+        ring.put(cpu, &[waits(link), nop(8, link, 1), nop(9, 0, 2)]);
+        assert_eq!(ring.enter(cpu, 3, NOT).await, Ok(3));
+        assert_eq!(ring.reap(cpu), []);
+        assert_eq!(cpu.good(nr::WRITE, [to, DATA, len]).await, len);
+        assert_eq!(ring.enter(cpu, 0, 3).await, Ok(0));
+        assert_eq!(ring.reap(cpu), expected);
+    }
+    // Behind a hard link the next waits, too; cancelled, it ends the rest, silently.
+    ring.put(cpu, &[waits(hard), Sqe { user_data: 8, ..waits(link | skip) }, nop(9, 0, 2)]);
+    assert_eq!(ring.enter(cpu, 3, NOT).await, Ok(3));
+    assert_eq!(cpu.good(nr::WRITE, [to, DATA, 1]).await, 1);
+    assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+    assert_eq!(ring.reap(cpu), [(7, 1)]);
+    ring.put(cpu, &[cancel(8, 0, 0)]);
+    assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+    let mut found = ring.reap(cpu);
+    found.sort_unstable();
+    assert_eq!(found, [(8, CANCELLED), (99, 0)]);
+    cpu.good(nr::CLOSE, [from]).await;
+    cpu.good(nr::CLOSE, [to]).await;
+}
+
+/// What waits goes with the ring, and gives back what it held.
+async fn left_behind(cpu: &Cpu) {
+    let used = || process::table::process(1).unwrap().account().used();
+    let (from, to) = pipe(cpu).await;
+    let before = used();
+    let ring = Mapped::new(cpu, 8, 0).await;
+    let entries = [IOSQE_IO_HARDLINK, IOSQE_IO_LINK, 0, 0].map(|flags| Sqe { flags, ..read(from, DATA, 4) });
+    ring.put(cpu, &entries);
+    assert_eq!(ring.enter(cpu, 4, NOT).await, Ok(4));
+    cpu.good(nr::CLOSE, [ring.fd]).await;
+    cpu.good(nr::MUNMAP, [ring.ring, 4096]).await;
+    cpu.good(nr::MUNMAP, [ring.entries, 4096]).await;
+    // Their coroutines have run by then.
+    let time = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
+    cpu.good(nr::NANOSLEEP, [time, 0]).await;
+    assert_eq!(used(), before);
+    // Nobody has taken this.
+    assert_eq!(cpu.good(nr::WRITE, [to, DATA, 4]).await, 4);
+    assert_eq!(cpu.good(nr::READ, [from, DATA, 4]).await, 4);
+    cpu.good(nr::CLOSE, [from]).await;
+    cpu.good(nr::CLOSE, [to]).await;
 }

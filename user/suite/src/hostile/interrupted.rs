@@ -4,7 +4,7 @@ use crate::case::{Case, Outcome};
 use crate::process::{Shared, await_blocked, child, dies, exits, kill, sleep_ms};
 use crate::sockets::{listen, local};
 use rt::abi::futex::FUTEX_WAIT;
-use rt::abi::io_uring::{IORING_ENTER_GETEVENTS, Sqe};
+use rt::abi::io_uring::{IORING_ENTER_GETEVENTS, IORING_OP_READ, IOSQE_IO_LINK, Sqe};
 use rt::abi::poll::{POLLIN, PollFd};
 use rt::abi::signal::SIGKILL;
 use rt::io::{Read, Write};
@@ -72,6 +72,17 @@ fn in_ring() -> Outcome {
     let fd = ring.fd().raw();
     killed_at_any_time(true, |_| {
         let _ = call!(IO_URING_ENTER, fd, 0, 2, IORING_ENTER_GETEVENTS, 0, 0);
+    })?;
+    // With requests that wait, of its own ring.
+    let (read, _write) = pipe::pipe()?;
+    killed_at_any_time(true, |_| {
+        let Ok(mut own) = Ring::new(4, 0) else { return };
+        let mut byte = 0u8;
+        let (addr, fd) = (&raw mut byte as u64, read.fd().raw());
+        for flags in [IOSQE_IO_LINK, 0, 0] {
+            own.push_raw(&Sqe { opcode: IORING_OP_READ, flags, fd, addr, len: 1, ..Sqe::default() });
+        }
+        let _ = own.submit(3);
     })?;
     // While it submits, as well; the ring works on.
     killed_at_any_time(false, |_| {

@@ -1,0 +1,163 @@
+//! Ending requests that wait: by an entry, with the ring, with the process.
+
+use super::{
+    Ring,
+    operation::{Done, Step, Waits},
+    request::{Outcome, Request},
+};
+use abi::{errno::Errno, io_uring::*};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use exec::sync::wait_until;
+use hal::sync::{SpinLock, rank};
+
+/// Requests that are looked at under the lock at a time.
+const AT_ONCE: usize = 64;
+
+/// The requests of a ring that wait, by what comes back with them.
+pub(super) struct Requests(SpinLock<BTreeMap<Key, Arc<Request>>>);
+
+/// `user_data`, and where the request lies: no other one that is listed has both.
+type Key = (u64, usize);
+
+fn key(request: &Arc<Request>) -> Key {
+    (request.user_data, Arc::as_ptr(request) as usize)
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self(SpinLock::new(rank::PIPE, BTreeMap::new()))
+    }
+
+    pub(super) fn insert(&self, request: &Arc<Request>) {
+        self.0.lock().insert(key(request), request.clone());
+    }
+
+    pub(super) fn remove(&self, request: &Arc<Request>) {
+        let removed = self.0.lock().remove(&key(request));
+        // Not under the lock.
+        drop(removed);
+    }
+
+    /// The next that `is_meant` from `from` on, among some; and where to go on, if there are more.
+    fn some(&self, from: Key, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Key>) {
+        let all = self.0.lock();
+        let mut found = Vec::new();
+        for (looked, (key, request)) in all.range(from..).enumerate() {
+            if looked == AT_ONCE {
+                return (found, Some(*key));
+            }
+            if is_meant(request) {
+                found.push(request.clone());
+            }
+        }
+        (found, None)
+    }
+
+    /// Nobody is left who wants those that `is_meant`.
+    pub(super) fn abandon(&self, is_meant: impl Fn(&Request) -> bool) {
+        let mut next = Some((0, 0));
+        while let Some(from) = next {
+            let (found, more) = self.some(from, &is_meant);
+            found.iter().for_each(|request| request.abandon());
+            next = more;
+        }
+    }
+}
+
+/// `IORING_OP_ASYNC_CANCEL`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cancel {
+    user_data: u64,
+    flags: u32,
+    fd: i32,
+    opcode: u32,
+}
+
+impl Cancel {
+    pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
+        const KNOWN: u32 = IORING_ASYNC_CANCEL_ALL
+            | IORING_ASYNC_CANCEL_FD
+            | IORING_ASYNC_CANCEL_ANY
+            | IORING_ASYNC_CANCEL_FD_FIXED
+            | IORING_ASYNC_CANCEL_USERDATA
+            | IORING_ASYNC_CANCEL_OP;
+        let flags = entry.op_flags;
+        let has = |flag| flags & flag != 0;
+        let any_and_some = has(IORING_ASYNC_CANCEL_ANY) && has(IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_OP);
+        if entry.off != 0 || entry.file_index != 0 || flags & !KNOWN != 0 || any_and_some {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Self { user_data: entry.addr, flags, fd: entry.fd, opcode: entry.len })
+    }
+
+    fn has(&self, flag: u32) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether it means all that match, or one.
+    fn all(&self) -> bool {
+        self.has(IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)
+    }
+
+    /// By what comes back with it: alone, or beside others.
+    fn by_data(&self) -> bool {
+        const OTHERS: u32 = IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_OP;
+        self.has(IORING_ASYNC_CANCEL_USERDATA) || !self.has(OTHERS)
+    }
+
+    fn means(&self, request: &Request) -> bool {
+        if request.opcode == IORING_OP_ASYNC_CANCEL || request.outcome() != Outcome::Runs {
+            return false;
+        }
+        // No file is ever registered.
+        let fd =
+            !self.has(IORING_ASYNC_CANCEL_FD) || (request.fd == self.fd && !self.has(IORING_ASYNC_CANCEL_FD_FIXED));
+        let data = !self.by_data() || request.user_data == self.user_data;
+        let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.opcode) == self.opcode;
+        self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
+    }
+
+    /// Where those that may be meant begin, and whether one is beyond them.
+    fn range(&self) -> (Key, impl Fn(Key) -> bool + use<>) {
+        let (by_data, user_data) = (self.by_data() && !self.has(IORING_ASYNC_CANCEL_ANY), self.user_data);
+        (if by_data { (user_data, 0) } else { (0, 0) }, move |key: Key| by_data && key.0 != user_data)
+    }
+
+    /// None at all is known at once.
+    pub(super) fn run(self, ring: &Ring) -> Step {
+        let (from, beyond) = self.range();
+        let (found, more) = ring.requests.some(from, |request| self.means(request));
+        if found.is_empty() && more.is_none_or(beyond) {
+            return Step::Done(if self.all() { Done::with(0) } else { Done::failed(Errno::ENOENT) });
+        }
+        Step::Waits(Waits::Cancel(self))
+    }
+
+    /// Cancels, and waits for what becomes of it: the answer is what happened.
+    pub(super) async fn wait(&self, ring: &Ring) -> Done {
+        let (from, beyond) = self.range();
+        let (mut next, mut marked, mut cancelled) = (Some(from), 0, 0);
+        while let Some(from) = next.filter(|_| self.all() || marked == 0) {
+            let (mut found, more) = ring.requests.some(from, |request| self.means(request));
+            if !self.all() {
+                found.truncate(1);
+            }
+            marked += found.len();
+            found.iter().for_each(|request| request.cancel());
+            for request in found {
+                let ended = wait_until(&ring.changed, || {
+                    let outcome = request.outcome();
+                    (outcome != Outcome::Runs).then_some(outcome)
+                });
+                cancelled += usize::from(ended.await == Outcome::Cancelled);
+            }
+            next = more.filter(|key| !beyond(*key));
+        }
+        match (self.all(), marked, cancelled) {
+            (true, ..) => Done::with(cancelled as i32),
+            (false, 0, _) => Done::failed(Errno::ENOENT),
+            (false, _, 0) => Done::failed(Errno::EALREADY),
+            (false, ..) => Done::with(0),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Reading and writing: the system calls' own loop, with an entry's arguments.
+
+use super::operation::{Done, Step, Waits};
+use crate::{
+    arguments::MOST,
+    context::Task,
+    files,
+    transfer::{self, At, How, Piece},
+};
+use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
+use alloc::{boxed::Box, sync::Arc};
+use io::{
+    file::{Attempt, IoError},
+    open::OpenFile,
+};
+
+/// Which way, and whether the memory is a list of pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Read,
+    Write,
+    ReadList,
+    WriteList,
+}
+
+/// `IORING_OP_READ`, `IORING_OP_WRITE`, `IORING_OP_READV`, `IORING_OP_WRITEV`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Transfer {
+    shape: Shape,
+    /// A place in the table of registered files, of which there are none.
+    fixed: bool,
+    fd: i32,
+    len: u32,
+    flags: u32,
+    addr: usize,
+    /// -1: the description's position.
+    offset: u64,
+}
+
+/// The priority of a request to a device; nothing here has use for it, but a wrong one is refused.
+fn check_priority(task: &Task<'_>, priority: u16) -> Result<(), Errno> {
+    const REAL_TIME: u16 = 1;
+    match (priority >> 13, priority & 0x1fff) {
+        (0, 0) | (2..=3, _) => Ok(()),
+        (REAL_TIME, _) => task.privileged(),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
+impl Transfer {
+    pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Self, Errno> {
+        let shape = match entry.opcode {
+            IORING_OP_READ => Shape::Read,
+            IORING_OP_WRITE => Shape::Write,
+            IORING_OP_READV => Shape::ReadList,
+            _ => Shape::WriteList,
+        };
+        check_priority(task, entry.ioprio)?;
+        let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
+        let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
+        Ok(Self { shape, fixed, fd, len, flags, addr: entry.addr as usize, offset })
+    }
+
+    pub(super) fn about(&self) -> (i32, u8) {
+        let opcode = match self.shape {
+            Shape::Read => IORING_OP_READ,
+            Shape::Write => IORING_OP_WRITE,
+            Shape::ReadList => IORING_OP_READV,
+            Shape::WriteList => IORING_OP_WRITEV,
+        };
+        (self.fd, opcode)
+    }
+
+    fn file(&self, task: &Task<'_>) -> Result<Arc<OpenFile>, Errno> {
+        if self.fixed { Err(Errno::EBADF) } else { task.file(self.fd) }
+    }
+
+    /// Streams ignore the offset.
+    fn at(&self, open: &OpenFile) -> Result<At, Errno> {
+        match self.offset.cast_signed() {
+            _ if self.flags != 0 => Err(Errno::EOPNOTSUPP),
+            -1 => Ok(At::Position),
+            _ if !open.seekable() => Ok(At::Position),
+            0.. => Ok(At::Offset(self.offset)),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn piece(&self) -> Piece {
+        Piece { addr: self.addr, len: (self.len as usize).min(MOST) }
+    }
+
+    pub(super) fn run(self, task: &Task<'_>) -> Step {
+        let open = match self.file(task) {
+            Ok(open) => open,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
+        match self.attempt(task, &open) {
+            Ok(Some(len)) => Step::Done(self.moved(len)),
+            Ok(None) | Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => {
+                Step::Waits(Waits::Transfer(self, open))
+            }
+            Err(IoError::Errno(errno)) => {
+                if self.shape == Shape::Write {
+                    transfer::write_failed(task, &open, errno);
+                }
+                Step::Done(Done::failed(errno))
+            }
+        }
+    }
+
+    /// One attempt, and a second one where a file stopped short; none where a part would be a problem.
+    fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Attempt<usize> {
+        let (at, piece) = (self.at(open)?, self.piece());
+        match self.shape {
+            Shape::Read => {
+                let read = |at, piece| transfer::read_now(task, open, at, piece);
+                twice(open, at, piece, read)
+            }
+            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
+                let write = |at, piece| transfer::write_now(task, open, at, piece);
+                twice(open, at, piece, write)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Less than was asked for ends a chain.
+    fn moved(&self, len: usize) -> Done {
+        Done { result: len as i32, fails: len < self.piece().len }
+    }
+
+    /// Boxed, where it is a list: a request that waits for a few bytes must not carry the size of that.
+    pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
+        let how = How { gives_up: false, quiet: false, tried: false };
+        let at = match self.at(open) {
+            Ok(at) => at,
+            Err(errno) => return Done::failed(errno),
+        };
+        let piece = [self.piece()];
+        let moved = match self.shape {
+            Shape::Read => transfer::read(task, open, at, &piece, how).await,
+            Shape::Write => transfer::write(task, open, at, &piece, how).await,
+            Shape::ReadList | Shape::WriteList => return Box::pin(self.wait_list(task, open, at, how)).await,
+        };
+        moved.map_or_else(Done::failed, |len| self.moved(len))
+    }
+
+    async fn wait_list(&self, task: &Task<'_>, open: &Arc<OpenFile>, at: At, how: How) -> Done {
+        let list = match transfer::pieces(task, self.addr, self.len as usize).await {
+            Ok(list) => list,
+            Err(errno) => return Done::failed(errno),
+        };
+        let moved = match self.shape {
+            Shape::ReadList => files::read_list(task, open, at, &list, how).await,
+            _ => files::write_list(task, open, at, &list, how).await,
+        };
+        let wanted = transfer::total(&list);
+        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted })
+    }
+}
+
+/// An attempt, and another if a file stopped short, unless that was the end.
+fn twice(
+    open: &OpenFile,
+    at: At,
+    piece: Piece,
+    mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
+) -> Attempt<usize> {
+    let Some(done) = attempt(at, piece)? else { return Ok(None) };
+    if done == 0 || done >= piece.len || !open.seekable() {
+        return Ok(Some(done));
+    }
+    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
+    let at = match at {
+        At::Position => At::Position,
+        At::Offset(offset) => At::Offset(offset.saturating_add(done as u64)),
+    };
+    // What comes next answers for the rest.
+    Ok(Some(done + attempt(at, rest).ok().flatten().unwrap_or(0)))
+}
