@@ -288,7 +288,10 @@ fn any_value_anywhere() -> Outcome {
             let place = (value >> 7) as usize % (bytes / 8) * 8;
             let wide = scramble(&mut state) ^ scramble(&mut state) << 32;
             // An operation with any flags, then: but of a descriptor that is not there.
-            raw::store64(entries + place, if place % 64 == 0 { wide & 0xffff_ff3f | 0xffff << 44 } else { wide });
+            raw::store64(
+                entries + place,
+                if place.is_multiple_of(64) { wide & 0xffff_ff3f | 0xffff << 44 } else { wide },
+            );
             // Any answer will do, and a wait would be for nothing.
             let _ = call!(IO_URING_ENTER, ring.fd().raw(), value as u32 & 31, 0, IORING_ENTER_GETEVENTS, 0, 0);
         }
