@@ -621,10 +621,10 @@ fn process_ends_while_requests_wait() -> Outcome {
     })?;
     exits(pid, 0)?;
     // Its memory is gone; the byte is for others.
-    io::Write::write_all(&mut write, b"x")?;
     call!(IO_URING_ENTER, fd, 0, 1, IORING_ENTER_GETEVENTS, 0, 0)?;
     let found = reap(&mut ring);
     ensure!(matches!(found[..], [(7, error)] if error < 0), "{found:?}");
+    io::Write::write_all(&mut write, b"x")?;
     equal!(call!(READ, read.fd().raw(), byte.as_mut_ptr(), 1)?, 1);
     Ok(())
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine: it polls, and only if that answers
-//! pending it looks whether it is cancelled. So who has moved bytes says so. A canceller sets the flag, then wakes; a wake
+//! pending it looks whether it is cancelled. So who has moved bytes says so. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
 //! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
 //!
 //! **Nothing is lost.** A [`Ticket`] is the duty to complete one entry, with a place for that. Dropped, it says that the entry was cancelled.
@@ -289,10 +289,16 @@ async fn wait_for(owner: &Owner, listed: &Listed, waits: &Waits) -> Done {
     *request.task.lock() = exec::current().await;
     let task = owner.task(&request.cancelled);
     let mut run = pin!(waits.run(&task, &listed.ring));
-    let done = poll_fn(|context| match run.as_mut().poll(context) {
-        Poll::Ready(done) => Poll::Ready(done),
-        Poll::Pending if request.cancelled.load(Acquire) => Poll::Ready(CANCELLED),
-        Poll::Pending => Poll::Pending,
+    let done = poll_fn(|context| {
+        // Nobody would get what it takes. Relaxed: ordered by the Acquire.
+        if request.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
+            return Poll::Ready(CANCELLED);
+        }
+        match run.as_mut().poll(context) {
+            Poll::Ready(done) => Poll::Ready(done),
+            Poll::Pending if request.cancelled.load(Acquire) => Poll::Ready(CANCELLED),
+            Poll::Pending => Poll::Pending,
+        }
     })
     .await;
     let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.cancelled.load(Acquire);
