@@ -2,7 +2,20 @@
 //!
 //! One lock guards all protocol state of the interface. It is held for at most [`BATCH`] frames or
 //! one copy of at most [`BUFFER`] bytes, and never across an await. Whoever gives the stack something
-//! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`].
+//! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`]. What is short and stays on this host
+//! needs no coroutine: who sends it carries it to its receiver ([`Stack::carry`]).
+//!
+//! ```text
+//!   coroutine                                 who carries
+//!   takes its waker away
+//!   poll: a deadline                          rounds, under the lock of the core: a deadline
+//!   under the kick's lock:                    under the kick's lock:
+//!     pending ?  poll again                     all done, and the coroutine sleeps until an earlier time ?  nothing
+//!     else leave waker and deadline, sleep      else pending = true, wake it
+//! ```
+//!
+//! Every round's deadline is thus compared with what the coroutine sleeps until, by itself or by who carried; one that does not
+//! sleep finds `pending` before it does. Packets of loopback come to be in a round only, and who leaves some there kicks.
 
 use crate::{
     address,
@@ -29,6 +42,8 @@ use smoltcp::{
 pub const BUFFER: usize = 64 * 1024;
 /// Frames that are processed under one hold of the lock.
 pub const BATCH: usize = 16;
+/// Rounds at most of who carries something to its receiver.
+const CARRIED: usize = 2;
 /// A peer that does not answer for this long is gone.
 pub(crate) const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Acknowledgements without data wait for company this long at most.
@@ -70,7 +85,9 @@ pub struct Stack {
 
 struct Kick {
     pending: bool,
+    /// Of the coroutine while it sleeps, and until when (ns since boot).
     waker: Option<Waker>,
+    until: u64,
 }
 
 /// Protocol state, under the stack's lock.
@@ -112,7 +129,7 @@ impl Stack {
         Arc::new(Self {
             device,
             core: SpinLock::new(rank::STACK, core),
-            kick: SpinLock::new(rank::KICK, Kick { pending: true, waker: None }),
+            kick: SpinLock::new(rank::KICK, Kick { pending: true, waker: None, until: 0 }),
         })
     }
 
@@ -149,7 +166,14 @@ impl Stack {
 
     /// Makes the stack's coroutine look for work.
     pub(crate) fn kick(&self) {
+        self.kick_unless(|_| false);
+    }
+
+    fn kick_unless(&self, is_done: impl FnOnce(&Kick) -> bool) {
         let mut kick = self.kick.lock();
+        if is_done(&kick) {
+            return;
+        }
         kick.pending = true;
         if let Some(waker) = kick.waker.take() {
             drop(kick);
@@ -157,41 +181,90 @@ impl Stack {
         }
     }
 
-    /// Ready when there was a kick since the last time, or when the device has work.
-    pub(crate) fn poll_work(&self, context: &mut Context<'_>) -> Poll<()> {
+    /// Something short was given to a socket. On this host it arrives at once, in the time of who sent it; else, or if
+    /// that leads to more work than a little, the coroutine has to look.
+    pub(crate) fn carry(&self) {
+        if self.device.link() != Link::Ip {
+            return self.kick();
+        }
+        let progress = {
+            let mut core = self.core.lock();
+            // The clock of another hart may be a little ahead.
+            core.now = hal::time::now().max(core.now);
+            let mut progress = self.carry_once(&mut core);
+            for _ in 1..CARRIED {
+                if !progress.more {
+                    break;
+                }
+                progress = self.carry_once(&mut core);
+            }
+            progress
+        };
+        let deadline = progress.deadline.unwrap_or(u64::MAX);
+        self.kick_unless(|kick| !progress.more && kick.waker.is_some() && kick.until <= deadline);
+    }
+
+    /// What is sent is received in the same round.
+    fn carry_once(&self, core: &mut Core) -> Progress {
+        let more = self.send(core) | self.receive(core);
+        core.settle();
+        self.progress(core, more)
+    }
+
+    /// Ready when there was a kick since the last time, or when the device has work; else the coroutine sleeps `until` then at most
+    /// (ns since boot).
+    pub(crate) fn poll_work(&self, until: u64, context: &mut Context<'_>) -> Poll<()> {
         let mut kick = self.kick.lock();
         if core::mem::take(&mut kick.pending) {
             return Poll::Ready(());
         }
         kick.waker = Some(context.waker().clone());
+        kick.until = until;
         drop(kick);
         self.device.poll_ready(context)
     }
 
+    /// The coroutine is awake: it looks once more before it sleeps, if anybody carries something meanwhile.
+    pub(crate) fn wakes(&self) {
+        let waker = self.kick.lock().waker.take();
+        drop(waker);
+    }
+
     /// One bounded round: receives up to [`BATCH`] frames, sends as many, and runs the timers.
     pub fn poll(&self, now: u64) -> Progress {
-        let time = instant(now);
         let mut core = self.core.lock();
         let core = &mut *core;
         core.now = now;
-        core.iface.poll_maintenance(time);
+        core.iface.poll_maintenance(instant(now));
+        let more = self.receive(core) | self.send(core);
+        core.settle();
+        self.progress(core, more)
+    }
+
+    /// Whether there may be more than the [`BATCH`] that was received.
+    fn receive(&self, core: &mut Core) -> bool {
         let mut received = 0;
         while received < BATCH && self.device.receive(&mut |frame| core.ingest(&*self.device, frame)) {
             received += 1;
         }
+        received == BATCH
+    }
+
+    /// Whether there may be more than the [`BATCH`] that was sent.
+    fn send(&self, core: &mut Core) -> bool {
         let mut sent = 0;
         while sent < BATCH {
             let mut device = Adapter::sending(&*self.device);
-            match core.iface.poll_egress(time, &mut device, &mut core.sockets) {
+            match core.iface.poll_egress(instant(core.now), &mut device, &mut core.sockets) {
                 PollResult::None => break,
                 PollResult::SocketStateChanged => sent += 1,
             }
         }
-        core.settle();
-        self.progress(core, now, received == BATCH || sent == BATCH)
+        sent == BATCH
     }
 
-    fn progress(&self, core: &mut Core, now: u64, more: bool) -> Progress {
+    fn progress(&self, core: &mut Core, more: bool) -> Progress {
+        let now = core.now;
         let library = core.iface.poll_at(instant(now), &core.sockets);
         let library = library.map(|time| u64::try_from(time.total_micros()).unwrap_or(0) * 1000);
         let deadline = match (library, core.orphans.deadline()) {

@@ -34,6 +34,9 @@ use io::{
 };
 use mem::{Sink, Source};
 
+/// So many bytes are carried by who sends them, if they stay on this host; more are the coroutine's work, perhaps on another hart.
+const SHORT: usize = 4096;
+
 /// A TCP socket.
 pub(crate) struct TcpSocket {
     net: Arc<Net>,
@@ -200,8 +203,15 @@ impl TcpSocket {
             return Err(Errno::EPIPE.into());
         }
         let done = connection.send(src)?;
-        if done.is_some_and(|done| done > 0) {
-            connection.stack.kick();
+        match done {
+            None | Some(0) => {}
+            Some(..=SHORT) => {
+                let stack = connection.stack.clone();
+                // Not under the lock: who receives from this socket need not wait for that.
+                drop(inner);
+                stack.carry();
+            }
+            Some(_) => connection.stack.kick(),
         }
         Ok(done)
     }

@@ -149,6 +149,9 @@ impl System {
         if call.number == abi::asyncos::TAKE {
             return files::begin_take(task, args);
         }
+        if call.number == abi::nr::SENDTO {
+            return messages::begin_sendto(task, args);
+        }
         if matches!(call.number, abi::nr::EPOLL_PWAIT | abi::nr::EPOLL_PWAIT2) {
             return poll::begin_epoll_wait(task, call.number, args);
         }

@@ -6,18 +6,22 @@
 use crate::{
     arguments::Args,
     context::Task,
+    dispatch,
     sockets::{Socket, get_address, put_sender},
     transfer::{self, At, How, Piece, total},
 };
 use abi::{
     errno::Errno,
+    fs::PIPE_BUF as SHORT,
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Msghdr},
+    nr,
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::mem::offset_of;
 use io::file::{IoError, Want};
 use mem::{Sink, Source};
 use net::{Address, Received};
+use process::Begun;
 
 /// Largest datagram of any kind.
 const DATAGRAM_MOST: usize = 65_536;
@@ -155,6 +159,48 @@ pub(crate) async fn sendto(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
     };
     let piece = Piece { addr: args.word(1), len: args.count(2) };
     send(task, &socket, &[piece], to.as_ref(), args.bits(3)).await
+}
+
+/// `sendto` of something short over a stream, without an address: served at once, or begun.
+pub(crate) fn begin_sendto(task: Task<'_>, args: Args) -> Begun<'_> {
+    let flags = args.bits(3);
+    let piece = Piece { addr: args.word(1), len: args.count(2) };
+    if args.word(4) != 0 || piece.len > SHORT || flags & !(MSG_NOSIGNAL | MSG_DONTWAIT) != 0 {
+        return Begun::Not;
+    }
+    let socket = match Socket::find(&task, args.int(0)) {
+        Ok(socket) => socket,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    if !socket.get().is_stream() {
+        return Begun::Not;
+    }
+    let gives_up = socket.0.nonblocking() || flags & MSG_DONTWAIT != 0;
+    let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0, tried: true };
+    let done = match transfer::write_now(&task, &socket.0, At::Position, piece) {
+        Ok(Some(done)) if done == piece.len || gives_up => return Begun::Done(done as isize),
+        Ok(done) => done.unwrap_or(0),
+        Err(IoError::Errno(errno)) => {
+            if !how.quiet {
+                transfer::write_failed(&task, &socket.0, errno);
+            }
+            return Begun::Done(errno.to_return());
+        }
+        Err(IoError::Fault(_)) => return Begun::Not,
+    };
+    if gives_up {
+        return Begun::Done(Errno::EAGAIN.to_return());
+    }
+    // There was not room for all of it.
+    Begun::Waits(Box::pin(async move {
+        let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
+        let result = match transfer::write(&task, &socket.0, At::Position, &[rest], how).await {
+            Ok(more) => Ok(done + more),
+            Err(_) if done > 0 => Ok(done),
+            failed => failed,
+        };
+        dispatch::outcome(&task, nr::SENDTO, &args, result)
+    }))
 }
 
 /// `recvfrom(fd, bytes, len, flags, address, address_len)`.

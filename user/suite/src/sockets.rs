@@ -31,6 +31,7 @@ pub const CASES: &[Case] = &[
     case!("tcp/backlog", "D17", backlog),
     case!("tcp/address-in-use", "D17 E1", address_in_use),
     case!("tcp/non-blocking", "D17 I1", non_blocking),
+    case!("tcp/short-send-without-room", "D17", short_send_without_room),
     case!("tcp/peek", "D17", peek),
     case!("tcp/options", "D17", options),
     case!("tcp/errors", "E1", errors),
@@ -363,6 +364,40 @@ fn non_blocking() -> Outcome {
     }
     equal!(received, sent);
     Ok(())
+}
+
+/// Sends what there is room for, of `bytes`; how many that were.
+fn fill(stream: &TcpStream, bytes: &[u8]) -> Result<usize, Trouble> {
+    let (fd, mut sent) = (stream.fd().raw(), 0);
+    while sent < bytes.len() {
+        let len = (bytes.len() - sent).min(1000);
+        match call!(SENDTO, fd, bytes[sent..].as_ptr(), len, MSG_DONTWAIT, 0, 0) {
+            Err(rt::abi::Errno::EAGAIN) => break,
+            done => sent += done?,
+        }
+    }
+    Ok(sent)
+}
+
+/// A call that waits sends all of it, though there was room for the first bytes only.
+fn short_send_without_room() -> Outcome {
+    const LAST: usize = 4096;
+    let (full, _far) = pair()?;
+    let room = fill(&full, &alloc::vec![0; 1 << 20])?;
+    ensure!(room > LAST && room < 1 << 20, "room for {room}");
+    let (near, mut far) = pair()?;
+    let bytes = pattern(3, room - 100 + LAST);
+    let before = fill(&near, &bytes[..room - 100])?;
+    let expected = bytes[..before + LAST].to_vec();
+    let reader = thread::spawn(move || -> Outcome {
+        thread::sleep(core::time::Duration::from_millis(20));
+        let mut got = alloc::vec![0; expected.len()];
+        far.read_exact(&mut got)?;
+        ensure!(got == expected);
+        Ok(())
+    })?;
+    equal!(call!(SENDTO, near.fd().raw(), bytes[before..].as_ptr(), LAST, 0, 0, 0), Ok(LAST));
+    reader.join().unwrap_or_else(|| Err(Trouble::failed("the reader has died")))
 }
 
 fn peek() -> Outcome {

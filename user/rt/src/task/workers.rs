@@ -137,12 +137,12 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
             },
         }
         let turn = if few.is_some() { 1 } else { TICK };
-        let turn = || match slots::watched() {
+        let run = || match slots::watched() {
             false => pool.run_seated(slot, turn, seat),
             // SAFETY: it reads a register.
             true => unsafe { pool.run_seated_measured(slot, turn, seat, time::ticks) },
         };
-        let polled = stack.run(turn).unwrap_or_else(|| {
+        let polled = stack.run(run).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
             if seat.end_poll() {
                 pool.abandon(slot);
@@ -153,7 +153,11 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
         if !seat.is_owner() {
             return;
         }
-        if polled != 0 || reactor::look() {
+        if polled != 0 {
+            in_vain = 0;
+        }
+        // After fewer polls than asked for there was nothing more to run: what is asked for next is the reactor, not the queue.
+        if polled >= turn || reactor::look() {
             in_vain = 0;
         } else if lacks_reactor() {
             // What waits there is found by the next look.
