@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
-use crate::process::{call, child, exits};
+use crate::process::{call, child, exits, sleep_ms};
 use crate::runner::free_memory;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -12,13 +12,15 @@ use core::task::Poll;
 use rt::abi::asyncos::SCHED_SETUP;
 use rt::io::{Read, Write};
 use rt::task::sync::{Mutex, Notify};
-use rt::task::{self, JoinError, Priority, block_on, green, spawn, spawn_with, yield_now};
-use rt::time::{Duration, sleep};
+use rt::task::{self, Builder, JoinError, Preemption, Priority, block_on, green, policy, spawn, spawn_with, yield_now};
+use rt::time::{Duration, Instant, sleep};
 use rt::{async_pipe, pipe};
 
 pub const CASES: &[Case] = &[
     case!("coroutines/wakes-itself-for-ever", "P8 S1", wakes_itself_for_ever),
     case!("coroutines/wakes-a-million", "P5 P8", wakes_a_million, slow),
+    case!("coroutines/keeps-equals-waiting", "S5 I2", keeps_equals_waiting),
+    case!("coroutines/keeps-all-waiting", "S5 I2 C7", keeps_all_waiting),
     case!("coroutines/aborted-beside-another-hart", "D14 P8", aborted_beside_another_hart),
     case!("coroutines/inversion-through-eight", "S1 D7", inversion_through_eight),
     case!("coroutines/green-thread-blocks", "S5 I2 C7", green_thread_blocks),
@@ -110,6 +112,82 @@ fn wakes_a_million() -> Outcome {
         i32::from(ended != MANY || POLLED.load(SeqCst) != 2 * MANY as u32)
     })?;
     exits(pid, 0)
+}
+
+/// Many times the slice that a coroutine has while others as urgent wait.
+const SLICES: Duration = Duration::from_millis(60);
+
+/// Spins for so long; how often others have counted meanwhile.
+fn spin_for(span: Duration, count: &AtomicU32) -> u32 {
+    let (start, before) = (Instant::now(), count.load(SeqCst));
+    while start.elapsed() < span {
+        core::hint::spin_loop();
+    }
+    count.load(SeqCst) - before
+}
+
+/// With one worker: a coroutine that chose so is not preempted for its equals, nor is one that runs first in, first out; but it is for
+/// what is more urgent.
+fn keeps_equals_waiting() -> Outcome {
+    needs_asyncos()?;
+    task::set_workers(1);
+    for builder in [Builder::new().preemption(Preemption::Urgent), Builder::new().policy(policy::FIFO, 0)] {
+        let (stage, ran) = (flag(), flag());
+        let (theirs, counts) = (stage.clone(), ran.clone());
+        let passed = block_on(async move {
+            let keeps = builder.spawn(async move {
+                // What it needs is in memory afterwards: a page that has to be fetched would give the worker away.
+                let _ = spin_for(Duration::from_millis(1), &counts);
+                let theirs_too = counts.clone();
+                let equal = spawn(async move { theirs_too.fetch_add(1, SeqCst) });
+                let passed = spin_for(SLICES, &counts);
+                theirs.store(1, SeqCst);
+                // Its own poll goes on until somebody urgent has run.
+                spin_until(&theirs, 2);
+                (passed, equal.await)
+            });
+            let awaited = stage.clone();
+            while awaited.load(SeqCst) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+            let urgent = spawn_with(Priority::HIGHEST, async move { stage.store(2, SeqCst) });
+            (urgent.await, keeps.await)
+        });
+        equal!(passed, (Ok(()), Ok((0, Ok(0)))));
+        equal!(ran.load(SeqCst), 1);
+    }
+    Ok(())
+}
+
+/// With one worker: one that is preempted for nothing keeps what is more urgent waiting until its poll ends, but not while it waits in the
+/// kernel.
+fn keeps_all_waiting() -> Outcome {
+    needs_asyncos()?;
+    task::set_workers(1);
+    let (stage, ran) = (flag(), flag());
+    let (theirs, counts) = (stage.clone(), ran.clone());
+    let ended = block_on(async move {
+        let keeps = Builder::new().preemption(Preemption::Never).spawn(async move {
+            let _ = spin_for(Duration::from_millis(1), &counts);
+            theirs.store(1, SeqCst);
+            spin_until(&theirs, 2);
+            let passed = spin_for(SLICES, &counts);
+            // Who is urgent has its turn now.
+            while counts.load(SeqCst) == 0 {
+                sleep_ms(1);
+            }
+            passed
+        });
+        let awaited = stage.clone();
+        while awaited.load(SeqCst) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let urgent = spawn_with(Priority::HIGHEST, async move { ran.fetch_add(1, SeqCst) });
+        stage.store(2, SeqCst);
+        (urgent.await, keeps.await)
+    });
+    equal!(ended, (Ok(0), Ok(0)));
+    Ok(())
 }
 
 /// Counts its end.
