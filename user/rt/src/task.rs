@@ -60,6 +60,14 @@ impl Pender for Unpark {
         thread::set_task(task);
     }
 
+    fn joins(task: &TaskRef) -> bool {
+        thread::task().is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, &joiner))
+    }
+
+    fn joins_no_more(task: &TaskRef) {
+        task::sync::repay::<sync::Futex>(task);
+    }
+
     fn pend(&self, worker: usize, priority: Priority) {
         if slots::active() {
             slots::kick(worker, priority.number());

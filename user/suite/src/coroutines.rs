@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
     case!("coroutines/keeps-all-waiting", "S5 I2 C7", keeps_all_waiting),
     case!("coroutines/aborted-beside-another-hart", "D14 P8", aborted_beside_another_hart),
     case!("coroutines/inversion-through-eight", "S1 D7", inversion_through_eight),
+    case!("coroutines/inversion-through-joins", "S1 D7", inversion_through_joins),
     case!("coroutines/green-thread-blocks", "S5 I2 C7", green_thread_blocks),
     case!("coroutines/green-thread-never-yields", "S5 I2 P6", green_thread_never_yields),
 ];
@@ -303,6 +304,50 @@ fn inversion_through_eight() -> Outcome {
         passed.map_err(|error| Trouble::failed(format_args!("{error}")))
     })?;
     // By age alone one turn of the eight comes after some two thousand of its.
+    ensure!(passed < 100, "who is in between had {passed} turns");
+    Ok(())
+}
+
+/// The same where the urgent one joins somebody who joins the next, eight of them.
+fn inversion_through_joins() -> Outcome {
+    needs_asyncos()?;
+    equal!(call(SCHED_SETUP, &[1]), Ok(1));
+    let (start, turns, stop) = (Arc::new(Notify::new()), flag(), flag());
+    let passed = block_on(async {
+        let starts = start.clone();
+        let mut last = spawn_with(Priority::LOWEST, async move {
+            starts.notified().await;
+            for _ in 0..20 {
+                yield_now().await;
+            }
+        });
+        for _ in 1..8 {
+            last = spawn_with(Priority::LOWEST, async move { last.await.unwrap_or_default() });
+        }
+        // All wait by then.
+        let _ = spawn_with(Priority::LOWEST, yield_now()).await;
+        let (counted, ends) = (turns.clone(), stop.clone());
+        let restless = spawn(async move {
+            while ends.load(SeqCst) == 0 {
+                counted.fetch_add(1, SeqCst);
+                yield_now().await;
+            }
+        });
+        start.notify_one();
+        let urgent = spawn_with(Priority::HIGHEST, async move {
+            let before = turns.load(SeqCst);
+            let joined = last.await;
+            let passed = turns.load(SeqCst) - before;
+            stop.store(1, SeqCst);
+            joined.map(|()| passed)
+        });
+        let passed = urgent.await;
+        equal!(restless.await, Ok(()));
+        match passed {
+            Ok(Ok(passed)) => Ok(passed),
+            other => Err(Trouble::failed(format_args!("{other:?}"))),
+        }
+    })?;
     ensure!(passed < 100, "who is in between had {passed} turns");
     Ok(())
 }
