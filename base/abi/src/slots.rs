@@ -4,6 +4,8 @@
 //! HINT    a word a place      the count of `sched::slots::Seat`
 //!         HINTS + 16 a slot   two addresses: the worker's ready bits (8 bytes), what it runs at (4 bytes, the low one counts)
 //!         CENSUS              address of the lists of chunks that its coroutines lie in (`sched::census`); 0: it has none
+//!         PREEMPTION          a word a place: what the poll that its thread is in is preempted for. 0: others as urgent, and more
+//!                             urgent ones; 1: more urgent ones; else nothing
 //! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
 //!                             READY: the priorities that something else on that hart is ready at;
 //!                             the last two are zero so far
@@ -18,6 +20,8 @@
 pub const HINTS: usize = 0x200;
 /// Offset in the hint page.
 pub const CENSUS: usize = 0x300;
+/// Offset in the hint page.
+pub const PREEMPTION: usize = 0x400;
 /// Bytes from one slot to the next, in either page.
 pub const STRIDE: usize = 16;
 /// Offsets in a slot's part of the status page.

@@ -19,7 +19,7 @@ use sync::cell::UnsafeCell;
 
 use crate::pool::{Memory, Pender, Shared};
 use crate::scheduler::Scheduler;
-use crate::waker::{self, Running};
+use crate::waker::{self, Running, TaskRef};
 
 /// What is in the same place in all tasks. `repr(C)`: the header is at offset 0, so a pointer to it is one to the whole.
 #[repr(C)]
@@ -45,6 +45,9 @@ pub(crate) struct Vtable {
     pub set_priority: unsafe fn(NonNull<Header>, Priority),
     pub inherit: unsafe fn(NonNull<Header>, Priority),
     pub restore: unsafe fn(NonNull<Header>, Priority),
+    /// [`Pender::joins`] and [`Pender::joins_no_more`].
+    pub joins: fn(&TaskRef) -> bool,
+    pub joins_no_more: fn(&TaskRef),
     /// Drops the output. Needs the right to the output (S1); once only.
     pub drop_output: unsafe fn(NonNull<Header>),
     /// Moves the output to where the pointer says. Needs the right to the output (S1); once only.
@@ -140,6 +143,8 @@ where
         set_priority: S::set_priority,
         inherit: S::inherit,
         restore: S::restore,
+        joins: P::joins,
+        joins_no_more: P::joins_no_more,
         drop_output: drop_output::<F>,
         take_output: take_output::<F>,
     }

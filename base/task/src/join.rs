@@ -43,6 +43,8 @@ pub struct JoinHandle<T> {
     task: NonNull<Header>,
     /// The output has been moved out.
     taken: bool,
+    /// The task has inherited through this handle.
+    lent: bool,
     output: PhantomData<T>,
 }
 
@@ -57,7 +59,7 @@ impl<T> JoinHandle<T> {
     ///
     /// `task` is new, its output of type `T`, and its one reference is given to the handle.
     pub(crate) unsafe fn new(task: NonNull<Header>) -> Self {
-        Self { task, taken: false, output: PhantomData }
+        Self { task, taken: false, lent: false, output: PhantomData }
     }
 
     fn header(&self) -> &Header {
@@ -110,6 +112,24 @@ impl<T> JoinHandle<T> {
         }
     }
 
+    /// The task that waits here is as urgent as who waits for it. After the waker is in its place: who ends the task meanwhile has this
+    /// polled again, and what was lent then is taken back.
+    fn lend(&mut self) {
+        let task = self.task();
+        if (vtable(self.header()).joins)(&task) {
+            self.lent = true;
+        } else {
+            self.repay();
+        }
+    }
+
+    /// Nobody waits here any more.
+    fn repay(&mut self) {
+        if core::mem::take(&mut self.lent) {
+            (vtable(self.header()).joins_no_more)(&self.task());
+        }
+    }
+
     /// Leaves `waker` for the completer, unless the task has ended.
     fn register(&self, waker: &Waker) -> Result<(), Ending> {
         let header = self.header();
@@ -145,12 +165,14 @@ impl<T> Future for JoinHandle<T> {
             None => match self.register(cx.waker()) {
                 Ok(()) => {
                     waits_for(cx, Wait::Join);
+                    self.lend();
                     return Poll::Pending;
                 }
                 Err(ending) => ending,
             },
         };
         waits_no_more(cx);
+        self.repay();
         Poll::Ready(self.finish(ending))
     }
 }
@@ -158,6 +180,7 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
+        // A handle that has lent was polled, and its word says so.
         if !self.header().word().detach_new() {
             self.give_up();
         }
@@ -168,6 +191,7 @@ impl<T> JoinHandle<T> {
     /// The general case of the handle's end.
     #[inline(never)]
     fn give_up(&mut self) {
+        self.repay();
         match self.header().word().leave() {
             // The cell came back with the bit; there may be a waker in it.
             Leave::Running => self.clear_cell(),

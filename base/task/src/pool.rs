@@ -73,6 +73,18 @@ pub trait Pender: Send + Sync + 'static {
         let _ = task;
     }
 
+    /// The task that is polled in the calling context waits for the end of this one, and may lend it its priority: whether it has, so that
+    /// [`joins_no_more`](Self::joins_no_more) is due.
+    fn joins(task: &TaskRef) -> bool {
+        let _ = task;
+        false
+    }
+
+    /// Nobody waits for this task's end any more.
+    fn joins_no_more(task: &TaskRef) {
+        let _ = task;
+    }
+
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {
         let _ = id;

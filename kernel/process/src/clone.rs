@@ -207,6 +207,11 @@ fn child(thread: &Thread, target: &Arc<Process>, tid: u32, request: &Request) ->
     if request.has(CLONE_CHILD_CLEARTID) {
         child.set_clear_tid(request.child_tid);
     }
+    // Another thread on the same memory would use its maker's at the same time; after `vfork` that one waits.
+    if !request.has(CLONE_VM) || request.has(CLONE_VFORK) {
+        let alternate = *thread.alternate.lock();
+        *child.alternate.lock() = alternate;
+    }
     Ok(child)
 }
 

@@ -90,6 +90,11 @@ impl Slots {
         polls(self.count(place))
     }
 
+    /// What the poll that a thread is in is preempted for, as the process says.
+    fn preemption(&self, place: u8) -> u32 {
+        self.hint.word(at::PREEMPTION + 4 * usize::from(place)).load(Relaxed)
+    }
+
     /// An operation on the book; what it shows to the process is in the status page before anybody acts on it.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> (T, Do)) -> (T, Do) {
         let mut state = self.state.lock();
@@ -333,10 +338,14 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
     thread.set_examined(now);
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
+    let preemption = slots.preemption(place);
+    // Who wants to be preempted for nothing is left alone as if it were in the scheduler: what it is kicked for stays, and it looks at
+    // that before its next poll.
+    let is_open = polls(count) && preemption <= 1;
     let (hints, action) = slots.with(|state| {
         // Under the lock: who sees a kick sees what it was for.
         let hints = slots.hints(&space, slot);
-        let action = state.book.examine(place, polls(count), hints.urgent());
+        let action = state.book.examine(place, is_open, hints.urgent());
         if state.watched != 0 && state.watched < now {
             state.watched = 0;
             slots.status.word(at::WATCHED).store(0, Relaxed);
@@ -344,7 +353,7 @@ pub(crate) fn examine(thread: &Thread) -> bool {
         let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
         if seen.0 != count {
             *seen = (count, now);
-        } else if action == Do::Nothing && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
+        } else if action == Do::Nothing && preemption == 0 && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
             let action = state.book.preempt(place, polls(count));
             state.note(place, action, &hints);
             return (hints, action);

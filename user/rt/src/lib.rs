@@ -33,6 +33,7 @@ mod futex;
 mod heap;
 pub mod io;
 pub mod net;
+mod overflow;
 mod panic;
 pub mod path;
 pub mod pipe;

@@ -7,7 +7,7 @@
 use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, SPARES, STRIDE, WATCHED};
+use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, PREEMPTION, SPARES, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
@@ -96,6 +96,33 @@ pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
 pub(crate) struct Held {
     pub(crate) slot: usize,
     pub(crate) seat: Seat<'static>,
+}
+
+/// A word of the hint page that says something until this is dropped.
+pub(crate) struct Limit(&'static AtomicU32);
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// What the poll that the calling thread is in is preempted for (`abi::slots::PREEMPTION`), until this is dropped; none where no
+/// poll ever is.
+pub(crate) fn limit(preemption: u32) -> Option<Limit> {
+    let word = limits(thread::held()?);
+    word.store(preemption, Ordering::Relaxed);
+    Some(Limit(word))
+}
+
+/// A poll will not come back: what it was preempted for is not said any more.
+pub(crate) fn forget_limit(held: &Held) {
+    limits(held).store(0, Ordering::Relaxed);
+}
+
+fn limits(held: &Held) -> &'static AtomicU32 {
+    let place = held.seat.owner.wrapping_sub(1) as usize % MAX_PLACES;
+    word(HINT, PREEMPTION + 4 * place)
 }
 
 /// Makes a call in which the kernel takes no slot from this thread: one that takes the lock of a queue, which whoever got the slot

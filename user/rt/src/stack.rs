@@ -16,7 +16,8 @@ use crate::thread;
 use crate::{heap, io, sys};
 use core::arch::global_asm;
 
-const GUARD: usize = 4096;
+/// The page below a stack that must not be touched, in bytes.
+pub(crate) const GUARD: usize = 4096;
 
 /// A stack with a page below that must not be touched.
 #[derive(Debug)]
@@ -36,6 +37,11 @@ impl Stack {
     /// Where it begins: the address above it.
     fn top(&self) -> usize {
         self.base + GUARD + self.size
+    }
+
+    /// The page that must not be touched.
+    pub(crate) fn guard(&self) -> usize {
+        self.base
     }
 
     /// How long it is.
@@ -175,7 +181,7 @@ extern "C" fn call<F: FnOnce() -> R, R>(argument: *mut ()) {
 /// Runs `f` on a stack where nothing else is. `None`: [`abandon`] was called there, and the stack is to be left as it is.
 pub(crate) fn run_on<F: FnOnce() -> R, R>(stack: &Stack, f: F) -> Option<R> {
     let mut body = Call { f: Some(f), result: None };
-    let before = thread::enter_stack();
+    let before = thread::enter_stack(stack.guard());
     // SAFETY: the stack is empty, and `body` lives until the call is over. If it is abandoned, what ran there never goes on,
     // so its frames' hold on `body` and on what `f` borrows is never used again.
     let left = unsafe { rt_stack_call(thread::way_back(), stack.top(), call::<F, R>, (&raw mut body).cast()) };

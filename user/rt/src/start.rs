@@ -61,6 +61,7 @@ static BLOCK: AtomicPtr<usize> = AtomicPtr::new(core::ptr::null_mut());
 extern "C" fn begin(block: *mut usize) -> ! {
     BLOCK.store(block, Ordering::Relaxed);
     crate::thread::adopt_main();
+    crate::overflow::watch();
     crate::scheduler::choose();
     crate::process::exit(__rt_main())
 }

@@ -26,20 +26,23 @@ mod failure;
 pub mod green;
 mod join_set;
 mod local;
+mod preemption;
 mod scope;
 mod select;
 pub mod sync;
 mod workers;
 
 pub use blocking::spawn_blocking;
+pub(crate) use builder::NameOf;
 pub use builder::{Builder, name};
 pub use callback::OnDone;
-pub(crate) use failure::end_task;
 pub use failure::{Metrics, abort_on_panic, metrics};
+pub(crate) use failure::{STACK as POLL_STACK, end_task};
 pub(crate) use green::Switch;
 pub use join_set::JoinSet;
 pub(crate) use local::Scope as LocalScope;
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub use preemption::Preemption;
 pub use scope::{Scope, scope};
 
 pub use task::{JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
@@ -55,6 +58,14 @@ impl Pender for Unpark {
     #[inline]
     fn runs(task: Option<Running>) {
         thread::set_task(task);
+    }
+
+    fn joins(task: &TaskRef) -> bool {
+        thread::task().is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, &joiner))
+    }
+
+    fn joins_no_more(task: &TaskRef) {
+        task::sync::repay::<sync::Futex>(task);
     }
 
     fn pend(&self, worker: usize, priority: Priority) {

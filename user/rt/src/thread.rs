@@ -1,7 +1,7 @@
 //! Threads: `clone` on a stack of their own with a guard page below.
 //!
 //! ```text
-//!   guard page | stack, grows down ... | ControlBlock        tp points at the control block
+//!   guard page | stack, grows down ... | ControlBlock | stack of `overflow`      tp points at the control block
 //! ```
 //!
 //! The control block belongs to the thread; its `tid` word is the exception: the kernel clears it when the thread has
@@ -13,7 +13,7 @@ use crate::slots::Held;
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
 use crate::task::{LocalScope as Scope, Switch};
-use crate::{futex, heap, io};
+use crate::{futex, heap, io, overflow, stack};
 use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
     CLONE_THREAD, CLONE_VM,
@@ -26,8 +26,9 @@ use core::time::Duration;
 use task::{Running, TaskRef};
 
 /// Stack of a spawned thread in bytes; pages are backed when touched.
-const STACK: usize = 256 * 1024;
-const GUARD: usize = 4096;
+pub(crate) const STACK: usize = 256 * 1024;
+/// What is mapped for a thread.
+const MAPPED: usize = stack::GUARD + STACK + overflow::STACK;
 const FLAGS: u64 = CLONE_VM
     | CLONE_FS
     | CLONE_FILES
@@ -43,11 +44,15 @@ const FLAGS: u64 = CLONE_VM
 struct Local {
     /// Thread id while it runs, 0 once it has left its stack.
     tid: AtomicU32,
+    /// The guard page of its own stack; 0 for the main thread.
+    own: usize,
     // The rest is touched by the thread alone.
     /// The task that it polls.
     task: AtomicPtr<()>,
     /// The frame at which it leaves the stack that it polls tasks on; 0 if it is on no such stack.
     back: AtomicUsize,
+    /// The guard page of that stack.
+    polls: AtomicUsize,
     /// How many guards of blocking locks were made on this stack and are still there.
     guards: AtomicI32,
     /// The green thread that it runs.
@@ -59,11 +64,13 @@ struct Local {
 }
 
 impl Local {
-    const fn new() -> Self {
+    const fn new(own: usize) -> Self {
         Self {
             tid: AtomicU32::new(0),
+            own,
             task: AtomicPtr::new(ptr::null_mut()),
             back: AtomicUsize::new(0),
+            polls: AtomicUsize::new(0),
             guards: AtomicI32::new(0),
             green: AtomicPtr::new(ptr::null_mut()),
             scopes: AtomicPtr::new(ptr::null_mut()),
@@ -111,7 +118,7 @@ impl<T: Send, F: Send> Leaves<T> for Packet<F, T> {
 }
 
 /// The main thread's, whose id the kernel does not clear.
-static MAIN: Local = Local::new();
+static MAIN: Local = Local::new(0);
 
 /// Makes the calling thread, the first, a thread of this module.
 pub(crate) fn adopt_main() {
@@ -169,25 +176,44 @@ pub(crate) fn held<'t>() -> Option<&'t Held> {
 /// What [`enter_stack`] found, for [`leave_stack`].
 pub(crate) struct Outer {
     back: usize,
+    polls: usize,
     guards: i32,
 }
 
-/// The calling thread goes to a stack that it can leave for good.
-pub(crate) fn enter_stack() -> Outer {
+/// The calling thread goes to a stack that it can leave for good, with its guard page there.
+pub(crate) fn enter_stack(guard: usize) -> Outer {
     let local = local();
     // Relaxed, as in all that follow: the thread's own.
     let guards = local.guards.load(Ordering::Relaxed);
+    let polls = local.polls.load(Ordering::Relaxed);
     local.guards.store(0, Ordering::Relaxed);
-    Outer { back: local.back.load(Ordering::Relaxed), guards }
+    local.polls.store(guard, Ordering::Relaxed);
+    Outer { back: local.back.load(Ordering::Relaxed), polls, guards }
 }
 
 /// It is back, or has left that stack as it was.
 pub(crate) fn leave_stack(outer: Outer) {
     let local = local();
     local.back.store(outer.back, Ordering::Relaxed);
+    local.polls.store(outer.polls, Ordering::Relaxed);
     local.guards.store(outer.guards, Ordering::Relaxed);
     local.green.store(ptr::null_mut(), Ordering::Relaxed);
     local.scopes.store(ptr::null_mut(), Ordering::Relaxed);
+}
+
+/// The guard pages of the stacks that a thread may be on; 0 where it is on none such.
+pub(crate) struct GuardPages {
+    pub(crate) own: usize,
+    pub(crate) polls: usize,
+    pub(crate) green: usize,
+}
+
+/// Those of the calling thread.
+pub(crate) fn guard_pages() -> GuardPages {
+    let local = local();
+    // SAFETY: the green thread that this thread runs keeps its switch meanwhile.
+    let green = green().map_or(0, |switch| unsafe { switch.as_ref() }.guard());
+    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green }
 }
 
 /// Where the frame's address is by which the calling thread leaves its stack; 0 there if it cannot.
@@ -270,6 +296,7 @@ unsafe extern "C" {
 }
 
 extern "C" fn run(block: *mut ControlBlock) -> ! {
+    overflow::watch_thread(block.addr() + size_of::<ControlBlock>());
     // SAFETY: `block` is this thread's control block, initialised before the clone; `entry` is touched by it alone.
     let entry = unsafe { (*block).entry.take() };
     if let Some(entry) = entry {
@@ -316,13 +343,13 @@ impl Stack {
         if let Some(base) = FREE.lock().take() {
             return Ok(Self { base });
         }
-        let stack = Self { base: heap::map(GUARD + STACK)? };
-        syscall!(MPROTECT, stack.base, GUARD, abi::mm::PROT_NONE)?;
+        let stack = Self { base: heap::map(MAPPED)? };
+        syscall!(MPROTECT, stack.base, stack::GUARD, abi::mm::PROT_NONE)?;
         Ok(stack)
     }
 
     fn block(&self) -> *mut ControlBlock {
-        (self.base + GUARD + STACK - size_of::<ControlBlock>()) as *mut ControlBlock
+        (self.base + stack::GUARD + STACK - size_of::<ControlBlock>()) as *mut ControlBlock
     }
 
     fn tid(&self) -> &AtomicU32 {
@@ -341,7 +368,7 @@ impl Drop for Stack {
         if FREE.lock().keep(self.base) {
             return;
         }
-        let args = [self.base, GUARD + STACK, 0, 0, 0, 0];
+        let args = [self.base, MAPPED, 0, 0, 0, 0];
         // SAFETY: dropped only when no thread runs on it: before the clone, or after `finished`.
         let _ = unsafe { sys::call6(abi::nr::MUNMAP, args) };
     }
@@ -399,7 +426,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::R
     let entry: Arc<dyn Run> = packet.clone();
     let block = stack.block();
     // SAFETY: `block` lies in the fresh mapping, aligned to 16 because size and base are multiples of it.
-    unsafe { block.write(ControlBlock { local: Local::new(), entry: Some(entry) }) };
+    unsafe { block.write(ControlBlock { local: Local::new(stack.base), entry: Some(entry) }) };
     let tid = stack.tid().as_ptr();
     // SAFETY: the new thread gets a stack of its own below `block`, and `block` as tp; both live until the kernel has
     // cleared `tid`, because `Stack` is dropped only then.

@@ -20,6 +20,7 @@ extern crate alloc;
 mod case;
 mod async_io;
 mod classes;
+mod coroutines;
 mod elf;
 mod events;
 mod exec;
@@ -85,6 +86,7 @@ const GROUPS: &[&[Case]] = &[
     instructions::CASES,
     async_io::CASES,
     runtime::CASES,
+    coroutines::CASES,
     scheduling::CASES,
     classes::CASES,
     slots::CASES,

@@ -1,11 +1,14 @@
 //! The runtime's own: locks and channels between tasks, tasks that fail, green threads, and what else can be done with a task.
 
-use crate::case::{Case, Outcome};
+use crate::case::{Case, Outcome, Trouble};
 use crate::process::{child, dies, exits, sleep_ms};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering};
 use rt::abi::signal::SIGSEGV;
+use rt::io::Read;
+use rt::pipe;
 use rt::select;
 use rt::task::sync::{Mutex, RwLock, Semaphore, broadcast, mpsc, oneshot, watch};
 use rt::task::{self, JoinError, JoinSet, OnDone, green, yield_now};
@@ -273,12 +276,43 @@ fn deeper(level: u64) -> u64 {
     if level == u64::MAX { page[0] } else { deeper(level + 1) + page[1] }
 }
 
+/// The process ends by the fault, as by any other, and says first whose stack it was.
 fn stack_overflow_in_a_poll() -> Outcome {
+    // Whether it comes back from there: it does not.
+    type Body = fn() -> bool;
+    let bodies: [(Body, &str); 5] = [
+        (|| task::block_on(task::spawn(async { deeper(0) })).is_ok(), "in a coroutine (task "),
+        (
+            || task::block_on(task::Builder::new().name("deep").spawn(async { deeper(0) })).is_ok(),
+            " \"deep\"): its stack has ",
+        ),
+        (|| green::spawn(|| deeper(0)).map(task::block_on).is_ok(), "in a green thread (task "),
+        (|| thread::spawn(|| deeper(0)).map(thread::JoinHandle::join).is_ok(), "in thread "),
+        (|| deeper(0) > 0, "in the main thread"),
+    ];
+    for (body, expected) in bodies {
+        let said = last_words(body)?;
+        ensure!(said.starts_with("stack overflow in ") && said.contains(expected), "{expected:?}: {said:?}");
+    }
+    // Another fault is not taken for one.
+    equal!(last_words(|| rt::raw::load8(8) > 0)?, "");
+    Ok(())
+}
+
+/// What a process that ends by a fault in `body` says on standard error.
+fn last_words(body: fn() -> bool) -> Result<String, Trouble> {
+    let (mut read, write) = pipe::pipe()?;
     let pid = child(|| {
-        let _ = task::block_on(task::spawn(async { deeper(0) }));
+        if call!(DUP3, write.fd().raw(), 2, 0).is_ok() {
+            core::hint::black_box(body());
+        }
         0
     })?;
-    dies(pid, SIGSEGV)
+    drop(write);
+    let mut said = Vec::new();
+    read.read_to_end(&mut said)?;
+    dies(pid, SIGSEGV)?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 fn woken_after_the_end() -> Outcome {

@@ -279,6 +279,15 @@ fn other_stack() -> Outcome {
     ensure!((base..base + len).contains(&VALUE.load(Ordering::SeqCst)));
     myself(SIGUSR2)?;
     ensure!(!(base..base + len).contains(&VALUE.load(Ordering::SeqCst)));
+    // A child made by `fork` has it, too.
+    exits(
+        child(|| {
+            let mut own = SigStack { sp: 0, flags: 0, pad: 0, size: 0 };
+            let is_known = call!(SIGALTSTACK, 0, &raw mut own).is_ok();
+            i32::from(!(is_known && own.sp == stack.sp && own.size == stack.size && own.flags == 0))
+        })?,
+        0,
+    )?;
     let small = SigStack { size: 100, ..stack };
     fails!(call!(SIGALTSTACK, &raw const small, 0), ENOMEM);
     Ok(())

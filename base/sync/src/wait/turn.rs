@@ -127,6 +127,16 @@ impl<L: WaitLock, S: Gate> Turns<L, S> {
         output
     }
 
+    /// The same for who goes away if it fails.
+    #[inline]
+    pub fn try_now<C: Claim<S>>(&self, claim: &mut C) -> Option<C::Output> {
+        let output = self.now(claim);
+        if output.is_none() {
+            self.look(|state| claim.withdraw(state));
+        }
+        output
+    }
+
     /// Waits until a claim succeeds.
     pub fn wait<C: Claim<S>>(&self, claim: C) -> Turn<'_, L, S, C> {
         Turn { turns: self, node: Node::new(), stage: Stage::New, claim }

@@ -4,6 +4,8 @@
 //! woken, looks in vain once more, and raises the next. So a chain is gone along from task to task, each of them as
 //! urgent as the first by then, and it ends since a task is woken only if it was less urgent.
 //!
+//! Who waits for a task's end lends it its priority in the same way ([`lend`]), until the handle is ready or gone.
+//!
 //! What a task has inherited is noted by lock, in one table for all locks ([`Lock::debts`]): when it gives one back it keeps
 //! what it has inherited through the others. The table, and what follows from it for the task, change in one section, so that
 //! nothing older overwrites what is newer.
@@ -14,7 +16,8 @@ use crate::Priority;
 
 use super::*;
 
-/// Who has inherited what: (task, lock) and the priority. Tasks that are named here live: they hold the lock.
+/// Who has inherited what: (task, lock) and the priority; through its join handle: (task, task). Tasks that are named here live: they
+/// hold the lock, or the handle keeps them.
 #[derive(Default)]
 pub struct Debts(BTreeMap<(usize, usize), Priority>);
 
@@ -29,6 +32,19 @@ impl Debts {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The most urgent that a task has inherited.
+    fn most(&self, task: usize) -> Priority {
+        let all = self.0.range((task, 0)..=(task, usize::MAX));
+        all.map(|(_, priority)| *priority).min().unwrap_or(Priority::LOWEST)
+    }
+
+    /// A task has inherited nothing any more through this.
+    fn clear(&mut self, task: &TaskRef, through: usize) {
+        if self.0.remove(&(task.address(), through)).is_some() {
+            task.restore(self.most(task.address()));
+        }
     }
 }
 
@@ -64,14 +80,38 @@ impl Holder {
     /// It has given the lock at this address back, through which it had inherited.
     pub(super) fn repay<L: Lock>(&self, lock: usize) {
         let Some(task) = &self.0 else { return };
-        L::debts().look(|debts| {
-            let own = task.address();
-            if debts.0.remove(&(own, lock)).is_some() {
-                let rest = debts.0.range((own, 0)..=(own, usize::MAX)).map(|(_, priority)| *priority).min();
-                task.restore(rest.unwrap_or(Priority::LOWEST));
-            }
-        });
+        L::debts().look(|debts| debts.clear(task, lock));
     }
+}
+
+/// `joiner` waits for the end of `task`, which is as urgent as that from now on; `false` if it is by itself, or more. A handle is
+/// one task's at a time: what another lent through it before is replaced.
+pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
+    let priority = joiner.priority();
+    if priority >= task.own_priority() {
+        return false;
+    }
+    let raised = L::debts().look(|debts| {
+        let own = task.address();
+        let before = debts.0.insert((own, own), priority);
+        let raised = priority < task.priority();
+        if before.is_some_and(|before| before < priority) {
+            task.restore(debts.most(own));
+        } else {
+            task.inherit(priority);
+        }
+        raised
+    });
+    if raised {
+        // It may wait for another, which it raises when it looks in vain once more.
+        task.wake();
+    }
+    true
+}
+
+/// Nobody waits for the end of `task` any more.
+pub fn repay<L: Lock>(task: &TaskRef) {
+    L::debts().look(|debts| debts.clear(task, task.address()));
 }
 
 /// The most urgent of those who wait for one lock.

@@ -60,6 +60,14 @@ impl Pender for Alone {
     type Memory = crate::Heap;
 
     fn pend(&self, _: usize, _: Priority) {}
+
+    fn joins(task: &TaskRef) -> bool {
+        Spin::current().is_some_and(|joiner| lend::<Spin>(task, &joiner))
+    }
+
+    fn joins_no_more(task: &TaskRef) {
+        repay::<Spin>(task);
+    }
 }
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
@@ -263,4 +271,34 @@ fn what_a_holder_inherited_is_paid_back() {
         assert_eq!(tasks[0].task().priority(), Priority::LOWEST);
         assert!(Spin::debts().look(|debts| debts.is_empty()));
     });
+}
+
+/// Somebody urgent joins a task while that runs, ends, or has ended, and goes away or gets its output: what was lent is paid back.
+#[test]
+fn what_a_joiner_lent_is_paid_back() {
+    for waits in [false, true] {
+        model(move || {
+            let pool = Arc::new(Pool::<Alone>::new(1, Alone));
+            let urgent = pool.spawn(Priority::HIGHEST, async {});
+            assert!(pool.run_next(0).is_some());
+            let mut handle = pool.spawn(Priority::LOWEST, async { 1 });
+            let (theirs, task) = (pool.clone(), handle.task());
+            // It may find the queue locked, and nothing in it.
+            let worker = thread::spawn(move || theirs.run_next(0).is_some());
+            CURRENT.with(|current| *current.borrow_mut() = Some(urgent.task()));
+            let answer = Pin::new(&mut handle).poll(&mut Context::from_waker(Waker::noop()));
+            if waits && answer.is_pending() {
+                worker.join().unwrap();
+                while pool.run_next(0).is_some() {}
+                assert_eq!(block_on(handle), Ok(1));
+            } else {
+                drop(handle);
+                worker.join().unwrap();
+                while pool.run_next(0).is_some() {}
+            }
+            CURRENT.with(|current| *current.borrow_mut() = None);
+            assert_eq!(task.priority(), Priority::LOWEST);
+            assert!(Spin::debts().look(|debts| debts.is_empty()));
+        });
+    }
 }

@@ -11,7 +11,7 @@
 //! queue, looks whether the holder has failed, and sleeps; who lets a task fail does so first and calls [`failed`]
 //! then. The lock is poisoned then, for ever: the guard may be anywhere, so nobody else can be let in.
 //!
-//! **Inheritance.** Who holds a mutex or a read-write lock is as urgent as whoever waits for it, also along chains: see
+//! **Inheritance.** A task that somebody joins, and who holds a mutex or a read-write lock, is as urgent as whoever waits for it, also along chains: see
 //! `inherit`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
 
 use alloc::sync::Arc;
@@ -38,7 +38,7 @@ mod semaphore;
 pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use inherit::Debts;
+pub use inherit::{Debts, lend, repay};
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
 pub use notify::{Notified, Notify};
 pub use once_cell::OnceCell;

@@ -109,7 +109,7 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, TryLockError> {
-        match self.turns.now(&mut self.take()) {
+        match self.turns.try_now(&mut self.take()) {
             Some(Ok(())) => Ok(MutexGuard { mutex: self }),
             Some(Err(Poisoned)) => Err(TryLockError::Poisoned),
             None => Err(TryLockError::WouldBlock),

@@ -209,7 +209,7 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T, L>, TryLockError> {
-        let answer = self.turns.now(&mut Read(self.wait()));
+        let answer = self.turns.try_now(&mut Read(self.wait()));
         now(answer).map(|place| RwLockReadGuard { lock: self, place })
     }
 
@@ -218,7 +218,7 @@ impl<T, L: Lock> RwLock<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_write(&self) -> Result<RwLockWriteGuard<'_, T, L>, TryLockError> {
-        let answer = self.turns.now(&mut Write(self.wait()));
+        let answer = self.turns.try_now(&mut Write(self.wait()));
         now(answer).map(|()| RwLockWriteGuard { lock: self })
     }
 

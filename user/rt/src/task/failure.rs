@@ -35,7 +35,7 @@ pub fn abort_on_panic(abort: bool) {
 }
 
 /// The stack of a worker in bytes; pages are backed when touched.
-const STACK: usize = 1024 * 1024;
+pub(crate) const STACK: usize = 1024 * 1024;
 
 /// The stack that a worker polls tasks on. A task that panics keeps it, and the worker goes on with another.
 #[derive(Debug)]

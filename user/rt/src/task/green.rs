@@ -46,6 +46,14 @@ pub(crate) struct Switch {
     inside: usize,
     outside: usize,
     waker: *const Waker,
+    /// The guard page of its stack.
+    guard: usize,
+}
+
+impl Switch {
+    pub(crate) fn guard(&self) -> usize {
+        self.guard
+    }
 }
 
 /// What lies in one place for as long as it runs.
@@ -148,7 +156,7 @@ where
     F: FnOnce() -> T + Send + 'static,
 {
     let stack = take_stack()?;
-    let switch = Switch { inside: 0, outside: 0, waker: ptr::null() };
+    let switch = Switch { inside: 0, outside: 0, waker: ptr::null(), guard: stack.guard() };
     let mut body = Box::new(Body { switch, f: Some(f), output: None });
     body.switch.inside = stack::prepare(&stack, run::<F, T>, (&raw mut *body).cast());
     Ok(Green { body, stack: Some(stack) })

@@ -144,6 +144,7 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
         };
         let polled = stack.run(run).unwrap_or_else(|| {
             // A task has panicked, so its poll has not come back.
+            slots::forget_limit(held);
             if seat.end_poll() {
                 pool.abandon(slot);
             }

@@ -11,6 +11,14 @@ impl Pender for Alone {
     type Memory = crate::Heap;
 
     fn pend(&self, _: usize, _: Priority) {}
+
+    fn joins(task: &TaskRef) -> bool {
+        Spin::current().is_some_and(|joiner| lend::<Spin>(task, &joiner))
+    }
+
+    fn joins_no_more(task: &TaskRef) {
+        repay::<Spin>(task);
+    }
 }
 
 /// The future, as the task that runs while it is polled.

@@ -104,3 +104,129 @@ fn a_lock_that_is_given_back_takes_only_its_own_along() {
     run();
     assert!(holder.is_finished());
 }
+
+/// Somebody urgent joins one that joins the next, and so on; the last of them holds the worker as often as it likes, and a middling
+/// task never waits.
+#[test]
+fn an_urgent_task_does_not_wait_for_middling_ones_through_joins() {
+    const LINKS: usize = 8;
+    let pool = Pool::<Alone>::new(1, Alone);
+    let start = Arc::new(Notify::<Spin>::new());
+    let starts = start.clone();
+    let mut last = pool.spawn(
+        Priority::LOWEST,
+        as_current(async move {
+            starts.notified().await;
+            for _ in 0..10 {
+                yield_now().await;
+            }
+        }),
+    );
+    let mut links = vec![last.task()];
+    for _ in 1..LINKS {
+        let before = core::mem::replace(&mut last, pool.spawn(Priority::LOWEST, async {}));
+        last = pool.spawn(Priority::LOWEST, as_current(async move { before.await.unwrap() }));
+        links.push(last.task());
+    }
+    while pool.run_next(0).is_some() {}
+    let middling = pool.spawn(Priority::NORMAL, async {
+        loop {
+            yield_now().await;
+        }
+    });
+    start.notify_one();
+    (0..100).for_each(|_| assert!(pool.run_next(0).is_some()));
+    assert!(!links[0].is_finished(), "the middling task has the worker");
+    let urgent = pool.spawn(Priority::HIGHEST, as_current(async move { last.await.unwrap() }));
+    let mut polls = 0;
+    while !urgent.is_finished() {
+        assert!(pool.run_next(0).is_some());
+        polls += 1;
+        assert!(polls < 100, "{} of {LINKS} have ended", links.iter().filter(|link| link.is_finished()).count());
+    }
+    assert!(links.iter().all(|link| link.priority() == Priority::LOWEST), "all is paid back");
+    middling.abort();
+}
+
+/// A handle lends as much as who polls it is worth, and nothing when it is gone; what a lock lends stays.
+#[test]
+fn a_handle_lends_as_much_as_its_present_owner() {
+    let pool = Pool::<Alone>::new(1, Alone);
+    let mutex = Arc::new(Mutex::<(), Spin>::new(()));
+    let theirs = mutex.clone();
+    let mut handle = pool.spawn(
+        Priority::LOWEST,
+        as_current(async move {
+            let _guard = theirs.lock().await.unwrap();
+            std::future::pending::<()>().await;
+        }),
+    );
+    let task = handle.task();
+    let run = || while pool.run_next(0).is_some() {};
+    run();
+    let mut found = Vec::new();
+    for priority in [3, 9, 5] {
+        let given = pool.spawn(
+            Priority::new(priority),
+            as_current(poll_fn(move |context| {
+                assert!(Pin::new(&mut handle).poll(context).is_pending());
+                // Goes on to the next.
+                let taken = core::mem::replace(&mut handle, stand_in());
+                Poll::Ready(taken)
+            })),
+        );
+        run();
+        found.push(task.priority());
+        handle = waiter(given).poll().unwrap().unwrap();
+    }
+    assert_eq!(found, [3, 9, 5].map(Priority::new));
+    pool.spawn(Priority::new(7), as_current(async move { drop(mutex.lock().await) })).detach();
+    run();
+    assert_eq!(task.priority(), Priority::new(5));
+    drop(handle);
+    assert_eq!(task.priority(), Priority::new(7));
+    task.abort();
+    run();
+}
+
+/// A handle of a task that has ended.
+fn stand_in() -> crate::JoinHandle<()> {
+    Pool::<Alone>::new(1, Alone).spawn(Priority::LOWEST, async {})
+}
+
+/// Who only tries is not counted among those who wait: the next holder inherits nothing from it.
+#[test]
+fn who_tries_in_vain_lends_nothing_to_the_next() {
+    let pool = Pool::<Alone>::new(1, Alone);
+    let shared = Arc::new((Mutex::<(), Spin>::new(()), RwLock::<(), Spin>::new(()), Notify::<Spin>::new()));
+    let spawn = |priority, waits: bool| {
+        let shared = shared.clone();
+        pool.spawn(
+            priority,
+            as_current(async move {
+                if !waits {
+                    assert!(
+                        shared.0.try_lock().is_err() && shared.1.try_write().is_err() && shared.1.try_read().is_err()
+                    );
+                    return;
+                }
+                let _guards = (shared.0.lock().await.unwrap(), shared.1.write().await.unwrap());
+                shared.2.notified().await;
+            }),
+        )
+    };
+    let run = || while pool.run_next(0).is_some() {};
+    let first = spawn(Priority::LOWEST, true);
+    run();
+    let second = spawn(Priority::LOWEST, true);
+    run();
+    spawn(Priority::HIGHEST, false).detach();
+    run();
+    shared.2.notify_one();
+    run();
+    assert!(first.is_finished() && !second.is_finished());
+    assert_eq!(second.task().priority(), Priority::LOWEST);
+    shared.2.notify_one();
+    run();
+    assert!(second.is_finished());
+}
