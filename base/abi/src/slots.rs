@@ -7,6 +7,7 @@
 //! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
 //!                             READY: the priorities that something else on that hart is ready at;
 //!                             the last two are zero so far
+//!         STANDS + 4 a slot   what the thread that has it stands at in the kernel if that is less urgent than it may, else 0
 //!         SPARES              how many threads wait for a slot
 //!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
 //!         WATCHED             not zero: somebody wants to know what the coroutines' polls take
@@ -28,6 +29,8 @@ pub const KICKED: usize = 4;
 pub const HART: usize = 8;
 /// Likewise.
 pub const READY: usize = 12;
+/// Offset in the status page of the words that say what the slots' threads stand at.
+pub const STANDS: usize = 0x100;
 /// Offset in the status page.
 pub const SPARES: usize = 0x200;
 /// Likewise.

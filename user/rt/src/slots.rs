@@ -7,12 +7,12 @@
 use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, SPARES, STRIDE, WATCHED};
+use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, SPARES, STANDS, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sched::slots::{MAX_PLACES, Seat, Shown};
+use sched::slots::{MAX_PLACES, MAX_SLOTS, Seat, Shown};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
@@ -56,6 +56,12 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
     for (index, value) in words.enumerate() {
         word(HINT, HINTS + STRIDE * slot + 4 * index).store(value, Ordering::Relaxed);
     }
+}
+
+/// What the threads that have the slots stand at in the kernel; `None` without slots.
+pub(crate) fn standings() -> Option<&'static [AtomicU32; MAX_SLOTS]> {
+    // SAFETY: as in `word`; so many lie there.
+    active().then(|| unsafe { &*with_exposed_provenance(STATUS + STANDS) })
 }
 
 /// Tells the kernel where the lists of the tasks' chunks are.

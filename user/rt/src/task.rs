@@ -16,6 +16,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
+use sched::slots::MAX_SLOTS;
 use task::{Pender, Pool, Running};
 
 mod alone;
@@ -55,6 +56,10 @@ impl Pender for Unpark {
     #[inline]
     fn runs(task: Option<Running>) {
         thread::set_task(task);
+    }
+
+    fn standings(&self) -> Option<&'static [AtomicU32; MAX_SLOTS]> {
+        slots::standings()
     }
 
     fn pend(&self, worker: usize, priority: Priority) {
