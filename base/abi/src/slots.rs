@@ -4,10 +4,8 @@
 //! HINT    a word a place      the count of `sched::slots::Seat`
 //!         HINTS + 16 a slot   two addresses: the worker's ready bits (8 bytes), what it runs at (4 bytes, the low one counts)
 //!         CENSUS              address of the lists of chunks that its coroutines lie in (`sched::census`); 0: it has none
-//! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
-//!                             READY: the priorities that something else on that hart is ready at;
-//!                             the last two are zero so far
-//!         STANDS + 4 a slot   what the thread that has it stands at in the kernel if that is less urgent than it may, else 0
+//! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; STANDS: what its thread stands at
+//!                             in the kernel; LOW: the same if that is less urgent than it may, else 0
 //!         SPARES              how many threads wait for a slot
 //!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
 //!         WATCHED             not zero: somebody wants to know what the coroutines' polls take
@@ -26,11 +24,9 @@ pub const OWNER: usize = 0;
 /// Likewise.
 pub const KICKED: usize = 4;
 /// Likewise.
-pub const HART: usize = 8;
+pub const STANDS: usize = 8;
 /// Likewise.
-pub const READY: usize = 12;
-/// Offset in the status page of the words that say what the slots' threads stand at.
-pub const STANDS: usize = 0x100;
+pub const LOW: usize = 12;
 /// Offset in the status page.
 pub const SPARES: usize = 0x200;
 /// Likewise.

@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use sync::atomic::figure::{self, AtomicU8};
-use sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use sync::atomic::{AtomicPtr, AtomicU16, AtomicU64, Ordering};
 use sync::cell::UnsafeCell;
 
 use crate::MAX_WORKERS;
@@ -17,6 +17,7 @@ use crate::Priority;
 use crate::lists::Link;
 use crate::policy::Policy;
 use crate::pool::Pool;
+use crate::slots::Shown;
 use crate::standing::Standing;
 use crate::word::Word;
 use crate::worker::Worker;
@@ -92,10 +93,10 @@ pub struct Port {
     pub policies: *const Policy,
     /// How many.
     pub policy_count: usize,
-    /// A word a worker, or null: what the thread that has the worker stands at with who runs that, 0 at the most urgent it
-    /// may. Who has something more urgent than that for a worker that runs nothing and is not idle pends it, too: its thread may
-    /// not get to look at its queue for long. They live as long as the pool.
-    pub standings: *const AtomicU32,
+    /// One for each worker, if these are lent to threads by a kernel, else null: what that thread stands at. Who has something more
+    /// urgent than that for a worker that runs nothing and is not idle pends it, too: the thread may not get to look at its queue
+    /// for long. And so does the worker itself, when what it runs next is less urgent. They live as long as the pool.
+    pub shown: *const Shown,
 }
 
 /// What a new task is made of, besides its functions.

@@ -8,9 +8,9 @@ use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 use sched::interface::Port;
-use sched::slots::{MAX_SLOTS, Seat};
+use sched::slots::{MAX_SLOTS, Seat, Shown};
 use sched::{Birth, Clock, Outcome, Policy, Priority, Runnable, crossing};
-use sync::atomic::{AtomicBool, AtomicU32};
+use sync::atomic::AtomicBool;
 
 use crate::TaskRef;
 use crate::cell;
@@ -63,8 +63,8 @@ pub trait Pender: Send + Sync + 'static {
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
 
-    /// What the threads stand at that have the workers, a word each ([`Port::standings`](sched::Port)), if they are lent to these.
-    fn standings(&self) -> Option<&'static [AtomicU32; MAX_SLOTS]> {
+    /// What is shown of the workers, if they are lent to threads ([`Port::shown`](sched::Port)).
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
         None
     }
 
@@ -148,11 +148,11 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let shared = Arc::new(Shared { pender, memory, layout });
         let context = Arc::as_ptr(&shared).cast();
-        // Where there are more workers than words, they are not lent.
-        let standings = shared.pender.standings().filter(|words| workers <= words.len());
-        let standings = standings.map_or(ptr::null(), |words| words.as_ptr());
+        // Where there are more workers, they are not lent.
+        let shown =
+            shared.pender.shown().filter(|shown| workers <= shown.len()).map_or(ptr::null(), |shown| shown.as_ptr());
         let (pend, policies, policy_count) = (pend::<P>, policies.as_ptr(), policies.len());
-        let port = Port { context, pend, policies, policy_count, standings };
+        let port = Port { context, pend, policies, policy_count, shown };
         // SAFETY: the policies do what they should, by contract; the memory has this size; it and the pender live as long as `shared`, which each task keeps.
         let pool = unsafe { S::init(memory, workers, port) };
         Self { shared, pool, scheduler: PhantomData }

@@ -171,21 +171,25 @@ impl Slots {
     /// The thread that has a slot stands at what the process says of its worker. Who has something more urgent for the worker
     /// while that runs nothing sees what its thread stands at, and calls; or has made it ready before, and it is seen here.
     fn stand_at(&self, thread: &Thread, space: &AddressSpace, slot: u8, priority: u8) {
-        run_at(thread, priority);
-        let ceiling = thread.priority();
-        let standing = if priority < 32 && priority > ceiling { priority } else { 0 };
-        let word = self.status.word(at::STANDS + 4 * (usize::from(slot) % MAX_SLOTS));
-        word.store(u32::from(standing), Relaxed);
-        if standing == 0 {
+        let most = thread.priority();
+        let stand = |priority: u8| {
+            let priority = if priority < 32 { priority.max(most) } else { most };
+            thread.run_at(exec::Priority::new(priority));
+            let shown = at::STRIDE * (usize::from(slot) % MAX_SLOTS);
+            self.status.word(shown + at::STANDS).store(u32::from(priority), Relaxed);
+            self.status.word(shown + at::LOW).store(u32::from(if priority > most { priority } else { 0 }), Relaxed);
+            priority
+        };
+        let low = stand(priority);
+        if low <= most {
             return;
         }
         // Pairs with the fence in `sched`'s `call_for`: the word before the look at the ready bits. A call that has raised the
         // thread just before this made it less urgent is made good here, too.
         fence(SeqCst);
         let ready = self.hints(space, slot).ready.trailing_zeros() as u8;
-        if ready < standing {
-            run_at(thread, ready);
-            word.store(if ready > ceiling { u32::from(ready) } else { 0 }, Relaxed);
+        if ready < low {
+            stand(ready);
         }
     }
 
@@ -324,6 +328,13 @@ fn enter(thread: &Arc<Thread>, slots: &Slots, place: usize) -> Result<u8, Errno>
 pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+    let own = thread.place().filter(|place| !slots.polls(*place));
+    if own.is_some_and(|place| slots.state.lock().book.slot_of(place) == Some(slot)) {
+        // It asks for itself, in the scheduler: what it runs next is more urgent than what it stands at, or less.
+        let space = thread.space();
+        slots.stand_at(thread, &space, slot, slots.hints(&space, slot).running);
+        return Ok(0);
+    }
     let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
     if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
         // It is in the kernel already, and looks on its way out.

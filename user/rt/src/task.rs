@@ -16,7 +16,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
-use sched::slots::MAX_SLOTS;
+use sched::slots::{MAX_SLOTS, Shown};
 use task::{Pender, Pool, Running};
 
 mod alone;
@@ -58,8 +58,8 @@ impl Pender for Unpark {
         thread::set_task(task);
     }
 
-    fn standings(&self) -> Option<&'static [AtomicU32; MAX_SLOTS]> {
-        slots::standings()
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
+        slots::shown()
     }
 
     fn pend(&self, worker: usize, priority: Priority) {
