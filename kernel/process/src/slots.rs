@@ -330,10 +330,14 @@ pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize,
     let slot = u8::try_from(slot).unwrap_or(u8::MAX);
     let own = thread.place().filter(|place| !slots.polls(*place));
     if own.is_some_and(|place| slots.state.lock().book.slot_of(place) == Some(slot)) {
-        // It asks for itself, in the scheduler: what it runs next is more urgent than what it stands at, or less.
+        // It asks for itself, in the scheduler.
         let space = thread.space();
-        slots.stand_at(thread, &space, slot, slots.hints(&space, slot).running);
-        return Ok(0);
+        let running = slots.hints(&space, slot).running;
+        slots.stand_at(thread, &space, slot, running);
+        if running < 32 {
+            // What it runs next is less urgent than it stood at, and that is all.
+            return Ok(0);
+        }
     }
     let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
     if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
