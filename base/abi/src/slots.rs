@@ -6,9 +6,8 @@
 //!         CENSUS              address of the lists of chunks that its coroutines lie in (`sched::census`); 0: it has none
 //!         PREEMPTION          a word a place: what the poll that its thread is in is preempted for. 0: others as urgent, and more
 //!                             urgent ones; 1: more urgent ones; else nothing
-//! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; HART that its thread runs on;
-//!                             READY: the priorities that something else on that hart is ready at;
-//!                             the last two are zero so far
+//! STATUS  16 bytes a slot     OWNER: the place that has it, from 1; KICKED; STANDS: what its thread stands at
+//!                             in the kernel; LOW: the same if that is less urgent than it may, else 0
 //!         SPARES              how many threads wait for a slot
 //!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
 //!         WATCHED             not zero: somebody wants to know what the coroutines' polls take
@@ -29,9 +28,9 @@ pub const OWNER: usize = 0;
 /// Likewise.
 pub const KICKED: usize = 4;
 /// Likewise.
-pub const HART: usize = 8;
+pub const STANDS: usize = 8;
 /// Likewise.
-pub const READY: usize = 12;
+pub const LOW: usize = 12;
 /// Offset in the status page.
 pub const SPARES: usize = 0x200;
 /// Likewise.

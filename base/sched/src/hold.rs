@@ -4,6 +4,7 @@ use core::ptr::NonNull;
 
 use sync::atomic::{AtomicBool, Ordering};
 
+use crate::Priority;
 use crate::interface::Header;
 use crate::slots::Seat;
 
@@ -35,6 +36,13 @@ pub(crate) trait Hold: Copy {
     #[inline(always)]
     fn end_poll(self) -> bool {
         true
+    }
+
+    /// Whether whoever has lent the worker thinks that it runs something more urgent than this.
+    #[inline(always)]
+    fn stands_above(self, priority: Priority) -> bool {
+        let _ = priority;
+        false
     }
 
     /// Whether the thread wants to do something else before it polls more.
@@ -75,6 +83,11 @@ impl Hold for Seat<'_> {
     #[inline(always)]
     fn end_poll(self) -> bool {
         Seat::end_poll(&self)
+    }
+
+    #[inline(always)]
+    fn stands_above(self, priority: Priority) -> bool {
+        Seat::stands_above(&self, priority)
     }
 
     #[inline(always)]

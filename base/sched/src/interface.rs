@@ -17,6 +17,7 @@ use crate::Priority;
 use crate::lists::Link;
 use crate::policy::Policy;
 use crate::pool::Pool;
+use crate::slots::Shown;
 use crate::standing::Standing;
 use crate::word::Word;
 use crate::worker::Worker;
@@ -92,6 +93,10 @@ pub struct Port {
     pub policies: *const Policy,
     /// How many.
     pub policy_count: usize,
+    /// One for each worker, if these are lent to threads by a kernel, else null: what that thread stands at. Who has something more
+    /// urgent than that for a worker that runs nothing and is not idle pends it, too: the thread may not get to look at its queue
+    /// for long. And so does the worker itself, when what it runs next is less urgent. They live as long as the pool.
+    pub shown: *const Shown,
 }
 
 /// What a new task is made of, besides its functions.

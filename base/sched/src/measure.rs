@@ -12,6 +12,7 @@ use core::ptr::NonNull;
 
 use sync::atomic::Ordering::Relaxed;
 
+use crate::Priority;
 use crate::hold::Hold;
 use crate::interface::{Header, crossing_types};
 use crate::pool::Pool;
@@ -142,6 +143,11 @@ impl<H: Hold> Hold for Timed<H> {
     #[inline(always)]
     fn end_poll(self) -> bool {
         self.0.end_poll()
+    }
+
+    #[inline(always)]
+    fn stands_above(self, priority: Priority) -> bool {
+        self.0.stands_above(priority)
     }
 
     #[inline(always)]

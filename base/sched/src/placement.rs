@@ -76,8 +76,26 @@ impl Pool {
         fence(Ordering::SeqCst);
         if self.idle.load(Ordering::Relaxed) != 0 {
             self.call_idle(worker, priority);
-        } else if worker.runs_below(priority) {
+        } else if worker.may_run_below(priority) {
+            self.call_running(worker, priority);
+        }
+    }
+
+    /// [`call_for`](Self::call_for) when nobody is idle.
+    #[inline(never)]
+    fn call_running(&self, worker: &Worker, priority: Priority) {
+        if self.concerns(worker, priority) {
             self.pend(worker.number(), priority);
+        }
+    }
+
+    /// Whether a worker is to be called for something of this priority unless it is idle: it runs something less urgent; or nothing,
+    /// and would look at its queue next, but has a thread that stands lower than that and may have to wait for a hart.
+    #[inline]
+    fn concerns(&self, worker: &Worker, priority: Priority) -> bool {
+        match worker.running() {
+            Some(running) => running > priority,
+            None => self.idle.load(Ordering::Relaxed) & worker.bit() == 0 && self.stands_below(worker, priority),
         }
     }
 
@@ -85,7 +103,7 @@ impl Pool {
     #[cold]
     #[inline(never)]
     fn call_idle(&self, worker: &Worker, priority: Priority) {
-        if worker.runs_below(priority) {
+        if self.concerns(worker, priority) {
             self.pend(worker.number(), priority);
         }
         let mut idle = self.idle.load(Ordering::Relaxed);

@@ -101,7 +101,8 @@ impl Pool {
     ///
     /// `memory` is aligned to [`ALIGN`](Self::ALIGN), has [`bytes_for(workers)`](Self::bytes_for) bytes, and is the pool's for as
     /// long as there is a task of this pool (S6). `port.pend` may be called with `port.context` from any context as long.
-    /// `port.policies` has `port.policy_count` policies, which live as long and do what [`Policy`] says.
+    /// `port.policies` has `port.policy_count` policies, which live as long and do what [`Policy`] says; `port.shown` is null or
+    /// has one for each worker.
     #[must_use]
     pub unsafe fn init(memory: NonNull<u8>, workers: usize, port: Port) -> NonNull<Self> {
         let pool: NonNull<Self> = memory.cast();
@@ -149,6 +150,13 @@ impl Pool {
     pub(crate) fn pend(&self, worker: usize, priority: Priority) {
         // SAFETY: by contract of `init`.
         unsafe { (self.port.pend)(self.port.context, worker as u32, u32::from(priority.number())) };
+    }
+
+    /// Whether the thread that has a worker stands at something less urgent than this. Behind the fence of `call_for`, which pairs
+    /// with that of who has written the word and looks at the ready bits then.
+    pub(crate) fn stands_below(&self, worker: &Worker, priority: Priority) -> bool {
+        // SAFETY: by contract of `init` there is one for each worker.
+        !self.port.shown.is_null() && unsafe { &*self.port.shown.add(worker.number()) }.stands_below(priority)
     }
 
     /// The header of a new task. It is `SCHEDULED`, has one reference, the join handle's, and is in no queue: the caller

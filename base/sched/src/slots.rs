@@ -26,6 +26,8 @@
 
 use sync::atomic::{AtomicU32, Ordering, compiler_fence};
 
+use crate::Priority;
+
 /// The most slots a process can have.
 pub const MAX_SLOTS: usize = 8;
 /// The most threads that can take part.
@@ -44,13 +46,32 @@ pub const fn polls(count: u32) -> bool {
 pub const NOBODY: u32 = 0;
 
 /// What the kernel shows of a slot. `repr(C)`: it lies so in the status page (`abi::slots`).
-#[repr(C)]
+#[repr(C, align(16))]
 #[derive(Debug)]
 pub struct Shown {
     /// The place that has it, from 1; or [`NOBODY`].
     pub owner: AtomicU32,
     /// Whether something more urgent has come for its worker.
     pub kicked: AtomicU32,
+    /// The priority that its thread stands at with the kernel.
+    pub standing: AtomicU32,
+    /// The same if that is less urgent than it may; else 0.
+    pub low: AtomicU32,
+}
+
+impl Shown {
+    /// Whether its thread stands lower than this, and would stand higher if it were called.
+    #[inline]
+    pub(crate) fn stands_below(&self, priority: Priority) -> bool {
+        // Relaxed: see `Pool::stands_below`.
+        self.low.load(Ordering::Relaxed) > u32::from(priority.number())
+    }
+
+    /// Whether its thread stands higher than this. By the thread itself.
+    #[inline]
+    fn stands_above(&self, priority: Priority) -> bool {
+        self.standing.load(Ordering::Relaxed) < u32::from(priority.number())
+    }
 }
 
 /// A thread's side of the slot that it has.
@@ -89,6 +110,13 @@ impl<'a> Seat<'a> {
     pub fn end_poll(&self) -> bool {
         self.set(self.count() | 1);
         self.is_owner()
+    }
+
+    /// Whether the thread stands higher than at this priority.
+    #[inline(always)]
+    #[must_use]
+    pub fn stands_above(&self, priority: Priority) -> bool {
+        self.slot.stands_above(priority)
     }
 
     /// Whether the slot is this thread's.

@@ -36,6 +36,11 @@ impl Pool {
                 self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
         {
             left -= 1;
+            if hold.stands_above(priority) {
+                // Others, to whom it was put ahead, may be more urgent than this. What comes for it meanwhile finds it
+                // published.
+                self.pend(worker.number(), priority);
+            }
             // SAFETY: just taken from a queue, so alive.
             let slot = unsafe { task.as_ref() }.standing.slot();
             // SAFETY: as above.

@@ -310,6 +310,12 @@ impl Worker {
         running != NOTHING && running & SPENT != 0
     }
 
+    /// Whether it runs something less urgent than `priority`, or nothing: one comparison, for who looks closer then.
+    #[inline]
+    pub(crate) fn may_run_below(&self, priority: Priority) -> bool {
+        self.load() as u8 > priority.number()
+    }
+
     /// Whether it runs something less urgent than `priority`.
     #[inline]
     pub(crate) fn runs_below(&self, priority: Priority) -> bool {

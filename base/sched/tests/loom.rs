@@ -33,7 +33,12 @@ impl Process {
         assert_eq!((book.kick(0), book.wait(0)), (Do::Nothing, Wait::Slot(0)));
         let process = Self {
             book: Mutex::new(book),
-            shown: Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) },
+            shown: Shown {
+                owner: AtomicU32::new(1),
+                kicked: AtomicU32::new(0),
+                standing: AtomicU32::new(31),
+                low: AtomicU32::new(0),
+            },
             counts: [AtomicU32::new(0), AtomicU32::new(0)],
             interrupted: [AtomicBool::new(false), AtomicBool::new(false)],
             worker: UnsafeCell::new(0),

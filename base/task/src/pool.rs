@@ -5,10 +5,10 @@ use alloc::sync::Arc;
 use core::alloc::Layout;
 use core::future::Future;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use sched::interface::Port;
-use sched::slots::Seat;
+use sched::slots::{MAX_SLOTS, Seat, Shown};
 use sched::{Birth, Clock, Outcome, Policy, Priority, Runnable, crossing};
 use sync::atomic::AtomicBool;
 
@@ -62,6 +62,11 @@ pub trait Pender: Send + Sync + 'static {
     /// `worker` is idle, or runs something less urgent than `priority`, and has a task of that priority:
     /// it should come back to `next` (from its sleep), or call `next_above` (preempt what it runs).
     fn pend(&self, worker: usize, priority: Priority);
+
+    /// What is shown of the workers, if they are lent to threads ([`Port::shown`](sched::Port)).
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
+        None
+    }
 
     /// Whether [`woken`](Self::woken) is called.
     const HEARS_WAKES: bool = false;
@@ -155,7 +160,11 @@ impl<P: Pender, S: Scheduler> Pool<P, S> {
         let Some(memory) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
         let shared = Arc::new(Shared { pender, memory, layout });
         let context = Arc::as_ptr(&shared).cast();
-        let port = Port { context, pend: pend::<P>, policies: policies.as_ptr(), policy_count: policies.len() };
+        // Where there are more workers, they are not lent.
+        let shown =
+            shared.pender.shown().filter(|shown| workers <= shown.len()).map_or(ptr::null(), |shown| shown.as_ptr());
+        let (pend, policies, policy_count) = (pend::<P>, policies.as_ptr(), policies.len());
+        let port = Port { context, pend, policies, policy_count, shown };
         // SAFETY: the policies do what they should, by contract; the memory has this size; it and the pender live as long as `shared`, which each task keeps.
         let pool = unsafe { S::init(memory, workers, port) };
         Self { shared, pool, scheduler: PhantomData }

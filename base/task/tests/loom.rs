@@ -13,8 +13,9 @@ use std::task::{Context, Poll, Waker};
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use loom::thread;
+use sched::slots::{MAX_SLOTS, Shown};
 use task::{JoinError, JoinHandle, Outcome, Pender, Pool, Priority, yield_now};
 
 /// A pender that counts.
@@ -188,6 +189,43 @@ fn no_urgent_task_is_left_behind_by_who_stands_in() {
         other.join().unwrap();
         assert!(!stands || calls.load(Ordering::SeqCst) == 1, "stands in uncalled");
         pool.clear_idle(0);
+        while pool.run_next(0).is_some() {}
+    });
+}
+
+/// Counts, and has workers that are lent.
+struct Lent(Arc<AtomicUsize>, &'static [Shown; MAX_SLOTS]);
+
+impl Pender for Lent {
+    type Memory = task::Heap;
+
+    fn pend(&self, _: usize, _: Priority) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
+        Some(self.1)
+    }
+}
+
+/// A kernel makes the thread less urgent that has a worker, and that runs nothing: it sees what is more urgent, or is called.
+#[test]
+fn no_urgent_task_is_left_behind_by_who_lowers_a_thread() {
+    model(3, || {
+        let shown: &[Shown; MAX_SLOTS] = Box::leak(Box::new(core::array::from_fn(|_| {
+            let [owner, kicked, standing, low] = [1, 0, 16, 0].map(AtomicU32::new);
+            Shown { owner, kicked, standing, low }
+        })));
+        let calls = Arc::new(AtomicUsize::new(0));
+        let pool: Plain<Pool<Lent>> = Plain::new(Pool::new(1, Lent(calls.clone(), shown)));
+        let elsewhere = pool.clone();
+        let other = thread::spawn(move || elsewhere.spawn(Priority::HIGHEST, async {}).detach());
+        // As `stand_at` in the kernel's `process::slots`.
+        shown[0].low.store(28, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        let is_seen = pool.highest_ready(0).is_some();
+        other.join().unwrap();
+        assert!(is_seen || calls.load(Ordering::SeqCst) == 1, "stands low uncalled");
         while pool.run_next(0).is_some() {}
     });
 }

@@ -14,7 +14,15 @@ use crate::{
 };
 use abi::{errno::Errno, slots as at, window};
 use alloc::{string::String, sync::Arc};
-use core::{fmt::Write, future::poll_fn, sync::atomic::Ordering::Relaxed, task::Poll};
+use core::{
+    fmt::Write,
+    future::poll_fn,
+    sync::atomic::{
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
+    task::Poll,
+};
 use hal::{
     frame::Frame,
     sync::{SpinLock, rank},
@@ -149,21 +157,44 @@ impl Slots {
 
     /// Does for others what an operation asked for. `priority` is what is to run, as the process says.
     fn carry_out(&self, action: Do, priority: u8) {
-        let (place, gives) = match action {
+        let (place, given) = match action {
             Do::Nothing => return,
-            Do::Give(place, _) => (place, true),
-            Do::Interrupt(place) => (place, false),
+            Do::Give(place, slot) => (place, Some(slot)),
+            Do::Interrupt(place) => (place, None),
         };
         let Some(thread) = self.thread(place) else { return };
-        if gives {
-            run_at(&thread, priority);
-        }
-        if matches!(action, Do::Interrupt(_)) {
+        if let Some(slot) = given {
+            self.stand_at(&thread, &thread.space(), slot, priority);
+            thread.wake();
+        } else {
             // So that it comes to look, however little urgent what it runs is.
             raise(&thread, priority);
             thread.notify();
-        } else {
-            thread.wake();
+        }
+    }
+
+    /// The thread that has a slot stands at what the process says of its worker. Who has something more urgent for the worker
+    /// while that runs nothing sees what its thread stands at, and calls; or has made it ready before, and it is seen here.
+    fn stand_at(&self, thread: &Thread, space: &AddressSpace, slot: u8, priority: u8) {
+        let most = thread.priority();
+        let stand = |priority: u8| {
+            let priority = if priority < 32 { priority.max(most) } else { most };
+            thread.run_at(exec::Priority::new(priority));
+            let shown = at::STRIDE * (usize::from(slot) % MAX_SLOTS);
+            self.status.word(shown + at::STANDS).store(u32::from(priority), Relaxed);
+            self.status.word(shown + at::LOW).store(u32::from(if priority > most { priority } else { 0 }), Relaxed);
+            priority
+        };
+        let low = stand(priority);
+        if low <= most {
+            return;
+        }
+        // Pairs with the fence in `sched`'s `call_for`: the word before the look at the ready bits. A call that has raised the
+        // thread just before this made it less urgent is made good here, too.
+        fence(SeqCst);
+        let ready = self.hints(space, slot).ready.trailing_zeros() as u8;
+        if ready < low {
+            stand(ready);
         }
     }
 
@@ -260,7 +291,7 @@ pub async fn wait(thread: &Arc<Thread>, place: usize, stands_in: bool) -> Result
     slots.relieve(thread);
     if let Some(slot) = begun {
         // Not at what it has polled last: it looks for what is to run now.
-        run_at(thread, 32);
+        slots.stand_at(thread, &thread.space(), slot, 32);
         return Ok(usize::from(slot));
     }
     let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
@@ -302,6 +333,17 @@ fn enter(thread: &Arc<Thread>, slots: &Slots, place: usize) -> Result<u8, Errno>
 pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let slot = u8::try_from(slot).unwrap_or(u8::MAX);
+    let own = thread.place().filter(|place| !slots.polls(*place));
+    if own.is_some_and(|place| slots.state.lock().book.slot_of(place) == Some(slot)) {
+        // It asks for itself, in the scheduler.
+        let space = thread.space();
+        let running = slots.hints(&space, slot).running;
+        slots.stand_at(thread, &space, slot, running);
+        if running < 32 {
+            // What it runs next is less urgent than it stood at, and that is all.
+            return Ok(0);
+        }
+    }
     let ((), action) = slots.with(|state| ((), state.book.kick(slot)));
     if matches!(action, Do::Interrupt(place) if thread.place() == Some(place)) {
         // It is in the kernel already, and looks on its way out.
@@ -361,8 +403,12 @@ pub(crate) fn examine(thread: &Thread) -> bool {
         state.note(place, action, &hints);
         (hints, action)
     });
-    run_at(thread, hints.running);
     let gives_way = matches!(action, Do::Give(..));
+    if gives_way {
+        run_at(thread, hints.running);
+    } else {
+        slots.stand_at(thread, &space, slot, hints.running);
+    }
     // Another owner looks at hints of its own.
     let priority = if gives_way { hints.ready.trailing_zeros() as u8 } else { thread.priority() };
     slots.carry_out(action, priority);

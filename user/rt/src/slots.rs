@@ -7,12 +7,12 @@
 use crate::thread;
 use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{CENSUS, FEW, HINTS, KICKED, OWNER, PREEMPTION, SPARES, STRIDE, WATCHED};
+use abi::slots::{CENSUS, FEW, HINTS, KICKED, LOW, OWNER, PREEMPTION, SPARES, STANDS, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use sched::slots::{MAX_PLACES, Seat, Shown};
+use sched::slots::{MAX_PLACES, MAX_SLOTS, Seat, Shown};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
 static SLOTS: AtomicU32 = AtomicU32::new(0);
@@ -58,6 +58,12 @@ pub(crate) fn describe(slot: usize, hints: [usize; 2]) {
     }
 }
 
+/// What the kernel shows of the slots; `None` without any.
+pub(crate) fn shown() -> Option<&'static [Shown; MAX_SLOTS]> {
+    // SAFETY: as in `word`; so many lie there, and so, says the assertion.
+    active().then(|| unsafe { &*with_exposed_provenance(STATUS) })
+}
+
 /// Tells the kernel where the lists of the tasks' chunks are.
 pub(crate) fn publish(lists: usize) {
     for (half, value) in [lists as u32, (lists as u64 >> 32) as u32].into_iter().enumerate() {
@@ -83,6 +89,8 @@ pub(crate) fn give_back(place: u32) {
 }
 
 const _: () = assert!(offset_of!(Shown, owner) == OWNER && offset_of!(Shown, kicked) == KICKED);
+const _: () = assert!(offset_of!(Shown, standing) == STANDS && offset_of!(Shown, low) == LOW);
+const _: () = assert!(size_of::<Shown>() == STRIDE);
 
 /// What the thread in a place looks at while it runs a worker.
 pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
@@ -170,7 +178,7 @@ pub(crate) fn few() -> Option<u8> {
     (word(STATUS, FEW).load(Ordering::Relaxed) as u8).checked_sub(1)
 }
 
-/// Whether a thread waits for a slot.
-pub(crate) fn has_spare() -> bool {
-    word(STATUS, SPARES).load(Ordering::Relaxed) > 0
+/// How many threads wait for a slot.
+pub(crate) fn spares() -> u32 {
+    word(STATUS, SPARES).load(Ordering::Relaxed)
 }

@@ -16,6 +16,7 @@ use core::future::Future;
 use core::pin::pin;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::task::{Context, Poll, Waker};
+use sched::slots::{MAX_SLOTS, Shown};
 use task::{Pender, Pool, Running};
 
 mod alone;
@@ -66,6 +67,10 @@ impl Pender for Unpark {
 
     fn joins_no_more(task: &TaskRef) {
         task::sync::repay::<sync::Futex>(task);
+    }
+
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
+        slots::shown()
     }
 
     fn pend(&self, worker: usize, priority: Priority) {

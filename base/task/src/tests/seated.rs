@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Context, Wake, Waker};
 
-use sched::slots::{Seat, Shown, polls};
+use sched::slots::{MAX_SLOTS, Seat, Shown, polls};
 
 use super::{Calls, pool};
-use crate::{Pool, Priority};
+use crate::{Pender, Pool, Priority};
 
 /// The words of a thread in place 0 that has the slot, and is in the scheduler.
 #[derive(Clone, Copy)]
@@ -18,7 +18,8 @@ struct Words {
 
 impl Words {
     fn new() -> Self {
-        let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+        let [standing, low] = [AtomicU32::new(31), AtomicU32::new(0)];
+        let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0), standing, low };
         Self { count: Box::leak(Box::new(AtomicU32::new(1))), shown: Box::leak(Box::new(shown)) }
     }
 
@@ -115,4 +116,62 @@ fn a_worker_that_is_lost_in_a_drop_is_left_alone() {
     pool.clear_idle(0);
     assert_eq!(words.run(&pool), 1);
     assert!(next.is_finished());
+}
+
+/// Workers that are lent.
+struct Lent(Calls, &'static [Shown; MAX_SLOTS]);
+
+impl Pender for Lent {
+    type Memory = crate::Heap;
+
+    fn pend(&self, worker: usize, priority: Priority) {
+        self.0.pend(worker, priority);
+    }
+
+    fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
+        Some(self.1)
+    }
+}
+
+/// A pool with a worker whose thread, in place 0, stands at a priority, and may at 16.
+fn lent(standing: u32) -> (Pool<Lent>, Calls, Seat<'static>) {
+    let shown: &[Shown; MAX_SLOTS] = Box::leak(Box::new(core::array::from_fn(|_| {
+        let low = if standing > 16 { standing } else { 0 };
+        let [owner, kicked, standing, low] = [1, 0, standing, low].map(AtomicU32::new);
+        Shown { owner, kicked, standing, low }
+    })));
+    let calls = Calls::default();
+    let seat = Seat::new(Box::leak(Box::new(AtomicU32::new(1))), &shown[0], 0);
+    (Pool::new(1, Lent(calls.clone(), shown)), calls, seat)
+}
+
+#[test]
+fn a_thread_that_stands_lower_than_what_comes_is_called_while_it_runs_nothing() {
+    let (pool, calls, _) = lent(28);
+    for (priority, called) in [(28, vec![]), (27, vec![(0, 27)]), (0, vec![(0, 0)])] {
+        pool.spawn(Priority::new(priority), async {}).detach();
+        assert_eq!(calls.take(), called, "{priority}");
+    }
+    // Idle it is called once, however low it stands.
+    let (pool, calls, _) = lent(28);
+    assert!(pool.set_idle(0));
+    pool.spawn(Priority::HIGHEST, async {}).detach();
+    assert_eq!(calls.take(), [(0, 0)]);
+    // What it stands at is all that it may.
+    let (pool, calls, _) = lent(16);
+    pool.spawn(Priority::HIGHEST, async {}).detach();
+    assert_eq!(calls.take(), []);
+}
+
+#[test]
+fn a_thread_that_stands_higher_than_what_it_takes_says_so() {
+    for (standing, called) in [(16, vec![(0, 20)]), (20, vec![]), (28, vec![])] {
+        let (pool, calls, seat) = lent(standing);
+        for priority in [10, 16, 20] {
+            pool.spawn(Priority::new(priority), async {}).detach();
+        }
+        calls.take();
+        assert_eq!(pool.run_seated(0, 100, &seat), 3);
+        assert_eq!(calls.take(), called, "{standing}");
+    }
 }

@@ -70,7 +70,8 @@ fn step() -> impl Strategy<Value = Step> {
 
 /// Of a thread that keeps its worker.
 fn seat() -> Seat<'static> {
-    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+    let [standing, low] = [AtomicU32::new(31), AtomicU32::new(0)];
+    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0), standing, low };
     Seat::new(Box::leak(Box::new(AtomicU32::new(1))), Box::leak(Box::new(shown)), 0)
 }
 

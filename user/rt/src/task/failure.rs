@@ -47,6 +47,11 @@ impl PollStack {
         Self(None)
     }
 
+    /// Makes it now, and has its first page backed.
+    pub(super) fn prepare(&mut self) {
+        let _ = self.run(|| ());
+    }
+
     /// Calls `polls` there; on the thread's own stack, where a panic ends the process, if there is no memory for one. `None`: a
     /// task has panicked.
     pub(super) fn run<R>(&mut self, polls: impl FnOnce() -> R) -> Option<R> {

@@ -67,16 +67,32 @@ pub(super) fn start() -> bool {
     started
 }
 
+/// How many threads without a slot there should be. One, lest a worker whose thread blocks wait for that; two, and with their stacks
+/// made, in a process that has needed its last: so what is urgent runs before another is started.
+static SPARES: AtomicU32 = AtomicU32::new(1);
+
+/// The process has needed its last spare thread, or not yet.
+fn keeps_two() -> bool {
+    // Relaxed, as where it is stored: a number on its own.
+    SPARES.load(Ordering::Relaxed) > 1
+}
+
 /// The life of such a thread. It ends in a child only that was forked in one of its polls, which has no slots: and with it the child.
 fn run(place: u32) {
     let (pool, mut stack) = (super::pool(), PollStack::new());
     // Odd from the start: the thread is in the scheduler until it polls.
     let _ = slots::seat(place, 0).end_poll();
+    if keeps_two() {
+        stack.prepare();
+    }
     while let Some(slot) = slots::wait(place) {
         // Another thread may have had it before, in a poll that goes on.
         pool.clear_idle(slot);
-        if !slots::has_spare() {
-            // Without one, a worker whose thread blocks waits for that.
+        if slots::spares() == 0 {
+            // The first thread has none yet.
+            if place > 0 {
+                SPARES.store(2, Ordering::Relaxed);
+            }
             let _ = start();
         }
         let held = Held { slot, seat: slots::seat(place, slot) };
@@ -125,7 +141,7 @@ fn stand_aside(pool: &Pool<Unpark, Way>, slot: usize, place: u32, least: u8) -> 
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack) {
     let Held { slot, seat } = held;
-    let (slot, mut in_vain) = (*slot, 0);
+    let (slot, mut in_vain, mut lacks_spare) = (*slot, 0, keeps_two() && slots::spares() < 2);
     let polls = &POLLS[slot % MAX_SLOTS];
     loop {
         let few = slots::few();
@@ -136,7 +152,7 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
                 _ => return,
             },
         }
-        let turn = if few.is_some() { 1 } else { TICK };
+        let turn = if few.is_some() || lacks_spare { 1 } else { TICK };
         let run = || match slots::watched() {
             false => pool.run_seated(slot, turn, seat),
             // SAFETY: it reads a register.
@@ -156,6 +172,10 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
         }
         if polled != 0 {
             in_vain = 0;
+        }
+        if core::mem::take(&mut lacks_spare) {
+            // What the slot was given for has had its poll.
+            let _ = start();
         }
         // After fewer polls than asked for there was nothing more to run: what is asked for next is the reactor, not the queue.
         if polled >= turn || reactor::look() {

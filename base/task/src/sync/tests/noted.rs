@@ -50,7 +50,8 @@ fn polls_are_counted_and_timed() {
         }
         pending::<()>().await;
     });
-    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0) };
+    let [standing, low] = [AtomicU32::new(31), AtomicU32::new(0)];
+    let shown = Shown { owner: AtomicU32::new(1), kicked: AtomicU32::new(0), standing, low };
     let seat = Seat::new(Box::leak(Box::new(AtomicU32::new(1))), Box::leak(Box::new(shown)), 0);
     // SAFETY: the clock may be called.
     let run = |polls: u32| unsafe { pool.run_seated_measured(0, polls, &seat, ticks) };
