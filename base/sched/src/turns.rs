@@ -36,7 +36,8 @@ impl Pool {
                 self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
         {
             left -= 1;
-            if hold.stands_above(priority) {
+            // At the same priority as before it stands as before: what raises it in a poll moves the worker, or has it called.
+            if held != Some(priority) && hold.stands_above(priority) {
                 // Others, to whom it was put ahead, may be more urgent than this. What comes for it meanwhile finds it
                 // published.
                 self.pend(worker.number(), priority);

@@ -87,8 +87,9 @@ pub(crate) fn entry_rights(prot: Prot) -> Prot {
 }
 
 impl AddressSpace {
-    /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`].
-    #[inline]
+    /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`]. Apart from its caller, whose frame
+    /// would grow for every system call.
+    #[inline(never)]
     #[must_use]
     pub fn fault_now(&self, addr: usize, access: Access) -> Option<Result<(), FaultError>> {
         let page = addr & !(PAGE_SIZE - 1);
