@@ -1,8 +1,9 @@
 //! A stack that overflows meets a page that must not be touched. Whose stack that was is said on standard error; then the fault
 //! does what it does by default, so the process ends as it would without this.
 //!
-//! There is no room for a handler where the stack has ended, so it has one of its own: the main thread's is static, the others' lies
-//! above their stack (`thread`). It costs memory when it is used only. Nothing here allocates or waits: the fault may have come
+//! There is no room for a handler where the stack has ended, so it has one of its own: the main thread's is static, that of a thread that
+//! runs tasks lies above its stack (`thread`). It costs memory when it is used only. Other threads have none, and end without a word.
+//! Nothing here allocates or waits: the fault may have come
 //! anywhere, in the allocator, too.
 
 use crate::sys::syscall;

@@ -80,6 +80,7 @@ fn keeps_two() -> bool {
 /// The life of such a thread. It ends in a child only that was forked in one of its polls, which has no slots: and with it the child.
 fn run(place: u32) {
     let (pool, mut stack) = (super::pool(), PollStack::new());
+    thread::watch_overflow();
     // Odd from the start: the thread is in the scheduler until it polls.
     let _ = slots::seat(place, 0).end_poll();
     if keeps_two() {
