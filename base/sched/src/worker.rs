@@ -310,10 +310,10 @@ impl Worker {
         running != NOTHING && running & SPENT != 0
     }
 
-    /// Whether it runs something less urgent than `priority`, or nothing: one comparison, for who looks closer then.
+    /// Whether it runs something less urgent than `priority`, or nothing, or has used up its slice: one comparison, for who looks closer then.
     #[inline]
     pub(crate) fn may_run_below(&self, priority: Priority) -> bool {
-        self.load() as u8 > priority.number()
+        self.load() > u32::from(priority.number())
     }
 
     /// Whether it runs something less urgent than `priority`.

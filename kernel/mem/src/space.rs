@@ -32,7 +32,7 @@ use core::{
 use hal::{
     PAGE_SIZE,
     frame::Frame,
-    space::{NoFrame, Prot, Shootdown, SpaceHandle, UserSpace, World},
+    space::{NoFrame, Prot, Rights, Shootdown, SpaceHandle, UserSpace, World},
     sync::{RawIrqLock, SpinLock, rank},
 };
 
@@ -65,10 +65,12 @@ pub(crate) struct Hot {
     pub end: usize,
     /// What entries of its pages hold: no right to execute.
     pub prot: Prot,
+    /// The same, made.
+    pub rights: Rights,
 }
 
 impl Hot {
-    pub const NONE: Self = Self { start: 0, end: 0, prot: Prot::empty() };
+    pub const NONE: Self = Self { start: 0, end: 0, prot: Prot::empty(), rights: Prot::empty().rights() };
 }
 
 /// The heap: `start` is fixed by `execve`, `end` is what `brk` moves (not page-aligned).

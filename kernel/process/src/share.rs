@@ -138,7 +138,11 @@ impl Turn {
         }
         // Who gives way to others by itself hurts only those that are busy.
         let above = matches!(waits, Wait::Preempted | Wait::Runs);
-        let bound = exec::raise_floor(BUSY, above, used) + SLICE_STEPS * fair::STEP;
+        let floor = exec::raise_floor(BUSY, above, used);
+        // What it has had less than the others until now is forgotten: it would not be busy before it has caught up, and of two such
+        // processes none would be, whatever their threads and nice values.
+        share.used.fetch_max(floor << UNIT, Relaxed);
+        let bound = floor + SLICE_STEPS * fair::STEP;
         share.bound.store(bound << UNIT, Relaxed);
         thread.set_busy(used > bound);
         let Some(task) = self.task.as_ref() else { return };

@@ -200,17 +200,18 @@ pub struct Frame(NonZeroU32);
 
 impl Frame {
     /// A page of zeroes for user memory; `None` when only the kernel's reserve is left.
-    #[inline]
+    #[inline(always)]
     pub fn zeroed() -> Option<Self> {
         Self::zeroed_above(RESERVE)
     }
 
     /// A page of zeroes for the kernel's own tables, which may use the reserve.
+    #[inline(never)]
     pub fn zeroed_for_kernel() -> Option<Self> {
         Self::zeroed_above(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn zeroed_above(reserve: usize) -> Option<Self> {
         let frame = Self::take(reserve)?;
         // SAFETY: the page is ours alone.

@@ -55,10 +55,16 @@ bitflags::bitflags! {
 
 impl Prot {
     fn permissions(self) -> u64 {
-        let read = if self.intersects(Prot::READ | Prot::WRITE) { bits::R } else { 0 };
+        self.rights().0
+    }
+
+    /// The same as an entry of a page table has it.
+    #[must_use]
+    pub const fn rights(self) -> Rights {
+        let read = if self.intersects(Prot::READ.union(Prot::WRITE)) { bits::R } else { 0 };
         let write = if self.contains(Prot::WRITE) { bits::W } else { 0 };
         let exec = if self.contains(Prot::EXEC) { bits::X } else { 0 };
-        read | write | exec | bits::U
+        Rights(read | write | exec | bits::U)
     }
 
     fn of(entry: Entry) -> Self {
@@ -69,6 +75,10 @@ impl Prot {
         prot
     }
 }
+
+/// Rights in the form of a page-table entry: for who maps many pages with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rights(u64);
 
 /// No page for a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,13 +182,13 @@ impl UserSpace {
 
     /// Maps a page that `make` makes, if the tables for `address` are there and nothing is mapped at it. `false`: nothing is changed.
     #[inline]
-    pub fn fill(&mut self, address: usize, prot: Prot, make: impl FnOnce() -> Option<Frame>) -> bool {
+    pub fn fill(&mut self, address: usize, rights: Rights, make: impl FnOnce() -> Option<Frame>) -> bool {
         let Some(slot) = self.slot(address) else { return false };
         if slot.get().valid() {
             return false;
         }
         let Some(frame) = make() else { return false };
-        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        slot.set(Entry::leaf(frame.into_physical(), rights.0));
         true
     }
 

@@ -590,7 +590,7 @@ fn exit_while_all_run() -> Outcome {
                     .detach();
                 }
                 while started.load(SeqCst) < 4 {
-                    yield_now().await;
+                    sleep(Duration::from_millis(1)).await;
                 }
             });
             5
