@@ -28,12 +28,12 @@ pub unsafe fn zero_page_by_blocks(page: *mut u8) {
 /// `page` is the start of a page that nothing else uses.
 pub unsafe fn zero_page_by_words(page: *mut u8) {
     #[cfg(target_arch = "riscv64")]
-    // SAFETY: 8 turns of 512 bytes are the page.
+    // SAFETY: 4 turns of 1,024 bytes are the page.
     unsafe {
         core::arch::asm!(
             "2:",
-            ".set offset, 0", ".rept 64", "sd zero, offset({at})", ".set offset, offset + 8", ".endr",
-            "addi {at}, {at}, 512",
+            ".set offset, 0", ".rept 128", "sd zero, offset({at})", ".set offset, offset + 8", ".endr",
+            "addi {at}, {at}, 1024",
             "bne {at}, {end}, 2b",
             at = inout(reg) page => _, end = in(reg) page.wrapping_add(crate::sv39::PAGE_SIZE),
             options(nostack),
