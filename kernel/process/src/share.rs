@@ -56,6 +56,11 @@ impl Share {
         fair::key(self.used() >> UNIT, 0)
     }
 
+    /// What it has used less than this, in units of a key, is forgotten.
+    fn catch_up(&self, used: u64) {
+        self.used.fetch_max(used << UNIT, Relaxed);
+    }
+
     /// A thread has run for so long; what the process has used by now.
     fn charge(&self, ns: u64, class: Class) -> u64 {
         let weighted = class.weighted(ns);
@@ -103,7 +108,7 @@ impl Turn {
         let key = self.task.as_ref().map_or(self.key, TaskRef::key);
         if was_ranked && key != self.key {
             // The others have had more meanwhile. However many threads come with such a key, it is forgotten once.
-            share.used.fetch_max(fair::used(key) << UNIT, Relaxed);
+            share.catch_up(fair::used(key));
         }
         let allowed = fair::used(key) + (fair::steps(key) + SLICE_STEPS) * fair::STEP;
         let is_late = if was_ranked {
@@ -141,7 +146,7 @@ impl Turn {
         let floor = exec::raise_floor(BUSY, above, used);
         // What it has had less than the others until now is forgotten: it would not be busy before it has caught up, and of two such
         // processes none would be, whatever their threads and nice values.
-        share.used.fetch_max(floor << UNIT, Relaxed);
+        share.catch_up(floor);
         let bound = floor + SLICE_STEPS * fair::STEP;
         share.bound.store(bound << UNIT, Relaxed);
         thread.set_busy(used > bound);

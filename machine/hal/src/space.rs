@@ -54,10 +54,6 @@ bitflags::bitflags! {
 }
 
 impl Prot {
-    fn permissions(self) -> u64 {
-        self.rights().0
-    }
-
     /// The same as an entry of a page table has it.
     #[must_use]
     pub const fn rights(self) -> Rights {
@@ -164,7 +160,7 @@ impl UserSpace {
         assert!(address < USER_END, "mapping outside user space");
         let slot = self.slot_or_create(address)?;
         let old = slot.get();
-        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        slot.set(Entry::leaf(frame.into_physical(), prot.rights().0));
         Ok(old.take_frame())
     }
 
@@ -176,7 +172,7 @@ impl UserSpace {
     pub fn map_there(&mut self, address: usize, frame: Frame, prot: Prot) -> Result<Option<Frame>, Frame> {
         let Some(slot) = self.slot(address) else { return Err(frame) };
         let old = slot.get();
-        slot.set(Entry::leaf(frame.into_physical(), prot.permissions()));
+        slot.set(Entry::leaf(frame.into_physical(), prot.rights().0));
         Ok(old.take_frame())
     }
 
@@ -273,7 +269,7 @@ impl UserSpace {
         let Some(slot) = self.slot(address) else { return false };
         let old = slot.get();
         if old.valid() {
-            slot.set(Entry::leaf(old.physical(), prot.permissions()));
+            slot.set(Entry::leaf(old.physical(), prot.rights().0));
         }
         old.valid()
     }

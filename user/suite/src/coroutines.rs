@@ -4,6 +4,7 @@ use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
 use crate::process::{call, child, exits, sleep_ms};
 use crate::runner::free_memory;
+use crate::word::{flag, spin_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::poll_fn;
@@ -27,18 +28,6 @@ pub const CASES: &[Case] = &[
     case!("coroutines/green-thread-blocks", "S5 I2 C7", green_thread_blocks),
     case!("coroutines/green-thread-never-yields", "S5 I2 P6", green_thread_never_yields),
 ];
-
-/// A word that several contexts look at.
-fn flag() -> Arc<AtomicU32> {
-    Arc::new(AtomicU32::new(0))
-}
-
-/// Keeps the hart until `word` is at least `value`.
-fn spin_until(word: &AtomicU32, value: u32) {
-    while word.load(SeqCst) < value {
-        core::hint::spin_loop();
-    }
-}
 
 /// Some wake themselves in each poll, more than once. With one worker their equals go on, who is less urgent, and who waits for time or
 /// for a descriptor.

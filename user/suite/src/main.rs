@@ -51,6 +51,7 @@ mod trace;
 mod tty;
 mod watch;
 mod window;
+mod word;
 
 use alloc::vec::Vec;
 use case::Case;

@@ -5,6 +5,7 @@ use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
 use crate::process::{PAGE, call, child, exits, kill, sleep_ms, wait_with};
 use crate::programs::own_path;
+use crate::word::{flag, spin_until};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -43,18 +44,6 @@ pub const CASES: &[Case] = &[
     case!("slots/claims-all", "S1 S6", claims_all),
     case!("slots/exit-while-all-run", "P8 D14", exit_while_all_run),
 ];
-
-/// A word that several contexts look at.
-fn flag() -> Arc<AtomicU32> {
-    Arc::new(AtomicU32::new(0))
-}
-
-/// Keeps the hart until `word` is at least `value`.
-fn spin_until(word: &AtomicU32, value: u32) {
-    while word.load(SeqCst) < value {
-        core::hint::spin_loop();
-    }
-}
 
 /// A coroutine blocks in `read` until its sibling, on the same worker, has written.
 fn blocking_call() -> Outcome {
