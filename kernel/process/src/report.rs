@@ -108,16 +108,18 @@ pub fn threads(process: &Process) -> String {
 }
 
 fn line(text: &mut String, thread: &Thread, stopped: bool) {
+    // Before the counts: who is seen to wait has been counted for that.
+    let running = thread.running();
     let times = thread.usage.times();
     let own = thread.priority();
     let priority = thread.task.lock().as_ref().map_or(own, |task| task.priority().number());
     let letter = match () {
         () if stopped => 'T',
-        () if thread.running() => 'R',
+        () if running => 'R',
         () if thread.doing.is_fault() => 'D',
         () => 'S',
     };
-    let waits = if thread.running() { String::from("-") } else { thread.doing.text() };
+    let waits = if running { String::from("-") } else { thread.doing.text() };
     // Writing to a string cannot fail.
     let _ = writeln!(
         text,

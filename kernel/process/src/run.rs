@@ -365,9 +365,10 @@ fn on_account<T>(
         thread.usage.leave_system(now);
         processor::add_system(now.saturating_sub(started));
         if state.is_pending() {
-            thread.waits.store(true, Ordering::Relaxed);
             processor::count_switch();
             thread.usage.switch(false);
+            // Release pairs with `Thread::running`.
+            thread.waits.store(true, Ordering::Release);
             if thread.place().is_some() {
                 slots::blocks(thread);
             }

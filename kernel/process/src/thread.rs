@@ -267,7 +267,8 @@ impl Thread {
     /// Whether a hart runs it or it waits for one only (a snapshot, for /proc).
     #[must_use]
     pub fn running(&self) -> bool {
-        !self.waits.load(Ordering::Relaxed)
+        // Acquire pairs with the Release of `run`'s `on_account`: what a thread was counted for that is seen to wait is seen, too.
+        !self.waits.load(Ordering::Acquire)
     }
 
     /// Sets where to store 0 when the thread ends (`set_tid_address`).

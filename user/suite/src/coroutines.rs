@@ -116,37 +116,49 @@ fn spin_for(span: Duration, count: &AtomicU32) -> u32 {
     count.load(SeqCst) - before
 }
 
+/// How a coroutine ended.
+type Joined<T> = Result<T, JoinError>;
+
+/// What a scenario comes to when all the code it needs is in memory: in the first turn a page that has to be fetched from the disk gives
+/// the worker away in the middle of a poll.
+fn rehearsed<T>(scenario: impl Fn() -> T) -> T {
+    let _ = scenario();
+    scenario()
+}
+
 /// With one worker: a coroutine that chose so is not preempted for its equals, nor is one that runs first in, first out; but it is for
 /// what is more urgent.
 fn keeps_equals_waiting() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
     for builder in [Builder::new().preemption(Preemption::Urgent), Builder::new().policy(policy::FIFO, 0)] {
-        let (stage, ran) = (flag(), flag());
-        let (theirs, counts) = (stage.clone(), ran.clone());
-        let passed = block_on(async move {
-            let keeps = builder.spawn(async move {
-                // What it needs is in memory afterwards: a page that has to be fetched would give the worker away.
-                let _ = spin_for(Duration::from_millis(1), &counts);
-                let theirs_too = counts.clone();
-                let equal = spawn(async move { theirs_too.fetch_add(1, SeqCst) });
-                let passed = spin_for(SLICES, &counts);
-                theirs.store(1, SeqCst);
-                // Its own poll goes on until somebody urgent has run.
-                spin_until(&theirs, 2);
-                (passed, equal.await)
-            });
-            let awaited = stage.clone();
-            while awaited.load(SeqCst) == 0 {
-                sleep(Duration::from_millis(1)).await;
-            }
-            let urgent = spawn_with(Priority::HIGHEST, async move { stage.store(2, SeqCst) });
-            (urgent.await, keeps.await)
-        });
-        equal!(passed, (Ok(()), Ok((0, Ok(0)))));
-        equal!(ran.load(SeqCst), 1);
+        equal!(rehearsed(|| beside_an_equal(&builder)), ((Ok(()), Ok((0, Ok(0)))), 1));
     }
     Ok(())
+}
+
+/// A coroutine spins in one poll, from before its equal is ready until somebody urgent has run: how both ended, with how often the equal
+/// ran during the first part; and how often in all.
+fn beside_an_equal(builder: &Builder) -> ((Joined<()>, Joined<(u32, Joined<u32>)>), u32) {
+    let (stage, ran) = (flag(), flag());
+    let (theirs, counts) = (stage.clone(), ran.clone());
+    let passed = block_on(async move {
+        let keeps = builder.clone().spawn(async move {
+            let theirs_too = counts.clone();
+            let equal = spawn(async move { theirs_too.fetch_add(1, SeqCst) });
+            let passed = spin_for(SLICES, &counts);
+            theirs.store(1, SeqCst);
+            spin_until(&theirs, 2);
+            (passed, equal.await)
+        });
+        let awaited = stage.clone();
+        while awaited.load(SeqCst) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        let urgent = spawn_with(Priority::HIGHEST, async move { stage.store(2, SeqCst) });
+        (urgent.await, keeps.await)
+    });
+    (passed, ran.load(SeqCst))
 }
 
 /// With one worker: one that is preempted for nothing keeps what is more urgent waiting until its poll ends, but not while it waits in the
@@ -154,11 +166,17 @@ fn keeps_equals_waiting() -> Outcome {
 fn keeps_all_waiting() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
+    equal!(rehearsed(beside_an_urgent), (Ok(0), Ok(0)));
+    Ok(())
+}
+
+/// A coroutine that is preempted for nothing spins in one poll while somebody urgent is ready, then waits in the kernel: what the urgent
+/// one found, and how often that ran during the spin.
+fn beside_an_urgent() -> (Joined<u32>, Joined<u32>) {
     let (stage, ran) = (flag(), flag());
     let (theirs, counts) = (stage.clone(), ran.clone());
-    let ended = block_on(async move {
+    block_on(async move {
         let keeps = Builder::new().preemption(Preemption::Never).spawn(async move {
-            let _ = spin_for(Duration::from_millis(1), &counts);
             theirs.store(1, SeqCst);
             spin_until(&theirs, 2);
             let passed = spin_for(SLICES, &counts);
@@ -175,9 +193,7 @@ fn keeps_all_waiting() -> Outcome {
         let urgent = spawn_with(Priority::HIGHEST, async move { ran.fetch_add(1, SeqCst) });
         stage.store(2, SeqCst);
         (urgent.await, keeps.await)
-    });
-    equal!(ended, (Ok(0), Ok(0)));
-    Ok(())
+    })
 }
 
 /// Counts its end.
