@@ -12,7 +12,7 @@ use crate::lists::{is_pinned, priority_of};
 use crate::pool::Pool;
 use crate::queue::Taken;
 use crate::run;
-use crate::worker::{Outer, Publisher, Worker};
+use crate::worker::{Held, Outer, Publisher, Worker};
 
 impl Pool {
     /// Queues a task where it fits best and calls whom that concerns.
@@ -145,7 +145,7 @@ impl Pool {
     /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running; if there is none,
     /// publishes again what it was doing. `held`: what is published now and has been since a fence.
     #[inline(always)]
-    pub(crate) fn take(&self, worker: &Worker, limit: usize, outer: Outer, held: Option<Priority>) -> Option<Taken> {
+    pub(crate) fn take(&self, worker: &Worker, limit: usize, outer: Outer, held: Held) -> Option<Taken> {
         let taken = worker.queue.pop(limit, Publisher { worker, outer, held });
         if worker.queue.stealable() != 0 {
             self.left_behind(worker);
@@ -156,7 +156,7 @@ impl Pool {
     /// [`take`](Self::take), for where it is not worth being inlined.
     #[inline(never)]
     pub(crate) fn take_own(&self, worker: &Worker, limit: usize, outer: Outer) -> Option<Taken> {
-        self.take(worker, limit, outer, None)
+        self.take(worker, limit, outer, Held::NOTHING)
     }
 
     /// Who has let go of a queue's lock and left tasks there calls for them as their pusher did: whoever looked

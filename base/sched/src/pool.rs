@@ -49,7 +49,7 @@ use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
 use crate::policy::{BUILT_IN, Policy, RANKED, ROUND_ROBIN};
 use crate::run::{self, Outcome, Runnable};
 use crate::standing::Standing;
-use crate::worker::Worker;
+use crate::worker::{Held, Worker};
 
 /// The most workers a pool can have.
 pub const MAX_WORKERS: usize = 64;
@@ -232,7 +232,7 @@ impl Pool {
         let worker = self.worker(worker)?;
         let outer = worker.outer();
         // SAFETY: just taken from its queue.
-        self.take(worker, Priority::COUNT, outer, None)
+        self.take(worker, Priority::COUNT, outer, Held::NOTHING)
             .or_else(|| self.steal(worker, outer))
             .map(|taken| unsafe { Runnable::new(worker, taken, outer) })
     }

@@ -186,7 +186,7 @@ impl RunQueue {
         if lists.bits == 0 {
             self.take_single(lists, limit, publisher).or_else(|| self.take_sorted(lists, limit, publisher))
         } else {
-            self.take_head(lists, limit, publisher).or_else(|| self.take_sorted(lists, limit, publisher))
+            self.take_listed(lists, limit, publisher)
         }
     }
 
@@ -217,15 +217,21 @@ impl RunQueue {
         None
     }
 
+    /// The case that something is in the lists.
+    #[inline(never)]
+    fn take_listed(&self, lists: &mut Lists, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
+        self.take_head(lists, limit, publisher).or_else(|| self.take_sorted(lists, limit, publisher))
+    }
+
     /// The other common case: nothing has come since the lists were last looked at. `None` as above.
-    #[inline]
+    #[inline(always)]
     fn take_head(&self, lists: &mut Lists, limit: usize, publisher: Publisher<'_>) -> Option<Taken> {
         if !self.is_settled(lists) {
             return None;
         }
         let ready = fold(lists.bits);
         // Most often it is what ran before, and need not be looked for.
-        let best = match publisher.held {
+        let best = match publisher.held.priority() {
             Some(held) if ready & (held.bits_above() | held.bit()) == held.bit() => held,
             _ => Priority::highest_in(ready)?,
         };

@@ -11,7 +11,7 @@ use crate::lists::{Turn, is_ranked, priority_of};
 use crate::pool::Pool;
 use crate::run::{Outcome, poll, requeue};
 use crate::slots::Seat;
-use crate::worker::{Outer, Worker};
+use crate::worker::{Held, Outer, Worker};
 
 impl Pool {
     /// Polls as many tasks as `polls` says, one after the other, each the most urgent that there is for a worker, until there
@@ -30,14 +30,14 @@ impl Pool {
     pub(crate) fn run_held<H: Hold>(&self, worker: usize, polls: u32, hold: H) -> u32 {
         let Some(worker) = self.worker(worker) else { return 0 };
         let outer = worker.outer();
-        let (mut left, mut held) = (polls, None);
+        let (mut left, mut held) = (polls, Held::NOTHING);
         while left > 0
             && let Some((task, priority)) =
                 self.take(worker, Priority::COUNT, outer, held).or_else(|| self.steal(worker, outer))
         {
             left -= 1;
             // At the same priority as before it stands as before: what raises it in a poll moves the worker, or has it called.
-            if held != Some(priority) && hold.stands_above(priority) {
+            if held != Held::of(priority) && hold.stands_above(priority) {
                 // Others, to whom it was put ahead, may be more urgent than this. What comes for it meanwhile finds it
                 // published.
                 self.pend(worker.number(), priority);
@@ -57,7 +57,7 @@ impl Pool {
                     None => return polls - left,
                 }
             }
-            held = stays.then_some(priority);
+            held = if stays { Held::of(priority) } else { Held::NOTHING };
             if hold.is_over() {
                 break;
             }

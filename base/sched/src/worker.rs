@@ -87,13 +87,32 @@ impl Drop for Above<'_> {
     }
 }
 
+/// The priority that is published now and has been since a fence, if one has. One word: each turn compares it twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held(u32);
+
+impl Held {
+    /// None has.
+    pub(crate) const NOTHING: Self = Self(NOTHING);
+
+    /// This.
+    #[inline(always)]
+    pub(crate) fn of(priority: Priority) -> Self {
+        Self(u32::from(priority.number()))
+    }
+
+    #[inline(always)]
+    pub(crate) fn priority(self) -> Option<Priority> {
+        (self != Self::NOTHING).then(|| Priority::from_number(self.0 as u8))
+    }
+}
+
 /// What a worker that takes a task tells the others.
 #[derive(Clone, Copy)]
 pub(crate) struct Publisher<'w> {
     pub(crate) worker: &'w Worker,
     pub(crate) outer: Outer,
-    /// What is published now and has been since a fence.
-    pub(crate) held: Option<Priority>,
+    pub(crate) held: Held,
 }
 
 impl Publisher<'_> {
@@ -104,7 +123,7 @@ impl Publisher<'_> {
             Some(priority) => self.worker.set_running(priority),
             None => self.worker.go_back(self.outer),
         }
-        if next.is_none() || next != self.held {
+        if next.is_none_or(|priority| Held::of(priority) != self.held) {
             // Pairs with the fence in `call_for`: publish before looking at the inbox again.
             fence(Ordering::SeqCst);
         }
