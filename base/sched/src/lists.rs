@@ -421,6 +421,11 @@ impl Lists {
         *waited = 0;
         // SAFETY: S2, the first of a group is in these lists, and then the queue's and in none.
         unsafe {
+            if is_ranked(slot) {
+                // Its group is served by this: if nothing but ageing did that and the floor stayed, whoever comes back would be
+                // ranked no further behind each time, and others could wait behind those for ever.
+                serve(first);
+            }
             self.remove(first, slot);
             self.put_ahead(first, slot, ahead);
         }

@@ -146,11 +146,12 @@ pub fn should_yield() -> bool {
     pool().should_yield(hart::id())
 }
 
-/// Whether something as urgent as what this hart runs, or more, is ready.
+/// Whether something as urgent as what this hart runs, or more, is ready; `own` is the priority of that coroutine. Not if it was put
+/// ahead of its priority: it has waited for long enough, and would wait for as long again if it gave its turn to those before it.
 #[must_use]
-pub fn equals_wait() -> bool {
+pub fn equals_wait(own: Priority) -> bool {
     let (pool, hart) = (pool(), hart::id());
-    pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
+    pool.running(hart) == Some(own) && pool.highest_ready(hart).is_some_and(|ready| ready <= own)
 }
 
 /// Tells this hart what somebody has used that is, or could be, fair at this priority; what is not ranked below there

@@ -156,6 +156,33 @@ fn what_is_more_urgent_asks_the_running_to_yield() {
 }
 
 #[test]
+fn who_was_put_ahead_has_no_equals_to_wait_for() {
+    const LOW: Priority = Priority::new(20);
+    let _turn = turn();
+    let ended = Arc::new(AtomicU32::new(0));
+    let seen = ended.clone();
+    let urgent = spawn(Priority::NORMAL, "urgent", async move {
+        while seen.load(Ordering::Relaxed) == 0 {
+            assert!(!crate::equals_wait(Priority::NORMAL), "nothing that is as urgent");
+            assert!(crate::harts::tick(0));
+            yield_now().await;
+        }
+    });
+    // It comes before what is more urgent once it has waited for long.
+    let low = spawn(LOW, "low", async move {
+        assert!(crate::equals_wait(Priority::NORMAL), "the other waits, and this runs at its priority");
+        assert!(!crate::equals_wait(LOW));
+        ended.store(1, Ordering::Relaxed);
+        yield_now().await;
+        // Where it belongs, others wait as before.
+        let peer = spawn(LOW, "peer", async {});
+        assert!(crate::equals_wait(LOW));
+        peer.await.unwrap();
+    });
+    block_on(async { (urgent.await.unwrap(), low.await.unwrap()) });
+}
+
+#[test]
 fn the_trace_tells_a_coroutines_life() {
     let _turn = turn();
     hal::record::set_recording(true);

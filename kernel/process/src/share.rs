@@ -117,7 +117,8 @@ impl Turn {
             self.account(thread, Wait::Nothing);
             self.bound == 0
         };
-        self.again = is_late && !self.again && exec::equals_wait();
+        let own = self.task.as_ref().map_or(Priority::NORMAL, TaskRef::priority);
+        self.again = is_late && !self.again && exec::equals_wait(own);
         !self.again
     }
 

@@ -43,6 +43,7 @@ pub const CASES: &[Case] = &[
     case!("slots/pool-of-anything", "S6", pool_of_anything),
     case!("slots/claims-all", "S1 S6", claims_all),
     case!("slots/exit-while-all-run", "P8 D14", exit_while_all_run),
+    case!("slots/beside-one-that-yields", "S1 S4", beside_one_that_yields),
 ];
 
 /// A coroutine blocks in `read` until its sibling, on the same worker, has written.
@@ -589,4 +590,30 @@ fn exit_while_all_run() -> Outcome {
     let offsets = [OWNER, KICKED, STRIDE];
     ensure!(offsets.iter().all(|offset| raw::atomic(STATUS + offset).load(SeqCst) == 0), "another process's status");
     Ok(())
+}
+
+/// A thread that does nothing but poll again is more urgent than coroutines that never yield. On one hart these have their turns by ageing
+/// alone; and so has each of their threads, one that has just been given the slot, too.
+fn beside_one_that_yields() -> Outcome {
+    needs_asyncos()?;
+    let pid = child(|| {
+        let started = flag();
+        block_on(async {
+            for _ in 0..8 {
+                let started = started.clone();
+                spawn_with(Priority::new(20), async move {
+                    started.fetch_add(1, SeqCst);
+                    loop {
+                        core::hint::spin_loop();
+                    }
+                })
+                .detach();
+            }
+            while started.load(SeqCst) < 4 {
+                yield_now().await;
+            }
+        });
+        5
+    })?;
+    exits(pid, 5)
 }

@@ -128,6 +128,34 @@ fn who_has_used_much_elsewhere_waits_for_a_bounded_time() {
     assert_eq!([next(), next()], [&elsewhere, &here].map(|task| Some(task.id())));
 }
 
+/// Each has used more than [`LAG`](policy::fair::LAG) between two turns, so all are ranked at the bound, by their steps alone.
+#[test]
+fn who_is_served_by_ageing_alone_has_its_turn_however_many_steps_it_goes_behind() {
+    const LOW: Priority = Priority::new(20);
+    let (pool, _) = pool(1);
+    let key = |round: u64, steps| policy::fair::key((round + 2) * policy::fair::LAG, steps);
+    let tasks = [0, 0, 5].map(|steps| fair(&pool, key(0, steps)));
+    for task in &tasks {
+        pool.set_class(&task.task(), &Birth::new(LOW).under(policy::FAIR, task.task().key()));
+        task.task().wake();
+    }
+    // Something more urgent goes on all the time.
+    let urgent =
+        pool.spawn(Priority::NORMAL, poll_fn(|context| (context.waker().wake_by_ref(), Poll::<()>::Pending).1));
+    let mut order = Vec::new();
+    for _ in 0..7 * sched::AGE {
+        let _ = pool.tick(0);
+        let found = pool.next(0).map(|found| (found.id(), found.run()).0);
+        if let Some(index) = tasks.iter().position(|task| Some(task.id()) == found) {
+            order.push(index);
+            tasks[index].task().set_key(key(order.len() as u64, 0));
+            tasks[index].task().wake();
+        }
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2, 0]);
+    urgent.detach();
+}
+
 #[test]
 fn what_is_forgotten_is_in_the_key() {
     let (pool, _) = pool(1);

@@ -168,6 +168,8 @@ impl Reference {
                 continue;
             }
             let mut aged = self.take(worker, |this, queued| this.group(queued) == group).expect("the list has tasks");
+            // What has been put ahead already has rank 0, and raises nothing.
+            self.serve(worker, Some(&aged));
             if aged.rank != 0 || aged.in_turn {
                 self.arrivals += 1;
                 (aged.rank, aged.arrival) = (0, self.arrivals);
