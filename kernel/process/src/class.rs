@@ -5,16 +5,20 @@
 //! | `SCHED_OTHER` | 16, [`NORMAL`](exec::Priority::NORMAL); when busy 17, fair by process, weighted by the nice value |
 //! | `SCHED_BATCH` | the same, and always busy |
 //! | `SCHED_IDLE` | 30, fair: what is left, and by ageing a little more |
+//! | `SCHED_DEADLINE` | 9, by [reservation](crate::reservation): the earliest deadline first |
 //! | `SCHED_FIFO`, `SCHED_RR` 1 to 99 | 15 to 10, sixteen or seventeen of Linux's a level; in turn, without end or for a slice |
 //!
 //! All are below the kernel's own services, which they need.
 
 use crate::share::BUSY;
-use abi::process::{SCHED_BATCH, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR};
+use abi::errno::Errno;
+use abi::process::{SCHED_BATCH, SCHED_DEADLINE, SCHED_FIFO, SCHED_IDLE, SCHED_NORMAL, SCHED_RR};
 use exec::{Birth, Priority, policy};
 
 /// Priority of `SCHED_IDLE`.
 const IDLE: Priority = Priority::new(30);
+/// Priority of `SCHED_DEADLINE`.
+const DEADLINE: Priority = Priority::new(9);
 /// Priorities of `SCHED_FIFO` and `SCHED_RR`: the least urgent, and how many there are.
 const REAL_TIME: (u8, u16) = (15, 6);
 /// Linux's: 1 to 99.
@@ -100,6 +104,11 @@ impl Class {
         matches!(self.parts().policy, SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE)
     }
 
+    /// Whether its threads go by a [reservation](crate::reservation).
+    pub(crate) fn is_reserved(self) -> bool {
+        self.parts().policy == SCHED_DEADLINE
+    }
+
     /// What its threads are to the kernel's scheduler, at this priority: at the usual one they run in turn, and when they are
     /// [busy](crate::share) ranked by `key`.
     pub(crate) fn at(self, priority: Priority, key: u64) -> Birth {
@@ -118,6 +127,7 @@ impl Class {
         let step = u16::from(priority.saturating_sub(1).min(MAX_RT - 1)) * levels / u16::from(MAX_RT);
         let level = lowest - step as u8;
         match policy {
+            SCHED_DEADLINE => Birth::new(DEADLINE).under(policy::DEADLINE, key),
             SCHED_FIFO => Birth::new(Priority::new(level)).under(policy::FIFO, key),
             SCHED_RR => Birth::new(Priority::new(level)).under(policy::ROUND_ROBIN, key),
             SCHED_IDLE => Birth::new(IDLE).under(policy::FAIR, key),
@@ -127,17 +137,19 @@ impl Class {
     }
 
     /// What a child of such a thread gets.
-    #[must_use]
-    pub fn of_child(self) -> Self {
+    ///
+    /// # Errors
+    /// `EAGAIN`: a reservation is for one thread.
+    pub fn of_child(self) -> Result<Self, Errno> {
         let parts = self.parts();
         if !parts.resets {
-            return self;
+            return if self.is_reserved() { Err(Errno::EAGAIN) } else { Ok(self) };
         }
         let keeps = matches!(parts.policy, SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE);
         let policy = if keeps { parts.policy } else { SCHED_NORMAL };
         // A nice value that the child could not take for itself is not left to it.
         let nice = if keeps { parts.nice.max(0) } else { 0 };
-        Self::new(Parts { policy, nice, priority: 0, resets: false })
+        Ok(Self::new(Parts { policy, nice, priority: 0, resets: false }))
     }
 }
 
@@ -176,9 +188,9 @@ mod tests {
             let parts = Parts { resets: true, ..class(policy, nice, priority).parts() };
             Class::new(parts).of_child()
         };
-        assert_eq!(of(SCHED_RR, 3, 10), class(SCHED_NORMAL, 0, 0));
-        assert_eq!(of(SCHED_NORMAL, -5, 0), class(SCHED_NORMAL, 0, 0));
-        assert_eq!(of(SCHED_BATCH, 5, 0), class(SCHED_BATCH, 5, 0));
-        assert_eq!(class(SCHED_RR, 3, 10).of_child(), class(SCHED_RR, 3, 10));
+        assert_eq!(of(SCHED_RR, 3, 10), Ok(class(SCHED_NORMAL, 0, 0)));
+        assert_eq!(of(SCHED_NORMAL, -5, 0), Ok(class(SCHED_NORMAL, 0, 0)));
+        assert_eq!(of(SCHED_BATCH, 5, 0), Ok(class(SCHED_BATCH, 5, 0)));
+        assert_eq!(class(SCHED_RR, 3, 10).of_child(), Ok(class(SCHED_RR, 3, 10)));
     }
 }

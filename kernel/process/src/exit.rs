@@ -100,7 +100,7 @@ pub(crate) fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     let process = thread.process();
     process.usage.absorb(&thread.usage.times());
     table::remove_thread(thread.tid());
-    let task = thread.task.lock().take();
+    let task = thread.scheduled.lock().task.take();
     drop(task);
     let last = {
         let mut state = process.state.lock();

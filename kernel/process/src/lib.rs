@@ -37,6 +37,7 @@ pub mod oom;
 pub mod process;
 mod processor;
 pub mod report;
+pub mod reservation;
 pub mod run;
 pub mod service;
 mod share;

@@ -112,7 +112,7 @@ fn line(text: &mut String, thread: &Thread, stopped: bool) {
     let running = thread.running();
     let times = thread.usage.times();
     let own = thread.priority();
-    let priority = thread.task.lock().as_ref().map_or(own, |task| task.priority().number());
+    let priority = thread.task().map_or(own, |task| task.priority().number());
     let letter = match () {
         () if stopped => 'T',
         () if running => 'R',

@@ -12,7 +12,7 @@ use crate::{
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
-    share::{Turn, Wait},
+    share::{Begin, Turn, Wait},
     signal::{Actions, deliver, force},
     slots,
     stack::Strings,
@@ -48,6 +48,8 @@ enum Leave<'a> {
     Attention,
     /// The CPU is wanted elsewhere (`true`), or the thread gives it up.
     Yield(bool),
+    /// The thread has had what is reserved for it, until then (ns since boot).
+    Rest(u64),
 }
 
 impl Leave<'_> {
@@ -99,6 +101,7 @@ pub(crate) fn run(
                     running.thread.usage.switch(preempted);
                     exec::yield_now().await;
                 }
+                Leave::Rest(until) => rest(&thread, until).await,
                 Leave::Waits(served) => running.call(served).await,
                 Leave::Call if !is_own(running.context.x()[17]) => {
                     let call = Call::of(&running.context);
@@ -125,10 +128,14 @@ impl Running {
     /// Runs user code until something has to be awaited. `thread` is this one's.
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
-        if !self.turn.begin(thread) {
-            self.turn.account(thread, Wait::Preempted);
-            processor::count_switch();
-            return Leave::Yield(true);
+        match self.turn.begin(thread) {
+            Begin::Now => {}
+            Begin::Later => {
+                self.turn.account(thread, Wait::Preempted);
+                processor::count_switch();
+                return Leave::Yield(true);
+            }
+            Begin::At(until) => return Leave::Rest(until),
         }
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
@@ -138,6 +145,8 @@ impl Running {
             loop {
                 // Whoever raises it from now on interrupts this hart.
                 if self.thread.attention.is_wanted() {
+                    // Its class may have changed.
+                    self.turn.account(thread, Wait::Runs);
                     break Leave::Attention;
                 }
                 match self.context.enter(handle) {
@@ -172,7 +181,8 @@ impl Running {
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
                         self.turn.account(thread, Wait::Runs);
-                        if (thread.place().is_some() && slots::interrupted(thread)) || exec::should_yield() {
+                        let gives_way = thread.place().is_some() && slots::interrupted(thread);
+                        if gives_way || self.turn.is_spent() || exec::should_yield() {
                             break Leave::Yield(true);
                         }
                     }
@@ -228,7 +238,7 @@ impl Running {
             Leave::Fault(address, access) => self.fault(address, access).await,
             Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
-            Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
+            Leave::Attention | Leave::Yield(_) | Leave::Rest(_) | Leave::Waits(_) => {}
         }
         let attention = self.thread.attention.take();
         if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
@@ -374,6 +384,16 @@ fn on_account<T>(
             }
         }
         state
+    })
+}
+
+/// Waits until then, or for the thread's end. In a box: it is rare.
+fn rest(thread: &Thread, until: u64) -> BoxFuture<'_, ()> {
+    processor::count_switch();
+    thread.usage.switch(true);
+    Box::pin(async move {
+        // Killed or not, it is looked at again.
+        let _ = thread.unless_killed(exec::sleep_until(until)).await;
     })
 }
 

@@ -15,7 +15,7 @@
 //! What a process is forgiven that has slept, and how far it may be behind if it has had much of an idle hart, is `sched`'s to
 //! say, by what each hart has served (`policy::fair`). A thread that a process has run at a lower priority is always ranked.
 
-use crate::{class::Class, thread::Thread};
+use crate::{class::Class, reservation::Due, thread::Thread};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use exec::{Priority, TaskRef, policy::fair};
 
@@ -83,6 +83,18 @@ pub(crate) struct Turn {
     /// Its part of [`Share::ahead`].
     reserved: u32,
     again: bool,
+    /// What was reserved for it is used up: it is not to go on.
+    spent: bool,
+}
+
+/// Whether a thread may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begin {
+    Now,
+    /// It is to wait for a hart once more.
+    Later,
+    /// Not before this (ns since boot).
+    At(u64),
 }
 
 impl Turn {
@@ -90,18 +102,21 @@ impl Turn {
     /// making new ones.
     pub(crate) fn new(share: &Share) -> Self {
         let bound = share.bound.load(Relaxed);
-        Self { task: None, accounted: 0, limit: QUANTUM, bound, key: 0, reserved: 0, again: false }
+        Self { task: None, accounted: 0, limit: QUANTUM, bound, key: 0, reserved: 0, again: false, spent: false }
     }
 
-    /// The thread begins to run. `false`: it is to wait once more, since its siblings have used much since it was queued.
+    /// The thread begins to run, unless its siblings have used much since it was queued, or it itself what is reserved for it.
     #[inline]
-    pub(crate) fn begin(&mut self, thread: &Thread) -> bool {
-        thread.process().share.used() <= self.bound || self.begin_late(thread)
+    pub(crate) fn begin(&mut self, thread: &Thread) -> Begin {
+        if thread.process().share.used() <= self.bound { Begin::Now } else { self.begin_late(thread) }
     }
 
     #[cold]
     #[inline(never)]
-    fn begin_late(&mut self, thread: &Thread) -> bool {
+    fn begin_late(&mut self, thread: &Thread) -> Begin {
+        if let Some(due) = thread.due(hal::time::now()) {
+            return self.begin_reserved(due);
+        }
         let share = &thread.process().share;
         let was_ranked = self.bound == 0;
         self.give_up(share);
@@ -117,9 +132,33 @@ impl Turn {
             self.account(thread, Wait::Nothing);
             self.bound == 0
         };
+        self.begin_unless(is_late)
+    }
+
+    /// It has been ranked too far ahead, perhaps: then others as urgent come first, once.
+    fn begin_unless(&mut self, is_late: bool) -> Begin {
         let own = self.task.as_ref().map_or(Priority::NORMAL, TaskRef::priority);
         self.again = is_late && !self.again && exec::equals_wait(own);
-        !self.again
+        if self.again { Begin::Later } else { Begin::Now }
+    }
+
+    /// By its reservation.
+    fn begin_reserved(&mut self, due: Due) -> Begin {
+        let (Due::Until(deadline) | Due::Rests(_, deadline)) = due;
+        let is_late = core::mem::replace(&mut self.key, deadline) < deadline;
+        if let Some(task) = self.task.as_ref() {
+            task.set_key(deadline);
+        }
+        self.spent = false;
+        match due {
+            Due::Until(_) => self.begin_unless(is_late),
+            Due::Rests(until, _) => Begin::At(until),
+        }
+    }
+
+    /// Whether it is to stop, since what was reserved for it is used up.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.spent
     }
 
     /// The thread has run, `user` nanoseconds in all, and waits for a hart as `waits` says, if it does.
@@ -136,9 +175,14 @@ impl Turn {
     pub(crate) fn account(&mut self, thread: &Thread, waits: Wait) {
         let (class, share, (user, system)) = (thread.class(), &thread.process().share, thread.usage.ran());
         let ran = user + system;
-        let used = share.charge(ran.saturating_sub(core::mem::replace(&mut self.accounted, ran)), class) >> UNIT;
+        let ran = ran.saturating_sub(core::mem::replace(&mut self.accounted, ran));
+        let used = share.charge(ran, class) >> UNIT;
         (self.limit, self.bound) = (user + QUANTUM, u64::MAX);
         self.give_up(share);
+        if class.is_reserved() {
+            (self.limit, self.bound) = (0, 0);
+            self.spent = thread.spend(ran, waits == Wait::Yields);
+        }
         if !class.is_fair() {
             return;
         }
@@ -182,6 +226,8 @@ impl Turn {
         let (share, (user, system)) = (&thread.process().share, thread.usage.ran());
         share.charge((user + system).saturating_sub(self.accounted), thread.class());
         self.give_up(share);
+        // Giving back does not fail.
+        let _ = thread.reserve(None);
     }
 }
 

@@ -34,8 +34,8 @@ use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 const SLICE: u64 = 5_000_000;
 /// How long what coroutines do is measured after somebody has looked, in nanoseconds.
 const WATCHED: u64 = 30_000_000_000;
-/// How long after a look at a thread that was interrupted the next is worth while, in nanoseconds: less than a tick. Interrupts that
-/// are not for it may come much faster.
+/// So many nanoseconds, less than a tick, have one look at a thread that was interrupted. Interrupts that are not for it may come much
+/// faster.
 const LOOK: u64 = 1_000_000;
 /// What the kernel's part costs beside the two pages.
 const BYTES: usize = 2 << 10;
@@ -238,7 +238,7 @@ fn run_at(thread: &Thread, priority: u8) {
 
 /// The same, but not less urgently than now.
 fn raise(thread: &Thread, priority: u8) {
-    let now = thread.task.lock().as_ref().map_or(0, |task| task.priority().number());
+    let now = thread.task().map_or(0, |task| task.priority().number());
     if priority < now {
         run_at(thread, priority);
     }
@@ -366,11 +366,16 @@ pub(crate) fn blocks(thread: &Thread) {
     run_at(thread, hints.running);
 }
 
+/// The look that belongs to a moment. Those of 49 days before are other ones still, for all that matters.
+fn look_of(now: u64) -> u32 {
+    (now / LOOK) as u32
+}
+
 /// The thread has left user mode because of an interrupt, which need not be for it: as [`examine`], if that was not a moment ago. A kick
 /// is not missed here: who kicks wants the thread's attention.
 pub(crate) fn interrupted(thread: &Thread) -> bool {
     let now = hal::time::now();
-    now.saturating_sub(thread.examined()) >= LOOK && examine(thread)
+    thread.examined() != look_of(now) && examine(thread)
 }
 
 /// The thread has left user mode because it was interrupted or asked to: says whether it is to give way to one that has got its
@@ -378,7 +383,7 @@ pub(crate) fn interrupted(thread: &Thread) -> bool {
 pub(crate) fn examine(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
     let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
-    thread.set_examined(now);
+    thread.set_examined(look_of(now));
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
     let preemption = slots.preemption(place);
     // Who wants to be preempted for nothing is left alone as if it were in the scheduler: what it is kicked for stays, and it looks at

@@ -12,6 +12,7 @@ use crate::{
     doing::Doing,
     footprint,
     process::Process,
+    reservation::Server,
     share::BUSY,
     signal::{Pending, bits},
     usage::Usage,
@@ -20,7 +21,7 @@ use abi::{
     errno::Errno,
     signal::{SS_DISABLE, SigStack, Siginfo, mask},
 };
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
@@ -72,16 +73,24 @@ pub struct Thread {
     priority: AtomicU8,
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
-    /// When it was last looked at for its slot (ns since boot). By its own coroutine only.
-    examined: AtomicU64,
+    /// When it was last looked at for its slot, in units of its user. By its own coroutine only.
+    examined: AtomicU32,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
-    /// Its coroutine, while that lives.
-    pub(crate) task: SpinLock<Option<exec::TaskRef>>,
+    pub(crate) scheduled: SpinLock<Scheduled>,
     /// CPU time of this thread.
     pub usage: Usage,
     _charge: Charge,
+}
+
+/// What schedules a thread.
+#[derive(Default)]
+pub(crate) struct Scheduled {
+    /// Its coroutine, while that lives.
+    pub(crate) task: Option<exec::TaskRef>,
+    /// What CPU time is reserved for it.
+    pub(crate) server: Option<Box<Server>>,
 }
 
 const _: () = assert!(size_of::<Thread>() + 2 * size_of::<usize>() <= footprint::THREAD);
@@ -121,9 +130,9 @@ impl Thread {
             class: AtomicU32::new(class.word()),
             priority: AtomicU8::new(class.birth(0).priority.number()),
             place: AtomicU8::new(0),
-            examined: AtomicU64::new(0),
+            examined: AtomicU32::new(0),
             request: AtomicU64::new(0),
-            task: SpinLock::new(rank::THREAD, None),
+            scheduled: SpinLock::new(rank::THREAD, Scheduled::default()),
             usage: Usage::default(),
             _charge: charge,
         }))
@@ -171,10 +180,16 @@ impl Thread {
     pub fn set_class(&self, class: Class) {
         self.class.store(class.word(), Ordering::Relaxed);
         self.priority.store(class.birth(0).priority.number(), Ordering::Relaxed);
-        let task = self.task.lock().clone();
-        if let Some(task) = task {
-            exec::set_class(&task, &class.birth(task.key()));
+        if let Some(task) = self.task() {
+            exec::set_class(&task, &class.birth(self.key()));
         }
+        // So that it is accounted for in another way from now on.
+        self.notify();
+    }
+
+    /// What policies that rank go by.
+    fn key(&self) -> u64 {
+        self.deadline().unwrap_or_else(|| self.process.share.key())
     }
 
     /// Its process has had more of the CPU than others, or not any more. By its own coroutine.
@@ -184,15 +199,14 @@ impl Thread {
         let before = self.priority.swap(ceiling.number(), Ordering::Relaxed);
         if before != ceiling.number() {
             // What its process has made less urgent than that stays so.
-            let own = self.task.lock().as_ref().map_or(ceiling, exec::TaskRef::own_priority);
+            let own = self.task().map_or(ceiling, |task| task.own_priority());
             self.run_at(if own.number() == before { ceiling } else { own.max(ceiling) });
         }
     }
 
     /// Has its coroutine run at this priority, which is not above its own.
     pub(crate) fn run_at(&self, priority: exec::Priority) {
-        let task = self.task.lock().clone();
-        if let Some(task) = task.filter(|task| task.own_priority() != priority) {
+        if let Some(task) = self.task().filter(|task| task.own_priority() != priority) {
             exec::set_class(&task, &self.class().at(priority, task.key()));
         }
     }
@@ -200,7 +214,7 @@ impl Thread {
     /// How the coroutine of a request of this thread runs.
     #[must_use]
     pub fn birth_of_request(&self) -> exec::Birth {
-        self.class().at(exec::Priority::new(self.priority()), self.process.share.key())
+        self.class().at(exec::Priority::new(self.priority()), self.key())
     }
 
     /// Its place among the threads that share the process's slots.
@@ -215,19 +229,23 @@ impl Thread {
     }
 
     /// When it was last looked at for its slot.
-    pub(crate) fn examined(&self) -> u64 {
+    pub(crate) fn examined(&self) -> u32 {
         self.examined.load(Ordering::Relaxed)
     }
 
     /// Notes that it is looked at now.
-    pub(crate) fn set_examined(&self, now: u64) {
+    pub(crate) fn set_examined(&self, now: u32) {
         self.examined.store(now, Ordering::Relaxed);
+    }
+
+    /// Its coroutine, while that lives.
+    pub(crate) fn task(&self) -> Option<exec::TaskRef> {
+        self.scheduled.lock().task.clone()
     }
 
     /// Has its coroutine polled: what it waits for may have come.
     pub(crate) fn wake(&self) {
-        let task = self.task.lock().clone();
-        if let Some(task) = task {
+        if let Some(task) = self.task() {
             task.wake();
         }
     }
@@ -437,12 +455,12 @@ impl Thread {
         let task = exec::current().await;
         if let Some(task) = &task {
             // It may have changed since the coroutine was made.
-            let birth = self.class().birth(self.process.share.key());
+            let birth = self.class().birth(self.key());
             if task.own_priority() != birth.priority {
                 exec::set_class(task, &birth);
             }
         }
-        self.task.lock().clone_from(&task);
+        self.scheduled.lock().task.clone_from(&task);
         task
     }
 }

@@ -135,6 +135,11 @@ impl Usage {
         counter.fetch_add(1, Relaxed);
     }
 
+    /// How often it has waited, or given way.
+    pub(crate) fn waits(&self) -> u64 {
+        self.yields.load(Relaxed)
+    }
+
     /// The counts now.
     #[must_use]
     pub fn times(&self) -> Times {

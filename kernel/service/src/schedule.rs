@@ -1,7 +1,8 @@
 //! Scheduling as Linux programs see it: policy, priority, nice value, and the rights to change them.
 //!
 //! What is set is what acts (`process::class`), and what is read back. Real-time priorities that lie close together are equals.
-//! `SCHED_DEADLINE` is not offered: it would need budgets. Harts cannot be chosen: every thread may run on all.
+//! Harts cannot be chosen: every thread may run on all. Of `SCHED_DEADLINE` the flags are not offered: what others leave of their
+//! reservations is nobody's, and no signal tells of an overrun.
 
 use crate::{arguments::Args, context::Task};
 use abi::{
@@ -17,6 +18,7 @@ use core::ops::RangeInclusive;
 use process::{
     Thread,
     class::{Class, MAX_RT, Parts},
+    reservation::Reservation,
     table,
 };
 
@@ -43,6 +45,10 @@ fn is_real_time(policy: u32) -> bool {
     matches!(policy, SCHED_FIFO | SCHED_RR)
 }
 
+fn has_nice(policy: u32) -> bool {
+    matches!(policy, SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE)
+}
+
 /// `sched_getscheduler(tid)`.
 pub(crate) fn getscheduler(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let parts = find(task, args.int(0))?.class().parts();
@@ -64,7 +70,12 @@ struct Wish {
     policy: Option<(u32, bool)>,
     nice: Option<i32>,
     priority: Option<i32>,
+    /// Of `SCHED_DEADLINE`: runtime, deadline and period, unchecked.
+    times: Option<[u64; 3]>,
 }
+
+/// What a call says that knows of no reservations.
+const NO_TIMES: Option<[u64; 3]> = Some([0; 3]);
 
 /// `sched_setscheduler(tid, policy, param)`.
 pub(crate) async fn setscheduler(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
@@ -73,7 +84,7 @@ pub(crate) async fn setscheduler(task: &Task<'_>, args: &Args) -> Result<usize, 
     }
     let priority: i32 = task.space().get(args.word(2)).await?;
     let (policy, resets) = (args.bits(1) & !SCHED_RESET_ON_FORK, args.bits(1) & SCHED_RESET_ON_FORK != 0);
-    let wish = Wish { policy: Some((policy, resets)), nice: None, priority: Some(priority) };
+    let wish = Wish { policy: Some((policy, resets)), nice: None, priority: Some(priority), times: NO_TIMES };
     apply(task, &*find(task, args.int(0))?, &wish)
 }
 
@@ -83,7 +94,8 @@ pub(crate) async fn setparam(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         return Err(Errno::EINVAL);
     }
     let priority: i32 = task.space().get(args.word(1)).await?;
-    apply(task, &*find(task, args.int(0))?, &Wish { policy: None, nice: None, priority: Some(priority) })
+    let wish = Wish { policy: None, nice: None, priority: Some(priority), times: NO_TIMES };
+    apply(task, &*find(task, args.int(0))?, &wish)
 }
 
 /// `sched_setattr(tid, attr, flags)`.
@@ -100,6 +112,7 @@ pub(crate) async fn setattr(task: &Task<'_>, args: &Args) -> Result<usize, Errno
         policy: (!keeps).then_some((attr.policy, attr.flags & RESET_ON_FORK != 0)),
         nice: (!keeps_params).then_some(attr.nice.clamp(-20, 19)),
         priority: (!keeps_params).then_some(i32::try_from(attr.priority).unwrap_or(i32::MAX)),
+        times: (!keeps_params).then_some([attr.runtime, attr.deadline, attr.period]),
     };
     apply(task, &*find(task, args.int(0))?, &wish)
 }
@@ -131,14 +144,19 @@ pub(crate) async fn getattr(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     if args.word(1) == 0 || args.int(0) < 0 || !(ATTR..=PAGE).contains(&size) || args.bits(3) != 0 {
         return Err(Errno::EINVAL);
     }
-    let Parts { policy, nice, priority, resets } = find(task, args.int(0))?.class().parts();
+    let thread = find(task, args.int(0))?;
+    let Parts { policy, nice, priority, resets } = thread.class().parts();
+    let [runtime, deadline, period] =
+        thread.reservation().map_or([0; 3], |reserved| [reserved.runtime, reserved.deadline, reserved.period]);
     let attr = SchedAttr {
         size: ATTR as u32,
         policy,
         flags: if resets { RESET_ON_FORK } else { 0 },
-        nice: if is_real_time(policy) { 0 } else { nice },
+        nice: if has_nice(policy) { nice } else { 0 },
         priority: u32::from(priority),
-        ..SchedAttr::default()
+        runtime,
+        deadline,
+        period,
     };
     task.space().put(args.word(1), &attr).await.map(|()| 0)
 }
@@ -160,18 +178,31 @@ fn apply(task: &Task<'_>, target: &Thread, wish: &Wish) -> Result<usize, Errno> 
         None => now.priority,
         Some(priority) => u8::try_from(priority).ok().filter(|priority| *priority <= MAX_RT).ok_or(Errno::EINVAL)?,
     };
-    let known = matches!(policy, SCHED_NORMAL | SCHED_BATCH | SCHED_IDLE | SCHED_FIFO | SCHED_RR);
+    let known = has_nice(policy) || is_real_time(policy) || policy == SCHED_DEADLINE;
     if !known || is_real_time(policy) != (priority != 0) {
         return Err(Errno::EINVAL);
     }
-    // The nice value of a real-time thread is kept for later.
-    let nice = wish.nice.filter(|_| !is_real_time(policy)).unwrap_or(now.nice);
+    let reservation = reserved(target, policy, wish.times)?;
+    // The nice value of any other thread is kept for later.
+    let nice = wish.nice.filter(|_| has_nice(policy)).unwrap_or(now.nice);
     let wanted = Parts { policy, nice, priority, resets };
     if !may(task, target, &now, &wanted) {
         task.privileged()?;
     }
+    target.reserve(reservation)?;
     target.set_class(Class::new(wanted));
     Ok(0)
+}
+
+/// What is to be reserved for a thread.
+fn reserved(target: &Thread, policy: u32, times: Option<[u64; 3]>) -> Result<Option<Reservation>, Errno> {
+    if policy != SCHED_DEADLINE {
+        return Ok(None);
+    }
+    match times {
+        Some([runtime, deadline, period]) => Reservation::new(runtime, deadline, period).map(Some),
+        None => target.reservation().map(Some).ok_or(Errno::EINVAL),
+    }
 }
 
 /// Whether the caller may without privilege.
@@ -180,10 +211,11 @@ fn may(task: &Task<'_>, target: &Thread, now: &Parts, wanted: &Parts) -> bool {
     let rises = is_real_time(wanted.policy)
         && ((wanted.policy != now.policy && limit == 0)
             || (wanted.priority > now.priority && u64::from(wanted.priority) > limit));
-    let is_nicer = !is_real_time(wanted.policy) && wanted.nice < now.nice;
+    let is_nicer = has_nice(wanted.policy) && wanted.nice < now.nice;
     let leaves_idle = now.policy == SCHED_IDLE && wanted.policy != SCHED_IDLE;
     let (own, theirs) = (task.process().identity(), target.process().identity());
     !rises
+        && wanted.policy != SCHED_DEADLINE
         && (!is_nicer || may_nice(target, wanted.nice))
         && (!leaves_idle || may_nice(target, now.nice))
         && (own.euid == theirs.euid || own.euid == theirs.uid)
@@ -244,9 +276,10 @@ pub(crate) fn getpriority(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     Ok((20 - least.unwrap_or(0)) as usize)
 }
 
-/// `sched_rr_get_interval(tid, time)`: 0 for what runs without end.
+/// `sched_rr_get_interval(tid, time)`: 0 for what runs without end, or by a reservation.
 pub(crate) async fn interval(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let slice = if find(task, args.int(0))?.class().parts().policy == SCHED_FIFO { 0 } else { SLICE };
+    let without = matches!(find(task, args.int(0))?.class().parts().policy, SCHED_FIFO | SCHED_DEADLINE);
+    let slice = if without { 0 } else { SLICE };
     task.space().put(args.word(1), &Timespec::from_nanos(slice)).await.map(|()| 0)
 }
 

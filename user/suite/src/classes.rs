@@ -1,6 +1,7 @@
 //! Scheduling as Linux programs set it: policies, priorities, nice values, the rights to change them, and that they act.
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::machine::harts;
 use crate::process::{Shared, checked_child, child, dies, exits, kill, sleep_ms};
 use alloc::vec::Vec;
 use rt::abi::process::{
@@ -9,7 +10,7 @@ use rt::abi::process::{
 };
 use rt::abi::signal::SIGKILL;
 use rt::abi::time::Timespec;
-use rt::{fs, thread};
+use rt::thread;
 
 pub const CASES: &[Case] = &[
     case!("classes/read-back", "E1 S1 S3", read_back),
@@ -212,11 +213,6 @@ fn nice_values() -> Outcome {
     equal!((call!(GETPRIORITY, PRIO_PGRP, 0)?, call!(GETPRIORITY, PRIO_PROCESS, 0)?), (24, 16));
     kill(pid, SIGKILL)?;
     dies(pid, SIGKILL)
-}
-
-fn harts() -> usize {
-    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    text.lines().filter(|line| line.starts_with("processor")).count()
 }
 
 /// What a child does, with a word of its own among those that all count in.

@@ -2,7 +2,7 @@
 
 use crate::case::{Outcome, Trouble};
 use rt::abi::{Errno, asyncos};
-use rt::{env, raw, system};
+use rt::{env, fs, raw, system};
 
 /// Whether this is AsyncOS.
 pub fn is_asyncos() -> bool {
@@ -30,4 +30,10 @@ pub fn needs_kernel(what: &str) -> Outcome {
 /// Skips what needs the rights of root.
 pub fn needs_root() -> Outcome {
     if rt::process::user_id() == 0 { Ok(()) } else { Err(Trouble::skipped("needs to be root")) }
+}
+
+/// How many harts there are.
+pub fn harts() -> usize {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    text.lines().filter(|line| line.starts_with("processor")).count()
 }

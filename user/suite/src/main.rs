@@ -38,6 +38,7 @@ mod place;
 mod proc;
 mod process;
 mod programs;
+mod reservations;
 mod rings;
 mod runner;
 mod runtime;
@@ -73,6 +74,7 @@ const GROUPS: &[&[Case]] = &[
     time::CASES,
     futex::CASES,
     events::CASES,
+    reservations::CASES,
     rings::CASES,
     sockets::CASES,
     sockets::datagrams::CASES,
