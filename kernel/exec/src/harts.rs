@@ -146,12 +146,17 @@ pub fn should_yield() -> bool {
     pool().should_yield(hart::id())
 }
 
-/// Whether something as urgent as what this hart runs, or more, is ready; `own` is the priority of that coroutine. Not if it was put
-/// ahead of its priority: it has waited for long enough, and would wait for as long again if it gave its turn to those before it.
+/// Whether something as urgent as what this hart runs, or more, is ready.
 #[must_use]
-pub fn equals_wait(own: Priority) -> bool {
+pub fn equals_wait() -> bool {
     let (pool, hart) = (pool(), hart::id());
-    pool.running(hart) == Some(own) && pool.highest_ready(hart).is_some_and(|ready| ready <= own)
+    pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
+}
+
+/// What this hart's coroutine, of priority `own`, was put ahead of since it has waited for too long; `None` if it was not.
+#[must_use]
+pub fn put_ahead(own: Priority) -> Option<Priority> {
+    pool().running(hart::id()).filter(|running| *running < own)
 }
 
 /// Tells this hart what somebody has used that is, or could be, fair at this priority; what is not ranked below there

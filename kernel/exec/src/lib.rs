@@ -30,8 +30,10 @@ mod service;
 pub mod sync;
 pub mod timer;
 
-pub use harts::{block_on, equals_wait, preempt, raise_floor, run_hart, should_yield};
-pub use pool::{init, set_class, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with};
+pub use harts::{block_on, equals_wait, preempt, put_ahead, raise_floor, run_hart, should_yield};
+pub use pool::{
+    inherit, init, restore, set_class, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with,
+};
 pub use service::{Polls, Service, services};
 pub use task::{Birth, JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};

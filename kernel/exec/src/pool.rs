@@ -111,6 +111,20 @@ pub fn set_class(task: &TaskRef, birth: &Birth) {
     pool().set_class(task, birth);
 }
 
+/// Makes a coroutine at least as urgent as this, until [`restore`]. Else as [`set_priority`].
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
+pub fn inherit(task: &TaskRef, priority: Priority) {
+    let _guard = hart::no_preempt();
+    task.inherit(priority);
+}
+
+/// Takes back all that it has inherited. Else as [`set_priority`].
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
+pub fn restore(task: &TaskRef) {
+    let _guard = hart::no_preempt();
+    task.restore(Priority::LOWEST);
+}
+
 /// The bytes that a coroutine with this future takes, for accounting.
 #[must_use]
 pub const fn task_size<F: Future>() -> usize {

@@ -156,28 +156,30 @@ fn what_is_more_urgent_asks_the_running_to_yield() {
 }
 
 #[test]
-fn who_was_put_ahead_has_no_equals_to_wait_for() {
+fn who_has_waited_for_long_is_put_ahead_and_can_tell_of_what() {
     const LOW: Priority = Priority::new(20);
     let _turn = turn();
     let ended = Arc::new(AtomicU32::new(0));
     let seen = ended.clone();
     let urgent = spawn(Priority::NORMAL, "urgent", async move {
         while seen.load(Ordering::Relaxed) == 0 {
-            assert!(!crate::equals_wait(Priority::NORMAL), "nothing that is as urgent");
+            assert_eq!(crate::put_ahead(Priority::NORMAL), None);
             assert!(crate::harts::tick(0));
             yield_now().await;
         }
     });
-    // It comes before what is more urgent once it has waited for long.
     let low = spawn(LOW, "low", async move {
-        assert!(crate::equals_wait(Priority::NORMAL), "the other waits, and this runs at its priority");
-        assert!(!crate::equals_wait(LOW));
+        assert_eq!(crate::put_ahead(LOW), Some(Priority::NORMAL));
+        let this = crate::current().await.unwrap();
+        // As urgent as that now, it is no longer ahead.
+        crate::inherit(&this, Priority::NORMAL);
+        assert_eq!((this.priority(), crate::put_ahead(this.priority())), (Priority::NORMAL, None));
+        assert!(crate::equals_wait(), "the other");
+        crate::restore(&this);
+        assert_eq!((this.priority(), crate::put_ahead(LOW)), (LOW, None));
         ended.store(1, Ordering::Relaxed);
         yield_now().await;
-        // Where it belongs, others wait as before.
-        let peer = spawn(LOW, "peer", async {});
-        assert!(crate::equals_wait(LOW));
-        peer.await.unwrap();
+        assert_eq!(crate::put_ahead(LOW), None);
     });
     block_on(async { (urgent.await.unwrap(), low.await.unwrap()) });
 }

@@ -12,6 +12,9 @@
 //!      └──────────────────────────────── no: others have had as much ◄───────────────────────────────────┘
 //! ```
 //!
+//! What a thread gets by ageing, since it has waited for too long beneath others, counts as well: if its process has had its share, it
+//! waits for its turn there among the ranked, once (`begin_ahead`). So nothing starves, and nothing is gained by many priorities.
+//!
 //! What a process is forgiven that has slept, and how far it may be behind if it has had much of an idle hart, is `sched`'s to
 //! say, by what each hart has served (`policy::fair`). A thread that a process has run at a lower priority is always ranked.
 
@@ -83,6 +86,8 @@ pub(crate) struct Turn {
     /// Its part of [`Share::ahead`].
     reserved: u32,
     again: bool,
+    /// It has inherited what it was put ahead of, for a turn.
+    lifted: bool,
     /// What was reserved for it is used up: it is not to go on.
     spent: bool,
 }
@@ -102,7 +107,8 @@ impl Turn {
     /// making new ones.
     pub(crate) fn new(share: &Share) -> Self {
         let bound = share.bound.load(Relaxed);
-        Self { task: None, accounted: 0, limit: QUANTUM, bound, key: 0, reserved: 0, again: false, spent: false }
+        let (limit, task) = (QUANTUM, None);
+        Self { task, accounted: 0, limit, bound, key: 0, reserved: 0, again: false, lifted: false, spent: false }
     }
 
     /// The thread begins to run, unless its siblings have used much since it was queued, or it itself what is reserved for it.
@@ -125,6 +131,10 @@ impl Turn {
             // The others have had more meanwhile. However many threads come with such a key, it is forgotten once.
             share.catch_up(fair::used(key));
         }
+        if was_ranked && let Some(begin) = self.begin_ahead(share) {
+            self.again = false;
+            return begin;
+        }
         let allowed = fair::used(key) + (fair::steps(key) + SLICE_STEPS) * fair::STEP;
         let is_late = if was_ranked {
             share.used() >> UNIT > allowed
@@ -137,8 +147,7 @@ impl Turn {
 
     /// It has been ranked too far ahead, perhaps: then others as urgent come first, once.
     fn begin_unless(&mut self, is_late: bool) -> Begin {
-        let own = self.task.as_ref().map_or(Priority::NORMAL, TaskRef::priority);
-        self.again = is_late && !self.again && exec::equals_wait(own);
+        self.again = is_late && !self.again && exec::equals_wait();
         if self.again { Begin::Later } else { Begin::Now }
     }
 
@@ -161,12 +170,38 @@ impl Turn {
         self.spent
     }
 
+    /// What the thread, which is ranked, was put ahead of, if it was: it has waited for too long. If its process has had more than
+    /// its share all the same, it waits once more, there and ranked as the others: else a process would have the more
+    /// of a hart, the more priorities its threads are spread over.
+    fn begin_ahead(&mut self, share: &Share) -> Option<Begin> {
+        let task = self.task.as_ref()?;
+        let own = task.priority();
+        let level = exec::put_ahead(own)?.max(BUSY);
+        let used = share.used() >> UNIT;
+        let is_owed = own <= level || used <= exec::raise_floor(level, true, used) + SLICE_STEPS * fair::STEP;
+        if is_owed {
+            return Some(Begin::Now);
+        }
+        self.lifted = true;
+        exec::inherit(task, level);
+        Some(Begin::Later)
+    }
+
     /// The thread has run, `user` nanoseconds in all, and waits for a hart as `waits` says, if it does.
     #[inline]
     pub(crate) fn end(&mut self, thread: &Thread, user: u64, waits: impl FnOnce() -> Wait) {
         if user >= self.limit {
-            self.account(thread, waits());
+            self.end_late(thread, waits());
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_late(&mut self, thread: &Thread, waits: Wait) {
+        if let Some(task) = self.task.as_ref().filter(|_| core::mem::take(&mut self.lifted)) {
+            exec::restore(task);
+        }
+        self.account(thread, waits);
     }
 
     /// Puts what the thread has used in the account, and says how it is to wait.
@@ -179,9 +214,9 @@ impl Turn {
         let used = share.charge(ran, class) >> UNIT;
         (self.limit, self.bound) = (user + QUANTUM, u64::MAX);
         self.give_up(share);
+        self.spent = class.is_reserved() && thread.spend(ran, waits == Wait::Yields);
         if class.is_reserved() {
             (self.limit, self.bound) = (0, 0);
-            self.spent = thread.spend(ran, waits == Wait::Yields);
         }
         if !class.is_fair() {
             return;

@@ -60,10 +60,11 @@ const GROUPS: [Group; 13] = [
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 4] = [
+const PROCESSES: [Process; 5] = [
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
     ("--urgent", urgency::urgent),
+    ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
 ];
 

@@ -3,11 +3,12 @@
 use crate::measure::{Outcome, call, measure};
 use crate::program;
 use rt::abi::nr;
-use rt::abi::process::{CLONE_VFORK, CLONE_VM};
+use rt::abi::process::{CLONE_VFORK, CLONE_VM, Rusage};
 use rt::abi::signal::{SIGCHLD, SIGKILL};
 use rt::abi::time::Timespec;
 use rt::io::{self, Read, Write};
 use rt::process::Command;
+use rt::time::Duration;
 use rt::{env, fs, pipe, raw, signal};
 
 const PAGE: usize = 4096;
@@ -53,6 +54,15 @@ pub fn wait(pid: i32) -> Outcome {
 pub fn end(pid: i32) -> Outcome {
     signal::kill(pid, SIGKILL)?;
     wait(pid)
+}
+
+/// The same; what it has used of the CPU.
+pub fn end_counted(pid: i32) -> io::Result<Duration> {
+    // `Rusage`: seconds and microseconds in user mode, and in the kernel, and what is of no interest here.
+    let mut used = [0u64; size_of::<Rusage>() / 8];
+    signal::kill(pid, SIGKILL)?;
+    call(nr::WAIT4, &[pid as usize, 0, 0, used.as_mut_ptr() as usize])?;
+    Ok(Duration::from_secs(used[0] + used[2]) + Duration::from_micros(used[1] + used[3]))
 }
 
 /// One byte there and back between two processes; pages through a pipe of this process alone.

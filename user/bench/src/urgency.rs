@@ -3,7 +3,7 @@
 
 use crate::measure::{self, Outcome, measure};
 use crate::pipe_rings;
-use crate::processes::{end, fork, own_path, wait};
+use crate::processes::{end_counted, fork, own_path, wait};
 use alloc::format;
 use alloc::vec::Vec;
 use core::future::poll_fn;
@@ -16,7 +16,7 @@ use rt::io;
 use rt::process::Command;
 use rt::sync::Arc;
 use rt::task::{Priority, block_on, set_workers, spawn_with, yield_now};
-use rt::time::{Duration, Instant, sleep_until};
+use rt::time::{Duration, Instant, sleep, sleep_until};
 use rt::{async_pipe, fs, raw, thread};
 
 /// Of the coroutines that never yield.
@@ -76,54 +76,90 @@ fn work(turns: u64) -> Outcome {
     Ok(())
 }
 
-/// Instructions of the hart a turn of that loop, alone and beside processes that lie.
+/// Processes that lie about what they have to do, or have much of it, and their rows.
+const LIARS: [(&str, &str, fn()); 5] = [
+    ("claims", "share_beside_liar", || claim_all(&[Priority::HIGHEST; 8], spin)),
+    ("kicks", "share_beside_kicks", || claim_all(&[Priority::HIGHEST; 8], kick)),
+    ("spreads", "share_beside_spread", spread),
+    ("threads", "share_beside_threads", || spin_in_threads(32)),
+    ("hints", "share_beside_hints", scribble_hints),
+];
+
+/// Instructions of the hart a turn of that loop, alone and beside each of these.
 fn shares() -> Outcome {
-    let liars: [(&str, fn()); 3] = [
-        ("share_beside_liar", || claim_all(8)),
-        ("share_beside_threads", || spin_in_threads(32)),
-        ("share_beside_hints", scribble_hints),
-    ];
     measure("share_alone", TURNS, work)?;
-    for (id, liar) in liars {
-        let pid = fork(liar)?;
-        thread::sleep(Duration::from_millis(50));
+    for (kind, id, _) in LIARS {
+        let started = Instant::now();
+        // A program of its own: a child of this process would have no threads for its coroutines if there are some here.
+        let liar = Command::new(&own_path()).args(["--lie", kind]).spawn()?.id();
+        thread::sleep(Duration::from_millis(200));
         let measured = measure(id, TURNS, work);
-        end(pid)?;
+        let used = end_counted(liar)?;
         measured?;
+        if used < started.elapsed() / 10 {
+            return Err(io::Error::new(io::ErrorKind::Other, "a liar has not competed"));
+        }
     }
     Ok(())
 }
 
-/// Claims the highest priority for coroutines that never yield, and calls for each other's slot all the time.
-fn claim_all(coroutines: usize) {
+/// A row's process, `bench --lie KIND`: computes until it is ended.
+pub fn lie(kind: &str) -> Outcome {
+    if let Some((_, _, lie)) = LIARS.iter().find(|(known, ..)| *known == kind) {
+        lie();
+    }
+    Ok(())
+}
+
+/// Never yields.
+fn spin() {
+    loop {
+        spin_loop();
+    }
+}
+
+/// The same, and calls for its process's slot all the time.
+fn kick() {
+    loop {
+        raw::syscall6(SCHED_KICK, [0; 6]);
+    }
+}
+
+/// Coroutines of these priorities that do this.
+fn claim_all(priorities: &[Priority], act: fn()) {
     block_on(async {
-        let spinners: Vec<_> = (0..coroutines)
-            .map(|_| {
-                spawn_with(Priority::HIGHEST, async {
-                    loop {
-                        raw::syscall6(SCHED_KICK, [0; 6]);
-                    }
-                })
-            })
-            .collect();
+        let spinners: Vec<_> = priorities.iter().map(|priority| spawn_with(*priority, async move { act() })).collect();
         for spinner in spinners {
             let _: Result<(), _> = spinner.await;
         }
     });
 }
 
+/// Never yields at any priority there is, the least urgent first, each on a thread of its own by then.
+fn spread() {
+    block_on(async {
+        for number in (0..=Priority::LOWEST.number()).rev() {
+            let begun = Arc::new(AtomicBool::new(false));
+            let seen = Arc::clone(&begun);
+            spawn_with(Priority::new(number), async move {
+                begun.store(true, Ordering::Relaxed);
+                spin();
+            })
+            .detach();
+            while !seen.load(Ordering::Relaxed) {
+                sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    spin();
+}
+
 /// So many threads that never stop.
 fn spin_in_threads(threads: usize) {
     for _ in 1..threads {
-        let _ = thread::spawn(|| {
-            loop {
-                spin_loop();
-            }
-        });
+        let _ = thread::spawn(spin);
     }
-    loop {
-        spin_loop();
-    }
+    spin();
 }
 
 /// Coroutines that never yield, in a process whose hints are all ones but for their addresses.
@@ -134,7 +170,7 @@ fn scribble_hints() {
             (HINT..HINT + PAGE / 8).step_by(8).for_each(|at| raw::store64(at, u64::MAX));
         }
     });
-    claim_all(8);
+    claim_all(&[Priority::HIGHEST; 8], kick);
 }
 
 /// A row's process, `bench --urgent KIND`: prints how late the urgent coroutine was.

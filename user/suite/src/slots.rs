@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &[
     case!("slots/claims-all", "S1 S6", claims_all),
     case!("slots/exit-while-all-run", "P8 D14", exit_while_all_run),
     case!("slots/beside-one-that-yields", "S1 S4", beside_one_that_yields),
+    case!("slots/beside-that-and-a-process", "S1 S4", beside_that_and_a_process),
 ];
 
 /// A coroutine blocks in `read` until its sibling, on the same worker, has written.
@@ -616,4 +617,17 @@ fn beside_one_that_yields() -> Outcome {
         5
     })?;
     exits(pid, 5)
+}
+
+/// The same beside another process, so that the first has had more than its share at times when ageing would put one ahead.
+fn beside_that_and_a_process() -> Outcome {
+    let busy = child(|| {
+        loop {
+            core::hint::spin_loop();
+        }
+    })?;
+    let ended = beside_one_that_yields();
+    kill(busy, SIGKILL)?;
+    crate::process::wait(busy)?;
+    ended
 }

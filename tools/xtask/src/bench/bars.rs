@@ -212,6 +212,13 @@ pub const WANTED: &[Wanted] = &[
     icount("pread_64", "uring", &[("*", AtMost(900.0))], "the same by pread"),
     icount("share_alone", "priority", &[], "a turn of a loop of two instructions, alone"),
     icount("share_beside_liar", "priority", &[], "the same beside a process that claims top priority and never yields"),
+    icount("share_beside_kicks", "priority", &[], "the same, that calls for its slot all the time"),
+    icount(
+        "share_beside_spread",
+        "priority",
+        &[],
+        "the same beside a process that never yields at any of the 32 priorities",
+    ),
     icount("share_beside_threads", "priority", &[], "the same beside a process with 32 threads that never stop"),
     icount("share_beside_hints", "priority", &[], "the same beside a process whose hints are all ones"),
     share(
@@ -219,6 +226,8 @@ pub const WANTED: &[Wanted] = &[
         "share_beside_liar",
         "share of the hart that an honest process keeps beside the one that claims all",
     ),
+    share("share_kicks", "share_beside_kicks", "the same, beside the one that calls for its slot all the time"),
+    share("share_spread", "share_beside_spread", "the same, beside the one that never yields at any priority"),
     share("share_threads", "share_beside_threads", "the same, beside the one with 32 threads"),
     share("share_hints", "share_beside_hints", "the same, beside the one with hints of all ones"),
     icount(
