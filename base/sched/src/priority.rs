@@ -33,7 +33,7 @@ impl Priority {
     #[inline]
     #[must_use]
     pub const fn number(self) -> u8 {
-        self.0 & 31
+        self.0
     }
 
     /// The index of the list for this priority; in range by construction.

@@ -89,6 +89,10 @@ impl Class {
         Parts { policy: policy as u32, nice: nice as i32 - 20, priority, resets: resets != 0 }
     }
 
+    pub(crate) fn with_nice(self, nice: i32) -> Self {
+        Self::new(Parts { nice, ..self.parts() })
+    }
+
     /// What so many nanoseconds count in the account of the process.
     #[inline]
     pub(crate) fn weighted(self, ns: u64) -> u64 {

@@ -12,7 +12,7 @@
 //!
 //! It is looked at at each interrupt. What it has run beyond its runtime by then is taken from the next periods.
 
-use crate::thread::Thread;
+use crate::thread::{Scheduled, Thread};
 use abi::errno::Errno;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -90,7 +90,12 @@ pub(crate) struct Server {
     deadline: u64,
     /// How often its thread had waited when it was last looked at.
     waits: u64,
+    /// Whether it is in force.
+    is_on: bool,
 }
+
+/// Not how often a thread has waited.
+const AFRESH: u64 = u64::MAX;
 
 /// Whether a thread may run now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,14 +110,23 @@ impl Server {
     fn new(reservation: Reservation) -> Result<Self, Errno> {
         let mut bandwidth = Bandwidth(0);
         bandwidth.change(reservation.bandwidth())?;
-        Ok(Self { reservation, bandwidth, left: 0, deadline: 0, waits: 0 })
+        Ok(Self { reservation, bandwidth, left: 0, deadline: 0, waits: AFRESH, is_on: true })
     }
 
     fn change(&mut self, to: Reservation) -> Result<(), Errno> {
         self.bandwidth.change(to.bandwidth())?;
         self.reservation = to;
         self.left = self.left.min(to.runtime.cast_signed());
+        if !core::mem::replace(&mut self.is_on, true) {
+            // As if it had waited meanwhile.
+            self.waits = AFRESH;
+        }
         Ok(())
+    }
+
+    fn stop(&mut self) {
+        self.is_on = false;
+        self.bandwidth = Bandwidth(0);
     }
 
     /// It has run for so long. Whether it has to rest.
@@ -168,50 +182,60 @@ impl Server {
     }
 }
 
-impl Thread {
-    /// Reserves CPU time for it, or gives back what it has. Its class says that it goes by that.
+impl Scheduled {
+    /// Reserves CPU time, or gives back what is reserved. What has been had of it is remembered: who comes back gets no more.
     ///
     /// # Errors
     /// `EBUSY`: too much is reserved.
-    pub fn reserve(&self, reservation: Option<Reservation>) -> Result<(), Errno> {
-        let Some(reservation) = reservation else {
-            let server = self.scheduled.lock().server.take();
-            drop(server); // not under the lock
-            return Ok(());
-        };
-        let mut scheduled = self.scheduled.lock();
-        if let Some(server) = scheduled.server.as_mut() {
-            return server.change(reservation);
+    pub(crate) fn reserve(&mut self, reservation: Option<Reservation>) -> Result<(), Errno> {
+        match (self.server.as_mut(), reservation) {
+            (None, None) => {}
+            (Some(server), None) => server.stop(),
+            (Some(server), Some(reservation)) => server.change(reservation)?,
+            (None, Some(reservation)) => self.server = Some(Box::new(Server::new(reservation)?)),
         }
-        scheduled.server = Some(Box::new(Server::new(reservation)?));
         Ok(())
+    }
+}
+
+impl Thread {
+    /// `None`: nothing is reserved for it.
+    fn server<T>(&self, act: impl FnOnce(&mut Server) -> T) -> Option<T> {
+        self.scheduled.lock().server.as_deref_mut().filter(|server| server.is_on).map(act)
     }
 
     /// What is reserved for it.
     #[must_use]
     pub fn reservation(&self) -> Option<Reservation> {
-        self.scheduled.lock().server.as_ref().map(|server| server.reservation)
+        self.server(|server| server.reservation)
     }
 
     /// By when it is to have had what is reserved for it (ns since boot).
     pub(crate) fn deadline(&self) -> Option<u64> {
-        let scheduled = self.scheduled.lock();
-        scheduled.server.as_ref().map(|server| server.deadline.max(hal::time::now() + server.reservation.deadline))
+        let now = hal::time::now();
+        self.server(|server| if server.deadline > now { server.deadline } else { now + server.reservation.deadline })
     }
 
     /// It has run for so long, and gives up the rest if it `yields`. Whether it has to rest.
     pub(crate) fn spend(&self, ran: u64, yields: bool) -> bool {
-        let mut scheduled = self.scheduled.lock();
-        let Some(server) = scheduled.server.as_mut() else { return false };
-        if yields {
-            server.left = server.left.min(0);
-        }
-        server.spend(ran)
+        let spend = |server: &mut Server| {
+            if yields {
+                server.left = server.left.min(0);
+            }
+            server.spend(ran)
+        };
+        self.server(spend).unwrap_or(false)
     }
 
     /// Whether it may run now; `None` without a reservation.
     pub(crate) fn due(&self, now: u64) -> Option<Due> {
-        self.scheduled.lock().server.as_mut().map(|server| server.begin(now, self.usage.waits()))
+        let waits = self.usage.waits();
+        self.server(|server| server.begin(now, waits))
+    }
+
+    /// It ends.
+    pub(crate) fn give_back(&self) {
+        self.server(Server::stop);
     }
 }
 
@@ -225,7 +249,7 @@ mod tests {
 
     fn server(runtime: u64, deadline: u64, period: u64) -> Server {
         let reservation = Reservation::new(runtime * MS, deadline * MS, period * MS).unwrap();
-        Server { reservation, bandwidth: Bandwidth(0), left: 0, deadline: 0, waits: 0 }
+        Server { reservation, bandwidth: Bandwidth(0), left: 0, deadline: 0, waits: 0, is_on: true }
     }
 
     #[test]
@@ -278,6 +302,22 @@ mod tests {
         assert_eq!(server.left, 5 * MS as i64 / 2, "as much of the 5 ms as was reserved of 20");
         assert_eq!(server.begin(1_030 * MS, 2), Due::Rests(1_100 * MS, 1_120 * MS));
         assert_eq!(server.begin(1_100 * MS, 2), Due::Until(1_120 * MS));
+    }
+
+    #[test]
+    fn who_leaves_and_comes_back_gets_no_more() {
+        let mut server = server(10, 100, 100);
+        let reservation = server.reservation;
+        let _ = server.begin(1_000 * MS, 0);
+        assert!(server.spend(12 * MS));
+        server.stop();
+        server.change(reservation).unwrap();
+        assert_eq!(server.begin(1_020 * MS, 0), Due::Rests(1_100 * MS, 1_200 * MS));
+        assert_eq!(server.begin(1_100 * MS, 0), Due::Until(1_200 * MS));
+        assert_eq!(server.left, 8 * MS.cast_signed());
+        server.stop();
+        server.change(reservation).unwrap();
+        assert_eq!(server.begin(1_500 * MS, 0), Due::Until(1_600 * MS), "what is past does not count");
     }
 
     #[test]

@@ -101,7 +101,6 @@ pub(crate) fn run(
                     running.thread.usage.switch(preempted);
                     exec::yield_now().await;
                 }
-                Leave::Rest(until) => rest(&thread, until).await,
                 Leave::Waits(served) => running.call(served).await,
                 Leave::Call if !is_own(running.context.x()[17]) => {
                     let call = Call::of(&running.context);
@@ -238,7 +237,8 @@ impl Running {
             Leave::Fault(address, access) => self.fault(address, access).await,
             Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
-            Leave::Attention | Leave::Yield(_) | Leave::Rest(_) | Leave::Waits(_) => {}
+            Leave::Rest(until) => self.thread.rest(until).await,
+            Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
         let attention = self.thread.attention.take();
         if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
@@ -384,16 +384,6 @@ fn on_account<T>(
             }
         }
         state
-    })
-}
-
-/// Waits until then, or for the thread's end. In a box: it is rare.
-fn rest(thread: &Thread, until: u64) -> BoxFuture<'_, ()> {
-    processor::count_switch();
-    thread.usage.switch(true);
-    Box::pin(async move {
-        // Killed or not, it is looked at again.
-        let _ = thread.unless_killed(exec::sleep_until(until)).await;
     })
 }
 

@@ -88,8 +88,17 @@ pub(crate) struct Turn {
     again: bool,
     /// It has inherited what it was put ahead of, for a turn.
     lifted: bool,
-    /// What was reserved for it is used up: it is not to go on.
-    spent: bool,
+    reserve: Reserve,
+}
+
+/// What is left of what is reserved for a thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reserve {
+    /// Nothing is reserved for it.
+    None,
+    Left,
+    /// It is not to go on.
+    Spent,
 }
 
 /// Whether a thread may run.
@@ -107,8 +116,8 @@ impl Turn {
     /// making new ones.
     pub(crate) fn new(share: &Share) -> Self {
         let bound = share.bound.load(Relaxed);
-        let (limit, task) = (QUANTUM, None);
-        Self { task, accounted: 0, limit, bound, key: 0, reserved: 0, again: false, lifted: false, spent: false }
+        let (limit, task, reserve) = (QUANTUM, None, Reserve::None);
+        Self { task, accounted: 0, limit, bound, key: 0, reserved: 0, again: false, lifted: false, reserve }
     }
 
     /// The thread begins to run, unless its siblings have used much since it was queued, or it itself what is reserved for it.
@@ -120,7 +129,9 @@ impl Turn {
     #[cold]
     #[inline(never)]
     fn begin_late(&mut self, thread: &Thread) -> Begin {
-        if let Some(due) = thread.due(hal::time::now()) {
+        if self.reserve != Reserve::None
+            && let Some(due) = thread.due(hal::time::now())
+        {
             return self.begin_reserved(due);
         }
         let share = &thread.process().share;
@@ -158,7 +169,7 @@ impl Turn {
         if let Some(task) = self.task.as_ref() {
             task.set_key(deadline);
         }
-        self.spent = false;
+        self.reserve = Reserve::Left;
         match due {
             Due::Until(_) => self.begin_unless(is_late),
             Due::Rests(until, _) => Begin::At(until),
@@ -167,7 +178,7 @@ impl Turn {
 
     /// Whether it is to stop, since what was reserved for it is used up.
     pub(crate) fn is_spent(&self) -> bool {
-        self.spent
+        self.reserve == Reserve::Spent
     }
 
     /// What the thread, which is ranked, was put ahead of, if it was: it has waited for too long. If its process has had more than
@@ -214,11 +225,12 @@ impl Turn {
         let used = share.charge(ran, class) >> UNIT;
         (self.limit, self.bound) = (user + QUANTUM, u64::MAX);
         self.give_up(share);
-        self.spent = class.is_reserved() && thread.spend(ran, waits == Wait::Yields);
-        if class.is_reserved() {
-            (self.limit, self.bound) = (0, 0);
-        }
+        self.reserve = Reserve::None;
         if !class.is_fair() {
+            if class.is_reserved() {
+                (self.limit, self.bound) = (0, 0);
+                self.reserve = if thread.spend(ran, waits == Wait::Yields) { Reserve::Spent } else { Reserve::Left };
+            }
             return;
         }
         // Who gives way to others by itself hurts only those that are busy.
@@ -261,8 +273,9 @@ impl Turn {
         let (share, (user, system)) = (&thread.process().share, thread.usage.ran());
         share.charge((user + system).saturating_sub(self.accounted), thread.class());
         self.give_up(share);
-        // Giving back does not fail.
-        let _ = thread.reserve(None);
+        if self.reserve != Reserve::None {
+            thread.give_back();
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     doing::Doing,
     footprint,
     process::Process,
-    reservation::Server,
+    reservation::{Reservation, Server},
     share::BUSY,
     signal::{Pending, bits},
     usage::Usage,
@@ -176,15 +176,31 @@ impl Thread {
         Class::from_word(self.class.load(Ordering::Relaxed))
     }
 
-    /// Changes how it is scheduled from now on, and what it submits.
-    pub fn set_class(&self, class: Class) {
-        self.class.store(class.word(), Ordering::Relaxed);
-        self.priority.store(class.birth(0).priority.number(), Ordering::Relaxed);
-        if let Some(task) = self.task() {
+    /// Changes how it is scheduled from now on, and what it submits. The class goes by a reservation if there is one.
+    ///
+    /// # Errors
+    /// `EBUSY`: too much is reserved.
+    pub fn set_class(&self, class: Class, reservation: Option<Reservation>) -> Result<(), Errno> {
+        let task = {
+            let mut scheduled = self.scheduled.lock();
+            scheduled.reserve(reservation)?;
+            self.class.store(class.word(), Ordering::Relaxed);
+            self.priority.store(class.birth(0).priority.number(), Ordering::Relaxed);
+            scheduled.task.clone()
+        };
+        if let Some(task) = task {
             exec::set_class(&task, &class.birth(self.key()));
         }
         // So that it is accounted for in another way from now on.
         self.notify();
+        Ok(())
+    }
+
+    /// Changes its nice value, and nothing else of its class.
+    pub fn set_nice(&self, nice: i32) {
+        let change = |word| Some(Class::from_word(word).with_nice(nice).word());
+        // Relaxed: the word is all there is. The function never says no.
+        let _ = self.class.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change);
     }
 
     /// What policies that rank go by.
@@ -432,6 +448,12 @@ impl Thread {
         future: impl Future<Output = T>,
     ) -> impl Future<Output = Result<T, Interrupted>> {
         self.unless(future, || self.killed())
+    }
+
+    /// Waits until then (ns since boot), or for something to look at: its class may have changed.
+    pub(crate) async fn rest(&self, until: u64) {
+        // Either way it is looked at again.
+        let _ = self.unless(exec::sleep_until(until), || self.killed() || self.attention.is_wanted()).await;
     }
 
     async fn unless<T>(&self, future: impl Future<Output = T>, over: impl Fn() -> bool) -> Result<T, Interrupted> {

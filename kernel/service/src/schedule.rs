@@ -189,9 +189,7 @@ fn apply(task: &Task<'_>, target: &Thread, wish: &Wish) -> Result<usize, Errno> 
     if !may(task, target, &now, &wanted) {
         task.privileged()?;
     }
-    target.reserve(reservation)?;
-    target.set_class(Class::new(wanted));
-    Ok(0)
+    target.set_class(Class::new(wanted), reservation).map(|()| 0)
 }
 
 /// What is to be reserved for a thread.
@@ -264,7 +262,7 @@ pub(crate) fn setpriority(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
         } else if !is_privileged && nice < now.nice && !may_nice(&thread, nice) {
             outcome = Err(Errno::EACCES);
         } else {
-            thread.set_class(Class::new(Parts { nice, ..now }));
+            thread.set_nice(nice);
         }
     }
     outcome
