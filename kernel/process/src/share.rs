@@ -129,7 +129,7 @@ impl Turn {
     #[cold]
     #[inline(never)]
     fn begin_late(&mut self, thread: &Thread) -> Begin {
-        if self.reserve != Reserve::None
+        if thread.class().is_reserved()
             && let Some(due) = thread.due(hal::time::now())
         {
             return self.begin_reserved(due);

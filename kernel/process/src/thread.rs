@@ -176,24 +176,34 @@ impl Thread {
         Class::from_word(self.class.load(Ordering::Relaxed))
     }
 
-    /// Changes how it is scheduled from now on, and what it submits. The class goes by a reservation if there is one.
+    /// Changes how it is scheduled from now on, and what it submits, unless its class is another one than `before` by now: `false`.
+    /// The new class goes by a reservation if there is one.
     ///
     /// # Errors
     /// `EBUSY`: too much is reserved.
-    pub fn set_class(&self, class: Class, reservation: Option<Reservation>) -> Result<(), Errno> {
+    pub fn set_class(&self, before: Class, class: Class, reservation: Option<Reservation>) -> Result<bool, Errno> {
         let task = {
             let mut scheduled = self.scheduled.lock();
+            if self.class().with_nice(0) != before.with_nice(0) {
+                return Ok(false);
+            }
             scheduled.reserve(reservation)?;
+            // Relaxed: the word is all there is. Only a nice value is changed without the lock, and may be lost.
             self.class.store(class.word(), Ordering::Relaxed);
             self.priority.store(class.birth(0).priority.number(), Ordering::Relaxed);
             scheduled.task.clone()
         };
-        if let Some(task) = task {
-            exec::set_class(&task, &class.birth(self.key()));
+        // Another may change it at the same time: who comes last here has seen the last.
+        while let Some(task) = task.as_ref() {
+            let class = self.class();
+            exec::set_class(task, &class.birth(self.key()));
+            if self.class().with_nice(0) == class.with_nice(0) {
+                break;
+            }
         }
         // So that it is accounted for in another way from now on.
         self.notify();
-        Ok(())
+        Ok(true)
     }
 
     /// Changes its nice value, and nothing else of its class.

@@ -172,7 +172,15 @@ pub(crate) async fn getparam(task: &Task<'_>, args: &Args) -> Result<usize, Errn
 
 /// Gives a thread what is wished for it, if that makes sense and the caller may.
 fn apply(task: &Task<'_>, target: &Thread, wish: &Wish) -> Result<usize, Errno> {
-    let now = target.class().parts();
+    // Again if another has changed it meanwhile.
+    while !try_apply(task, target, wish)? {}
+    Ok(0)
+}
+
+/// `false`: its class was changed meanwhile.
+fn try_apply(task: &Task<'_>, target: &Thread, wish: &Wish) -> Result<bool, Errno> {
+    let before = target.class();
+    let now = before.parts();
     let (policy, resets) = wish.policy.unwrap_or((now.policy, now.resets));
     let priority = match wish.priority {
         None => now.priority,
@@ -189,7 +197,7 @@ fn apply(task: &Task<'_>, target: &Thread, wish: &Wish) -> Result<usize, Errno> 
     if !may(task, target, &now, &wanted) {
         task.privileged()?;
     }
-    target.set_class(Class::new(wanted), reservation).map(|()| 0)
+    target.set_class(before, Class::new(wanted), reservation)
 }
 
 /// What is to be reserved for a thread.
