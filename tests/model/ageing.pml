@@ -5,7 +5,7 @@
  * ahead of it, whatever comes there and whenever. Assumed: what runs gives way after SLICE ticks at the latest; and no
  * more groups age at a time than are served in AGE ticks. (With AGE = 2, which three busy groups exceed, it is a tick more.)
  *
- * As in base/sched/src/lists.rs: a priority has tasks in turn and, before these, aged ones in order of their ageing. A
+ * As in base/sched/src/lists/ageing.rs: a priority has tasks in turn and, before these, aged ones in order of their ageing. A
  * group that has been ready for AGE ticks without being served has its first task moved among the aged of the most
  * urgent priority that is ready or runs. A ranked policy's tasks lie between the two and change nothing here: they are
  * behind what is aged, and are a group that ages as the others.

@@ -3,7 +3,7 @@
  * Shown: a task is in one place at a time and run once, whoever takes it. When all is quiet, no worker is parked beside a
  * task that it could run; in particular nothing is left when nobody is kept busy. That all becomes quiet is not shown.
  *
- * The steps are those of queue.rs (`push`, `take_single`, `take_sorted`, `settle`, `steal`) and placement.rs (`call_for`,
+ * The steps are those of queue.rs and queue/take.rs (`push`, `take_single`, `take_sorted`, `settle`, `steal`) and placement.rs (`call_for`,
  * `call_idle`, `left_behind`, `steal`, `park`), one shared access each; what is done under a queue's lock to its lists is one
  * step, since nobody else may look. All tasks are of one priority; who is put where is left open, which covers every
  * rule of placement. A worker may be kept busy for ever by a task. Memory is sequentially consistent: that the fences
@@ -141,7 +141,7 @@ inline take_the_pinned_first(ft, fw) {
     d_step { LIST_PINNED(fw) -> ft = 2; place[2] = HAND(fw) }
 }
 
-/* queue.rs pop, of the worker's own queue, and what take_task adds. Taking a lock goes with the step after it, letting it
+/* queue/take.rs pop, of the worker's own queue, and what take_task adds. Taking a lock goes with the step after it, letting it
  * go with the one before. */
 inline take(tt, tw, to, ts) {
     if

@@ -3,7 +3,7 @@
  * Shown: when all is quiet, the worker does not run a task while a more urgent one waits in its queue, nor is it parked
  * beside a task. It may run a less urgent task for ever, so only a call gets its attention.
  *
- * The steps are those of queue.rs (`push`, `take_single`, `take_sorted`, `settle`), placement.rs (`call_for`, `take_task`,
+ * The steps are those of queue.rs and queue/take.rs (`push`, `take_single`, `take_sorted`, `settle`), placement.rs (`call_for`, `take_task`,
  * `steal`, `left_behind`), and of whoever drives the pool. There are two kinds: one that picks with preemption off, so that a
  * call which comes then is gone, and looks once more before it runs what it picked (kernel/exec/src/harts.rs); and one
  * that keeps calls and runs what it gets. A second worker comes and steals at any moment.

@@ -7,7 +7,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::interface::Header;
-use crate::lists::{Link, with_link};
+use crate::link::{Link, with_link};
 
 /// A heap; its tasks belong to the queue whose lock protects it (S2, S5).
 #[derive(Clone, Copy)]

@@ -14,7 +14,7 @@ use sync::cell::UnsafeCell;
 
 use crate::MAX_WORKERS;
 use crate::Priority;
-use crate::lists::Link;
+use crate::link::Link;
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::slots::Shown;

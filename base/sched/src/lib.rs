@@ -42,9 +42,11 @@
 #![expect(unsafe_code, reason = "tasks of unknown type, intrusive lists, a pool in memory of its maker's")]
 
 pub mod census;
+mod columns;
 mod heap;
 mod hold;
 pub mod interface;
+mod link;
 mod lists;
 mod measure;
 mod placement;

@@ -3,137 +3,24 @@
 //! There are 64 *columns*: 0 to 31 are the priorities of tasks that may be stolen, 32 to 63 those of tasks that may not, so
 //! that a thief finds what it may take without a search. Each column has two groups: a heap of tasks that are *ranked* by
 //! a number, and behind these a list of tasks that run *in turn*. A running number given on arrival keeps order between the
-//! two columns of a priority. A *slot* names a group of a column: the column, and [`RANKED_SLOT`].
-//!
-//! **Ageing.** A group that has been ready for [`AGE`] ticks without being served has its first task *aged*: moved to the
-//! most urgent priority that is ready or runs, with the smallest rank there is. So it goes ahead of what it was put before
-//! and, since it runs at that priority, is not preempted by it. If something still more urgent has come, the group in
-//! which it is now ages in turn.
+//! two columns of a priority. A *slot* names a group of a column: the column, and whether it is the heap ([`crate::columns`]).
+//! What has waited for long goes ahead ([`ageing`]).
 
 use core::ptr::{self, NonNull};
 
 use sync::atomic::Ordering;
 
 use crate::Priority;
+use crate::columns::{COLUMNS, NUMBER, PINNED, Turn, bit_of, is_ranked, mark_of};
 use crate::heap::Heap;
 use crate::interface::Header;
+use crate::link::{List, with_link};
 use crate::policy::FAIR;
 
-/// A task's place in a queue.
-pub(crate) struct Link {
-    /// The task pushed before (inbox), the one behind (list), the next sibling (heap).
-    pub(crate) next: *mut Header,
-    /// The one before (list; of the first one it means nothing), the sibling before or parent (heap).
-    pub(crate) prev: *mut Header,
-    /// The first child (heap).
-    pub(crate) child: *mut Header,
-    /// When it arrived in the lists.
-    pub(crate) arrival: u64,
-    /// Of a ranked task.
-    pub(crate) rank: u64,
-}
+mod ageing;
 
-impl Link {
-    pub(crate) fn new() -> Self {
-        Self { next: ptr::null_mut(), prev: ptr::null_mut(), child: ptr::null_mut(), arrival: 0, rank: 0 }
-    }
-
-    /// Without neighbours.
-    pub(crate) fn cut(&mut self) {
-        (self.next, self.prev, self.child) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
-    }
-}
-
-/// Does something with a task's link.
-///
-/// # Safety
-///
-/// The task belongs to a queue whose lock the caller holds (S2, S5), or is the caller's and in no queue. `act` does not come
-/// here for the same task.
-#[inline(always)]
-pub(crate) unsafe fn with_link<R>(task: NonNull<Header>, act: impl FnOnce(&mut Link) -> R) -> R {
-    // SAFETY: alive and the caller's, by contract.
-    unsafe { task.as_ref().link.with_mut(|link| act(&mut *link)) }
-}
-
-/// How many columns there are.
-const COLUMNS: usize = 2 * Priority::COUNT;
-/// What tells the column of a pinned task from that of another of the same priority.
-pub(crate) const PINNED: u8 = Priority::COUNT as u8;
-/// The slot of a column's heap, not of its list.
-pub(crate) const RANKED_SLOT: u8 = COLUMNS as u8;
-/// The rank of what is aged; all others are greater.
-const AGED: u64 = 0;
-
-/// Ticks that a group waits before its first task is aged.
-pub const AGE: u16 = if cfg!(loom) { 2 } else { 40 };
-
-/// `place` of a task that is in lists. Below it the number of the lists' worker, and the slot.
-const IN_LISTS: u16 = 1 << 15;
-/// Where the worker's number begins in `place`.
-const NUMBER: u32 = 7;
-
-/// What `place` of a task in the lists of this worker begins with.
-const fn mark_of(number: u8) -> u16 {
-    IN_LISTS | (number as u16) << NUMBER
-}
-
-/// The bit of a slot's column.
-#[inline]
-pub(crate) const fn bit_of(slot: u8) -> u64 {
-    1 << (slot & (COLUMNS as u8 - 1))
-}
-
-/// A slot whose tasks run in turn, one after the other, and what tells that it may go on so.
-#[derive(Clone, Copy)]
-pub(crate) struct Turn {
-    pub(crate) slot: u8,
-    /// Of a task that is there.
-    place: u16,
-    pub(crate) bit: u64,
-    /// The columns whose priority is that of the slot, or more urgent.
-    pub(crate) up_to: u64,
-}
-
-impl Turn {
-    /// Of the worker with this number.
-    pub(crate) const fn of(slot: u8, number: usize) -> Self {
-        let priority = priority_of(slot);
-        let up_to = (priority.bits_above() | priority.bit()) as u64;
-        Self { slot, place: mark_of(number as u8) | slot as u16, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
-    }
-}
-
-/// Both halves of a set of columns.
-#[inline]
-pub(crate) const fn fold(columns: u64) -> u32 {
-    (columns | columns >> 32) as u32
-}
-
-/// The priority of a slot.
-#[inline]
-pub(crate) const fn priority_of(slot: u8) -> Priority {
-    Priority::from_number(slot)
-}
-
-/// Whether a slot is for tasks that never leave their worker.
-#[inline]
-pub(crate) const fn is_pinned(slot: u8) -> bool {
-    slot & PINNED != 0
-}
-
-/// Whether a slot is for tasks that are ranked.
-#[inline]
-pub(crate) const fn is_ranked(slot: u8) -> bool {
-    slot & RANKED_SLOT != 0
-}
-
-/// The tasks of a slot that run in turn, oldest first.
-#[derive(Clone, Copy)]
-struct List {
-    head: *mut Header,
-    tail: *mut Header,
-}
+pub use ageing::AGE;
+use ageing::AGED;
 
 /// The tasks of a column.
 #[derive(Clone, Copy)]
@@ -144,8 +31,7 @@ struct Column {
     waited: [u16; 2],
 }
 
-const EMPTY: Column =
-    Column { turn: List { head: ptr::null_mut(), tail: ptr::null_mut() }, ranked: Heap::EMPTY, waited: [0; 2] };
+const EMPTY: Column = Column { turn: List::EMPTY, ranked: Heap::EMPTY, waited: [0; 2] };
 
 /// The lists of one queue and what they hold. `repr(C)`: as `Worker`.
 #[repr(C)]
@@ -393,65 +279,6 @@ impl Lists {
         }
         self.left(task, slot);
     }
-
-    /// Lets this many ticks pass while something of the priority `running` runs, if anything does. `true`: something was
-    /// put ahead.
-    pub(crate) fn age(&mut self, ticks: u16, running: Option<Priority>) -> bool {
-        let Some(ready) = Priority::highest_in(fold(self.bits)) else { return false };
-        let ahead = running.map_or(ready, |running| running.min(ready));
-        let (mut left, mut has_aged) = (self.bits, false);
-        while left != 0 {
-            let column = left.trailing_zeros() as u8;
-            left &= left - 1;
-            has_aged |= self.age_group(column | RANKED_SLOT, ticks, ahead);
-            has_aged |= self.age_group(column, ticks, ahead);
-        }
-        has_aged
-    }
-
-    fn age_group(&mut self, slot: u8, ticks: u16, ahead: Priority) -> bool {
-        let column = self.column(slot);
-        let first = if is_ranked(slot) { column.ranked.first() } else { NonNull::new(column.turn.head) };
-        let Some(first) = first else { return false };
-        let waited = &mut column.waited[usize::from(is_ranked(slot))];
-        *waited = waited.saturating_add(ticks);
-        if *waited < AGE {
-            return false;
-        }
-        *waited = 0;
-        // SAFETY: S2, the first of a group is in these lists, and then the queue's and in none.
-        unsafe {
-            if is_ranked(slot) {
-                // Its group is served by this: if nothing but ageing did that and the floor stayed, whoever comes back would be
-                // ranked no further behind each time, and others could wait behind those for ever.
-                serve(first);
-            }
-            self.remove(first, slot);
-            self.put_ahead(first, slot, ahead);
-        }
-        true
-    }
-
-    /// Puts a task that was in `slot` before all of this priority but those that were put there earlier.
-    ///
-    /// # Safety
-    /// As [`append_stack`](Self::append_stack).
-    unsafe fn put_ahead(&mut self, task: NonNull<Header>, slot: u8, ahead: Priority) {
-        self.arrivals += 1;
-        let arrival = self.arrivals;
-        let slot_ahead = ahead.number() | slot & PINNED | RANKED_SLOT;
-        // SAFETY: by contract.
-        unsafe {
-            with_link(task, |link| {
-                let was_ahead = is_ranked(slot) && link.rank == AGED;
-                if !was_ahead {
-                    (link.rank, link.arrival) = (AGED, arrival);
-                }
-            });
-            self.note(task, slot_ahead);
-            self.column(slot_ahead).ranked.insert(task);
-        }
-    }
 }
 
 /// What has been taken as the first of its heap raises the floor for those to come, if it is fair.
@@ -465,29 +292,6 @@ unsafe fn serve(first: NonNull<Header>) {
         let header = first.as_ref();
         if header.standing.policy() == FAIR {
             header.home().queue.raise_floor(header.priority(), with_link(first, |link| link.rank));
-        }
-    }
-}
-
-impl List {
-    /// Takes out a task, wherever it is.
-    ///
-    /// # Safety
-    /// It is in this list, whose lock the caller holds.
-    unsafe fn remove(&mut self, task: NonNull<Header>) {
-        // SAFETY: by contract; S2, its neighbours belong to the same list.
-        unsafe {
-            let (prev, next) = with_link(task, |link| (link.prev, link.next));
-            // Of the first one, `prev` means nothing.
-            let prev = if self.head == task.as_ptr() { None } else { NonNull::new(prev) };
-            match prev {
-                None => self.head = next,
-                Some(prev) => with_link(prev, |link| link.next = next),
-            }
-            match NonNull::new(next) {
-                None => self.tail = prev.map_or(ptr::null_mut(), NonNull::as_ptr),
-                Some(next) => with_link(next, |link| link.prev = prev.map_or(ptr::null_mut(), NonNull::as_ptr)),
-            }
         }
     }
 }

@@ -7,8 +7,8 @@ use core::ptr::NonNull;
 use sync::atomic::{Ordering, fence};
 
 use crate::Priority;
+use crate::columns::{is_pinned, priority_of};
 use crate::interface::Header;
-use crate::lists::{is_pinned, priority_of};
 use crate::pool::Pool;
 use crate::queue::Taken;
 use crate::run;

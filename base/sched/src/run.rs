@@ -3,9 +3,9 @@
 use core::ptr::NonNull;
 
 use crate::Priority;
+use crate::columns::{Turn, is_ranked, priority_of};
 use crate::hold::{Hold, Owned};
 use crate::interface::{DROP_OUTPUT, Header, WAKE_JOINER};
-use crate::lists::{Turn, is_ranked, priority_of};
 use crate::queue::Taken;
 use crate::word::{Ending, Pause, Release, Start};
 use crate::worker::{Outer, Worker};

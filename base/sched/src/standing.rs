@@ -14,8 +14,8 @@ use core::ptr::NonNull;
 use sync::atomic::{AtomicU32, Ordering};
 
 use crate::Priority;
+use crate::columns::{PINNED, RANKED_SLOT, priority_of};
 use crate::interface::{Birth, Header};
-use crate::lists::{PINNED, RANKED_SLOT, priority_of};
 use crate::pool::Pool;
 
 /// Four bytes: the slot that the next enqueue goes by, the task's own priority, the inherited one, the policy.

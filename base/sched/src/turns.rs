@@ -5,9 +5,9 @@ use core::ptr::NonNull;
 use sync::atomic::AtomicBool;
 
 use crate::Priority;
+use crate::columns::{Turn, is_ranked, priority_of};
 use crate::hold::{Hold, Until};
 use crate::interface::Header;
-use crate::lists::{Turn, is_ranked, priority_of};
 use crate::pool::Pool;
 use crate::run::{Outcome, poll, requeue};
 use crate::slots::Seat;

@@ -5,14 +5,15 @@
 //! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]).
 //!
 //! **Hints.** What a process says of its coroutines is read at these points only, copied once, clamped to what its thread may
-//! have, and decides about nothing but its own threads.
+//! have, and decides about nothing but its own threads (`pages`).
+
+mod pages;
 
 use crate::{
-    census,
     process::Process,
     thread::{Interrupted, Thread},
 };
-use abi::{errno::Errno, slots as at, window};
+use abi::{errno::Errno, window};
 use alloc::{string::String, sync::Arc};
 use core::{
     fmt::Write,
@@ -23,11 +24,9 @@ use core::{
     },
     task::Poll,
 };
-use hal::{
-    frame::Frame,
-    sync::{SpinLock, rank},
-};
+use hal::sync::{SpinLock, rank};
 use mem::{AddressSpace, Charge};
+use pages::{Hints, Pages};
 use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
@@ -61,98 +60,36 @@ impl State {
 /// The slots of a process.
 pub struct Slots {
     state: SpinLock<State>,
-    status: Frame,
-    hint: Frame,
+    pages: Pages,
     _charge: Charge,
 }
 
 const _: () = assert!(size_of::<Slots>() <= BYTES);
 
-/// What a process says of a worker.
-struct Hints {
-    /// Priorities that something is ready at.
-    ready: u32,
-    /// What it runs at, 0 to 31; 32 if nothing.
-    running: u8,
-}
-
-impl Hints {
-    /// Whether something is ready that is more urgent than what runs.
-    fn urgent(&self) -> bool {
-        self.ready.trailing_zeros() < u32::from(self.running)
-    }
-
-    /// Whether something is ready that is as urgent as what runs, or more.
-    fn equal(&self) -> bool {
-        self.ready != 0 && self.ready.trailing_zeros() <= u32::from(self.running)
-    }
-}
-
 impl Slots {
-    /// The count of a thread, as it stands in the hint page.
-    fn count(&self, place: u8) -> u32 {
-        self.hint.word(4 * usize::from(place)).load(Relaxed)
-    }
-
-    fn polls(&self, place: u8) -> bool {
-        polls(self.count(place))
-    }
-
-    /// What the poll that a thread is in is preempted for, as the process says.
-    fn preemption(&self, place: u8) -> u32 {
-        self.hint.word(at::PREEMPTION + 4 * usize::from(place)).load(Relaxed)
-    }
-
     /// An operation on the book; what it shows to the process is in the status page before anybody acts on it.
     fn with<T>(&self, operation: impl FnOnce(&mut State) -> (T, Do)) -> (T, Do) {
         let mut state = self.state.lock();
-        let (answer, action) = operation(&mut state);
-        for slot in 0..state.book.slots() {
-            let (owner, kicked) = state.book.shown(slot);
-            self.status.word(slot * at::STRIDE + at::OWNER).store(owner, Relaxed);
-            self.status.word(slot * at::STRIDE + at::KICKED).store(u32::from(kicked), Relaxed);
-        }
-        self.status.word(at::SPARES).store(state.book.spares(), Relaxed);
-        self.status.word(at::FEW).store(state.book.few(), Relaxed);
-        (answer, action)
+        let done = operation(&mut state);
+        self.pages.show(&state.book);
+        done
     }
 
     /// Somebody wants to know what the coroutines do: from now on, for a while, their polls are measured.
     pub(crate) fn watch(&self) {
         let mut state = self.state.lock();
         state.watched = hal::time::now().saturating_add(WATCHED);
-        self.status.word(at::WATCHED).store(1, Relaxed);
+        self.pages.show_watched(true);
     }
 
     /// Where a list of chunks begins, as the process says (see [`crate::census`]).
     pub(crate) fn list(&self, space: &AddressSpace, list: usize) -> Option<u64> {
-        let mut address = [0; 8];
-        self.hint.read(at::CENSUS, &mut address);
-        let lists = u64::from_le_bytes(address);
-        census::read(space, lists.wrapping_add(8 * list as u64), &mut address)?;
-        Some(u64::from_le_bytes(address))
+        self.pages.list(space, list)
     }
 
     /// The thread in a place.
     fn thread(&self, place: u8) -> Option<Arc<Thread>> {
         self.state.lock().threads.get(usize::from(place))?.clone()
-    }
-
-    /// What the process says of the worker of a slot: nothing, if its addresses lead nowhere.
-    fn hints(&self, space: &AddressSpace, slot: u8) -> Hints {
-        let mut addresses = [0; 16];
-        self.hint.read(at::HINTS + at::STRIDE * (usize::from(slot) % MAX_SLOTS), &mut addresses);
-        let address = |half: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&addresses[8 * half..][..8]);
-            u64::from_le_bytes(bytes) as usize
-        };
-        let (mut ready, mut running) = ([0; 8], [0; 4]);
-        // What is not in memory says nothing: the bytes stay zeros.
-        let known =
-            space.copy_in_now(address(0), &mut ready).is_ok() && space.copy_in_now(address(1), &mut running).is_ok();
-        let ready = u64::from_le_bytes(ready);
-        Hints { ready: (ready | ready >> 32) as u32, running: if known { running[0].min(32) } else { 32 } }
     }
 
     /// Does for others what an operation asked for. `priority` is what is to run, as the process says.
@@ -180,9 +117,7 @@ impl Slots {
         let stand = |priority: u8| {
             let priority = if priority < 32 { priority.max(most) } else { most };
             thread.run_at(exec::Priority::new(priority));
-            let shown = at::STRIDE * (usize::from(slot) % MAX_SLOTS);
-            self.status.word(shown + at::STANDS).store(u32::from(priority), Relaxed);
-            self.status.word(shown + at::LOW).store(u32::from(if priority > most { priority } else { 0 }), Relaxed);
+            self.pages.show_standing(slot, priority, priority > most);
             priority
         };
         let low = stand(priority);
@@ -192,7 +127,7 @@ impl Slots {
         // Pairs with the fence in `sched`'s `call_for`: the word before the look at the ready bits. A call that has raised the
         // thread just before this made it less urgent is made good here, too.
         fence(SeqCst);
-        let ready = self.hints(space, slot).ready.trailing_zeros() as u8;
+        let ready = self.pages.hints(space, slot).ready.trailing_zeros() as u8;
         if ready < low {
             stand(ready);
         }
@@ -205,7 +140,7 @@ impl Slots {
         let count = self.state.lock().book.slots();
         for slot in 0..count {
             let (owner, kicked) = self.state.lock().book.shown(slot);
-            let Hints { ready, running } = self.hints(space, slot as u8);
+            let Hints { ready, running } = self.pages.hints(space, slot as u8);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "slot {slot} {owner} {} {ready:x} {running}", u8::from(kicked));
         }
@@ -225,7 +160,7 @@ impl Slots {
 
     /// How often a slot was given to a thread that had none, and polls that its threads have begun, as the process says.
     pub(crate) fn counted(&self) -> (u64, u64) {
-        let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.count(place).div_ceil(2))).sum();
+        let begun = (0..MAX_PLACES as u8).map(|place| u64::from(self.pages.count(place).div_ceil(2))).sum();
         (self.state.lock().book.moves(), begun)
     }
 }
@@ -268,7 +203,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
     let state = State { book: Book::new(count as u8), threads, watched: 0, seen: [(0, 0); MAX_SLOTS] };
-    let made = Slots { state: SpinLock::new(rank::THREAD, state), status, hint, _charge: charge };
+    let made = Slots { state: SpinLock::new(rank::THREAD, state), pages: Pages { status, hint }, _charge: charge };
     // The status page says nobody already. It is not written before these are the process's slots: another thread may have
     // been faster, and has one of its own by now.
     process.set_slots(Arc::new(made)).map(|()| count)
@@ -333,11 +268,11 @@ fn enter(thread: &Arc<Thread>, slots: &Slots, place: usize) -> Result<u8, Errno>
 pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let slot = u8::try_from(slot).unwrap_or(u8::MAX);
-    let own = thread.place().filter(|place| !slots.polls(*place));
+    let own = thread.place().filter(|place| !slots.pages.polls(*place));
     if own.is_some_and(|place| slots.state.lock().book.slot_of(place) == Some(slot)) {
         // It asks for itself, in the scheduler.
         let space = thread.space();
-        let running = slots.hints(&space, slot).running;
+        let running = slots.pages.hints(&space, slot).running;
         slots.stand_at(thread, &space, slot, running);
         if running < 32 {
             // What it runs next is less urgent than it stood at, and that is all.
@@ -357,9 +292,9 @@ pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize,
 /// The thread waits for something: its slot goes to another.
 pub(crate) fn blocks(thread: &Thread) {
     let Some((slots, place)) = of(thread) else { return };
-    let polls = slots.polls(place);
+    let polls = slots.pages.polls(place);
     let Some(slot) = slots.state.lock().book.slot_of(place).filter(|_| polls) else { return };
-    let hints = slots.hints(&thread.space(), slot);
+    let hints = slots.pages.hints(&thread.space(), slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
     // Nothing sets it any more until the thread has a slot again.
@@ -382,20 +317,20 @@ pub(crate) fn interrupted(thread: &Thread) -> bool {
 /// slot.
 pub(crate) fn examine(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
-    let (space, count, now) = (thread.space(), slots.count(place), hal::time::now());
+    let (space, count, now) = (thread.space(), slots.pages.count(place), hal::time::now());
     thread.set_examined(look_of(now));
     let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
-    let preemption = slots.preemption(place);
+    let preemption = slots.pages.preemption(place);
     // Who wants to be preempted for nothing is left alone as if it were in the scheduler: what it is kicked for stays, and it looks at
     // that before its next poll.
     let is_open = polls(count) && preemption <= 1;
     let (hints, action) = slots.with(|state| {
         // Under the lock: who sees a kick sees what it was for.
-        let hints = slots.hints(&space, slot);
+        let hints = slots.pages.hints(&space, slot);
         let action = state.book.examine(place, is_open, hints.urgent());
         if state.watched != 0 && state.watched < now {
             state.watched = 0;
-            slots.status.word(at::WATCHED).store(0, Relaxed);
+            slots.pages.show_watched(false);
         }
         let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
         if seen.0 != count {
