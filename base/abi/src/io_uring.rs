@@ -2,6 +2,7 @@
 //!
 //! Where the words of a ring lie in its first mapping is for the kernel to say ([`Params`]); the programs ask.
 
+use crate::time::Timespec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 // Flags of `io_uring_setup`, and those of them that it answers with in `Params::features`.
@@ -44,7 +45,8 @@ constants! { u32:
 
 // Operations of `io_uring_register`.
 constants! { u32:
-    IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_LAST = 31,
+    IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
+    IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
 }
 
@@ -75,6 +77,18 @@ constants! { u8:
 
 constants! { u32:
     IORING_NOP_INJECT_RESULT = 1 << 0,
+}
+
+// Flags of times.
+constants! { u32:
+    IORING_TIMEOUT_ABS = 1 << 0, IORING_TIMEOUT_UPDATE = 1 << 1, IORING_TIMEOUT_BOOTTIME = 1 << 2,
+    IORING_TIMEOUT_REALTIME = 1 << 3, IORING_LINK_TIMEOUT_UPDATE = 1 << 4, IORING_TIMEOUT_ETIME_SUCCESS = 1 << 5,
+    IORING_TIMEOUT_MULTISHOT = 1 << 6,
+}
+
+// Flags of a completion.
+constants! { u32:
+    IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.
@@ -226,6 +240,27 @@ pub struct GetEvents {
     pub ts: u64,
 }
 layout!(GetEvents, 24, min_wait_usec @ 12, ts @ 16);
+
+/// Linux `struct io_uring_sync_cancel_reg`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct SyncCancel {
+    /// `user_data` of those that are meant.
+    pub addr: u64,
+    /// Descriptor of those that are meant.
+    pub fd: i32,
+    /// `IORING_ASYNC_CANCEL_*`.
+    pub flags: u32,
+    /// How long to wait for their end; -1, -1: without limit.
+    pub timeout: Timespec,
+    /// `IORING_OP_*`.
+    pub opcode: u8,
+    /// 0.
+    pub pad: [u8; 7],
+    /// 0.
+    pub pad2: [u64; 3],
+}
+layout!(SyncCancel, 64, fd @ 8, timeout @ 16, opcode @ 32, pad2 @ 40);
 
 /// Linux `struct io_uring_probe`, without the operations that follow it.
 #[repr(C)]

@@ -1,10 +1,16 @@
 //! What an entry asks for: the checks that make it a request, and what it does.
 
-use super::{Ring, cancel::Cancel, transfer::Transfer};
+use super::{
+    Ring,
+    cancel::Cancel,
+    request::Request,
+    timeout::{Change, Timeout, Timer},
+    transfer::Transfer,
+};
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
-use io::open::OpenFile;
+use io::{file::IoError, open::OpenFile};
 
 /// What an operation is like.
 struct Kind {
@@ -25,12 +31,19 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_READV, true),
     kind_of(IORING_OP_WRITEV, true),
     kind_of(IORING_OP_ASYNC_CANCEL, false),
+    kind_of(IORING_OP_TIMEOUT, false),
+    kind_of(IORING_OP_TIMEOUT_REMOVE, false),
+    kind_of(IORING_OP_LINK_TIMEOUT, false),
 ];
 
-const FLAGS: u8 =
-    IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-/// Flags that need a look of their own. Not there yet: to wait for all requests before (`IOSQE_IO_DRAIN`).
-const SPECIAL: u8 = IOSQE_BUFFER_SELECT | !FLAGS;
+/// All flags that an entry can have.
+pub(super) const FLAGS: u8 = IOSQE_FIXED_FILE
+    | IOSQE_IO_DRAIN
+    | IOSQE_IO_LINK
+    | IOSQE_IO_HARDLINK
+    | IOSQE_ASYNC
+    | IOSQE_BUFFER_SELECT
+    | IOSQE_CQE_SKIP_SUCCESS;
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
@@ -50,6 +63,12 @@ pub(super) enum Operation {
     Transfer(Transfer),
     /// Ending others that wait.
     Cancel(Cancel),
+    /// Waiting for a time.
+    Timeout(Timeout),
+    /// Removing or changing such a time.
+    Change(Change),
+    /// A limit of the time of the request before it in its chain, which looks for it.
+    LinkTimeout(Timeout),
 }
 
 /// What came of a request.
@@ -87,26 +106,38 @@ pub(super) enum Waits {
     Transfer(Transfer, Arc<OpenFile>),
     /// Requests to end.
     Cancel(Cancel),
+    /// A time.
+    Timeout(Timeout),
 }
 
-/// Makes a request of an entry, in Linux's order of checks.
+/// Makes a request of an entry, in Linux's order of checks. Its flags are right.
 ///
 /// # Errors
-/// Why there is none: `EINVAL`, `EOPNOTSUPP`, `EPERM`.
+/// Why there is none: `EINVAL`, `EPERM`; what it says lies in memory that is not there.
 #[inline]
-pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, Errno> {
+pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
     let kind = kind(entry.opcode).ok_or(Errno::EINVAL)?;
-    if entry.flags & SPECIAL != 0 {
-        return Err(if entry.flags & !FLAGS != 0 { Errno::EINVAL } else { Errno::EOPNOTSUPP });
-    }
     // No rights are ever registered.
     if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     match entry.opcode {
-        IORING_OP_NOP => nop(entry),
-        IORING_OP_ASYNC_CANCEL => Cancel::prepare(entry).map(Operation::Cancel),
-        _ => Transfer::prepare(task, entry).map(Operation::Transfer),
+        IORING_OP_NOP => Ok(nop(entry)?),
+        IORING_OP_READ | IORING_OP_WRITE | IORING_OP_READV | IORING_OP_WRITEV => {
+            Ok(Operation::Transfer(Transfer::prepare(task, entry)?))
+        }
+        _ => prepare_seldom(task, entry),
+    }
+}
+
+#[inline(never)]
+fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
+    match entry.opcode {
+        IORING_OP_ASYNC_CANCEL => Ok(Operation::Cancel(Cancel::prepare(entry)?)),
+        IORING_OP_TIMEOUT => Timeout::prepare(task, entry).map(Operation::Timeout),
+        IORING_OP_LINK_TIMEOUT => Timeout::prepare(task, entry).map(Operation::LinkTimeout),
+        IORING_OP_TIMEOUT_REMOVE => Change::prepare(task, entry).map(Operation::Change),
+        _ => Err(Errno::EINVAL.into()),
     }
 }
 
@@ -126,6 +157,9 @@ impl Operation {
             Operation::Nop(result) => Step::Done(Done::with(result)),
             Operation::Transfer(transfer) => transfer.run(task),
             Operation::Cancel(cancel) => cancel.run(ring),
+            Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
+            Operation::Change(change) => change.run(ring),
+            Operation::LinkTimeout(_) => Step::Done(Done::failed(Errno::EINVAL)),
         }
     }
 
@@ -135,17 +169,29 @@ impl Operation {
             Operation::Nop(_) => (-1, IORING_OP_NOP),
             Operation::Transfer(transfer) => transfer.about(),
             Operation::Cancel(_) => (-1, IORING_OP_ASYNC_CANCEL),
+            Operation::Timeout(_) => (-1, IORING_OP_TIMEOUT),
+            Operation::Change(_) => (-1, IORING_OP_TIMEOUT_REMOVE),
+            Operation::LinkTimeout(_) => (-1, IORING_OP_LINK_TIMEOUT),
         }
     }
 }
 
 impl Waits {
     /// Does the rest of it.
-    pub(super) async fn run(&self, task: &Task<'_>, ring: &Ring) -> Done {
+    pub(super) async fn run(&self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
-            // Boxed: seldom, and short.
+            // Boxed: a request that waits for bytes must not carry their size.
             Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
+            Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
+        }
+    }
+
+    /// What is to be known of a time that it waits for.
+    pub(super) fn timer(&self, ring: &Ring) -> Option<Timer> {
+        match self {
+            Waits::Timeout(timeout) => Some(timeout.start(ring)),
+            _ => None,
         }
     }
 }
