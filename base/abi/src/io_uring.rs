@@ -86,6 +86,17 @@ constants! { u32:
     IORING_TIMEOUT_MULTISHOT = 1 << 6,
 }
 
+// Flags of what is sent and received, of accepting, of `fsync`, of waiting for a descriptor.
+constants! { u16:
+    IORING_RECVSEND_POLL_FIRST = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1, IORING_RECVSEND_FIXED_BUF = 1 << 2,
+    IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_ACCEPT_DONTWAIT = 1 << 1, IORING_ACCEPT_POLL_FIRST = 1 << 2,
+}
+constants! { u32:
+    IORING_FSYNC_DATASYNC = 1 << 0,
+    IORING_POLL_ADD_MULTI = 1 << 0, IORING_POLL_UPDATE_EVENTS = 1 << 1, IORING_POLL_UPDATE_USER_DATA = 1 << 2,
+    IORING_POLL_ADD_LEVEL = 1 << 3,
+}
+
 // Flags of a completion.
 constants! { u32:
     IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,

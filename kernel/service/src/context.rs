@@ -74,6 +74,11 @@ impl<'a> Task<'a> {
         self.cancelled.map_or_else(|| self.thread.interrupted(), |cancelled| cancelled.load(Acquire))
     }
 
+    /// Whether this is a request that nobody waits for: it waits itself, whatever its descriptor says (`O_NONBLOCK`), as on Linux.
+    pub fn is_request(&self) -> bool {
+        self.cancelled.is_some()
+    }
+
     pub fn thread(&self) -> &'a Arc<Thread> {
         self.thread
     }

@@ -9,11 +9,13 @@
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod calls;
 mod cancel;
 mod drain;
 mod enter;
 mod operation;
 mod pages;
+mod readiness;
 mod register;
 mod request;
 mod setup;

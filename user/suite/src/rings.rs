@@ -1,7 +1,10 @@
 //! Rings that are shared with the kernel, as correct programs use them and as others do.
 
+pub mod calls;
 pub mod drain;
 pub mod hostile;
+pub mod readiness;
+pub mod sockets;
 pub mod time;
 pub mod waiting;
 

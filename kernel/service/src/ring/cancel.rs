@@ -55,9 +55,7 @@ impl Requests {
 
     /// The first that runs with this `user_data` and `is_meant`.
     pub(super) fn first(&self, user_data: u64, is_meant: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
-        let is_meant = |request: &Request| {
-            request.user_data == user_data && request.outcome() == Outcome::Runs && is_meant(request)
-        };
+        let is_meant = |request: &Request| request.user_data == user_data && request.runs() && is_meant(request);
         let mut next = Some((user_data, 0));
         while let Some(from) = next.filter(|key| key.0 == user_data) {
             let (mut found, more) = self.some(from, is_meant);
@@ -99,6 +97,12 @@ impl Cancel {
         Self::checked(Self { user_data: addr, flags, fd, opcode: len })
     }
 
+    /// The first request of a kind with this `user_data`.
+    pub(super) fn of_opcode(user_data: u64, opcode: u8) -> Self {
+        let flags = IORING_ASYNC_CANCEL_USERDATA | IORING_ASYNC_CANCEL_OP;
+        Self { user_data, flags, fd: -1, opcode: opcode.into() }
+    }
+
     fn checked(self) -> Result<Self, Errno> {
         const KNOWN: u32 = IORING_ASYNC_CANCEL_ALL
             | IORING_ASYNC_CANCEL_FD
@@ -136,7 +140,7 @@ impl Cancel {
     fn means(&self, request: &Request) -> bool {
         // A limit of the time of another goes with that.
         let is_meant = !matches!(request.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
-        if !is_meant || request.outcome() != Outcome::Runs {
+        if !is_meant || !request.runs() {
             return false;
         }
         // No file is ever registered.

@@ -2,7 +2,9 @@
 
 use super::{
     Ring,
+    calls::{self, Begun, Call},
     cancel::Cancel,
+    readiness::{self, Readiness},
     request::Request,
     timeout::{Change, Timeout, Timer},
     transfer::Transfer,
@@ -23,7 +25,7 @@ const fn kind_of(opcode: u8, ioprio: bool) -> Kind {
     Kind { opcode, ioprio }
 }
 
-/// The operations that are there, the hot ones first.
+/// The operations that are there, the hot ones first; and those that are system calls.
 const KINDS: &[Kind] = &[
     kind_of(IORING_OP_NOP, false),
     kind_of(IORING_OP_READ, true),
@@ -34,6 +36,8 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_TIMEOUT, false),
     kind_of(IORING_OP_TIMEOUT_REMOVE, false),
     kind_of(IORING_OP_LINK_TIMEOUT, false),
+    kind_of(IORING_OP_POLL_ADD, false),
+    kind_of(IORING_OP_POLL_REMOVE, false),
 ];
 
 /// All flags that an entry can have.
@@ -47,11 +51,16 @@ pub(super) const FLAGS: u8 = IOSQE_FIXED_FILE
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
-    kind(opcode).is_some()
+    kind(opcode).is_some() || call(opcode).is_some()
 }
 
 fn kind(opcode: u8) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.opcode == opcode)
+}
+
+/// Whether a system call has flags in the place of a priority.
+fn call(opcode: u8) -> Option<bool> {
+    calls::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
 }
 
 /// A request: an entry that was checked, of which nothing is looked at again.
@@ -69,6 +78,10 @@ pub(super) enum Operation {
     Change(Change),
     /// A limit of the time of the request before it in its chain, which looks for it.
     LinkTimeout(Timeout),
+    /// Waiting for a descriptor.
+    Readiness(Readiness),
+    /// A system call.
+    Call(Call),
 }
 
 /// What came of a request.
@@ -108,6 +121,10 @@ pub(super) enum Waits {
     Cancel(Cancel),
     /// A time.
     Timeout(Timeout),
+    /// Events of a file.
+    Readiness(Readiness, Arc<OpenFile>),
+    /// A system call that has begun.
+    Call(Begun),
 }
 
 /// Makes a request of an entry, in Linux's order of checks. Its flags are right.
@@ -116,7 +133,7 @@ pub(super) enum Waits {
 /// Why there is none: `EINVAL`, `EPERM`; what it says lies in memory that is not there.
 #[inline]
 pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
-    let kind = kind(entry.opcode).ok_or(Errno::EINVAL)?;
+    let Some(kind) = kind(entry.opcode) else { return prepare_call(entry) };
     // No rights are ever registered.
     if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
         return Err(Errno::EINVAL.into());
@@ -137,8 +154,19 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
         IORING_OP_TIMEOUT => Timeout::prepare(task, entry).map(Operation::Timeout),
         IORING_OP_LINK_TIMEOUT => Timeout::prepare(task, entry).map(Operation::LinkTimeout),
         IORING_OP_TIMEOUT_REMOVE => Change::prepare(task, entry).map(Operation::Change),
+        IORING_OP_POLL_ADD => Ok(Operation::Readiness(Readiness::prepare(entry)?)),
+        IORING_OP_POLL_REMOVE => Ok(Operation::Cancel(readiness::prepare_removal(entry)?)),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+#[inline(never)]
+fn prepare_call(entry: &Sqe) -> Result<Operation, IoError> {
+    let ioprio = call(entry.opcode).ok_or(Errno::EINVAL)?;
+    if (!ioprio && entry.ioprio != 0) || entry.personality != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Operation::Call(Call::prepare(entry)?))
 }
 
 fn nop(entry: &Sqe) -> Result<Operation, Errno> {
@@ -160,6 +188,8 @@ impl Operation {
             Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
             Operation::Change(change) => change.run(ring),
             Operation::LinkTimeout(_) => Step::Done(Done::failed(Errno::EINVAL)),
+            Operation::Readiness(readiness) => readiness.run(task),
+            Operation::Call(call) => call.run(task),
         }
     }
 
@@ -172,18 +202,22 @@ impl Operation {
             Operation::Timeout(_) => (-1, IORING_OP_TIMEOUT),
             Operation::Change(_) => (-1, IORING_OP_TIMEOUT_REMOVE),
             Operation::LinkTimeout(_) => (-1, IORING_OP_LINK_TIMEOUT),
+            Operation::Readiness(readiness) => readiness.about(),
+            Operation::Call(call) => call.about(),
         }
     }
 }
 
 impl Waits {
     /// Does the rest of it.
-    pub(super) async fn run(&self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
+    pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
             // Boxed: a request that waits for bytes must not carry their size.
             Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
             Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
+            Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
+            Waits::Call(begun) => begun.wait(&request.cancelled).await,
         }
     }
 

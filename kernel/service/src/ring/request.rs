@@ -59,9 +59,11 @@ pub(super) struct Request {
     pub fd: i32,
     pub opcode: u8,
     pub pid: u32,
-    cancelled: AtomicBool,
+    pub cancelled: AtomicBool,
     /// With all that is linked behind it.
     abandoned: AtomicBool,
+    /// Its end is known, and about to be told: nobody finds it any more.
+    decided: AtomicBool,
     outcome: AtomicU8,
     task: SpinLock<Option<TaskRef>>,
     /// Where it waits for a time.
@@ -90,6 +92,17 @@ impl Request {
         if let Some(task) = task {
             task.wake();
         }
+    }
+
+    /// Before the completion, so that who sees that, and uses its `user_data` again, means another.
+    fn decide(&self) {
+        // Release pairs with the Acquire in `runs`, though the locks around the completion would do.
+        self.decided.store(true, Release);
+    }
+
+    /// Whether it can be found.
+    pub(super) fn runs(&self) -> bool {
+        !self.decided.load(Acquire)
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -140,12 +153,12 @@ impl Drop for Listed {
 }
 
 impl Owner {
-    fn of(task: &Task<'_>) -> Option<Self> {
+    pub(super) fn of(task: &Task<'_>) -> Option<Self> {
         let system = task.system.own.upgrade()?;
         Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
     }
 
-    fn task<'a>(&'a self, cancelled: &'a AtomicBool) -> Task<'a> {
+    pub(super) fn task<'a>(&'a self, cancelled: &'a AtomicBool) -> Task<'a> {
         Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), cancelled)
     }
 
@@ -165,6 +178,7 @@ impl Owner {
             pid: self.caller.pid,
             cancelled: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
             outcome: AtomicU8::new(0),
             task: SpinLock::new(rank::PIPE, None),
             timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
@@ -256,6 +270,7 @@ fn serve(
             let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.abandoned.load(Relaxed) { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
+            listed.request.decide();
             ticket.complete(done);
             listed.end(done);
             if let Some(limit) = limit {
@@ -278,7 +293,9 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
         () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
         () => Poll::Pending,
     });
-    if passed.await {
+    let passed = passed.await;
+    request.decide();
+    if passed {
         chain.begin();
         let next = follow(owner, ring, (false, 0), chain);
         ring.drain.has_begun();
@@ -354,12 +371,13 @@ impl Limit {
             (true, false) => Errno::EALREADY,
         };
         let fails = self.has_fired;
+        self.listed.request.decide();
         self.ticket.complete(Done { result: errno.to_return() as i32, fails });
         self.listed.end(Done::with(0));
     }
 }
 
-async fn wait_for(owner: &Owner, listed: &Listed, waits: &Waits, mut limit: Option<&mut Limit>) -> Done {
+async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: Option<&mut Limit>) -> Done {
     let request = &*listed.request;
     let task = owner.task(&request.cancelled);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
