@@ -160,13 +160,13 @@ fn messages() -> Outcome {
     let (mut head, mut tail) = ([0u8; 2], [0u8; 6]);
     let room = pieces(&mut head, &mut tail);
     let mut into = message(&room);
-    let of = |opcode, fd, message: *const Msghdr| Sqe { addr: message as u64, len: 1, ..call_of(opcode, fd) };
-    push(&mut ring, &[Sqe { op_flags: MSG_WAITALL, ..of(IORING_OP_RECVMSG, b.fd().raw(), &raw mut into) }]);
+    let of = |opcode, fd, addr: u64| Sqe { addr, len: 1, ..call_of(opcode, fd) };
+    push(&mut ring, &[Sqe { op_flags: MSG_WAITALL, ..of(IORING_OP_RECVMSG, b.fd().raw(), &raw mut into as u64) }]);
     equal!(ring.submit(0)?, 1);
-    push(&mut ring, &[Sqe { user_data: 8, ..of(IORING_OP_SENDMSG, a.fd().raw(), &raw const out) }]);
+    push(&mut ring, &[Sqe { user_data: 8, ..of(IORING_OP_SENDMSG, a.fd().raw(), &raw const out as u64) }]);
     equal!(wait_sorted(&mut ring, 2)?, [(7, 8), (8, 8)]);
     equal!((&head, &tail), (b"ab", b"cdefgh"));
-    equal!(one(&mut ring, of(IORING_OP_SENDMSG, a.fd().raw(), 8 as *const Msghdr))?, -14);
+    equal!(one(&mut ring, of(IORING_OP_SENDMSG, a.fd().raw(), 8))?, -14);
     Ok(())
 }
 
