@@ -45,6 +45,8 @@ constants! { u32:
 
 // Operations of `io_uring_register`.
 constants! { u32:
+    IORING_REGISTER_FILES = 2, IORING_UNREGISTER_FILES = 3, IORING_REGISTER_EVENTFD = 4,
+    IORING_UNREGISTER_EVENTFD = 5, IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_EVENTFD_ASYNC = 7,
     IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
     IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
@@ -95,6 +97,14 @@ constants! { u32:
     IORING_FSYNC_DATASYNC = 1 << 0,
     IORING_POLL_ADD_MULTI = 1 << 0, IORING_POLL_UPDATE_EVENTS = 1 << 1, IORING_POLL_UPDATE_USER_DATA = 1 << 2,
     IORING_POLL_ADD_LEVEL = 1 << 3,
+}
+
+// Messages between rings.
+constants! { u64:
+    IORING_MSG_DATA = 0, IORING_MSG_SEND_FD = 1,
+}
+constants! { u32:
+    IORING_MSG_RING_CQE_SKIP = 1 << 0, IORING_MSG_RING_FLAGS_PASS = 1 << 1,
 }
 
 // Flags of a completion.
@@ -272,6 +282,19 @@ pub struct SyncCancel {
     pub pad2: [u64; 3],
 }
 layout!(SyncCancel, 64, fd @ 8, timeout @ 16, opcode @ 32, pad2 @ 40);
+
+/// Linux `struct io_uring_files_update`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct FilesUpdate {
+    /// The first place.
+    pub offset: u32,
+    /// 0.
+    pub resv: u32,
+    /// Address of descriptors; -1: none, -2: leave the place as it is.
+    pub fds: u64,
+}
+layout!(FilesUpdate, 16, fds @ 8);
 
 /// Linux `struct io_uring_probe`, without the operations that follow it.
 #[repr(C)]

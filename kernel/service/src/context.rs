@@ -36,6 +36,8 @@ pub(crate) struct Task<'a> {
     caller: Caller,
     /// What ends the waits of a request that has no thread of its own; a call's are ended by signals.
     cancelled: Option<&'a AtomicBool>,
+    /// The one file that it is about, which has no number.
+    file: Option<&'a Arc<OpenFile>>,
     /// This call has set a mask of its own.
     masked: AtomicBool,
     /// If a signal ends this call, it does not run again.
@@ -51,6 +53,7 @@ impl<'a> Task<'a> {
             space,
             caller: thread.caller(),
             cancelled: None,
+            file: None,
             masked: AtomicBool::new(false),
             once: AtomicBool::new(false),
         }
@@ -65,7 +68,12 @@ impl<'a> Task<'a> {
         cancelled: &'a AtomicBool,
     ) -> Self {
         let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { system, thread, space, caller, cancelled: Some(cancelled), masked, once }
+        Self { system, thread, space, caller, cancelled: Some(cancelled), file: None, masked, once }
+    }
+
+    /// For a call that is about a file without a number: whatever number it asks for is that.
+    pub fn with_file(self, file: &'a Arc<OpenFile>) -> Self {
+        Self { file: Some(file), ..self }
     }
 
     /// Whether what waits for this is to wait no longer.
@@ -127,7 +135,10 @@ impl<'a> Task<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-        self.process().file(fd)
+        match self.file {
+            Some(file) => Ok(file.clone()),
+            None => self.process().file(fd),
+        }
     }
 
     /// Gives a description the lowest free number.

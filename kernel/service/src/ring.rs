@@ -13,6 +13,8 @@ mod calls;
 mod cancel;
 mod drain;
 mod enter;
+mod files;
+mod notify;
 mod operation;
 mod pages;
 mod readiness;
@@ -45,12 +47,14 @@ use core::{
 };
 use drain::Drain;
 use exec::sync::{Mutex, WaitQueue};
+use files::Files;
 use hal::sync::{SpinLock, rank};
 use io::{
     file::{File, Want},
     open::OpenFile,
 };
 use mem::{Backing, Charge};
+use notify::Notify;
 use pages::Pages;
 use process::Attached;
 use ring::{Completions, Layout, Submissions, Words, at};
@@ -113,6 +117,9 @@ pub(crate) struct Ring {
     /// Processes that have submitted some of these.
     users: SpinLock<Users>,
     drain: Drain,
+    /// Files that entries name by their place.
+    files: Files,
+    notify: Notify,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
     /// The tail of completions has moved, one is kept, or a request has ended.
@@ -159,6 +166,8 @@ impl Ring {
             requests: Requests::new(),
             users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
             drain: Drain::new(),
+            files: Files::new(),
+            notify: Notify::new(),
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),
         };
@@ -233,6 +242,7 @@ impl Ring {
         posting.completions.publish(&*self.pages);
         drop(posting);
         self.changed.wake_all();
+        self.tell(true);
         true
     }
 

@@ -82,6 +82,7 @@ const GROUPS: &[&[Case]] = &[
     rings::calls::CASES,
     rings::readiness::CASES,
     rings::sockets::CASES,
+    rings::others::CASES,
     rings::hostile::CASES,
     sockets::CASES,
     sockets::datagrams::CASES,

@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod drain;
 pub mod hostile;
+pub mod others;
 pub mod readiness;
 pub mod sockets;
 pub mod time;

@@ -5,7 +5,8 @@
 //! (`O_NONBLOCK`) do so for a request, as on Linux.
 
 use super::{
-    operation::{Done, Step, Waits},
+    Ring,
+    operation::{About, Done, Step, Waits},
     request::Owner,
 };
 use crate::{arguments::Args, attributes, context::Task, files, memory, messages, paths, poll, sockets};
@@ -25,21 +26,24 @@ use core::{
     },
     task::{Context, Poll, Waker},
 };
+use io::open::OpenFile;
 use mem::Charge;
 
 /// A call, as its entry has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Call {
     opcode: u8,
-    /// The descriptor is a place in the table of registered files, of which there are none.
+    /// The descriptor is a place in the table of registered files.
     fixed: bool,
     fd: i32,
     addr: u64,
     off: u64,
     len: u32,
     flags: u32,
-    /// A place in that table, or the length of an address.
+    /// A place in that table, less one, or the length of an address.
     index: u32,
+    /// It accepts one connection after the other.
+    multishot: bool,
 }
 
 /// The operations, and whether they have flags in the place of a priority.
@@ -83,7 +87,9 @@ fn is_right(entry: &Sqe) -> bool {
             IORING_OP_ACCEPT => {
                 let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
                 let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;
-                len == 0 && only && closed_late && entry.ioprio & !IORING_ACCEPT_POLL_FIRST == 0
+                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT;
+                let multishot = entry.ioprio & IORING_ACCEPT_MULTISHOT != 0;
+                len == 0 && only && closed_late && entry.ioprio & !known == 0 && !(multishot && index != 0)
             }
             IORING_OP_CONNECT | IORING_OP_BIND => len == 0 && flags == 0 && index == 0,
             IORING_OP_SHUTDOWN => off == 0 && addr == 0 && flags == 0 && index == 0,
@@ -106,7 +112,9 @@ fn is_right(entry: &Sqe) -> bool {
 
 impl Call {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
-        let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
+        // Where there is no file, as in Linux the flag means nothing.
+        let without = matches!(entry.opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL);
+        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !without;
         // What has no descriptor of its own, but a directory's.
         let by_path = matches!(
             entry.opcode,
@@ -131,12 +139,13 @@ impl Call {
                 len: entry.len,
                 flags: entry.op_flags,
                 index: entry.file_index,
+                multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
         }
     }
 
-    pub(super) fn about(&self) -> (i32, u8) {
-        (self.fd, self.opcode)
+    pub(super) fn about(&self) -> About {
+        About { fd: self.fd, fixed: self.fixed, opcode: self.opcode }
     }
 
     /// The arguments of the call, in its order.
@@ -166,25 +175,28 @@ impl Call {
         })
     }
 
-    /// Those that never wait.
-    fn at_once(&self, task: &Task<'_>) -> Option<Result<usize, Errno>> {
+    /// Those that never wait. Nothing is opened into the table of registered files, but what is there can be closed.
+    fn at_once(&self, task: &Task<'_>, ring: &Ring) -> Option<Result<usize, Errno>> {
         let args = &self.args();
-        let has_place = matches!(self.opcode, IORING_OP_OPENAT | IORING_OP_ACCEPT | IORING_OP_SOCKET | IORING_OP_CLOSE);
-        if has_place && self.index != 0 {
-            return Some(Err(Errno::ENXIO));
-        }
-        if self.fixed {
-            return Some(Err(Errno::EBADF));
-        }
         Some(match self.opcode {
+            IORING_OP_OPENAT | IORING_OP_ACCEPT | IORING_OP_SOCKET if self.index != 0 => Err(Errno::ENXIO),
+            IORING_OP_CLOSE if self.index != 0 => ring.files.close(self.index as usize - 1).map(|()| 0),
             IORING_OP_CLOSE => match task.file(self.fd) {
                 // A ring is closed by a call.
                 Ok(open) if super::ring_of(&open).is_ok() => Err(Errno::EBADF),
                 _ => files::close(task, args),
             },
+            IORING_OP_SOCKET => sockets::socket(task, args),
+            _ => return self.at_once_on_file(task),
+        })
+    }
+
+    /// Of these, those about a file, which may be a registered one.
+    fn at_once_on_file(&self, task: &Task<'_>) -> Option<Result<usize, Errno>> {
+        let args = &self.args();
+        Some(match self.opcode {
             IORING_OP_SHUTDOWN => sockets::shutdown(task, args),
             IORING_OP_LISTEN => sockets::listen(task, args),
-            IORING_OP_SOCKET => sockets::socket(task, args),
             IORING_OP_FADVISE => task.file(self.fd).map(|_| 0),
             _ => return None,
         })
@@ -212,7 +224,7 @@ impl Call {
             IORING_OP_SYMLINKAT => paths::symlinkat(task, args).await,
             IORING_OP_LINKAT => paths::linkat(task, args).await,
             IORING_OP_EPOLL_CTL => poll::epoll_ctl(task, args).await,
-            _ => Err(Errno::EINVAL),
+            _ => self.at_once_on_file(task).unwrap_or(Err(Errno::EINVAL)),
         }
     }
 
@@ -222,11 +234,36 @@ impl Call {
         result.map_or_else(Done::failed, |len| Done { result: len as i32, fails: wants_all && len < self.len as usize })
     }
 
-    pub(super) fn run(self, task: &Task<'_>) -> Step {
-        if let Some(result) = self.at_once(task) {
+    /// Connections, one after the other, as long as there is room to tell of them.
+    async fn accept_all(&self, task: &Task<'_>, ring: &Ring, user_data: u64) -> Done {
+        loop {
+            let fd = match sockets::accept(task, &self.args(), self.flags).await {
+                Ok(fd) => fd as i32,
+                Err(errno) => return Done::failed(errno),
+            };
+            if !ring.post_more(Cqe { user_data, res: fd, flags: IORING_CQE_F_MORE }) {
+                return Done::with(fd);
+            }
+            if exec::should_yield() {
+                exec::yield_now().await;
+            }
+        }
+    }
+
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        let file = match self.fixed {
+            true => match ring.file(task, self.fd, true) {
+                Ok(open) => Some(open),
+                Err(errno) => return Step::Done(Done::failed(errno)),
+            },
+            false => None,
+        };
+        if file.is_none()
+            && let Some(result) = self.at_once(task, ring)
+        {
             return Step::Done(self.done(result));
         }
-        match Begun::new(self, task) {
+        match Begun::new(self, task, ring, user_data, file) {
             Err(errno) => Step::Done(Done::failed(errno)),
             // Whoever goes on with it polls it again, with a waker.
             Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
@@ -246,13 +283,25 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    fn new(call: Call, task: &Task<'_>) -> Result<Self, Errno> {
+    fn new(
+        call: Call,
+        task: &Task<'_>,
+        ring: &Arc<Ring>,
+        user_data: u64,
+        file: Option<Arc<OpenFile>>,
+    ) -> Result<Self, Errno> {
         let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
         let cancelled = Arc::new(AtomicBool::new(false));
-        let flag = cancelled.clone();
+        let (flag, ring) = (cancelled.clone(), ring.clone());
         let future = async move {
-            let task = owner.task(&flag);
-            call.done(call.serve(&task).await)
+            let mut task = owner.task(&flag);
+            if let Some(file) = &file {
+                task = task.with_file(file);
+            }
+            match call.multishot {
+                true => call.accept_all(&task, &ring, user_data).await,
+                false => call.done(call.serve(&task).await),
+            }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<Arc<AtomicBool>>() + 32)?;
         Ok(Self { future: Box::pin(future), cancelled, _charge: charge })

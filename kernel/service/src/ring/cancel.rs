@@ -139,15 +139,14 @@ impl Cancel {
 
     fn means(&self, request: &Request) -> bool {
         // A limit of the time of another goes with that.
-        let is_meant = !matches!(request.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
+        let is_meant = !matches!(request.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
         if !is_meant || !request.runs() {
             return false;
         }
-        // No file is ever registered.
-        let fd =
-            !self.has(IORING_ASYNC_CANCEL_FD) || (request.fd == self.fd && !self.has(IORING_ASYNC_CANCEL_FD_FIXED));
+        let is_same = request.about.fd == self.fd && request.about.fixed == self.has(IORING_ASYNC_CANCEL_FD_FIXED);
+        let fd = !self.has(IORING_ASYNC_CANCEL_FD) || is_same;
         let data = !self.by_data() || request.user_data == self.user_data;
-        let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.opcode) == self.opcode;
+        let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.about.opcode) == self.opcode;
         self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
     }
 

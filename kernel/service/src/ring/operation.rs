@@ -4,6 +4,7 @@ use super::{
     Ring,
     calls::{self, Begun, Call},
     cancel::Cancel,
+    notify::Message,
     readiness::{self, Readiness},
     request::Request,
     timeout::{Change, Timeout, Timer},
@@ -38,6 +39,7 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_LINK_TIMEOUT, false),
     kind_of(IORING_OP_POLL_ADD, false),
     kind_of(IORING_OP_POLL_REMOVE, false),
+    kind_of(IORING_OP_MSG_RING, false),
 ];
 
 /// All flags that an entry can have.
@@ -80,8 +82,19 @@ pub(super) enum Operation {
     LinkTimeout(Timeout),
     /// Waiting for a descriptor.
     Readiness(Readiness),
+    /// A completion for another ring.
+    Message(Message),
     /// A system call.
     Call(Call),
+}
+
+/// What a request is about, for who cancels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct About {
+    pub fd: i32,
+    /// The descriptor is a place in the table of registered files.
+    pub fixed: bool,
+    pub opcode: u8,
 }
 
 /// What came of a request.
@@ -155,6 +168,7 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
         IORING_OP_LINK_TIMEOUT => Timeout::prepare(task, entry).map(Operation::LinkTimeout),
         IORING_OP_TIMEOUT_REMOVE => Change::prepare(task, entry).map(Operation::Change),
         IORING_OP_POLL_ADD => Ok(Operation::Readiness(Readiness::prepare(entry)?)),
+        IORING_OP_MSG_RING => Ok(Operation::Message(Message::prepare(entry)?)),
         IORING_OP_POLL_REMOVE => Ok(Operation::Cancel(readiness::prepare_removal(entry)?)),
         _ => Err(Errno::EINVAL.into()),
     }
@@ -180,29 +194,32 @@ fn nop(entry: &Sqe) -> Result<Operation, Errno> {
 impl Operation {
     /// Does it, as far as that goes without waiting.
     #[inline]
-    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
         match self {
             Operation::Nop(result) => Step::Done(Done::with(result)),
-            Operation::Transfer(transfer) => transfer.run(task),
+            Operation::Transfer(transfer) => transfer.run(task, ring),
             Operation::Cancel(cancel) => cancel.run(ring),
             Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
             Operation::Change(change) => change.run(ring),
             Operation::LinkTimeout(_) => Step::Done(Done::failed(Errno::EINVAL)),
-            Operation::Readiness(readiness) => readiness.run(task),
-            Operation::Call(call) => call.run(task),
+            Operation::Readiness(readiness) => readiness.run(task, ring),
+            Operation::Message(message) => message.run(task, ring),
+            Operation::Call(call) => call.run(task, ring, user_data),
         }
     }
 
-    /// For who cancels: descriptor and opcode.
-    pub(super) fn about(&self) -> (i32, u8) {
+    /// For who cancels.
+    pub(super) fn about(&self) -> About {
+        let without_file = |opcode| About { fd: -1, fixed: false, opcode };
         match self {
-            Operation::Nop(_) => (-1, IORING_OP_NOP),
+            Operation::Nop(_) => without_file(IORING_OP_NOP),
             Operation::Transfer(transfer) => transfer.about(),
-            Operation::Cancel(_) => (-1, IORING_OP_ASYNC_CANCEL),
-            Operation::Timeout(_) => (-1, IORING_OP_TIMEOUT),
-            Operation::Change(_) => (-1, IORING_OP_TIMEOUT_REMOVE),
-            Operation::LinkTimeout(_) => (-1, IORING_OP_LINK_TIMEOUT),
+            Operation::Cancel(_) => without_file(IORING_OP_ASYNC_CANCEL),
+            Operation::Timeout(_) => without_file(IORING_OP_TIMEOUT),
+            Operation::Change(_) => without_file(IORING_OP_TIMEOUT_REMOVE),
+            Operation::LinkTimeout(_) => without_file(IORING_OP_LINK_TIMEOUT),
             Operation::Readiness(readiness) => readiness.about(),
+            Operation::Message(message) => message.about(),
             Operation::Call(call) => call.about(),
         }
     }

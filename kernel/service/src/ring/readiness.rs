@@ -3,7 +3,7 @@
 use super::{
     Ring,
     cancel::Cancel,
-    operation::{Done, Step, Waits},
+    operation::{About, Done, Step, Waits},
     request::Request,
 };
 use crate::context::{Task, fair};
@@ -51,14 +51,14 @@ impl Readiness {
         Ok(Self { fixed, fd: entry.fd, events, multishot })
     }
 
-    pub(super) fn about(&self) -> (i32, u8) {
-        (self.fd, IORING_OP_POLL_ADD)
+    pub(super) fn about(&self) -> About {
+        About { fd: self.fd, fixed: self.fixed, opcode: IORING_OP_POLL_ADD }
     }
 
-    pub(super) fn run(self, task: &Task<'_>) -> Step {
-        let open = match task.file(self.fd) {
-            Ok(open) if !self.fixed => open,
-            _ => return Step::Done(Done::failed(Errno::EBADF)),
+    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+        let open = match ring.file(task, self.fd, self.fixed) {
+            Ok(open) => open,
+            Err(errno) => return Step::Done(Done::failed(errno)),
         };
         let found = open.file().events() & self.events;
         match found != 0 && !self.repeats(&open) {

@@ -1,6 +1,6 @@
 //! `io_uring_register`.
 
-use super::{Ring, cancel::Cancel, operation, ring_of};
+use super::{Ring, cancel::Cancel, files, operation, ring_of};
 use crate::{
     arguments::Args,
     context::{Task, list},
@@ -24,6 +24,14 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     match number {
         IORING_REGISTER_PROBE if argument != 0 && count <= 256 => probe(task, argument, count as usize).await,
         IORING_REGISTER_ENABLE_RINGS if argument == 0 && count == 0 => enable(task, ring),
+        IORING_REGISTER_FILES if argument != 0 => files::register(task, ring, argument, count as usize).await,
+        IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
+        IORING_REGISTER_FILES_UPDATE if argument != 0 => files::update(task, ring, argument, count as usize).await,
+        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC if argument != 0 && count == 1 => {
+            let fd: i32 = task.space().get(argument).await?;
+            ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
+        }
+        IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.notify.unregister().map(|()| 0),
         IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
         _ => Err(Errno::EINVAL),
     }

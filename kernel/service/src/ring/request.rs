@@ -12,7 +12,7 @@
 
 use super::{
     Ring, drain,
-    operation::{Done, Operation, Step, Waits},
+    operation::{About, Done, Operation, Step, Waits},
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
@@ -56,8 +56,7 @@ pub(super) enum Outcome {
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
     pub user_data: u64,
-    pub fd: i32,
-    pub opcode: u8,
+    pub about: About,
     pub pid: u32,
     pub cancelled: AtomicBool,
     /// With all that is linked behind it.
@@ -163,18 +162,11 @@ impl Owner {
     }
 
     /// Pays for a request and lists it.
-    fn enlist(
-        &self,
-        ring: &Arc<Ring>,
-        ticket: &Ticket,
-        about: (i32, u8),
-        timer: Option<Timer>,
-    ) -> Result<Listed, Errno> {
+    fn enlist(&self, ring: &Arc<Ring>, ticket: &Ticket, about: About, timer: Option<Timer>) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
         let request = Arc::new(Request {
             user_data: ticket.user_data,
-            fd: about.0,
-            opcode: about.1,
+            about,
             pid: self.caller.pid,
             cancelled: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -314,7 +306,7 @@ fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), c
     while !fails || flags & IOSQE_IO_HARDLINK != 0 {
         let (mut ticket, operation) = chain.next()?;
         flags = ticket.flags;
-        match operation.run(&task, ring) {
+        match operation.run(&task, ring, ticket.user_data) {
             Step::Done(done) => {
                 fails = done.fails;
                 ticket.complete(done);

@@ -174,7 +174,7 @@ impl<'a, 't> Submission<'a, 't> {
             return self.link(Linked { user_data, flags, operation }, is_linked);
         }
         match operation {
-            Ok(operation) => match operation.run(self.task, self.ring) {
+            Ok(operation) => match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => self.complete(user_data, done, flags),
                 Step::Waits(waits) => self.park((user_data, flags), operation, waits, Chain::default()),
             },
@@ -247,7 +247,7 @@ impl<'a, 't> Submission<'a, 't> {
     /// Does what the entries ask for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard.
     fn run_linked(&mut self, mut chain: vec::IntoIter<Linked>) {
         while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
-            let done = match operation.run(self.task, self.ring) {
+            let done = match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => done,
                 Step::Waits(waits) => {
                     let rest = self.tickets(chain, Ticket::new);
@@ -337,6 +337,9 @@ impl<'a, 't> Submission<'a, 't> {
         let (kept, waiting) = self.ring.post(&self.taking.done[..filled]);
         // What went into the ring leaves its place to the next.
         self.taking.places -= kept;
+        if filled > 0 {
+            self.ring.tell(false);
+        }
         waiting
     }
 

@@ -61,6 +61,7 @@ impl Ticket {
     fn post(&self, res: i32) {
         let (kept, _) = self.ring.post(&[Cqe { user_data: self.user_data, res, flags: 0 }]);
         self.ring.release(1 - kept.min(1));
+        self.ring.tell(true);
     }
 }
 

@@ -238,7 +238,7 @@ impl Change {
             true => IORING_OP_LINK_TIMEOUT,
             false => IORING_OP_TIMEOUT,
         };
-        let Some(request) = ring.requests.first(self.user_data, |request| request.opcode == opcode) else {
+        let Some(request) = ring.requests.first(self.user_data, |request| request.about.opcode == opcode) else {
             return Step::Done(Done::failed(Errno::ENOENT));
         };
         let Some(timer) = request.timer.as_deref() else { return Step::Done(Done::failed(Errno::ENOENT)) };
