@@ -9,7 +9,12 @@ use super::{
     operation::{About, Done, Step, Waits},
     request::Owner,
 };
-use crate::{arguments::Args, attributes, context::Task, files, memory, messages, paths, poll, sockets};
+use crate::{
+    arguments::Args,
+    attributes,
+    context::{OfRequest, Task},
+    files, memory, messages, paths, poll, sockets,
+};
 use abi::{
     errno::Errno,
     fs::{AT_REMOVEDIR, O_CLOEXEC},
@@ -278,7 +283,7 @@ impl Call {
 pub(super) struct Begun {
     future: Pin<Box<dyn Future<Output = Done> + Send>>,
     /// What the call asks whether it is to wait no longer.
-    cancelled: Arc<AtomicBool>,
+    view: Arc<OfRequest>,
     _charge: Charge,
 }
 
@@ -291,20 +296,17 @@ impl Begun {
         file: Option<Arc<OpenFile>>,
     ) -> Result<Self, Errno> {
         let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
-        let cancelled = Arc::new(AtomicBool::new(false));
-        let (flag, ring) = (cancelled.clone(), ring.clone());
+        let view = Arc::new(OfRequest { cancelled: AtomicBool::new(false), file });
+        let (flag, ring) = (view.clone(), ring.clone());
         let future = async move {
-            let mut task = owner.task(&flag);
-            if let Some(file) = &file {
-                task = task.with_file(file);
-            }
+            let task = owner.task(&flag);
             match call.multishot {
                 true => call.accept_all(&task, &ring, user_data).await,
                 false => call.done(call.serve(&task).await),
             }
         };
-        let charge = task.caller().account.charge(size_of_val(&future) + size_of::<Arc<AtomicBool>>() + 32)?;
-        Ok(Self { future: Box::pin(future), cancelled, _charge: charge })
+        let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;
+        Ok(Self { future: Box::pin(future), view, _charge: charge })
     }
 
     /// Goes on. `cancelled` is the request's, set before this is polled for the last time.
@@ -312,7 +314,7 @@ impl Begun {
         poll_fn(|context| {
             // Both pair with the Release of who cancels, one for the other.
             if cancelled.load(Acquire) {
-                self.cancelled.store(true, Release);
+                self.view.cancelled.store(true, Release);
             }
             self.future.as_mut().poll(context)
         })

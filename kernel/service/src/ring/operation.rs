@@ -198,13 +198,24 @@ impl Operation {
         match self {
             Operation::Nop(result) => Step::Done(Done::with(result)),
             Operation::Transfer(transfer) => transfer.run(task, ring),
+            seldom => seldom.run_seldom(task, ring, user_data),
+        }
+    }
+
+    /// Apart, so that the others stay short.
+    #[inline(never)]
+    fn run_seldom(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        match self {
             Operation::Cancel(cancel) => cancel.run(ring),
             Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
             Operation::Change(change) => change.run(ring),
-            Operation::LinkTimeout(_) => Step::Done(Done::failed(Errno::EINVAL)),
             Operation::Readiness(readiness) => readiness.run(task, ring),
             Operation::Message(message) => message.run(task, ring),
             Operation::Call(call) => call.run(task, ring, user_data),
+            // A limit is looked for by the request before it.
+            Operation::Nop(_) | Operation::Transfer(_) | Operation::LinkTimeout(_) => {
+                Step::Done(Done::failed(Errno::EINVAL))
+            }
         }
     }
 
@@ -234,7 +245,7 @@ impl Waits {
             Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
             Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
-            Waits::Call(begun) => begun.wait(&request.cancelled).await,
+            Waits::Call(begun) => begun.wait(&request.view.cancelled).await,
         }
     }
 

@@ -16,7 +16,10 @@ use super::{
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
-use crate::{System, context::Task};
+use crate::{
+    System,
+    context::{OfRequest, Task},
+};
 use abi::{
     errno::Errno,
     io_uring::{IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK},
@@ -58,7 +61,7 @@ pub(super) struct Request {
     pub user_data: u64,
     pub about: About,
     pub pid: u32,
-    pub cancelled: AtomicBool,
+    pub view: OfRequest,
     /// With all that is linked behind it.
     abandoned: AtomicBool,
     /// Its end is known, and about to be told: nobody finds it any more.
@@ -81,7 +84,7 @@ impl Request {
     /// Ends it, unless it ends by itself first.
     pub(super) fn cancel(&self) {
         // Release pairs with the Acquire in `Task::interrupted`.
-        self.cancelled.store(true, Release);
+        self.view.cancelled.store(true, Release);
         self.wake();
     }
 
@@ -157,8 +160,8 @@ impl Owner {
         Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
     }
 
-    pub(super) fn task<'a>(&'a self, cancelled: &'a AtomicBool) -> Task<'a> {
-        Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), cancelled)
+    pub(super) fn task<'a>(&'a self, view: &'a OfRequest) -> Task<'a> {
+        Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), view)
     }
 
     /// Pays for a request and lists it.
@@ -168,7 +171,7 @@ impl Owner {
             user_data: ticket.user_data,
             about,
             pid: self.caller.pid,
-            cancelled: AtomicBool::new(false),
+            view: OfRequest::default(),
             abandoned: AtomicBool::new(false),
             decided: AtomicBool::new(false),
             outcome: AtomicU8::new(0),
@@ -281,7 +284,7 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     let Listed { request, ring } = &listed;
     *request.task.lock() = exec::current().await;
     let passed = poll_fn(|_| match () {
-        () if request.cancelled.load(Acquire) => Poll::Ready(false),
+        () if request.view.cancelled.load(Acquire) => Poll::Ready(false),
         () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
         () => Poll::Pending,
     });
@@ -301,7 +304,7 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
 
 /// Goes through what is linked behind a request that has ended, up to the next that waits.
 fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), chain: &mut Chain) -> Option<Parked> {
-    let never = AtomicBool::new(false);
+    let never = OfRequest::default();
     let task = owner.task(&never);
     while !fails || flags & IOSQE_IO_HARDLINK != 0 {
         let (mut ticket, operation) = chain.next()?;
@@ -371,22 +374,22 @@ impl Limit {
 
 async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: Option<&mut Limit>) -> Done {
     let request = &*listed.request;
-    let task = owner.task(&request.cancelled);
+    let task = owner.task(&request.view);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
     let done = poll_fn(|context| {
         // Nobody would get what it takes. Relaxed: ordered by the Acquire.
-        if request.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
+        if request.view.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
             return Poll::Ready(CANCELLED);
         }
         if let Poll::Ready(done) = run.as_mut().poll(context) {
             return Poll::Ready(done);
         }
-        if request.cancelled.load(Acquire) {
+        if request.view.cancelled.load(Acquire) {
             return Poll::Ready(CANCELLED);
         }
         if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
             // Release: as in `cancel`. The last poll says what it has done by now.
-            request.cancelled.store(true, Release);
+            request.view.cancelled.store(true, Release);
             return Poll::Ready(match run.as_mut().poll(context) {
                 Poll::Ready(done) => done,
                 Poll::Pending => CANCELLED,
@@ -395,6 +398,6 @@ async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: 
         Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.cancelled.load(Acquire);
+    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.view.cancelled.load(Acquire);
     if interrupted { CANCELLED } else { done }
 }
