@@ -2,6 +2,7 @@
 //!
 //! Where the words of a ring lie in its first mapping is for the kernel to say ([`Params`]); the programs ask.
 
+use crate::time::Timespec;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 // Flags of `io_uring_setup`, and those of them that it answers with in `Params::features`.
@@ -44,7 +45,10 @@ constants! { u32:
 
 // Operations of `io_uring_register`.
 constants! { u32:
-    IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_LAST = 31,
+    IORING_REGISTER_FILES = 2, IORING_UNREGISTER_FILES = 3, IORING_REGISTER_EVENTFD = 4,
+    IORING_UNREGISTER_EVENTFD = 5, IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_EVENTFD_ASYNC = 7,
+    IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
+    IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
 }
 
@@ -75,6 +79,37 @@ constants! { u8:
 
 constants! { u32:
     IORING_NOP_INJECT_RESULT = 1 << 0,
+}
+
+// Flags of times.
+constants! { u32:
+    IORING_TIMEOUT_ABS = 1 << 0, IORING_TIMEOUT_UPDATE = 1 << 1, IORING_TIMEOUT_BOOTTIME = 1 << 2,
+    IORING_TIMEOUT_REALTIME = 1 << 3, IORING_LINK_TIMEOUT_UPDATE = 1 << 4, IORING_TIMEOUT_ETIME_SUCCESS = 1 << 5,
+    IORING_TIMEOUT_MULTISHOT = 1 << 6,
+}
+
+// Flags of what is sent and received, of accepting, of `fsync`, of waiting for a descriptor.
+constants! { u16:
+    IORING_RECVSEND_POLL_FIRST = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1, IORING_RECVSEND_FIXED_BUF = 1 << 2,
+    IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_ACCEPT_DONTWAIT = 1 << 1, IORING_ACCEPT_POLL_FIRST = 1 << 2,
+}
+constants! { u32:
+    IORING_FSYNC_DATASYNC = 1 << 0,
+    IORING_POLL_ADD_MULTI = 1 << 0, IORING_POLL_UPDATE_EVENTS = 1 << 1, IORING_POLL_UPDATE_USER_DATA = 1 << 2,
+    IORING_POLL_ADD_LEVEL = 1 << 3,
+}
+
+// Messages between rings.
+constants! { u64:
+    IORING_MSG_DATA = 0, IORING_MSG_SEND_FD = 1,
+}
+constants! { u32:
+    IORING_MSG_RING_CQE_SKIP = 1 << 0, IORING_MSG_RING_FLAGS_PASS = 1 << 1,
+}
+
+// Flags of a completion.
+constants! { u32:
+    IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.
@@ -226,6 +261,40 @@ pub struct GetEvents {
     pub ts: u64,
 }
 layout!(GetEvents, 24, min_wait_usec @ 12, ts @ 16);
+
+/// Linux `struct io_uring_sync_cancel_reg`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct SyncCancel {
+    /// `user_data` of those that are meant.
+    pub addr: u64,
+    /// Descriptor of those that are meant.
+    pub fd: i32,
+    /// `IORING_ASYNC_CANCEL_*`.
+    pub flags: u32,
+    /// How long to wait for their end; -1, -1: without limit.
+    pub timeout: Timespec,
+    /// `IORING_OP_*`.
+    pub opcode: u8,
+    /// 0.
+    pub pad: [u8; 7],
+    /// 0.
+    pub pad2: [u64; 3],
+}
+layout!(SyncCancel, 64, fd @ 8, timeout @ 16, opcode @ 32, pad2 @ 40);
+
+/// Linux `struct io_uring_files_update`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct FilesUpdate {
+    /// The first place.
+    pub offset: u32,
+    /// 0.
+    pub resv: u32,
+    /// Address of descriptors; -1: none, -2: leave the place as it is.
+    pub fds: u64,
+}
+layout!(FilesUpdate, 16, fds @ 8);
 
 /// Linux `struct io_uring_probe`, without the operations that follow it.
 #[repr(C)]

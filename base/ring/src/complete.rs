@@ -88,6 +88,12 @@ impl Completions {
         self.tail.wrapping_sub(self.waiting(memory)).wrapping_add(count.min(self.entries))
     }
 
+    /// How many have been put into the ring, modulo 2^32.
+    #[must_use]
+    pub fn posted(&self) -> u32 {
+        self.tail
+    }
+
     /// Whether the tail has got there.
     #[must_use]
     pub fn reached(&self, target: u32) -> bool {

@@ -56,6 +56,11 @@ impl Submissions {
         Taken::Dropped
     }
 
+    /// The last `count` that were taken are to be taken again; only before their [`commit`](Self::commit).
+    pub fn put_back(&mut self, count: u32) {
+        self.head = self.head.wrapping_sub(count);
+    }
+
     /// Gives the places of what was taken back to the program.
     pub fn commit(&self, memory: &impl Words) {
         // Release pairs with the Acquire in `Submitter::push`: the copies were made before.

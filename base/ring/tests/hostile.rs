@@ -299,3 +299,31 @@ fn a_tail_is_reached_across_the_end_of_the_numbers() {
     }
     assert!(!kernel.reached(kernel.target(&memory, 99)), "of four at most");
 }
+
+#[test]
+fn what_is_put_back_is_taken_again() {
+    let layout = Layout::new(4, 8, true);
+    let memory = Memory::new(&layout);
+    let (mut submitter, mut submissions) = (Submitter::new(&layout), Submissions::new(&layout));
+    let sqe = |user_data| Sqe { user_data, ..Sqe::default() };
+    // Also where the indices pass the end of the ring.
+    for round in 0..10 {
+        for number in 0..4 {
+            assert!(submitter.push(&memory, &sqe(4 * round + number)));
+        }
+        let _ = submitter.publish(&memory);
+        let mut next = 4 * round;
+        for back in [3, 1, 0] {
+            let before = memory.word(at::SQ_HEAD).load(Relaxed);
+            while next < 4 * round + 4 {
+                assert_eq!(submissions.take(&memory), Taken::Entry(sqe(next)));
+                next += 1;
+            }
+            submissions.put_back(back);
+            next -= u64::from(back);
+            assert_eq!(memory.word(at::SQ_HEAD).load(Relaxed), before);
+        }
+        submissions.commit(&memory);
+        assert_eq!(submissions.ready(&memory), 0);
+    }
+}

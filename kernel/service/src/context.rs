@@ -34,12 +34,21 @@ pub(crate) struct Task<'a> {
     thread: &'a Arc<Thread>,
     space: Arc<AddressSpace>,
     caller: Caller,
-    /// What ends the waits of a request that has no thread of its own; a call's are ended by signals.
-    cancelled: Option<&'a AtomicBool>,
+    /// Of a request that has no thread of its own.
+    request: Option<&'a OfRequest>,
     /// This call has set a mask of its own.
     masked: AtomicBool,
     /// If a signal ends this call, it does not run again.
     once: AtomicBool,
+}
+
+/// What a request has that a call has not.
+#[derive(Default)]
+pub(crate) struct OfRequest {
+    /// It ends the waits; a call's are ended by signals.
+    pub cancelled: AtomicBool,
+    /// The one file that it is about, without a number: whatever number it asks for is that.
+    pub file: Option<Arc<OpenFile>>,
 }
 
 impl<'a> Task<'a> {
@@ -50,28 +59,33 @@ impl<'a> Task<'a> {
             thread,
             space,
             caller: thread.caller(),
-            cancelled: None,
+            request: None,
             masked: AtomicBool::new(false),
             once: AtomicBool::new(false),
         }
     }
 
-    /// The view of a request that `thread` has submitted and does not wait for. Its coroutine is woken after `cancelled` is set.
+    /// The view of a request that `thread` has submitted and does not wait for. Its coroutine is woken after it is cancelled.
     pub fn of_request(
         system: &'a System,
         thread: &'a Arc<Thread>,
         space: Arc<AddressSpace>,
         caller: Caller,
-        cancelled: &'a AtomicBool,
+        request: &'a OfRequest,
     ) -> Self {
         let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { system, thread, space, caller, cancelled: Some(cancelled), masked, once }
+        Self { system, thread, space, caller, request: Some(request), masked, once }
     }
 
     /// Whether what waits for this is to wait no longer.
     fn interrupted(&self) -> bool {
         // Acquire pairs with the Release of who cancels.
-        self.cancelled.map_or_else(|| self.thread.interrupted(), |cancelled| cancelled.load(Acquire))
+        self.request.map_or_else(|| self.thread.interrupted(), |request| request.cancelled.load(Acquire))
+    }
+
+    /// Whether this is a request that nobody waits for: it waits itself, whatever its descriptor says (`O_NONBLOCK`), as on Linux.
+    pub fn is_request(&self) -> bool {
+        self.request.is_some()
     }
 
     pub fn thread(&self) -> &'a Arc<Thread> {
@@ -122,7 +136,10 @@ impl<'a> Task<'a> {
     /// # Errors
     /// `EBADF`.
     pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-        self.process().file(fd)
+        match self.request.and_then(|request| request.file.as_ref()) {
+            Some(file) => Ok(file.clone()),
+            None => self.process().file(fd),
+        }
     }
 
     /// Gives a description the lowest free number.

@@ -45,8 +45,7 @@ pub(crate) async fn send(
         return Err(Errno::EOPNOTSUPP);
     }
     if socket.get().is_stream() {
-        let gives_up = socket.0.nonblocking() || flags & MSG_DONTWAIT != 0;
-        let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0, tried: false };
+        let how = How { gives_up: !socket.waits(task, flags), quiet: flags & MSG_NOSIGNAL != 0, tried: false };
         return transfer::write(task, &socket.0, At::Position, list, how).await;
     }
     if total(list) > DATAGRAM_MOST {

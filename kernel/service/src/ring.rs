@@ -1,21 +1,29 @@
 //! Rings that a program shares with the kernel: `io_uring_setup`, `io_uring_enter`, `io_uring_register` (note 0005).
 //!
 //! A [`RingFile`] is what a descriptor refers to; a [`Ring`] goes on as long as requests of its own wait. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
-//! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`]), and what
-//! a ring is like ([`setup`]). What waits is in [`request`], what ends it in [`cancel`].
+//! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`], [`submission`]), and what
+//! a ring is like ([`setup`]). What waits is in [`request`], what ends it in [`cancel`], who goes first in [`drain`].
 //!
 //! **Who holds what.** Taking entries is for one party at a time: a lock that may be held across an `.await`, in order of arrival.
 //! Completions are under a spin lock for some stores; nothing is run under it.
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod calls;
 mod cancel;
+mod drain;
 mod enter;
+mod files;
+mod notify;
 mod operation;
 mod pages;
+mod readiness;
 mod register;
 mod request;
 mod setup;
+mod submission;
+mod ticket;
+mod timeout;
 mod transfer;
 
 pub(crate) use enter::begin_enter;
@@ -37,13 +45,16 @@ use core::{
         Ordering::{Acquire, Relaxed},
     },
 };
+use drain::Drain;
 use exec::sync::{Mutex, WaitQueue};
+use files::Files;
 use hal::sync::{SpinLock, rank};
 use io::{
     file::{File, Want},
     open::OpenFile,
 };
 use mem::{Backing, Charge};
+use notify::Notify;
 use pages::Pages;
 use process::Attached;
 use ring::{Completions, Layout, Submissions, Words, at};
@@ -63,12 +74,17 @@ struct Taking {
     /// Completions that are not posted yet.
     done: [Cqe; TOGETHER],
     filled: usize,
+    /// The next chain waits for all that are before it.
+    drains_next: bool,
+    /// A completion may have been left out: nothing can be waited for in this way any more.
+    skips: bool,
 }
 
 impl Taking {
     fn new(layout: &Layout) -> Self {
         let submissions = Submissions::new(layout);
-        Self { submissions, places: 0, done: [Cqe::default(); TOGETHER], filled: 0 }
+        let done = [Cqe::default(); TOGETHER];
+        Self { submissions, places: 0, done, filled: 0, drains_next: false, skips: false }
     }
 }
 
@@ -99,9 +115,22 @@ pub(crate) struct Ring {
     /// Requests that wait.
     requests: Requests,
     /// Processes that have submitted some of these.
-    users: SpinLock<Vec<u32>>,
+    users: SpinLock<Users>,
+    drain: Drain,
+    /// Files that entries name by their place.
+    files: Files,
+    notify: Notify,
+    /// Completions so far that told the time: those that wait for a number do not count them.
+    timeouts: AtomicU32,
     /// The tail of completions has moved, one is kept, or a request has ended.
     changed: WaitQueue,
+}
+
+/// Who wants what a ring still does.
+struct Users {
+    pids: Vec<u32>,
+    /// Nobody has a descriptor any more.
+    is_closed: bool,
 }
 
 /// A ring as a file. With it go the requests that wait.
@@ -109,13 +138,14 @@ pub(crate) struct RingFile(Arc<Ring>);
 
 impl Drop for RingFile {
     fn drop(&mut self) {
+        self.0.users.lock().is_closed = true;
         self.0.requests.abandon(|_| true);
     }
 }
 
 impl Attached for Ring {
     fn abandoned(&self, pid: u32) {
-        self.users.lock().retain(|user| *user != pid);
+        self.users.lock().pids.retain(|user| *user != pid);
         self.requests.abandon(|request| request.pid == pid);
     }
 }
@@ -134,7 +164,11 @@ impl Ring {
             taking: Mutex::new(Taking::new(&layout)),
             posting: SpinLock::new(rank::PIPE, posting),
             requests: Requests::new(),
-            users: SpinLock::new(rank::PIPE, Vec::new()),
+            users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
+            drain: Drain::new(),
+            files: Files::new(),
+            notify: Notify::new(),
+            timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),
         };
         if flags & IORING_SETUP_R_DISABLED == 0 {
@@ -159,13 +193,19 @@ impl Ring {
     /// The caller's process has submitted a request that waits: the ring hears of its end.
     fn attach(self: &Arc<Self>, task: &Task<'_>) {
         let (process, mut users) = (task.process(), self.users.lock());
-        if users.contains(&process.pid()) {
+        if users.pids.contains(&process.pid()) {
             return;
         }
-        users.push(process.pid());
+        users.pids.push(process.pid());
         drop(users);
         let ring: Arc<dyn Attached> = self.clone();
         process.attach(Arc::downgrade(&ring));
+    }
+
+    /// Whether nobody wants any more what a process has submitted: asked after a request was listed, so that this or who abandons finds it.
+    fn has_lost(&self, pid: u32) -> bool {
+        let users = self.users.lock();
+        users.is_closed || !users.pids.contains(&pid)
     }
 
     /// Whether another thread than the caller is the only one to submit.
@@ -190,6 +230,32 @@ impl Ring {
         drop(posting);
         self.changed.wake_all();
         (kept, waiting)
+    }
+
+    /// Posts a completion that is not the last of its request, if there is room for it at once.
+    fn post_more(&self, completion: Cqe) -> bool {
+        let mut posting = self.posting.lock();
+        if posting.completions.overflows() || posting.completions.room(&*self.pages) == 0 {
+            return false;
+        }
+        posting.completions.post(&*self.pages, &[completion]);
+        posting.completions.publish(&*self.pages);
+        drop(posting);
+        self.changed.wake_all();
+        self.tell(true);
+        true
+    }
+
+    /// Completions so far, without those that told the time.
+    fn counted(&self) -> u32 {
+        // Relaxed: a count; it is stored before that completion is posted.
+        let timeouts = self.timeouts.load(Relaxed);
+        self.posting.lock().completions.posted().wrapping_sub(timeouts)
+    }
+
+    /// The next completion tells the time.
+    fn count_timeout(&self) {
+        self.timeouts.fetch_add(1, Relaxed);
     }
 
     /// Gives places back that are not needed.

@@ -50,8 +50,9 @@ impl Socket {
         socket_of(self.0.file().as_ref()).expect("`find` has checked that the file is a socket")
     }
 
-    fn waits(&self, flags: u32) -> bool {
-        !self.0.nonblocking() && flags & abi::net::MSG_DONTWAIT == 0
+    /// Whether a call with these flags waits.
+    pub fn waits(&self, task: &Task<'_>, flags: u32) -> bool {
+        (task.is_request() || !self.0.nonblocking()) && flags & abi::net::MSG_DONTWAIT == 0
     }
 
     /// Waits for what `want` names.
@@ -59,7 +60,7 @@ impl Socket {
     /// # Errors
     /// `EAGAIN` if the socket or `flags` say not to wait, or at the deadline; `EINTR`.
     pub async fn wait(&self, task: &Task<'_>, want: Want, flags: u32, deadline: Option<u64>) -> Result<(), Errno> {
-        if !self.waits(flags) {
+        if !self.waits(task, flags) {
             return Err(Errno::EAGAIN);
         }
         if deadline.is_some() {
@@ -299,13 +300,13 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
                 Err(Errno::EAGAIN) => return Err(Errno::EINPROGRESS),
                 waited => waited?,
             },
-            Err(IoError::Errno(Errno::EAGAIN)) if socket.get().is_local() && !socket.0.nonblocking() => {
+            Err(IoError::Errno(Errno::EAGAIN)) if socket.get().is_local() && socket.waits(task, 0) => {
                 socket.vacancy(task, &address, deadline).await?;
                 attempt = socket.get().connect_now(task.caller(), &address);
                 continue;
             }
             // Begun by a call that a signal ended: go on waiting for it.
-            Err(IoError::Errno(Errno::EALREADY)) if !socket.0.nonblocking() => {}
+            Err(IoError::Errno(Errno::EALREADY)) if socket.waits(task, 0) => {}
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }

@@ -53,6 +53,20 @@ impl Requests {
         (found, None)
     }
 
+    /// The first that runs with this `user_data` and `is_meant`.
+    pub(super) fn first(&self, user_data: u64, is_meant: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
+        let is_meant = |request: &Request| request.user_data == user_data && request.runs() && is_meant(request);
+        let mut next = Some((user_data, 0));
+        while let Some(from) = next.filter(|key| key.0 == user_data) {
+            let (mut found, more) = self.some(from, is_meant);
+            if !found.is_empty() {
+                return Some(found.swap_remove(0));
+            }
+            next = more;
+        }
+        None
+    }
+
     /// Nobody is left who wants those that `is_meant`.
     pub(super) fn abandon(&self, is_meant: impl Fn(&Request) -> bool) {
         let mut next = Some((0, 0));
@@ -75,19 +89,37 @@ pub(super) struct Cancel {
 
 impl Cancel {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
+        let &Sqe { addr, op_flags: flags, fd, len, .. } = entry;
+        let any_and_some = |flag| flags & IORING_ASYNC_CANCEL_ANY != 0 && flags & flag != 0;
+        if entry.off != 0 || entry.file_index != 0 || any_and_some(IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_OP) {
+            return Err(Errno::EINVAL);
+        }
+        Self::checked(Self { user_data: addr, flags, fd, opcode: len })
+    }
+
+    /// The first request of a kind with this `user_data`.
+    pub(super) fn of_opcode(user_data: u64, opcode: u8) -> Self {
+        let flags = IORING_ASYNC_CANCEL_USERDATA | IORING_ASYNC_CANCEL_OP;
+        Self { user_data, flags, fd: -1, opcode: opcode.into() }
+    }
+
+    fn checked(self) -> Result<Self, Errno> {
         const KNOWN: u32 = IORING_ASYNC_CANCEL_ALL
             | IORING_ASYNC_CANCEL_FD
             | IORING_ASYNC_CANCEL_ANY
             | IORING_ASYNC_CANCEL_FD_FIXED
             | IORING_ASYNC_CANCEL_USERDATA
             | IORING_ASYNC_CANCEL_OP;
-        let flags = entry.op_flags;
-        let has = |flag| flags & flag != 0;
-        let any_and_some = has(IORING_ASYNC_CANCEL_ANY) && has(IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_OP);
-        if entry.off != 0 || entry.file_index != 0 || flags & !KNOWN != 0 || any_and_some {
+        if self.flags & !KNOWN == 0 { Ok(self) } else { Err(Errno::EINVAL) }
+    }
+
+    /// As a call asks for it (`IORING_REGISTER_SYNC_CANCEL`).
+    pub(super) fn of_call(asked: &SyncCancel) -> Result<Self, Errno> {
+        let &SyncCancel { addr, fd, flags, opcode, .. } = asked;
+        if asked.pad != [0; 7] || asked.pad2 != [0; 3] {
             return Err(Errno::EINVAL);
         }
-        Ok(Self { user_data: entry.addr, flags, fd: entry.fd, opcode: entry.len })
+        Self::checked(Self { user_data: addr, flags, fd, opcode: opcode.into() })
     }
 
     fn has(&self, flag: u32) -> bool {
@@ -106,14 +138,15 @@ impl Cancel {
     }
 
     fn means(&self, request: &Request) -> bool {
-        if request.opcode == IORING_OP_ASYNC_CANCEL || request.outcome() != Outcome::Runs {
+        // A limit of the time of another goes with that.
+        let is_meant = !matches!(request.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
+        if !is_meant || !request.runs() {
             return false;
         }
-        // No file is ever registered.
-        let fd =
-            !self.has(IORING_ASYNC_CANCEL_FD) || (request.fd == self.fd && !self.has(IORING_ASYNC_CANCEL_FD_FIXED));
+        let is_same = request.about.fd == self.fd && request.about.fixed == self.has(IORING_ASYNC_CANCEL_FD_FIXED);
+        let fd = !self.has(IORING_ASYNC_CANCEL_FD) || is_same;
         let data = !self.by_data() || request.user_data == self.user_data;
-        let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.opcode) == self.opcode;
+        let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.about.opcode) == self.opcode;
         self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
     }
 

@@ -1,10 +1,19 @@
 //! What an entry asks for: the checks that make it a request, and what it does.
 
-use super::{Ring, cancel::Cancel, transfer::Transfer};
+use super::{
+    Ring,
+    calls::{self, Begun, Call},
+    cancel::Cancel,
+    notify::Message,
+    readiness::{self, Readiness},
+    request::Request,
+    timeout::{Change, Timeout, Timer},
+    transfer::Transfer,
+};
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
-use io::open::OpenFile;
+use io::{file::IoError, open::OpenFile};
 
 /// What an operation is like.
 struct Kind {
@@ -17,7 +26,7 @@ const fn kind_of(opcode: u8, ioprio: bool) -> Kind {
     Kind { opcode, ioprio }
 }
 
-/// The operations that are there, the hot ones first.
+/// The operations that are there, the hot ones first; and those that are system calls.
 const KINDS: &[Kind] = &[
     kind_of(IORING_OP_NOP, false),
     kind_of(IORING_OP_READ, true),
@@ -25,20 +34,35 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_READV, true),
     kind_of(IORING_OP_WRITEV, true),
     kind_of(IORING_OP_ASYNC_CANCEL, false),
+    kind_of(IORING_OP_TIMEOUT, false),
+    kind_of(IORING_OP_TIMEOUT_REMOVE, false),
+    kind_of(IORING_OP_LINK_TIMEOUT, false),
+    kind_of(IORING_OP_POLL_ADD, false),
+    kind_of(IORING_OP_POLL_REMOVE, false),
+    kind_of(IORING_OP_MSG_RING, false),
 ];
 
-const FLAGS: u8 =
-    IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC | IOSQE_BUFFER_SELECT | IOSQE_CQE_SKIP_SUCCESS;
-/// Flags that need a look of their own. Not there yet: to wait for all requests before (`IOSQE_IO_DRAIN`).
-const SPECIAL: u8 = IOSQE_BUFFER_SELECT | !FLAGS;
+/// All flags that an entry can have.
+pub(super) const FLAGS: u8 = IOSQE_FIXED_FILE
+    | IOSQE_IO_DRAIN
+    | IOSQE_IO_LINK
+    | IOSQE_IO_HARDLINK
+    | IOSQE_ASYNC
+    | IOSQE_BUFFER_SELECT
+    | IOSQE_CQE_SKIP_SUCCESS;
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
-    kind(opcode).is_some()
+    kind(opcode).is_some() || call(opcode).is_some()
 }
 
 fn kind(opcode: u8) -> Option<&'static Kind> {
     KINDS.iter().find(|kind| kind.opcode == opcode)
+}
+
+/// Whether a system call has flags in the place of a priority.
+fn call(opcode: u8) -> Option<bool> {
+    calls::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
 }
 
 /// A request: an entry that was checked, of which nothing is looked at again.
@@ -50,6 +74,27 @@ pub(super) enum Operation {
     Transfer(Transfer),
     /// Ending others that wait.
     Cancel(Cancel),
+    /// Waiting for a time.
+    Timeout(Timeout),
+    /// Removing or changing such a time.
+    Change(Change),
+    /// A limit of the time of the request before it in its chain, which looks for it.
+    LinkTimeout(Timeout),
+    /// Waiting for a descriptor.
+    Readiness(Readiness),
+    /// A completion for another ring.
+    Message(Message),
+    /// A system call.
+    Call(Call),
+}
+
+/// What a request is about, for who cancels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct About {
+    pub fd: i32,
+    /// The descriptor is a place in the table of registered files.
+    pub fixed: bool,
+    pub opcode: u8,
 }
 
 /// What came of a request.
@@ -87,27 +132,55 @@ pub(super) enum Waits {
     Transfer(Transfer, Arc<OpenFile>),
     /// Requests to end.
     Cancel(Cancel),
+    /// A time.
+    Timeout(Timeout),
+    /// Events of a file.
+    Readiness(Readiness, Arc<OpenFile>),
+    /// A system call that has begun.
+    Call(Begun),
 }
 
-/// Makes a request of an entry, in Linux's order of checks.
+/// Makes a request of an entry, in Linux's order of checks. Its flags are right.
 ///
 /// # Errors
-/// Why there is none: `EINVAL`, `EOPNOTSUPP`, `EPERM`.
+/// Why there is none: `EINVAL`, `EPERM`; what it says lies in memory that is not there.
 #[inline]
-pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, Errno> {
-    let kind = kind(entry.opcode).ok_or(Errno::EINVAL)?;
-    if entry.flags & SPECIAL != 0 {
-        return Err(if entry.flags & !FLAGS != 0 { Errno::EINVAL } else { Errno::EOPNOTSUPP });
-    }
+pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
+    let Some(kind) = kind(entry.opcode) else { return prepare_call(entry) };
     // No rights are ever registered.
     if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     match entry.opcode {
-        IORING_OP_NOP => nop(entry),
-        IORING_OP_ASYNC_CANCEL => Cancel::prepare(entry).map(Operation::Cancel),
-        _ => Transfer::prepare(task, entry).map(Operation::Transfer),
+        IORING_OP_NOP => Ok(nop(entry)?),
+        IORING_OP_READ | IORING_OP_WRITE | IORING_OP_READV | IORING_OP_WRITEV => {
+            Ok(Operation::Transfer(Transfer::prepare(task, entry)?))
+        }
+        _ => prepare_seldom(task, entry),
     }
+}
+
+#[inline(never)]
+fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
+    match entry.opcode {
+        IORING_OP_ASYNC_CANCEL => Ok(Operation::Cancel(Cancel::prepare(entry)?)),
+        IORING_OP_TIMEOUT => Timeout::prepare(task, entry).map(Operation::Timeout),
+        IORING_OP_LINK_TIMEOUT => Timeout::prepare(task, entry).map(Operation::LinkTimeout),
+        IORING_OP_TIMEOUT_REMOVE => Change::prepare(task, entry).map(Operation::Change),
+        IORING_OP_POLL_ADD => Ok(Operation::Readiness(Readiness::prepare(entry)?)),
+        IORING_OP_MSG_RING => Ok(Operation::Message(Message::prepare(entry)?)),
+        IORING_OP_POLL_REMOVE => Ok(Operation::Cancel(readiness::prepare_removal(entry)?)),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+#[inline(never)]
+fn prepare_call(entry: &Sqe) -> Result<Operation, IoError> {
+    let ioprio = call(entry.opcode).ok_or(Errno::EINVAL)?;
+    if (!ioprio && entry.ioprio != 0) || entry.personality != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Operation::Call(Call::prepare(entry)?))
 }
 
 fn nop(entry: &Sqe) -> Result<Operation, Errno> {
@@ -121,31 +194,66 @@ fn nop(entry: &Sqe) -> Result<Operation, Errno> {
 impl Operation {
     /// Does it, as far as that goes without waiting.
     #[inline]
-    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
         match self {
             Operation::Nop(result) => Step::Done(Done::with(result)),
-            Operation::Transfer(transfer) => transfer.run(task),
-            Operation::Cancel(cancel) => cancel.run(ring),
+            Operation::Transfer(transfer) => transfer.run(task, ring),
+            seldom => seldom.run_seldom(task, ring, user_data),
         }
     }
 
-    /// For who cancels: descriptor and opcode.
-    pub(super) fn about(&self) -> (i32, u8) {
+    /// Apart, so that the others stay short.
+    #[inline(never)]
+    fn run_seldom(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
         match self {
-            Operation::Nop(_) => (-1, IORING_OP_NOP),
+            Operation::Cancel(cancel) => cancel.run(ring),
+            Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
+            Operation::Change(change) => change.run(ring),
+            Operation::Readiness(readiness) => readiness.run(task, ring),
+            Operation::Message(message) => message.run(task, ring),
+            Operation::Call(call) => call.run(task, ring, user_data),
+            // A limit is looked for by the request before it.
+            Operation::Nop(_) | Operation::Transfer(_) | Operation::LinkTimeout(_) => {
+                Step::Done(Done::failed(Errno::EINVAL))
+            }
+        }
+    }
+
+    /// For who cancels.
+    pub(super) fn about(&self) -> About {
+        let without_file = |opcode| About { fd: -1, fixed: false, opcode };
+        match self {
+            Operation::Nop(_) => without_file(IORING_OP_NOP),
             Operation::Transfer(transfer) => transfer.about(),
-            Operation::Cancel(_) => (-1, IORING_OP_ASYNC_CANCEL),
+            Operation::Cancel(_) => without_file(IORING_OP_ASYNC_CANCEL),
+            Operation::Timeout(_) => without_file(IORING_OP_TIMEOUT),
+            Operation::Change(_) => without_file(IORING_OP_TIMEOUT_REMOVE),
+            Operation::LinkTimeout(_) => without_file(IORING_OP_LINK_TIMEOUT),
+            Operation::Readiness(readiness) => readiness.about(),
+            Operation::Message(message) => message.about(),
+            Operation::Call(call) => call.about(),
         }
     }
 }
 
 impl Waits {
     /// Does the rest of it.
-    pub(super) async fn run(&self, task: &Task<'_>, ring: &Ring) -> Done {
+    pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
-            // Boxed: seldom, and short.
+            // Boxed: a request that waits for bytes must not carry their size.
             Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
+            Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
+            Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
+            Waits::Call(begun) => begun.wait(&request.view.cancelled).await,
+        }
+    }
+
+    /// What is to be known of a time that it waits for.
+    pub(super) fn timer(&self, ring: &Ring) -> Option<Timer> {
+        match self {
+            Waits::Timeout(timeout) => Some(timeout.start(ring)),
+            _ => None,
         }
     }
 }

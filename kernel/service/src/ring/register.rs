@@ -1,11 +1,11 @@
 //! `io_uring_register`.
 
-use super::{Ring, operation, ring_of};
+use super::{Ring, cancel::Cancel, files, operation, ring_of};
 use crate::{
     arguments::Args,
     context::{Task, list},
 };
-use abi::{errno::Errno, io_uring::*};
+use abi::{errno::Errno, io_uring::*, time::Timespec};
 use core::sync::atomic::Ordering::Release;
 use zerocopy::IntoBytes;
 
@@ -24,8 +24,39 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     match number {
         IORING_REGISTER_PROBE if argument != 0 && count <= 256 => probe(task, argument, count as usize).await,
         IORING_REGISTER_ENABLE_RINGS if argument == 0 && count == 0 => enable(task, ring),
+        IORING_REGISTER_FILES if argument != 0 => files::register(task, ring, argument, count as usize).await,
+        IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
+        IORING_REGISTER_FILES_UPDATE if argument != 0 => files::update(task, ring, argument, count as usize).await,
+        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC if argument != 0 && count == 1 => {
+            let fd: i32 = task.space().get(argument).await?;
+            ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
+        }
+        IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.notify.unregister().map(|()| 0),
+        IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// Ends requests, and waits for that.
+async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errno> {
+    let asked: SyncCancel = task.space().get(addr).await?;
+    let cancel = Cancel::of_call(&asked)?;
+    if asked.flags & IORING_ASYNC_CANCEL_FD != 0 && asked.flags & IORING_ASYNC_CANCEL_FD_FIXED == 0 {
+        task.file(asked.fd)?;
+    }
+    let deadline = match asked.timeout {
+        Timespec { sec: -1, nsec: -1 } => None,
+        Timespec { sec, nsec } => {
+            let nanos = u64::try_from(sec.saturating_mul(1_000_000_000).saturating_add(nsec)).unwrap_or(0);
+            Some(hal::time::now().saturating_add(nanos))
+        }
+    };
+    let ended = async { Ok(cancel.wait(ring).await) };
+    let done = match task.wait_for(ended, deadline).await {
+        Err(Errno::EAGAIN) => return Err(Errno::ETIME),
+        ended => ended?,
+    };
+    Errno::from_return(done.result as isize)
 }
 
 /// What operations are there.

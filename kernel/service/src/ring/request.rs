@@ -9,19 +9,22 @@
 //! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine: it polls, and only if that answers
 //! pending it looks whether it is cancelled. So who has moved bytes says so. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
 //! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
-//!
-//! **Nothing is lost.** A [`Ticket`] is the duty to complete one entry, with a place for that. Dropped, it says that the entry was cancelled.
 
 use super::{
-    Ring,
-    operation::{Done, Operation, Step, Waits},
+    Ring, drain,
+    operation::{About, Done, Operation, Step, Waits},
+    ticket::{Chain, Ticket},
+    timeout::{Sleeper, Timer},
 };
-use crate::{System, context::Task};
+use crate::{
+    System,
+    context::{OfRequest, Task},
+};
 use abi::{
     errno::Errno,
-    io_uring::{Cqe, IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK},
+    io_uring::{IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK},
 };
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
@@ -29,7 +32,7 @@ use core::{
         AtomicBool, AtomicU8,
         Ordering::{Acquire, Relaxed, Release},
     },
-    task::Poll,
+    task::{Context, Poll},
 };
 use exec::TaskRef;
 use hal::sync::{SpinLock, rank};
@@ -38,9 +41,9 @@ use mem::{AddressSpace, Charge};
 use process::Thread;
 
 /// What a request takes: itself and its place in the table.
-const BYTES: usize = size_of::<Request>() + 96;
+const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + 96;
 /// What its coroutine takes at most.
-const TASK: usize = 1152;
+const TASK: usize = 1216;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,14 +59,17 @@ pub(super) enum Outcome {
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
     pub user_data: u64,
-    pub fd: i32,
-    pub opcode: u8,
+    pub about: About,
     pub pid: u32,
-    cancelled: AtomicBool,
+    pub view: OfRequest,
     /// With all that is linked behind it.
     abandoned: AtomicBool,
+    /// Its end is known, and about to be told: nobody finds it any more.
+    decided: AtomicBool,
     outcome: AtomicU8,
     task: SpinLock<Option<TaskRef>>,
+    /// Where it waits for a time.
+    pub timer: Option<Box<SpinLock<Timer>>>,
     _charge: Charge,
 }
 
@@ -78,11 +84,27 @@ impl Request {
     /// Ends it, unless it ends by itself first.
     pub(super) fn cancel(&self) {
         // Release pairs with the Acquire in `Task::interrupted`.
-        self.cancelled.store(true, Release);
+        self.view.cancelled.store(true, Release);
+        self.wake();
+    }
+
+    /// Has it look at what has changed.
+    pub(super) fn wake(&self) {
         let task = self.task.lock().clone();
         if let Some(task) = task {
             task.wake();
         }
+    }
+
+    /// Before the completion, so that who sees that, and uses its `user_data` again, means another.
+    fn decide(&self) {
+        // Release pairs with the Acquire in `runs`, though the locks around the completion would do.
+        self.decided.store(true, Release);
+    }
+
+    /// Whether it can be found.
+    pub(super) fn runs(&self) -> bool {
+        !self.decided.load(Acquire)
     }
 
     pub(super) fn outcome(&self) -> Outcome {
@@ -91,50 +113,6 @@ impl Request {
             0 => Outcome::Runs,
             1 => Outcome::Completed,
             _ => Outcome::Cancelled,
-        }
-    }
-}
-
-/// The duty to complete an entry, for which there is a place.
-pub(super) struct Ticket {
-    ring: Arc<Ring>,
-    user_data: u64,
-    flags: u8,
-    /// What is said if nothing else is.
-    otherwise: Option<Errno>,
-}
-
-impl Ticket {
-    pub(super) fn new(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
-        Self { ring: ring.clone(), user_data, flags, otherwise: Some(Errno::ECANCELED) }
-    }
-
-    /// With this result.
-    fn complete(&mut self, result: i32) {
-        self.otherwise = None;
-        self.post(result);
-    }
-
-    /// The entry gets no completion: the failure of one before it stands for it.
-    fn forget(mut self) {
-        self.otherwise = None;
-        self.ring.release(1);
-    }
-
-    fn post(&self, result: i32) {
-        let skipped = result >= 0 && self.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
-        let kept = match skipped {
-            true => 0,
-            false => self.ring.post(&[Cqe { user_data: self.user_data, res: result, flags: 0 }]).0,
-        };
-        self.ring.release(1 - kept.min(1));
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if let Some(errno) = self.otherwise {
-            self.post(errno.to_return() as i32);
         }
     }
 }
@@ -148,7 +126,7 @@ pub(super) struct Owner {
 }
 
 /// A request in its ring's table, as long as this is there.
-struct Listed {
+pub(super) struct Listed {
     ring: Arc<Ring>,
     request: Arc<Request>,
 }
@@ -158,44 +136,85 @@ impl Listed {
     fn end(&self, done: Done) {
         // Release pairs with the Acquire in `Request::outcome`. Once: who drops it finds it ended.
         let outcome = if done == CANCELLED { 2 } else { 1 };
-        if self.request.outcome.compare_exchange(0, outcome, Release, Relaxed).is_err() {
-            return;
+        if self.request.outcome.compare_exchange(0, outcome, Release, Relaxed).is_ok() {
+            // For who cancels, and waits for the outcome.
+            self.ring.changed.wake_all();
         }
-        self.ring.requests.remove(&self.request);
-        // For who cancels, and waits for the outcome.
-        self.ring.changed.wake_all();
     }
 }
 
 impl Drop for Listed {
-    /// One that could not begin.
     fn drop(&mut self) {
+        // One that could not begin.
         self.end(Done::with(0));
+        self.ring.requests.remove(&self.request);
+        if self.ring.drain.has_deferred() {
+            self.ring.drain.settle();
+        }
     }
 }
 
 impl Owner {
-    fn task<'a>(&'a self, cancelled: &'a AtomicBool) -> Task<'a> {
-        Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), cancelled)
+    pub(super) fn of(task: &Task<'_>) -> Option<Self> {
+        let system = task.system.own.upgrade()?;
+        Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
+    }
+
+    pub(super) fn task<'a>(&'a self, view: &'a OfRequest) -> Task<'a> {
+        Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), view)
+    }
+
+    /// Pays for a request and lists it.
+    fn enlist(&self, ring: &Arc<Ring>, ticket: &Ticket, about: About, timer: Option<Timer>) -> Result<Listed, Errno> {
+        let charge = self.caller.account.charge(BYTES + TASK)?;
+        let request = Arc::new(Request {
+            user_data: ticket.user_data,
+            about,
+            pid: self.caller.pid,
+            view: OfRequest::default(),
+            abandoned: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
+            outcome: AtomicU8::new(0),
+            task: SpinLock::new(rank::PIPE, None),
+            timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
+            _charge: charge,
+        });
+        ring.requests.insert(&request);
+        Ok(Listed { ring: ring.clone(), request })
     }
 }
 
-/// Has a request and those linked behind it go on by themselves.
-pub(super) fn spawn(
-    task: &Task<'_>,
-    mut ticket: Ticket,
-    operation: &Operation,
+/// How a coroutine begins.
+pub(super) enum Start {
+    /// With a request that waits; the chain comes after it.
+    Waits(Ticket, Operation, Waits),
+    /// With the chain, when its turn has come.
+    Deferred {
+        /// When all that run have ended.
+        drains: bool,
+    },
+}
+
+/// A request that waits, with what it waits for.
+struct Parked {
+    ticket: Ticket,
+    listed: Listed,
     waits: Waits,
-    rest: Vec<(Ticket, Operation)>,
-) {
-    let Some(system) = task.system.own.upgrade() else { return };
-    let owner =
-        Owner { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() };
-    ticket.otherwise = Some(Errno::ENOMEM);
-    let Ok(listed) = enlist(&ticket, &owner, operation) else { return };
-    ticket.ring.attach(task);
+}
+
+/// Has a request and those linked behind it go on by themselves.
+pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, chain: Chain) {
+    let Some(owner) = Owner::of(task) else { return };
+    ring.attach(task);
+    let first = match start {
+        Start::Waits(ticket, operation, waits) => {
+            park(&owner, ring, ticket, &operation, waits).map(|parked| (Some(parked), None))
+        }
+        Start::Deferred { drains } => defer(&owner, ring, &chain, drains).map(|listed| (None, Some(listed))),
+    };
+    let Ok((parked, deferred)) = first else { return };
     let birth = task.thread().birth_of_request();
-    let life = serve(owner, ticket, listed, waits, rest.into_iter());
+    let life = serve(owner, deferred, parked, chain);
     check_size(&life);
     if let Ok(handle) = exec::try_spawn_with(&birth, "ring request", life) {
         handle.detach();
@@ -206,101 +225,179 @@ fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
-/// Pays for a request and lists it.
-fn enlist(ticket: &Ticket, owner: &Owner, operation: &Operation) -> Result<Listed, Errno> {
-    let charge = owner.caller.account.charge(BYTES + TASK)?;
-    let (fd, opcode) = operation.about();
-    let request = Arc::new(Request {
-        user_data: ticket.user_data,
-        fd,
-        opcode,
-        pid: owner.caller.pid,
-        cancelled: AtomicBool::new(false),
-        abandoned: AtomicBool::new(false),
-        outcome: AtomicU8::new(0),
-        task: SpinLock::new(rank::PIPE, None),
-        _charge: charge,
-    });
-    ticket.ring.requests.insert(&request);
-    Ok(Listed { ring: ticket.ring.clone(), request })
+fn park(
+    owner: &Owner,
+    ring: &Arc<Ring>,
+    mut ticket: Ticket,
+    operation: &Operation,
+    waits: Waits,
+) -> Result<Parked, Errno> {
+    ticket.otherwise = Some(Errno::ENOMEM);
+    let listed = owner.enlist(ring, &ticket, operation.about(), waits.timer(ring))?;
+    Ok(Parked { ticket, listed, waits })
 }
 
-/// The coroutine.
+fn defer(owner: &Owner, ring: &Arc<Ring>, chain: &Chain, drains: bool) -> Result<Listed, Errno> {
+    let (ticket, operation) = chain.first().ok_or(Errno::ENOMEM)?;
+    let listed = owner.enlist(ring, ticket, operation.about(), None)?;
+    ring.drain.defer(&listed.request, drains)?;
+    Ok(listed)
+}
+
+/// The coroutine: of a deferred chain, or of a request that waits.
 #[expect(clippy::manual_async_fn, reason = "an `async fn` has a second copy of each argument, for as long as it waits")]
 fn serve(
     owner: Owner,
-    mut ticket: Ticket,
-    mut listed: Listed,
-    mut waits: Waits,
-    mut rest: vec::IntoIter<(Ticket, Operation)>,
+    mut deferred: Option<Listed>,
+    mut next: Option<Parked>,
+    mut chain: Chain,
 ) -> impl Future<Output = ()> + Send {
     async move {
-        loop {
-            let done = wait_for(&owner, &listed, &waits).await;
+        if let Some(listed) = deferred.take() {
+            // Boxed: seldom.
+            next = Box::pin(pass_gate(&owner, listed, &mut chain)).await;
+        }
+        // Nothing is moved out of it: that would be there twice.
+        while let Some(Parked { ticket, listed, waits }) = &mut next {
+            ticket.otherwise = Some(Errno::ECANCELED);
+            *listed.request.task.lock() = exec::current().await;
+            let mut limit = Limit::of_next(&owner, listed, &mut chain);
+            let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.abandoned.load(Relaxed) { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
-            ticket.complete(done.result);
+            listed.request.decide();
+            ticket.complete(done);
             listed.end(done);
-            match follow(&owner, &listed.ring, (done.fails, flags), &mut rest) {
-                Some(next) => (ticket, listed, waits) = next,
-                None => return,
+            if let Some(limit) = limit {
+                limit.end(done);
             }
+            // The old one goes after the new one is there: a ring that goes finds one of the two.
+            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain);
         }
     }
 }
 
 const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
 
-/// Goes through what is linked behind a request that has ended, up to the next that waits.
-fn follow(
-    owner: &Owner,
-    ring: &Arc<Ring>,
-    (mut fails, mut flags): (bool, u8),
-    rest: &mut vec::IntoIter<(Ticket, Operation)>,
-) -> Option<(Ticket, Listed, Waits)> {
-    let never = AtomicBool::new(false);
-    let task = owner.task(&never);
-    while !fails || flags & IOSQE_IO_HARDLINK != 0 {
-        let (mut ticket, operation) = rest.next()?;
-        match operation.run(&task, ring) {
-            Step::Done(done) => {
-                (fails, flags) = (done.fails, ticket.flags);
-                ticket.complete(done.result);
-            }
-            Step::Waits(waits) => match enlist(&ticket, owner, &operation) {
-                Ok(listed) => return Some((ticket, listed, waits)),
-                Err(errno) => {
-                    (fails, flags) = (true, ticket.flags & !IOSQE_IO_HARDLINK);
-                    ticket.otherwise = Some(errno);
-                }
-            },
-        }
+/// Waits until a deferred chain may begin, and runs it up to what waits.
+async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
+    let Listed { request, ring } = &listed;
+    *request.task.lock() = exec::current().await;
+    let passed = poll_fn(|_| match () {
+        () if request.view.cancelled.load(Acquire) => Poll::Ready(false),
+        () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
+        () => Poll::Pending,
+    });
+    let passed = passed.await;
+    request.decide();
+    if passed {
+        chain.begin();
+        let next = follow(owner, ring, (false, 0), chain);
+        ring.drain.has_begun();
+        listed.end(Done::with(0));
+        return next;
     }
-    // Those that are left say that they were cancelled, unless who failed wanted no completion for success.
-    if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
-        rest.for_each(|(ticket, _)| ticket.forget());
-    }
-    rest.for_each(drop);
+    chain.cancel(0);
+    listed.end(CANCELLED);
     None
 }
 
-async fn wait_for(owner: &Owner, listed: &Listed, waits: &Waits) -> Done {
+/// Goes through what is linked behind a request that has ended, up to the next that waits.
+fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), chain: &mut Chain) -> Option<Parked> {
+    let never = OfRequest::default();
+    let task = owner.task(&never);
+    while !fails || flags & IOSQE_IO_HARDLINK != 0 {
+        let (mut ticket, operation) = chain.next()?;
+        flags = ticket.flags;
+        match operation.run(&task, ring, ticket.user_data) {
+            Step::Done(done) => {
+                fails = done.fails;
+                ticket.complete(done);
+                drop(ticket);
+                drop(chain.next_limit());
+            }
+            Step::Waits(waits) => match park(owner, ring, ticket, &operation, waits) {
+                Ok(parked) => {
+                    if ring.has_lost(owner.caller.pid) {
+                        parked.listed.request.abandon();
+                    }
+                    return Some(parked);
+                }
+                Err(_) => (fails, flags) = (true, flags & !IOSQE_IO_HARDLINK),
+            },
+        }
+    }
+    chain.cancel(flags);
+    None
+}
+
+/// A limit of the time that a request waits: an entry of its own, linked behind that.
+struct Limit {
+    ticket: Ticket,
+    listed: Listed,
+    sleeper: Sleeper,
+    has_fired: bool,
+}
+
+impl Limit {
+    /// The one behind the request that waits now, if there is one: it begins.
+    fn of_next(owner: &Owner, limited: &Listed, chain: &mut Chain) -> Option<Box<Self>> {
+        let ring = &limited.ring;
+        let (mut ticket, operation) = chain.next_limit()?;
+        let Operation::LinkTimeout(timeout) = operation else { return None };
+        ticket.otherwise = Some(Errno::ENOMEM);
+        let listed = owner.enlist(ring, &ticket, operation.about(), Some(timeout.start(ring))).ok()?;
+        let task = limited.request.task.lock().clone();
+        *listed.request.task.lock() = task;
+        Some(Box::new(Self { ticket, listed, sleeper: Sleeper::default(), has_fired: false }))
+    }
+
+    fn is_over(&mut self, context: &mut Context<'_>) -> bool {
+        let timer = self.listed.request.timer.as_deref();
+        self.has_fired |= timer.is_some_and(|timer| self.sleeper.is_over(timer, context));
+        self.has_fired
+    }
+
+    /// The request has ended like this. A limit that is not needed may be asked to say nothing.
+    fn end(mut self, done: Done) {
+        let errno = match (self.has_fired, done == CANCELLED) {
+            (false, _) => Errno::ECANCELED,
+            (true, true) => Errno::ETIME,
+            (true, false) => Errno::EALREADY,
+        };
+        let fails = self.has_fired;
+        self.listed.request.decide();
+        self.ticket.complete(Done { result: errno.to_return() as i32, fails });
+        self.listed.end(Done::with(0));
+    }
+}
+
+async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: Option<&mut Limit>) -> Done {
     let request = &*listed.request;
-    *request.task.lock() = exec::current().await;
-    let task = owner.task(&request.cancelled);
-    let mut run = pin!(waits.run(&task, &listed.ring));
+    let task = owner.task(&request.view);
+    let mut run = pin!(waits.run(&task, &listed.ring, request));
     let done = poll_fn(|context| {
         // Nobody would get what it takes. Relaxed: ordered by the Acquire.
-        if request.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
+        if request.view.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
             return Poll::Ready(CANCELLED);
         }
-        match run.as_mut().poll(context) {
-            Poll::Ready(done) => Poll::Ready(done),
-            Poll::Pending if request.cancelled.load(Acquire) => Poll::Ready(CANCELLED),
-            Poll::Pending => Poll::Pending,
+        if let Poll::Ready(done) = run.as_mut().poll(context) {
+            return Poll::Ready(done);
         }
+        if request.view.cancelled.load(Acquire) {
+            return Poll::Ready(CANCELLED);
+        }
+        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
+            // Release: as in `cancel`. The last poll says what it has done by now.
+            request.view.cancelled.store(true, Release);
+            return Poll::Ready(match run.as_mut().poll(context) {
+                Poll::Ready(done) => done,
+                Poll::Pending => CANCELLED,
+            });
+        }
+        Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.cancelled.load(Acquire);
+    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.view.cancelled.load(Acquire);
     if interrupted { CANCELLED } else { done }
 }

@@ -19,10 +19,10 @@ const MODES: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_DEFER_TASKRUN
     | IORING_SETUP_NO_SQARRAY;
 
-/// What holds of these rings, of the list in Linux.
+/// What holds of these rings, of the list in Linux. Not `SUBMIT_STABLE`: what is linked behind a request that waits reads its paths and lists
+/// when it begins.
 const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_NODROP
-    | IORING_FEAT_SUBMIT_STABLE
     | IORING_FEAT_RW_CUR_POS
     | IORING_FEAT_CUR_PERSONALITY
     | IORING_FEAT_FAST_POLL

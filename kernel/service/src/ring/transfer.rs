@@ -1,6 +1,9 @@
 //! Reading and writing: the system calls' own loop, with an entry's arguments.
 
-use super::operation::{Done, Step, Waits};
+use super::{
+    Ring,
+    operation::{About, Done, Step, Waits},
+};
 use crate::{
     arguments::MOST,
     context::Task,
@@ -27,7 +30,7 @@ enum Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
     shape: Shape,
-    /// A place in the table of registered files, of which there are none.
+    /// The descriptor is a place in the table of registered files.
     fixed: bool,
     fd: i32,
     len: u32,
@@ -61,18 +64,14 @@ impl Transfer {
         Ok(Self { shape, fixed, fd, len, flags, addr: entry.addr as usize, offset })
     }
 
-    pub(super) fn about(&self) -> (i32, u8) {
+    pub(super) fn about(&self) -> About {
         let opcode = match self.shape {
             Shape::Read => IORING_OP_READ,
             Shape::Write => IORING_OP_WRITE,
             Shape::ReadList => IORING_OP_READV,
             Shape::WriteList => IORING_OP_WRITEV,
         };
-        (self.fd, opcode)
-    }
-
-    fn file(&self, task: &Task<'_>) -> Result<Arc<OpenFile>, Errno> {
-        if self.fixed { Err(Errno::EBADF) } else { task.file(self.fd) }
+        About { fd: self.fd, fixed: self.fixed, opcode }
     }
 
     /// Streams ignore the offset.
@@ -90,8 +89,8 @@ impl Transfer {
         Piece { addr: self.addr, len: (self.len as usize).min(MOST) }
     }
 
-    pub(super) fn run(self, task: &Task<'_>) -> Step {
-        let open = match self.file(task) {
+    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+        let open = match ring.file(task, self.fd, self.fixed) {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };

@@ -1,0 +1,323 @@
+//! Entries that are system calls: files, paths, sockets. An entry is decoded into the call's arguments and served by its function.
+//!
+//! Those that never wait are served at once. The others are futures of their own, polled once where they are submitted, so that what they read of
+//! the program's memory is read there if it can be; what still waits then goes on in a coroutine. Descriptors that do not wait
+//! (`O_NONBLOCK`) do so for a request, as on Linux.
+
+use super::{
+    Ring,
+    operation::{About, Done, Step, Waits},
+    request::Owner,
+};
+use crate::{
+    arguments::Args,
+    attributes,
+    context::{OfRequest, Task},
+    files, memory, messages, paths, poll, sockets,
+};
+use abi::{
+    errno::Errno,
+    fs::{AT_REMOVEDIR, O_CLOEXEC},
+    io_uring::*,
+    net::{MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
+};
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    sync::atomic::{
+        AtomicBool,
+        Ordering::{Acquire, Release},
+    },
+    task::{Context, Poll, Waker},
+};
+use io::open::OpenFile;
+use mem::Charge;
+
+/// A call, as its entry has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Call {
+    opcode: u8,
+    /// The descriptor is a place in the table of registered files.
+    fixed: bool,
+    fd: i32,
+    addr: u64,
+    off: u64,
+    len: u32,
+    flags: u32,
+    /// A place in that table, less one, or the length of an address.
+    index: u32,
+    /// It accepts one connection after the other.
+    multishot: bool,
+}
+
+/// The operations, and whether they have flags in the place of a priority.
+pub(super) const OPERATIONS: &[(u8, bool)] = &[
+    (IORING_OP_SEND, true),
+    (IORING_OP_RECV, true),
+    (IORING_OP_SENDMSG, true),
+    (IORING_OP_RECVMSG, true),
+    (IORING_OP_ACCEPT, true),
+    (IORING_OP_CONNECT, false),
+    (IORING_OP_SHUTDOWN, false),
+    (IORING_OP_SOCKET, false),
+    (IORING_OP_BIND, false),
+    (IORING_OP_LISTEN, false),
+    (IORING_OP_OPENAT, false),
+    (IORING_OP_CLOSE, false),
+    (IORING_OP_STATX, false),
+    (IORING_OP_FSYNC, false),
+    (IORING_OP_FALLOCATE, false),
+    (IORING_OP_FTRUNCATE, false),
+    (IORING_OP_FADVISE, false),
+    (IORING_OP_MADVISE, false),
+    (IORING_OP_RENAMEAT, false),
+    (IORING_OP_UNLINKAT, false),
+    (IORING_OP_MKDIRAT, false),
+    (IORING_OP_SYMLINKAT, false),
+    (IORING_OP_LINKAT, false),
+    (IORING_OP_EPOLL_CTL, false),
+];
+
+/// Whether all fields that an operation has no use for are zero, and its flags known.
+fn is_right(entry: &Sqe) -> bool {
+    let Sqe { off, addr, len, op_flags: flags, file_index: index, .. } = *entry;
+    let flags_of_type = off as u32 & !0xf;
+    entry.buf_index == 0
+        && match entry.opcode {
+            IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
+            IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
+                off == 0 && index == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0
+            }
+            IORING_OP_ACCEPT => {
+                let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
+                let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;
+                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT;
+                let multishot = entry.ioprio & IORING_ACCEPT_MULTISHOT != 0;
+                len == 0 && only && closed_late && entry.ioprio & !known == 0 && !(multishot && index != 0)
+            }
+            IORING_OP_CONNECT | IORING_OP_BIND => len == 0 && flags == 0 && index == 0,
+            IORING_OP_SHUTDOWN => off == 0 && addr == 0 && flags == 0 && index == 0,
+            IORING_OP_LISTEN => off == 0 && addr == 0 && flags == 0 && index == 0,
+            IORING_OP_SOCKET => {
+                let only = flags_of_type & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
+                addr == 0 && flags == 0 && only && (index == 0 || flags_of_type & SOCK_CLOEXEC == 0)
+            }
+            IORING_OP_OPENAT => index == 0 || flags & O_CLOEXEC == 0,
+            IORING_OP_CLOSE => off == 0 && addr == 0 && len == 0 && flags == 0 && (index == 0 || entry.fd == 0),
+            IORING_OP_FSYNC => addr == 0 && index == 0 && flags & !IORING_FSYNC_DATASYNC == 0,
+            IORING_OP_FALLOCATE => flags == 0 && index == 0,
+            IORING_OP_FTRUNCATE => addr == 0 && len == 0 && flags == 0 && index == 0 && entry.addr3 == 0,
+            IORING_OP_UNLINKAT => off == 0 && len == 0 && index == 0 && flags & !AT_REMOVEDIR == 0,
+            IORING_OP_MKDIRAT => off == 0 && flags == 0 && index == 0,
+            IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,
+            _ => index == 0,
+        }
+}
+
+impl Call {
+    pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
+        // Where there is no file, as in Linux the flag means nothing.
+        let without = matches!(entry.opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL);
+        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !without;
+        // What has no descriptor of its own, but a directory's.
+        let by_path = matches!(
+            entry.opcode,
+            IORING_OP_OPENAT
+                | IORING_OP_CLOSE
+                | IORING_OP_STATX
+                | IORING_OP_RENAMEAT
+                | IORING_OP_UNLINKAT
+                | IORING_OP_MKDIRAT
+                | IORING_OP_SYMLINKAT
+                | IORING_OP_LINKAT
+        );
+        match (is_right(entry), fixed && by_path) {
+            (false, _) => Err(Errno::EINVAL),
+            (true, true) => Err(Errno::EBADF),
+            (true, false) => Ok(Self {
+                opcode: entry.opcode,
+                fixed,
+                fd: entry.fd,
+                addr: entry.addr,
+                off: entry.off,
+                len: entry.len,
+                flags: entry.op_flags,
+                index: entry.file_index,
+                multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
+            }),
+        }
+    }
+
+    pub(super) fn about(&self) -> About {
+        About { fd: self.fd, fixed: self.fixed, opcode: self.opcode }
+    }
+
+    /// The arguments of the call, in its order.
+    fn args(&self) -> Args {
+        let (fd, len, flags) = (self.fd as usize, self.len as usize, self.flags as usize);
+        let (addr, off) = (self.addr as usize, self.off as usize);
+        let loud_not = flags | MSG_NOSIGNAL as usize;
+        Args(match self.opcode {
+            IORING_OP_SEND => [fd, addr, len, loud_not, off, self.index as usize],
+            IORING_OP_RECV => [fd, addr, len, flags, 0, 0],
+            IORING_OP_SENDMSG => [fd, addr, loud_not, 0, 0, 0],
+            IORING_OP_RECVMSG => [fd, addr, flags, 0, 0, 0],
+            IORING_OP_ACCEPT | IORING_OP_CONNECT | IORING_OP_BIND => [fd, addr, off, flags, 0, 0],
+            IORING_OP_SHUTDOWN | IORING_OP_LISTEN => [fd, len, 0, 0, 0, 0],
+            IORING_OP_SOCKET => [fd, off, len, 0, 0, 0],
+            IORING_OP_OPENAT => [fd, addr, flags, len, 0, 0],
+            IORING_OP_STATX => [fd, addr, flags, len, off, 0],
+            IORING_OP_FALLOCATE => [fd, len, off, addr, 0, 0],
+            IORING_OP_FTRUNCATE => [fd, off, 0, 0, 0, 0],
+            IORING_OP_MADVISE => [addr, if off == 0 { len } else { off }, flags, 0, 0, 0],
+            IORING_OP_RENAMEAT | IORING_OP_LINKAT => [fd, addr, len, off, flags, 0],
+            IORING_OP_UNLINKAT => [fd, addr, flags, 0, 0, 0],
+            IORING_OP_MKDIRAT => [fd, addr, len, 0, 0, 0],
+            IORING_OP_SYMLINKAT => [addr, fd, off, 0, 0, 0],
+            IORING_OP_EPOLL_CTL => [fd, len, off, addr, 0, 0],
+            _ => [fd, 0, 0, 0, 0, 0],
+        })
+    }
+
+    /// Those that never wait. Nothing is opened into the table of registered files, but what is there can be closed.
+    fn at_once(&self, task: &Task<'_>, ring: &Ring) -> Option<Result<usize, Errno>> {
+        let args = &self.args();
+        Some(match self.opcode {
+            IORING_OP_OPENAT | IORING_OP_ACCEPT | IORING_OP_SOCKET if self.index != 0 => Err(Errno::ENXIO),
+            IORING_OP_CLOSE if self.index != 0 => ring.files.close(self.index as usize - 1).map(|()| 0),
+            IORING_OP_CLOSE => match task.file(self.fd) {
+                // A ring is closed by a call.
+                Ok(open) if super::ring_of(&open).is_ok() => Err(Errno::EBADF),
+                _ => files::close(task, args),
+            },
+            IORING_OP_SOCKET => sockets::socket(task, args),
+            _ => return self.at_once_on_file(task),
+        })
+    }
+
+    /// Of these, those about a file, which may be a registered one.
+    fn at_once_on_file(&self, task: &Task<'_>) -> Option<Result<usize, Errno>> {
+        let args = &self.args();
+        Some(match self.opcode {
+            IORING_OP_SHUTDOWN => sockets::shutdown(task, args),
+            IORING_OP_LISTEN => sockets::listen(task, args),
+            IORING_OP_FADVISE => task.file(self.fd).map(|_| 0),
+            _ => return None,
+        })
+    }
+
+    async fn serve(&self, task: &Task<'_>) -> Result<usize, Errno> {
+        let args = &self.args();
+        match self.opcode {
+            IORING_OP_SEND => messages::sendto(task, args).await,
+            IORING_OP_RECV => messages::recvfrom(task, args).await,
+            IORING_OP_SENDMSG => messages::sendmsg(task, args).await,
+            IORING_OP_RECVMSG => messages::recvmsg(task, args).await,
+            IORING_OP_ACCEPT => sockets::accept(task, args, self.flags).await,
+            IORING_OP_CONNECT => sockets::connect(task, args).await,
+            IORING_OP_BIND => sockets::bind(task, args).await,
+            IORING_OP_OPENAT => paths::openat(task, args).await,
+            IORING_OP_STATX => attributes::statx(task, args).await,
+            IORING_OP_FSYNC => files::fsync(task, args).await,
+            IORING_OP_FALLOCATE => attributes::fallocate(task, args).await,
+            IORING_OP_FTRUNCATE => attributes::ftruncate(task, args).await,
+            IORING_OP_MADVISE => memory::madvise(task, args).await,
+            IORING_OP_RENAMEAT => paths::renameat2(task, args, self.flags).await,
+            IORING_OP_UNLINKAT => paths::unlinkat(task, args).await,
+            IORING_OP_MKDIRAT => paths::mkdirat(task, args).await,
+            IORING_OP_SYMLINKAT => paths::symlinkat(task, args).await,
+            IORING_OP_LINKAT => paths::linkat(task, args).await,
+            IORING_OP_EPOLL_CTL => poll::epoll_ctl(task, args).await,
+            _ => self.at_once_on_file(task).unwrap_or(Err(Errno::EINVAL)),
+        }
+    }
+
+    /// Less than all is a failure for who asked for all.
+    fn done(&self, result: Result<usize, Errno>) -> Done {
+        let wants_all = matches!(self.opcode, IORING_OP_SEND | IORING_OP_RECV) && self.flags & MSG_WAITALL != 0;
+        result.map_or_else(Done::failed, |len| Done { result: len as i32, fails: wants_all && len < self.len as usize })
+    }
+
+    /// Connections, one after the other, as long as there is room to tell of them.
+    async fn accept_all(&self, task: &Task<'_>, ring: &Ring, user_data: u64) -> Done {
+        loop {
+            let fd = match sockets::accept(task, &self.args(), self.flags).await {
+                Ok(fd) => fd as i32,
+                Err(errno) => return Done::failed(errno),
+            };
+            if !ring.post_more(Cqe { user_data, res: fd, flags: IORING_CQE_F_MORE }) {
+                return Done::with(fd);
+            }
+            if exec::should_yield() {
+                exec::yield_now().await;
+            }
+        }
+    }
+
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        let file = match self.fixed {
+            true => match ring.file(task, self.fd, true) {
+                Ok(open) => Some(open),
+                Err(errno) => return Step::Done(Done::failed(errno)),
+            },
+            false => None,
+        };
+        if file.is_none()
+            && let Some(result) = self.at_once(task, ring)
+        {
+            return Step::Done(self.done(result));
+        }
+        match Begun::new(self, task, ring, user_data, file) {
+            Err(errno) => Step::Done(Done::failed(errno)),
+            // Whoever goes on with it polls it again, with a waker.
+            Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(done) => Step::Done(done),
+                Poll::Pending => Step::Waits(Waits::Call(begun)),
+            },
+        }
+    }
+}
+
+/// A call that has begun, on its own.
+pub(super) struct Begun {
+    future: Pin<Box<dyn Future<Output = Done> + Send>>,
+    /// What the call asks whether it is to wait no longer.
+    view: Arc<OfRequest>,
+    _charge: Charge,
+}
+
+impl Begun {
+    fn new(
+        call: Call,
+        task: &Task<'_>,
+        ring: &Arc<Ring>,
+        user_data: u64,
+        file: Option<Arc<OpenFile>>,
+    ) -> Result<Self, Errno> {
+        let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
+        let view = Arc::new(OfRequest { cancelled: AtomicBool::new(false), file });
+        let (flag, ring) = (view.clone(), ring.clone());
+        let future = async move {
+            let task = owner.task(&flag);
+            match call.multishot {
+                true => call.accept_all(&task, &ring, user_data).await,
+                false => call.done(call.serve(&task).await),
+            }
+        };
+        let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;
+        Ok(Self { future: Box::pin(future), view, _charge: charge })
+    }
+
+    /// Goes on. `cancelled` is the request's, set before this is polled for the last time.
+    pub(super) async fn wait(&mut self, cancelled: &AtomicBool) -> Done {
+        poll_fn(|context| {
+            // Both pair with the Release of who cancels, one for the other.
+            if cancelled.load(Acquire) {
+                self.view.cancelled.store(true, Release);
+            }
+            self.future.as_mut().poll(context)
+        })
+        .await
+    }
+}

@@ -1,0 +1,365 @@
+//! One submission: entries are taken, begun, and completed if they do not wait.
+//!
+//! A chain of linked entries is put together first and begins when its last one is there, or the submission ends: an entry of it that
+//! is wrong keeps all of them from beginning.
+
+use super::{
+    Ring, TOGETHER, Taking,
+    operation::{self, Done, Operation, Step, Waits},
+    request::{self, Start},
+    ticket::{Chain, Ticket},
+};
+use crate::context::Task;
+use abi::{errno::Errno, io_uring::*};
+use alloc::{
+    sync::Arc,
+    vec::{self, Vec},
+};
+use io::file::IoError;
+use mem::{Charge, CopyFault};
+use ring::Taken;
+
+/// Entries that are taken in one poll.
+pub(super) const AT_ONCE: u32 = 128;
+/// Bytes after which no more are taken in this poll.
+const MOVED_AT_ONCE: usize = 1 << 18;
+/// Flags of an entry that need a look of their own.
+const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
+
+/// What came of taking entries.
+pub(super) struct TakenSome {
+    /// How many.
+    pub count: u32,
+    /// One was wrong: no more are to be taken.
+    pub stopped: bool,
+    /// Those that were taken have moved so much that others get their turn first, or the next needs memory that is not there.
+    pub paused: bool,
+    /// That memory.
+    pub fault: Option<CopyFault>,
+}
+
+impl TakenSome {
+    pub(super) fn none() -> Self {
+        Self { count: 0, stopped: false, paused: false, fault: None }
+    }
+}
+
+/// An entry of a chain.
+struct Linked {
+    user_data: u64,
+    flags: u8,
+    operation: Result<Operation, Errno>,
+}
+
+/// One submission: entries of one call.
+pub(super) struct Submission<'a, 't> {
+    task: &'a Task<'t>,
+    ring: &'a Arc<Ring>,
+    taking: &'a mut Taking,
+    /// Bytes that were moved in this poll.
+    moved: usize,
+    /// The chain that is being put together.
+    chain: Vec<Linked>,
+    charge: Option<Charge>,
+    /// There was no memory for the chain: what belongs to it is cancelled as it comes.
+    is_cut: bool,
+    /// What begins is looked at first: it may have to wait for others (`drain`).
+    is_draining: bool,
+    /// More is taken after a fault.
+    goes_on: bool,
+    /// The next entry has faulted once: if it does again, that is its error.
+    has_faulted: bool,
+}
+
+impl<'a, 't> Submission<'a, 't> {
+    /// `goes_on`: who takes comes back after a fault, with the same submission.
+    pub(super) fn new(task: &'a Task<'t>, ring: &'a Arc<Ring>, taking: &'a mut Taking, goes_on: bool) -> Self {
+        let is_draining = taking.drains_next || ring.drain.has_deferred();
+        let (chain, charge) = (Vec::new(), None);
+        Self { task, ring, taking, moved: 0, chain, charge, is_cut: false, is_draining, goes_on, has_faulted: false }
+    }
+
+    /// Takes up to `count` entries, as many as there are places for.
+    pub(super) fn take(&mut self, count: u32) -> TakenSome {
+        // What is done and not posted, and a chain that has not begun, keep theirs.
+        let held = self.taking.filled + self.chain.len();
+        let wanted = held + count as usize;
+        if self.taking.places < wanted {
+            self.taking.places += self.ring.reserve(wanted.max(TOGETHER) - self.taking.places);
+        }
+        let count = count.min(self.taking.places.saturating_sub(held) as u32);
+        let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
+        let mut taken = TakenSome::none();
+        self.moved = 0;
+        for _ in 0..count {
+            if self.moved >= MOVED_AT_ONCE && self.chain.is_empty() {
+                taken.paused = true;
+                break;
+            }
+            let Taken::Entry(entry) = self.taking.submissions.take(&*self.ring.pages) else {
+                taken.stopped = true;
+                break;
+            };
+            taken.count += 1;
+            let operation = match self.prepare(&entry) {
+                Ok(operation) => Ok(operation),
+                Err(IoError::Errno(errno)) => Err(errno),
+                Err(IoError::Fault(fault)) => {
+                    self.put_back(&mut taken);
+                    (taken.paused, taken.fault) = (true, Some(fault));
+                    break;
+                }
+            };
+            if !self.begin(entry.user_data, entry.flags, operation) && !goes_on {
+                taken.stopped = true;
+                break;
+            }
+        }
+        self.taking.submissions.commit(&*self.ring.pages);
+        taken
+    }
+
+    #[inline]
+    fn prepare(&mut self, entry: &Sqe) -> Result<Operation, IoError> {
+        if entry.flags & SPECIAL != 0 {
+            self.check_special(entry)?;
+        }
+        match operation::prepare(self.task, entry) {
+            Err(IoError::Fault(_)) if self.has_faulted || self.is_cut => {
+                self.has_faulted = false;
+                Err(Errno::EFAULT.into())
+            }
+            prepared => {
+                self.has_faulted = false;
+                prepared
+            }
+        }
+    }
+
+    /// Linux's checks of flags, in its order. Who ever left out a completion cannot drain: nobody could count.
+    #[cold]
+    fn check_special(&mut self, entry: &Sqe) -> Result<(), Errno> {
+        let has = |flag| entry.flags & flag != 0;
+        if !operation::is_known(entry.opcode) || has(!operation::FLAGS) {
+            return Err(Errno::EINVAL);
+        }
+        if has(IOSQE_BUFFER_SELECT) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.taking.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
+        if has(IOSQE_IO_DRAIN) && self.taking.skips {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        self.is_draining |= has(IOSQE_IO_DRAIN);
+        Ok(())
+    }
+
+    /// An entry that needs memory that is not there is taken again, and with it a chain that nobody is going to add to.
+    #[cold]
+    fn put_back(&mut self, taken: &mut TakenSome) {
+        let chain = if self.goes_on { 0 } else { self.chain.len() as u32 };
+        if !self.goes_on {
+            self.chain.clear();
+        }
+        self.has_faulted = true;
+        self.taking.submissions.put_back(1 + chain);
+        taken.count -= 1 + chain;
+    }
+
+    /// Begins a request, or adds it to its chain. `false`: it is wrong, and ends the submission.
+    #[inline]
+    fn begin(&mut self, user_data: u64, flags: u8, operation: Result<Operation, Errno>) -> bool {
+        let is_linked = flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
+        if is_linked || !self.chain.is_empty() || self.is_cut || self.is_draining {
+            return self.link(Linked { user_data, flags, operation }, is_linked);
+        }
+        match operation {
+            Ok(operation) => match operation.run(self.task, self.ring, user_data) {
+                Step::Done(done) => self.complete(user_data, done, flags),
+                Step::Waits(waits) => self.park((user_data, flags), operation, waits, Chain::default()),
+            },
+            Err(errno) => self.complete(user_data, Done::failed(errno), flags),
+        }
+        operation.is_ok()
+    }
+
+    #[cold]
+    fn link(&mut self, mut linked: Linked, goes_on: bool) -> bool {
+        if let Ok(Operation::LinkTimeout(_)) = linked.operation
+            && self.chain.last().is_none_or(|last| matches!(last.operation, Ok(Operation::LinkTimeout(_))))
+        {
+            // Of what?
+            linked.operation = Err(Errno::EINVAL);
+        }
+        if !self.is_cut
+            && let Err(errno) = self.make_room()
+        {
+            // There is not even room to say that all of it is cancelled later: now.
+            self.run_chain(true);
+            linked.operation = Err(errno);
+            self.is_cut = true;
+        }
+        let is_right = linked.operation.is_ok() || goes_on;
+        if self.is_cut {
+            self.is_cut = goes_on;
+            let errno = linked.operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(linked.user_data, Done::failed(errno), linked.flags);
+            return is_right;
+        }
+        self.chain.push(linked);
+        if !goes_on {
+            self.run_chain(false);
+        }
+        is_right
+    }
+
+    /// Room for one more entry of the chain, paid for by who submits it, as long as it waits.
+    fn make_room(&mut self) -> Result<(), Errno> {
+        const EACH: usize = size_of::<Linked>() + size_of::<(Ticket, Operation)>();
+        if self.chain.len() < self.chain.capacity() {
+            return Ok(());
+        }
+        let more = self.chain.len().max(4);
+        match &mut self.charge {
+            Some(charge) => charge.grow(more * EACH)?,
+            none => *none = Some(self.task.caller().account.charge(more * EACH)?),
+        }
+        self.chain.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Begins a chain, unless one of it is wrong (`fails`: all is): then it is cancelled.
+    fn run_chain(&mut self, fails: bool) {
+        let mut chain = core::mem::take(&mut self.chain).into_iter();
+        let cancelled = fails || chain.as_slice().iter().any(|linked| linked.operation.is_err());
+        if cancelled && let Some(first) = chain.next() {
+            let errno = first.operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(first.user_data, Done::failed(errno), first.flags);
+            self.cancel_rest(chain, first.flags);
+        } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(chain.as_slice())).flatten() {
+            let chain = self.tickets(chain, Ticket::of_deferred);
+            request::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
+        } else {
+            self.run_linked(chain);
+        }
+        self.charge = None;
+    }
+
+    /// Does what the entries ask for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard.
+    fn run_linked(&mut self, mut chain: vec::IntoIter<Linked>) {
+        while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
+            let done = match operation.run(self.task, self.ring, user_data) {
+                Step::Done(done) => done,
+                Step::Waits(waits) => {
+                    let rest = self.tickets(chain, Ticket::new);
+                    return self.park((user_data, flags), operation, waits, rest);
+                }
+            };
+            self.complete(user_data, done, flags);
+            if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.as_slice().first()
+                && let Some(limit) = chain.next()
+                && limit.flags & IOSQE_CQE_SKIP_SUCCESS == 0
+            {
+                self.complete(limit.user_data, Done::failed(Errno::ECANCELED), 0);
+            }
+            if done.fails && flags & IOSQE_IO_HARDLINK == 0 {
+                return self.cancel_rest(chain, flags);
+            }
+        }
+    }
+
+    /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of
+    /// a chain holds for all of it, and for what comes next.
+    fn waits_for_others(&mut self, chain: &[Linked]) -> Option<bool> {
+        let mut flagged = chain.iter().map(|linked| linked.flags & IOSQE_IO_DRAIN != 0);
+        let first = flagged.next().unwrap_or(false);
+        let later = flagged.any(|drains| drains);
+        let drains = core::mem::replace(&mut self.taking.drains_next, later) || first || later;
+        let waits = self.ring.drain.is_closed(drains);
+        self.is_draining = waits || later || self.ring.drain.has_deferred();
+        waits.then_some(drains)
+    }
+
+    /// Ends the rest of a chain behind one with these `flags` that failed: if that wanted no completion for success, the rest has none.
+    fn cancel_rest(&mut self, rest: impl Iterator<Item = Linked>, flags: u8) {
+        if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            return;
+        }
+        for Linked { user_data, flags, operation } in rest {
+            let errno = operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(user_data, Done::failed(errno), flags);
+        }
+    }
+
+    /// A request waits, and what is linked behind it with it.
+    #[inline(never)]
+    fn park(&mut self, (user_data, flags): (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
+        // Those before it in its chain are completed before it.
+        if self.taking.filled > 0 {
+            self.post();
+        }
+        self.taking.places = self.taking.places.saturating_sub(1);
+        let ticket = Ticket::new(self.ring, user_data, flags);
+        request::spawn(self.task, self.ring, Start::Waits(ticket, operation, waits), rest);
+    }
+
+    /// A chain as what waits has it, with what pays for it.
+    fn tickets(&mut self, chain: vec::IntoIter<Linked>, make: fn(&Arc<Ring>, u64, u8) -> Ticket) -> Chain {
+        let mut rest = Vec::new();
+        let fits = rest.try_reserve_exact(chain.len()).is_ok();
+        for linked in chain {
+            let ticket = make(self.ring, linked.user_data, linked.flags);
+            self.taking.places = self.taking.places.saturating_sub(1);
+            // Else the ticket says that it was cancelled.
+            if let (Ok(operation), true) = (linked.operation, fits) {
+                rest.push((ticket, operation));
+            }
+        }
+        Chain::new(rest, self.charge.take())
+    }
+
+    /// Completes a request, unless it wanted that for a failure only.
+    #[inline]
+    fn complete(&mut self, user_data: u64, done: Done, flags: u8) {
+        if !done.fails && flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            return;
+        }
+        self.moved += done.result.max(0) as usize;
+        if self.taking.filled == TOGETHER {
+            self.post();
+        }
+        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: 0 };
+        self.taking.filled += 1;
+    }
+
+    /// Posts what is done; how many completions wait for the program, unless some are kept.
+    pub(super) fn post(&mut self) -> Option<u32> {
+        let filled = core::mem::take(&mut self.taking.filled).min(TOGETHER);
+        let (kept, waiting) = self.ring.post(&self.taking.done[..filled]);
+        // What went into the ring leaves its place to the next.
+        self.taking.places -= kept;
+        if filled > 0 {
+            self.ring.tell(false);
+        }
+        waiting
+    }
+
+    /// No more entries come: a chain that waits for its end begins.
+    pub(super) fn end(mut self) -> Option<u32> {
+        if !self.chain.is_empty() {
+            self.run_chain(false);
+        }
+        self.post()
+    }
+}
+
+impl Drop for Submission<'_, '_> {
+    /// A thread that is killed while it submits leaves a chain that has not begun.
+    fn drop(&mut self) {
+        if !self.chain.is_empty() {
+            self.run_chain(true);
+        }
+        if self.taking.filled > 0 {
+            self.post();
+        }
+    }
+}
