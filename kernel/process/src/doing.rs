@@ -32,6 +32,11 @@ impl Doing {
         self.0.store(SIGNAL, Relaxed);
     }
 
+    /// Whether it is this call.
+    pub(crate) fn is_call(&self, number: usize) -> bool {
+        self.0.load(Relaxed) & ((1 << NUMBER) - 1) == number as u64
+    }
+
     /// Whether it is a page fault.
     pub(crate) fn is_fault(&self) -> bool {
         self.0.load(Relaxed) & ((1 << NUMBER) - 1) == FAULT

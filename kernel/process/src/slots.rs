@@ -13,7 +13,7 @@ use crate::{
     process::Process,
     thread::{Interrupted, Thread},
 };
-use abi::{errno::Errno, window};
+use abi::{asyncos::SCHED_WAIT, errno::Errno, window};
 use alloc::{string::String, sync::Arc};
 use core::{
     fmt::Write,
@@ -289,8 +289,12 @@ pub fn kick(thread: &Arc<Thread>, slot: usize, priority: usize) -> Result<usize,
     Ok(0)
 }
 
-/// The thread waits for something: its slot goes to another.
+/// The thread waits for something: its slot goes to another. Not if it waits for a slot: one that it has just been given by another hart
+/// would be lost, whatever its count says.
 pub(crate) fn blocks(thread: &Thread) {
+    if thread.doing.is_call(SCHED_WAIT) {
+        return;
+    }
     let Some((slots, place)) = of(thread) else { return };
     let polls = slots.pages.polls(place);
     let Some(slot) = slots.state.lock().book.slot_of(place).filter(|_| polls) else { return };
