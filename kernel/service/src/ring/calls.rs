@@ -242,6 +242,9 @@ impl Call {
     /// Connections, one after the other, as long as there is room to tell of them.
     async fn accept_all(&self, task: &Task<'_>, ring: &Ring, user_data: u64) -> Done {
         loop {
+            if task.interrupted() {
+                return Done::failed(Errno::EINTR);
+            }
             let fd = match sockets::accept(task, &self.args(), self.flags).await {
                 Ok(fd) => fd as i32,
                 Err(errno) => return Done::failed(errno),
@@ -309,7 +312,7 @@ impl Begun {
         Ok(Self { future: Box::pin(future), view, _charge: charge })
     }
 
-    /// Goes on. `cancelled` is the request's, set before this is polled for the last time.
+    /// Goes on. `cancelled` is the request's, set before this is polled again.
     pub(super) async fn wait(&mut self, cancelled: &AtomicBool) -> Done {
         poll_fn(|context| {
             // Both pair with the Release of who cancels, one for the other.

@@ -166,8 +166,8 @@ impl Cancel {
         Step::Waits(Waits::Cancel(self))
     }
 
-    /// Cancels, and waits for what becomes of it: the answer is what happened.
-    pub(super) async fn wait(&self, ring: &Ring) -> Done {
+    /// Cancels, and waits for what becomes of it: the answer is what happened. What goes on is waited for `to_its_end`, or is `EALREADY`.
+    pub(super) async fn wait(&self, ring: &Ring, to_its_end: bool) -> Done {
         let (from, beyond) = self.range();
         let (mut next, mut marked, mut cancelled) = (Some(from), 0, 0);
         while let Some(from) = next.filter(|_| self.all() || marked == 0) {
@@ -180,7 +180,8 @@ impl Cancel {
             for request in found {
                 let ended = wait_until(&ring.changed, || {
                     let outcome = request.outcome();
-                    (outcome != Outcome::Runs).then_some(outcome)
+                    let waits = outcome == Outcome::Runs || to_its_end && outcome == Outcome::GoesOn;
+                    (!waits).then_some(outcome)
                 });
                 cancelled += usize::from(ended.await == Outcome::Cancelled);
             }

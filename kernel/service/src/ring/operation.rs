@@ -242,7 +242,7 @@ impl Waits {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
             // Boxed: a request that waits for bytes must not carry their size.
-            Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
+            Waits::Cancel(cancel) => Box::pin(cancel.wait(ring, false)).await,
             Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
             Waits::Call(begun) => begun.wait(&request.view.cancelled).await,

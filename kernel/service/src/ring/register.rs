@@ -51,12 +51,16 @@ async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errn
             Some(hal::time::now().saturating_add(nanos))
         }
     };
-    let ended = async { Ok(cancel.wait(ring).await) };
+    let ended = async { Ok(cancel.wait(ring, true).await) };
     let done = match task.wait_for(ended, deadline).await {
         Err(Errno::EAGAIN) => return Err(Errno::ETIME),
         ended => ended?,
     };
-    Errno::from_return(done.result as isize)
+    match Errno::from_return(done.result as isize) {
+        // As on Linux: it is gone, and nobody asks how.
+        Err(Errno::EALREADY) => Ok(0),
+        result => result,
+    }
 }
 
 /// What operations are there.

@@ -3,11 +3,13 @@
 //! ```text
 //!   spawned --poll--> waits --ready--> completed: the result is posted, the next of the chain begins
 //!                       |                  ^
-//!                       +-- cancelled -----+   ECANCELED, if the poll that follows finds it still waiting
+//!                       +-- cancelled -----+   ECANCELED, if the poll that follows finds it still waiting; but a call or
+//!                                               a transfer is told, and goes on to its end
 //! ```
 //!
 //! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine: it polls, and only if that answers
-//! pending it looks whether it is cancelled. So who has moved bytes says so. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
+//! pending it looks whether it is cancelled. What has an effect before its end (a call, a transfer) is never dropped half-way then: it asks the
+//! flag where it may be ended, and answers what happened; it is polled once more after it is told. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
 //! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
 
 use super::{
@@ -20,10 +22,7 @@ use crate::{
     System,
     context::{OfRequest, Task},
 };
-use abi::{
-    errno::Errno,
-    io_uring::{IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK},
-};
+use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
@@ -50,11 +49,18 @@ const TASK: usize = 1216;
 pub(super) enum Outcome {
     /// Not yet.
     Runs,
+    /// Not yet, though it was told to.
+    GoesOn,
     /// With its own result.
     Completed,
     /// Because it was cancelled.
     Cancelled,
 }
+
+const RUNS: u8 = 0;
+const GOES_ON: u8 = 1;
+const COMPLETED: u8 = 2;
+const GIVEN_UP: u8 = 3;
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
@@ -88,6 +94,16 @@ impl Request {
         self.wake();
     }
 
+    fn is_cancelled(&self) -> bool {
+        // Acquire pairs with the Release of who cancels.
+        self.view.cancelled.load(Acquire)
+    }
+
+    /// Whether it has done nothing before its end. The others are told that they are to wait no longer, and answer what happened.
+    fn may_be_dropped(&self) -> bool {
+        matches!(self.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_TIMEOUT | IORING_OP_POLL_ADD)
+    }
+
     /// Has it look at what has changed.
     pub(super) fn wake(&self) {
         let task = self.task.lock().clone();
@@ -108,10 +124,11 @@ impl Request {
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        // Acquire pairs with the Release in `Listed::end`: the completion is posted.
+        // Acquire pairs with the Release in `Listed::tell`: the completion is posted.
         match self.outcome.load(Acquire) {
-            0 => Outcome::Runs,
-            1 => Outcome::Completed,
+            RUNS => Outcome::Runs,
+            GOES_ON => Outcome::GoesOn,
+            COMPLETED => Outcome::Completed,
             _ => Outcome::Cancelled,
         }
     }
@@ -134,10 +151,14 @@ pub(super) struct Listed {
 impl Listed {
     /// Its completion is posted.
     fn end(&self, done: Done) {
-        // Release pairs with the Acquire in `Request::outcome`. Once: who drops it finds it ended.
-        let outcome = if done == CANCELLED { 2 } else { 1 };
-        if self.request.outcome.compare_exchange(0, outcome, Release, Relaxed).is_ok() {
-            // For who cancels, and waits for the outcome.
+        self.tell(if done == CANCELLED { GIVEN_UP } else { COMPLETED });
+    }
+
+    /// Says what becomes of it to who cancels, and waits for that. An end is said once: who drops this finds it ended.
+    fn tell(&self, outcome: u8) {
+        // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
+        if self.request.outcome.load(Relaxed) < outcome.min(COMPLETED) {
+            self.request.outcome.store(outcome, Release);
             self.ring.changed.wake_all();
         }
     }
@@ -174,7 +195,7 @@ impl Owner {
             view: OfRequest::default(),
             abandoned: AtomicBool::new(false),
             decided: AtomicBool::new(false),
-            outcome: AtomicU8::new(0),
+            outcome: AtomicU8::new(RUNS),
             task: SpinLock::new(rank::PIPE, None),
             timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
             _charge: charge,
@@ -377,27 +398,32 @@ async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: 
     let task = owner.task(&request.view);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
     let done = poll_fn(|context| {
+        let was_told = request.is_cancelled();
         // Nobody would get what it takes. Relaxed: ordered by the Acquire.
-        if request.view.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
+        if was_told && request.abandoned.load(Relaxed) {
             return Poll::Ready(CANCELLED);
         }
         if let Poll::Ready(done) = run.as_mut().poll(context) {
             return Poll::Ready(done);
         }
-        if request.view.cancelled.load(Acquire) {
+        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
+            // Release: as in `cancel`.
+            request.view.cancelled.store(true, Release);
+        }
+        if !request.is_cancelled() {
+            return Poll::Pending;
+        }
+        // Told after it was polled: it has not had its say.
+        if !was_told && let Poll::Ready(done) = run.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if request.may_be_dropped() {
             return Poll::Ready(CANCELLED);
         }
-        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
-            // Release: as in `cancel`. The last poll says what it has done by now.
-            request.view.cancelled.store(true, Release);
-            return Poll::Ready(match run.as_mut().poll(context) {
-                Poll::Ready(done) => done,
-                Poll::Pending => CANCELLED,
-            });
-        }
+        listed.tell(GOES_ON);
         Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.view.cancelled.load(Acquire);
+    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.is_cancelled();
     if interrupted { CANCELLED } else { done }
 }
