@@ -13,6 +13,7 @@ use super::{
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
+use core::future::Future;
 use io::{file::IoError, open::OpenFile};
 
 /// What an operation is like.
@@ -236,15 +237,28 @@ impl Operation {
     }
 }
 
+/// Boxed, and paid for: a request that waits for a few bytes must not carry the size of this.
+pub(super) fn boxed<'a, F: Future<Output = Done> + Send + 'a>(
+    task: &Task<'_>,
+    wait: F,
+) -> impl Future<Output = Done> + use<'a, F> {
+    let begun = task.caller().account.charge(size_of::<F>()).map(|charge| (Box::pin(wait), charge));
+    async move {
+        match begun {
+            Ok((wait, _charge)) => wait.await,
+            Err(errno) => Done::failed(errno),
+        }
+    }
+}
+
 impl Waits {
     /// Does the rest of it.
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
-            // Boxed: a request that waits for bytes must not carry their size.
-            Waits::Cancel(cancel) => Box::pin(cancel.wait(ring, false)).await,
-            Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
-            Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
+            Waits::Cancel(cancel) => boxed(task, cancel.wait(ring, false)).await,
+            Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
+            Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
             Waits::Call(begun) => begun.wait(&request.view.cancelled).await,
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step, Waits},
+    operation::{About, Done, Step, Waits, boxed},
 };
 use crate::{
     arguments::MOST,
@@ -11,7 +11,7 @@ use crate::{
     transfer::{self, At, How, Piece},
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use io::{
     file::{Attempt, IoError},
     open::OpenFile,
@@ -129,7 +129,6 @@ impl Transfer {
         Done { result: len as i32, fails: len < self.piece().len }
     }
 
-    /// Boxed, where it is a list: a request that waits for a few bytes must not carry the size of that.
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
         let how = How { gives_up: false, quiet: false, tried: false };
         let at = match self.at(open) {
@@ -140,7 +139,7 @@ impl Transfer {
         let moved = match self.shape {
             Shape::Read => transfer::read(task, open, at, &piece, how).await,
             Shape::Write => transfer::write(task, open, at, &piece, how).await,
-            Shape::ReadList | Shape::WriteList => return Box::pin(self.wait_list(task, open, at, how)).await,
+            Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         moved.map_or_else(Done::failed, |len| self.moved(len))
     }

@@ -115,6 +115,7 @@ pub(super) async fn rings(cpu: &Cpu) {
     waiting_chains(cpu, &ring).await;
     cpu.good(nr::CLOSE, [ring.fd]).await;
     left_behind(cpu).await;
+    lists_are_paid_for(cpu).await;
 }
 
 async fn setting_up(cpu: &Cpu) {
@@ -469,6 +470,40 @@ async fn waiting_chains(cpu: &Cpu, ring: &Mapped) {
     assert_eq!(found, [(8, CANCELLED), (99, 0)]);
     cpu.good(nr::CLOSE, [from]).await;
     cpu.good(nr::CLOSE, [to]).await;
+}
+
+/// What a request that waits keeps of its arguments is its submitter's, and goes with it.
+async fn lists_are_paid_for(cpu: &Cpu) {
+    let used = || process::table::process(1).unwrap().account().used();
+    let ring = Mapped::new(cpu, 8, 0).await;
+    let (from, to) = pipe(cpu).await;
+    let datagrams = abi::net::SOCK_DGRAM as usize;
+    cpu.good(nr::SOCKETPAIR, [abi::net::AF_UNIX as usize, datagrams, 0, DATA + 0x7310]).await;
+    let (here, there) = (cpu.word(DATA + 0x7310) as usize, cpu.word(DATA + 0x7314) as usize);
+    let list: Vec<u8> = (0..1024).flat_map(|_| [DATA.to_le_bytes(), 64usize.to_le_bytes()].concat()).collect();
+    let list = cpu.store(DATA + 0xa000, &list);
+    // A message: no name, the list, no more.
+    let message = [0, 0, list as u64, 1024, 0, 0, 0].map(u64::to_le_bytes).concat();
+    let message = cpu.store(DATA + 0x7400, &message);
+    let receive = transfer(IORING_OP_RECVMSG, here, message, 0, 0);
+    for (entry, held) in [(transfer(IORING_OP_READV, from, list, 1024, 0), 16 << 10), (receive, (16 + 64) << 10)] {
+        let before = used();
+        ring.put(cpu, &[entry]);
+        assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
+        let time = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
+        cpu.good(nr::NANOSLEEP, [time, 0]).await;
+        assert!(used() >= before + held, "{} of {held}", used() - before);
+        ring.put(cpu, &[cancel(7, 0, 0)]);
+        assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+        let mut found = ring.reap(cpu);
+        found.sort_unstable();
+        assert_eq!(found, [(7, CANCELLED), (99, 0)]);
+        cpu.good(nr::NANOSLEEP, [time, 0]).await;
+        assert!(used() < before + 4096);
+    }
+    for fd in [from, to, here, there, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
 }
 
 /// What waits goes with the ring, and gives back what it held.
