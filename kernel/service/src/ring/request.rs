@@ -15,6 +15,7 @@
 use super::{
     Ring, drain,
     operation::{About, Done, Operation, Step, Waits},
+    submission::Share,
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
@@ -293,7 +294,7 @@ fn serve(
                 limit.end(done);
             }
             // The old one goes after the new one is there: a ring that goes finds one of the two.
-            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain);
+            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain).await;
         }
     }
 }
@@ -313,7 +314,7 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     request.decide();
     if passed {
         chain.begin();
-        let next = follow(owner, ring, (false, 0), chain);
+        let next = follow(owner, ring, (false, 0), chain).await;
         ring.drain.has_begun();
         listed.end(Done::with(0));
         return next;
@@ -323,15 +324,45 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     None
 }
 
-/// Goes through what is linked behind a request that has ended, up to the next that waits.
-fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), chain: &mut Chain) -> Option<Parked> {
+/// How far some of a chain went.
+enum Followed {
+    /// To its end, or to one that waits.
+    Through(Option<Parked>),
+    /// So far that others get their turn first.
+    Some,
+}
+
+/// Goes through what is linked behind a request that has ended with `after`, up to the next that waits.
+async fn follow(owner: &Owner, ring: &Arc<Ring>, mut after: (bool, u8), chain: &mut Chain) -> Option<Parked> {
+    loop {
+        if let Followed::Through(next) = follow_some(owner, ring, &mut after, chain) {
+            return next;
+        }
+        exec::yield_now().await;
+        // None is listed now that could be found.
+        if ring.has_lost(owner.caller.pid) {
+            chain.cancel(0);
+            return None;
+        }
+    }
+}
+
+/// As much of a chain as goes in one poll.
+fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &mut Chain) -> Followed {
     let never = OfRequest::default();
     let task = owner.task(&never);
+    let (mut fails, mut flags) = *after;
+    let mut share = Share::default();
     while !fails || flags & IOSQE_IO_HARDLINK != 0 {
-        let (mut ticket, operation) = chain.next()?;
+        if share.is_used() {
+            *after = (fails, flags);
+            return Followed::Some;
+        }
+        let Some((mut ticket, operation)) = chain.next() else { return Followed::Through(None) };
         flags = ticket.flags;
         match operation.run(&task, ring, ticket.user_data) {
             Step::Done(done) => {
+                share.take(done);
                 fails = done.fails;
                 ticket.complete(done);
                 drop(ticket);
@@ -342,14 +373,14 @@ fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), c
                     if ring.has_lost(owner.caller.pid) {
                         parked.listed.request.abandon();
                     }
-                    return Some(parked);
+                    return Followed::Through(Some(parked));
                 }
                 Err(_) => (fails, flags) = (true, flags & !IOSQE_IO_HARDLINK),
             },
         }
     }
     chain.cancel(flags);
-    None
+    Followed::Through(None)
 }
 
 /// A limit of the time that a request waits: an entry of its own, linked behind that.

@@ -116,6 +116,7 @@ pub(super) async fn rings(cpu: &Cpu) {
     cpu.good(nr::CLOSE, [ring.fd]).await;
     left_behind(cpu).await;
     lists_are_paid_for(cpu).await;
+    long_chains(cpu).await;
 }
 
 async fn setting_up(cpu: &Cpu) {
@@ -470,6 +471,36 @@ async fn waiting_chains(cpu: &Cpu, ring: &Mapped) {
     assert_eq!(found, [(8, CANCELLED), (99, 0)]);
     cpu.good(nr::CLOSE, [from]).await;
     cpu.good(nr::CLOSE, [to]).await;
+}
+
+/// Others get their turn before a long chain is through, whether it begins at once or behind one that waits.
+async fn long_chains(cpu: &Cpu) {
+    const COUNT: usize = 400;
+    let ring = Mapped::new(cpu, 512, 0).await;
+    let (from, to) = pipe(cpu).await;
+    let chain: Vec<Sqe> = (0..COUNT as u64).map(|number| nop(number, IOSQE_IO_LINK, 0)).collect();
+    let behind = [&[Sqe { flags: IOSQE_IO_LINK, ..read(from, DATA, 1) }], &chain[1..]].concat();
+    let expected: Vec<u64> = (0..COUNT as u64).collect();
+    for (entries, waits) in [(&chain, false), (&behind, true)] {
+        ring.put(cpu, entries);
+        assert_eq!(ring.enter(cpu, COUNT, NOT).await, Ok(COUNT));
+        if waits {
+            assert_eq!(ring.reap(cpu), []);
+            cpu.good(nr::WRITE, [to, DATA, 1]).await;
+            assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+        }
+        let mut found = ring.reap(cpu);
+        assert!(found.len() < COUNT, "all of it in one poll");
+        while found.len() < COUNT {
+            assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+            found.extend(ring.reap(cpu));
+        }
+        let order: Vec<u64> = found.iter().map(|(user_data, _)| *user_data).collect();
+        assert_eq!(order[1..], expected[1..]);
+    }
+    for fd in [from, to, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
 }
 
 /// What a request that waits keeps of its arguments is its submitter's, and goes with it.
