@@ -117,6 +117,7 @@ pub(super) async fn rings(cpu: &Cpu) {
     left_behind(cpu).await;
     lists_are_paid_for(cpu).await;
     long_chains(cpu).await;
+    accepting(cpu).await;
 }
 
 async fn setting_up(cpu: &Cpu) {
@@ -499,6 +500,26 @@ async fn long_chains(cpu: &Cpu) {
         assert_eq!(order[1..], expected[1..]);
     }
     for fd in [from, to, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
+}
+
+/// Requests that wait for a connection keep no number, and have one when it comes.
+async fn accepting(cpu: &Cpu) {
+    let ring = Mapped::new(cpu, 8, 0).await;
+    let listener = cpu.good(nr::SOCKET, [abi::net::AF_UNIX as usize, abi::net::SOCK_STREAM as usize, 0]).await;
+    let address = cpu.store(DATA + 0x7400, b"\x01\0/ring-socket\0");
+    cpu.good(nr::BIND, [listener, address, 15]).await;
+    cpu.good(nr::LISTEN, [listener, 4]).await;
+    let accept = Sqe { op_flags: 0, ..transfer(IORING_OP_ACCEPT, listener, 0, 0, 0) };
+    ring.put(cpu, &[accept, accept]);
+    assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
+    let client = cpu.good(nr::SOCKET, [abi::net::AF_UNIX as usize, abi::net::SOCK_STREAM as usize, 0]).await;
+    assert_eq!(client, listener + 1);
+    cpu.good(nr::CONNECT, [client, address, 15]).await;
+    assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+    assert_eq!(ring.reap(cpu), [(7, client as i32 + 1)]);
+    for fd in [client + 1, client, listener, ring.fd] {
         cpu.good(nr::CLOSE, [fd]).await;
     }
 }
