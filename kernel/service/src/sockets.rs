@@ -264,8 +264,8 @@ pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     Ok(0)
 }
 
-/// `accept4(fd, address, len, flags)`.
-pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
+/// `accept4(fd, address, len, flags)`; `how` may say `MSG_DONTWAIT`.
+pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -> Result<usize, Errno> {
     only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
     let socket = Socket::find(task, args.int(0))?;
     let deadline = socket.receive_deadline();
@@ -281,7 +281,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<u
             Ok(None) => {
                 // There is one call for each thread, but any number of requests, which keep none while they wait.
                 kept = (!task.is_request()).then_some(number);
-                socket.wait(task, Want::Events(abi::poll::EPOLLIN), 0, deadline).await?;
+                socket.wait(task, Want::Events(abi::poll::EPOLLIN), how, deadline).await?;
             }
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,

@@ -19,7 +19,7 @@ use abi::{
     errno::Errno,
     fs::{AT_REMOVEDIR, O_CLOEXEC},
     io_uring::*,
-    net::{MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -49,6 +49,8 @@ pub(super) struct Call {
     index: u32,
     /// It accepts one connection after the other.
     multishot: bool,
+    /// It accepts one that is there, or none.
+    gives_up: bool,
 }
 
 /// The operations, and whether they have flags in the place of a priority.
@@ -92,7 +94,7 @@ fn is_right(entry: &Sqe) -> bool {
             IORING_OP_ACCEPT => {
                 let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
                 let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;
-                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT;
+                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT | IORING_ACCEPT_DONTWAIT;
                 let multishot = entry.ioprio & IORING_ACCEPT_MULTISHOT != 0;
                 len == 0 && only && closed_late && entry.ioprio & !known == 0 && !(multishot && index != 0)
             }
@@ -144,6 +146,7 @@ impl Call {
                 len: entry.len,
                 flags: entry.op_flags,
                 index: entry.file_index,
+                gives_up: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_DONTWAIT != 0,
                 multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
         }
@@ -207,6 +210,11 @@ impl Call {
         })
     }
 
+    async fn accept(&self, task: &Task<'_>) -> Result<usize, Errno> {
+        let how = if self.gives_up { MSG_DONTWAIT } else { 0 };
+        sockets::accept(task, &self.args(), self.flags, how).await
+    }
+
     async fn serve(&self, task: &Task<'_>) -> Result<usize, Errno> {
         let args = &self.args();
         match self.opcode {
@@ -214,7 +222,7 @@ impl Call {
             IORING_OP_RECV => messages::recvfrom(task, args).await,
             IORING_OP_SENDMSG => messages::sendmsg(task, args).await,
             IORING_OP_RECVMSG => messages::recvmsg(task, args).await,
-            IORING_OP_ACCEPT => sockets::accept(task, args, self.flags).await,
+            IORING_OP_ACCEPT => self.accept(task).await,
             IORING_OP_CONNECT => sockets::connect(task, args).await,
             IORING_OP_BIND => sockets::bind(task, args).await,
             IORING_OP_OPENAT => paths::openat(task, args).await,
@@ -245,7 +253,7 @@ impl Call {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let fd = match sockets::accept(task, &self.args(), self.flags).await {
+            let fd = match self.accept(task).await {
                 Ok(fd) => fd as i32,
                 Err(errno) => return Done::failed(errno),
             };

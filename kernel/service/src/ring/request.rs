@@ -301,6 +301,9 @@ fn serve(
 
 const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
 
+/// Of a limit of one that has not waited.
+const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false };
+
 /// Waits until a deferred chain may begin, and runs it up to what waits.
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
     let Listed { request, ring } = &listed;
@@ -366,7 +369,9 @@ fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &
                 fails = done.fails;
                 ticket.complete(done);
                 drop(ticket);
-                drop(chain.next_limit());
+                if let Some((mut limit, _)) = chain.next_limit() {
+                    limit.complete(UNUSED);
+                }
             }
             Step::Waits(waits) => match park(owner, ring, ticket, &operation, waits) {
                 Ok(parked) => {
@@ -417,9 +422,9 @@ impl Limit {
             (true, true) => Errno::ETIME,
             (true, false) => Errno::EALREADY,
         };
-        let fails = self.has_fired;
         self.listed.request.decide();
-        self.ticket.complete(Done { result: errno.to_return() as i32, fails });
+        // As on Linux, that is no failure of its own.
+        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false });
         self.listed.end(Done::with(0));
     }
 }

@@ -198,7 +198,8 @@ impl<'a, 't> Submission<'a, 't> {
             },
             Err(errno) => self.complete(user_data, Done::failed(errno), flags),
         }
-        operation.is_ok()
+        // A limit of nothing is wrong.
+        operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
     }
 
     #[cold]

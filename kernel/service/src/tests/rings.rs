@@ -512,6 +512,8 @@ async fn accepting(cpu: &Cpu) {
     cpu.good(nr::BIND, [listener, address, 15]).await;
     cpu.good(nr::LISTEN, [listener, 4]).await;
     let accept = Sqe { op_flags: 0, ..transfer(IORING_OP_ACCEPT, listener, 0, 0, 0) };
+    let none = Errno::EAGAIN.to_return() as i32;
+    assert_eq!(ring.run(cpu, &[Sqe { ioprio: IORING_ACCEPT_DONTWAIT, ..accept }]).await, [(7, none)]);
     ring.put(cpu, &[accept, accept]);
     assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
     let client = cpu.good(nr::SOCKET, [abi::net::AF_UNIX as usize, abi::net::SOCK_STREAM as usize, 0]).await;
