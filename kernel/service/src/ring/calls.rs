@@ -6,7 +6,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step, Waits},
+    operation::{Done, Step, Waits, place_of},
     request::Owner,
 };
 use crate::{
@@ -117,24 +117,32 @@ fn is_right(entry: &Sqe) -> bool {
         }
 }
 
+/// Whether an operation has no descriptor that could be a place.
+fn is_without(opcode: u8) -> bool {
+    matches!(opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL)
+}
+
+/// Whether an operation is about an open file. Others have no descriptor of their own, but a directory's.
+fn has_file(opcode: u8) -> bool {
+    let by_path = matches!(
+        opcode,
+        IORING_OP_OPENAT
+            | IORING_OP_CLOSE
+            | IORING_OP_STATX
+            | IORING_OP_RENAMEAT
+            | IORING_OP_UNLINKAT
+            | IORING_OP_MKDIRAT
+            | IORING_OP_SYMLINKAT
+            | IORING_OP_LINKAT
+    );
+    !by_path && !is_without(opcode)
+}
+
 impl Call {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
         // Where there is no file, as in Linux the flag means nothing.
-        let without = matches!(entry.opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL);
-        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !without;
-        // What has no descriptor of its own, but a directory's.
-        let by_path = matches!(
-            entry.opcode,
-            IORING_OP_OPENAT
-                | IORING_OP_CLOSE
-                | IORING_OP_STATX
-                | IORING_OP_RENAMEAT
-                | IORING_OP_UNLINKAT
-                | IORING_OP_MKDIRAT
-                | IORING_OP_SYMLINKAT
-                | IORING_OP_LINKAT
-        );
-        match (is_right(entry), fixed && by_path) {
+        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !is_without(entry.opcode);
+        match (is_right(entry), fixed && !has_file(entry.opcode)) {
             (false, _) => Err(Errno::EINVAL),
             (true, true) => Err(Errno::EBADF),
             (true, false) => Ok(Self {
@@ -152,8 +160,18 @@ impl Call {
         }
     }
 
-    pub(super) fn about(&self) -> About {
-        About { fd: self.fd, fixed: self.fixed, opcode: self.opcode }
+    pub(super) fn opcode(&self) -> u8 {
+        self.opcode
+    }
+
+    /// Where the description lies that it is about.
+    fn file(&self, task: &Task<'_>, view: &OfRequest) -> usize {
+        let found = match &view.file {
+            None if !has_file(self.opcode) => None,
+            None => task.file(self.fd).ok(),
+            file => file.clone(),
+        };
+        found.map_or(0, |open| place_of(&open))
     }
 
     /// The arguments of the call, in its order.
@@ -284,7 +302,10 @@ impl Call {
             // Whoever goes on with it polls it again, with a waker.
             Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(done) => Step::Done(done),
-                Poll::Pending => Step::Waits(Waits::Call(begun)),
+                Poll::Pending => {
+                    begun.file = self.file(task, &begun.view);
+                    Step::Waits(Waits::Call(begun))
+                }
             },
         }
     }
@@ -295,6 +316,8 @@ pub(super) struct Begun {
     future: Pin<Box<dyn Future<Output = Done> + Send>>,
     /// What the call asks whether it is to wait no longer.
     view: Arc<OfRequest>,
+    /// Where the description lies that it is about, or 0.
+    pub file: usize,
     _charge: Charge,
 }
 
@@ -317,7 +340,7 @@ impl Begun {
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;
-        Ok(Self { future: Box::pin(future), view, _charge: charge })
+        Ok(Self { future: Box::pin(future), view, file: 0, _charge: charge })
     }
 
     /// Goes on. `cancelled` is the request's, set before this is polled again.

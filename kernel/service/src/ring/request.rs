@@ -255,7 +255,8 @@ fn park(
     waits: Waits,
 ) -> Result<Parked, Errno> {
     ticket.otherwise = Some(Errno::ENOMEM);
-    let listed = owner.enlist(ring, &ticket, operation.about(), waits.timer(ring))?;
+    let about = About { file: waits.file(), ..operation.about() };
+    let listed = owner.enlist(ring, &ticket, about, waits.timer(ring))?;
     Ok(Parked { ticket, listed, waits })
 }
 

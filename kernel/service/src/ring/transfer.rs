@@ -2,7 +2,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step, Waits, boxed},
+    operation::{Done, Step, Waits, boxed},
 };
 use crate::{
     arguments::MOST,
@@ -64,14 +64,13 @@ impl Transfer {
         Ok(Self { shape, fixed, fd, len, flags, addr: entry.addr as usize, offset })
     }
 
-    pub(super) fn about(&self) -> About {
-        let opcode = match self.shape {
+    pub(super) fn opcode(&self) -> u8 {
+        match self.shape {
             Shape::Read => IORING_OP_READ,
             Shape::Write => IORING_OP_WRITE,
             Shape::ReadList => IORING_OP_READV,
             Shape::WriteList => IORING_OP_WRITEV,
-        };
-        About { fd: self.fd, fixed: self.fixed, opcode }
+        }
     }
 
     /// Streams ignore the offset.

@@ -439,6 +439,26 @@ async fn cancelling(cpu: &Cpu, ring: &Mapped) {
         assert_eq!(ring.enter(cpu, 1, 4 - count as usize).await, Ok(1));
         assert!(ring.reap(cpu).contains(&(99, 3 - count)));
     }
+    // A file, by whatever number; no other that has that number now.
+    let other = cpu.good(nr::DUP, [from]).await;
+    let by_file = |fd| cancel(0, IORING_ASYNC_CANCEL_FD, fd);
+    ring.put(cpu, &[waits(1), by_file(other)]);
+    assert_eq!(ring.enter(cpu, 2, 2).await, Ok(2));
+    assert!(ring.reap(cpu).contains(&(99, 0)));
+    ring.put(cpu, &[Sqe { fd: other as i32, ..waits(1) }]);
+    assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
+    cpu.good(nr::CLOSE, [other]).await;
+    let ebadf = Errno::EBADF.to_return() as i32;
+    for fd in [other, usize::MAX] {
+        let all = cancel(0, IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL, fd);
+        assert_eq!(ring.run(cpu, &[all]).await, [(99, ebadf)]);
+    }
+    cpu.good(nr::DUP3, [to, other, 0]).await;
+    assert_eq!(ring.run(cpu, &[by_file(other)]).await, [(99, enoent)]);
+    cpu.good(nr::CLOSE, [other]).await;
+    ring.put(cpu, &[by_file(from)]);
+    assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+    assert!(ring.reap(cpu).contains(&(99, 0)));
     for wrong in [1 << 9, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_FD] {
         assert_eq!(ring.run(cpu, &[cancel(1, wrong, 0)]).await, [(99, EINVAL)]);
     }
