@@ -216,6 +216,11 @@ pub(crate) async fn recvfrom(task: &Task<'_>, args: &Args) -> Result<usize, Errn
 
 /// `sendmsg(fd, message, flags)`.
 pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    send_message(task, args).await.map(|(sent, _)| sent)
+}
+
+/// `sendmsg`: what was sent, of how much.
+pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let message: Msghdr = task.space().get(args.word(1)).await?;
     let to = match message.name {
@@ -226,7 +231,8 @@ pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
         }
     };
     let list = message_pieces(task, &message).await?;
-    send(task, &socket, &list, to.as_ref(), args.bits(2)).await
+    let sent = send(task, &socket, &list, to.as_ref(), args.bits(2)).await?;
+    Ok((sent, total(&list)))
 }
 
 async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Pieces, Errno> {
@@ -239,6 +245,11 @@ async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Pieces, Err
 
 /// `recvmsg(fd, message, flags)`.
 pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    receive_message(task, args).await.map(|(received, _)| received)
+}
+
+/// `recvmsg`: what was received, of how much there is room for.
+pub(crate) async fn receive_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let (at, flags) = (args.word(1), args.bits(2));
     let message: Msghdr = task.space().get(at).await?;
@@ -249,5 +260,5 @@ pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
     task.space().put(field(offset_of!(Msghdr, controllen)), &0u64).await?;
     task.space().put(field(offset_of!(Msghdr, flags)), &cut).await?;
-    Ok(if flags & MSG_TRUNC != 0 { received.full } else { received.len })
+    Ok((if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list)))
 }

@@ -238,8 +238,6 @@ impl Call {
         match self.opcode {
             IORING_OP_SEND => messages::sendto(task, args).await,
             IORING_OP_RECV => messages::recvfrom(task, args).await,
-            IORING_OP_SENDMSG => messages::sendmsg(task, args).await,
-            IORING_OP_RECVMSG => messages::recvmsg(task, args).await,
             IORING_OP_ACCEPT => self.accept(task).await,
             IORING_OP_CONNECT => sockets::connect(task, args).await,
             IORING_OP_BIND => sockets::bind(task, args).await,
@@ -259,10 +257,22 @@ impl Call {
         }
     }
 
-    /// Less than all is a failure for who asked for all.
-    fn done(&self, result: Result<usize, Errno>) -> Done {
-        let wants_all = matches!(self.opcode, IORING_OP_SEND | IORING_OP_RECV) && self.flags & MSG_WAITALL != 0;
-        result.map_or_else(Done::failed, |len| Done { result: len as i32, fails: wants_all && len < self.len as usize })
+    /// The call, to its end.
+    async fn finish(&self, task: &Task<'_>) -> Done {
+        let args = &self.args();
+        let moved = match self.opcode {
+            IORING_OP_SENDMSG => messages::send_message(task, args).await,
+            IORING_OP_RECVMSG => messages::receive_message(task, args).await,
+            _ => self.serve(task).await.map(|done| (done, self.len as usize)),
+        };
+        moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted))
+    }
+
+    /// Less than what was `wanted` is a failure for who asked for all.
+    fn done(&self, len: usize, wanted: usize) -> Done {
+        const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
+        let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
+        Done { result: len as i32, fails: wants_all && len < wanted }
     }
 
     /// Connections, one after the other, as long as there is room to tell of them.
@@ -295,7 +305,7 @@ impl Call {
         if file.is_none()
             && let Some(result) = self.at_once(task, ring)
         {
-            return Step::Done(self.done(result));
+            return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
         match Begun::new(self, task, ring, user_data, file) {
             Err(errno) => Step::Done(Done::failed(errno)),
@@ -336,7 +346,7 @@ impl Begun {
             let task = owner.task(&flag);
             match call.multishot {
                 true => call.accept_all(&task, &ring, user_data).await,
-                false => call.done(call.serve(&task).await),
+                false => call.finish(&task).await,
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;

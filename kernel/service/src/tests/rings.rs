@@ -541,6 +541,21 @@ async fn accepting(cpu: &Cpu) {
     cpu.good(nr::CONNECT, [client, address, 15]).await;
     assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
     assert_eq!(ring.reap(cpu), [(7, client as i32 + 1)]);
+    // Less than all of a message, for who wants all, ends its chain.
+    let list = [DATA + 0x500, 8].map(usize::to_le_bytes).concat();
+    let list = cpu.store(DATA + 0x7500, &list);
+    let message = cpu.store(DATA + 0x7400, &[0, 0, list as u64, 1, 0, 0, 0].map(u64::to_le_bytes).concat());
+    for (wants, next) in [(0, 1), (abi::net::MSG_WAITALL, CANCELLED)] {
+        let receive = transfer(IORING_OP_RECVMSG, client, message, 0, 0);
+        ring.put(cpu, &[Sqe { flags: IOSQE_IO_LINK, op_flags: wants, ..receive }, nop(8, 0, 1)]);
+        assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
+        cpu.good(nr::WRITE, [client + 1, DATA, 4]).await;
+        if wants != 0 {
+            cpu.good(nr::SHUTDOWN, [client + 1, abi::net::SHUT_WR as usize]).await;
+        }
+        assert_eq!(ring.enter(cpu, 0, 2).await, Ok(0));
+        assert_eq!(ring.reap(cpu), [(7, 4), (8, next)]);
+    }
     for fd in [client + 1, client, listener, ring.fd] {
         cpu.good(nr::CLOSE, [fd]).await;
     }
