@@ -237,9 +237,12 @@ impl Thread {
         }
     }
 
-    /// How the coroutine of a request of this thread runs.
+    /// How the coroutine of a request of this thread runs: with a reservation as without one, which pays for what the thread does itself.
     #[must_use]
     pub fn birth_of_request(&self) -> exec::Birth {
+        if self.class().is_reserved() {
+            return Class::DEFAULT.birth(self.process.share.key());
+        }
         self.class().at(exec::Priority::new(self.priority()), self.key())
     }
 

@@ -78,7 +78,7 @@ impl<'a> Task<'a> {
     }
 
     /// Whether what waits for this is to wait no longer.
-    fn interrupted(&self) -> bool {
+    pub fn interrupted(&self) -> bool {
         // Acquire pairs with the Release of who cancels.
         self.request.map_or_else(|| self.thread.interrupted(), |request| request.cancelled.load(Acquire))
     }

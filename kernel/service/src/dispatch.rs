@@ -192,8 +192,8 @@ family! { of_paths, task, args:
 family! { of_sockets, task, args:
     nr::SOCKETPAIR => sockets::socketpair(task, args),
     nr::BIND => sockets::bind(task, args),
-    nr::ACCEPT => sockets::accept(task, args, 0),
-    nr::ACCEPT4 => sockets::accept(task, args, args.bits(3)),
+    nr::ACCEPT => sockets::accept(task, args, 0, 0),
+    nr::ACCEPT4 => sockets::accept(task, args, args.bits(3), 0),
     nr::CONNECT => sockets::connect(task, args),
     nr::GETSOCKNAME => sockets::getsockname(task, args),
     nr::GETPEERNAME => sockets::getpeername(task, args),

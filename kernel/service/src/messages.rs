@@ -8,7 +8,7 @@ use crate::{
     context::Task,
     dispatch,
     sockets::{Socket, get_address, put_sender},
-    transfer::{self, At, How, Piece, total},
+    transfer::{self, At, How, Piece, Pieces, total},
 };
 use abi::{
     errno::Errno,
@@ -19,18 +19,20 @@ use abi::{
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::offset_of;
 use io::file::{IoError, Want};
-use mem::{Sink, Source};
+use mem::{Charge, Sink, Source};
 use net::{Address, Received};
 use process::Begun;
 
 /// Largest datagram of any kind.
 const DATAGRAM_MOST: usize = 65_536;
 
-fn kernel_buffer(len: usize) -> Result<Vec<u8>, Errno> {
+/// The caller pays for it as long as it is there.
+fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno> {
+    let charge = task.caller().account.charge(len).map_err(|_| Errno::ENOBUFS)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
-    Ok(bytes)
+    Ok((bytes, charge))
 }
 
 /// Sends the bytes of `list`.
@@ -51,7 +53,7 @@ pub(crate) async fn send(
     if total(list) > DATAGRAM_MOST {
         return Err(Errno::EMSGSIZE);
     }
-    let mut bytes = kernel_buffer(total(list))?;
+    let (mut bytes, _charge) = kernel_buffer(task, total(list))?;
     let mut done = 0;
     for piece in list {
         task.space().copy_in(piece.addr, &mut bytes[done..done + piece.len]).await?;
@@ -81,7 +83,7 @@ pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], fl
     if let [piece] = list {
         return receive_datagram(task, socket, flags, || Sink::user(task.space(), piece.addr, piece.len)).await;
     }
-    let mut bytes = kernel_buffer(total(list).min(DATAGRAM_MOST))?;
+    let (mut bytes, _charge) = kernel_buffer(task, total(list).min(DATAGRAM_MOST))?;
     let received = receive_gathered(task, socket, flags, &mut bytes).await?;
     let mut left = &bytes[..received.len];
     for piece in list {
@@ -214,6 +216,11 @@ pub(crate) async fn recvfrom(task: &Task<'_>, args: &Args) -> Result<usize, Errn
 
 /// `sendmsg(fd, message, flags)`.
 pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    send_message(task, args).await.map(|(sent, _)| sent)
+}
+
+/// `sendmsg`: what was sent, of how much.
+pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let message: Msghdr = task.space().get(args.word(1)).await?;
     let to = match message.name {
@@ -224,10 +231,11 @@ pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
         }
     };
     let list = message_pieces(task, &message).await?;
-    send(task, &socket, &list, to.as_ref(), args.bits(2)).await
+    let sent = send(task, &socket, &list, to.as_ref(), args.bits(2)).await?;
+    Ok((sent, total(&list)))
 }
 
-async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Vec<Piece>, Errno> {
+async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Pieces, Errno> {
     let count = usize::try_from(message.iovlen).map_err(|_| Errno::EMSGSIZE)?;
     if count > abi::fs::IOV_MAX as usize {
         return Err(Errno::EMSGSIZE);
@@ -237,6 +245,11 @@ async fn message_pieces(task: &Task<'_>, message: &Msghdr) -> Result<Vec<Piece>,
 
 /// `recvmsg(fd, message, flags)`.
 pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    receive_message(task, args).await.map(|(received, _)| received)
+}
+
+/// `recvmsg`: what was received, of how much there is room for.
+pub(crate) async fn receive_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let (at, flags) = (args.word(1), args.bits(2));
     let message: Msghdr = task.space().get(at).await?;
@@ -247,5 +260,5 @@ pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
     task.space().put(field(offset_of!(Msghdr, controllen)), &0u64).await?;
     task.space().put(field(offset_of!(Msghdr, flags)), &cut).await?;
-    Ok(if flags & MSG_TRUNC != 0 { received.full } else { received.len })
+    Ok((if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list)))
 }

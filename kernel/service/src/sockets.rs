@@ -264,17 +264,25 @@ pub(crate) fn listen(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     Ok(0)
 }
 
-/// `accept4(fd, address, len, flags)`.
-pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32) -> Result<usize, Errno> {
+/// `accept4(fd, address, len, flags)`; `how` may say `MSG_DONTWAIT`.
+pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -> Result<usize, Errno> {
     only(flags, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
     let socket = Socket::find(task, args.int(0))?;
-    // First: with no number to give, the connection stays where it is.
-    let number = task.descriptors()?.keep(task.file_limit())?;
     let deadline = socket.receive_deadline();
-    let accepted = loop {
+    let mut kept = None;
+    let (accepted, number) = loop {
+        // First: with no number to give, the connection stays where it is.
+        let number = match kept.take() {
+            Some(number) => number,
+            None => task.descriptors()?.keep(task.file_limit())?,
+        };
         match socket.get().accept_now() {
-            Ok(Some(accepted)) => break accepted,
-            Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), 0, deadline).await?,
+            Ok(Some(accepted)) => break (accepted, number),
+            Ok(None) => {
+                // There is one call for each thread, but any number of requests, which keep none while they wait.
+                kept = (!task.is_request()).then_some(number);
+                socket.wait(task, Want::Events(abi::poll::EPOLLIN), how, deadline).await?;
+            }
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }

@@ -13,13 +13,13 @@ use crate::{
 };
 use abi::{errno::Errno, fs::Iovec};
 use alloc::{boxed::Box, vec::Vec};
-use core::{future::Future, pin::pin};
+use core::{future::Future, ops::Deref, pin::pin};
 use exec::sync::wait_until_next;
 use io::{
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
 };
-use mem::{Sink, Source};
+use mem::{Charge, Sink, Source};
 use zerocopy::{FromZeros, IntoBytes};
 
 /// A stretch of user memory.
@@ -47,19 +47,38 @@ impl At {
     }
 }
 
+/// A list of pieces, and what pays for it: of requests that wait there may be very many.
+pub(crate) struct Pieces {
+    list: Vec<Piece>,
+    _charge: Option<Charge>,
+}
+
+impl Deref for Pieces {
+    type Target = [Piece];
+
+    fn deref(&self) -> &[Piece] {
+        &self.list
+    }
+}
+
+/// Lists up to this length are not worth a look at the account.
+const SHORT: usize = 8;
+
 /// Copies a list of pieces from user memory.
 ///
 /// # Errors
 /// `EINVAL` for more than 1024 pieces or a negative length, `EFAULT`, `ENOMEM`.
-pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result<Vec<Piece>, Errno> {
+pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result<Pieces, Errno> {
     if count > abi::fs::IOV_MAX as usize {
         return Err(Errno::EINVAL);
     }
+    let account = &task.caller().account;
+    let charge = if count > SHORT { Some(account.charge(count * size_of::<Piece>())?) } else { None };
     let mut raw = Vec::new();
     raw.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     raw.resize(count, Iovec::new_zeroed());
     task.space().copy_in(addr, raw.as_mut_slice().as_mut_bytes()).await?;
-    clamp(&raw)
+    Ok(Pieces { list: clamp(&raw)?, _charge: charge })
 }
 
 /// Checks the pieces' lengths and cuts the list where the sum passes what one call moves.

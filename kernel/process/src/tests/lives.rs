@@ -1,9 +1,12 @@
 //! Fork, exec, exit, wait, signals: whole lives.
 
 use super::*;
-use crate::class::Class;
+use crate::{
+    class::{Class, Parts},
+    reservation::Reservation,
+};
 use abi::{
-    process::{CLONE_VFORK, CLONE_VM, WaitStatus},
+    process::{CLONE_VFORK, CLONE_VM, SCHED_DEADLINE, WaitStatus},
     signal::*,
 };
 use hal::user::{Access, Exception};
@@ -202,6 +205,21 @@ fn threads_share_memory_and_end_with_the_group() {
         _ => exit_call(context, nr::EXIT_GROUP, &[9]),
     });
     assert_eq!(status, WaitStatus::Exited(9).encode());
+}
+
+#[test]
+fn requests_of_a_thread_with_a_reservation_run_without_one() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let usual = thread.class();
+    let reserved = Class::new(Parts { policy: SCHED_DEADLINE, ..usual.parts() });
+    let reservation = Reservation::new(1_000_000, 10_000_000, 0).unwrap();
+    assert_eq!(thread.set_class(usual, reserved, Some(reservation)), Ok(true));
+    let request = thread.birth_of_request().priority;
+    assert_eq!(thread.set_class(reserved, usual, None), Ok(true));
+    assert_eq!(request, exec::Priority::NORMAL);
+    let status = execute(&thread, |context| exit_call(context, nr::EXIT_GROUP, &[0]));
+    assert_eq!(status, WaitStatus::Exited(0).encode());
 }
 
 #[test]

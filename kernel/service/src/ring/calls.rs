@@ -6,7 +6,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step, Waits},
+    operation::{Done, Step, Waits, place_of},
     request::Owner,
 };
 use crate::{
@@ -19,7 +19,7 @@ use abi::{
     errno::Errno,
     fs::{AT_REMOVEDIR, O_CLOEXEC},
     io_uring::*,
-    net::{MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -49,6 +49,8 @@ pub(super) struct Call {
     index: u32,
     /// It accepts one connection after the other.
     multishot: bool,
+    /// It accepts one that is there, or none.
+    gives_up: bool,
 }
 
 /// The operations, and whether they have flags in the place of a priority.
@@ -92,7 +94,7 @@ fn is_right(entry: &Sqe) -> bool {
             IORING_OP_ACCEPT => {
                 let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
                 let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;
-                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT;
+                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT | IORING_ACCEPT_DONTWAIT;
                 let multishot = entry.ioprio & IORING_ACCEPT_MULTISHOT != 0;
                 len == 0 && only && closed_late && entry.ioprio & !known == 0 && !(multishot && index != 0)
             }
@@ -115,24 +117,32 @@ fn is_right(entry: &Sqe) -> bool {
         }
 }
 
+/// Whether an operation has no descriptor that could be a place.
+fn is_without(opcode: u8) -> bool {
+    matches!(opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL)
+}
+
+/// Whether an operation is about an open file. Others have no descriptor of their own, but a directory's.
+fn has_file(opcode: u8) -> bool {
+    let by_path = matches!(
+        opcode,
+        IORING_OP_OPENAT
+            | IORING_OP_CLOSE
+            | IORING_OP_STATX
+            | IORING_OP_RENAMEAT
+            | IORING_OP_UNLINKAT
+            | IORING_OP_MKDIRAT
+            | IORING_OP_SYMLINKAT
+            | IORING_OP_LINKAT
+    );
+    !by_path && !is_without(opcode)
+}
+
 impl Call {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
         // Where there is no file, as in Linux the flag means nothing.
-        let without = matches!(entry.opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL);
-        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !without;
-        // What has no descriptor of its own, but a directory's.
-        let by_path = matches!(
-            entry.opcode,
-            IORING_OP_OPENAT
-                | IORING_OP_CLOSE
-                | IORING_OP_STATX
-                | IORING_OP_RENAMEAT
-                | IORING_OP_UNLINKAT
-                | IORING_OP_MKDIRAT
-                | IORING_OP_SYMLINKAT
-                | IORING_OP_LINKAT
-        );
-        match (is_right(entry), fixed && by_path) {
+        let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !is_without(entry.opcode);
+        match (is_right(entry), fixed && !has_file(entry.opcode)) {
             (false, _) => Err(Errno::EINVAL),
             (true, true) => Err(Errno::EBADF),
             (true, false) => Ok(Self {
@@ -144,13 +154,24 @@ impl Call {
                 len: entry.len,
                 flags: entry.op_flags,
                 index: entry.file_index,
+                gives_up: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_DONTWAIT != 0,
                 multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
         }
     }
 
-    pub(super) fn about(&self) -> About {
-        About { fd: self.fd, fixed: self.fixed, opcode: self.opcode }
+    pub(super) fn opcode(&self) -> u8 {
+        self.opcode
+    }
+
+    /// Where the description lies that it is about.
+    fn file(&self, task: &Task<'_>, view: &OfRequest) -> usize {
+        let found = match &view.file {
+            None if !has_file(self.opcode) => None,
+            None => task.file(self.fd).ok(),
+            file => file.clone(),
+        };
+        found.map_or(0, |open| place_of(&open))
     }
 
     /// The arguments of the call, in its order.
@@ -207,14 +228,17 @@ impl Call {
         })
     }
 
+    async fn accept(&self, task: &Task<'_>) -> Result<usize, Errno> {
+        let how = if self.gives_up { MSG_DONTWAIT } else { 0 };
+        sockets::accept(task, &self.args(), self.flags, how).await
+    }
+
     async fn serve(&self, task: &Task<'_>) -> Result<usize, Errno> {
         let args = &self.args();
         match self.opcode {
             IORING_OP_SEND => messages::sendto(task, args).await,
             IORING_OP_RECV => messages::recvfrom(task, args).await,
-            IORING_OP_SENDMSG => messages::sendmsg(task, args).await,
-            IORING_OP_RECVMSG => messages::recvmsg(task, args).await,
-            IORING_OP_ACCEPT => sockets::accept(task, args, self.flags).await,
+            IORING_OP_ACCEPT => self.accept(task).await,
             IORING_OP_CONNECT => sockets::connect(task, args).await,
             IORING_OP_BIND => sockets::bind(task, args).await,
             IORING_OP_OPENAT => paths::openat(task, args).await,
@@ -233,16 +257,31 @@ impl Call {
         }
     }
 
-    /// Less than all is a failure for who asked for all.
-    fn done(&self, result: Result<usize, Errno>) -> Done {
-        let wants_all = matches!(self.opcode, IORING_OP_SEND | IORING_OP_RECV) && self.flags & MSG_WAITALL != 0;
-        result.map_or_else(Done::failed, |len| Done { result: len as i32, fails: wants_all && len < self.len as usize })
+    /// The call, to its end.
+    async fn finish(&self, task: &Task<'_>) -> Done {
+        let args = &self.args();
+        let moved = match self.opcode {
+            IORING_OP_SENDMSG => messages::send_message(task, args).await,
+            IORING_OP_RECVMSG => messages::receive_message(task, args).await,
+            _ => self.serve(task).await.map(|done| (done, self.len as usize)),
+        };
+        moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted))
+    }
+
+    /// Less than what was `wanted` is a failure for who asked for all.
+    fn done(&self, len: usize, wanted: usize) -> Done {
+        const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
+        let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
+        Done { result: len as i32, fails: wants_all && len < wanted }
     }
 
     /// Connections, one after the other, as long as there is room to tell of them.
     async fn accept_all(&self, task: &Task<'_>, ring: &Ring, user_data: u64) -> Done {
         loop {
-            let fd = match sockets::accept(task, &self.args(), self.flags).await {
+            if task.interrupted() {
+                return Done::failed(Errno::EINTR);
+            }
+            let fd = match self.accept(task).await {
                 Ok(fd) => fd as i32,
                 Err(errno) => return Done::failed(errno),
             };
@@ -266,14 +305,17 @@ impl Call {
         if file.is_none()
             && let Some(result) = self.at_once(task, ring)
         {
-            return Step::Done(self.done(result));
+            return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
         match Begun::new(self, task, ring, user_data, file) {
             Err(errno) => Step::Done(Done::failed(errno)),
             // Whoever goes on with it polls it again, with a waker.
             Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 Poll::Ready(done) => Step::Done(done),
-                Poll::Pending => Step::Waits(Waits::Call(begun)),
+                Poll::Pending => {
+                    begun.file = self.file(task, &begun.view);
+                    Step::Waits(Waits::Call(begun))
+                }
             },
         }
     }
@@ -284,6 +326,8 @@ pub(super) struct Begun {
     future: Pin<Box<dyn Future<Output = Done> + Send>>,
     /// What the call asks whether it is to wait no longer.
     view: Arc<OfRequest>,
+    /// Where the description lies that it is about, or 0.
+    pub file: usize,
     _charge: Charge,
 }
 
@@ -302,14 +346,14 @@ impl Begun {
             let task = owner.task(&flag);
             match call.multishot {
                 true => call.accept_all(&task, &ring, user_data).await,
-                false => call.done(call.serve(&task).await),
+                false => call.finish(&task).await,
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;
-        Ok(Self { future: Box::pin(future), view, _charge: charge })
+        Ok(Self { future: Box::pin(future), view, file: 0, _charge: charge })
     }
 
-    /// Goes on. `cancelled` is the request's, set before this is polled for the last time.
+    /// Goes on. `cancelled` is the request's, set before this is polled again.
     pub(super) async fn wait(&mut self, cancelled: &AtomicBool) -> Done {
         poll_fn(|context| {
             // Both pair with the Release of who cancels, one for the other.

@@ -2,13 +2,15 @@
 
 use super::{
     Ring,
-    operation::{Done, Step, Waits},
+    operation::{Done, Step, Waits, place_of},
     request::{Outcome, Request},
 };
+use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use exec::sync::wait_until;
 use hal::sync::{SpinLock, rank};
+use io::open::OpenFile;
 
 /// Requests that are looked at under the lock at a time.
 const AT_ONCE: usize = 64;
@@ -89,7 +91,10 @@ pub(super) struct Cancel {
 
 impl Cancel {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
-        let &Sqe { addr, op_flags: flags, fd, len, .. } = entry;
+        let &Sqe { addr, op_flags: mut flags, fd, len, .. } = entry;
+        if entry.flags & IOSQE_FIXED_FILE != 0 {
+            flags |= IORING_ASYNC_CANCEL_FD_FIXED;
+        }
         let any_and_some = |flag| flags & IORING_ASYNC_CANCEL_ANY != 0 && flags & flag != 0;
         if entry.off != 0 || entry.file_index != 0 || any_and_some(IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_OP) {
             return Err(Errno::EINVAL);
@@ -137,14 +142,23 @@ impl Cancel {
         self.has(IORING_ASYNC_CANCEL_USERDATA) || !self.has(OTHERS)
     }
 
-    fn means(&self, request: &Request) -> bool {
+    /// The file whose requests it means: a description, whatever number it has now.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(super) fn file(&self, task: &Task<'_>, ring: &Ring) -> Result<Option<Arc<OpenFile>>, Errno> {
+        let found =
+            self.has(IORING_ASYNC_CANCEL_FD).then(|| ring.file(task, self.fd, self.has(IORING_ASYNC_CANCEL_FD_FIXED)));
+        found.transpose()
+    }
+
+    fn means(&self, request: &Request, open: Option<&Arc<OpenFile>>) -> bool {
         // A limit of the time of another goes with that.
         let is_meant = !matches!(request.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
         if !is_meant || !request.runs() {
             return false;
         }
-        let is_same = request.about.fd == self.fd && request.about.fixed == self.has(IORING_ASYNC_CANCEL_FD_FIXED);
-        let fd = !self.has(IORING_ASYNC_CANCEL_FD) || is_same;
+        let fd = open.is_none_or(|open| request.about.file == place_of(open));
         let data = !self.by_data() || request.user_data == self.user_data;
         let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.about.opcode) == self.opcode;
         self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
@@ -157,21 +171,25 @@ impl Cancel {
     }
 
     /// None at all is known at once.
-    pub(super) fn run(self, ring: &Ring) -> Step {
+    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+        let open = match self.file(task, ring) {
+            Ok(open) => open,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
         let (from, beyond) = self.range();
-        let (found, more) = ring.requests.some(from, |request| self.means(request));
+        let (found, more) = ring.requests.some(from, |request| self.means(request, open.as_ref()));
         if found.is_empty() && more.is_none_or(beyond) {
             return Step::Done(if self.all() { Done::with(0) } else { Done::failed(Errno::ENOENT) });
         }
-        Step::Waits(Waits::Cancel(self))
+        Step::Waits(Waits::Cancel(self, open))
     }
 
-    /// Cancels, and waits for what becomes of it: the answer is what happened.
-    pub(super) async fn wait(&self, ring: &Ring) -> Done {
+    /// Cancels, and waits for what becomes of it: the answer is what happened. What goes on is waited for `to_its_end`, or is `EALREADY`.
+    pub(super) async fn wait(&self, ring: &Ring, open: Option<&Arc<OpenFile>>, to_its_end: bool) -> Done {
         let (from, beyond) = self.range();
         let (mut next, mut marked, mut cancelled) = (Some(from), 0, 0);
         while let Some(from) = next.filter(|_| self.all() || marked == 0) {
-            let (mut found, more) = ring.requests.some(from, |request| self.means(request));
+            let (mut found, more) = ring.requests.some(from, |request| self.means(request, open));
             if !self.all() {
                 found.truncate(1);
             }
@@ -180,7 +198,8 @@ impl Cancel {
             for request in found {
                 let ended = wait_until(&ring.changed, || {
                     let outcome = request.outcome();
-                    (outcome != Outcome::Runs).then_some(outcome)
+                    let waits = outcome == Outcome::Runs || to_its_end && outcome == Outcome::GoesOn;
+                    (!waits).then_some(outcome)
                 });
                 cancelled += usize::from(ended.await == Outcome::Cancelled);
             }

@@ -2,7 +2,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step},
+    operation::{Done, Step},
     ring_of,
 };
 use crate::context::Task;
@@ -124,10 +124,6 @@ impl Message {
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
         let (fd, user_data, result) = (entry.fd, entry.off, entry.len.cast_signed());
         Ok(Self { fixed, is_right, fd, user_data, result, flags })
-    }
-
-    pub(super) fn about(&self) -> About {
-        About { fd: self.fd, fixed: self.fixed, opcode: IORING_OP_MSG_RING }
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {

@@ -13,6 +13,7 @@ use super::{
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
+use core::future::Future;
 use io::{file::IoError, open::OpenFile};
 
 /// What an operation is like.
@@ -91,10 +92,13 @@ pub(super) enum Operation {
 /// What a request is about, for who cancels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct About {
-    pub fd: i32,
-    /// The descriptor is a place in the table of registered files.
-    pub fixed: bool,
     pub opcode: u8,
+    /// Where the description lies that it waits for, or 0: it keeps that, so that no other can lie there.
+    pub file: usize,
+}
+
+pub(super) fn place_of(open: &Arc<OpenFile>) -> usize {
+    Arc::as_ptr(open).addr()
 }
 
 /// What came of a request.
@@ -130,8 +134,8 @@ pub(super) enum Step {
 pub(super) enum Waits {
     /// Bytes to move.
     Transfer(Transfer, Arc<OpenFile>),
-    /// Requests to end.
-    Cancel(Cancel),
+    /// Requests to end, of this file if there is one.
+    Cancel(Cancel, Option<Arc<OpenFile>>),
     /// A time.
     Timeout(Timeout),
     /// Events of a file.
@@ -206,7 +210,7 @@ impl Operation {
     #[inline(never)]
     fn run_seldom(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
         match self {
-            Operation::Cancel(cancel) => cancel.run(ring),
+            Operation::Cancel(cancel) => cancel.run(task, ring),
             Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
             Operation::Change(change) => change.run(ring),
             Operation::Readiness(readiness) => readiness.run(task, ring),
@@ -219,19 +223,33 @@ impl Operation {
         }
     }
 
-    /// For who cancels.
+    /// For who cancels, before a file is looked for.
     pub(super) fn about(&self) -> About {
-        let without_file = |opcode| About { fd: -1, fixed: false, opcode };
-        match self {
-            Operation::Nop(_) => without_file(IORING_OP_NOP),
-            Operation::Transfer(transfer) => transfer.about(),
-            Operation::Cancel(_) => without_file(IORING_OP_ASYNC_CANCEL),
-            Operation::Timeout(_) => without_file(IORING_OP_TIMEOUT),
-            Operation::Change(_) => without_file(IORING_OP_TIMEOUT_REMOVE),
-            Operation::LinkTimeout(_) => without_file(IORING_OP_LINK_TIMEOUT),
-            Operation::Readiness(readiness) => readiness.about(),
-            Operation::Message(message) => message.about(),
-            Operation::Call(call) => call.about(),
+        let opcode = match self {
+            Operation::Nop(_) => IORING_OP_NOP,
+            Operation::Transfer(transfer) => transfer.opcode(),
+            Operation::Cancel(_) => IORING_OP_ASYNC_CANCEL,
+            Operation::Timeout(_) => IORING_OP_TIMEOUT,
+            Operation::Change(_) => IORING_OP_TIMEOUT_REMOVE,
+            Operation::LinkTimeout(_) => IORING_OP_LINK_TIMEOUT,
+            Operation::Readiness(_) => IORING_OP_POLL_ADD,
+            Operation::Message(_) => IORING_OP_MSG_RING,
+            Operation::Call(call) => call.opcode(),
+        };
+        About { opcode, file: 0 }
+    }
+}
+
+/// Boxed, and paid for: a request that waits for a few bytes must not carry the size of this.
+pub(super) fn boxed<'a, F: Future<Output = Done> + Send + 'a>(
+    task: &Task<'_>,
+    wait: F,
+) -> impl Future<Output = Done> + use<'a, F> {
+    let begun = task.caller().account.charge(size_of::<F>()).map(|charge| (Box::pin(wait), charge));
+    async move {
+        match begun {
+            Ok((wait, _charge)) => wait.await,
+            Err(errno) => Done::failed(errno),
         }
     }
 }
@@ -241,11 +259,19 @@ impl Waits {
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
-            // Boxed: a request that waits for bytes must not carry their size.
-            Waits::Cancel(cancel) => Box::pin(cancel.wait(ring)).await,
-            Waits::Timeout(timeout) => Box::pin(timeout.wait(ring, request)).await,
-            Waits::Readiness(readiness, open) => Box::pin(readiness.wait(task, ring, request, open)).await,
+            Waits::Cancel(cancel, open) => boxed(task, cancel.wait(ring, open.as_ref(), false)).await,
+            Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
+            Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
             Waits::Call(begun) => begun.wait(&request.view.cancelled).await,
+        }
+    }
+
+    /// Where the description lies that it waits for, or 0.
+    pub(super) fn file(&self) -> usize {
+        match self {
+            Waits::Transfer(_, open) | Waits::Readiness(_, open) => place_of(open),
+            Waits::Call(begun) => begun.file,
+            Waits::Cancel(..) | Waits::Timeout(_) => 0,
         }
     }
 

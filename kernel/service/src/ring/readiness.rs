@@ -3,7 +3,7 @@
 use super::{
     Ring,
     cancel::Cancel,
-    operation::{About, Done, Step, Waits},
+    operation::{Done, Step, Waits},
     request::Request,
 };
 use crate::context::{Task, fair};
@@ -49,10 +49,6 @@ impl Readiness {
         }
         let (fixed, events) = (entry.flags & IOSQE_FIXED_FILE != 0, entry.op_flags & !CONTROL | ALWAYS);
         Ok(Self { fixed, fd: entry.fd, events, multishot })
-    }
-
-    pub(super) fn about(&self) -> About {
-        About { fd: self.fd, fixed: self.fixed, opcode: IORING_OP_POLL_ADD }
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {

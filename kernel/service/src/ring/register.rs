@@ -41,9 +41,7 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
 async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errno> {
     let asked: SyncCancel = task.space().get(addr).await?;
     let cancel = Cancel::of_call(&asked)?;
-    if asked.flags & IORING_ASYNC_CANCEL_FD != 0 && asked.flags & IORING_ASYNC_CANCEL_FD_FIXED == 0 {
-        task.file(asked.fd)?;
-    }
+    let open = cancel.file(task, ring)?;
     let deadline = match asked.timeout {
         Timespec { sec: -1, nsec: -1 } => None,
         Timespec { sec, nsec } => {
@@ -51,12 +49,16 @@ async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errn
             Some(hal::time::now().saturating_add(nanos))
         }
     };
-    let ended = async { Ok(cancel.wait(ring).await) };
+    let ended = async { Ok(cancel.wait(ring, open.as_ref(), true).await) };
     let done = match task.wait_for(ended, deadline).await {
         Err(Errno::EAGAIN) => return Err(Errno::ETIME),
         ended => ended?,
     };
-    Errno::from_return(done.result as isize)
+    match Errno::from_return(done.result as isize) {
+        // As on Linux: it is gone, and nobody asks how.
+        Err(Errno::EALREADY) => Ok(0),
+        result => result,
+    }
 }
 
 /// What operations are there.

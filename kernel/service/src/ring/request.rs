@@ -3,16 +3,19 @@
 //! ```text
 //!   spawned --poll--> waits --ready--> completed: the result is posted, the next of the chain begins
 //!                       |                  ^
-//!                       +-- cancelled -----+   ECANCELED, if the poll that follows finds it still waiting
+//!                       +-- cancelled -----+   ECANCELED, if the poll that follows finds it still waiting; but a call or
+//!                                               a transfer is told, and goes on to its end
 //! ```
 //!
 //! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine: it polls, and only if that answers
-//! pending it looks whether it is cancelled. So who has moved bytes says so. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
+//! pending it looks whether it is cancelled. What has an effect before its end (a call, a transfer) is never dropped half-way then: it asks the
+//! flag where it may be ended, and answers what happened; it is polled once more after it is told. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
 //! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
 
 use super::{
     Ring, drain,
     operation::{About, Done, Operation, Step, Waits},
+    submission::Share,
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
@@ -20,10 +23,7 @@ use crate::{
     System,
     context::{OfRequest, Task},
 };
-use abi::{
-    errno::Errno,
-    io_uring::{IOSQE_CQE_SKIP_SUCCESS, IOSQE_IO_HARDLINK},
-};
+use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
@@ -50,11 +50,18 @@ const TASK: usize = 1216;
 pub(super) enum Outcome {
     /// Not yet.
     Runs,
+    /// Not yet, though it was told to.
+    GoesOn,
     /// With its own result.
     Completed,
     /// Because it was cancelled.
     Cancelled,
 }
+
+const RUNS: u8 = 0;
+const GOES_ON: u8 = 1;
+const COMPLETED: u8 = 2;
+const GIVEN_UP: u8 = 3;
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
@@ -88,6 +95,16 @@ impl Request {
         self.wake();
     }
 
+    fn is_cancelled(&self) -> bool {
+        // Acquire pairs with the Release of who cancels.
+        self.view.cancelled.load(Acquire)
+    }
+
+    /// Whether it has done nothing before its end. The others are told that they are to wait no longer, and answer what happened.
+    fn may_be_dropped(&self) -> bool {
+        matches!(self.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_TIMEOUT | IORING_OP_POLL_ADD)
+    }
+
     /// Has it look at what has changed.
     pub(super) fn wake(&self) {
         let task = self.task.lock().clone();
@@ -108,10 +125,11 @@ impl Request {
     }
 
     pub(super) fn outcome(&self) -> Outcome {
-        // Acquire pairs with the Release in `Listed::end`: the completion is posted.
+        // Acquire pairs with the Release in `Listed::tell`: the completion is posted.
         match self.outcome.load(Acquire) {
-            0 => Outcome::Runs,
-            1 => Outcome::Completed,
+            RUNS => Outcome::Runs,
+            GOES_ON => Outcome::GoesOn,
+            COMPLETED => Outcome::Completed,
             _ => Outcome::Cancelled,
         }
     }
@@ -134,10 +152,14 @@ pub(super) struct Listed {
 impl Listed {
     /// Its completion is posted.
     fn end(&self, done: Done) {
-        // Release pairs with the Acquire in `Request::outcome`. Once: who drops it finds it ended.
-        let outcome = if done == CANCELLED { 2 } else { 1 };
-        if self.request.outcome.compare_exchange(0, outcome, Release, Relaxed).is_ok() {
-            // For who cancels, and waits for the outcome.
+        self.tell(if done == CANCELLED { GIVEN_UP } else { COMPLETED });
+    }
+
+    /// Says what becomes of it to who cancels, and waits for that. An end is said once: who drops this finds it ended.
+    fn tell(&self, outcome: u8) {
+        // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
+        if self.request.outcome.load(Relaxed) < outcome.min(COMPLETED) {
+            self.request.outcome.store(outcome, Release);
             self.ring.changed.wake_all();
         }
     }
@@ -174,7 +196,7 @@ impl Owner {
             view: OfRequest::default(),
             abandoned: AtomicBool::new(false),
             decided: AtomicBool::new(false),
-            outcome: AtomicU8::new(0),
+            outcome: AtomicU8::new(RUNS),
             task: SpinLock::new(rank::PIPE, None),
             timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
             _charge: charge,
@@ -233,7 +255,8 @@ fn park(
     waits: Waits,
 ) -> Result<Parked, Errno> {
     ticket.otherwise = Some(Errno::ENOMEM);
-    let listed = owner.enlist(ring, &ticket, operation.about(), waits.timer(ring))?;
+    let about = About { file: waits.file(), ..operation.about() };
+    let listed = owner.enlist(ring, &ticket, about, waits.timer(ring))?;
     Ok(Parked { ticket, listed, waits })
 }
 
@@ -272,12 +295,15 @@ fn serve(
                 limit.end(done);
             }
             // The old one goes after the new one is there: a ring that goes finds one of the two.
-            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain);
+            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain).await;
         }
     }
 }
 
 const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
+
+/// Of a limit of one that has not waited.
+const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false };
 
 /// Waits until a deferred chain may begin, and runs it up to what waits.
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
@@ -292,7 +318,7 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     request.decide();
     if passed {
         chain.begin();
-        let next = follow(owner, ring, (false, 0), chain);
+        let next = follow(owner, ring, (false, 0), chain).await;
         ring.drain.has_begun();
         listed.end(Done::with(0));
         return next;
@@ -302,33 +328,65 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     None
 }
 
-/// Goes through what is linked behind a request that has ended, up to the next that waits.
-fn follow(owner: &Owner, ring: &Arc<Ring>, (mut fails, mut flags): (bool, u8), chain: &mut Chain) -> Option<Parked> {
+/// How far some of a chain went.
+enum Followed {
+    /// To its end, or to one that waits.
+    Through(Option<Parked>),
+    /// So far that others get their turn first.
+    Some,
+}
+
+/// Goes through what is linked behind a request that has ended with `after`, up to the next that waits.
+async fn follow(owner: &Owner, ring: &Arc<Ring>, mut after: (bool, u8), chain: &mut Chain) -> Option<Parked> {
+    loop {
+        if let Followed::Through(next) = follow_some(owner, ring, &mut after, chain) {
+            return next;
+        }
+        exec::yield_now().await;
+        // None is listed now that could be found.
+        if ring.has_lost(owner.caller.pid) {
+            chain.cancel(0);
+            return None;
+        }
+    }
+}
+
+/// As much of a chain as goes in one poll.
+fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &mut Chain) -> Followed {
     let never = OfRequest::default();
     let task = owner.task(&never);
+    let (mut fails, mut flags) = *after;
+    let mut share = Share::default();
     while !fails || flags & IOSQE_IO_HARDLINK != 0 {
-        let (mut ticket, operation) = chain.next()?;
+        if share.is_used() {
+            *after = (fails, flags);
+            return Followed::Some;
+        }
+        let Some((mut ticket, operation)) = chain.next() else { return Followed::Through(None) };
         flags = ticket.flags;
         match operation.run(&task, ring, ticket.user_data) {
             Step::Done(done) => {
+                share.take(done);
                 fails = done.fails;
                 ticket.complete(done);
                 drop(ticket);
-                drop(chain.next_limit());
+                if let Some((mut limit, _)) = chain.next_limit() {
+                    limit.complete(UNUSED);
+                }
             }
             Step::Waits(waits) => match park(owner, ring, ticket, &operation, waits) {
                 Ok(parked) => {
                     if ring.has_lost(owner.caller.pid) {
                         parked.listed.request.abandon();
                     }
-                    return Some(parked);
+                    return Followed::Through(Some(parked));
                 }
                 Err(_) => (fails, flags) = (true, flags & !IOSQE_IO_HARDLINK),
             },
         }
     }
     chain.cancel(flags);
-    None
+    Followed::Through(None)
 }
 
 /// A limit of the time that a request waits: an entry of its own, linked behind that.
@@ -365,9 +423,9 @@ impl Limit {
             (true, true) => Errno::ETIME,
             (true, false) => Errno::EALREADY,
         };
-        let fails = self.has_fired;
         self.listed.request.decide();
-        self.ticket.complete(Done { result: errno.to_return() as i32, fails });
+        // As on Linux, that is no failure of its own.
+        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false });
         self.listed.end(Done::with(0));
     }
 }
@@ -377,27 +435,32 @@ async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: 
     let task = owner.task(&request.view);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
     let done = poll_fn(|context| {
+        let was_told = request.is_cancelled();
         // Nobody would get what it takes. Relaxed: ordered by the Acquire.
-        if request.view.cancelled.load(Acquire) && request.abandoned.load(Relaxed) {
+        if was_told && request.abandoned.load(Relaxed) {
             return Poll::Ready(CANCELLED);
         }
         if let Poll::Ready(done) = run.as_mut().poll(context) {
             return Poll::Ready(done);
         }
-        if request.view.cancelled.load(Acquire) {
+        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
+            // Release: as in `cancel`.
+            request.view.cancelled.store(true, Release);
+        }
+        if !request.is_cancelled() {
+            return Poll::Pending;
+        }
+        // Told after it was polled: it has not had its say.
+        if !was_told && let Poll::Ready(done) = run.as_mut().poll(context) {
+            return Poll::Ready(done);
+        }
+        if request.may_be_dropped() {
             return Poll::Ready(CANCELLED);
         }
-        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
-            // Release: as in `cancel`. The last poll says what it has done by now.
-            request.view.cancelled.store(true, Release);
-            return Poll::Ready(match run.as_mut().poll(context) {
-                Poll::Ready(done) => done,
-                Poll::Pending => CANCELLED,
-            });
-        }
+        listed.tell(GOES_ON);
         Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.view.cancelled.load(Acquire);
+    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.is_cancelled();
     if interrupted { CANCELLED } else { done }
 }

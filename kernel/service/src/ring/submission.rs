@@ -26,6 +26,24 @@ const MOVED_AT_ONCE: usize = 1 << 18;
 /// Flags of an entry that need a look of their own.
 const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
 
+/// What was done in one poll: there is an end to it, so that others get their turn.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Share {
+    entries: u32,
+    moved: usize,
+}
+
+impl Share {
+    pub(super) fn take(&mut self, done: Done) {
+        self.entries += 1;
+        self.moved += done.result.max(0) as usize;
+    }
+
+    pub(super) fn is_used(self) -> bool {
+        self.entries >= AT_ONCE || self.moved >= MOVED_AT_ONCE
+    }
+}
+
 /// What came of taking entries.
 pub(super) struct TakenSome {
     /// How many.
@@ -180,7 +198,8 @@ impl<'a, 't> Submission<'a, 't> {
             },
             Err(errno) => self.complete(user_data, Done::failed(errno), flags),
         }
-        operation.is_ok()
+        // A limit of nothing is wrong.
+        operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
     }
 
     #[cold]
@@ -236,8 +255,7 @@ impl<'a, 't> Submission<'a, 't> {
             self.complete(first.user_data, Done::failed(errno), first.flags);
             self.cancel_rest(chain, first.flags);
         } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(chain.as_slice())).flatten() {
-            let chain = self.tickets(chain, Ticket::of_deferred);
-            request::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
+            self.defer(chain, drains);
         } else {
             self.run_linked(chain);
         }
@@ -246,6 +264,8 @@ impl<'a, 't> Submission<'a, 't> {
 
     /// Does what the entries ask for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard.
     fn run_linked(&mut self, mut chain: vec::IntoIter<Linked>) {
+        // With what was moved before it in this poll.
+        let mut share = Share { entries: 0, moved: self.moved };
         while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
             let done = match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => done,
@@ -255,6 +275,7 @@ impl<'a, 't> Submission<'a, 't> {
                 }
             };
             self.complete(user_data, done, flags);
+            share.take(done);
             if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.as_slice().first()
                 && let Some(limit) = chain.next()
                 && limit.flags & IOSQE_CQE_SKIP_SUCCESS == 0
@@ -264,7 +285,21 @@ impl<'a, 't> Submission<'a, 't> {
             if done.fails && flags & IOSQE_IO_HARDLINK == 0 {
                 return self.cancel_rest(chain, flags);
             }
+            if share.is_used() && !chain.as_slice().is_empty() {
+                // Others get their turn: it goes on by itself.
+                return self.defer(chain, false);
+            }
         }
+    }
+
+    /// A chain begins, or goes on, in a coroutine, when its turn has come.
+    fn defer(&mut self, chain: vec::IntoIter<Linked>, drains: bool) {
+        // Those before it are completed before it.
+        if self.taking.filled > 0 {
+            self.post();
+        }
+        let chain = self.tickets(chain, Ticket::of_deferred);
+        request::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
     }
 
     /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of

@@ -70,7 +70,7 @@ impl Timeout {
             deadline: deadline(self.nanos, self.has(IORING_TIMEOUT_ABS), by_wall_clock),
             period: multishot.then_some(self.nanos),
             repeats: if multishot { self.count } else { 0 },
-            target: (self.count > 0 && !multishot).then(|| ring.counted().wrapping_add(self.count)),
+            counts: (self.count > 0 && !multishot).then(|| (ring.counted(), self.count)),
             by_wall_clock,
             is_over: false,
         }
@@ -127,8 +127,8 @@ pub(super) struct Timer {
     period: Option<u64>,
     /// How often it comes yet; 0: without end.
     repeats: u32,
-    /// The count of completions at which it is over.
-    target: Option<u32>,
+    /// The count of completions when it last looked, and how many more of them it waits for.
+    counts: Option<(u32, u32)>,
     by_wall_clock: bool,
     /// Nothing changes it any more.
     is_over: bool,
@@ -143,8 +143,11 @@ enum Expiry {
 
 impl Timer {
     fn is_reached(&mut self, counted: u32) -> bool {
-        let reached = |target| counted.wrapping_sub(target).cast_signed() >= 0;
-        let ends = !self.is_over && self.target.is_some_and(reached);
+        let Some((last, left)) = &mut self.counts else { return false };
+        // Less than before: one that tells the time is counted just before it is posted.
+        let more = counted.wrapping_sub(*last).cast_signed().max(0).cast_unsigned();
+        (*last, *left) = (last.wrapping_add(more), left.saturating_sub(more));
+        let ends = !self.is_over && *left == 0;
         self.is_over |= ends;
         ends
     }
@@ -167,7 +170,7 @@ impl Timer {
     fn change(&mut self, nanos: u64, is_absolute: bool) {
         self.deadline = deadline(nanos, is_absolute, self.by_wall_clock);
         self.period = self.period.map(|_| nanos);
-        (self.repeats, self.target) = (0, None);
+        (self.repeats, self.counts) = (0, None);
     }
 }
 

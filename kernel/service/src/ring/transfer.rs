@@ -2,7 +2,7 @@
 
 use super::{
     Ring,
-    operation::{About, Done, Step, Waits},
+    operation::{Done, Step, Waits, boxed},
 };
 use crate::{
     arguments::MOST,
@@ -11,7 +11,7 @@ use crate::{
     transfer::{self, At, How, Piece},
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use io::{
     file::{Attempt, IoError},
     open::OpenFile,
@@ -64,14 +64,13 @@ impl Transfer {
         Ok(Self { shape, fixed, fd, len, flags, addr: entry.addr as usize, offset })
     }
 
-    pub(super) fn about(&self) -> About {
-        let opcode = match self.shape {
+    pub(super) fn opcode(&self) -> u8 {
+        match self.shape {
             Shape::Read => IORING_OP_READ,
             Shape::Write => IORING_OP_WRITE,
             Shape::ReadList => IORING_OP_READV,
             Shape::WriteList => IORING_OP_WRITEV,
-        };
-        About { fd: self.fd, fixed: self.fixed, opcode }
+        }
     }
 
     /// Streams ignore the offset.
@@ -129,7 +128,6 @@ impl Transfer {
         Done { result: len as i32, fails: len < self.piece().len }
     }
 
-    /// Boxed, where it is a list: a request that waits for a few bytes must not carry the size of that.
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
         let how = How { gives_up: false, quiet: false, tried: false };
         let at = match self.at(open) {
@@ -140,7 +138,7 @@ impl Transfer {
         let moved = match self.shape {
             Shape::Read => transfer::read(task, open, at, &piece, how).await,
             Shape::Write => transfer::write(task, open, at, &piece, how).await,
-            Shape::ReadList | Shape::WriteList => return Box::pin(self.wait_list(task, open, at, how)).await,
+            Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         moved.map_or_else(Done::failed, |len| self.moved(len))
     }

@@ -115,6 +115,9 @@ pub(super) async fn rings(cpu: &Cpu) {
     waiting_chains(cpu, &ring).await;
     cpu.good(nr::CLOSE, [ring.fd]).await;
     left_behind(cpu).await;
+    lists_are_paid_for(cpu).await;
+    long_chains(cpu).await;
+    accepting(cpu).await;
 }
 
 async fn setting_up(cpu: &Cpu) {
@@ -436,6 +439,26 @@ async fn cancelling(cpu: &Cpu, ring: &Mapped) {
         assert_eq!(ring.enter(cpu, 1, 4 - count as usize).await, Ok(1));
         assert!(ring.reap(cpu).contains(&(99, 3 - count)));
     }
+    // A file, by whatever number; no other that has that number now.
+    let other = cpu.good(nr::DUP, [from]).await;
+    let by_file = |fd| cancel(0, IORING_ASYNC_CANCEL_FD, fd);
+    ring.put(cpu, &[waits(1), by_file(other)]);
+    assert_eq!(ring.enter(cpu, 2, 2).await, Ok(2));
+    assert!(ring.reap(cpu).contains(&(99, 0)));
+    ring.put(cpu, &[Sqe { fd: other as i32, ..waits(1) }]);
+    assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
+    cpu.good(nr::CLOSE, [other]).await;
+    let ebadf = Errno::EBADF.to_return() as i32;
+    for fd in [other, usize::MAX] {
+        let all = cancel(0, IORING_ASYNC_CANCEL_FD | IORING_ASYNC_CANCEL_ALL, fd);
+        assert_eq!(ring.run(cpu, &[all]).await, [(99, ebadf)]);
+    }
+    cpu.good(nr::DUP3, [to, other, 0]).await;
+    assert_eq!(ring.run(cpu, &[by_file(other)]).await, [(99, enoent)]);
+    cpu.good(nr::CLOSE, [other]).await;
+    ring.put(cpu, &[by_file(from)]);
+    assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+    assert!(ring.reap(cpu).contains(&(99, 0)));
     for wrong in [1 << 9, IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_FD] {
         assert_eq!(ring.run(cpu, &[cancel(1, wrong, 0)]).await, [(99, EINVAL)]);
     }
@@ -469,6 +492,107 @@ async fn waiting_chains(cpu: &Cpu, ring: &Mapped) {
     assert_eq!(found, [(8, CANCELLED), (99, 0)]);
     cpu.good(nr::CLOSE, [from]).await;
     cpu.good(nr::CLOSE, [to]).await;
+}
+
+/// Others get their turn before a long chain is through, whether it begins at once or behind one that waits.
+async fn long_chains(cpu: &Cpu) {
+    const COUNT: usize = 400;
+    let ring = Mapped::new(cpu, 512, 0).await;
+    let (from, to) = pipe(cpu).await;
+    let chain: Vec<Sqe> = (0..COUNT as u64).map(|number| nop(number, IOSQE_IO_LINK, 0)).collect();
+    let behind = [&[Sqe { flags: IOSQE_IO_LINK, ..read(from, DATA, 1) }], &chain[1..]].concat();
+    let expected: Vec<u64> = (0..COUNT as u64).collect();
+    for (entries, waits) in [(&chain, false), (&behind, true)] {
+        ring.put(cpu, entries);
+        assert_eq!(ring.enter(cpu, COUNT, NOT).await, Ok(COUNT));
+        if waits {
+            assert_eq!(ring.reap(cpu), []);
+            cpu.good(nr::WRITE, [to, DATA, 1]).await;
+            assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+        }
+        let mut found = ring.reap(cpu);
+        assert!(found.len() < COUNT, "all of it in one poll");
+        while found.len() < COUNT {
+            assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+            found.extend(ring.reap(cpu));
+        }
+        let order: Vec<u64> = found.iter().map(|(user_data, _)| *user_data).collect();
+        assert_eq!(order[1..], expected[1..]);
+    }
+    for fd in [from, to, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
+}
+
+/// Requests that wait for a connection keep no number, and have one when it comes.
+async fn accepting(cpu: &Cpu) {
+    let ring = Mapped::new(cpu, 8, 0).await;
+    let listener = cpu.good(nr::SOCKET, [abi::net::AF_UNIX as usize, abi::net::SOCK_STREAM as usize, 0]).await;
+    let address = cpu.store(DATA + 0x7400, b"\x01\0/ring-socket\0");
+    cpu.good(nr::BIND, [listener, address, 15]).await;
+    cpu.good(nr::LISTEN, [listener, 4]).await;
+    let accept = Sqe { op_flags: 0, ..transfer(IORING_OP_ACCEPT, listener, 0, 0, 0) };
+    let none = Errno::EAGAIN.to_return() as i32;
+    assert_eq!(ring.run(cpu, &[Sqe { ioprio: IORING_ACCEPT_DONTWAIT, ..accept }]).await, [(7, none)]);
+    ring.put(cpu, &[accept, accept]);
+    assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
+    let client = cpu.good(nr::SOCKET, [abi::net::AF_UNIX as usize, abi::net::SOCK_STREAM as usize, 0]).await;
+    assert_eq!(client, listener + 1);
+    cpu.good(nr::CONNECT, [client, address, 15]).await;
+    assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+    assert_eq!(ring.reap(cpu), [(7, client as i32 + 1)]);
+    // Less than all of a message, for who wants all, ends its chain.
+    let list = [DATA + 0x500, 8].map(usize::to_le_bytes).concat();
+    let list = cpu.store(DATA + 0x7500, &list);
+    let message = cpu.store(DATA + 0x7400, &[0, 0, list as u64, 1, 0, 0, 0].map(u64::to_le_bytes).concat());
+    for (wants, next) in [(0, 1), (abi::net::MSG_WAITALL, CANCELLED)] {
+        let receive = transfer(IORING_OP_RECVMSG, client, message, 0, 0);
+        ring.put(cpu, &[Sqe { flags: IOSQE_IO_LINK, op_flags: wants, ..receive }, nop(8, 0, 1)]);
+        assert_eq!(ring.enter(cpu, 2, NOT).await, Ok(2));
+        cpu.good(nr::WRITE, [client + 1, DATA, 4]).await;
+        if wants != 0 {
+            cpu.good(nr::SHUTDOWN, [client + 1, abi::net::SHUT_WR as usize]).await;
+        }
+        assert_eq!(ring.enter(cpu, 0, 2).await, Ok(0));
+        assert_eq!(ring.reap(cpu), [(7, 4), (8, next)]);
+    }
+    for fd in [client + 1, client, listener, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
+}
+
+/// What a request that waits keeps of its arguments is its submitter's, and goes with it.
+async fn lists_are_paid_for(cpu: &Cpu) {
+    let used = || process::table::process(1).unwrap().account().used();
+    let ring = Mapped::new(cpu, 8, 0).await;
+    let (from, to) = pipe(cpu).await;
+    let datagrams = abi::net::SOCK_DGRAM as usize;
+    cpu.good(nr::SOCKETPAIR, [abi::net::AF_UNIX as usize, datagrams, 0, DATA + 0x7310]).await;
+    let (here, there) = (cpu.word(DATA + 0x7310) as usize, cpu.word(DATA + 0x7314) as usize);
+    let list: Vec<u8> = (0..1024).flat_map(|_| [DATA.to_le_bytes(), 64usize.to_le_bytes()].concat()).collect();
+    let list = cpu.store(DATA + 0xa000, &list);
+    // A message: no name, the list, no more.
+    let message = [0, 0, list as u64, 1024, 0, 0, 0].map(u64::to_le_bytes).concat();
+    let message = cpu.store(DATA + 0x7400, &message);
+    let receive = transfer(IORING_OP_RECVMSG, here, message, 0, 0);
+    for (entry, held) in [(transfer(IORING_OP_READV, from, list, 1024, 0), 16 << 10), (receive, (16 + 64) << 10)] {
+        let before = used();
+        ring.put(cpu, &[entry]);
+        assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
+        let time = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
+        cpu.good(nr::NANOSLEEP, [time, 0]).await;
+        assert!(used() >= before + held, "{} of {held}", used() - before);
+        ring.put(cpu, &[cancel(7, 0, 0)]);
+        assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+        let mut found = ring.reap(cpu);
+        found.sort_unstable();
+        assert_eq!(found, [(7, CANCELLED), (99, 0)]);
+        cpu.good(nr::NANOSLEEP, [time, 0]).await;
+        assert!(used() < before + 4096);
+    }
+    for fd in [from, to, here, there, ring.fd] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
 }
 
 /// What waits goes with the ring, and gives back what it held.

@@ -8,6 +8,7 @@ use rt::abi::stat::{STATX_BASIC_STATS, Statx};
 pub const CASES: &[Case] = &[
     case!("ring/calls-on-files", "C4 C5 D3", calls_on_files),
     case!("ring/calls-in-a-chain", "C4 D3", calls_in_a_chain),
+    case!("ring/calls-that-go-on", "C4 D14", calls_that_go_on),
     case!("ring/wrong-calls", "C4 E1 D3", wrong_calls),
     case!("ring/what-is-probed-is-there", "C4 D3", what_is_probed_is_there),
 ];
@@ -95,6 +96,33 @@ fn calls_in_a_chain() -> Outcome {
     ensure!(rt::fs::metadata("/tmp/ring-chain").is_err() && ring.pop().is_none(), "before its turn");
     io::Write::write_all(&mut write, b"x")?;
     equal!(wait(&mut ring, 6)?, [(1, 1), (2, 0), (3, 0), (4, -2), (5, CANCELLED), (6, CANCELLED)]);
+    Ok(())
+}
+
+/// What no signal would end goes on to its end, and says what it did, whoever wanted it to end.
+fn calls_that_go_on() -> Outcome {
+    const TIME_WAS_OVER: i32 = -114;
+    let mut ring = Ring::new(8, 0)?;
+    let place = crate::place::Place::disk()?;
+    let file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open(&place.join("goes-on"))?;
+    let (fd, zero, mut content, mut waited) = (file.fd().raw(), millis(0), alloc::vec![7u8; 1 << 17], 0);
+    for round in 0..20 {
+        push(&mut ring, &[transfer(IORING_OP_WRITE, fd, &mut content, 0)]);
+        equal!(wait(&mut ring, 1)?, [(7, 1 << 17)]);
+        let limit = Sqe { addr: (&raw const zero) as u64, len: 1, ..call_of(IORING_OP_LINK_TIMEOUT, -1) };
+        let (flags, ends) = match round % 2 {
+            0 => (IOSQE_IO_LINK, limit),
+            _ => (0, cancel_of(7, 0)),
+        };
+        push(&mut ring, &[Sqe { flags, ..call_of(IORING_OP_FSYNC, fd) }, Sqe { user_data: 8, ..ends }]);
+        let found = wait_sorted(&mut ring, 2)?;
+        // Done at once or not, it has been done: a limit that came too late or not at all, a canceller that found it at work or nothing.
+        let [(7, 0), (8, TIME_WAS_OVER | CANCELLED | -2)] = found[..] else {
+            return Err(Trouble::failed(format_args!("{found:?}")));
+        };
+        waited += u32::from(found[1].1 == TIME_WAS_OVER);
+    }
+    ensure!(waited > 0, "none was at work");
     Ok(())
 }
 

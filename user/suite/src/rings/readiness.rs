@@ -104,7 +104,7 @@ fn polls_itself() -> Outcome {
         push(&mut ring, &[nop(1, 0, 1)]);
         equal!(wait_sorted(&mut ring, 2)?, [(1, 1), (7, POLLIN.into())]);
     }
-    // Two that wait for each other, one inside an epoll set; then all of it goes.
+    // Two that wait for each other; then all of it goes.
     let mut other = Ring::new(4, 0)?;
     push(&mut ring, &[Sqe { len: IORING_POLL_ADD_MULTI, ..poll(other.fd().raw(), IN) }]);
     push(&mut other, &[Sqe { len: IORING_POLL_ADD_MULTI, ..poll(own, IN) }]);

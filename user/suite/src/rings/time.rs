@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     case!("ring/time-of-another-is-limited", "C4 D3 D14", time_of_another_is_limited),
     case!("ring/limit-against-completion", "C4 D14", limit_against_completion),
     case!("ring/limit-of-nothing", "C4 E1", limit_of_nothing),
+    case!("ring/silent-limits", "C4 D14", silent_limits),
     case!("ring/thousands-of-times", "C4 D13 D16", thousands_of_times),
 ];
 
@@ -85,6 +86,9 @@ fn times_by_count() -> Outcome {
     ensure!(ring.pop().is_none(), "after one");
     push(&mut ring, &[nop(3, 0, 3)]);
     equal!(wait(&mut ring, 2)?, [(3, 3), (1, 0)]);
+    // More than ever come.
+    push(&mut ring, &[Sqe { off: u32::MAX.into(), ..timeout(&millis(5), 1) }, nop(2, 0, 2)]);
+    equal!(wait(&mut ring, 2)?, [(2, 2), (1, TIME)]);
     // A time that is over is none of those that are counted.
     push(&mut ring, &[Sqe { off: 1, ..timeout(&long, 1) }, timeout(&millis(1), 2)]);
     equal!(wait(&mut ring, 1)?, [(2, TIME)]);
@@ -267,7 +271,11 @@ fn time_of_another_is_limited() -> Outcome {
 fn limit_of_nothing() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
     let span = millis(1);
-    equal!(run(&mut ring, &[limit(&span, 8)])?, [(8, EINVAL)]);
+    // It is wrong, and ends the submission.
+    push(&mut ring, &[limit(&span, 8), nop(1, 0, 1)]);
+    equal!(ring.submit(0)?, 1);
+    equal!(reap(&mut ring), [(8, EINVAL)]);
+    equal!(run(&mut ring, &[])?, [(1, 1)]);
     let link = Sqe { flags: IOSQE_IO_LINK, ..limit(&span, 8) };
     equal!(
         run(&mut ring, &[nop(1, IOSQE_IO_LINK, 1), link, limit(&span, 9)])?,
@@ -277,6 +285,24 @@ fn limit_of_nothing() -> Outcome {
         run(&mut ring, &[nop(1, IOSQE_IO_LINK, 1), Sqe { off: 1, ..limit(&span, 9) }])?,
         [(1, CANCELLED), (9, EINVAL)]
     );
+    Ok(())
+}
+
+/// A limit that is to say nothing but failures says nothing, used or not.
+fn silent_limits() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let (mut byte, span) = ([0u8], millis(1));
+    let silent = Sqe { flags: IOSQE_CQE_SKIP_SUCCESS, ..limit(&span, 8) };
+    let reads = Sqe { flags: IOSQE_IO_LINK, ..transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0) };
+    push(&mut ring, &[reads, silent]);
+    equal!(wait(&mut ring, 1)?, [(7, CANCELLED)]);
+    push(&mut ring, &[reads, nop(1, IOSQE_IO_LINK, 1), silent]);
+    equal!(ring.submit(0)?, 3);
+    io::Write::write_all(&mut write, b"x")?;
+    equal!(wait(&mut ring, 2)?, [(7, 1), (1, 1)]);
+    thread::sleep(Duration::from_millis(5));
+    equal!(reap(&mut ring), []);
     Ok(())
 }
 
