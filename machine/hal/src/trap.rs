@@ -26,6 +26,8 @@ pub(crate) fn interrupt(local: &Local, cause: usize) {
         // Others are not enabled; a spurious one is not worth stopping the machine for.
         _ => {}
     }
+    // Among the locks of this interrupt, not those of what it has interrupted.
+    crate::space::wake_shootdowns();
     local.coroutine.store(interrupted, Relaxed);
     local.in_interrupt.store(false, Relaxed);
     local.held.store(held, Relaxed);
@@ -42,7 +44,6 @@ extern "C" fn kernel_trap(cause: usize, value: usize, frame: &mut KernelFrame) {
     // The interrupted code may be on its way to user mode, past its last look at what this interrupt brought.
     local.leave.store(true, Relaxed);
     interrupt(local, cause & !INTERRUPT);
-    crate::space::wake_shootdowns();
     // SPIE says whether interrupts were on where this one struck. `idle_unless` handles its interrupt with
     // preemption allowed too: its caller picks what became ready.
     if frame.status & sstatus::SPIE != 0 && hart::preemptible() {

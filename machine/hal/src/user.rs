@@ -249,7 +249,6 @@ mod machine {
         fn classify(&mut self, local: &Local, world: World, trap: riscv::resident::Trap) -> Option<Exit> {
             if trap.cause & INTERRUPT != 0 {
                 crate::trap::interrupt(local, trap.cause & !INTERRUPT);
-                space::wake_shootdowns();
                 return Some(Exit::Interrupt);
             }
             let address = trap.value;
