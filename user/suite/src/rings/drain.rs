@@ -28,7 +28,8 @@ fn drain() -> Outcome {
         // Of the next call, too.
         push(&mut ring, &[reads(fd, second, 5), nop(6, DRAIN, 6), nop(7, 0, 7)]);
         equal!(ring.submit(0)?, 3);
-        equal!(reap(&mut ring), [(2, 2)]);
+        // Not at once, perhaps: the last of the round before may be about to give up its place in the gate.
+        equal!(wait(&mut ring, 1)?, [(2, 2)]);
         thread::sleep(Duration::from_millis(1));
         ensure!(ring.pop().is_none(), "it has not waited");
         io::Write::write_all(&mut write, b"x")?;
