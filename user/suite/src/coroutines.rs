@@ -121,7 +121,7 @@ type Joined<T> = Result<T, JoinError>;
 
 /// What a scenario comes to when all the code it needs is in memory: in the first turn a page that has to be fetched from the disk gives
 /// the worker away in the middle of a poll.
-fn rehearsed<T>(scenario: impl Fn() -> T) -> T {
+pub fn rehearsed<T>(scenario: impl Fn() -> T) -> T {
     let _ = scenario();
     scenario()
 }
