@@ -39,7 +39,7 @@ impl Doing {
 
     /// Whether it is a page fault.
     pub(crate) fn is_fault(&self) -> bool {
-        self.0.load(Relaxed) & ((1 << NUMBER) - 1) == FAULT
+        self.is_call(FAULT as usize)
     }
 
     /// `read 3`, `futex 3fff0010`, `fault 10000`, `signal`: the call's name, or its number, and 48 bits of its first argument:

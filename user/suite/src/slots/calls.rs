@@ -1,10 +1,10 @@
 //! The calls for slots, and whose slots they are.
 
+use super::order::child_beside_spinners;
 use crate::case::{Outcome, Trouble};
 use crate::machine::needs_asyncos;
 use crate::process::{PAGE, call, child, exits};
 use crate::programs::own_path;
-use crate::word::flag;
 use core::sync::atomic::Ordering::SeqCst;
 use rt::abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use rt::abi::process::{CLONE_VFORK, CLONE_VM};
@@ -12,7 +12,7 @@ use rt::abi::signal::SIGCHLD;
 use rt::abi::slots::{KICKED, OWNER, STRIDE};
 use rt::abi::window::{HINT, STATUS};
 use rt::abi::{Errno, nr};
-use rt::task::{Priority, block_on, spawn, spawn_with};
+use rt::task::{block_on, spawn};
 use rt::time::{Duration, sleep};
 use rt::{raw, thread};
 
@@ -115,25 +115,7 @@ pub fn on_pages_of_another() -> Outcome {
 pub fn exit_while_all_run() -> Outcome {
     needs_asyncos()?;
     for _ in 0..3 {
-        let pid = child(|| {
-            let started = flag();
-            block_on(async {
-                for _ in 0..8 {
-                    let started = started.clone();
-                    spawn_with(Priority::new(20), async move {
-                        started.fetch_add(1, SeqCst);
-                        loop {
-                            core::hint::spin_loop();
-                        }
-                    })
-                    .detach();
-                }
-                while started.load(SeqCst) < 4 {
-                    sleep(Duration::from_millis(1)).await;
-                }
-            });
-            5
-        })?;
+        let pid = child_beside_spinners(|| sleep(Duration::from_millis(1)))?;
         exits(pid, 5)?;
     }
     let offsets = [OWNER, KICKED, STRIDE];

@@ -6,6 +6,7 @@ use crate::process::{call, child, exits, kill, sleep_ms};
 use crate::word::{flag, spin_until};
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::SeqCst;
+use rt::abi::Errno;
 use rt::abi::asyncos::SCHED_SETUP;
 use rt::abi::signal::SIGKILL;
 use rt::task::{Priority, block_on, spawn, spawn_with, yield_now};
@@ -123,11 +124,9 @@ pub fn urgent_by_time() -> Outcome {
     Ok(())
 }
 
-/// A thread that does nothing but poll again is more urgent than coroutines that never yield. On one hart these have their turns by ageing
-/// alone; and so has each of their threads, one that has just been given the slot, too.
-pub fn beside_one_that_yields() -> Outcome {
-    needs_asyncos()?;
-    let pid = child(|| {
+/// A child whose first thread pauses again and again, until four of eight coroutines that never yield have begun; then it ends, with 5.
+pub fn child_beside_spinners<F: Future<Output = ()>>(pause: fn() -> F) -> Result<i32, Errno> {
+    child(|| {
         let started = flag();
         block_on(async {
             for _ in 0..8 {
@@ -141,12 +140,18 @@ pub fn beside_one_that_yields() -> Outcome {
                 .detach();
             }
             while started.load(SeqCst) < 4 {
-                yield_now().await;
+                pause().await;
             }
         });
         5
-    })?;
-    exits(pid, 5)
+    })
+}
+
+/// A thread that does nothing but poll again is more urgent than coroutines that never yield. On one hart these have their turns by ageing
+/// alone; and so has each of their threads, one that has just been given the slot, too.
+pub fn beside_one_that_yields() -> Outcome {
+    needs_asyncos()?;
+    exits(child_beside_spinners(yield_now)?, 5)
 }
 
 /// The same beside another process, so that the first has had more than its share at times when ageing would put one ahead.
