@@ -3,7 +3,7 @@
 //! riscv64 has no `sa_restorer`: a handler returns to code that the kernel provides, which calls `rt_sigreturn`.
 //! The frame is [`Siginfo`] followed by [`Ucontext`]; `a0` is the signal, `a1` and `a2` point to the two.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
 // Numbers.
 constants! { u32:
@@ -57,6 +57,11 @@ constants! { i32:
 // `sigevent` notification.
 constants! { i32:
     SIGEV_SIGNAL = 0, SIGEV_NONE = 1, SIGEV_THREAD = 2, SIGEV_THREAD_ID = 4,
+}
+
+// `signalfd4` flags.
+constants! { u32:
+    SFD_CLOEXEC = 0x80000, SFD_NONBLOCK = 0x800,
 }
 
 /// Bytes of a signal set as the `rt_sig*` calls take it: the only size that is valid.
@@ -157,6 +162,77 @@ impl Siginfo {
     #[must_use]
     pub const fn pid(&self) -> i32 {
         self.fields[0] as i32
+    }
+}
+
+/// Linux `struct signalfd_siginfo`: what `signalfd` reads of a signal.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, PartialEq, Eq)]
+pub struct SignalfdSiginfo {
+    /// Signal.
+    pub signo: u32,
+    /// An error number, usually 0.
+    pub errno: i32,
+    /// `SI_*`, or a code of the signal.
+    pub code: i32,
+    /// Sender or child.
+    pub pid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// Descriptor (`SIGIO`).
+    pub fd: i32,
+    /// Timer (`SI_TIMER`).
+    pub tid: u32,
+    /// Events (`SIGIO`).
+    pub band: u32,
+    /// Expiries that were missed (`SI_TIMER`).
+    pub overrun: u32,
+    /// Trap number: none on riscv64.
+    pub trapno: u32,
+    /// Exit status or signal (`SIGCHLD`).
+    pub status: i32,
+    /// What was sent along (`sigqueue`), as an integer.
+    pub int: i32,
+    /// The same, as a pointer.
+    pub ptr: u64,
+    /// User time (`SIGCHLD`).
+    pub utime: u64,
+    /// System time (`SIGCHLD`).
+    pub stime: u64,
+    /// Address of a fault.
+    pub addr: u64,
+    /// Lowest bit of that which counts, padding, call number: not reported here.
+    pub unused: [u64; 2],
+    /// `AUDIT_ARCH_*`, then padding: not reported here.
+    pub pad: [u64; 4],
+}
+layout!(SignalfdSiginfo, 128, status @ 40, ptr @ 48, addr @ 72);
+
+impl From<&Siginfo> for SignalfdSiginfo {
+    /// Which fields there are depends on signal and code, as in Linux (`kernel/signal.c`, `siginfo_layout`).
+    fn from(info: &Siginfo) -> Self {
+        let [first, second, third, fourth, ..] = info.fields;
+        let mut read = Self::new_zeroed();
+        (read.signo, read.errno, read.code) = (info.signo as u32, info.errno, info.code);
+        let by_kernel = info.code > SI_USER && info.code < SI_KERNEL;
+        match info.signo as u32 {
+            SIGILL | SIGFPE | SIGSEGV | SIGBUS | SIGTRAP if by_kernel => read.addr = first,
+            SIGPOLL if by_kernel => (read.band, read.fd) = (first as u32, second as i32),
+            _ if info.code == SI_SIGIO => (read.band, read.fd) = (first as u32, second as i32),
+            _ if info.code == SI_TIMER => {
+                (read.tid, read.overrun) = (first as u32, (first >> 32) as u32);
+                (read.int, read.ptr) = (second as i32, second);
+            }
+            signal => {
+                (read.pid, read.uid) = (first as u32, (first >> 32) as u32);
+                match signal {
+                    SIGCHLD if by_kernel => (read.status, read.utime, read.stime) = (second as i32, third, fourth),
+                    _ if info.code < SI_USER => (read.int, read.ptr) = (second as i32, second),
+                    _ => {}
+                }
+            }
+        }
+        read
     }
 }
 

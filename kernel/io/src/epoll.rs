@@ -247,7 +247,7 @@ impl File for Epoll {
 impl Item {
     /// The events of this item that hold, if they are to be reported; arms or queues it for the next time.
     fn report(self: &Arc<Self>) -> Option<EpollEvent> {
-        let (edges, held) = self.file.look();
+        let (edges, held) = self.file.look(&self.caller);
         let mut interest = self.interest.lock();
         let wanted = interest.events;
         let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
@@ -298,7 +298,7 @@ impl Item {
             return self.give_up();
         }
         // In the queue by now.
-        if self.file.look().1 & mask != 0 {
+        if self.file.look(&self.caller).1 & mask != 0 {
             self.queue();
         }
     }

@@ -26,4 +26,5 @@ pub mod log;
 pub mod open;
 pub mod pipe;
 pub mod ramdisk;
+pub mod timer;
 pub mod tty;

@@ -343,7 +343,11 @@ impl File for SocketFile {
     }
 
     fn edges(&self) -> u64 {
-        self.look().0
+        match &self.kind {
+            Kind::Tcp(socket) => socket.look().0,
+            Kind::Udp(socket) => socket.look().0,
+            Kind::Local(socket, _) => socket.edges(),
+        }
     }
 
     fn read_waits(&self) -> bool {
@@ -358,7 +362,7 @@ impl File for SocketFile {
         })
     }
 
-    fn look(&self) -> (u64, u32) {
+    fn look(&self, _caller: &Caller) -> (u64, u32) {
         match &self.kind {
             Kind::Tcp(socket) => socket.look(),
             Kind::Udp(socket) => socket.look(),

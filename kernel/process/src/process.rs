@@ -8,7 +8,7 @@ use crate::{
     descriptors::FdTable,
     limits::Limits,
     share::Share,
-    signal::{Actions, Pending},
+    signal::{Actions, Arrivals, Pending},
     slots::Slots,
     thread::Thread,
     usage::{Times, Usage},
@@ -145,6 +145,8 @@ pub struct Process {
     world: AtomicU8,
     /// A child changed its state, or a thread ended.
     pub(crate) changed: WaitQueue,
+    /// Of signals, for who reads them.
+    pub(crate) arrivals: Arrivals,
     /// A `vfork` parent waits on it.
     pub(crate) released: WaitQueue,
     pub(crate) borrowing: AtomicBool,
@@ -180,6 +182,7 @@ impl Process {
             exit_signal: AtomicU32::new(exit_signal),
             world: AtomicU8::new(0),
             changed: WaitQueue::new(),
+            arrivals: Arrivals::default(),
             released: WaitQueue::new(),
             borrowing: AtomicBool::new(false),
             is_guest: AtomicBool::new(false),

@@ -4,6 +4,7 @@
 //! and acts on it in [`deliver`] before it next enters user mode. `SIGKILL` does not queue: it ends the process.
 
 pub mod deliver;
+pub mod file;
 
 use crate::{
     process::Process,
@@ -16,7 +17,11 @@ use abi::{
     signal::*,
 };
 use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::{
+    convert::Infallible,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use mem::{Account, Charge};
 
@@ -95,22 +100,31 @@ impl Pending {
 
     /// Takes out the first signal that `allowed` contains: synchronous ones first, then by number.
     pub(crate) fn take(&self, allowed: u64) -> Option<Siginfo> {
+        match self.take_if(allowed, |_| Ok::<_, Infallible>(())) {
+            Ok(info) => info,
+        }
+    }
+
+    /// As [`Pending::take`], but `accept` sees it first, and it stays if that fails. `accept` runs with the signals locked.
+    pub(crate) fn take_if<E>(
+        &self,
+        allowed: u64,
+        accept: impl FnOnce(&Siginfo) -> Result<(), E>,
+    ) -> Result<Option<Siginfo>, E> {
         if self.mask() & allowed == 0 {
-            return None;
+            return Ok(None);
         }
         let mut infos = self.infos.lock();
         let ready = self.mask.load(Ordering::Relaxed) & allowed;
         let first = if ready & bits::SYNCHRONOUS != 0 { ready & bits::SYNCHRONOUS } else { ready };
-        if first == 0 {
-            return None;
-        }
         let signal = first.trailing_zeros() as i32 + 1;
-        let at = infos.iter().position(|queued| queued.info.signo == signal)?;
+        let Some(at) = infos.iter().position(|queued| queued.info.signo == signal) else { return Ok(None) };
+        accept(&infos[at].info)?;
         let Queued { info, .. } = infos.remove(at);
         if !infos.iter().any(|queued| queued.info.signo == signal) {
             self.mask.fetch_and(!mask(signal as u32), Ordering::Relaxed);
         }
-        Some(info)
+        Ok(Some(info))
     }
 
     /// Forgets these signals.
@@ -118,6 +132,26 @@ impl Pending {
         let mut infos = self.infos.lock();
         infos.retain(|queued| mask(queued.info.signo as u32) & signals == 0);
         self.mask.fetch_and(!signals, Ordering::Relaxed);
+    }
+}
+
+/// Tells who reads a process's signals ([`file::SignalFile`]) that there are more, for it or for one of its threads.
+#[derive(Default)]
+pub(crate) struct Arrivals {
+    pub queue: WaitQueue,
+    count: AtomicU64,
+}
+
+impl Arrivals {
+    /// How many there were.
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed) // orders nothing: who is late is woken by the queue
+    }
+
+    /// One more, which is pending by now.
+    pub fn note(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.queue.wake_all();
     }
 }
 
@@ -252,6 +286,7 @@ pub fn send(process: &Arc<Process>, info: Siginfo) -> Result<(), Errno> {
     }
     process.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize, process.account())?;
     fence(Ordering::SeqCst); // pairs with those in `Thread::{set_signal_mask, take_signal}`
+    process.arrivals.note();
     let signal = info.signo as u32;
     let threads = process.threads();
     let waiting = threads.iter().find(|thread| thread.awaits(signal));
@@ -291,6 +326,7 @@ pub fn send_thread(thread: &Arc<Thread>, info: Siginfo) -> Result<(), Errno> {
         return Ok(());
     }
     thread.pending.push(info, process.limit(RLIMIT_SIGPENDING) as usize, process.account())?;
+    process.arrivals.note();
     thread.notify();
     Ok(())
 }
@@ -306,6 +342,7 @@ pub(crate) fn force(thread: &Arc<Thread>, info: Siginfo) {
     }
     // A full queue cannot lose it: standard signals always fit.
     let _ = thread.pending.push(info, usize::MAX, thread.process().account());
+    thread.process().arrivals.note();
     thread.notify();
 }
 

@@ -6,7 +6,7 @@
 
 use crate::{
     System, arguments::Args, attributes, context::Task, files, identity, life, memory, messages, paths, poll, ring,
-    schedule, signals, socket_options, sockets, system, time,
+    schedule, signals, socket_options, sockets, system, time, timers,
 };
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
@@ -60,6 +60,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SHUTDOWN => sockets::shutdown(task, args),
         nr::EPOLL_CREATE1 => poll::epoll_create1(task, args),
         nr::EVENTFD2 => poll::eventfd2(task, args),
+        nr::TIMERFD_CREATE => timers::timerfd_create(task, args),
         nr::SET_TID_ADDRESS => life::set_tid_address(task, args),
         nr::SET_ROBUST_LIST => life::set_robust_list(task, args),
         nr::KILL => signals::kill(task, args),
@@ -75,7 +76,6 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
 /// Serves the usual case of a hot call. `None`: nothing was done, and the call has to be made in full.
 pub(crate) fn attempt(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
     let attempt = match number {
-        nr::WRITE => files::write_now(task, args),
         nr::LSEEK => task.file(args.int(0)).map_err(IoError::from).and_then(|open| files::lseek_now(&open, args)),
         nr::CLOCK_GETTIME => return time::clock_gettime_now(task, args),
         nr::RT_SIGPROCMASK => return signals::rt_sigprocmask_now(task, args),
@@ -228,6 +228,8 @@ family! { of_memory_and_time, task, args:
     nr::TIMES => time::times(task, args),
     nr::SETITIMER => time::setitimer(task, args),
     nr::GETITIMER => time::getitimer(task, args),
+    nr::TIMERFD_SETTIME => timers::timerfd_settime(task, args),
+    nr::TIMERFD_GETTIME => timers::timerfd_gettime(task, args),
     nr::UNAME => system::uname(task, args),
     nr::SYSINFO => system::sysinfo(task, args),
     nr::GETRANDOM => system::getrandom(task, args),
@@ -257,6 +259,7 @@ family! { of_life, task, args:
     nr::RT_SIGTIMEDWAIT => signals::rt_sigtimedwait(task, args),
     nr::RT_SIGQUEUEINFO => signals::rt_sigqueueinfo(task, args),
     nr::SIGALTSTACK => signals::sigaltstack(task, args),
+    nr::SIGNALFD4 => signals::signalfd4(task, args),
     nr::SCHED_GETAFFINITY => schedule::getaffinity(task, args),
     nr::SCHED_SETAFFINITY => schedule::setaffinity(task, args),
     nr::SCHED_SETSCHEDULER => schedule::setscheduler(task, args),

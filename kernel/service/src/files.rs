@@ -37,7 +37,15 @@ pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
         Ok(open) => open,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    match read_now(&task, &open, &args) {
+    match transfer::read_now(&task, &open, At::Position, piece(&args)) {
+        // A file goes on where one attempt stopped short, unless that was the end.
+        Ok(Some(done @ 1..)) if done < args.count(2) && open.seekable() => {
+            let rest = piece(&args).behind(done);
+            match transfer::read_now(&task, &open, At::Position, rest) {
+                Ok(Some(more)) if more == 0 || more == rest.len => Begun::Done((done + more) as isize),
+                more => transfer::go_on(task, open, nr::READ, args, done + more.ok().flatten().unwrap_or(0)),
+            }
+        }
         Ok(Some(done)) => Begun::Done(done as isize),
         // What a signal ends, the full call ends: it knows how to go on.
         Err(IoError::Errno(Errno::EINTR)) => Begun::Not,
@@ -80,34 +88,29 @@ pub(crate) fn begin_take(task: Task<'_>, args: Args) -> Begun<'_> {
     }
 }
 
-fn read_now(task: &Task<'_>, open: &OpenFile, args: &Args) -> Attempt<usize> {
-    let done = transfer::read_now(task, open, At::Position, piece(args))?;
-    // A file goes on where one attempt stopped short, unless that was the end.
-    let short = done.is_some_and(|done| done > 0 && done < args.count(2)) && open.seekable();
-    if !short {
-        return Ok(done);
-    }
-    let done = done.unwrap_or(0);
-    let rest = Piece { addr: args.word(1) + done, len: args.count(2) - done };
-    match transfer::read_now(task, open, At::Position, rest) {
-        Ok(more) => Ok(Some(done + more.unwrap_or(0))),
-        Err(_) => Ok(Some(done)),
-    }
-}
-
-/// `write` that does not have to wait and is done at once; `None` before anything was written.
-pub(crate) fn write_now(task: &Task<'_>, args: &Args) -> Attempt<usize> {
-    let open = task.file(args.int(0))?;
-    let piece = piece(args);
+/// `write` of something short, served at once or begun. What is left when there was not room for all of it goes on by itself.
+pub(crate) fn begin_write(task: Task<'_>, args: Args) -> Begun<'_> {
+    let (piece, number) = (piece(&args), nr::WRITE);
     // What might be written in part is left to the loop, which knows how much is done.
     if piece.len > f::PIPE_BUF {
-        return Ok(None);
+        return Begun::Not;
     }
-    let attempt = transfer::write_now(task, &open, At::Position, piece);
-    if let Err(IoError::Errno(errno)) = attempt {
-        transfer::write_failed(task, &open, errno);
+    let open = match task.file(args.int(0)) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    match transfer::write_now(&task, &open, At::Position, piece) {
+        Ok(Some(done)) if done < piece.len && !How::of(&open).gives_up => {
+            transfer::go_on(task, open, number, args, done)
+        }
+        Ok(Some(done)) => Begun::Done(done as isize),
+        // What a signal ends, the full call ends: it knows how to go on.
+        Ok(None) | Err(IoError::Errno(Errno::EINTR) | IoError::Fault(_)) => Begun::Not,
+        Err(IoError::Errno(errno)) => {
+            transfer::write_failed(&task, &open, errno);
+            Begun::Done(errno.to_return())
+        }
     }
-    attempt
 }
 
 /// `read(fd, buffer, len)`.
@@ -122,7 +125,7 @@ pub(crate) async fn write(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     transfer::write(task, &open, At::Position, &[piece(args)], tried(&open)).await
 }
 
-/// For calls that come here after [`read_now`] or [`write_now`].
+/// For calls that come here after [`begin_read`] or [`begin_write`].
 fn tried(open: &OpenFile) -> How {
     How { tried: !open.seekable(), ..How::of(open) }
 }

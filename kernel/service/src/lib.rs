@@ -47,6 +47,7 @@ mod socket_options;
 mod sockets;
 mod system;
 mod time;
+mod timers;
 mod transfer;
 mod unknown;
 
@@ -146,6 +147,9 @@ impl System {
             return files::begin_read(Task::new(self, thread, space.clone()), args);
         }
         let task = Task::new(self, thread, space.clone());
+        if call.number == abi::nr::WRITE {
+            return files::begin_write(task, args);
+        }
         if call.number == abi::asyncos::TAKE {
             return files::begin_take(task, args);
         }

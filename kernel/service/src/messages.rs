@@ -178,9 +178,11 @@ pub(crate) fn begin_sendto(task: Task<'_>, args: Args) -> Begun<'_> {
     }
     let gives_up = socket.0.nonblocking() || flags & MSG_DONTWAIT != 0;
     let how = How { gives_up, quiet: flags & MSG_NOSIGNAL != 0, tried: true };
-    let done = match transfer::write_now(&task, &socket.0, At::Position, piece) {
+    match transfer::write_now(&task, &socket.0, At::Position, piece) {
         Ok(Some(done)) if done == piece.len || gives_up => return Begun::Done(done as isize),
-        Ok(done) => done.unwrap_or(0),
+        // There was not room for all of it.
+        Ok(Some(done)) => return transfer::go_on(task, socket.0, nr::SENDTO, args, done),
+        Ok(None) => {}
         Err(IoError::Errno(errno)) => {
             if !how.quiet {
                 transfer::write_failed(&task, &socket.0, errno);
@@ -188,18 +190,12 @@ pub(crate) fn begin_sendto(task: Task<'_>, args: Args) -> Begun<'_> {
             return Begun::Done(errno.to_return());
         }
         Err(IoError::Fault(_)) => return Begun::Not,
-    };
+    }
     if gives_up {
         return Begun::Done(Errno::EAGAIN.to_return());
     }
-    // There was not room for all of it.
     Begun::Waits(Box::pin(async move {
-        let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
-        let result = match transfer::write(&task, &socket.0, At::Position, &[rest], how).await {
-            Ok(more) => Ok(done + more),
-            Err(_) if done > 0 => Ok(done),
-            failed => failed,
-        };
+        let result = transfer::write(&task, &socket.0, At::Position, &[piece], how).await;
         dispatch::outcome(&task, nr::SENDTO, &args, result)
     }))
 }

@@ -39,8 +39,8 @@ struct Watch {
 }
 
 impl Watch {
-    fn found(&self) -> u32 {
-        self.open.file().events() & (self.events | ALWAYS)
+    fn found(&self, task: &Task<'_>) -> u32 {
+        self.open.file().look(task.caller()).1 & (self.events | ALWAYS)
     }
 }
 
@@ -127,7 +127,7 @@ async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -
         let mut count = 0;
         for (fd, watch) in fds.iter_mut().zip(&watches) {
             fd.revents = match watch {
-                Some(watch) => watch.found() as u16,
+                Some(watch) => watch.found(task) as u16,
                 None if fd.fd < 0 => 0,
                 None => p::POLLNVAL,
             };

@@ -1,16 +1,22 @@
 //! Signals: what a process does about them, which are blocked, sending and waiting. Delivery is `process`'s.
 
 use crate::{
-    arguments::{Args, nanos},
+    arguments::{Args, nanos, only},
     context::Task,
 };
 use abi::{
     errno::Errno,
+    fs::O_RDWR,
     signal::{
-        SI_KERNEL, SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGRTMAX, SIGSET_SIZE, SigStack, Sigaction, Siginfo, mask,
+        SFD_CLOEXEC, SFD_NONBLOCK, SI_KERNEL, SIG_BLOCK, SIG_SETMASK, SIG_UNBLOCK, SIGRTMAX, SIGSET_SIZE, SigStack,
+        Sigaction, Siginfo, mask,
     },
 };
-use process::{signal, table};
+use io::open::OpenFile;
+use process::{
+    signal::{self, file::SignalFile},
+    table,
+};
 
 fn check_size(size: usize) -> Result<(), Errno> {
     if size == SIGSET_SIZE { Ok(()) } else { Err(Errno::EINVAL) }
@@ -159,6 +165,22 @@ pub(crate) async fn sigaltstack(task: &Task<'_>, args: &Args) -> Result<usize, E
         task.space().put(args.word(1), &old).await?;
     }
     Ok(0)
+}
+
+/// `signalfd4(fd, set, size, flags)`.
+pub(crate) async fn signalfd4(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    check_size(args.word(2))?;
+    let set: u64 = task.space().get(args.word(1)).await?;
+    let flags = args.bits(3);
+    only(flags, SFD_CLOEXEC | SFD_NONBLOCK)?;
+    if args.int(0) == -1 {
+        let open = OpenFile::new(SignalFile::new(set), O_RDWR | flags & SFD_NONBLOCK, b"anon_inode:[signalfd]");
+        return task.install(open, flags & SFD_CLOEXEC != 0);
+    }
+    let open = task.file(args.int(0))?;
+    let file: &SignalFile = open.file().as_any().downcast_ref().ok_or(Errno::EINVAL)?;
+    file.set(task.process(), set);
+    Ok(args.int(0) as usize)
 }
 
 // A signal set has a bit for each signal.

@@ -8,11 +8,12 @@
 //! is written. Once something has been moved, a failure or a signal ends the call with that count.
 
 use crate::{
-    arguments::MOST,
+    arguments::{Args, MOST},
     context::{Task, fair},
+    dispatch,
 };
-use abi::{errno::Errno, fs::Iovec};
-use alloc::{boxed::Box, vec::Vec};
+use abi::{errno::Errno, fs::Iovec, nr};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{future::Future, ops::Deref, pin::pin};
 use exec::sync::wait_until_next;
 use io::{
@@ -20,6 +21,7 @@ use io::{
     open::{APPEND, OpenFile},
 };
 use mem::{Charge, Sink, Source};
+use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
 /// A stretch of user memory.
@@ -97,11 +99,18 @@ fn clamp(raw: &[Iovec]) -> Result<Vec<Piece>, Errno> {
     Ok(list)
 }
 
+impl Piece {
+    /// What is behind its first `done` bytes, at most all of it.
+    pub fn behind(self, done: usize) -> Piece {
+        Piece { addr: self.addr.wrapping_add(done), len: self.len - done }
+    }
+}
+
 /// The part of `list` that starts `done` bytes in: the rest of one piece.
 pub(crate) fn rest(list: &[Piece], mut done: usize) -> Option<Piece> {
     for piece in list {
         if done < piece.len {
-            return Some(Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done });
+            return Some(piece.behind(done));
         }
         done -= piece.len;
     }
@@ -219,6 +228,20 @@ pub(crate) fn write<'a>(
     how: How,
 ) -> impl Future<Output = Result<usize, Errno>> + 'a {
     Transfer { task, open, direction: Direction::Write, at }.run(list, how)
+}
+
+/// The rest of the call `number`, a transfer of the piece in its arguments 1 and 2 of which `done` bytes, not 0, have been moved: whatever comes of the
+/// rest, they count.
+pub(crate) fn go_on(task: Task<'_>, open: Arc<OpenFile>, number: usize, args: Args, done: usize) -> Begun<'_> {
+    Begun::Waits(Box::pin(async move {
+        let rest = [Piece { addr: args.word(1), len: args.count(2) }.behind(done)];
+        let how = How { gives_up: false, quiet: true, tried: false };
+        let more = match number {
+            nr::READ => read(&task, &open, At::Position, &rest, how).await,
+            _ => write(&task, &open, At::Position, &rest, how).await,
+        };
+        dispatch::outcome(&task, number, &args, Ok(done + more.unwrap_or(0)))
+    }))
 }
 
 impl Transfer<'_, '_> {

@@ -32,13 +32,15 @@ pub const CASES: &[Case] = &[
     case!("epoll/errors", "E1", epoll_errors),
 ];
 
-fn poll(fds: &mut [PollFd], limit: Option<u64>) -> Call<usize> {
+/// `ppoll`, for up to `limit` milliseconds.
+pub fn poll(fds: &mut [PollFd], limit: Option<u64>) -> Call<usize> {
     let span = limit.map(millis);
     let span = span.as_ref().map_or(0, |span| core::ptr::from_ref(span) as usize);
     call!(PPOLL, fds.as_mut_ptr(), fds.len(), span, 0, 0)
 }
 
-fn entry(file: &File, events: u16) -> PollFd {
+/// Asks for `events` of `file`.
+pub fn entry(file: &File, events: u16) -> PollFd {
     PollFd { fd: file.fd().raw(), events, revents: 0xffff }
 }
 
@@ -131,7 +133,7 @@ fn event(start: u32, flags: u32) -> Result<File, Trouble> {
 }
 
 /// A descriptor as a file.
-fn adopt(fd: usize) -> File {
+pub fn adopt(fd: usize) -> File {
     rt::raw::file(fd)
 }
 
@@ -175,19 +177,20 @@ fn event_waits() -> Outcome {
     exits(pid, 0)
 }
 
-struct Epoll(File);
+/// An epoll set.
+pub struct Epoll(File);
 
 impl Epoll {
-    fn new() -> Result<Self, Trouble> {
+    pub fn new() -> Result<Self, Trouble> {
         provided(call!(EPOLL_CREATE1, rt::abi::poll::EPOLL_CLOEXEC), "epoll_create1").map(|fd| Self(adopt(fd)))
     }
 
-    fn control(&self, op: u32, fd: i32, events: u32, data: u64) -> Call<usize> {
+    pub fn control(&self, op: u32, fd: i32, events: u32, data: u64) -> Call<usize> {
         let event = EpollEvent { events, pad: 0, data };
         call!(EPOLL_CTL, self.0.fd().raw(), op, fd, &raw const event)
     }
 
-    fn wait(&self, limit: i32) -> Call<Vec<(u32, u64)>> {
+    pub fn wait(&self, limit: i32) -> Call<Vec<(u32, u64)>> {
         let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; 16];
         let count = call!(EPOLL_PWAIT, self.0.fd().raw(), events.as_mut_ptr(), 16, limit, 0, 8)?;
         Ok(events[..count].iter().map(|event| (event.events, event.data)).collect())

@@ -5,16 +5,19 @@ pub mod descriptors;
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_root;
 use crate::place::Place;
-use crate::process::{checked_child, child, exits};
+use crate::process::{PAGE, RW, checked_child, child, exits, map};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
+use rt::raw;
 
 pub const CASES: &[Case] = &[
     case!("files/disk/write-and-read", "D18 D3", || write_and_read(&Place::disk()?)),
     case!("files/memory/write-and-read", "D18 D3", || write_and_read(&Place::memory()?)),
+    case!("files/disk/untouched-memory", "D18 D15", || untouched_memory(&Place::disk()?)),
+    case!("files/memory/untouched-memory", "D18 D15", || untouched_memory(&Place::memory()?)),
     case!("files/disk/append", "D18", || append(&Place::disk()?)),
     case!("files/memory/append", "D18", || append(&Place::memory()?)),
     case!("files/disk/truncate", "D18", || truncate(&Place::disk()?)),
@@ -71,6 +74,25 @@ fn write_and_read(place: &Place) -> Outcome {
     let mut expected = pattern(0, 20_000);
     expected[5000..5005].copy_from_slice(b"hello");
     ensure!(fs::read(&path)? == expected);
+    Ok(())
+}
+
+/// Memory that is made when it is touched makes no call shorter.
+fn untouched_memory(place: &Place) -> Outcome {
+    let path = place.join("file");
+    fs::write(&path, pattern(0, 3 * PAGE))?;
+    let file = OpenOptions::new().read(true).write(true).open(&path)?;
+    let memory = map(4 * PAGE, RW)?;
+    raw::store8(memory, 1);
+    equal!(call!(READ, file.fd().raw(), memory + 100, 3 * PAGE), Ok(3 * PAGE));
+    ensure!(raw::bytes(memory + 100, 3 * PAGE) == pattern(0, 3 * PAGE));
+    let memory = map(2 * PAGE, RW)?;
+    raw::bytes(memory, PAGE).fill(7);
+    equal!(call!(WRITE, file.fd().raw(), memory + 1000, PAGE), Ok(PAGE));
+    let written = fs::read(&path)?;
+    equal!(written.len(), 4 * PAGE);
+    ensure!(written[3 * PAGE..4 * PAGE - 1000].iter().all(|byte| *byte == 7));
+    ensure!(written[4 * PAGE - 1000..].iter().all(|byte| *byte == 0));
     Ok(())
 }
 

@@ -48,6 +48,7 @@ mod slots;
 mod sockets;
 mod threads;
 mod time;
+mod timers;
 mod trace;
 mod tty;
 mod watch;
@@ -72,6 +73,7 @@ const GROUPS: &[&[Case]] = &[
     pipes::CASES,
     tty::CASES,
     time::CASES,
+    timers::CASES,
     futex::CASES,
     events::CASES,
     reservations::CASES,
@@ -87,6 +89,7 @@ const GROUPS: &[&[Case]] = &[
     sockets::CASES,
     sockets::datagrams::CASES,
     signals::CASES,
+    signals::files::CASES,
     signals::restarts::CASES,
     proc::CASES,
     watch::CASES,

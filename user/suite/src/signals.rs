@@ -1,5 +1,6 @@
 //! Signals: default actions, handlers, masks, interrupted calls, frames.
 
+pub mod files;
 pub mod restarts;
 
 use crate::case::{Case, Outcome, Trouble};

@@ -6,6 +6,7 @@ use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;
 use crate::process::{await_blocked, checked_child, child, dies, exits, kill};
 use alloc::vec::Vec;
+use rt::abi::errno::Result as Call;
 use rt::abi::net::{
     AF_INET, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SO_ERROR, SO_REUSEADDR, SO_TYPE, SOCK_CLOEXEC,
     SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SockaddrIn, TCP_NODELAY,
@@ -379,9 +380,16 @@ fn fill(stream: &TcpStream, bytes: &[u8]) -> Result<usize, Trouble> {
     Ok(sent)
 }
 
+const LAST: usize = 4096;
+
 /// A call that waits sends all of it, though there was room for the first bytes only.
 fn short_send_without_room() -> Outcome {
-    const LAST: usize = 4096;
+    without_room(|fd, bytes| call!(SENDTO, fd, bytes.as_ptr(), LAST, 0, 0, 0))?;
+    without_room(|fd, bytes| call!(WRITE, fd, bytes.as_ptr(), LAST))
+}
+
+/// `send` is to send [`LAST`] bytes, for 100 of which there is room.
+fn without_room(send: impl FnOnce(i32, &[u8]) -> Call<usize>) -> Outcome {
     let (full, _far) = pair()?;
     let room = fill(&full, &alloc::vec![0; 1 << 20])?;
     ensure!(room > LAST && room < 1 << 20, "room for {room}");
@@ -396,7 +404,7 @@ fn short_send_without_room() -> Outcome {
         ensure!(got == expected);
         Ok(())
     })?;
-    equal!(call!(SENDTO, near.fd().raw(), bytes[before..].as_ptr(), LAST, 0, 0, 0), Ok(LAST));
+    equal!(send(near.fd().raw(), &bytes[before..]), Ok(LAST));
     reader.join().unwrap_or_else(|| Err(Trouble::failed("the reader has died")))
 }
 

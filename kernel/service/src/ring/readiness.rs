@@ -56,7 +56,7 @@ impl Readiness {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let found = open.file().events() & self.events;
+        let found = open.file().look(task.caller()).1 & self.events;
         match found != 0 && !self.repeats(&open) {
             true => Step::Done(Done::with(found as i32)),
             false => Step::Waits(Waits::Readiness(self, open)),
@@ -71,10 +71,10 @@ impl Readiness {
 
     pub(super) async fn wait(&self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
         if self.repeats(open) {
-            return self.wait_repeatedly(ring, request, open).await;
+            return self.wait_repeatedly(task, ring, request, open).await;
         }
         loop {
-            let found = open.file().events() & self.events;
+            let found = open.file().look(task.caller()).1 & self.events;
             if found != 0 {
                 return Done::with(found as i32);
             }
@@ -86,7 +86,7 @@ impl Readiness {
     }
 
     /// A completion for what holds at first, and at each change, as long as the ring has room.
-    async fn wait_repeatedly(&self, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
+    async fn wait_repeatedly(&self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
         let Some(queue) = open.file().watched(self.events) else { return Done::failed(Errno::EINVAL) };
         let mut place = pin!(stay(queue));
         let mut bell: Option<Arc<Bell>> = None;
@@ -98,7 +98,7 @@ impl Readiness {
             if !bell.take() {
                 return Poll::Pending;
             }
-            let found = open.file().look().1 & self.events;
+            let found = open.file().look(task.caller()).1 & self.events;
             if found == 0 {
                 return Poll::Pending;
             }
