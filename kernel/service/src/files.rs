@@ -31,19 +31,27 @@ fn piece(args: &Args) -> Piece {
     Piece { addr: args.word(1), len: args.count(2) }
 }
 
-/// `read`, served at once or begun: what it waits in has the description and the caller that the attempt was made with.
-pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
-    let open = match task.file(args.int(0)) {
-        Ok(open) => open,
+/// Where `read`, `pread64` and their counterparts begin.
+fn place(number: usize, args: &Args) -> Result<At, Errno> {
+    match number {
+        nr::PREAD64 | nr::PWRITE64 => args.offset(3).map(At::Offset),
+        _ => Ok(At::Position),
+    }
+}
+
+/// `read` and `pread64`, served at once or begun: what it waits in has the description and the caller that the attempt was made with.
+pub(crate) fn begin_read(task: Task<'_>, number: usize, args: Args) -> Begun<'_> {
+    let (at, open) = match place(number, &args).and_then(|at| Ok((at, task.file(args.int(0))?))) {
+        Ok(found) => found,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    match transfer::read_now(&task, &open, At::Position, piece(&args)) {
+    match transfer::read_now(&task, &open, at, piece(&args)) {
         // A file goes on where one attempt stopped short, unless that was the end.
         Ok(Some(done @ 1..)) if done < args.count(2) && open.seekable() => {
             let rest = piece(&args).behind(done);
-            match transfer::read_now(&task, &open, At::Position, rest) {
+            match transfer::read_now(&task, &open, at.plus(done), rest) {
                 Ok(Some(more)) if more == 0 || more == rest.len => Begun::Done((done + more) as isize),
-                more => transfer::go_on(task, open, nr::READ, args, done + more.ok().flatten().unwrap_or(0)),
+                more => transfer::go_on(task, open, number, at, args, done + more.ok().flatten().unwrap_or(0)),
             }
         }
         Ok(Some(done)) => Begun::Done(done as isize),
@@ -56,8 +64,8 @@ pub(crate) fn begin_read(task: Task<'_>, args: Args) -> Begun<'_> {
         }
         // A file's pages come from a device: its request is the call's, which has no number yet.
         Ok(None) if !open.seekable() => Begun::Waits(Box::pin(async move {
-            let result = transfer::read(&task, &open, At::Position, &[piece(&args)], tried(&open)).await;
-            dispatch::outcome(&task, nr::READ, &args, result)
+            let result = transfer::read(&task, &open, at, &[piece(&args)], tried(&open)).await;
+            dispatch::outcome(&task, number, &args, result)
         })),
         Ok(None) | Err(IoError::Fault(_)) => Begun::Not,
     }
@@ -88,20 +96,21 @@ pub(crate) fn begin_take(task: Task<'_>, args: Args) -> Begun<'_> {
     }
 }
 
-/// `write` of something short, served at once or begun. What is left when there was not room for all of it goes on by itself.
-pub(crate) fn begin_write(task: Task<'_>, args: Args) -> Begun<'_> {
-    let (piece, number) = (piece(&args), nr::WRITE);
+/// `write` and `pwrite64` of something short, served at once or begun. What is left when there was not room for all of it goes on
+/// by itself.
+pub(crate) fn begin_write(task: Task<'_>, number: usize, args: Args) -> Begun<'_> {
+    let piece = piece(&args);
     // What might be written in part is left to the loop, which knows how much is done.
     if piece.len > f::PIPE_BUF {
         return Begun::Not;
     }
-    let open = match task.file(args.int(0)) {
-        Ok(open) => open,
+    let (at, open) = match place(number, &args).and_then(|at| Ok((at, task.file(args.int(0))?))) {
+        Ok(found) => found,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    match transfer::write_now(&task, &open, At::Position, piece) {
+    match transfer::write_now(&task, &open, at, piece) {
         Ok(Some(done)) if done < piece.len && !How::of(&open).gives_up => {
-            transfer::go_on(task, open, number, args, done)
+            transfer::go_on(task, open, number, at, args, done)
         }
         Ok(Some(done)) => Begun::Done(done as isize),
         // What a signal ends, the full call ends: it knows how to go on.

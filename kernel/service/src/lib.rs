@@ -54,7 +54,7 @@ mod unknown;
 #[cfg(test)]
 mod tests;
 
-use abi::errno::Errno;
+use abi::{asyncos, errno::Errno, nr};
 use alloc::{
     boxed::Box,
     string::String,
@@ -143,22 +143,17 @@ impl System {
     #[inline(never)]
     fn quick<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         let args = Args(call.args);
-        if call.number == abi::nr::READ {
-            return files::begin_read(Task::new(self, thread, space.clone()), args);
+        // Made where it is used: it is large to be moved.
+        let task = || Task::new(self, thread, space.clone());
+        match call.number {
+            nr::READ | nr::PREAD64 => return files::begin_read(task(), call.number, args),
+            nr::WRITE | nr::PWRITE64 => return files::begin_write(task(), call.number, args),
+            asyncos::TAKE => return files::begin_take(task(), args),
+            nr::SENDTO => return messages::begin_sendto(task(), args),
+            nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => return poll::begin_epoll_wait(task(), call.number, args),
+            _ => {}
         }
-        let task = Task::new(self, thread, space.clone());
-        if call.number == abi::nr::WRITE {
-            return files::begin_write(task, args);
-        }
-        if call.number == abi::asyncos::TAKE {
-            return files::begin_take(task, args);
-        }
-        if call.number == abi::nr::SENDTO {
-            return messages::begin_sendto(task, args);
-        }
-        if matches!(call.number, abi::nr::EPOLL_PWAIT | abi::nr::EPOLL_PWAIT2) {
-            return poll::begin_epoll_wait(task, call.number, args);
-        }
+        let task = task();
         let result = dispatch::attempt(&task, call.number, &args);
         match result.or_else(|| dispatch::at_once(&task, call.number, &args)) {
             Some(result) => Begun::Done(result.map_or_else(Errno::to_return, |value| value as isize)),
@@ -170,13 +165,13 @@ impl System {
 impl Service for System {
     #[inline]
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
-        if call.number == abi::nr::FUTEX {
+        if call.number == nr::FUTEX {
             return life::begin_futex(thread, space, call);
         }
-        if call.number == abi::nr::IO_URING_ENTER {
+        if call.number == nr::IO_URING_ENTER {
             return ring::begin_enter(self, thread, space, call);
         }
-        if call.number != abi::nr::READ && !dispatch::may_be_quick(call.number) {
+        if call.number != nr::READ && !dispatch::may_be_quick(call.number) {
             return Begun::Not;
         }
         self.quick(thread, space, call)

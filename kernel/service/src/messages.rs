@@ -181,7 +181,7 @@ pub(crate) fn begin_sendto(task: Task<'_>, args: Args) -> Begun<'_> {
     match transfer::write_now(&task, &socket.0, At::Position, piece) {
         Ok(Some(done)) if done == piece.len || gives_up => return Begun::Done(done as isize),
         // There was not room for all of it.
-        Ok(Some(done)) => return transfer::go_on(task, socket.0, nr::SENDTO, args, done),
+        Ok(Some(done)) => return transfer::go_on(task, socket.0, nr::SENDTO, At::Position, args, done),
         Ok(None) => {}
         Err(IoError::Errno(errno)) => {
             if !how.quiet {

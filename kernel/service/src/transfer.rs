@@ -41,7 +41,8 @@ pub(crate) enum At {
 }
 
 impl At {
-    fn plus(self, done: usize) -> Self {
+    /// `done` bytes further.
+    pub fn plus(self, done: usize) -> Self {
         match self {
             At::Position => At::Position,
             At::Offset(at) => At::Offset(at.saturating_add(done as u64)),
@@ -156,8 +157,8 @@ pub(crate) fn write_failed(task: &Task<'_>, open: &OpenFile, errno: Errno) {
 
 fn check_offset(open: &OpenFile, allowed: bool) -> Result<(), Errno> {
     match (allowed, open.seekable()) {
-        (false, _) => Err(Errno::EBADF),
         (_, false) => Err(Errno::ESPIPE),
+        (false, _) => Err(Errno::EBADF),
         _ => Ok(()),
     }
 }
@@ -230,15 +231,15 @@ pub(crate) fn write<'a>(
     Transfer { task, open, direction: Direction::Write, at }.run(list, how)
 }
 
-/// The rest of the call `number`, a transfer of the piece in its arguments 1 and 2 of which `done` bytes, not 0, have been moved: whatever comes of the
-/// rest, they count.
-pub(crate) fn go_on(task: Task<'_>, open: Arc<OpenFile>, number: usize, args: Args, done: usize) -> Begun<'_> {
+/// The rest of the call `number`, a transfer at `at` of the piece in its arguments 1 and 2 of which `done` bytes, not 0, have been moved:
+/// whatever comes of the rest, they count.
+pub(crate) fn go_on(task: Task<'_>, open: Arc<OpenFile>, number: usize, at: At, args: Args, done: usize) -> Begun<'_> {
     Begun::Waits(Box::pin(async move {
         let rest = [Piece { addr: args.word(1), len: args.count(2) }.behind(done)];
-        let how = How { gives_up: false, quiet: true, tried: false };
+        let (at, how) = (at.plus(done), How { gives_up: false, quiet: true, tried: false });
         let more = match number {
-            nr::READ => read(&task, &open, At::Position, &rest, how).await,
-            _ => write(&task, &open, At::Position, &rest, how).await,
+            nr::READ | nr::PREAD64 => read(&task, &open, at, &rest, how).await,
+            _ => write(&task, &open, at, &rest, how).await,
         };
         dispatch::outcome(&task, number, &args, Ok(done + more.unwrap_or(0)))
     }))

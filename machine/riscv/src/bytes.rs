@@ -1,7 +1,7 @@
 //! Copying and filling memory in long steps: what dominates cached reads and the making of threads.
 //!
 //! `memcpy`, `memmove` and `memset` are what the compiler calls for whatever is not small. Those of its own library move a word
-//! a turn and are weak symbols; the ones here move eight and take their place in the kernel.
+//! a turn and are weak symbols; the ones here move up to 32 and take their place in the kernel.
 //!
 //! All accesses are volatile: of a loop that copies or fills the compiler makes a call to these very functions. And no step
 //! asks for more alignment than it has: an access across words may trap to the firmware, byte by byte.
@@ -15,6 +15,9 @@ type Word = MaybeUninit<u64>;
 
 /// Bytes of a word.
 const WORD: usize = size_of::<Word>();
+
+/// Words of the longest step. Beside the loads and stores each step costs three instructions.
+const LONG: usize = 32;
 
 /// Shorter than this, a copy is not worth the look at its alignment.
 const SHORT: usize = 2 * WORD;
@@ -123,13 +126,19 @@ unsafe fn copy_bytes(to: *mut u8, from: *const u8, len: usize) {
 unsafe fn copy_words(mut to: *mut Word, mut from: *const Word, words: usize) {
     // SAFETY: the contract: both ends go on by what was moved.
     unsafe {
-        let end = to.add(words - words % 8);
+        let end = to.add(words - words % LONG);
+        while to != end {
+            for at in (0..LONG).step_by(4) {
+                copy_four(to.add(at), from.add(at));
+            }
+            (to, from) = (to.add(LONG), from.add(LONG));
+        }
+        let end = to.add(words % LONG - words % 4);
         while to != end {
             copy_four(to, from);
-            copy_four(to.add(4), from.add(4));
-            (to, from) = (to.add(8), from.add(8));
+            (to, from) = (to.add(4), from.add(4));
         }
-        let end = to.add(words % 8);
+        let end = to.add(words % 4);
         while to != end {
             move_one(to, from);
             (to, from) = (to.add(1), from.add(1));
@@ -246,14 +255,21 @@ unsafe fn fill_bytes(to: *mut u8, byte: u8, len: usize) {
 unsafe fn fill_words(mut to: *mut u64, word: u64, words: usize) {
     // SAFETY: the contract: `to` goes on by what was filled.
     unsafe {
-        let end = to.add(words - words % 8);
+        let end = to.add(words - words % LONG);
         while to != end {
-            for at in 0..8 {
+            for at in 0..LONG {
                 to.add(at).write_volatile(word);
             }
-            to = to.add(8);
+            to = to.add(LONG);
         }
-        for at in 0..words % 8 {
+        let end = to.add(words % LONG - words % 4);
+        while to != end {
+            for at in 0..4 {
+                to.add(at).write_volatile(word);
+            }
+            to = to.add(4);
+        }
+        for at in 0..words % 4 {
             to.add(at).write_volatile(word);
         }
     }
@@ -264,10 +280,10 @@ mod tests {
     use super::*;
 
     /// More than two turns of the longest step, with every remainder.
-    const LONGEST: usize = 150;
+    const LONGEST: usize = 2 * 8 * LONG + 22;
     /// Aligned as a page is.
     #[repr(align(64))]
-    struct Room([u8; 320]);
+    struct Room([u8; 768]);
 
     fn pattern(seed: usize) -> Room {
         Room(core::array::from_fn(|at| (at * 31 + seed * 17 + at / 7) as u8))
