@@ -150,13 +150,13 @@ impl Running {
                 }
                 match self.context.enter(handle) {
                     Exit::Syscall => {
-                        if let Some(id) = own_id(&self.thread, self.context.x()[17]) {
-                            self.context.x_mut()[10] = id as usize;
-                            continue;
-                        }
                         if self.context.x()[17] == nr::SCHED_YIELD {
                             self.context.x_mut()[10] = 0;
                             break Leave::Yield(false);
+                        }
+                        if let Some(id) = own_id(&self.thread, self.context.x()[17]) {
+                            self.context.x_mut()[10] = id as usize;
+                            continue;
                         }
                         let call = Call::of(&self.context);
                         match self.service.now(thread, &self.space, &call) {
