@@ -18,6 +18,7 @@ use sync::atomic::Ordering::Relaxed;
 
 use crate::interface::Header;
 use crate::measure::Measured;
+use crate::standing::Parts;
 use crate::word::{self, Doing};
 
 /// How many lists there are.
@@ -110,12 +111,12 @@ impl Seen {
         if number(bytes, OPS, 8) == 0 {
             return None;
         }
-        let [slot, own, _, policy] = (number(bytes, offset_of!(Header, standing), 4) as u32).to_le_bytes();
+        let Parts { slot, own, policy, .. } = Parts::of(number(bytes, offset_of!(Header, standing), 4) as u32);
         Some(Self {
             id: number(bytes, offset_of!(Header, id), 8),
             doing: word::doing(number(bytes, offset_of!(Header, word), 8) as usize),
             priority: slot & 31,
-            own: own & 31,
+            own,
             policy,
             waits: number(bytes, offset_of!(Header, waits), 1) as u8,
             measured: Measured::of(

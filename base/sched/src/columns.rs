@@ -28,6 +28,8 @@ pub(crate) const fn bit_of(slot: u8) -> u64 {
 #[derive(Clone, Copy)]
 pub(crate) struct Turn {
     pub(crate) slot: u8,
+    /// What tells its tasks from those that are kept among some workers ([`Place::key`](crate::standing::Place::key)).
+    pub(crate) key: u32,
     /// Of a task that is there.
     pub(crate) place: u16,
     pub(crate) bit: u64,
@@ -40,7 +42,8 @@ impl Turn {
     pub(crate) const fn of(slot: u8, number: usize) -> Self {
         let priority = priority_of(slot);
         let up_to = (priority.bits_above() | priority.bit()) as u64;
-        Self { slot, place: mark_of(number as u8) | slot as u16, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
+        let (key, place) = ((slot as u32) << 16, mark_of(number as u8) | slot as u16);
+        Self { slot, key, place, bit: bit_of(slot), up_to: up_to | up_to << PINNED }
     }
 }
 

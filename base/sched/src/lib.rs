@@ -17,7 +17,7 @@
 //! * `queue` – one worker's run queue: inbox, lock, ready bits.
 //! * `lists`, `heap` – what it holds, in order; ageing.
 //! * `policy` – in which order tasks of one priority run, and for how long.
-//! * `standing` – a task's priority, and what it inherits.
+//! * `standing` – a task's priority, what it inherits, the workers that it is kept among.
 //! * `pool`, `worker`, `placement` – placement, stealing, idle workers, running priorities.
 //! * `run` – a poll, and what follows from its answer; `turns`, many of them in one call; `hold`, who has the worker meanwhile.
 //! * `measure` – what a task's polls take, while somebody watches; what it waits for.
@@ -69,3 +69,4 @@ pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
 pub use run::{Around, Outcome, Runnable, fail};
+pub use standing::CHOICES;

@@ -6,12 +6,13 @@
 //! two columns of a priority. A *slot* names a group of a column: the column, and whether it is the heap ([`crate::columns`]).
 //! What has waited for long goes ahead ([`ageing`]).
 
+use core::iter;
 use core::ptr::{self, NonNull};
 
 use sync::atomic::Ordering;
 
 use crate::Priority;
-use crate::columns::{COLUMNS, NUMBER, PINNED, Turn, bit_of, is_ranked, mark_of};
+use crate::columns::{COLUMNS, NUMBER, PINNED, RANKED_SLOT, Turn, bit_of, is_ranked, mark_of};
 use crate::heap::Heap;
 use crate::interface::Header;
 use crate::link::{List, with_link};
@@ -279,7 +280,37 @@ impl Lists {
         }
         self.left(task, slot);
     }
+
+    /// The first task that may be taken by the worker that this bit stands for, since it is kept among workers of which that is one;
+    /// and its slot. A few of each group are looked at: in turn the first, of the ranked the first and those below it.
+    pub(crate) fn first_kept(&mut self, bit: u8) -> Option<(NonNull<Header>, u8)> {
+        let mut left = self.bits & !u64::from(u32::MAX);
+        while left != 0 {
+            let column = left.trailing_zeros() as u8;
+            left &= left - 1;
+            let Column { ranked, turn, .. } = *self.column(column);
+            let root = ranked.first();
+            // SAFETY: S2, what is in these lists is this queue's and alive; so are its neighbours.
+            let below = |task: &NonNull<Header>| unsafe {
+                NonNull::new(with_link(*task, |link| if Some(*task) == root { link.child } else { link.next }))
+            };
+            // SAFETY: as above.
+            let behind = |task: &NonNull<Header>| unsafe { NonNull::new(with_link(*task, |link| link.next)) };
+            // SAFETY: as above.
+            let fits = |task: &NonNull<Header>| unsafe { task.as_ref() }.standing.place().choice() & bit != 0;
+            let first =
+                iter::successors(root, below).take(KEPT_LOOKS).find(fits).map(|task| (task, column | RANKED_SLOT));
+            let in_turn = || iter::successors(NonNull::new(turn.head), behind).take(KEPT_LOOKS).find(fits);
+            if let Some(found) = first.or_else(|| in_turn().map(|task| (task, column))) {
+                return Some(found);
+            }
+        }
+        None
+    }
 }
+
+/// Tasks of a group that who looks for a kept one looks at: it holds the queue's lock meanwhile.
+const KEPT_LOOKS: usize = 32;
 
 /// What has been taken as the first of its heap raises the floor for those to come, if it is fair.
 ///

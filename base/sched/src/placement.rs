@@ -12,6 +12,7 @@ use crate::interface::Header;
 use crate::pool::Pool;
 use crate::queue::Taken;
 use crate::run;
+use crate::standing::Place;
 use crate::worker::{Held, Outer, Publisher, Worker};
 
 impl Pool {
@@ -28,14 +29,15 @@ impl Pool {
         // SAFETY: scheduled and in no queue, so alive and this context's.
         let header = unsafe { task.as_ref() };
         let home = header.home();
-        let slot = header.standing.slot();
-        let priority = priority_of(slot);
+        let place = header.standing.place();
+        let slot = place.slot();
+        let goes_home = if is_pinned(slot) { place.choice() == 0 } else { self.suits(home, priority_of(slot)) };
         // SAFETY: by contract.
         unsafe {
-            if is_pinned(slot) || self.suits(home, priority) {
-                self.hand_to(home, task, slot);
+            if goes_home {
+                self.hand_to(home, task, place);
             } else {
-                self.enqueue_elsewhere(home, task, slot);
+                self.enqueue_elsewhere(home, task, place);
             }
         }
     }
@@ -43,12 +45,12 @@ impl Pool {
     /// # Safety
     /// As [`enqueue`](Self::enqueue).
     #[inline(never)]
-    unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, slot: u8) {
-        let worker = self.place(home, priority_of(slot));
+    unsafe fn enqueue_elsewhere(&self, home: &Worker, task: NonNull<Header>, place: Place) {
+        let worker = self.place(home, priority_of(place.slot()), place.choice());
         // SAFETY: by contract.
         unsafe {
             task.as_ref().set_home(worker);
-            self.hand_to(worker, task, slot);
+            self.hand_to(worker, task, place);
         }
     }
 
@@ -58,10 +60,10 @@ impl Pool {
     ///
     /// As [`enqueue`](Self::enqueue).
     #[inline]
-    pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, slot: u8) {
+    pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, place: Place) {
         // SAFETY: by contract.
-        if unsafe { worker.queue.push(task, slot) } {
-            self.call_for(worker, priority_of(slot));
+        if unsafe { worker.queue.push(task, place.slot()) } {
+            self.call_for(worker, priority_of(place.slot()), place.choice());
         } else {
             // SAFETY: the task is still this context's, scheduled.
             unsafe { run::cancel(task) };
@@ -69,13 +71,13 @@ impl Pool {
     }
 
     /// A task of this priority has become visible in a worker's queue: calls that worker if it is idle or runs
-    /// something less urgent, and unless it was idle, an idle one, that may find the task sooner.
+    /// something less urgent, and unless it was idle, an idle one, that may find the task sooner; one of `choice` if it has any.
     #[inline]
-    fn call_for(&self, worker: &Worker, priority: Priority) {
+    fn call_for(&self, worker: &Worker, priority: Priority, choice: u8) {
         // Pairs with the fences in `park` and `take`: push before looking.
         fence(Ordering::SeqCst);
         if self.idle.load(Ordering::Relaxed) != 0 {
-            self.call_idle(worker, priority);
+            self.call_idle(worker, priority, choice);
         } else if worker.may_run_below(priority) {
             self.call_running(worker, priority);
         }
@@ -102,13 +104,16 @@ impl Pool {
     /// [`call_for`](Self::call_for) when somebody is idle.
     #[cold]
     #[inline(never)]
-    fn call_idle(&self, worker: &Worker, priority: Priority) {
+    fn call_idle(&self, worker: &Worker, priority: Priority, choice: u8) {
         if self.concerns(worker, priority) {
             self.pend(worker.number(), priority);
         }
         let mut idle = self.idle.load(Ordering::Relaxed);
         while idle != 0 {
-            let bit = if idle & worker.bit() != 0 { worker.bit() } else { idle & idle.wrapping_neg() };
+            let best =
+                [worker.bit(), u64::from(choice), idle].into_iter().map(|among| idle & among).find(|some| *some != 0);
+            let best = best.unwrap_or(idle);
+            let bit = best & best.wrapping_neg();
             // Relaxed: only one context can take the bit away; nothing is handed over with it.
             idle = self.idle.fetch_and(!bit, Ordering::Relaxed);
             if idle & bit != 0 {
@@ -125,21 +130,31 @@ impl Pool {
         home.running().is_none_or(preempts) && home.queue.is_empty()
     }
 
-    /// Where a task of this priority that last ran on `home` goes.
-    fn place<'s>(&'s self, home: &'s Worker, priority: Priority) -> &'s Worker {
+    /// Where a task of this priority that last ran on `home` goes, if there is a choice to one of that.
+    fn place<'s>(&'s self, home: &'s Worker, priority: Priority, choice: u8) -> &'s Worker {
+        let among = if choice == 0 { u64::MAX } else { u64::from(choice) };
         // Relaxed: as in `suits`.
-        let idle = self.idle.load(Ordering::Relaxed);
+        let idle = self.idle.load(Ordering::Relaxed) & among;
         if idle & home.bit() != 0 {
             return home;
         }
         if let Some(worker) = self.worker(idle.trailing_zeros() as usize) {
             return worker;
         }
-        if !home.is_busy(priority) {
+        let stays = home.bit() & among != 0;
+        if stays && !home.is_busy(priority) {
             return home;
         }
-        let others = self.all_workers().iter().filter(|other| other.runs_below(priority) && !other.is_busy(priority));
-        others.max_by_key(|other| other.running()).unwrap_or(home)
+        let others = self.all_workers().iter().filter(|other| other.bit() & among != 0 && !other.is_busy(priority));
+        let below = others.clone().filter(|other| other.runs_below(priority)).max_by_key(|other| other.running());
+        if let Some(worker) = below {
+            return worker;
+        }
+        if stays {
+            return home;
+        }
+        // It has to leave: to one that looks for something at this moment, or to any.
+        others.last().or_else(|| self.any_of(choice)).unwrap_or(home)
     }
 
     /// Takes the most urgent task below `limit` from a worker's own queue and publishes it as running; if there is none,
@@ -164,7 +179,7 @@ impl Pool {
     #[inline(never)]
     pub(crate) fn left_behind(&self, worker: &Worker) {
         if let Some(priority) = worker.queue.highest_ready() {
-            self.call_for(worker, priority);
+            self.call_for(worker, priority, 0);
         }
     }
 
@@ -172,31 +187,61 @@ impl Pool {
     #[cold]
     #[inline(never)]
     pub(crate) fn steal(&self, thief: &Worker, outer: Outer) -> Option<Taken> {
-        let all = self.all_workers().iter();
-        for victim in all.clone().skip(thief.number() + 1).chain(all.take(thief.number())) {
+        for victim in self.victims(thief) {
             if victim.queue.stealable() == 0 {
                 continue;
             }
             let stolen = victim.queue.steal();
             self.left_behind(victim);
-            let Some((task, priority)) = stolen else { continue };
-            // SAFETY: just taken from its queue, so alive and this context's.
-            let header = unsafe { task.as_ref() };
-            header.set_home(thief);
-            thief.set_running(priority);
-            // Pairs with the fence in `call_for`, as in `take`.
-            fence(Ordering::SeqCst);
-            let own = &thief.queue;
-            if !own.has_post() && !own.has_ready(priority.bits_above()) {
-                return Some((task, priority));
+            if let Some(stolen) = stolen {
+                // SAFETY: just taken from its queue.
+                return unsafe { self.bring(thief, stolen, outer) };
             }
-            // Something came to the own queue meanwhile: let `take` choose between the two.
-            thief.go_back(outer);
-            // SAFETY: as above, still scheduled.
-            unsafe { self.hand_to(thief, task, header.standing.slot()) };
-            return self.take_own(thief, Priority::COUNT, outer);
+        }
+        for victim in self.victims(thief).filter(|victim| self.may_keep(victim)) {
+            let stolen = victim.queue.take_kept(thief.bit() as u8);
+            if victim.queue.stealable() != 0 {
+                self.left_behind(victim);
+            }
+            if let Some(stolen) = stolen {
+                // SAFETY: as above.
+                return unsafe { self.bring(thief, stolen, outer) };
+            }
         }
         None
+    }
+
+    /// The other workers, from the next one on.
+    fn victims(&self, thief: &Worker) -> impl Iterator<Item = &Worker> {
+        let (all, own) = (self.all_workers().iter(), thief.number());
+        all.clone().skip(own + 1).chain(all.take(own))
+    }
+
+    /// Whether there may be something in a worker's queue that is kept among some.
+    fn may_keep(&self, worker: &Worker) -> bool {
+        self.has_kept() && worker.queue.has_pinned()
+    }
+
+    /// A task that was taken from another worker's queue is the thief's.
+    ///
+    /// # Safety
+    /// It is `SCHEDULED` and in no queue, the caller's.
+    unsafe fn bring(&self, thief: &Worker, (task, priority): Taken, outer: Outer) -> Option<Taken> {
+        // SAFETY: by contract it is alive and this context's.
+        let header = unsafe { task.as_ref() };
+        header.set_home(thief);
+        thief.set_running(priority);
+        // Pairs with the fence in `call_for`, as in `take`.
+        fence(Ordering::SeqCst);
+        let own = &thief.queue;
+        if !own.has_post() && !own.has_ready(priority.bits_above()) {
+            return Some((task, priority));
+        }
+        // Something came to the own queue meanwhile: let `take` choose between the two.
+        thief.go_back(outer);
+        // SAFETY: as above, still scheduled.
+        unsafe { self.hand_to(thief, task, header.standing.place()) };
+        self.take_own(thief, Priority::COUNT, outer)
     }
 
     /// A worker announces that it parks. `false`: there is something that it would find, and it is not idle.
@@ -208,6 +253,8 @@ impl Pool {
         let found = self.all_workers().iter().any(|other| {
             if other.number() == worker.number() { !other.queue.is_empty() } else { other.queue.stealable() != 0 }
         });
+        let is_kept = |other: &Worker| self.may_keep(other) && other.queue.may_have_kept(worker.bit() as u8);
+        let found = found || self.victims(worker).any(is_kept);
         if found {
             self.unpark(worker);
         }

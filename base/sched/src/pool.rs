@@ -18,10 +18,12 @@
 //!
 //! **Placement.** A woken task goes to the worker it last ran on if that one is free. Else it goes to an idle worker;
 //! if none is idle, home if it is more urgent than all that home has; else to the worker that runs the
-//! least urgent thing, provided it is less urgent than the task. A pinned task always goes to its worker.
+//! least urgent thing, provided it is less urgent than the task. A pinned task always goes to its worker. One that is *kept*
+//! among some workers is placed so among these, anew each time that it is queued, when it gives way, too.
 //!
 //! **Stealing.** A worker whose own queue is empty takes a task from another before it goes idle, and the look
-//! before parking covers what can be stolen everywhere.
+//! before parking covers what can be stolen everywhere. Kept tasks are in the columns of the pinned ones; once there has been
+//! such a task, who finds nothing else looks there for one that it may run, at the first of each group.
 //!
 //! **Work is conserved**: while a worker is idle there are no more tasks in queues that it could run than workers that
 //! *search*, which is to run nothing and look for a task before parking. It holds when a worker parks, since it saw no
@@ -42,13 +44,13 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicU64, Ordering, fence};
+use sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 
 use crate::Priority;
 use crate::interface::{ANY_WORKER, Birth, Header, Ops, Port};
 use crate::policy::{BUILT_IN, Policy, RANKED, ROUND_ROBIN};
 use crate::run::{self, Outcome, Runnable};
-use crate::standing::Standing;
+use crate::standing::{CHOICES, POLICIES, Standing};
 use crate::worker::{Held, Worker};
 
 /// The most workers a pool can have.
@@ -66,6 +68,8 @@ pub struct Pool {
     next_home: AtomicU64,
     /// Workers that park, or are about to.
     pub(crate) idle: AtomicU64,
+    /// Whether a task has ever been kept among some workers: until then nobody looks for such.
+    has_kept: AtomicBool,
 }
 
 // SAFETY: the port's context is whatever `pend` can take in any context, by contract of `init`; the rest is atomic, or
@@ -115,7 +119,10 @@ impl Pool {
         }
         let (next_id, next_home) = (AtomicU64::new(1), AtomicU64::new(0));
         // SAFETY: as above.
-        unsafe { pool.write(Self { port, workers: first, count, next_id, next_home, idle: AtomicU64::new(0) }) };
+        unsafe {
+            let (idle, has_kept) = (AtomicU64::new(0), AtomicBool::new(false));
+            pool.write(Self { port, workers: first, count, next_id, next_home, idle, has_kept });
+        }
         pool
     }
 
@@ -144,6 +151,35 @@ impl Pool {
     #[inline]
     pub(crate) fn worker(&self, number: usize) -> Option<&Worker> {
         self.all_workers().get(number)
+    }
+
+    /// What a set of workers, one bit each, is as a choice: 0 for none of the pool's, or all.
+    pub(crate) fn choice_of(&self, workers: u8) -> u8 {
+        let choice = self.all_workers().iter().take(CHOICES).fold(0, |all, worker| all | worker.bit() as u8) & workers;
+        if choice.count_ones() as usize == self.count {
+            return 0;
+        }
+        if choice != 0 {
+            // Relaxed: before the task is queued, which orders it as it does the task (`park`).
+            self.has_kept.store(true, Ordering::Relaxed);
+        }
+        choice
+    }
+
+    /// Whether there may be tasks that are kept among some workers.
+    #[inline]
+    pub(crate) fn has_kept(&self) -> bool {
+        // Relaxed: as above.
+        self.has_kept.load(Ordering::Relaxed)
+    }
+
+    /// One of these workers, another each time.
+    pub(crate) fn any_of(&self, choice: u8) -> Option<&Worker> {
+        // Relaxed: any spread will do.
+        let turn = self.next_home.fetch_add(1, Ordering::Relaxed) as usize;
+        let skipped = turn.checked_rem(choice.count_ones() as usize)?;
+        let left = (0..skipped).fold(choice, |left, _| left & left.wrapping_sub(1));
+        self.worker(left.trailing_zeros() as usize)
     }
 
     /// Gets a worker's attention.
@@ -190,8 +226,8 @@ impl Pool {
     /// The policy's number, or that of round robin if there is none; and whether it ranks.
     #[inline(never)]
     pub(crate) fn group_of(&self, policy: u32) -> (u8, bool) {
-        let known =
-            u8::try_from(policy).ok().filter(|number| usize::from(*number) < BUILT_IN.len() + self.port.policy_count);
+        let count = (BUILT_IN.len() + self.port.policy_count).min(POLICIES);
+        let known = u8::try_from(policy).ok().filter(|number| usize::from(*number) < count);
         let number = known.unwrap_or(ROUND_ROBIN as u8);
         // SAFETY: the functions of a policy ask for nothing.
         (number, unsafe { (self.policy(u32::from(number)).group)() } == RANKED)

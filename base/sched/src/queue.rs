@@ -25,7 +25,7 @@ use sync::cell::UnsafeCell;
 use sync::raw::RawSpin;
 
 use crate::Priority;
-use crate::columns::{Turn, bit_of, fold};
+use crate::columns::{PINNED, Turn, bit_of, fold};
 use crate::interface::Header;
 use crate::lists::Lists;
 
@@ -146,6 +146,13 @@ impl RunQueue {
         self.ready.load(Ordering::Relaxed) as u32
     }
 
+    /// Whether there is something that belongs to this worker, or is kept among some.
+    #[inline]
+    pub(crate) fn has_pinned(&self) -> bool {
+        // Relaxed: as above.
+        self.has_post() || self.ready.load(Ordering::Relaxed) >> PINNED != 0
+    }
+
     /// Whether nothing waits here at all.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
@@ -187,7 +194,7 @@ impl RunQueue {
     #[inline(always)]
     pub(crate) unsafe fn rotate(&self, again: NonNull<Header>, turn: Turn) -> Option<NonNull<Header>> {
         // SAFETY: alive, by contract.
-        if unsafe { again.as_ref() }.standing.slot() != turn.slot || !self.lock.try_lock() {
+        if unsafe { again.as_ref() }.standing.place().key() != turn.key || !self.lock.try_lock() {
             return None;
         }
         // SAFETY: taken above.
@@ -270,6 +277,26 @@ impl RunQueue {
     ///
     /// The caller holds a reference, and this is the queue of the task's home. It has not interrupted who has the lock.
     pub(crate) unsafe fn relocate(&self, task: NonNull<Header>) -> bool {
+        // SAFETY: by contract; what was taken out goes in again.
+        unsafe { self.take_out(task, |lists| lists.append(task, task.as_ref().standing.slot())) }
+    }
+
+    /// Takes a task out, wherever it is, if it is here: then it is the caller's, in no queue.
+    ///
+    /// # Safety
+    ///
+    /// As [`relocate`](Self::relocate).
+    pub(crate) unsafe fn withdraw(&self, task: NonNull<Header>) -> bool {
+        // SAFETY: by contract.
+        unsafe { self.take_out(task, |_| ()) }
+    }
+
+    /// Takes a task out, if it is here, and does this to the lists then.
+    ///
+    /// # Safety
+    ///
+    /// As [`relocate`](Self::relocate).
+    unsafe fn take_out(&self, task: NonNull<Header>, then: impl FnOnce(&mut Lists)) -> bool {
         self.lock.lock();
         // SAFETY: taken above.
         let locked = unsafe { self.locked() };
@@ -279,14 +306,11 @@ impl RunQueue {
         }
         self.drain(lists);
         // SAFETY: alive, by contract.
-        let header = unsafe { task.as_ref() };
-        let slot = lists.slot_of(header);
-        if let Some(old) = slot {
+        let slot = lists.slot_of(unsafe { task.as_ref() });
+        if let Some(slot) = slot {
             // SAFETY: S2, it is in these lists.
-            unsafe {
-                lists.remove(task, old);
-                lists.append(task, header.standing.slot());
-            }
+            unsafe { lists.remove(task, slot) };
+            then(lists);
         }
         self.settle(lists);
         slot.is_some()

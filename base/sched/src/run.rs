@@ -197,10 +197,12 @@ pub(crate) unsafe fn requeue(worker: &Worker, task: NonNull<Header>) {
     let header = unsafe { task.as_ref() };
     // SAFETY: by contract.
     unsafe {
-        if worker.running().is_some() {
-            // The worker goes back to what it was preempted in and may not look for tasks again soon.
+        let place = header.standing.place();
+        if worker.running().is_some() || place.choice() != 0 && !worker.keeps(place) {
+            // The worker goes back to what it was preempted in and may not look for tasks again soon; or the task may have to
+            // leave it.
             worker.pool().enqueue(task);
-        } else if !worker.queue.push(task, header.standing.slot()) {
+        } else if !worker.queue.push(task, place.slot()) {
             // No call to anyone if that succeeds: this worker looks at its queue next, so there is one more task,
             // and one more worker that looks for one.
             cancel(task);

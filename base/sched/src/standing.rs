@@ -8,42 +8,102 @@
 //!
 //! A change acts at once. A queued task moves in its queue. What a worker runs is published anew, so that it is
 //! preempted by what is more urgent now, or no longer by what is less.
+//!
+//! A task may be *kept* among some of the workers ([`Pool::set_workers`]). That is in the same word, so that whoever queues the
+//! task reads one thing; and it has a column of those that may not be stolen, so that it concerns nobody else.
 
 use core::ptr::NonNull;
 
 use sync::atomic::{AtomicU32, Ordering};
 
 use crate::Priority;
-use crate::columns::{PINNED, RANKED_SLOT, priority_of};
+use crate::columns::{PINNED, RANKED_SLOT, is_pinned, priority_of};
 use crate::interface::{Birth, Header};
 use crate::pool::Pool;
 
-/// Four bytes: the slot that the next enqueue goes by, the task's own priority, the inherited one, the policy.
+/// One word: the slot that the next enqueue goes by, the workers that the task may choose from, its own priority, the inherited
+/// one, the policy.
 #[repr(transparent)]
 pub(crate) struct Standing(AtomicU32);
 
-const SLOT: usize = 0;
-const OWN: usize = 1;
-const INHERITED: usize = 2;
-const POLICY: usize = 3;
+/// Workers among which a task can be kept: the first so many of a pool.
+pub const CHOICES: usize = u8::BITS as usize;
+/// Policies that can be told apart in a standing.
+pub(crate) const POLICIES: usize = 64;
+
+/// The parts of that word.
+#[derive(Clone, Copy)]
+pub(crate) struct Parts {
+    pub(crate) slot: u8,
+    /// One bit for each worker that it may run on; 0: it has no choice, but goes anywhere, or if it is pinned stays at home.
+    pub(crate) choice: u8,
+    pub(crate) own: u8,
+    pub(crate) inherited: u8,
+    pub(crate) policy: u8,
+}
+
+impl Parts {
+    pub(crate) const fn of(word: u32) -> Self {
+        let [slot, choice, ..] = word.to_le_bytes();
+        let [own, inherited] = [(word >> 16) as u8 & 31, (word >> 21) as u8 & 31];
+        Self { slot, choice, own, inherited, policy: (word >> 26) as u8 }
+    }
+
+    const fn word(self) -> u32 {
+        let Self { slot, choice, own, inherited, policy } = self;
+        let priorities = own as u32 & 31 | (inherited as u32 & 31) << 5;
+        slot as u32 | (choice as u32) << 8 | priorities << 16 | (policy as u32) << 26
+    }
+}
+
+/// Where a task may be queued, as it stands at a moment.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(u32);
+
+impl Place {
+    /// The slot (see `lists`).
+    #[inline(always)]
+    pub(crate) fn slot(self) -> u8 {
+        self.0 as u8
+    }
+
+    /// The workers to choose from; 0: there is no choice.
+    #[inline(always)]
+    pub(crate) fn choice(self) -> u8 {
+        (self.0 >> 8) as u8
+    }
+
+    /// A number that is the same for all tasks of a slot that have no choice, and no other's.
+    #[inline(always)]
+    pub(crate) fn key(self) -> u32 {
+        self.0 << 16
+    }
+}
 
 impl Standing {
     pub(crate) fn new(priority: Priority, is_pinned: bool, is_ranked: bool, policy: u8) -> Self {
         let flags = if is_pinned { PINNED } else { 0 } | if is_ranked { RANKED_SLOT } else { 0 };
-        let bytes = [priority.number() | flags, priority.number(), Priority::LOWEST.number(), policy];
-        Self(AtomicU32::new(u32::from_le_bytes(bytes)))
+        let (own, inherited) = (priority.number(), Priority::LOWEST.number());
+        let parts = Parts { slot: own | flags, choice: 0, own, inherited, policy };
+        Self(AtomicU32::new(parts.word()))
     }
 
     #[inline]
-    fn bytes(&self) -> [u8; 4] {
+    fn load(&self) -> u32 {
         // Relaxed: numbers on their own.
-        self.0.load(Ordering::Relaxed).to_le_bytes()
+        self.0.load(Ordering::Relaxed)
     }
 
-    /// The slot that the next enqueue goes by (see `lists`).
+    /// Where the next enqueue goes.
+    #[inline]
+    pub(crate) fn place(&self) -> Place {
+        Place(self.load())
+    }
+
+    /// The slot that the next enqueue goes by.
     #[inline]
     pub(crate) fn slot(&self) -> u8 {
-        self.bytes()[SLOT]
+        self.place().slot()
     }
 
     #[inline]
@@ -52,24 +112,25 @@ impl Standing {
     }
 
     pub(crate) fn own_priority(&self) -> Priority {
-        Priority::from_number(self.bytes()[OWN])
+        Priority::from_number(Parts::of(self.load()).own)
     }
 
+    #[inline]
     pub(crate) fn policy(&self) -> u32 {
-        u32::from(self.bytes()[POLICY])
+        u32::from(Parts::of(self.load()).policy)
     }
 
-    /// Changes the bytes and what follows from them; says whether the priority is another now.
-    fn change(&self, change: impl Fn(&mut [u8; 4])) -> bool {
-        let mut before = self.0.load(Ordering::Relaxed);
+    /// Changes the parts and what follows from them; says whether the slot or the choice is another now.
+    fn change(&self, change: impl Fn(&mut Parts)) -> bool {
+        let mut before = self.load();
         loop {
-            let old = before.to_le_bytes();
-            let mut bytes = old;
-            change(&mut bytes);
-            bytes[SLOT] = bytes[SLOT] & (PINNED | RANKED_SLOT) | bytes[OWN].min(bytes[INHERITED]);
+            let old = Parts::of(before);
+            let mut parts = old;
+            change(&mut parts);
+            parts.slot = parts.slot & (PINNED | RANKED_SLOT) | parts.own.min(parts.inherited);
             // AcqRel pairs with itself: who restores sees whom those wait for that raised before.
-            match self.0.compare_exchange(before, u32::from_le_bytes(bytes), Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return bytes[SLOT] != old[SLOT],
+            match self.0.compare_exchange(before, parts.word(), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return (parts.slot, parts.choice) != (old.slot, old.choice),
                 Err(now) => before = now,
             }
         }
@@ -86,7 +147,7 @@ impl Pool {
     pub unsafe fn set_priority(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|bytes| bytes[OWN] = priority.number()) {
+        if standing.change(|parts| parts.own = priority.number()) {
             // SAFETY: by contract.
             unsafe { self.follow(task) };
         }
@@ -102,9 +163,9 @@ impl Pool {
         let header = unsafe { task.as_ref() };
         let (policy, is_ranked) = self.group_of(birth.policy);
         header.set_key(birth.key);
-        header.standing.change(|bytes| {
-            (bytes[OWN], bytes[POLICY]) = (birth.priority.number(), policy);
-            bytes[SLOT] = bytes[SLOT] & !RANKED_SLOT | if is_ranked { RANKED_SLOT } else { 0 };
+        header.standing.change(|parts| {
+            (parts.own, parts.policy) = (birth.priority.number(), policy);
+            parts.slot = parts.slot & !RANKED_SLOT | if is_ranked { RANKED_SLOT } else { 0 };
         });
         // SAFETY: by contract. In any case: its rank may be another.
         unsafe { self.follow(task) };
@@ -118,7 +179,7 @@ impl Pool {
     pub unsafe fn inherit(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|bytes| bytes[INHERITED] = bytes[INHERITED].min(priority.number())) {
+        if standing.change(|parts| parts.inherited = parts.inherited.min(priority.number())) {
             // SAFETY: by contract.
             unsafe { self.follow(task) };
         }
@@ -133,9 +194,38 @@ impl Pool {
     pub unsafe fn restore(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|bytes| bytes[INHERITED] = priority.number()) {
+        if standing.change(|parts| parts.inherited = priority.number()) {
             // SAFETY: by contract.
             unsafe { self.follow(task) };
+        }
+    }
+
+    /// Keeps a task among the workers of this set, one bit for each of the first [`CHOICES`]; with none of the pool's in it, or all of
+    /// them, it may run anywhere. What has a worker for ever stays there.
+    ///
+    /// A queued task moves at once. What runs elsewhere goes on until its poll ends: it is placed anew each time that it is
+    /// queued. And who queues it at this moment may have looked before: whoever must not run elsewhere looks where it is, after it
+    /// has been called, and yields. Two who choose at the same time: the later change of the word holds.
+    ///
+    /// # Safety
+    ///
+    /// As [`set_priority`](Self::set_priority).
+    pub unsafe fn set_workers(&self, task: NonNull<Header>, workers: u8) {
+        let choice = self.choice_of(workers);
+        // SAFETY: alive, by contract.
+        let header = unsafe { task.as_ref() };
+        let changed = header.standing.change(|parts| {
+            if !is_pinned(parts.slot) || parts.choice != 0 {
+                parts.choice = choice;
+                parts.slot = parts.slot & !PINNED | if choice != 0 { PINNED } else { 0 };
+            }
+        });
+        let home = header.home();
+        // SAFETY: alive, by contract.
+        if changed && unsafe { home.queue.withdraw(task) } {
+            self.left_behind(home);
+            // SAFETY: taken out of its queue, so scheduled and this context's.
+            unsafe { self.enqueue(task) };
         }
     }
 

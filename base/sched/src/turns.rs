@@ -193,7 +193,8 @@ unsafe fn put_back(worker: &Worker, task: NonNull<Header>, outer: Outer) {
     worker.go_back(outer);
     // SAFETY: by contract.
     unsafe {
-        if !(worker.running().is_none() && worker.queue.append(task)) {
+        let has_choice = task.as_ref().standing.place().choice() != 0;
+        if has_choice || !(worker.running().is_none() && worker.queue.append(task)) {
             requeue(worker, task);
         }
     }

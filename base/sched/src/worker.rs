@@ -9,6 +9,7 @@ use crate::interface::Header;
 use crate::lists::AGE;
 use crate::pool::Pool;
 use crate::queue::RunQueue;
+use crate::standing::Place;
 
 /// `running` of a worker that runs nothing: it is idle, or will look at its queue before it runs anything.
 pub(crate) const NOTHING: u32 = u32::MAX;
@@ -269,6 +270,13 @@ impl Worker {
         if now < outer.running & 0xff {
             self.store(outer.running & !0xff | now);
         }
+    }
+
+    /// Whether what it has polled, and is kept among some workers, goes on here if it is to go on: nothing else waits.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn keeps(&self, place: Place) -> bool {
+        u64::from(place.choice()) & self.bit() != 0 && self.queue.is_empty()
     }
 
     /// Notes what it polls, if anything.

@@ -27,7 +27,9 @@ pub use join::{JoinError, JoinHandle};
 pub use pool::{Heap, Memory, Pender, Pool};
 pub use sched::census::Seen;
 pub use sched::word::Doing;
-pub use sched::{AGE, Around, Birth, MAX_WORKERS, Measured, Outcome, Policy, Priority, Runnable, Wait, policy};
+pub use sched::{
+    AGE, Around, Birth, CHOICES, MAX_WORKERS, Measured, Outcome, Policy, Priority, Runnable, Wait, policy,
+};
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
 pub use waker::{Running, TaskRef, YieldNow, current, waits_for, waits_no_more, yield_now};
 

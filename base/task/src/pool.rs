@@ -366,6 +366,12 @@ impl<P: Pender> Pool<P> {
         self.inner().next_above(worker, priority)
     }
 
+    /// [`sched::Pool::set_workers`]; of a task of this pool.
+    pub fn set_workers(&self, task: &TaskRef, workers: u8) {
+        // SAFETY: the reference keeps the task, and that the pool.
+        unsafe { task.pointer().as_ref().pool().set_workers(task.pointer(), workers) };
+    }
+
     /// [`sched::Pool::set_class`]; of a task of this pool.
     pub fn set_class(&self, task: &TaskRef, birth: &Birth) {
         // SAFETY: the reference keeps the task, and that its pool, which the function is told.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 mod fairness;
+mod kept;
 mod policy;
 mod reference;
 mod seated;

@@ -575,6 +575,99 @@ fn no_worker_idles_beside_what_a_thief_left() {
     });
 }
 
+/// Three workers, of which the first runs something and the last takes no part; and a task that waits, kept on the first two.
+fn kept_pair(flag: &Arc<AtomicBool>, slot: &Slot) -> (Plain<Pool<Count>>, JoinHandle<()>) {
+    let (pool, _) = pool(3);
+    let kept = pool.spawn(Priority::NORMAL, until(flag.clone(), slot.clone()));
+    assert_eq!(pool.run_next(0), Some(Outcome::Waiting));
+    pool.set_workers(&kept.task(), 0b011);
+    (pool, kept)
+}
+
+/// A task that is kept among some workers and comes to a busy one does not wait for that while another of these parks.
+#[test]
+fn no_worker_idles_beside_a_task_that_is_kept() {
+    model(2, || {
+        let (flag, slot) = (Arc::new(AtomicBool::new(false)), Slot::default());
+        let (pool, kept) = kept_pair(&flag, &slot);
+        let _busy = pool.spawn_on(0, Priority::NORMAL, async {});
+        let running = pool.next(0).unwrap();
+        let waker = slot.lock().unwrap().take().unwrap();
+        let thief = pool.clone();
+        let waker = thread::spawn(move || {
+            flag.store(true, Ordering::Relaxed);
+            waker.wake();
+        });
+        let thief = thread::spawn(move || look_and_park(&thief));
+        waker.join().unwrap();
+        thief.join().unwrap();
+        assert_work_is_conserved(&pool);
+        running.run();
+        drop(kept);
+    });
+}
+
+/// The same while it gives way on the busy worker, which goes on with something else.
+#[test]
+fn no_worker_idles_beside_a_kept_task_that_gave_way() {
+    model(2, || {
+        let (pool, _) = pool(3);
+        let kept = pool.spawn(Priority::NORMAL, yield_now());
+        pool.set_workers(&kept.task(), 0b011);
+        let running = pool.next(0).unwrap();
+        let _other = pool.spawn_on(0, Priority::NORMAL, async {});
+        let thief = pool.clone();
+        let thief = thread::spawn(move || look_and_park(&thief));
+        assert_eq!(running.run(), Outcome::Requeued);
+        let running = pool.next(0);
+        thief.join().unwrap();
+        if running.is_some() {
+            assert_work_is_conserved(&pool);
+        }
+        drop(running);
+    });
+}
+
+/// A task whose choice changes while it is woken, taken or stolen is run once; and once that is over it is where it belongs.
+#[test]
+fn a_choice_changes_while_the_task_is_woken_and_taken() {
+    model(2, || {
+        let (flag, slot) = (Arc::new(AtomicBool::new(false)), Slot::default());
+        let (pool, mut kept) = kept_pair(&flag, &slot);
+        let waker = slot.lock().unwrap().take().unwrap();
+        let (reference, changer) = (kept.task(), pool.clone());
+        let changer = thread::spawn(move || changer.set_workers(&reference, 0b100));
+        let waker = thread::spawn(move || {
+            flag.store(true, Ordering::Relaxed);
+            waker.wake();
+        });
+        let mut runs = usize::from(pool.run_next(1).is_some());
+        changer.join().unwrap();
+        waker.join().unwrap();
+        // Who queued it meanwhile may have looked before.
+        runs += (0..3).filter(|worker| pool.run_next(*worker).is_some()).count();
+        assert_eq!(runs, 1);
+        assert!(poll_once(&mut kept, Waker::noop()).is_ready());
+    });
+}
+
+/// Two change the choice at once: what stands then is one of the two, and the queue goes by it.
+#[test]
+fn two_choose_at_once() {
+    model(2, || {
+        let (pool, _) = pool(3);
+        let kept = pool.spawn(Priority::NORMAL, async {});
+        let (reference, other) = (kept.task(), pool.clone());
+        let other = thread::spawn(move || other.set_workers(&reference, 0b001));
+        pool.set_workers(&kept.task(), 0b010);
+        other.join().unwrap();
+        assert!(kept.task().worker() < 2);
+        assert_eq!(pool.run_next(2), None);
+        assert_eq!((0..2).filter(|worker| pool.run_next(*worker).is_some()).count(), 1);
+        drop(kept);
+    });
+}
+
 /// A task whose priority changes while it is pushed, taken or stolen is run once, and ends up at what it was given.
 #[test]
 fn a_priority_changes_while_the_task_is_queued_and_taken() {

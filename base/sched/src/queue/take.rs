@@ -7,6 +7,7 @@ use sync::atomic::Ordering;
 use super::{PATIENCE, RunQueue, Taken};
 use crate::Priority;
 use crate::columns::{fold, priority_of};
+use crate::interface::Header;
 use crate::lists::Lists;
 use crate::policy::{FAIR, fair};
 use crate::worker::Publisher;
@@ -134,5 +135,36 @@ impl RunQueue {
         let taken = best.and_then(|priority| lists.take_column(priority.number()).map(|task| (task, priority)));
         self.settle(lists);
         taken
+    }
+
+    /// Takes on behalf of another worker, which this bit stands for, a task that is kept among some workers of which it is one.
+    pub(crate) fn take_kept(&self, bit: u8) -> Option<Taken> {
+        self.find_kept(bit, |lists, task, slot| {
+            // SAFETY: S2, it was found in that slot of these lists, under the lock.
+            unsafe { lists.remove(task, slot) };
+            (task, priority_of(slot))
+        })?
+    }
+
+    /// Whether there is such a task, or it cannot be told since somebody is at the queue.
+    pub(crate) fn may_have_kept(&self, bit: u8) -> bool {
+        self.find_kept(bit, |_, _, _| ()).is_none_or(|found| found.is_some())
+    }
+
+    /// Does something with such a task, if there is one. `None`: the lock is not to be had.
+    fn find_kept<T>(&self, bit: u8, act: impl FnOnce(&mut Lists, NonNull<Header>, u8) -> T) -> Option<Option<T>> {
+        if !self.lock.lock_within(PATIENCE) {
+            return None;
+        }
+        // SAFETY: taken above.
+        let locked = unsafe { self.locked() };
+        let lists = &mut *locked.lists;
+        if self.is_closed() {
+            return Some(None);
+        }
+        self.drain(lists);
+        let found = lists.first_kept(bit).map(|(task, slot)| act(lists, task, slot));
+        self.settle(lists);
+        Some(found)
     }
 }
