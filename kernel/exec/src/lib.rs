@@ -32,7 +32,7 @@ pub mod timer;
 
 pub use harts::{block_on, equals_wait, preempt, put_ahead, raise_floor, run_hart, should_yield};
 pub use pool::{
-    inherit, init, restore, set_class, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with,
+    inherit, init, restore, set_class, set_harts, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with,
 };
 pub use service::{Polls, Service, services};
 pub use task::{Birth, JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};

@@ -111,6 +111,15 @@ pub fn set_class(task: &TaskRef, birth: &Birth) {
     pool().set_class(task, birth);
 }
 
+/// Keeps a coroutine on the harts of this set, one bit each; with none, or all, it may run anywhere. What runs elsewhere goes on
+/// there until its poll ends. Else as [`set_priority`].
+#[expect(clippy::disallowed_methods, reason = "with preemption off")]
+pub fn set_harts(task: &TaskRef, harts: u8) {
+    const { assert!(hart::MAX <= task::CHOICES) };
+    let _guard = hart::no_preempt();
+    pool().set_workers(task, harts);
+}
+
 /// Makes a coroutine at least as urgent as this, until [`restore`]. Else as [`set_priority`].
 #[expect(clippy::disallowed_methods, reason = "with preemption off")]
 pub fn inherit(task: &TaskRef, priority: Priority) {

@@ -203,7 +203,8 @@ fn admit(thread: &Thread, request: &Request) -> Result<u32, Errno> {
 
 /// The new thread, which nobody knows yet.
 fn child(thread: &Thread, target: &Arc<Process>, tid: u32, request: &Request) -> Result<Arc<Thread>, Errno> {
-    let child = Thread::new(tid, target.clone(), thread.signal_mask(), thread.class().of_child()?)?;
+    let class = thread.class().of_child()?;
+    let child = Thread::new(tid, target.clone(), thread.signal_mask(), class, thread.affinity.clone())?;
     if request.has(CLONE_CHILD_CLEARTID) {
         child.set_clear_tid(request.child_tid);
     }

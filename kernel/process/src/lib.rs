@@ -11,6 +11,7 @@
 //! | [`futex`]   | waiting on words of user memory |
 //! | [`clone`], [`execve`], [`exit`], [`wait`] | the life of a process |
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
+//! | [`class`], [`reservation`], [`affinity`], `share` | how a thread is scheduled, and where |
 //! | [`slots`]   | which thread may run which worker of the process's coroutines |
 //! | `doing`, [`report`], [`census`] | what `/proc/PID` and `/proc/stat` show |
 //! | [`fatal`]   | the report of a fault that kills |
@@ -21,6 +22,7 @@
 
 extern crate alloc;
 
+pub mod affinity;
 pub mod census;
 pub mod class;
 pub mod clone;

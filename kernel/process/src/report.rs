@@ -1,6 +1,7 @@
 //! What `/proc/PID/{status,stat,statm,cmdline,maps,resident,threads}` and `/proc/stat` show.
 
 use crate::{
+    affinity::Harts,
     process::Process,
     processor::{self, HartTimes},
     table,
@@ -181,6 +182,8 @@ pub fn stat(process: &Process) -> String {
 pub fn status(process: &Process) -> String {
     let kin = table::kin(process.pid()).unwrap_or(table::Kin { parent: 0, group: 0, session: 0 });
     let (ids, usage, name) = (process.identity(), process.space().usage(), process.name());
+    let first = process.threads().into_iter().find(|thread| thread.tid() == process.pid());
+    let harts = first.map_or_else(Harts::all, |thread| thread.harts());
     let state = match letter(process) {
         'R' => "R (running)",
         'D' => "D (disk sleep)",
@@ -190,7 +193,8 @@ pub fn status(process: &Process) -> String {
     };
     format!(
         "Name:\t{}\nState:\t{state}\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n\
-         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nWorld:\t{:?}\n",
+         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{harts}\n\
+         World:\t{:?}\n",
         String::from_utf8_lossy(&name),
         kin.parent,
         ids.uid,
@@ -207,6 +211,7 @@ pub fn status(process: &Process) -> String {
         usage.resident >> 10,
         process.thread_count(),
         process.pending.mask(),
+        harts.mask(),
         process.space().world(),
         pid = process.pid(),
     )

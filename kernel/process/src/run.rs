@@ -7,6 +7,7 @@
 
 use crate::{
     FdTable,
+    affinity::Affinity,
     class::Class,
     clone, execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
@@ -241,6 +242,9 @@ impl Running {
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
         }
         let attention = self.thread.attention.take();
+        while self.thread.is_astray() && !self.thread.killed() {
+            exec::yield_now().await;
+        }
         if attention && self.thread.place().is_some() && slots::examine(&self.thread) {
             exec::yield_now().await;
         }
@@ -450,7 +454,7 @@ pub async fn spawn_init(service: &'static dyn Service, init: Init) -> Result<Arc
         slots: None,
     };
     let process = Process::new(pid, account, state, 0)?;
-    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT)?;
+    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT, Affinity::all())?;
     let loaded = execve::load_for(&process, service, &thread).load(init.program, init.strings).await?;
     process.set_name(&loaded.name);
     {

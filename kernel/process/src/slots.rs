@@ -184,7 +184,8 @@ fn of(thread: &Thread) -> Option<(Arc<Slots>, u8)> {
     Some((thread.process().slots()?, thread.place()?))
 }
 
-/// `sched_setup(slots)`: gives the process slots, at most as many as harts; answers how many. Nobody has them yet.
+/// `sched_setup(slots)`: gives the process slots, at most as many as harts that the caller may run on; answers how many. Nobody has
+/// them yet.
 ///
 /// # Errors
 /// `EINVAL`, `EBUSY` (it has some, or its pages are another process's), `ENOMEM`.
@@ -200,7 +201,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let charge = process.account().charge(BYTES)?;
     let status = space.window_page(window::STATUS).await?;
     let hint = space.window_page(window::HINT).await?;
-    let count = slots.min(hal::hart::count()).min(MAX_SLOTS);
+    let count = slots.min(thread.harts().count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
     let state = State { book: Book::new(count as u8), threads, watched: 0, seen: [(0, 0); MAX_SLOTS] };
     let made = Slots { state: SpinLock::new(rank::THREAD, state), pages: Pages { status, hint }, _charge: charge };
@@ -305,9 +306,9 @@ pub(crate) fn blocks(thread: &Thread) {
     run_at(thread, hints.running);
 }
 
-/// The look that belongs to a moment. Those of 49 days before are other ones still, for all that matters.
-fn look_of(now: u64) -> u32 {
-    (now / LOOK) as u32
+/// The look that belongs to a moment. Of those of a minute before one is the same: then it is left out, once.
+fn look_of(now: u64) -> u16 {
+    (now / LOOK) as u16
 }
 
 /// The thread has left user mode because of an interrupt, which need not be for it: as [`examine`], if that was not a moment ago. A kick

@@ -13,6 +13,7 @@ mod lives;
 mod pressure;
 mod signals;
 
+use crate::affinity::Affinity;
 use crate::class::Class;
 use crate::{
     FdTable, futex,
@@ -228,7 +229,7 @@ async fn bare(pid: u32) -> Arc<Thread> {
         slots: None,
     };
     let process = Process::new(pid, account, state, abi::signal::SIGCHLD).unwrap();
-    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT).unwrap();
+    let thread = Thread::new(pid, process.clone(), 0, Class::DEFAULT, Affinity::all()).unwrap();
     process.state.lock().threads.push(thread.clone());
     thread
 }
@@ -263,10 +264,13 @@ fn a_thread_is_paid_for_by_its_process() {
     let first = exec::block_on(new_process(0));
     let account = first.process().account().clone();
     let before = account.used();
-    let second = Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT).unwrap();
+    let second =
+        Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT, Affinity::all()).unwrap();
     assert_eq!(account.used(), before + crate::footprint::CHARGE);
     account.set_limit(account.used() + crate::footprint::CHARGE - 1);
-    assert!(Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT).is_err());
+    assert!(
+        Thread::new(table::fresh_id().unwrap(), first.process().clone(), 0, Class::DEFAULT, Affinity::all()).is_err()
+    );
     drop(second);
     assert_eq!(account.used(), before);
     table::remove_thread(first.tid());

@@ -8,6 +8,7 @@
 //! place in a queue for it. These waits are therefore made by the thread's own coroutine only.
 
 use crate::{
+    affinity::Affinity,
     class::Class,
     doing::Doing,
     footprint,
@@ -25,7 +26,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     task::Poll,
 };
 use hal::sync::{SpinLock, rank};
@@ -67,6 +68,8 @@ pub struct Thread {
     pub(crate) waits: AtomicBool,
     /// The call or fault that it is in, or was last.
     pub(crate) doing: Doing,
+    /// Where it may run.
+    pub(crate) affinity: Affinity,
     /// See [`Class`].
     class: AtomicU32,
     /// What that makes of its priority, 0 to 31: hints of its process are clamped to it.
@@ -74,7 +77,7 @@ pub struct Thread {
     /// Its place among those that share the process's slots, from 1; 0: none. Written by its own coroutine only.
     place: AtomicU8,
     /// When it was last looked at for its slot, in units of its user. By its own coroutine only.
-    examined: AtomicU32,
+    examined: AtomicU16,
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
@@ -109,7 +112,13 @@ impl Thread {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn new(tid: u32, process: Arc<Process>, mask: u64, class: Class) -> Result<Arc<Self>, Errno> {
+    pub(crate) fn new(
+        tid: u32,
+        process: Arc<Process>,
+        mask: u64,
+        class: Class,
+        affinity: Affinity,
+    ) -> Result<Arc<Self>, Errno> {
         let charge = process.account().charge(footprint::CHARGE)?;
         let no_stack = SigStack { sp: 0, flags: SS_DISABLE as i32, pad: 0, size: 0 };
         Ok(Arc::new(Self {
@@ -127,10 +136,11 @@ impl Thread {
             robust: AtomicUsize::new(0),
             doing: Doing::default(),
             waits: AtomicBool::new(false),
+            affinity,
             class: AtomicU32::new(class.word()),
             priority: AtomicU8::new(class.birth(0).priority.number()),
             place: AtomicU8::new(0),
-            examined: AtomicU32::new(0),
+            examined: AtomicU16::new(0),
             request: AtomicU64::new(0),
             scheduled: SpinLock::new(rank::THREAD, Scheduled::default()),
             usage: Usage::default(),
@@ -180,12 +190,15 @@ impl Thread {
     /// The new class goes by a reservation if there is one.
     ///
     /// # Errors
-    /// `EBUSY`: too much is reserved.
+    /// `EBUSY`: too much is reserved; `EPERM`: a reservation is for who may run on all harts.
     pub fn set_class(&self, before: Class, class: Class, reservation: Option<Reservation>) -> Result<bool, Errno> {
         let task = {
             let mut scheduled = self.scheduled.lock();
             if self.class().with_nice(0) != before.with_nice(0) {
                 return Ok(false);
+            }
+            if reservation.is_some() && !self.affinity.is_all() {
+                return Err(Errno::EPERM);
             }
             scheduled.reserve(reservation)?;
             // Relaxed: the word is all there is. Only a nice value is changed without the lock, and may be lost.
@@ -258,12 +271,12 @@ impl Thread {
     }
 
     /// When it was last looked at for its slot.
-    pub(crate) fn examined(&self) -> u32 {
+    pub(crate) fn examined(&self) -> u16 {
         self.examined.load(Ordering::Relaxed)
     }
 
     /// Notes that it is looked at now.
-    pub(crate) fn set_examined(&self, now: u32) {
+    pub(crate) fn set_examined(&self, now: u16) {
         self.examined.store(now, Ordering::Relaxed);
     }
 
@@ -496,6 +509,11 @@ impl Thread {
             }
         }
         self.scheduled.lock().task.clone_from(&task);
+        if !self.affinity.is_all() {
+            self.keep_to_harts();
+            // It may have begun anywhere.
+            self.attention.raise();
+        }
         task
     }
 }

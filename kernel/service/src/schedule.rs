@@ -1,8 +1,8 @@
 //! Scheduling as Linux programs see it: policy, priority, nice value, and the rights to change them.
 //!
 //! What is set is what acts (`process::class`), and what is read back. Real-time priorities that lie close together are equals.
-//! Harts cannot be chosen: every thread may run on all. Of `SCHED_DEADLINE` the flags are not offered: what others leave of their
-//! reservations is nobody's, and no signal tells of an overrun.
+//! Of `SCHED_DEADLINE` the flags are not offered: what others leave of their reservations is nobody's, and no signal tells of an
+//! overrun.
 
 use crate::{arguments::Args, context::Task};
 use abi::{
@@ -17,6 +17,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::ops::RangeInclusive;
 use process::{
     Thread,
+    affinity::Harts,
     class::{Class, MAX_RT, Parts},
     reservation::Reservation,
     table,
@@ -289,23 +290,34 @@ pub(crate) async fn interval(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     task.space().put(args.word(1), &Timespec::from_nanos(slice)).await.map(|()| 0)
 }
 
-/// `sched_getaffinity(tid, len, mask)`: all harts.
-pub(crate) async fn getaffinity(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    const BYTES: usize = size_of::<u64>();
-    find(task, args.int(0))?;
-    if args.word(1) < BYTES || !args.word(1).is_multiple_of(BYTES) {
-        return Err(Errno::EINVAL);
-    }
-    let harts = u64::MAX >> (64 - hal::hart::count().clamp(1, 64));
-    task.space().put(args.word(2), &harts).await.map(|()| BYTES)
+/// Bytes of a set of harts: as many words as hold them.
+const MASK: usize = size_of::<u64>();
+
+/// Whose harts are meant; unlike above a negative number is nobody's.
+fn find_for_harts(task: &Task<'_>, id: i32) -> Result<Arc<Thread>, Errno> {
+    if id < 0 { Err(Errno::ESRCH) } else { find(task, id) }
 }
 
-/// `sched_setaffinity(tid, len, mask)`: accepted if a hart is left.
+/// `sched_getaffinity(tid, len, mask)`: answers how many bytes there are.
+pub(crate) async fn getaffinity(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let len = args.bits(1) as usize;
+    if len < MASK || !len.is_multiple_of(MASK) {
+        return Err(Errno::EINVAL);
+    }
+    let harts = find_for_harts(task, args.int(0))?.harts().mask();
+    task.space().put(args.word(2), &harts).await.map(|()| MASK)
+}
+
+/// `sched_setaffinity(tid, len, mask)`: what the mask has beyond the harts that are there does not count, and what it is short of is 0.
 pub(crate) async fn setaffinity(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    find(task, args.int(0))?;
-    let len = args.word(1).min(size_of::<u64>());
-    let mut mask = [0; 8];
+    let len = (args.bits(1) as usize).min(MASK);
+    let mut mask = [0; MASK];
     task.space().copy_in(args.word(2), &mut mask[..len]).await?;
-    let harts = u64::MAX >> (64 - hal::hart::count().clamp(1, 64));
-    if u64::from_le_bytes(mask) & harts == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    let target = find_for_harts(task, args.int(0))?;
+    let (own, theirs) = (task.process().identity().euid, target.process().identity());
+    if own != theirs.euid && own != theirs.uid {
+        task.privileged()?;
+    }
+    let harts = Harts::of(u64::from_le_bytes(mask))?;
+    target.set_harts(harts).map(|()| 0)
 }

@@ -18,6 +18,7 @@ extern crate alloc;
 
 #[macro_use]
 mod case;
+mod affinity;
 mod async_io;
 mod classes;
 mod coroutines;
@@ -103,6 +104,7 @@ const GROUPS: &[&[Case]] = &[
     coroutines::CASES,
     scheduling::CASES,
     classes::CASES,
+    affinity::CASES,
     slots::CASES,
     hostile::CASES,
     hostile::limits::CASES,

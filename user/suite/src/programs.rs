@@ -32,6 +32,7 @@ pub fn run(arguments: &[&str]) -> Option<ExitCode> {
         "count" => println!("{} {}", rest.len(), rest.iter().map(|argument| argument.len()).sum::<usize>()),
         "descriptors" => println!("{}", runner::open_descriptors()),
         "handlers" => println!("{} {}", handler(SIGUSR1), handler(SIGUSR2)),
+        "harts" => println!("{}", crate::affinity::own_harts()),
         "id" => println!("{} {}", rt::process::id(), rt::thread::id()),
         "world" => println!("{}", machine::world().unwrap_or_default()),
         "slots" => {

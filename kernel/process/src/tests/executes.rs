@@ -11,7 +11,7 @@ use core::{
 /// Another thread of the process, not started.
 pub(super) fn another(thread: &Arc<Thread>) -> Arc<Thread> {
     let process = thread.process().clone();
-    let other = Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT).unwrap();
+    let other = Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT, Affinity::all()).unwrap();
     process.state.lock().threads.push(other.clone());
     table::add_thread(&other);
     other

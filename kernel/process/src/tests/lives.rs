@@ -253,7 +253,7 @@ fn the_system_has_a_limit_that_nobody_can_raise() {
     let unlimited = abi::process::Rlimit { current: u64::MAX, max: u64::MAX };
     process.set_limit(abi::process::RLIMIT_NPROC, unlimited).unwrap();
     let crowd: Vec<_> = (table::thread_count()..crate::limits::most_threads())
-        .map(|_| Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT).unwrap())
+        .map(|_| Thread::new(table::fresh_id().unwrap(), process.clone(), 0, Class::DEFAULT, Affinity::all()).unwrap())
         .collect();
     crowd.iter().for_each(table::add_thread);
     let request = crate::clone::Request { exit_signal: SIGCHLD, ..Default::default() };
