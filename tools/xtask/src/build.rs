@@ -1,6 +1,7 @@
 //! The verb `build`: the image of the scheduler, the kernel with its symbol table, and the user programs.
 
 use crate::command::{self, say};
+use crate::emulator::Emulator;
 use crate::ksyms;
 use crate::project::Project;
 use crate::sched_image;
@@ -90,6 +91,18 @@ pub fn build_sched_image(project: &Project, toolchain: &Toolchain) -> Result<Pat
         std::fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
     }
     Ok(image)
+}
+
+/// The plugin that counts instructions on several harts, for this emulator.
+pub fn build_plugin(project: &Project, toolchain: &Toolchain, emulator: &Emulator) -> Result<PathBuf> {
+    let mut cargo = toolchain.host_cargo(project);
+    cargo.env("QEMU_PLUGIN_API", emulator.plugin_interface().to_string());
+    command::run(cargo.args(["build", "--quiet", "--release", "-p", "count"]))?;
+    let built = toolchain.target_dir(project).join("release/libcount.so");
+    // The next emulator may want another.
+    let plugin = project.output()?.join(format!("libcount-{}.so", emulator.plugin_interface()));
+    std::fs::copy(&built, &plugin).with_context(|| format!("cannot copy {}", built.display()))?;
+    Ok(plugin)
 }
 
 fn build_kernel(project: &Project, toolchain: &Toolchain, profile: Profile, image: &Path) -> Result<PathBuf> {

@@ -50,6 +50,11 @@ impl Emulator {
         (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
     }
 
+    /// The number of its interface for plugins, as far as they have to ask for it.
+    pub fn plugin_interface(&self) -> u32 {
+        if self.number() >= (9, 0) { 2 } else { 1 }
+    }
+
     /// Whether `-M virt` offers the advanced interrupt architecture with guest files.
     pub fn has_aia(&self) -> bool {
         self.number() >= (7, 1)
@@ -123,6 +128,8 @@ pub struct Machine {
     pub gdb: bool,
     /// Count instructions instead of time: the repeatable way to measure.
     pub icount: bool,
+    /// A plugin, and the file that it writes.
+    pub plugin: Option<(PathBuf, PathBuf)>,
 }
 
 impl Machine {
@@ -140,6 +147,7 @@ impl Machine {
             initrd: None,
             gdb: false,
             icount: false,
+            plugin: None,
         }
     }
 
@@ -161,6 +169,9 @@ impl Machine {
         if self.icount {
             qemu.args(ICOUNT);
         }
+        if let Some((library, file)) = &self.plugin {
+            qemu.args(["-plugin", &format!("{},out={}", option_value(library), option_value(file))]);
+        }
         if self.gdb {
             qemu.args(["-S", "-gdb", "tcp:127.0.0.1:1234"]);
         }
@@ -168,8 +179,7 @@ impl Machine {
     }
 
     fn devices(&self, qemu: &mut Command, disk: &Path) {
-        // A comma in a file name would end the option; QEMU reads a doubled one as a comma.
-        let file = disk.to_string_lossy().replace(',', ",,");
+        let file = option_value(disk);
         qemu.args(["-global", "virtio-mmio.force-legacy=false"]);
         qemu.args(["-drive", &format!("if=none,format=raw,cache=writeback,file={file},id=disk0")]);
         qemu.args(["-device", "virtio-blk-device,drive=disk0"]);
@@ -177,6 +187,11 @@ impl Machine {
         qemu.args(["-netdev", &format!("user,id=net0{forward}"), "-device", "virtio-net-device,netdev=net0"]);
         qemu.args(["-device", "virtio-rng-device"]);
     }
+}
+
+/// A file name as the value of an option: a comma would end it, and QEMU reads a doubled one as a comma.
+fn option_value(file: &Path) -> String {
+    file.to_string_lossy().replace(',', ",,")
 }
 
 /// The first free port of the loopback interface from `wanted` on.

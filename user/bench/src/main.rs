@@ -2,10 +2,11 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority harts;
-//!                          default all; `harts` has nothing to say on one
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority harts
+//!                          counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
+//!   M ID OPERATIONS        a line for each stretch that a plugin of the emulator may have counted
 //! ```
 //!
 //! Each row does its operation a tenth as often first, to warm up, then counts instructions (`instret`, valid under
@@ -42,7 +43,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -56,6 +57,7 @@ const GROUPS: [Group; 13] = [
     ("uring", uring::rings),
     ("priority", urgency::priorities),
     ("harts", urgency::across_harts),
+    ("counted", threads::across_harts),
 ];
 
 /// Rows that need a process of their own, which is told how.

@@ -99,6 +99,23 @@ pub fn measure(id: &str, operations: u64, mut body: impl FnMut(u64) -> Outcome) 
     Ok(())
 }
 
+/// How often what a plugin counts is done: the figure is the median.
+const COUNTED: usize = 5;
+
+/// Has a plugin of the emulator count `body`, on all harts; without one the marks do nothing. After each end a line says what was
+/// counted.
+pub fn count_on_all_harts(id: &str, operations: u64, mut body: impl FnMut(u64) -> Outcome) -> Outcome {
+    body(operations / 10 + 1)?;
+    for _ in 0..COUNTED {
+        raw::mark_begin();
+        body(operations)?;
+        raw::mark_end();
+        println!("M {id} {operations}");
+        io::Write::flush(&mut io::stdout())?;
+    }
+    Ok(())
+}
+
 /// Measures `body`, done once with `operations` in it, after `prepare`, which is not measured and runs before the warm-up
 /// too.
 pub fn measure_prepared<T>(

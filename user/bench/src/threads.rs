@@ -1,7 +1,8 @@
 //! Threads: starting and ending, switching, waiting for one another, what a parked one costs.
 
-use crate::measure::{Outcome, call, measure};
+use crate::measure::{Outcome, call, count_on_all_harts, measure};
 use crate::processes::{end, fork};
+use crate::urgency::harts;
 use core::sync::atomic::{AtomicU32, Ordering};
 use rt::abi::futex::{FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAKE};
 use rt::abi::nr;
@@ -128,8 +129,8 @@ fn post(word: &AtomicU32, value: u32) {
     let _ = call(nr::FUTEX, &[word.as_ptr() as usize, WAKE, 1]);
 }
 
-/// Two threads wake each other in turn.
-pub fn futexes() -> Outcome {
+/// Two threads wake each other in turn: `measured` is given what makes so many round trips.
+fn wake_in_turn(measured: impl FnOnce(&mut dyn FnMut(u64) -> Outcome) -> Outcome) -> Outcome {
     let words = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
     let theirs = words.clone();
     let other = thread::spawn(move || {
@@ -147,11 +148,36 @@ pub fn futexes() -> Outcome {
         await_value(&words[0]);
         words[0].store(0, Ordering::Relaxed);
     };
-    measure("futex_pp", 5_000, |count| {
+    let outcome = measured(&mut |count| {
         (0..count).for_each(|_| ping(1));
         Ok(())
-    })?;
+    });
     ping(2);
     let _ = other.join();
+    outcome
+}
+
+/// Round trips of two threads, anywhere.
+pub fn futexes() -> Outcome {
+    wake_in_turn(|round_trips| measure("futex_pp", 5_000, round_trips))
+}
+
+/// Keeps the calling thread on a hart.
+fn keep_on(hart: usize) -> io::Result<()> {
+    let mask = 1u64 << hart;
+    call(nr::SCHED_SETAFFINITY, &[0, size_of_val(&mask), (&raw const mask).addr()])?;
     Ok(())
+}
+
+/// Round trips of two threads on two harts.
+pub fn across_harts() -> Outcome {
+    if harts() < 2 {
+        return Ok(());
+    }
+    // The other thread has it from this one.
+    keep_on(1)?;
+    wake_in_turn(|round_trips| {
+        keep_on(0)?;
+        count_on_all_harts("futex_two_harts", 2_000, round_trips)
+    })
 }

@@ -93,6 +93,20 @@ pub fn instret() -> u64 {
     value
 }
 
+/// Marks the begin of what a plugin of the emulator counts. To everybody else it does nothing: a hint of the architecture.
+#[inline(never)]
+pub fn mark_begin() {
+    // SAFETY: its destination is the zero register.
+    unsafe { asm!("slti x0, x0, 0x5a1", options(nostack)) };
+}
+
+/// Marks the end.
+#[inline(never)]
+pub fn mark_end() {
+    // SAFETY: as above.
+    unsafe { asm!("slti x0, x0, 0x5a2", options(nostack)) };
+}
+
 /// Makes code that was written visible to this hart.
 pub fn fence_i() {
     // SAFETY: orders instruction fetches after stores, nothing else.

@@ -1,6 +1,6 @@
 //! The figures that must be there, each with its bar.
 
-use super::findings::Method;
+use super::findings::{ALL_HARTS, Method};
 use Limit::{AtLeast, AtMost, Below};
 
 /// What a figure must be to hold.
@@ -107,6 +107,20 @@ const fn share(id: &'static str, beside: &'static str, what: &'static str) -> Wa
     ratio(id, "priority", ["share_alone", beside], &[("*", AtLeast(0.45))], what)
 }
 
+/// Counted by a plugin, on all harts.
+const fn plugin(id: &'static str, limits: &'static [(&'static str, Limit)], what: &'static str) -> Wanted {
+    Wanted {
+        id,
+        group: super::COUNTED.0,
+        what,
+        unit: ALL_HARTS,
+        method: Method::Plugin,
+        place: Place::EachWorld,
+        of: None,
+        limits,
+    }
+}
+
 /// A time that no bar goes by, on several harts.
 const fn reported(id: &'static str, what: &'static str) -> Wanted {
     Wanted {
@@ -179,6 +193,8 @@ pub const WANTED: &[Wanted] = &[
     icount("process_switch", "thread", &[("*", AtMost(600.0))], "process switch (sched_yield)"),
     icount("thread_create_join", "thread", &[("*", AtMost(6_000.0))], "thread started, ended and joined"),
     icount("futex_pp", "futex", &[("*", AtMost(4_000.0))], "futex round trip of two threads, one hart"),
+    plugin("futex_two_harts", &[("*", AtMost(8_000.0))], "the same on two harts, one thread kept on each"),
+    plugin("futex_two_harts_firmware", &[], "of that what the firmware executes"),
     icount("connection_pp_tasks", "ring", &[], "one connection: round trip of a byte, two coroutines"),
     icount("connection_pp_threads", "ring", &[], "the same, two threads"),
     ratio(

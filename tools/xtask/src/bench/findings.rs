@@ -16,6 +16,8 @@ pub enum Method {
     Count,
     /// Wall time of one system alone.
     Time,
+    /// Instructions of all harts, counted by a plugin of the emulator.
+    Plugin,
 }
 
 impl Method {
@@ -26,12 +28,16 @@ impl Method {
             Method::Wall => "wall",
             Method::Count => "count",
             Method::Time => "time",
+            Method::Plugin => "plugin",
         }
     }
 }
 
 /// The name under which Linux's samples are kept, beside those of the worlds.
 pub const LINUX: &str = "linux";
+
+/// The unit of what a plugin has counted.
+pub const ALL_HARTS: &str = "insn, all harts";
 
 /// One figure of one turn of one system.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +70,7 @@ impl Sample {
             "insn" => Method::Icount,
             "ns" => Method::Wall,
             "us" => Method::Time,
+            ALL_HARTS => Method::Plugin,
             _ => Method::Count,
         }
     }
@@ -125,8 +132,33 @@ impl Findings {
 /// The id under which `/bin/bench` says how its counter counts.
 pub const CALIBRATION: &str = "calibration";
 
+/// A stretch that `/bin/bench` has marked, in a line `M ID OPERATIONS`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// Stable name of the row.
+    pub id: String,
+    /// Operations in it.
+    pub operations: f64,
+}
+
+impl Mark {
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_prefix("M ")?.split_whitespace();
+        Some(Self { id: words.next()?.into(), operations: words.next()?.parse().ok()? })
+    }
+
+    /// The instructions an operation of all harts, from the line that the plugin has written about it; and the firmware's among them.
+    pub fn figures(&self, counts: &str) -> Option<[f64; 2]> {
+        let counts: Vec<f64> = counts.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
+        let firmware = counts.chunks_exact(3).map(|hart| hart[2]).sum::<f64>();
+        Some([counts.iter().sum::<f64>(), firmware].map(|count| count / self.operations))
+    }
+}
+
 /// The output of `/bin/bench`, as it comes.
 pub struct Transcript<'a> {
+    /// What was marked so far.
+    pub marks: Vec<Mark>,
     system: &'a str,
     turn: usize,
     line: Vec<u8>,
@@ -137,7 +169,7 @@ pub struct Transcript<'a> {
 impl<'a> Transcript<'a> {
     /// Samples go to `findings`; `group` hears which group begins.
     pub fn new(system: &'a str, turn: usize, findings: &'a mut Findings, group: &'a mut dyn FnMut(&str)) -> Self {
-        Self { system, turn, line: Vec::new(), findings, group }
+        Self { marks: Vec::new(), system, turn, line: Vec::new(), findings, group }
     }
 
     /// Takes bytes of the output.
@@ -158,6 +190,8 @@ impl<'a> Transcript<'a> {
             (self.group)(group);
         } else if let Some((group, error)) = line.strip_prefix("bench: ").and_then(|rest| rest.split_once(": ")) {
             self.findings.trouble(self.system, Some(group), error);
+        } else if let Some(mark) = Mark::parse(line) {
+            self.marks.push(mark);
         } else if let Some(sample) = Sample::parse(line, self.system, self.turn) {
             self.findings.samples.push(sample);
         }
@@ -200,6 +234,16 @@ mod tests {
         assert_eq!(findings.why("vm", "file"), None);
         findings.trouble("vm", None, "it hangs");
         assert_eq!(findings.why("vm", "file"), Some("it hangs"));
+    }
+
+    #[test]
+    fn a_mark_is_what_the_plugin_has_counted_by_its_operations() {
+        let (mut findings, mut group) = (Findings::default(), |_: &str| ());
+        let mut transcript = Transcript::new("vm", 0, &mut findings, &mut group);
+        transcript.take(b"M futex_two_harts 100\nM lots of\nB x 1 insn\n");
+        let [mark] = transcript.marks.as_slice() else { panic!("{:?}", transcript.marks) };
+        assert_eq!((mark.id.as_str(), mark.figures("1000 200 0 300 400 100")), ("futex_two_harts", Some([20.0, 1.0])));
+        assert_eq!(mark.figures("1 2 lots"), None);
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! A system that fails costs its own rows and no others; it is not tried again in later turns.
 
-use super::findings::{Findings, LINUX, Transcript, clock};
+use super::findings::{ALL_HARTS, Findings, LINUX, Mark, Transcript, clock};
 use super::linux::Linux;
-use super::{HARTS, Options};
+use super::{COUNTED, HARTS, Options};
 use crate::build::Built;
 use crate::command::say;
 use crate::console::{Ending, Session, Wire};
@@ -65,6 +65,8 @@ pub struct Bench<'a> {
     pub emulator: &'a Emulator,
     /// Kernel and programs.
     pub built: &'a Built,
+    /// What counts instructions on several harts, if that was asked for.
+    pub plugin: Option<PathBuf>,
     /// Disk image, attached to every machine.
     pub disk: PathBuf,
     /// The yardstick.
@@ -82,7 +84,9 @@ impl Bench<'_> {
     pub fn measure(&mut self, mut keep: impl FnMut(&Findings)) {
         let rounds = self.rounds;
         let systems = self.systems();
-        let more = if self.options.wants(HARTS.0) { self.options.worlds.len() } else { 0 };
+        let groups = [HARTS, COUNTED].into_iter().filter(|(group, _)| self.options.wants(group)).count();
+        let counts_linux = usize::from(self.linux.is_some() && self.options.wants(COUNTED.0));
+        let more = groups * self.options.worlds.len() + counts_linux;
         let mut progress = Progress::new(systems.len() * (1 + rounds) + more);
         let mut failed = Vec::new();
         for turn in 0..=rounds {
@@ -137,8 +141,9 @@ impl Bench<'_> {
                 let up = linux.measure(machine, self.emulator, &self.options.groups, &mut transcript)?;
                 if turn > 0 {
                     self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
+                    return Ok(());
                 }
-                Ok(())
+                self.counted(LINUX, progress)
             }
             _ => self.guest(system, turn, progress),
         }
@@ -151,7 +156,8 @@ impl Bench<'_> {
 
     /// The groups that were asked for, on one hart; and once those that need more, without counting instructions.
     fn guest(&mut self, world: &str, turn: usize, progress: &mut Progress) -> Result<()> {
-        let one: Vec<&str> = self.options.groups.iter().map(String::as_str).filter(|group| *group != HARTS.0).collect();
+        let groups = self.options.groups.iter().map(String::as_str);
+        let one: Vec<&str> = groups.filter(|group| ![HARTS.0, COUNTED.0].contains(group)).collect();
         if !one.is_empty() || self.options.groups.is_empty() {
             self.program(world, turn, self.machine(String::new(), turn == 0), &one, progress)?;
         }
@@ -160,7 +166,47 @@ impl Bench<'_> {
             let machine = Machine { harts: HARTS.1, ..self.machine(String::new(), false) };
             self.program(world, turn, machine, &[HARTS.0], progress)?;
         }
+        if turn == 0 { self.counted(world, progress) } else { Ok(()) }
+    }
+
+    /// The group that the plugin counts, if it was asked for; if that fails it costs these rows only.
+    fn counted(&mut self, system: &str, progress: &mut Progress) -> Result<()> {
+        let Some(plugin) = self.plugin.clone() else { return Ok(()) };
+        progress.begin(format!("{system}, {} harts, counted", COUNTED.1));
+        let counts = self.disk.with_extension("counts");
+        let machine =
+            Machine { harts: COUNTED.1, plugin: Some((plugin, counts.clone())), ..self.machine(String::new(), false) };
+        let marks = match (system, &self.linux) {
+            (LINUX, Some(linux)) => {
+                let mut group = |name: &str| progress.group(name);
+                let mut transcript = Transcript::new(LINUX, 0, &mut self.findings, &mut group);
+                let measured = linux.measure(machine, self.emulator, &[COUNTED.0.into()], &mut transcript);
+                measured.map(|_| transcript.marks)
+            }
+            _ => self.program(system, 0, machine, &[COUNTED.0], progress),
+        };
+        let lines = std::fs::read_to_string(&counts).unwrap_or_default();
+        let _ = std::fs::remove_file(&counts);
+        match marks {
+            Ok(marks) if marks.len() == lines.lines().count() => self.add_counts(system, &marks, &lines),
+            Ok(marks) => {
+                let what = format!("{} marks, and {} were counted", marks.len(), lines.lines().count());
+                self.findings.trouble(system, Some(COUNTED.0), &what);
+            }
+            Err(error) => self.findings.trouble(system, Some(COUNTED.0), &format!("{error:#}")),
+        }
         Ok(())
+    }
+
+    fn add_counts(&mut self, system: &str, marks: &[Mark], lines: &str) {
+        for (mark, line) in marks.iter().zip(lines.lines()) {
+            let Some([all, firmware]) = mark.figures(line) else {
+                self.findings.trouble(system, Some(COUNTED.0), "the plugin has written something else than numbers");
+                return;
+            };
+            self.findings.add(&mark.id, system, 0, all, ALL_HARTS);
+            self.findings.add(&format!("{}_firmware", mark.id), system, 0, firmware, ALL_HARTS);
+        }
     }
 
     /// `/bin/bench` as a machine's only program.
@@ -171,7 +217,7 @@ impl Bench<'_> {
         machine: Machine,
         groups: &[&str],
         progress: &mut Progress,
-    ) -> Result<()> {
+    ) -> Result<Vec<Mark>> {
         let program: Vec<_> = ["bench"].iter().chain(groups).map(Into::into).collect();
         let words = run::program_words(&program).join(" ");
         let machine = Machine { command_line: format!("console=mux tty=raw world={world} {words}"), ..machine };
@@ -185,7 +231,7 @@ impl Bench<'_> {
         });
         match ending {
             // A group that could not go on has said so.
-            Ending::Exited(0 | 1) => Ok(()),
+            Ending::Exited(0 | 1) => Ok(output.marks),
             ending => bail!("{}\n{}{log}", describe(&ending), session.firmware_output()),
         }
     }

@@ -45,14 +45,16 @@ Measures, prints the table, and keeps it as JSON.
     --rounds N       rounds of wall time (default 3; 0 leaves them out); without --linux there are none
     --qemu ...       another emulator, for all that is measured
     GROUPS           only these: boot unsafe web, and the groups of /bin/bench: null pipe process thread futex
-                     memory file socket task ring uring priority harts (which has a machine of four harts)
+                     memory file socket task ring uring priority, harts (which has a machine of four harts), counted
+                     (of two harts, with a plugin of the emulator that counts instructions)
 Without --check the exit status is 0 whatever the figures are. Ctrl-C ends the run with what is known by then.
 ";
 
 /// Debian's current riscv64 kernel finds no serial line on older emulators.
 const OLDEST_FOR_LINUX: (u32, u32) = (8, 2);
-/// The group that has a machine of its own, with this many harts.
+/// The groups that have a machine of their own, with this many harts: one without counting instructions, one with the plugin.
 const HARTS: (&str, usize) = ("harts", 4);
+const COUNTED: (&str, usize) = ("counted", 2);
 /// Groups that are measured from the host alone.
 const HOST_GROUPS: [&str; 2] = ["unsafe", "web"];
 
@@ -124,11 +126,12 @@ pub fn main(arguments: lexopt::Parser) -> Result<u8> {
     let project = Project::load()?;
     let built = build::build(&project, &toolchain, Profile::Guest)?;
     let emulator = emulator(&project, &options)?;
+    let plugin = options.wants(COUNTED.0).then(|| build::build_plugin(&project, &toolchain, &emulator)).transpose()?;
     let file = options.json.clone().map_or_else(|| project.output().map(|folder| folder.join("bench.json")), Ok)?;
     // That it cannot be written should not turn out after minutes.
     std::fs::write(partial(&file), "").with_context(|| format!("cannot write beside {}", file.display()))?;
     let stop = stop_on_signals()?;
-    let table = measure(&project, &built, &emulator, &options, &file, &stop)?;
+    let table = measure(&project, &built, (&emulator, plugin), &options, &file, &stop)?;
     print!("{}", table.text());
     say(format!("kept in {} after {} s", file.display(), table.about.seconds));
     if let Some(page) = &options.markdown {
@@ -166,7 +169,7 @@ fn emulator(project: &Project, options: &Options) -> Result<Emulator> {
 fn measure(
     project: &Project,
     built: &Built,
-    emulator: &Emulator,
+    (emulator, plugin): (&Emulator, Option<PathBuf>),
     options: &Options,
     file: &Path,
     stop: &Arc<AtomicBool>,
@@ -197,7 +200,8 @@ fn measure(
     if options.wants_guest() {
         let disk = project.output()?.join(format!("bench-{}.img", std::process::id()));
         image::make(project, built, None, &disk)?;
-        let mut bench = Bench { options, emulator, built, disk, linux, rounds, findings, stop: Arc::clone(stop) };
+        let mut bench =
+            Bench { options, emulator, built, plugin, disk, linux, rounds, findings, stop: Arc::clone(stop) };
         let mut kept = Ok(());
         bench.measure(|findings| kept = keep(file, &table(findings, false)));
         let _ = std::fs::remove_file(&bench.disk);

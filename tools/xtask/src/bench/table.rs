@@ -5,7 +5,7 @@ use super::rows::{Missing, Row};
 use serde_json::{Value, json};
 
 /// How each method measures, and what it leaves out.
-pub const METHODS: [(Method, &str); 4] = [
+pub const METHODS: [(Method, &str); 5] = [
     (
         Method::Icount,
         "instructions an operation, as the program itself reads them from `instret`: all that the hart executed in any \
@@ -20,6 +20,13 @@ pub const METHODS: [(Method, &str); 4] = [
          little about hardware: the emulator makes changes of address space expensive and memory accesses all alike.",
     ),
     (Method::Count, "counted, without a clock."),
+    (
+        Method::Plugin,
+        "instructions an operation of all harts together, user programs, kernel and firmware, counted by a plugin of the emulator \
+         (`tools/count`) between two marks in the program. Two harts, which run at the same time, without `-icount`; the median \
+         of five stretches. A hart that waits in `wfi` executes nothing, one that spins is counted. Figures differ a little \
+         from run to run.",
+    ),
     (
         Method::Time,
         "time on AsyncOS alone, without `-icount`, on a machine of four harts: what this emulator made of it on this host. No \

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 31] = [
+const ARROWS: [(&str, &[&str]); 32] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -36,6 +36,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
     ("suite", &["rt", "monitor"]),
     ("bench", &["rt"]),
     ("xtask", &["abi", "trace"]),
+    ("count", &[]),
     ("perfetto", &["trace"]),
     ("mkfs", &["abi"]),
 ];
@@ -44,7 +45,7 @@ const ARROWS: [(&str, &[&str]); 31] = [
 const PRIVATE: [(&str, &[&str]); 2] = [("riscv", &["hal", "boot"]), ("platform", &["hal", "boot", "virtio", "uart"])];
 
 /// Crates that may contain `unsafe`; so may everything in `machine/`.
-const UNSAFE: [&str; 6] = ["sync", "sched", "task", "image", "trace", "rt"];
+const UNSAFE: [&str; 7] = ["sync", "sched", "task", "image", "trace", "rt", "count"];
 
 /// Whether a crate may contain `unsafe`.
 pub fn may_be_unsafe(member: &Member) -> bool {
