@@ -69,6 +69,15 @@ inline call_for(cw, co) {
     od
 }
 
+/* The same for a task that nobody else may run. That its worker may have been called for another task and takes this one, which it passes
+ * on (pass_on), needs a third worker to show. */
+inline call_home(hw) {
+    if
+    :: atomic { idle[hw] -> idle[hw] = false }
+    :: !idle[hw]
+    fi
+}
+
 /* Hands a task to a worker's queue and calls. */
 inline push(pt, pf, pw, po) {
 #ifdef CALLS_BEFORE_THE_PUSH
@@ -84,7 +93,10 @@ inline push(pt, pf, pw, po) {
 #endif
 #ifdef CALLS_BEFORE_THE_PUSH
 #elif !defined(PUSHES_WITHOUT_A_CALL)
-    call_for(pw, po)
+    if
+    :: IS_PINNED(pt) -> call_home(pw)
+    :: else -> call_for(pw, po)
+    fi
 #endif
 }
 

@@ -63,7 +63,7 @@ impl Pool {
     pub(crate) unsafe fn hand_to(&self, worker: &Worker, task: NonNull<Header>, place: Place) {
         // SAFETY: by contract.
         if unsafe { worker.queue.push(task, place.slot()) } {
-            self.call_for(worker, priority_of(place.slot()), place.choice());
+            self.call_for(worker, priority_of(place.slot()), place);
         } else {
             // SAFETY: the task is still this context's, scheduled.
             unsafe { run::cancel(task) };
@@ -71,13 +71,13 @@ impl Pool {
     }
 
     /// A task of this priority has become visible in a worker's queue: calls that worker if it is idle or runs
-    /// something less urgent, and unless it was idle, an idle one, that may find the task sooner; one of `choice` if it has any.
+    /// something less urgent, and unless it was idle, an idle one that may find the task sooner.
     #[inline]
-    fn call_for(&self, worker: &Worker, priority: Priority, choice: u8) {
+    fn call_for(&self, worker: &Worker, priority: Priority, place: Place) {
         // Pairs with the fences in `park` and `take`: push before looking.
         fence(Ordering::SeqCst);
         if self.idle.load(Ordering::Relaxed) != 0 {
-            self.call_idle(worker, priority, choice);
+            self.call_idle(worker, priority, place);
         } else if worker.may_run_below(priority) {
             self.call_running(worker, priority);
         }
@@ -104,21 +104,20 @@ impl Pool {
     /// [`call_for`](Self::call_for) when somebody is idle.
     #[cold]
     #[inline(never)]
-    fn call_idle(&self, worker: &Worker, priority: Priority, choice: u8) {
+    fn call_idle(&self, worker: &Worker, priority: Priority, place: Place) {
         if self.concerns(worker, priority) {
             self.pend(worker.number(), priority);
         }
-        let mut idle = self.idle.load(Ordering::Relaxed);
+        let others = if place.is_pinned() { u64::from(place.choice()) } else { u64::MAX };
+        let mut idle = self.idle.load(Ordering::Relaxed) & (others | worker.bit());
         while idle != 0 {
-            let best =
-                [worker.bit(), u64::from(choice), idle].into_iter().map(|among| idle & among).find(|some| *some != 0);
-            let best = best.unwrap_or(idle);
-            let bit = best & best.wrapping_neg();
+            let bit = if idle & worker.bit() != 0 { worker.bit() } else { idle & idle.wrapping_neg() };
             // Relaxed: only one context can take the bit away; nothing is handed over with it.
-            idle = self.idle.fetch_and(!bit, Ordering::Relaxed);
-            if idle & bit != 0 {
+            let before = self.idle.fetch_and(!bit, Ordering::Relaxed);
+            if before & bit != 0 {
                 return self.pend(bit.trailing_zeros() as usize, priority);
             }
+            idle &= before;
         }
     }
 
@@ -165,7 +164,27 @@ impl Pool {
         if worker.queue.stealable() != 0 {
             self.left_behind(worker);
         }
+        // Relaxed: who was called has found its bit gone (`unpark`), and had the fence of `pop` since; so it sees who else was idle
+        // then, and the task that it was called for, which was pushed before the fence of `call_for`.
+        if self.idle.load(Ordering::Relaxed) != 0
+            && let Some((task, _)) = taken
+            // SAFETY: just taken from its queue, so alive.
+            && unsafe { task.as_ref() }.standing.place().is_pinned()
+        {
+            self.pass_on(worker);
+        }
         taken
+    }
+
+    /// Somebody is idle while a worker has taken a task of its own. It may have been called for another one, which it leaves: who
+    /// pushes what is pinned calls nobody else.
+    #[cold]
+    #[inline(never)]
+    fn pass_on(&self, worker: &Worker) {
+        let left = self.victims(worker).find(|other| other.queue.stealable() != 0);
+        if let Some((other, priority)) = left.and_then(|other| Some((other, other.queue.highest_ready()?))) {
+            self.call_idle(other, priority, Place::ANYWHERE);
+        }
     }
 
     /// [`take`](Self::take), for where it is not worth being inlined.
@@ -179,7 +198,7 @@ impl Pool {
     #[inline(never)]
     pub(crate) fn left_behind(&self, worker: &Worker) {
         if let Some(priority) = worker.queue.highest_ready() {
-            self.call_for(worker, priority, 0);
+            self.call_for(worker, priority, Place::ANYWHERE);
         }
     }
 

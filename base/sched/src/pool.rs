@@ -32,8 +32,8 @@
 //! * a worker that takes a task, and may stop searching by that, makes both numbers smaller by one;
 //! * a worker that has its task requeued at the end of a poll begins to search, so that push calls nobody (it
 //!   does when the worker was preempting something and goes back to that);
-//! * a searching worker that finds a pinned task stops without taking one that others could, but the push of that
-//!   pinned task has called an idle worker, too;
+//! * a searching worker that takes a pinned task stops without taking one that others could: if somebody is idle it looks for such
+//!   a task, and calls (`pass_on`), since the push of a pinned task has called nobody but its worker;
 //! * who has let go of a queue's lock and left tasks there calls for them as their pusher did.
 //!
 //! **Calling context.** `enqueue`, `highest_ready` may be used in any context. `next`, `next_above`,

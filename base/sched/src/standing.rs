@@ -61,6 +61,15 @@ impl Parts {
 pub(crate) struct Place(u32);
 
 impl Place {
+    /// Of what may be anywhere.
+    pub(crate) const ANYWHERE: Self = Self(0);
+
+    /// Whether it belongs to its home, or is kept among some workers.
+    #[inline(always)]
+    pub(crate) fn is_pinned(self) -> bool {
+        is_pinned(self.slot())
+    }
+
     /// The slot (see `lists`).
     #[inline(always)]
     pub(crate) fn slot(self) -> u8 {

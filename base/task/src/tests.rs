@@ -237,18 +237,6 @@ fn an_idle_worker_is_preferred_to_preempting_home() {
 }
 
 #[test]
-fn a_task_that_cannot_leave_its_busy_worker_still_wakes_an_idle_one() {
-    let (pool, calls) = pool(3);
-    pool.spawn_on(0, Priority::NORMAL, async {}).detach();
-    let running = pool.next(0).unwrap();
-    assert!(pool.set_idle(1) && pool.set_idle(2));
-    pool.spawn_on(0, Priority::NORMAL, async {}).detach();
-    assert_eq!(calls.take(), [(1, 16)]);
-    assert_eq!(pool.idle_workers(), 1 << 2);
-    drop(running);
-}
-
-#[test]
 fn a_nested_task_that_is_queued_again_at_a_lower_priority_calls_an_idle_worker() {
     let (pool, calls) = pool(2);
     pool.spawn_on(0, Priority::NORMAL, pending::<()>()).detach();

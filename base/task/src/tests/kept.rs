@@ -123,6 +123,23 @@ fn a_kept_task_goes_to_an_idle_worker_of_its_own_and_calls_no_other() {
 }
 
 #[test]
+fn what_belongs_to_a_worker_calls_no_other_however_many_are_idle() {
+    let (pool, calls) = pool(3);
+    assert!(pool.set_idle(1) && pool.set_idle(2));
+    let _low = pool.spawn_on(0, Priority::new(20), async {});
+    assert_eq!(calls.take(), vec![], "its worker looks by itself");
+    let running = pool.next(0).unwrap();
+    let _normal = pool.spawn_on(0, Priority::NORMAL, async {});
+    let _lowest = pool.spawn_on(0, Priority::LOWEST, async {});
+    assert_eq!(calls.take(), vec![(0, 16)], "one call, to who runs something less urgent");
+    let _other = pool.spawn_on(2, Priority::NORMAL, async {});
+    assert_eq!(calls.take(), vec![(2, 16)]);
+    assert_eq!(pool.idle_workers(), 0b010);
+    drop(running);
+    assert_eq!(calls.take(), vec![]);
+}
+
+#[test]
 fn none_and_all_are_no_choice_and_a_worker_for_ever_stays() {
     let (pool, _) = pool(2);
     let free = pool.spawn(Priority::NORMAL, async {});
