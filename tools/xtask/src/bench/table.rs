@@ -219,7 +219,9 @@ fn lines<'a>(head: &[&str], rows: impl Iterator<Item = &'a Row>, line: fn(&Row) 
 
 fn counted(row: &Row) -> Vec<String> {
     let value = row.value.clone().unwrap_or(f64::NAN);
-    let ratio = row.linux.map_or_else(String::new, |linux| format!("{:.2}", value / linux));
+    // Of nothing there is no ratio.
+    let ratio =
+        row.linux.filter(|linux| *linux != 0.0).map_or_else(String::new, |linux| format!("{:.2}", value / linux));
     let linux = row.linux.map_or_else(String::new, figure);
     vec![row.id.clone(), row.world.clone(), figure(value), row.unit.clone(), bar(row), holds(row), linux, ratio]
 }
@@ -306,6 +308,14 @@ mod tests {
         assert!(text.contains("1,500  insn  <= 1,000     NO  2,000   0.75"), "{text}");
         assert!(text.contains("not measured: pipe_pp vm: it hangs"), "{text}");
         assert!(text.contains("1 hold, 1 missed, 1 not measured."), "{text}");
+    }
+
+    #[test]
+    fn there_is_no_ratio_of_nothing() {
+        let mut table = table();
+        table.rows[0].linux = Some(0.0);
+        let text = table.text();
+        assert!(!text.contains("NaN") && !text.contains("inf"), "{text}");
     }
 
     #[test]
