@@ -22,6 +22,7 @@ mod register;
 mod request;
 mod setup;
 mod submission;
+mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
@@ -57,36 +58,13 @@ use mem::{Backing, Charge};
 use notify::Notify;
 use pages::Pages;
 use process::Attached;
-use ring::{Completions, Layout, Submissions, Words, at};
+use ring::{Completions, Layout, Words, at};
+use taking::Taking;
 
 /// Completions that are kept and move at once under the lock.
 const MOVED_AT_ONCE: usize = 64;
-/// Completions that are posted together.
-const TOGETHER: usize = 8;
 /// No thread has this id.
 const NOBODY: u32 = 0;
-
-/// What belongs to who takes entries.
-struct Taking {
-    submissions: Submissions,
-    /// Places for completions that are reserved for the next to be taken.
-    places: usize,
-    /// Completions that are not posted yet.
-    done: [Cqe; TOGETHER],
-    filled: usize,
-    /// The next chain waits for all that are before it.
-    drains_next: bool,
-    /// A completion may have been left out: nothing can be waited for in this way any more.
-    skips: bool,
-}
-
-impl Taking {
-    fn new(layout: &Layout) -> Self {
-        let submissions = Submissions::new(layout);
-        let done = [Cqe::default(); TOGETHER];
-        Self { submissions, places: 0, done, filled: 0, drains_next: false, skips: false }
-    }
-}
 
 struct Posting {
     completions: Completions,

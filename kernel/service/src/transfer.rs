@@ -147,6 +147,40 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
     }
 }
 
+/// An attempt, and another where a file stopped short, unless that was the end. Where the rest is not to be had at once a read at an
+/// offset is made again in full, by who waits for it; others answer with what was moved.
+#[inline(always)]
+fn twice(
+    open: &OpenFile,
+    at: At,
+    piece: Piece,
+    again: bool,
+    mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
+) -> Attempt<usize> {
+    let Some(done) = attempt(at, piece)? else { return Ok(None) };
+    if done == 0 || done >= piece.len || !open.seekable() {
+        return Ok(Some(done));
+    }
+    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
+    match attempt(at.plus(done), rest) {
+        Ok(Some(more)) => Ok(Some(done + more)),
+        Ok(None) | Err(_) if again => Ok(None),
+        Ok(None) | Err(_) => Ok(Some(done)),
+    }
+}
+
+/// Reads into `piece`, if what there is to read is there.
+#[inline]
+pub(crate) fn read_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
+    twice(open, at, piece, at != At::Position, |at, piece| read_now(task, open, at, piece))
+}
+
+/// Writes from `piece`, if there is room.
+#[inline]
+pub(crate) fn write_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
+    twice(open, at, piece, false, |at, piece| write_now(task, open, at, piece))
+}
+
 /// Raises the signal that goes with a write that failed; messages that nobody takes raise none.
 pub(crate) fn write_failed(task: &Task<'_>, open: &OpenFile, errno: Errno) {
     let stream = crate::sockets::socket_of(open.file().as_ref()).is_none_or(net::SocketFile::is_stream);

@@ -111,14 +111,8 @@ impl Transfer {
     fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Attempt<usize> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
-            Shape::Read => {
-                let read = |at, piece| transfer::read_now(task, open, at, piece);
-                twice(open, at, piece, read)
-            }
-            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
-                let write = |at, piece| transfer::write_now(task, open, at, piece);
-                twice(open, at, piece, write)
-            }
+            Shape::Read => transfer::read_at_once(task, open, at, piece),
+            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => transfer::write_at_once(task, open, at, piece),
             _ => Ok(None),
         }
     }
@@ -155,24 +149,4 @@ impl Transfer {
         let wanted = transfer::total(&list);
         moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted })
     }
-}
-
-/// An attempt, and another if a file stopped short, unless that was the end.
-fn twice(
-    open: &OpenFile,
-    at: At,
-    piece: Piece,
-    mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
-) -> Attempt<usize> {
-    let Some(done) = attempt(at, piece)? else { return Ok(None) };
-    if done == 0 || done >= piece.len || !open.seekable() {
-        return Ok(Some(done));
-    }
-    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
-    let at = match at {
-        At::Position => At::Position,
-        At::Offset(offset) => At::Offset(offset.saturating_add(done as u64)),
-    };
-    // What comes next answers for the rest.
-    Ok(Some(done + attempt(at, rest).ok().flatten().unwrap_or(0)))
 }
