@@ -9,14 +9,17 @@
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod buffers;
 mod calls;
 mod cancel;
 mod drain;
 mod enter;
+mod fields;
 mod files;
 mod notify;
 mod operation;
 mod pages;
+mod places;
 mod readiness;
 mod register;
 mod request;
@@ -27,7 +30,9 @@ mod ticket;
 mod timeout;
 mod transfer;
 
+pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;
+pub(crate) use files::Direct;
 pub(crate) use register::register;
 pub(crate) use setup::setup;
 
@@ -38,6 +43,7 @@ use abi::{
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
 use alloc::{sync::Arc, vec::Vec};
+use buffers::Buffers;
 use cancel::Requests;
 use core::{
     any::Any,
@@ -97,6 +103,8 @@ pub(crate) struct Ring {
     drain: Drain,
     /// Files that entries name by their place.
     files: Files,
+    /// Memory that entries name by its place.
+    buffers: Buffers,
     notify: Notify,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
@@ -118,6 +126,8 @@ impl Drop for RingFile {
     fn drop(&mut self) {
         self.0.users.lock().is_closed = true;
         self.0.requests.abandon(|_| true);
+        // They hold the ring, to tell of their end.
+        let _ = self.0.buffers.unregister();
     }
 }
 
@@ -145,6 +155,7 @@ impl Ring {
             users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
             drain: Drain::new(),
             files: Files::new(),
+            buffers: Buffers::new(),
             notify: Notify::new(),
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),

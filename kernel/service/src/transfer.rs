@@ -124,25 +124,33 @@ pub(crate) fn total(list: &[Piece]) -> usize {
 
 /// One attempt to read into `piece`.
 pub(crate) fn read_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    let mut sink = Sink::user(task.space(), piece.addr, piece.len);
+    read_into(task, open, at, &mut task.sink(piece))
+}
+
+/// One attempt to read.
+pub(crate) fn read_into(task: &Task<'_>, open: &OpenFile, at: At, sink: &mut Sink<'_>) -> Attempt<usize> {
     match at {
-        At::Position => open.read_now(task.caller(), &mut sink),
+        At::Position => open.read_now(task.caller(), sink),
         At::Offset(offset) => {
             check_offset(open, open.readable())?;
-            open.file().read_now(task.caller(), offset, &mut sink)
+            open.file().read_now(task.caller(), offset, sink)
         }
     }
 }
 
 /// One attempt to write from `piece`.
 pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    let mut source = Source::user(task.space(), piece.addr, piece.len);
+    write_from(task, open, at, &mut task.source(piece))
+}
+
+/// One attempt to write.
+pub(crate) fn write_from(task: &Task<'_>, open: &OpenFile, at: At, source: &mut Source<'_>) -> Attempt<usize> {
     match at {
-        At::Position => open.write_now(task.caller(), &mut source),
+        At::Position => open.write_now(task.caller(), source),
         At::Offset(offset) => {
             check_offset(open, open.writable())?;
             let append = open.flags() & abi::fs::O_APPEND != 0;
-            open.file().write_now(task.caller(), if append { APPEND } else { offset }, &mut source)
+            open.file().write_now(task.caller(), if append { APPEND } else { offset }, source)
         }
     }
 }
@@ -150,7 +158,7 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
 /// An attempt, and another where a file stopped short, unless that was the end. Where the rest is not to be had at once a read at an
 /// offset is made again in full, by who waits for it; others answer with what was moved.
 #[inline(always)]
-fn twice(
+pub(crate) fn twice(
     open: &OpenFile,
     at: At,
     piece: Piece,

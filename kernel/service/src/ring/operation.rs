@@ -2,8 +2,10 @@
 
 use super::{
     Ring,
-    calls::{self, Begun, Call},
+    buffers::Buffer,
+    calls::{Begun, Call},
     cancel::Cancel,
+    fields,
     notify::Message,
     readiness::{self, Readiness},
     request::Request,
@@ -34,6 +36,8 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_WRITE, true),
     kind_of(IORING_OP_READV, true),
     kind_of(IORING_OP_WRITEV, true),
+    kind_of(IORING_OP_READ_FIXED, true),
+    kind_of(IORING_OP_WRITE_FIXED, true),
     kind_of(IORING_OP_ASYNC_CANCEL, false),
     kind_of(IORING_OP_TIMEOUT, false),
     kind_of(IORING_OP_TIMEOUT_REMOVE, false),
@@ -63,7 +67,7 @@ fn kind(opcode: u8) -> Option<&'static Kind> {
 
 /// Whether a system call has flags in the place of a priority.
 fn call(opcode: u8) -> Option<bool> {
-    calls::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
+    fields::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
 }
 
 /// A request: an entry that was checked, of which nothing is looked at again.
@@ -132,8 +136,8 @@ pub(super) enum Step {
 
 /// What a request that waits has found by then.
 pub(super) enum Waits {
-    /// Bytes to move.
-    Transfer(Transfer, Arc<OpenFile>),
+    /// Bytes to move, by way of a buffer or not.
+    Transfer(Transfer, Arc<OpenFile>, Option<Arc<Buffer>>),
     /// Requests to end, of this file if there is one.
     Cancel(Cancel, Option<Arc<OpenFile>>),
     /// A time.
@@ -164,9 +168,12 @@ pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError
     }
     match entry.opcode {
         IORING_OP_NOP => Ok(nop(entry)?),
-        IORING_OP_READ | IORING_OP_WRITE | IORING_OP_READV | IORING_OP_WRITEV => {
-            Ok(Operation::Transfer(Transfer::prepare(task, entry)?))
-        }
+        IORING_OP_READ
+        | IORING_OP_WRITE
+        | IORING_OP_READV
+        | IORING_OP_WRITEV
+        | IORING_OP_READ_FIXED
+        | IORING_OP_WRITE_FIXED => Ok(Operation::Transfer(Transfer::prepare(task, entry)?)),
         _ => prepare_seldom(task, entry),
     }
 }
@@ -265,7 +272,7 @@ impl Waits {
     /// Does the rest of it.
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
-            Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
+            Waits::Transfer(transfer, open, _) => transfer.wait(task, open).await,
             Waits::Cancel(cancel, open) => boxed(task, cancel.wait(ring, open.as_ref(), false)).await,
             Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
@@ -276,9 +283,17 @@ impl Waits {
     /// Where the description lies that it waits for, or 0.
     pub(super) fn file(&self) -> usize {
         match self {
-            Waits::Transfer(_, open) | Waits::Readiness(_, open) => place_of(open),
+            Waits::Transfer(_, open, _) | Waits::Readiness(_, open) => place_of(open),
             Waits::Call(begun) => begun.file,
             Waits::Cancel(..) | Waits::Timeout(_) => 0,
+        }
+    }
+
+    /// The buffer that it goes on with.
+    pub(super) fn take_buffer(&mut self) -> Option<Arc<Buffer>> {
+        match self {
+            Waits::Transfer(_, _, buffer) => buffer.take(),
+            _ => None,
         }
     }
 

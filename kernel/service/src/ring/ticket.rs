@@ -53,7 +53,7 @@ impl Ticket {
     }
 
     /// The entry gets no completion: the failure of one before it stands for it.
-    fn forget(mut self) {
+    pub(super) fn forget(mut self) {
         self.otherwise = None;
         self.ring.release(1);
     }
