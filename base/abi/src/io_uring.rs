@@ -49,6 +49,7 @@ constants! { u32:
     IORING_UNREGISTER_EVENTFD = 5, IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_EVENTFD_ASYNC = 7,
     IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
     IORING_REGISTER_FILE_ALLOC_RANGE = 25, IORING_REGISTER_BUFFERS = 0, IORING_UNREGISTER_BUFFERS = 1,
+    IORING_REGISTER_PBUF_RING = 22, IORING_UNREGISTER_PBUF_RING = 23, IORING_REGISTER_PBUF_STATUS = 26,
     IORING_REGISTER_BUFFERS2 = 15, IORING_REGISTER_BUFFERS_UPDATE = 16, IORING_RSRC_REGISTER_SPARSE = 1 << 0,
     IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
@@ -116,7 +117,7 @@ constants! { u32:
 
 // Flags of a completion.
 constants! { u32:
-    IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
+    IORING_CQE_BUFFER_SHIFT = 16, IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.
@@ -338,6 +339,51 @@ pub struct RsrcUpdate {
     pub resv2: u32,
 }
 layout!(RsrcUpdate, 32, data @ 8, tags @ 16, nr @ 24);
+
+/// Linux `struct io_uring_buf`. In the first of a ring of buffers the last two bytes are that ring's tail.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Buf {
+    /// Address.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// What a completion tells of it.
+    pub bid: u16,
+    /// 0.
+    pub resv: u16,
+}
+layout!(Buf, 16, len @ 8, bid @ 12, resv @ 14);
+
+/// Linux `struct io_uring_buf_reg`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct BufReg {
+    /// Address of the ring.
+    pub ring_addr: u64,
+    /// Places of it.
+    pub ring_entries: u32,
+    /// The group.
+    pub bgid: u16,
+    /// `IOU_PBUF_RING_*`.
+    pub flags: u16,
+    /// 0.
+    pub resv: [u64; 3],
+}
+layout!(BufReg, 40, ring_entries @ 8, bgid @ 12, flags @ 14, resv @ 16);
+
+/// Linux `struct io_uring_buf_status`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct BufStatus {
+    /// The group.
+    pub buf_group: u32,
+    /// Answer: the next that is taken.
+    pub head: u32,
+    /// 0.
+    pub resv: [u32; 8],
+}
+layout!(BufStatus, 40, head @ 4, resv @ 8);
 
 /// Linux `struct io_uring_file_index_range`.
 #[repr(C)]

@@ -10,7 +10,7 @@ use crate::{
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
-use core::ops::Range;
+use core::{ops::Range, sync::atomic::AtomicU32};
 use hal::{
     PAGE_SIZE,
     frame::{Frame, Pin},
@@ -33,6 +33,15 @@ impl Pinned {
     pub fn offset_of(&self, addr: usize, len: usize) -> Result<usize, Errno> {
         let offset = addr.checked_sub(self.addr).filter(|offset| *offset <= self.len && len <= self.len - offset);
         offset.ok_or(Errno::EFAULT)
+    }
+
+    /// The word at an offset, if it is within and aligned.
+    #[must_use]
+    pub fn word(&self, offset: usize) -> Option<&AtomicU32> {
+        let start = self.addr % PAGE_SIZE + offset;
+        let within = offset <= self.len && self.len - offset >= 4 && start.is_multiple_of(4);
+        let pin = self.pages.get(start / PAGE_SIZE).filter(|_| within)?;
+        Some(pin.frame().word(start % PAGE_SIZE))
     }
 
     /// Calls `each(frame, offset in it, range of the whole)` for the pages from `offset` on; for none if it is not all within.

@@ -16,6 +16,7 @@ mod drain;
 mod enter;
 mod fields;
 mod files;
+mod groups;
 mod notify;
 mod operation;
 mod pages;
@@ -23,6 +24,7 @@ mod places;
 mod readiness;
 mod register;
 mod request;
+mod select;
 mod setup;
 mod submission;
 mod taking;
@@ -55,6 +57,7 @@ use core::{
 use drain::Drain;
 use exec::sync::{Mutex, WaitQueue};
 use files::Files;
+use groups::Groups;
 use hal::sync::{SpinLock, rank};
 use io::{
     file::{File, Want},
@@ -105,6 +108,8 @@ pub(crate) struct Ring {
     files: Files,
     /// Memory that entries name by its place.
     buffers: Buffers,
+    /// Memory to choose from.
+    groups: Groups,
     notify: Notify,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
@@ -156,6 +161,7 @@ impl Ring {
             drain: Drain::new(),
             files: Files::new(),
             buffers: Buffers::new(),
+            groups: Groups::new(),
             notify: Notify::new(),
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),

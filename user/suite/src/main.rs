@@ -89,6 +89,7 @@ const GROUPS: &[&[Case]] = &[
     rings::places::CASES,
     rings::words::CASES,
     rings::buffers::CASES,
+    rings::provided::CASES,
     rings::hostile::CASES,
     sockets::CASES,
     sockets::datagrams::CASES,

@@ -6,6 +6,7 @@ pub mod drain;
 pub mod hostile;
 pub mod others;
 pub mod places;
+pub mod provided;
 pub mod readiness;
 pub mod sockets;
 pub mod time;

@@ -8,8 +8,10 @@ use super::{
     Ring,
     fields::{has_file, is_fixed, is_right, is_without, opens},
     files::{self as registered, Direct},
+    groups,
     operation::{Done, Step, Waits, place_of},
     request::Owner,
+    select::Select,
 };
 use crate::{
     arguments::Args,
@@ -32,7 +34,6 @@ use core::{
     },
     task::{Context, Poll, Waker},
 };
-use io::open::OpenFile;
 use mem::Charge;
 
 /// A call, as its entry has it.
@@ -49,6 +50,8 @@ pub(super) struct Call {
     /// A place in that table, less one, or the length of an address.
     index: u32,
     addr3: u64,
+    /// Of provided buffers.
+    group: u16,
     /// It accepts one connection after the other.
     multishot: bool,
     /// It accepts one that is there, or none.
@@ -73,6 +76,7 @@ impl Call {
                 flags: entry.op_flags,
                 index: entry.file_index,
                 addr3: entry.addr3,
+                group: entry.buf_index,
                 gives_up: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_DONTWAIT != 0,
                 multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
@@ -131,12 +135,29 @@ impl Call {
                 Ok(open) if super::ring_of(&open).is_ok() => Err(Errno::EBADF),
                 _ => files::close(task, args),
             },
+            IORING_OP_PROVIDE_BUFFERS => self.provide(task, ring),
+            IORING_OP_REMOVE_BUFFERS => ring.groups.remove(self.group, self.fd as usize),
             IORING_OP_SOCKET if self.index == 0 => sockets::socket(task, args),
             IORING_OP_FUTEX_WAKE => {
                 futexes::wake(task, self.addr as usize, self.off as usize, self.addr3 as u32, self.fd.cast_unsigned())
             }
             _ => return self.at_once_on_file(task),
         })
+    }
+
+    fn provide(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+        let count =
+            usize::try_from(self.fd).ok().filter(|count| (1..=groups::MOST).contains(count)).ok_or(Errno::E2BIG)?;
+        let (addr, len) = (self.addr as usize, self.len as usize);
+        let end = len.checked_mul(count).and_then(|bytes| addr.checked_add(bytes)).ok_or(Errno::EOVERFLOW)?;
+        if end > mem::USER_END {
+            return Err(Errno::EFAULT);
+        }
+        let first = u16::try_from(self.off).map_err(|_| Errno::E2BIG)?;
+        if usize::from(first) + count > groups::MOST {
+            return Err(Errno::EINVAL);
+        }
+        ring.groups.provide(task, self.group, (self.addr, self.len), first, count)
     }
 
     /// Of these, those about a file, which may be a registered one.
@@ -217,7 +238,7 @@ impl Call {
     fn done(&self, len: usize, wanted: usize) -> Done {
         const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
         let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
-        Done { result: len as i32, fails: wants_all && len < wanted }
+        Done { result: len as i32, fails: wants_all && len < wanted, flags: 0 }
     }
 
     /// Connections, one after the other, as long as there is room to tell of them.
@@ -252,17 +273,9 @@ impl Call {
         {
             return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
-        match Begun::new(self, task, ring, user_data, file) {
-            Err(errno) => Step::Done(Done::failed(errno)),
-            // Whoever goes on with it polls it again, with a waker.
-            Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(done) => Step::Done(done),
-                Poll::Pending => {
-                    begun.file = self.file(task, &begun.view);
-                    Step::Waits(Waits::Call(begun))
-                }
-            },
-        }
+        let into = (opens(self.opcode) && self.index != 0).then(|| Direct { ring: ring.clone(), slot: self.index });
+        let view = OfRequest { file, into, ..OfRequest::default() };
+        Begun::run(Body::Call(self), task, ring, user_data, view)
     }
 }
 
@@ -276,23 +289,44 @@ pub(super) struct Begun {
     _charge: Charge,
 }
 
+/// What is done.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    Call(Call),
+    Select(Select),
+}
+
 impl Begun {
-    fn new(
-        call: Call,
-        task: &Task<'_>,
-        ring: &Arc<Ring>,
-        user_data: u64,
-        file: Option<Arc<OpenFile>>,
-    ) -> Result<Self, Errno> {
+    /// Begins it, as far as that goes without waiting.
+    pub(super) fn run(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Step {
+        let mut begun = match Self::new(body, task, ring, user_data, view) {
+            Ok(begun) => begun,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
+        // Whoever goes on with it polls it again, with a waker.
+        match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Step::Done(done),
+            Poll::Pending => {
+                begun.file = match (&begun.view.file, body) {
+                    (Some(open), _) => place_of(open),
+                    (None, Body::Call(call)) => call.file(task, &begun.view),
+                    (None, Body::Select(_)) => 0,
+                };
+                Step::Waits(Waits::Call(begun))
+            }
+        }
+    }
+
+    fn new(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Result<Self, Errno> {
         let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
-        let into = (opens(call.opcode) && call.index != 0).then(|| Direct { ring: ring.clone(), slot: call.index });
-        let view = Arc::new(OfRequest { cancelled: AtomicBool::new(false), file, into, buffer: None });
+        let view = Arc::new(view);
         let (flag, ring) = (view.clone(), ring.clone());
         let future = async move {
             let task = owner.task(&flag);
-            match call.multishot {
-                true => call.accept_all(&task, &ring, user_data).await,
-                false => call.finish(&task, &ring).await,
+            match body {
+                Body::Call(call) if call.multishot => call.accept_all(&task, &ring, user_data).await,
+                Body::Call(call) => call.finish(&task, &ring).await,
+                Body::Select(select) => select.serve(&task, &ring, user_data).await,
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;

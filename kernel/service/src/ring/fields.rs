@@ -34,6 +34,8 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_SYMLINKAT, false),
     (IORING_OP_LINKAT, false),
     (IORING_OP_EPOLL_CTL, false),
+    (IORING_OP_PROVIDE_BUFFERS, false),
+    (IORING_OP_REMOVE_BUFFERS, false),
     (IORING_OP_FILES_UPDATE, false),
     (IORING_OP_FIXED_FD_INSTALL, false),
     (IORING_OP_FUTEX_WAIT, false),
@@ -46,7 +48,8 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
 pub(super) fn is_right(entry: &Sqe) -> bool {
     let Sqe { off, addr, len, op_flags: flags, file_index: index, addr3, .. } = *entry;
     let flags_of_type = off as u32 & !0xf;
-    entry.buf_index == 0
+    let grouped = matches!(entry.opcode, IORING_OP_PROVIDE_BUFFERS | IORING_OP_REMOVE_BUFFERS);
+    (entry.buf_index == 0 || grouped)
         && match entry.opcode {
             IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
             IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
@@ -74,6 +77,11 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
             IORING_OP_FTRUNCATE => addr == 0 && len == 0 && flags == 0 && index == 0 && addr3 == 0,
             IORING_OP_UNLINKAT => off == 0 && len == 0 && index == 0 && flags & !AT_REMOVEDIR == 0,
             IORING_OP_MKDIRAT => off == 0 && flags == 0 && index == 0,
+            IORING_OP_PROVIDE_BUFFERS => flags == 0 && index == 0,
+            IORING_OP_REMOVE_BUFFERS => {
+                let some = (1..=1 << 16).contains(&entry.fd);
+                off == 0 && addr == 0 && len == 0 && flags == 0 && index == 0 && some
+            }
             IORING_OP_FILES_UPDATE => len != 0 && flags == 0 && index == 0 && entry.flags & IOSQE_FIXED_FILE == 0,
             IORING_OP_FIXED_FD_INSTALL => {
                 off == 0
@@ -104,6 +112,8 @@ pub(super) fn is_without(opcode: u8) -> bool {
         IORING_OP_SOCKET
             | IORING_OP_MADVISE
             | IORING_OP_EPOLL_CTL
+            | IORING_OP_PROVIDE_BUFFERS
+            | IORING_OP_REMOVE_BUFFERS
             | IORING_OP_FILES_UPDATE
             | IORING_OP_FUTEX_WAIT
             | IORING_OP_FUTEX_WAKE

@@ -9,6 +9,7 @@ use super::{
     notify::Message,
     readiness::{self, Readiness},
     request::Request,
+    select::{self, Select},
     timeout::{Change, Timeout, Timer},
     transfer::Transfer,
 };
@@ -58,7 +59,7 @@ pub(super) const FLAGS: u8 = IOSQE_FIXED_FILE
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
-    kind(opcode).is_some() || call(opcode).is_some()
+    kind(opcode).is_some() || call(opcode).is_some() || select::is_known(opcode)
 }
 
 fn kind(opcode: u8) -> Option<&'static Kind> {
@@ -91,6 +92,8 @@ pub(super) enum Operation {
     Message(Message),
     /// A system call.
     Call(Call),
+    /// Reading into a buffer that is chosen when there is something to read.
+    Select(Select),
 }
 
 /// What a request is about, for who cancels.
@@ -112,12 +115,14 @@ pub(super) struct Done {
     pub result: i32,
     /// It is an end of its chain: an error, or less than was asked for.
     pub fails: bool,
+    /// `IORING_CQE_F_*`.
+    pub flags: u32,
 }
 
 impl Done {
     /// With this result, which fails if it is an error.
     pub(super) fn with(result: i32) -> Self {
-        Self { result, fails: result < 0 }
+        Self { result, fails: result < 0, flags: 0 }
     }
 
     /// Failed.
@@ -192,6 +197,15 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
     }
 }
 
+/// The same for one that has a buffer chosen for it, or does nothing else.
+#[inline(never)]
+pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
+    if entry.personality != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Operation::Select(Select::prepare(entry)?))
+}
+
 #[inline(never)]
 fn prepare_call(entry: &Sqe) -> Result<Operation, IoError> {
     let ioprio = call(entry.opcode).ok_or(Errno::EINVAL)?;
@@ -230,6 +244,7 @@ impl Operation {
             Operation::Readiness(readiness) => readiness.run(task, ring),
             Operation::Message(message) => message.run(task, ring),
             Operation::Call(call) => call.run(task, ring, user_data),
+            Operation::Select(select) => select.run(task, ring, user_data),
             // A limit is looked for by the request before it.
             Operation::Nop(_) | Operation::Transfer(_) | Operation::LinkTimeout(_) => {
                 Step::Done(Done::failed(Errno::EINVAL))
@@ -249,6 +264,7 @@ impl Operation {
             Operation::Readiness(_) => IORING_OP_POLL_ADD,
             Operation::Message(_) => IORING_OP_MSG_RING,
             Operation::Call(call) => call.opcode(),
+            Operation::Select(select) => select.opcode(),
         };
         About { opcode, file: 0 }
     }

@@ -1,6 +1,6 @@
 //! `io_uring_register`.
 
-use super::{Ring, buffers, cancel::Cancel, files, operation, ring_of};
+use super::{Ring, buffers, cancel::Cancel, files, groups, operation, ring_of};
 use crate::{
     arguments::Args,
     context::{Task, list},
@@ -34,6 +34,9 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
             ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
         }
         IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.notify.unregister().map(|()| 0),
+        IORING_REGISTER_PBUF_RING if argument != 0 && count == 1 => groups::register(task, ring, argument).await,
+        IORING_UNREGISTER_PBUF_RING if argument != 0 && count == 1 => groups::unregister(task, ring, argument).await,
+        IORING_REGISTER_PBUF_STATUS if argument != 0 && count == 1 => groups::status(task, ring, argument).await,
         IORING_REGISTER_BUFFERS if argument != 0 => {
             buffers::register(task, ring, (argument as u64, 0), count as usize).await
         }

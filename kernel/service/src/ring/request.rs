@@ -310,10 +310,10 @@ fn serve(
     }
 }
 
-const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
+const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
 
 /// Of a limit of one that has not waited.
-const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false };
+const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false, flags: 0 };
 
 /// Waits until a deferred chain may begin, and runs it up to what waits.
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
@@ -435,7 +435,7 @@ impl Limit {
         };
         self.listed.request.decide();
         // As on Linux, that is no failure of its own.
-        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false });
+        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false, flags: 0 });
         self.listed.end(Done::with(0));
     }
 }

@@ -7,6 +7,7 @@ use super::{
     Ring,
     operation::{self, Done, Operation, Step, Waits},
     request::{self, Start},
+    select,
     taking::{Next, TOGETHER, Taking},
     ticket::{Chain, Ticket},
 };
@@ -156,6 +157,9 @@ impl<'a, 't> Submission<'a, 't> {
     fn prepare(&mut self, entry: &Sqe) -> Result<Operation, IoError> {
         if entry.flags & SPECIAL != 0 {
             self.check_special(entry)?;
+            if entry.flags & IOSQE_BUFFER_SELECT != 0 {
+                return operation::prepare_select(entry);
+            }
         }
         match operation::prepare(self.task, entry) {
             Err(IoError::Fault(_)) if self.has_faulted || self.is_cut => {
@@ -176,7 +180,7 @@ impl<'a, 't> Submission<'a, 't> {
         if !operation::is_known(entry.opcode) || has(!operation::FLAGS) {
             return Err(Errno::EINVAL);
         }
-        if has(IOSQE_BUFFER_SELECT) {
+        if has(IOSQE_BUFFER_SELECT) && !select::selects(entry.opcode) {
             return Err(Errno::EOPNOTSUPP);
         }
         self.taking.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
@@ -377,7 +381,7 @@ impl<'a, 't> Submission<'a, 't> {
         if self.taking.filled == TOGETHER {
             self.post();
         }
-        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: 0 };
+        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: done.flags };
         self.taking.filled += 1;
     }
 

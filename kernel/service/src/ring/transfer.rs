@@ -150,7 +150,7 @@ impl Transfer {
 
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
-        Done { result: len as i32, fails: len < self.piece().len }
+        Done { result: len as i32, fails: len < self.piece().len, flags: 0 }
     }
 
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
@@ -178,6 +178,6 @@ impl Transfer {
             _ => files::write_list(task, open, at, &list, how).await,
         };
         let wanted = transfer::total(&list);
-        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted })
+        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted, flags: 0 })
     }
 }
