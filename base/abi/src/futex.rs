@@ -16,6 +16,11 @@ constants! { u32:
     FUTEX_BITSET_MATCH_ANY = 0xffffffff,
 }
 
+// Flags of a word in the second interface, and how many words one wait is for.
+constants! { u32:
+    FUTEX2_SIZE_U32 = 0x02, FUTEX2_SIZE_MASK = 0x03, FUTEX2_PRIVATE = 0x80, FUTEX_WAITV_MAX = 128,
+}
+
 // `FUTEX_WAKE_OP` operations and comparisons.
 constants! { u32:
     FUTEX_OP_SET = 0, FUTEX_OP_ADD = 1, FUTEX_OP_OR = 2, FUTEX_OP_ANDN = 3, FUTEX_OP_XOR = 4,

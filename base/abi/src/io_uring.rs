@@ -48,6 +48,9 @@ constants! { u32:
     IORING_REGISTER_FILES = 2, IORING_UNREGISTER_FILES = 3, IORING_REGISTER_EVENTFD = 4,
     IORING_UNREGISTER_EVENTFD = 5, IORING_REGISTER_FILES_UPDATE = 6, IORING_REGISTER_EVENTFD_ASYNC = 7,
     IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
+    IORING_REGISTER_FILE_ALLOC_RANGE = 25, IORING_REGISTER_BUFFERS = 0, IORING_UNREGISTER_BUFFERS = 1,
+    IORING_REGISTER_PBUF_RING = 22, IORING_UNREGISTER_PBUF_RING = 23, IORING_REGISTER_PBUF_STATUS = 26,
+    IORING_REGISTER_BUFFERS2 = 15, IORING_REGISTER_BUFFERS_UPDATE = 16, IORING_RSRC_REGISTER_SPARSE = 1 << 0,
     IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
 }
@@ -99,6 +102,11 @@ constants! { u32:
     IORING_POLL_ADD_LEVEL = 1 << 3,
 }
 
+// Places of registered files: any that is free; and what a number is made with that stands for one.
+constants! { u32:
+    IORING_FILE_INDEX_ALLOC = u32::MAX, IORING_FIXED_FD_NO_CLOEXEC = 1 << 0,
+}
+
 // Messages between rings.
 constants! { u64:
     IORING_MSG_DATA = 0, IORING_MSG_SEND_FD = 1,
@@ -109,7 +117,7 @@ constants! { u32:
 
 // Flags of a completion.
 constants! { u32:
-    IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
+    IORING_CQE_BUFFER_SHIFT = 16, IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.
@@ -295,6 +303,100 @@ pub struct FilesUpdate {
     pub fds: u64,
 }
 layout!(FilesUpdate, 16, fds @ 8);
+
+/// Linux `struct io_uring_rsrc_register`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RsrcRegister {
+    /// How many.
+    pub nr: u32,
+    /// `IORING_RSRC_REGISTER_*`.
+    pub flags: u32,
+    /// 0.
+    pub resv2: u64,
+    /// Address of the list.
+    pub data: u64,
+    /// Address of tags, or 0.
+    pub tags: u64,
+}
+layout!(RsrcRegister, 32, resv2 @ 8, data @ 16, tags @ 24);
+
+/// Linux `struct io_uring_rsrc_update2`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RsrcUpdate {
+    /// The first place.
+    pub offset: u32,
+    /// 0.
+    pub resv: u32,
+    /// Address of the list.
+    pub data: u64,
+    /// Address of tags, or 0.
+    pub tags: u64,
+    /// How many.
+    pub nr: u32,
+    /// 0.
+    pub resv2: u32,
+}
+layout!(RsrcUpdate, 32, data @ 8, tags @ 16, nr @ 24);
+
+/// Linux `struct io_uring_buf`. In the first of a ring of buffers the last two bytes are that ring's tail.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Buf {
+    /// Address.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+    /// What a completion tells of it.
+    pub bid: u16,
+    /// 0.
+    pub resv: u16,
+}
+layout!(Buf, 16, len @ 8, bid @ 12, resv @ 14);
+
+/// Linux `struct io_uring_buf_reg`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct BufReg {
+    /// Address of the ring.
+    pub ring_addr: u64,
+    /// Places of it.
+    pub ring_entries: u32,
+    /// The group.
+    pub bgid: u16,
+    /// `IOU_PBUF_RING_*`.
+    pub flags: u16,
+    /// 0.
+    pub resv: [u64; 3],
+}
+layout!(BufReg, 40, ring_entries @ 8, bgid @ 12, flags @ 14, resv @ 16);
+
+/// Linux `struct io_uring_buf_status`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct BufStatus {
+    /// The group.
+    pub buf_group: u32,
+    /// Answer: the next that is taken.
+    pub head: u32,
+    /// 0.
+    pub resv: [u32; 8],
+}
+layout!(BufStatus, 40, head @ 4, resv @ 8);
+
+/// Linux `struct io_uring_file_index_range`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct FileIndexRange {
+    /// The first place.
+    pub off: u32,
+    /// How many.
+    pub len: u32,
+    /// 0.
+    pub resv: u64,
+}
+layout!(FileIndexRange, 16, resv @ 8);
 
 /// Linux `struct io_uring_probe`, without the operations that follow it.
 #[repr(C)]

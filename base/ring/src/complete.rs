@@ -102,6 +102,7 @@ impl Completions {
 
     /// Completes requests, for each of which there is a place reserved; how many places that took, for what is kept. The program sees it
     /// after [`publish`](Self::publish).
+    #[inline]
     pub fn post(&mut self, memory: &impl Kernel, completions: &[Cqe]) -> usize {
         let room = if self.kept.is_empty() { self.room(memory) as usize } else { 0 };
         let (fit, rest) = completions.split_at(room.min(completions.len()));

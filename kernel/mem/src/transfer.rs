@@ -1,13 +1,14 @@
-//! Where read data goes and where written data comes from: user memory or a kernel buffer.
+//! Where read data goes and where written data comes from: user memory, pinned or not, or a kernel buffer.
 //!
 //! Each call is all or nothing: on a fault nothing of that call is consumed, so a service can fault the page
 //! in and repeat it. Keep single calls to a page or so; they run under the space's lock.
 
-use crate::{copy::CopyFault, space::AddressSpace};
+use crate::{copy::CopyFault, pinned::Pinned, space::AddressSpace};
 use hal::{PAGE_SIZE, frame::Frame, user::Access};
 
 enum Target<'a> {
     User { space: &'a AddressSpace, addr: usize },
+    Pinned { memory: &'a Pinned, offset: usize },
     Kernel(&'a mut [u8]),
 }
 
@@ -23,6 +24,12 @@ impl<'a> Sink<'a> {
     #[must_use]
     pub fn user(space: &'a AddressSpace, addr: usize, len: usize) -> Self {
         Self { target: Target::User { space, addr }, len, done: 0 }
+    }
+
+    /// `len` bytes of pinned memory from `offset` on.
+    #[must_use]
+    pub fn pinned(memory: &'a Pinned, offset: usize, len: usize) -> Self {
+        Self { target: Target::Pinned { memory, offset }, len, done: 0 }
     }
 
     /// A kernel buffer.
@@ -52,6 +59,11 @@ impl<'a> Sink<'a> {
         let bytes = &bytes[..bytes.len().min(self.remaining())];
         match &mut self.target {
             Target::User { space, addr } => space.copy_out_now(addr.wrapping_add(self.done), bytes)?,
+            Target::Pinned { memory, offset } => {
+                memory.visit(*offset + self.done, bytes.len(), Access::Write, |page, at, range| {
+                    page.write(at, &bytes[range]);
+                })?;
+            }
             Target::Kernel(buffer) => buffer[self.done..self.done + bytes.len()].copy_from_slice(bytes),
         }
         self.done += bytes.len();
@@ -67,6 +79,11 @@ impl<'a> Sink<'a> {
         match &mut self.target {
             Target::User { space, addr } => {
                 space.visit(addr.wrapping_add(self.done), len, Access::Write, |page, at, range| {
+                    frame.copy_to(offset + range.start, page, at, range.len());
+                })?;
+            }
+            Target::Pinned { memory, offset: start } => {
+                memory.visit(*start + self.done, len, Access::Write, |page, at, range| {
                     frame.copy_to(offset + range.start, page, at, range.len());
                 })?;
             }
@@ -88,6 +105,11 @@ impl<'a> Sink<'a> {
                     page.fill(at, range.len(), 0);
                 })?;
             }
+            Target::Pinned { memory, offset } => {
+                memory.visit(*offset + self.done, len, Access::Write, |page, at, range| {
+                    page.fill(at, range.len(), 0);
+                })?;
+            }
             Target::Kernel(buffer) => buffer[self.done..self.done + len].fill(0),
         }
         self.done += len;
@@ -97,6 +119,7 @@ impl<'a> Sink<'a> {
 
 enum Origin<'a> {
     User { space: &'a AddressSpace, addr: usize },
+    Pinned { memory: &'a Pinned, offset: usize },
     Kernel(&'a [u8]),
 }
 
@@ -112,6 +135,12 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn user(space: &'a AddressSpace, addr: usize, len: usize) -> Self {
         Self { origin: Origin::User { space, addr }, len, done: 0 }
+    }
+
+    /// `len` bytes of pinned memory from `offset` on.
+    #[must_use]
+    pub fn pinned(memory: &'a Pinned, offset: usize, len: usize) -> Self {
+        Self { origin: Origin::Pinned { memory, offset }, len, done: 0 }
     }
 
     /// A kernel buffer.
@@ -141,6 +170,11 @@ impl<'a> Source<'a> {
         let into = &mut into[..len];
         match &self.origin {
             Origin::User { space, addr } => space.copy_in_now(addr.wrapping_add(self.done), into)?,
+            Origin::Pinned { memory, offset } => {
+                memory.visit(*offset + self.done, len, Access::Read, |page, at, range| {
+                    page.read(at, &mut into[range]);
+                })?;
+            }
             Origin::Kernel(bytes) => into.copy_from_slice(&bytes[self.done..self.done + len]),
         }
         self.done += len;
@@ -156,6 +190,11 @@ impl<'a> Source<'a> {
         match &self.origin {
             Origin::User { space, addr } => {
                 space.visit(addr.wrapping_add(self.done), len, Access::Read, |page, at, range| {
+                    page.copy_to(at, frame, offset + range.start, range.len());
+                })?;
+            }
+            Origin::Pinned { memory, offset: start } => {
+                memory.visit(*start + self.done, len, Access::Read, |page, at, range| {
                     page.copy_to(at, frame, offset + range.start, range.len());
                 })?;
             }

@@ -91,7 +91,7 @@ impl Drop for Registration {
 /// # Errors
 /// `EAGAIN` (another value), `EFAULT`, `EINVAL`; the page that is missing.
 pub fn begin<'a>(
-    thread: &'a Thread,
+    thread: Option<&'a Thread>,
     space: &AddressSpace,
     addr: usize,
     private: bool,
@@ -131,7 +131,7 @@ pub async fn wait(
 ) -> Result<(), Errno> {
     let wait = loop {
         let space = thread.space();
-        match begin(thread, &space, addr, private, expected, bitset) {
+        match begin(Some(thread), &space, addr, private, expected, bitset) {
             Ok(wait) => break wait,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => space.resolve(fault).await?,
@@ -146,13 +146,17 @@ pub async fn wait(
 /// A wait that has begun: a future that ends with the wake-up, or with `EINTR`. Dropped, it leaves the queue.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Wait<'a> {
-    thread: &'a Thread,
+    /// Whose signals end it; without one its owner ends it.
+    thread: Option<&'a Thread>,
     registration: Registration,
 }
 
 impl Wait<'_> {
     /// Ends it for another reason than a wake-up, unless a waker is faster than this.
-    fn give_up(&self, errno: Errno) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// That.
+    pub fn give_up(&self, errno: Errno) -> Result<(), Errno> {
         if self.registration.0.settle(GONE) { Err(errno) } else { Ok(()) }
     }
 
@@ -182,7 +186,11 @@ impl Future for Wait<'_> {
         if !waiter.waits() {
             return Poll::Ready(Ok(()));
         }
-        if self.thread.interrupted() { Poll::Ready(self.give_up(Errno::EINTR)) } else { Poll::Pending }
+        if self.thread.is_some_and(|thread| thread.interrupted()) {
+            Poll::Ready(self.give_up(Errno::EINTR))
+        } else {
+            Poll::Pending
+        }
     }
 }
 

@@ -112,15 +112,22 @@ pub fn wait_now(process: &Arc<Process>, who: Who, options: Options) -> Result<Op
 /// # Errors
 /// See [`WaitError`].
 pub async fn wait(thread: &Arc<Thread>, who: Who, options: Options) -> Result<Option<Report>, WaitError> {
-    let process = thread.process();
+    match thread.interruptible(change(thread.process(), who, options)).await {
+        Ok(found) => found,
+        Err(Interrupted) => Err(WaitError::Interrupted),
+    }
+}
+
+/// The same, but no signal ends it.
+///
+/// # Errors
+/// [`WaitError::NoChild`].
+pub async fn change(process: &Arc<Process>, who: Who, options: Options) -> Result<Option<Report>, WaitError> {
     if options.no_hang {
         return wait_now(process, who, options);
     }
     let found = exec::sync::wait_until(&process.changed, || wait_now(process, who, options).transpose());
-    match thread.interruptible(found).await {
-        Ok(found) => found.map(Some),
-        Err(Interrupted) => Err(WaitError::Interrupted),
-    }
+    found.await.map(Some)
 }
 
 fn report(parent: &Process, child: &Process, change: Change, options: Options) -> Report {

@@ -3,7 +3,11 @@
 //! A [`Task`] is made for one call. It fixes the address space and the caller (rights, priority, account) as of
 //! submission (D14).
 
-use crate::System;
+use crate::{
+    System,
+    ring::{Buffer, Direct},
+    transfer::Piece,
+};
 use ::fs::walk::Place;
 use abi::{
     errno::Errno,
@@ -25,8 +29,8 @@ use io::{
     file::BoxFuture,
     open::OpenFile,
 };
-use mem::{AddressSpace, CopyFault};
-use process::{FdTable, Process, Thread};
+use mem::{AddressSpace, CopyFault, Sink, Source};
+use process::{FdTable, Process, Thread, descriptors::Reserved};
 
 /// One call's view of the thread that made it.
 pub(crate) struct Task<'a> {
@@ -49,6 +53,29 @@ pub(crate) struct OfRequest {
     pub cancelled: AtomicBool,
     /// The one file that it is about, without a number: whatever number it asks for is that.
     pub file: Option<Arc<OpenFile>>,
+    /// Where what it opens goes instead of getting a number.
+    pub into: Option<Direct>,
+    /// Its memory lies in there, whatever is mapped.
+    pub buffer: Option<Arc<Buffer>>,
+}
+
+/// A number, or a place, that is kept for a description that is yet to come.
+pub(crate) enum Kept<'a> {
+    Number(Reserved),
+    Place(&'a Direct),
+}
+
+impl Kept<'_> {
+    /// Gives it to `open`.
+    ///
+    /// # Errors
+    /// Of a place: that there is none.
+    pub fn give(self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
+        match self {
+            Kept::Number(number) => Ok(number.give(open, close_on_exec)),
+            Kept::Place(direct) => direct.install(open),
+        }
+    }
 }
 
 impl<'a> Task<'a> {
@@ -100,6 +127,26 @@ impl<'a> Task<'a> {
         &self.space
     }
 
+    /// Where a stretch of its memory is to be read into.
+    pub fn sink(&self, piece: Piece) -> Sink<'_> {
+        match self.buffer() {
+            Some(buffer) => buffer.sink(piece),
+            None => Sink::user(&self.space, piece.addr, piece.len),
+        }
+    }
+
+    /// Where a stretch of its memory is to be written from.
+    pub fn source(&self, piece: Piece) -> Source<'_> {
+        match self.buffer() {
+            Some(buffer) => buffer.source(piece),
+            None => Source::user(&self.space, piece.addr, piece.len),
+        }
+    }
+
+    fn buffer(&self) -> Option<&Buffer> {
+        self.request.and_then(|request| request.buffer.as_deref())
+    }
+
     /// The address space, for who outlives this.
     pub fn shared_space(&self) -> Arc<AddressSpace> {
         self.space.clone()
@@ -142,12 +189,30 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Gives a description the lowest free number.
+    /// Gives a description the lowest free number, or the place that the request has for it.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM`; of a place: that there is none.
+    pub fn install(&self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
+        match self.direct() {
+            Some(direct) => direct.install(open),
+            None => self.install_from(open, 0, close_on_exec),
+        }
+    }
+
+    /// Keeps that for a description that is yet to come.
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
-    pub fn install(&self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
-        self.install_from(open, 0, close_on_exec)
+    pub fn keep(&self) -> Result<Kept<'_>, Errno> {
+        Ok(match self.direct() {
+            Some(direct) => Kept::Place(direct),
+            None => Kept::Number(self.descriptors()?.keep(self.file_limit())?),
+        })
+    }
+
+    fn direct(&self) -> Option<&Direct> {
+        self.request.and_then(|request| request.into.as_ref())
     }
 
     /// Gives a description the lowest free number from `from` on.

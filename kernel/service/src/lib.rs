@@ -13,6 +13,7 @@
 //! | [`memory`] | `mmap` and relatives |
 //! | [`ring`] | `io_uring_setup`, `io_uring_enter`, `io_uring_register` |
 //! | [`time`], [`alarms`] | clocks, sleeping, timers |
+//! | [`futexes`] | futexes of the second interface, for rings |
 //! | [`life`], [`identity`], [`signals`], [`schedule`] | processes |
 //! | [`system`] | the machine as a whole |
 //! | [`dispatch`] | the table |
@@ -33,6 +34,7 @@ mod attributes;
 mod context;
 mod dispatch;
 mod files;
+mod futexes;
 mod identity;
 mod life;
 mod memory;

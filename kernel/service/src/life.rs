@@ -109,7 +109,8 @@ pub(crate) async fn waitid(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
         no_hang: bits & p::WNOHANG != 0,
         keep: bits & p::WNOWAIT != 0,
     };
-    let report = wait::wait(task.thread(), who, options).await?;
+    let changed = async { Ok(wait::change(task.process(), who, options).await?) };
+    let report = task.wait_for(changed, None).await?;
     if args.word(2) != 0 {
         let info = report.as_ref().map_or_else(Siginfo::new_zeroed, |report| report.info);
         task.space().put(args.word(2), &info).await?;
@@ -134,7 +135,7 @@ pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, cal
         x::FUTEX_WAKE => wake(x::FUTEX_BITSET_MATCH_ANY),
         x::FUTEX_WAKE_BITSET => wake(args.bits(5)),
         x::FUTEX_WAIT if operation & x::FUTEX_CLOCK_REALTIME == 0 && args.word(3) == 0 => {
-            match futex::begin(thread, space, addr, private, args.bits(2), x::FUTEX_BITSET_MATCH_ANY) {
+            match futex::begin(Some(thread), space, addr, private, args.bits(2), x::FUTEX_BITSET_MATCH_ANY) {
                 Ok(wait) => return Begun::Waits(Box::pin(UntilWoken(wait))),
                 Err(IoError::Errno(errno)) => Err(errno),
                 Err(IoError::Fault(_)) => return Begun::Not,

@@ -9,24 +9,32 @@
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod buffers;
 mod calls;
 mod cancel;
 mod drain;
 mod enter;
+mod fields;
 mod files;
+mod groups;
 mod notify;
 mod operation;
 mod pages;
+mod places;
 mod readiness;
 mod register;
 mod request;
+mod select;
 mod setup;
 mod submission;
+mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
 
+pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;
+pub(crate) use files::Direct;
 pub(crate) use register::register;
 pub(crate) use setup::setup;
 
@@ -37,6 +45,7 @@ use abi::{
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
 use alloc::{sync::Arc, vec::Vec};
+use buffers::Buffers;
 use cancel::Requests;
 use core::{
     any::Any,
@@ -48,6 +57,7 @@ use core::{
 use drain::Drain;
 use exec::sync::{Mutex, WaitQueue};
 use files::Files;
+use groups::Groups;
 use hal::sync::{SpinLock, rank};
 use io::{
     file::{File, Want},
@@ -57,36 +67,13 @@ use mem::{Backing, Charge};
 use notify::Notify;
 use pages::Pages;
 use process::Attached;
-use ring::{Completions, Layout, Submissions, Words, at};
+use ring::{Completions, Layout, Words, at};
+use taking::Taking;
 
 /// Completions that are kept and move at once under the lock.
 const MOVED_AT_ONCE: usize = 64;
-/// Completions that are posted together.
-const TOGETHER: usize = 8;
 /// No thread has this id.
 const NOBODY: u32 = 0;
-
-/// What belongs to who takes entries.
-struct Taking {
-    submissions: Submissions,
-    /// Places for completions that are reserved for the next to be taken.
-    places: usize,
-    /// Completions that are not posted yet.
-    done: [Cqe; TOGETHER],
-    filled: usize,
-    /// The next chain waits for all that are before it.
-    drains_next: bool,
-    /// A completion may have been left out: nothing can be waited for in this way any more.
-    skips: bool,
-}
-
-impl Taking {
-    fn new(layout: &Layout) -> Self {
-        let submissions = Submissions::new(layout);
-        let done = [Cqe::default(); TOGETHER];
-        Self { submissions, places: 0, done, filled: 0, drains_next: false, skips: false }
-    }
-}
 
 struct Posting {
     completions: Completions,
@@ -119,6 +106,10 @@ pub(crate) struct Ring {
     drain: Drain,
     /// Files that entries name by their place.
     files: Files,
+    /// Memory that entries name by its place.
+    buffers: Buffers,
+    /// Memory to choose from.
+    groups: Groups,
     notify: Notify,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
@@ -140,6 +131,8 @@ impl Drop for RingFile {
     fn drop(&mut self) {
         self.0.users.lock().is_closed = true;
         self.0.requests.abandon(|_| true);
+        // They hold the ring, to tell of their end.
+        let _ = self.0.buffers.unregister();
     }
 }
 
@@ -167,6 +160,8 @@ impl Ring {
             users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
             drain: Drain::new(),
             files: Files::new(),
+            buffers: Buffers::new(),
+            groups: Groups::new(),
             notify: Notify::new(),
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),

@@ -274,7 +274,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -
         // First: with no number to give, the connection stays where it is.
         let number = match kept.take() {
             Some(number) => number,
-            None => task.descriptors()?.keep(task.file_limit())?,
+            None => task.keep()?,
         };
         match socket.get().accept_now() {
             Ok(Some(accepted)) => break (accepted, number),
@@ -289,7 +289,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -
     };
     let open = OpenFile::new(accepted.socket, O_RDWR | flags & O_NONBLOCK, b"socket:[]");
     put_sender(task, Some(&accepted.peer), args.word(1), args.word(2)).await?;
-    Ok(number.give(open, flags & O_CLOEXEC != 0))
+    number.give(open, flags & O_CLOEXEC != 0)
 }
 
 /// `connect(fd, address, len)`.

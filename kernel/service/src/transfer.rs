@@ -124,27 +124,69 @@ pub(crate) fn total(list: &[Piece]) -> usize {
 
 /// One attempt to read into `piece`.
 pub(crate) fn read_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    let mut sink = Sink::user(task.space(), piece.addr, piece.len);
+    read_into(task, open, at, &mut task.sink(piece))
+}
+
+/// One attempt to read.
+pub(crate) fn read_into(task: &Task<'_>, open: &OpenFile, at: At, sink: &mut Sink<'_>) -> Attempt<usize> {
     match at {
-        At::Position => open.read_now(task.caller(), &mut sink),
+        At::Position => open.read_now(task.caller(), sink),
         At::Offset(offset) => {
             check_offset(open, open.readable())?;
-            open.file().read_now(task.caller(), offset, &mut sink)
+            open.file().read_now(task.caller(), offset, sink)
         }
     }
 }
 
 /// One attempt to write from `piece`.
 pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    let mut source = Source::user(task.space(), piece.addr, piece.len);
+    write_from(task, open, at, &mut task.source(piece))
+}
+
+/// One attempt to write.
+pub(crate) fn write_from(task: &Task<'_>, open: &OpenFile, at: At, source: &mut Source<'_>) -> Attempt<usize> {
     match at {
-        At::Position => open.write_now(task.caller(), &mut source),
+        At::Position => open.write_now(task.caller(), source),
         At::Offset(offset) => {
             check_offset(open, open.writable())?;
             let append = open.flags() & abi::fs::O_APPEND != 0;
-            open.file().write_now(task.caller(), if append { APPEND } else { offset }, &mut source)
+            open.file().write_now(task.caller(), if append { APPEND } else { offset }, source)
         }
     }
+}
+
+/// An attempt, and another where a file stopped short, unless that was the end. Where the rest is not to be had at once a read at an
+/// offset is made again in full, by who waits for it; others answer with what was moved.
+#[inline(always)]
+pub(crate) fn twice(
+    open: &OpenFile,
+    at: At,
+    piece: Piece,
+    again: bool,
+    mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
+) -> Attempt<usize> {
+    let Some(done) = attempt(at, piece)? else { return Ok(None) };
+    if done == 0 || done >= piece.len || !open.seekable() {
+        return Ok(Some(done));
+    }
+    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
+    match attempt(at.plus(done), rest) {
+        Ok(Some(more)) => Ok(Some(done + more)),
+        Ok(None) | Err(_) if again => Ok(None),
+        Ok(None) | Err(_) => Ok(Some(done)),
+    }
+}
+
+/// Reads into `piece`, if what there is to read is there.
+#[inline]
+pub(crate) fn read_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
+    twice(open, at, piece, at != At::Position, |at, piece| read_now(task, open, at, piece))
+}
+
+/// Writes from `piece`, if there is room.
+#[inline]
+pub(crate) fn write_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
+    twice(open, at, piece, false, |at, piece| write_now(task, open, at, piece))
 }
 
 /// Raises the signal that goes with a write that failed; messages that nobody takes raise none.

@@ -15,6 +15,7 @@ use crate::arch::physical_pointer;
 use crate::buddy::{Buddy, MAX_ORDER, Meta};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, hart};
+use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
@@ -307,32 +308,6 @@ impl Frame {
         unsafe { core::ptr::write_bytes(to, byte, len) };
     }
 
-    /// Copies words of eight bytes out of the page, each read once: what the page says may change meanwhile.
-    ///
-    /// # Panics
-    /// If the words are not aligned and within the page.
-    #[inline(always)]
-    pub fn read_words<const N: usize>(&self, offset: usize) -> [u64; N] {
-        assert!(offset.is_multiple_of(8));
-        let from = self.pointer(offset, 8 * N).cast::<u64>();
-        // SAFETY: aligned and within the page, as asserted; volatile, as whoever else has the page may write it.
-        core::array::from_fn(|index| unsafe { from.add(index).read_volatile() })
-    }
-
-    /// Copies words of eight bytes into the page.
-    ///
-    /// # Panics
-    /// As [`Frame::read_words`].
-    #[inline(always)]
-    pub fn write_words<const N: usize>(&self, offset: usize, words: [u64; N]) {
-        assert!(offset.is_multiple_of(8));
-        let to = self.pointer(offset, 8 * N).cast::<u64>();
-        for (index, word) in words.into_iter().enumerate() {
-            // SAFETY: as in `read_words`; no Rust reference to the page's bytes exists anywhere.
-            unsafe { to.add(index).write_volatile(word) };
-        }
-    }
-
     /// A word of the page as an atomic (futexes, shared pages).
     ///
     /// # Panics
@@ -448,6 +423,26 @@ impl FrameRun {
         // SAFETY: the run is ours alone.
         unsafe { core::ptr::write_bytes(run.pointer(), 0, run.len()) };
         Some(run)
+    }
+
+    /// The same for user memory; `None` also when only the kernel's reserve would be left.
+    pub(crate) fn for_users(pages: usize) -> Option<Self> {
+        ready();
+        let spare = FREE.load(Ordering::Relaxed).saturating_sub(RESERVE);
+        if pages.checked_next_power_of_two()? > spare { None } else { Self::alloc(pages) }
+    }
+
+    /// The first `pages` pages, each with an owner of its own; the others are given back.
+    pub(crate) fn into_frames(self, pages: usize) -> Option<Box<[Frame]>> {
+        let all = self.len() / PAGE_SIZE;
+        let mut frames = Vec::new();
+        frames.try_reserve_exact(all).ok()?;
+        let first = self.page;
+        core::mem::forget(self);
+        // A page of the pool has one owner when it is taken, and is never page 0.
+        frames.extend((first..).take(all).filter_map(NonZeroU32::new).map(Frame));
+        frames.truncate(pages);
+        Some(frames.into_boxed_slice())
     }
 
     /// The same with unknown contents.

@@ -8,6 +8,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`frame`] | physical pages: counted, shared, pinned |
+//! | [`stretch`] | pages side by side, used as one piece and shared one by one |
 //! | [`space`] | page tables of a process in one of three worlds; shootdown |
 //! | [`user`]  | running user code as a value: enter, get the reason for leaving |
 //! | [`hart`]  | this hart, the others, preemption |
@@ -36,6 +37,7 @@ pub mod sched_image;
 pub mod sizes;
 pub mod space;
 pub mod stack;
+pub mod stretch;
 pub mod sync;
 pub mod time;
 pub mod user;

@@ -1,13 +1,17 @@
 //! Rings that are shared with the kernel, as correct programs use them and as others do.
 
+pub mod buffers;
 pub mod calls;
 pub mod drain;
 pub mod hostile;
 pub mod others;
+pub mod places;
+pub mod provided;
 pub mod readiness;
 pub mod sockets;
 pub mod time;
 pub mod waiting;
+pub mod words;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::process::{PAGE, Shared, await_blocked, checked_child, child, exits, millis};

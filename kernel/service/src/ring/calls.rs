@@ -6,20 +6,23 @@
 
 use super::{
     Ring,
+    fields::{has_file, is_fixed, is_right, is_without, opens},
+    files::{self as registered, Direct},
+    groups,
     operation::{Done, Step, Waits, place_of},
     request::Owner,
+    select::Select,
 };
 use crate::{
     arguments::Args,
     attributes,
     context::{OfRequest, Task},
-    files, memory, messages, paths, poll, sockets,
+    files, futexes, life, memory, messages, paths, poll, sockets,
 };
 use abi::{
     errno::Errno,
-    fs::{AT_REMOVEDIR, O_CLOEXEC},
     io_uring::*,
-    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -31,7 +34,6 @@ use core::{
     },
     task::{Context, Poll, Waker},
 };
-use io::open::OpenFile;
 use mem::Charge;
 
 /// A call, as its entry has it.
@@ -47,102 +49,21 @@ pub(super) struct Call {
     flags: u32,
     /// A place in that table, less one, or the length of an address.
     index: u32,
+    addr3: u64,
+    /// Of provided buffers.
+    group: u16,
     /// It accepts one connection after the other.
     multishot: bool,
     /// It accepts one that is there, or none.
     gives_up: bool,
 }
 
-/// The operations, and whether they have flags in the place of a priority.
-pub(super) const OPERATIONS: &[(u8, bool)] = &[
-    (IORING_OP_SEND, true),
-    (IORING_OP_RECV, true),
-    (IORING_OP_SENDMSG, true),
-    (IORING_OP_RECVMSG, true),
-    (IORING_OP_ACCEPT, true),
-    (IORING_OP_CONNECT, false),
-    (IORING_OP_SHUTDOWN, false),
-    (IORING_OP_SOCKET, false),
-    (IORING_OP_BIND, false),
-    (IORING_OP_LISTEN, false),
-    (IORING_OP_OPENAT, false),
-    (IORING_OP_CLOSE, false),
-    (IORING_OP_STATX, false),
-    (IORING_OP_FSYNC, false),
-    (IORING_OP_FALLOCATE, false),
-    (IORING_OP_FTRUNCATE, false),
-    (IORING_OP_FADVISE, false),
-    (IORING_OP_MADVISE, false),
-    (IORING_OP_RENAMEAT, false),
-    (IORING_OP_UNLINKAT, false),
-    (IORING_OP_MKDIRAT, false),
-    (IORING_OP_SYMLINKAT, false),
-    (IORING_OP_LINKAT, false),
-    (IORING_OP_EPOLL_CTL, false),
-];
-
-/// Whether all fields that an operation has no use for are zero, and its flags known.
-fn is_right(entry: &Sqe) -> bool {
-    let Sqe { off, addr, len, op_flags: flags, file_index: index, .. } = *entry;
-    let flags_of_type = off as u32 & !0xf;
-    entry.buf_index == 0
-        && match entry.opcode {
-            IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
-            IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
-                off == 0 && index == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0
-            }
-            IORING_OP_ACCEPT => {
-                let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
-                let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;
-                let known = IORING_ACCEPT_POLL_FIRST | IORING_ACCEPT_MULTISHOT | IORING_ACCEPT_DONTWAIT;
-                let multishot = entry.ioprio & IORING_ACCEPT_MULTISHOT != 0;
-                len == 0 && only && closed_late && entry.ioprio & !known == 0 && !(multishot && index != 0)
-            }
-            IORING_OP_CONNECT | IORING_OP_BIND => len == 0 && flags == 0 && index == 0,
-            IORING_OP_SHUTDOWN => off == 0 && addr == 0 && flags == 0 && index == 0,
-            IORING_OP_LISTEN => off == 0 && addr == 0 && flags == 0 && index == 0,
-            IORING_OP_SOCKET => {
-                let only = flags_of_type & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
-                addr == 0 && flags == 0 && only && (index == 0 || flags_of_type & SOCK_CLOEXEC == 0)
-            }
-            IORING_OP_OPENAT => index == 0 || flags & O_CLOEXEC == 0,
-            IORING_OP_CLOSE => off == 0 && addr == 0 && len == 0 && flags == 0 && (index == 0 || entry.fd == 0),
-            IORING_OP_FSYNC => addr == 0 && index == 0 && flags & !IORING_FSYNC_DATASYNC == 0,
-            IORING_OP_FALLOCATE => flags == 0 && index == 0,
-            IORING_OP_FTRUNCATE => addr == 0 && len == 0 && flags == 0 && index == 0 && entry.addr3 == 0,
-            IORING_OP_UNLINKAT => off == 0 && len == 0 && index == 0 && flags & !AT_REMOVEDIR == 0,
-            IORING_OP_MKDIRAT => off == 0 && flags == 0 && index == 0,
-            IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,
-            _ => index == 0,
-        }
-}
-
-/// Whether an operation has no descriptor that could be a place.
-fn is_without(opcode: u8) -> bool {
-    matches!(opcode, IORING_OP_SOCKET | IORING_OP_MADVISE | IORING_OP_EPOLL_CTL)
-}
-
-/// Whether an operation is about an open file. Others have no descriptor of their own, but a directory's.
-fn has_file(opcode: u8) -> bool {
-    let by_path = matches!(
-        opcode,
-        IORING_OP_OPENAT
-            | IORING_OP_CLOSE
-            | IORING_OP_STATX
-            | IORING_OP_RENAMEAT
-            | IORING_OP_UNLINKAT
-            | IORING_OP_MKDIRAT
-            | IORING_OP_SYMLINKAT
-            | IORING_OP_LINKAT
-    );
-    !by_path && !is_without(opcode)
-}
-
 impl Call {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
         // Where there is no file, as in Linux the flag means nothing.
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0 && !is_without(entry.opcode);
-        match (is_right(entry), fixed && !has_file(entry.opcode)) {
+        let by_place_only = is_fixed(entry.opcode);
+        match (is_right(entry), fixed && !has_file(entry.opcode) || by_place_only && !fixed) {
             (false, _) => Err(Errno::EINVAL),
             (true, true) => Err(Errno::EBADF),
             (true, false) => Ok(Self {
@@ -154,6 +75,8 @@ impl Call {
                 len: entry.len,
                 flags: entry.op_flags,
                 index: entry.file_index,
+                addr3: entry.addr3,
+                group: entry.buf_index,
                 gives_up: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_DONTWAIT != 0,
                 multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
@@ -197,24 +120,44 @@ impl Call {
             IORING_OP_MKDIRAT => [fd, addr, len, 0, 0, 0],
             IORING_OP_SYMLINKAT => [addr, fd, off, 0, 0, 0],
             IORING_OP_EPOLL_CTL => [fd, len, off, addr, 0, 0],
+            IORING_OP_WAITID => [len, fd, off, self.index as usize, 0, 0],
             _ => [fd, 0, 0, 0, 0, 0],
         })
     }
 
-    /// Those that never wait. Nothing is opened into the table of registered files, but what is there can be closed.
+    /// Those that never wait, and need no view of their own.
     fn at_once(&self, task: &Task<'_>, ring: &Ring) -> Option<Result<usize, Errno>> {
         let args = &self.args();
         Some(match self.opcode {
-            IORING_OP_OPENAT | IORING_OP_ACCEPT | IORING_OP_SOCKET if self.index != 0 => Err(Errno::ENXIO),
             IORING_OP_CLOSE if self.index != 0 => ring.files.close(self.index as usize - 1).map(|()| 0),
             IORING_OP_CLOSE => match task.file(self.fd) {
                 // A ring is closed by a call.
                 Ok(open) if super::ring_of(&open).is_ok() => Err(Errno::EBADF),
                 _ => files::close(task, args),
             },
-            IORING_OP_SOCKET => sockets::socket(task, args),
+            IORING_OP_PROVIDE_BUFFERS => self.provide(task, ring),
+            IORING_OP_REMOVE_BUFFERS => ring.groups.remove(self.group, self.fd as usize),
+            IORING_OP_SOCKET if self.index == 0 => sockets::socket(task, args),
+            IORING_OP_FUTEX_WAKE => {
+                futexes::wake(task, self.addr as usize, self.off as usize, self.addr3 as u32, self.fd.cast_unsigned())
+            }
             _ => return self.at_once_on_file(task),
         })
+    }
+
+    fn provide(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+        let count =
+            usize::try_from(self.fd).ok().filter(|count| (1..=groups::MOST).contains(count)).ok_or(Errno::E2BIG)?;
+        let (addr, len) = (self.addr as usize, self.len as usize);
+        let end = len.checked_mul(count).and_then(|bytes| addr.checked_add(bytes)).ok_or(Errno::EOVERFLOW)?;
+        if end > mem::USER_END {
+            return Err(Errno::EFAULT);
+        }
+        let first = u16::try_from(self.off).map_err(|_| Errno::E2BIG)?;
+        if usize::from(first) + count > groups::MOST {
+            return Err(Errno::EINVAL);
+        }
+        ring.groups.provide(task, self.group, (self.addr, self.len), first, count)
     }
 
     /// Of these, those about a file, which may be a registered one.
@@ -233,7 +176,7 @@ impl Call {
         sockets::accept(task, &self.args(), self.flags, how).await
     }
 
-    async fn serve(&self, task: &Task<'_>) -> Result<usize, Errno> {
+    async fn serve(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         let args = &self.args();
         match self.opcode {
             IORING_OP_SEND => messages::sendto(task, args).await,
@@ -253,17 +196,40 @@ impl Call {
             IORING_OP_SYMLINKAT => paths::symlinkat(task, args).await,
             IORING_OP_LINKAT => paths::linkat(task, args).await,
             IORING_OP_EPOLL_CTL => poll::epoll_ctl(task, args).await,
+            IORING_OP_SOCKET => sockets::socket(task, args),
+            IORING_OP_WAITID => life::waitid(task, args).await,
+            IORING_OP_FUTEX_WAIT | IORING_OP_FUTEX_WAITV => self.wait_for_words(task).await,
+            IORING_OP_FILES_UPDATE => self.update_files(task, ring).await,
+            IORING_OP_FIXED_FD_INSTALL => {
+                task.install(task.file(self.fd)?, self.flags & IORING_FIXED_FD_NO_CLOEXEC == 0)
+            }
             _ => self.at_once_on_file(task).unwrap_or(Err(Errno::EINVAL)),
         }
     }
 
+    async fn wait_for_words(&self, task: &Task<'_>) -> Result<usize, Errno> {
+        let addr = self.addr as usize;
+        match self.opcode {
+            IORING_OP_FUTEX_WAITV => futexes::wait_for_one(task, addr, self.len as usize).await,
+            _ => futexes::wait(task, addr, self.off as u32, self.addr3 as u32, self.fd.cast_unsigned()).await,
+        }
+    }
+
+    async fn update_files(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+        let (first, addr, count) = (self.off as u32, self.addr as usize, self.len as usize);
+        match first {
+            IORING_FILE_INDEX_ALLOC => registered::place_anywhere(task, ring, addr, count).await,
+            first => registered::update(task, ring, first as usize, addr, count).await,
+        }
+    }
+
     /// The call, to its end.
-    async fn finish(&self, task: &Task<'_>) -> Done {
+    async fn finish(&self, task: &Task<'_>, ring: &Ring) -> Done {
         let args = &self.args();
         let moved = match self.opcode {
             IORING_OP_SENDMSG => messages::send_message(task, args).await,
             IORING_OP_RECVMSG => messages::receive_message(task, args).await,
-            _ => self.serve(task).await.map(|done| (done, self.len as usize)),
+            _ => self.serve(task, ring).await.map(|done| (done, self.len as usize)),
         };
         moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted))
     }
@@ -272,7 +238,7 @@ impl Call {
     fn done(&self, len: usize, wanted: usize) -> Done {
         const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
         let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
-        Done { result: len as i32, fails: wants_all && len < wanted }
+        Done { result: len as i32, fails: wants_all && len < wanted, flags: 0 }
     }
 
     /// Connections, one after the other, as long as there is room to tell of them.
@@ -307,17 +273,9 @@ impl Call {
         {
             return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
-        match Begun::new(self, task, ring, user_data, file) {
-            Err(errno) => Step::Done(Done::failed(errno)),
-            // Whoever goes on with it polls it again, with a waker.
-            Ok(mut begun) => match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(done) => Step::Done(done),
-                Poll::Pending => {
-                    begun.file = self.file(task, &begun.view);
-                    Step::Waits(Waits::Call(begun))
-                }
-            },
-        }
+        let into = (opens(self.opcode) && self.index != 0).then(|| Direct { ring: ring.clone(), slot: self.index });
+        let view = OfRequest { file, into, ..OfRequest::default() };
+        Begun::run(Body::Call(self), task, ring, user_data, view)
     }
 }
 
@@ -331,22 +289,44 @@ pub(super) struct Begun {
     _charge: Charge,
 }
 
+/// What is done.
+#[derive(Clone, Copy)]
+pub(super) enum Body {
+    Call(Call),
+    Select(Select),
+}
+
 impl Begun {
-    fn new(
-        call: Call,
-        task: &Task<'_>,
-        ring: &Arc<Ring>,
-        user_data: u64,
-        file: Option<Arc<OpenFile>>,
-    ) -> Result<Self, Errno> {
+    /// Begins it, as far as that goes without waiting.
+    pub(super) fn run(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Step {
+        let mut begun = match Self::new(body, task, ring, user_data, view) {
+            Ok(begun) => begun,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
+        // Whoever goes on with it polls it again, with a waker.
+        match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => Step::Done(done),
+            Poll::Pending => {
+                begun.file = match (&begun.view.file, body) {
+                    (Some(open), _) => place_of(open),
+                    (None, Body::Call(call)) => call.file(task, &begun.view),
+                    (None, Body::Select(_)) => 0,
+                };
+                Step::Waits(Waits::Call(begun))
+            }
+        }
+    }
+
+    fn new(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Result<Self, Errno> {
         let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
-        let view = Arc::new(OfRequest { cancelled: AtomicBool::new(false), file });
+        let view = Arc::new(view);
         let (flag, ring) = (view.clone(), ring.clone());
         let future = async move {
             let task = owner.task(&flag);
-            match call.multishot {
-                true => call.accept_all(&task, &ring, user_data).await,
-                false => call.finish(&task).await,
+            match body {
+                Body::Call(call) if call.multishot => call.accept_all(&task, &ring, user_data).await,
+                Body::Call(call) => call.finish(&task, &ring).await,
+                Body::Select(select) => select.serve(&task, &ring, user_data).await,
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;

@@ -101,42 +101,68 @@ impl Ring {
     }
 }
 
-/// `IORING_OP_MSG_RING`: a completion for another ring. Descriptors are not sent.
+/// `IORING_OP_MSG_RING`: a completion for another ring, or a registered file for its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Message {
     fixed: bool,
-    /// Commands, flags and fields belong together.
-    is_right: bool,
     fd: i32,
+    command: u64,
+    op_flags: u32,
     user_data: u64,
-    result: i32,
-    flags: u32,
+    len: u32,
+    /// The place of a file.
+    source: u64,
+    /// Flags of the completion, or where the file goes.
+    target: u32,
 }
 
 impl Message {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
-        let (passes, flags) = (entry.op_flags & IORING_MSG_RING_FLAGS_PASS != 0, entry.file_index);
-        if entry.buf_index != 0 || entry.op_flags & !(IORING_MSG_RING_CQE_SKIP | IORING_MSG_RING_FLAGS_PASS) != 0 {
+        let &Sqe { fd, addr: command, op_flags, off: user_data, len, addr3: source, file_index: target, .. } = entry;
+        if entry.buf_index != 0 || op_flags & !(IORING_MSG_RING_CQE_SKIP | IORING_MSG_RING_FLAGS_PASS) != 0 {
             return Err(Errno::EINVAL);
         }
-        let silent = entry.op_flags & IORING_MSG_RING_CQE_SKIP != 0;
-        let is_right = entry.addr == IORING_MSG_DATA && entry.addr3 == 0 && !silent && (passes || flags == 0);
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        let (fd, user_data, result) = (entry.fd, entry.off, entry.len.cast_signed());
-        Ok(Self { fixed, is_right, fd, user_data, result, flags })
+        Ok(Self { fixed, fd, command, op_flags, user_data, len, source, target })
     }
 
-    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
-        let sent = self.send(task, ring);
-        Step::Done(sent.map_or_else(Done::failed, |()| Done::with(0)))
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>) -> Step {
+        Step::Done(self.send(task, ring).map_or_else(Done::failed, |done| Done::with(done as i32)))
     }
 
-    fn send(self, task: &Task<'_>, ring: &Ring) -> Result<(), Errno> {
+    fn send(self, task: &Task<'_>, ring: &Arc<Ring>) -> Result<usize, Errno> {
         let open = ring.file(task, self.fd, self.fixed)?;
         let target = ring_of(&open).map_err(|_| Errno::EBADFD)?;
-        if !self.is_right {
+        match self.command {
+            IORING_MSG_DATA => self.send_data(target).map(|()| 0),
+            IORING_MSG_SEND_FD => self.send_file(ring, target),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    fn send_data(self, target: &Ring) -> Result<(), Errno> {
+        let passes = self.op_flags & IORING_MSG_RING_FLAGS_PASS != 0;
+        let silent = self.op_flags & IORING_MSG_RING_CQE_SKIP != 0;
+        if self.source != 0 || silent || !passes && self.target != 0 {
             return Err(Errno::EINVAL);
         }
-        target.post_message(Cqe { user_data: self.user_data, res: self.result, flags: self.flags })
+        target.post_message(Cqe { user_data: self.user_data, res: self.len.cast_signed(), flags: self.target })
+    }
+
+    /// The file is there before the completion that tells of it; without a place for that the sender is told so.
+    fn send_file(self, ring: &Arc<Ring>, target: &Arc<Ring>) -> Result<usize, Errno> {
+        if self.len != 0 || Arc::ptr_eq(ring, target) {
+            return Err(Errno::EINVAL);
+        }
+        if target.has(IORING_SETUP_R_DISABLED) {
+            return Err(Errno::EBADFD);
+        }
+        // As on Linux of the lower half.
+        let file = ring.files.get((self.source as u32).cast_signed())?;
+        let place = target.files.install(self.target, file)?;
+        if self.op_flags & IORING_MSG_RING_CQE_SKIP == 0 {
+            target.post_message(Cqe { user_data: self.user_data, res: place as i32, flags: 0 })?;
+        }
+        Ok(place)
     }
 }

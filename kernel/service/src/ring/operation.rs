@@ -2,11 +2,14 @@
 
 use super::{
     Ring,
-    calls::{self, Begun, Call},
+    buffers::Buffer,
+    calls::{Begun, Call},
     cancel::Cancel,
+    fields,
     notify::Message,
     readiness::{self, Readiness},
     request::Request,
+    select::{self, Select},
     timeout::{Change, Timeout, Timer},
     transfer::Transfer,
 };
@@ -34,6 +37,8 @@ const KINDS: &[Kind] = &[
     kind_of(IORING_OP_WRITE, true),
     kind_of(IORING_OP_READV, true),
     kind_of(IORING_OP_WRITEV, true),
+    kind_of(IORING_OP_READ_FIXED, true),
+    kind_of(IORING_OP_WRITE_FIXED, true),
     kind_of(IORING_OP_ASYNC_CANCEL, false),
     kind_of(IORING_OP_TIMEOUT, false),
     kind_of(IORING_OP_TIMEOUT_REMOVE, false),
@@ -54,7 +59,7 @@ pub(super) const FLAGS: u8 = IOSQE_FIXED_FILE
 
 /// Whether the operation is there, for a probe.
 pub(super) fn is_known(opcode: u8) -> bool {
-    kind(opcode).is_some() || call(opcode).is_some()
+    kind(opcode).is_some() || call(opcode).is_some() || select::is_known(opcode)
 }
 
 fn kind(opcode: u8) -> Option<&'static Kind> {
@@ -63,7 +68,7 @@ fn kind(opcode: u8) -> Option<&'static Kind> {
 
 /// Whether a system call has flags in the place of a priority.
 fn call(opcode: u8) -> Option<bool> {
-    calls::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
+    fields::OPERATIONS.iter().find(|(known, _)| *known == opcode).map(|(_, ioprio)| *ioprio)
 }
 
 /// A request: an entry that was checked, of which nothing is looked at again.
@@ -87,6 +92,8 @@ pub(super) enum Operation {
     Message(Message),
     /// A system call.
     Call(Call),
+    /// Reading into a buffer that is chosen when there is something to read.
+    Select(Select),
 }
 
 /// What a request is about, for who cancels.
@@ -108,12 +115,14 @@ pub(super) struct Done {
     pub result: i32,
     /// It is an end of its chain: an error, or less than was asked for.
     pub fails: bool,
+    /// `IORING_CQE_F_*`.
+    pub flags: u32,
 }
 
 impl Done {
     /// With this result, which fails if it is an error.
     pub(super) fn with(result: i32) -> Self {
-        Self { result, fails: result < 0 }
+        Self { result, fails: result < 0, flags: 0 }
     }
 
     /// Failed.
@@ -132,8 +141,8 @@ pub(super) enum Step {
 
 /// What a request that waits has found by then.
 pub(super) enum Waits {
-    /// Bytes to move.
-    Transfer(Transfer, Arc<OpenFile>),
+    /// Bytes to move, by way of a buffer or not.
+    Transfer(Transfer, Arc<OpenFile>, Option<Arc<Buffer>>),
     /// Requests to end, of this file if there is one.
     Cancel(Cancel, Option<Arc<OpenFile>>),
     /// A time.
@@ -142,6 +151,13 @@ pub(super) enum Waits {
     Readiness(Readiness, Arc<OpenFile>),
     /// A system call that has begun.
     Call(Begun),
+}
+
+/// What came of an entry without flags, if it asks for nothing but that: the rest of the checks would find no fault with it.
+#[inline(always)]
+pub(super) fn done_at_once(entry: &Sqe) -> Option<i32> {
+    let plain = entry.opcode == IORING_OP_NOP && entry.flags == 0 && entry.ioprio == 0;
+    (plain && entry.personality == 0 && entry.op_flags == 0).then_some(0)
 }
 
 /// Makes a request of an entry, in Linux's order of checks. Its flags are right.
@@ -157,9 +173,12 @@ pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError
     }
     match entry.opcode {
         IORING_OP_NOP => Ok(nop(entry)?),
-        IORING_OP_READ | IORING_OP_WRITE | IORING_OP_READV | IORING_OP_WRITEV => {
-            Ok(Operation::Transfer(Transfer::prepare(task, entry)?))
-        }
+        IORING_OP_READ
+        | IORING_OP_WRITE
+        | IORING_OP_READV
+        | IORING_OP_WRITEV
+        | IORING_OP_READ_FIXED
+        | IORING_OP_WRITE_FIXED => Ok(Operation::Transfer(Transfer::prepare(task, entry)?)),
         _ => prepare_seldom(task, entry),
     }
 }
@@ -176,6 +195,15 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
         IORING_OP_POLL_REMOVE => Ok(Operation::Cancel(readiness::prepare_removal(entry)?)),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// The same for one that has a buffer chosen for it, or does nothing else.
+#[inline(never)]
+pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
+    if entry.personality != 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    Ok(Operation::Select(Select::prepare(entry)?))
 }
 
 #[inline(never)]
@@ -216,6 +244,7 @@ impl Operation {
             Operation::Readiness(readiness) => readiness.run(task, ring),
             Operation::Message(message) => message.run(task, ring),
             Operation::Call(call) => call.run(task, ring, user_data),
+            Operation::Select(select) => select.run(task, ring, user_data),
             // A limit is looked for by the request before it.
             Operation::Nop(_) | Operation::Transfer(_) | Operation::LinkTimeout(_) => {
                 Step::Done(Done::failed(Errno::EINVAL))
@@ -235,6 +264,7 @@ impl Operation {
             Operation::Readiness(_) => IORING_OP_POLL_ADD,
             Operation::Message(_) => IORING_OP_MSG_RING,
             Operation::Call(call) => call.opcode(),
+            Operation::Select(select) => select.opcode(),
         };
         About { opcode, file: 0 }
     }
@@ -258,7 +288,7 @@ impl Waits {
     /// Does the rest of it.
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
-            Waits::Transfer(transfer, open) => transfer.wait(task, open).await,
+            Waits::Transfer(transfer, open, _) => transfer.wait(task, open).await,
             Waits::Cancel(cancel, open) => boxed(task, cancel.wait(ring, open.as_ref(), false)).await,
             Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
@@ -269,9 +299,17 @@ impl Waits {
     /// Where the description lies that it waits for, or 0.
     pub(super) fn file(&self) -> usize {
         match self {
-            Waits::Transfer(_, open) | Waits::Readiness(_, open) => place_of(open),
+            Waits::Transfer(_, open, _) | Waits::Readiness(_, open) => place_of(open),
             Waits::Call(begun) => begun.file,
             Waits::Cancel(..) | Waits::Timeout(_) => 0,
+        }
+    }
+
+    /// The buffer that it goes on with.
+    pub(super) fn take_buffer(&mut self) -> Option<Arc<Buffer>> {
+        match self {
+            Waits::Transfer(_, _, buffer) => buffer.take(),
+            _ => None,
         }
     }
 

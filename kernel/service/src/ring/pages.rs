@@ -4,44 +4,37 @@ use abi::{
     errno::Errno,
     io_uring::{Cqe, IORING_OFF_CQ_RING, IORING_OFF_SQ_RING, IORING_OFF_SQES, Sqe},
 };
-use alloc::{string::String, sync::Arc, vec::Vec};
+use alloc::{string::String, sync::Arc};
 use core::sync::atomic::AtomicU32;
-use hal::{PAGE_SIZE, frame::Frame};
+use hal::{PAGE_SIZE, frame::Frame, stretch::Stretch};
 use mem::{Account, Backing, BoxFuture, Charge};
 use ring::{Kernel, Layout, Words, at};
 
-/// Entries of a page.
-const ENTRIES: usize = PAGE_SIZE / size_of::<Sqe>();
-const _: () = assert!(at::CQES.is_multiple_of(size_of::<Cqe>()), "no completion lies in two pages");
+/// Completions lie behind the words as if they were some of them.
+const FIRST_CQE: usize = at::CQES / size_of::<Cqe>();
+const _: () = assert!(at::CQES.is_multiple_of(size_of::<Cqe>()));
 
 /// Pages of a ring; they live as long as the ring or a mapping.
 pub(super) struct Pages {
     id: u64,
     /// Words, completions and the array.
-    ring: Vec<Frame>,
-    entries: Vec<Frame>,
+    ring: Stretch,
+    entries: Stretch,
+    /// The first word of the array.
     array: usize,
     _charge: Charge,
 }
 
-fn frames(bytes: usize) -> Result<Vec<Frame>, Errno> {
-    let mut frames = crate::context::list(bytes.div_ceil(PAGE_SIZE))?;
-    for _ in 0..bytes.div_ceil(PAGE_SIZE) {
-        frames.push(Frame::zeroed().ok_or(Errno::ENOMEM)?);
-    }
-    Ok(frames)
-}
-
 impl Pages {
-    /// Fresh ones, at most 3.2 MiB of them.
+    /// Fresh ones, at most 3.2 MiB of them in two pieces.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub(super) fn new(layout: &Layout, account: &Arc<Account>) -> Result<Arc<Self>, Errno> {
-        let (ring, entries) = (layout.ring_bytes(), layout.entry_bytes());
-        let pages = ring.div_ceil(PAGE_SIZE) + entries.div_ceil(PAGE_SIZE);
-        let charge = account.charge(pages * (PAGE_SIZE + size_of::<Frame>()) + size_of::<Self>())?;
-        let (ring, entries, array) = (frames(ring)?, frames(entries)?, layout.array().unwrap_or(0));
+        let (ring, entries) = (layout.ring_bytes().div_ceil(PAGE_SIZE), layout.entry_bytes().div_ceil(PAGE_SIZE));
+        let charge = account.charge((ring + entries) * (PAGE_SIZE + size_of::<Frame>()) + size_of::<Self>())?;
+        let stretch = |pages| Stretch::zeroed(pages).ok_or(Errno::ENOMEM);
+        let (ring, entries, array) = (stretch(ring)?, stretch(entries)?, layout.array().unwrap_or(0) / 4);
         let made = Self { id: mem::new_object_id(), ring, entries, array, _charge: charge };
         layout.write(&made);
         Ok(Arc::new(made))
@@ -51,9 +44,9 @@ impl Pages {
     fn run(&self, index: u64) -> Option<(&[Frame], usize)> {
         let first = |offset: u64| offset / PAGE_SIZE as u64;
         let runs = [
-            (first(IORING_OFF_SQES), &self.entries),
-            (first(IORING_OFF_CQ_RING), &self.ring),
-            (first(IORING_OFF_SQ_RING), &self.ring),
+            (first(IORING_OFF_SQES), self.entries.frames()),
+            (first(IORING_OFF_CQ_RING), self.ring.frames()),
+            (first(IORING_OFF_SQ_RING), self.ring.frames()),
         ];
         let (first, run) = runs.into_iter().find(|(first, _)| index >= *first)?;
         Some((run, usize::try_from(index - first).ok()?))
@@ -63,28 +56,26 @@ impl Pages {
 impl Words for Pages {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
-        self.ring[offset / PAGE_SIZE].word(offset % PAGE_SIZE)
+        self.ring.word(offset / 4)
     }
 
     #[inline(always)]
     fn number(&self, place: u32) -> &AtomicU32 {
-        self.word(self.array + 4 * place as usize)
+        self.ring.word(self.array + place as usize)
     }
 }
 
 impl Kernel for Pages {
     #[inline(always)]
     fn entry(&self, index: u32) -> Sqe {
-        let index = index as usize;
-        let words: [u64; 8] = self.entries[index / ENTRIES].read_words(index % ENTRIES * size_of::<Sqe>());
+        let words: [u64; 8] = self.entries.read(index as usize);
         zerocopy::transmute!(words)
     }
 
     #[inline(always)]
     fn complete(&self, index: u32, completion: &Cqe) {
-        let offset = at::CQES + index as usize * size_of::<Cqe>();
         let words: [u64; 2] = zerocopy::transmute!(*completion);
-        self.ring[offset / PAGE_SIZE].write_words(offset % PAGE_SIZE, words);
+        self.ring.write(FIRST_CQE + index as usize, words);
     }
 }
 
@@ -102,7 +93,7 @@ impl Backing for Pages {
     fn mark_dirty(&self, _index: u64) {}
 
     fn len_pages(&self) -> u64 {
-        IORING_OFF_SQES / PAGE_SIZE as u64 + self.entries.len() as u64
+        IORING_OFF_SQES / PAGE_SIZE as u64 + self.entries.frames().len() as u64
     }
 
     /// Runs can be mapped from their beginning, all or a part.

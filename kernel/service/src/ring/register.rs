@@ -1,6 +1,6 @@
 //! `io_uring_register`.
 
-use super::{Ring, cancel::Cancel, files, operation, ring_of};
+use super::{Ring, buffers, cancel::Cancel, files, groups, operation, ring_of};
 use crate::{
     arguments::Args,
     context::{Task, list},
@@ -26,12 +26,26 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         IORING_REGISTER_ENABLE_RINGS if argument == 0 && count == 0 => enable(task, ring),
         IORING_REGISTER_FILES if argument != 0 => files::register(task, ring, argument, count as usize).await,
         IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
-        IORING_REGISTER_FILES_UPDATE if argument != 0 => files::update(task, ring, argument, count as usize).await,
+        IORING_REGISTER_FILES_UPDATE if argument != 0 => {
+            files::update_of_call(task, ring, argument, count as usize).await
+        }
         IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC if argument != 0 && count == 1 => {
             let fd: i32 = task.space().get(argument).await?;
             ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
         }
         IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.notify.unregister().map(|()| 0),
+        IORING_REGISTER_PBUF_RING if argument != 0 && count == 1 => groups::register(task, ring, argument).await,
+        IORING_UNREGISTER_PBUF_RING if argument != 0 && count == 1 => groups::unregister(task, ring, argument).await,
+        IORING_REGISTER_PBUF_STATUS if argument != 0 && count == 1 => groups::status(task, ring, argument).await,
+        IORING_REGISTER_BUFFERS if argument != 0 => {
+            buffers::register(task, ring, (argument as u64, 0), count as usize).await
+        }
+        IORING_UNREGISTER_BUFFERS if argument == 0 && count == 0 => ring.buffers.unregister().map(|()| 0),
+        IORING_REGISTER_BUFFERS2 => buffers::register_tagged(task, ring, argument, count as usize).await,
+        IORING_REGISTER_BUFFERS_UPDATE => buffers::update(task, ring, argument, count as usize).await,
+        IORING_REGISTER_FILE_ALLOC_RANGE if argument != 0 && count == 0 => {
+            ring.files.set_range(task.space().get(argument).await?).map(|()| 0)
+        }
         IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
         _ => Err(Errno::EINVAL),
     }

@@ -13,7 +13,9 @@
 //! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
 
 use super::{
-    Ring, drain,
+    Ring,
+    buffers::Buffer,
+    drain,
     operation::{About, Done, Operation, Step, Waits},
     submission::Share,
     ticket::{Chain, Ticket},
@@ -43,7 +45,7 @@ use process::Thread;
 /// What a request takes: itself and its place in the table.
 const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + 96;
 /// What its coroutine takes at most.
-const TASK: usize = 1216;
+const TASK: usize = 1344;
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,13 +189,20 @@ impl Owner {
     }
 
     /// Pays for a request and lists it.
-    fn enlist(&self, ring: &Arc<Ring>, ticket: &Ticket, about: About, timer: Option<Timer>) -> Result<Listed, Errno> {
+    fn enlist(
+        &self,
+        ring: &Arc<Ring>,
+        ticket: &Ticket,
+        about: About,
+        timer: Option<Timer>,
+        buffer: Option<Arc<Buffer>>,
+    ) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
         let request = Arc::new(Request {
             user_data: ticket.user_data,
             about,
             pid: self.caller.pid,
-            view: OfRequest::default(),
+            view: OfRequest { buffer, ..OfRequest::default() },
             abandoned: AtomicBool::new(false),
             decided: AtomicBool::new(false),
             outcome: AtomicU8::new(RUNS),
@@ -252,17 +261,18 @@ fn park(
     ring: &Arc<Ring>,
     mut ticket: Ticket,
     operation: &Operation,
-    waits: Waits,
+    mut waits: Waits,
 ) -> Result<Parked, Errno> {
     ticket.otherwise = Some(Errno::ENOMEM);
     let about = About { file: waits.file(), ..operation.about() };
-    let listed = owner.enlist(ring, &ticket, about, waits.timer(ring))?;
+    let (timer, buffer) = (waits.timer(ring), waits.take_buffer());
+    let listed = owner.enlist(ring, &ticket, about, timer, buffer)?;
     Ok(Parked { ticket, listed, waits })
 }
 
 fn defer(owner: &Owner, ring: &Arc<Ring>, chain: &Chain, drains: bool) -> Result<Listed, Errno> {
     let (ticket, operation) = chain.first().ok_or(Errno::ENOMEM)?;
-    let listed = owner.enlist(ring, ticket, operation.about(), None)?;
+    let listed = owner.enlist(ring, ticket, operation.about(), None, None)?;
     ring.drain.defer(&listed.request, drains)?;
     Ok(listed)
 }
@@ -300,10 +310,10 @@ fn serve(
     }
 }
 
-const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true };
+const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
 
 /// Of a limit of one that has not waited.
-const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false };
+const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false, flags: 0 };
 
 /// Waits until a deferred chain may begin, and runs it up to what waits.
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
@@ -404,7 +414,7 @@ impl Limit {
         let (mut ticket, operation) = chain.next_limit()?;
         let Operation::LinkTimeout(timeout) = operation else { return None };
         ticket.otherwise = Some(Errno::ENOMEM);
-        let listed = owner.enlist(ring, &ticket, operation.about(), Some(timeout.start(ring))).ok()?;
+        let listed = owner.enlist(ring, &ticket, operation.about(), Some(timeout.start(ring)), None).ok()?;
         let task = limited.request.task.lock().clone();
         *listed.request.task.lock() = task;
         Some(Box::new(Self { ticket, listed, sleeper: Sleeper::default(), has_fired: false }))
@@ -425,7 +435,7 @@ impl Limit {
         };
         self.listed.request.decide();
         // As on Linux, that is no failure of its own.
-        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false });
+        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false, flags: 0 });
         self.listed.end(Done::with(0));
     }
 }

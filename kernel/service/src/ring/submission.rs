@@ -4,9 +4,11 @@
 //! is wrong keeps all of them from beginning.
 
 use super::{
-    Ring, TOGETHER, Taking,
+    Ring,
     operation::{self, Done, Operation, Step, Waits},
     request::{self, Start},
+    select,
+    taking::{Next, TOGETHER, Taking},
     ticket::{Chain, Ticket},
 };
 use crate::context::Task;
@@ -17,7 +19,6 @@ use alloc::{
 };
 use io::file::IoError;
 use mem::{Charge, CopyFault};
-use ring::Taken;
 
 /// Entries that are taken in one poll.
 pub(super) const AT_ONCE: u32 = 128;
@@ -107,18 +108,23 @@ impl<'a, 't> Submission<'a, 't> {
         }
         let count = count.min(self.taking.places.saturating_sub(held) as u32);
         let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
-        let mut taken = TakenSome::none();
+        let (mut taken, mut entry) = (TakenSome::none(), Sqe::default());
         self.moved = 0;
-        for _ in 0..count {
+        while taken.count < count {
             if self.moved >= MOVED_AT_ONCE && self.chain.is_empty() {
                 taken.paused = true;
                 break;
             }
-            let Taken::Entry(entry) = self.taking.submissions.take(&*self.ring.pages) else {
-                taken.stopped = true;
-                break;
-            };
-            taken.count += 1;
+            let (some, next) = self.next(count - taken.count, &mut entry);
+            taken.count += some;
+            match next {
+                Next::Entry => {}
+                Next::None => continue,
+                Next::Dropped => {
+                    taken.stopped = true;
+                    break;
+                }
+            }
             let operation = match self.prepare(&entry) {
                 Ok(operation) => Ok(operation),
                 Err(IoError::Errno(errno)) => Err(errno),
@@ -137,10 +143,23 @@ impl<'a, 't> Submission<'a, 't> {
         taken
     }
 
+    /// Takes some of `most` entries: those that stand alone and are done as soon as they are read, and one that is not.
+    #[inline]
+    fn next(&mut self, most: u32, entry: &mut Sqe) -> (u32, Next) {
+        if self.taking.filled == TOGETHER {
+            self.post();
+        }
+        let stands_alone = self.chain.is_empty() && !self.is_cut && !self.is_draining;
+        self.taking.next(&self.ring.pages, most, stands_alone, entry)
+    }
+
     #[inline]
     fn prepare(&mut self, entry: &Sqe) -> Result<Operation, IoError> {
         if entry.flags & SPECIAL != 0 {
             self.check_special(entry)?;
+            if entry.flags & IOSQE_BUFFER_SELECT != 0 {
+                return operation::prepare_select(entry);
+            }
         }
         match operation::prepare(self.task, entry) {
             Err(IoError::Fault(_)) if self.has_faulted || self.is_cut => {
@@ -161,7 +180,7 @@ impl<'a, 't> Submission<'a, 't> {
         if !operation::is_known(entry.opcode) || has(!operation::FLAGS) {
             return Err(Errno::EINVAL);
         }
-        if has(IOSQE_BUFFER_SELECT) {
+        if has(IOSQE_BUFFER_SELECT) && !select::selects(entry.opcode) {
             return Err(Errno::EOPNOTSUPP);
         }
         self.taking.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
@@ -362,7 +381,7 @@ impl<'a, 't> Submission<'a, 't> {
         if self.taking.filled == TOGETHER {
             self.post();
         }
-        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: 0 };
+        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: done.flags };
         self.taking.filled += 1;
     }
 

@@ -47,19 +47,19 @@ impl Ticket {
     pub(super) fn complete(&mut self, done: Done) {
         self.otherwise = None;
         match done.fails || self.flags & IOSQE_CQE_SKIP_SUCCESS == 0 {
-            true => self.post(done.result),
+            true => self.post(done.result, done.flags),
             false => self.ring.release(1),
         }
     }
 
     /// The entry gets no completion: the failure of one before it stands for it.
-    fn forget(mut self) {
+    pub(super) fn forget(mut self) {
         self.otherwise = None;
         self.ring.release(1);
     }
 
-    fn post(&self, res: i32) {
-        let (kept, _) = self.ring.post(&[Cqe { user_data: self.user_data, res, flags: 0 }]);
+    fn post(&self, res: i32, flags: u32) {
+        let (kept, _) = self.ring.post(&[Cqe { user_data: self.user_data, res, flags }]);
         self.ring.release(1 - kept.min(1));
         self.ring.tell(true);
     }
@@ -68,7 +68,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(errno) = self.otherwise {
-            self.post(errno.to_return() as i32);
+            self.post(errno.to_return() as i32, 0);
         }
         if self.has_begun {
             self.ring.drain.end();

@@ -78,7 +78,8 @@ impl Timeout {
 
     /// Waits for its end.
     pub(super) async fn wait(&self, ring: &Ring, request: &Request) -> Done {
-        let over = Done { result: Errno::ETIME.to_return() as i32, fails: !self.has(IORING_TIMEOUT_ETIME_SUCCESS) };
+        let over =
+            Done { result: Errno::ETIME.to_return() as i32, fails: !self.has(IORING_TIMEOUT_ETIME_SUCCESS), flags: 0 };
         let Some(timer) = request.timer.as_deref() else { return over };
         let counts = self.count > 0 && !self.has(IORING_TIMEOUT_MULTISHOT);
         let (mut sleep, mut posts) = (Sleeper::default(), pin!(counts.then(|| stay(&ring.changed))));

@@ -2,6 +2,7 @@
 
 use super::{
     Ring,
+    buffers::Buffer,
     operation::{Done, Step, Waits, boxed},
 };
 use crate::{
@@ -26,12 +27,14 @@ enum Shape {
     WriteList,
 }
 
-/// `IORING_OP_READ`, `IORING_OP_WRITE`, `IORING_OP_READV`, `IORING_OP_WRITEV`.
+/// `IORING_OP_READ`, `IORING_OP_WRITE`, with a registered buffer or not, `IORING_OP_READV`, `IORING_OP_WRITEV`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Transfer {
     shape: Shape,
     /// The descriptor is a place in the table of registered files.
     fixed: bool,
+    /// The memory lies in the registered buffer with this number.
+    buffer: Option<u16>,
     fd: i32,
     len: u32,
     flags: u32,
@@ -53,23 +56,27 @@ fn check_priority(task: &Task<'_>, priority: u16) -> Result<(), Errno> {
 impl Transfer {
     pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Self, Errno> {
         let shape = match entry.opcode {
-            IORING_OP_READ => Shape::Read,
-            IORING_OP_WRITE => Shape::Write,
+            IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
+            IORING_OP_WRITE | IORING_OP_WRITE_FIXED => Shape::Write,
             IORING_OP_READV => Shape::ReadList,
             _ => Shape::WriteList,
         };
+        let in_buffer = matches!(entry.opcode, IORING_OP_READ_FIXED | IORING_OP_WRITE_FIXED);
+        let buffer = in_buffer.then_some(entry.buf_index);
         check_priority(task, entry.ioprio)?;
         let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        Ok(Self { shape, fixed, fd, len, flags, addr: entry.addr as usize, offset })
+        Ok(Self { shape, fixed, buffer, fd, len, flags, addr: entry.addr as usize, offset })
     }
 
     pub(super) fn opcode(&self) -> u8 {
-        match self.shape {
-            Shape::Read => IORING_OP_READ,
-            Shape::Write => IORING_OP_WRITE,
-            Shape::ReadList => IORING_OP_READV,
-            Shape::WriteList => IORING_OP_WRITEV,
+        match (self.shape, self.buffer) {
+            (Shape::Read, None) => IORING_OP_READ,
+            (Shape::Read, Some(_)) => IORING_OP_READ_FIXED,
+            (Shape::Write, None) => IORING_OP_WRITE,
+            (Shape::Write, Some(_)) => IORING_OP_WRITE_FIXED,
+            (Shape::ReadList, _) => IORING_OP_READV,
+            (Shape::WriteList, _) => IORING_OP_WRITEV,
         }
     }
 
@@ -93,10 +100,18 @@ impl Transfer {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        match self.attempt(task, &open) {
+        let buffer = match self.buffer.map(|place| ring.buffers.get(place, self.piece())).transpose() {
+            Ok(buffer) => buffer,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
+        let attempt = match &buffer {
+            None => self.attempt(task, &open),
+            Some(buffer) => self.attempt_in_buffer(task, &open, buffer),
+        };
+        match attempt {
             Ok(Some(len)) => Step::Done(self.moved(len)),
             Ok(None) | Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => {
-                Step::Waits(Waits::Transfer(self, open))
+                Step::Waits(Waits::Transfer(self, open, buffer))
             }
             Err(IoError::Errno(errno)) => {
                 if self.shape == Shape::Write {
@@ -111,13 +126,23 @@ impl Transfer {
     fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Attempt<usize> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
+            Shape::Read => transfer::read_at_once(task, open, at, piece),
+            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => transfer::write_at_once(task, open, at, piece),
+            _ => Ok(None),
+        }
+    }
+
+    #[inline(never)]
+    fn attempt_in_buffer(&self, task: &Task<'_>, open: &OpenFile, buffer: &Buffer) -> Attempt<usize> {
+        let (at, piece) = (self.at(open)?, self.piece());
+        match self.shape {
             Shape::Read => {
-                let read = |at, piece| transfer::read_now(task, open, at, piece);
-                twice(open, at, piece, read)
+                let read = |at, piece| transfer::read_into(task, open, at, &mut buffer.sink(piece));
+                transfer::twice(open, at, piece, at != At::Position, read)
             }
             Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
-                let write = |at, piece| transfer::write_now(task, open, at, piece);
-                twice(open, at, piece, write)
+                let write = |at, piece| transfer::write_from(task, open, at, &mut buffer.source(piece));
+                transfer::twice(open, at, piece, false, write)
             }
             _ => Ok(None),
         }
@@ -125,7 +150,7 @@ impl Transfer {
 
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
-        Done { result: len as i32, fails: len < self.piece().len }
+        Done { result: len as i32, fails: len < self.piece().len, flags: 0 }
     }
 
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
@@ -153,26 +178,6 @@ impl Transfer {
             _ => files::write_list(task, open, at, &list, how).await,
         };
         let wanted = transfer::total(&list);
-        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted })
+        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted, flags: 0 })
     }
-}
-
-/// An attempt, and another if a file stopped short, unless that was the end.
-fn twice(
-    open: &OpenFile,
-    at: At,
-    piece: Piece,
-    mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
-) -> Attempt<usize> {
-    let Some(done) = attempt(at, piece)? else { return Ok(None) };
-    if done == 0 || done >= piece.len || !open.seekable() {
-        return Ok(Some(done));
-    }
-    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
-    let at = match at {
-        At::Position => At::Position,
-        At::Offset(offset) => At::Offset(offset.saturating_add(done as u64)),
-    };
-    // What comes next answers for the rest.
-    Ok(Some(done + attempt(at, rest).ok().flatten().unwrap_or(0)))
 }

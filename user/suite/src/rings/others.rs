@@ -17,17 +17,17 @@ pub const CASES: &[Case] = &[
     case!("ring/accepts-again-and-again", "C4 D17", accepts_again_and_again),
 ];
 
-fn register(ring: &Ring, what: u32, fds: &[i32]) -> Result<usize, Errno> {
+pub fn register(ring: &Ring, what: u32, fds: &[i32]) -> Result<usize, Errno> {
     let addr = if fds.is_empty() { 0 } else { fds.as_ptr() as usize };
     call!(IO_URING_REGISTER, ring.fd().raw(), what, addr, fds.len())
 }
 
-fn change(ring: &Ring, offset: u32, fds: &[i32]) -> Result<usize, Errno> {
+pub fn change(ring: &Ring, offset: u32, fds: &[i32]) -> Result<usize, Errno> {
     let update = FilesUpdate { offset, resv: 0, fds: fds.as_ptr() as u64 };
     call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_FILES_UPDATE, &raw const update, fds.len())
 }
 
-fn fixed(entry: Sqe) -> Sqe {
+pub fn fixed(entry: Sqe) -> Sqe {
     Sqe { flags: entry.flags | IOSQE_FIXED_FILE, ..entry }
 }
 
@@ -177,7 +177,7 @@ fn await_count(event: &File) -> Outcome {
     Err(Trouble::failed("not told"))
 }
 
-fn message(to: &Ring, user_data: u64, len: u32) -> Sqe {
+pub fn message(to: &Ring, user_data: u64, len: u32) -> Sqe {
     Sqe { off: user_data, len, ..call_of(IORING_OP_MSG_RING, to.fd().raw()) }
 }
 

@@ -26,6 +26,18 @@ fn files() -> Outcome {
     push(&mut ring, &[transfer(IORING_OP_READ, file.fd().raw(), there, 0)]);
     equal!(wait(&mut ring, 1)?, [(7, 20_000)]);
     ensure!(raw::bytes(fresh, 20_000) == content, "other bytes");
+    // A part of which is there: it is whole all the same, and so it is by the call.
+    for by_ring in [true, false] {
+        call!(MADVISE, fresh + PAGE, 4 * PAGE, m::MADV_DONTNEED)?;
+        let moved = if by_ring {
+            push(&mut ring, &[transfer(IORING_OP_READ, file.fd().raw(), there, 0)]);
+            wait(&mut ring, 1)?
+        } else {
+            alloc::vec![(7, call!(PREAD64, file.fd().raw(), fresh, 20_000, 0)? as i32)]
+        };
+        equal!(moved, [(7, 20_000)]);
+        ensure!(raw::bytes(fresh, 20_000) == content, "other bytes");
+    }
     let mut some = [0u8; 100];
     for expected in [0, 100, 200] {
         push(&mut ring, &[transfer(IORING_OP_READ, file.fd().raw(), &mut some, u64::MAX)]);

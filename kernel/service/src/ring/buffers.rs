@@ -1,0 +1,255 @@
+//! Registered buffers: memory of the program's that is pinned, and named by a place in a table of the ring's.
+//!
+//! A request keeps the buffer that it began with. A buffer that goes, when nothing uses it any more, tells so by a completion with its tag, if it
+//! has one, for which it has a place all the while.
+
+use super::{Ring, operation::Done, ticket::Ticket};
+use crate::{
+    context::{Task, list},
+    transfer::Piece,
+};
+use abi::{
+    errno::Errno,
+    fs::Iovec,
+    io_uring::{IORING_RSRC_REGISTER_SPARSE, RsrcRegister, RsrcUpdate},
+};
+use alloc::{sync::Arc, vec::Vec};
+use hal::{
+    PAGE_SIZE,
+    sync::{SpinLock, rank},
+};
+use mem::{Charge, Pinned, Sink, Source};
+
+/// Most places of a table, as in Linux.
+const MOST: usize = 1 << 14;
+/// Most bytes of a buffer, as in Linux.
+const LARGEST: u64 = 1 << 30;
+
+/// A buffer.
+pub(crate) struct Buffer {
+    memory: Pinned,
+    tag: Option<Ticket>,
+}
+
+impl Buffer {
+    /// Where a stretch of it is to be read into. One that is not all within has no room.
+    pub(crate) fn sink(&self, piece: Piece) -> Sink<'_> {
+        Sink::pinned(&self.memory, self.offset(piece), piece.len)
+    }
+
+    /// Where a stretch of it is to be written from.
+    pub(crate) fn source(&self, piece: Piece) -> Source<'_> {
+        Source::pinned(&self.memory, self.offset(piece), piece.len)
+    }
+
+    fn offset(&self, piece: Piece) -> usize {
+        self.memory.offset_of(piece.addr, piece.len).unwrap_or(usize::MAX)
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        if let Some(tag) = &mut self.tag {
+            tag.complete(Done::with(0));
+        }
+    }
+}
+
+struct Table {
+    places: Vec<Option<Arc<Buffer>>>,
+    _charge: Charge,
+}
+
+/// The table, if there is one.
+pub(super) struct Buffers(SpinLock<Option<Table>>);
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Self(SpinLock::new(rank::PIPE, None))
+    }
+
+    /// The buffer in a place, if `piece` lies within.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    pub(super) fn get(&self, place: u16, piece: Piece) -> Result<Arc<Buffer>, Errno> {
+        let table = self.0.lock();
+        let found = table.as_ref().and_then(|table| table.places.get(usize::from(place))?.clone());
+        drop(table);
+        let buffer = found.ok_or(Errno::EFAULT)?;
+        buffer.memory.offset_of(piece.addr, piece.len).map(|_| buffer)
+    }
+
+    /// Puts a buffer into a place that there is; what was there, which is not to go under the lock.
+    fn replace(&self, place: usize, mut buffer: Option<Arc<Buffer>>) -> Option<Arc<Buffer>> {
+        if let Some(found) = self.0.lock().as_mut().and_then(|table| table.places.get_mut(place)) {
+            core::mem::swap(found, &mut buffer);
+        }
+        buffer
+    }
+
+    fn len(&self) -> Option<usize> {
+        self.0.lock().as_ref().map(|table| table.places.len())
+    }
+
+    /// # Errors
+    /// `ENXIO` if there is no table.
+    pub(super) fn unregister(&self) -> Result<(), Errno> {
+        let old = self.0.lock().take();
+        // Not under the lock.
+        old.map(drop).ok_or(Errno::ENXIO)
+    }
+}
+
+/// Pins what an entry of a list says; nothing at nothing is no buffer.
+async fn buffer(task: &Task<'_>, ring: &Arc<Ring>, piece: &Iovec, tag: u64) -> Result<Option<Arc<Buffer>>, Errno> {
+    let &Iovec { base, len } = piece;
+    match (base, len, tag) {
+        (0, 0, 0) => return Ok(None),
+        (0, 0, _) => return Err(Errno::EINVAL),
+        (_, 0, _) | (0, ..) => return Err(Errno::EFAULT),
+        (_, len, _) if len > LARGEST => return Err(Errno::EFAULT),
+        _ => {}
+    }
+    base.checked_add(len.next_multiple_of(PAGE_SIZE as u64)).ok_or(Errno::EOVERFLOW)?;
+    let memory = task.space().pin(base as usize, len as usize, &task.caller().account).await?;
+    if tag == 0 {
+        return Ok(Some(Arc::new(Buffer { memory, tag: None })));
+    }
+    if ring.reserve(1) == 0 {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(Some(Arc::new(Buffer { memory, tag: Some(Ticket::of_deferred(ring, tag, 0)) })))
+}
+
+/// The piece and the tag with this number of two lists; without a list: no buffer, no tag.
+async fn described(task: &Task<'_>, pieces: u64, tags: u64, number: usize) -> Result<(Iovec, u64), Errno> {
+    let at = |list: u64, size: usize| (list as usize).wrapping_add(number * size);
+    let piece = match pieces {
+        0 => Iovec { base: 0, len: 0 },
+        list => task.space().get(at(list, size_of::<Iovec>())).await?,
+    };
+    let tag = match tags {
+        0 => 0,
+        list => task.space().get(at(list, size_of::<u64>())).await?,
+    };
+    Ok((piece, tag))
+}
+
+/// Makes a table of the pieces at `pieces`, with the tags at `tags`.
+///
+/// # Errors
+/// `EBUSY`, `EINVAL`, `EFAULT`, `EOVERFLOW`, `ENOMEM`; then none is left, and no tag is told.
+pub(super) async fn register(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (pieces, tags): (u64, u64),
+    count: usize,
+) -> Result<usize, Errno> {
+    if ring.buffers.len().is_some() {
+        return Err(Errno::EBUSY);
+    }
+    if count == 0 || count > MOST {
+        return Err(Errno::EINVAL);
+    }
+    let charge = task.caller().account.charge(count * (size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16))?;
+    let mut places = list(count)?;
+    while places.len() < count {
+        let made = match described(task, pieces, tags, places.len()).await {
+            Ok((piece, tag)) => buffer(task, ring, &piece, tag).await,
+            Err(errno) => Err(errno),
+        };
+        match made {
+            Ok(made) => places.push(made),
+            Err(errno) => {
+                silence(places);
+                return Err(errno);
+            }
+        }
+    }
+    let mut table = ring.buffers.0.lock();
+    if table.is_some() {
+        drop(table);
+        silence(places);
+        return Err(Errno::EBUSY);
+    }
+    *table = Some(Table { places, _charge: charge });
+    Ok(0)
+}
+
+/// Buffers go that nobody has used: no tag is told.
+fn silence(places: Vec<Option<Arc<Buffer>>>) {
+    for mut buffer in places.into_iter().flatten() {
+        if let Some(tag) = Arc::get_mut(&mut buffer).and_then(|buffer| buffer.tag.take()) {
+            tag.forget();
+        }
+    }
+}
+
+/// The same as a call asks for it that may have tags.
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`; those of [`register`].
+pub(super) async fn register_tagged(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    addr: usize,
+    size: usize,
+) -> Result<usize, Errno> {
+    if size != size_of::<RsrcRegister>() {
+        return Err(Errno::EINVAL);
+    }
+    let asked: RsrcRegister = task.space().get(addr).await?;
+    let sparse = asked.flags & IORING_RSRC_REGISTER_SPARSE != 0;
+    if asked.nr == 0 || asked.resv2 != 0 || asked.flags & !IORING_RSRC_REGISTER_SPARSE != 0 || sparse && asked.data != 0
+    {
+        return Err(Errno::EINVAL);
+    }
+    register(task, ring, (asked.data, asked.tags), asked.nr as usize).await
+}
+
+/// Changes places; how many.
+///
+/// # Errors
+/// `ENXIO`, `EINVAL`, `EOVERFLOW`; those of [`register`] before any was changed.
+pub(super) async fn update(task: &Task<'_>, ring: &Arc<Ring>, addr: usize, size: usize) -> Result<usize, Errno> {
+    if size != size_of::<RsrcUpdate>() {
+        return Err(Errno::EINVAL);
+    }
+    let asked: RsrcUpdate = task.space().get(addr).await?;
+    if asked.nr == 0 || asked.resv != 0 || asked.resv2 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let end = asked.offset.checked_add(asked.nr).ok_or(Errno::EOVERFLOW)?;
+    if end as usize > ring.buffers.len().ok_or(Errno::ENXIO)? {
+        return Err(Errno::EINVAL);
+    }
+    if asked.data == 0 {
+        return Err(Errno::EFAULT);
+    }
+    for done in 0..asked.nr as usize {
+        let place = asked.offset as usize + done;
+        match update_one(task, ring, (asked.data, asked.tags), done, place).await {
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => return Ok(done),
+            Ok(()) => {}
+        }
+    }
+    Ok(asked.nr as usize)
+}
+
+async fn update_one(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (pieces, tags): (u64, u64),
+    number: usize,
+    place: usize,
+) -> Result<(), Errno> {
+    let (piece, tag) = described(task, pieces, tags, number).await?;
+    let made = buffer(task, ring, &piece, tag).await?;
+    drop(ring.buffers.replace(place, made));
+    if exec::should_yield() {
+        exec::yield_now().await;
+    }
+    Ok(())
+}

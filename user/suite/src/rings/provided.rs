@@ -1,0 +1,388 @@
+//! Provided buffers: chosen from a list or from a ring when there is something to put into one, once or again and again.
+
+use super::calls::{call_of, one};
+use super::*;
+use crate::process::{RW, map};
+use rt::abi::net::{AF_UNIX, MSG_WAITALL, SOCK_STREAM};
+use rt::fs::File;
+
+pub const CASES: &[Case] = &[
+    case!("ring/provided-buffers", "C4 D3", list),
+    case!("ring/ring-of-buffers", "C4 D3 D4", shared),
+    case!("ring/receives-again-and-again", "C4 D3 D17", again_and_again),
+    case!("ring/reads-again-and-again", "C4 D3", reads_again),
+    case!("ring/buffer-that-is-not-needed", "C4 D14", given_back),
+    case!("ring/wrong-provided-buffers", "C4 E1", wrong),
+    case!("ring/any-ring-of-buffers", "C4 E1", hostile),
+];
+
+const ENOBUFS: i32 = -105;
+const GROUP: u16 = 3;
+
+fn pair() -> Result<(File, File), Errno> {
+    let mut fds = [0i32; 2];
+    call!(SOCKETPAIR, AF_UNIX, SOCK_STREAM, 0, fds.as_mut_ptr())?;
+    Ok((raw::file(fds[0] as usize), raw::file(fds[1] as usize)))
+}
+
+fn provides(addr: usize, len: usize, count: i32, first: u64) -> Sqe {
+    let (addr, len) = (addr as u64, len as u32);
+    Sqe { addr, len, off: first, buf_index: GROUP, ..call_of(IORING_OP_PROVIDE_BUFFERS, count) }
+}
+
+fn removes(count: i32) -> Sqe {
+    Sqe { buf_index: GROUP, ..call_of(IORING_OP_REMOVE_BUFFERS, count) }
+}
+
+/// One that has a buffer chosen for it.
+fn selects(opcode: u8, fd: i32) -> Sqe {
+    Sqe { flags: IOSQE_BUFFER_SELECT, buf_index: GROUP, ..call_of(opcode, fd) }
+}
+
+fn buffer(bid: u32) -> u32 {
+    IORING_CQE_F_BUFFER | bid << IORING_CQE_BUFFER_SHIFT
+}
+
+fn next(ring: &mut Ring) -> Result<(u64, i32, u32), Trouble> {
+    loop {
+        match ring.pop() {
+            Some(Cqe { user_data, res, flags }) => return Ok((user_data, res, flags)),
+            None => drop(call!(IO_URING_ENTER, ring.fd().raw(), 0, 1, IORING_ENTER_GETEVENTS, 0, 0)?),
+        }
+    }
+}
+
+/// Submits one, and takes the next completion.
+fn ask(ring: &mut Ring, entry: Sqe) -> Result<(u64, i32, u32), Trouble> {
+    push(ring, &[entry]);
+    equal!(ring.submit(0)?, 1);
+    next(ring)
+}
+
+fn send(file: &mut File, bytes: &[u8]) -> Outcome {
+    Ok(io::Write::write_all(file, bytes)?)
+}
+
+/// Buffers in a ring of this program's.
+struct Buffers {
+    base: usize,
+    tail: u16,
+}
+
+impl Buffers {
+    const PLACES: u16 = 8;
+
+    fn new(ring: &Ring) -> Result<Self, Trouble> {
+        let base = map(PAGE, RW)?;
+        let asked = Self::asked(base);
+        equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_PBUF_RING, &raw const asked, 1)?, 0);
+        Ok(Self { base, tail: 0 })
+    }
+
+    fn asked(base: usize) -> BufReg {
+        let ring_entries = Self::PLACES.into();
+        BufReg { ring_addr: base as u64, ring_entries, bgid: GROUP, ..BufReg::default() }
+    }
+
+    fn add(&mut self, addr: usize, len: u32, bid: u16) {
+        let place = self.base + usize::from(self.tail % Self::PLACES) * size_of::<Buf>();
+        raw::store64(place, addr as u64);
+        raw::atomic(place + 8).store(len, Relaxed);
+        self.tail = self.tail.wrapping_add(1);
+        // The number of a buffer and the tail are in one word of the first.
+        let first = raw::atomic(self.base + 12);
+        let old = if self.tail % Self::PLACES == 1 { bid.into() } else { first.load(Relaxed) & 0xffff };
+        if self.tail % Self::PLACES != 1 {
+            raw::atomic(place + 12).store(bid.into(), Relaxed);
+        }
+        first.store(u32::from(self.tail) << 16 | old, core::sync::atomic::Ordering::Release);
+    }
+}
+
+fn unregister(ring: &Ring) -> Result<usize, Errno> {
+    let asked = BufReg { bgid: GROUP, ..BufReg::default() };
+    call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_PBUF_RING, &raw const asked, 1)
+}
+
+fn head(ring: &Ring) -> Result<u32, Errno> {
+    let mut asked = BufStatus { buf_group: GROUP.into(), ..BufStatus::default() };
+    call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_PBUF_STATUS, &raw mut asked, 1)?;
+    Ok(asked.head)
+}
+
+fn list() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (mut here, there) = pair()?;
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    let mut memory = [0u8; 40];
+    let base = memory.as_mut_ptr() as usize;
+    equal!(one(&mut ring, provides(base, 10, 4, 20))?, 0);
+    // What is there, cut to the buffer or to what is wanted; and what comes later.
+    send(&mut here, b"hello, ring of bytes")?;
+    equal!(ask(&mut ring, receives)?, (7, 10, buffer(20)));
+    equal!(ask(&mut ring, Sqe { len: 4, ..receives })?, (7, 4, buffer(21)));
+    equal!(ask(&mut ring, Sqe { len: 400, ..receives })?, (7, 6, buffer(22)));
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    ensure!(ring.pop().is_none(), "there is nothing yet");
+    send(&mut here, b"later")?;
+    equal!(next(&mut ring)?, (7, 5, buffer(23)));
+    equal!(memory[..14], *b"hello, ring of");
+    equal!(memory[20..35], *b" bytes\0\0\0\0later");
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    // Some are taken back before they are used.
+    equal!(one(&mut ring, provides(base, 10, 3, 0))?, 0);
+    equal!(one(&mut ring, removes(2))?, 2);
+    send(&mut here, b"x")?;
+    equal!(ask(&mut ring, receives)?, (7, 1, buffer(2)));
+    equal!(one(&mut ring, removes(2))?, 0);
+    // Of a file, at an offset and at its position; the end needs none.
+    let mut file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open("/tmp/ring-provided")?;
+    send(&mut file, b"0123456789abcdef")?;
+    rt::fs::remove_file("/tmp/ring-provided")?;
+    equal!(one(&mut ring, provides(base, 10, 4, 0))?, 0);
+    let reads = selects(IORING_OP_READ, file.fd().raw());
+    equal!(ask(&mut ring, Sqe { off: 2, ..reads })?, (7, 10, buffer(0)));
+    equal!(ask(&mut ring, Sqe { off: 12, ..reads })?, (7, 4, buffer(1)));
+    equal!(ask(&mut ring, Sqe { off: u64::MAX, ..reads })?, (7, 0, 0));
+    equal!(ask(&mut ring, Sqe { off: 16, ..reads })?, (7, 0, 0));
+    equal!(memory[..14], *b"23456789abcdef");
+    equal!(one(&mut ring, removes(9))?, 2);
+    Ok(())
+}
+
+fn shared() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let mut buffers = Buffers::new(&ring)?;
+    let (mut here, there) = pair()?;
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    let mut memory = [0u8; 64];
+    let base = memory.as_mut_ptr() as usize;
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    // Around it, and around its indices.
+    for round in 0..20_000u32 {
+        let bid = (round % 1_000) as u16;
+        buffers.add(base, 16, bid);
+        send(&mut here, &round.to_le_bytes())?;
+        equal!(ask(&mut ring, receives)?, (7, 4, buffer(bid.into())));
+        equal!(memory[..4], round.to_le_bytes());
+    }
+    equal!(head(&ring)?, 20_000);
+    for place in 0..4 {
+        buffers.add(base + 16 * place, 16, place as u16);
+    }
+    send(&mut here, &[5; 64])?;
+    for place in 0..4 {
+        equal!(ask(&mut ring, receives)?, (7, 16, buffer(place)));
+    }
+    equal!(memory, [5; 64]);
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    equal!(unregister(&ring)?, 0);
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    fails!(unregister(&ring), ENOENT);
+    fails!(head(&ring), ENOENT);
+    Ok(())
+}
+
+fn again_and_again() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let mut buffers = Buffers::new(&ring)?;
+    let (mut here, there) = pair()?;
+    let receives = Sqe { ioprio: IORING_RECV_MULTISHOT, ..selects(IORING_OP_RECV, there.fd().raw()) };
+    let mut memory = [0u8; 64];
+    let base = memory.as_mut_ptr() as usize;
+    for bid in 0..4 {
+        buffers.add(base + 16 * usize::from(bid), 16, bid);
+    }
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    for round in 0..300u32 {
+        send(&mut here, &round.to_le_bytes())?;
+        let bid = round % 4;
+        equal!(next(&mut ring)?, (7, 4, IORING_CQE_F_MORE | buffer(bid)));
+        equal!(memory[16 * bid as usize..][..4], round.to_le_bytes());
+        buffers.add(base + 16 * bid as usize, 16, bid as u16);
+    }
+    // More at once than there are buffers: it ends, and says why.
+    send(&mut here, &[9; 70])?;
+    for bid in 0..4 {
+        equal!(next(&mut ring)?, (7, 16, IORING_CQE_F_MORE | buffer(bid)));
+    }
+    equal!(next(&mut ring)?, (7, ENOBUFS, 0));
+    buffers.add(base, 16, 9);
+    buffers.add(base, 16, 10);
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    equal!(next(&mut ring)?, (7, 6, IORING_CQE_F_MORE | buffer(9)));
+    push(&mut ring, &[cancel_of(7, 0)]);
+    equal!(wait_sorted(&mut ring, 2)?, [(7, CANCELLED), (99, 0)]);
+    // The other end goes.
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    drop(here);
+    equal!(next(&mut ring)?, (7, 0, 0));
+    // The buffer that was not needed is there yet.
+    let (mut here, there) = pair()?;
+    send(&mut here, b"z")?;
+    equal!(ask(&mut ring, selects(IORING_OP_RECV, there.fd().raw()))?, (7, 1, buffer(10)));
+    Ok(())
+}
+
+fn reads_again() -> Outcome {
+    let mut ring = Ring::new(4, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let mut memory = [0u8; 200];
+    equal!(one(&mut ring, provides(memory.as_mut_ptr() as usize, 10, 20, 0))?, 0);
+    let reads = selects(IORING_OP_READ_MULTISHOT, read.fd().raw());
+    push(&mut ring, &[reads]);
+    equal!(ring.submit(0)?, 1);
+    for bid in 0..3 {
+        send(&mut write, b"abc")?;
+        equal!(next(&mut ring)?, (7, 3, IORING_CQE_F_MORE | buffer(bid)));
+    }
+    // No room to tell of more: the last is told as such, and the rest is left.
+    send(&mut write, &[1; 100])?;
+    while raw::atomic(ring.address(at::SQ_FLAGS)).load(Relaxed) & IORING_SQ_CQ_OVERFLOW == 0 {
+        thread::sleep(core::time::Duration::from_millis(1));
+    }
+    for bid in 3..11 {
+        equal!(next(&mut ring)?, (7, 10, IORING_CQE_F_MORE | buffer(bid)));
+    }
+    equal!(next(&mut ring)?, (7, 10, buffer(11)));
+    equal!(ask(&mut ring, selects(IORING_OP_READ, read.fd().raw()))?, (7, 10, buffer(12)));
+    let file = rt::fs::OpenOptions::new().read(true).open("/bin/sh")?;
+    equal!(ask(&mut ring, Sqe { fd: file.fd().raw(), ..reads })?, (7, -77, 0));
+    equal!(ask(&mut ring, Sqe { fd: write.fd().raw(), ..reads })?, (7, -9, 0));
+    for wrong in
+        [Sqe { addr: 1, ..reads }, Sqe { len: 1, ..reads }, Sqe { flags: 0, ..reads }, Sqe { ioprio: 1, ..reads }]
+    {
+        equal!(ask(&mut ring, wrong)?, (7, EINVAL, 0));
+    }
+    Ok(())
+}
+
+fn given_back() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (mut here, there) = pair()?;
+    let mut memory = [0u8; 20];
+    let base = memory.as_mut_ptr() as usize;
+    equal!(one(&mut ring, provides(base, 10, 2, 0))?, 0);
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    // Those that wait have chosen none: there are fewer than of these.
+    push(&mut ring, &[receives; 5]);
+    equal!(ring.submit(0)?, 5);
+    send(&mut here, &[1; 20])?;
+    // Two get some; the others find that nothing is left to choose, if they look.
+    let (mut full, mut ended) = (Vec::new(), 0);
+    while full.len() < 2 {
+        match next(&mut ring)? {
+            (7, 10, flags) => full.push(flags),
+            (7, ENOBUFS, 0) => ended += 1,
+            other => return Err(Trouble::failed(format_args!("{other:?}"))),
+        }
+    }
+    full.sort_unstable();
+    equal!(full, [buffer(0), buffer(1)]);
+    push(&mut ring, &[Sqe { user_data: 99, ..cancel_of(7, IORING_ASYNC_CANCEL_ALL) }]);
+    equal!(ring.submit(0)?, 1);
+    while ended < 4 {
+        match next(&mut ring)? {
+            (7, ENOBUFS | CANCELLED, 0) | (99, 0.., 0) => ended += 1,
+            other => return Err(Trouble::failed(format_args!("{other:?}"))),
+        }
+    }
+    equal!(one(&mut ring, provides(base, 10, 1, 5))?, 0);
+    equal!(one(&mut ring, removes(9))?, 1);
+    // One that may not be written goes back, too.
+    equal!(one(&mut ring, provides(8, 10, 1, 6))?, 0);
+    send(&mut here, b"y")?;
+    equal!(ask(&mut ring, receives)?, (7, -14, 0));
+    equal!(one(&mut ring, removes(9))?, 1);
+    Ok(())
+}
+
+fn wrong() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, write) = rt::pipe::pipe()?;
+    let (_here, there) = pair()?;
+    let good = provides(0x1_0000, 10, 4, 0);
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    let again = Sqe { ioprio: IORING_RECV_MULTISHOT, ..receives };
+    equal!(one(&mut ring, removes(1))?, -2);
+    let wrong = [
+        (Sqe { fd: 0, ..good }, -7),
+        (Sqe { fd: (1 << 16) + 1, ..good }, -7),
+        (Sqe { fd: -1, ..good }, -7),
+        (Sqe { off: 1 << 16, ..good }, -7),
+        (Sqe { off: (1 << 16) - 3, ..good }, EINVAL),
+        (Sqe { addr: u64::MAX, ..good }, -75),
+        (Sqe { addr: 1 << 62, ..good }, -14),
+        (Sqe { op_flags: 1, ..good }, EINVAL),
+        (Sqe { file_index: 1, ..good }, EINVAL),
+        (removes(0), EINVAL),
+        (removes(-1), EINVAL),
+        (Sqe { addr: 1, ..removes(1) }, EINVAL),
+        (Sqe { off: 1, ..receives }, EINVAL),
+        (Sqe { file_index: 1, ..receives }, EINVAL),
+        (Sqe { ioprio: 1 << 9, ..receives }, EINVAL),
+        (Sqe { len: 1, ..again }, EINVAL),
+        (Sqe { op_flags: MSG_WAITALL, ..again }, EINVAL),
+        (Sqe { flags: 0, buf_index: 0, ..again }, EINVAL),
+        (selects(IORING_OP_WRITE, write.fd().raw()), -95),
+        (selects(IORING_OP_FSYNC, write.fd().raw()), -95),
+        (selects(IORING_OP_READ, write.fd().raw()), -9),
+        (selects(IORING_OP_RECV, read.fd().raw()), -88),
+        (selects(IORING_OP_RECV, 200), -9),
+    ];
+    for (entry, errno) in wrong {
+        let found = one(&mut ring, entry)?;
+        ensure!(found == errno, "{found} of {entry:?}");
+    }
+    let register = |asked: &BufReg| {
+        let what = IORING_REGISTER_PBUF_RING;
+        call!(IO_URING_REGISTER, ring.fd().raw(), what, core::ptr::from_ref(asked), 1)
+    };
+    let base = map(PAGE, RW)?;
+    let good = Buffers::asked(base);
+    fails!(register(&BufReg { ring_addr: 0, ..good }), EFAULT);
+    fails!(register(&BufReg { ring_addr: base as u64 + 8, ..good }), EINVAL);
+    fails!(register(&BufReg { ring_addr: 1 << 40, ..good }), EFAULT);
+    fails!(register(&BufReg { ring_entries: 3, ..good }), EINVAL);
+    fails!(register(&BufReg { ring_entries: 0, ..good }), EINVAL);
+    fails!(register(&BufReg { ring_entries: 1 << 16, ..good }), EINVAL);
+    fails!(register(&BufReg { ring_entries: 1 << 15, ..good }), EFAULT);
+    fails!(register(&BufReg { flags: 4, ..good }), EINVAL);
+    fails!(register(&BufReg { resv: [0, 0, 1], ..good }), EINVAL);
+    equal!(register(&good)?, 0);
+    fails!(register(&good), EEXIST);
+    equal!(one(&mut ring, provides(0x1_0000, 10, 4, 0))?, EINVAL);
+    equal!(one(&mut ring, removes(1))?, EINVAL);
+    Ok(())
+}
+
+/// The program says anything about its ring of buffers, and takes its memory away.
+fn hostile() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let buffers = Buffers::new(&ring)?;
+    let (mut here, there) = pair()?;
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    let mut seed = 12_345u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed >> 16
+    };
+    for _ in 0..3_000 {
+        for word in 0..usize::from(Buffers::PLACES) * 4 {
+            raw::atomic(buffers.base + 4 * word).store(random() as u32, Relaxed);
+        }
+        send(&mut here, b"x")?;
+        let (_, result, flags) = ask(&mut ring, receives)?;
+        ensure!([-14, ENOBUFS, 0].contains(&result), "{result} {flags:#x}");
+    }
+    call!(MUNMAP, buffers.base, PAGE)?;
+    let (_, result, _) = ask(&mut ring, receives)?;
+    ensure!([-14, ENOBUFS, 0].contains(&result), "{result}");
+    equal!(unregister(&ring)?, 0);
+    Ok(())
+}
