@@ -35,6 +35,7 @@ mod dispatch;
 mod files;
 mod identity;
 mod life;
+mod locks;
 mod memory;
 mod messages;
 mod paths;
