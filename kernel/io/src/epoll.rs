@@ -159,15 +159,15 @@ impl Epoll {
         Ok(())
     }
 
-    /// Up to `limit` events that hold now; empty if none does.
-    pub fn wait_now(&self, limit: usize) -> Vec<EpollEvent> {
+    /// Up to `limit` events that hold now for `caller`; empty if none does.
+    pub fn wait_now(&self, caller: &Caller, limit: usize) -> Vec<EpollEvent> {
         let mut found = Vec::new();
-        self.take_now(limit, |event| found.push(event));
+        self.take_now(caller, limit, |event| found.push(event));
         found
     }
 
-    /// Hands up to `limit` events that hold now to `found`.
-    pub fn take_now(&self, limit: usize, mut found: impl FnMut(EpollEvent)) {
+    /// Hands up to `limit` events that hold now for `caller` to `found`.
+    pub fn take_now(&self, caller: &Caller, limit: usize, mut found: impl FnMut(EpollEvent)) {
         // Items that are queued again during the round wait for the next one.
         let round = self.0.ready.lock().len();
         let mut left = limit;
@@ -178,7 +178,7 @@ impl Epoll {
             let Some(item) = self.0.ready.lock().pop_front() else { break };
             // AcqRel pairs with `Item::queue`: a wake from here on queues the item again.
             item.queued.store(false, Ordering::SeqCst);
-            if let Some(event) = item.report() {
+            if let Some(event) = item.report(caller) {
                 found(event);
                 left -= 1;
             }
@@ -245,9 +245,9 @@ impl File for Epoll {
 }
 
 impl Item {
-    /// The events of this item that hold, if they are to be reported; arms or queues it for the next time.
-    fn report(self: &Arc<Self>) -> Option<EpollEvent> {
-        let (edges, held) = self.file.look(&self.caller);
+    /// The events of this item that hold for `caller`, if they are to be reported; arms or queues it for the next time.
+    fn report(self: &Arc<Self>, caller: &Caller) -> Option<EpollEvent> {
+        let (edges, held) = self.file.look(caller);
         let mut interest = self.interest.lock();
         let wanted = interest.events;
         let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
@@ -257,7 +257,7 @@ impl Item {
         }
         if events == 0 || stale {
             drop(interest);
-            self.arm();
+            self.arm(Some(edges));
             return None;
         }
         (interest.seen, interest.reported) = (edges, true);
@@ -267,7 +267,7 @@ impl Item {
         }
         drop(interest);
         if wanted & EPOLLONESHOT == 0 {
-            if wanted & EPOLLET != 0 { self.arm() } else { self.queue() }
+            if wanted & EPOLLET != 0 { self.arm(Some(edges)) } else { self.queue() }
         }
         Some(EpollEvent { events, pad: 0, data })
     }
@@ -276,7 +276,7 @@ impl Item {
     fn begin(self: &Arc<Self>) {
         let mask = self.interest.lock().events & !CONTROL | EPOLLERR | EPOLLHUP;
         if self.file.watched(mask).is_none() {
-            return self.arm();
+            return self.arm(None);
         }
         let file = self.file.clone();
         let mut place: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
@@ -309,15 +309,15 @@ impl Item {
         drop(late);
     }
 
-    /// Waits for the file with this item as the waker, unless it stays in the file's queue.
-    fn arm(self: &Arc<Self>) {
-        let (events, seen, edge) = {
+    /// Waits for the file with this item as the waker, unless it stays in the file's queue: for more than the edges `since`, after a look that
+    /// found nothing new.
+    fn arm(self: &Arc<Self>, since: Option<u64>) {
+        let events = {
             let interest = self.interest.lock();
             if interest.watches {
                 return;
             }
-            let edge = interest.events & EPOLLET != 0 && interest.reported;
-            (interest.events, interest.seen, edge)
+            interest.events
         };
         if events == 0 {
             return;
@@ -325,7 +325,10 @@ impl Item {
         let (file, caller) = (self.file.clone(), self.caller.clone());
         let mask = events & !CONTROL | EPOLLERR | EPOLLHUP;
         let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
-            if edge { file.wait_edge(&caller, mask, seen).await } else { file.wait(&caller, Want::Events(mask)).await }
+            match since {
+                Some(since) => file.wait_edge(&caller, mask, since).await,
+                None => file.wait(&caller, Want::Events(mask)).await,
+            }
         });
         let waker = Waker::from(self.clone());
         let ready = matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(_));

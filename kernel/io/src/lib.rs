@@ -22,6 +22,7 @@ pub mod file;
 pub mod history;
 pub mod inode;
 pub mod line;
+pub mod lock;
 pub mod log;
 pub mod open;
 pub mod pipe;

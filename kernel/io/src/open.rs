@@ -12,6 +12,7 @@
 use crate::{
     caller::Caller,
     file::{Attempt, File, Want},
+    lock::{self, Owner},
 };
 use abi::errno::Errno;
 use alloc::{
@@ -51,6 +52,8 @@ pub struct OpenFile {
     released: WaitQueue,
     path: Arc<[u8]>,
     watchers: SpinLock<Vec<Weak<dyn Watcher>>>,
+    /// It has asked for locks, or somebody has by it.
+    locks: AtomicBool,
 }
 
 /// Who wants to know that a description is closed: an epoll set that has it registered.
@@ -61,6 +64,9 @@ pub trait Watcher: Send + Sync {
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
+        if *self.locks.get_mut() {
+            lock::release(self, Owner::description(self));
+        }
         for watcher in core::mem::take(self.watchers.get_mut()) {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.closed();
@@ -93,6 +99,7 @@ impl OpenFile {
             released: WaitQueue::new(),
             path: path.into(),
             watchers: SpinLock::new(rank::OPEN_FILE, Vec::new()),
+            locks: AtomicBool::new(false),
         })
     }
 
@@ -105,6 +112,12 @@ impl OpenFile {
     #[inline]
     pub fn seekable(&self) -> bool {
         self.seekable
+    }
+
+    /// Locks of its are to be looked for when it closes.
+    pub(crate) fn has_locks(&self) {
+        // Relaxed: read when nobody else is left.
+        self.locks.store(true, Ordering::Relaxed);
     }
 
     /// Registers who is told when the description closes; registrations that died are dropped on the way.

@@ -62,7 +62,7 @@ struct State {
     /// The first expiry that has not been read, by the timer's clock; 0: none is to come.
     next: u64,
     interval: u64,
-    /// What has been read since the timer was set.
+    /// Expiries that nobody can read any more. Never less: with what can be read, and `sets`, these are the edges.
     read: u64,
     /// How often it was set.
     sets: u64,
@@ -109,12 +109,13 @@ impl Timer {
         let now = self.clock.now();
         let mut state = self.state.lock();
         let old = left(&state, now);
+        state.read = state.read.wrapping_add(state.expired(now));
         state.next = match new.value {
             0 => 0,
             value if absolute => value.min(LATEST),
             value => now.saturating_add(value).min(LATEST),
         };
-        (state.interval, state.read) = (new.interval.min(LATEST), 0);
+        state.interval = new.interval.min(LATEST);
         state.sets += 1;
         drop(state);
         self.changed.wake_all();
@@ -238,6 +239,18 @@ mod tests {
         assert_eq!(state(10, LATEST).following(10), Some(LATEST));
         assert_eq!(left(&state(10, 5), 12), Setting { value: 3, interval: 5 });
         assert_eq!(left(&state(10, 0), 12), Setting { value: 0, interval: 0 });
+    }
+
+    #[test]
+    fn edges_never_go_back() {
+        let timer = Timer::new(Clock::Boot);
+        timer.set(Setting { value: 1, interval: 1 }, true);
+        let first = timer.edges();
+        timer.set(Setting { value: LATEST, interval: 0 }, true);
+        let second = timer.edges();
+        assert!(second > first);
+        timer.set(Setting { value: 1, interval: 0 }, true);
+        assert!(timer.edges() > second);
     }
 
     #[test]

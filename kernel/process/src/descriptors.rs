@@ -6,8 +6,12 @@
 
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hal::sync::{SpinLock, rank};
-use io::open::OpenFile;
+use io::{
+    lock::{self, Owner},
+    open::OpenFile,
+};
 use mem::{Account, Charge};
 
 /// One descriptor.
@@ -33,6 +37,18 @@ struct Slots {
 /// The descriptors of a process.
 pub struct FdTable {
     state: SpinLock<Slots>,
+    /// It has asked for locks of ranges, which go when it closes their file, by whatever number. Relaxed: set before the lock is made, so whoever
+    /// closes and does not see it is followed by the look of [`FdTable::lock_owner`]'s caller at the number.
+    locks: AtomicBool,
+}
+
+impl Drop for FdTable {
+    fn drop(&mut self) {
+        if *self.locks.get_mut() {
+            let slots = core::mem::take(&mut self.state.get_mut().slots);
+            slots.iter().flatten().for_each(|slot| self.closed(&slot.file));
+        }
+    }
 }
 
 fn index(fd: i32) -> Result<usize, Errno> {
@@ -107,7 +123,21 @@ impl FdTable {
     /// `ENOMEM`.
     pub fn new(account: &Arc<Account>) -> Result<Self, Errno> {
         let slots = Slots { slots: Vec::new(), lowest: 0, reserved: Vec::new(), paid: account.charge(0)? };
-        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots) })
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots), locks: AtomicBool::new(false) })
+    }
+
+    /// Who owns the locks of ranges that are asked for by this table. Who makes one looks whether its number still stands for its file
+    /// afterwards, and takes it back if not.
+    pub fn lock_owner(&self) -> Owner {
+        self.locks.store(true, Relaxed);
+        Owner::Table(core::ptr::from_ref(self).addr())
+    }
+
+    /// `file` is closed: by a number, though others may stand for it.
+    fn closed(&self, file: &OpenFile) {
+        if self.locks.load(Relaxed) {
+            lock::release(file, self.lock_owner());
+        }
     }
 
     /// The description behind `fd`.
@@ -177,7 +207,9 @@ impl FdTable {
         let before = state.take(at);
         state.put(at, Slot { file, close_on_exec });
         drop(state);
-        drop(before);
+        if let Some(before) = before {
+            self.closed(&before.file);
+        }
         Ok(new)
     }
 
@@ -188,12 +220,14 @@ impl FdTable {
     pub fn remove(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
         let at = index(fd)?;
         let taken = self.state.lock().take(at);
-        taken.map(|slot| slot.file).ok_or(Errno::EBADF)
+        let file = taken.map(|slot| slot.file).ok_or(Errno::EBADF)?;
+        self.closed(&file);
+        Ok(file)
     }
 
     /// Takes all descriptors in a range out, or only marks them close-on-exec (`close_range`).
     pub fn close_range(&self, first: u32, last: u32, only_mark: bool) {
-        let mut closed = Vec::new();
+        let mut closed: Vec<Slot> = Vec::new();
         let mut state = self.state.lock();
         let end = (last as usize).saturating_add(1).min(state.slots.len());
         for at in first as usize..end {
@@ -206,7 +240,7 @@ impl FdTable {
             }
         }
         drop(state);
-        drop(closed);
+        closed.iter().for_each(|slot| self.closed(&slot.file));
     }
 
     /// Whether `execve` closes `fd`.
@@ -244,12 +278,12 @@ impl FdTable {
         // What is promised here is free there.
         let lowest = state.reserved.iter().copied().fold(state.lowest, usize::min);
         let slots = Slots { slots, lowest, reserved: Vec::new(), paid };
-        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots) })
+        Ok(Self { state: SpinLock::new(rank::DESCRIPTORS, slots), locks: AtomicBool::new(false) })
     }
 
     /// Closes what `execve` closes.
     pub fn exec(&self) {
-        let mut closed = Vec::new();
+        let mut closed: Vec<Slot> = Vec::new();
         let mut state = self.state.lock();
         for at in 0..state.slots.len() {
             if state.slots[at].as_ref().is_some_and(|slot| slot.close_on_exec) {
@@ -257,7 +291,7 @@ impl FdTable {
             }
         }
         drop(state);
-        drop(closed);
+        closed.iter().for_each(|slot| self.closed(&slot.file));
     }
 
     /// The numbers in use, for `/proc/PID/fd`.

@@ -146,7 +146,7 @@ pub struct Process {
     /// A child changed its state, or a thread ended.
     pub(crate) changed: WaitQueue,
     /// Of signals, for who reads them.
-    pub(crate) arrivals: Arrivals,
+    pub(crate) arrivals: Arc<Arrivals>,
     /// A `vfork` parent waits on it.
     pub(crate) released: WaitQueue,
     pub(crate) borrowing: AtomicBool,
@@ -182,7 +182,7 @@ impl Process {
             exit_signal: AtomicU32::new(exit_signal),
             world: AtomicU8::new(0),
             changed: WaitQueue::new(),
-            arrivals: Arrivals::default(),
+            arrivals: Arc::default(),
             released: WaitQueue::new(),
             borrowing: AtomicBool::new(false),
             is_guest: AtomicBool::new(false),

@@ -5,8 +5,8 @@
 //! the size of another.
 
 use crate::{
-    System, arguments::Args, attributes, context::Task, files, identity, life, memory, messages, paths, poll, ring,
-    schedule, signals, socket_options, sockets, system, time, timers,
+    System, arguments::Args, attributes, context::Task, files, identity, life, locks, memory, messages, paths, poll,
+    ring, schedule, signals, socket_options, sockets, system, time, timers,
 };
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
@@ -54,7 +54,6 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::DUP => files::dup(task, args),
         nr::DUP3 => files::dup3(task, args),
         nr::CLOSE_RANGE => files::close_range(task, args),
-        nr::FLOCK => files::flock(task, args),
         nr::SOCKET => sockets::socket(task, args),
         nr::LISTEN => sockets::listen(task, args),
         nr::SHUTDOWN => sockets::shutdown(task, args),
@@ -146,6 +145,7 @@ family! { of_files, task, args:
     nr::PWRITEV2 => files::pwritev(task, args, true),
     nr::LSEEK => files::lseek(task, args),
     nr::FCNTL => files::fcntl(task, args),
+    nr::FLOCK => locks::flock(task, args),
     nr::IOCTL => files::ioctl(task, args),
     nr::PIPE2 => files::pipe2(task, args),
     nr::GETDENTS64 => files::getdents64(task, args),

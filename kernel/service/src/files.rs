@@ -3,7 +3,7 @@
 use crate::{
     arguments::{Args, MOST, only},
     context::Task,
-    dispatch,
+    dispatch, locks,
     transfer::{self, At, How, Piece},
 };
 use abi::{
@@ -305,13 +305,9 @@ pub(crate) async fn fcntl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
             open.set_flags(args.bits(2));
             Ok(0)
         }
-        f::F_GETLK | f::F_OFD_GETLK => {
-            // Nobody else holds a lock.
-            let mut lock: f::Flock = task.space().get(args.word(2)).await?;
-            lock.kind = f::F_UNLCK as i16;
-            task.space().put(args.word(2), &lock).await.map(|()| 0)
+        f::F_GETLK | f::F_SETLK | f::F_SETLKW | f::F_OFD_GETLK | f::F_OFD_SETLK | f::F_OFD_SETLKW => {
+            locks::record(task, &open, args).await
         }
-        f::F_SETLK | f::F_SETLKW | f::F_OFD_SETLK | f::F_OFD_SETLKW => Ok(0),
         f::F_SETOWN => Ok(0),
         f::F_GETOWN => Ok(0),
         f::F_GETPIPE_SZ | f::F_SETPIPE_SZ if open.path().starts_with(b"pipe:") => Ok(io::pipe::CAPACITY),
@@ -460,13 +456,4 @@ pub(crate) async fn copy_file_range(task: &Task<'_>, args: &Args) -> Result<usiz
         addr => task.space().put(addr, &((start + done as u64) as i64)).await?,
     }
     Ok(done)
-}
-
-/// `flock(fd, operation)`: accepted; nobody else ever holds one.
-pub(crate) fn flock(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    task.file(args.int(0))?;
-    match args.bits(1) & !f::LOCK_NB {
-        f::LOCK_SH | f::LOCK_EX | f::LOCK_UN => Ok(0),
-        _ => Err(Errno::EINVAL),
-    }
 }

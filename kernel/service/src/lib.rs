@@ -37,6 +37,7 @@ mod files;
 mod futexes;
 mod identity;
 mod life;
+mod locks;
 mod memory;
 mod messages;
 mod paths;

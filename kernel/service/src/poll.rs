@@ -274,7 +274,7 @@ pub(crate) fn begin_epoll_wait(task: Task<'_>, number: usize, args: Args) -> Beg
     let Ok(epoll) = epoll_of(&set) else { return Begun::Done(Errno::EINVAL.to_return()) };
     let mut found = [EpollEvent::new_zeroed(); EVENTS_AT_ONCE];
     let mut len = 0;
-    epoll.take_now(count.min(EVENTS_AT_ONCE), |event| {
+    epoll.take_now(task.caller(), count.min(EVENTS_AT_ONCE), |event| {
         if let Some(place) = found.get_mut(len) {
             *place = event;
             len += 1;
@@ -284,7 +284,7 @@ pub(crate) fn begin_epoll_wait(task: Task<'_>, number: usize, args: Args) -> Beg
         return if waits { Begun::Not } else { Begun::Done(0) };
     }
     // As many as there were looked for: there may be more.
-    let more = if len == EVENTS_AT_ONCE { epoll.wait_now(count - len) } else { Vec::new() };
+    let more = if len == EVENTS_AT_ONCE { epoll.wait_now(task.caller(), count - len) } else { Vec::new() };
     if more.is_empty() && task.space().copy_out_now(args.word(1), found[..len].as_bytes()).is_ok() {
         return Begun::Done(len as isize);
     }
@@ -328,7 +328,7 @@ async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Resu
     let epoll = epoll_of(&set)?;
     mask(task, args.word(4), args.word(5)).await?;
     loop {
-        let events = epoll.wait_now(count);
+        let events = epoll.wait_now(task.caller(), count);
         if !events.is_empty() {
             task.space().copy_out(addr, events.as_slice().as_bytes()).await?;
             return Ok(events.len());

@@ -71,6 +71,7 @@ const GROUPS: &[&[Case]] = &[
     memory::protection::CASES,
     files::CASES,
     files::descriptors::CASES,
+    files::locks::CASES,
     pipes::CASES,
     tty::CASES,
     time::CASES,

@@ -144,6 +144,12 @@ fn watched() -> Outcome {
     for _ in 0..3 {
         equal!(edge.wait(-1)?, [(EPOLLIN, 2)]);
     }
+    // So is the first of a new setting, however many came before.
+    for _ in 0..3 {
+        timer.set(0, MS, 0)?;
+        equal!(edge.wait(-1)?, [(EPOLLIN, 2)]);
+        equal!(timer.take()?, 1);
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ fn event(events: u32, data: u64) -> EpollEvent {
 }
 
 fn found(set: &Epoll) -> Vec<(u32, u64)> {
-    set.wait_now(10).iter().map(|event| (event.events, event.data)).collect()
+    set.wait_now(&caller(), 10).iter().map(|event| (event.events, event.data)).collect()
 }
 
 fn open(file: Arc<dyn File>) -> Arc<OpenFile> {

@@ -88,7 +88,7 @@ fn an_edge_is_told_once() {
     let caller = caller(1, 0);
     let events = EPOLLIN | EPOLLOUT | EPOLLET;
     set.add(&caller, 3, &open, EpollEvent { events, pad: 0, data: 7 }).unwrap();
-    let found = || set.wait_now(10).iter().map(|event| event.events).collect::<Vec<_>>();
+    let found = || set.wait_now(&caller, 10).iter().map(|event| event.events).collect::<Vec<_>>();
     tty.receive(b"line\n");
     assert_eq!(found(), [EPOLLIN | EPOLLOUT]);
     assert_eq!(found(), []);

@@ -3,11 +3,11 @@
 //! Whose signals is decided by who asks: a read, and whoever watches, gets those for the thread and the process that it comes from, as in Linux. The
 //! signals have to be blocked, or their actions take them first.
 //!
-//! **Wake-up protocol.** Who waits enters its process's `arrivals`, looks at what is pending, and sleeps; `signal::send` makes the signal
-//! pending first and wakes `arrivals` then. So does who changes the set, for its own process, as in Linux.
+//! **Wake-up protocol.** Who waits enters its process's `arrivals`, looks at what is pending and at how many there were, and sleeps; `signal::send`
+//! makes the signal pending first, counts it, and wakes `arrivals` then. So does who changes the set, for its own process, as in Linux.
 
-use super::bits;
-use crate::{process::Process, table, thread::Thread};
+use super::{Arrivals, bits};
+use crate::{process::Process, table};
 use abi::{errno::Errno, poll::EPOLLIN, signal::SignalfdSiginfo};
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -24,6 +24,9 @@ use zerocopy::IntoBytes;
 
 /// Bytes of each signal that is read.
 const BYTES: usize = size_of::<SignalfdSiginfo>();
+
+/// Signals that one attempt reads: each is looked for in what is pending.
+const AT_ONCE: usize = 64;
 
 /// A set of signals to read.
 pub struct SignalFile {
@@ -44,19 +47,17 @@ impl SignalFile {
         process.arrivals.note();
     }
 
-    /// Resolves when `thread` has a signal of the set, and more arrived than `seen`.
-    async fn readable(&self, thread: &Arc<Thread>, seen: Option<u64>) {
-        let arrivals = &thread.process().arrivals;
-        wait_until(&arrivals.queue, || (seen != Some(arrivals.count()) && self.ready(thread)).then_some(())).await;
+    fn ready(&self, caller: &Caller) -> bool {
+        table::thread(caller.tid).is_some_and(|thread| thread.signals_pending() & self.set.load(Relaxed) != 0)
     }
 
-    fn ready(&self, thread: &Thread) -> bool {
-        thread.signals_pending() & self.set.load(Relaxed) != 0
-    }
-
-    async fn wait_as(&self, caller: &Caller, events: u32, seen: Option<u64>) -> Result<(), Errno> {
-        match table::thread(caller.tid) {
-            Some(thread) if events & EPOLLIN != 0 => self.readable(&thread, seen).await,
+    /// Resolves when signals arrive at the caller's process so that `enough` holds. The process itself is not kept: who waits may outlive it.
+    async fn wait_as(&self, caller: &Caller, events: u32, enough: impl Fn(&Arrivals) -> bool) -> Result<(), Errno> {
+        let arrivals = table::process(caller.pid).map(|process| process.arrivals.clone());
+        match arrivals {
+            Some(arrivals) if events & EPOLLIN != 0 => {
+                wait_until(&arrivals.queue, || enough(&arrivals).then_some(())).await;
+            }
             _ => core::future::pending().await,
         }
         Ok(())
@@ -70,7 +71,7 @@ impl File for SignalFile {
         }
         let thread = table::thread(caller.tid).ok_or(Errno::ESRCH)?;
         let (set, mut done) = (self.set.load(Relaxed), 0);
-        while dst.remaining() >= BYTES {
+        while dst.remaining() >= BYTES && done < AT_ONCE * BYTES {
             let mut put = |info: &_| dst.put(SignalfdSiginfo::from(info).as_bytes());
             let own = thread.pending.take_if(set, &mut put);
             let taken = own.transpose().or_else(|| thread.process().pending.take_if(set, &mut put).transpose());
@@ -86,7 +87,11 @@ impl File for SignalFile {
     }
 
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(self.wait_as(caller, mask_of(want), None))
+        Box::pin(async move {
+            // More than there were will do: they may be for a thread that is going to ask.
+            let before = self.look(caller).0;
+            self.wait_as(caller, mask_of(want), |arrivals| arrivals.count() != before || self.ready(caller)).await
+        })
     }
 
     /// Without a caller there are none.
@@ -95,13 +100,13 @@ impl File for SignalFile {
     }
 
     fn look(&self, caller: &Caller) -> (u64, u32) {
-        let Some(thread) = table::thread(caller.tid) else { return (0, 0) };
-        let edges = thread.process().arrivals.count();
-        (edges, if self.ready(&thread) { EPOLLIN } else { 0 })
+        let edges = table::process(caller.pid).map_or(0, |process| process.arrivals.count());
+        (edges, if self.ready(caller) { EPOLLIN } else { 0 })
     }
 
+    /// For whichever thread they are: an epoll set does not know who will ask it.
     fn wait_edge<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        Box::pin(self.wait_as(caller, events, Some(since)))
+        Box::pin(self.wait_as(caller, events, move |arrivals| arrivals.count() != since))
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -12,7 +12,8 @@ use rt::abi::signal::{
 };
 use rt::fs::File;
 use rt::io::{Read, Write};
-use rt::{pipe, process};
+use rt::sync::Arc;
+use rt::{pipe, process, thread};
 
 pub const CASES: &[Case] = &[
     case!("signalfd/reads", "I1 U6", reads),
@@ -20,6 +21,7 @@ pub const CASES: &[Case] = &[
     case!("signalfd/child-ended", "I1 U6", child_ended),
     case!("signalfd/waits", "I1 D2", waits),
     case!("signalfd/watched", "I1 D2", watched),
+    case!("signalfd/threads-come-and-go", "I1 U6", threads_come_and_go),
     case!("signalfd/whose", "I1 U6", whose),
     case!("signalfd/another-set", "I1 U6", another_set),
     case!("signalfd/bad-buffer-loses-nothing", "E1", bad_buffer_loses_nothing),
@@ -128,6 +130,28 @@ fn watched() -> Outcome {
     })?;
     equal!(level.wait(-1)?, [(EPOLLIN, 1)]);
     exits(pid, 0)
+}
+
+/// A set knows of signals for whoever asks it, also if the thread is gone that put the descriptor in.
+fn threads_come_and_go() -> Outcome {
+    let file = signals(mask(SIGUSR1), SFD_NONBLOCK)?;
+    let epoll = Arc::new(Epoll::new()?);
+    let fd = file.fd().raw();
+    let theirs = epoll.clone();
+    let registers = thread::spawn(move || theirs.control(EPOLL_CTL_ADD, fd, EPOLLIN, 5).is_ok())?;
+    equal!(registers.join(), Some(true));
+    equal!(epoll.wait(0)?, []);
+    for _ in 0..2 {
+        myself(SIGUSR1)?;
+        equal!(epoll.wait(-1)?, [(EPOLLIN, 5)]);
+        equal!(one(&file)?.signo, SIGUSR1);
+        equal!(epoll.wait(0)?, []);
+        // For this thread alone.
+        call!(TGKILL, process::id(), call!(GETTID)?, SIGUSR1)?;
+        equal!(epoll.wait(-1)?, [(EPOLLIN, 5)]);
+        equal!(one(&file)?.signo, SIGUSR1);
+    }
+    Ok(())
 }
 
 fn whose() -> Outcome {
