@@ -14,7 +14,7 @@ use core::task::{Context, Poll, Waker};
 
 use sched::interface::{Birth, DROP_OUTPUT, Header, Ops, WAKE_JOINER};
 use sched::word::Release;
-use sched::{Priority, crossing};
+use sched::{Mark, Priority, crossing};
 use sync::cell::UnsafeCell;
 
 use crate::pool::{Memory, Pender, Shared};
@@ -170,6 +170,20 @@ unsafe fn wake<P: Pender, S: Scheduler>(task: NonNull<Header>) {
     }
 }
 
+/// The future is gone: who knows the task has to be told before it is freed.
+///
+/// # Safety
+/// The caller holds `RUNNING`.
+#[inline]
+unsafe fn tell_of_end<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: RUNNING keeps it alive.
+    if unsafe { task.as_ref() }.has(Mark::Known) {
+        // SAFETY: as above.
+        let task = unsafe { TaskRef::borrowed(task) };
+        P::ends(&task);
+    }
+}
+
 crossing! {
     /// # Safety
     /// `task` points to a `Cell<F>` whose `RUNNING` the caller holds, with the future in place.
@@ -191,6 +205,7 @@ crossing! {
             unsafe {
                 ManuallyDrop::drop(&mut (*stage).future);
                 (*stage).output = ManuallyDrop::new(output);
+                tell_of_end::<P>(task);
             }
             true
         })
@@ -206,6 +221,8 @@ crossing! {
             // SAFETY: S1, the caller holds RUNNING and drops the future once.
             unsafe { ManuallyDrop::drop(&mut (*stage).future) };
             P::runs(None);
+            // SAFETY: as above.
+            unsafe { tell_of_end::<P>(task) };
         });
     }
 

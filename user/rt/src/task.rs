@@ -62,11 +62,15 @@ impl Pender for Unpark {
     }
 
     fn joins(task: &TaskRef) -> bool {
-        thread::task().is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, &joiner))
+        thread::with_task(|joiner| joiner.is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, joiner)))
     }
 
     fn joins_no_more(task: &TaskRef) {
         task::sync::repay::<sync::Futex>(task);
+    }
+
+    fn ends(task: &TaskRef) {
+        task::sync::ended::<sync::Futex>(task);
     }
 
     fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {
