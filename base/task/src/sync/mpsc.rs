@@ -54,13 +54,23 @@ impl<T> State<T> {
     }
 
     /// Takes the first message, for the calling task. `more`: besides what it has taken before.
+    #[inline]
     fn pop<L: Lock>(&mut self, channel: usize, more: bool) -> Option<T> {
+        if !self.server.stays::<L>() {
+            return self.pop_urgent::<L>(channel, more);
+        }
+        self.carried.pop();
+        self.buffer.pop_front()
+    }
+
+    /// The same where what the task inherits may be another then.
+    #[cold]
+    #[inline(never)]
+    fn pop_urgent<L: Lock>(&mut self, channel: usize, more: bool) -> Option<T> {
         let carried = self.carried.most();
+        self.carried.pop();
         let message = self.buffer.pop_front();
-        let taken = message.is_some().then(|| {
-            self.carried.pop();
-            carried
-        });
+        let taken = message.is_some().then_some(carried);
         self.server.receives::<L>(channel, taken, more, self.most());
         message
     }

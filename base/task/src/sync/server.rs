@@ -44,35 +44,45 @@ impl Server {
         priority < self.floor
     }
 
+    /// Whether the task that is polled here is the one that received last, and nothing is more urgent than it is by itself: then that holds
+    /// for what it takes now, and there is nothing to note.
+    #[inline]
+    pub(super) fn stays<L: Lock>(&self) -> bool {
+        self.lent == Priority::LOWEST
+            && L::with_current(|current| match (current, self.task) {
+                (Some(task), Some(known)) => known.is(task) && task.own_priority() == self.own,
+                (None, None) => true,
+                _ => false,
+            })
+    }
+
     /// The task that is polled here receives: it has taken a message of this priority, besides what it has taken before if there are `more`; or
     /// there was none. `waiting`: the most urgent that waits still.
-    #[inline]
     pub(super) fn receives<L: Lock>(&mut self, channel: usize, taken: Option<Priority>, more: bool, waiting: Priority) {
         let before = if more { self.serves } else { Priority::LOWEST };
         self.serves = taken.map_or(before, |taken| taken.min(before));
-        let is_same = L::with_current(|current| match (current, self.task) {
-            (Some(task), Some(known)) => known.is(task) && task.own_priority() == self.own,
-            (None, None) => true,
-            _ => false,
-        });
-        if !is_same {
+        if !self.stays::<L>() {
             L::with_current(|current| self.is_now::<L>(channel, current));
         }
         self.owes::<L>(channel, waiting);
     }
 
     /// This is the most urgent that waits in the channel now.
-    #[inline]
+    #[cold]
+    #[inline(never)]
     pub(super) fn owes<L: Lock>(&mut self, channel: usize, waiting: Priority) {
         let most = self.serves.min(waiting);
         let lent = if most < self.own { most } else { Priority::LOWEST };
-        if lent != self.lent {
-            self.change::<L>(channel, lent);
+        let Some(task) = self.task.filter(|_| lent != self.lent) else { return };
+        (self.lent, self.floor) = (lent, self.own.min(lent));
+        let raised = L::debts().look(|debts| debts.owe(task, channel, lent));
+        if let Some(task) = raised {
+            // It may wait for another, which it raises when it looks in vain once more.
+            task.wake();
         }
     }
 
-    /// It is another task, or of another priority.
-    #[cold]
+    /// It may be another task, or of another priority.
     fn is_now<L: Lock>(&mut self, channel: usize, current: Option<&TaskRef>) {
         self.own = current.map_or(Priority::HIGHEST, TaskRef::own_priority);
         if current.is_none_or(|task| self.task.is_none_or(|known| !known.is(task))) {
@@ -83,17 +93,6 @@ impl Server {
             }
         }
         self.floor = self.own.min(self.lent);
-    }
-
-    #[cold]
-    fn change<L: Lock>(&mut self, channel: usize, lent: Priority) {
-        let Some(task) = self.task else { return };
-        (self.lent, self.floor) = (lent, self.own.min(lent));
-        let raised = L::debts().look(|debts| debts.owe(task, channel, lent));
-        if let Some(task) = raised {
-            // It may wait for another, which it raises when it looks in vain once more.
-            task.wake();
-        }
     }
 
     /// It does not receive from this channel any more.
