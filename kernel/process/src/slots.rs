@@ -27,7 +27,7 @@ use core::{
 use hal::sync::{SpinLock, rank};
 use mem::{AddressSpace, Charge};
 use pages::{Hints, Pages};
-use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
+use sched::slots::{Book, Do, Lasting, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
 const SLICE: u64 = 5_000_000;
@@ -44,8 +44,8 @@ struct State {
     threads: [Option<Arc<Thread>>; MAX_PLACES],
     /// Until when somebody wants to know what the coroutines do (ns since boot); 0: nobody does.
     watched: u64,
-    /// Of each slot: the count of its owner when it was last seen to have moved, and when that was.
-    seen: [(u32, u64); MAX_SLOTS],
+    /// Of each slot: how long the poll has lasted that its thread is in.
+    lasting: [Lasting; MAX_SLOTS],
 }
 
 impl State {
@@ -203,7 +203,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let hint = space.window_page(window::HINT).await?;
     let count = slots.min(thread.harts().count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
-    let state = State { book: Book::new(count as u8), threads, watched: 0, seen: [(0, 0); MAX_SLOTS] };
+    let state = State { book: Book::new(count as u8), threads, watched: 0, lasting: [Lasting::default(); MAX_SLOTS] };
     let made = Slots { state: SpinLock::new(rank::THREAD, state), pages: Pages { status, hint }, _charge: charge };
     // The status page says nobody already. It is not written before these are the process's slots: another thread may have
     // been faster, and has one of its own by now.
@@ -337,10 +337,8 @@ pub(crate) fn examine(thread: &Thread) -> bool {
             state.watched = 0;
             slots.pages.show_watched(false);
         }
-        let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
-        if seen.0 != count {
-            *seen = (count, now);
-        } else if action == Do::Nothing && preemption == 0 && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
+        let lasted = state.lasting[usize::from(slot) % MAX_SLOTS].look(place, count, now);
+        if action == Do::Nothing && preemption == 0 && hints.equal() && lasted >= SLICE {
             let action = state.book.preempt(place, polls(count));
             state.note(place, action, &hints);
             return (hints, action);

@@ -330,7 +330,12 @@ fn a_server_that_ends_against_who_sends_to_it() {
                 core::future::pending::<()>().await;
             });
             let (runs, send) = (pool.clone(), sender.clone());
-            let handle = if aborted { Some(server) } else { drop(server); None };
+            let handle = if aborted {
+                Some(server)
+            } else {
+                drop(server);
+                None
+            };
             let worker = thread::spawn(move || {
                 let ran = runs.run_next(0).is_some();
                 if let Some(handle) = handle {

@@ -22,8 +22,8 @@ use core::task::{Context, Poll};
 
 use sync::wait::{Claim, Gate, Turns, WaitLock, WaitQueue, wait_until_next};
 
-use crate::{Priority, Wait};
 use crate::waker::{TaskRef, waits_for, waits_no_more};
+use crate::{Priority, Wait};
 
 mod barrier;
 pub mod broadcast;

@@ -100,17 +100,8 @@ impl<T, L: Lock> Channel<T, L> {
         let buffer = VecDeque::new();
         let (carried, waiting, server) = (Carried::new(), Urgency::new(), Server::new());
         let free = free_places;
-        let state = State {
-            buffer,
-            carried,
-            free,
-            reserved: 0,
-            senders: 1,
-            closed: false,
-            receiver: None,
-            waiting,
-            server,
-        };
+        let state =
+            State { buffer, carried, free, reserved: 0, senders: 1, closed: false, receiver: None, waiting, server };
         Arc::new(Self { turns: Turns::new(super::free(), state), closing: WaitQueue::new(super::free()), capacity })
     }
 

@@ -17,7 +17,11 @@ fn run(pool: &Pool<Alone>) {
 }
 
 /// Takes a message each time that it is told to.
-fn server<T: Send + 'static>(pool: &Pool<Alone>, mut receiver: Receiver<T>, told: &Arc<Notify<Spin>>) -> JoinHandle<()> {
+fn server<T: Send + 'static>(
+    pool: &Pool<Alone>,
+    mut receiver: Receiver<T>,
+    told: &Arc<Notify<Spin>>,
+) -> JoinHandle<()> {
     let told = told.clone();
     pool.spawn(
         Priority::LOWEST,
