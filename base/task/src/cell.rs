@@ -179,9 +179,18 @@ unsafe fn tell_of_end<P: Pender>(task: NonNull<Header>) {
     // SAFETY: RUNNING keeps it alive.
     if unsafe { task.as_ref() }.has(Mark::Known) {
         // SAFETY: as above.
-        let task = unsafe { TaskRef::borrowed(task) };
-        P::ends(&task);
+        unsafe { tell::<P>(task) };
     }
+}
+
+/// # Safety
+/// As [`tell_of_end`].
+#[cold]
+#[inline(never)]
+unsafe fn tell<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: by contract.
+    let task = unsafe { TaskRef::borrowed(task) };
+    P::ends(&task);
 }
 
 crossing! {

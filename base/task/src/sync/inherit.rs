@@ -73,10 +73,10 @@ impl Debts {
 
     /// A task does not receive from a channel any more.
     pub(super) fn strike(&mut self, known: Known, channel: usize) {
-        if self.0.contains_key(&(known.address(), channel)) {
-            // SAFETY: as in `owe`.
-            let task = unsafe { known.task() };
-            self.clear(&task, channel);
+        let debt = self.0.remove(&(known.address(), channel));
+        if debt.is_some_and(|debt| debt != Priority::LOWEST) {
+            // SAFETY: named here until now, and so not freed before this table's lock is given back.
+            unsafe { known.task() }.restore(self.most(known.address()));
         }
     }
 

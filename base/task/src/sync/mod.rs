@@ -154,9 +154,14 @@ async fn claim_held<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut clai
 
 /// Claims what nobody can fail to give back.
 async fn claim<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut claim: C, wait: Wait) -> C::Output {
-    if let Some(output) = turns.now(&mut claim) {
-        return output;
+    match turns.now(&mut claim) {
+        Some(output) => output,
+        None => claim_in_turn(turns, claim, wait).await,
     }
+}
+
+/// The same by who has looked in vain.
+async fn claim_in_turn<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, claim: C, wait: Wait) -> C::Output {
     let mut turn = pin!(turns.wait(claim));
     poll_fn(|context| noted(turn.as_mut().poll(context), wait, context)).await
 }

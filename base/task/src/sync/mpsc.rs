@@ -217,6 +217,7 @@ impl<T, L: Lock> Put<T, L> {
     }
 
     /// Who is to be woken, or the message; nothing if there is no place now.
+    #[inline]
     fn now(&mut self, state: &mut State<T>, first: bool) -> Option<Result<Option<Waker>, SendError<T>>> {
         if state.closed {
             return self.value.take().map(|value| Err(SendError(value)));
@@ -284,9 +285,19 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// Gives the value back if nobody will receive it.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let receiver = claim(&self.channel.turns, Put::new(&self.channel, value), Wait::Channel).await?;
-        wake(receiver);
+        let mut put = Put::new(&self.channel, value);
+        let sent = match self.now(&mut put) {
+            Some(sent) => sent,
+            None => claim_in_turn(&self.channel.turns, put, Wait::Channel).await,
+        };
+        wake(sent?);
         Ok(())
+    }
+
+    /// Sends if there is a place that nobody waits for.
+    #[inline]
+    fn now(&self, put: &mut Put<T, L>) -> Option<Result<Option<Waker>, SendError<T>>> {
+        self.channel.turns.now(&mut |state: &mut State<T>, first: bool| put.now(state, first))
     }
 
     /// Sends if there is a place that nobody waits for.
@@ -295,7 +306,7 @@ impl<T, L: Lock> Sender<T, L> {
     /// Says why not, and gives the value back.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let mut put = Put::new(&self.channel, value);
-        let sent = self.channel.turns.now(&mut |state: &mut State<T>, first: bool| put.now(state, first));
+        let sent = self.now(&mut put);
         match (sent, put.value) {
             (Some(Ok(receiver)), _) => wake(receiver),
             (Some(Err(SendError(value))), _) => return Err(TrySendError::Closed(value)),
@@ -445,7 +456,7 @@ impl<T, L: Lock> Receiver<T, L> {
         messages.push(first);
         let mut count = 1;
         while count < limit
-            && let Ok(message) = self.take(&mut None, true)
+            && let Some(message) = self.now(true)
         {
             messages.push(message);
             count += 1;
@@ -458,15 +469,15 @@ impl<T, L: Lock> Receiver<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.take(&mut None, false)
+        self.now(false).map_or_else(|| self.wait(&mut None), Ok)
     }
 
     /// Polls for a message; see [`recv`](Self::recv).
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         // A waker is made only for who has to wait; outside the lock, so there are two looks.
-        let taken = match self.take(&mut None, false) {
-            Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone()), false),
-            taken => taken,
+        let taken = match self.now(false) {
+            Some(message) => Ok(message),
+            None => self.wait(&mut Some(context.waker().clone())),
         };
         let answer = match taken {
             Ok(message) => Poll::Ready(Some(message)),
@@ -476,10 +487,25 @@ impl<T, L: Lock> Receiver<T, L> {
         noted(answer, Wait::Channel, context)
     }
 
-    /// Takes a message, `more` of them than the one before, or else leaves a waker, if one is given, in exchange for the one before.
-    fn take(&self, waker: &mut Option<Waker>, more: bool) -> Result<T, TryRecvError> {
+    /// Takes a message, `more` of them than the one before.
+    #[inline]
+    fn now(&self, more: bool) -> Option<T> {
         let (bounded, channel) = (self.channel.capacity.is_some(), self.channel.address());
-        self.channel.turns.change(|state| match state.pop::<L>(channel, more) {
+        self.channel.turns.change(|state| {
+            // Who finds nothing looks once more.
+            if state.buffer.is_empty() {
+                return None;
+            }
+            state.free += usize::from(bounded);
+            state.pop::<L>(channel, more)
+        })
+    }
+
+    /// Takes a message, or else leaves a waker, if one is given, in exchange for the one before.
+    #[inline(never)]
+    fn wait(&self, waker: &mut Option<Waker>) -> Result<T, TryRecvError> {
+        let (bounded, channel) = (self.channel.capacity.is_some(), self.channel.address());
+        self.channel.turns.change(|state| match state.pop::<L>(channel, false) {
             Some(message) => {
                 state.free += usize::from(bounded);
                 Ok(message)
