@@ -29,6 +29,9 @@ pub const HEAD: usize = 32;
 pub const HEADER: usize = size_of::<Header>();
 /// Where in a header the address of its functions is: null in a free place.
 pub const OPS: usize = offset_of!(Header, ops);
+/// How far the address of the header that a worker polls is before the word that says what it runs at (the second of
+/// [`Pool::hints`](crate::Pool::hints)).
+pub const POLLED: usize = crate::worker::POLLED;
 /// What a chunk begins with: "TASK".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"TASK");
 /// The most bytes of the places of a chunk.
