@@ -4,7 +4,7 @@ mod inversion;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
-use crate::process::{call, child, exits, sleep_ms};
+use crate::process::{child, exits, sleep_ms};
 use crate::runner::free_memory;
 use crate::word::{flag, spin_until};
 use alloc::sync::Arc;
@@ -12,9 +12,7 @@ use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use core::task::Poll;
-use rt::abi::asyncos::SCHED_SETUP;
 use rt::io::{Read, Write};
-use rt::task::sync::{Mutex, Notify};
 use rt::task::{self, Builder, JoinError, Preemption, Priority, block_on, green, policy, spawn, spawn_with, yield_now};
 use rt::time::{Duration, Instant, sleep};
 use rt::{async_pipe, pipe};
