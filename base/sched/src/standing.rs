@@ -37,6 +37,8 @@ pub(crate) const POLICIES: usize = 16;
 pub enum Mark {
     /// Somebody may look for it who has no reference: whoever ends it has to tell them.
     Known = 1 << 31,
+    /// It has a name, which is there for who looks from outside (`census::NAME`).
+    Named = 1 << 30,
 }
 /// All of them.
 const MARKS: u32 = 3 << 30;

@@ -118,6 +118,14 @@ where
     Ok(cell.cast())
 }
 
+/// What is at the start of a future that is aligned like this or less lies where the census looks for a name.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Head>() == sched::census::NAME);
+/// See [`crate::TaskRef::mark_named`].
+pub(crate) const MOST_ALIGNED: usize = 16;
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(sched::census::NAME.is_multiple_of(MOST_ALIGNED));
+
 /// The memory a task of this future takes, in bytes.
 pub(crate) const fn size_of_task<F: Future>() -> usize {
     size_of::<Cell<F>>()

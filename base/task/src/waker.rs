@@ -186,6 +186,16 @@ impl TaskRef {
         self.header().word().ending() == Some(Ending::Failed)
     }
 
+    /// The task has a name, for who looks from outside: the first [`NAME_LEN`](crate::NAME_LEN) bytes of its future `F`, which it keeps there as long as it is
+    /// there. `false`: a future that is aligned like that has no place that they know.
+    pub fn mark_named<F>(&self) -> bool {
+        let has_place = align_of::<F>() <= cell::MOST_ALIGNED;
+        if has_place {
+            self.header().mark(Mark::Named);
+        }
+        has_place
+    }
+
     /// Makes the task run.
     pub fn wake(&self) {
         self.0.wake_by_ref();

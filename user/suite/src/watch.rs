@@ -16,7 +16,7 @@ use rt::abi::window::HINT;
 use rt::io::Read;
 use rt::process::{Command, Stdio};
 use rt::task::sync::{Mutex, Notify, Semaphore, mpsc, oneshot};
-use rt::task::{self, Priority, block_on, spawn, spawn_with, yield_now};
+use rt::task::{self, Builder, Priority, block_on, spawn, spawn_with, yield_now};
 use rt::time::{Duration, sleep, timeout};
 use rt::{async_pipe, fs, pipe, raw, thread};
 
@@ -25,6 +25,7 @@ pub const CASES: &[Case] = &[
     case!("watch/top", "D16 G6", top),
     case!("watch/top-arguments", "E1", top_arguments),
     case!("watch/coroutines", "D16 G4 G6", coroutines),
+    case!("watch/names", "D16 G6 E1", names),
     case!("watch/kernel", "D16 G2 G6", kernel),
     case!("watch/many-coroutines", "D16 G6", many_coroutines),
     case!("watch/polls", "D16 G6", polls),
@@ -232,6 +233,38 @@ fn coroutines() -> Outcome {
     ensure!(["time", "lock", "channel", "notice", "read", "join", "R"].iter().all(|what| shown(what)), "{text}");
     // A process without coroutines has none.
     equal!(fs::read_to_string("/proc/self/coroutines")?.as_str(), "");
+    Ok(())
+}
+
+/// Coroutines show the names that they were given, as much of them as is shown, and nothing that a terminal would act upon. One that had a
+/// name does not leave it to the next that lies there.
+fn names() -> Outcome {
+    needs_asyncos()?;
+    const LONG: &str = "a name of more than thirty-two bytes, which is cut";
+    let watched = Watched::new(|| {
+        block_on(async {
+            let named = |name: &str| Builder::new().name(name).spawn(pending::<()>());
+            let gone: Vec<_> = (0..20).map(|_| named("gone")).collect();
+            let _ = spawn(async {}).await;
+            gone.iter().for_each(|task| task.abort());
+            for task in gone {
+                let _ = task.await;
+            }
+            let _stay =
+                (named("accept"), named(LONG), named("\x1b[2J\n1 R 0 0"), named("三号"), named(""), named("two words"));
+            let _bare: Vec<_> = (0..20).map(|_| spawn_with(Priority::new(9), pending::<()>())).collect();
+            pending::<()>().await;
+        });
+        0
+    })?;
+    let fits = |lines: &[Coroutine]| lines.len() == 26 && lines.iter().all(|line| line.state == 'S');
+    let lines = watched.until("coroutines", Coroutine::parse, fits)?;
+    let mut names: Vec<&str> = lines.iter().filter(|line| line.own != 9).map(|line| line.name.as_str()).collect();
+    names.sort_unstable();
+    equal!(names, ["", "?[2J?1 R 0 0", LONG[..32].trim_end(), "accept", "two words", "三号"]);
+    ensure!(lines.iter().all(|line| line.own != 9 || line.name.is_empty()), "{lines:?}");
+    let text = run_top(&["-p", &watched.0.to_string()])?;
+    ensure!(text.lines().any(|line| line.contains('~') && line.ends_with(" accept")), "{text}");
     Ok(())
 }
 
