@@ -51,7 +51,7 @@ impl Drop for Entry {
 /// A future with a name. `repr(C)`: the kernel finds that at the start.
 #[repr(C)]
 struct Named<F> {
-    #[expect(dead_code, reason = "read by the kernel")]
+    /// Read by the kernel.
     shown: [u8; NAME_LEN],
     /// Until it begins.
     name: Option<String>,
