@@ -73,7 +73,9 @@ pub fn hints_of_anything() -> Outcome {
                 loop {
                     (HINT..HINT + PAGE).step_by(8).for_each(|at| raw::store64(at, value));
                     let _ = sched(SCHED_KICK, 0, value as usize);
-                    (0..64).for_each(|place| drop(sched(SCHED_FOLLOW, place, 0)));
+                    for place in 0..64 {
+                        let _ = sched(SCHED_FOLLOW, place, 0);
+                    }
                 }
             });
             stir();
