@@ -1,7 +1,7 @@
 //! What runs, as `/proc` and `top` show it.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::needs_asyncos;
+use crate::machine::{needs_asyncos, needs_root};
 use crate::process::PAGE;
 use crate::process::{Shared, await_blocked, child, kill, sleep_ms, wait};
 use alloc::format;
@@ -18,11 +18,12 @@ use rt::process::{Command, Stdio};
 use rt::task::sync::{Mutex, Notify, Semaphore, mpsc, oneshot};
 use rt::task::{self, Builder, Priority, block_on, spawn, spawn_with, yield_now};
 use rt::time::{Duration, sleep, timeout};
-use rt::{async_pipe, fs, pipe, raw, thread};
+use rt::{async_pipe, fs, pipe, raw, thread, tty};
 
 pub const CASES: &[Case] = &[
     case!("watch/threads", "D16 G6", threads),
     case!("watch/top", "D16 G6", top),
+    case!("watch/top-on-a-terminal", "D16 G6", top_on_a_terminal),
     case!("watch/top-arguments", "E1", top_arguments),
     case!("watch/coroutines", "D16 G4 G6", coroutines),
     case!("watch/names", "D16 G6 E1", names),
@@ -146,6 +147,31 @@ fn top() -> Outcome {
     let only = run_top(&["-p", &watched.0.to_string(), "-o", "pid"])?;
     ensure!(!only.contains("/bin/top") && only.lines().any(|line| begins(&line, watched.0)), "{only}");
     Ok(())
+}
+
+/// With a terminal for its keys the program draws one screen over the other, as large as it is told to be or of the usual size, and
+/// leaves the terminal's modes as they were. In a session of its own, so that nobody stops it for reading there.
+fn top_on_a_terminal() -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let pid = child(|| {
+        let drawn = || {
+            let console = fs::OpenOptions::new().read(true).write(true).open("/dev/console")?;
+            let before = tty::attributes(console.fd().raw())?;
+            let keys = Stdio::File(console.try_clone()?);
+            let (status, text) = Command::new("/bin/top").args(["-n", "2", "-d", "0.1"]).stdin(keys).output()?;
+            let text = String::from_utf8_lossy(&text).to_string();
+            let same = tty::attributes(console.fd().raw())? == before;
+            let screens = text.split("\x1b[H").skip(1);
+            let whole = |screen: &str| {
+                let lines = screen.lines().count();
+                screen.starts_with("top: up ") && screen.contains("\x1b[J") && (5..=24).contains(&lines)
+            };
+            Ok::<_, Trouble>(status.success() && same && screens.clone().count() > 0 && screens.clone().all(whole))
+        };
+        i32::from(call!(SETSID).is_err() || !matches!(drawn(), Ok(true)))
+    })?;
+    crate::process::exits(pid, 0)
 }
 
 fn top_arguments() -> Outcome {
