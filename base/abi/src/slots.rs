@@ -11,6 +11,8 @@
 //!         SPARES              how many threads wait for a slot
 //!         FEW                 0, or few threads are left: the least urgent priority that a preempted one polls at, from 1
 //!         WATCHED             not zero: somebody wants to know what the coroutines' polls take
+//!         AWAYS               how many threads go on in a poll without a slot
+//!         AWAY                a word a place: the number of the coroutine that its thread polls without a slot, modulo 2^32; 0 if it does not
 //! ```
 //!
 //! The kernel believes none of the hints: an address that leads nowhere says nothing.
@@ -37,3 +39,7 @@ pub const SPARES: usize = 0x200;
 pub const FEW: usize = 0x204;
 /// Likewise.
 pub const WATCHED: usize = 0x208;
+/// Likewise.
+pub const AWAYS: usize = 0x20c;
+/// Likewise.
+pub const AWAY: usize = 0x300;

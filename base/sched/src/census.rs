@@ -18,7 +18,7 @@ use sync::atomic::Ordering::Relaxed;
 
 use crate::interface::Header;
 use crate::measure::Measured;
-use crate::standing::Parts;
+use crate::standing::{Mark, Parts};
 use crate::word::{self, Doing};
 
 /// How many lists there are.
@@ -29,6 +29,13 @@ pub const HEAD: usize = 32;
 pub const HEADER: usize = size_of::<Header>();
 /// Where in a header the address of its functions is: null in a free place.
 pub const OPS: usize = offset_of!(Header, ops);
+/// How far the address of the header that a worker polls is before the word that says what it runs at (the second of
+/// [`Pool::hints`](crate::Pool::hints)).
+pub const POLLED: usize = crate::worker::POLLED;
+/// Where in a place the name of its task is, if it has one ([`Mark::Named`]): text in [`NAME_LEN`] bytes, and zeros behind it.
+pub const NAME: usize = 112;
+/// Bytes of a name.
+pub const NAME_LEN: usize = 32;
 /// What a chunk begins with: "TASK".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"TASK");
 /// The most bytes of the places of a chunk.
@@ -102,6 +109,8 @@ pub struct Seen {
     pub waits: u8,
     /// What its polls took.
     pub measured: Measured,
+    /// Whether it has a name.
+    pub named: bool,
 }
 
 impl Seen {
@@ -111,7 +120,8 @@ impl Seen {
         if number(bytes, OPS, 8) == 0 {
             return None;
         }
-        let Parts { slot, own, policy, .. } = Parts::of(number(bytes, offset_of!(Header, standing), 4) as u32);
+        let parts = Parts::of(number(bytes, offset_of!(Header, standing), 4) as u32);
+        let Parts { slot, own, policy, .. } = parts;
         Some(Self {
             id: number(bytes, offset_of!(Header, id), 8),
             doing: word::doing(number(bytes, offset_of!(Header, word), 8) as usize),
@@ -124,6 +134,7 @@ impl Seen {
                 number(bytes, offset_of!(Header, time), 4) as u32,
                 number(bytes, offset_of!(Header, longest), 1) as u8,
             ),
+            named: parts.has(Mark::Named),
         })
     }
 }
@@ -141,6 +152,7 @@ impl Header {
             policy: self.standing.policy() as u8,
             waits: self.waits.load(Relaxed),
             measured: Measured::of(polls.load(Relaxed), time.load(Relaxed), longest.load(Relaxed)),
+            named: self.has(Mark::Named),
         }
     }
 }
@@ -167,6 +179,16 @@ mod tests {
             assert_eq!(SeenChunk::of(&head(7, magic, places, stride)), None, "{magic} {places} {stride}");
         }
         assert_eq!(SeenChunk::of(&[0xff; HEAD]), None);
+    }
+
+    #[test]
+    fn a_name_is_said_in_a_bit_of_its_own() {
+        let mut bytes = [0xff; HEADER];
+        let at = offset_of!(Header, standing) + 3;
+        let said = |bytes: &[u8; HEADER]| Seen::of(bytes).map(|seen| (seen.own, seen.policy, seen.named));
+        assert_eq!(said(&bytes), Some((31, 15, true)));
+        bytes[at] = 0b1011_1111;
+        assert_eq!(said(&bytes), Some((31, 15, false)));
     }
 
     #[test]

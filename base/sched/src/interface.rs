@@ -18,7 +18,7 @@ use crate::link::Link;
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::slots::Shown;
-use crate::standing::Standing;
+use crate::standing::{Mark, Standing};
 use crate::word::Word;
 use crate::worker::Worker;
 
@@ -225,6 +225,18 @@ impl Header {
     #[must_use]
     pub fn own_priority(&self) -> Priority {
         self.standing.own_priority()
+    }
+
+    /// Whether this is noted of it.
+    #[inline]
+    #[must_use]
+    pub fn has(&self, mark: Mark) -> bool {
+        self.standing.has(mark)
+    }
+
+    /// Notes something of it for good.
+    pub fn mark(&self, mark: Mark) {
+        self.standing.mark(mark);
     }
 
     /// What its policy goes by, if that ranks.

@@ -69,4 +69,4 @@ pub use policy::Policy;
 pub use pool::{MAX_WORKERS, Pool};
 pub use priority::Priority;
 pub use run::{Around, Outcome, Runnable, fail};
-pub use standing::CHOICES;
+pub use standing::{CHOICES, Mark};

@@ -22,14 +22,26 @@ use crate::interface::{Birth, Header};
 use crate::pool::Pool;
 
 /// One word: the slot that the next enqueue goes by, the workers that the task may choose from, its own priority, the inherited
-/// one, the policy.
+/// one, the policy, and its [`Mark`]s.
 #[repr(transparent)]
 pub(crate) struct Standing(AtomicU32);
 
 /// Workers among which a task can be kept: the first so many of a pool.
 pub const CHOICES: usize = u8::BITS as usize;
 /// Policies that can be told apart in a standing.
-pub(crate) const POLICIES: usize = 64;
+pub(crate) const POLICIES: usize = 16;
+
+/// What is noted of a task for good, by whoever knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Mark {
+    /// Somebody may look for it who has no reference: whoever ends it has to tell them.
+    Known = 1 << 31,
+    /// It has a name, which is there for who looks from outside (`census::NAME`).
+    Named = 1 << 30,
+}
+/// All of them.
+const MARKS: u32 = 3 << 30;
 
 /// The parts of that word.
 #[derive(Clone, Copy)]
@@ -40,19 +52,25 @@ pub(crate) struct Parts {
     pub(crate) own: u8,
     pub(crate) inherited: u8,
     pub(crate) policy: u8,
+    /// In their places.
+    marks: u32,
 }
 
 impl Parts {
     pub(crate) const fn of(word: u32) -> Self {
         let [slot, choice, ..] = word.to_le_bytes();
         let [own, inherited] = [(word >> 16) as u8 & 31, (word >> 21) as u8 & 31];
-        Self { slot, choice, own, inherited, policy: (word >> 26) as u8 }
+        Self { slot, choice, own, inherited, policy: (word >> 26) as u8 % POLICIES as u8, marks: word & MARKS }
     }
 
     const fn word(self) -> u32 {
-        let Self { slot, choice, own, inherited, policy } = self;
+        let Self { slot, choice, own, inherited, policy, marks } = self;
         let priorities = own as u32 & 31 | (inherited as u32 & 31) << 5;
-        slot as u32 | (choice as u32) << 8 | priorities << 16 | (policy as u32) << 26
+        slot as u32 | (choice as u32) << 8 | priorities << 16 | (policy as u32 % POLICIES as u32) << 26 | marks
+    }
+
+    pub(crate) const fn has(self, mark: Mark) -> bool {
+        self.marks & mark as u32 != 0
     }
 }
 
@@ -93,7 +111,7 @@ impl Standing {
     pub(crate) fn new(priority: Priority, is_pinned: bool, is_ranked: bool, policy: u8) -> Self {
         let flags = if is_pinned { PINNED } else { 0 } | if is_ranked { RANKED_SLOT } else { 0 };
         let (own, inherited) = (priority.number(), Priority::LOWEST.number());
-        let parts = Parts { slot: own | flags, choice: 0, own, inherited, policy };
+        let parts = Parts { slot: own | flags, choice: 0, own, inherited, policy, marks: 0 };
         Self(AtomicU32::new(parts.word()))
     }
 
@@ -122,6 +140,15 @@ impl Standing {
 
     pub(crate) fn own_priority(&self) -> Priority {
         Priority::from_number(Parts::of(self.load()).own)
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, mark: Mark) -> bool {
+        Parts::of(self.load()).has(mark)
+    }
+
+    pub(crate) fn mark(&self, mark: Mark) {
+        self.change(|parts| parts.marks |= mark as u32);
     }
 
     #[inline]

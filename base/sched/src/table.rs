@@ -19,7 +19,7 @@ use crate::{Priority, crossing};
 /// The first word of the image: "ASYSCHED".
 pub const MAGIC: u64 = u64::from_le_bytes(*b"ASYSCHED");
 /// What this source implements.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 /// What stands for "none" where a priority is answered.
 pub const NO_PRIORITY: u32 = u32::MAX;
 

@@ -238,6 +238,19 @@ impl Word {
         self.0.fetch_add(REF, Ordering::Relaxed);
     }
 
+    /// Adds a reference for who has none, but keeps the task from being freed meanwhile: `false` if it has ended, or if nobody refers
+    /// to it any more while it waits, so that it is about to be cancelled. A task that is queued or polled may be referred to: who gives up the
+    /// last reference, and who pauses it, finds this one or comes before it.
+    #[must_use]
+    pub fn try_add_ref(&self) -> bool {
+        let add = |word: usize| {
+            let alive = word & COMPLETE == 0 && (word >= REF || word & (SCHEDULED | RUNNING) != 0);
+            alive.then(|| word + REF)
+        };
+        // Relaxed: as in `add_ref`; what this may follow is a question of the word alone.
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
     /// Gives up a reference; the caller does not touch the task afterwards unless it is told to.
     #[inline]
     pub fn drop_ref(&self) -> Release {

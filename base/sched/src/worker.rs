@@ -11,6 +11,9 @@ use crate::pool::Pool;
 use crate::queue::RunQueue;
 use crate::standing::Place;
 
+/// How far the address of what a worker polls is before what it runs at.
+pub(crate) const POLLED: usize = core::mem::offset_of!(Worker, running) - core::mem::offset_of!(Worker, polled);
+
 /// `running` of a worker that runs nothing: it is idle, or will look at its queue before it runs anything.
 pub(crate) const NOTHING: u32 = u32::MAX;
 /// In `running`: the task has used up its slice.

@@ -14,7 +14,7 @@ use core::task::{Context, Poll, Waker};
 
 use sched::interface::{Birth, DROP_OUTPUT, Header, Ops, WAKE_JOINER};
 use sched::word::Release;
-use sched::{Priority, crossing};
+use sched::{Mark, Priority, crossing};
 use sync::cell::UnsafeCell;
 
 use crate::pool::{Memory, Pender, Shared};
@@ -118,6 +118,14 @@ where
     Ok(cell.cast())
 }
 
+/// What is at the start of a future that is aligned like this or less lies where the census looks for a name.
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(size_of::<Head>() == sched::census::NAME);
+/// See [`crate::TaskRef::mark_named`].
+pub(crate) const MOST_ALIGNED: usize = 16;
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = assert!(sched::census::NAME.is_multiple_of(MOST_ALIGNED));
+
 /// The memory a task of this future takes, in bytes.
 pub(crate) const fn size_of_task<F: Future>() -> usize {
     size_of::<Cell<F>>()
@@ -170,6 +178,29 @@ unsafe fn wake<P: Pender, S: Scheduler>(task: NonNull<Header>) {
     }
 }
 
+/// The future is gone: who knows the task has to be told before it is freed.
+///
+/// # Safety
+/// The caller holds `RUNNING`.
+#[inline]
+unsafe fn tell_of_end<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: RUNNING keeps it alive.
+    if unsafe { task.as_ref() }.has(Mark::Known) {
+        // SAFETY: as above.
+        unsafe { tell::<P>(task) };
+    }
+}
+
+/// # Safety
+/// As [`tell_of_end`].
+#[cold]
+#[inline(never)]
+unsafe fn tell<P: Pender>(task: NonNull<Header>) {
+    // SAFETY: by contract.
+    let task = unsafe { TaskRef::borrowed(task) };
+    P::ends(&task);
+}
+
 crossing! {
     /// # Safety
     /// `task` points to a `Cell<F>` whose `RUNNING` the caller holds, with the future in place.
@@ -191,6 +222,7 @@ crossing! {
             unsafe {
                 ManuallyDrop::drop(&mut (*stage).future);
                 (*stage).output = ManuallyDrop::new(output);
+                tell_of_end::<P>(task);
             }
             true
         })
@@ -206,6 +238,8 @@ crossing! {
             // SAFETY: S1, the caller holds RUNNING and drops the future once.
             unsafe { ManuallyDrop::drop(&mut (*stage).future) };
             P::runs(None);
+            // SAFETY: as above.
+            unsafe { tell_of_end::<P>(task) };
         });
     }
 

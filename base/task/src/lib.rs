@@ -25,7 +25,7 @@ mod waker;
 
 pub use join::{JoinError, JoinHandle};
 pub use pool::{Heap, Memory, Pender, Pool};
-pub use sched::census::Seen;
+pub use sched::census::{NAME_LEN, Seen};
 pub use sched::word::Doing;
 pub use sched::{
     AGE, Around, Birth, CHOICES, MAX_WORKERS, Measured, Outcome, Policy, Priority, Runnable, Wait, policy,

@@ -90,6 +90,12 @@ pub trait Pender: Send + Sync + 'static {
         let _ = task;
     }
 
+    /// A task has ended, or its future was dropped, that somebody knows who has no reference to it ([`sync::ended`](crate::sync::ended)). What
+    /// they do with it is over when this is.
+    fn ends(task: &TaskRef) {
+        let _ = task;
+    }
+
     /// For tracing: the task with this id was idle and has been woken by the calling context.
     fn woken(&self, id: u64) {
         let _ = id;

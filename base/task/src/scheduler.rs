@@ -176,6 +176,13 @@ pub unsafe trait Linked: 'static {
     fn keep_worker(call: impl FnOnce()) {
         call();
     }
+
+    /// The task with this number may have another priority now. If it is polled by a thread that has lost its worker, nothing else tells
+    /// who schedules that.
+    #[inline]
+    fn priority_changed(task: u64) {
+        let _ = task;
+    }
 }
 
 /// The scheduler behind a table.
@@ -235,16 +242,22 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     unsafe fn set_priority(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
         L::keep_worker(|| unsafe { (L::table().set_priority)(task, u32::from(priority.number())) });
+        // SAFETY: as above.
+        L::priority_changed(unsafe { task.as_ref() }.id());
     }
 
     unsafe fn inherit(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
         L::keep_worker(|| unsafe { (L::table().inherit)(task, u32::from(priority.number())) });
+        // SAFETY: as above.
+        L::priority_changed(unsafe { task.as_ref() }.id());
     }
 
     unsafe fn restore(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
         L::keep_worker(|| unsafe { (L::table().restore)(task, u32::from(priority.number())) });
+        // SAFETY: as above.
+        L::priority_changed(unsafe { task.as_ref() }.id());
     }
 
     fn tick(pool: &Pool, worker: usize) -> bool {

@@ -9,6 +9,7 @@ use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use sched::Mark;
 use sched::interface::Header;
 use sched::word::{Ending, Wake};
 
@@ -185,6 +186,16 @@ impl TaskRef {
         self.header().word().ending() == Some(Ending::Failed)
     }
 
+    /// The task has a name, for who looks from outside: the first [`NAME_LEN`](crate::NAME_LEN) bytes of its future `F`, which it keeps there as long as it is
+    /// there. `false`: a future that is aligned like that has no place that they know.
+    pub fn mark_named<F>(&self) -> bool {
+        let has_place = align_of::<F>() <= cell::MOST_ALIGNED;
+        if has_place {
+            self.header().mark(Mark::Named);
+        }
+        has_place
+    }
+
     /// Makes the task run.
     pub fn wake(&self) {
         self.0.wake_by_ref();
@@ -219,6 +230,66 @@ impl TaskRef {
     }
 }
 
+impl TaskRef {
+    /// For the time of one use, without a reference of its own.
+    ///
+    /// # Safety
+    /// The task is not freed before this is gone, and this is cloned only where the caller holds a reference or `RUNNING`.
+    #[inline]
+    pub(crate) unsafe fn borrowed(task: NonNull<Header>) -> ManuallyDrop<Self> {
+        // SAFETY: by contract.
+        ManuallyDrop::new(Self(ManuallyDrop::into_inner(unsafe { borrowed(task) })))
+    }
+
+    /// A reference by who has borrowed a task without one, unless that has ended, or is cancelled since nobody refers to it.
+    pub(crate) fn try_clone(&self) -> Option<Self> {
+        // SAFETY: the reference that was just added is the new one's.
+        self.header().word().try_add_ref().then(|| unsafe { ManuallyDrop::into_inner(Self::borrowed(self.pointer())) })
+    }
+
+    /// Somebody may look for it who has no reference: [`Pender::ends`](crate::Pender::ends) is called.
+    pub(crate) fn mark_known(&self) {
+        if !self.header().has(Mark::Known) {
+            self.header().mark(Mark::Known);
+        }
+    }
+}
+
+/// A task that may be gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    task: NonNull<Header>,
+    /// Another may lie there later.
+    id: u64,
+}
+
+// SAFETY: no more than an address, until somebody shows that the task is there.
+unsafe impl Send for Known {}
+
+impl Known {
+    pub(crate) fn of(task: &TaskRef) -> Self {
+        Self { task: task.pointer(), id: task.id() }
+    }
+
+    #[inline]
+    pub(crate) fn is(self, task: &TaskRef) -> bool {
+        self.task == task.pointer() && self.id == task.id()
+    }
+
+    pub(crate) fn address(self) -> usize {
+        self.task.addr().get()
+    }
+
+    /// The task.
+    ///
+    /// # Safety
+    /// It is not freed before this is gone, which is not cloned.
+    pub(crate) unsafe fn task(self) -> ManuallyDrop<TaskRef> {
+        // SAFETY: by contract.
+        unsafe { TaskRef::borrowed(self.task) }
+    }
+}
+
 /// A task that is being polled; see [`Pender::runs`](crate::Pender::runs).
 #[derive(Clone, Copy, Debug)]
 pub struct Running(pub(crate) NonNull<Header>);
@@ -228,6 +299,18 @@ impl Running {
     #[must_use]
     pub fn as_ptr(self) -> *mut () {
         self.0.as_ptr().cast()
+    }
+
+    /// The task that [`as_ptr`](Self::as_ptr) was asked of, without a reference: to be looked at, or cloned.
+    ///
+    /// # Safety
+    ///
+    /// Its poll is not over, and is not before this is gone.
+    #[inline]
+    #[must_use]
+    pub unsafe fn borrow(pointer: NonNull<()>) -> ManuallyDrop<TaskRef> {
+        // SAFETY: the poll holds `RUNNING`, and the pointer is a header's, by contract.
+        unsafe { TaskRef::borrowed(pointer.cast()) }
     }
 
     /// A reference to the task that [`as_ptr`](Self::as_ptr) was asked of.

@@ -1,7 +1,7 @@
 //! The coroutines of a process, from its own memory: the lines of `/proc/PID/coroutines`.
 //!
 //! How they lie there is in `sched::census`; where the lists begin, the process says in its hint page. None of it is believed:
-//! each head and each place is copied once and checked, what cannot be read ends its list, and there are no more steps than
+//! each head, each place and each name is copied once and checked, what cannot be read ends its list, and there are no more steps than
 //! the memory of the process has room for, so that a list without an end does end. The process goes on meanwhile: a line may
 //! be of a task that is just being made or is gone.
 //!
@@ -19,7 +19,7 @@ use exec::Polls;
 use mem::AddressSpace;
 use sched::{
     Measured, Wait,
-    census::{HEAD, HEADER, LISTS, Seen, SeenChunk},
+    census::{HEAD, HEADER, LISTS, NAME, NAME_LEN, Seen, SeenChunk},
     word::Doing,
 };
 
@@ -84,7 +84,11 @@ impl Coroutines {
                 } else if let Some(seen) =
                     Seen::of(&bytes).filter(|seen| seen.id < self.below || self.below == u64::MAX)
                 {
-                    line(text, &seen, polls(seen.measured), "");
+                    let place = at.address.wrapping_add(offset);
+                    // Of what has ended the output lies there.
+                    let has_name = seen.named && seen.doing != Doing::Ended;
+                    let name = if has_name { name(space, place) } else { String::new() };
+                    line(text, &seen, polls(seen.measured), &name);
                     self.last = seen.id;
                 }
             }
@@ -116,6 +120,15 @@ impl Coroutines {
 /// Copies from where the process says something is.
 pub(crate) fn read(space: &AddressSpace, address: u64, bytes: &mut [u8]) -> Option<()> {
     space.copy_in_now(usize::try_from(address).ok()?, bytes).ok()
+}
+
+/// The name of the task in a place, as it says: one line, in which nothing acts upon a terminal.
+fn name(space: &AddressSpace, place: u64) -> String {
+    let mut bytes = [0; NAME_LEN];
+    let _ = read(space, place.wrapping_add(NAME as u64), &mut bytes);
+    let len = bytes.iter().position(|byte| *byte == 0).unwrap_or(NAME_LEN);
+    let shown = |c: char| if c.is_alphanumeric() || c.is_ascii_graphic() || c == ' ' { c } else { '?' };
+    String::from(String::from_utf8_lossy(&bytes[..len]).trim()).chars().map(shown).collect()
 }
 
 /// The chunk at an address, if there is one.

@@ -2,12 +2,15 @@
 //!
 //! The protocol, and who may take a slot from whom when, is in `sched::slots`. This is where the kernel takes part: when a
 //! thread waits for something ([`blocks`]), when it has been interrupted ([`interrupted`], [`examine`]), when it waits for a slot
-//! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]).
+//! ([`wait`]) or calls for somebody else ([`kick`]), and when it ends ([`leave`]). What a thread stands at that goes on without one: `away`.
 //!
 //! **Hints.** What a process says of its coroutines is read at these points only, copied once, clamped to what its thread may
 //! have, and decides about nothing but its own threads (`pages`).
 
+mod away;
 mod pages;
+
+pub use away::follow;
 
 use crate::{
     process::Process,
@@ -15,6 +18,7 @@ use crate::{
 };
 use abi::{asyncos::SCHED_WAIT, errno::Errno, window};
 use alloc::{string::String, sync::Arc};
+use away::Away;
 use core::{
     fmt::Write,
     future::poll_fn,
@@ -27,7 +31,7 @@ use core::{
 use hal::sync::{SpinLock, rank};
 use mem::{AddressSpace, Charge};
 use pages::{Hints, Pages};
-use sched::slots::{Book, Do, MAX_PLACES, MAX_SLOTS, Wait, polls};
+use sched::slots::{Book, Do, Lasting, MAX_PLACES, MAX_SLOTS, Wait, polls};
 
 /// How long a poll may last while others as urgent wait for the same worker, in nanoseconds.
 const SLICE: u64 = 5_000_000;
@@ -42,10 +46,11 @@ const BYTES: usize = 2 << 10;
 struct State {
     book: Book,
     threads: [Option<Arc<Thread>>; MAX_PLACES],
+    away: Away,
     /// Until when somebody wants to know what the coroutines do (ns since boot); 0: nobody does.
     watched: u64,
-    /// Of each slot: the count of its owner when it was last seen to have moved, and when that was.
-    seen: [(u32, u64); MAX_SLOTS],
+    /// Of each slot: how long the poll has lasted that its thread is in.
+    lasting: [Lasting; MAX_SLOTS],
 }
 
 impl State {
@@ -140,7 +145,7 @@ impl Slots {
         let count = self.state.lock().book.slots();
         for slot in 0..count {
             let (owner, kicked) = self.state.lock().book.shown(slot);
-            let Hints { ready, running } = self.pages.hints(space, slot as u8);
+            let Hints { ready, running, .. } = self.pages.hints(space, slot as u8);
             // Writing to a string cannot fail.
             let _ = writeln!(text, "slot {slot} {owner} {} {ready:x} {running}", u8::from(kicked));
         }
@@ -203,7 +208,8 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
     let hint = space.window_page(window::HINT).await?;
     let count = slots.min(thread.harts().count()).min(MAX_SLOTS);
     let threads = [const { None }; MAX_PLACES];
-    let state = State { book: Book::new(count as u8), threads, watched: 0, seen: [(0, 0); MAX_SLOTS] };
+    let (book, away) = (Book::new(count as u8), Away::new());
+    let state = State { book, threads, away, watched: 0, lasting: [Lasting::default(); MAX_SLOTS] };
     let made = Slots { state: SpinLock::new(rank::THREAD, state), pages: Pages { status, hint }, _charge: charge };
     // The status page says nobody already. It is not written before these are the process's slots: another thread may have
     // been faster, and has one of its own by now.
@@ -218,6 +224,7 @@ pub async fn setup(thread: &Thread, slots: usize) -> Result<usize, Errno> {
 pub async fn wait(thread: &Arc<Thread>, place: usize, stands_in: bool) -> Result<usize, Errno> {
     let slots = thread.process().slots().ok_or(Errno::EINVAL)?;
     let place = enter(thread, &slots, place)?;
+    slots.is_back(place);
     let (begun, action) =
         slots.with(|state| match if stands_in { state.book.stand_in(place) } else { state.book.wait(place) } {
             Wait::Waits(action) => (None, action),
@@ -299,11 +306,11 @@ pub(crate) fn blocks(thread: &Thread) {
     let Some((slots, place)) = of(thread) else { return };
     let polls = slots.pages.polls(place);
     let Some(slot) = slots.state.lock().book.slot_of(place).filter(|_| polls) else { return };
-    let hints = slots.pages.hints(&thread.space(), slot);
+    let space = thread.space();
+    let hints = slots.pages.hints(&space, slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
     slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
-    // Nothing sets it any more until the thread has a slot again.
-    run_at(thread, hints.running);
+    slots.goes_on(thread, &space, place, hints.polled, hints.running);
 }
 
 /// The look that belongs to a moment. Of those of a minute before one is the same: then it is left out, once.
@@ -337,10 +344,8 @@ pub(crate) fn examine(thread: &Thread) -> bool {
             state.watched = 0;
             slots.pages.show_watched(false);
         }
-        let seen = &mut state.seen[usize::from(slot) % MAX_SLOTS];
-        if seen.0 != count {
-            *seen = (count, now);
-        } else if action == Do::Nothing && preemption == 0 && hints.equal() && now.saturating_sub(seen.1) >= SLICE {
+        let lasted = state.lasting[usize::from(slot) % MAX_SLOTS].look(place, count, now);
+        if action == Do::Nothing && preemption == 0 && hints.equal() && lasted >= SLICE {
             let action = state.book.preempt(place, polls(count));
             state.note(place, action, &hints);
             return (hints, action);
@@ -350,7 +355,7 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     });
     let gives_way = matches!(action, Do::Give(..));
     if gives_way {
-        run_at(thread, hints.running);
+        slots.goes_on(thread, &space, place, hints.polled, hints.running);
     } else {
         slots.stand_at(thread, &space, slot, hints.running);
     }
@@ -364,6 +369,7 @@ pub(crate) fn examine(thread: &Thread) -> bool {
 pub(crate) fn leave(thread: &Thread) {
     let Some((slots, place)) = of(thread) else { return };
     thread.set_place(None);
+    slots.is_back(place);
     let (gone, action) = slots.with(|state| {
         let gone = state.threads.get_mut(usize::from(place)).and_then(Option::take);
         (gone, state.book.leave(place))

@@ -12,6 +12,7 @@ mod images;
 mod lives;
 mod pressure;
 mod signals;
+mod slots;
 
 use crate::affinity::Affinity;
 use crate::class::Class;

@@ -43,6 +43,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::SETSID => identity::setsid(task),
         nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
         abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
+        abi::asyncos::SCHED_FOLLOW => slots::follow(task.thread(), args.word(0)),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(task, args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),

@@ -50,6 +50,10 @@ unsafe impl Linked for Chosen {
     fn keep_worker(call: impl FnOnce()) {
         slots::keep(call, task::call_again);
     }
+
+    fn priority_changed(task: u64) {
+        slots::follow(task);
+    }
 }
 
 /// Takes the kernel's scheduler, if it has one. Called before anything else of it is, and before there is a second thread.

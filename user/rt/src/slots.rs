@@ -5,13 +5,13 @@
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
 use crate::thread;
-use abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
+use abi::asyncos::{SCHED_FOLLOW, SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
-use abi::slots::{CENSUS, FEW, HINTS, KICKED, LOW, OWNER, PREEMPTION, SPARES, STANDS, STRIDE, WATCHED};
+use abi::slots::{AWAY, AWAYS, CENSUS, FEW, HINTS, KICKED, LOW, OWNER, PREEMPTION, SPARES, STANDS, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use sched::slots::{MAX_PLACES, MAX_SLOTS, Seat, Shown};
 
 /// How many there are; 0 before [`set_up`], and for ever where the kernel has none.
@@ -171,6 +171,24 @@ fn wait_with(place: u32, stands_in: bool) -> Option<usize> {
 /// There is something of this priority for a worker.
 pub(crate) fn kick(slot: usize, priority: u8) {
     let _ = call(SCHED_KICK, slot, usize::from(priority));
+}
+
+/// The task with this number may have another priority now: if a thread polls it without a slot, that is to stand at it.
+pub(crate) fn follow(task: u64) {
+    if !active() {
+        return;
+    }
+    // Pairs with the kernel's as a thread loses its slot: the change of the priority before the look at who polls it.
+    fence(Ordering::SeqCst);
+    // Relaxed, both: ordered by the fence.
+    if word(STATUS, AWAYS).load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let task = (task as u32).max(1);
+    let place = (0..MAX_PLACES).find(|place| word(STATUS, AWAY + 4 * place).load(Ordering::Relaxed) == task);
+    if let Some(place) = place {
+        let _ = call(SCHED_FOLLOW, place, 0);
+    }
 }
 
 /// If few threads are left: the least urgent priority that a thread polls at which was preempted.

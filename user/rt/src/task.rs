@@ -27,6 +27,7 @@ mod failure;
 pub mod green;
 mod join_set;
 mod local;
+mod names;
 mod preemption;
 mod scope;
 mod select;
@@ -34,8 +35,7 @@ pub mod sync;
 mod workers;
 
 pub use blocking::spawn_blocking;
-pub(crate) use builder::NameOf;
-pub use builder::{Builder, name};
+pub use builder::Builder;
 pub use callback::OnDone;
 pub use failure::{Metrics, abort_on_panic, metrics};
 pub(crate) use failure::{STACK as POLL_STACK, end_task};
@@ -43,6 +43,8 @@ pub(crate) use green::Switch;
 pub use join_set::JoinSet;
 pub(crate) use local::Scope as LocalScope;
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
+pub(crate) use names::NameOf;
+pub use names::name;
 pub use preemption::Preemption;
 pub use scope::{Scope, scope};
 
@@ -62,11 +64,15 @@ impl Pender for Unpark {
     }
 
     fn joins(task: &TaskRef) -> bool {
-        thread::task().is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, &joiner))
+        thread::with_task(|joiner| joiner.is_some_and(|joiner| task::sync::lend::<sync::Futex>(task, joiner)))
     }
 
     fn joins_no_more(task: &TaskRef) {
         task::sync::repay::<sync::Futex>(task);
+    }
+
+    fn ends(task: &TaskRef) {
+        task::sync::ended::<sync::Futex>(task);
     }
 
     fn shown(&self) -> Option<&'static [Shown; MAX_SLOTS]> {

@@ -152,11 +152,19 @@ pub(crate) fn set_task(task: Option<Running>) {
     local().task.store(task.map_or(ptr::null_mut(), Running::as_ptr), Ordering::Relaxed);
 }
 
+/// Calls `f` with the task that the calling thread polls.
+#[inline]
+pub(crate) fn with_task<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+    // SAFETY: set at the beginning of the poll, and cleared at its end; this is called from within it.
+    match NonNull::new(local().task.load(Ordering::Relaxed)).map(|task| unsafe { Running::borrow(task) }) {
+        Some(task) => f(Some(&task)),
+        None => f(None),
+    }
+}
+
 /// The task that the calling thread polls.
 pub(crate) fn task() -> Option<TaskRef> {
-    let task = NonNull::new(local().task.load(Ordering::Relaxed))?;
-    // SAFETY: set at the beginning of the poll, and cleared at its end.
-    Some(unsafe { Running::task(task) })
+    with_task(|task| task.cloned())
 }
 
 /// Runs `f` with a slot that the calling thread has from now on.

@@ -1,8 +1,10 @@
 //! Coroutines that do what no good one does: the others of their process go on, and nothing is lost or done twice.
 
+mod inversion;
+
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
-use crate::process::{call, child, exits, sleep_ms};
+use crate::process::{child, exits, sleep_ms};
 use crate::runner::free_memory;
 use crate::word::{flag, spin_until};
 use alloc::sync::Arc;
@@ -10,9 +12,7 @@ use alloc::vec::Vec;
 use core::future::poll_fn;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use core::task::Poll;
-use rt::abi::asyncos::SCHED_SETUP;
 use rt::io::{Read, Write};
-use rt::task::sync::{Mutex, Notify};
 use rt::task::{self, Builder, JoinError, Preemption, Priority, block_on, green, policy, spawn, spawn_with, yield_now};
 use rt::time::{Duration, Instant, sleep};
 use rt::{async_pipe, pipe};
@@ -23,8 +23,11 @@ pub const CASES: &[Case] = &[
     case!("coroutines/keeps-equals-waiting", "S5 I2", keeps_equals_waiting),
     case!("coroutines/keeps-all-waiting", "S5 I2 C7", keeps_all_waiting),
     case!("coroutines/aborted-beside-another-hart", "D14 P8", aborted_beside_another_hart),
-    case!("coroutines/inversion-through-eight", "S1 D7", inversion_through_eight),
-    case!("coroutines/inversion-through-joins", "S1 D7", inversion_through_joins),
+    case!("coroutines/inversion-through-eight", "S1 D7", inversion::through_eight),
+    case!("coroutines/inversion-through-joins", "S1 D7", inversion::through_joins),
+    case!("coroutines/inversion-through-channels", "S1 D7", inversion::through_channels),
+    case!("coroutines/inversion-without-a-slot", "S1 S4 D7", inversion::without_a_slot),
+    case!("coroutines/inversion-receiver-goes", "S1 D7", inversion::receiver_goes),
     case!("coroutines/green-thread-blocks", "S5 I2 C7", green_thread_blocks),
     case!("coroutines/green-thread-never-yields", "S5 I2 P6", green_thread_never_yields),
 ];
@@ -250,112 +253,6 @@ fn aborted_beside_another_hart() -> Outcome {
         // Aborted it does not come as far; else it ends by itself.
         equal!(stage.load(SeqCst), if aborts { 2 } else { 3 });
     }
-    Ok(())
-}
-
-/// Eight hold a lock each and want the one before; the first works. Somebody urgent wants the last, and somebody who is more urgent
-/// than the eight never waits: that one has no turn meanwhile. In polls, so with one worker, on a thread that nobody takes it from.
-fn inversion_through_eight() -> Outcome {
-    const LINKS: usize = 8;
-    needs_asyncos()?;
-    // The runtime has no slots then.
-    equal!(call(SCHED_SETUP, &[1]), Ok(1));
-    let locks: Arc<Vec<_>> = Arc::new((0..LINKS).map(|_| Mutex::new(())).collect());
-    let (start, held, turns, stop) = (Arc::new(Notify::new()), flag(), flag(), flag());
-    let passed = block_on(async {
-        let mut links = Vec::new();
-        for link in 0..LINKS {
-            let (locks, start, held) = (locks.clone(), start.clone(), held.clone());
-            links.push(spawn_with(Priority::LOWEST, async move {
-                let own = locks[link].lock().await;
-                held.fetch_add(1, SeqCst);
-                match link.checked_sub(1) {
-                    Some(before) => drop(locks[before].lock().await),
-                    None => {
-                        start.notified().await;
-                        for _ in 0..20 {
-                            yield_now().await;
-                        }
-                    }
-                }
-                drop(own);
-            }));
-        }
-        while held.load(SeqCst) < LINKS as u32 {
-            sleep(Duration::from_millis(1)).await;
-        }
-        let (counted, ends) = (turns.clone(), stop.clone());
-        let restless = spawn(async move {
-            while ends.load(SeqCst) == 0 {
-                counted.fetch_add(1, SeqCst);
-                yield_now().await;
-            }
-        });
-        // Who is less urgent does not get the worker any more.
-        while turns.load(SeqCst) == 0 {
-            sleep(Duration::from_millis(1)).await;
-        }
-        start.notify_one();
-        let urgent = spawn_with(Priority::HIGHEST, async move {
-            let before = turns.load(SeqCst);
-            drop(locks[LINKS - 1].lock().await);
-            let passed = turns.load(SeqCst) - before;
-            stop.store(1, SeqCst);
-            passed
-        });
-        let passed = urgent.await;
-        equal!(restless.await, Ok(()));
-        for link in links {
-            equal!(link.await, Ok(()));
-        }
-        passed.map_err(|error| Trouble::failed(format_args!("{error}")))
-    })?;
-    // By age alone one turn of the eight comes after some two thousand of its.
-    ensure!(passed < 100, "who is in between had {passed} turns");
-    Ok(())
-}
-
-/// The same where the urgent one joins somebody who joins the next, eight of them.
-fn inversion_through_joins() -> Outcome {
-    needs_asyncos()?;
-    equal!(call(SCHED_SETUP, &[1]), Ok(1));
-    let (start, turns, stop) = (Arc::new(Notify::new()), flag(), flag());
-    let passed = block_on(async {
-        let starts = start.clone();
-        let mut last = spawn_with(Priority::LOWEST, async move {
-            starts.notified().await;
-            for _ in 0..20 {
-                yield_now().await;
-            }
-        });
-        for _ in 1..8 {
-            last = spawn_with(Priority::LOWEST, async move { last.await.unwrap_or_default() });
-        }
-        // All wait by then.
-        let _ = spawn_with(Priority::LOWEST, yield_now()).await;
-        let (counted, ends) = (turns.clone(), stop.clone());
-        let restless = spawn(async move {
-            while ends.load(SeqCst) == 0 {
-                counted.fetch_add(1, SeqCst);
-                yield_now().await;
-            }
-        });
-        start.notify_one();
-        let urgent = spawn_with(Priority::HIGHEST, async move {
-            let before = turns.load(SeqCst);
-            let joined = last.await;
-            let passed = turns.load(SeqCst) - before;
-            stop.store(1, SeqCst);
-            joined.map(|()| passed)
-        });
-        let passed = urgent.await;
-        equal!(restless.await, Ok(()));
-        match passed {
-            Ok(Ok(passed)) => Ok(passed),
-            other => Err(Trouble::failed(format_args!("{other:?}"))),
-        }
-    })?;
-    ensure!(passed < 100, "who is in between had {passed} turns");
     Ok(())
 }
 

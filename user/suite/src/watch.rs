@@ -1,7 +1,7 @@
 //! What runs, as `/proc` and `top` show it.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::needs_asyncos;
+use crate::machine::{needs_asyncos, needs_root};
 use crate::process::PAGE;
 use crate::process::{Shared, await_blocked, child, kill, sleep_ms, wait};
 use alloc::format;
@@ -16,15 +16,17 @@ use rt::abi::window::HINT;
 use rt::io::Read;
 use rt::process::{Command, Stdio};
 use rt::task::sync::{Mutex, Notify, Semaphore, mpsc, oneshot};
-use rt::task::{self, Priority, block_on, spawn, spawn_with, yield_now};
+use rt::task::{self, Builder, Priority, block_on, spawn, spawn_with, yield_now};
 use rt::time::{Duration, sleep, timeout};
-use rt::{async_pipe, fs, pipe, raw, thread};
+use rt::{async_pipe, fs, pipe, raw, thread, tty};
 
 pub const CASES: &[Case] = &[
     case!("watch/threads", "D16 G6", threads),
     case!("watch/top", "D16 G6", top),
+    case!("watch/top-on-a-terminal", "D16 G6", top_on_a_terminal),
     case!("watch/top-arguments", "E1", top_arguments),
     case!("watch/coroutines", "D16 G4 G6", coroutines),
+    case!("watch/names", "D16 G6 E1", names),
     case!("watch/kernel", "D16 G2 G6", kernel),
     case!("watch/many-coroutines", "D16 G6", many_coroutines),
     case!("watch/polls", "D16 G6", polls),
@@ -147,6 +149,31 @@ fn top() -> Outcome {
     Ok(())
 }
 
+/// With a terminal for its keys the program draws one screen over the other, as large as it is told to be or of the usual size, and
+/// leaves the terminal's modes as they were. In a session of its own, so that nobody stops it for reading there.
+fn top_on_a_terminal() -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let pid = child(|| {
+        let drawn = || {
+            let console = fs::OpenOptions::new().read(true).write(true).open("/dev/console")?;
+            let before = tty::attributes(console.fd().raw())?;
+            let keys = Stdio::File(console.try_clone()?);
+            let (status, text) = Command::new("/bin/top").args(["-n", "2", "-d", "0.1"]).stdin(keys).output()?;
+            let text = String::from_utf8_lossy(&text).to_string();
+            let same = tty::attributes(console.fd().raw())? == before;
+            let screens = text.split("\x1b[H").skip(1);
+            let whole = |screen: &str| {
+                let lines = screen.lines().count();
+                screen.starts_with("top: up ") && screen.contains("\x1b[J") && (5..=24).contains(&lines)
+            };
+            Ok::<_, Trouble>(status.success() && same && screens.clone().count() > 0 && screens.clone().all(whole))
+        };
+        i32::from(call!(SETSID).is_err() || !matches!(drawn(), Ok(true)))
+    })?;
+    crate::process::exits(pid, 0)
+}
+
 fn top_arguments() -> Outcome {
     needs_asyncos()?;
     let (status, text) = Command::new("/bin/top").arg("--help").output()?;
@@ -232,6 +259,38 @@ fn coroutines() -> Outcome {
     ensure!(["time", "lock", "channel", "notice", "read", "join", "R"].iter().all(|what| shown(what)), "{text}");
     // A process without coroutines has none.
     equal!(fs::read_to_string("/proc/self/coroutines")?.as_str(), "");
+    Ok(())
+}
+
+/// Coroutines show the names that they were given, as much of them as is shown, and nothing that a terminal would act upon. One that had a
+/// name does not leave it to the next that lies there.
+fn names() -> Outcome {
+    needs_asyncos()?;
+    const LONG: &str = "a name of more than thirty-two bytes, which is cut";
+    let watched = Watched::new(|| {
+        block_on(async {
+            let named = |name: &str| Builder::new().name(name).spawn(pending::<()>());
+            let gone: Vec<_> = (0..20).map(|_| named("gone")).collect();
+            let _ = spawn(async {}).await;
+            gone.iter().for_each(|task| task.abort());
+            for task in gone {
+                let _ = task.await;
+            }
+            let _stay =
+                (named("accept"), named(LONG), named("\x1b[2J\n1 R 0 0"), named("三号"), named(""), named("two words"));
+            let _bare: Vec<_> = (0..20).map(|_| spawn_with(Priority::new(9), pending::<()>())).collect();
+            pending::<()>().await;
+        });
+        0
+    })?;
+    let fits = |lines: &[Coroutine]| lines.len() == 26 && lines.iter().all(|line| line.state == 'S');
+    let lines = watched.until("coroutines", Coroutine::parse, fits)?;
+    let mut names: Vec<&str> = lines.iter().filter(|line| line.own != 9).map(|line| line.name.as_str()).collect();
+    names.sort_unstable();
+    equal!(names, ["", "?[2J?1 R 0 0", LONG[..32].trim_end(), "accept", "two words", "三号"]);
+    ensure!(lines.iter().all(|line| line.own != 9 || line.name.is_empty()), "{lines:?}");
+    let text = run_top(&["-p", &watched.0.to_string()])?;
+    ensure!(text.lines().any(|line| line.contains('~') && line.ends_with(" accept")), "{text}");
     Ok(())
 }
 

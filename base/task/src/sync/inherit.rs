@@ -6,18 +6,21 @@
 //!
 //! Who waits for a task's end lends it its priority in the same way ([`lend`]), until the handle is ready or gone.
 //!
-//! What a task has inherited is noted by lock, in one table for all locks ([`Lock::debts`]): when it gives one back it keeps
+//! Who receives from a channel inherits from those who send: see `server`.
+//!
+//! What a task has inherited is noted by lock or channel, in one table for all ([`Lock::debts`]): when it gives one back it keeps
 //! what it has inherited through the others. The table, and what follows from it for the task, change in one section, so that
 //! nothing older overwrites what is newer.
 
 use alloc::collections::BTreeMap;
 
 use crate::Priority;
+use crate::waker::Known;
 
 use super::*;
 
-/// Who has inherited what: (task, lock) and the priority; through its join handle: (task, task). Tasks that are named here live: they
-/// hold the lock, or the handle keeps them.
+/// Who has inherited what: (task, lock) or (task, channel) and the priority; through its join handle: (task, task). Tasks that are named here live: they
+/// hold the lock, the handle keeps them, or they are known as receivers and struck from here at their end.
 #[derive(Default)]
 pub struct Debts(BTreeMap<(usize, usize), Priority>);
 
@@ -44,6 +47,45 @@ impl Debts {
     fn clear(&mut self, task: &TaskRef, through: usize) {
         if self.0.remove(&(task.address(), through)).is_some() {
             task.restore(self.most(task.address()));
+        }
+    }
+
+    /// A task receives from a channel, and has inherited nothing through it.
+    pub(super) fn know(&mut self, task: &TaskRef, channel: usize) {
+        task.mark_known();
+        self.0.insert((task.address(), channel), Priority::LOWEST);
+    }
+
+    /// What a task has inherited through a channel is this from now on. If it has become more urgent than it was: the task.
+    pub(super) fn owe(&mut self, known: Known, channel: usize, priority: Priority) -> Option<TaskRef> {
+        let debt = self.0.get_mut(&(known.address(), channel))?;
+        let before = core::mem::replace(debt, priority);
+        // SAFETY: named here, and so not freed before this table's lock is given back.
+        let task = unsafe { known.task() };
+        if priority >= before {
+            task.restore(self.most(known.address()));
+            return None;
+        }
+        let raised = priority < task.priority();
+        task.inherit(priority);
+        if raised { task.try_clone() } else { None }
+    }
+
+    /// A task does not receive from a channel any more.
+    pub(super) fn strike(&mut self, known: Known, channel: usize) {
+        let debt = self.0.remove(&(known.address(), channel));
+        if debt.is_some_and(|debt| debt != Priority::LOWEST) {
+            // SAFETY: named here until now, and so not freed before this table's lock is given back.
+            unsafe { known.task() }.restore(self.most(known.address()));
+        }
+    }
+
+    /// A task has ended.
+    pub(super) fn forget(&mut self, task: &TaskRef) {
+        let all = (task.address(), 0)..=(task.address(), usize::MAX);
+        while let Some((key, _)) = self.0.range(all.clone()).next() {
+            let key = *key;
+            self.0.remove(&key);
         }
     }
 }
@@ -112,37 +154,4 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
 /// Nobody waits for the end of `task` any more.
 pub fn repay<L: Lock>(task: &TaskRef) {
     L::debts().look(|debts| debts.clear(task, task.address()));
-}
-
-/// The most urgent of those who wait for one lock.
-pub(super) struct Urgency {
-    waiting: usize,
-    /// Of all that have waited since nobody did.
-    most: Option<Priority>,
-}
-
-impl Urgency {
-    pub(super) const fn new() -> Self {
-        Self { waiting: 0, most: None }
-    }
-
-    /// A waiter looks in vain; `counted` is its own and false at first.
-    pub(super) fn waits(&mut self, counted: &mut bool, priority: Option<Priority>) {
-        self.waiting += usize::from(!*counted);
-        *counted = true;
-        self.most = self.most.into_iter().chain(priority).min();
-    }
-
-    /// It does not wait any more.
-    pub(super) fn leaves(&mut self, counted: bool) {
-        self.waiting -= usize::from(counted);
-        if self.waiting == 0 {
-            self.most = None;
-        }
-    }
-
-    /// What those who wait still are.
-    pub(super) fn most(&self) -> Option<Priority> {
-        self.most
-    }
 }

@@ -29,7 +29,8 @@ loom::lazy_static! {
     static ref DEBTS: Turns<Spin, Debts> = Turns::new(Spin(RawSpin::new()), Debts::new());
 }
 
-impl Lock for Spin {
+// SAFETY: only the pools of `Alone` have tasks that run as current ones.
+unsafe impl Lock for Spin {
     fn new() -> Self {
         Self(RawSpin::new())
     }
@@ -44,8 +45,9 @@ impl Lock for Spin {
         unsafe { &*core::ptr::from_ref::<Turns<Self, Debts>>(&*DEBTS) }
     }
 
-    fn current() -> Option<TaskRef> {
-        CURRENT.with(|current| current.borrow().clone())
+    fn with_current<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+        let current = CURRENT.with(|current| current.borrow().clone());
+        f(current.as_ref())
     }
 }
 
@@ -62,11 +64,15 @@ impl Pender for Alone {
     fn pend(&self, _: usize, _: Priority) {}
 
     fn joins(task: &TaskRef) -> bool {
-        Spin::current().is_some_and(|joiner| lend::<Spin>(task, &joiner))
+        Spin::with_current(|joiner| joiner.is_some_and(|joiner| lend::<Spin>(task, joiner)))
     }
 
     fn joins_no_more(task: &TaskRef) {
         repay::<Spin>(task);
+    }
+
+    fn ends(task: &TaskRef) {
+        ended::<Spin>(task);
     }
 }
 
@@ -300,5 +306,59 @@ fn what_a_joiner_lent_is_paid_back() {
             assert_eq!(task.priority(), Priority::LOWEST);
             assert!(Spin::debts().look(|debts| debts.is_empty()));
         });
+    }
+}
+
+/// Somebody urgent sends to a task that has received, while that ends, is aborted, or is found to lie dead: it is looked for as long as it is
+/// there, and nothing is left of it.
+#[test]
+fn a_server_that_ends_against_who_sends_to_it() {
+    for aborted in [false, true] {
+        model(move || {
+            let pool = Arc::new(Pool::<Alone>::new(1, Alone));
+            let urgent = pool.spawn(Priority::HIGHEST, async {});
+            assert!(pool.run_next(0).is_some());
+            let (sender, receiver) = mpsc::unbounded_channel::<(), Spin>();
+            let receiver = Arc::new(::sync::wait::Turns::new(Spin::new(), Kept(receiver)));
+            let theirs = receiver.clone();
+            let server = pool.spawn(Priority::LOWEST, async move {
+                let task = crate::current().await;
+                CURRENT.with(|current| current.replace(task));
+                let _ = theirs.look(|kept| kept.0.try_recv());
+                CURRENT.with(|current| current.replace(None));
+                // Nobody wakes it from here on.
+                core::future::pending::<()>().await;
+            });
+            let (runs, send) = (pool.clone(), sender.clone());
+            let handle = if aborted {
+                Some(server)
+            } else {
+                drop(server);
+                None
+            };
+            let worker = thread::spawn(move || {
+                let ran = runs.run_next(0).is_some();
+                if let Some(handle) = handle {
+                    handle.abort();
+                }
+                ran
+            });
+            CURRENT.with(|current| *current.borrow_mut() = Some(urgent.task()));
+            send.send(()).unwrap();
+            CURRENT.with(|current| *current.borrow_mut() = None);
+            worker.join().unwrap();
+            while pool.run_next(0).is_some() {}
+            assert!(Spin::debts().look(|debts| debts.is_empty()));
+            drop((receiver, sender));
+        });
+    }
+}
+
+/// A receiver that does not go with its task.
+struct Kept(mpsc::UnboundedReceiver<(), Spin>);
+
+impl Gate for Kept {
+    fn is_open(&self) -> bool {
+        false
     }
 }

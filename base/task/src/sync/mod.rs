@@ -11,8 +11,8 @@
 //! queue, looks whether the holder has failed, and sleeps; who lets a task fail does so first and calls [`failed`]
 //! then. The lock is poisoned then, for ever: the guard may be anywhere, so nobody else can be let in.
 //!
-//! **Inheritance.** A task that somebody joins, and who holds a mutex or a read-write lock, is as urgent as whoever waits for it, also along chains: see
-//! `inherit`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
+//! **Inheritance.** A task that somebody joins, who holds a mutex or a read-write lock, and who receives from an [`mpsc`] channel is as
+//! urgent as whoever waits for it, also along chains: see `inherit` and `server`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
 
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -22,8 +22,8 @@ use core::task::{Context, Poll};
 
 use sync::wait::{Claim, Gate, Turns, WaitLock, WaitQueue, wait_until_next};
 
-use crate::Wait;
 use crate::waker::{TaskRef, waits_for, waits_no_more};
+use crate::{Priority, Wait};
 
 mod barrier;
 pub mod broadcast;
@@ -35,6 +35,8 @@ mod once_cell;
 pub mod oneshot;
 mod rwlock;
 mod semaphore;
+mod server;
+mod urgency;
 pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};
@@ -44,9 +46,14 @@ pub use notify::{Notified, Notify};
 pub use once_cell::OnceCell;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{AcquireError, OwnedSemaphorePermit, Semaphore, SemaphorePermit, TryAcquireError};
+pub use server::ended;
 
 /// The lock under which the state of a lock or channel lies, and what goes with it.
-pub trait Lock: WaitLock + Sized + Send + Sync + 'static {
+///
+/// # Safety
+/// The tasks that [`with_current`](Self::with_current) shows are of pools whose [`Pender::ends`](crate::Pender::ends) calls [`ended`] with this
+/// lock.
+pub unsafe trait Lock: WaitLock + Sized + Send + Sync + 'static {
     /// A free lock.
     #[cfg(not(loom))]
     const NEW: Self;
@@ -61,8 +68,8 @@ pub trait Lock: WaitLock + Sized + Send + Sync + 'static {
     /// What tasks have inherited through locks.
     fn debts() -> &'static Turns<Self, Debts>;
 
-    /// The task that runs here, if one does: the holder of what it locks.
-    fn current() -> Option<TaskRef>;
+    /// Calls `f` with the task that runs here, if one does: the holder of what it locks, the sender of what it sends.
+    fn with_current<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R;
 }
 
 sync::const_fn! {
@@ -72,6 +79,12 @@ sync::const_fn! {
         #[cfg(loom)]
         L::new()
     }
+}
+
+/// How urgent the task is that runs here; who is none lends nothing.
+#[inline]
+fn priority<L: Lock>() -> Priority {
+    L::with_current(|current| current.map_or(Priority::LOWEST, TaskRef::priority))
 }
 
 /// To be called after a task has failed: whoever waits for what it held learns of it.
@@ -116,7 +129,7 @@ struct Holder(Option<TaskRef>);
 
 impl Holder {
     fn current<L: Lock>() -> Self {
-        Self(L::current())
+        Self(L::with_current(|current| current.cloned()))
     }
 
     fn has_failed(&self) -> bool {
@@ -141,9 +154,14 @@ async fn claim_held<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut clai
 
 /// Claims what nobody can fail to give back.
 async fn claim<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, mut claim: C, wait: Wait) -> C::Output {
-    if let Some(output) = turns.now(&mut claim) {
-        return output;
+    match turns.now(&mut claim) {
+        Some(output) => output,
+        None => claim_in_turn(turns, claim, wait).await,
     }
+}
+
+/// The same by who has looked in vain.
+async fn claim_in_turn<L: Lock, S: Gate, C: Claim<S>>(turns: &Turns<L, S>, claim: C, wait: Wait) -> C::Output {
     let mut turn = pin!(turns.wait(claim));
     poll_fn(|context| noted(turn.as_mut().poll(context), wait, context)).await
 }

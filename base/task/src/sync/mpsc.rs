@@ -3,19 +3,25 @@
 //! Senders of a bounded channel wait for a place in order of arrival; a place belongs to a message in the buffer or to a
 //! [`Permit`]. The receiver leaves its waker in the state. When the receiver closes the channel, or goes away, senders get
 //! their values back; when all senders are gone, the receiver gets what is left, and then nothing.
+//!
+//! The task that receives is as urgent as who sends to it: see `server`.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
 use sync::wait::wait_until;
 
+use super::server::Server;
+use super::urgency::{Carried, Urgency};
 use super::*;
 
 struct State<T> {
     buffer: VecDeque<T>,
+    carried: Carried,
     /// Places that nobody has; always 0 without a bound.
     free: usize,
     /// Places that permits have.
@@ -24,13 +30,49 @@ struct State<T> {
     /// The receiver wants no more.
     closed: bool,
     receiver: Option<Waker>,
+    /// Senders that wait for a place.
+    waiting: Urgency,
+    server: Server,
 }
 
 impl<T> State<T> {
-    /// Puts a message in the buffer; who is to be woken.
-    fn push(&mut self, value: T) -> Option<Waker> {
+    /// Puts a message of the calling task in the buffer; who is to be woken.
+    fn push<L: Lock>(&mut self, channel: usize, value: T) -> Option<Waker> {
+        let priority = priority::<L>();
+        self.carried.push(priority, self.buffer.len());
         self.buffer.push_back(value);
+        if self.server.is_below(priority) {
+            self.server.owes::<L>(channel, self.most());
+        }
         self.receiver.take()
+    }
+
+    /// The most urgent that waits, whether sent or to be sent.
+    fn most(&self) -> Priority {
+        let waiting = self.waiting.most().unwrap_or(Priority::LOWEST);
+        if self.buffer.is_empty() { waiting } else { waiting.min(self.carried.most()) }
+    }
+
+    /// Takes the first message, for the calling task. `more`: besides what it has taken before.
+    #[inline]
+    fn pop<L: Lock>(&mut self, channel: usize, more: bool) -> Option<T> {
+        if !self.server.stays::<L>() {
+            return self.pop_urgent::<L>(channel, more);
+        }
+        self.carried.pop();
+        self.buffer.pop_front()
+    }
+
+    /// The same where what the task inherits may be another then.
+    #[cold]
+    #[inline(never)]
+    fn pop_urgent<L: Lock>(&mut self, channel: usize, more: bool) -> Option<T> {
+        let carried = self.carried.most();
+        self.carried.pop();
+        let message = self.buffer.pop_front();
+        let taken = message.is_some().then_some(carried);
+        self.server.receives::<L>(channel, taken, more, self.most());
+        message
     }
 
     /// Whether nothing can come any more.
@@ -56,8 +98,16 @@ impl<T, L: Lock> Channel<T, L> {
     fn new(capacity: Option<usize>) -> Arc<Self> {
         let free_places = capacity.unwrap_or(0);
         let buffer = VecDeque::new();
-        let state = State { buffer, free: free_places, reserved: 0, senders: 1, closed: false, receiver: None };
-        Arc::new(Self { turns: Turns::new(free(), state), closing: WaitQueue::new(free()), capacity })
+        let (carried, waiting, server) = (Carried::new(), Urgency::new(), Server::new());
+        let free = free_places;
+        let state =
+            State { buffer, carried, free, reserved: 0, senders: 1, closed: false, receiver: None, waiting, server };
+        Arc::new(Self { turns: Turns::new(super::free(), state), closing: WaitQueue::new(super::free()), capacity })
+    }
+
+    /// What inheritance through it is noted by.
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
     }
 
     /// A sender, or a permit without use, goes away.
@@ -126,22 +176,100 @@ says! {
     TryRecvError: Self::Empty => "the channel is empty", Self::Disconnected => "the channel is closed";
 }
 
+/// A sender, which may wait for a place.
+struct Sending<L> {
+    /// The address of the channel.
+    channel: usize,
+    /// What it is one of those who wait with.
+    noted: Option<Priority>,
+    kind: PhantomData<fn() -> L>,
+}
+
+impl<L: Lock> Sending<L> {
+    fn of<T>(channel: &Channel<T, L>) -> Self {
+        Self { channel: channel.address(), noted: None, kind: PhantomData }
+    }
+
+    /// There is no place for it: who receives is as urgent as it.
+    fn waits<T>(&mut self, state: &mut State<T>) {
+        state.waiting.waits(&mut self.noted, priority::<L>());
+        state.server.owes::<L>(self.channel, state.most());
+    }
+
+    /// It has its place, or wants none any more.
+    fn leaves<T>(&mut self, state: &mut State<T>) {
+        if self.noted.is_some() {
+            state.waiting.leaves(self.noted.take());
+            state.server.owes::<L>(self.channel, state.most());
+        }
+    }
+}
+
 /// A message that wants a place.
-struct Put<T>(Option<T>);
+struct Put<T, L> {
+    value: Option<T>,
+    sending: Sending<L>,
+}
 
-impl<T> Claim<State<T>> for Put<T> {
-    /// Who is to be woken, or the message.
-    type Output = Result<Option<Waker>, SendError<T>>;
+impl<T, L: Lock> Put<T, L> {
+    fn new(channel: &Channel<T, L>, value: T) -> Self {
+        Self { value: Some(value), sending: Sending::of(channel) }
+    }
 
-    fn claim(&mut self, state: &mut State<T>, first: bool) -> Option<Self::Output> {
+    /// Who is to be woken, or the message; nothing if there is no place now.
+    #[inline]
+    fn now(&mut self, state: &mut State<T>, first: bool) -> Option<Result<Option<Waker>, SendError<T>>> {
         if state.closed {
-            return self.0.take().map(|value| Err(SendError(value)));
+            return self.value.take().map(|value| Err(SendError(value)));
         }
         if !first {
             return None;
         }
         state.free = state.free.checked_sub(1)?;
-        self.0.take().map(|value| Ok(state.push(value)))
+        self.value.take().map(|value| Ok(state.push::<L>(self.sending.channel, value)))
+    }
+}
+
+impl<T, L: Lock> Claim<State<T>> for Put<T, L> {
+    type Output = Result<Option<Waker>, SendError<T>>;
+
+    fn claim(&mut self, state: &mut State<T>, first: bool) -> Option<Self::Output> {
+        let put = self.now(state, first);
+        match put {
+            Some(_) => self.sending.leaves(state),
+            None => self.sending.waits(state),
+        }
+        put
+    }
+
+    fn withdraw(&mut self, state: &mut State<T>) {
+        self.sending.leaves(state);
+    }
+}
+
+/// Somebody who wants a place to send later.
+struct Reserve<L>(Sending<L>);
+
+impl<T, L: Lock> Claim<State<T>> for Reserve<L> {
+    type Output = Result<(), SendError<()>>;
+
+    fn claim(&mut self, state: &mut State<T>, first: bool) -> Option<Self::Output> {
+        if state.closed {
+            self.0.leaves(state);
+            return Some(Err(SendError(())));
+        }
+        if !first || state.free == 0 {
+            self.0.waits(state);
+            return None;
+        }
+        state.free -= 1;
+        state.reserved += 1;
+        self.0.leaves(state);
+        Some(Ok(()))
+    }
+
+    fn withdraw(&mut self, state: &mut State<T>) {
+        self.0.leaves(state);
     }
 }
 
@@ -157,9 +285,19 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// Gives the value back if nobody will receive it.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let receiver = claim(&self.channel.turns, Put(Some(value)), Wait::Channel).await?;
-        wake(receiver);
+        let mut put = Put::new(&self.channel, value);
+        let sent = match self.now(&mut put) {
+            Some(sent) => sent,
+            None => claim_in_turn(&self.channel.turns, put, Wait::Channel).await,
+        };
+        wake(sent?);
         Ok(())
+    }
+
+    /// Sends if there is a place that nobody waits for.
+    #[inline]
+    fn now(&self, put: &mut Put<T, L>) -> Option<Result<Option<Waker>, SendError<T>>> {
+        self.channel.turns.now(&mut |state: &mut State<T>, first: bool| put.now(state, first))
     }
 
     /// Sends if there is a place that nobody waits for.
@@ -167,8 +305,9 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// Says why not, and gives the value back.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        let mut put = Put(Some(value));
-        match (self.channel.turns.now(&mut put), put.0) {
+        let mut put = Put::new(&self.channel, value);
+        let sent = self.now(&mut put);
+        match (sent, put.value) {
             (Some(Ok(receiver)), _) => wake(receiver),
             (Some(Err(SendError(value))), _) => return Err(TrySendError::Closed(value)),
             (None, Some(value)) => return Err(TrySendError::Full(value)),
@@ -182,18 +321,7 @@ impl<T, L: Lock> Sender<T, L> {
     /// # Errors
     /// If nobody will receive anything.
     pub async fn reserve(&self) -> Result<Permit<'_, T, L>, SendError<()>> {
-        let reserve = |state: &mut State<T>, first: bool| {
-            if state.closed {
-                return Some(Err(SendError(())));
-            }
-            if !first {
-                return None;
-            }
-            state.free = state.free.checked_sub(1)?;
-            state.reserved += 1;
-            Some(Ok(()))
-        };
-        claim(&self.channel.turns, reserve, Wait::Channel).await?;
+        claim(&self.channel.turns, Reserve(Sending::of(&self.channel)), Wait::Channel).await?;
         Ok(Permit { channel: &self.channel })
     }
 
@@ -232,10 +360,11 @@ impl<T, L: Lock> UnboundedSender<T, L> {
     /// # Errors
     /// Gives the value back if nobody will receive it.
     pub fn send(&self, value: T) -> Result<(), SendError<T>> {
-        let receiver = self
-            .channel
-            .turns
-            .look(|state| if state.closed { Err(SendError(value)) } else { Ok(state.push(value)) })?;
+        let channel = self.channel.address();
+        let receiver = self.channel.turns.look(|state| match state.closed {
+            true => Err(SendError(value)),
+            false => Ok(state.push::<L>(channel, value)),
+        })?;
         wake(receiver);
         Ok(())
     }
@@ -287,7 +416,7 @@ impl<T, L: Lock> Permit<'_, T, L> {
     pub fn send(self, value: T) {
         let receiver = self.channel.turns.look(|state| {
             state.reserved -= 1;
-            state.push(value)
+            state.push::<L>(self.channel.address(), value)
         });
         core::mem::forget(self);
         wake(receiver);
@@ -327,7 +456,7 @@ impl<T, L: Lock> Receiver<T, L> {
         messages.push(first);
         let mut count = 1;
         while count < limit
-            && let Ok(message) = self.try_recv()
+            && let Some(message) = self.now(true)
         {
             messages.push(message);
             count += 1;
@@ -340,15 +469,15 @@ impl<T, L: Lock> Receiver<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_recv(&mut self) -> Result<T, TryRecvError> {
-        self.take(&mut None)
+        self.now(false).map_or_else(|| self.wait(&mut None), Ok)
     }
 
     /// Polls for a message; see [`recv`](Self::recv).
     pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<T>> {
         // A waker is made only for who has to wait; outside the lock, so there are two looks.
-        let taken = match self.take(&mut None) {
-            Err(TryRecvError::Empty) => self.take(&mut Some(context.waker().clone())),
-            taken => taken,
+        let taken = match self.now(false) {
+            Some(message) => Ok(message),
+            None => self.wait(&mut Some(context.waker().clone())),
         };
         let answer = match taken {
             Ok(message) => Poll::Ready(Some(message)),
@@ -358,10 +487,25 @@ impl<T, L: Lock> Receiver<T, L> {
         noted(answer, Wait::Channel, context)
     }
 
+    /// Takes a message, `more` of them than the one before.
+    #[inline]
+    fn now(&self, more: bool) -> Option<T> {
+        let (bounded, channel) = (self.channel.capacity.is_some(), self.channel.address());
+        self.channel.turns.change(|state| {
+            // Who finds nothing looks once more.
+            if state.buffer.is_empty() {
+                return None;
+            }
+            state.free += usize::from(bounded);
+            state.pop::<L>(channel, more)
+        })
+    }
+
     /// Takes a message, or else leaves a waker, if one is given, in exchange for the one before.
-    fn take(&self, waker: &mut Option<Waker>) -> Result<T, TryRecvError> {
-        let bounded = self.channel.capacity.is_some();
-        self.channel.turns.change(|state| match state.buffer.pop_front() {
+    #[inline(never)]
+    fn wait(&self, waker: &mut Option<Waker>) -> Result<T, TryRecvError> {
+        let (bounded, channel) = (self.channel.capacity.is_some(), self.channel.address());
+        self.channel.turns.change(|state| match state.pop::<L>(channel, false) {
             Some(message) => {
                 state.free += usize::from(bounded);
                 Ok(message)
@@ -399,7 +543,11 @@ impl<T, L: Lock> Drop for Receiver<T, L> {
     fn drop(&mut self) {
         self.close();
         // Dropped outside the lock.
-        let left = self.channel.turns.look(|state| (core::mem::take(&mut state.buffer), state.receiver.take()));
+        let channel = self.channel.address();
+        let left = self.channel.turns.look(|state| {
+            state.server.leaves::<L>(channel);
+            (core::mem::take(&mut state.buffer), state.receiver.take())
+        });
         drop(left);
     }
 }

@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
-use super::inherit::Urgency;
+use super::urgency::Urgency;
 use super::*;
 
 /// Who holds the mutex.
@@ -27,8 +27,8 @@ impl Gate for State {
 /// What a waiter wants; it becomes the holder.
 struct Take<L> {
     me: Option<Holder>,
-    /// It is one of those who wait.
-    counted: bool,
+    /// What it is one of those who wait with.
+    noted: Option<Priority>,
     /// The address of the lock.
     lock: usize,
     kind: PhantomData<fn() -> L>,
@@ -46,20 +46,20 @@ impl<L: Lock> Claim<State> for Take<L> {
         let urgency = &mut state.urgency;
         if !first || state.holder.is_some() {
             let priority = self.me.as_ref().and_then(Holder::priority);
-            urgency.waits(&mut self.counted, priority);
+            urgency.waits(&mut self.noted, priority.unwrap_or(Priority::LOWEST));
             if let (Some(holder), Some(priority)) = (&state.holder, priority) {
                 state.raised |= holder.inherit::<L>(self.lock, priority);
             }
             return None;
         }
-        urgency.leaves(self.counted);
+        urgency.leaves(self.noted.take());
         let holder = state.holder.insert(self.me.take()?);
         state.raised = urgency.most().is_some_and(|most| holder.inherit::<L>(self.lock, most));
         Some(Ok(()))
     }
 
     fn withdraw(&mut self, state: &mut State) {
-        state.urgency.leaves(core::mem::take(&mut self.counted));
+        state.urgency.leaves(self.noted.take());
     }
 }
 
@@ -141,7 +141,7 @@ impl<T, L: Lock> Mutex<T, L> {
 
     /// What the caller wants of it.
     fn take(&self) -> Take<L> {
-        Take { me: Some(Holder::current::<L>()), counted: false, lock: self.address(), kind: PhantomData }
+        Take { me: Some(Holder::current::<L>()), noted: None, lock: self.address(), kind: PhantomData }
     }
 
     fn release(&self) {

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
-use super::inherit::Urgency;
+use super::urgency::Urgency;
 use super::*;
 
 /// A place in the table of readers.
@@ -71,7 +71,7 @@ impl State {
     /// A waiter looked in vain.
     fn waits<L: Lock>(&mut self, wait: &mut Wait<L>) {
         let priority = wait.me.as_ref().and_then(Holder::priority);
-        self.urgency.waits(&mut wait.counted, priority);
+        self.urgency.waits(&mut wait.noted, priority.unwrap_or(Priority::LOWEST));
         if let Some(priority) = priority {
             for holder in self.writer.iter().chain(self.readers.holders()) {
                 self.raised |= holder.inherit::<L>(wait.lock, priority);
@@ -82,7 +82,7 @@ impl State {
     /// It waits no more, and holds the lock from now on: what it then is.
     fn ready<L: Lock>(&mut self, wait: &mut Wait<L>) -> Option<Holder> {
         let me = wait.me.take()?;
-        self.urgency.leaves(core::mem::take(&mut wait.counted));
+        self.urgency.leaves(wait.noted.take());
         if let Some(most) = self.urgency.most() {
             self.raised |= me.inherit::<L>(wait.lock, most);
         }
@@ -101,8 +101,8 @@ impl State {
 /// One that wants the lock.
 struct Wait<L> {
     me: Option<Holder>,
-    /// It is one of those who wait.
-    counted: bool,
+    /// What it is one of those who wait with.
+    noted: Option<Priority>,
     /// The address of the lock.
     lock: usize,
     kind: PhantomData<fn() -> L>,
@@ -133,7 +133,7 @@ impl<L: Lock> Claim<State> for Read<L> {
     }
 
     fn withdraw(&mut self, state: &mut State) {
-        state.urgency.leaves(core::mem::take(&mut self.0.counted));
+        state.urgency.leaves(self.0.noted.take());
     }
 }
 
@@ -158,7 +158,7 @@ impl<L: Lock> Claim<State> for Write<L> {
     }
 
     fn withdraw(&mut self, state: &mut State) {
-        state.urgency.leaves(core::mem::take(&mut self.0.counted));
+        state.urgency.leaves(self.0.noted.take());
     }
 }
 
@@ -227,7 +227,7 @@ impl<T, L: Lock> RwLock<T, L> {
     }
 
     fn wait(&self) -> Wait<L> {
-        Wait { me: Some(Holder::current::<L>()), counted: false, lock: self.address(), kind: PhantomData }
+        Wait { me: Some(Holder::current::<L>()), noted: None, lock: self.address(), kind: PhantomData }
     }
 
     /// The value, without a lock: nobody else can be at it.

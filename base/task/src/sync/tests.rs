@@ -17,6 +17,7 @@ mod failure;
 mod inheritance;
 mod locks;
 mod noted;
+mod served;
 
 /// The lock of these tests.
 pub(super) struct Spin(RawSpin);
@@ -32,7 +33,8 @@ thread_local! {
     static CURRENT: RefCell<Option<TaskRef>> = const { RefCell::new(None) };
 }
 
-impl Lock for Spin {
+// SAFETY: only the pools of `Alone` have tasks that run as current ones.
+unsafe impl Lock for Spin {
     const NEW: Self = Self(RawSpin::new());
 
     fn failures() -> &'static WaitQueue<Self> {
@@ -45,8 +47,9 @@ impl Lock for Spin {
         &DEBTS
     }
 
-    fn current() -> Option<TaskRef> {
-        CURRENT.with(|current| current.borrow().clone())
+    fn with_current<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+        let current = CURRENT.with(|current| current.borrow().clone());
+        f(current.as_ref())
     }
 }
 

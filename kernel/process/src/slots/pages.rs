@@ -6,7 +6,10 @@ use abi::slots as at;
 use core::sync::atomic::Ordering::Relaxed;
 use hal::frame::Frame;
 use mem::AddressSpace;
-use sched::slots::{Book, MAX_SLOTS, polls};
+use sched::{
+    census::{HEADER, POLLED, Seen},
+    slots::{Book, MAX_SLOTS, polls},
+};
 
 /// The pages.
 pub(super) struct Pages {
@@ -22,6 +25,8 @@ pub(super) struct Hints {
     pub(super) ready: u32,
     /// What it runs at, 0 to 31; 32 if nothing.
     pub(super) running: u8,
+    /// Where the header is of what it polls.
+    pub(super) polled: u64,
 }
 
 impl Hints {
@@ -93,11 +98,27 @@ impl Pages {
             bytes.copy_from_slice(&addresses[8 * half..][..8]);
             u64::from_le_bytes(bytes) as usize
         };
-        let (mut ready, mut running) = ([0; 8], [0; 4]);
+        let (mut ready, mut worker) = ([0; 8], [0; POLLED + 4]);
         // What is not in memory says nothing: the bytes stay zeros.
-        let known =
-            space.copy_in_now(address(0), &mut ready).is_ok() && space.copy_in_now(address(1), &mut running).is_ok();
+        let known = space.copy_in_now(address(0), &mut ready).is_ok()
+            && space.copy_in_now(address(1).wrapping_sub(POLLED), &mut worker).is_ok();
         let ready = u64::from_le_bytes(ready);
-        Hints { ready: (ready | ready >> 32) as u32, running: if known { running[0].min(32) } else { 32 } }
+        let (polled, running) = worker.split_at(POLLED);
+        let polled = polled.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
+        let running = if known { running[0].min(32) } else { 32 };
+        Hints { ready: (ready | ready >> 32) as u32, running, polled }
     }
+
+    /// Shows which coroutine the thread in a place polls without a slot, 0 for none, and how many do.
+    pub(super) fn show_away(&self, place: u8, task: u32, all: u32) {
+        self.status.word(at::AWAY + 4 * usize::from(place)).store(task, Relaxed);
+        self.status.word(at::AWAYS).store(all, Relaxed);
+    }
+}
+
+/// What the header at an address says, if one is there.
+pub(super) fn task(space: &AddressSpace, address: u64) -> Option<Seen> {
+    let mut bytes = [0; HEADER];
+    census::read(space, address, &mut bytes)?;
+    Seen::of(&bytes)
 }

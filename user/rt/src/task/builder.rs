@@ -1,45 +1,12 @@
 //! What a task is to be, chosen at its start.
 
+use super::names::named;
 use super::preemption::{Preemption, limited};
 use super::{JoinHandle, Priority, green, policy, pool};
-use crate::sync::Mutex;
 use crate::{io, thread};
-use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
-use core::fmt;
 use core::future::Future;
 use task::Birth;
-
-/// Names of tasks that run.
-static NAMES: Mutex<BTreeMap<u64, String>> = Mutex::new(BTreeMap::new());
-
-/// The name of a task, if it was given one and has begun.
-#[must_use]
-pub fn name(id: u64) -> Option<String> {
-    NAMES.lock().get(&id).cloned()
-}
-
-/// The name of the task with this number, where it can be had without waiting.
-pub(crate) struct NameOf(pub(crate) u64);
-
-impl fmt::Display for NameOf {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.try_lock().as_ref().and_then(|names| names.get(&self.0)) {
-            Some(name) => write!(f, " {name:?}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A name in the table as long as this is there.
-struct Named(u64);
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let name = NAMES.lock().remove(&self.0);
-        drop(name);
-    }
-}
 
 /// What a task is to be: a coroutine ([`spawn`](Self::spawn)), a green thread on a stack of its own
 /// ([`spawn_green`](Self::spawn_green)), or a thread of the kernel ([`spawn_thread`](Self::spawn_thread)).
@@ -78,7 +45,7 @@ impl Builder {
         self
     }
 
-    /// A name; of a coroutine or a green thread.
+    /// A name; of a coroutine or a green thread. Who looks from outside sees 32 bytes of it.
     pub fn name(mut self, name: &str) -> Self {
         self.name = Some(name.to_string());
         self
@@ -124,18 +91,14 @@ impl Builder {
     }
 }
 
-/// Starts a coroutine, whose name is in the table while it runs.
+/// Starts a coroutine, which says its name while it runs.
 fn start<F>(birth: &Birth, name: Option<String>, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let Some(name) = name else { return pool().spawn_with(birth, future) };
-    pool().spawn_with(birth, async move {
-        let _named = task::current().await.map(|task| {
-            NAMES.lock().insert(task.id(), name);
-            Named(task.id())
-        });
-        future.await
-    })
+    match name {
+        Some(name) => pool().spawn_with(birth, named(name, future)),
+        None => pool().spawn_with(birth, future),
+    }
 }

@@ -26,7 +26,8 @@ unsafe impl WaitLock for Futex {
     }
 }
 
-impl base::Lock for Futex {
+// SAFETY: the one pool of this process does so.
+unsafe impl base::Lock for Futex {
     const NEW: Self = Self(RawMutex::new());
 
     fn failures() -> &'static WaitQueue<Self> {
@@ -39,8 +40,9 @@ impl base::Lock for Futex {
         &DEBTS
     }
 
-    fn current() -> Option<TaskRef> {
-        thread::task()
+    #[inline]
+    fn with_current<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+        thread::with_task(f)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::machine::needs_asyncos;
 use crate::process::{PAGE, call, child, exits};
 use crate::programs::own_path;
 use core::sync::atomic::Ordering::SeqCst;
-use rt::abi::asyncos::{SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
+use rt::abi::asyncos::{SCHED_FOLLOW, SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use rt::abi::process::{CLONE_VFORK, CLONE_VM};
 use rt::abi::signal::SIGCHLD;
 use rt::abi::slots::{KICKED, OWNER, STRIDE};
@@ -25,6 +25,7 @@ pub fn arguments() -> Outcome {
     needs_asyncos()?;
     fails!(sched(SCHED_WAIT, 0, 0), EINVAL);
     fails!(sched(SCHED_KICK, 0, 0), EINVAL);
+    fails!(sched(SCHED_FOLLOW, 0, 0), EINVAL);
     fails!(sched(SCHED_SETUP, 0, 0), EINVAL);
     let slots = sched(SCHED_SETUP, usize::MAX, 0)?;
     ensure!((1..=8).contains(&slots), "{slots}");
@@ -36,6 +37,9 @@ pub fn arguments() -> Outcome {
         for priority in [0, 31, 32, usize::MAX] {
             equal!(sched(SCHED_KICK, target, priority), Ok(0));
         }
+    }
+    for place in [0, 63, 64, 255, 256, usize::MAX] {
+        equal!(sched(SCHED_FOLLOW, place, 0), Ok(0));
     }
     // What is kicked before anybody waits is there for the first that does; and so is a kick before its next wait.
     equal!(sched(SCHED_KICK, 0, 0), Ok(0));

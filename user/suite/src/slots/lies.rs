@@ -6,7 +6,7 @@ use crate::case::Outcome;
 use crate::machine::needs_asyncos;
 use crate::process::{PAGE, child, exits, kill, sleep_ms, wait_with};
 use alloc::vec::Vec;
-use rt::abi::asyncos::SCHED_KICK;
+use rt::abi::asyncos::{SCHED_FOLLOW, SCHED_KICK};
 use rt::abi::process::WNOHANG;
 use rt::abi::signal::SIGKILL;
 use rt::abi::slots::HINTS;
@@ -73,6 +73,9 @@ pub fn hints_of_anything() -> Outcome {
                 loop {
                     (HINT..HINT + PAGE).step_by(8).for_each(|at| raw::store64(at, value));
                     let _ = sched(SCHED_KICK, 0, value as usize);
+                    for place in 0..64 {
+                        let _ = sched(SCHED_FOLLOW, place, 0);
+                    }
                 }
             });
             stir();

@@ -13,11 +13,15 @@ impl Pender for Alone {
     fn pend(&self, _: usize, _: Priority) {}
 
     fn joins(task: &TaskRef) -> bool {
-        Spin::current().is_some_and(|joiner| lend::<Spin>(task, &joiner))
+        Spin::with_current(|joiner| joiner.is_some_and(|joiner| lend::<Spin>(task, joiner)))
     }
 
     fn joins_no_more(task: &TaskRef) {
         repay::<Spin>(task);
+    }
+
+    fn ends(task: &TaskRef) {
+        ended::<Spin>(task);
     }
 }
 
