@@ -309,15 +309,16 @@ impl Item {
         drop(late);
     }
 
-    /// Waits for the file with this item as the waker, unless it stays in the file's queue: for more than the edges `since`, after a look that
-    /// found nothing new.
+    /// Waits for the file with this item as the waker, unless it stays in the file's queue; `since` are the edges of a look that found
+    /// nothing new.
     fn arm(self: &Arc<Self>, since: Option<u64>) {
-        let events = {
+        let (events, edge) = {
             let interest = self.interest.lock();
             if interest.watches {
                 return;
             }
-            interest.events
+            let edge = interest.events & EPOLLET != 0 && interest.reported;
+            (interest.events, edge.then_some(interest.seen))
         };
         if events == 0 {
             return;
@@ -325,9 +326,10 @@ impl Item {
         let (file, caller) = (self.file.clone(), self.caller.clone());
         let mask = events & !CONTROL | EPOLLERR | EPOLLHUP;
         let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
-            match since {
-                Some(since) => file.wait_edge(&caller, mask, since).await,
-                None => file.wait(&caller, Want::Events(mask)).await,
+            match (edge, since) {
+                (Some(seen), _) => file.wait_edge(&caller, mask, seen).await,
+                (None, Some(since)) => file.wait_level(&caller, mask, since).await,
+                (None, None) => file.wait(&caller, Want::Events(mask)).await,
             }
         });
         let waker = Waker::from(self.clone());

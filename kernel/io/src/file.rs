@@ -158,6 +158,13 @@ pub trait File: Send + Sync + Any {
         self.wait(caller, Want::Events(events))
     }
 
+    /// Resolves when it is worth looking for `events` again, after a look at the edges `since` that found none: for objects that name no
+    /// queue. What held already, but not for who looked, need not wake it.
+    fn wait_level<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        let _ = since;
+        self.wait(caller, Want::Events(events))
+    }
+
     /// A read that found too little, though there is something, waits no longer: whether the next one takes what there is.
     fn take_less(&self) -> bool {
         false

@@ -7,18 +7,21 @@
 //! **Wake-up protocol.** Who waits enters the file's queue, tries, and sleeps; whoever gives something up does so before it wakes the queue.
 //!
 //! **Deadlock.** Who is to wait for a range notes whom it waits for, in the same step in which it tries; who would wait for itself through at
-//! most [`CHAIN`] others is refused, as in Linux. Descriptions are not looked at: nobody knows who will use one.
+//! most [`CHAIN`] others is refused, as in Linux. Whoever gives something of a file up strikes those notes in the same step: who waits there
+//! looks anew. Descriptions are not looked at: nobody knows who will use one.
 
 use crate::{inode::InodeId, open::OpenFile};
 use abi::errno::Errno;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use core::{future::Future, ops::RangeInclusive};
+use core::ops::RangeInclusive;
 use exec::sync::{WaitQueue, wait_until};
 use hal::sync::{SpinLock, rank};
 use mem::{Account, Charge};
 
-/// Ranges of one file that can be locked at a time: each step under the lock looks at all of them.
-const MOST: usize = 4096;
+/// Locks of one file at a time: each step under the table's lock looks at all of them.
+const MOST: usize = 1024;
+/// What one of them costs: itself, and as much again, which the list may keep ahead.
+const PRICE: usize = 2 * size_of::<Lock>() + 2 * size_of::<Charge>();
 /// How many others a search for a deadlock goes through.
 const CHAIN: usize = 10;
 
@@ -105,11 +108,13 @@ impl Lock {
         let alike = self.owner == other.owner && self.mode == other.mode && self.pid == other.pid;
         let meet = first <= to.saturating_add(1) && from <= last.saturating_add(1);
         let what = What::Range(first.min(from)..=last.max(to));
-        (alike && meet && matches!(other.what, What::Range(_))).then(|| Lock { what, ..self.clone() })
+        let ranges = matches!((&self.what, &other.what), (What::Range(_), What::Range(_)));
+        (ranges && alike && meet).then(|| Lock { what, ..self.clone() })
     }
 }
 
 /// The locks of one file.
+#[derive(Default)]
 struct Locks {
     held: Vec<Lock>,
     /// Who pays for `held`; grows to the most there were.
@@ -117,7 +122,12 @@ struct Locks {
     changed: Arc<WaitQueue>,
     /// How many wait.
     waiting: usize,
+    /// Where in [`Table::waits`] those are noted who wait for something here.
+    edges: Vec<Edge>,
 }
+
+/// Somebody who waits, and the number of the wait.
+type Edge = (Owner, u64);
 
 /// A file: by its inode, or, if it has none, by its object.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -138,8 +148,8 @@ impl Key {
 struct Table {
     /// Files with locks, or with somebody who waits for one.
     files: BTreeMap<Key, Locks>,
-    /// Who waits for whom, by the number of the wait.
-    waits: BTreeMap<u64, (Owner, Owner)>,
+    /// Who is waited for, by who waits.
+    waits: BTreeMap<Edge, Owner>,
     numbers: u64,
 }
 
@@ -147,27 +157,38 @@ static TABLE: SpinLock<Table> =
     SpinLock::new(rank::OPEN_FILE + 1, Table { files: BTreeMap::new(), waits: BTreeMap::new(), numbers: 0 });
 
 /// What came of an attempt.
-enum Tried {
-    Done,
-    /// Somebody else has it.
-    Taken(Owner),
+struct Tried {
+    /// Who has it instead.
+    taken: Option<Owner>,
+    /// Something was given up that others may wait for.
+    frees: bool,
 }
 
 impl Locks {
-    fn new() -> Self {
-        Self { held: Vec::new(), paid: Vec::new(), changed: Arc::new(WaitQueue::new()), waiting: 0 }
-    }
-
     fn obstacle(&self, lock: &Lock) -> Option<&Lock> {
         self.held.iter().find(|held| held.excludes(lock))
     }
 
-    /// Cuts the bytes of `lock` out of what its owner holds.
-    fn cut(&mut self, lock: &Lock) {
-        let own = |held: &Lock| held.owner == lock.owner && held.overlaps(lock);
-        let (cut, kept): (Vec<_>, Vec<_>) = core::mem::take(&mut self.held).into_iter().partition(own);
-        self.held = kept;
-        self.held.extend(cut.iter().flat_map(|held| held.without(lock)));
+    /// Cuts the bytes of `lock` out of what its owner holds, if it holds any. Two locks may come of the last one: there is room.
+    fn cut(&mut self, lock: &Lock) -> bool {
+        let before = self.held.len();
+        let mut at = 0;
+        let mut parts: [Option<Lock>; 2] = [None, None];
+        while let Some(held) = self.held.get(at) {
+            if held.owner != lock.owner || !held.overlaps(lock) {
+                at += 1;
+                continue;
+            }
+            for part in held.without(lock) {
+                // Of all of them there is one part before the bytes, and one behind, at most: what an owner holds does not overlap.
+                let place = usize::from(parts[0].is_some());
+                parts[place] = Some(part);
+            }
+            self.held.swap_remove(at);
+        }
+        let cuts = self.held.len() < before;
+        self.held.extend(parts.into_iter().flatten());
+        cuts
     }
 
     /// Adds `lock`, which nothing excludes and whose bytes its owner does not hold.
@@ -179,41 +200,55 @@ impl Locks {
         self.held.push(lock);
     }
 
+    /// Whether to unlock the bytes of `lock` leaves more than there were.
+    fn splits(&self, lock: &Lock) -> bool {
+        let inside = |held: &&Lock| held.owner == lock.owner && held.overlaps(lock) && held.without(lock).count() == 2;
+        self.held.iter().any(|held| inside(&held))
+    }
+
     /// Room for two more: what is cut in the middle is one more than it was.
     fn pay(&mut self, account: &Arc<Account>) -> Result<(), Errno> {
         let wanted = self.held.len() + 2;
         if wanted > MOST {
             return Err(Errno::ENOLCK);
         }
+        self.held.try_reserve(2).map_err(|_| Errno::ENOLCK)?;
+        self.paid.try_reserve(2).map_err(|_| Errno::ENOLCK)?;
         while self.paid.len() < wanted {
-            self.paid.push(account.charge(2 * size_of::<Lock>()).map_err(|_| Errno::ENOLCK)?);
+            self.paid.push(account.charge(PRICE).map_err(|_| Errno::ENOLCK)?);
         }
         Ok(())
+    }
+
+    /// Unlocks the bytes of `lock`; whether any of them were locked.
+    fn unlock(&mut self, lock: &Lock, account: &Arc<Account>) -> Result<bool, Errno> {
+        if self.splits(lock) {
+            self.pay(account)?;
+        }
+        Ok(self.cut(lock))
+    }
+
+    fn lock(&mut self, lock: &Lock, account: &Arc<Account>) -> Result<Tried, Errno> {
+        self.pay(account)?;
+        // As in Linux: who asks for the file in another mode gives up the one it has, whether or not it gets the other.
+        let is_old = |held: &Lock| held.owner == lock.owner && held.what == What::Whole && held.mode != lock.mode;
+        let old = self.held.iter().position(|held| lock.what == What::Whole && is_old(held));
+        if let Some(at) = old {
+            self.held.swap_remove(at);
+        }
+        if let Some(obstacle) = self.obstacle(lock) {
+            return Ok(Tried { taken: Some(obstacle.owner), frees: old.is_some() });
+        }
+        // A range may be had in a mode that lets others in.
+        let frees = self.cut(lock) || old.is_some();
+        self.put(lock.clone());
+        Ok(Tried { taken: None, frees: frees && lock.mode == Mode::Shared })
     }
 }
 
 impl Table {
-    /// Locks, or (`None`) unlocks the bytes of `lock`; whoever waits for them is to be woken then.
-    fn set(&mut self, key: Key, lock: &Lock, unlock: bool, account: &Arc<Account>) -> Result<Tried, Errno> {
-        let locks = self.files.entry(key).or_insert_with(Locks::new);
-        // Only a range in the middle of another needs room to be unlocked.
-        if !unlock || matches!(lock.what, What::Range(_)) {
-            locks.pay(account)?;
-        }
-        if unlock {
-            locks.cut(lock);
-            return Ok(Tried::Done);
-        }
-        if lock.what == What::Whole {
-            // As in Linux: who asks for another mode gives up the one it has, whether or not it gets the other.
-            locks.held.retain(|held| held.owner != lock.owner || held.what != What::Whole || held.mode == lock.mode);
-        }
-        if let Some(obstacle) = locks.obstacle(lock) {
-            return Ok(Tried::Taken(obstacle.owner));
-        }
-        locks.cut(lock);
-        locks.put(lock.clone());
-        Ok(Tried::Done)
+    fn lock(&mut self, key: Key, lock: &Lock, account: &Arc<Account>) -> Result<Tried, Errno> {
+        self.files.entry(key).or_default().lock(lock, account)
     }
 
     /// Whether `owner`, who is to wait for `other`, would wait for itself.
@@ -222,26 +257,37 @@ impl Table {
             if other == owner {
                 return true;
             }
-            let Some((_, next)) = self.waits.values().find(|(waiting, _)| *waiting == other) else { return false };
+            let Some((_, next)) = self.waits.range((other, 0)..=(other, u64::MAX)).next() else { return false };
             other = *next;
         }
         false
     }
 
-    /// The queue of a file, which is forgotten if nothing is left to be known of it.
-    fn tidy(&mut self, key: Key) -> Option<Arc<WaitQueue>> {
-        let locks = self.files.get(&key)?;
-        let queue = locks.changed.clone();
-        if locks.held.is_empty() && locks.waiting == 0 {
+    /// Something of a file was given up: who waits there is to look whom it waits for now. The queue to wake.
+    fn freed(&mut self, key: Key) -> Option<Arc<WaitQueue>> {
+        let locks = self.files.get_mut(&key)?;
+        for edge in locks.edges.drain(..) {
+            self.waits.remove(&edge);
+        }
+        Some(locks.changed.clone())
+    }
+
+    /// Forgets a file of which nothing is left to be known.
+    fn tidy(&mut self, key: Key) {
+        if self.files.get(&key).is_some_and(|locks| locks.held.is_empty() && locks.waiting == 0) {
             self.files.remove(&key);
         }
-        Some(queue)
+    }
+
+    /// The end of a step that gave something up, or not: the queue to wake, with the table unlocked.
+    fn end(&mut self, key: Key, frees: bool) -> Option<Arc<WaitQueue>> {
+        let queue = if frees { self.freed(key) } else { None };
+        self.tidy(key);
+        queue
     }
 }
 
-/// Wakes who waits for something of a file.
-fn changed(key: Key) {
-    let queue = TABLE.lock().tidy(key);
+fn wake(queue: Option<Arc<WaitQueue>>) {
     if let Some(queue) = queue {
         queue.wake_all();
     }
@@ -259,9 +305,13 @@ pub fn find(open: &OpenFile, lock: &Lock) -> Option<Lock> {
 /// `ENOLCK`.
 pub fn unlock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<(), Errno> {
     let key = Key::of(open);
-    let done = TABLE.lock().set(key, lock, true, account);
-    changed(key);
-    done.map(|_| ())
+    let mut table = TABLE.lock();
+    let Some(locks) = table.files.get_mut(&key) else { return Ok(()) };
+    let frees = locks.unlock(lock, account)?;
+    let queue = table.end(key, frees);
+    drop(table);
+    wake(queue);
+    Ok(())
 }
 
 /// Locks at once.
@@ -271,41 +321,37 @@ pub fn unlock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<()
 pub fn try_lock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<(), Errno> {
     let key = Key::of(open);
     open.has_locks();
-    let done = TABLE.lock().set(key, lock, false, account);
-    // Another mode may let others in.
-    changed(key);
-    match done? {
-        Tried::Done => Ok(()),
-        Tried::Taken(_) => Err(Errno::EAGAIN),
+    let mut table = TABLE.lock();
+    let tried = table.lock(key, lock, account);
+    let queue = table.end(key, tried.as_ref().is_ok_and(|tried| tried.frees));
+    drop(table);
+    wake(queue);
+    match tried?.taken {
+        None => Ok(()),
+        Some(_) => Err(Errno::EAGAIN),
     }
 }
 
-/// Locks when nobody else has it. Dropped, it has not.
+/// Locks when nobody else has it, after an attempt in vain. Dropped, it has not.
 ///
 /// # Errors
 /// `EDEADLK`, `ENOLCK`.
-pub fn lock<'a>(
-    open: &'a OpenFile,
-    lock: &'a Lock,
-    account: &'a Arc<Account>,
-) -> impl Future<Output = Result<(), Errno>> + 'a {
-    async move {
-        let key = Key::of(open);
-        open.has_locks();
-        let Some(wait) = Wait::begin(key, lock, account)? else { return Ok(()) };
-        wait_until(&wait.queue, || wait.again(lock, account).transpose()).await
-    }
+pub async fn lock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<(), Errno> {
+    let wait = Wait::begin(Key::of(open));
+    wait_until(&wait.queue, || wait.attempt(lock, account).transpose()).await
 }
 
 /// Takes away all that `owner` holds of `open`'s file.
 pub fn release(open: &OpenFile, owner: Owner) {
     let key = Key::of(open);
-    {
-        let mut table = TABLE.lock();
-        let Some(locks) = table.files.get_mut(&key) else { return };
-        locks.held.retain(|held| held.owner != owner);
-    }
-    changed(key);
+    let mut table = TABLE.lock();
+    let Some(locks) = table.files.get_mut(&key) else { return };
+    let before = locks.held.len();
+    locks.held.retain(|held| held.owner != owner);
+    let frees = locks.held.len() < before;
+    let queue = table.end(key, frees);
+    drop(table);
+    wake(queue);
 }
 
 /// A wait for a lock: one of those that wait for a file, and a link in the chain of those who wait for each other.
@@ -316,29 +362,28 @@ struct Wait {
 }
 
 impl Wait {
-    /// Locks, or begins to wait.
-    fn begin(key: Key, lock: &Lock, account: &Arc<Account>) -> Result<Option<Wait>, Errno> {
+    fn begin(key: Key) -> Wait {
         let mut table = TABLE.lock();
-        let tried = table.set(key, lock, false, account);
-        let waits = match &tried {
-            Ok(Tried::Taken(other)) => Some(*other),
-            _ => None,
-        };
-        let Some(other) = waits else {
-            drop(table);
-            changed(key);
-            return tried.map(|_| None);
-        };
         table.numbers += 1;
         let number = table.numbers;
-        let locks = table.files.entry(key).or_insert_with(Locks::new);
+        let locks = table.files.entry(key).or_default();
         locks.waiting += 1;
-        let wait = Wait { key, number, queue: locks.changed.clone() };
-        let noted = wait.note(&mut table, lock, other);
+        Wait { key, number, queue: locks.changed.clone() }
+    }
+
+    /// Tries; `None`: it is to wait on.
+    fn attempt(&self, lock: &Lock, account: &Arc<Account>) -> Result<Option<()>, Errno> {
+        let mut table = TABLE.lock();
+        self.forget(&mut table, lock.owner);
+        let tried = table.lock(self.key, lock, account)?;
+        let queue = if tried.frees { table.freed(self.key) } else { None };
+        let noted = match tried.taken {
+            None => Ok(Some(())),
+            Some(other) => self.note(&mut table, lock, other).map(|()| None),
+        };
         drop(table);
-        // A mode that was given up may let others in.
-        wait.queue.wake_all();
-        noted.map(|()| Some(wait))
+        wake(queue);
+        noted
     }
 
     /// Notes whom it waits for.
@@ -349,16 +394,21 @@ impl Wait {
         if table.is_deadlock(lock.owner, other) {
             return Err(Errno::EDEADLK);
         }
-        table.waits.insert(self.number, (lock.owner, other));
+        let edge = (lock.owner, self.number);
+        let Some(locks) = table.files.get_mut(&self.key) else { return Ok(()) };
+        locks.edges.try_reserve(1).map_err(|_| Errno::ENOLCK)?;
+        locks.edges.push(edge);
+        table.waits.insert(edge, other);
         Ok(())
     }
 
-    /// Tries again; `None`: it is to wait on.
-    fn again(&self, lock: &Lock, account: &Arc<Account>) -> Result<Option<()>, Errno> {
-        let mut table = TABLE.lock();
-        match table.set(self.key, lock, false, account)? {
-            Tried::Done => Ok(Some(())),
-            Tried::Taken(other) => self.note(&mut table, lock, other).map(|()| None),
+    /// It waits for nobody any more.
+    fn forget(&self, table: &mut Table, owner: Owner) {
+        let edge = (owner, self.number);
+        if table.waits.remove(&edge).is_some()
+            && let Some(locks) = table.files.get_mut(&self.key)
+        {
+            locks.edges.retain(|other| *other != edge);
         }
     }
 }
@@ -366,12 +416,14 @@ impl Wait {
 impl Drop for Wait {
     fn drop(&mut self) {
         let mut table = TABLE.lock();
-        table.waits.remove(&self.number);
         if let Some(locks) = table.files.get_mut(&self.key) {
             locks.waiting -= 1;
+            let own = locks.edges.iter().position(|(_, number)| *number == self.number);
+            if let Some(edge) = own.map(|at| locks.edges.swap_remove(at)) {
+                table.waits.remove(&edge);
+            }
         }
-        drop(table);
-        changed(self.key);
+        table.tidy(self.key);
     }
 }
 

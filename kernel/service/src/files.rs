@@ -4,7 +4,7 @@ use crate::{
     arguments::{Args, MOST, only},
     context::Task,
     dispatch, locks,
-    transfer::{self, At, How, Piece},
+    transfer::{self, At, How, Moved, Piece},
 };
 use abi::{
     asyncos::{TAKE, TAKE_DRY},
@@ -45,16 +45,9 @@ pub(crate) fn begin_read(task: Task<'_>, number: usize, args: Args) -> Begun<'_>
         Ok(found) => found,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    match transfer::read_now(&task, &open, at, piece(&args)) {
-        // A file goes on where one attempt stopped short, unless that was the end.
-        Ok(Some(done @ 1..)) if done < args.count(2) && open.seekable() => {
-            let rest = piece(&args).behind(done);
-            match transfer::read_now(&task, &open, at.plus(done), rest) {
-                Ok(Some(more)) if more == 0 || more == rest.len => Begun::Done((done + more) as isize),
-                more => transfer::go_on(task, open, number, at, args, done + more.ok().flatten().unwrap_or(0)),
-            }
-        }
-        Ok(Some(done)) => Begun::Done(done as isize),
+    match transfer::at_once(&open, at, piece(&args), |at, piece| transfer::read_now(&task, &open, at, piece)) {
+        Ok(Some(Moved { len, is_all: true })) => Begun::Done(len as isize),
+        Ok(Some(Moved { len, is_all: false })) => transfer::go_on(task, open, number, at, args, len),
         // What a signal ends, the full call ends: it knows how to go on.
         Err(IoError::Errno(Errno::EINTR)) => Begun::Not,
         Err(IoError::Errno(errno)) => Begun::Done(errno.to_return()),

@@ -1,14 +1,11 @@
 //! Advisory locks: `flock`, and the commands of `fcntl` for ranges of bytes. What they mean is in [`io::lock`].
 
-use crate::{
-    arguments::Args,
-    context::{Task, fair},
-};
+use crate::{arguments::Args, context::Task};
 use abi::{
     errno::Errno,
     fs::{self as f, Flock},
 };
-use alloc::{boxed::Box, sync::Arc};
+use alloc::sync::Arc;
 use core::ops::RangeInclusive;
 use io::{
     lock::{self, Lock, Mode, Owner, What},
@@ -42,8 +39,11 @@ pub(crate) async fn flock(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
 }
 
 async fn wait(task: &Task<'_>, open: &OpenFile, lock: &Lock) -> Result<(), Errno> {
-    let locked = lock::lock(open, lock, &task.caller().account);
-    task.wait_for(fair(Box::pin(locked)), None).await
+    let account = &task.caller().account;
+    match lock::try_lock(open, lock, account) {
+        Err(Errno::EAGAIN) => task.wait_for(lock::lock(open, lock, account), None).await,
+        done => done,
+    }
 }
 
 /// `fcntl(fd, F_GETLK | F_SETLK | F_SETLKW | F_OFD_..., lock)`.
@@ -53,10 +53,12 @@ pub(crate) async fn record(task: &Task<'_>, open: &Arc<OpenFile>, args: &Args) -
         return Err(Errno::EBADF);
     }
     let asked: Flock = task.space().get(args.word(2)).await?;
+    // Kept to the end: its address is the owner's.
+    let table = task.descriptors()?;
     let owner = match command {
         f::F_OFD_GETLK | f::F_OFD_SETLK | f::F_OFD_SETLKW if asked.pid != 0 => return Err(Errno::EINVAL),
         f::F_OFD_GETLK | f::F_OFD_SETLK | f::F_OFD_SETLKW => Owner::description(open),
-        _ => task.descriptors()?.lock_owner(),
+        _ => table.lock_owner(),
     };
     let what = What::Range(range(open, &asked).await?);
     let mode = match u32::try_from(asked.kind).unwrap_or(u32::MAX) {
@@ -81,7 +83,7 @@ pub(crate) async fn record(task: &Task<'_>, open: &Arc<OpenFile>, args: &Args) -
         _ => wait(task, open, &lock).await?,
     }
     // Closed meanwhile, by another thread, which cannot have known of this lock.
-    if matches!(owner, Owner::Table(_)) && !task.file(args.int(0)).is_ok_and(|now| Arc::ptr_eq(&now, open)) {
+    if matches!(owner, Owner::Table(_)) && !table.get(args.int(0)).is_ok_and(|now| Arc::ptr_eq(&now, open)) {
         lock::release(open, owner);
         return Err(Errno::EBADF);
     }

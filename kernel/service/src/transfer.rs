@@ -155,38 +155,32 @@ pub(crate) fn write_from(task: &Task<'_>, open: &OpenFile, at: At, source: &mut 
     }
 }
 
-/// An attempt, and another where a file stopped short, unless that was the end. Where the rest is not to be had at once a read at an
-/// offset is made again in full, by who waits for it; others answer with what was moved.
+/// What has been moved at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub len: usize,
+    /// There is no more to be moved, or what there is would be another call's.
+    pub is_all: bool,
+}
+
+/// An attempt, and where a file stopped short another, which finds out whether that was the end. `None`: it has to wait, and nothing was moved.
 #[inline(always)]
-pub(crate) fn twice(
+pub(crate) fn at_once(
     open: &OpenFile,
     at: At,
     piece: Piece,
-    again: bool,
     mut attempt: impl FnMut(At, Piece) -> Attempt<usize>,
-) -> Attempt<usize> {
-    let Some(done) = attempt(at, piece)? else { return Ok(None) };
-    if done == 0 || done >= piece.len || !open.seekable() {
-        return Ok(Some(done));
+) -> Result<Option<Moved>, IoError> {
+    let Some(len) = attempt(at, piece)? else { return Ok(None) };
+    if len == 0 || len >= piece.len || !open.seekable() {
+        return Ok(Some(Moved { len, is_all: true }));
     }
-    let rest = Piece { addr: piece.addr.wrapping_add(done), len: piece.len - done };
-    match attempt(at.plus(done), rest) {
-        Ok(Some(more)) => Ok(Some(done + more)),
-        Ok(None) | Err(_) if again => Ok(None),
-        Ok(None) | Err(_) => Ok(Some(done)),
-    }
-}
-
-/// Reads into `piece`, if what there is to read is there.
-#[inline]
-pub(crate) fn read_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    twice(open, at, piece, at != At::Position, |at, piece| read_now(task, open, at, piece))
-}
-
-/// Writes from `piece`, if there is room.
-#[inline]
-pub(crate) fn write_at_once(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -> Attempt<usize> {
-    twice(open, at, piece, false, |at, piece| write_now(task, open, at, piece))
+    let rest = piece.behind(len);
+    Ok(Some(match attempt(at.plus(len), rest) {
+        Ok(Some(more)) => Moved { len: len + more, is_all: more == 0 || more == rest.len },
+        // Whoever goes on is told what it is.
+        Ok(None) | Err(_) => Moved { len, is_all: false },
+    }))
 }
 
 /// Raises the signal that goes with a write that failed; messages that nobody takes raise none.
@@ -318,6 +312,13 @@ impl Transfer<'_, '_> {
                     done += len;
                     if takes_what_is_there && len < piece.len {
                         return Ok(done);
+                    }
+                    if exec::should_yield() {
+                        // Who is killed is not polled again.
+                        exec::yield_now().await;
+                        if self.task.is_request() && self.task.interrupted() {
+                            return Ok(done);
+                        }
                     }
                 }
                 Err(IoError::Errno(errno)) => {

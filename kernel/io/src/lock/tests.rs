@@ -117,13 +117,54 @@ fn who_would_wait_for_itself_is_refused() {
 }
 
 #[test]
+fn what_is_handed_over_is_no_deadlock() {
+    let (open, account) = (file(), account());
+    let of = |owner, at| range(owner, at..=at, Mode::Exclusive);
+    try_lock(&open, &of(1, 1), &account).unwrap();
+    try_lock(&open, &of(2, 2), &account).unwrap();
+    let wanted = of(1, 2);
+    let mut first = Box::pin(super::lock(&open, &wanted, &account));
+    assert_eq!(poll(&mut first), Poll::Pending);
+    // The first has not looked yet, and will get what it waits for.
+    unlock(&open, &of(2, 2), &account).unwrap();
+    let wanted = of(2, 1);
+    let mut second = Box::pin(super::lock(&open, &wanted, &account));
+    assert_eq!(poll(&mut second), Poll::Pending);
+    assert_eq!(poll(&mut first), Poll::Ready(Ok(())));
+    release(&open, Owner::Table(1));
+    assert_eq!(poll(&mut second), Poll::Ready(Ok(())));
+    drop((first, second));
+    release(&open, Owner::Table(2));
+    assert!(TABLE.lock().waits.is_empty());
+}
+
+#[test]
+fn the_two_kinds_know_nothing_of_each_other() {
+    let (account, inode) = (account(), Event::new(0, Count::Counter));
+    let open = || OpenFile::new(inode.clone(), O_RDWR, b"test");
+    let (first, second) = (open(), open());
+    let bytes = Lock { what: What::Range(0..=9), ..whole(&first, Mode::Exclusive) };
+    try_lock(&first, &bytes, &account).unwrap();
+    try_lock(&first, &whole(&first, Mode::Exclusive), &account).unwrap();
+    assert_eq!(try_lock(&second, &whole(&second, Mode::Shared), &account), Err(Errno::EAGAIN));
+    try_lock(&second, &range(7, 10..=20, Mode::Exclusive), &account).unwrap();
+    assert_eq!(find(&second, &range(7, 0..=99, Mode::Exclusive)), Some(bytes.clone()));
+    unlock(&first, &whole(&first, Mode::Shared), &account).unwrap();
+    try_lock(&second, &whole(&second, Mode::Exclusive), &account).unwrap();
+    assert_eq!(try_lock(&second, &range(7, 9..=9, Mode::Shared), &account), Err(Errno::EAGAIN));
+    release(&second, Owner::Table(7));
+}
+
+#[test]
 fn there_are_only_so_many() {
     let (open, account) = (file(), account());
     let odd = |at: u64| range(1, 2 * at..=2 * at, Mode::Shared);
     let done = (0..2 * MOST as u64).take_while(|at| try_lock(&open, &odd(*at), &account).is_ok()).count();
     assert!(done < MOST);
     assert_eq!(try_lock(&open, &odd(done as u64), &account), Err(Errno::ENOLCK));
-    // They can be got rid of by what takes no more room.
+    // Each can be given back, with no room for more and nobody to pay.
+    unlock(&open, &odd(0), &Account::new(None, 0)).unwrap();
+    unlock(&open, &range(1, 0..=9, Mode::Shared), &Account::new(None, 0)).unwrap();
     release(&open, Owner::Table(1));
     assert!(find(&open, &range(2, 0..=u64::MAX, Mode::Exclusive)).is_none());
     let poor = Account::new(None, 0);

@@ -109,6 +109,10 @@ impl File for SignalFile {
         Box::pin(self.wait_as(caller, events, move |arrivals| arrivals.count() != since))
     }
 
+    fn wait_level<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        self.wait_edge(caller, events, since)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }

@@ -9,14 +9,11 @@ use crate::{
     arguments::MOST,
     context::Task,
     files,
-    transfer::{self, At, How, Piece},
+    transfer::{self, At, How, Moved, Piece},
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
 use alloc::sync::Arc;
-use io::{
-    file::{Attempt, IoError},
-    open::OpenFile,
-};
+use io::{file::IoError, open::OpenFile};
 
 /// Which way, and whether the memory is a list of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +38,8 @@ pub(super) struct Transfer {
     addr: usize,
     /// -1: the description's position.
     offset: u64,
+    /// Bytes that have been moved, before it waits.
+    done: u32,
 }
 
 /// The priority of a request to a device; nothing here has use for it, but a wrong one is refused.
@@ -66,7 +65,7 @@ impl Transfer {
         check_priority(task, entry.ioprio)?;
         let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        Ok(Self { shape, fixed, buffer, fd, len, flags, addr: entry.addr as usize, offset })
+        Ok(Self { shape, fixed, buffer, fd, len, flags, addr: entry.addr as usize, offset, done: 0 })
     }
 
     pub(super) fn opcode(&self) -> u8 {
@@ -109,7 +108,10 @@ impl Transfer {
             Some(buffer) => self.attempt_in_buffer(task, &open, buffer),
         };
         match attempt {
-            Ok(Some(len)) => Step::Done(self.moved(len)),
+            Ok(Some(Moved { len, is_all: true })) => Step::Done(self.moved(len)),
+            Ok(Some(Moved { len, .. })) => {
+                Step::Waits(Waits::Transfer(Self { done: len as u32, ..self }, open, buffer))
+            }
             Ok(None) | Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => {
                 Step::Waits(Waits::Transfer(self, open, buffer))
             }
@@ -122,27 +124,29 @@ impl Transfer {
         }
     }
 
-    /// One attempt, and a second one where a file stopped short; none where a part would be a problem.
-    fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Attempt<usize> {
+    /// What can be moved at once; nothing where a part would be a problem.
+    fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
-            Shape::Read => transfer::read_at_once(task, open, at, piece),
-            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => transfer::write_at_once(task, open, at, piece),
+            Shape::Read => transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece)),
+            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
+                transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
+            }
             _ => Ok(None),
         }
     }
 
     #[inline(never)]
-    fn attempt_in_buffer(&self, task: &Task<'_>, open: &OpenFile, buffer: &Buffer) -> Attempt<usize> {
+    fn attempt_in_buffer(&self, task: &Task<'_>, open: &OpenFile, buffer: &Buffer) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
             Shape::Read => {
                 let read = |at, piece| transfer::read_into(task, open, at, &mut buffer.sink(piece));
-                transfer::twice(open, at, piece, at != At::Position, read)
+                transfer::at_once(open, at, piece, read)
             }
             Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
                 let write = |at, piece| transfer::write_from(task, open, at, &mut buffer.source(piece));
-                transfer::twice(open, at, piece, false, write)
+                transfer::at_once(open, at, piece, write)
             }
             _ => Ok(None),
         }
@@ -154,18 +158,23 @@ impl Transfer {
     }
 
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let how = How { gives_up: false, quiet: false, tried: false };
+        let done = self.done as usize;
+        let how = How { gives_up: false, quiet: done > 0, tried: false };
         let at = match self.at(open) {
-            Ok(at) => at,
+            Ok(at) => at.plus(done),
             Err(errno) => return Done::failed(errno),
         };
-        let piece = [self.piece()];
+        let piece = [self.piece().behind(done)];
         let moved = match self.shape {
             Shape::Read => transfer::read(task, open, at, &piece, how).await,
             Shape::Write => transfer::write(task, open, at, &piece, how).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
-        moved.map_or_else(Done::failed, |len| self.moved(len))
+        match moved {
+            Ok(more) => self.moved(done + more),
+            Err(_) if done > 0 => self.moved(done),
+            Err(errno) => Done::failed(errno),
+        }
     }
 
     async fn wait_list(&self, task: &Task<'_>, open: &Arc<OpenFile>, at: At, how: How) -> Done {

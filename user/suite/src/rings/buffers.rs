@@ -8,6 +8,7 @@ use rt::fs::File;
 
 pub const CASES: &[Case] = &[
     case!("ring/buffers", "C4 D3", moves),
+    case!("ring/long-transfers", "C4 D18", long),
     case!("ring/buffers-outlive-their-mapping", "C4 D15", outlive),
     case!("ring/buffers-are-not-shared-by-fork", "C4 D15 P1", forked),
     case!("ring/buffers-change", "C4 D3", change),
@@ -108,6 +109,39 @@ fn moves() -> Outcome {
     equal!(unregister(&ring)?, 0);
     equal!(one(&mut ring, at(IORING_OP_READ_FIXED, fd, first, 1, 0))?, EFAULT);
     call!(MUNMAP, base, 8 * PAGE)?;
+    Ok(())
+}
+
+/// A transfer of a file ends where it was to end, whatever goes at once, and wherever it begins; what is linked behind it runs.
+fn long() -> Outcome {
+    const LONG: usize = 3 << 19;
+    let content: Vec<u8> = (0..LONG).map(|number| (number / 7 % 251) as u8).collect();
+    let file = file(&content)?;
+    let fd = file.fd().raw();
+    let mut ring = Ring::new(8, 0)?;
+    let base = map(LONG, RW)?;
+    equal!(register(&ring, &[piece(base, LONG)])?, 0);
+    for opcode in [IORING_OP_READ, IORING_OP_READ_FIXED, IORING_OP_WRITE, IORING_OP_WRITE_FIXED] {
+        let writes = matches!(opcode, IORING_OP_WRITE | IORING_OP_WRITE_FIXED);
+        for position in [0, u64::MAX] {
+            raw::bytes(base, LONG).fill(0);
+            if writes {
+                raw::bytes(base, LONG).copy_from_slice(&content);
+                call!(FTRUNCATE, fd, 0)?;
+            }
+            call!(LSEEK, fd, 0, rt::abi::fs::SEEK_SET)?;
+            let moves = Sqe { flags: IOSQE_IO_LINK, off: position, ..at(opcode, fd, base, LONG, 0) };
+            push(&mut ring, &[moves, nop(8, 0, 0)]);
+            let mut found = wait(&mut ring, 2)?;
+            found.sort_unstable();
+            equal!(found, [(7, LONG as i32), (8, 0)]);
+            if writes {
+                equal!(call!(LSEEK, fd, 0, rt::abi::fs::SEEK_END)?, LONG);
+                equal!(call!(PREAD64, fd, base, LONG, 0)?, LONG);
+            }
+            ensure!(*raw::bytes(base, LONG) == content[..], "opcode {opcode} at {position}: other bytes");
+        }
+    }
     Ok(())
 }
 
