@@ -270,7 +270,7 @@ impl Pool {
         // Pairs with the fence in `call_for`: publish before looking at the queues again.
         fence(Ordering::SeqCst);
         let found = self.all_workers().iter().any(|other| {
-            if other.number() == worker.number() { !other.queue.is_empty() } else { other.queue.stealable() != 0 }
+            if other.number() == worker.number() { !other.queue.is_bare() } else { other.queue.stealable() != 0 }
         });
         let is_kept = |other: &Worker| self.may_keep(other) && other.queue.may_have_kept(worker.bit() as u8);
         let found = found || self.victims(worker).any(is_kept);

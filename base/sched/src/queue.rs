@@ -12,9 +12,11 @@
 //!   clearing comes after the pusher's setting, then it sees the push; or before, then the bit stays set.
 //!   - A bit can be set without a task (the task was taken before its pusher came to set the bit): the next
 //!     holder clears it.
-//!   - A bit can be clear for a moment while the holder has its task, and somebody who looks before parking may
-//!     miss that. So who let go of the lock and sees bits set calls whom they concern (see `pool`); but not if it has
+//!   - A bit can be clear for a moment while its task is in the inbox, so who looks at the bits alone before parking may miss that.
+//!     So who let go of the lock and sees bits set calls whom they concern (see `pool`); but not if it has
 //!     cleared none, as [`RunQueue::rotate`].
+//!   - But both are never empty beside such a task: who clears a bit and finds post puts the bit back before it takes that. So who
+//!     looks at the inbox, and then at the bits, misses nothing ([`RunQueue::is_bare`], [`RunQueue::has_pinned`]).
 //! * **A task's priority can change while it is queued.** It goes into the lists by what it is when it leaves the inbox, and
 //!   [`relocate`](RunQueue::relocate) moves it within the lists.
 
@@ -29,6 +31,8 @@ use crate::columns::{PINNED, Turn, bit_of, fold};
 use crate::interface::Header;
 use crate::lists::Lists;
 
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod take;
 
 /// How often the lock is looked at before giving up.
@@ -149,11 +153,23 @@ impl RunQueue {
     /// Whether there is something that belongs to this worker, or is kept among some.
     #[inline]
     pub(crate) fn has_pinned(&self) -> bool {
-        // Relaxed: as above.
-        self.has_post() || self.ready.load(Ordering::Relaxed) >> PINNED != 0
+        self.shows(!0 << PINNED)
     }
 
-    /// Whether nothing waits here at all.
+    /// Whether nothing waits here at all, for its worker, which parks.
+    #[inline]
+    pub(crate) fn is_bare(&self) -> bool {
+        !self.shows(!0)
+    }
+
+    /// Whether the inbox or one of these bits shows something. Whoever has pushed before a fence that is before the caller's is seen.
+    #[inline]
+    fn shows(&self, bits: u64) -> bool {
+        // Acquire pairs with the Release of the swap in `drain`: who finds the inbox emptied sees the bits that were put back before.
+        !self.inbox.load(Ordering::Acquire).is_null() || self.ready.load(Ordering::Relaxed) & bits != 0
+    }
+
+    /// Whether nothing waits here at all, at a glance.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: as above.
@@ -342,8 +358,8 @@ impl RunQueue {
         if !self.has_post() {
             return;
         }
-        // Acquire pairs with the Release of the exchange in `push`.
-        let stack = self.inbox.swap(ptr::null_mut(), Ordering::Acquire);
+        // Acquire pairs with the Release of the exchange in `push`, Release with the Acquire in `shows`.
+        let stack = self.inbox.swap(ptr::null_mut(), Ordering::AcqRel);
         // SAFETY: S2, what was in the inbox belongs to the queue.
         unsafe { lists.append_stack(stack) };
     }
@@ -367,6 +383,8 @@ impl RunQueue {
             if !self.has_post() {
                 return;
             }
+            // Until what came is in the lists. Relaxed: `drain` releases it.
+            self.ready.fetch_or(stale, Ordering::Relaxed);
             self.drain(lists);
         }
     }

@@ -251,6 +251,10 @@ pub(crate) unsafe fn poll<H: Hold>(worker: &Worker, task: NonNull<Header>, outer
 #[cold]
 #[inline(never)]
 unsafe fn cancel_started<H: Hold>(worker: &Worker, task: NonNull<Header>, hold: H) -> bool {
+    if H::LENT {
+        // The drop may wait: what the thread stands at then is this task's.
+        worker.set_polled(task.as_ptr());
+    }
     if hold.begin_poll() {
         worker.call_again();
     }

@@ -243,6 +243,8 @@ impl Running {
         }
         let attention = self.thread.attention.take();
         while self.thread.is_astray() && !self.thread.killed() {
+            // Who has chosen for it may be beneath it, and not have come to that yet.
+            self.thread.keep_to_harts();
             exec::yield_now().await;
         }
         if attention && self.thread.place().is_some() && slots::examine(&self.thread) {

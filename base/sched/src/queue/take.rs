@@ -46,13 +46,15 @@ impl RunQueue {
         if is_single && priority.index() < limit {
             publisher.publish(Some(priority));
             // Acquire: as in `settle`; one look at the inbox serves both the publication and the clearing.
-            self.ready.swap(0, Ordering::Acquire);
+            let cleared = self.ready.swap(0, Ordering::Acquire);
             if !self.has_post() {
                 if header.standing.policy() == FAIR {
                     fair::serve_alone(header, self, priority);
                 }
                 return Some((task, priority));
             }
+            // As in `settle`.
+            self.ready.fetch_or(cleared, Ordering::Relaxed);
         }
         // SAFETY: S2, as above.
         unsafe { lists.append_stack(task.as_ptr()) };

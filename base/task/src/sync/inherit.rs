@@ -14,15 +14,15 @@
 
 use alloc::collections::BTreeMap;
 
-use crate::Priority;
 use crate::waker::Known;
 
+use super::urgency::Urge;
 use super::*;
 
-/// Who has inherited what: (task, lock) or (task, channel) and the priority; through its join handle: (task, task). Tasks that are named here live: they
+/// Who has inherited what: (task, lock) or (task, channel) and how urgent that is; through its join handle: (task, task). Tasks that are named here live: they
 /// hold the lock, the handle keeps them, or they are known as receivers and struck from here at their end.
 #[derive(Default)]
-pub struct Debts(BTreeMap<(usize, usize), Priority>);
+pub struct Debts(BTreeMap<(usize, usize), Urge>);
 
 impl Debts {
     /// Nobody has inherited anything.
@@ -38,32 +38,33 @@ impl Debts {
     }
 
     /// The most urgent that a task has inherited.
-    fn most(&self, task: usize) -> Priority {
+    pub(super) fn most(&self, task: usize) -> Urge {
         let all = self.0.range((task, 0)..=(task, usize::MAX));
-        all.map(|(_, priority)| *priority).min().unwrap_or(Priority::LOWEST)
+        all.map(|(_, urge)| *urge).min().unwrap_or(Urge::NONE)
     }
 
     /// A task has inherited nothing any more through this.
     fn clear(&mut self, task: &TaskRef, through: usize) {
         if self.0.remove(&(task.address(), through)).is_some() {
-            task.restore(self.most(task.address()));
+            task.restore(self.most(task.address()).priority());
         }
     }
 
     /// A task receives from a channel, and has inherited nothing through it.
     pub(super) fn know(&mut self, task: &TaskRef, channel: usize) {
         task.mark_known();
-        self.0.insert((task.address(), channel), Priority::LOWEST);
+        self.0.insert((task.address(), channel), Urge::NONE);
     }
 
     /// What a task has inherited through a channel is this from now on. If it has become more urgent than it was: the task.
-    pub(super) fn owe(&mut self, known: Known, channel: usize, priority: Priority) -> Option<TaskRef> {
+    pub(super) fn owe(&mut self, known: Known, channel: usize, urge: Urge) -> Option<TaskRef> {
         let debt = self.0.get_mut(&(known.address(), channel))?;
-        let before = core::mem::replace(debt, priority);
+        let before = core::mem::replace(debt, urge);
+        let priority = urge.priority();
         // SAFETY: named here, and so not freed before this table's lock is given back.
         let task = unsafe { known.task() };
-        if priority >= before {
-            task.restore(self.most(known.address()));
+        if priority >= before.priority() {
+            task.restore(self.most(known.address()).priority());
             return None;
         }
         let raised = priority < task.priority();
@@ -74,9 +75,9 @@ impl Debts {
     /// A task does not receive from a channel any more.
     pub(super) fn strike(&mut self, known: Known, channel: usize) {
         let debt = self.0.remove(&(known.address(), channel));
-        if debt.is_some_and(|debt| debt != Priority::LOWEST) {
+        if debt.is_some_and(|debt| debt != Urge::NONE) {
             // SAFETY: named here until now, and so not freed before this table's lock is given back.
-            unsafe { known.task() }.restore(self.most(known.address()));
+            unsafe { known.task() }.restore(self.most(known.address()).priority());
         }
     }
 
@@ -98,17 +99,18 @@ impl Gate for Debts {
 
 impl Holder {
     /// How urgent it is; of a stranger to the scheduler nothing is known.
-    pub(super) fn priority(&self) -> Option<Priority> {
-        self.0.as_ref().map(TaskRef::priority)
+    pub(super) fn urge<L: Lock>(&self) -> Option<Urge> {
+        self.0.as_ref().map(Urge::of::<L>)
     }
 
     /// It holds the lock at this address, for which somebody as urgent as this waits; `true` if that is more urgent than the
     /// holder is by itself, so that there is something to [`repay`](Self::repay).
-    pub(super) fn inherit<L: Lock>(&self, lock: usize, priority: Priority) -> bool {
+    pub(super) fn inherit<L: Lock>(&self, lock: usize, urge: Urge) -> bool {
+        let priority = urge.priority();
         let Some(task) = self.0.as_ref().filter(|task| priority < task.own_priority()) else { return false };
         let raised = L::debts().look(|debts| {
-            let debt = debts.0.entry((task.address(), lock)).or_insert(priority);
-            *debt = (*debt).min(priority);
+            let debt = debts.0.entry((task.address(), lock)).or_insert(urge);
+            *debt = (*debt).min(urge);
             let raised = priority < task.priority();
             task.inherit(priority);
             raised
@@ -129,16 +131,17 @@ impl Holder {
 /// `joiner` waits for the end of `task`, which is as urgent as that from now on; `false` if it is by itself, or more. A handle is
 /// one task's at a time: what another lent through it before is replaced.
 pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
-    let priority = joiner.priority();
+    let urge = Urge::of::<L>(joiner);
+    let priority = urge.priority();
     if priority >= task.own_priority() {
         return false;
     }
     let raised = L::debts().look(|debts| {
         let own = task.address();
-        let before = debts.0.insert((own, own), priority);
+        let before = debts.0.insert((own, own), urge);
         let raised = priority < task.priority();
-        if before.is_some_and(|before| before < priority) {
-            task.restore(debts.most(own));
+        if before.is_some_and(|before| before < urge) {
+            task.restore(debts.most(own).priority());
         } else {
             task.inherit(priority);
         }

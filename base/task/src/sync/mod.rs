@@ -22,8 +22,8 @@ use core::task::{Context, Poll};
 
 use sync::wait::{Claim, Gate, Turns, WaitLock, WaitQueue, wait_until_next};
 
+use crate::Wait;
 use crate::waker::{TaskRef, waits_for, waits_no_more};
-use crate::{Priority, Wait};
 
 mod barrier;
 pub mod broadcast;
@@ -79,12 +79,6 @@ sync::const_fn! {
         #[cfg(loom)]
         L::new()
     }
-}
-
-/// How urgent the task is that runs here; who is none lends nothing.
-#[inline]
-fn priority<L: Lock>() -> Priority {
-    L::with_current(|current| current.map_or(Priority::LOWEST, TaskRef::priority))
 }
 
 /// To be called after a task has failed: whoever waits for what it held learns of it.

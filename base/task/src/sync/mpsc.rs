@@ -16,7 +16,7 @@ use futures_core::Stream;
 use sync::wait::wait_until;
 
 use super::server::Server;
-use super::urgency::{Carried, Urgency};
+use super::urgency::{Carried, Urge, Urgency};
 use super::*;
 
 struct State<T> {
@@ -38,18 +38,18 @@ struct State<T> {
 impl<T> State<T> {
     /// Puts a message of the calling task in the buffer; who is to be woken.
     fn push<L: Lock>(&mut self, channel: usize, value: T) -> Option<Waker> {
-        let priority = priority::<L>();
-        self.carried.push(priority, self.buffer.len());
+        let urge = Urge::sending::<L>();
+        self.carried.push(urge, self.buffer.len());
         self.buffer.push_back(value);
-        if self.server.is_below(priority) {
+        if self.server.is_below(urge) {
             self.server.owes::<L>(channel, self.most());
         }
         self.receiver.take()
     }
 
     /// The most urgent that waits, whether sent or to be sent.
-    fn most(&self) -> Priority {
-        let waiting = self.waiting.most().unwrap_or(Priority::LOWEST);
+    fn most(&self) -> Urge {
+        let waiting = self.waiting.most().unwrap_or(Urge::NONE);
         if self.buffer.is_empty() { waiting } else { waiting.min(self.carried.most()) }
     }
 
@@ -181,7 +181,7 @@ struct Sending<L> {
     /// The address of the channel.
     channel: usize,
     /// What it is one of those who wait with.
-    noted: Option<Priority>,
+    noted: Option<Urge>,
     kind: PhantomData<fn() -> L>,
 }
 
@@ -192,7 +192,7 @@ impl<L: Lock> Sending<L> {
 
     /// There is no place for it: who receives is as urgent as it.
     fn waits<T>(&mut self, state: &mut State<T>) {
-        state.waiting.waits(&mut self.noted, priority::<L>());
+        state.waiting.waits(&mut self.noted, Urge::waiting::<L>());
         state.server.owes::<L>(self.channel, state.most());
     }
 

@@ -5,7 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
-use super::urgency::Urgency;
+use super::urgency::{Urge, Urgency};
 use super::*;
 
 /// Who holds the mutex.
@@ -28,7 +28,7 @@ impl Gate for State {
 struct Take<L> {
     me: Option<Holder>,
     /// What it is one of those who wait with.
-    noted: Option<Priority>,
+    noted: Option<Urge>,
     /// The address of the lock.
     lock: usize,
     kind: PhantomData<fn() -> L>,
@@ -45,10 +45,10 @@ impl<L: Lock> Claim<State> for Take<L> {
         }
         let urgency = &mut state.urgency;
         if !first || state.holder.is_some() {
-            let priority = self.me.as_ref().and_then(Holder::priority);
-            urgency.waits(&mut self.noted, priority.unwrap_or(Priority::LOWEST));
-            if let (Some(holder), Some(priority)) = (&state.holder, priority) {
-                state.raised |= holder.inherit::<L>(self.lock, priority);
+            let urge = self.me.as_ref().and_then(Holder::urge::<L>);
+            urgency.waits(&mut self.noted, urge.unwrap_or(Urge::NONE));
+            if let (Some(holder), Some(urge)) = (&state.holder, urge) {
+                state.raised |= holder.inherit::<L>(self.lock, urge);
             }
             return None;
         }

@@ -7,7 +7,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
-use super::urgency::Urgency;
+use super::urgency::{Urge, Urgency};
 use super::*;
 
 /// A place in the table of readers.
@@ -70,11 +70,11 @@ impl State {
 
     /// A waiter looked in vain.
     fn waits<L: Lock>(&mut self, wait: &mut Wait<L>) {
-        let priority = wait.me.as_ref().and_then(Holder::priority);
-        self.urgency.waits(&mut wait.noted, priority.unwrap_or(Priority::LOWEST));
-        if let Some(priority) = priority {
+        let urge = wait.me.as_ref().and_then(Holder::urge::<L>);
+        self.urgency.waits(&mut wait.noted, urge.unwrap_or(Urge::NONE));
+        if let Some(urge) = urge {
             for holder in self.writer.iter().chain(self.readers.holders()) {
-                self.raised |= holder.inherit::<L>(wait.lock, priority);
+                self.raised |= holder.inherit::<L>(wait.lock, urge);
             }
         }
     }
@@ -102,7 +102,7 @@ impl State {
 struct Wait<L> {
     me: Option<Holder>,
     /// What it is one of those who wait with.
-    noted: Option<Priority>,
+    noted: Option<Urge>,
     /// The address of the lock.
     lock: usize,
     kind: PhantomData<fn() -> L>,

@@ -1,6 +1,6 @@
 //! Who receives from a channel, and how urgent that makes it.
 //!
-//! A message carries the priority of who sends it. While it waits, who receives from the channel is as urgent as that, and so it is for senders that
+//! A message carries the priority of who sends it, over some messages (see `urgency`). While it waits, who receives from the channel is as urgent as that, and so it is for senders that
 //! wait for room; who has taken a message stays as urgent as that until it next receives from the channel, drops the receiving half,
 //! or ends. So a server works for each client at that one's priority, and none of middling urgency comes in between.
 //!
@@ -17,6 +17,7 @@ use crate::waker::Known;
 use crate::{Priority, TaskRef};
 
 use super::Lock;
+use super::urgency::Urge;
 
 /// It.
 pub(super) struct Server {
@@ -24,31 +25,31 @@ pub(super) struct Server {
     /// Its own priority when it last received. If that is lowered, this is found out when it next does.
     own: Priority,
     /// What it has inherited through the channel; nothing is the lowest.
-    lent: Priority,
+    lent: Urge,
     /// What is no more urgent changes nothing.
-    floor: Priority,
-    /// The priority of what it has taken; nothing is the lowest.
-    serves: Priority,
+    floor: Urge,
+    /// How urgent that is what it has taken; nothing is the lowest.
+    serves: Urge,
 }
 
 impl Server {
     /// Nobody has received yet.
     pub(super) const fn new() -> Self {
-        let (lowest, highest) = (Priority::LOWEST, Priority::HIGHEST);
-        Self { task: None, own: highest, lent: lowest, floor: highest, serves: lowest }
+        let (own, none) = (Priority::HIGHEST, Urge::NONE);
+        Self { task: None, own, lent: none, floor: Urge::own(own), serves: none }
     }
 
-    /// Whether it may have to be raised for something of this priority.
+    /// Whether it may have to be raised for something as urgent as this.
     #[inline]
-    pub(super) fn is_below(&self, priority: Priority) -> bool {
-        priority < self.floor
+    pub(super) fn is_below(&self, urge: Urge) -> bool {
+        urge < self.floor
     }
 
     /// Whether the task that is polled here is the one that received last, and nothing is more urgent than it is by itself: then that holds
     /// for what it takes now, and there is nothing to note.
     #[inline]
     pub(super) fn stays<L: Lock>(&self) -> bool {
-        self.lent == Priority::LOWEST
+        self.lent == Urge::NONE
             && L::with_current(|current| match (current, self.task) {
                 (Some(task), Some(known)) => known.is(task) && task.own_priority() == self.own,
                 (None, None) => true,
@@ -56,10 +57,10 @@ impl Server {
             })
     }
 
-    /// The task that is polled here receives: it has taken a message of this priority, besides what it has taken before if there are `more`; or
+    /// The task that is polled here receives: it has taken a message as urgent as this, besides what it has taken before if there are `more`; or
     /// there was none. `waiting`: the most urgent that waits still.
-    pub(super) fn receives<L: Lock>(&mut self, channel: usize, taken: Option<Priority>, more: bool, waiting: Priority) {
-        let before = if more { self.serves } else { Priority::LOWEST };
+    pub(super) fn receives<L: Lock>(&mut self, channel: usize, taken: Option<Urge>, more: bool, waiting: Urge) {
+        let before = if more { self.serves } else { Urge::NONE };
         self.serves = taken.map_or(before, |taken| taken.min(before));
         if !self.stays::<L>() {
             L::with_current(|current| self.is_now::<L>(channel, current));
@@ -70,11 +71,11 @@ impl Server {
     /// This is the most urgent that waits in the channel now.
     #[cold]
     #[inline(never)]
-    pub(super) fn owes<L: Lock>(&mut self, channel: usize, waiting: Priority) {
+    pub(super) fn owes<L: Lock>(&mut self, channel: usize, waiting: Urge) {
         let most = self.serves.min(waiting);
-        let lent = if most < self.own { most } else { Priority::LOWEST };
+        let lent = if most.priority() < self.own { most } else { Urge::NONE };
         let Some(task) = self.task.filter(|_| lent != self.lent) else { return };
-        (self.lent, self.floor) = (lent, self.own.min(lent));
+        (self.lent, self.floor) = (lent, Urge::own(self.own).min(lent));
         let raised = L::debts().look(|debts| debts.owe(task, channel, lent));
         if let Some(task) = raised {
             // It may wait for another, which it raises when it looks in vain once more.
@@ -92,7 +93,7 @@ impl Server {
                 L::debts().look(|debts| debts.know(task, channel));
             }
         }
-        self.floor = self.own.min(self.lent);
+        self.floor = Urge::own(self.own).min(self.lent);
     }
 
     /// It does not receive from this channel any more.
@@ -100,7 +101,7 @@ impl Server {
         if let Some(task) = self.task.take() {
             L::debts().look(|debts| debts.strike(task, channel));
         }
-        self.lent = Priority::LOWEST;
+        self.lent = Urge::NONE;
     }
 }
 

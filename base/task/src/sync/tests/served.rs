@@ -4,6 +4,7 @@ use super::failure::{Alone, as_current};
 use super::*;
 use crate::{JoinHandle, yield_now};
 use std::sync::Mutex as Plain;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 type Sender<T> = mpsc::Sender<T, Spin>;
 type Receiver<T> = mpsc::Receiver<T, Spin>;
@@ -107,6 +108,57 @@ fn an_urgent_client_does_not_wait_for_middling_ones_through_a_chain_of_servers()
     assert!(low.is_finished());
     let lowest = |server: &JoinHandle<()>| server.task().priority() == Priority::LOWEST;
     assert!(servers.iter().all(lowest), "all is paid back");
+}
+
+/// Two that send each other work and acknowledgement for ever, and one urgent message to one of them: that and what follows from it comes before
+/// what is middling, but soon they are as urgent as they are by themselves.
+#[test]
+fn what_goes_round_is_not_urgent_for_ever() {
+    let pool = pool();
+    let actor = |mut receiver: Receiver<u8>, other: Sender<u8>, turns: Arc<AtomicUsize>| {
+        pool.spawn(
+            Priority::LOWEST,
+            as_current(async move {
+                while let Some(message) = receiver.recv().await {
+                    turns.fetch_add(1, Ordering::Relaxed);
+                    other.send(message).await.unwrap();
+                }
+            }),
+        )
+    };
+    let turns = Arc::new(AtomicUsize::new(0));
+    let (first, second) = (mpsc::channel(4), mpsc::channel(4));
+    let sender = first.0.clone();
+    let actors = [actor(first.1, second.0, turns.clone()), actor(second.1, first.0, turns.clone())];
+    run(&pool);
+    let middling = pool.spawn(Priority::NORMAL, async {
+        loop {
+            yield_now().await;
+        }
+    });
+    send(&pool, &sender, 0).detach();
+    assert!(pool.run_next(0).is_some());
+    let urgent = || actors.iter().any(|actor| actor.task().priority() < Priority::NORMAL);
+    let mut polls = 0;
+    while urgent() {
+        assert!(pool.run_next(0).is_some());
+        polls += 1;
+        assert!(polls < 100, "they calm down");
+    }
+    assert!(turns.load(Ordering::Relaxed) > 8, "a chain is gone along");
+    middling.abort();
+    for _ in 0..1000 {
+        assert!(pool.run_next(0).is_some() && !urgent());
+    }
+    // Another urgent one is as welcome.
+    let before = turns.load(Ordering::Relaxed);
+    send(&pool, &sender, 0).detach();
+    assert!(pool.run_next(0).is_some());
+    assert!(urgent());
+    (0..100).for_each(|_| assert!(pool.run_next(0).is_some()));
+    assert!(!urgent() && turns.load(Ordering::Relaxed) > before);
+    actors.iter().for_each(JoinHandle::abort);
+    run(&pool);
 }
 
 /// Waiting messages, then the one that was taken, make the server as urgent as the most urgent of them; none that is no more urgent does.
