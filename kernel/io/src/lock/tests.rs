@@ -5,7 +5,7 @@ use crate::event::{Event, Mode as Count};
 use abi::fs::O_RDWR;
 use core::task::{Context, Poll, Waker};
 use proptest::prelude::*;
-use std::{boxed::Box, vec, vec::Vec};
+use std::{boxed::Box, vec::Vec};
 
 fn file() -> Arc<OpenFile> {
     OpenFile::new(Event::new(0, Count::Counter), O_RDWR, b"test")
@@ -34,7 +34,7 @@ proptest! {
     #[test]
     fn ranges_are_as_if_each_byte_had_its_lock(ops in prop::collection::vec((0..3_usize, 0..BYTES as u64, 0..BYTES as u64, 0..3_u8), 1..60)) {
         let (open, account) = (file(), account());
-        let mut model = vec![[None; 3]; BYTES];
+        let mut model = [[None; 3]; BYTES];
         for (owner, a, b, op) in ops {
             let (first, last) = (a.min(b), a.max(b));
             let mode = if op == 0 { Mode::Shared } else { Mode::Exclusive };
