@@ -313,12 +313,9 @@ impl Transfer<'_, '_> {
                     if takes_what_is_there && len < piece.len {
                         return Ok(done);
                     }
-                    if exec::should_yield() {
-                        // Who is killed is not polled again.
-                        exec::yield_now().await;
-                        if self.task.is_request() && self.task.interrupted() {
-                            return Ok(done);
-                        }
+                    // A file may go on for long.
+                    if self.open.seekable() && exec::should_yield() && self.gives_way().await {
+                        return Ok(done);
                     }
                 }
                 Err(IoError::Errno(errno)) => {
@@ -334,6 +331,15 @@ impl Transfer<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Lets others run; whether nobody wants the rest any more. Boxed: seldom needed, and no wait is to carry its size. A thread that is
+    /// killed is not polled again.
+    fn gives_way(&self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            exec::yield_now().await;
+            self.task.is_request() && self.task.interrupted()
+        })
     }
 
     /// One attempt, after `done` bytes.
