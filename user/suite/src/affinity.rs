@@ -248,10 +248,12 @@ impl Wanderer {
         }
     }
 
-    /// Keeps a thread to these harts: during the call it may be seen at those of before, after it no more.
+    /// Keeps a thread to these harts: during the call it may be seen at those of before, and by a look that is under way as that returns, which
+    /// may be on its way into the kernel; after that no more.
     fn keep(&self, tid: i32, mask: u32) -> Result<usize> {
         self.allowed.store(u32::MAX, Ordering::SeqCst);
         let set = set(tid, u64::from(mask));
+        self.await_looks(1);
         self.allowed.store(mask, Ordering::SeqCst);
         set
     }
