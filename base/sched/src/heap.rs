@@ -36,6 +36,36 @@ impl Heap {
         }
     }
 
+    /// A task that fits, among the first and some below it: so many are looked at.
+    ///
+    /// # Safety
+    /// As [`insert`](Self::insert).
+    pub(crate) unsafe fn find<const LOOKS: usize>(
+        &self,
+        fits: impl Fn(&NonNull<Header>) -> bool,
+    ) -> Option<NonNull<Header>> {
+        // To be looked at, the last first. With each look there is one more at most.
+        let (mut left, mut count) = ([self.root; LOOKS], usize::from(!self.root.is_null()));
+        for _ in 0..LOOKS {
+            count = count.checked_sub(1)?;
+            let task = NonNull::new(*left.get(count)?)?;
+            if fits(&task) {
+                return Some(task);
+            }
+            // SAFETY: it is a task of this heap, and so are those in its links.
+            let (next, child) = unsafe { with_link(task, |link| (link.next, link.child)) };
+            for other in [next, child] {
+                if !other.is_null()
+                    && let Some(place) = left.get_mut(count)
+                {
+                    *place = other;
+                    count += 1;
+                }
+            }
+        }
+        None
+    }
+
     /// Takes the first task out.
     ///
     /// # Safety

@@ -281,28 +281,24 @@ impl Lists {
         self.left(task, slot);
     }
 
-    /// The first task that may be taken by the worker that this bit stands for, since it is kept among workers of which that is one;
-    /// and its slot. A few of each group are looked at: in turn the first, of the ranked the first and those below it.
-    pub(crate) fn first_kept(&mut self, bit: u8) -> Option<(NonNull<Header>, u8)> {
-        let mut left = self.bits & !u64::from(u32::MAX);
+    /// The first task that may be taken by the worker that this bit stands for, since it is kept among workers of which that is one, and
+    /// is of a wanted priority; and its slot. A few of each group are looked at, the first of it before all.
+    pub(crate) fn first_kept(&mut self, bit: u8, wanted: u32) -> Option<(NonNull<Header>, u8)> {
+        let mut left = self.bits & u64::from(wanted) << PINNED;
+        // SAFETY: S2, what is in these lists is this queue's and alive.
+        let fits = |task: &NonNull<Header>| unsafe { task.as_ref() }.standing.place().choice() & bit != 0;
+        // SAFETY: as above; so is the neighbour.
+        let behind = |task: &NonNull<Header>| unsafe { NonNull::new(with_link(*task, |link| link.next)) };
         while left != 0 {
             let column = left.trailing_zeros() as u8;
             left &= left - 1;
             let Column { ranked, turn, .. } = *self.column(column);
-            let root = ranked.first();
-            // SAFETY: S2, what is in these lists is this queue's and alive; so are its neighbours.
-            let below = |task: &NonNull<Header>| unsafe {
-                NonNull::new(with_link(*task, |link| if Some(*task) == root { link.child } else { link.next }))
-            };
             // SAFETY: as above.
-            let behind = |task: &NonNull<Header>| unsafe { NonNull::new(with_link(*task, |link| link.next)) };
-            // SAFETY: as above.
-            let fits = |task: &NonNull<Header>| unsafe { task.as_ref() }.standing.place().choice() & bit != 0;
-            let first =
-                iter::successors(root, below).take(KEPT_LOOKS).find(fits).map(|task| (task, column | RANKED_SLOT));
-            let in_turn = || iter::successors(NonNull::new(turn.head), behind).take(KEPT_LOOKS).find(fits);
-            if let Some(found) = first.or_else(|| in_turn().map(|task| (task, column))) {
-                return Some(found);
+            if let Some(found) = unsafe { ranked.find::<KEPT_LOOKS>(fits) } {
+                return Some((found, column | RANKED_SLOT));
+            }
+            if let Some(found) = iter::successors(NonNull::new(turn.head), behind).take(KEPT_LOOKS).find(fits) {
+                return Some((found, column));
             }
         }
         None

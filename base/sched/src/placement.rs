@@ -210,7 +210,7 @@ impl Pool {
             if victim.queue.stealable() == 0 {
                 continue;
             }
-            let stolen = victim.queue.steal();
+            let stolen = self.take_ahead(thief, victim).or_else(|| victim.queue.steal());
             self.left_behind(victim);
             if let Some(stolen) = stolen {
                 // SAFETY: just taken from its queue.
@@ -218,7 +218,7 @@ impl Pool {
             }
         }
         for victim in self.victims(thief).filter(|victim| self.may_keep(victim)) {
-            let stolen = victim.queue.take_kept(thief.bit() as u8);
+            let stolen = victim.queue.take_kept(thief.bit() as u8, !0);
             if victim.queue.stealable() != 0 {
                 self.left_behind(victim);
             }
@@ -228,6 +228,14 @@ impl Pool {
             }
         }
         None
+    }
+
+    /// Takes a task that is kept among some workers, the thief among them, from a queue where it comes before what all may take.
+    fn take_ahead(&self, thief: &Worker, victim: &Worker) -> Option<Taken> {
+        let free = Priority::highest_in(victim.queue.stealable())?;
+        let ahead = free.bits_above();
+        let is_there = self.has_kept() && victim.queue.pinned() & ahead != 0;
+        is_there.then(|| victim.queue.take_kept(thief.bit() as u8, ahead))?
     }
 
     /// The other workers, from the next one on.

@@ -23,7 +23,7 @@
 //!
 //! **Stealing.** A worker whose own queue is empty takes a task from another before it goes idle, and the look
 //! before parking covers what can be stolen everywhere. Kept tasks are in the columns of the pinned ones; once there has been
-//! such a task, who finds nothing else looks there for one that it may run, at the first of each group.
+//! such a task, who finds nothing else, or that it comes first, looks there for one that it may run, among some of each group.
 //!
 //! **Work is conserved**: while a worker is idle there are no more tasks in queues that it could run than workers that
 //! *search*, which is to run nothing and look for a task before parking. It holds when a worker parks, since it saw no

@@ -150,6 +150,13 @@ impl RunQueue {
         self.ready.load(Ordering::Relaxed) as u32
     }
 
+    /// The priorities that have a task which is this worker's, or kept among some.
+    #[inline]
+    pub(crate) fn pinned(&self) -> u32 {
+        // Relaxed: as above.
+        (self.ready.load(Ordering::Relaxed) >> PINNED) as u32
+    }
+
     /// Whether there is something that belongs to this worker, or is kept among some.
     #[inline]
     pub(crate) fn has_pinned(&self) -> bool {

@@ -269,8 +269,8 @@ impl Word {
         if before & SCHEDULED != 0 {
             return Release::Nothing;
         }
-        // Idle and unreferenced: nobody else can reach the word, so two steps are as good as one, and relaxed; the push
-        // hands the task over.
+        // Idle and unreferenced: nobody else changes the word before it is scheduled, since `try_add_ref` refuses, and what that adds behind it
+        // is not the last one. So two steps are as good as one, and relaxed; the push hands the task over.
         self.0.fetch_or(SCHEDULED | CANCEL, Ordering::Relaxed);
         self.add_ref();
         Release::Enqueue

@@ -53,6 +53,13 @@ impl Harts {
     }
 }
 
+/// As a mask with as many digits as there may be: `0d`.
+impl fmt::LowerHex for Harts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:0digits$x}", self.0, digits = Self::all().count().div_ceil(4))
+    }
+}
+
 /// As a list of ranges: `0-2,5`.
 impl fmt::Display for Harts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

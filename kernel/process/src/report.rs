@@ -193,7 +193,7 @@ pub fn status(process: &Process) -> String {
     };
     format!(
         "Name:\t{}\nState:\t{state}\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\nUid:\t{}\t{}\t{}\t{}\nGid:\t{}\t{}\t{}\t{}\n\
-         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nCpus_allowed:\t{:x}\nCpus_allowed_list:\t{harts}\n\
+         VmPeak:\t{} kB\nVmSize:\t{} kB\nVmHWM:\t{} kB\nVmRSS:\t{} kB\nThreads:\t{}\nSigPnd:\t{:016x}\nCpus_allowed:\t{harts:x}\nCpus_allowed_list:\t{harts}\n\
          World:\t{:?}\n",
         String::from_utf8_lossy(&name),
         kin.parent,
@@ -211,7 +211,6 @@ pub fn status(process: &Process) -> String {
         usage.resident >> 10,
         process.thread_count(),
         process.pending.mask(),
-        harts.mask(),
         process.space().world(),
         pid = process.pid(),
     )

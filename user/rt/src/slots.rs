@@ -185,8 +185,8 @@ pub(crate) fn follow(task: u64) {
         return;
     }
     let task = (task as u32).max(1);
-    let place = (0..MAX_PLACES).find(|place| word(STATUS, AWAY + 4 * place).load(Ordering::Relaxed) == task);
-    if let Some(place) = place {
+    // Each of them: one that has ended its poll, and was interrupted before it said so, stands there still.
+    for place in (0..MAX_PLACES).filter(|place| word(STATUS, AWAY + 4 * place).load(Ordering::Relaxed) == task) {
         let _ = call(SCHED_FOLLOW, place, 0);
     }
 }

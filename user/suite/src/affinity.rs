@@ -161,7 +161,9 @@ fn in_proc() -> Outcome {
     needs_kernel("harts")?;
     let lists = || -> core::result::Result<(u64, String), Trouble> {
         let status = fs::read_to_string("/proc/self/status")?;
-        let mask = u64::from_str_radix(&line_of(&status, "Cpus_allowed").replace(',', ""), 16);
+        let digits = line_of(&status, "Cpus_allowed").replace(',', "");
+        equal!(digits.len(), harts().div_ceil(4));
+        let mask = u64::from_str_radix(&digits, 16);
         Ok((mask.unwrap_or(0), line_of(&status, "Cpus_allowed_list")))
     };
     let count = harts();
@@ -246,10 +248,12 @@ impl Wanderer {
         }
     }
 
-    /// Keeps a thread to these harts: during the call it may be seen at those of before, after it no more.
+    /// Keeps a thread to these harts: during the call it may be seen at those of before, and by a look that is under way as that returns, which
+    /// may be on its way into the kernel; after that no more.
     fn keep(&self, tid: i32, mask: u32) -> Result<usize> {
         self.allowed.store(u32::MAX, Ordering::SeqCst);
         let set = set(tid, u64::from(mask));
+        self.await_looks(1);
         self.allowed.store(mask, Ordering::SeqCst);
         set
     }
@@ -317,6 +321,26 @@ fn never_elsewhere() -> Outcome {
     Ok(())
 }
 
+/// A child chooses the first hart, where somebody else runs, and is let go: what it has noted before that, and at its end: 1 more
+/// than the hart that it came to.
+fn let_go(shared: Shared) -> core::result::Result<(u32, u32), Trouble> {
+    shared.set(1, 0);
+    let pid = child(|| {
+        let _ = set(0, 1);
+        shared.set(1, 1 + hart().unwrap_or(0));
+        0
+    })?;
+    while get(pid).unwrap_or(1) != 1 {
+        sleep_ms(1);
+    }
+    // Until it has left this hart.
+    sleep_ms(2);
+    let before = shared.get(1);
+    let _ = set(pid, 0b11);
+    exits(pid, 0)?;
+    Ok((before, shared.get(1)))
+}
+
 /// A thread that never yields does not hold up for ever who waits behind it and is then let go to another hart.
 fn beside_a_hog() -> Outcome {
     needs_harts(2)?;
@@ -333,15 +357,12 @@ fn beside_a_hog() -> Outcome {
     })?;
     set(0, 0b10)?;
     shared.await_least(0, 1);
-    // It begins behind the hog, and is let go.
-    let pid = child(|| {
-        let _ = set(0, 1);
-        shared.set(1, 1);
-        0
-    })?;
-    set(pid, 0b11)?;
-    exits(pid, 0)?;
-    equal!(shared.get(1), 1);
+    // Behind the hog it would come to run there in the end, and on a slow machine does so before it is let go; not each time.
+    let mut found = Vec::new();
+    while found.len() < 10 && found.last() != Some(&(0, 2)) {
+        found.push(let_go(shared)?);
+    }
+    equal!(found.last(), Some(&(0, 2)));
     kill(hog, SIGKILL)?;
     dies(hog, SIGKILL)
 }

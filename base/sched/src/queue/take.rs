@@ -139,9 +139,10 @@ impl RunQueue {
         taken
     }
 
-    /// Takes on behalf of another worker, which this bit stands for, a task that is kept among some workers of which it is one.
-    pub(crate) fn take_kept(&self, bit: u8) -> Option<Taken> {
-        self.find_kept(bit, |lists, task, slot| {
+    /// Takes on behalf of another worker, which this bit stands for, a task that is kept among some workers of which it is one,
+    /// of a priority from the bitmap `wanted`.
+    pub(crate) fn take_kept(&self, bit: u8, wanted: u32) -> Option<Taken> {
+        self.find_kept(bit, wanted, |lists, task, slot| {
             // SAFETY: S2, it was found in that slot of these lists, under the lock.
             unsafe { lists.remove(task, slot) };
             (task, priority_of(slot))
@@ -150,11 +151,16 @@ impl RunQueue {
 
     /// Whether there is such a task, or it cannot be told since somebody is at the queue.
     pub(crate) fn may_have_kept(&self, bit: u8) -> bool {
-        self.find_kept(bit, |_, _, _| ()).is_none_or(|found| found.is_some())
+        self.find_kept(bit, !0, |_, _, _| ()).is_none_or(|found| found.is_some())
     }
 
     /// Does something with such a task, if there is one. `None`: the lock is not to be had.
-    fn find_kept<T>(&self, bit: u8, act: impl FnOnce(&mut Lists, NonNull<Header>, u8) -> T) -> Option<Option<T>> {
+    fn find_kept<T>(
+        &self,
+        bit: u8,
+        wanted: u32,
+        act: impl FnOnce(&mut Lists, NonNull<Header>, u8) -> T,
+    ) -> Option<Option<T>> {
         if !self.lock.lock_within(PATIENCE) {
             return None;
         }
@@ -165,7 +171,7 @@ impl RunQueue {
             return Some(None);
         }
         self.drain(lists);
-        let found = lists.first_kept(bit).map(|(task, slot)| act(lists, task, slot));
+        let found = lists.first_kept(bit, wanted).map(|(task, slot)| act(lists, task, slot));
         self.settle(lists);
         Some(found)
     }

@@ -77,6 +77,8 @@ fn done(operation: &str, word: &Word) -> &'static str {
             word.add_ref();
             "nothing"
         }
+        "try_ref" if word.try_add_ref() => "added",
+        "try_ref" => "refused",
         "drop_ref" => released(word.drop_ref()),
         "ending" => match word.ending() {
             None => "none",
@@ -109,6 +111,8 @@ fn is_allowed(operation: &str, word: usize) -> bool {
             "pause" | "finish" | "cancelled" => runs && !ended,
             "release" => runs && ended,
             "take_cell" | "give_cell" | "leave" => joined,
+            // By who has none.
+            "try_ref" => true,
             // A handle that goes has left before.
             "drop_ref" => word >= 2 * REF || (word >= REF && !joined),
             _ => word >= REF,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use super::{drain, pool, stuck};
-use crate::{Birth, Outcome, Priority, policy, yield_now};
+use super::{Calls, drain, pool, stuck};
+use crate::{Birth, JoinHandle, Outcome, Pool, Priority, policy, yield_now};
 
 #[test]
 fn a_queued_task_moves_at_once_and_calls_its_new_worker() {
@@ -101,6 +101,81 @@ fn what_waits_for_a_busy_worker_is_taken_by_another_that_it_may_run_on() {
         assert!(pool.set_idle(1));
         drop(busy);
     }
+}
+
+/// As if worker 1 had been busy when it came: it waits for worker 0, and may run on the other, too.
+fn let_go(pool: &Pool<Calls>, task: &JoinHandle<()>) {
+    pool.set_workers(&task.task(), 0b001);
+    pool.set_workers(&task.task(), 0b011);
+    assert_eq!(task.task().worker(), 0);
+}
+
+#[test]
+fn a_thief_takes_the_most_urgent_whether_kept_or_not() {
+    let (pool, _) = pool(3);
+    let _first = pool.spawn_on(0, Priority::HIGHEST, async {});
+    let busy = pool.next(0).unwrap();
+    let _pinned = pool.spawn_on(0, Priority::new(8), async {});
+    let [free, urgent, low] = [16, 12, 20].map(|priority| pool.spawn(Priority::new(priority), async {}));
+    let_go(&pool, &urgent);
+    let_go(&pool, &low);
+    pool.set_workers(&free.task(), 0b001);
+    pool.set_workers(&free.task(), 0);
+    assert_eq!(free.task().worker(), 0);
+    let finished = || [&free, &urgent, &low].map(JoinHandle::is_finished);
+    let mut found = Vec::new();
+    while pool.run_next(1).is_some() {
+        found.push(finished());
+    }
+    assert_eq!(found, [[false, true, false], [true, true, false], [true, true, true]]);
+    drop(busy);
+}
+
+/// Whatever the shape of what is ranked.
+#[test]
+fn a_kept_one_is_found_below_others() {
+    for (kept, taken) in (0..8).flat_map(|kept| (0..4).map(move |taken| (kept, taken))) {
+        let (pool, _) = pool(3);
+        let ranked = |key| {
+            let task = pool.spawn_with(&Birth::new(Priority::new(17)).under(policy::DEADLINE, key), async {});
+            pool.set_workers(&task.task(), 0b001);
+            task
+        };
+        let _busy = ranked(0);
+        let running = pool.next(0).unwrap();
+        // Each that is taken brings those below it in pairs.
+        let _first: Vec<_> = (1..=taken).map(ranked).collect();
+        let tasks: Vec<_> = (0..8).map(|key| ranked(10 + key)).collect();
+        let_go(&pool, &tasks[kept]);
+        (0..taken).for_each(|_| assert!(pool.run_next(0).is_some()));
+        assert!(!pool.set_idle(1), "number {kept} is for it, behind {taken}");
+        assert_eq!(pool.run_next(1), Some(Outcome::Complete));
+        assert!(tasks[kept].is_finished() && pool.set_idle(1));
+        drop(running);
+    }
+}
+
+#[test]
+fn those_that_take_turns_where_they_are_kept_call_nobody_else() {
+    let (pool, calls) = pool(2);
+    let tasks = [0, 1].map(|_| {
+        let task = pool.spawn(Priority::NORMAL, async {
+            loop {
+                yield_now().await;
+            }
+        });
+        pool.set_workers(&task.task(), 0b01);
+        task
+    });
+    assert!(pool.set_idle(1));
+    calls.take();
+    for _ in 0..10 {
+        assert_eq!(pool.run_next(0), Some(Outcome::Requeued));
+    }
+    assert_eq!(calls.take(), vec![]);
+    assert_eq!(pool.idle_workers(), 0b10);
+    tasks.iter().for_each(JoinHandle::abort);
+    drain(&pool, 0);
 }
 
 #[test]

@@ -61,25 +61,26 @@ impl Slots {
         self.follow(thread, space, place, polled);
     }
 
-    /// It stands at what that header says.
-    fn follow(&self, thread: &Thread, space: &AddressSpace, place: u8, polled: u64) {
-        let mut stands = None;
+    /// It stands at what that header says; or if it polls another by now, whoever asked, at what that one's does.
+    fn follow(&self, thread: &Thread, space: &AddressSpace, place: u8, mut polled: u64) {
         for _ in 0..LOOKS {
-            let Some(priority) = pages::task(space, polled).map(|task| task.priority) else { return };
-            if stands == Some(priority) {
-                break;
+            stand_by(thread, space, polled);
+            let (now, slot) = {
+                let state = self.state.lock();
+                (state.away.of(place), state.book.slot_of(place))
+            };
+            if now == polled {
+                return;
             }
-            run_at(thread, priority);
-            stands = Some(priority);
-        }
-        // It may have ended its poll, and have a slot again.
-        let slot = {
-            let state = self.state.lock();
-            state.book.slot_of(place).filter(|_| state.away.of(place) != polled)
-        };
-        if let Some(slot) = slot {
-            let running = self.pages.hints(space, slot).running;
-            self.stand_at(thread, space, slot, running);
+            if now == 0 {
+                // It has ended its poll, and may have a slot again.
+                if let Some(slot) = slot {
+                    let running = self.pages.hints(space, slot).running;
+                    self.stand_at(thread, space, slot, running);
+                }
+                return;
+            }
+            polled = now;
         }
     }
 
@@ -90,6 +91,19 @@ impl Slots {
             state.away.0[usize::from(place) % MAX_PLACES] = 0;
             self.pages.show_away(place, 0, state.away.count());
         }
+    }
+}
+
+/// The thread stands at what that header says.
+fn stand_by(thread: &Thread, space: &AddressSpace, polled: u64) {
+    let mut stands = None;
+    for _ in 0..LOOKS {
+        let Some(priority) = pages::task(space, polled).map(|task| task.priority) else { return };
+        if stands == Some(priority) {
+            return;
+        }
+        run_at(thread, priority);
+        stands = Some(priority);
     }
 }
 
