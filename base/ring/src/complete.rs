@@ -114,6 +114,18 @@ impl Completions {
         rest.len()
     }
 
+    /// Posts one for which no place is reserved, if there is room for it in the ring at once: by one load of the program's head, which may be
+    /// another at the next.
+    #[must_use]
+    pub fn post_if_room(&mut self, memory: &impl Kernel, completion: &Cqe) -> bool {
+        let has_room = self.kept.is_empty() && self.room(memory) > 0;
+        if has_room {
+            self.put(memory, completion);
+            self.events += 1;
+        }
+        has_room
+    }
+
     #[cold]
     #[inline(never)]
     fn keep(&mut self, memory: &impl Words, completions: &[Cqe]) {

@@ -181,7 +181,68 @@ impl Pair {
     }
 }
 
+/// Memory whose head of completions is another at every look.
+struct Flips<'a> {
+    memory: &'a Memory,
+    heads: RefCell<std::iter::Cycle<std::vec::IntoIter<u32>>>,
+}
+
+impl Words for Flips<'_> {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        if offset == at::CQ_HEAD {
+            self.memory.word(offset).store(self.heads.borrow_mut().next().unwrap(), Relaxed);
+        }
+        self.memory.word(offset)
+    }
+
+    fn number(&self, place: u32) -> &AtomicU32 {
+        self.memory.number(place)
+    }
+}
+
+impl Kernel for Flips<'_> {
+    fn entry(&self, index: u32) -> Sqe {
+        self.memory.entry(index)
+    }
+
+    fn complete(&self, index: u32, completion: &Cqe) {
+        self.memory.complete(index, completion);
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_head_that_flips_takes_no_place_from_who_has_one(
+        completions in 1..5u32, heads in prop::collection::vec(any::<u8>(), 1..5), steps in prop::collection::vec(0..4u8, 0..200)
+    ) {
+        let layout = Layout::new(1, completions, true);
+        let memory = Memory::new(&layout);
+        let heads: Vec<u32> = heads.into_iter().map(|head| u32::from(head % 8).wrapping_sub(4)).collect();
+        let flips = Flips { memory: &memory, heads: RefCell::new(heads.into_iter().cycle()) };
+        let mut kernel = Completions::new(&layout);
+        let mut begun = 0;
+        for step in steps {
+            let before = kernel.outstanding();
+            match step {
+                0 => begun += kernel.reserve(1, |_| true),
+                1 if begun > 0 => {
+                    let kept = kernel.post(&flips, &[cqe(1)]);
+                    kernel.release(1 - kept);
+                    begun -= 1;
+                }
+                2 => {
+                    // One of several of a request: no place is its own.
+                    let (tail, overflows) = (kernel.posted(), kernel.overflows());
+                    let posted = kernel.post_if_room(&flips, &cqe(2));
+                    prop_assert_eq!((kernel.outstanding(), kernel.overflows()), (before, overflows));
+                    prop_assert_eq!(kernel.posted(), tail.wrapping_add(posted.into()));
+                }
+                _ => drop(kernel.flush(&flips, 2)),
+            }
+            prop_assert!(kernel.outstanding() >= begun, "each that runs has its place");
+        }
+    }
+
     #[test]
     fn who_keeps_to_the_rules_is_served_as_by_queues_without_end(
         entries in 1..9u32, completions in 1..9u32, has_array: bool, steps in steps()

@@ -230,10 +230,9 @@ impl Ring {
     /// Posts a completion that is not the last of its request, if there is room for it at once.
     fn post_more(&self, completion: Cqe) -> bool {
         let mut posting = self.posting.lock();
-        if posting.completions.overflows() || posting.completions.room(&*self.pages) == 0 {
+        if !posting.completions.post_if_room(&*self.pages, &completion) {
             return false;
         }
-        posting.completions.post(&*self.pages, &[completion]);
         posting.completions.publish(&*self.pages);
         drop(posting);
         self.changed.wake_all();
