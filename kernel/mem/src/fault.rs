@@ -196,7 +196,7 @@ fn object_error(errno: Errno) -> FaultError {
 
 impl State {
     fn step(&mut self, page: usize, access: Access, given: Option<Given>) -> Step {
-        let present = self.pages.with(page, |frame, prot| (prot, frame.shares()));
+        let present = self.pages.with(page, |frame, prot| (prot, frame.owners()));
         if let Some((prot, _)) = present
             && prot.contains(right(access))
         {
@@ -239,10 +239,10 @@ impl State {
             return Step::Fail(FaultError::Segv(SegvKind::Accerr));
         }
         let (prot, zero, shared) = (region.prot, region.zero(), region.shared);
-        if let Some((_, shares)) = present
+        if let Some((_, owners)) = present
             && !shared
         {
-            return self.step_present(page, access, prot, shares, zero);
+            return self.step_present(page, access, prot, owners, zero);
         }
         if zero {
             // What may be fetched must be made known to the harts, so it goes the long way.
@@ -278,8 +278,8 @@ impl State {
     }
 
     /// A private page is there but lacks a right that the region gives: copy-on-write, or `mprotect` gave it later.
-    fn step_present(&mut self, page: usize, access: Access, prot: Prot, shares: u32, zero: bool) -> Step {
-        let own = shares == 1 && (zero || self.copied.contains(&page));
+    fn step_present(&mut self, page: usize, access: Access, prot: Prot, owners: u32, zero: bool) -> Step {
+        let own = owners == 1 && (zero || self.copied.contains(&page));
         if !matches!(access, Access::Write) {
             let rights = if own { prot } else { prot.difference(Prot::WRITE) };
             self.pages.protect(page, entry_rights(rights));

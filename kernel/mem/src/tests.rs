@@ -316,6 +316,20 @@ fn a_pinned_page_is_copied_for_the_child_at_once() {
 }
 
 #[test]
+fn a_pinned_page_stays_when_the_right_to_write_comes_back() {
+    let _turn = turn();
+    let (_, space) = space();
+    map_at(&space, BASE, 1, RW, false).unwrap();
+    run(space.put(BASE, &5_u8)).unwrap();
+    let pin = space.frame_now(BASE, Access::Write).unwrap().pin();
+    run(space.protect(BASE, PAGE_SIZE, Prot::READ)).unwrap();
+    run(space.protect(BASE, PAGE_SIZE, RW)).unwrap();
+    run(space.put(BASE, &6_u8)).unwrap();
+    assert_eq!(pin.frame().physical(), space.frame_now(BASE, Access::Read).unwrap().physical());
+    assert_eq!(pin.frame().owners(), 1);
+}
+
+#[test]
 fn a_lone_owner_gets_its_right_back_without_a_copy() {
     let _turn = turn();
     let (account, space) = space();

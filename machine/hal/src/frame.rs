@@ -326,10 +326,23 @@ impl Frame {
         self.meta().shares.load(Ordering::Acquire)
     }
 
+    /// Owners that are not pins: who has the page pinned means what the others see, and keeps nobody from writing it. Never too few if no pin
+    /// is taken meanwhile.
+    pub fn owners(&self) -> u32 {
+        let pins = &self.meta().pins;
+        // Acquire pairs with the Release in `pin`: the shares of these pins are there.
+        let before = pins.load(Ordering::Acquire);
+        let shares = self.shares();
+        // A pin counts down before its share goes, so that what is missing from `shares` is missing here.
+        if pins.load(Ordering::Relaxed) == before { shares.saturating_sub(before) } else { shares }
+    }
+
     /// Marks the page as in use by a device until the guard is dropped; `fork` copies pinned pages at once.
     pub fn pin(&self) -> Pin {
-        self.meta().pins.fetch_add(1, Ordering::Relaxed);
-        Pin(self.clone())
+        let pin = Pin(self.clone());
+        // Release pairs with the Acquire in `owners`: the share is there before the pin.
+        self.meta().pins.fetch_add(1, Ordering::Release);
+        pin
     }
 
     /// Whether a device uses the page.

@@ -10,6 +10,7 @@ pub const CASES: &[Case] = &[
     case!("ring/buffers", "C4 D3", moves),
     case!("ring/long-transfers", "C4 D18", long),
     case!("ring/buffers-outlive-their-mapping", "C4 D15", outlive),
+    case!("ring/buffers-stay-when-protection-comes-and-goes", "C4 D3", protected),
     case!("ring/buffers-are-not-shared-by-fork", "C4 D15 P1", forked),
     case!("ring/buffers-change", "C4 D3", change),
     case!("ring/wrong-buffers", "C4 E1 D13", wrong),
@@ -142,6 +143,30 @@ fn long() -> Outcome {
             ensure!(*raw::bytes(base, LONG) == content[..], "opcode {opcode} at {position}: other bytes");
         }
     }
+    Ok(())
+}
+
+/// The program's memory and the buffer are one after the right to write was away.
+fn protected() -> Outcome {
+    let file = file(&[1; 8])?;
+    let fd = file.fd().raw();
+    let mut ring = Ring::new(8, 0)?;
+    let base = map(PAGE, RW)?;
+    raw::bytes(base, 8).fill(2);
+    equal!(register(&ring, &[piece(base, PAGE)])?, 0);
+    for gone in [m::PROT_READ, m::PROT_NONE] {
+        call!(MPROTECT, base, PAGE, gone)?;
+        call!(MPROTECT, base, PAGE, RW)?;
+        raw::bytes(base, 8).fill(3);
+        equal!(one(&mut ring, at(IORING_OP_WRITE_FIXED, fd, base, 8, 0))?, 8);
+        let mut found = [0u8; 8];
+        equal!(call!(PREAD64, fd, found.as_mut_ptr(), 8, 0)?, 8);
+        equal!(found, [3; 8]);
+        equal!(call!(PWRITE64, fd, [4u8; 8].as_ptr(), 8, 0)?, 8);
+        equal!(one(&mut ring, at(IORING_OP_READ_FIXED, fd, base, 8, 0))?, 8);
+        equal!(*raw::bytes(base, 8), [4; 8]);
+    }
+    call!(MUNMAP, base, PAGE)?;
     Ok(())
 }
 
