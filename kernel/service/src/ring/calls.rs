@@ -157,7 +157,7 @@ impl Call {
         if usize::from(first) + count > groups::MOST {
             return Err(Errno::EINVAL);
         }
-        ring.groups.provide(task, self.group, (self.addr, self.len), first, count)
+        ring.groups.provide(&task.caller().account, self.group, (self.addr, self.len), first, count)
     }
 
     /// Of these, those about a file, which may be a registered one.

@@ -21,15 +21,15 @@ use hal::{
     PAGE_SIZE,
     sync::{SpinLock, rank},
 };
-use mem::{Charge, Pinned, Source};
+use mem::{Account, Charge, Pinned, Source};
 use zerocopy::IntoBytes;
 
 /// Most buffers of a group, as in Linux.
 pub(super) const MOST: usize = 1 << 16;
 /// Where the word lies whose upper half is the tail.
 const TAIL: usize = 12;
-/// What a buffer of a list takes.
-const EACH: usize = 2 * size_of::<Given>();
+/// What a place in a list takes.
+const EACH: usize = size_of::<Run>();
 /// What a group takes.
 const GROUP: usize = size_of::<Group>() + 64;
 
@@ -39,6 +39,22 @@ pub(super) struct Given {
     pub addr: u64,
     pub len: u32,
     pub bid: u16,
+}
+
+/// Buffers of a list that lie one behind the other, with numbers in sequence: so many as one entry may add are as one.
+#[derive(Clone, Copy)]
+struct Run {
+    first: Given,
+    count: u32,
+}
+
+impl Run {
+    /// Without the first of them.
+    fn after(self, count: u32) -> Self {
+        let Given { addr, len, bid } = self.first;
+        let addr = addr.wrapping_add(u64::from(count) * u64::from(len));
+        Self { first: Given { addr, len, bid: bid.wrapping_add(count as u16) }, count: self.count - count }
+    }
 }
 
 /// A ring of buffers.
@@ -71,10 +87,13 @@ struct Group {
     /// Tells it from another that has had its number.
     id: u64,
     /// Those of a list, or that were given back.
-    ready: VecDeque<Given>,
+    ready: VecDeque<Run>,
+    /// How many these are.
+    count: usize,
     shared: Option<Shared>,
-    /// How many are chosen: there is room for all of them.
+    /// How many are chosen: there is a place for each of them.
     chosen: usize,
+    /// Pays for the places of `ready`, taken or not.
     charge: Charge,
 }
 
@@ -103,7 +122,8 @@ impl Drop for Selected<'_> {
         if let Some(group) = groups.get_mut(&self.group).filter(|group| group.id == self.id) {
             group.chosen -= 1;
             if !self.is_used {
-                group.ready.push_front(self.given);
+                group.ready.push_front(Run { first: self.given, count: 1 });
+                group.count += 1;
             }
         }
     }
@@ -129,8 +149,8 @@ impl Groups {
     pub(super) fn select(&self, number: u16) -> Result<Selected<'_>, Errno> {
         let mut groups = self.0.lock();
         let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
-        group.ready.try_reserve(group.chosen + 1).map_err(|_| Errno::ENOMEM)?;
-        let given = group.ready.pop_front().or_else(|| group.shared.as_mut().and_then(Shared::take));
+        group.make_room(1)?;
+        let given = group.take_first().or_else(|| group.shared.as_mut().and_then(Shared::take));
         let given = given.ok_or(Errno::ENOBUFS)?;
         group.chosen += 1;
         Ok(Selected { groups: self, group: number, id: group.id, given, is_used: false })
@@ -142,27 +162,24 @@ impl Groups {
     /// `EINVAL` if it is a ring; `ENOMEM`.
     pub(super) fn provide(
         &self,
-        task: &Task<'_>,
+        account: &Arc<Account>,
         number: u16,
         (addr, len): (u64, u32),
         first: u16,
         count: usize,
     ) -> Result<usize, Errno> {
-        let charge = task.caller().account.charge(GROUP)?;
+        let charge = account.charge(GROUP)?;
         let mut groups = self.0.lock();
         let group = groups.entry(number).or_insert_with(|| Group::new(charge));
         if group.shared.is_some() {
             return Err(Errno::EINVAL);
         }
-        if group.ready.len() + group.chosen + count > MOST {
+        if group.count + group.chosen + count > MOST {
             return Err(Errno::ENOMEM);
         }
-        group.charge.grow(count * EACH)?;
-        group.ready.try_reserve(count + group.chosen).map_err(|_| Errno::ENOMEM)?;
-        for number in 0..count {
-            let addr = addr + number as u64 * u64::from(len);
-            group.ready.push_back(Given { addr, len, bid: first.wrapping_add(number as u16) });
-        }
+        group.make_room(1)?;
+        group.ready.push_back(Run { first: Given { addr, len, bid: first }, count: count as u32 });
+        group.count += count;
         Ok(0)
     }
 
@@ -176,9 +193,9 @@ impl Groups {
         if group.shared.is_some() {
             return Err(Errno::EINVAL);
         }
-        let removed = count.min(group.ready.len());
-        group.ready.drain(..removed);
-        group.charge.shrink(removed * EACH);
+        let removed = count.min(group.count);
+        group.discard(removed);
+        group.fit();
         Ok(removed)
     }
 
@@ -215,7 +232,58 @@ impl Groups {
 
 impl Group {
     fn new(charge: Charge) -> Self {
-        Self { id: mem::new_object_id(), ready: VecDeque::new(), shared: None, chosen: 0, charge }
+        Self { id: mem::new_object_id(), ready: VecDeque::new(), count: 0, shared: None, chosen: 0, charge }
+    }
+
+    /// The next of the list.
+    fn take_first(&mut self) -> Option<Given> {
+        let given = self.ready.front()?.first;
+        self.discard(1);
+        Some(given)
+    }
+
+    /// Takes the next so many out of the list, at most all.
+    fn discard(&mut self, count: usize) {
+        let mut left = count;
+        while let Some(run) = self.ready.front_mut().filter(|_| left > 0) {
+            let here = left.min(run.count as usize);
+            *run = run.after(here as u32);
+            if run.count == 0 {
+                self.ready.pop_front();
+            }
+            left -= here;
+        }
+        self.count -= count - left;
+    }
+
+    /// Makes places for so many more, besides those that are chosen.
+    fn make_room(&mut self, more: usize) -> Result<(), Errno> {
+        let (wanted, places) = (self.ready.len() + self.chosen + more, self.ready.capacity());
+        if wanted <= places {
+            return Ok(());
+        }
+        let wanted = wanted.next_power_of_two();
+        self.charge.grow((wanted - places) * EACH)?;
+        let made = self.ready.try_reserve_exact(wanted - self.ready.len());
+        self.settle();
+        made.map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Gives places back when few are needed, if there is memory to do so.
+    fn fit(&mut self) {
+        let needed = self.ready.len() + self.chosen;
+        let mut fewer = VecDeque::new();
+        if needed <= self.ready.capacity() / 4 && fewer.try_reserve_exact(2 * needed).is_ok() {
+            fewer.extend(self.ready.drain(..));
+            self.ready = fewer;
+            self.settle();
+        }
+    }
+
+    /// Gives back what was paid for more places than there are.
+    fn settle(&mut self) {
+        let owed = GROUP + self.ready.capacity() * EACH;
+        self.charge.shrink(self.charge.bytes().saturating_sub(owed));
     }
 }
 
@@ -267,4 +335,65 @@ pub(super) async fn status(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> Re
     }
     let head = ring.groups.head(asked.buf_group)?.into();
     task.space().put(addr, &BufStatus { head, ..asked }).await.map(|()| 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn what_a_list_has_places_for_is_paid_for_and_no_more() {
+        let account = Account::new(None, usize::MAX);
+        let groups = Groups::new();
+        let all = |number| groups.provide(&account, number, (4096, 16), 0, MOST).map_err(|_| ());
+        let paid = |groups: &Groups| {
+            let groups = groups.0.lock();
+            groups.values().map(|group| GROUP + group.ready.capacity() * EACH).sum::<usize>()
+        };
+        // Used up and provided again, as programs do.
+        for round in 0..1000u16 {
+            assert_eq!(groups.provide(&account, 1, (4096, 16), round, 2), Ok(0));
+            for number in 0..2 {
+                let selected = groups.select(1).unwrap();
+                let given = Given { addr: 4096 + 16 * u64::from(number), len: 16, bid: round + number };
+                assert_eq!(selected.given, given);
+                // In vain at first.
+                drop(selected);
+                groups.select(1).unwrap().keep();
+            }
+            assert_eq!(account.used(), paid(&groups));
+        }
+        assert!(account.used() < GROUP + 16 * EACH);
+        // All that there may be, in pieces and at once.
+        assert_eq!(all(2), Ok(0));
+        assert_eq!(all(2), Err(()));
+        assert_eq!((groups.remove(2, 5), groups.select(2).unwrap().given.bid), (Ok(5), 5));
+        assert_eq!(groups.remove(2, MOST), Ok(MOST - 5));
+        for number in 0..1000 {
+            assert_eq!(groups.provide(&account, 3, (4096, 16), number, 1), Ok(0));
+        }
+        assert_eq!(account.used(), paid(&groups));
+        assert_eq!(groups.remove(3, 10).and_then(|_| groups.remove(3, MOST)), Ok(990));
+        assert!(account.used() == paid(&groups) && account.used() < 3 * (GROUP + 16 * EACH));
+        // No memory: nothing is changed.
+        account.set_limit(account.used());
+        assert_eq!(groups.provide(&account, 4, (4096, 16), 0, 1), Err(Errno::ENOMEM));
+        drop(groups);
+        assert_eq!(account.used(), 0);
+    }
+
+    #[test]
+    fn who_gives_back_needs_no_memory() {
+        let account = Account::new(None, usize::MAX);
+        let groups = Groups::new();
+        assert_eq!(groups.provide(&account, 1, (0, 1), 0, 100), Ok(0));
+        let chosen: Vec<_> = (0..100).map(|_| groups.select(1).unwrap()).collect();
+        assert_eq!(groups.select(1).err(), Some(Errno::ENOBUFS));
+        let places = groups.0.lock()[&1].ready.capacity();
+        assert!(places >= 100);
+        drop(chosen);
+        assert_eq!(groups.0.lock()[&1].ready.capacity(), places);
+        assert_eq!(groups.remove(1, MOST), Ok(100));
+    }
 }
