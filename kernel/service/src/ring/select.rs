@@ -18,6 +18,7 @@ use abi::{
     poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP},
 };
 use alloc::sync::Arc;
+use core::mem;
 use io::{file::Want, open::OpenFile};
 
 /// Which events say that there is something, if only an end.
@@ -29,6 +30,8 @@ pub(super) struct Select {
     opcode: u8,
     fixed: bool,
     multishot: bool,
+    /// Not to be tried before there is something.
+    waits_first: bool,
     group: u16,
     fd: i32,
     /// 0: as much as fits.
@@ -61,7 +64,12 @@ impl Select {
             _ => (true, ioprio == 0 && entry.addr == 0 && len == 0),
         };
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        if is_right { Ok(Self { opcode, fixed, multishot, group, fd, len, flags, offset }) } else { Err(Errno::EINVAL) }
+        let waits_first = opcode != IORING_OP_RECV || ioprio & IORING_RECVSEND_POLL_FIRST != 0;
+        if is_right {
+            Ok(Self { opcode, fixed, multishot, waits_first, group, fd, len, flags, offset })
+        } else {
+            Err(Errno::EINVAL)
+        }
     }
 
     pub(super) fn opcode(&self) -> u8 {
@@ -95,11 +103,13 @@ impl Select {
         if self.opcode == IORING_OP_READ_MULTISHOT && open.seekable() {
             return Done::failed(Errno::EBADFD);
         }
+        // Where nothing can come, an attempt says so.
+        let mut tries = !self.waits_first;
         loop {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let done = match self.once(task, ring, &open).await {
+            let done = match self.once(task, ring, &open, mem::take(&mut tries)).await {
                 Ok(done) => done,
                 Err(errno) => return Done::failed(errno),
             };
@@ -117,9 +127,9 @@ impl Select {
         }
     }
 
-    /// Waits until there is something, and takes it.
-    async fn once(&self, task: &Task<'_>, ring: &Ring, open: &Arc<OpenFile>) -> Result<Done, Errno> {
-        let mut waits = !open.seekable() && open.file().events() & READY == 0;
+    /// Waits until there is something, and takes it; `tries` before that.
+    async fn once(&self, task: &Task<'_>, ring: &Ring, open: &Arc<OpenFile>, tries: bool) -> Result<Done, Errno> {
+        let mut waits = !tries && !open.seekable() && open.file().events() & READY == 0;
         loop {
             if !ring.groups.has_some(self.group) {
                 return Err(Errno::ENOBUFS);
@@ -137,7 +147,8 @@ impl Select {
             match self.attempt(task, open, piece).await {
                 Err(Errno::EAGAIN) => waits = true,
                 Err(errno) => return Err(errno),
-                Ok(0) => return Ok(Done::with(0)),
+                // An end that is received needs no buffer; one that is read has one, as on Linux.
+                Ok(0) if self.opcode != IORING_OP_READ => return Ok(Done::with(0)),
                 Ok(len) => {
                     let bid = u32::from(selected.given.bid) << IORING_CQE_BUFFER_SHIFT;
                     selected.keep();

@@ -3,7 +3,7 @@
 use super::calls::{call_of, one};
 use super::*;
 use crate::process::{RW, map};
-use rt::abi::net::{AF_UNIX, MSG_WAITALL, SOCK_STREAM};
+use rt::abi::net::{AF_INET, AF_UNIX, MSG_WAITALL, SOCK_STREAM};
 use rt::fs::File;
 
 pub const CASES: &[Case] = &[
@@ -17,6 +17,7 @@ pub const CASES: &[Case] = &[
 ];
 
 const ENOBUFS: i32 = -105;
+const ENOTCONN: i32 = -107;
 const GROUP: u16 = 3;
 
 fn pair() -> Result<(File, File), Errno> {
@@ -137,7 +138,7 @@ fn list() -> Outcome {
     send(&mut here, b"x")?;
     equal!(ask(&mut ring, receives)?, (7, 1, buffer(2)));
     equal!(one(&mut ring, removes(2))?, 0);
-    // Of a file, at an offset and at its position; the end needs none.
+    // Of a file, at an offset and at its position; the end has one too.
     let mut file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open("/tmp/ring-provided")?;
     send(&mut file, b"0123456789abcdef")?;
     rt::fs::remove_file("/tmp/ring-provided")?;
@@ -145,10 +146,16 @@ fn list() -> Outcome {
     let reads = selects(IORING_OP_READ, file.fd().raw());
     equal!(ask(&mut ring, Sqe { off: 2, ..reads })?, (7, 10, buffer(0)));
     equal!(ask(&mut ring, Sqe { off: 12, ..reads })?, (7, 4, buffer(1)));
-    equal!(ask(&mut ring, Sqe { off: u64::MAX, ..reads })?, (7, 0, 0));
-    equal!(ask(&mut ring, Sqe { off: 16, ..reads })?, (7, 0, 0));
+    equal!(ask(&mut ring, Sqe { off: u64::MAX, ..reads })?, (7, 0, buffer(2)));
+    equal!(ask(&mut ring, Sqe { off: 16, ..reads })?, (7, 0, buffer(3)));
     equal!(memory[..14], *b"23456789abcdef");
-    equal!(one(&mut ring, removes(9))?, 2);
+    equal!(one(&mut ring, removes(9))?, 0);
+    // Where nothing can come, that is said at once.
+    let fd = call!(SOCKET, AF_INET, SOCK_STREAM, 0)?;
+    let lone = raw::file(fd);
+    equal!(one(&mut ring, provides(base, 10, 1, 0))?, 0);
+    equal!(ask(&mut ring, selects(IORING_OP_RECV, lone.fd().raw()))?, (7, ENOTCONN, 0));
+    equal!(one(&mut ring, removes(9))?, 1);
     Ok(())
 }
 
