@@ -27,6 +27,10 @@ use io::file::IoError;
 use mem::{AddressSpace, CopyFault, FutexKey};
 
 const BUCKETS: usize = 64;
+/// A bucket with so many takes no wait that no thread stands behind: whoever has it locked goes through all of them.
+const MOST: usize = 1 << 13;
+/// Places that a bucket keeps.
+const ROOM: usize = 64;
 const WAITING: u32 = 0;
 const WOKEN: u32 = 1;
 const GONE: u32 = 2;
@@ -58,11 +62,52 @@ impl Waiter {
     }
 }
 
-type Bucket = SpinLock<Vec<(FutexKey, Arc<Waiter>)>>;
+/// Waiters in order of arrival. One that leaves only says so; when half of them may have, all that have go at once. So leaving costs the same
+/// however many are here, and those that are gone are never more than those that wait.
+struct Bucket {
+    waiters: Vec<(FutexKey, Arc<Waiter>)>,
+    /// How many have said that they leave since the last sweep: at least as many as are here and gone.
+    left: usize,
+}
 
-static TABLE: [Bucket; BUCKETS] = [const { SpinLock::new(rank::FUTEX, Vec::new()) }; BUCKETS];
+impl Bucket {
+    /// `false`: there is no memory.
+    fn enter(&mut self, key: FutexKey, waiter: Arc<Waiter>) -> bool {
+        let has_room = self.waiters.try_reserve(1).is_ok();
+        if has_room {
+            self.waiters.push((key, waiter));
+        }
+        has_room
+    }
 
-fn bucket(key: FutexKey) -> &'static Bucket {
+    fn is_full(&self) -> bool {
+        self.waiters.len() >= MOST
+    }
+
+    fn leave(&mut self) {
+        self.left += 1;
+        if self.left * 2 > self.waiters.len() {
+            self.left = 0;
+            self.waiters.retain(|(_, waiter)| waiter.waits());
+            self.fit();
+        }
+    }
+
+    /// Gives memory back that is not needed, if there is some for what is.
+    fn fit(&mut self) {
+        let (len, room) = (self.waiters.len(), self.waiters.capacity());
+        let mut less = Vec::new();
+        if room > ROOM && len < room / 4 && less.try_reserve_exact(2 * len).is_ok() {
+            less.append(&mut self.waiters);
+            self.waiters = less;
+        }
+    }
+}
+
+static TABLE: [SpinLock<Bucket>; BUCKETS] =
+    [const { SpinLock::new(rank::FUTEX, Bucket { waiters: Vec::new(), left: 0 }) }; BUCKETS];
+
+fn bucket(key: FutexKey) -> &'static SpinLock<Bucket> {
     &TABLE[(key.hash() >> 58) as usize % BUCKETS]
 }
 
@@ -78,7 +123,7 @@ impl Drop for Registration {
         if self.0.state.load(Ordering::Acquire) == GONE {
             // Either this finds the key of the bucket that it is in, or the requeue that moves it finds it gone.
             let key = *self.0.key.lock();
-            bucket(key).lock().retain(|(_, waiter)| waiter.waits());
+            bucket(key).lock().leave();
         }
         // A requeue in the middle of its move may be the last to hold the waiter: it must not hold the task.
         let waker = self.0.waker.lock().take();
@@ -89,7 +134,7 @@ impl Drop for Registration {
 /// Begins `FUTEX_WAIT` or `FUTEX_WAIT_BITSET`: enters the queue, if the word at `addr` is `expected`. `space` is the thread's.
 ///
 /// # Errors
-/// `EAGAIN` (another value), `EFAULT`, `EINVAL`; the page that is missing.
+/// `EAGAIN` (another value), `EFAULT`, `EINVAL`, `ENOMEM` (also if too many wait, and this is for no thread); the page that is missing.
 pub fn begin<'a>(
     thread: Option<&'a Thread>,
     space: &AddressSpace,
@@ -105,16 +150,17 @@ pub fn begin<'a>(
     let (state, waker) = (AtomicU32::new(WAITING), SpinLock::new(rank::FUTEX + 1, None));
     let key_now = SpinLock::new(rank::FUTEX + 1, key);
     let waiter = Arc::new(Waiter { state, bitset, key: key_now, waker });
-    let registered = space.word_now(addr, Access::Read, |word| {
+    let entered = space.word_now(addr, Access::Read, |word| {
         // Relaxed: the bucket's lock orders this against wakers.
         let mut bucket = bucket(key).lock();
-        let equal = word.load(Ordering::Relaxed) == expected;
-        if equal {
-            bucket.push((key, waiter.clone()));
+        if word.load(Ordering::Relaxed) != expected {
+            return Err(Errno::EAGAIN);
         }
-        equal
+        let admits = thread.is_some() || !bucket.is_full();
+        if admits && bucket.enter(key, waiter.clone()) { Ok(()) } else { Err(Errno::ENOMEM) }
     })?;
-    if registered { Ok(Wait { thread, registration: Registration(waiter) }) } else { Err(Errno::EAGAIN.into()) }
+    entered?;
+    Ok(Wait { thread, registration: Registration(waiter) })
 }
 
 /// [`begin`], whatever pages are missing, and the wait, until `deadline` (nanoseconds since boot) at most.
@@ -206,25 +252,67 @@ pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bits
 }
 
 fn wake_key(key: FutexKey, count: usize, bitset: u32) -> usize {
-    // Most often there is one: no list for that.
+    let mut taken = take_out(key, count, bitset);
+    let mut number = taken.number;
+    // Those that are here by now, at most: who comes back at once is not woken again.
+    let mut rounds = taken.looked_at;
+    loop {
+        taken.rouse();
+        if !taken.is_short || number >= count || rounds == 0 {
+            return number;
+        }
+        taken = take_out(key, (count - number).min(rounds), bitset);
+        number += taken.number;
+        rounds = rounds.saturating_sub(taken.number.max(1));
+    }
+}
+
+/// Waiters that are to be woken. Most often there is one: no list for that.
+struct Taken {
+    first: Option<Arc<Waiter>>,
+    others: Vec<Arc<Waiter>>,
+    number: usize,
+    looked_at: usize,
+    /// There are more, but there was no memory for the list.
+    is_short: bool,
+}
+
+impl Taken {
+    fn rouse(&mut self) {
+        self.first.take().into_iter().chain(self.others.drain(..)).for_each(|waiter| rouse(&waiter));
+    }
+}
+
+#[inline(always)]
+fn take_out(key: FutexKey, count: usize, bitset: u32) -> Taken {
     let (mut first, mut others) = (None, Vec::new());
+    let (mut number, mut is_short) = (0, false);
     let mut bucket = bucket(key).lock();
-    let mut left = count;
+    let looked_at = bucket.waiters.len();
     let leaves = |(other, waiter): &mut (FutexKey, Arc<Waiter>)| {
-        let wakes = *other == key && left > 0 && waiter.bitset & bitset != 0 && waiter.settle(WOKEN);
-        left -= usize::from(wakes);
-        wakes || !waiter.waits()
+        if *other != key {
+            return false;
+        }
+        if number < count && waiter.bitset & bitset != 0 {
+            is_short |= number > 0 && others.try_reserve(1).is_err();
+            if !is_short && waiter.settle(WOKEN) {
+                if number > 0 {
+                    others.push(waiter.clone());
+                }
+                number += 1;
+                return true;
+            }
+        }
+        !waiter.waits()
     };
-    for (_, waiter) in bucket.extract_if(.., leaves).filter(|(_, waiter)| waiter.woken()) {
-        match first {
-            None => first = Some(waiter),
-            Some(_) => others.push(waiter),
+    for (_, waiter) in bucket.waiters.extract_if(.., leaves) {
+        if first.is_none() && waiter.woken() {
+            first = Some(waiter);
         }
     }
+    bucket.fit();
     drop(bucket);
-    let number = count - left;
-    first.into_iter().chain(others).for_each(|waiter| rouse(&waiter));
-    number
+    Taken { first, others, number, looked_at, is_short }
 }
 
 fn rouse(waiter: &Waiter) {
@@ -250,12 +338,12 @@ pub struct Requeue {
 /// `FUTEX_REQUEUE` and `FUTEX_CMP_REQUEUE`: wakes some waiters and moves others; answers (woken, moved).
 ///
 /// # Errors
-/// `EAGAIN` (another value), `EINVAL`, `EFAULT`.
+/// `EAGAIN` (another value), `EINVAL`, `EFAULT`, `ENOMEM`.
 pub async fn requeue(space: &AddressSpace, addr: usize, private: bool, plan: Requeue) -> Result<(usize, usize), Errno> {
     let from = space.futex_key(addr, private)?;
     let to = space.futex_key(plan.to, private)?;
     let Some(expected) = plan.expected else {
-        let shifted = shift(&mut bucket(from).lock(), from, &plan);
+        let shifted = shift(&mut bucket(from).lock(), from, &plan)?;
         return Ok(shifted.finish(to));
     };
     loop {
@@ -265,7 +353,7 @@ pub async fn requeue(space: &AddressSpace, addr: usize, private: bool, plan: Req
             (word.load(Ordering::Relaxed) == expected).then(|| shift(&mut bucket, from, &plan))
         });
         match shifted {
-            Ok(shifted) => return shifted.map(|shifted| shifted.finish(to)).ok_or(Errno::EAGAIN),
+            Ok(shifted) => return Ok(shifted.unwrap_or(Err(Errno::EAGAIN))?.finish(to)),
             Err(fault) => space.resolve(fault).await?,
         }
     }
@@ -277,11 +365,15 @@ struct Shifted {
     moved: Vec<Arc<Waiter>>,
 }
 
-fn shift(bucket: &mut Vec<(FutexKey, Arc<Waiter>)>, from: FutexKey, plan: &Requeue) -> Shifted {
+fn shift(bucket: &mut Bucket, from: FutexKey, plan: &Requeue) -> Result<Shifted, Errno> {
     let (mut woken, mut moved) = (Vec::new(), Vec::new());
-    bucket.retain(|(key, waiter)| {
+    let here = bucket.waiters.iter().filter(|(key, _)| *key == from).count();
+    for (list, most) in [(&mut woken, plan.wake), (&mut moved, plan.limit)] {
+        list.try_reserve_exact(here.min(most)).map_err(|_| Errno::ENOMEM)?;
+    }
+    bucket.waiters.retain(|(key, waiter)| {
         if *key != from || !waiter.waits() {
-            return waiter.waits();
+            return *key != from;
         }
         let (wakes, moves) = (woken.len() < plan.wake, moved.len() < plan.limit);
         match (wakes, moves) {
@@ -292,17 +384,22 @@ fn shift(bucket: &mut Vec<(FutexKey, Arc<Waiter>)>, from: FutexKey, plan: &Reque
         }
         false
     });
-    Shifted { woken, moved }
+    bucket.fit();
+    Ok(Shifted { woken, moved })
 }
 
 impl Shifted {
     /// Puts the others into the bucket of `to`; answers how many were woken and moved.
-    fn finish(self, to: FutexKey) -> (usize, usize) {
+    fn finish(mut self, to: FutexKey) -> (usize, usize) {
         let counts = (self.woken.len(), self.moved.len());
         self.woken.iter().for_each(|waiter| rouse(waiter));
         self.moved.iter().for_each(|waiter| *waiter.key.lock() = to);
+        let mut bucket = bucket(to).lock();
         // Who has left meanwhile either did so before this look, or finds itself in this bucket.
-        bucket(to).lock().extend(self.moved.into_iter().filter(|waiter| waiter.waits()).map(|waiter| (to, waiter)));
+        self.moved.retain(|waiter| waiter.waits() && (bucket.is_full() || !bucket.enter(to, waiter.clone())));
+        drop(bucket);
+        // For whom there is no room: a wake-up is no promise.
+        self.moved.iter().filter(|waiter| waiter.settle(WOKEN)).for_each(|waiter| rouse(waiter));
         counts
     }
 }
@@ -351,5 +448,11 @@ pub(crate) async fn owner_died(space: &AddressSpace, addr: usize, tid: u32) {
 /// Entries in all buckets.
 #[cfg(test)]
 pub(crate) fn entries() -> usize {
-    TABLE.iter().map(|bucket| bucket.lock().len()).sum()
+    TABLE.iter().map(|bucket| bucket.lock().waiters.len()).sum()
+}
+
+/// Places in all buckets.
+#[cfg(test)]
+pub(crate) fn room() -> usize {
+    TABLE.iter().map(|bucket| bucket.lock().waiters.capacity()).sum()
 }

@@ -12,8 +12,8 @@ use io::file::IoError;
 use process::futex::{self, Wait};
 use zerocopy::{FromZeros, IntoBytes};
 
-/// What a wait for a word takes.
-const EACH: usize = size_of::<Wait<'_>>() + size_of::<FutexWaitv>() + 96;
+/// What a wait for a word takes: with its waiter, and two places in a bucket, which grows by doubling.
+const EACH: usize = size_of::<Wait<'_>>() + size_of::<FutexWaitv>() + 96 + 2 * 24;
 
 /// Whether the flags of a word are known, and values fit into it.
 pub(crate) fn is_right(flags: u32, value: u64, bits: u64) -> bool {

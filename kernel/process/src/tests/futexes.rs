@@ -90,3 +90,61 @@ fn who_leaves_after_a_requeue_leaves_nothing_behind() {
     table::remove_thread(thread.tid());
     table::forget(thread.tid());
 }
+
+#[test]
+fn what_no_thread_stands_behind_is_bounded_and_leaves_nothing_behind() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let (space, before) = (thread.space(), futex::entries());
+    // The page is there from now on.
+    assert_eq!(exec::block_on(futex::wait(&thread, DATA, true, 1, u32::MAX, None)), Err(Errno::EAGAIN));
+    let begin = |addr| futex::begin(None, &space, addr, true, 0, u32::MAX);
+    let mut waits = Vec::new();
+    let error = loop {
+        match begin(DATA) {
+            Ok(wait) => waits.push(wait),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, io::file::IoError::Errno(Errno::ENOMEM)));
+    // A thread is admitted still.
+    let mut last = pin!(futex::wait(&thread, DATA, true, 0, u32::MAX, None));
+    assert!(poll(last.as_mut()).is_pending());
+    let most = waits.len();
+    // Some leave: those that are gone are never more than those that wait.
+    while waits.len() > most / 3 {
+        drop(waits.swap_remove(waits.len() / 2));
+        assert!(futex::entries() - before <= 2 * (waits.len() + 1));
+    }
+    // In the order that they came in, however many at once, and no one who has left.
+    assert_eq!(futex::wake(&space, DATA, true, waits.len(), u32::MAX), Ok(waits.len()));
+    assert!(waits.iter_mut().all(|wait| poll(core::pin::Pin::new(wait)) == Poll::Ready(Ok(()))));
+    assert!(poll(last.as_mut()).is_pending());
+    assert_eq!(futex::wake(&space, DATA, true, usize::MAX, u32::MAX), Ok(1));
+    assert_eq!(poll(last.as_mut()), Poll::Ready(Ok(())));
+    drop(waits);
+    assert_eq!(futex::entries(), before);
+    assert!(futex::room() <= 64 * 64, "the memory is given back");
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
+
+#[test]
+fn a_requeue_into_a_full_bucket_wakes() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let (space, before) = (thread.space(), futex::entries());
+    // The page is there from now on.
+    assert_eq!(exec::block_on(futex::wait(&thread, DATA, true, 1, u32::MAX, None)), Err(Errno::EAGAIN));
+    let begin = |addr| futex::begin(None, &space, addr, true, 0, u32::MAX);
+    let filled: Vec<_> = core::iter::from_fn(|| begin(DATA).ok()).collect();
+    let free = (DATA + 4..DATA + 512).step_by(4).find_map(|addr| begin(addr).ok().map(|wait| (addr, wait)));
+    let (addr, mut wait) = free.expect("another bucket");
+    let plan = Requeue { to: DATA, wake: 0, limit: 1, expected: None };
+    assert_eq!(exec::block_on(futex::requeue(&space, addr, true, plan)), Ok((0, 1)));
+    assert_eq!(poll(core::pin::Pin::new(&mut wait)), Poll::Ready(Ok(())));
+    drop((filled, wait));
+    assert_eq!(futex::entries(), before);
+    table::remove_thread(thread.tid());
+    table::forget(thread.tid());
+}
