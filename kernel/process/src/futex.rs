@@ -72,8 +72,9 @@ struct Bucket {
 
 impl Bucket {
     /// `false`: there is no memory.
+    #[inline]
     fn enter(&mut self, key: FutexKey, waiter: Arc<Waiter>) -> bool {
-        let has_room = self.waiters.try_reserve(1).is_ok();
+        let has_room = self.waiters.len() < self.waiters.capacity() || self.waiters.try_reserve(1).is_ok();
         if has_room {
             self.waiters.push((key, waiter));
         }
@@ -94,10 +95,19 @@ impl Bucket {
     }
 
     /// Gives memory back that is not needed, if there is some for what is.
+    #[inline]
     fn fit(&mut self) {
-        let (len, room) = (self.waiters.len(), self.waiters.capacity());
+        let room = self.waiters.capacity();
+        if room > ROOM && self.waiters.len() < room / 4 {
+            self.shrink();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn shrink(&mut self) {
         let mut less = Vec::new();
-        if room > ROOM && len < room / 4 && less.try_reserve_exact(2 * len).is_ok() {
+        if less.try_reserve_exact(2 * self.waiters.len()).is_ok() {
             less.append(&mut self.waiters);
             self.waiters = less;
         }
@@ -252,58 +262,51 @@ pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bits
 }
 
 fn wake_key(key: FutexKey, count: usize, bitset: u32) -> usize {
-    let mut taken = take_out(key, count, bitset);
-    let mut number = taken.number;
-    // Those that are here by now, at most: who comes back at once is not woken again.
-    let mut rounds = taken.looked_at;
-    loop {
-        taken.rouse();
-        if !taken.is_short || number >= count || rounds == 0 {
-            return number;
+    let (number, more) = wake_some(key, count, bitset);
+    if more == 0 { number } else { number + wake_more(key, more, bitset) }
+}
+
+/// Of the waiters that are here, wakes up to `most`, for a list of whom there was no memory: few at a time.
+#[cold]
+#[inline(never)]
+fn wake_more(key: FutexKey, most: usize, bitset: u32) -> usize {
+    let mut all = 0;
+    while all < most {
+        let (number, more) = wake_some(key, most - all, bitset);
+        all += number;
+        if more == 0 || number == 0 {
+            break;
         }
-        taken = take_out(key, (count - number).min(rounds), bitset);
-        number += taken.number;
-        rounds = rounds.saturating_sub(taken.number.max(1));
     }
+    all
 }
 
-/// Waiters that are to be woken. Most often there is one: no list for that.
-struct Taken {
-    first: Option<Arc<Waiter>>,
-    others: Vec<Arc<Waiter>>,
-    number: usize,
-    looked_at: usize,
-    /// There are more, but there was no memory for the list.
-    is_short: bool,
-}
-
-impl Taken {
-    fn rouse(&mut self) {
-        self.first.take().into_iter().chain(self.others.drain(..)).for_each(|waiter| rouse(&waiter));
-    }
-}
-
+/// Wakes up to `count`; how many, and how many more of those that are here it may be, for lack of memory.
 #[inline(always)]
-fn take_out(key: FutexKey, count: usize, bitset: u32) -> Taken {
+fn wake_some(key: FutexKey, count: usize, bitset: u32) -> (usize, usize) {
+    // Most often there is one: no list for that.
     let (mut first, mut others) = (None, Vec::new());
-    let (mut number, mut is_short) = (0, false);
+    let (mut left, mut is_short) = (count, false);
     let mut bucket = bucket(key).lock();
-    let looked_at = bucket.waiters.len();
+    let here = bucket.waiters.len();
     let leaves = |(other, waiter): &mut (FutexKey, Arc<Waiter>)| {
         if *other != key {
             return false;
         }
-        if number < count && waiter.bitset & bitset != 0 {
-            is_short |= number > 0 && others.try_reserve(1).is_err();
-            if !is_short && waiter.settle(WOKEN) {
-                if number > 0 {
-                    others.push(waiter.clone());
-                }
-                number += 1;
-                return true;
-            }
+        if left == 0 || waiter.bitset & bitset == 0 || is_short {
+            return !waiter.waits();
         }
-        !waiter.waits()
+        if left < count {
+            is_short = others.try_reserve(1).is_err();
+            if is_short || !waiter.settle(WOKEN) {
+                return !waiter.waits();
+            }
+            others.push(waiter.clone());
+        } else if !waiter.settle(WOKEN) {
+            return true;
+        }
+        left -= 1;
+        true
     };
     for (_, waiter) in bucket.waiters.extract_if(.., leaves) {
         if first.is_none() && waiter.woken() {
@@ -312,7 +315,18 @@ fn take_out(key: FutexKey, count: usize, bitset: u32) -> Taken {
     }
     bucket.fit();
     drop(bucket);
-    Taken { first, others, number, looked_at, is_short }
+    if let Some(first) = first {
+        rouse(&first);
+    }
+    if !others.is_empty() {
+        rouse_all(others);
+    }
+    (count - left, if is_short { left.min(here) } else { 0 })
+}
+
+#[inline(never)]
+fn rouse_all(waiters: Vec<Arc<Waiter>>) {
+    waiters.iter().for_each(|waiter| rouse(waiter));
 }
 
 fn rouse(waiter: &Waiter) {
