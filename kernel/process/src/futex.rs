@@ -163,14 +163,13 @@ pub fn begin<'a>(
     let entered = space.word_now(addr, Access::Read, |word| {
         // Relaxed: the bucket's lock orders this against wakers.
         let mut bucket = bucket(key).lock();
-        if word.load(Ordering::Relaxed) != expected {
-            return Err(Errno::EAGAIN);
-        }
-        let admits = thread.is_some() || !bucket.is_full();
-        if admits && bucket.enter(key, waiter.clone()) { Ok(()) } else { Err(Errno::ENOMEM) }
+        let equal = word.load(Ordering::Relaxed) == expected;
+        (equal, equal && (thread.is_some() || !bucket.is_full()) && bucket.enter(key, waiter.clone()))
     })?;
-    entered?;
-    Ok(Wait { thread, registration: Registration(waiter) })
+    match entered {
+        (_, true) => Ok(Wait { thread, registration: Registration(waiter) }),
+        (equal, false) => Err(if equal { Errno::ENOMEM } else { Errno::EAGAIN }.into()),
+    }
 }
 
 /// [`begin`], whatever pages are missing, and the wait, until `deadline` (nanoseconds since boot) at most.
@@ -261,7 +260,24 @@ pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bits
     Ok(wake_key(space.futex_key(addr, private)?, count, bitset))
 }
 
+/// Wakes the first: the usual case.
+fn wake_one(key: FutexKey, bitset: u32) -> usize {
+    let mut bucket = bucket(key).lock();
+    let wakes = |(other, waiter): &(FutexKey, Arc<Waiter>)| {
+        *other == key && waiter.bitset & bitset != 0 && waiter.settle(WOKEN)
+    };
+    let Some(at) = bucket.waiters.iter().position(wakes) else { return 0 };
+    let (_, waiter) = bucket.waiters.remove(at);
+    bucket.fit();
+    drop(bucket);
+    rouse(&waiter);
+    1
+}
+
 fn wake_key(key: FutexKey, count: usize, bitset: u32) -> usize {
+    if count == 1 {
+        return wake_one(key, bitset);
+    }
     let (number, more) = wake_some(key, count, bitset);
     if more == 0 { number } else { number + wake_more(key, more, bitset) }
 }
@@ -284,7 +300,7 @@ fn wake_more(key: FutexKey, most: usize, bitset: u32) -> usize {
 /// Wakes up to `count`; how many, and how many more of those that are here it may be, for lack of memory.
 #[inline(always)]
 fn wake_some(key: FutexKey, count: usize, bitset: u32) -> (usize, usize) {
-    // Most often there is one: no list for that.
+    // Often there is one: no list for that.
     let (mut first, mut others) = (None, Vec::new());
     let (mut left, mut is_short) = (count, false);
     let mut bucket = bucket(key).lock();
@@ -313,7 +329,9 @@ fn wake_some(key: FutexKey, count: usize, bitset: u32) -> (usize, usize) {
             first = Some(waiter);
         }
     }
-    bucket.fit();
+    if here > ROOM {
+        bucket.fit();
+    }
     drop(bucket);
     if let Some(first) = first {
         rouse(&first);
