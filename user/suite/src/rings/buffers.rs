@@ -317,10 +317,15 @@ fn wrong() -> Outcome {
     fails!(ask(&RsrcRegister { tags: 8, ..asked }, 32), EFAULT);
     equal!(ask(&asked, 32)?, 0);
     fails!(register(&ring, &[good]), EBUSY);
-    // Pinned memory is paid for, once for each time.
+    // Pinned memory is paid for, once for each time: a small machine has not as much as that.
     let many = alloc::vec![good; 1 << 14];
     equal!(unregister(&ring)?, 0);
-    equal!(register(&ring, &many)?, 0);
+    let all = register(&ring, &many);
+    ensure!(matches!(all, Ok(0) | Err(Errno::ENOMEM)), "{all:?}");
+    if all.is_ok() {
+        equal!(unregister(&ring)?, 0);
+    }
+    equal!(register(&ring, &many[..64])?, 0);
     call!(MUNMAP, mapped, PAGE)?;
     call!(MUNMAP, base, 2 * PAGE)?;
     Ok(())
