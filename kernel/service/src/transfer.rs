@@ -310,11 +310,12 @@ impl Transfer<'_, '_> {
                 Ok(Some(0)) => return Ok(done),
                 Ok(Some(len)) => {
                     done += len;
-                    if takes_what_is_there && len < piece.len {
-                        return Ok(done);
-                    }
-                    // A file may go on for long.
-                    if self.open.seekable() && exec::should_yield() && self.gives_way().await {
+                    if takes_what_is_there {
+                        if len < piece.len {
+                            return Ok(done);
+                        }
+                    } else if self.open.seekable() && exec::should_yield() && self.gives_way().await {
+                        // A file may go on for long.
                         return Ok(done);
                     }
                 }
