@@ -337,7 +337,7 @@ pub fn try_lock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<
 /// # Errors
 /// `EDEADLK`, `ENOLCK`.
 pub async fn lock(open: &OpenFile, lock: &Lock, account: &Arc<Account>) -> Result<(), Errno> {
-    let wait = Wait::begin(Key::of(open));
+    let wait = Wait::begin(Key::of(open), lock.owner);
     wait_until(&wait.queue, || wait.attempt(lock, account).transpose()).await
 }
 
@@ -357,24 +357,24 @@ pub fn release(open: &OpenFile, owner: Owner) {
 /// A wait for a lock: one of those that wait for a file, and a link in the chain of those who wait for each other.
 struct Wait {
     key: Key,
-    number: u64,
+    edge: Edge,
     queue: Arc<WaitQueue>,
 }
 
 impl Wait {
-    fn begin(key: Key) -> Wait {
+    fn begin(key: Key, owner: Owner) -> Wait {
         let mut table = TABLE.lock();
         table.numbers += 1;
-        let number = table.numbers;
+        let edge = (owner, table.numbers);
         let locks = table.files.entry(key).or_default();
         locks.waiting += 1;
-        Wait { key, number, queue: locks.changed.clone() }
+        Wait { key, edge, queue: locks.changed.clone() }
     }
 
     /// Tries; `None`: it is to wait on.
     fn attempt(&self, lock: &Lock, account: &Arc<Account>) -> Result<Option<()>, Errno> {
         let mut table = TABLE.lock();
-        self.forget(&mut table, lock.owner);
+        self.forget(&mut table);
         let tried = table.lock(self.key, lock, account)?;
         let queue = if tried.frees { table.freed(self.key) } else { None };
         let noted = match tried.taken {
@@ -394,21 +394,19 @@ impl Wait {
         if table.is_deadlock(lock.owner, other) {
             return Err(Errno::EDEADLK);
         }
-        let edge = (lock.owner, self.number);
         let Some(locks) = table.files.get_mut(&self.key) else { return Ok(()) };
         locks.edges.try_reserve(1).map_err(|_| Errno::ENOLCK)?;
-        locks.edges.push(edge);
-        table.waits.insert(edge, other);
+        locks.edges.push(self.edge);
+        table.waits.insert(self.edge, other);
         Ok(())
     }
 
     /// It waits for nobody any more.
-    fn forget(&self, table: &mut Table, owner: Owner) {
-        let edge = (owner, self.number);
-        if table.waits.remove(&edge).is_some()
+    fn forget(&self, table: &mut Table) {
+        if table.waits.remove(&self.edge).is_some()
             && let Some(locks) = table.files.get_mut(&self.key)
         {
-            locks.edges.retain(|other| *other != edge);
+            locks.edges.retain(|other| *other != self.edge);
         }
     }
 }
@@ -418,11 +416,8 @@ impl Drop for Wait {
         let mut table = TABLE.lock();
         if let Some(locks) = table.files.get_mut(&self.key) {
             locks.waiting -= 1;
-            let own = locks.edges.iter().position(|(_, number)| *number == self.number);
-            if let Some(edge) = own.map(|at| locks.edges.swap_remove(at)) {
-                table.waits.remove(&edge);
-            }
         }
+        self.forget(&mut table);
         table.tidy(self.key);
     }
 }

@@ -419,8 +419,24 @@ impl Thread {
         self.awaited.store(set, Ordering::Relaxed);
         fence(Ordering::SeqCst); // pairs with the one in `signal::send`: it sees what is awaited, or we see the signal
         let _awaited = Awaited(&self.awaited);
-        let take = || self.pending.take(set).or_else(|| self.process.pending.take(set));
-        poll_fn(|_| take().map_or(Poll::Pending, Poll::Ready)).await
+        poll_fn(|_| self.take_pending(set).map_or(Poll::Pending, Poll::Ready)).await
+    }
+
+    /// Takes out what is pending of `set`: its own first, then its process's.
+    pub(crate) fn take_pending(&self, set: u64) -> Option<Siginfo> {
+        self.pending.take(set).or_else(|| self.process.pending.take(set))
+    }
+
+    /// The same, but `accept` sees it first, and it stays if that fails; called with the signals locked.
+    pub(crate) fn take_pending_if<E>(
+        &self,
+        set: u64,
+        mut accept: impl FnMut(&Siginfo) -> Result<(), E>,
+    ) -> Result<Option<Siginfo>, E> {
+        match self.pending.take_if(set, &mut accept)? {
+            None => self.process.pending.take_if(set, accept),
+            own => Ok(own),
+        }
     }
 
     /// Whether a signal should end an interruptible wait, or the thread has to end or stop.

@@ -1,6 +1,9 @@
 //! Futexes as the second interface has them: size and scope are flags of each word, and a wait may be for several words.
 
-use crate::{arguments::only, context::Task};
+use crate::{
+    arguments::only,
+    context::{Task, list},
+};
 use abi::{errno::Errno, futex::*};
 use alloc::vec::Vec;
 use core::{
@@ -62,9 +65,7 @@ pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32,
 /// As [`wait`].
 pub(crate) async fn wait_for_one(task: &Task<'_>, addr: usize, count: usize) -> Result<usize, Errno> {
     let _charge = task.caller().account.charge(count * EACH)?;
-    let (mut words, mut waits) = (Vec::new(), Vec::new());
-    words.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
-    waits.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    let (mut words, mut waits) = (list(count)?, list(count)?);
     words.resize(count, FutexWaitv::new_zeroed());
     task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
     for word in &words {

@@ -57,6 +57,12 @@ impl TcpListener {
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         socket::local(&self.0)
     }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
 }
 
 /// A connection.

@@ -54,7 +54,7 @@ async fn deal(thread: &Arc<Thread>, context: &mut UserContext, restart: &mut Opt
     while !thread.killed() {
         let allowed = !thread.signal_mask();
         let continued = thread.process().continued();
-        let Some(info) = thread.pending.take(allowed).or_else(|| thread.process().pending.take(allowed)) else { break };
+        let Some(info) = thread.take_pending(allowed) else { break };
         let signal = info.signo as u32;
         let action = thread.process().actions().get(signal);
         if action.handler == SIG_IGN as u64 {

@@ -72,10 +72,7 @@ impl File for SignalFile {
         let thread = table::thread(caller.tid).ok_or(Errno::ESRCH)?;
         let (set, mut done) = (self.set.load(Relaxed), 0);
         while dst.remaining() >= BYTES && done < AT_ONCE * BYTES {
-            let mut put = |info: &_| dst.put(SignalfdSiginfo::from(info).as_bytes());
-            let own = thread.pending.take_if(set, &mut put);
-            let taken = own.transpose().or_else(|| thread.process().pending.take_if(set, &mut put).transpose());
-            match taken.transpose() {
+            match thread.take_pending_if(set, |info| dst.put(SignalfdSiginfo::from(info).as_bytes())) {
                 Ok(Some(_)) => done += BYTES,
                 Ok(None) => break,
                 // What has been read already is told first.

@@ -2,9 +2,10 @@
 
 use super::calls::{call_of, one};
 use super::*;
-use rt::abi::net::{AF_INET, SOCK_STREAM, SockaddrIn};
+use crate::sockets;
 use rt::abi::poll::POLLERR;
 use rt::fs::File;
+use rt::net::TcpStream;
 use rt::time::Duration;
 
 pub const CASES: &[Case] = &[
@@ -246,17 +247,8 @@ fn wrong_messages() -> Outcome {
 
 fn accepts_again_and_again() -> Outcome {
     let mut ring = Ring::new(4, 0)?;
-    let listener = raw::file(call!(SOCKET, AF_INET, SOCK_STREAM, 0)?);
-    let mut address = SockaddrIn { family: AF_INET as u16, port: [0; 2], addr: [127, 0, 0, 1], zero: [0; 8] };
-    let mut len = size_of::<SockaddrIn>() as u32;
-    call!(BIND, listener.fd().raw(), &raw const address, len)?;
-    call!(LISTEN, listener.fd().raw(), 16)?;
-    call!(GETSOCKNAME, listener.fd().raw(), &raw mut address, &raw mut len)?;
-    let connect = || -> Result<File, Errno> {
-        let client = raw::file(call!(SOCKET, AF_INET, SOCK_STREAM, 0)?);
-        call!(CONNECT, client.fd().raw(), &raw const address, 16)?;
-        Ok(client)
-    };
+    let (listener, address) = sockets::listen()?;
+    let connect = || TcpStream::connect(address);
     let accepts = Sqe { ioprio: IORING_ACCEPT_MULTISHOT, ..call_of(IORING_OP_ACCEPT, listener.fd().raw()) };
     // Some are there before it; each is another; the last says that it is.
     let mut clients = alloc::vec![connect()?, connect()?];

@@ -3,9 +3,11 @@
 use super::calls::{call_of, one};
 use super::others::{change, fixed, message, register};
 use super::*;
+use crate::sockets;
 use core::ffi::CStr;
 use rt::abi::fs::{AT_FDCWD, F_GETFD, O_CLOEXEC, O_CREAT, O_RDWR};
-use rt::abi::net::{AF_INET, AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, SockaddrIn};
+use rt::abi::net::{AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM};
+use rt::net::TcpStream;
 
 pub const CASES: &[Case] = &[
     case!("ring/opens-into-its-table", "C4 D3", opens_into_its_table),
@@ -116,21 +118,14 @@ fn any_place_of_its_table() -> Outcome {
 
 fn accepts_into_its_table() -> Outcome {
     let mut ring = empty(4)?;
-    let listener = raw::file(call!(SOCKET, AF_INET, SOCK_STREAM, 0)?);
-    let mut address = SockaddrIn { family: AF_INET as u16, port: [0; 2], addr: [127, 0, 0, 1], zero: [0; 8] };
-    let mut len = size_of::<SockaddrIn>() as u32;
-    call!(BIND, listener.fd().raw(), &raw const address, len)?;
-    call!(LISTEN, listener.fd().raw(), 16)?;
-    call!(GETSOCKNAME, listener.fd().raw(), &raw mut address, &raw mut len)?;
+    let (listener, address) = sockets::listen()?;
     let accepts = |slot| Sqe { file_index: slot, ..call_of(IORING_OP_ACCEPT, listener.fd().raw()) };
     let again = Sqe { ioprio: IORING_ACCEPT_MULTISHOT, ..accepts(IORING_FILE_INDEX_ALLOC) };
     push(&mut ring, &[accepts(3)]);
     equal!(ring.submit(0)?, 1);
     let mut clients = Vec::new();
     let mut connect = || -> Result<(), Trouble> {
-        let client = raw::file(call!(SOCKET, AF_INET, SOCK_STREAM, 0)?);
-        call!(CONNECT, client.fd().raw(), &raw const address, 16)?;
-        clients.push(client);
+        clients.push(TcpStream::connect(address)?);
         Ok(())
     };
     connect()?;
