@@ -33,8 +33,8 @@ pub const TAKE: usize = FIRST + 4;
 /// See [`TAKE`]. No call reads so much.
 pub const TAKE_DRY: usize = 1 << 32;
 
-/// `sched_follow(place) -> 0`: the coroutine that the thread in this place polls without a slot (`slots::AWAY`) has another priority
-/// now, and the thread is to stand at that. Error: `EINVAL` (no slots).
+/// `sched_follow(place) -> 0`: the coroutine that the thread in this place polls without a slot (`slots::AWAY`) may be more urgent
+/// now, and the thread is to stand at that then. Error: `EINVAL` (no slots).
 pub const SCHED_FOLLOW: usize = FIRST + 5;
 
 /// [`WORLD`] operation: report the world of the calling process.

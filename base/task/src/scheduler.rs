@@ -177,8 +177,8 @@ pub unsafe trait Linked: 'static {
         call();
     }
 
-    /// The task with this number may have another priority now. If it is polled by a thread that has lost its worker, nothing else tells
-    /// who schedules that.
+    /// The task with this number may be more urgent now. If it is polled by a thread that has lost its worker, nothing else tells
+    /// who schedules that. Not called for what a task gives back: it may hold locks, and not have woken yet who waits for it.
     #[inline]
     fn priority_changed(task: u64) {
         let _ = task;
@@ -256,8 +256,6 @@ unsafe impl<L: Linked> Scheduler for ByTable<L> {
     unsafe fn restore(task: NonNull<Header>, priority: Priority) {
         // SAFETY: as above.
         L::keep_worker(|| unsafe { (L::table().restore)(task, u32::from(priority.number())) });
-        // SAFETY: as above.
-        L::priority_changed(unsafe { task.as_ref() }.id());
     }
 
     fn tick(pool: &Pool, worker: usize) -> bool {

@@ -331,7 +331,11 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     let Some((slots, place)) = of(thread) else { return false };
     let (space, count, now) = (thread.space(), slots.pages.count(place), hal::time::now());
     thread.set_examined(look_of(now));
-    let Some(slot) = slots.state.lock().book.slot_of(place) else { return false };
+    let slot = slots.state.lock().book.slot_of(place);
+    let Some(slot) = slot else {
+        slots.looks_away(thread, &space, place);
+        return false;
+    };
     let preemption = slots.pages.preemption(place);
     // Who wants to be preempted for nothing is left alone as if it were in the scheduler: what it is kicked for stays, and it looks at
     // that before its next poll.

@@ -1,7 +1,7 @@
 //! Which scheduler this process runs its tasks on: the image in the window, or, under a kernel that maps none, as Linux
 //! does, what is linked into the program.
 
-use crate::{env, process, slots, start, task};
+use crate::{env, process, slots, start};
 use ::task::{ByTable, Linked};
 use abi::asyncos::AT_SCHEDULER;
 use core::ptr::with_exposed_provenance;
@@ -48,7 +48,8 @@ unsafe impl Linked for Chosen {
     }
 
     fn keep_worker(call: impl FnOnce()) {
-        slots::keep(call, task::call_again);
+        let _kept = slots::keep();
+        call();
     }
 
     fn priority_changed(task: u64) {

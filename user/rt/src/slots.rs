@@ -4,7 +4,7 @@
 //! Each thread that takes part has a place, which it keeps. What it writes into the hint page is its own count; the owner's word
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
-use crate::thread;
+use crate::{task, thread};
 use abi::asyncos::{SCHED_FOLLOW, SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
 use abi::slots::{AWAY, AWAYS, CENSUS, FEW, HINTS, KICKED, LOW, OWNER, PREEMPTION, SPARES, STANDS, STRIDE, WATCHED};
@@ -133,18 +133,27 @@ fn limits(held: &Held) -> &'static AtomicU32 {
     word(HINT, PREEMPTION + 4 * place)
 }
 
-/// Makes a call in which the kernel takes no slot from this thread: one that takes the lock of a queue, which whoever got the slot
-/// would wait for. `again` calls once more for what came for the worker meanwhile.
-pub(crate) fn keep(call: impl FnOnce(), again: impl FnOnce(usize)) {
-    match thread::held() {
-        Some(held) if held.seat.interrupt_poll() => {
-            call();
-            if held.seat.begin_poll() {
-                again(held.slot);
-            }
+/// Until this is dropped the kernel takes no slot from the calling thread, which holds a lock for a moment that whoever got the slot
+/// would wait for.
+#[must_use = "the slot is kept until this is dropped"]
+pub(crate) struct Kept(Option<&'static Held>);
+
+/// Begins that.
+#[inline]
+pub(crate) fn keep() -> Kept {
+    // Else it has none to lose, or is in the scheduler.
+    Kept(thread::held().filter(|held| held.seat.interrupt_poll()))
+}
+
+impl Drop for Kept {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(held) = self.0
+            && held.seat.begin_poll()
+        {
+            // Once more for what came for the worker meanwhile.
+            task::call_again(held.slot);
         }
-        // It has none to lose, or is in the scheduler.
-        _ => call(),
     }
 }
 

@@ -43,11 +43,9 @@ impl Debts {
         all.map(|(_, urge)| *urge).min().unwrap_or(Urge::NONE)
     }
 
-    /// A task has inherited nothing any more through this.
-    fn clear(&mut self, task: &TaskRef, through: usize) {
-        if self.0.remove(&(task.address(), through)).is_some() {
-            task.restore(self.most(task.address()).priority());
-        }
+    /// A task is as urgent as it is by what is left here.
+    fn settle(&self, task: &TaskRef) {
+        task.restore(self.most(task.address()).priority());
     }
 
     /// A task receives from a channel, and has inherited nothing through it.
@@ -121,10 +119,17 @@ impl Holder {
         true
     }
 
-    /// It has given the lock at this address back, through which it had inherited.
+    /// It gives the lock at this address back, through which it had inherited: with the lock's state locked, so that what it inherits
+    /// through it from now on is for the next time. It is as urgent as before until it [`settles`](Self::settle).
     pub(super) fn repay<L: Lock>(&self, lock: usize) {
         let Some(task) = &self.0 else { return };
-        L::debts().look(|debts| debts.clear(task, lock));
+        L::debts().look(|debts| debts.0.remove(&(task.address(), lock)));
+    }
+
+    /// It has repaid, and has woken who waits: who is put behind others before that keeps that one waiting for them.
+    pub(super) fn settle<L: Lock>(&self) {
+        let Some(task) = &self.0 else { return };
+        L::debts().look(|debts| debts.settle(task));
     }
 }
 
@@ -156,5 +161,9 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
 
 /// Nobody waits for the end of `task` any more.
 pub fn repay<L: Lock>(task: &TaskRef) {
-    L::debts().look(|debts| debts.clear(task, task.address()));
+    L::debts().look(|debts| {
+        if debts.0.remove(&(task.address(), task.address())).is_some() {
+            debts.settle(task);
+        }
+    });
 }

@@ -145,16 +145,17 @@ impl<T, L: Lock> Mutex<T, L> {
     }
 
     fn release(&self) {
-        // Dropped outside the lock: it may be the last reference to a task.
-        let holder = self.turns.change(|state| {
-            let holder = state.holder.take();
-            if core::mem::take(&mut state.raised)
-                && let Some(holder) = &holder
-            {
+        let (holder, raised) = self.turns.change(|state| {
+            let (holder, raised) = (state.holder.take(), core::mem::take(&mut state.raised));
+            if raised && let Some(holder) = &holder {
                 holder.repay::<L>(self.address());
             }
-            holder
+            (holder, raised)
         });
+        if raised && let Some(holder) = &holder {
+            holder.settle::<L>();
+        }
+        // Dropped outside the lock: it may be the last reference to a task.
         drop(holder);
     }
 }

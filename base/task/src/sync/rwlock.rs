@@ -89,12 +89,14 @@ impl State {
         Some(me)
     }
 
-    /// One that held it has gone.
-    fn repay<L: Lock>(&mut self, holder: &Holder, lock: usize) {
-        if self.raised {
+    /// One that held it has gone; whether it is to [`settle`](Holder::settle).
+    fn repay<L: Lock>(&mut self, holder: &Holder, lock: usize) -> bool {
+        let raised = self.raised;
+        if raised {
             holder.repay::<L>(lock);
             self.raised = self.writer.is_some() || self.readers.count > 0;
         }
+        raised
     }
 }
 
@@ -230,6 +232,20 @@ impl<T, L: Lock> RwLock<T, L> {
         Wait { me: Some(Holder::current::<L>()), noted: None, lock: self.address(), kind: PhantomData }
     }
 
+    /// One that held it goes, which `leave` takes out.
+    fn release(&self, leave: impl FnOnce(&mut State) -> Option<Holder>) {
+        let (holder, raised) = self.turns.change(|state| {
+            let holder = leave(state);
+            let raised = holder.as_ref().is_some_and(|holder| state.repay::<L>(holder, self.address()));
+            (holder, raised)
+        });
+        if raised && let Some(holder) = &holder {
+            holder.settle::<L>();
+        }
+        // Dropped outside the lock, as in a mutex.
+        drop(holder);
+    }
+
     /// The value, without a lock: nobody else can be at it.
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: borrowed mutably, so there is no guard that is ever used again.
@@ -290,27 +306,16 @@ impl<T, L: Lock> DerefMut for RwLockWriteGuard<'_, T, L> {
 
 impl<T, L: Lock> Drop for RwLockReadGuard<'_, T, L> {
     fn drop(&mut self) {
-        // Dropped outside the lock, as in a mutex. Waiting readers are called by the one before them.
-        let holder = self.lock.turns.change(|state| {
-            let reader = state.readers.remove(self.place);
-            if let Some(Reader::Holds(holder)) = &reader {
-                state.repay::<L>(holder, self.lock.address());
-            }
-            reader
+        // Waiting readers are called by the one before them.
+        self.lock.release(|state| match state.readers.remove(self.place)? {
+            Reader::Holds(holder) => Some(holder),
+            Reader::Free(_) => None,
         });
-        drop(holder);
     }
 }
 
 impl<T, L: Lock> Drop for RwLockWriteGuard<'_, T, L> {
     fn drop(&mut self) {
-        let holder = self.lock.turns.change(|state| {
-            let holder = state.writer.take();
-            if let Some(holder) = &holder {
-                state.repay::<L>(holder, self.lock.address());
-            }
-            holder
-        });
-        drop(holder);
+        self.lock.release(|state| state.writer.take());
     }
 }

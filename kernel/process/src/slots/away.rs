@@ -16,10 +16,14 @@
 //! Whichever fence comes first, the call is made or the kernel has seen the change. Of two calls at once the last to set the priority looks
 //! once more afterwards, as does each.
 //!
+//! The call only raises. Who gives back what it has inherited does so with locks of the process's held, and before it wakes whom it kept
+//! waiting: a thread that was put behind others at that point would keep all of them waiting. It is lowered when it is next looked at
+//! ([`Slots::looks_away`]), in a tick at the latest.
+//!
 //! Where the header is, and all that it says, is the process's word: read as a copy, clamped to what the thread may have, and of no
 //! effect on anything but that thread.
 
-use super::{SeqCst, Slots, fence, pages, run_at};
+use super::{SeqCst, Slots, fence, pages, raise, run_at};
 use crate::thread::Thread;
 use abi::errno::Errno;
 use alloc::sync::Arc;
@@ -58,13 +62,21 @@ impl Slots {
         }
         // Pairs with that of whoever changes a priority: shown before the look.
         fence(SeqCst);
-        self.follow(thread, space, place, polled);
+        self.follow(thread, space, place, polled, run_at);
     }
 
-    /// It stands at what that header says; or if it polls another by now, whoever asked, at what that one's does.
-    fn follow(&self, thread: &Thread, space: &AddressSpace, place: u8, mut polled: u64) {
+    /// The thread is looked at: if it is in such a poll, it stands at what that has by now. By its own coroutine.
+    pub(super) fn looks_away(&self, thread: &Thread, space: &AddressSpace, place: u8) {
+        let polled = self.state.lock().away.of(place);
+        if polled != 0 {
+            self.follow(thread, space, place, polled, run_at);
+        }
+    }
+
+    /// It stands (`stand`) at what that header says; or if it polls another by now, whoever asked, at what that one's does.
+    fn follow(&self, thread: &Thread, space: &AddressSpace, place: u8, mut polled: u64, stand: fn(&Thread, u8)) {
         for _ in 0..LOOKS {
-            stand_by(thread, space, polled);
+            stand_by(thread, space, polled, stand);
             let (now, slot) = {
                 let state = self.state.lock();
                 (state.away.of(place), state.book.slot_of(place))
@@ -95,14 +107,14 @@ impl Slots {
 }
 
 /// The thread stands at what that header says.
-fn stand_by(thread: &Thread, space: &AddressSpace, polled: u64) {
+fn stand_by(thread: &Thread, space: &AddressSpace, polled: u64, stand: fn(&Thread, u8)) {
     let mut stands = None;
     for _ in 0..LOOKS {
         let Some(priority) = pages::task(space, polled).map(|task| task.priority) else { return };
         if stands == Some(priority) {
             return;
         }
-        run_at(thread, priority);
+        stand(thread, priority);
         stands = Some(priority);
     }
 }
@@ -118,7 +130,7 @@ pub fn follow(thread: &Arc<Thread>, place: usize) -> Result<usize, Errno> {
     if polled != 0
         && let Some(other) = slots.thread(place)
     {
-        slots.follow(&other, &thread.space(), place, polled);
+        slots.follow(&other, &thread.space(), place, polled, raise);
     }
     Ok(0)
 }

@@ -8,7 +8,7 @@
 //! Orderings: taking is `Acquire` and pairs with the `Release` of the unlock before it, so the holder sees what the
 //! last holder wrote.
 
-use crate::{futex, thread};
+use crate::{futex, slots, thread};
 use core::cell::UnsafeCell;
 use core::fmt;
 use core::ops::{Deref, DerefMut};
@@ -49,11 +49,20 @@ impl RawMutex {
 }
 
 impl RawMutex {
-    /// Runs `f` with the lock held.
+    /// Runs `f`, which is short, with the lock held. The thread keeps its slot until it has given it back: whoever got that might
+    /// wait for this lock, and for all that is more urgent than who holds it. It waits for the lock as any other.
     pub(crate) fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.take();
+        let mut kept = slots::keep();
+        if !self.try_take() {
+            while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
+                drop(kept);
+                futex::wait(&self.0, CONTENDED, None);
+                kept = slots::keep();
+            }
+        }
         let result = f();
         self.release();
+        drop(kept);
         result
     }
 }
