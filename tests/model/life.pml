@@ -1,9 +1,10 @@
-/* The life of one task: two wakers, two workers that may take it, and whoever joins, aborts or leaves it.
+/* The life of one task: two wakers, two workers that may take it, whoever joins, aborts or leaves it, and somebody who finds it in a
+ * table, without a reference, as a sender finds who receives.
  *
  * Shown: the task is in one queue at most, and only as its word says (S2); one worker at a time touches the future (S1), one
  * side the joiner's cell (S4); nobody touches the task after it is freed, which happens once (S3). When all is quiet, a
  * task whose wakers have all called is complete, a joiner that waits has an unfinished task, and a task without
- * references is freed.
+ * references is freed. Who finds it in the table finds it alive, since whoever ends it strikes it there first, under the table's lock.
  *
  * The operations on the word are those of word.table. A queue is a place that any worker takes from (idle.pml shows why
  * it may be seen so). The wakers' references are there from the start.
@@ -20,6 +21,9 @@
  * mutant WAKES_BEFORE_THE_CHANGE       a waker calls first and changes afterwards
  * mutant TOUCHES_AFTER_THE_LAST_REF    a waker looks at the word once more after its reference is gone
  * mutant TAKES_THE_OUTPUT_TWICE        a joiner that has the output drops it as well
+ * mutant REFERS_TO_WHAT_IS_GIVEN_UP    who finds the task takes a reference though the last has gone and nobody runs it
+ * mutant STRIKES_AFTER_THE_END         the task is struck from the table after its end has been told
+ * mutant REFERS_WITHOUT_THE_LOCK       who has found it gives the table's lock back before it takes the reference
  */
 #define TASKS 1
 #include "word.pml"
@@ -39,6 +43,8 @@ bool cell              /* there is a waker in the joiner's cell */
 byte cell_owner = NOBODY
 bool joiner_called
 bool joiner_waits
+bool named = true      /* it stands in the table */
+bool table             /* the table's lock is held */
 
 inline push() {
     atomic {
@@ -76,8 +82,23 @@ inline own_future() {
     atomic { assert(owner == NOBODY && has_future && !freed[0]); owner = _pid }
 }
 
+/* cell.rs tell_of_end */
+inline strike() {
+    atomic { !table -> table = true };
+    named = false;
+    table = false
+}
+
 inline own_cell() {
     atomic { assert(cell_owner == NOBODY && !freed[0]); cell_owner = _pid }
+}
+
+inline drop_future() {
+    has_future = false;
+#ifndef STRIKES_AFTER_THE_END
+    strike();
+#endif
+    owner = NOBODY
 }
 
 /* run.rs publish_end, and what cell.rs does in `ended` */
@@ -95,6 +116,10 @@ inline after_the_end(reply) {
     :: reply == FREE -> release_memory()
     :: else
     fi
+#ifdef STRIKES_AFTER_THE_END
+    ;
+    strike()
+#endif
 }
 
 active [2] proctype worker() {
@@ -108,7 +133,7 @@ end:
         own_future();
         if
         :: answer == CANCEL ->
-            atomic { has_future = false; owner = NOBODY };
+            drop_future();
             word_cancelled(0, answer);
             after_the_end(answer)
         :: else ->
@@ -116,7 +141,8 @@ end:
             second = changed[1];
             if
             :: first && second ->
-                atomic { has_future = false; output = IN_PLACE; owner = NOBODY };
+                output = IN_PLACE;
+                drop_future();
                 word_finish(0, answer);
                 after_the_end(answer)
             :: else ->
@@ -126,7 +152,7 @@ end:
                 :: answer == REQUEUE -> push()
                 :: answer == ORPHAN ->
                     own_future();
-                    atomic { has_future = false; owner = NOBODY };
+                    drop_future();
                     release_memory()
                 :: else
                 fi
@@ -170,6 +196,32 @@ proctype waker(byte me) {
 #ifdef TOUCHES_AFTER_THE_LAST_REF
     word_ending(0, answer);
 #endif
+    answer = 0
+}
+
+/* waker.rs try_clone */
+proctype finder() {
+    byte answer;
+    atomic { !table -> table = true };
+    if
+    :: named ->
+#ifdef REFERS_WITHOUT_THE_LOCK
+        table = false;
+#endif
+        word_try_ref(0, answer);
+        table = false;
+        if
+        :: answer == ADDED ->
+            word_wake(0, answer);
+            if
+            :: answer == ENQUEUE -> push()
+            :: else
+            fi;
+            drop_reference(answer)
+        :: else
+        fi
+    :: else -> table = false
+    fi;
     answer = 0
 }
 
@@ -251,6 +303,7 @@ init {
         queued = 1;
         run waker(0);
         run waker(1);
+        run finder();
         run joiner()
     };
     timeout ->
