@@ -9,8 +9,9 @@
 //! Who receives from a channel inherits from those who send: see `server`.
 //!
 //! What a task has inherited is noted by lock or channel, in one table for all ([`Lock::debts`]): when it gives one back it keeps
-//! what it has inherited through the others. The table, and what follows from it for the task, change in one section, so that
-//! nothing older overwrites what is newer.
+//! what it has inherited through the others. What follows from the table for the task is done in the section that looks it up, so that
+//! nothing older overwrites what is newer. A lock is struck from it with the lock's state locked, and the holder made less urgent after
+//! it has woken the waiter ([`release`]): put behind others before that, it would keep the waiter waiting for all of them.
 
 use alloc::collections::BTreeMap;
 
@@ -41,6 +42,11 @@ impl Debts {
     pub(super) fn most(&self, task: usize) -> Urge {
         let all = self.0.range((task, 0)..=(task, usize::MAX));
         all.map(|(_, urge)| *urge).min().unwrap_or(Urge::NONE)
+    }
+
+    /// A task has inherited nothing any more through this; whether it had.
+    fn clear(&mut self, task: &TaskRef, through: usize) -> bool {
+        self.0.remove(&(task.address(), through)).is_some()
     }
 
     /// A task is as urgent as it is by what is left here.
@@ -119,17 +125,18 @@ impl Holder {
         true
     }
 
-    /// It gives the lock at this address back, through which it had inherited: with the lock's state locked, so that what it inherits
-    /// through it from now on is for the next time. It is as urgent as before until it [`settles`](Self::settle).
-    pub(super) fn repay<L: Lock>(&self, lock: usize) {
-        let Some(task) = &self.0 else { return };
-        L::debts().look(|debts| debts.0.remove(&(task.address(), lock)));
+    /// It gives the lock at this address back; whether it had inherited through it, and is to be [`release`]d so.
+    pub(super) fn repay<L: Lock>(&self, lock: usize) -> bool {
+        self.0.as_ref().is_some_and(|task| L::debts().look(|debts| debts.clear(task, lock)))
     }
+}
 
-    /// It has repaid, and has woken who waits: who is put behind others before that keeps that one waiting for them.
-    pub(super) fn settle<L: Lock>(&self) {
-        let Some(task) = &self.0 else { return };
-        L::debts().look(|debts| debts.settle(task));
+/// A holder leaves a lock, out of whose state `leave` takes it, and says whether it has [repaid](Holder::repay). Who waits is woken
+/// first.
+pub(super) fn release<L: Lock, S: Gate>(turns: &Turns<L, S>, leave: impl FnOnce(&mut S) -> Option<(Holder, bool)>) {
+    // Dropped here, outside the lock: it may be the last reference to a task.
+    if let Some((Holder(Some(task)), true)) = turns.change(leave) {
+        L::debts().look(|debts| debts.settle(&task));
     }
 }
 
@@ -162,7 +169,7 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
 /// Nobody waits for the end of `task` any more.
 pub fn repay<L: Lock>(task: &TaskRef) {
     L::debts().look(|debts| {
-        if debts.0.remove(&(task.address(), task.address())).is_some() {
+        if debts.clear(task, task.address()) {
             debts.settle(task);
         }
     });

@@ -5,6 +5,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
+use super::inherit::release;
 use super::urgency::{Urge, Urgency};
 use super::*;
 
@@ -145,18 +146,11 @@ impl<T, L: Lock> Mutex<T, L> {
     }
 
     fn release(&self) {
-        let (holder, raised) = self.turns.change(|state| {
-            let (holder, raised) = (state.holder.take(), core::mem::take(&mut state.raised));
-            if raised && let Some(holder) = &holder {
-                holder.repay::<L>(self.address());
-            }
-            (holder, raised)
+        release(&self.turns, |state| {
+            let holder = state.holder.take()?;
+            let repaid = core::mem::take(&mut state.raised) && holder.repay::<L>(self.address());
+            Some((holder, repaid))
         });
-        if raised && let Some(holder) = &holder {
-            holder.settle::<L>();
-        }
-        // Dropped outside the lock: it may be the last reference to a task.
-        drop(holder);
     }
 }
 

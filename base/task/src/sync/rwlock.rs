@@ -7,6 +7,7 @@ use core::ops::{Deref, DerefMut};
 
 use sync::cell::UnsafeCell;
 
+use super::inherit::release;
 use super::urgency::{Urge, Urgency};
 use super::*;
 
@@ -89,14 +90,11 @@ impl State {
         Some(me)
     }
 
-    /// One that held it has gone; whether it is to [`settle`](Holder::settle).
+    /// One that held it has gone; whether it has repaid.
     fn repay<L: Lock>(&mut self, holder: &Holder, lock: usize) -> bool {
-        let raised = self.raised;
-        if raised {
-            holder.repay::<L>(lock);
-            self.raised = self.writer.is_some() || self.readers.count > 0;
-        }
-        raised
+        let repaid = self.raised && holder.repay::<L>(lock);
+        self.raised &= self.writer.is_some() || self.readers.count > 0;
+        repaid
     }
 }
 
@@ -234,16 +232,11 @@ impl<T, L: Lock> RwLock<T, L> {
 
     /// One that held it goes, which `leave` takes out.
     fn release(&self, leave: impl FnOnce(&mut State) -> Option<Holder>) {
-        let (holder, raised) = self.turns.change(|state| {
-            let holder = leave(state);
-            let raised = holder.as_ref().is_some_and(|holder| state.repay::<L>(holder, self.address()));
-            (holder, raised)
+        release(&self.turns, |state| {
+            let holder = leave(state)?;
+            let repaid = state.repay::<L>(&holder, self.address());
+            Some((holder, repaid))
         });
-        if raised && let Some(holder) = &holder {
-            holder.settle::<L>();
-        }
-        // Dropped outside the lock, as in a mutex.
-        drop(holder);
     }
 
     /// The value, without a lock: nobody else can be at it.

@@ -16,8 +16,8 @@
 //! Whichever fence comes first, the call is made or the kernel has seen the change. Of two calls at once the last to set the priority looks
 //! once more afterwards, as does each.
 //!
-//! The call only raises. Who gives back what it has inherited does so with locks of the process's held, and before it wakes whom it kept
-//! waiting: a thread that was put behind others at that point would keep all of them waiting. It is lowered when it is next looked at
+//! The call only raises. Who gives back what it has inherited, and whoever makes it less urgent, may hold locks of the process's: a thread
+//! that was put behind others at that point would keep waiting for all of them who wants those. It is lowered when it is next looked at
 //! ([`Slots::looks_away`]), in a tick at the latest.
 //!
 //! Where the header is, and all that it says, is the process's word: read as a copy, clamped to what the thread may have, and of no
