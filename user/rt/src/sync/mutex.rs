@@ -30,11 +30,19 @@ impl RawMutex {
     }
 
     fn take(&self) {
+        self.take_with(|| self.wait());
+    }
+
+    fn take_with(&self, mut wait: impl FnMut()) {
         if !self.try_take() {
             while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
-                futex::wait(&self.0, CONTENDED, None);
+                wait();
             }
         }
+    }
+
+    fn wait(&self) {
+        futex::wait(&self.0, CONTENDED, None);
     }
 
     fn try_take(&self) -> bool {
@@ -52,14 +60,12 @@ impl RawMutex {
     /// Runs `f`, which is short, with the lock held. The thread keeps its slot until it has given it back: whoever got that might
     /// wait for this lock, and for all that is more urgent than who holds it. It waits for the lock as any other.
     pub(crate) fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        let mut kept = slots::keep();
-        if !self.try_take() {
-            while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
-                drop(kept);
-                futex::wait(&self.0, CONTENDED, None);
-                kept = slots::keep();
-            }
-        }
+        let mut kept = Some(slots::keep());
+        self.take_with(|| {
+            kept = None;
+            self.wait();
+            kept = Some(slots::keep());
+        });
         let result = f();
         self.release();
         drop(kept);
