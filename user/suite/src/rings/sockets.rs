@@ -2,6 +2,7 @@
 
 use super::calls::{call_of, one};
 use super::*;
+use crate::sockets::listen;
 use rt::abi::fs::Iovec;
 use rt::abi::net::{
     AF_INET, AF_UNIX, MSG_DONTWAIT, MSG_WAITALL, Msghdr, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SockaddrIn,
@@ -115,10 +116,7 @@ fn receives_what_comes_later() -> Outcome {
 
 fn socket_requests_are_cancelled() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
-    let listener = raw::file(call!(SOCKET, AF_INET, SOCK_STREAM, 0)?);
-    let address = SockaddrIn { family: AF_INET as u16, port: [0; 2], addr: [127, 0, 0, 1], zero: [0; 8] };
-    call!(BIND, listener.fd().raw(), &raw const address, size_of::<SockaddrIn>())?;
-    call!(LISTEN, listener.fd().raw(), 8)?;
+    let (listener, _) = listen()?;
     let (a, mut b) = pair(SOCK_STREAM)?;
     let accept = Sqe { user_data: 1, ..call_of(IORING_OP_ACCEPT, listener.fd().raw()) };
     let mut byte = [0u8];
