@@ -68,7 +68,7 @@ impl Debts {
         // SAFETY: named here, and so not freed before this table's lock is given back.
         let task = unsafe { known.task() };
         if priority >= before.priority() {
-            task.restore(self.most(known.address()).priority());
+            self.settle(&task);
             return None;
         }
         let raised = priority < task.priority();
@@ -81,7 +81,8 @@ impl Debts {
         let debt = self.0.remove(&(known.address(), channel));
         if debt.is_some_and(|debt| debt != Urge::NONE) {
             // SAFETY: named here until now, and so not freed before this table's lock is given back.
-            unsafe { known.task() }.restore(self.most(known.address()).priority());
+            let task = unsafe { known.task() };
+            self.settle(&task);
         }
     }
 
@@ -153,7 +154,7 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
         let before = debts.0.insert((own, own), urge);
         let raised = priority < task.priority();
         if before.is_some_and(|before| before < urge) {
-            task.restore(debts.most(own).priority());
+            debts.settle(task);
         } else {
             task.inherit(priority);
         }
