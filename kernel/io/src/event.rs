@@ -34,6 +34,10 @@ struct State {
     edges: u64,
 }
 
+fn events_of(count: u64) -> u32 {
+    (if count > 0 { EPOLLIN } else { 0 }) | if count < MAX { EPOLLOUT } else { 0 }
+}
+
 /// An event counter.
 pub struct Event {
     state: SpinLock<State>,
@@ -102,12 +106,16 @@ impl File for Event {
     }
 
     fn events(&self) -> u32 {
-        let count = self.state.lock().count;
-        (if count > 0 { EPOLLIN } else { 0 }) | if count < MAX { EPOLLOUT } else { 0 }
+        events_of(self.state.lock().count)
     }
 
     fn edges(&self) -> u64 {
         self.state.lock().edges
+    }
+
+    fn look(&self, _caller: &Caller) -> (u64, u32) {
+        let state = self.state.lock();
+        (state.edges, events_of(state.count))
     }
 
     fn as_any(&self) -> &dyn Any {

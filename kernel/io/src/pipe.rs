@@ -284,6 +284,11 @@ impl File for ReadEnd {
         self.pipe.ring.lock().arrivals
     }
 
+    fn look(&self, _caller: &Caller) -> (u64, u32) {
+        let ring = self.pipe.ring.lock();
+        (ring.arrivals, ring.read_events(self.stale))
+    }
+
     fn ioctl<'a>(
         &'a self,
         _caller: &'a Caller,
@@ -334,6 +339,11 @@ impl File for WriteEnd {
 
     fn edges(&self) -> u64 {
         self.0.ring.lock().departures
+    }
+
+    fn look(&self, _caller: &Caller) -> (u64, u32) {
+        let ring = self.0.ring.lock();
+        (ring.departures, ring.write_events())
     }
 
     fn as_any(&self) -> &dyn Any {

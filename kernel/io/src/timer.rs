@@ -46,6 +46,14 @@ impl Clock {
             Clock::Wall => time::wall(),
         }
     }
+
+    /// When, by the time since boot, it shows so many nanoseconds.
+    fn to_boot(self, nanoseconds: u64) -> u64 {
+        match self {
+            Clock::Boot => nanoseconds,
+            Clock::Wall => time::of_wall(nanoseconds),
+        }
+    }
 }
 
 /// When a timer expires, in nanoseconds.
@@ -129,11 +137,10 @@ impl Timer {
         left(&self.state.lock(), now)
     }
 
-    /// Resolves when the timer is set, or when the next expiry after `now` comes.
-    async fn changes(&self, sets: u64, next: Option<u64>, now: u64) {
+    /// Resolves when the timer is set, or when the next expiry comes.
+    async fn changes(&self, sets: u64, next: Option<u64>) {
         let mut set = pin!(wait_until(&self.changed, || (self.state.lock().sets != sets).then_some(())));
-        let rest = next.map_or(u64::MAX, |next| next - now);
-        let mut expiry = pin!(exec::sleep_until(time::now().saturating_add(rest)));
+        let mut expiry = pin!(exec::sleep_until(next.map_or(u64::MAX, |next| self.clock.to_boot(next))));
         poll_fn(|context| match set.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => expiry.as_mut().poll(context),
@@ -149,7 +156,7 @@ impl Timer {
             if state.expired(now) > 0 && seen != Some(edges(&state, now)) {
                 return;
             }
-            self.changes(state.sets, state.following(now), now).await;
+            self.changes(state.sets, state.following(now)).await;
         }
     }
 }

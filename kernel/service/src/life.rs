@@ -11,7 +11,7 @@ use abi::{
     futex as x,
     process::{self as p, Rlimit, Rusage},
     signal::Siginfo,
-    time::{CLOCK_REALTIME, Timespec},
+    time::Timespec,
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -203,11 +203,10 @@ async fn futex_deadline(task: &Task<'_>, args: &Args, relative: bool) -> Result<
     }
     let time: Timespec = task.space().get(args.word(3)).await?;
     let nanos = nanos(time)?;
-    let now = hal::time::now();
     Ok(Some(match (relative, args.bits(1) & x::FUTEX_CLOCK_REALTIME != 0) {
-        (true, _) => now.saturating_add(nanos),
+        (true, _) => hal::time::now().saturating_add(nanos),
         (false, false) => nanos,
-        (false, true) => now.saturating_add(nanos.saturating_sub(crate::time::read(task, CLOCK_REALTIME)?)),
+        (false, true) => hal::time::of_wall(nanos),
     }))
 }
 

@@ -36,6 +36,11 @@ pub fn wall() -> u64 {
     now().wrapping_add_signed(WALL_OFFSET.load(Relaxed))
 }
 
+/// When, by [`now`], [`wall`] shows so many nanoseconds. Not by way of what both show: time goes by between two looks.
+pub fn of_wall(nanoseconds: u64) -> u64 {
+    nanoseconds.saturating_add_signed(WALL_OFFSET.load(Relaxed).saturating_neg())
+}
+
 /// Sets the wall clock.
 pub fn set_wall(nanoseconds: u64) {
     WALL_OFFSET.store(nanoseconds.wrapping_sub(now()) as i64, Relaxed);

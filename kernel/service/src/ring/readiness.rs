@@ -37,6 +37,8 @@ pub(super) struct Readiness {
     fd: i32,
     events: u32,
     multishot: bool,
+    /// The edges up to which everything was said.
+    seen: Option<u64>,
 }
 
 impl Readiness {
@@ -48,7 +50,7 @@ impl Readiness {
             return Err(Errno::EINVAL);
         }
         let (fixed, events) = (entry.flags & IOSQE_FIXED_FILE != 0, entry.op_flags & !CONTROL | ALWAYS);
-        Ok(Self { fixed, fd: entry.fd, events, multishot })
+        Ok(Self { fixed, fd: entry.fd, events, multishot, seen: None })
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
@@ -56,10 +58,12 @@ impl Readiness {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let found = open.file().look(task.caller()).1 & self.events;
+        let (edges, events) = open.file().look(task.caller());
+        let found = events & self.events;
         match found != 0 && !self.repeats(&open) {
             true => Step::Done(Done::with(found as i32)),
-            false => Step::Waits(Waits::Readiness(self, open)),
+            // From now on it counts what changes, not from when its coroutine comes to look.
+            false => Step::Waits(Waits::Readiness(Self { seen: (found == 0).then_some(edges), ..self }, open)),
         }
     }
 
@@ -89,7 +93,7 @@ impl Readiness {
     async fn wait_repeatedly(&self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
         let Some(queue) = open.file().watched(self.events) else { return Done::failed(Errno::EINVAL) };
         let mut place = pin!(stay(queue));
-        let mut bell: Option<Arc<Bell>> = None;
+        let (mut bell, mut seen): (Option<Arc<Bell>>, _) = (None, self.seen);
         poll_fn(|context| {
             // The place in the queue is never left, so that the bell is entered before each look.
             let bell = bell.get_or_insert_with(|| Arc::new(Bell::new(context.waker().clone())));
@@ -98,10 +102,14 @@ impl Readiness {
             if !bell.take() {
                 return Poll::Pending;
             }
-            let found = open.file().look(task.caller()).1 & self.events;
-            if found == 0 {
+            let (edges, events) = open.file().look(task.caller());
+            let found = events & self.events;
+            // The bell of a change that was seen before it rang. A file without edges does not tell.
+            let is_stale = edges != 0 && seen == Some(edges);
+            if found == 0 || is_stale {
                 return Poll::Pending;
             }
+            seen = Some(edges);
             let (user_data, res) = (request.user_data, found as i32);
             match ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
                 true => Poll::Pending,

@@ -113,11 +113,10 @@ impl Timeout {
 }
 
 fn deadline(nanos: u64, is_absolute: bool, by_wall_clock: bool) -> u64 {
-    let now = hal::time::now();
     match (is_absolute, by_wall_clock) {
-        (false, _) => now.saturating_add(nanos),
+        (false, _) => hal::time::now().saturating_add(nanos),
         (true, false) => nanos,
-        (true, true) => now.saturating_add(nanos.saturating_sub(hal::time::wall())),
+        (true, true) => hal::time::of_wall(nanos),
     }
 }
 
