@@ -114,6 +114,28 @@ impl Completions {
         rest.len()
     }
 
+    /// Completes up to as many requests as there are completions in the ring, all at once, if there is room for all and `next` answers for each: they need no places. How
+    /// many completions wait for the program then. `None`: none of them is completed.
+    #[inline(always)]
+    #[must_use]
+    pub fn post_all(&mut self, memory: &impl Kernel, count: u32, next: impl Fn(u32) -> Option<Cqe>) -> Option<u32> {
+        let waiting = self.waiting(memory);
+        if !self.kept.is_empty() || count > self.entries - waiting {
+            return None;
+        }
+        let tail = self.tail;
+        for number in 0..count {
+            let Some(completion) = next(number) else {
+                // Nobody has seen them.
+                self.tail = tail;
+                return None;
+            };
+            self.put(memory, &completion);
+        }
+        self.events += 1;
+        Some(waiting + count)
+    }
+
     /// Posts one for which no place is reserved, if there is room for it in the ring at once: by one load of the program's head, which may be
     /// another at the next.
     #[must_use]

@@ -14,7 +14,7 @@ pub enum Taken {
 }
 
 /// The kernel's side. One party at a time.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Submissions {
     /// The true head; the shared word shows it.
     head: u32,
@@ -35,6 +35,23 @@ impl Submissions {
     pub fn ready(&self, memory: &impl Words) -> u32 {
         // Acquire pairs with the Release in `Submitter::publish`: entries and array are the program's as of then.
         memory.word(at::SQ_TAIL).load(Ordering::Acquire).wrapping_sub(self.head).min(self.entries)
+    }
+
+    /// A copy of the entry so many places behind the next, which stays where it is: if it is wanted, it is this copy that was taken
+    /// ([`advance`](Self::advance)). `None`: a number that no entry has. Only below what [`ready`](Self::ready) has said.
+    #[inline]
+    #[must_use]
+    pub fn peek(&self, memory: &impl Kernel, ahead: u32) -> Option<Sqe> {
+        let place = self.head.wrapping_add(ahead) & (self.entries - 1);
+        // Relaxed: ordered by the tail.
+        let index = if self.has_array { memory.number(place).load(Ordering::Relaxed) } else { place };
+        (index < self.entries).then(|| memory.entry(index))
+    }
+
+    /// So many, of which there are copies, are taken.
+    #[inline]
+    pub fn advance(&mut self, count: u32) {
+        self.head = self.head.wrapping_add(count);
     }
 
     /// Takes the next entry. Only as often as [`ready`](Self::ready) has said.

@@ -70,6 +70,8 @@ enum Step {
     Publish,
     Take(u32),
     Begin,
+    /// Entries that are completed as they are taken, but for one with this number.
+    Through(u32, u32),
     Post(usize),
     Flush(usize),
     Pop,
@@ -82,6 +84,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::Publish),
         2 => (0..9u32).prop_map(Step::Take),
         3 => Just(Step::Begin),
+        2 => (0..9u32, 0..9u32).prop_map(|(most, wrong)| Step::Through(most, wrong)),
         3 => (1..4usize).prop_map(Step::Post),
         1 => (0..9usize).prop_map(Step::Flush),
         3 => Just(Step::Pop),
@@ -148,6 +151,26 @@ impl Pair {
             Step::Begin => {
                 assert_eq!(self.kernel.1.reserve(1, |_| true), 1);
                 self.begun += 1;
+            }
+            Step::Through(most, wrong) => {
+                let count = most.min(self.kernel.0.ready(memory));
+                let room = self.kernel.1.room(memory);
+                let next = |ahead| {
+                    let entry = self.kernel.0.peek(memory, ahead).filter(|_| ahead != wrong)?;
+                    assert_eq!(entry.user_data, self.taken + u64::from(ahead));
+                    Some(cqe(self.posted + u64::from(ahead)))
+                };
+                let waiting = self.kernel.1.post_all(memory, count, next);
+                assert_eq!(waiting.is_some(), wrong >= count && count <= room && !self.kernel.1.overflows());
+                if let Some(waiting) = waiting {
+                    assert_eq!(waiting, self.kernel.1.waiting(memory));
+                    self.kernel.0.advance(count);
+                    self.kernel.0.commit(memory);
+                    self.taken += u64::from(count);
+                    self.found.extend((self.posted..).take(count as usize));
+                    self.posted += u64::from(count);
+                }
+                self.kernel.1.publish(memory);
             }
             Step::Post(most) => {
                 let count = most.min(self.begun);
@@ -272,8 +295,11 @@ proptest! {
             }
             let ready = submissions.ready(&memory);
             prop_assert!(ready <= layout.entries());
-            for _ in 0..ready {
+            for ahead in 0..ready {
                 // An index out of range would panic in `Memory`.
+                let _ = submissions.peek(&memory, ahead);
+            }
+            for _ in 0..ready {
                 dropped += u32::from(submissions.take(&memory) == Taken::Dropped);
             }
             submissions.commit(&memory);

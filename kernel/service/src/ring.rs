@@ -4,7 +4,7 @@
 //! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`], [`submission`]), and what
 //! a ring is like ([`setup`]). What waits is in [`request`], what ends it in [`cancel`], who goes first in [`drain`].
 //!
-//! **Who holds what.** Taking entries is for one party at a time: a lock that may be held across an `.await`, in order of arrival.
+//! **Who holds what.** Taking entries is for one party at a time: a right that may be held across an `.await` ([`taking`]).
 //! Completions are under a spin lock for some stores; nothing is run under it.
 //!
 //! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
@@ -24,6 +24,7 @@ mod places;
 mod readiness;
 mod register;
 mod request;
+mod retry;
 mod select;
 mod setup;
 mod submission;
@@ -55,7 +56,7 @@ use core::{
     },
 };
 use drain::Drain;
-use exec::sync::{Mutex, WaitQueue};
+use exec::sync::WaitQueue;
 use files::Files;
 use groups::Groups;
 use hal::sync::{SpinLock, rank};
@@ -66,9 +67,10 @@ use io::{
 use mem::{Backing, Charge};
 use notify::Notify;
 use pages::Pages;
-use process::Attached;
+use process::{Attached, Thread};
+use retry::Retries;
 use ring::{Completions, Layout, Words, at};
-use taking::Taking;
+use taking::Head;
 
 /// Completions that are kept and move at once under the lock.
 const MOVED_AT_ONCE: usize = 64;
@@ -77,6 +79,11 @@ const NOBODY: u32 = 0;
 
 struct Posting {
     completions: Completions,
+    head: Head,
+    /// Somebody has the right to take entries: the head that counts is with who has.
+    is_taking: bool,
+    /// How many wait for that right.
+    wanting: usize,
     /// Pays for what is kept, or may be.
     charge: Charge,
 }
@@ -97,10 +104,11 @@ pub(crate) struct Ring {
     flags: AtomicU32,
     /// The thread that is the only one to submit, where one is.
     issuer: AtomicU32,
-    taking: Mutex<Taking>,
     posting: SpinLock<Posting>,
     /// Requests that wait.
     requests: Requests,
+    /// Those of them that have no coroutine.
+    retries: Retries,
     /// Processes that have submitted some of these.
     users: SpinLock<Users>,
     drain: Drain,
@@ -115,6 +123,8 @@ pub(crate) struct Ring {
     timeouts: AtomicU32,
     /// The tail of completions has moved, one is kept, or a request has ended.
     changed: WaitQueue,
+    /// The right to take entries was given back.
+    takers: WaitQueue,
 }
 
 /// Who wants what a ring still does.
@@ -131,6 +141,7 @@ impl Drop for RingFile {
     fn drop(&mut self) {
         self.0.users.lock().is_closed = true;
         self.0.requests.abandon(|_| true);
+        self.0.retries.close();
         // They hold the ring, to tell of their end.
         let _ = self.0.buffers.unregister();
     }
@@ -148,15 +159,21 @@ impl Ring {
         let account = &task.caller().account;
         let charge = account.charge(size_of::<Self>())?;
         let pages = Pages::new(&layout, account)?;
-        let posting = Posting { completions: Completions::new(&layout), charge };
+        let posting = Posting {
+            completions: Completions::new(&layout),
+            head: Head::new(&layout),
+            is_taking: false,
+            wanting: 0,
+            charge,
+        };
         let ring = Self {
             pages,
             layout,
             flags: AtomicU32::new(flags),
             issuer: AtomicU32::new(NOBODY),
-            taking: Mutex::new(Taking::new(&layout)),
             posting: SpinLock::new(rank::PIPE, posting),
             requests: Requests::new(),
+            retries: Retries::new(),
             users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
             drain: Drain::new(),
             files: Files::new(),
@@ -165,6 +182,7 @@ impl Ring {
             notify: Notify::new(),
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),
+            takers: WaitQueue::new(),
         };
         if flags & IORING_SETUP_R_DISABLED == 0 {
             ring.appoint(task);
@@ -204,15 +222,15 @@ impl Ring {
     }
 
     /// Whether another thread than the caller is the only one to submit.
-    fn issuer_is_another(&self, task: &Task<'_>) -> bool {
+    fn issuer_is_another(&self, thread: &Thread) -> bool {
         let issuer = self.issuer.load(Relaxed);
-        issuer != NOBODY && issuer != task.thread().tid()
+        issuer != NOBODY && issuer != thread.tid()
     }
 
     /// Reserves places for up to `wanted` completions; how many there are.
     fn reserve(&self, wanted: usize) -> usize {
         let mut posting = self.posting.lock();
-        let Posting { completions, charge } = &mut *posting;
+        let Posting { completions, charge, .. } = &mut *posting;
         completions.reserve(wanted, |bytes| charge.grow(bytes).is_ok())
     }
 

@@ -119,7 +119,7 @@ impl Drain {
     fn call_first(&self) {
         let first = self.queue.lock().front().map(|place| place.request.clone());
         if let Some(request) = first {
-            request.wake();
+            request.rouse();
         }
     }
 }

@@ -5,6 +5,7 @@
 use super::{
     Ring, ring_of,
     submission::{AT_ONCE, Submission, TakenSome},
+    taking::{Beginning, Head, Taker},
 };
 use crate::{System, arguments::Args, context::Task, dispatch, poll};
 use abi::{errno::Errno, io_uring::*, nr, time::Timespec};
@@ -28,21 +29,58 @@ pub(crate) fn begin_enter<'a>(
     space: &Arc<AddressSpace>,
     call: &Call,
 ) -> Begun<'a> {
-    let (task, args) = (Task::new(system, thread, space.clone()), Args(call.args));
+    let args = Args(call.args);
     // No ring is ever registered by number.
     if args.bits(3) & !FLAGS != 0 {
         return Begun::Done(Errno::EINVAL.to_return());
     }
-    let open = match task.file(args.int(0)) {
+    let open = match thread.process().file(args.int(0)) {
         Ok(open) => open,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    let submitted = match begin(&task, &open, &args) {
-        Ok(Progress::Done(submitted)) => return Begun::Done(submitted as isize),
-        Ok(progress) => progress,
+    let ring = match ring_of(&open) {
+        Ok(ring) => ring,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
-    waits_in(task, open, args, submitted)
+    if args.bits(1) == 0
+        && let Some(result) = look_at_completions(thread, ring, &args)
+    {
+        return Begun::Done(result.map_or_else(Errno::to_return, |()| 0));
+    }
+    match ring.begin_taking(args.bits(1)) {
+        Beginning::Done(taken, waiting) if taken == args.bits(1) && is_over(ring, &args, Some(waiting)) => {
+            Begun::Done(taken as isize)
+        }
+        beginning => begin_others((system, thread, space), &open, ring, args, beginning),
+    }
+}
+
+/// A call that submits nothing, if that is over at once.
+#[inline(never)]
+fn look_at_completions(thread: &Thread, ring: &Ring, args: &Args) -> Option<Result<(), Errno>> {
+    if let Err(errno) = check(thread, ring, args) {
+        return Some(Err(errno));
+    }
+    let waiting = || ring.posting.lock().completions.waiting_in_order(&*ring.pages);
+    let is_over = is_over(ring, args, waiting()) || ring.serve_ready() && is_over(ring, args, waiting());
+    is_over.then_some(Ok(()))
+}
+
+/// Apart, so that what is done at once moves nothing.
+#[inline(never)]
+fn begin_others<'a>(
+    (system, thread, space): (&'a System, &'a Arc<Thread>, &Arc<AddressSpace>),
+    open: &Arc<OpenFile>,
+    ring: &Arc<Ring>,
+    args: Args,
+    beginning: Beginning,
+) -> Begun<'a> {
+    let task = Task::new(system, thread, space.clone());
+    match begin(&task, ring, &args, beginning) {
+        Ok(Progress::Done(submitted)) => Begun::Done(submitted as isize),
+        Ok(progress) => waits_in(task, open.clone(), args, progress),
+        Err(errno) => Begun::Done(errno.to_return()),
+    }
 }
 
 /// Apart, so that a call that does not wait moves nothing.
@@ -64,51 +102,71 @@ enum Progress {
     Done(usize),
 }
 
-fn begin(task: &Task<'_>, open: &OpenFile, args: &Args) -> Result<Progress, Errno> {
-    let ring = check(task, open, args)?;
-    let (submitted, waiting) = match args.bits(1) {
-        0 => (0, ring.posting.lock().completions.waiting_in_order(&*ring.pages)),
-        wanted => match submit_now(task, ring, wanted)? {
-            Ok(done) => done,
-            Err(taken) => return Ok(Progress::Takes(taken)),
-        },
+fn begin(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, beginning: Beginning) -> Result<Progress, Errno> {
+    let (taken, right) = match beginning {
+        Beginning::Done(taken, _) => (taken, None),
+        Beginning::Right(head) => (0, Some(head)),
+        Beginning::Later => {
+            check(task.thread(), ring, args)?;
+            (0, None)
+        }
     };
+    let wanted = args.bits(1) - taken;
+    let (more, waiting) = if wanted == 0 {
+        (0, None)
+    } else {
+        let Some(head) = right.or_else(|| ring.try_claim()) else { return Ok(Progress::Takes(taken as usize)) };
+        match submit_now(task, ring, head, wanted) {
+            Ok(Ok(done)) => done,
+            Ok(Err(more)) => return Ok(Progress::Takes(taken as usize + more)),
+            Err(_) if taken > 0 => (0, None),
+            Err(errno) => return Err(errno),
+        }
+    };
+    let submitted = taken as usize + more;
+    let mut over = submitted != args.bits(1) as usize || is_over(ring, args, waiting);
+    if !over && ring.serve_ready() {
+        over = is_over(ring, args, ring.posting.lock().completions.waiting_in_order(&*ring.pages));
+    }
+    Ok(if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) })
+}
+
+/// Whether a call that has taken all its entries is over, when so many completions wait for the program, unless some are kept.
+fn is_over(ring: &Ring, args: &Args, waiting: Option<u32>) -> bool {
     // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
     let wanted = args.bits(2).min(ring.layout.completions());
     let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
-    let over = enough || submitted != args.bits(1) as usize || !waits(args);
-    Ok(if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) })
+    enough || !waits(args)
 }
 
 fn waits(args: &Args) -> bool {
     args.bits(3) & IORING_ENTER_GETEVENTS != 0
 }
 
-/// The ring, if it takes entries, and this thread's.
-fn check<'a>(task: &Task<'_>, open: &'a OpenFile, args: &Args) -> Result<&'a Arc<Ring>, Errno> {
-    let ring = ring_of(open)?;
+/// Whether the ring takes entries, and this thread's.
+fn check(thread: &Thread, ring: &Ring, args: &Args) -> Result<(), Errno> {
     if ring.has(IORING_SETUP_R_DISABLED) {
         return Err(Errno::EBADFD);
     }
     // Others may only wait, unless who waits is who completes.
     let takes_part = args.bits(1) > 0 || waits(args) && ring.has(IORING_SETUP_DEFER_TASKRUN);
-    if takes_part && ring.issuer_is_another(task) {
+    if takes_part && ring.issuer_is_another(thread) {
         return Err(Errno::EEXIST);
     }
-    Ok(ring)
+    Ok(())
 }
 
 /// How many entries were taken, and how many completions wait for the program; or how many, with more to take.
 type TakenNow = Result<(usize, Option<u32>), usize>;
 
-/// Takes entries, if they are few and nobody else takes some.
-fn submit_now(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Result<TakenNow, Errno> {
-    let Some(mut taking) = ring.taking.try_lock() else { return Ok(Err(0)) };
-    let count = taking.submissions.ready(&*ring.pages).min(wanted);
+/// Takes entries, if they are few.
+fn submit_now(task: &Task<'_>, ring: &Arc<Ring>, head: Head, wanted: u32) -> Result<TakenNow, Errno> {
+    let mut taker = Taker::with(ring, head);
+    let count = taker.head.submissions.ready(&*taker.ring.pages).min(wanted);
     if count > AT_ONCE {
         return Ok(Err(0));
     }
-    let mut submission = Submission::new(task, ring, &mut taking, false);
+    let mut submission = Submission::new(task, &mut taker, false);
     let taken = submission.take(count);
     let waiting = submission.end();
     if taken.paused {
@@ -124,9 +182,9 @@ fn answer(taken: &TakenSome, count: u32) -> Result<usize, Errno> {
 }
 
 async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Result<usize, Errno> {
-    let mut taking = ring.taking.lock().await;
-    let count = taking.submissions.ready(&*ring.pages).min(wanted);
-    let mut submission = Submission::new(task, ring, &mut taking, true);
+    let mut taker = Taker::with(ring, ring.claim().await);
+    let count = taker.head.submissions.ready(&*ring.pages).min(wanted);
+    let mut submission = Submission::new(task, &mut taker, true);
     let mut all = TakenSome::none();
     while all.count < count && !all.stopped {
         let wanted = AT_ONCE.min(count - all.count);

@@ -18,7 +18,7 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
     }
     let open = task.file(args.int(0))?;
     let ring = ring_of(&open)?;
-    if ring.issuer_is_another(task) {
+    if ring.issuer_is_another(task.thread()) {
         return Err(Errno::EEXIST);
     }
     match number {

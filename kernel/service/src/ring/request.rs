@@ -17,6 +17,7 @@ use super::{
     buffers::Buffer,
     drain,
     operation::{About, Done, Operation, Step, Waits},
+    retry::Retry,
     submission::Share,
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
@@ -79,25 +80,32 @@ pub(super) struct Request {
     task: SpinLock<Option<TaskRef>>,
     /// Where it waits for a time.
     pub timer: Option<Box<SpinLock<Timer>>>,
+    /// Where it has no coroutine.
+    pub retry: Option<Retry>,
     _charge: Charge,
 }
 
 impl Request {
     /// Nobody is left who wants it, or what is linked behind it.
-    pub(super) fn abandon(&self) {
+    pub(super) fn abandon(self: &Arc<Self>) {
         // Relaxed: ordered by the Release in `cancel`.
         self.abandoned.store(true, Relaxed);
         self.cancel();
     }
 
-    /// Ends it, unless it ends by itself first.
-    pub(super) fn cancel(&self) {
-        // Release pairs with the Acquire in `Task::interrupted`.
-        self.view.cancelled.store(true, Release);
-        self.wake();
+    /// Whether nobody wants it. Behind a look at the cancellation.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_cancelled() && self.abandoned.load(Relaxed)
     }
 
-    fn is_cancelled(&self) -> bool {
+    /// Ends it, unless it ends by itself first.
+    pub(super) fn cancel(self: &Arc<Self>) {
+        // Release pairs with the Acquire in `Task::interrupted`.
+        self.view.cancelled.store(true, Release);
+        self.rouse();
+    }
+
+    pub(super) fn is_cancelled(&self) -> bool {
         // Acquire pairs with the Release of who cancels.
         self.view.cancelled.load(Acquire)
     }
@@ -108,7 +116,10 @@ impl Request {
     }
 
     /// Has it look at what has changed.
-    pub(super) fn wake(&self) {
+    pub(super) fn rouse(self: &Arc<Self>) {
+        if let Some(retry) = &self.retry {
+            return self.make_ready(retry);
+        }
         let task = self.task.lock().clone();
         if let Some(task) = task {
             task.wake();
@@ -116,7 +127,7 @@ impl Request {
     }
 
     /// Before the completion, so that who sees that, and uses its `user_data` again, means another.
-    fn decide(&self) {
+    pub(super) fn decide(&self) {
         // Release pairs with the Acquire in `runs`, though the locks around the completion would do.
         self.decided.store(true, Release);
     }
@@ -133,6 +144,67 @@ impl Request {
             GOES_ON => Outcome::GoesOn,
             COMPLETED => Outcome::Completed,
             _ => Outcome::Cancelled,
+        }
+    }
+}
+
+fn outcome_of(done: Done) -> u8 {
+    if done == CANCELLED { GIVEN_UP } else { COMPLETED }
+}
+
+impl Request {
+    /// One that waits without a coroutine.
+    #[inline(always)]
+    pub(super) fn of_retry(
+        user_data: u64,
+        about: About,
+        pid: u32,
+        buffer: Option<Arc<Buffer>>,
+        retry: Retry,
+        charge: Charge,
+    ) -> Arc<Self> {
+        Self::new(user_data, about, pid, buffer, (None, Some(retry)), charge)
+    }
+
+    #[inline(always)]
+    fn new(
+        user_data: u64,
+        about: About,
+        pid: u32,
+        buffer: Option<Arc<Buffer>>,
+        (timer, retry): (Option<Timer>, Option<Retry>),
+        charge: Charge,
+    ) -> Arc<Self> {
+        Arc::new(Request {
+            user_data,
+            about,
+            pid,
+            view: OfRequest { buffer, ..OfRequest::default() },
+            abandoned: AtomicBool::new(false),
+            decided: AtomicBool::new(false),
+            outcome: AtomicU8::new(RUNS),
+            task: SpinLock::new(rank::PIPE, None),
+            timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
+            retry,
+            _charge: charge,
+        })
+    }
+
+    /// Says what becomes of it to who cancels, and waits for that. An end is said once.
+    fn tell(&self, ring: &Ring, outcome: u8) {
+        // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
+        if self.outcome.load(Relaxed) < outcome.min(COMPLETED) {
+            self.outcome.store(outcome, Release);
+            ring.changed.wake_all();
+        }
+    }
+
+    /// It has ended like this, if that was not said yet, and is listed no more.
+    pub(super) fn has_ended(self: &Arc<Self>, ring: &Ring, done: Done) {
+        self.tell(ring, outcome_of(done));
+        ring.requests.remove(self);
+        if ring.drain.has_deferred() {
+            ring.drain.settle();
         }
     }
 }
@@ -154,27 +226,18 @@ pub(super) struct Listed {
 impl Listed {
     /// Its completion is posted.
     fn end(&self, done: Done) {
-        self.tell(if done == CANCELLED { GIVEN_UP } else { COMPLETED });
+        self.tell(outcome_of(done));
     }
 
-    /// Says what becomes of it to who cancels, and waits for that. An end is said once: who drops this finds it ended.
     fn tell(&self, outcome: u8) {
-        // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
-        if self.request.outcome.load(Relaxed) < outcome.min(COMPLETED) {
-            self.request.outcome.store(outcome, Release);
-            self.ring.changed.wake_all();
-        }
+        self.request.tell(&self.ring, outcome);
     }
 }
 
 impl Drop for Listed {
     fn drop(&mut self) {
         // One that could not begin.
-        self.end(Done::with(0));
-        self.ring.requests.remove(&self.request);
-        if self.ring.drain.has_deferred() {
-            self.ring.drain.settle();
-        }
+        self.request.has_ended(&self.ring, Done::with(0));
     }
 }
 
@@ -198,18 +261,7 @@ impl Owner {
         buffer: Option<Arc<Buffer>>,
     ) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
-        let request = Arc::new(Request {
-            user_data: ticket.user_data,
-            about,
-            pid: self.caller.pid,
-            view: OfRequest { buffer, ..OfRequest::default() },
-            abandoned: AtomicBool::new(false),
-            decided: AtomicBool::new(false),
-            outcome: AtomicU8::new(RUNS),
-            task: SpinLock::new(rank::PIPE, None),
-            timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
-            _charge: charge,
-        });
+        let request = Request::new(ticket.user_data, about, self.caller.pid, buffer, (timer, None), charge);
         ring.requests.insert(&request);
         Ok(Listed { ring: ring.clone(), request })
     }
@@ -310,7 +362,7 @@ fn serve(
     }
 }
 
-const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
+pub(super) const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
 
 /// Of a limit of one that has not waited.
 const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false, flags: 0 };

@@ -7,9 +7,10 @@ use super::{
     Ring,
     operation::{self, Done, Operation, Step, Waits},
     request::{self, Start},
-    select,
-    taking::{Next, TOGETHER, Taking},
+    retry, select,
+    taking::Taker,
     ticket::{Chain, Ticket},
+    transfer::Transfer,
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
@@ -19,6 +20,7 @@ use alloc::{
 };
 use io::file::IoError;
 use mem::{Charge, CopyFault};
+use ring::Taken;
 
 /// Entries that are taken in one poll.
 pub(super) const AT_ONCE: u32 = 128;
@@ -71,10 +73,10 @@ struct Linked {
 }
 
 /// One submission: entries of one call.
-pub(super) struct Submission<'a, 't> {
+pub(super) struct Submission<'a, 'r, 't> {
     task: &'a Task<'t>,
     ring: &'a Arc<Ring>,
-    taking: &'a mut Taking,
+    taker: &'a mut Taker<'r>,
     /// Bytes that were moved in this poll.
     moved: usize,
     /// The chain that is being put together.
@@ -90,40 +92,39 @@ pub(super) struct Submission<'a, 't> {
     has_faulted: bool,
 }
 
-impl<'a, 't> Submission<'a, 't> {
+impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// `goes_on`: who takes comes back after a fault, with the same submission.
-    pub(super) fn new(task: &'a Task<'t>, ring: &'a Arc<Ring>, taking: &'a mut Taking, goes_on: bool) -> Self {
-        let is_draining = taking.drains_next || ring.drain.has_deferred();
+    pub(super) fn new(task: &'a Task<'t>, taker: &'a mut Taker<'r>, goes_on: bool) -> Self {
+        let ring = taker.ring;
+        let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Vec::new(), None);
-        Self { task, ring, taking, moved: 0, chain, charge, is_cut: false, is_draining, goes_on, has_faulted: false }
+        Self { task, ring, taker, moved: 0, chain, charge, is_cut: false, is_draining, goes_on, has_faulted: false }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
     pub(super) fn take(&mut self, count: u32) -> TakenSome {
         // What is done and not posted, and a chain that has not begun, keep theirs.
-        let held = self.taking.filled + self.chain.len();
-        let wanted = held + count as usize;
-        if self.taking.places < wanted {
-            self.taking.places += self.ring.reserve(wanted.max(TOGETHER) - self.taking.places);
-        }
-        let count = count.min(self.taking.places.saturating_sub(held) as u32);
+        let held = self.taker.filled() + self.chain.len();
+        let count = count.min(self.taker.reserve(held + count as usize).saturating_sub(held) as u32);
         let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
-        let (mut taken, mut entry) = (TakenSome::none(), Sqe::default());
+        let mut taken = TakenSome::none();
         self.moved = 0;
         while taken.count < count {
             if self.moved >= MOVED_AT_ONCE && self.chain.is_empty() {
                 taken.paused = true;
                 break;
             }
-            let (some, next) = self.next(count - taken.count, &mut entry);
-            taken.count += some;
-            match next {
-                Next::Entry => {}
-                Next::None => continue,
-                Next::Dropped => {
+            let Taken::Entry(entry) = self.taker.head.submissions.take(&*self.ring.pages) else {
+                taken.stopped = true;
+                break;
+            };
+            taken.count += 1;
+            if Transfer::is_plain(&entry) && self.stands_alone() {
+                if !self.begin_transfer(&entry) && !goes_on {
                     taken.stopped = true;
                     break;
                 }
+                continue;
             }
             let operation = match self.prepare(&entry) {
                 Ok(operation) => Ok(operation),
@@ -139,18 +140,34 @@ impl<'a, 't> Submission<'a, 't> {
                 break;
             }
         }
-        self.taking.submissions.commit(&*self.ring.pages);
+        self.taker.head.submissions.commit(&*self.ring.pages);
         taken
     }
 
-    /// Takes some of `most` entries: those that stand alone and are done as soon as they are read, and one that is not.
+    /// What comes is not part of a chain, and need not wait for others to begin.
+    fn stands_alone(&self) -> bool {
+        self.chain.is_empty() && !self.is_cut && !self.is_draining
+    }
+
+    /// [`begin`](Self::begin) for one that reads or writes, and stands alone.
     #[inline]
-    fn next(&mut self, most: u32, entry: &mut Sqe) -> (u32, Next) {
-        if self.taking.filled == TOGETHER {
-            self.post();
+    fn begin_transfer(&mut self, entry: &Sqe) -> bool {
+        self.has_faulted = false;
+        let transfer = match Transfer::prepare(self.task, entry) {
+            Ok(transfer) => transfer,
+            Err(errno) => {
+                self.complete(entry.user_data, Done::failed(errno), entry.flags);
+                return false;
+            }
+        };
+        match transfer.run(self.task, self.ring) {
+            Step::Done(done) => self.complete(entry.user_data, done, entry.flags),
+            Step::Waits(waits) => {
+                let request = (entry.user_data, entry.flags);
+                self.park(request, Operation::Transfer(transfer), waits, Chain::default());
+            }
         }
-        let stands_alone = self.chain.is_empty() && !self.is_cut && !self.is_draining;
-        self.taking.next(&self.ring.pages, most, stands_alone, entry)
+        true
     }
 
     #[inline]
@@ -183,8 +200,8 @@ impl<'a, 't> Submission<'a, 't> {
         if has(IOSQE_BUFFER_SELECT) && !select::selects(entry.opcode) {
             return Err(Errno::EOPNOTSUPP);
         }
-        self.taking.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
-        if has(IOSQE_IO_DRAIN) && self.taking.skips {
+        self.taker.head.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
+        if has(IOSQE_IO_DRAIN) && self.taker.head.skips {
             return Err(Errno::EOPNOTSUPP);
         }
         self.is_draining |= has(IOSQE_IO_DRAIN);
@@ -199,7 +216,7 @@ impl<'a, 't> Submission<'a, 't> {
             self.chain.clear();
         }
         self.has_faulted = true;
-        self.taking.submissions.put_back(1 + chain);
+        self.taker.head.submissions.put_back(1 + chain);
         taken.count -= 1 + chain;
     }
 
@@ -207,7 +224,7 @@ impl<'a, 't> Submission<'a, 't> {
     #[inline]
     fn begin(&mut self, user_data: u64, flags: u8, operation: Result<Operation, Errno>) -> bool {
         let is_linked = flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
-        if is_linked || !self.chain.is_empty() || self.is_cut || self.is_draining {
+        if is_linked || !self.stands_alone() {
             return self.link(Linked { user_data, flags, operation }, is_linked);
         }
         match operation {
@@ -314,7 +331,7 @@ impl<'a, 't> Submission<'a, 't> {
     /// A chain begins, or goes on, in a coroutine, when its turn has come.
     fn defer(&mut self, chain: vec::IntoIter<Linked>, drains: bool) {
         // Those before it are completed before it.
-        if self.taking.filled > 0 {
+        if self.taker.filled() > 0 {
             self.post();
         }
         let chain = self.tickets(chain, Ticket::of_deferred);
@@ -327,7 +344,7 @@ impl<'a, 't> Submission<'a, 't> {
         let mut flagged = chain.iter().map(|linked| linked.flags & IOSQE_IO_DRAIN != 0);
         let first = flagged.next().unwrap_or(false);
         let later = flagged.any(|drains| drains);
-        let drains = core::mem::replace(&mut self.taking.drains_next, later) || first || later;
+        let drains = core::mem::replace(&mut self.taker.head.drains_next, later) || first || later;
         let waits = self.ring.drain.is_closed(drains);
         self.is_draining = waits || later || self.ring.drain.has_deferred();
         waits.then_some(drains)
@@ -348,10 +365,16 @@ impl<'a, 't> Submission<'a, 't> {
     #[inline(never)]
     fn park(&mut self, (user_data, flags): (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         // Those before it in its chain are completed before it.
-        if self.taking.filled > 0 {
+        if self.taker.filled() > 0 {
             self.post();
         }
-        self.taking.places = self.taking.places.saturating_sub(1);
+        self.taker.give_place();
+        if let Waits::Transfer(transfer, open, buffer) = &waits
+            && rest.len() == 0
+            && retry::park(self.task, self.ring, (user_data, flags), *transfer, open, buffer.as_ref())
+        {
+            return;
+        }
         let ticket = Ticket::new(self.ring, user_data, flags);
         request::spawn(self.task, self.ring, Start::Waits(ticket, operation, waits), rest);
     }
@@ -362,7 +385,7 @@ impl<'a, 't> Submission<'a, 't> {
         let fits = rest.try_reserve_exact(chain.len()).is_ok();
         for linked in chain {
             let ticket = make(self.ring, linked.user_data, linked.flags);
-            self.taking.places = self.taking.places.saturating_sub(1);
+            self.taker.give_place();
             // Else the ticket says that it was cancelled.
             if let (Ok(operation), true) = (linked.operation, fits) {
                 rest.push((ticket, operation));
@@ -378,41 +401,31 @@ impl<'a, 't> Submission<'a, 't> {
             return;
         }
         self.moved += done.result.max(0) as usize;
-        if self.taking.filled == TOGETHER {
-            self.post();
-        }
-        self.taking.done[self.taking.filled % TOGETHER] = Cqe { user_data, res: done.result, flags: done.flags };
-        self.taking.filled += 1;
+        self.taker.complete(Cqe { user_data, res: done.result, flags: done.flags });
     }
 
-    /// Posts what is done; how many completions wait for the program, unless some are kept.
-    pub(super) fn post(&mut self) -> Option<u32> {
-        let filled = core::mem::take(&mut self.taking.filled).min(TOGETHER);
-        let (kept, waiting) = self.ring.post(&self.taking.done[..filled]);
-        // What went into the ring leaves its place to the next.
-        self.taking.places -= kept;
-        if filled > 0 {
-            self.ring.tell(false);
-        }
-        waiting
+    /// Posts what is done.
+    pub(super) fn post(&mut self) {
+        self.taker.post();
     }
 
-    /// No more entries come: a chain that waits for its end begins.
-    pub(super) fn end(mut self) -> Option<u32> {
+    /// No more entries come: a chain that waits for its end begins, and the right to take entries is given back. How many completions wait for the program,
+    /// unless some are kept.
+    pub(super) fn end(&mut self) -> Option<u32> {
         if !self.chain.is_empty() {
             self.run_chain(false);
         }
-        self.post()
+        self.taker.give_back()
     }
 }
 
-impl Drop for Submission<'_, '_> {
+impl Drop for Submission<'_, '_, '_> {
     /// A thread that is killed while it submits leaves a chain that has not begun.
     fn drop(&mut self) {
         if !self.chain.is_empty() {
             self.run_chain(true);
         }
-        if self.taking.filled > 0 {
+        if self.taker.filled() > 0 {
             self.post();
         }
     }

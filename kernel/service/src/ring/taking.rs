@@ -1,62 +1,200 @@
-//! What belongs to who takes entries, and the shortest way through them.
+//! Who takes entries: the right to, and the shortest way through them.
+//!
+//! The right is one party's at a time. The head of the entries lies with the completions, under their lock; who has the right has a copy, which it
+//! gives back. So entries that are done as soon as they are read need that one lock ([`Ring::begin_taking`]).
+//!
+//! **Waiting for the right.** Who wants it counts itself, enters `takers`, looks, sleeps; who gives it back clears the mark under the lock and wakes
+//! then. Who comes while others wait waits too, so nobody is passed for ever.
 
-use super::{operation, pages::Pages};
-use abi::io_uring::{Cqe, Sqe};
-use ring::{Layout, Submissions, Taken};
+use super::{Posting, Ring, operation, submission::AT_ONCE};
+use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER};
+use alloc::sync::Arc;
+use core::mem::take;
+use exec::sync::wait_until;
+use ring::{Layout, Submissions};
 
 /// Completions that are posted together.
-pub(super) const TOGETHER: usize = 32;
+const TOGETHER: usize = 32;
 
-/// What belongs to who takes entries.
-pub(super) struct Taking {
+/// What goes on from one that takes entries to the next.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
     pub submissions: Submissions,
-    /// Places for completions that are reserved for the next to be taken.
-    pub places: usize,
-    /// Completions that are not posted yet.
-    pub done: [Cqe; TOGETHER],
-    pub filled: usize,
+    /// Places for completions that are reserved for those to come.
+    places: usize,
     /// The next chain waits for all that are before it.
     pub drains_next: bool,
     /// A completion may have been left out: nothing can be waited for in this way any more.
     pub skips: bool,
 }
 
-/// What comes next.
-pub(super) enum Next {
-    /// An entry that is to be looked at.
-    Entry,
-    /// All that were wanted are done, or there is no room for what is done.
-    None,
-    /// A number that no entry has.
-    Dropped,
+impl Head {
+    pub(super) fn new(layout: &Layout) -> Self {
+        Self { submissions: Submissions::new(layout), places: 0, drains_next: false, skips: false }
+    }
 }
 
-impl Taking {
-    pub(super) fn new(layout: &Layout) -> Self {
-        let submissions = Submissions::new(layout);
-        let done = [Cqe::default(); TOGETHER];
-        Self { submissions, places: 0, done, filled: 0, drains_next: false, skips: false }
+/// How taking entries begins.
+pub(super) enum Beginning {
+    /// So many were done as soon as they were read, and so many completions wait for the program. These were all, or as many as go in one poll.
+    Done(u32, u32),
+    /// They are to be looked at, by who has the right now: for [`Taker::with`].
+    Right(Head),
+    /// Nothing was taken: somebody else has the right, or who submits is to be looked at first.
+    Later,
+}
+
+/// The right to take entries, until it is dropped.
+pub(super) struct Taker<'r> {
+    pub ring: &'r Arc<Ring>,
+    pub head: Head,
+    /// Completions that are not posted yet.
+    done: heapless::Vec<Cqe, TOGETHER>,
+    gave_back: bool,
+}
+
+impl Posting {
+    fn claim(&mut self) -> Option<Head> {
+        let is_free = !core::mem::replace(&mut self.is_taking, true);
+        is_free.then_some(self.head)
+    }
+}
+
+impl Ring {
+    /// Takes up to `wanted` entries, if all are done as soon as they are read and there is room for what is done; else, the right to take them.
+    #[inline]
+    pub(super) fn begin_taking(&self, wanted: u32) -> Beginning {
+        /// Who submits to these is asked who it is.
+        const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER;
+        if wanted == 0 || self.has(ASKED) {
+            return Beginning::Later;
+        }
+        let (pages, mut posting) = (&*self.pages, self.posting.lock());
+        if posting.is_taking || posting.wanting > 0 {
+            return Beginning::Later;
+        }
+        let Posting { completions, head: Head { submissions, drains_next, .. }, .. } = &mut *posting;
+        let count = submissions.ready(pages).min(wanted).min(AT_ONCE);
+        let plain = |ahead| {
+            let entry = submissions.peek(pages, ahead)?;
+            let res = operation::done_at_once(&entry)?;
+            Some(Cqe { user_data: entry.user_data, res, flags: 0 })
+        };
+        let in_order = !*drains_next && !self.drain.has_deferred();
+        let Some(waiting) = in_order.then(|| completions.post_all(pages, count, plain)).flatten() else {
+            posting.is_taking = true;
+            return Beginning::Right(posting.head);
+        };
+        submissions.advance(count);
+        submissions.commit(pages);
+        completions.publish(pages);
+        drop(posting);
+        self.changed.wake_all();
+        self.tell(false);
+        Beginning::Done(count, waiting)
     }
 
-    /// Takes some of `most` entries: those that are done as soon as they are read, if they `stand_alone`, and one that is not; how many. There is room
-    /// for one that is done.
-    pub(super) fn next(&mut self, pages: &Pages, most: u32, stand_alone: bool, entry: &mut Sqe) -> (u32, Next) {
-        for count in 1..=most {
-            let Taken::Entry(taken) = self.submissions.take(pages) else { return (count - 1, Next::Dropped) };
-            match operation::done_at_once(&taken) {
-                Some(res) if stand_alone => {
-                    self.done[self.filled % TOGETHER] = Cqe { user_data: taken.user_data, res, flags: 0 };
-                    self.filled += 1;
-                }
-                _ => {
-                    *entry = taken;
-                    return (count, Next::Entry);
-                }
-            }
-            if self.filled == TOGETHER {
-                return (count, Next::None);
-            }
+    /// The right to take entries, if nobody has it or waits for it: for [`Taker::with`].
+    pub(super) fn try_claim(&self) -> Option<Head> {
+        let mut posting = self.posting.lock();
+        if posting.wanting == 0 { posting.claim() } else { None }
+    }
+
+    /// Waits for the right to take entries.
+    pub(super) async fn claim(&self) -> Head {
+        let _wanting = Wanting::new(self);
+        wait_until(&self.takers, || self.posting.lock().claim()).await
+    }
+}
+
+/// Somebody waits for the right.
+struct Wanting<'r>(&'r Ring);
+
+impl<'r> Wanting<'r> {
+    fn new(ring: &'r Ring) -> Self {
+        ring.posting.lock().wanting += 1;
+        Self(ring)
+    }
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        self.0.posting.lock().wanting -= 1;
+    }
+}
+
+impl<'r> Taker<'r> {
+    /// Who has the right has the head.
+    #[inline]
+    pub(super) fn with(ring: &'r Arc<Ring>, head: Head) -> Self {
+        Self { ring, head, done: heapless::Vec::new(), gave_back: false }
+    }
+
+    /// Reserves places for `wanted` completions, if that is not done; how many there are.
+    #[inline]
+    pub(super) fn reserve(&mut self, wanted: usize) -> usize {
+        if self.head.places < wanted {
+            self.head.places += self.ring.reserve(wanted.max(TOGETHER) - self.head.places);
         }
-        (most, Next::None)
+        self.head.places
+    }
+
+    /// A place is another's from now on: of one that has begun and waits.
+    pub(super) fn give_place(&mut self) {
+        self.head.places = self.head.places.saturating_sub(1);
+    }
+
+    /// Completions that are not posted yet.
+    pub(super) fn filled(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Completes one that has a place.
+    #[inline]
+    pub(super) fn complete(&mut self, completion: Cqe) {
+        if let Err(completion) = self.done.push(completion) {
+            self.post();
+            // There is room now.
+            let _ = self.done.push(completion);
+        }
+    }
+
+    /// Posts what is done.
+    pub(super) fn post(&mut self) {
+        let done = take(&mut self.done);
+        let (kept, _) = self.ring.post(&done);
+        // What went into the ring leaves its place to the next.
+        self.head.places -= kept;
+        if !done.is_empty() {
+            self.ring.tell(false);
+        }
+    }
+
+    /// Posts what is done and gives the right back; how many completions wait for the program, unless some are kept.
+    pub(super) fn give_back(&mut self) -> Option<u32> {
+        self.gave_back = true;
+        let ring = self.ring;
+        let (pages, mut posting) = (&*ring.pages, ring.posting.lock());
+        // What went into the ring leaves its place to the next.
+        self.head.places -= posting.completions.post(pages, &self.done);
+        posting.completions.publish(pages);
+        (posting.head, posting.is_taking) = (self.head, false);
+        let waiting = posting.completions.waiting_in_order(pages);
+        drop(posting);
+        ring.takers.wake_all();
+        if !self.done.is_empty() {
+            self.done.clear();
+            ring.changed.wake_all();
+            ring.tell(false);
+        }
+        waiting
+    }
+}
+
+impl Drop for Taker<'_> {
+    fn drop(&mut self) {
+        if !self.gave_back {
+            self.give_back();
+        }
     }
 }

@@ -38,6 +38,18 @@ impl Ticket {
         Self { ring: ring.clone(), user_data, flags, has_begun: false, otherwise: Some(Errno::ECANCELED) }
     }
 
+    /// Of one that was handed over.
+    pub(super) fn taken_over(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
+        let mut ticket = Self::of_deferred(ring, user_data, flags);
+        ticket.has_begun = true;
+        ticket
+    }
+
+    /// The duty is another's now, who makes it up again.
+    pub(super) fn hand_over(mut self) {
+        (self.otherwise, self.has_begun) = (None, false);
+    }
+
     fn begin(&mut self) {
         self.ring.drain.begin(1);
         self.has_begun = true;

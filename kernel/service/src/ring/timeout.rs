@@ -252,7 +252,7 @@ impl Change {
         if has(IORING_TIMEOUT_UPDATE) {
             timer.change(self.nanos, has(IORING_TIMEOUT_ABS));
             drop(timer);
-            request.wake();
+            request.rouse();
         } else {
             timer.is_over = true;
             drop(timer);

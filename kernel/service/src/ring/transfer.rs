@@ -13,7 +13,10 @@ use crate::{
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
 use alloc::sync::Arc;
-use io::{file::IoError, open::OpenFile};
+use io::{
+    file::{IoError, Want},
+    open::OpenFile,
+};
 
 /// Which way, and whether the memory is a list of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,15 @@ pub(super) struct Transfer {
     done: u32,
 }
 
+/// What came of doing what can be done at once.
+pub(super) enum Tried {
+    Done(Done),
+    /// Nothing, until the file changes.
+    NotYet,
+    /// So many bytes; the rest waits for more than that.
+    Partly(u32),
+}
+
 /// The priority of a request to a device; nothing here has use for it, but a wrong one is refused.
 fn check_priority(task: &Task<'_>, priority: u16) -> Result<(), Errno> {
     const REAL_TIME: u16 = 1;
@@ -53,6 +65,20 @@ fn check_priority(task: &Task<'_>, priority: u16) -> Result<(), Errno> {
 }
 
 impl Transfer {
+    /// Whether an entry is a transfer without flags that others look at.
+    #[inline]
+    pub(super) fn is_plain(entry: &Sqe) -> bool {
+        const OPCODES: u64 = 1 << IORING_OP_READ
+            | 1 << IORING_OP_WRITE
+            | 1 << IORING_OP_READV
+            | 1 << IORING_OP_WRITEV
+            | 1 << IORING_OP_READ_FIXED
+            | 1 << IORING_OP_WRITE_FIXED;
+        let is_transfer = entry.opcode < 64 && OPCODES >> entry.opcode & 1 != 0;
+        is_transfer && entry.flags & !IOSQE_FIXED_FILE == 0 && entry.personality == 0
+    }
+
+    #[inline]
     pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Self, Errno> {
         let shape = match entry.opcode {
             IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
@@ -103,28 +129,41 @@ impl Transfer {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let attempt = match &buffer {
-            None => self.attempt(task, &open),
-            Some(buffer) => self.attempt_in_buffer(task, &open, buffer),
+        match self.look(task, &open, buffer.as_deref()) {
+            Tried::Done(done) => Step::Done(done),
+            Tried::NotYet => Step::Waits(Waits::Transfer(self, open, buffer)),
+            Tried::Partly(done) => Step::Waits(Waits::Transfer(Self { done, ..self }, open, buffer)),
+        }
+    }
+
+    /// Does what can be done at once.
+    #[inline(always)]
+    pub(super) fn look(&self, task: &Task<'_>, open: &Arc<OpenFile>, buffer: Option<&Buffer>) -> Tried {
+        let attempt = match buffer {
+            None => self.attempt(task, open),
+            Some(buffer) => self.attempt_in_buffer(task, open, buffer),
         };
         match attempt {
-            Ok(Some(Moved { len, is_all: true })) => Step::Done(self.moved(len)),
-            Ok(Some(Moved { len, .. })) => {
-                Step::Waits(Waits::Transfer(Self { done: len as u32, ..self }, open, buffer))
-            }
-            Ok(None) | Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => {
-                Step::Waits(Waits::Transfer(self, open, buffer))
-            }
+            Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.moved(len)),
+            Ok(Some(Moved { len, .. })) => Tried::Partly(len as u32),
+            Ok(None) => Tried::NotYet,
+            Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => Tried::Partly(0),
             Err(IoError::Errno(errno)) => {
                 if self.shape == Shape::Write {
-                    transfer::write_failed(task, &open, errno);
+                    transfer::write_failed(task, open, errno);
                 }
-                Step::Done(Done::failed(errno))
+                Tried::Done(Done::failed(errno))
             }
         }
     }
 
+    /// What it waits for if nothing can be done yet, and a try is all that it does then.
+    pub(super) fn awaits(&self) -> Option<Want> {
+        (self.shape == Shape::Read).then_some(Want::Read { offset: 0, len: self.piece().len })
+    }
+
     /// What can be moved at once; nothing where a part would be a problem.
+    #[inline(always)]
     fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
