@@ -1,11 +1,13 @@
 //! Rings that are shared with the kernel: nothing, in batches and alone; a read that waits; reads of what is in memory.
 
 use crate::measure::{Outcome, call, measure};
+use crate::threads::free_bytes;
 use alloc::{format, vec};
-use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, Sqe};
+use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, Sqe};
+use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
 use rt::ring::Ring;
-use rt::{fs, io};
+use rt::{fs, io, println, raw};
 
 const BATCH: u32 = 128;
 
@@ -16,7 +18,9 @@ pub fn rings() -> Outcome {
     nothing("uring_nop_128", BATCH, 200_000)?;
     nothing("uring_nop_1", 1, 20_000)?;
     pending()?;
-    cached()
+    local_pending()?;
+    cached()?;
+    pending_memory()
 }
 
 fn transfer(fd: i32, bytes: &mut [u8], off: u64) -> Sqe {
@@ -43,6 +47,64 @@ fn pending() -> Outcome {
         }
         Ok(())
     })
+}
+
+fn local_pair() -> io::Result<[fs::File; 2]> {
+    let mut pair = [0i32; 2];
+    call(nr::SOCKETPAIR, &[AF_UNIX as usize, SOCK_STREAM as usize, 0, pair.as_mut_ptr() as usize])?;
+    Ok(pair.map(|fd| raw::file(fd as usize)))
+}
+
+/// A receive of an empty local socket, then the byte sent, then the completion.
+fn local_pending() -> Outcome {
+    let [near, far] = local_pair()?;
+    let mut ring = Ring::new(8, 0)?;
+    let mut byte = [0u8];
+    measure("uring_unix_pending", 10_000, |count| {
+        for _ in 0..count {
+            let receive = Sqe { opcode: IORING_OP_RECV, ..transfer(near.fd().raw(), &mut byte, 0) };
+            let _ = ring.push_raw(&receive);
+            ring.submit(0)?;
+            call(nr::SENDTO, &[far.fd().raw() as usize, c"x".as_ptr() as usize, 1, 0, 0, 0])?;
+            ring.submit(1)?;
+            ring.pop().filter(|cqe| cqe.res == 1).ok_or_else(missing)?;
+        }
+        Ok(())
+    })
+}
+
+/// What free memory of the machine has become less by, a read, once very many wait for one pipe, and in all. It counts pages, and so all that the
+/// kernel keeps for a read; the ring, and the memory that is read into, are there before.
+fn pending_memory() -> Outcome {
+    const READS: usize = 100_000;
+    const ENTRIES: u32 = 4_096;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let mut ring = Ring::new(ENTRIES, 0)?;
+    let mut bytes = vec![1u8; READS];
+    let settle = || rt::thread::sleep(core::time::Duration::from_millis(50));
+    settle();
+    let before = free_bytes()?;
+    for some in bytes.chunks_mut(ENTRIES as usize) {
+        for byte in some.chunks_mut(1) {
+            let _ = ring.push_raw(&transfer(read.fd().raw(), byte, 0));
+        }
+        ring.submit(0)?;
+    }
+    settle();
+    let taken = before - free_bytes()?;
+    println!("B pending_memory {:.0} B", taken / READS as f64);
+    println!("B pending_memory_all {:.1} MiB", taken / (1 << 20) as f64);
+    let mut left = READS;
+    while left > 0 {
+        io::Write::write_all(&mut write, &vec![2u8; left.min(4_096)])?;
+        let mut some = left.min(4_096);
+        while some > 0 {
+            ring.submit(1)?;
+            let taken = core::iter::from_fn(|| ring.pop()).filter(|cqe| cqe.res == 1).count();
+            (some, left) = (some - taken, left - taken);
+        }
+    }
+    if bytes.iter().all(|byte| *byte == 2) { Ok(()) } else { Err(missing()) }
 }
 
 /// Reads of a file that is in memory: by the call, and by the ring.

@@ -7,7 +7,12 @@ use super::{
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use core::{
+    borrow::Borrow,
+    cmp::Ordering,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
 use exec::sync::wait_until;
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
@@ -15,38 +20,73 @@ use io::open::OpenFile;
 /// Requests that are looked at under the lock at a time.
 const AT_ONCE: usize = 64;
 
-/// The requests of a ring that wait, by what comes back with them.
-pub(super) struct Requests(SpinLock<BTreeMap<Key, Arc<Request>>>);
+/// The requests of a ring that wait, by what comes back with them: a pointer each.
+pub(super) struct Requests {
+    all: SpinLock<BTreeSet<Listed>>,
+    /// Begun so far.
+    begun: AtomicU64,
+}
 
-/// `user_data`, and where the request lies: no other one that is listed has both.
-type Key = (u64, usize);
+/// `user_data`, and a number that no other request of the ring has.
+pub(super) type Key = (u64, u64);
 
-fn key(request: &Arc<Request>) -> Key {
-    (request.user_data, Arc::as_ptr(request) as usize)
+/// A request, at the place of its key.
+struct Listed(Arc<Request>);
+
+impl Borrow<Key> for Listed {
+    fn borrow(&self) -> &Key {
+        &self.0.key
+    }
+}
+
+impl PartialEq for Listed {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Listed {}
+
+impl PartialOrd for Listed {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Listed {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.key.cmp(&other.0.key)
+    }
 }
 
 impl Requests {
     pub(super) fn new() -> Self {
-        Self(SpinLock::new(rank::PIPE, BTreeMap::new()))
+        Self { all: SpinLock::new(rank::PIPE, BTreeSet::new()), begun: AtomicU64::new(0) }
+    }
+
+    /// The key of one that begins: behind all with this `user_data`.
+    pub(super) fn key(&self, user_data: u64) -> Key {
+        // Relaxed: a number.
+        (user_data, self.begun.fetch_add(1, Relaxed))
     }
 
     pub(super) fn insert(&self, request: &Arc<Request>) {
-        self.0.lock().insert(key(request), request.clone());
+        self.all.lock().insert(Listed(request.clone()));
     }
 
-    pub(super) fn remove(&self, request: &Arc<Request>) {
-        let removed = self.0.lock().remove(&key(request));
+    pub(super) fn remove(&self, request: &Request) {
+        let removed = self.all.lock().take(&request.key);
         // Not under the lock.
         drop(removed);
     }
 
     /// The next that `is_meant` from `from` on, among some; and where to go on, if there are more.
     fn some(&self, from: Key, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Key>) {
-        let all = self.0.lock();
+        let all = self.all.lock();
         let mut found = Vec::new();
-        for (looked, (key, request)) in all.range(from..).enumerate() {
+        for (looked, Listed(request)) in all.range(from..).enumerate() {
             if looked == AT_ONCE {
-                return (found, Some(*key));
+                return (found, Some(request.key));
             }
             if is_meant(request) {
                 found.push(request.clone());
@@ -57,7 +97,7 @@ impl Requests {
 
     /// The first that runs with this `user_data` and `is_meant`.
     pub(super) fn first(&self, user_data: u64, is_meant: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
-        let is_meant = |request: &Request| request.user_data == user_data && request.runs() && is_meant(request);
+        let is_meant = |request: &Request| request.user_data() == user_data && request.runs() && is_meant(request);
         let mut next = Some((user_data, 0));
         while let Some(from) = next.filter(|key| key.0 == user_data) {
             let (mut found, more) = self.some(from, is_meant);
@@ -159,7 +199,7 @@ impl Cancel {
             return false;
         }
         let fd = open.is_none_or(|open| request.about.file == place_of(open));
-        let data = !self.by_data() || request.user_data == self.user_data;
+        let data = !self.by_data() || request.user_data() == self.user_data;
         let opcode = !self.has(IORING_ASYNC_CANCEL_OP) || u32::from(request.about.opcode) == self.opcode;
         self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
     }

@@ -110,7 +110,7 @@ impl Readiness {
                 return Poll::Pending;
             }
             seen = Some(edges);
-            let (user_data, res) = (request.user_data, found as i32);
+            let (user_data, res) = (request.user_data(), found as i32);
             match ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
                 true => Poll::Pending,
                 false => Poll::Ready(Done::with(res)),

@@ -15,6 +15,7 @@
 use super::{
     Ring,
     buffers::Buffer,
+    cancel::Key,
     drain,
     operation::{About, Done, Operation, Step, Waits},
     retry::Retry,
@@ -68,7 +69,7 @@ const GIVEN_UP: u8 = 3;
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
-    pub user_data: u64,
+    pub key: Key,
     pub about: About,
     pub pid: u32,
     pub view: OfRequest,
@@ -86,6 +87,11 @@ pub(super) struct Request {
 }
 
 impl Request {
+    /// What comes back with it.
+    pub(super) fn user_data(&self) -> u64 {
+        self.key.0
+    }
+
     /// Nobody is left who wants it, or what is linked behind it.
     pub(super) fn abandon(self: &Arc<Self>) {
         // Relaxed: ordered by the Release in `cancel`.
@@ -156,19 +162,19 @@ impl Request {
     /// One that waits without a coroutine.
     #[inline(always)]
     pub(super) fn of_retry(
-        user_data: u64,
+        key: Key,
         about: About,
         pid: u32,
         buffer: Option<Arc<Buffer>>,
         retry: Retry,
         charge: Charge,
     ) -> Arc<Self> {
-        Self::new(user_data, about, pid, buffer, (None, Some(retry)), charge)
+        Self::new(key, about, pid, buffer, (None, Some(retry)), charge)
     }
 
     #[inline(always)]
     fn new(
-        user_data: u64,
+        key: Key,
         about: About,
         pid: u32,
         buffer: Option<Arc<Buffer>>,
@@ -176,7 +182,7 @@ impl Request {
         charge: Charge,
     ) -> Arc<Self> {
         Arc::new(Request {
-            user_data,
+            key,
             about,
             pid,
             view: OfRequest { buffer, ..OfRequest::default() },
@@ -261,7 +267,8 @@ impl Owner {
         buffer: Option<Arc<Buffer>>,
     ) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
-        let request = Request::new(ticket.user_data, about, self.caller.pid, buffer, (timer, None), charge);
+        let request =
+            Request::new(ring.requests.key(ticket.user_data), about, self.caller.pid, buffer, (timer, None), charge);
         ring.requests.insert(&request);
         Ok(Listed { ring: ring.clone(), request })
     }

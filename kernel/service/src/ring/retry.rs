@@ -45,12 +45,15 @@ const ROOM: usize = 64;
 /// What the service coroutine takes.
 const TASK: usize = 512;
 
+/// What such a request waits for.
+const ANY: Want = Want::Read { offset: 0, len: 1 };
+
 /// Stays pending: each poll enters the queue, if it is not in it.
 type Place = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-fn place_in(open: Arc<OpenFile>, want: Want) -> Place {
+fn place_in(open: Arc<OpenFile>) -> Place {
     Box::pin(async move {
-        if let Some(queue) = open.file().queue(want) {
+        if let Some(queue) = open.file().queue(ANY) {
             wait_until_next(queue, || None::<()>).await;
         }
     })
@@ -212,8 +215,8 @@ pub(super) fn park(
     open: &Arc<OpenFile>,
     buffer: Option<&Arc<Buffer>>,
 ) -> bool {
-    let Some(want) = transfer.awaits() else { return false };
-    if open.seekable() || open.file().queue(want).is_none() || !has_server(task, ring) {
+    let is_meant = transfer.is_one_read() && !open.seekable() && open.file().queue(ANY).is_some();
+    if !is_meant || !has_server(task, ring) {
         return false;
     }
     let (Some(owner), Ok(charge)) = (Owner::of(task), task.caller().account.charge(BYTES)) else { return false };
@@ -222,10 +225,11 @@ pub(super) fn park(
     }
     ring.attach(task);
     let about = About { opcode: transfer.opcode(), file: place_of(open) };
-    let place = SpinLock::new(rank::PIPE, Some(place_in(open.clone(), want)));
+    let place = SpinLock::new(rank::PIPE, Some(place_in(open.clone())));
+    let key = ring.requests.key(user_data);
     let (ring, open, state) = (ring.clone(), open.clone(), AtomicU8::new(BUSY));
     let retry = Retry { ring, owner, transfer, open, flags, state, place };
-    Request::of_retry(user_data, about, task.caller().pid, buffer.cloned(), retry, charge).begin();
+    Request::of_retry(key, about, task.caller().pid, buffer.cloned(), retry, charge).begin();
     true
 }
 
@@ -258,7 +262,7 @@ impl Request {
     fn begin(self: &Arc<Self>) {
         let Some(retry) = &self.retry else { return };
         retry.ring.requests.insert(self);
-        Ticket::new(&retry.ring, self.user_data, retry.flags).hand_over();
+        Ticket::new(&retry.ring, self.user_data(), retry.flags).hand_over();
         self.wait(retry);
     }
 
@@ -317,7 +321,7 @@ impl Request {
 
     fn end(self: &Arc<Self>, retry: &Retry, done: Done) {
         self.decide();
-        Ticket::taken_over(&retry.ring, self.user_data, retry.flags).complete(done);
+        Ticket::taken_over(&retry.ring, self.user_data(), retry.flags).complete(done);
         self.leave(retry, done);
     }
 
@@ -331,7 +335,7 @@ impl Request {
 
     fn become_coroutine(self: &Arc<Self>, retry: &Retry) {
         self.decide();
-        let ticket = Ticket::taken_over(&retry.ring, self.user_data, retry.flags);
+        let ticket = Ticket::taken_over(&retry.ring, self.user_data(), retry.flags);
         let task = retry.owner.task(&self.view);
         let waits = Waits::Transfer(retry.transfer, retry.open.clone(), self.view.buffer.clone());
         let start = Start::Waits(ticket, Operation::Transfer(retry.transfer), waits);

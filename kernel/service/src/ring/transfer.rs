@@ -13,10 +13,7 @@ use crate::{
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
 use alloc::sync::Arc;
-use io::{
-    file::{IoError, Want},
-    open::OpenFile,
-};
+use io::{file::IoError, open::OpenFile};
 
 /// Which way, and whether the memory is a list of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,9 +154,9 @@ impl Transfer {
         }
     }
 
-    /// What it waits for if nothing can be done yet, and a try is all that it does then.
-    pub(super) fn awaits(&self) -> Option<Want> {
-        (self.shape == Shape::Read).then_some(Want::Read { offset: 0, len: self.piece().len })
+    /// Whether it reads into one piece of memory: a try is all that it does then.
+    pub(super) fn is_one_read(&self) -> bool {
+        self.shape == Shape::Read
     }
 
     /// What can be moved at once; nothing where a part would be a problem.

@@ -222,6 +222,12 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(2_500.0))],
         "a read of an empty pipe by a ring, then a byte written, then the completion taken",
     ),
+    icount(
+        "uring_unix_pending",
+        "uring",
+        &[("*", AtMost(4_000.0))],
+        "a receive of an empty local socket by a ring, then a byte sent, then the completion taken",
+    ),
     icount("uring_read4k_32", "uring", &[("*", AtMost(1_800.0))], "cached 4 KiB of a file by a ring, in batches of 32"),
     icount("pread_4096", "uring", &[("*", AtMost(2_000.0))], "the same by pread"),
     icount("uring_read64_1", "uring", &[("*", AtMost(1_500.0))], "64 bytes of the same by a ring, alone"),
@@ -304,6 +310,20 @@ pub const WANTED: &[Wanted] = &[
         ("B", Place::EachWorld),
         &[("*", AtMost(2_048.0))],
         "free memory that a user thread parked in a futex takes, without its stack",
+    ),
+    count(
+        "pending_memory",
+        "uring",
+        ("B", Place::EachWorld),
+        &[("*", AtMost(512.0))],
+        "free memory that a read of a ring takes which waits, 100,000 of them",
+    ),
+    count(
+        "pending_memory_all",
+        "uring",
+        ("MiB", Place::EachWorld),
+        &[("*", AtMost(64.0))],
+        "free memory that all these take",
     ),
     count("unsafe_uses", "unsafe", ("uses", Place::Host), &[], "blocks, functions, traits and impls that are `unsafe`"),
     count(
