@@ -8,7 +8,7 @@ use super::{
 use crate::{
     arguments::MOST,
     context::Task,
-    files,
+    files, sockets,
     transfer::{self, At, How, Moved, Piece},
 };
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
@@ -19,6 +19,8 @@ use io::{file::IoError, open::OpenFile};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     Read,
+    /// `recv` without flags, which is reading, of a socket only.
+    Receive,
     Write,
     ReadList,
     WriteList,
@@ -40,6 +42,11 @@ pub(super) struct Transfer {
     offset: u64,
     /// Bytes that have been moved, before it waits.
     done: u32,
+}
+
+/// Whether a `recv` is nothing but that. What else it says, right or wrong, is the call's.
+fn is_plain_receive(entry: &Sqe) -> bool {
+    entry.ioprio == 0 && entry.op_flags == 0 && entry.off == 0 && entry.file_index == 0 && entry.buf_index == 0
 }
 
 /// What came of doing what can be done at once.
@@ -66,19 +73,22 @@ impl Transfer {
     #[inline]
     pub(super) fn is_plain(entry: &Sqe) -> bool {
         const OPCODES: u64 = 1 << IORING_OP_READ
+            | 1 << IORING_OP_RECV
             | 1 << IORING_OP_WRITE
             | 1 << IORING_OP_READV
             | 1 << IORING_OP_WRITEV
             | 1 << IORING_OP_READ_FIXED
             | 1 << IORING_OP_WRITE_FIXED;
         let is_transfer = entry.opcode < 64 && OPCODES >> entry.opcode & 1 != 0;
-        is_transfer && entry.flags & !IOSQE_FIXED_FILE == 0 && entry.personality == 0
+        let is_plain = is_transfer && entry.flags & !IOSQE_FIXED_FILE == 0 && entry.personality == 0;
+        is_plain && (entry.opcode != IORING_OP_RECV || is_plain_receive(entry))
     }
 
     #[inline]
     pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Self, Errno> {
         let shape = match entry.opcode {
             IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
+            IORING_OP_RECV => Shape::Receive,
             IORING_OP_WRITE | IORING_OP_WRITE_FIXED => Shape::Write,
             IORING_OP_READV => Shape::ReadList,
             _ => Shape::WriteList,
@@ -95,6 +105,7 @@ impl Transfer {
         match (self.shape, self.buffer) {
             (Shape::Read, None) => IORING_OP_READ,
             (Shape::Read, Some(_)) => IORING_OP_READ_FIXED,
+            (Shape::Receive, _) => IORING_OP_RECV,
             (Shape::Write, None) => IORING_OP_WRITE,
             (Shape::Write, Some(_)) => IORING_OP_WRITE_FIXED,
             (Shape::ReadList, _) => IORING_OP_READV,
@@ -122,6 +133,9 @@ impl Transfer {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
+        if self.shape == Shape::Receive && sockets::socket_of(open.file().as_ref()).is_none() {
+            return Step::Done(Done::failed(Errno::ENOTSOCK));
+        }
         let buffer = match self.buffer.map(|place| ring.buffers.get(place, self.piece())).transpose() {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
@@ -156,7 +170,7 @@ impl Transfer {
 
     /// Whether it reads into one piece of memory: a try is all that it does then.
     pub(super) fn is_one_read(&self) -> bool {
-        self.shape == Shape::Read
+        matches!(self.shape, Shape::Read | Shape::Receive)
     }
 
     /// What can be moved at once; nothing where a part would be a problem.
@@ -164,7 +178,9 @@ impl Transfer {
     fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
-            Shape::Read => transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece)),
+            Shape::Read | Shape::Receive => {
+                transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
+            }
             Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
@@ -190,7 +206,8 @@ impl Transfer {
 
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
-        Done { result: len as i32, fails: len < self.piece().len, flags: 0 }
+        // What is received is whatever has come.
+        Done { result: len as i32, fails: len < self.piece().len && self.shape != Shape::Receive, flags: 0 }
     }
 
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
@@ -202,7 +219,7 @@ impl Transfer {
         };
         let piece = [self.piece().behind(done)];
         let moved = match self.shape {
-            Shape::Read => transfer::read(task, open, at, &piece, how).await,
+            Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
             Shape::Write => transfer::write(task, open, at, &piece, how).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
