@@ -39,7 +39,7 @@ impl Submissions {
 
     /// A copy of the entry so many places behind the next, which stays where it is: if it is wanted, it is this copy that was taken
     /// ([`advance`](Self::advance)). `None`: a number that no entry has. Only below what [`ready`](Self::ready) has said.
-    #[inline]
+    #[inline(always)]
     #[must_use]
     pub fn peek(&self, memory: &impl Kernel, ahead: u32) -> Option<Sqe> {
         let place = self.head.wrapping_add(ahead) & (self.entries - 1);

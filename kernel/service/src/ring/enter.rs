@@ -4,7 +4,7 @@
 
 use super::{
     Ring, ring_of,
-    submission::{AT_ONCE, Submission, TakenSome},
+    submission::{AT_ONCE, Submission, TakenSome, run_single},
     taking::{Beginning, Head, Taker},
 };
 use crate::{System, arguments::Args, context::Task, dispatch, poll};
@@ -47,11 +47,12 @@ pub(crate) fn begin_enter<'a>(
     {
         return Begun::Done(result.map_or_else(Errno::to_return, |()| 0));
     }
-    match ring.begin_taking(args.bits(1)) {
+    let mut single = Sqe::default();
+    match ring.begin_taking(args.bits(1), &mut single) {
         Beginning::Done(taken, waiting) if taken == args.bits(1) && is_over(ring, &args, Some(waiting)) => {
             Begun::Done(taken as isize)
         }
-        beginning => begin_others((system, thread, space), &open, ring, args, beginning),
+        beginning => begin_others((system, thread, space), &open, ring, args, (beginning, &single)),
     }
 }
 
@@ -73,7 +74,7 @@ fn begin_others<'a>(
     open: &Arc<OpenFile>,
     ring: &Arc<Ring>,
     args: Args,
-    beginning: Beginning,
+    beginning: (Beginning, &Sqe),
 ) -> Begun<'a> {
     let task = Task::new(system, thread, space.clone());
     match begin(&task, ring, &args, beginning) {
@@ -102,9 +103,18 @@ enum Progress {
     Done(usize),
 }
 
-fn begin(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, beginning: Beginning) -> Result<Progress, Errno> {
+fn begin(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    args: &Args,
+    (beginning, single): (Beginning, &Sqe),
+) -> Result<Progress, Errno> {
     let (taken, right) = match beginning {
         Beginning::Done(taken, _) => (taken, None),
+        Beginning::Single => {
+            let waiting = run_single(task, ring, single);
+            return Ok(progress(ring, args, 1, waiting));
+        }
         Beginning::Right(head) => (0, Some(head)),
         Beginning::Later => {
             check(task.thread(), ring, args)?;
@@ -123,12 +133,15 @@ fn begin(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, beginning: Beginning) -
             Err(errno) => return Err(errno),
         }
     };
-    let submitted = taken as usize + more;
-    let mut over = submitted != args.bits(1) as usize || is_over(ring, args, waiting);
-    if !over && ring.serve_ready() {
-        over = is_over(ring, args, ring.posting.lock().completions.waiting_in_order(&*ring.pages));
-    }
-    Ok(if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) })
+    Ok(progress(ring, args, taken as usize + more, waiting))
+}
+
+/// Where a call is that has taken so many entries, when so many completions wait for the program, unless some are kept.
+fn progress(ring: &Ring, args: &Args, submitted: usize, waiting: Option<u32>) -> Progress {
+    let is_over = |waiting| submitted != args.bits(1) as usize || is_over(ring, args, waiting);
+    let over = is_over(waiting)
+        || ring.serve_ready() && is_over(ring.posting.lock().completions.waiting_in_order(&*ring.pages));
+    if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) }
 }
 
 /// Whether a call that has taken all its entries is over, when so many completions wait for the program, unless some are kept.

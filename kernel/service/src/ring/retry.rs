@@ -15,7 +15,6 @@
 
 use super::{
     Ring,
-    buffers::Buffer,
     operation::{About, Done, Operation, Waits, place_of},
     request::{self, CANCELLED, Owner, Request, Start},
     ticket::{Chain, Ticket},
@@ -207,14 +206,8 @@ async fn serve(ring: Arc<Ring>) {
 }
 
 /// Has a transfer wait without a coroutine; `false`: it needs one.
-pub(super) fn park(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    (user_data, flags): (u64, u8),
-    transfer: Transfer,
-    open: &Arc<OpenFile>,
-    buffer: Option<&Arc<Buffer>>,
-) -> bool {
+pub(super) fn park(task: &Task<'_>, ring: &Arc<Ring>, (user_data, flags): (u64, u8), waits: &Waits) -> bool {
+    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
     let is_meant = transfer.is_one_read() && !open.seekable() && open.file().queue(ANY).is_some();
     if !is_meant || !has_server(task, ring) {
         return false;
@@ -228,8 +221,8 @@ pub(super) fn park(
     let place = SpinLock::new(rank::PIPE, Some(place_in(open.clone())));
     let key = ring.requests.key(user_data);
     let (ring, open, state) = (ring.clone(), open.clone(), AtomicU8::new(BUSY));
-    let retry = Retry { ring, owner, transfer, open, flags, state, place };
-    Request::of_retry(key, about, task.caller().pid, buffer.cloned(), retry, charge).begin();
+    let retry = Retry { ring, owner, transfer: *transfer, open, flags, state, place };
+    Request::of_retry(key, about, task.caller().pid, buffer.clone(), retry, charge).begin();
     true
 }
 

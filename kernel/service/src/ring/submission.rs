@@ -369,14 +369,11 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             self.post();
         }
         self.taker.give_place();
-        if let Waits::Transfer(transfer, open, buffer) = &waits
-            && rest.len() == 0
-            && retry::park(self.task, self.ring, (user_data, flags), *transfer, open, buffer.as_ref())
-        {
-            return;
+        let is_parked = rest.len() == 0 && retry::park(self.task, self.ring, (user_data, flags), &waits);
+        if !is_parked {
+            let ticket = Ticket::new(self.ring, user_data, flags);
+            request::spawn(self.task, self.ring, Start::Waits(ticket, operation, waits), rest);
         }
-        let ticket = Ticket::new(self.ring, user_data, flags);
-        request::spawn(self.task, self.ring, Start::Waits(ticket, operation, waits), rest);
     }
 
     /// A chain as what waits has it, with what pays for it.
@@ -429,4 +426,27 @@ impl Drop for Submission<'_, '_, '_> {
             self.post();
         }
     }
+}
+
+/// A submission of one entry that reads or writes and stands alone, which was taken. How many completions wait for the program then, unless some are kept.
+pub(super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Option<u32> {
+    let transfer = match Transfer::prepare(task, entry) {
+        Ok(transfer) => transfer,
+        Err(errno) => return ring.end_single(Some(completion(entry, Done::failed(errno)))),
+    };
+    match transfer.run(task, ring) {
+        Step::Done(done) => ring.end_single(Some(completion(entry, done))),
+        Step::Waits(waits) => {
+            if !retry::park(task, ring, (entry.user_data, entry.flags), &waits) {
+                let ticket = Ticket::new(ring, entry.user_data, entry.flags);
+                let start = Start::Waits(ticket, Operation::Transfer(transfer), waits);
+                request::spawn(task, ring, start, Chain::default());
+            }
+            ring.end_single(None)
+        }
+    }
+}
+
+fn completion(entry: &Sqe, done: Done) -> Cqe {
+    Cqe { user_data: entry.user_data, res: done.result, flags: done.flags }
 }

@@ -6,8 +6,8 @@
 //! **Waiting for the right.** Who wants it counts itself, enters `takers`, looks, sleeps; who gives it back clears the mark under the lock and wakes
 //! then. Who comes while others wait waits too, so nobody is passed for ever.
 
-use super::{Posting, Ring, operation, submission::AT_ONCE};
-use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER};
+use super::{Posting, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
+use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, Sqe};
 use alloc::sync::Arc;
 use core::mem::take;
 use exec::sync::wait_until;
@@ -38,6 +38,8 @@ impl Head {
 pub(super) enum Beginning {
     /// So many were done as soon as they were read, and so many completions wait for the program. These were all, or as many as go in one poll.
     Done(u32, u32),
+    /// It is one that reads or writes and stands alone: it is taken, and the right to take others with it, until [`Ring::end_single`].
+    Single,
     /// They are to be looked at, by who has the right now: for [`Taker::with`].
     Right(Head),
     /// Nothing was taken: somebody else has the right, or who submits is to be looked at first.
@@ -54,6 +56,36 @@ pub(super) struct Taker<'r> {
 }
 
 impl Posting {
+    /// Takes and completes so many entries, if all are done as soon as they are read and there is room; how many completions wait for the program then.
+    #[inline(always)]
+    fn take_plain(&mut self, pages: &Pages, count: u32) -> Option<u32> {
+        let Posting { completions, head: Head { submissions, .. }, .. } = self;
+        let plain = |ahead| {
+            let entry = submissions.peek(pages, ahead)?;
+            let res = operation::done_at_once(&entry)?;
+            Some(Cqe { user_data: entry.user_data, res, flags: 0 })
+        };
+        let waiting = completions.post_all(pages, count, plain)?;
+        submissions.advance(count);
+        submissions.commit(pages);
+        completions.publish(pages);
+        Some(waiting)
+    }
+
+    /// Takes an entry that reads or writes and stands alone, if it is one and has a place.
+    #[inline(always)]
+    fn take_single(&mut self, pages: &Pages, single: &mut Sqe) -> bool {
+        let Head { submissions, places, .. } = &mut self.head;
+        let Some(entry) = submissions.peek(pages, 0) else { return false };
+        *single = entry;
+        let takes = *places > 0 && Transfer::is_plain(single);
+        if takes {
+            submissions.advance(1);
+            submissions.commit(pages);
+        }
+        takes
+    }
+
     fn claim(&mut self) -> Option<Head> {
         let is_free = !core::mem::replace(&mut self.is_taking, true);
         is_free.then_some(self.head)
@@ -61,9 +93,10 @@ impl Posting {
 }
 
 impl Ring {
-    /// Takes up to `wanted` entries, if all are done as soon as they are read and there is room for what is done; else, the right to take them.
+    /// Takes up to `wanted` entries, if all are done as soon as they are read and there is room for what is done; or one, into `single`; else, the right to
+    /// take them.
     #[inline]
-    pub(super) fn begin_taking(&self, wanted: u32) -> Beginning {
+    pub(super) fn begin_taking(&self, wanted: u32, single: &mut Sqe) -> Beginning {
         /// Who submits to these is asked who it is.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER;
         if wanted == 0 || self.has(ASKED) {
@@ -73,25 +106,41 @@ impl Ring {
         if posting.is_taking || posting.wanting > 0 {
             return Beginning::Later;
         }
-        let Posting { completions, head: Head { submissions, drains_next, .. }, .. } = &mut *posting;
-        let count = submissions.ready(pages).min(wanted).min(AT_ONCE);
-        let plain = |ahead| {
-            let entry = submissions.peek(pages, ahead)?;
-            let res = operation::done_at_once(&entry)?;
-            Some(Cqe { user_data: entry.user_data, res, flags: 0 })
-        };
-        let in_order = !*drains_next && !self.drain.has_deferred();
-        let Some(waiting) = in_order.then(|| completions.post_all(pages, count, plain)).flatten() else {
-            posting.is_taking = true;
-            return Beginning::Right(posting.head);
-        };
-        submissions.advance(count);
-        submissions.commit(pages);
-        completions.publish(pages);
+        let count = posting.head.submissions.ready(pages).min(wanted).min(AT_ONCE);
+        let in_order = !posting.head.drains_next && !self.drain.has_deferred();
+        if in_order && let Some(waiting) = posting.take_plain(pages, count) {
+            drop(posting);
+            self.changed.wake_all();
+            self.tell(false);
+            return Beginning::Done(count, waiting);
+        }
+        posting.is_taking = true;
+        match in_order && count == 1 && posting.take_single(pages, single) {
+            true => Beginning::Single,
+            false => Beginning::Right(posting.head),
+        }
+    }
+
+    /// The one that was taken is done, or waits with its place, and the right is given back. How many completions wait for the program, unless some are kept.
+    pub(super) fn end_single(&self, done: Option<Cqe>) -> Option<u32> {
+        let (pages, mut posting) = (&*self.pages, self.posting.lock());
+        let Posting { completions, head, is_taking, .. } = &mut *posting;
+        match done {
+            Some(completion) => {
+                head.places -= completions.post(pages, &[completion]);
+                completions.publish(pages);
+            }
+            None => head.places -= 1,
+        }
+        *is_taking = false;
+        let waiting = completions.waiting_in_order(pages);
         drop(posting);
-        self.changed.wake_all();
-        self.tell(false);
-        Beginning::Done(count, waiting)
+        self.takers.wake_all();
+        if done.is_some() {
+            self.changed.wake_all();
+            self.tell(false);
+        }
+        waiting
     }
 
     /// The right to take entries, if nobody has it or waits for it: for [`Taker::with`].

@@ -70,7 +70,7 @@ fn check_priority(task: &Task<'_>, priority: u16) -> Result<(), Errno> {
 
 impl Transfer {
     /// Whether an entry is a transfer without flags that others look at.
-    #[inline]
+    #[inline(always)]
     pub(super) fn is_plain(entry: &Sqe) -> bool {
         const OPCODES: u64 = 1 << IORING_OP_READ
             | 1 << IORING_OP_RECV
