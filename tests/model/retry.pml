@@ -137,12 +137,15 @@ active proctype submitter() {
 active proctype writer() {
     byte old;
     bool called;
-    byte_there = true;
-    written = true;
-    /* `wake_all`: takes it out, and calls its waker then. */
     if
-    :: atomic { armed -> armed = false; called = true }
-    :: atomic { !armed -> called = false }
+    :: byte_there = true;
+        written = true;
+        /* `wake_all`: takes it out, and calls its waker then. */
+        if
+        :: atomic { armed -> armed = false; called = true }
+        :: atomic { !armed -> called = false }
+        fi
+    :: true     /* It never comes. */
     fi;
     if
     :: called -> make_ready(old)
