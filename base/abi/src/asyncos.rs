@@ -27,8 +27,8 @@ pub const SCHED_WAIT: usize = FIRST + 2;
 pub const SCHED_KICK: usize = FIRST + 3;
 
 /// `take(fd, buffer, len) -> bytes`: `read` of a stream that does not wait, whatever the descriptor's flags say. With [`TAKE_DRY`]
-/// if that was all: a further one would have to wait, and what comes next is an edge for epoll. Errors: those of `read`, `EAGAIN`,
-/// `EINVAL` (no stream).
+/// if that was all: a further one would have to wait, and what comes next is an edge for epoll. Of a file that has positions,
+/// `take(fd, buffer, len, offset) -> bytes`: `pread64`, if all of it is in memory. Errors: those of the call that it is, `EAGAIN`.
 pub const TAKE: usize = FIRST + 4;
 /// See [`TAKE`]. No call reads so much.
 pub const TAKE_DRY: usize = 1 << 32;

@@ -142,6 +142,13 @@ impl Submitter {
         true
     }
 
+    /// How many were added in all; it wraps.
+    #[inline]
+    #[must_use]
+    pub fn tail(&self) -> u32 {
+        self.tail
+    }
+
     /// Shows the kernel what was added. `true`: its server is parked and has to be woken by a call.
     #[must_use]
     pub fn publish(&self, memory: &impl Words) -> bool {

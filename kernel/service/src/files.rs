@@ -64,6 +64,17 @@ pub(crate) fn begin_read(task: Task<'_>, number: usize, args: Args) -> Begun<'_>
     }
 }
 
+/// `take(fd, buffer, len, offset)` of a file: reads what is in memory.
+fn take_from_file(task: &Task<'_>, open: &OpenFile, args: &Args) -> Result<usize, Errno> {
+    let at = At::Offset(args.offset(3)?);
+    match transfer::at_once(open, at, piece(args), |at, piece| transfer::read_now(task, open, at, piece)) {
+        Ok(Some(Moved { len, is_all: true })) => Ok(len),
+        // Part of it, or none, or a page of the buffer is missing.
+        Ok(Some(Moved { is_all: false, .. }) | None) | Err(IoError::Fault(_)) => Err(Errno::EAGAIN),
+        Err(IoError::Errno(errno)) => Err(errno),
+    }
+}
+
 /// `take(fd, buffer, len)`: reads what a stream has, and says if that was all.
 pub(crate) fn begin_take(task: Task<'_>, args: Args) -> Begun<'_> {
     let open = match task.file(args.int(0)) {
@@ -71,7 +82,7 @@ pub(crate) fn begin_take(task: Task<'_>, args: Args) -> Begun<'_> {
         Err(errno) => return Begun::Done(errno.to_return()),
     };
     if open.seekable() {
-        return Begun::Done(Errno::EINVAL.to_return());
+        return Begun::Done(take_from_file(&task, &open, &args).map_or_else(Errno::to_return, |len| len as isize));
     }
     match transfer::read_now(&task, &open, At::Position, piece(&args)) {
         Ok(Some(done)) => {

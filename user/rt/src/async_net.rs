@@ -4,6 +4,7 @@ use crate::io;
 use crate::net::Shutdown;
 use crate::reactor::{AsyncFd, Direction};
 use crate::socket;
+use crate::stream::{Stream, reads, writes};
 use abi::Errno;
 use abi::net::{IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY};
 use core::net::SocketAddr;
@@ -27,7 +28,7 @@ impl TcpListener {
     /// `ECONNABORTED`, `EMFILE`.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (fd, addr) = self.0.io(Direction::Read, |fd| socket::accept(fd, SOCK_NONBLOCK)).await?;
-        Ok((TcpStream(AsyncFd::new(fd)), addr))
+        Ok((TcpStream(Stream::socket(fd)), addr))
     }
 
     /// Where it listens.
@@ -41,7 +42,7 @@ impl TcpListener {
 
 /// A connection. One task may read while another writes.
 #[derive(Debug)]
-pub struct TcpStream(AsyncFd);
+pub struct TcpStream(Stream);
 
 impl TcpStream {
     /// Connects to `addr`.
@@ -49,10 +50,10 @@ impl TcpStream {
     /// # Errors
     /// `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`.
     pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = Self(AsyncFd::new(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?));
+        let stream = Self(Stream::socket(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?));
         match socket::connect(stream.0.fd(), &addr) {
             Err(error) if error == Errno::EINPROGRESS.into() => {
-                stream.0.ready(Direction::Write).await?;
+                stream.0.readiness().ready(Direction::Write).await?;
                 socket::take_error(stream.0.fd())?;
             }
             result => result?,
@@ -60,41 +61,8 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// Reads up to `buf.len()` bytes; 0 is the end.
-    ///
-    /// # Errors
-    /// `ECONNRESET`.
-    pub async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buf).await
-    }
-
-    /// Fills `buf`.
-    ///
-    /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] when the peer closes before.
-    pub async fn read_exact(&self, buf: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact(buf).await
-    }
-
-    /// Writes some of `buf`; returns how much.
-    ///
-    /// # Errors
-    /// `EPIPE`, `ECONNRESET`.
-    pub async fn write(&self, buf: &[u8]) -> io::Result<usize> {
-        self.0.io(Direction::Write, |fd| Ok(socket::send(fd, buf, None)?)).await
-    }
-
-    /// Writes all of `buf`.
-    ///
-    /// # Errors
-    /// `EPIPE`, `ECONNRESET`.
-    pub async fn write_all(&self, mut buf: &[u8]) -> io::Result<()> {
-        while !buf.is_empty() {
-            let n = self.write(buf).await?;
-            buf = &buf[n..];
-        }
-        Ok(())
-    }
+    reads!();
+    writes!();
 
     /// Sends small pieces at once.
     ///

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   program ── io fs net process thread sync time env path ── sys ── ecall
-//!          └── task (executor) ── reactor (epoll) ── sys
+//!          └── task (executor) ── reactor (epoll), requests (ring) ── sys
 //! ```
 //!
 //! * Errors are [`io::Error`], as in `std`. Nothing here panics on what the system answers.
@@ -24,6 +24,7 @@ extern crate alloc;
 #[macro_use]
 mod print;
 
+pub mod async_fs;
 pub mod async_net;
 pub mod async_pipe;
 mod chunks;
@@ -34,6 +35,7 @@ mod heap;
 pub mod io;
 pub mod net;
 mod overflow;
+pub mod owned;
 mod panic;
 pub mod path;
 pub mod pipe;
@@ -41,6 +43,7 @@ pub mod process;
 #[cfg(feature = "raw")]
 pub mod raw;
 mod reactor;
+mod requests;
 pub mod ring;
 mod scheduler;
 pub mod signal;
@@ -48,6 +51,7 @@ mod slots;
 mod socket;
 mod stack;
 pub mod start;
+mod stream;
 pub mod sync;
 mod sys;
 pub mod system;

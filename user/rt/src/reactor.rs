@@ -34,7 +34,7 @@
 use crate::sync::{Arc, Mutex, OnceLock};
 use crate::sys::{self, OwnedFd, syscall};
 use crate::time::Instant;
-use crate::{io, task, thread};
+use crate::{io, requests, task, thread};
 use ::task::Wait;
 use abi::fs::{EFD_CLOEXEC, EFD_NONBLOCK};
 use abi::poll::{EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent};
@@ -42,7 +42,7 @@ use abi::time::Timespec;
 use alloc::collections::BTreeMap;
 use core::future::poll_fn;
 use core::mem::MaybeUninit;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering, fence};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
@@ -53,7 +53,7 @@ type Reports = [MaybeUninit<EpollEvent>; REPORTS];
 /// The bell's key; sources count from 0.
 const BELL: u64 = u64::MAX;
 /// How often a parked thread looks that cannot be called, because there were no descriptors left for the set.
-const UNCALLED: Duration = Duration::from_millis(10);
+pub(crate) const UNCALLED: Duration = Duration::from_millis(10);
 
 /// What a task wants to do with a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,7 +217,7 @@ impl Reactor {
 /// A non-blocking descriptor that tasks wait for: at most one reading and one writing at a time.
 #[derive(Debug)]
 pub(crate) struct AsyncFd {
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
     /// The last read took all there was: the next waits for an edge. By who reads.
     dry: AtomicBool,
     source: Arc<Mutex<Source>>,
@@ -226,10 +226,10 @@ pub(crate) struct AsyncFd {
 impl AsyncFd {
     /// Takes a descriptor that is non-blocking already.
     pub(crate) fn new(fd: OwnedFd) -> Self {
-        Self { fd, dry: AtomicBool::new(false), source: Arc::default() }
+        Self { fd: Arc::new(fd), dry: AtomicBool::new(false), source: Arc::default() }
     }
 
-    pub(crate) fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
         &self.fd
     }
 
@@ -378,15 +378,17 @@ impl Drop for Timer {
     }
 }
 
-/// Makes the set, if that is possible: a thread that parks can be called then.
-pub(crate) fn set_up() {
-    let _ = Set::get();
+/// Makes the set, if that is possible: a thread that parks can be called then. Its descriptor.
+pub(crate) fn set_up() -> Option<i32> {
+    Set::get().ok().map(|set| set.epoll.raw())
 }
 
 /// Announces that the executor is about to look for work a last time before [`wait`].
 pub(crate) fn prepare() {
-    set_up();
+    let _ = set_up();
     PARKED.store(true, Ordering::SeqCst);
+    // Before the look for a ring: who makes one calls whoever is parked.
+    fence(Ordering::SeqCst);
 }
 
 /// Takes [`prepare`] back: there is work after all.
@@ -406,7 +408,7 @@ pub(crate) fn notify() {
 
 /// How many descriptors are open for waiting.
 pub(crate) fn kept_descriptors() -> usize {
-    if SET.get().is_some() { 2 } else { 0 }
+    if SET.get().is_some() { 2 + usize::from(requests::exists()) } else { 0 }
 }
 
 /// Waits, after [`prepare`], for a descriptor, a timer or the bell, and wakes the tasks concerned.
@@ -414,30 +416,42 @@ pub(crate) fn wait() {
     let first = REACTOR.lock().first();
     let limit = first.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     match SET.get() {
-        Some(set) => {
-            let mut events = [const { MaybeUninit::uninit() }; REPORTS];
-            let count = set.wait(&mut events, limit);
-            PARKED.store(false, Ordering::SeqCst);
-            let _ = deliver(set, &events[..count], true);
-        }
+        Some(set) => match requests::wait(limit) {
+            None => {
+                let mut events = [const { MaybeUninit::uninit() }; REPORTS];
+                let count = set.wait(&mut events, limit);
+                PARKED.store(false, Ordering::SeqCst);
+                let _ = deliver(set, &events[..count], true);
+            }
+            Some(reports) => {
+                PARKED.store(false, Ordering::SeqCst);
+                let _ = reports && look_at(set, true);
+            }
+        },
         None => thread::sleep(limit.map_or(UNCALLED, |limit| limit.min(UNCALLED))),
     }
     fire();
 }
 
-/// Wakes the tasks whose descriptor is ready or whose time has come; whether there were any.
+/// Wakes those whom what the set has to report now concerns.
+fn look_at(set: &Set, parked: bool) -> bool {
+    let mut events = [const { MaybeUninit::uninit() }; REPORTS];
+    let count = set.look(&mut events);
+    deliver(set, &events[..count], parked)
+}
+
+/// Wakes the tasks whose request has ended, whose descriptor is ready or whose time has come; whether there were any.
 pub(crate) fn look() -> bool {
+    let (requests, unwatched) = requests::look();
     let (sources, timers) = {
         let reactor = REACTOR.lock();
         (!reactor.sources.is_empty(), !reactor.timers.is_empty())
     };
-    let found = sources
-        && SET.get().is_some_and(|set| {
-            let mut events = [const { MaybeUninit::uninit() }; REPORTS];
-            let count = set.look(&mut events);
-            deliver(set, &events[..count], false)
-        });
-    timers && fire() || found
+    let found = sources && SET.get().is_some_and(|set| look_at(set, false));
+    if unwatched {
+        requests::watch_again();
+    }
+    timers && fire() || found || requests
 }
 
 /// Wakes those whom reports of the set concern, all of which are there; whether there was anybody.

@@ -10,7 +10,9 @@ use crate::io;
 use crate::sys::{self, OwnedFd, syscall};
 use abi::errno::Errno;
 use abi::io_uring::*;
-use core::sync::atomic::AtomicU32;
+use abi::time::Timespec;
+use core::sync::atomic::{AtomicU32, Ordering};
+use core::time::Duration;
 use ring::{Layout, Program, Reaper, Submitter, Words};
 
 /// Names of the words.
@@ -167,8 +169,9 @@ impl Ring {
         Ok(self.add(entry))
     }
 
+    /// Adds any entry. What it makes the kernel do with memory the caller answers for.
     #[inline]
-    fn add(&mut self, entry: &Sqe) -> bool {
+    pub(crate) fn add(&mut self, entry: &Sqe) -> bool {
         let added = self.submitter.push(&self.memory, entry);
         self.added += u32::from(added);
         added
@@ -180,12 +183,39 @@ impl Ring {
     /// `EAGAIN` when the system has no place for a completion, `EINTR`.
     #[inline]
     pub fn submit(&mut self, wait_for: u32) -> io::Result<usize> {
-        // Nobody polls this ring: each submission is a call.
-        let _ = self.submitter.publish(&self.memory);
+        self.publish();
         let flags = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
         let taken = syscall!(IO_URING_ENTER, self.fd.raw(), self.added, wait_for, flags, 0, 0)?;
         self.added -= (taken as u32).min(self.added);
         Ok(taken)
+    }
+
+    /// Shows the kernel what was added.
+    #[inline]
+    pub(crate) fn publish(&self) {
+        // Nobody polls this ring: each submission is a call.
+        let _ = self.submitter.publish(&self.memory);
+    }
+
+    /// How many entries were added in all; it wraps.
+    pub(crate) fn tail(&self) -> u32 {
+        self.submitter.tail()
+    }
+
+    /// How many of them the kernel has not taken.
+    pub(crate) fn untaken(&self) -> u32 {
+        // Relaxed: a number; `Submitter::push` is what uses the places again.
+        self.tail().wrapping_sub(self.memory.word(at::SQ_HEAD).load(Ordering::Relaxed))
+    }
+
+    /// Whether it has taken all of the first `tail`.
+    pub(crate) fn has_taken(&self, tail: u32) -> bool {
+        self.untaken() <= self.tail().wrapping_sub(tail)
+    }
+
+    /// Whether there are completions for which there was no room.
+    pub(crate) fn overflows(&self) -> bool {
+        self.reaper.overflows(&self.memory)
     }
 
     /// Takes the oldest completion.
@@ -199,11 +229,22 @@ impl Ring {
     /// # Errors
     /// None that a ring of this program's gives.
     pub fn flush(&mut self) -> io::Result<()> {
-        if self.reaper.overflows(&self.memory) {
+        if self.overflows() {
             syscall!(IO_URING_ENTER, self.fd.raw(), 0, 0, IORING_ENTER_GETEVENTS, 0, 0)?;
         }
         Ok(())
     }
+}
+
+/// The call for the ring behind `fd`, by who lets others use that meanwhile: so many entries are to be taken, and so many completions waited for, for
+/// `limit` at most. Moves completions for which there was no room.
+pub(crate) fn enter(fd: i32, entries: u32, wait_for: u32, limit: Option<Duration>) -> abi::errno::Result<usize> {
+    let flags = if entries == 0 || wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
+    let Some(limit) = limit else { return syscall!(IO_URING_ENTER, fd, entries, wait_for, flags, 0, 0) };
+    let time = Timespec { sec: limit.as_secs() as i64, nsec: i64::from(limit.subsec_nanos()) };
+    let argument = GetEvents { ts: (&raw const time) as u64, ..GetEvents::default() };
+    let (flags, size) = (flags | IORING_ENTER_EXT_ARG, size_of::<GetEvents>());
+    syscall!(IO_URING_ENTER, fd, entries, wait_for, flags, &raw const argument, size)
 }
 
 /// For programs that test the kernel: anything goes in.

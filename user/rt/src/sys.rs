@@ -136,13 +136,34 @@ pub(crate) fn read(fd: i32, buf: &mut [u8]) -> Result<usize> {
 
 /// Reads what a non-blocking stream has; also whether that is known to be all.
 pub(crate) fn take(fd: i32, buf: &mut [u8]) -> Result<(usize, bool)> {
-    if !crate::slots::active() {
-        return read(fd, buf).map(|len| (len, false));
-    }
-    let args = pad([fd as usize, buf.as_mut_ptr() as usize, buf.len()]);
-    // SAFETY: the kernel writes to the buffer, which is borrowed.
-    let taken = retry(|| unsafe { call6(TAKE, args) })?;
+    // SAFETY: the buffer is borrowed.
+    unsafe { take_into(fd, buf.as_mut_ptr(), buf.len()) }
+}
+
+/// The same into memory that need not have been written before.
+///
+/// # Safety
+/// So many bytes there are valid for writes.
+pub(crate) unsafe fn take_into(fd: i32, start: *mut u8, len: usize) -> Result<(usize, bool)> {
+    let (number, args) =
+        (if crate::slots::active() { TAKE } else { abi::nr::READ }, pad([fd as usize, start as usize, len]));
+    // SAFETY: the contract; the kernel writes nowhere else.
+    let taken = retry(|| unsafe { call6(number, args) })?;
+    // No read is so long that it would say so.
     Ok((taken & !TAKE_DRY, taken & TAKE_DRY != 0))
+}
+
+/// Reads at a position what of a file is in memory; `EAGAIN` if that is less than asked for, or cannot be told.
+///
+/// # Safety
+/// So many bytes at `start` are valid for writes.
+pub(crate) unsafe fn take_at(fd: i32, start: *mut u8, len: usize, offset: u64) -> Result<usize> {
+    if !crate::slots::active() {
+        return Err(Errno::EAGAIN);
+    }
+    let args = pad([fd as usize, start as usize, len, offset as usize]);
+    // SAFETY: the contract; the kernel writes nowhere else.
+    retry(|| unsafe { call6(TAKE, args) })
 }
 
 /// Writes to a descriptor.

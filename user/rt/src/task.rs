@@ -10,7 +10,7 @@
 
 use crate::scheduler::Way;
 use crate::sync::{Arc, OnceLock};
-use crate::{chunks, futex, reactor, slots, thread};
+use crate::{chunks, futex, reactor, requests, slots, thread};
 use alloc::task::Wake;
 use core::future::Future;
 use core::pin::pin;
@@ -218,5 +218,6 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         } else if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
             return output;
         }
+        requests::submit();
     }
 }

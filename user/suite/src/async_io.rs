@@ -211,8 +211,7 @@ fn take() -> Outcome {
     drop(writer);
     equal!(take(fd, 8)?, 0);
     fails!(take(1000, 8), EBADF);
-    let file = rt::fs::File::open("/bin/suite")?;
-    fails!(take(file.fd().raw(), 8), EINVAL);
+    take_from_file()?;
     let listener = rt::net::TcpListener::bind(([127, 0, 0, 1], 0).into())?;
     let mut near = rt::net::TcpStream::connect(listener.local_addr()?)?;
     let (mut far, _) = listener.accept()?;
@@ -222,5 +221,25 @@ fn take() -> Outcome {
     equal!(take(far.fd().raw(), 1)?, 1);
     equal!(take(far.fd().raw(), 8)?, 1 | TAKE_DRY);
     fails!(take(far.fd().raw(), 8), EAGAIN);
+    Ok(())
+}
+
+/// Of a file it reads where it is told, what is in memory, as what was just written is.
+fn take_from_file() -> Outcome {
+    const PATH: &str = "/tmp/taken";
+    let mut file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open(PATH)?;
+    file.write_all(b"abcdef")?;
+    let mut bytes = [0u8; 8];
+    let mut take =
+        |len: usize, offset: usize| call(TAKE, &[file.fd().raw() as usize, bytes.as_mut_ptr() as usize, len, offset]);
+    equal!(take(3, 1)?, 3);
+    equal!(take(8, 4)?, 2);
+    equal!(take(8, 6)?, 0);
+    equal!(take(8, 1000)?, 0);
+    fails!(take(8, usize::MAX), EINVAL);
+    equal!(bytes[..3], *b"efd");
+    let write_only = rt::fs::OpenOptions::new().write(true).open(PATH)?;
+    fails!(call(TAKE, &[write_only.fd().raw() as usize, bytes.as_mut_ptr() as usize, 8, 0]), EBADF);
+    rt::fs::remove_file(PATH)?;
     Ok(())
 }

@@ -20,6 +20,7 @@ extern crate alloc;
 mod case;
 mod affinity;
 mod async_io;
+mod async_owned;
 mod classes;
 mod coroutines;
 mod elf;
@@ -105,6 +106,7 @@ const GROUPS: &[&[Case]] = &[
     floats::CASES,
     instructions::CASES,
     async_io::CASES,
+    async_owned::CASES,
     runtime::CASES,
     coroutines::CASES,
     scheduling::CASES,

@@ -10,6 +10,19 @@ use zerocopy::FromZeros;
 #[derive(Debug)]
 pub struct File(OwnedFd);
 
+/// What is known of an open file.
+pub(crate) fn metadata_of(fd: &OwnedFd) -> io::Result<Metadata> {
+    let mut stat = Stat::new_zeroed();
+    syscall!(FSTAT, fd.raw(), &raw mut stat)?;
+    Ok(Metadata(stat))
+}
+
+impl From<File> for OwnedFd {
+    fn from(file: File) -> Self {
+        file.0
+    }
+}
+
 impl From<OwnedFd> for File {
     fn from(fd: OwnedFd) -> Self {
         Self(fd)
@@ -60,9 +73,7 @@ impl File {
     /// # Errors
     /// `EIO`.
     pub fn metadata(&self) -> io::Result<Metadata> {
-        let mut stat = Stat::new_zeroed();
-        syscall!(FSTAT, self.0.raw(), &raw mut stat)?;
-        Ok(Metadata(stat))
+        metadata_of(&self.0)
     }
 
     /// Reads at `offset` without moving the position.
@@ -199,15 +210,19 @@ impl OpenOptions {
     /// # Errors
     /// `ENOENT`, `EACCES`, `EEXIST`, `EISDIR`, `ENOTDIR`, `EMFILE`, `ENOSPC`, ...
     pub fn open(&self, path: &str) -> io::Result<File> {
+        let (path, (flags, mode)) = (c_string(path)?, self.numbers());
+        let fd = sys::retry(|| syscall!(OPENAT, AT_FDCWD, path.as_ptr(), flags, mode))?;
+        Ok(File(OwnedFd::new(fd)))
+    }
+
+    /// Flags and mode, as the call takes them.
+    pub(crate) fn numbers(&self) -> (u32, u32) {
         let access = match (self.read, self.write) {
             (true, true) => abi::fs::O_RDWR,
             (false, true) => abi::fs::O_WRONLY,
             _ => abi::fs::O_RDONLY,
         };
-        let path = c_string(path)?;
-        let flags = access | self.flags | abi::fs::O_CLOEXEC | abi::fs::O_LARGEFILE;
-        let fd = sys::retry(|| syscall!(OPENAT, AT_FDCWD, path.as_ptr(), flags, self.mode))?;
-        Ok(File(OwnedFd::new(fd)))
+        (access | self.flags | abi::fs::O_CLOEXEC | abi::fs::O_LARGEFILE, self.mode)
     }
 }
 

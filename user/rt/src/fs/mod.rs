@@ -2,6 +2,7 @@
 
 mod file;
 
+pub(crate) use file::metadata_of;
 pub use file::{File, Metadata, OpenOptions};
 
 use crate::io::{self, Read, Write};

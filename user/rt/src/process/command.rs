@@ -4,9 +4,13 @@ use super::spawn::{self, Plan};
 use super::{ExitStatus, World, wait};
 use crate::fs::{self, File};
 use crate::io::{self, ErrorKind, Read};
+use crate::requests::Request;
 use crate::sys::c_string;
 use crate::{env, path, pipe};
+use ::task::Wait;
 use abi::Errno;
+use abi::io_uring::{IORING_OP_WAITID, Sqe};
+use abi::process::{P_PID, WEXITED, WNOWAIT};
 use alloc::collections::BTreeMap;
 use alloc::ffi::CString;
 use alloc::string::{String, ToString};
@@ -264,6 +268,23 @@ impl Child {
                 self.status = Some(status);
             }
         }
+    }
+
+    /// [`wait`](Self::wait) in a task.
+    ///
+    /// # Errors
+    /// `ECHILD` if somebody else waited for it.
+    pub async fn wait_async(&mut self) -> io::Result<ExitStatus> {
+        self.stdin = None;
+        if self.status.is_none() {
+            let (fd, file_index) = (self.pid, WEXITED | WNOWAIT);
+            let entry = Sqe { opcode: IORING_OP_WAITID, fd, len: P_PID, file_index, ..Sqe::default() };
+            // SAFETY: it touches no memory.
+            let (ended, ()) = unsafe { Request::new(entry, Wait::Notice, None, ()) }.await;
+            ended?;
+        }
+        // It has ended: this finds it so.
+        self.wait()
     }
 
     /// Kills it.

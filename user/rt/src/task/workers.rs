@@ -13,7 +13,7 @@ use super::Unpark;
 use super::failure::PollStack;
 use crate::scheduler::Way;
 use crate::slots::Held;
-use crate::{reactor, slots, thread, time};
+use crate::{reactor, requests, slots, thread, time};
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::MAX_SLOTS;
@@ -37,7 +37,7 @@ pub(super) fn start_reactor() {
     if REACTOR.load(Ordering::Relaxed) == STARTED || REACTOR.swap(STARTED, Ordering::Relaxed) == STARTED {
         return;
     }
-    reactor::set_up();
+    let _ = reactor::set_up();
     let started = thread::spawn(|| {
         loop {
             reactor::prepare();
@@ -168,6 +168,8 @@ fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack
             1
         });
         polls.fetch_add(polled, Ordering::Relaxed);
+        // Before the slot may be gone: for what these polls have asked, nobody else would call.
+        requests::submit();
         if !seat.is_owner() {
             return;
         }
