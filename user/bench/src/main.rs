@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority harts
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket echo task ring uring priority harts
 //!                          counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+mod echo;
 mod files;
 mod measure;
 mod memory;
@@ -43,7 +44,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -52,6 +53,7 @@ const GROUPS: [Group; 14] = [
     ("memory", memory::faults),
     ("file", files::reads),
     ("socket", sockets::round_trips),
+    ("echo", echo::servers),
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
@@ -62,7 +64,8 @@ const GROUPS: [Group; 14] = [
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 5] = [
+const PROCESSES: [Process; 6] = [
+    ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
     ("--urgent", urgency::urgent),

@@ -1,0 +1,213 @@
+//! An echo over TCP on loopback, 64 bytes a message: a server of coroutines with requests on a ring, one with an epoll loop, one with a
+//! thread for each connection. The client is the same for all: it sends on each of its connections, then takes all the answers.
+
+use crate::measure::{Outcome, call, measure, report};
+use crate::processes::own_path;
+use alloc::vec::Vec;
+use alloc::{format, vec};
+use rt::abi::nr;
+use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
+use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
+use rt::io::{self, Read, Write};
+use rt::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use rt::process::{Child, Command, Stdio};
+use rt::task::{block_on, spawn};
+use rt::{async_net, fs, println, thread};
+
+/// Bytes of a message.
+const MESSAGE: usize = 64;
+/// Requests that are measured, about.
+const REQUESTS: u64 = 4_096;
+/// Connections that have nothing to say, and those beside them that do.
+const IDLE: usize = 10_000;
+const ACTIVE: usize = 100;
+
+/// All of them. Each server has a process of its own.
+pub fn servers() -> Outcome {
+    allow_descriptors()?;
+    for count in [1, 32, 256, 1_024] {
+        for model in ["ring", "epoll", "threads"] {
+            let mut client = Client::new(model, count)?;
+            client.measure(&format!("echo_{model}_{count}"), count)?;
+            client.end()?;
+        }
+    }
+    idle()
+}
+
+/// The rate among 100 connections, and beside 10,000 that are idle; what each of those takes, both ends.
+fn idle() -> Outcome {
+    let mut few = Client::new("ring", ACTIVE)?;
+    few.measure("echo_ring_100", ACTIVE)?;
+    few.end()?;
+    let mut many = Client::new("ring", ACTIVE)?;
+    let before = free_memory()?;
+    many.connect(IDLE)?;
+    report("echo_idle_memory", (before - free_memory()?) * 1024.0 / IDLE as f64, "B");
+    many.measure("echo_ring_100_beside_idle", ACTIVE)?;
+    many.end()
+}
+
+/// Memory that nobody uses, in KiB.
+fn free_memory() -> io::Result<f64> {
+    field("/proc/meminfo", "MemFree:")
+}
+
+/// The number behind a word in a file.
+fn field(path: &str, name: &str) -> io::Result<f64> {
+    let text = fs::read_to_string(path)?;
+    let rest = text.lines().find_map(|line| line.strip_prefix(name));
+    let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a number is missing"))
+}
+
+/// Both ends of the idle ones, and some.
+fn allow_descriptors() -> Outcome {
+    let most = (IDLE + 2_000) as u64;
+    let limit = Rlimit { current: most, max: most };
+    call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
+    Ok(())
+}
+
+struct Client {
+    server: Child,
+    addr: SocketAddr,
+    streams: Vec<TcpStream>,
+}
+
+impl Client {
+    /// Starts a server and connects to it so often.
+    fn new(model: &str, count: usize) -> io::Result<Self> {
+        let mut server = Command::new(&own_path()).args(["--echo", model]).stdout(Stdio::Piped).spawn()?;
+        let mut said = vec![0; 6];
+        server.stdout.as_mut().ok_or(io::ErrorKind::NotFound)?.read_exact(&mut said)?;
+        let port = core::str::from_utf8(&said).ok().and_then(|text| text.trim().parse().ok());
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port.ok_or(io::ErrorKind::InvalidData)?));
+        let mut client = Self { server, addr, streams: Vec::new() };
+        client.connect(count)?;
+        Ok(client)
+    }
+
+    /// Connects so often more, each time when the server has the one before.
+    fn connect(&mut self, count: usize) -> Outcome {
+        for _ in 0..count {
+            let mut stream = TcpStream::connect(self.addr)?;
+            stream.set_nodelay(true)?;
+            stream.write_all(&[1; MESSAGE])?;
+            stream.read_exact(&mut [0; MESSAGE])?;
+            self.streams.push(stream);
+        }
+        Ok(())
+    }
+
+    /// Measures a request on the first `count` connections; and the switches that it takes.
+    fn measure(&mut self, id: &str, count: usize) -> Outcome {
+        let streams = &mut self.streams[..count];
+        let (mut done, mut before) = (0, 0.0);
+        measure(id, REQUESTS, |requests| {
+            (done, before) = (0, field("/proc/stat", "ctxt ")?);
+            while done < requests.next_multiple_of(count as u64) {
+                let message = [done as u8; MESSAGE];
+                for stream in &mut *streams {
+                    stream.write_all(&message)?;
+                }
+                for stream in &mut *streams {
+                    let mut back = [0; MESSAGE];
+                    stream.read_exact(&mut back)?;
+                    if back != message {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, "another message"));
+                    }
+                }
+                done += count as u64;
+            }
+            Ok(())
+        })?;
+        report(&format!("{id}_switches"), (field("/proc/stat", "ctxt ")? - before) / done as f64, "switches");
+        Ok(())
+    }
+
+    /// Ends it all.
+    fn end(mut self) -> Outcome {
+        self.server.kill()?;
+        self.server.wait()?;
+        Ok(())
+    }
+}
+
+/// A server, in a process of its own. It ends when it is killed.
+pub fn serve(model: &str) -> Outcome {
+    let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    match model {
+        "ring" => block_on(ring(async_net::TcpListener::bind(addr)?)),
+        "epoll" => epoll(&TcpListener::bind(addr)?),
+        _ => threads(&TcpListener::bind(addr)?),
+    }
+}
+
+/// Says where it listens.
+fn ready(addr: SocketAddr) -> Outcome {
+    println!("{:5}", addr.port());
+    io::stdout().flush()
+}
+
+async fn ring(listener: async_net::TcpListener) -> Outcome {
+    ready(listener.local_addr()?)?;
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        spawn(async move {
+            let mut buf = Vec::with_capacity(MESSAGE);
+            loop {
+                let (read, message) = stream.read_owned(buf).await;
+                if read? == 0 {
+                    return Outcome::Ok(());
+                }
+                let (written, message) = stream.write_all_owned(message).await;
+                written?;
+                buf = message;
+            }
+        });
+    }
+}
+
+fn epoll(listener: &TcpListener) -> Outcome {
+    let set = call(nr::EPOLL_CREATE1, &[0])?;
+    let add = |fd: i32, data: u64| {
+        let event = EpollEvent { events: EPOLLIN, pad: 0, data };
+        call(nr::EPOLL_CTL, &[set, EPOLL_CTL_ADD as usize, fd as usize, &raw const event as usize])
+    };
+    add(listener.fd().raw(), 0)?;
+    ready(listener.local_addr()?)?;
+    let (mut streams, mut message) = (Vec::new(), [0; MESSAGE]);
+    let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; 64];
+    loop {
+        let count = call(nr::EPOLL_PWAIT, &[set, events.as_mut_ptr() as usize, events.len(), usize::MAX, 0, 0])?;
+        for event in &events[..count] {
+            if event.data == 0 {
+                let (stream, _) = listener.accept()?;
+                stream.set_nodelay(true)?;
+                streams.push(stream);
+                add(streams[streams.len() - 1].fd().raw(), streams.len() as u64)?;
+            } else {
+                let stream: &mut TcpStream = &mut streams[event.data as usize - 1];
+                let count = stream.read(&mut message)?;
+                stream.write_all(&message[..count])?;
+            }
+        }
+    }
+}
+
+fn threads(listener: &TcpListener) -> Outcome {
+    ready(listener.local_addr()?)?;
+    loop {
+        let (mut stream, _) = listener.accept()?;
+        stream.set_nodelay(true)?;
+        let _ = thread::spawn(move || {
+            let mut message = [0; MESSAGE];
+            while let Ok(count) = stream.read(&mut message)
+                && count > 0
+                && stream.write_all(&message[..count]).is_ok()
+            {}
+        })?;
+    }
+}
