@@ -2,14 +2,18 @@
 
 use crate::measure::{Outcome, call, measure};
 use crate::threads::free_bytes;
+use alloc::vec::Vec;
 use alloc::{format, vec};
 use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, Sqe};
 use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
 use rt::ring::Ring;
-use rt::{fs, io, println, raw};
+use rt::task::block_on;
+use rt::{async_fs, fs, io, println, raw};
 
 const BATCH: u32 = 128;
+/// Of the file that is read.
+const PAGES: u64 = 256;
 
 /// All of them.
 pub fn rings() -> Outcome {
@@ -109,7 +113,6 @@ fn pending_memory() -> Outcome {
 
 /// Reads of a file that is in memory: by the call, and by the ring.
 fn cached() -> Outcome {
-    const PAGES: u64 = 256;
     const PATH: &str = "/tmp/bench-uring";
     let mut file = fs::OpenOptions::new().read(true).write(true).create(true).open(PATH)?;
     for page in 0..PAGES {
@@ -147,7 +150,28 @@ fn cached() -> Outcome {
             Ok(())
         })?;
     }
+    alone(&file.into())?;
     fs::remove_file(PATH)
+}
+
+/// The same as a task has it, one at a time: the runtime makes the call where that has what is asked for.
+fn alone(file: &async_fs::File) -> Outcome {
+    for len in [4096, 64] {
+        let (mut number, mut room) = (0, Vec::with_capacity(len));
+        let mut one = async |count| {
+            for _ in 0..count {
+                number = (number * 5 + 1) % PAGES;
+                let (read, bytes) = file.read_at(core::mem::take(&mut room), number * 4096).await;
+                if read? != len || bytes[0] != number as u8 {
+                    return Err(missing());
+                }
+                room = bytes;
+            }
+            Ok(())
+        };
+        measure(&format!("async_read_{len}"), 20_000, |count| block_on(one(count)))?;
+    }
+    Ok(())
 }
 
 /// An entry that asks for nothing, `batch` of them with each call; submitted, waited for, taken.
