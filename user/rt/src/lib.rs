@@ -27,7 +27,10 @@ mod print;
 pub mod async_fs;
 pub mod async_net;
 pub mod async_pipe;
+pub mod async_stdio;
+pub mod async_udp;
 mod chunks;
+mod embedded;
 pub mod env;
 pub mod fs;
 mod futex;
@@ -61,4 +64,5 @@ pub mod time;
 pub mod tty;
 
 pub use abi;
+pub use embedded_io_async;
 pub use futures_util::{future::Either, future::join, future::join_all, future::select, join, pin_mut, select_biased};

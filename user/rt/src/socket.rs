@@ -1,4 +1,4 @@
-//! Socket calls with Rust's address types, for [`crate::net`] and [`crate::async_net`].
+//! Socket calls with Rust's address types, for [`crate::net`], [`crate::async_net`] and [`crate::async_udp`].
 
 use crate::io;
 use crate::sys::{OwnedFd, retry, syscall};
@@ -10,17 +10,17 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// A socket address as the kernel takes and gives it.
-struct Raw {
-    bytes: [u8; SOCKADDR_MAX],
-    len: u32,
+pub(crate) struct Raw {
+    pub(crate) bytes: [u8; SOCKADDR_MAX],
+    pub(crate) len: u32,
 }
 
 impl Raw {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { bytes: [0; SOCKADDR_MAX], len: SOCKADDR_MAX as u32 }
     }
 
-    fn new(addr: &SocketAddr) -> Self {
+    pub(crate) fn new(addr: &SocketAddr) -> Self {
         let mut raw = Self::empty();
         let port = addr.port().to_be_bytes();
         let mut put = |bytes: &[u8]| {
@@ -40,7 +40,7 @@ impl Raw {
         raw
     }
 
-    fn get(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn get(&self) -> io::Result<SocketAddr> {
         let family = u32::from(u16::from_le_bytes([self.bytes[0], self.bytes[1]]));
         match family {
             AF_INET => {

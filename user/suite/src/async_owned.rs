@@ -1,6 +1,7 @@
 //! Coroutines that wait for requests: the operation owns the buffer until it has ended.
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::process::{child, exits};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use alloc::{format, vec};
@@ -8,11 +9,14 @@ use rt::abi::Errno;
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::async_net::{TcpListener, TcpStream};
 use rt::async_pipe::{Receiver, Sender, pipe};
+use rt::async_udp::UdpSocket;
+use rt::io::{Read, Write};
+use rt::net::SocketAddr;
 use rt::process::{Command, Stdio};
 use rt::sync::Arc;
 use rt::task::{JoinHandle, block_on, spawn};
 use rt::time::{Duration, timeout};
-use rt::{async_fs, fs, io, select};
+use rt::{async_fs, async_stdio, embedded_io_async, fs, io, select};
 
 pub const CASES: &[Case] = &[
     // First: what so many connections leave behind takes a while to go, and is not to be taken for a leak.
@@ -29,6 +33,9 @@ pub const CASES: &[Case] = &[
     case!("async/many-reads-of-a-file", "C5 R2", many_reads_of_a_file),
     case!("async/wrong-files", "C5 E1", wrong_files),
     case!("async/children", "C5 R2", children),
+    case!("async/datagrams", "C5 R2", datagrams),
+    case!("async/traits-of-libraries", "C5 R2", traits_of_libraries),
+    case!("async/standard-streams", "C5 R2", standard_streams),
 ];
 
 const SHORT: Duration = Duration::from_millis(1);
@@ -410,6 +417,101 @@ fn children() -> Outcome {
         for wait in waits.collect::<Vec<_>>() {
             ensure!(matches!(wait.await, Ok(Ok(status)) if !status.success()));
         }
+        Ok(())
+    })
+}
+
+/// Datagrams between two sockets: each arrives whole, from whom it is; a wait for one that nobody sends ends when it is dropped.
+fn datagrams() -> Outcome {
+    block_on(async {
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        let (near, far) = (UdpSocket::bind(local)?, UdpSocket::bind(local)?);
+        let (to_near, to_far) = (near.local_addr()?, far.local_addr()?);
+        let echo = spawn(async move {
+            for _ in 0..50 {
+                let (received, bytes) = far.recv_from(vec![0; 100]).await;
+                let (_, from) = received?;
+                far.send_to(bytes, from).await.0?;
+            }
+            io::Result::Ok(far)
+        });
+        for round in 0..50u8 {
+            let message = vec![round; usize::from(round)];
+            equal!(near.send_to(message.clone(), to_far).await.0?, message.len());
+            let (received, bytes) = near.recv_from(vec![1; 100]).await;
+            equal!((received?, bytes), ((message.len(), to_far), message));
+        }
+        let Ok(Ok(far)) = echo.await else { return Err(Trouble::failed("the other socket")) };
+        ensure!(timeout(SHORT, near.recv_from(vec![0; 8])).await.is_err(), "received what nobody sent");
+        // What there is no room for is lost.
+        let near = UdpSocket::bind(local)?;
+        far.send_to(vec![7; 50], near.local_addr()?).await.0?;
+        let (received, bytes) = near.recv_from(vec![0; 8]).await;
+        equal!((received?.0, bytes), (8, vec![7; 8]));
+        let (sent, message) = far.send_to(vec![7; 70_000], to_near).await;
+        equal!(sent, Err(Errno::EMSGSIZE.into()));
+        equal!(message.len(), 70_000);
+        Ok(())
+    })
+}
+
+/// A process whose streams are pipes copies one to the other, as `cat` does, while another coroutine runs.
+fn standard_streams() -> Outcome {
+    let ((input, mut to_input), (mut from_output, output)) = (rt::pipe::pipe()?, rt::pipe::pipe()?);
+    let child = child(|| {
+        // Else there would never be an end.
+        let _ = call!(CLOSE, to_input.fd().raw());
+        for (file, number) in [(&input, 0), (&output, 1)] {
+            if call!(DUP3, file.fd().raw(), number, 0).is_err() {
+                return 1;
+            }
+        }
+        let copied = block_on(async {
+            let mut buf = vec![0; 16];
+            loop {
+                let (read, back) = async_stdio::read(buf).await;
+                if read? == 0 {
+                    return io::Result::Ok(());
+                }
+                let (written, back) = async_stdio::write_all(back).await;
+                written?;
+                buf = back;
+            }
+        });
+        i32::from(copied.is_err())
+    })?;
+    for round in 0..20u8 {
+        to_input.write_all(&[round; 40])?;
+        let mut back = [0; 40];
+        from_output.read_exact(&mut back)?;
+        equal!(back, [round; 40]);
+    }
+    drop((input, output, to_input));
+    exits(child, 0)
+}
+
+/// As a library has it that knows the traits alone.
+async fn exchange<S: embedded_io_async::Read + embedded_io_async::Write>(stream: &mut S) -> Result<[u8; 3], S::Error> {
+    stream.write_all(b"abc").await?;
+    stream.flush().await?;
+    let mut back = [0; 3];
+    let mut filled = 0;
+    while filled < 3 {
+        match stream.read(&mut back[filled..]).await? {
+            0 => break,
+            count => filled += count,
+        }
+    }
+    Ok(back)
+}
+
+fn traits_of_libraries() -> Outcome {
+    block_on(async {
+        let (mut near, far) = connection().await?;
+        let echo = spawn(echo(far));
+        equal!(exchange(&mut near).await?, *b"abc");
+        drop(near);
+        ensure!(matches!(echo.await, Ok(Ok(()))));
         Ok(())
     })
 }

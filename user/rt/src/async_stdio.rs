@@ -1,0 +1,65 @@
+//! The standard streams for tasks: what waits for a terminal or a pipe waits in the task. Nothing is buffered here, and buffers belong to the
+//! operation until it has ended.
+
+use crate::io;
+use crate::owned::{IoBuf, IoBufMut};
+use crate::requests::Request;
+use ::task::Wait;
+use abi::errno::Result;
+use abi::io_uring::{IORING_OP_READ, IORING_OP_WRITE, Sqe};
+
+/// Where a file has a position, that.
+const AT_POSITION: u64 = u64::MAX;
+
+/// Reads from standard input what there is, or waits; 0 is the end. Not to be mixed with [`crate::io::stdin`], which has a buffer.
+///
+/// # Errors
+/// `EIO`, `EBADF`; the buffer comes back.
+pub async fn read<B: IoBufMut>(mut buf: B) -> (io::Result<usize>, B) {
+    let (start, len) = buf.room();
+    let (addr, len) = (start as u64, len.min(1 << 30) as u32);
+    let entry = Sqe { opcode: IORING_OP_READ, fd: 0, addr, len, off: AT_POSITION, ..Sqe::default() };
+    // SAFETY: the room is the buffer's, does not move with it, and nobody else touches it.
+    let (read, mut buf) = unsafe { Request::new(entry, Wait::Read, None, buf) }.await;
+    // SAFETY: so many were written.
+    unsafe { buf.set_len(read.unwrap_or(0)) };
+    (read.map_err(Into::into), buf)
+}
+
+async fn write_from<B: IoBuf>(fd: i32, buf: B, from: usize) -> (Result<usize>, B) {
+    let bytes = buf.bytes().get(from..).unwrap_or_default();
+    let (addr, len) = (bytes.as_ptr() as u64, bytes.len().min(1 << 30) as u32);
+    let entry = Sqe { opcode: IORING_OP_WRITE, fd, addr, len, off: AT_POSITION, ..Sqe::default() };
+    // SAFETY: the bytes are the buffer's, do not move with it, and nobody writes to them.
+    unsafe { Request::new(entry, Wait::Write, None, buf) }.await
+}
+
+async fn write_all_to<B: IoBuf>(fd: i32, mut buf: B) -> (io::Result<()>, B) {
+    let mut written = 0;
+    while written < buf.bytes().len() {
+        let (count, back) = write_from(fd, buf, written).await;
+        buf = back;
+        match count {
+            Ok(0) => return (Err(io::Error::new(io::ErrorKind::WriteZero, "nothing more can be written")), buf),
+            Ok(count) => written += count,
+            Err(errno) => return (Err(errno.into()), buf),
+        }
+    }
+    (Ok(()), buf)
+}
+
+/// Writes all of `buf` to standard output, behind what was printed and flushed.
+///
+/// # Errors
+/// `EPIPE`, `EIO`; the buffer comes back.
+pub async fn write_all<B: IoBuf>(buf: B) -> (io::Result<()>, B) {
+    write_all_to(1, buf).await
+}
+
+/// Writes all of `buf` to standard error.
+///
+/// # Errors
+/// As for [`write_all`].
+pub async fn write_all_error<B: IoBuf>(buf: B) -> (io::Result<()>, B) {
+    write_all_to(2, buf).await
+}
