@@ -19,6 +19,7 @@
 
 mod fetch;
 mod flush;
+mod map;
 mod reclaim;
 mod transfer;
 
@@ -28,11 +29,7 @@ pub use reclaim::{cached_pages, offer, register, shrink};
 pub use transfer::{frame_now, read_now, wait_write, write_now};
 
 use abi::errno::Errno;
-use alloc::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    vec::Vec,
-};
+use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
 use exec::sync::WaitQueue;
 use hal::{
     PAGE_SIZE,
@@ -40,6 +37,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::file::BoxFuture;
+use map::PageMap;
 
 /// Where the pages of a file come from and go to. `self` is an `Arc` so that transfers outlive their caller.
 pub trait Store: Send + Sync + 'static {
@@ -106,7 +104,7 @@ impl Page {
 }
 
 struct State {
-    pages: BTreeMap<u64, Page>,
+    pages: PageMap<Page>,
     size: u64,
     dirty: BTreeSet<u64>,
     /// Units of room set aside for all pages.
@@ -148,7 +146,7 @@ impl Pages {
     /// The pages of what has none.
     pub(crate) const fn none() -> Pages {
         let state = State {
-            pages: BTreeMap::new(),
+            pages: PageMap::new(),
             size: 0,
             dirty: BTreeSet::new(),
             reserved: 0,
@@ -235,7 +233,7 @@ impl Pages {
         let tail = (size % PAGE_SIZE as u64) as usize;
         let mut state = self.state.lock();
         if tail > 0
-            && let Some(page) = state.pages.get(&(keep - 1))
+            && let Some(page) = state.pages.get(keep - 1)
         {
             page.frame.fill(tail, PAGE_SIZE - tail, 0);
             state.mark(keep - 1);
@@ -253,7 +251,7 @@ impl Pages {
     /// The frame of a page that is in memory.
     fn frame(&self, index: u64) -> Option<Frame> {
         let mut state = self.state.lock();
-        let page = state.pages.get_mut(&index)?;
+        let page = state.pages.get_mut(index)?;
         page.hot = true;
         page.readable().then(|| page.frame.clone())
     }
@@ -262,7 +260,7 @@ impl Pages {
 impl State {
     /// Makes a page dirty; `false` if it is not there.
     fn mark(&mut self, index: u64) -> bool {
-        let Some(page) = self.pages.get_mut(&index) else { return false };
+        let Some(page) = self.pages.get_mut(index) else { return false };
         match page.state {
             PageState::Clean | PageState::Dirty => {
                 page.state = PageState::Dirty;
@@ -276,7 +274,7 @@ impl State {
 
     /// Drops the pages from `keep` on that are not being written; answers their units, and whether some remain.
     fn drop_from(&mut self, keep: u64) -> (usize, bool) {
-        let tail = self.pages.split_off(&keep);
+        let tail = self.pages.split_off(keep);
         let (mut units, mut busy) = (0, false);
         for (index, page) in tail {
             if matches!(page.state, PageState::Writing { .. }) {

@@ -10,7 +10,7 @@ use crate::{
 };
 use abi::errno::Errno;
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU32;
+use core::{ops::Range, sync::atomic::AtomicU32};
 use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -58,36 +58,43 @@ impl State {
         addr: usize,
         len: usize,
         access: Access,
-        mut each: impl FnMut(&Frame, usize, core::ops::Range<usize>),
+        mut each: impl FnMut(&Frame, usize, Range<usize>),
     ) -> Result<(), CopyFault> {
         let miss = |addr| CopyFault { addr, access };
         let end = addr.checked_add(len).filter(|&end| end <= USER_END).ok_or(miss(USER_END))?;
         if addr < USER_START && len > 0 {
             return Err(miss(addr));
         }
-        let pieces = || Pieces { addr, end };
-        if addr / PAGE_SIZE != end.saturating_sub(1) / PAGE_SIZE {
-            for piece in pieces() {
-                let there = self.pages.with(piece.start, |_, prot| prot.contains(right(access)));
-                if there != Some(true) {
-                    return Err(miss(piece.start));
-                }
-            }
+        let mut copy = |frame: &Frame, piece: Range<usize>| {
+            each(frame, piece.start % PAGE_SIZE, piece.start - addr..piece.end - addr);
+        };
+        let mut pieces = Pieces { addr, end };
+        let Some(first) = pieces.next() else { return Ok(()) };
+        let Some(second) = pieces.next() else {
+            return self.page(first.start, access, |frame| copy(frame, first));
+        };
+        if pieces.next().is_none() {
+            return self.page(first.start, access, |frame| {
+                self.page(second.start, access, |next| {
+                    copy(frame, first);
+                    copy(next, second);
+                })
+            })?;
         }
-        for piece in pieces() {
-            let page = piece.start & !(PAGE_SIZE - 1);
-            let copied = self.pages.with(page, |frame, prot| {
-                let allowed = prot.contains(right(access));
-                if allowed {
-                    each(frame, piece.start - page, piece.start - addr..piece.end - addr);
-                }
-                allowed
-            });
-            if copied != Some(true) {
-                return Err(miss(piece.start));
-            }
+        for piece in (Pieces { addr, end }) {
+            self.page(piece.start, access, |_| ())?;
+        }
+        for piece in (Pieces { addr, end }) {
+            self.page(piece.start, access, |frame| copy(frame, piece))?;
         }
         Ok(())
+    }
+
+    /// Calls `f` with the frame at `addr`, which must be there with the right for `access`.
+    #[inline]
+    fn page<R>(&self, addr: usize, access: Access, f: impl FnOnce(&Frame) -> R) -> Result<R, CopyFault> {
+        let result = self.pages.with(addr, |frame, prot| prot.contains(right(access)).then(|| f(frame)));
+        result.flatten().ok_or(CopyFault { addr, access })
     }
 }
 
@@ -98,7 +105,7 @@ struct Pieces {
 }
 
 impl Iterator for Pieces {
-    type Item = core::ops::Range<usize>;
+    type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.addr >= self.end {
@@ -117,7 +124,7 @@ impl AddressSpace {
         addr: usize,
         len: usize,
         access: Access,
-        each: impl FnMut(&Frame, usize, core::ops::Range<usize>),
+        each: impl FnMut(&Frame, usize, Range<usize>),
     ) -> Result<(), CopyFault> {
         self.state.lock().visit(addr, len, access, each)
     }
@@ -234,13 +241,7 @@ impl AddressSpace {
         if !addr.is_multiple_of(4) || !(USER_START..USER_END).contains(&addr) {
             return Err(CopyFault { addr: USER_END, access });
         }
-        let page = addr & !(PAGE_SIZE - 1);
-        let state = self.state.lock();
-        let result = state.pages.with(page, |frame, prot| {
-            let allowed = prot.contains(right(access));
-            allowed.then(|| act(frame.word(addr - page)))
-        });
-        result.flatten().ok_or(CopyFault { addr, access })
+        self.state.lock().page(addr, access, |frame| act(frame.word(addr % PAGE_SIZE)))
     }
 
     /// Runs `act` on an aligned, writable word of user memory.

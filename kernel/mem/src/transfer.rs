@@ -74,6 +74,7 @@ impl<'a> Sink<'a> {
     ///
     /// # Errors
     /// A page that is missing; nothing was taken.
+    #[inline]
     pub fn put_frame(&mut self, frame: &Frame, offset: usize, len: usize) -> Result<(), CopyFault> {
         let len = len.min(self.remaining()).min(PAGE_SIZE.saturating_sub(offset));
         match &mut self.target {

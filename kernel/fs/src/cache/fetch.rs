@@ -45,10 +45,10 @@ pub async fn wait_read(store: &Arc<dyn Store>, offset: u64, len: usize) -> Resul
 /// Whether page `index` has left the state `Filling`; a failure is told once, then the page is missing again.
 fn arrived(pages: &Pages, index: u64) -> Option<Result<(), Errno>> {
     let mut state = pages.state.lock();
-    match state.pages.get(&index).map(|page| page.state) {
+    match state.pages.get(index).map(|page| page.state) {
         Some(PageState::Filling) => None,
         Some(PageState::Failed(errno)) => {
-            state.pages.remove(&index);
+            state.pages.remove(index);
             Some(Err(errno))
         }
         _ => Some(Ok(())),
@@ -69,7 +69,7 @@ fn start(store: &Arc<dyn Store>, first: u64, last: u64) -> bool {
         let mut short = false;
         for index in first..=last {
             // What failed in an earlier read-ahead is tried anew for who really wants it.
-            match state.pages.get(&index).map(|page| page.state) {
+            match state.pages.get(index).map(|page| page.state) {
                 None | Some(PageState::Failed(_)) => {}
                 Some(_) => continue,
             }
@@ -107,7 +107,7 @@ fn finish(pages: &Pages, first: u64, frames: &[Frame], result: Result<(), Errno>
     let mut state = pages.state.lock();
     let size = state.size;
     for (index, frame) in (first..).zip(frames) {
-        let Some(page) = state.pages.get_mut(&index) else { continue };
+        let Some(page) = state.pages.get_mut(index) else { continue };
         if page.frame.physical() != frame.physical() || page.state != PageState::Filling {
             continue;
         }

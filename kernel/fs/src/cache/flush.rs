@@ -79,7 +79,7 @@ fn writing(pages: &Pages) -> bool {
     state
         .dirty
         .iter()
-        .any(|index| state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. })))
+        .any(|&index| state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. })))
 }
 
 /// The first run of dirty pages from `hand` on; they are `Writing` now.
@@ -90,7 +90,7 @@ fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
     let mut first = None;
     let mut frames = Vec::new();
     for index in state.dirty.range(hand..) {
-        let Some(page) = state.pages.get_mut(index) else { continue };
+        let Some(page) = state.pages.get_mut(*index) else { continue };
         let expected = *first.get_or_insert(*index) + frames.len() as u64;
         if *index != expected || frames.len() == REQUEST || page.state != PageState::Dirty {
             if frames.is_empty() {
@@ -120,7 +120,7 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
         state.error = Some(errno);
     }
     for index in first..first + count as u64 {
-        let Some(page) = state.pages.get_mut(&index) else { continue };
+        let Some(page) = state.pages.get_mut(index) else { continue };
         let PageState::Writing { again } = page.state else { continue };
         if result.is_ok() {
             left += core::mem::take(&mut page.reserved);

@@ -79,18 +79,18 @@ impl Pages {
         let state = &mut *state;
         let mut victims = alloc::vec::Vec::new();
         let mut last = None;
-        for (index, page) in state.pages.range_mut(state.hand..).take(VISIT) {
-            last = Some(*index);
+        for (index, page) in state.pages.range_mut(state.hand..u64::MAX).take(VISIT) {
+            last = Some(index);
             let idle = page.state == PageState::Clean && page.frame.shares() <= 1 && !page.frame.pinned();
             if idle && !core::mem::take(&mut page.hot) {
-                victims.push(*index);
+                victims.push(index);
                 if victims.len() == target {
                     break;
                 }
             }
         }
         state.hand = last.map_or(0, |last| last + 1);
-        for index in &victims {
+        for index in victims {
             freed.extend(state.pages.remove(index));
         }
         freed.len()

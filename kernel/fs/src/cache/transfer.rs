@@ -55,7 +55,7 @@ fn look(pages: &Pages, backed: bool, at: u64) -> Found {
         return Found::End;
     }
     let index = at / PAGE_SIZE as u64;
-    match state.pages.get_mut(&index) {
+    match state.pages.get_mut(index) {
         Some(page) if page.readable() => {
             page.hot = true;
             let frame = page.frame.clone();
@@ -109,7 +109,7 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
     let (present, size) = {
         let mut state = pages.state.lock();
         let size = state.size;
-        let page = state.pages.get_mut(&index).map(|page| (page.readable(), page.frame.clone(), page.reserved));
+        let page = state.pages.get_mut(index).map(|page| (page.readable(), page.frame.clone(), page.reserved));
         (page, size)
     };
     let inserted = match present {
@@ -188,7 +188,7 @@ fn settle(pages: &Pages, index: u64, units: usize) {
     }
     let mut state = pages.state.lock();
     let state = &mut *state;
-    if let Some(page) = state.pages.get_mut(&index) {
+    if let Some(page) = state.pages.get_mut(index) {
         page.reserved += units;
         state.reserved += units;
     }
@@ -251,7 +251,7 @@ pub fn frame_now(store: &Arc<dyn Store>, index: u64) -> Result<Option<Frame>, Er
         return Err(Errno::ENOMEM);
     };
     let mut state = pages.state.lock();
-    if let Some(page) = state.pages.get(&index) {
+    if let Some(page) = state.pages.get(index) {
         let frame = page.frame.clone();
         drop(state);
         store.unreserve(units);
