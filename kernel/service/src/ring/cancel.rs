@@ -30,18 +30,55 @@ pub(super) struct Requests {
 /// `user_data`, and a number that no other request of the ring has.
 pub(super) type Key = (u64, u64);
 
-/// A request, at the place of its key.
+/// Where a request is in the table: its key. It changes under the table's lock, while the request is not in it.
+pub(super) struct Place {
+    user_data: AtomicU64,
+    number: u64,
+}
+
+impl Place {
+    pub(super) fn of((user_data, number): Key) -> Self {
+        Self { user_data: AtomicU64::new(user_data), number }
+    }
+
+    pub(super) fn key(&self) -> Key {
+        // Relaxed: ordered by the table's lock, or a value to show.
+        (self.user_data.load(Relaxed), self.number)
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Place {}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+/// A request, at its place.
 struct Listed(Arc<Request>);
 
-impl Borrow<Key> for Listed {
-    fn borrow(&self) -> &Key {
-        &self.0.key
+impl Borrow<Place> for Listed {
+    fn borrow(&self) -> &Place {
+        &self.0.place
     }
 }
 
 impl PartialEq for Listed {
     fn eq(&self, other: &Self) -> bool {
-        self.0.key == other.0.key
+        self.0.place == other.0.place
     }
 }
 
@@ -55,7 +92,7 @@ impl PartialOrd for Listed {
 
 impl Ord for Listed {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.key.cmp(&other.0.key)
+        self.0.place.cmp(&other.0.place)
     }
 }
 
@@ -75,18 +112,39 @@ impl Requests {
     }
 
     pub(super) fn remove(&self, request: &Request) {
-        let removed = self.all.lock().take(&request.key);
+        let removed = self.all.lock().take(&request.place);
         // Not under the lock.
         drop(removed);
+    }
+
+    /// From now on this comes back with it; `false`: it has ended.
+    pub(super) fn rename(&self, request: &Request, user_data: u64) -> bool {
+        let mut all = self.all.lock();
+        if !request.runs() {
+            return false;
+        }
+        // What was there has a place again.
+        if let Some(listed) = all.take(&request.place) {
+            request.place.user_data.store(user_data, Relaxed);
+            all.insert(listed);
+        }
+        true
+    }
+
+    /// It ends; what comes back with it, which changes no more.
+    pub(super) fn decide(&self, request: &Request) -> u64 {
+        let _all = self.all.lock();
+        request.decide();
+        request.user_data()
     }
 
     /// The next that `is_meant` from `from` on, among some; and where to go on, if there are more.
     fn some(&self, from: Key, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Key>) {
         let all = self.all.lock();
         let mut found = Vec::new();
-        for (looked, Listed(request)) in all.range(from..).enumerate() {
+        for (looked, Listed(request)) in all.range(Place::of(from)..).enumerate() {
             if looked == AT_ONCE {
-                return (found, Some(request.key));
+                return (found, Some(request.place.key()));
             }
             if is_meant(request) {
                 found.push(request.clone());

@@ -17,6 +17,7 @@ use alloc::{
     sync::Arc,
 };
 use core::sync::atomic::Ordering::Acquire;
+use exec::sync::{WaitQueue, wait_until};
 use hal::{
     PAGE_SIZE,
     sync::{SpinLock, rank},
@@ -98,7 +99,11 @@ struct Group {
 }
 
 /// The groups of a ring.
-pub(super) struct Groups(SpinLock<BTreeMap<u16, Group>>);
+pub(super) struct Groups {
+    all: SpinLock<BTreeMap<u16, Group>>,
+    /// What was chosen was used, or went back: woken after that.
+    changed: WaitQueue,
+}
 
 /// A buffer that was chosen. Dropped, it goes back, unless it was used.
 pub(super) struct Selected<'a> {
@@ -118,7 +123,7 @@ impl Selected<'_> {
 
 impl Drop for Selected<'_> {
     fn drop(&mut self) {
-        let mut groups = self.groups.0.lock();
+        let mut groups = self.groups.all.lock();
         if let Some(group) = groups.get_mut(&self.group).filter(|group| group.id == self.id) {
             group.chosen -= 1;
             if !self.is_used {
@@ -126,34 +131,47 @@ impl Drop for Selected<'_> {
                 group.count += 1;
             }
         }
+        drop(groups);
+        self.groups.changed.wake_all();
     }
 }
 
 impl Groups {
     pub(super) fn new() -> Self {
-        Self(SpinLock::new(rank::PIPE, BTreeMap::new()))
+        Self { all: SpinLock::new(rank::PIPE, BTreeMap::new()), changed: WaitQueue::new() }
     }
 
-    /// Whether there is one to choose.
+    /// Whether there is one to choose, or one that others hold may come back.
     pub(super) fn has_some(&self, number: u16) -> bool {
-        let groups = self.0.lock();
+        let groups = self.all.lock();
         groups.get(&number).is_some_and(|group| {
-            !group.ready.is_empty() || group.shared.as_ref().is_some_and(|shared| shared.waiting() > 0)
+            group.chosen > 0
+                || !group.ready.is_empty()
+                || group.shared.as_ref().is_some_and(|shared| shared.waiting() > 0)
         })
     }
 
-    /// Chooses one.
+    /// Chooses one. Where others hold the last, it is seen first what becomes of that: who holds one does not wait for what may never come.
     ///
     /// # Errors
     /// `ENOBUFS`, `ENOMEM`.
-    pub(super) fn select(&self, number: u16) -> Result<Selected<'_>, Errno> {
-        let mut groups = self.0.lock();
+    pub(super) async fn select(&self, number: u16) -> Result<Selected<'_>, Errno> {
+        wait_until(&self.changed, || self.try_select(number).transpose()).await
+    }
+
+    /// Nothing: others hold the last.
+    fn try_select(&self, number: u16) -> Result<Option<Selected<'_>>, Errno> {
+        let mut groups = self.all.lock();
         let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
         group.make_room(1)?;
-        let given = group.take_first().or_else(|| group.shared.as_mut().and_then(Shared::take));
-        let given = given.ok_or(Errno::ENOBUFS)?;
-        group.chosen += 1;
-        Ok(Selected { groups: self, group: number, id: group.id, given, is_used: false })
+        match group.take_first().or_else(|| group.shared.as_mut().and_then(Shared::take)) {
+            Some(given) => {
+                group.chosen += 1;
+                Ok(Some(Selected { groups: self, group: number, id: group.id, given, is_used: false }))
+            }
+            None if group.chosen > 0 => Ok(None),
+            None => Err(Errno::ENOBUFS),
+        }
     }
 
     /// Adds to a list: so many pieces of this size from this address on.
@@ -169,7 +187,7 @@ impl Groups {
         count: usize,
     ) -> Result<usize, Errno> {
         let charge = account.charge(GROUP)?;
-        let mut groups = self.0.lock();
+        let mut groups = self.all.lock();
         let group = groups.entry(number).or_insert_with(|| Group::new(charge));
         if group.shared.is_some() {
             return Err(Errno::EINVAL);
@@ -188,7 +206,7 @@ impl Groups {
     /// # Errors
     /// `ENOENT`, `EINVAL` if it is a ring.
     pub(super) fn remove(&self, number: u16, count: usize) -> Result<usize, Errno> {
-        let mut groups = self.0.lock();
+        let mut groups = self.all.lock();
         let group = groups.get_mut(&number).ok_or(Errno::ENOENT)?;
         if group.shared.is_some() {
             return Err(Errno::EINVAL);
@@ -200,7 +218,7 @@ impl Groups {
     }
 
     fn insert(&self, number: u16, group: Group) -> Result<(), Errno> {
-        let mut groups = self.0.lock();
+        let mut groups = self.all.lock();
         let is_there =
             groups.get(&number).is_some_and(|old| old.shared.is_some() || !old.ready.is_empty() || old.chosen > 0);
         if is_there {
@@ -214,7 +232,7 @@ impl Groups {
     }
 
     fn take(&self, number: u16) -> Result<Group, Errno> {
-        let mut groups = self.0.lock();
+        let mut groups = self.all.lock();
         match groups.get(&number) {
             None => Err(Errno::ENOENT),
             Some(group) if group.shared.is_none() => Err(Errno::EINVAL),
@@ -223,10 +241,12 @@ impl Groups {
     }
 
     fn head(&self, number: u32) -> Result<u16, Errno> {
-        let groups = self.0.lock();
+        let groups = self.all.lock();
         let number = u16::try_from(number).map_err(|_| Errno::ENOENT)?;
         let group = groups.get(&number).ok_or(Errno::ENOENT)?;
-        group.shared.as_ref().map(|shared| shared.head).ok_or(Errno::EINVAL)
+        let shared = group.shared.as_ref().ok_or(Errno::EINVAL)?;
+        // What was given back is the next to be chosen, and what is chosen may be given back.
+        Ok(shared.head.wrapping_sub((group.count + group.chosen) as u16))
     }
 }
 
@@ -342,25 +362,29 @@ mod tests {
     use super::*;
     use alloc::vec::Vec;
 
+    fn chosen(groups: &Groups, number: u16) -> Selected<'_> {
+        groups.try_select(number).unwrap().unwrap()
+    }
+
     #[test]
     fn what_a_list_has_places_for_is_paid_for_and_no_more() {
         let account = Account::new(None, usize::MAX);
         let groups = Groups::new();
         let all = |number| groups.provide(&account, number, (4096, 16), 0, MOST).map_err(|_| ());
         let paid = |groups: &Groups| {
-            let groups = groups.0.lock();
+            let groups = groups.all.lock();
             groups.values().map(|group| GROUP + group.ready.capacity() * EACH).sum::<usize>()
         };
         // Used up and provided again, as programs do.
         for round in 0..1000u16 {
             assert_eq!(groups.provide(&account, 1, (4096, 16), round, 2), Ok(0));
             for number in 0..2 {
-                let selected = groups.select(1).unwrap();
+                let selected = chosen(&groups, 1);
                 let given = Given { addr: 4096 + 16 * u64::from(number), len: 16, bid: round + number };
                 assert_eq!(selected.given, given);
                 // In vain at first.
                 drop(selected);
-                groups.select(1).unwrap().keep();
+                chosen(&groups, 1).keep();
             }
             assert_eq!(account.used(), paid(&groups));
         }
@@ -368,7 +392,7 @@ mod tests {
         // All that there may be, in pieces and at once.
         assert_eq!(all(2), Ok(0));
         assert_eq!(all(2), Err(()));
-        assert_eq!((groups.remove(2, 5), groups.select(2).unwrap().given.bid), (Ok(5), 5));
+        assert_eq!((groups.remove(2, 5), chosen(&groups, 2).given.bid), (Ok(5), 5));
         assert_eq!(groups.remove(2, MOST), Ok(MOST - 5));
         for number in 0..1000 {
             assert_eq!(groups.provide(&account, 3, (4096, 16), number, 1), Ok(0));
@@ -388,12 +412,14 @@ mod tests {
         let account = Account::new(None, usize::MAX);
         let groups = Groups::new();
         assert_eq!(groups.provide(&account, 1, (0, 1), 0, 100), Ok(0));
-        let chosen: Vec<_> = (0..100).map(|_| groups.select(1).unwrap()).collect();
-        assert_eq!(groups.select(1).err(), Some(Errno::ENOBUFS));
-        let places = groups.0.lock()[&1].ready.capacity();
+        let all: Vec<_> = (0..100).map(|_| chosen(&groups, 1)).collect();
+        // Others may give one back, or use all.
+        assert!(matches!(groups.try_select(1), Ok(None)));
+        let places = groups.all.lock()[&1].ready.capacity();
         assert!(places >= 100);
-        drop(chosen);
-        assert_eq!(groups.0.lock()[&1].ready.capacity(), places);
+        drop(all);
+        assert_eq!(groups.all.lock()[&1].ready.capacity(), places);
         assert_eq!(groups.remove(1, MOST), Ok(100));
+        assert_eq!(groups.try_select(1).err(), Some(Errno::ENOBUFS));
     }
 }

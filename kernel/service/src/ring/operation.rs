@@ -7,7 +7,7 @@ use super::{
     cancel::Cancel,
     fields,
     notify::Message,
-    readiness::{self, Readiness},
+    readiness::{Readiness, Update},
     request::Request,
     select::{self, Select},
     timeout::{Change, Timeout, Timer},
@@ -88,6 +88,8 @@ pub(super) enum Operation {
     LinkTimeout(Timeout),
     /// Waiting for a descriptor.
     Readiness(Readiness),
+    /// Changing or removing such a wait.
+    Update(Update),
     /// A completion for another ring.
     Message(Message),
     /// A system call.
@@ -192,7 +194,7 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
         IORING_OP_TIMEOUT_REMOVE => Change::prepare(task, entry).map(Operation::Change),
         IORING_OP_POLL_ADD => Ok(Operation::Readiness(Readiness::prepare(entry)?)),
         IORING_OP_MSG_RING => Ok(Operation::Message(Message::prepare(entry)?)),
-        IORING_OP_POLL_REMOVE => Ok(Operation::Cancel(readiness::prepare_removal(entry)?)),
+        IORING_OP_POLL_REMOVE => Update::prepare(entry),
         _ => Err(Errno::EINVAL.into()),
     }
 }
@@ -242,6 +244,7 @@ impl Operation {
             Operation::Timeout(timeout) => Step::Waits(Waits::Timeout(timeout)),
             Operation::Change(change) => change.run(ring),
             Operation::Readiness(readiness) => readiness.run(task, ring),
+            Operation::Update(update) => update.run(ring),
             Operation::Message(message) => message.run(task, ring),
             Operation::Call(call) => call.run(task, ring, user_data),
             Operation::Select(select) => select.run(task, ring, user_data),
@@ -262,6 +265,7 @@ impl Operation {
             Operation::Change(_) => IORING_OP_TIMEOUT_REMOVE,
             Operation::LinkTimeout(_) => IORING_OP_LINK_TIMEOUT,
             Operation::Readiness(_) => IORING_OP_POLL_ADD,
+            Operation::Update(_) => IORING_OP_POLL_REMOVE,
             Operation::Message(_) => IORING_OP_MSG_RING,
             Operation::Call(call) => call.opcode(),
             Operation::Select(select) => select.opcode(),

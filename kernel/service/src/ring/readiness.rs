@@ -1,9 +1,9 @@
-//! Waiting until a descriptor is ready: once, or at each change until the request is removed.
+//! Waiting until a descriptor is ready: once, or at each change until the request is removed; and changing what is waited for.
 
 use super::{
     Ring,
     cancel::Cancel,
-    operation::{Done, Step, Waits},
+    operation::{Done, Operation, Step, Waits},
     request::Request,
 };
 use crate::context::{Task, fair};
@@ -12,9 +12,10 @@ use abi::{
     io_uring::*,
     poll::{EPOLLERR, EPOLLHUP, EPOLLNVAL, EPOLLRDHUP},
 };
-use alloc::{sync::Arc, task::Wake};
+use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::{Future, poll_fn},
+    mem,
     pin::pin,
     sync::atomic::{
         AtomicBool,
@@ -23,7 +24,11 @@ use core::{
     task::{Context, Poll, Waker},
 };
 use exec::sync::stay;
-use io::{file::Want, open::OpenFile};
+use hal::sync::{SpinLock, rank};
+use io::{
+    file::{IoError, Want},
+    open::OpenFile,
+};
 
 /// Events that are reported unasked.
 const ALWAYS: u32 = EPOLLERR | EPOLLHUP | EPOLLNVAL | EPOLLRDHUP;
@@ -73,28 +78,54 @@ impl Readiness {
         self.multishot && open.file().watched(self.events).is_some() && super::ring_of(open).is_err()
     }
 
-    pub(super) async fn wait(&self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
-        if self.repeats(open) {
-            return self.wait_repeatedly(task, ring, request, open).await;
-        }
+    pub(super) async fn wait(mut self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
+        let Some(watch) = request.watch.as_deref() else { return Done::failed(Errno::EINVAL) };
         loop {
-            let found = open.file().look(task.caller()).1 & self.events;
-            if found != 0 {
-                return Done::with(found as i32);
-            }
-            let ready = open.file().wait(task.caller(), Want::Events(self.events));
-            if let Err(errno) = task.wait_for(fair(ready), None).await {
-                return Done::failed(errno);
+            let version = watch.lock().begin(&mut self);
+            let watched = Watched { watch, version };
+            let ended = match self.repeats(open) {
+                true => self.wait_repeatedly(task, ring, request, (open, &watched)).await,
+                false => self.wait_once(task, open, &watched).await,
+            };
+            if let Some(done) = ended {
+                return done;
             }
         }
     }
 
-    /// A completion for what holds at first, and at each change, as long as the ring has room.
-    async fn wait_repeatedly(&self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
-        let Some(queue) = open.file().watched(self.events) else { return Done::failed(Errno::EINVAL) };
+    /// Until one of the events holds; nothing: it was changed.
+    async fn wait_once(&self, task: &Task<'_>, open: &Arc<OpenFile>, watched: &Watched<'_>) -> Option<Done> {
+        loop {
+            let found = open.file().look(task.caller()).1 & self.events;
+            if found != 0 {
+                return poll_fn(|_| watched.claim()).await.then(|| Done::with(found as i32));
+            }
+            let mut ready = pin!(task.wait_for(fair(open.file().wait(task.caller(), Want::Events(self.events))), None));
+            let woken = poll_fn(|context| match watched.is_current() {
+                true => ready.as_mut().poll(context).map(Some),
+                false => Poll::Ready(None),
+            });
+            if let Err(errno) = woken.await? {
+                return Some(Done::failed(errno));
+            }
+        }
+    }
+
+    /// A completion for what holds at first, and at each change, as long as the ring has room; nothing: it was changed.
+    async fn wait_repeatedly(
+        &self,
+        task: &Task<'_>,
+        ring: &Ring,
+        request: &Request,
+        (open, watched): (&Arc<OpenFile>, &Watched<'_>),
+    ) -> Option<Done> {
+        let Some(queue) = open.file().watched(self.events) else { return Some(Done::failed(Errno::EINVAL)) };
         let mut place = pin!(stay(queue));
         let (mut bell, mut seen): (Option<Arc<Bell>>, _) = (None, self.seen);
         poll_fn(|context| {
+            if !watched.is_current() {
+                return Poll::Ready(None);
+            }
             // The place in the queue is never left, so that the bell is entered before each look.
             let bell = bell.get_or_insert_with(|| Arc::new(Bell::new(context.waker().clone())));
             let waker = Waker::from(bell.clone());
@@ -109,14 +140,73 @@ impl Readiness {
             if found == 0 || is_stale {
                 return Poll::Pending;
             }
+            match watched.claim() {
+                Poll::Ready(true) => {}
+                // It is being changed: that looks anew.
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
             seen = Some(edges);
             let (user_data, res) = (request.user_data(), found as i32);
-            match ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
-                true => Poll::Pending,
-                false => Poll::Ready(Done::with(res)),
+            if !ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
+                return Poll::Ready(Some(Done::with(res)));
             }
+            watched.watch.lock().is_owned = false;
+            Poll::Pending
         })
         .await
+    }
+}
+
+/// What a wait for events is like now.
+///
+/// **One owns it.** Who completes the request, or changes it, owns it meanwhile, and only then. A change that finds it owned is refused (`EALREADY`); who is to complete it waits
+/// until it is changed, when it is woken (A10), and begins anew.
+#[derive(Default)]
+pub(super) struct Watch {
+    is_owned: bool,
+    /// What it was changed to.
+    events: Option<u32>,
+    /// How often it was changed.
+    version: u32,
+}
+
+impl Watch {
+    pub(super) fn boxed() -> Box<SpinLock<Self>> {
+        Box::new(SpinLock::new(rank::PIPE, Self::default()))
+    }
+
+    /// The wait begins with what was changed; the version that it is of.
+    fn begin(&self, readiness: &mut Readiness) -> u32 {
+        if self.version != 0 {
+            *readiness = Readiness { events: self.events.unwrap_or(readiness.events), seen: None, ..*readiness };
+        }
+        self.version
+    }
+}
+
+/// A wait of one version.
+struct Watched<'a> {
+    watch: &'a SpinLock<Watch>,
+    version: u32,
+}
+
+impl Watched<'_> {
+    fn is_current(&self) -> bool {
+        self.watch.lock().version == self.version
+    }
+
+    /// To complete it; `false`: it was changed. Who changes it wakes when that is over.
+    fn claim(&self) -> Poll<bool> {
+        let mut watch = self.watch.lock();
+        match () {
+            () if watch.is_owned => Poll::Pending,
+            () if watch.version != self.version => Poll::Ready(false),
+            () => {
+                watch.is_owned = true;
+                Poll::Ready(true)
+            }
+        }
     }
 }
 
@@ -149,10 +239,55 @@ impl Wake for Bell {
     }
 }
 
-/// `IORING_OP_POLL_REMOVE`: ending such a request. Changing one is not there.
-pub(super) fn prepare_removal(entry: &Sqe) -> Result<Cancel, Errno> {
-    if entry.buf_index != 0 || entry.file_index != 0 || entry.len != 0 || entry.off != 0 || entry.op_flags != 0 {
-        return Err(Errno::EINVAL);
+/// `IORING_OP_POLL_REMOVE`, where it changes such a request. Whether that repeats is not changed, as on Linux.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Update {
+    old: u64,
+    events: Option<u32>,
+    user_data: Option<u64>,
+}
+
+impl Update {
+    pub(super) fn prepare(entry: &Sqe) -> Result<Operation, IoError> {
+        const UPDATES: u32 = IORING_POLL_UPDATE_EVENTS | IORING_POLL_UPDATE_USER_DATA;
+        let (flags, old) = (entry.len, entry.addr);
+        let events = (flags & IORING_POLL_UPDATE_EVENTS != 0).then_some(entry.op_flags & 0xffff | ALWAYS);
+        let user_data = (flags & IORING_POLL_UPDATE_USER_DATA != 0).then_some(entry.off);
+        if entry.buf_index != 0
+            || entry.file_index != 0
+            || flags & !(UPDATES | IORING_POLL_ADD_MULTI) != 0
+            || flags == IORING_POLL_ADD_MULTI
+            || (user_data.is_none() && entry.off != 0)
+            || (events.is_none() && entry.op_flags != 0)
+        {
+            return Err(Errno::EINVAL.into());
+        }
+        Ok(match flags & UPDATES {
+            0 => Operation::Cancel(Cancel::of_opcode(old, IORING_OP_POLL_ADD)),
+            _ => Operation::Update(Self { old, events, user_data }),
+        })
     }
-    Ok(Cancel::of_opcode(entry.addr, IORING_OP_POLL_ADD))
+
+    pub(super) fn run(self, ring: &Ring) -> Step {
+        Step::Done(match self.change(ring) {
+            Ok(()) => Done::with(0),
+            Err(errno) => Done::failed(errno),
+        })
+    }
+
+    fn change(self, ring: &Ring) -> Result<(), Errno> {
+        let request = ring.requests.first(self.old, |request| request.watch.is_some()).ok_or(Errno::ENOENT)?;
+        let watch = request.watch.as_deref().ok_or(Errno::ENOENT)?;
+        if mem::replace(&mut watch.lock().is_owned, true) {
+            return Err(Errno::EALREADY);
+        }
+        let runs = self.user_data.is_none_or(|user_data| ring.requests.rename(&request, user_data));
+        let mut watch = watch.lock();
+        watch.events = self.events.or(watch.events);
+        watch.version = watch.version.wrapping_add(1).max(1);
+        watch.is_owned = false;
+        drop(watch);
+        request.rouse();
+        if runs { Ok(()) } else { Err(Errno::ENOENT) }
+    }
 }

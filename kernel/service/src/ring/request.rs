@@ -15,9 +15,10 @@
 use super::{
     Ring,
     buffers::Buffer,
-    cancel::Key,
+    cancel::{Key, Place},
     drain,
     operation::{About, Done, Operation, Step, Waits},
+    readiness::Watch,
     retry::Retry,
     submission::Share,
     ticket::{Chain, Ticket},
@@ -69,7 +70,7 @@ const GIVEN_UP: u8 = 3;
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
-    pub key: Key,
+    pub place: Place,
     pub about: About,
     pub pid: u32,
     pub view: OfRequest,
@@ -81,6 +82,8 @@ pub(super) struct Request {
     task: SpinLock<Option<TaskRef>>,
     /// Where it waits for a time.
     pub timer: Option<Box<SpinLock<Timer>>>,
+    /// Where it waits for events.
+    pub watch: Option<Box<SpinLock<Watch>>>,
     /// Where it has no coroutine.
     pub retry: Option<Retry>,
     _charge: Charge,
@@ -89,7 +92,7 @@ pub(super) struct Request {
 impl Request {
     /// What comes back with it.
     pub(super) fn user_data(&self) -> u64 {
-        self.key.0
+        self.place.key().0
     }
 
     /// Nobody is left who wants it, or what is linked behind it.
@@ -182,7 +185,7 @@ impl Request {
         charge: Charge,
     ) -> Arc<Self> {
         Arc::new(Request {
-            key,
+            place: Place::of(key),
             about,
             pid,
             view: OfRequest { buffer, ..OfRequest::default() },
@@ -191,6 +194,8 @@ impl Request {
             outcome: AtomicU8::new(RUNS),
             task: SpinLock::new(rank::PIPE, None),
             timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
+            // A poll that has not begun knows no file.
+            watch: (about.opcode == IORING_OP_POLL_ADD && about.file != 0).then(Watch::boxed),
             retry,
             _charge: charge,
         })
@@ -357,7 +362,7 @@ fn serve(
             let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.abandoned.load(Relaxed) { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
-            listed.request.decide();
+            ticket.user_data = listed.ring.requests.decide(&listed.request);
             ticket.complete(done);
             listed.end(done);
             if let Some(limit) = limit {

@@ -14,7 +14,7 @@ use crate::{
 use abi::{
     errno::Errno,
     io_uring::*,
-    net::{MSG_DONTWAIT, MSG_WAITALL},
+    net::{MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL},
     poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP},
 };
 use alloc::sync::Arc;
@@ -138,7 +138,7 @@ impl Select {
                 let ready = open.file().wait(task.caller(), Want::Events(READY));
                 task.wait_for(fair(ready), None).await?;
             }
-            let selected = ring.groups.select(self.group)?;
+            let selected = task.wait_for(ring.groups.select(self.group), None).await?;
             let room = match self.len {
                 0 => selected.given.len,
                 len => len.min(selected.given.len),
@@ -152,6 +152,10 @@ impl Select {
                 Ok(len) => {
                     let bid = u32::from(selected.given.bid) << IORING_CQE_BUFFER_SHIFT;
                     selected.keep();
+                    let len = match self.goes_on(open) {
+                        true => self.fill(task, open, piece, len).await,
+                        false => len,
+                    };
                     let fails = match self.opcode {
                         IORING_OP_RECV => self.flags & MSG_WAITALL != 0 && len < piece.len,
                         _ => len < piece.len,
@@ -160,6 +164,30 @@ impl Select {
                 }
             }
         }
+    }
+
+    /// Whether it is to take all that was asked for.
+    fn goes_on(&self, open: &OpenFile) -> bool {
+        let is_stream = || sockets::socket_of(open.file().as_ref()).is_some_and(|socket| socket.is_stream());
+        self.opcode == IORING_OP_RECV && self.flags & MSG_WAITALL != 0 && self.flags & MSG_PEEK == 0 && is_stream()
+    }
+
+    /// Receives the rest into the buffer, which is the program's from the first bytes on; how much is there at the end, the error or the cancellation.
+    async fn fill(&self, task: &Task<'_>, open: &Arc<OpenFile>, piece: Piece, mut len: usize) -> usize {
+        while len < piece.len && !task.interrupted() {
+            let rest = Piece { addr: piece.addr + len, len: piece.len - len };
+            match self.attempt(task, open, rest).await {
+                Err(Errno::EAGAIN) => {
+                    let ready = open.file().wait(task.caller(), Want::Events(READY));
+                    if task.wait_for(fair(ready), None).await.is_err() {
+                        break;
+                    }
+                }
+                Err(_) | Ok(0) => break,
+                Ok(more) => len += more,
+            }
+        }
+        len
     }
 
     /// Takes what is there; `EAGAIN` if that is nothing.

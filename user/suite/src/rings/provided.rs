@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     case!("ring/receives-again-and-again", "C4 D3 D17", again_and_again),
     case!("ring/reads-again-and-again", "C4 D3", reads_again),
     case!("ring/buffer-that-is-not-needed", "C4 D14", given_back),
+    case!("ring/fills-chosen-buffers", "C4 D14", fills),
     case!("ring/wrong-provided-buffers", "C4 E1", wrong),
     case!("ring/any-ring-of-buffers", "C4 E1", hostile),
 ];
@@ -267,6 +268,54 @@ fn reads_again() -> Outcome {
         equal!(ask(&mut ring, wrong)?, (7, EINVAL, 0));
     }
     Ok(())
+}
+
+/// `MSG_WAITALL`; and what is not needed counts as not taken.
+fn fills() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let mut buffers = Buffers::new(&ring)?;
+    let (mut here, there) = pair()?;
+    let mut memory = [0u8; 64];
+    let base = memory.as_mut_ptr() as usize;
+    for bid in 0..4 {
+        buffers.add(base + 16 * usize::from(bid), 16, bid);
+    }
+    let receives = Sqe { op_flags: MSG_WAITALL, ..selects(IORING_OP_RECV, there.fd().raw()) };
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    equal!(head(&ring)?, 0);
+    for byte in 0..15 {
+        send(&mut here, &[byte])?;
+        ensure!(ring.pop().is_none(), "it is not full");
+    }
+    send(&mut here, &[15, 16])?;
+    equal!(next(&mut ring)?, (7, 16, buffer(0)));
+    equal!(head(&ring)?, 1);
+    equal!(memory[..16], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+    // Cancelled: what is there is told, or waits yet if it has not come to look.
+    push(&mut ring, &[Sqe { len: 8, ..receives }]);
+    equal!(ring.submit(0)?, 1);
+    equal!(head(&ring)?, 2);
+    push(&mut ring, &[cancel_of(7, 0)]);
+    equal!(ring.submit(0)?, 1);
+    equal!(sorted_by_data(&mut ring)?, [(7, 1, buffer(1)), (99, -114, 0)]);
+    equal!(memory[16..18], [16, 0]);
+    // So does the end.
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    equal!(head(&ring)?, 2);
+    send(&mut here, &[1, 2, 3])?;
+    drop(here);
+    equal!(next(&mut ring)?, (7, 3, buffer(2)));
+    equal!(head(&ring)?, 3);
+    Ok(())
+}
+
+/// Two completions.
+fn sorted_by_data(ring: &mut Ring) -> Result<[(u64, i32, u32); 2], Trouble> {
+    let mut found = [next(ring)?, next(ring)?];
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn given_back() -> Outcome {

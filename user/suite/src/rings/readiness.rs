@@ -8,6 +8,8 @@ use rt::time::Duration;
 pub const CASES: &[Case] = &[
     case!("ring/polls", "C4 I1", polls),
     case!("ring/polls-again-and-again", "C4 I1", polls_again_and_again),
+    case!("ring/changes-polls", "C4 I1", changes),
+    case!("ring/changes-polls-as-they-end", "C4 D14", changes_at_the_end),
     case!("ring/polls-itself", "C4 E1", polls_itself),
     case!("ring/wrong-polls", "C4 E1", wrong_polls),
 ];
@@ -94,6 +96,65 @@ fn polls_again_and_again() -> Outcome {
     Ok(())
 }
 
+fn update(user_data: u64) -> Sqe {
+    Sqe { len: IORING_POLL_UPDATE_EVENTS, user_data: 7, ..remove(user_data) }
+}
+
+/// What is waited for, and what comes back with it.
+fn changes() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let event = raw::file(call!(EVENTFD2, 0, 0)?);
+    let fd = event.fd().raw();
+    let renamed = |old, new| Sqe { len: IORING_POLL_UPDATE_USER_DATA, off: new, user_data: 90, ..update(old) };
+    // To what holds already, and back before that.
+    push(&mut ring, &[Sqe { user_data: 1, ..poll(fd, IN) }]);
+    equal!(ring.submit(0)?, 1);
+    equal!(one(&mut ring, Sqe { op_flags: 0, ..update(1) })?, 0);
+    equal!(one(&mut ring, Sqe { op_flags: IN, ..update(1) })?, 0);
+    push(&mut ring, &[Sqe { op_flags: POLLOUT as u32, ..update(1) }]);
+    equal!(wait_sorted(&mut ring, 2)?, [(1, POLLOUT.into()), (7, 0)]);
+    equal!(one(&mut ring, update(1))?, -2);
+    // Found by its new name in the same submission, and no more by the old one.
+    push(&mut ring, &[Sqe { user_data: 1, ..poll(fd, IN) }, renamed(1, 2), Sqe { user_data: 91, ..remove(1) }]);
+    equal!(wait_sorted(&mut ring, 2)?, [(90, 0), (91, -2)]);
+    let both = IORING_POLL_UPDATE_USER_DATA | IORING_POLL_UPDATE_EVENTS;
+    push(&mut ring, &[Sqe { len: both, op_flags: POLLOUT as u32, ..renamed(2, 3) }]);
+    equal!(wait_sorted(&mut ring, 2)?, [(3, POLLOUT.into()), (90, 0)]);
+    push(&mut ring, &[Sqe { user_data: 1, ..poll(fd, IN) }, renamed(1, 2), Sqe { user_data: 91, ..remove(2) }]);
+    equal!(wait_sorted(&mut ring, 3)?, [(2, CANCELLED), (90, 0), (91, 0)]);
+    // One that repeats goes on so, whatever the change says of that.
+    push(&mut ring, &[Sqe { user_data: 1, len: IORING_POLL_ADD_MULTI, ..poll(fd, IN) }, renamed(1, 2)]);
+    equal!(wait_sorted(&mut ring, 1)?, [(90, 0)]);
+    for _ in 0..20 {
+        let (mut value, one) = (0u64, 1u64);
+        equal!(call!(WRITE, fd, &raw const one, 8)?, 8);
+        equal!(take(&mut ring)?, (POLLIN.into(), IORING_CQE_F_MORE));
+        equal!(call!(READ, fd, &raw mut value, 8)?, 8);
+    }
+    push(&mut ring, &[Sqe { user_data: 91, ..remove(2) }]);
+    equal!(wait_sorted(&mut ring, 2)?, [(2, CANCELLED), (91, 0)]);
+    Ok(())
+}
+
+/// A change that says it was done holds for the completion; one that came too late changes nothing.
+fn changes_at_the_end() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let event = raw::file(call!(EVENTFD2, 0, 0)?);
+    let fd = event.fd().raw();
+    for _ in 0..200 {
+        let (mut value, one) = (0u64, 1u64);
+        push(&mut ring, &[Sqe { user_data: 1, ..poll(fd, IN) }]);
+        equal!(ring.submit(0)?, 1);
+        equal!(call!(WRITE, fd, &raw const one, 8)?, 8);
+        push(&mut ring, &[Sqe { len: IORING_POLL_UPDATE_USER_DATA, off: 2, user_data: 90, ..update(1) }]);
+        let found = wait_sorted(&mut ring, 2)?;
+        let expected = [[(2, IN as i32), (90, 0)], [(1, IN as i32), (90, -2)], [(1, IN as i32), (90, -114)]];
+        ensure!(expected.iter().any(|expected| found == expected), "{found:?}");
+        equal!(call!(READ, fd, &raw mut value, 8)?, 8);
+    }
+    Ok(())
+}
+
 fn polls_itself() -> Outcome {
     let mut ring = Ring::new(4, 0)?;
     let own = ring.fd().raw();
@@ -131,6 +192,13 @@ fn wrong_polls() -> Outcome {
         (Sqe { len: 1, fd: -1, ..plain }, -9),
         (Sqe { len: 1 << 7, ..call_of(IORING_OP_POLL_REMOVE, -1) }, EINVAL),
         (Sqe { off: 1, ..call_of(IORING_OP_POLL_REMOVE, -1) }, EINVAL),
+        (Sqe { len: IORING_POLL_ADD_LEVEL, ..plain }, EINVAL),
+        (Sqe { len: IORING_POLL_ADD_MULTI, ..call_of(IORING_OP_POLL_REMOVE, -1) }, EINVAL),
+        (Sqe { len: IORING_POLL_ADD_LEVEL | IORING_POLL_UPDATE_EVENTS, ..update(1) }, EINVAL),
+        (Sqe { len: IORING_POLL_UPDATE_EVENTS, off: 1, ..update(1) }, EINVAL),
+        (Sqe { len: IORING_POLL_UPDATE_USER_DATA, op_flags: IN, ..update(1) }, EINVAL),
+        (Sqe { buf_index: 1, ..update(1) }, EINVAL),
+        (Sqe { user_data: 7, ..update(1) }, -2),
     ];
     for (entry, errno) in wrong {
         let found = run(&mut ring, &[entry])?;
