@@ -110,7 +110,7 @@ impl Completions {
         if !rest.is_empty() {
             self.keep(memory, rest);
         }
-        self.events += 1;
+        self.events += u64::from(!completions.is_empty());
         rest.len()
     }
 
@@ -132,7 +132,7 @@ impl Completions {
             };
             self.put(memory, &completion);
         }
-        self.events += 1;
+        self.events += u64::from(count > 0);
         Some(waiting + count)
     }
 

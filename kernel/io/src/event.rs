@@ -105,6 +105,10 @@ impl File for Event {
         Some(&self.changed)
     }
 
+    fn read_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.changed)
+    }
+
     fn events(&self) -> u32 {
         events_of(self.state.lock().count)
     }

@@ -128,6 +128,10 @@ impl File for Ends {
         }
     }
 
+    fn read_queue(&self) -> Option<&WaitQueue> {
+        self.read.as_ref()?.read_queue()
+    }
+
     fn read_waits(&self) -> bool {
         self.read.as_ref().is_some_and(|end| end.read_waits())
     }

@@ -107,6 +107,12 @@ pub trait File: Send + Sync + Any {
         None
     }
 
+    /// The queue of those who read, if it is the same as long as the object is there and reading is nothing but trying: what then waits in it needs
+    /// nobody to wait for it.
+    fn read_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
     /// The queue that is woken whenever one of `events` may hold that did not, or the edges go on, once [`File::look`] has been called:
     /// for who watches the object as long as it likes. `None`: only `wait` and `wait_edge` know of changes.
     fn watched(&self, events: u32) -> Option<&WaitQueue> {

@@ -271,6 +271,10 @@ impl File for ReadEnd {
         Some(&self.pipe.readable)
     }
 
+    fn read_queue(&self) -> Option<&WaitQueue> {
+        Some(&self.pipe.readable)
+    }
+
     fn read_waits(&self) -> bool {
         let ring = self.pipe.ring.lock();
         ring.len == 0 && ring.writers > 0

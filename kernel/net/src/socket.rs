@@ -350,6 +350,10 @@ impl File for SocketFile {
         }
     }
 
+    fn read_queue(&self) -> Option<&WaitQueue> {
+        self.watched(0)
+    }
+
     fn read_waits(&self) -> bool {
         matches!(&self.kind, Kind::Tcp(socket) if socket.receive_waits())
     }

@@ -108,7 +108,7 @@ pub(crate) struct Ring {
     /// Requests that wait.
     requests: Requests,
     /// Those of them that have no coroutine.
-    retries: Retries,
+    retries: Arc<Retries>,
     /// Processes that have submitted some of these.
     users: SpinLock<Users>,
     drain: Drain,

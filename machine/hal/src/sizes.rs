@@ -6,8 +6,8 @@ use crate::PAGE_SIZE;
 pub const SLAB_HEADER: usize = 32;
 
 /// Sizes of objects. From 288 up each is the largest of which so many fit into a page, or nearly so.
-pub const CLASSES: [usize; 18] =
-    [16, 32, 48, 64, 96, 128, 192, 256, 288, 336, 448, 496, 576, 672, 800, 1008, 1344, 2016];
+pub const CLASSES: [usize; 19] =
+    [16, 32, 48, 64, 96, 128, 160, 192, 256, 288, 336, 448, 496, 576, 672, 800, 1008, 1344, 2016];
 
 /// Larger objects are runs of pages, as are those with an alignment above [`ALIGNMENT`].
 pub const LARGEST: usize = CLASSES[CLASSES.len() - 1];

@@ -42,6 +42,8 @@ pub(crate) fn begin_enter<'a>(
         Ok(ring) => ring,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
+    // What waited comes before what is new.
+    ring.serve_ready(thread);
     if args.bits(1) == 0
         && let Some(result) = look_at_completions(thread, ring, &args)
     {
@@ -62,9 +64,8 @@ fn look_at_completions(thread: &Thread, ring: &Ring, args: &Args) -> Option<Resu
     if let Err(errno) = check(thread, ring, args) {
         return Some(Err(errno));
     }
-    let waiting = || ring.posting.lock().completions.waiting_in_order(&*ring.pages);
-    let is_over = is_over(ring, args, waiting()) || ring.serve_ready() && is_over(ring, args, waiting());
-    is_over.then_some(Ok(()))
+    let waiting = ring.posting.lock().completions.waiting_in_order(&*ring.pages);
+    is_over(ring, args, waiting).then_some(Ok(()))
 }
 
 /// Apart, so that what is done at once moves nothing.
@@ -138,9 +139,7 @@ fn begin(
 
 /// Where a call is that has taken so many entries, when so many completions wait for the program, unless some are kept.
 fn progress(ring: &Ring, args: &Args, submitted: usize, waiting: Option<u32>) -> Progress {
-    let is_over = |waiting| submitted != args.bits(1) as usize || is_over(ring, args, waiting);
-    let over = is_over(waiting)
-        || ring.serve_ready() && is_over(ring.posting.lock().completions.waiting_in_order(&*ring.pages));
+    let over = submitted != args.bits(1) as usize || is_over(ring, args, waiting);
     if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) }
 }
 

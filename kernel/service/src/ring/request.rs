@@ -42,7 +42,7 @@ use core::{
 use exec::TaskRef;
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
-use mem::{AddressSpace, Charge};
+use mem::{AddressSpace, Charge, CopyFault};
 use process::Thread;
 
 /// What a request takes: itself and its place in the table.
@@ -164,15 +164,8 @@ fn outcome_of(done: Done) -> u8 {
 impl Request {
     /// One that waits without a coroutine.
     #[inline(always)]
-    pub(super) fn of_retry(
-        key: Key,
-        about: About,
-        pid: u32,
-        buffer: Option<Arc<Buffer>>,
-        retry: Retry,
-        charge: Charge,
-    ) -> Arc<Self> {
-        Self::new(key, about, pid, buffer, (None, Some(retry)), charge)
+    pub(super) fn of_retry(key: Key, about: About, pid: u32, retry: Retry, charge: Charge) -> Arc<Self> {
+        Self::new(key, about, pid, None, (None, Some(retry)), charge)
     }
 
     #[inline(always)]
@@ -256,6 +249,20 @@ impl Owner {
     pub(super) fn of(task: &Task<'_>) -> Option<Self> {
         let system = task.system.own.upgrade()?;
         Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
+    }
+
+    pub(super) fn thread(&self) -> &Arc<Thread> {
+        &self.thread
+    }
+
+    /// Pays for so many bytes.
+    pub(super) fn charge(&self, bytes: usize) -> Result<Charge, Errno> {
+        self.caller.account.charge(bytes)
+    }
+
+    /// Makes memory present that a copy has missed.
+    pub(super) async fn resolve(&self, fault: CopyFault) -> Result<(), Errno> {
+        self.space.resolve(fault).await
     }
 
     pub(super) fn task<'a>(&'a self, view: &'a OfRequest) -> Task<'a> {

@@ -8,82 +8,103 @@
 //!
 //! **Wake-up.** Who makes one ready sets [`READY`], and puts it into the list if no bit was set. Who serves takes it out of the list and swaps the bits for
 //! [`BUSY`], then tries; what cannot be done is armed, and tried once more. Then `BUSY` goes, and who finds `READY` behind it puts the request into the list
-//! again. So a change is seen by a try, or makes it ready; and one party at a time tries.
+//! again. So a change is seen by a try, or makes it ready; and one party at a time tries. `BUSY` stays when it has ended: what comes late finds that.
 //!
-//! **Who serves.** Whoever comes first: who waits for completions, or the ring's own coroutine, at the class of who submitted. That is woken by the first that gets into
-//! an empty list, and looks until the list is empty.
+//! **Who serves.** Whoever comes first: a thread of the submitter's process and class that enters the ring, or the ring's own coroutine, which is of that class. That is woken by the
+//! first that gets into an empty list, and looks until the list is empty.
+//!
+//! **Who holds what.** All that may be costly to let go is [`Held`], which who serves takes out, and drops at the end. A waker that outlives it has a shell.
 
 use super::{
     Ring,
-    operation::{About, Done, Operation, Waits, place_of},
-    request::{self, CANCELLED, Owner, Request, Start},
-    ticket::{Chain, Ticket},
+    buffers::Buffer,
+    operation::{About, Done, Waits, place_of},
+    request::{CANCELLED, Owner, Request},
+    submission::MOVED_AT_ONCE,
+    ticket::Ticket,
     transfer::{Transfer, Tried},
 };
 use crate::context::Task;
 use abi::errno::Errno;
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc, task::Wake};
+use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::atomic::{AtomicU8, Ordering::AcqRel},
+    sync::atomic::{
+        AtomicBool, AtomicU8,
+        Ordering::{AcqRel, Relaxed},
+    },
     task::{Context, Poll, Waker},
 };
 use exec::{TaskRef, sync::wait_until_next};
 use hal::sync::{IrqLock, SpinLock, rank};
-use io::{file::Want, open::OpenFile};
-use mem::Charge;
-use process::class::Class;
+use io::open::OpenFile;
+use mem::{Charge, CopyFault};
+use process::{Thread, class::Class};
 
 /// Requests that are tried in one poll.
 const AT_ONCE: usize = 32;
-/// What a request of this kind takes: itself, its places in the file's queue, the ring's table, the list.
-const BYTES: usize = size_of::<Request>() + 128 + 96;
-/// A list with room for so many stays as it is.
-const ROOM: usize = 64;
-/// What the service coroutine takes.
+/// What a request of this kind takes: itself, what it holds, its places in the file's queue and the ring's table.
+const BYTES: usize = size_of::<Request>() + size_of::<Held>() + 112 + 64;
+/// What the service coroutine takes, or one that makes memory present.
 const TASK: usize = 512;
 
-/// What such a request waits for.
-const ANY: Want = Want::Read { offset: 0, len: 1 };
+/// It is in the list, or to be put there by who serves it.
+const READY: u8 = 1;
+/// Somebody serves it, or it has ended.
+const BUSY: u8 = 2;
 
 /// Stays pending: each poll enters the queue, if it is not in it.
 type Place = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 fn place_in(open: Arc<OpenFile>) -> Place {
     Box::pin(async move {
-        if let Some(queue) = open.file().queue(ANY) {
-            wait_until_next(queue, || None::<()>).await;
+        match open.file().read_queue() {
+            Some(queue) => wait_until_next(queue, || None::<()>).await,
+            None => core::future::pending().await,
         }
     })
 }
 
-/// It is in the list, or to be put there by who serves it.
-const READY: u8 = 1;
-/// Somebody serves it.
-const BUSY: u8 = 2;
-
 /// What a request of this kind has beside what all have.
 pub(super) struct Retry {
+    retries: Arc<Retries>,
+    state: AtomicU8,
+    parts: IrqLock<Parts>,
+}
+
+/// In one, for the lock's sake: there are very many of these.
+#[derive(Default)]
+struct Parts {
+    /// Not there while it is served, and when it has ended.
+    held: Option<Box<Held>>,
+    /// The one behind it in the list: under the list's lock, too.
+    next: Option<Arc<Request>>,
+}
+
+struct Held {
     ring: Arc<Ring>,
     owner: Owner,
     transfer: Transfer,
     open: Arc<OpenFile>,
+    buffer: Option<Arc<Buffer>>,
     flags: u8,
-    state: AtomicU8,
-    place: SpinLock<Option<Place>>,
+    place: Place,
 }
 
 /// Those of a ring.
 pub(super) struct Retries {
     /// Wakers push: from any context.
     list: IrqLock<List>,
+    /// Whether the list has any, for who enters the ring.
+    has_ready: AtomicBool,
     server: SpinLock<Option<Server>>,
 }
 
 struct List {
-    ready: VecDeque<Arc<Request>>,
-    /// How many there are, ready or not: the list has room for all.
+    /// The first and the last of those that are ready.
+    ends: Option<(Arc<Request>, Arc<Request>)>,
+    /// How many there are, ready or not.
     waiting: usize,
     /// Of the server.
     task: Option<TaskRef>,
@@ -95,13 +116,19 @@ struct List {
 struct Server {
     pid: u32,
     class: Class,
+    /// It was made.
+    is_there: bool,
     _charge: Charge,
 }
 
 impl Retries {
-    pub(super) fn new() -> Self {
-        let list = List { ready: VecDeque::new(), waiting: 0, task: None, is_closed: false };
-        Self { list: IrqLock::new(rank::WAIT - 1, list), server: SpinLock::new(rank::PIPE, None) }
+    pub(super) fn new() -> Arc<Self> {
+        let list = List { ends: None, waiting: 0, task: None, is_closed: false };
+        Arc::new(Self {
+            list: IrqLock::new(rank::WAIT - 2, list),
+            has_ready: AtomicBool::new(false),
+            server: SpinLock::new(rank::PIPE, None),
+        })
     }
 
     /// No more come, and the coroutine ends with the last.
@@ -113,52 +140,56 @@ impl Retries {
         wake(task);
     }
 
-    /// One more waits, for which there is room in the list.
-    fn enter(&self) -> Result<(), Errno> {
-        let mut list = self.list.lock();
-        let most = list.waiting + 1;
-        if list.ready.capacity() < most {
-            drop(list);
-            // Not under a lock that keeps interrupts out.
-            let mut larger = VecDeque::new();
-            larger.try_reserve_exact(2 * most).map_err(|_| Errno::ENOMEM)?;
-            list = self.list.lock();
-            if larger.capacity() > list.ready.capacity() {
-                larger.append(&mut list.ready);
-                core::mem::swap(&mut larger, &mut list.ready);
-            }
-            if list.ready.capacity() <= list.waiting {
-                return Err(Errno::ENOMEM);
-            }
-        }
-        list.waiting += 1;
-        Ok(())
-    }
-
     fn leave(&self) {
         let mut list = self.list.lock();
         list.waiting -= 1;
-        let is_last = list.waiting == 0;
-        // One that waits is not in the list when it leaves: so that is empty.
-        let room =
-            if is_last && list.ready.capacity() > ROOM { core::mem::take(&mut list.ready) } else { VecDeque::new() };
-        let task = if is_last && list.is_closed { list.task.clone() } else { None };
+        let task = if list.waiting == 0 && list.is_closed { list.task.clone() } else { None };
         drop(list);
-        drop(room);
         wake(task);
     }
 
-    fn push(&self, request: Arc<Request>) {
+    fn push(&self, request: &Arc<Request>) {
+        let (first, last) = (request.clone(), request.clone());
         let mut list = self.list.lock();
-        let is_first = list.ready.is_empty();
-        list.ready.push_back(request);
-        let task = if is_first { list.task.clone() } else { None };
+        let before = list.ends.take();
+        let task = if before.is_none() { list.task.clone() } else { None };
+        let before = match before {
+            None => {
+                list.ends = Some((first, last));
+                None
+            }
+            Some((head, tail)) => {
+                if let Some(retry) = &tail.retry {
+                    retry.parts.lock().next = Some(first);
+                }
+                list.ends = Some((head, last));
+                Some(tail)
+            }
+        };
+        // Relaxed: a hint; who misses it leaves the request to the server.
+        self.has_ready.store(true, Relaxed);
         drop(list);
+        drop(before);
         wake(task);
     }
 
     fn pop(&self) -> Option<Arc<Request>> {
-        self.list.lock().ready.pop_front()
+        let mut list = self.list.lock();
+        let (head, tail) = list.ends.take()?;
+        let next = head.retry.as_ref().and_then(|retry| retry.parts.lock().next.take());
+        let last = match next {
+            Some(next) => {
+                list.ends = Some((next, tail));
+                None
+            }
+            None => {
+                self.has_ready.store(false, Relaxed);
+                Some(tail)
+            }
+        };
+        drop(list);
+        drop(last);
+        Some(head)
     }
 
     fn is_over(&self) -> bool {
@@ -168,7 +199,15 @@ impl Retries {
 
     /// Serves some of those that are ready: whether that may not be all.
     fn serve(&self) -> bool {
-        (0..AT_ONCE).all(|_| self.pop().map(|request| request.serve()).is_some())
+        let mut moved = 0;
+        for _ in 0..AT_ONCE {
+            let Some(request) = self.pop() else { return false };
+            moved += request.serve();
+            if moved >= MOVED_AT_ONCE {
+                break;
+            }
+        }
+        true
     }
 }
 
@@ -179,12 +218,27 @@ fn wake(task: Option<TaskRef>) {
 }
 
 impl Ring {
-    /// Tries again some of the requests that are ready, for who waits for completions: whether there were any.
-    pub(super) fn serve_ready(&self) -> bool {
-        let Some(request) = self.retries.pop() else { return false };
-        request.serve();
-        let _ = self.retries.serve();
-        true
+    /// Tries again some of the requests that are ready, for who enters the ring, if they are of its kind.
+    #[inline]
+    pub(super) fn serve_ready(&self, thread: &Thread) {
+        if self.retries.has_ready.load(Relaxed) {
+            self.serve_some(thread);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn serve_some(&self, thread: &Thread) {
+        let is_its = self.retries.server.lock().as_ref().is_some_and(|server| server.is_of(thread));
+        if is_its {
+            let _ = self.retries.serve();
+        }
+    }
+}
+
+impl Server {
+    fn is_of(&self, thread: &Thread) -> bool {
+        self.is_there && self.pid == thread.process().pid() && self.class == thread.class()
     }
 }
 
@@ -208,132 +262,191 @@ async fn serve(ring: Arc<Ring>) {
 /// Has a transfer wait without a coroutine; `false`: it needs one.
 pub(super) fn park(task: &Task<'_>, ring: &Arc<Ring>, (user_data, flags): (u64, u8), waits: &Waits) -> bool {
     let Waits::Transfer(transfer, open, buffer) = waits else { return false };
-    let is_meant = transfer.is_one_read() && !open.seekable() && open.file().queue(ANY).is_some();
-    if !is_meant || !has_server(task, ring) {
+    if !transfer.is_one_read() || open.file().read_queue().is_none() || !has_server(task, ring) {
         return false;
     }
     let (Some(owner), Ok(charge)) = (Owner::of(task), task.caller().account.charge(BYTES)) else { return false };
-    if ring.retries.enter().is_err() {
-        return false;
-    }
+    ring.retries.list.lock().waiting += 1;
     ring.attach(task);
     let about = About { opcode: transfer.opcode(), file: place_of(open) };
-    let place = SpinLock::new(rank::PIPE, Some(place_in(open.clone())));
-    let key = ring.requests.key(user_data);
-    let (ring, open, state) = (ring.clone(), open.clone(), AtomicU8::new(BUSY));
-    let retry = Retry { ring, owner, transfer: *transfer, open, flags, state, place };
-    Request::of_retry(key, about, task.caller().pid, buffer.clone(), retry, charge).begin();
+    let (transfer, open, buffer) = (*transfer, open.clone(), buffer.clone());
+    let place = place_in(open.clone());
+    let held = Box::new(Held { ring: ring.clone(), owner, transfer, open, buffer, flags, place });
+    let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
+    let retry = Retry { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts };
+    Request::of_retry(ring.requests.key(user_data), about, task.caller().pid, retry, charge).begin(held);
     true
 }
 
 /// Whether the ring has a service coroutine of the caller's class, after it was made if there was none.
 fn has_server(task: &Task<'_>, ring: &Arc<Ring>) -> bool {
-    let (pid, class) = (task.process().pid(), task.thread().class());
     let mut server = ring.retries.server.lock();
     if let Some(server) = &*server {
-        return server.pid == pid && server.class == class;
+        return server.is_of(task.thread());
     }
     let Ok(charge) = task.caller().account.charge(TASK) else { return false };
-    *server = Some(Server { pid, class, _charge: charge });
+    let (pid, class) = (task.process().pid(), task.thread().class());
+    *server = Some(Server { pid, class, is_there: false, _charge: charge });
     drop(server);
-    let life = serve(ring.clone());
-    check_size(&life);
-    let spawned = exec::try_spawn_with(&task.thread().birth_of_request(), "ring server", life);
-    match spawned {
-        Ok(handle) => handle.detach(),
-        Err(_) => drop(ring.retries.server.lock().take()),
+    let is_there = spawn(task.thread(), "ring server", serve(ring.clone()));
+    let mut server = ring.retries.server.lock();
+    let gone = if is_there { None } else { server.take() };
+    if let Some(server) = &mut *server {
+        server.is_there = true;
     }
-    ring.retries.server.lock().is_some()
+    drop(server);
+    drop(gone);
+    is_there
+}
+
+fn spawn(thread: &Thread, name: &'static str, life: impl Future<Output = ()> + Send + 'static) -> bool {
+    check_size(&life);
+    exec::try_spawn_with(&thread.birth_of_request(), name, life).map(|handle| handle.detach()).is_ok()
 }
 
 fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
+/// What came of serving one.
+enum Served {
+    /// It has ended, with so many bytes moved.
+    Ended(usize),
+    /// It waits on.
+    Waits(Box<Held>),
+    /// It needs memory first.
+    Faults(Box<Held>, CopyFault),
+}
+
 impl Request {
     /// It is listed, and tried once more in the queue.
-    fn begin(self: &Arc<Self>) {
-        let Some(retry) = &self.retry else { return };
-        retry.ring.requests.insert(self);
-        Ticket::new(&retry.ring, self.user_data(), retry.flags).hand_over();
-        self.wait(retry);
+    fn begin(self: &Arc<Self>, held: Box<Held>) {
+        held.ring.requests.insert(self);
+        Ticket::new(&held.ring, self.user_data(), held.flags).hand_over();
+        let served = self.wait(held);
+        self.go_on(served);
     }
 
     /// It is to be tried again, by who serves.
     pub(super) fn make_ready(self: &Arc<Self>, retry: &Retry) {
         // AcqRel: with the others of these bits, one sees what was done before the other: the change, or that it is ready already.
         if retry.state.fetch_or(READY, AcqRel) == 0 {
-            retry.ring.retries.push(self.clone());
+            retry.retries.push(self);
         }
     }
 
-    /// Tries, and if that is in vain, waits on.
-    fn serve(self: &Arc<Self>) {
-        let Some(retry) = &self.retry else { return };
+    /// Tries, and if that is in vain, waits on; how many bytes that moved.
+    fn serve(self: &Arc<Self>) -> usize {
+        let Some(retry) = &self.retry else { return 0 };
         retry.state.swap(BUSY, AcqRel);
-        // A wake-up after its end.
-        if !self.runs() {
-            return;
-        }
+        let held = retry.parts.lock().held.take();
+        held.map_or(0, |held| {
+            let served = self.try_again(held);
+            self.go_on(served)
+        })
+    }
+
+    fn try_again(self: &Arc<Self>, held: Box<Held>) -> Served {
         if self.is_abandoned() {
-            return self.end(retry, CANCELLED);
+            return self.end(held, CANCELLED);
         }
-        if !self.try_once(retry) {
-            self.wait(retry);
+        match self.try_once(held) {
+            Served::Waits(held) => self.wait(held),
+            served => served,
         }
     }
 
-    /// Enters the queue, tries once more, and is served no more until it is ready.
-    fn wait(self: &Arc<Self>, retry: &Retry) {
+    /// Enters the queue, and tries once more.
+    fn wait(self: &Arc<Self>, mut held: Box<Held>) -> Served {
         let waker = Waker::from(self.clone());
-        if let Some(place) = &mut *retry.place.lock() {
-            let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
+        let _ = held.place.as_mut().poll(&mut Context::from_waker(&waker));
+        if !held.open.file().read_waits() {
+            match self.try_once(held) {
+                Served::Waits(left) => held = left,
+                served => return served,
+            }
         }
-        if !retry.open.file().read_waits() && self.try_once(retry) {
-            return;
+        if self.is_cancelled() { self.end(held, CANCELLED) } else { Served::Waits(held) }
+    }
+
+    /// Lets others serve it, if it waits on; how many bytes were moved.
+    fn go_on(self: &Arc<Self>, served: Served) -> usize {
+        let Some(retry) = &self.retry else { return 0 };
+        match served {
+            Served::Ended(moved) => return moved,
+            Served::Faults(held, fault) => self.make_present(held, fault),
+            Served::Waits(held) => {
+                retry.parts.lock().held = Some(held);
+                if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {
+                    retry.retries.push(self);
+                }
+            }
         }
-        if self.is_cancelled() {
-            return self.end(retry, CANCELLED);
-        }
-        if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {
-            retry.ring.retries.push(self.clone());
+        0
+    }
+
+    /// A coroutine makes the memory present, and serves it then: until that it is served by nobody else.
+    fn make_present(self: &Arc<Self>, held: Box<Held>, fault: CopyFault) {
+        let Ok(charge) = held.owner.charge(TASK) else { return drop(self.end(held, Done::failed(Errno::ENOMEM))) };
+        let (request, thread) = (self.clone(), held.owner.thread().clone());
+        // Else it would go with a coroutine that cannot be made.
+        let shared = Arc::new(SpinLock::new(rank::PIPE, Some(held)));
+        let its = shared.clone();
+        let life = async move {
+            let _charge = charge;
+            let held = its.lock().take();
+            if let Some(held) = held {
+                request.resolve(held, fault).await;
+            }
+        };
+        if !spawn(&thread, "ring memory", life) {
+            let held = shared.lock().take();
+            held.map(|held| self.end(held, Done::failed(Errno::ENOMEM)));
         }
     }
 
-    /// Whether it has ended with this try.
-    fn try_once(self: &Arc<Self>, retry: &Retry) -> bool {
-        let task = retry.owner.task(&self.view);
-        match retry.transfer.look(&task, &retry.open, self.view.buffer.as_deref()) {
-            Tried::Done(done) => self.end(retry, done),
-            Tried::NotYet => return false,
-            // It needs memory that is to be made present first.
-            Tried::Partly(_) => self.become_coroutine(retry),
+    async fn resolve(self: &Arc<Self>, mut held: Box<Held>, mut fault: CopyFault) {
+        loop {
+            if let Err(errno) = held.owner.resolve(fault).await {
+                let _ = self.end(held, Done::failed(errno));
+                return;
+            }
+            match self.try_again(held) {
+                Served::Faults(left, _) if self.is_cancelled() => return drop(self.end(left, CANCELLED)),
+                Served::Faults(left, again) => (held, fault) = (left, again),
+                served => {
+                    self.go_on(served);
+                    return;
+                }
+            }
+            exec::yield_now().await;
         }
-        true
     }
 
-    fn end(self: &Arc<Self>, retry: &Retry, done: Done) {
+    fn try_once(self: &Arc<Self>, held: Box<Held>) -> Served {
+        let tried = {
+            let task = held.owner.task(&self.view);
+            held.transfer.look(&task, &held.open, held.buffer.as_deref())
+        };
+        match tried {
+            Tried::Done(done) => self.end(held, done),
+            Tried::NotYet => Served::Waits(held),
+            Tried::Faults(fault) => Served::Faults(held, fault),
+            // What a signal would end: of that a request knows nothing.
+            Tried::Partly(_) => self.end(held, Done::failed(Errno::EINTR)),
+        }
+    }
+
+    /// Its completion is posted, and it leaves all that it is in.
+    fn end(self: &Arc<Self>, held: Box<Held>, done: Done) -> Served {
         self.decide();
-        Ticket::taken_over(&retry.ring, self.user_data(), retry.flags).complete(done);
-        self.leave(retry, done);
-    }
-
-    /// It is none of these any more. The completion is posted.
-    fn leave(self: &Arc<Self>, retry: &Retry, done: Done) {
-        let place = retry.place.lock().take();
-        drop(place);
-        self.has_ended(&retry.ring, done);
-        retry.ring.retries.leave();
-    }
-
-    fn become_coroutine(self: &Arc<Self>, retry: &Retry) {
-        self.decide();
-        let ticket = Ticket::taken_over(&retry.ring, self.user_data(), retry.flags);
-        let task = retry.owner.task(&self.view);
-        let waits = Waits::Transfer(retry.transfer, retry.open.clone(), self.view.buffer.clone());
-        let start = Start::Waits(ticket, Operation::Transfer(retry.transfer), waits);
-        request::spawn(&task, &retry.ring, start, Chain::default());
-        self.leave(retry, Done::with(0));
+        Ticket::taken_over(&held.ring, self.user_data(), held.flags).complete(done);
+        self.has_ended(&held.ring, done);
+        if let Some(retry) = &self.retry {
+            retry.retries.leave();
+        }
+        drop(held);
+        Served::Ended(done.result.max(0) as usize)
     }
 }
 

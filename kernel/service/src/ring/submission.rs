@@ -25,7 +25,7 @@ use ring::Taken;
 /// Entries that are taken in one poll.
 pub(super) const AT_ONCE: u32 = 128;
 /// Bytes after which no more are taken in this poll.
-const MOVED_AT_ONCE: usize = 1 << 18;
+pub(super) const MOVED_AT_ONCE: usize = 1 << 18;
 /// Flags of an entry that need a look of their own.
 const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
 

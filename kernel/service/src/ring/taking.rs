@@ -110,8 +110,10 @@ impl Ring {
         let in_order = !posting.head.drains_next && !self.drain.has_deferred();
         if in_order && let Some(waiting) = posting.take_plain(pages, count) {
             drop(posting);
-            self.changed.wake_all();
-            self.tell(false);
+            if count > 0 {
+                self.changed.wake_all();
+                self.tell(false);
+            }
             return Beginning::Done(count, waiting);
         }
         posting.is_taking = true;

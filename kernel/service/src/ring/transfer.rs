@@ -14,6 +14,7 @@ use crate::{
 use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
 use alloc::sync::Arc;
 use io::{file::IoError, open::OpenFile};
+use mem::CopyFault;
 
 /// Which way, and whether the memory is a list of pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,9 @@ pub(super) struct Transfer {
 
 /// Whether a `recv` is nothing but that. What else it says, right or wrong, is the call's.
 fn is_plain_receive(entry: &Sqe) -> bool {
-    entry.ioprio == 0 && entry.op_flags == 0 && entry.off == 0 && entry.file_index == 0 && entry.buf_index == 0
+    let is_zero = entry.ioprio == 0 && entry.op_flags == 0 && entry.off == 0 && entry.file_index == 0;
+    // Nothing is received at once, without a look at what there is.
+    is_zero && entry.buf_index == 0 && entry.len > 0
 }
 
 /// What came of doing what can be done at once.
@@ -56,6 +59,8 @@ pub(super) enum Tried {
     NotYet,
     /// So many bytes; the rest waits for more than that.
     Partly(u32),
+    /// Nothing: memory is missing.
+    Faults(CopyFault),
 }
 
 /// The priority of a request to a device; nothing here has use for it, but a wrong one is refused.
@@ -144,6 +149,7 @@ impl Transfer {
             Tried::Done(done) => Step::Done(done),
             Tried::NotYet => Step::Waits(Waits::Transfer(self, open, buffer)),
             Tried::Partly(done) => Step::Waits(Waits::Transfer(Self { done, ..self }, open, buffer)),
+            Tried::Faults(_) => Step::Waits(Waits::Transfer(self, open, buffer)),
         }
     }
 
@@ -158,7 +164,8 @@ impl Transfer {
             Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.moved(len)),
             Ok(Some(Moved { len, .. })) => Tried::Partly(len as u32),
             Ok(None) => Tried::NotYet,
-            Err(IoError::Fault(_) | IoError::Errno(Errno::EINTR)) => Tried::Partly(0),
+            Err(IoError::Fault(fault)) => Tried::Faults(fault),
+            Err(IoError::Errno(Errno::EINTR)) => Tried::Partly(0),
             Err(IoError::Errno(errno)) => {
                 if self.shape == Shape::Write {
                     transfer::write_failed(task, open, errno);

@@ -599,6 +599,9 @@ async fn lists_are_paid_for(cpu: &Cpu) {
 async fn left_behind(cpu: &Cpu) {
     let used = || process::table::process(1).unwrap().account().used();
     let (from, to) = pipe(cpu).await;
+    let time = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
+    // Of the rings before, too.
+    cpu.good(nr::NANOSLEEP, [time, 0]).await;
     let before = used();
     let ring = Mapped::new(cpu, 8, 0).await;
     let entries = [IOSQE_IO_HARDLINK, IOSQE_IO_LINK, 0, 0].map(|flags| Sqe { flags, ..read(from, DATA, 4) });
@@ -608,7 +611,6 @@ async fn left_behind(cpu: &Cpu) {
     cpu.good(nr::MUNMAP, [ring.ring, 4096]).await;
     cpu.good(nr::MUNMAP, [ring.entries, 4096]).await;
     // Their coroutines have run by then.
-    let time = cpu.store(DATA + 0x180, &[0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0x42, 0xf, 0, 0, 0, 0, 0]);
     cpu.good(nr::NANOSLEEP, [time, 0]).await;
     assert_eq!(used(), before);
     // Nobody has taken this.

@@ -6,6 +6,7 @@ use rt::fs::File;
 pub const CASES: &[Case] = &[
     case!("ring/files", "C4 C5 D3", files),
     case!("ring/waits-for-bytes", "C4 D2 D4", waits_for_bytes),
+    case!("ring/waits-with-memory-that-is-not-there", "C4 D14 D15", waits_with_memory_that_is_not_there),
     case!("ring/thousands-wait", "C4 D4 D13", thousands_wait),
     case!("ring/cancel", "C4 D14", cancel),
     case!("ring/cancel-against-completion", "C4 D14", cancel_against_completion),
@@ -77,6 +78,34 @@ fn waits_for_bytes() -> Outcome {
         let _ = writer.join();
     }
     Ok(())
+}
+
+/// What comes finds no page to go into: that is made first. Others wait meanwhile, and may be cancelled.
+fn waits_with_memory_that_is_not_there() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let fresh = crate::process::map(2 * PAGE, crate::process::RW)?;
+    for round in 0..50u8 {
+        call!(MADVISE, fresh, 2 * PAGE, m::MADV_DONTNEED)?;
+        // Over both pages.
+        let first = transfer(IORING_OP_READ, read.fd().raw(), raw::bytes(fresh + PAGE - 2, 4), 0);
+        let second = Sqe { user_data: 8, ..transfer(IORING_OP_READ, read.fd().raw(), raw::bytes(fresh, 4), 0) };
+        push(&mut ring, &[first, second]);
+        equal!(ring.submit(0)?, 2);
+        io::Write::write_all(&mut write, &[round; 4])?;
+        let found = wait(&mut ring, 1)?;
+        // Either has them.
+        let (addr, other) = match found[..] {
+            [(7, 4)] => (fresh + PAGE - 2, 8),
+            [(8, 4)] => (fresh, 7),
+            _ => return Err(Trouble::failed(format_args!("{found:?}"))),
+        };
+        equal!(raw::bytes(addr, 4), [round; 4]);
+        push(&mut ring, &[cancel_of(other, 0)]);
+        equal!(wait_sorted(&mut ring, 2)?, [(other, CANCELLED), (99, 0)]);
+    }
+    call!(MUNMAP, fresh, 2 * PAGE)?;
+    takes_nothing(&read, &mut write)
 }
 
 fn thousands_wait() -> Outcome {
