@@ -351,7 +351,8 @@ impl File for SocketFile {
     }
 
     fn read_queue(&self) -> Option<&WaitQueue> {
-        self.watched(0)
+        // The same queue for all that it is asked for, or none.
+        self.queue(Want::Events(0))
     }
 
     fn read_waits(&self) -> bool {
