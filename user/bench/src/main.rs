@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket echo task ring uring priority harts
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority echo harts
 //!                          counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -53,11 +53,12 @@ const GROUPS: [Group; 15] = [
     ("memory", memory::faults),
     ("file", files::reads),
     ("socket", sockets::round_trips),
-    ("echo", echo::servers),
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
     ("priority", urgency::priorities),
+    // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
+    ("echo", echo::servers),
     ("harts", urgency::across_harts),
     ("counted", threads::across_harts),
 ];
