@@ -234,15 +234,14 @@ impl Ring {
         completions.reserve(wanted, |bytes| charge.grow(bytes).is_ok())
     }
 
-    /// Completes requests that have places; how many of these that took, and how many completions wait for the program, unless some are kept.
-    fn post(&self, completions: &[Cqe]) -> (usize, Option<u32>) {
+    /// Completes requests that have places; how many of these that took.
+    fn post(&self, completions: &[Cqe]) -> usize {
         let mut posting = self.posting.lock();
         let kept = posting.completions.post(&*self.pages, completions);
         posting.completions.publish(&*self.pages);
-        let waiting = posting.completions.waiting_in_order(&*self.pages);
         drop(posting);
         self.changed.wake_all();
-        (kept, waiting)
+        kept
     }
 
     /// Posts a completion that is not the last of its request, if there is room for it at once.

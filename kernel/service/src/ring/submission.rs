@@ -363,17 +363,13 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     /// A request waits, and what is linked behind it with it.
     #[inline(never)]
-    fn park(&mut self, (user_data, flags): (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
+    fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         // Those before it in its chain are completed before it.
         if self.taker.filled() > 0 {
             self.post();
         }
         self.taker.give_place();
-        let is_parked = rest.len() == 0 && retry::park(self.task, self.ring, (user_data, flags), &waits);
-        if !is_parked {
-            let ticket = Ticket::new(self.ring, user_data, flags);
-            request::spawn(self.task, self.ring, Start::Waits(ticket, operation, waits), rest);
-        }
+        begin_to_wait(self.task, self.ring, request, (operation, waits), rest);
     }
 
     /// A chain as what waits has it, with what pays for it.
@@ -398,7 +394,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             return;
         }
         self.moved += done.result.max(0) as usize;
-        self.taker.complete(Cqe { user_data, res: done.result, flags: done.flags });
+        self.taker.complete(completion(user_data, done));
     }
 
     /// Posts what is done.
@@ -432,21 +428,32 @@ impl Drop for Submission<'_, '_, '_> {
 pub(super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Option<u32> {
     let transfer = match Transfer::prepare(task, entry) {
         Ok(transfer) => transfer,
-        Err(errno) => return ring.end_single(Some(completion(entry, Done::failed(errno)))),
+        Err(errno) => return ring.end_single(Some(completion(entry.user_data, Done::failed(errno)))),
     };
     match transfer.run(task, ring) {
-        Step::Done(done) => ring.end_single(Some(completion(entry, done))),
+        Step::Done(done) => ring.end_single(Some(completion(entry.user_data, done))),
         Step::Waits(waits) => {
-            if !retry::park(task, ring, (entry.user_data, entry.flags), &waits) {
-                let ticket = Ticket::new(ring, entry.user_data, entry.flags);
-                let start = Start::Waits(ticket, Operation::Transfer(transfer), waits);
-                request::spawn(task, ring, start, Chain::default());
-            }
+            let (request, operation) = ((entry.user_data, entry.flags), Operation::Transfer(transfer));
+            begin_to_wait(task, ring, request, (operation, waits), Chain::default());
             ring.end_single(None)
         }
     }
 }
 
-fn completion(entry: &Sqe, done: Done) -> Cqe {
-    Cqe { user_data: entry.user_data, res: done.result, flags: done.flags }
+/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine.
+fn begin_to_wait(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (user_data, flags): (u64, u8),
+    (operation, waits): (Operation, Waits),
+    rest: Chain,
+) {
+    if rest.len() > 0 || !retry::park(task, ring, (user_data, flags), &waits) {
+        let ticket = Ticket::new(ring, user_data, flags);
+        request::spawn(task, ring, Start::Waits(ticket, operation, waits), rest);
+    }
+}
+
+fn completion(user_data: u64, done: Done) -> Cqe {
+    Cqe { user_data, res: done.result, flags: done.flags }
 }

@@ -9,8 +9,8 @@
 use super::{Posting, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
 use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, Sqe};
 use alloc::sync::Arc;
-use core::mem::take;
 use exec::sync::wait_until;
+use hal::sync::SpinGuard;
 use ring::{Layout, Submissions};
 
 /// Completions that are posted together.
@@ -125,20 +125,24 @@ impl Ring {
 
     /// The one that was taken is done, or waits with its place, and the right is given back. How many completions wait for the program, unless some are kept.
     pub(super) fn end_single(&self, done: Option<Cqe>) -> Option<u32> {
-        let (pages, mut posting) = (&*self.pages, self.posting.lock());
-        let Posting { completions, head, is_taking, .. } = &mut *posting;
-        match done {
-            Some(completion) => {
-                head.places -= completions.post(pages, &[completion]);
-                completions.publish(pages);
-            }
-            None => head.places -= 1,
-        }
-        *is_taking = false;
-        let waiting = completions.waiting_in_order(pages);
+        let posting = self.posting.lock();
+        let mut head = posting.head;
+        // The place goes with what waits.
+        head.places -= usize::from(done.is_none());
+        self.give_back(posting, head, done.as_slice())
+    }
+
+    /// Posts what is done and gives the right back with the head; how many completions wait for the program, unless some are kept.
+    fn give_back(&self, mut posting: SpinGuard<'_, Posting>, mut head: Head, done: &[Cqe]) -> Option<u32> {
+        let pages = &*self.pages;
+        // What went into the ring leaves its place to the next.
+        head.places -= posting.completions.post(pages, done);
+        posting.completions.publish(pages);
+        (posting.head, posting.is_taking) = (head, false);
+        let waiting = posting.completions.waiting_in_order(pages);
         drop(posting);
         self.takers.wake_all();
-        if done.is_some() {
+        if !done.is_empty() {
             self.changed.wake_all();
             self.tell(false);
         }
@@ -212,32 +216,19 @@ impl<'r> Taker<'r> {
 
     /// Posts what is done.
     pub(super) fn post(&mut self) {
-        let done = take(&mut self.done);
-        let (kept, _) = self.ring.post(&done);
         // What went into the ring leaves its place to the next.
-        self.head.places -= kept;
-        if !done.is_empty() {
+        self.head.places -= self.ring.post(&self.done);
+        if !self.done.is_empty() {
             self.ring.tell(false);
         }
+        self.done.clear();
     }
 
     /// Posts what is done and gives the right back; how many completions wait for the program, unless some are kept.
     pub(super) fn give_back(&mut self) -> Option<u32> {
         self.gave_back = true;
-        let ring = self.ring;
-        let (pages, mut posting) = (&*ring.pages, ring.posting.lock());
-        // What went into the ring leaves its place to the next.
-        self.head.places -= posting.completions.post(pages, &self.done);
-        posting.completions.publish(pages);
-        (posting.head, posting.is_taking) = (self.head, false);
-        let waiting = posting.completions.waiting_in_order(pages);
-        drop(posting);
-        ring.takers.wake_all();
-        if !self.done.is_empty() {
-            self.done.clear();
-            ring.changed.wake_all();
-            ring.tell(false);
-        }
+        let waiting = self.ring.give_back(self.ring.posting.lock(), self.head, &self.done);
+        self.done.clear();
         waiting
     }
 }

@@ -71,7 +71,7 @@ impl Ticket {
     }
 
     fn post(&self, res: i32, flags: u32) {
-        let (kept, _) = self.ring.post(&[Cqe { user_data: self.user_data, res, flags }]);
+        let kept = self.ring.post(&[Cqe { user_data: self.user_data, res, flags }]);
         self.ring.release(1 - kept.min(1));
         self.ring.tell(true);
     }
