@@ -3,7 +3,7 @@
 
 use crate::fs::{Metadata, OpenOptions};
 use crate::io;
-use crate::owned::{IoBuf, IoBufMut};
+use crate::owned::{self, IoBuf, IoBufMut};
 use crate::requests::{self, Request};
 use crate::sys::{self, OwnedFd, c_string};
 use ::task::Wait;
@@ -95,20 +95,8 @@ impl File {
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] when the file ends before; the buffer comes back with what was read.
-    pub async fn read_exact_at<B: IoBufMut>(&self, mut buf: B, offset: u64) -> (io::Result<()>, B) {
-        let (mut filled, room, mut result) = (0, buf.room().1, Ok(()));
-        while filled < room && result.is_ok() {
-            let (read, back) = self.read_from(buf, filled, offset + filled as u64).await;
-            buf = back;
-            match read {
-                Ok(0) => result = Err(io::Error::new(io::ErrorKind::UnexpectedEof, "ended too early")),
-                Ok(count) => filled += count,
-                Err(errno) => result = Err(errno.into()),
-            }
-        }
-        // SAFETY: so many were written.
-        unsafe { buf.set_len(filled) };
-        (result, buf)
+    pub async fn read_exact_at<B: IoBufMut>(&self, buf: B, offset: u64) -> (io::Result<()>, B) {
+        owned::read_exact(buf, "ended too early", |buf, from| self.read_from(buf, from, offset + from as u64)).await
     }
 
     async fn write_from<B: IoBuf>(&self, buf: B, from: usize, offset: u64) -> (Result<usize>, B) {
@@ -132,18 +120,8 @@ impl File {
     ///
     /// # Errors
     /// As for [`write_at`](Self::write_at).
-    pub async fn write_all_at<B: IoBuf>(&self, mut buf: B, offset: u64) -> (io::Result<()>, B) {
-        let mut written = 0;
-        while written < buf.bytes().len() {
-            let (count, back) = self.write_from(buf, written, offset + written as u64).await;
-            buf = back;
-            match count {
-                Ok(0) => return (Err(io::Error::new(io::ErrorKind::WriteZero, "nothing more can be written")), buf),
-                Ok(count) => written += count,
-                Err(errno) => return (Err(errno.into()), buf),
-            }
-        }
-        (Ok(()), buf)
+    pub async fn write_all_at<B: IoBuf>(&self, buf: B, offset: u64) -> (io::Result<()>, B) {
+        owned::write_all(buf, |buf, from| self.write_from(buf, from, offset + from as u64)).await
     }
 
     /// An operation that touches no memory.

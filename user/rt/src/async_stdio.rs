@@ -2,7 +2,7 @@
 //! operation until it has ended.
 
 use crate::io;
-use crate::owned::{IoBuf, IoBufMut};
+use crate::owned::{self, IoBuf, IoBufMut};
 use crate::requests::Request;
 use ::task::Wait;
 use abi::errno::Result;
@@ -34,18 +34,8 @@ async fn write_from<B: IoBuf>(fd: i32, buf: B, from: usize) -> (Result<usize>, B
     unsafe { Request::new(entry, Wait::Write, None, buf) }.await
 }
 
-async fn write_all_to<B: IoBuf>(fd: i32, mut buf: B) -> (io::Result<()>, B) {
-    let mut written = 0;
-    while written < buf.bytes().len() {
-        let (count, back) = write_from(fd, buf, written).await;
-        buf = back;
-        match count {
-            Ok(0) => return (Err(io::Error::new(io::ErrorKind::WriteZero, "nothing more can be written")), buf),
-            Ok(count) => written += count,
-            Err(errno) => return (Err(errno.into()), buf),
-        }
-    }
-    (Ok(()), buf)
+async fn write_all_to<B: IoBuf>(fd: i32, buf: B) -> (io::Result<()>, B) {
+    owned::write_all(buf, |buf, from| write_from(fd, buf, from)).await
 }
 
 /// Writes all of `buf` to standard output, behind what was printed and flushed.

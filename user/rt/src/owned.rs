@@ -1,8 +1,11 @@
 //! Buffers that an operation owns while it is under way, in the manner of `tokio-uring`: the kernel may write to one until the
 //! operation has ended, however early its future was dropped.
 
+use crate::io;
+use abi::errno::Result;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::future::Future;
 
 /// What can be written from.
 ///
@@ -68,4 +71,43 @@ unsafe impl IoBuf for &'static [u8] {
     fn bytes(&self) -> &[u8] {
         self
     }
+}
+
+/// Fills the room of `buf`, by what reads into it from some byte of it on. The buffer comes back with what was read, also if it `ended` before.
+pub(crate) async fn read_exact<B: IoBufMut, F: Future<Output = (Result<usize>, B)>>(
+    mut buf: B,
+    ended: &'static str,
+    mut read: impl FnMut(B, usize) -> F,
+) -> (io::Result<()>, B) {
+    let (mut filled, room, mut result) = (0, buf.room().1, Ok(()));
+    while filled < room && result.is_ok() {
+        let (count, back) = read(buf, filled).await;
+        buf = back;
+        match count {
+            Ok(0) => result = Err(io::Error::new(io::ErrorKind::UnexpectedEof, ended)),
+            Ok(count) => filled += count,
+            Err(errno) => result = Err(errno.into()),
+        }
+    }
+    // SAFETY: so many were written.
+    unsafe { buf.set_len(filled) };
+    (result, buf)
+}
+
+/// Writes all of `buf`, by what writes it from some byte of it on.
+pub(crate) async fn write_all<B: IoBuf, F: Future<Output = (Result<usize>, B)>>(
+    mut buf: B,
+    mut write: impl FnMut(B, usize) -> F,
+) -> (io::Result<()>, B) {
+    let mut written = 0;
+    while written < buf.bytes().len() {
+        let (count, back) = write(buf, written).await;
+        buf = back;
+        match count {
+            Ok(0) => return (Err(io::Error::new(io::ErrorKind::WriteZero, "nothing more can be written")), buf),
+            Ok(count) => written += count,
+            Err(errno) => return (Err(errno.into()), buf),
+        }
+    }
+    (Ok(()), buf)
 }

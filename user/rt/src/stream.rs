@@ -6,7 +6,7 @@
 //! pushed already, with which one more goes to the kernel for no call.
 
 use crate::io;
-use crate::owned::{IoBuf, IoBufMut};
+use crate::owned::{self, IoBuf, IoBufMut};
 use crate::reactor::{AsyncFd, Direction};
 use crate::requests::{self, Request};
 use crate::socket;
@@ -102,25 +102,8 @@ impl Stream {
     }
 
     /// Fills the room of a buffer that it owns meanwhile.
-    pub(crate) async fn read_exact_owned<B: IoBufMut>(&self, mut buf: B) -> (io::Result<()>, B) {
-        let (mut filled, room) = (0, buf.room().1);
-        let mut result = Ok(());
-        while filled < room {
-            let (read, back) = self.read_from(buf, filled).await;
-            buf = back;
-            match read {
-                Ok(count) if count > 0 => {
-                    filled += count;
-                    continue;
-                }
-                Ok(_) => result = Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed too early")),
-                Err(errno) => result = Err(errno.into()),
-            }
-            break;
-        }
-        // SAFETY: so many were written.
-        unsafe { buf.set_len(filled) };
-        (result, buf)
+    pub(crate) async fn read_exact_owned<B: IoBufMut>(&self, buf: B) -> (io::Result<()>, B) {
+        owned::read_exact(buf, "closed too early", |buf, from| self.read_from(buf, from)).await
     }
 
     /// Writes what is in `buf` from its byte `from` on; returns how much.
@@ -149,17 +132,8 @@ impl Stream {
     }
 
     /// Writes all of a buffer that it owns meanwhile.
-    pub(crate) async fn write_all_owned<B: IoBuf>(&self, mut buf: B) -> (io::Result<()>, B) {
-        let mut written = 0;
-        while written < buf.bytes().len() {
-            let (count, back) = self.write_from(buf, written).await;
-            buf = back;
-            match count {
-                Ok(count) => written += count,
-                Err(errno) => return (Err(errno.into()), buf),
-            }
-        }
-        (Ok(()), buf)
+    pub(crate) async fn write_all_owned<B: IoBuf>(&self, buf: B) -> (io::Result<()>, B) {
+        owned::write_all(buf, |buf, from| self.write_from(buf, from)).await
     }
 }
 
