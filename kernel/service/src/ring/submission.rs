@@ -440,7 +440,8 @@ pub(super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Opti
     }
 }
 
-/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine.
+/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine. Inlined: what it is given is large to be moved.
+#[inline(always)]
 fn begin_to_wait(
     task: &Task<'_>,
     ring: &Arc<Ring>,
