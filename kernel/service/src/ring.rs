@@ -2,7 +2,7 @@
 //!
 //! A [`RingFile`] is what a descriptor refers to; a [`Ring`] goes on as long as requests of its own wait. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
 //! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`], [`submission`]), and what
-//! a ring is like ([`setup`]). What waits is in [`request`], what ends it in [`cancel`], who goes first in [`drain`].
+//! a ring is like ([`setup`]). What waits is a [`request`], served by a [`coroutine`] or by whoever comes ([`retry`]), what ends it in [`cancel`], who goes first in [`drain`].
 //!
 //! **Who holds what.** Taking entries is for one party at a time: a right that may be held across an `.await` ([`taking`]).
 //! Completions are under a spin lock for some stores; nothing is run under it.
@@ -12,6 +12,7 @@
 mod buffers;
 mod calls;
 mod cancel;
+mod coroutine;
 mod drain;
 mod enter;
 mod fields;

@@ -5,8 +5,8 @@
 
 use super::{
     Ring,
+    coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
-    request::{self, Start},
     retry, select,
     taking::Taker,
     ticket::{Chain, Ticket},
@@ -335,7 +335,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             self.post();
         }
         let chain = self.tickets(chain, Ticket::of_deferred);
-        request::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
+        coroutine::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
     }
 
     /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of
@@ -451,7 +451,7 @@ fn begin_to_wait(
 ) {
     if rest.len() > 0 || !retry::park(task, ring, (user_data, flags), &waits) {
         let ticket = Ticket::new(ring, user_data, flags);
-        request::spawn(task, ring, Start::Waits(ticket, operation, waits), rest);
+        coroutine::spawn(task, ring, Start::Waits(ticket, operation, waits), rest);
     }
 }
 
