@@ -41,7 +41,7 @@ AsyncOS: build, run and test the system.
     build    build the kernel and the user programs
     image    make the disk image
     web      test the web server from the host, byte for byte
-    model    check the models of the scheduler, state by state
+    model    check the models of protocols, state by state
     trace    check a recorded run against these models
     mutate   weaken each memory ordering in turn and expect loom to notice
     setup    install what is missing; `run`, `test` and `bench` do it by themselves

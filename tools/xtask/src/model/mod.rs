@@ -1,4 +1,4 @@
-//! The verb `model` and the step of `test`: SPIN goes through every state of the scheduler's protocols.
+//! The verb `model` and the step of `test`: SPIN goes through every state of protocols of the scheduler and of rings.
 //!
 //! Each `tests/model/*.pml` asks one question, is small enough to be gone through as a whole, and names its *mutants*:
 //! errors that are put in on purpose by a macro. The model as it is must hold, and each mutant must be refuted; a model
@@ -20,7 +20,7 @@ use table::WordTable;
 const HELP: &str = "\
 cargo xtask model [NAME...]
 
-Checks the models of the scheduler in tests/model with SPIN: every state of each, and that each error put in on
+Checks the models in tests/model, of the scheduler and of rings, with SPIN: every state of each, and that each error put in on
 purpose is found. With names: only these models. `cargo xtask test model` does the same.
 ";
 
