@@ -27,9 +27,10 @@ extern crate alloc;
 extern crate std;
 
 pub mod address;
+mod channel;
 pub mod device;
 mod listener;
-pub mod local;
+mod local;
 pub mod loopback;
 mod network;
 mod options;
@@ -47,6 +48,7 @@ mod wire;
 mod tests;
 
 pub use address::Address;
+pub use channel::Framing;
 pub use device::{Link, NetDevice};
 pub use network::{Configuration, Net};
 pub use options::{SocketOption, SocketValue};

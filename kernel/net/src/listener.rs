@@ -1,19 +1,23 @@
-//! The queue between the stack, which establishes connections, and the socket that accepts them.
+//! The queue between those who connect and the socket that accepts.
 
 use crate::{
+    channel::Ends,
     signal::Signal,
     stack::{Stack, rank},
 };
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 use core::net::SocketAddrV4;
 use hal::sync::SpinLock;
 use mem::{Account, Charge};
 use smoltcp::iface::SocketHandle;
 
-/// Longest queue that `listen` grants.
-const MOST: usize = 256;
+/// Longest queue that `listen` grants (Linux's `net.core.somaxconn`).
+const MOST: usize = 4096;
 
-/// A connection that is being established, owned by the stack.
+/// A connection from elsewhere that is being established, owned by the stack.
 pub(crate) struct Embryo {
     pub handle: SocketHandle,
     pub charge: Charge,
@@ -22,10 +26,32 @@ pub(crate) struct Embryo {
 }
 
 /// An established connection that nobody accepted yet.
-pub(crate) struct Arrival {
-    pub handle: SocketHandle,
-    pub charge: Charge,
+pub(crate) enum Arrival {
+    /// From another host.
+    Wired { handle: SocketHandle, charge: Charge, signal: Arc<Signal> },
+    /// From this host.
+    Fused(Fusion),
+}
+
+/// The listener's side of a connection from this host.
+pub(crate) struct Fusion {
+    pub ends: Ends,
     pub signal: Arc<Signal>,
+    pub local: SocketAddrV4,
+    pub peer: SocketAddrV4,
+}
+
+/// When who waits for a place gives up (ns since boot), and a number of its own.
+pub(crate) type Ticket = (u64, u64);
+
+/// What became of a connection from this host.
+pub(crate) enum Joined {
+    /// It is made.
+    Queued,
+    /// The queue is full: it is made when it has a place.
+    Waits(Ticket),
+    /// Nobody listens any more.
+    Refused,
 }
 
 /// A listening socket as its stack sees it.
@@ -39,11 +65,15 @@ pub(crate) struct Listener {
 struct Inner {
     backlog: usize,
     queue: VecDeque<Arrival>,
+    /// Those from this host for whom the queue has no place, in the order in which they came.
+    waiting: BTreeMap<Ticket, Fusion>,
+    closed: bool,
 }
 
 impl Listener {
     pub fn new(local: SocketAddrV4, backlog: usize, account: Arc<Account>, signal: Arc<Signal>) -> Arc<Self> {
-        let inner = Inner { backlog: clamp(backlog), queue: VecDeque::new() };
+        let inner =
+            Inner { backlog: clamp(backlog), queue: VecDeque::new(), waiting: BTreeMap::new(), closed: false };
         Arc::new(Self { local, account, signal, inner: SpinLock::new(rank::LISTENER, inner) })
     }
 
@@ -67,27 +97,72 @@ impl Listener {
         self.inner.lock().queue.len()
     }
 
-    /// The connection that waited longest.
-    pub fn take(&self) -> Option<Arrival> {
-        self.inner.lock().queue.pop_front()
+    /// The connection that waited longest; and the ticket of the one that got its place.
+    pub fn take(&self) -> Option<(Arrival, Option<Ticket>)> {
+        let mut inner = self.inner.lock();
+        let arrival = inner.queue.pop_front()?;
+        let Some((ticket, next)) = inner.waiting.pop_first() else { return Some((arrival, None)) };
+        let channel = next.ends.send.clone();
+        inner.queue.push_back(Arrival::Fused(next));
+        drop(inner);
+        channel.establish();
+        self.signal.notify();
+        Some((arrival, Some(ticket)))
     }
 
-    /// Hands over an established connection.
+    /// Hands over an established connection from elsewhere.
     pub fn deliver(&self, embryo: Embryo) {
         let Embryo { handle, charge, signal, .. } = embryo;
-        self.inner.lock().queue.push_back(Arrival { handle, charge, signal });
+        self.inner.lock().queue.push_back(Arrival::Wired { handle, charge, signal });
         self.signal.notify();
     }
 
-    /// Stops listening: no more arrivals, and those in the queue are reset.
+    /// Takes a connection from this host, which waits under `ticket` if there is no place.
+    pub fn join(&self, fusion: Fusion, ticket: Ticket) -> Joined {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Joined::Refused;
+        }
+        if inner.queue.len() >= inner.backlog {
+            inner.waiting.insert(ticket, fusion);
+            return Joined::Waits(ticket);
+        }
+        inner.queue.push_back(Arrival::Fused(fusion));
+        drop(inner);
+        self.signal.notify();
+        Joined::Queued
+    }
+
+    /// Who waits under `ticket` waits no more, and hears of that.
+    pub fn refuse(&self, ticket: Ticket) {
+        let refused = self.inner.lock().waiting.remove(&ticket);
+        if let Some(fusion) = refused {
+            fusion.ends.reset();
+        }
+    }
+
+    /// Stops listening: no more arrivals, and those that nobody accepted are reset.
     pub fn close(self: &Arc<Self>, stack: &Stack) {
         stack.unlisten(self);
-        while let Some(arrival) = self.take() {
-            stack.release(arrival.handle, arrival.charge, true);
+        let (queue, waiting) = {
+            let mut inner = self.inner.lock();
+            inner.closed = true;
+            (core::mem::take(&mut inner.queue), core::mem::take(&mut inner.waiting))
+        };
+        for arrival in queue {
+            match arrival {
+                Arrival::Wired { handle, charge, .. } => stack.release(handle, charge, true),
+                Arrival::Fused(fusion) => fusion.ends.reset(),
+            }
+        }
+        for (ticket, fusion) in waiting {
+            stack.forget(ticket);
+            fusion.ends.reset();
         }
     }
 }
 
 fn clamp(backlog: usize) -> usize {
-    backlog.clamp(1, MOST)
+    // One more than asked for waits, as in Linux.
+    backlog.saturating_add(1).min(MOST)
 }

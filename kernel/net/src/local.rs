@@ -4,6 +4,7 @@
 //! socket that bound it is gone. Streams carry bytes; the other types keep message boundaries.
 
 use crate::{
+    channel::{Ends, Framing},
     network::Net,
     options::{Options, SocketOption, SocketValue},
     signal::Signal,
@@ -20,33 +21,12 @@ use exec::sync::WaitQueue;
 use hal::sync::SpinLock;
 use io::{
     caller::Caller,
-    file::{Attempt, IoError, Want},
+    file::{Attempt, Want},
 };
-use mem::{Account, Charge, Sink, Source};
+use mem::{Account, Sink, Source};
 
-/// Bytes copied at a time.
-const PIECE: usize = 4096;
-/// Messages that wait in one direction: also empty ones take memory.
-const MESSAGES_MOST: usize = 512;
 /// Most connections that wait for `accept`.
 const PLACES_MOST: usize = 256;
-
-/// Whether message boundaries are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Framing {
-    /// `SOCK_STREAM`.
-    Stream,
-    /// `SOCK_DGRAM`: they are kept; nobody listens.
-    Datagrams,
-    /// `SOCK_SEQPACKET`: they are kept in a connection.
-    Packets,
-}
-
-impl Framing {
-    fn keeps_messages(self) -> bool {
-        self != Framing::Stream
-    }
-}
 
 /// The names that listening sockets have bound.
 pub(crate) struct Names {
@@ -107,44 +87,7 @@ impl Drop for Bound {
             core::mem::take(&mut queue.arrivals)
         };
         self.arrivals.vacancy.wake_all();
-        gone.iter().for_each(|(ends, _)| ends.send.inner.lock().reset = true);
-    }
-}
-
-/// One direction of a connection.
-struct Channel {
-    inner: SpinLock<Pipe>,
-    reader: Arc<Signal>,
-    writer: Arc<Signal>,
-    _charge: Charge,
-}
-
-#[derive(Default)]
-struct Pipe {
-    bytes: VecDeque<u8>,
-    /// Lengths of the messages in `bytes`, if boundaries are kept.
-    messages: VecDeque<usize>,
-    /// No more will be written.
-    ended: bool,
-    /// No more will be read.
-    refused: bool,
-    /// The reader's socket is gone.
-    deserted: bool,
-    /// The writer went without having read all that was sent to it: the reader hears of that once.
-    reset: bool,
-}
-
-/// A socket's side of a connection.
-struct Ends {
-    receive: Arc<Channel>,
-    send: Arc<Channel>,
-}
-
-impl Drop for Ends {
-    fn drop(&mut self) {
-        let unread = self.receive.refuse(true);
-        self.send.inner.lock().reset |= unread;
-        self.send.end();
+        gone.iter().for_each(|(ends, _)| ends.reset());
     }
 }
 
@@ -171,159 +114,6 @@ struct Inner {
     peer: Vec<u8>,
 }
 
-impl Channel {
-    fn new(account: &Arc<Account>, reader: &Arc<Signal>, writer: &Arc<Signal>) -> Result<Arc<Self>, Errno> {
-        let charge = account.charge(BUFFER)?;
-        let inner = SpinLock::new(rank::STACK, Pipe::default());
-        Ok(Arc::new(Self { inner, reader: reader.clone(), writer: writer.clone(), _charge: charge }))
-    }
-
-    fn end(&self) {
-        self.inner.lock().ended = true;
-        self.reader.notify();
-        self.writer.notify();
-    }
-
-    /// No more is read; answers whether something was left. `deserts`: the reader's socket goes.
-    fn refuse(&self, deserts: bool) -> bool {
-        let mut pipe = self.inner.lock();
-        pipe.refused = true;
-        pipe.deserted |= deserts;
-        let unread = !pipe.is_empty();
-        pipe.bytes = VecDeque::new();
-        pipe.messages = VecDeque::new();
-        drop(pipe);
-        self.writer.notify();
-        self.reader.notify();
-        unread
-    }
-
-    fn write(&self, src: &mut Source<'_>, framing: Framing) -> Attempt<usize> {
-        let mut pipe = self.inner.lock();
-        if pipe.refused || pipe.ended {
-            // Those who exchange datagrams do not hear of each other's end otherwise.
-            let deserted = pipe.deserted && !pipe.ended && framing == Framing::Datagrams;
-            return Err(if deserted { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
-        }
-        let wanted = src.remaining();
-        if framing.keeps_messages() && wanted > BUFFER {
-            return Err(Errno::EMSGSIZE.into());
-        }
-        let room = match pipe.room() {
-            Some(room) if framing == Framing::Stream || wanted <= room => room,
-            _ => return Ok(None),
-        };
-        if room == 0 && wanted > 0 {
-            return Ok(None);
-        }
-        let done = pipe.append(src, wanted.min(room), framing)?;
-        drop(pipe);
-        self.reader.notify();
-        Ok(Some(done))
-    }
-
-    fn read(&self, dst: &mut Sink<'_>, framing: Framing, peek: bool) -> Attempt<(usize, usize)> {
-        let mut pipe = self.inner.lock();
-        let whole = match framing {
-            Framing::Stream if pipe.bytes.is_empty() => None,
-            Framing::Stream => Some(pipe.bytes.len()),
-            Framing::Datagrams | Framing::Packets => pipe.messages.front().copied(),
-        };
-        let Some(whole) = whole else {
-            if framing != Framing::Datagrams && pipe.take_reset() {
-                return Err(Errno::ECONNRESET.into());
-            }
-            return Ok(pipe.read_over(framing).then_some((0, 0)));
-        };
-        let len = whole.min(dst.remaining());
-        let copied = pipe.copy(dst, len, framing)?;
-        if !peek {
-            let gone = if framing.keeps_messages() { whole } else { copied };
-            pipe.bytes.drain(..gone);
-            if framing.keeps_messages() {
-                pipe.messages.pop_front();
-            }
-            if pipe.bytes.is_empty() {
-                pipe.bytes = VecDeque::new();
-            }
-        }
-        drop(pipe);
-        self.writer.notify();
-        Ok(Some((copied, whole)))
-    }
-}
-
-impl Pipe {
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.messages.is_empty()
-    }
-
-    /// Whether nothing more will come than what is there. Of datagrams more might come from others, in Linux.
-    fn read_over(&self, framing: Framing) -> bool {
-        self.refused || self.ended && framing != Framing::Datagrams
-    }
-
-    fn take_reset(&mut self) -> bool {
-        core::mem::take(&mut self.reset)
-    }
-
-    /// Bytes that fit; `None` if not even an empty message does.
-    fn room(&self) -> Option<usize> {
-        (self.messages.len() < MESSAGES_MOST).then(|| BUFFER - self.bytes.len())
-    }
-
-    /// Appends up to `len` bytes; a message whole or not at all.
-    fn append(&mut self, src: &mut Source<'_>, len: usize, framing: Framing) -> Result<usize, IoError> {
-        self.bytes.try_reserve(len).map_err(|_| Errno::ENOBUFS)?;
-        let start = self.bytes.len();
-        let mut piece = [0; 512];
-        let mut done = 0;
-        while done < len {
-            let now = (len - done).min(piece.len());
-            match src.take(&mut piece[..now]) {
-                Ok(()) => self.bytes.extend(&piece[..now]),
-                Err(_) if done > 0 && framing == Framing::Stream => break,
-                Err(fault) => {
-                    self.bytes.truncate(start);
-                    return Err(fault.into());
-                }
-            }
-            done += now;
-        }
-        if framing.keeps_messages() {
-            self.messages.push_back(done);
-        }
-        Ok(done)
-    }
-
-    /// Copies `len` bytes from the front; streams may stop at a fault.
-    fn copy(&self, dst: &mut Sink<'_>, len: usize, framing: Framing) -> Result<usize, IoError> {
-        let (first, second) = self.bytes.as_slices();
-        let mut done = 0;
-        while done < len {
-            let rest = if done < first.len() { &first[done..] } else { &second[done - first.len()..] };
-            let now = rest.len().min(len - done).min(PIECE);
-            match dst.put(&rest[..now]) {
-                Ok(()) => done += now,
-                Err(_) if done > 0 && framing == Framing::Stream => break,
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        Ok(done)
-    }
-}
-
-/// The two sides of a new connection; each side's memory is paid by its reader's account.
-fn connect_ends(
-    near: (&Arc<Account>, &Arc<Signal>),
-    far: (&Arc<Account>, &Arc<Signal>),
-) -> Result<(Ends, Ends), Errno> {
-    let forth = Channel::new(far.0, far.1, near.1)?;
-    let back = Channel::new(near.0, near.1, far.1)?;
-    let near = Ends { receive: back.clone(), send: forth.clone() };
-    Ok((near, Ends { receive: forth, send: back }))
-}
-
 impl LocalSocket {
     pub fn new(net: &Arc<Net>, framing: Framing) -> Self {
         Self::with(net.names().clone(), framing, Signal::new(), State::Idle)
@@ -337,7 +127,7 @@ impl LocalSocket {
     /// Two sockets that are connected to each other.
     pub fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> Result<(Self, Self), Errno> {
         let (near, far) = (Signal::new(), Signal::new());
-        let (a, b) = connect_ends((&caller.account, &near), (&caller.account, &far))?;
+        let (a, b) = Ends::pair(framing, BUFFER, true, (&caller.account, &near), (&caller.account, &far))?;
         let names = net.names();
         let a = Self::with(names.clone(), framing, near, State::Connected(a, None));
         Ok((a, Self::with(names.clone(), framing, far, State::Connected(b, None))))
@@ -423,7 +213,7 @@ impl LocalSocket {
             return Err(errno.into());
         }
         let far = Signal::new();
-        let (a, b) = connect_ends((&caller.account, &self.signal), (&account, &far))?;
+        let (a, b) = Ends::pair(self.framing, BUFFER, true, (&caller.account, &self.signal), (&account, &far))?;
         queue.arrivals.push_back((b, far));
         drop(queue);
         inner.state = State::Connected(a, own);
@@ -446,10 +236,10 @@ impl LocalSocket {
     pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
         match &self.inner.lock().state {
             State::Connected(ends, _) => {
-                if self.framing == Framing::Packets && ends.receive.inner.lock().take_reset() {
+                if self.framing == Framing::Packets && ends.receive.lock().take_reset() {
                     return Err(Errno::ECONNRESET.into());
                 }
-                ends.send.write(src, self.framing)
+                ends.send.write(src)
             }
             _ => Err(Errno::ENOTCONN.into()),
         }
@@ -458,7 +248,7 @@ impl LocalSocket {
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
         match &self.inner.lock().state {
             State::Connected(ends, _) => {
-                let received = ends.receive.read(dst, self.framing, peek)?;
+                let received = ends.receive.read(dst, peek)?;
                 Ok(received.map(|(len, full)| {
                     let full = if self.framing.keeps_messages() { full } else { len };
                     Received { len, full, from: None }
@@ -497,16 +287,16 @@ impl LocalSocket {
             }
             State::Connected(ends, _) => {
                 let (empty, read_over, reset) = {
-                    let pipe = ends.receive.inner.lock();
-                    (pipe.is_empty(), pipe.read_over(self.framing), pipe.reset && self.framing != Framing::Datagrams)
+                    let pipe = ends.receive.lock();
+                    (pipe.is_empty(), pipe.read_over(), pipe.has_news_of_reset())
                 };
-                let (room, write_over) = {
-                    let pipe = ends.send.inner.lock();
-                    (pipe.room().unwrap_or(0), pipe.ended || pipe.refused)
+                let (has_room, write_over) = {
+                    let pipe = ends.send.lock();
+                    (pipe.has_room(), pipe.write_over())
                 };
                 let mut events = if !empty || read_over { EPOLLIN | EPOLLRDNORM } else { 0 };
                 events |= if read_over { EPOLLRDHUP } else { 0 } | if reset { EPOLLERR } else { 0 };
-                events |= if write_over || 3 * room >= BUFFER { EPOLLOUT | EPOLLWRNORM } else { 0 };
+                events |= if write_over || has_room { EPOLLOUT | EPOLLWRNORM } else { 0 };
                 events | if read_over && write_over { EPOLLHUP } else { 0 }
             }
         }
@@ -526,8 +316,8 @@ impl LocalSocket {
     pub async fn wait(&self, want: Want) {
         let room = |len: usize| match &self.inner.lock().state {
             State::Connected(ends, _) => {
-                let pipe = ends.send.inner.lock();
-                pipe.ended || pipe.refused || pipe.room().is_some_and(|room| room >= len)
+                let pipe = ends.send.lock();
+                pipe.write_over() || pipe.room().is_some_and(|room| room >= len)
             }
             _ => true,
         };
@@ -569,7 +359,7 @@ impl LocalSocket {
     /// Bytes that can be read now (`FIONREAD`).
     pub fn readable_bytes(&self) -> usize {
         match &self.inner.lock().state {
-            State::Connected(ends, _) => ends.receive.inner.lock().bytes.len(),
+            State::Connected(ends, _) => ends.receive.lock().len(),
             _ => 0,
         }
     }

@@ -11,7 +11,6 @@ impl Stack {
     pub async fn run(&self) {
         let mut rounds = 0;
         loop {
-            self.wakes();
             let progress = self.poll(hal::time::now());
             if progress.more {
                 rounds += 1;
@@ -24,7 +23,7 @@ impl Stack {
             rounds = 0;
             match progress.deadline {
                 Some(at) => self.work_or(at).await,
-                None => poll_fn(|context| self.poll_work(u64::MAX, context)).await,
+                None => poll_fn(|context| self.poll_work(context)).await,
             }
         }
     }
@@ -32,7 +31,7 @@ impl Stack {
     /// Resolves when there is work, or at `deadline` (ns since boot).
     async fn work_or(&self, deadline: u64) {
         let mut timer = pin!(exec::sleep_until(deadline));
-        poll_fn(|context| match self.poll_work(deadline, context) {
+        poll_fn(|context| match self.poll_work(context) {
             Poll::Ready(()) => Poll::Ready(()),
             Poll::Pending => timer.as_mut().poll(context),
         })

@@ -6,7 +6,8 @@
 
 use crate::{
     Address, Net,
-    local::{Framing, LocalSocket},
+    channel::Framing,
+    local::LocalSocket,
     options::{SocketOption, SocketValue},
     tcp::TcpSocket,
     udp::UdpSocket,
@@ -304,10 +305,11 @@ impl File for SocketFile {
         self.send_now(caller, src, None)
     }
 
-    /// The protocol library has to be told of each wait.
+    /// The protocol library has to be told of each wait; within this host it has no part.
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
         match &self.kind {
-            Kind::Tcp(_) | Kind::Udp(_) => None,
+            Kind::Tcp(socket) => socket.wakes_by_itself().then(|| socket.signal().queue()),
+            Kind::Udp(_) => None,
             Kind::Local(socket, _) => Some(socket.queue()),
         }
     }

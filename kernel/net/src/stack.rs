@@ -2,31 +2,24 @@
 //!
 //! One lock guards all protocol state of the interface. It is held for at most [`BATCH`] frames or
 //! one copy of at most [`BUFFER`] bytes, and never across an await. Whoever gives the stack something
-//! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`]. What is short and stays on this host
-//! needs no coroutine: who sends it carries it to its receiver ([`Stack::carry`]).
+//! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`].
 //!
-//! ```text
-//!   coroutine                                 who carries
-//!   takes its waker away
-//!   poll: a deadline                          rounds, under the lock of the core: a deadline
-//!   under the kick's lock:                    under the kick's lock:
-//!     pending ?  poll again                     all done, and the coroutine sleeps until an earlier time ?  nothing
-//!     else leave waker and deadline, sleep      else pending = true, wake it
-//! ```
+//! What stays on this host needs no protocol: sockets of TCP are connected to each other directly (`tcp/fused.rs`). The stack
+//! of loopback finds the listener, and ends the patience of who waits for a place in its queue.
 //!
-//! Every round's deadline is thus compared with what the coroutine sleeps until, by itself or by who carried; one that does not
-//! sleep finds `pending` before it does. Packets of loopback come to be in a round only, and who leaves some there kicks.
+//! **Wake-up protocol** of the coroutine: who has work for it sets `pending` and takes its waker, under the kick's lock; it takes `pending`
+//! or leaves its waker, under the same. Deadlines are looked at in each round, and who adds one kicks.
 
 use crate::{
     address,
     device::{Adapter, Link, NetDevice},
-    listener::{Embryo, Listener},
+    listener::{Arrival, Embryo, Fusion, Joined, Listener, Ticket},
     orphan::Orphans,
     signal::Signal,
     wire,
 };
 use abi::errno::Errno;
-use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, sync::{Arc, Weak}, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::{Context, Poll, Waker};
 use hal::sync::{SpinGuard, SpinLock};
@@ -42,8 +35,6 @@ use smoltcp::{
 pub const BUFFER: usize = 64 * 1024;
 /// Frames that are processed under one hold of the lock.
 pub const BATCH: usize = 16;
-/// Rounds at most of who carries something to its receiver.
-const CARRIED: usize = 2;
 /// A peer that does not answer for this long is gone.
 pub(crate) const PEER_TIMEOUT: Duration = Duration::from_secs(120);
 /// Acknowledgements without data wait for company this long at most.
@@ -85,9 +76,8 @@ pub struct Stack {
 
 struct Kick {
     pending: bool,
-    /// Of the coroutine while it sleeps, and until when (ns since boot).
+    /// Of the coroutine while it sleeps.
     waker: Option<Waker>,
-    until: u64,
 }
 
 /// Protocol state, under the stack's lock.
@@ -98,6 +88,10 @@ pub(crate) struct Core {
     pub dhcp: Option<SocketHandle>,
     listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
     embryos: Vec<Embryo>,
+    /// Connections of this host that wait for a place in a listener's queue.
+    waiting: BTreeMap<Ticket, Weak<Listener>>,
+    /// Tickets given out so far.
+    tickets: u64,
     ethernet: bool,
     /// Time of the last round (ns since boot).
     now: u64,
@@ -123,13 +117,15 @@ impl Stack {
             dhcp: None,
             listeners: BTreeMap::new(),
             embryos: Vec::new(),
+            waiting: BTreeMap::new(),
+            tickets: 0,
             ethernet,
             now,
         };
         Arc::new(Self {
             device,
             core: SpinLock::new(rank::STACK, core),
-            kick: SpinLock::new(rank::KICK, Kick { pending: true, waker: None, until: 0 }),
+            kick: SpinLock::new(rank::KICK, Kick { pending: true, waker: None }),
         })
     }
 
@@ -149,6 +145,11 @@ impl Stack {
         self.lock().iface.ipv4_addr()
     }
 
+    /// Whether all that is sent comes back to this host.
+    pub(crate) fn is_loopback(&self) -> bool {
+        self.device.link() == Link::Ip
+    }
+
     /// Largest IP packet on this interface.
     pub(crate) fn mtu(&self) -> usize {
         self.device.mtu()
@@ -166,72 +167,32 @@ impl Stack {
 
     /// Makes the stack's coroutine look for work.
     pub(crate) fn kick(&self) {
-        self.kick_unless(|_| false);
-    }
-
-    fn kick_unless(&self, is_done: impl FnOnce(&Kick) -> bool) {
-        let mut kick = self.kick.lock();
-        if is_done(&kick) {
-            return;
-        }
-        kick.pending = true;
-        if let Some(waker) = kick.waker.take() {
-            drop(kick);
+        let waker = {
+            let mut kick = self.kick.lock();
+            kick.pending = true;
+            kick.waker.take()
+        };
+        if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// Something short was given to a socket. On this host it arrives at once, in the time of who sent it; else, or if
-    /// that leads to more work than a little, the coroutine has to look.
-    pub(crate) fn carry(&self) {
-        if self.device.link() != Link::Ip {
-            return self.kick();
-        }
-        let progress = {
-            let mut core = self.core.lock();
-            // The clock of another hart may be a little ahead.
-            core.now = hal::time::now().max(core.now);
-            let mut progress = self.carry_once(&mut core);
-            for _ in 1..CARRIED {
-                if !progress.more {
-                    break;
-                }
-                progress = self.carry_once(&mut core);
-            }
-            progress
-        };
-        let deadline = progress.deadline.unwrap_or(u64::MAX);
-        self.kick_unless(|kick| !progress.more && kick.waker.is_some() && kick.until <= deadline);
-    }
-
-    /// What is sent is received in the same round.
-    fn carry_once(&self, core: &mut Core) -> Progress {
-        let more = self.send(core) | self.receive(core);
-        core.settle();
-        self.progress(core, more)
-    }
-
-    /// Ready when there was a kick since the last time, or when the device has work; else the coroutine sleeps `until` then at most
-    /// (ns since boot).
-    pub(crate) fn poll_work(&self, until: u64, context: &mut Context<'_>) -> Poll<()> {
+    /// Ready when there was a kick since the last time, or when the device has work.
+    pub(crate) fn poll_work(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut kick = self.kick.lock();
         if core::mem::take(&mut kick.pending) {
             return Poll::Ready(());
         }
         kick.waker = Some(context.waker().clone());
-        kick.until = until;
         drop(kick);
         self.device.poll_ready(context)
     }
 
-    /// The coroutine is awake: it looks once more before it sleeps, if anybody carries something meanwhile.
-    pub(crate) fn wakes(&self) {
-        let waker = self.kick.lock().waker.take();
-        drop(waker);
-    }
-
     /// One bounded round: receives up to [`BATCH`] frames, sends as many, and runs the timers.
     pub fn poll(&self, now: u64) -> Progress {
+        while let Some((listener, ticket)) = self.impatient(now) {
+            listener.refuse(ticket);
+        }
         let mut core = self.core.lock();
         let core = &mut *core;
         core.now = now;
@@ -267,10 +228,8 @@ impl Stack {
         let now = core.now;
         let library = core.iface.poll_at(instant(now), &core.sockets);
         let library = library.map(|time| u64::try_from(time.total_micros()).unwrap_or(0) * 1000);
-        let deadline = match (library, core.orphans.deadline()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let patience = core.waiting.first_key_value().map(|(&(until, _), _)| until);
+        let deadline = [library, core.orphans.deadline(), patience].into_iter().flatten().min();
         // With no room in the device the timer would fire at once, for nothing: the device wakes us.
         let stuck = !self.device.can_transmit();
         match deadline {
@@ -278,6 +237,58 @@ impl Stack {
             Some(at) if at <= now => Progress { more: true, deadline: None },
             deadline => Progress { more, deadline },
         }
+    }
+
+    /// Who listens at `local`.
+    pub(crate) fn listener(&self, local: SocketAddrV4) -> Option<Arc<Listener>> {
+        self.lock().listener(local)
+    }
+
+    /// Gives a connection of this host to its listener; if it has to wait for a place there, not for ever.
+    pub(crate) fn join(&self, listener: &Arc<Listener>, fusion: Fusion) -> Joined {
+        let ticket = {
+            let mut core = self.lock();
+            core.tickets += 1;
+            (hal::time::now() + PEER_TIMEOUT.total_micros() * 1000, core.tickets)
+        };
+        let joined = listener.join(fusion, ticket);
+        if let Joined::Waits(_) = joined {
+            self.lock().waiting.insert(ticket, Arc::downgrade(listener));
+            self.kick();
+        }
+        joined
+    }
+
+    /// Who waits under `ticket` has given up.
+    pub(crate) fn withdraw(&self, listener: &Listener, ticket: Ticket) {
+        self.forget(ticket);
+        listener.refuse(ticket);
+    }
+
+    /// Nobody waits under `ticket` any more.
+    pub(crate) fn forget(&self, ticket: Ticket) {
+        self.lock().waiting.remove(&ticket);
+    }
+
+    /// The connection that `listener` has had longest.
+    pub(crate) fn accept(&self, listener: &Listener) -> Option<Arrival> {
+        let (arrival, placed) = listener.take()?;
+        if let Some(ticket) = placed {
+            self.forget(ticket);
+        }
+        Some(arrival)
+    }
+
+    /// One who has waited long enough.
+    fn impatient(&self, now: u64) -> Option<(Arc<Listener>, Ticket)> {
+        let mut core = self.lock();
+        while let Some(first) = core.waiting.first_entry().filter(|first| first.key().0 <= now) {
+            let (ticket, listener) = first.remove_entry();
+            if let Some(listener) = listener.upgrade() {
+                return Some((listener, ticket));
+            }
+        }
+        None
     }
 
     /// Starts taking connections for `listener`.

@@ -5,17 +5,20 @@
 //!  |                   accept: a new socket in Connected
 //!  +-----connect--> Connected (handshake under way, established, closing, or ended)
 //! ```
-//! A socket never goes back. What the connection itself does is the library's state machine; this file
-//! reads it and never stores a copy.
+//! A socket never goes back. The connection itself is one of two kinds, which this file does not tell apart.
 
 mod connection;
+mod fused;
+mod wired;
 
-pub(crate) use connection::arm;
+pub(crate) use wired::arm;
 
-use connection::{Connection, connected_events};
+use connection::Connection;
+use fused::Fused;
+use wired::Wired;
 
 use crate::{
-    address::{self, ANY},
+    address::ANY,
     listener::{Arrival, Listener},
     network::{Net, Route},
     options::{Options, SocketOption, SocketValue},
@@ -25,7 +28,7 @@ use crate::{
     stack::{BUFFER, Stack, rank},
 };
 use abi::errno::Errno;
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use hal::sync::SpinLock;
 use io::{
@@ -33,9 +36,6 @@ use io::{
     file::{Attempt, IoError, Want},
 };
 use mem::{Sink, Source};
-
-/// So many bytes are carried by who sends them, if they stay on this host; more are the coroutine's work, perhaps on another hart.
-const SHORT: usize = 4096;
 
 /// A TCP socket.
 pub(crate) struct TcpSocket {
@@ -54,7 +54,17 @@ struct Inner {
 enum State {
     Idle(Option<Port>),
     Listening { port: Port, listeners: Vec<(Arc<Stack>, Arc<Listener>)> },
-    Connected(Connection),
+    Connected(Connected),
+}
+
+struct Connected {
+    connection: Box<dyn Connection>,
+    /// The port of a connection that this host opened.
+    port: Option<Port>,
+    /// The program chose the port.
+    bound: bool,
+    /// Begun by `connect`, and nobody was told yet how that went.
+    connecting: bool,
 }
 
 impl TcpSocket {
@@ -67,23 +77,19 @@ impl TcpSocket {
         Self { net, signal, inner: SpinLock::new(rank::SOCKET, inner) }
     }
 
-    fn accepted(net: Arc<Net>, stack: Arc<Stack>, arrival: Arrival, options: Options) -> Self {
-        let Arrival { handle, charge, signal } = arrival;
-        let mut connection = Connection {
-            stack,
-            handle,
-            charge: Some(charge),
-            port: None,
-            bound: false,
-            connecting: false,
-            established: true,
-            started: 0,
-            reported: false,
-            throttled: false,
-            reset: false,
+    /// The socket of a connection that was accepted, and its peer; `None`: the peer has reset it, so it never existed for the program.
+    fn accepted(net: &Arc<Net>, stack: &Arc<Stack>, arrival: Arrival, options: Options) -> Option<(Self, SocketAddrV4)> {
+        let (mut connection, signal): (Box<dyn Connection>, _) = match arrival {
+            Arrival::Wired { handle, charge, signal } => (Box::new(Wired::accepted(stack.clone(), handle, charge)), signal),
+            Arrival::Fused(fusion) => {
+                let (connection, signal) = Fused::accepted(fusion);
+                (Box::new(connection), signal)
+            }
         };
+        let peer = connection.peer()?;
         connection.apply(&options);
-        Self::with(net, signal, State::Connected(connection), options)
+        let connected = Connected { connection, port: None, bound: false, connecting: false };
+        Some((Self::with(net.clone(), signal, State::Connected(connected), options), peer))
     }
 
     pub fn bind(&self, address: SocketAddrV4) -> Result<(), Errno> {
@@ -132,19 +138,13 @@ impl TcpSocket {
         let State::Listening { listeners, .. } = &inner.state else {
             return Err(Errno::EINVAL.into());
         };
+        let mut options = inner.options;
+        (options.receive_timeout, options.send_timeout) = (0, 0);
         for (stack, listener) in listeners {
-            while let Some(arrival) = listener.take() {
-                let peer = stack.lock().tcp(arrival.handle).remote_endpoint();
-                let Some(peer) = peer else {
-                    // Reset by the peer while it waited: it never existed for the program.
-                    stack.release(arrival.handle, arrival.charge, true);
-                    continue;
-                };
-                let mut options = inner.options;
-                options.receive_timeout = 0;
-                options.send_timeout = 0;
-                let socket = Self::accepted(self.net.clone(), stack.clone(), arrival, options);
-                return Ok(Some((socket, address::socket_address(peer))));
+            while let Some(arrival) = stack.accept(listener) {
+                if let Some(accepted) = Self::accepted(&self.net, stack, arrival, options) {
+                    return Ok(Some(accepted));
+                }
             }
         }
         Ok(None)
@@ -156,15 +156,15 @@ impl TcpSocket {
         let options = inner.options;
         match &mut inner.state {
             State::Listening { .. } => Err(Errno::EISCONN.into()),
-            State::Connected(connection) if connection.connecting => match inner.outcome()? {
+            State::Connected(connected) if connected.connecting => match inner.outcome()? {
                 None => Err(Errno::EALREADY.into()),
                 Some(()) => Ok(Some(())),
             },
             State::Connected(_) => Err(Errno::EISCONN.into()),
             State::Idle(port) => {
-                let mut connection = open(&self.net, caller, port, remote)?;
-                connection.apply(&options);
-                inner.state = State::Connected(connection);
+                let mut connected = open(&self.net, caller, &self.signal, port, remote)?;
+                connected.connection.apply(&options);
+                inner.state = State::Connected(connected);
                 // Who watches the socket looks, so that it hears of the connection.
                 self.signal.notify();
                 Ok(None)
@@ -180,52 +180,34 @@ impl TcpSocket {
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<usize> {
         let mut inner = self.inner.lock();
         let read_shut = inner.read_shut;
-        let State::Connected(connection) = &mut inner.state else {
+        let State::Connected(Connected { connection, .. }) = &mut inner.state else {
             return Err(Errno::ENOTCONN.into());
         };
         if dst.remaining() == 0 {
             return Ok(Some(0));
         }
-        let (done, announce) = connection.receive(dst, peek)?;
-        if announce {
-            connection.stack.kick();
-        }
+        let done = connection.receive(dst, peek)?;
         Ok(if read_shut && done.is_none() { Some(0) } else { done })
     }
 
     pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
         let mut inner = self.inner.lock();
         let write_shut = inner.write_shut;
-        let State::Connected(connection) = &mut inner.state else {
-            return Err(Errno::EPIPE.into());
-        };
-        if write_shut {
-            return Err(Errno::EPIPE.into());
+        match &mut inner.state {
+            State::Connected(Connected { connection, .. }) if !write_shut => connection.send(src),
+            _ => Err(Errno::EPIPE.into()),
         }
-        let done = connection.send(src)?;
-        match done {
-            None | Some(0) => {}
-            Some(..=SHORT) => {
-                let stack = connection.stack.clone();
-                // Not under the lock: who receives from this socket need not wait for that.
-                drop(inner);
-                stack.carry();
-            }
-            Some(_) => connection.stack.kick(),
-        }
-        Ok(done)
     }
 
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
         let inner = &mut *inner;
         match &mut inner.state {
-            State::Connected(connection) => {
+            State::Connected(Connected { connection, .. }) => {
                 inner.read_shut |= direction != Direction::Write;
                 if direction != Direction::Read && !inner.write_shut {
                     inner.write_shut = true;
-                    connection.stack.lock().tcp(connection.handle).close();
-                    connection.stack.kick();
+                    connection.end();
                 }
             }
             // As Linux: shutting down the reading side of a listener ends it.
@@ -255,10 +237,12 @@ impl TcpSocket {
     /// Whether there is nothing to receive, and may be later.
     pub fn receive_waits(&self) -> bool {
         let inner = self.inner.lock();
-        let State::Connected(connection) = &inner.state else { return false };
-        let mut core = connection.stack.lock();
-        let socket = core.tcp(connection.handle);
-        !inner.read_shut && socket.recv_queue() == 0 && socket.may_recv()
+        matches!(&inner.state, State::Connected(Connected { connection, .. }) if !inner.read_shut && connection.receive_waits())
+    }
+
+    /// Whether who enters the signal's queue hears of all that changes, for now and as long as the socket is there.
+    pub fn wakes_by_itself(&self) -> bool {
+        matches!(&self.inner.lock().state, State::Connected(Connected { connection, .. }) if connection.wakes_by_itself())
     }
 
     /// Resolves when what `want` names may have become possible.
@@ -270,25 +254,17 @@ impl TcpSocket {
         match &self.inner.lock().state {
             State::Idle(port) => port.as_ref().map_or(ANY, Port::address),
             State::Listening { port, .. } => port.address(),
-            State::Connected(connection) => {
-                let local = connection.stack.lock().tcp(connection.handle).local_endpoint();
-                match (local, &connection.port) {
-                    (Some(local), _) => address::socket_address(local),
-                    (None, Some(port)) => port.address(),
-                    (None, None) => ANY,
-                }
+            State::Connected(Connected { connection, port, .. }) => {
+                connection.local().or(port.as_ref().map(Port::address)).unwrap_or(ANY)
             }
         }
     }
 
     pub fn peer_address(&self) -> Result<SocketAddrV4, Errno> {
         match &mut self.inner.lock().state {
-            State::Connected(connection) => {
-                if !connection.is_established() {
-                    return Err(Errno::ENOTCONN);
-                }
-                let peer = connection.stack.lock().tcp(connection.handle).remote_endpoint();
-                peer.map(address::socket_address).ok_or(Errno::ENOTCONN)
+            State::Connected(Connected { connection, .. }) => {
+                let peer = connection.is_established().then(|| connection.peer());
+                peer.flatten().ok_or(Errno::ENOTCONN)
             }
             _ => Err(Errno::ENOTCONN),
         }
@@ -298,7 +274,7 @@ impl TcpSocket {
         let mut inner = self.inner.lock();
         inner.options.set(option, value)?;
         let options = inner.options;
-        if let State::Connected(connection) = &mut inner.state {
+        if let State::Connected(Connected { connection, .. }) = &mut inner.state {
             connection.apply(&options);
         }
         Ok(())
@@ -310,7 +286,7 @@ impl TcpSocket {
             return value;
         }
         let number = match (option, &mut inner.state) {
-            (SocketOption::Error, State::Connected(connection)) => {
+            (SocketOption::Error, State::Connected(Connected { connection, .. })) => {
                 connection.take_error().map_or(0, |errno| errno.number().unsigned_abs())
             }
             (SocketOption::Listening, State::Listening { .. }) => 1,
@@ -322,7 +298,7 @@ impl TcpSocket {
     /// Bytes that can be read now (`FIONREAD`).
     pub fn readable_bytes(&self) -> usize {
         match &self.inner.lock().state {
-            State::Connected(connection) => connection.stack.lock().tcp(connection.handle).recv_queue(),
+            State::Connected(Connected { connection, .. }) => connection.readable_bytes(),
             _ => 0,
         }
     }
@@ -335,7 +311,13 @@ impl Drop for TcpSocket {
 }
 
 /// Opens a connection to `remote` from `bound`, or from a port of its own.
-fn open(net: &Arc<Net>, caller: &Caller, bound: &mut Option<Port>, remote: SocketAddrV4) -> Result<Connection, Errno> {
+fn open(
+    net: &Arc<Net>,
+    caller: &Caller,
+    signal: &Arc<Signal>,
+    bound: &mut Option<Port>,
+    remote: SocketAddrV4,
+) -> Result<Connected, Errno> {
     let ip = if remote.ip().is_unspecified() { Ipv4Addr::LOCALHOST } else { *remote.ip() };
     let remote = SocketAddrV4::new(ip, remote.port());
     if ip.is_broadcast() || ip.is_multicast() {
@@ -345,46 +327,45 @@ fn open(net: &Arc<Net>, caller: &Caller, bound: &mut Option<Port>, remote: Socke
         return Err(Errno::ECONNREFUSED);
     }
     let Route { stack, source } = net.route(ip)?;
-    let charge = caller.account.charge(2 * BUFFER)?;
-    let explicit = bound.is_some();
+    let was_bound = bound.is_some();
     let port = match bound.take() {
         Some(port) => port,
         None => net.ports().bind(Protocol::Tcp, SocketAddrV4::new(source, 0), false)?,
     };
     let from = if port.address().ip().is_unspecified() { source } else { *port.address().ip() };
     let local = SocketAddrV4::new(from, port.address().port());
-    let opened = stack.lock().connect(local, remote);
-    match opened {
-        Ok(handle) => {
-            stack.kick();
-            Ok(Connection {
-                stack,
-                handle,
-                charge: Some(charge),
-                port: Some(port),
-                bound: explicit,
-                connecting: true,
-                established: false,
-                started: hal::time::now(),
-                reported: false,
-                throttled: false,
-                reset: false,
-            })
-        }
+    match connect(&stack, caller, signal, local, remote) {
+        Ok(connection) => Ok(Connected { connection, port: Some(port), bound: was_bound, connecting: true }),
         Err(errno) => {
-            *bound = Some(port);
+            *bound = Some(port).filter(|_| was_bound);
             Err(errno)
         }
     }
 }
 
+/// Begins to connect, in the way that leads there.
+fn connect(
+    stack: &Arc<Stack>,
+    caller: &Caller,
+    signal: &Arc<Signal>,
+    local: SocketAddrV4,
+    remote: SocketAddrV4,
+) -> Result<Box<dyn Connection>, Errno> {
+    if stack.is_loopback() {
+        return Ok(Box::new(Fused::connect(stack, caller, signal, local, remote)?));
+    }
+    let charge = caller.account.charge(2 * BUFFER)?;
+    Ok(Box::new(Wired::connect(stack, charge, local, remote)?))
+}
+
 impl Inner {
     /// How connecting went. After a failure the socket is as before.
     fn outcome(&mut self) -> Result<Option<()>, Errno> {
-        let State::Connected(connection) = &mut self.state else { return Err(Errno::ENOTCONN) };
-        let outcome = connection.outcome();
-        if outcome.is_err() {
-            self.state = State::Idle(connection.port.take().filter(|_| connection.bound));
+        let State::Connected(connected) = &mut self.state else { return Err(Errno::ENOTCONN) };
+        let outcome = connected.connection.outcome();
+        match outcome {
+            Ok(done) => connected.connecting &= done.is_none(),
+            Err(_) => self.state = State::Idle(connected.port.take().filter(|_| connected.bound)),
         }
         outcome
     }
@@ -407,14 +388,7 @@ impl Inner {
                 let waiting = listeners.iter().any(|(_, listener)| listener.queued() > 0);
                 if waiting { EPOLLIN | EPOLLRDNORM } else { 0 }
             }
-            State::Connected(connection) => {
-                let mut core = connection.stack.lock();
-                let socket = core.tcp(connection.handle);
-                if let Some(signal) = arm {
-                    self::arm(socket, signal);
-                }
-                connected_events(socket, self.read_shut, self.write_shut, connection.reported)
-            }
+            State::Connected(Connected { connection, .. }) => connection.look(arm).events(self.read_shut, self.write_shut),
         }
     }
 }

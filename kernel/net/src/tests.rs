@@ -1,8 +1,7 @@
 //! Two hosts on a bad wire, one host with itself, and hostile frames. Time is the test's, not the machine's.
 
 use crate::{
-    Accepted, Address, Configuration, Direction, Link, Net, NetDevice, SocketFile, SocketOption, SocketValue,
-    local::Framing,
+    Accepted, Address, Configuration, Direction, Framing, Link, Net, NetDevice, SocketFile, SocketOption, SocketValue,
 };
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec, vec::Vec};
@@ -16,6 +15,7 @@ use mem::{Account, Sink, Source};
 use std::sync::Mutex;
 
 mod corners;
+mod fused;
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
@@ -351,7 +351,8 @@ fn half_close_and_poll_events() {
 #[test]
 fn a_listener_that_goes_resets_who_waits() {
     let mut world = World::new(0);
-    let listener = world.listen(1, B, 80, 1);
+    // One more than asked for may wait.
+    let listener = world.listen(1, B, 80, 0);
     let near = world.connect(0, v4(B, 80)).unwrap();
     // The queue is full: a second request is not answered.
     let second = SocketFile::tcp(&world.hosts[0]);

@@ -22,7 +22,7 @@ use io::{
     file::{File, IoError, Want},
     open::OpenFile,
 };
-use net::{Address, Direction, SocketFile, local::Framing};
+use net::{Address, Direction, Framing, SocketFile};
 
 // The flags of `socket` are those of `openat`.
 const _: () = assert!(SOCK_CLOEXEC == O_CLOEXEC && SOCK_NONBLOCK == O_NONBLOCK);

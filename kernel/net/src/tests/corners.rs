@@ -5,67 +5,11 @@ use abi::{
     fs::O_RDWR,
     poll::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
 };
-use alloc::task::Wake;
 use core::{
     pin::pin,
-    sync::atomic::{AtomicBool, Ordering},
     task::{Context, Waker},
 };
 use io::{epoll::Epoll, file::Attempt, open::OpenFile};
-
-/// A waker that says whether it was called.
-#[derive(Default)]
-struct Called(AtomicBool);
-
-impl Wake for Called {
-    fn wake(self: Arc<Self>) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-#[test]
-fn what_is_short_is_carried_by_who_sends_it() {
-    let mut world = World::new(0);
-    let listener = world.listen(0, Ipv4Addr::LOCALHOST, 7, 5);
-    let near = world.connect(0, v4(Ipv4Addr::LOCALHOST, 7)).unwrap();
-    let far = world.accept(&listener).socket;
-    let loopback = world.hosts[0].stacks().next().unwrap().clone();
-    let called = Arc::new(Called::default());
-    let waker = Waker::from(called.clone());
-    let sleep = |until: u64| {
-        loopback.wakes();
-        while loopback.poll(world.now).more {}
-        let mut context = Context::from_waker(&waker);
-        while loopback.poll_work(until, &mut context).is_ready() {}
-        called.0.store(false, Ordering::Relaxed);
-    };
-    let mut got = Vec::new();
-    // The coroutine sleeps for ever: it has to hear of the timer of what was sent.
-    sleep(u64::MAX);
-    assert_eq!(send(&near, &world.caller, b"one"), Some(3));
-    assert!(called.0.load(Ordering::Relaxed));
-    let _ = read_to_end(&far, &mut got);
-    assert_eq!(got, b"one");
-    // It looks soon anyway.
-    sleep(0);
-    assert_eq!(send(&far, &world.caller, b"two"), Some(3));
-    assert!(!called.0.load(Ordering::Relaxed));
-    let _ = read_to_end(&near, &mut got);
-    assert_eq!(got, b"onetwo");
-    // What is long is the coroutine's work.
-    sleep(0);
-    assert_eq!(send(&near, &world.caller, &pattern(1, 10_000)), Some(10_000));
-    assert!(called.0.load(Ordering::Relaxed));
-    let _ = read_to_end(&far, &mut got);
-    assert_eq!(got.len(), 6);
-    // It is awake: it looks once more before it sleeps.
-    loopback.wakes();
-    while loopback.poll(world.now).more {}
-    assert_eq!(send(&near, &world.caller, b"three"), Some(5));
-    assert!(loopback.poll_work(0, &mut Context::from_waker(&waker)).is_ready());
-    drop((near, far, listener));
-    world.assert_clean();
-}
 
 #[test]
 fn the_peer_is_known_before_anybody_asks_how_connecting_went() {

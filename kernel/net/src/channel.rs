@@ -1,0 +1,344 @@
+//! One direction of a connection within this host: bytes between two sockets, without a protocol.
+//!
+//! Memory comes when bytes need it, is paid for by the reader's account, and goes when they are read, but for a
+//! little that stays, so that small messages neither allocate nor free. So a connection on which nothing happens costs next to nothing.
+//!
+//! **Wake-up protocol.** What is changed is changed under the lock, then the signal of who may wait for it is notified: the reader's for
+//! bytes and the end, the writer's where there was little room and now is enough, or nobody reads any more. Who waits enters the signal's queue,
+//! then looks.
+
+use crate::{
+    signal::Signal,
+    stack::rank,
+};
+use abi::errno::Errno;
+use alloc::{collections::VecDeque, sync::Arc};
+use hal::sync::{SpinGuard, SpinLock};
+use io::file::{Attempt, IoError};
+use mem::{Account, Charge, Sink, Source};
+
+/// Bytes copied at a time.
+const PIECE: usize = 4096;
+/// Messages that wait in one direction: also empty ones take memory.
+const MESSAGES_MOST: usize = 512;
+/// Bytes of memory that stay when all is read.
+const KEPT: usize = 512;
+
+/// Whether message boundaries are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Framing {
+    /// `SOCK_STREAM`.
+    Stream,
+    /// `SOCK_DGRAM`: they are kept; nobody listens.
+    Datagrams,
+    /// `SOCK_SEQPACKET`: they are kept in a connection.
+    Packets,
+}
+
+impl Framing {
+    pub(crate) fn keeps_messages(self) -> bool {
+        self != Framing::Stream
+    }
+}
+
+/// One direction of a connection.
+pub(crate) struct Channel {
+    inner: SpinLock<Pipe>,
+    reader: Arc<Signal>,
+    writer: Arc<Signal>,
+}
+
+/// What a channel holds, and how it stands.
+pub(crate) struct Pipe {
+    framing: Framing,
+    bytes: VecDeque<u8>,
+    /// Lengths of the messages in `bytes`, if boundaries are kept.
+    messages: VecDeque<usize>,
+    /// Most bytes at a time.
+    most: usize,
+    /// For the memory of `bytes`, and for the channel.
+    charge: Charge,
+    /// The connection is made, as far as the reader knows.
+    pub open: bool,
+    /// No more will be written.
+    pub ended: bool,
+    /// No more will be read.
+    pub refused: bool,
+    /// The reader's socket is gone.
+    pub deserted: bool,
+    /// The writer went without having read all that was sent to it, or broke the connection off.
+    pub reset: bool,
+    /// The reader has been told so.
+    told: bool,
+}
+
+/// A socket's side of a connection. Dropped, it ends both directions.
+pub(crate) struct Ends {
+    pub receive: Arc<Channel>,
+    pub send: Arc<Channel>,
+}
+
+impl Ends {
+    /// The two sides of a connection with room for `most` bytes in each direction; each side's memory is paid by its reader's account.
+    /// With `open` it is made at once, else for the first side when the second one's channel is [established](Channel::establish).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn pair(
+        framing: Framing,
+        most: usize,
+        open: bool,
+        near: (&Arc<Account>, &Arc<Signal>),
+        far: (&Arc<Account>, &Arc<Signal>),
+    ) -> Result<(Self, Self), Errno> {
+        let channel = |reader: (&Arc<Account>, &Arc<Signal>), writer: &Arc<Signal>, open| {
+            let pipe = Pipe::new(framing, most, open, reader.0)?;
+            let inner = SpinLock::new(rank::STACK, pipe);
+            Ok::<_, Errno>(Arc::new(Channel { inner, reader: reader.1.clone(), writer: writer.clone() }))
+        };
+        let forth = channel(far, near.1, true)?;
+        let back = channel(near, far.1, open)?;
+        let near = Self { receive: back.clone(), send: forth.clone() };
+        Ok((near, Self { receive: forth, send: back }))
+    }
+
+    /// Nothing more is sent, and the other side hears that this is no end in order.
+    pub fn reset(&self) {
+        self.send.lock().reset = true;
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let unread = self.receive.refuse(true);
+        self.send.lock().reset |= unread;
+        self.send.end();
+    }
+}
+
+impl Channel {
+    pub fn lock(&self) -> SpinGuard<'_, Pipe> {
+        self.inner.lock()
+    }
+
+    /// The connection is made, for who reads here.
+    pub fn establish(&self) {
+        self.lock().open = true;
+        self.reader.notify();
+    }
+
+    /// No more is written.
+    pub fn end(&self) {
+        self.lock().ended = true;
+        self.reader.notify();
+        self.writer.notify();
+    }
+
+    /// No more is read; answers whether something was left. `deserts`: the reader's socket goes.
+    pub fn refuse(&self, deserts: bool) -> bool {
+        let mut pipe = self.lock();
+        pipe.refused = true;
+        pipe.deserted |= deserts;
+        let unread = !pipe.is_empty();
+        pipe.clear();
+        drop(pipe);
+        self.writer.notify();
+        self.reader.notify();
+        unread
+    }
+
+    /// Takes what fits of a stream, or a message whole. `None`: no room.
+    ///
+    /// # Errors
+    /// `EPIPE`: nobody reads, or it was ended; `ECONNREFUSED` instead among datagrams, who do not hear of each other's end otherwise.
+    pub fn write(&self, src: &mut Source<'_>) -> Attempt<usize> {
+        let mut pipe = self.lock();
+        if pipe.refused || pipe.ended {
+            let deserted = pipe.deserted && !pipe.ended && pipe.framing == Framing::Datagrams;
+            return Err(if deserted { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
+        }
+        let wanted = src.remaining();
+        if pipe.framing.keeps_messages() && wanted > pipe.most {
+            return Err(Errno::EMSGSIZE.into());
+        }
+        let room = match pipe.room() {
+            Some(room) if pipe.framing == Framing::Stream || wanted <= room => room,
+            _ => return Ok(None),
+        };
+        if room == 0 && wanted > 0 {
+            return Ok(None);
+        }
+        let done = pipe.append(src, wanted.min(room))?;
+        drop(pipe);
+        self.reader.notify();
+        Ok(Some(done))
+    }
+
+    /// Gives what there is of a stream, or the next message: the bytes stored, and those that there were. `None`: nothing yet.
+    ///
+    /// # Errors
+    /// `ECONNRESET`, once, behind all that was sent.
+    pub fn read(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<(usize, usize)> {
+        let mut pipe = self.lock();
+        let whole = match pipe.framing {
+            Framing::Stream if pipe.bytes.is_empty() => None,
+            Framing::Stream => Some(pipe.bytes.len()),
+            Framing::Datagrams | Framing::Packets => pipe.messages.front().copied(),
+        };
+        let Some(whole) = whole else {
+            if pipe.take_reset() {
+                return Err(Errno::ECONNRESET.into());
+            }
+            return Ok(pipe.read_over().then_some((0, 0)));
+        };
+        let copied = pipe.copy(dst, whole.min(dst.remaining()))?;
+        let had_room = pipe.has_room();
+        if !peek {
+            let gone = if pipe.framing.keeps_messages() { whole } else { copied };
+            pipe.remove(gone);
+        }
+        // A message may wait for any room, whatever there was.
+        let tells = pipe.has_room() && (!had_room || pipe.framing.keeps_messages());
+        drop(pipe);
+        if tells && !peek {
+            self.writer.notify();
+        }
+        Ok(Some((copied, whole)))
+    }
+}
+
+impl Pipe {
+    fn new(framing: Framing, most: usize, open: bool, account: &Arc<Account>) -> Result<Self, Errno> {
+        Ok(Self {
+            framing,
+            bytes: VecDeque::new(),
+            messages: VecDeque::new(),
+            most,
+            charge: account.charge(size_of::<Channel>() + KEPT)?,
+            open,
+            ended: false,
+            refused: false,
+            deserted: false,
+            reset: false,
+            told: false,
+        })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.messages.is_empty()
+    }
+
+    /// Bytes that can be read.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing more will come than what is there. Of datagrams more might come from others, in Linux.
+    pub fn read_over(&self) -> bool {
+        self.refused || self.ended && self.framing != Framing::Datagrams
+    }
+
+    /// Whether nothing can be written any more.
+    pub fn write_over(&self) -> bool {
+        self.ended || self.refused
+    }
+
+    /// Whether the reader is to hear of a reset. Those who exchange datagrams never do.
+    pub fn has_news_of_reset(&self) -> bool {
+        self.reset && !self.told && self.framing != Framing::Datagrams
+    }
+
+    /// The same, and it is told with this.
+    pub fn take_reset(&mut self) -> bool {
+        let news = self.has_news_of_reset();
+        self.told |= news;
+        news
+    }
+
+    /// Bytes that fit; `None` if not even an empty message does.
+    pub fn room(&self) -> Option<usize> {
+        (self.messages.len() < MESSAGES_MOST).then(|| self.most - self.bytes.len())
+    }
+
+    /// Whether writing is worth while: a third is free, as in Linux.
+    pub fn has_room(&self) -> bool {
+        3 * self.room().unwrap_or(0) >= self.most
+    }
+
+    /// Appends up to `len` bytes; a message whole or not at all.
+    fn append(&mut self, src: &mut Source<'_>, len: usize) -> Result<usize, IoError> {
+        self.make_room(len)?;
+        let start = self.bytes.len();
+        let mut piece = [0; 512];
+        let mut done = 0;
+        while done < len {
+            let now = (len - done).min(piece.len());
+            match src.take(&mut piece[..now]) {
+                Ok(()) => self.bytes.extend(&piece[..now]),
+                Err(_) if done > 0 && self.framing == Framing::Stream => break,
+                Err(fault) => {
+                    self.bytes.truncate(start);
+                    return Err(fault.into());
+                }
+            }
+            done += now;
+        }
+        if self.framing.keeps_messages() {
+            self.messages.push_back(done);
+        }
+        Ok(done)
+    }
+
+    /// Memory for `len` bytes more, paid for.
+    fn make_room(&mut self, len: usize) -> Result<(), Errno> {
+        let (needed, had) = (self.bytes.len() + len, self.bytes.capacity());
+        if needed <= had {
+            return Ok(());
+        }
+        let target = needed.next_power_of_two().max(KEPT);
+        // The first `KEPT` bytes are paid for as long as the channel is there.
+        let more = target - had.max(KEPT);
+        self.charge.grow(more)?;
+        if self.bytes.try_reserve_exact(target - self.bytes.len()).is_err() {
+            self.charge.shrink(more);
+            return Err(Errno::ENOBUFS);
+        }
+        Ok(())
+    }
+
+    /// Copies `len` bytes from the front; streams may stop at a fault.
+    fn copy(&self, dst: &mut Sink<'_>, len: usize) -> Result<usize, IoError> {
+        let (first, second) = self.bytes.as_slices();
+        let mut done = 0;
+        while done < len {
+            let rest = if done < first.len() { &first[done..] } else { &second[done - first.len()..] };
+            let now = rest.len().min(len - done).min(PIECE);
+            match dst.put(&rest[..now]) {
+                Ok(()) => done += now,
+                Err(_) if done > 0 && self.framing == Framing::Stream => break,
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Removes `len` bytes, or the message that they are.
+    fn remove(&mut self, len: usize) {
+        self.bytes.drain(..len);
+        self.messages.pop_front();
+        if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
+            self.free();
+        }
+    }
+
+    fn clear(&mut self) {
+        self.messages = VecDeque::new();
+        self.free();
+    }
+
+    fn free(&mut self) {
+        let more = self.bytes.capacity().saturating_sub(KEPT);
+        self.bytes = VecDeque::new();
+        self.charge.shrink(more);
+    }
+}
