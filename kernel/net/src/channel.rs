@@ -7,10 +7,7 @@
 //! bytes and the end, the writer's where there was little room and now is enough, or nobody reads any more. Who waits enters the signal's queue,
 //! then looks.
 
-use crate::{
-    signal::Signal,
-    stack::rank,
-};
+use crate::{signal::Signal, stack::rank};
 use abi::errno::Errno;
 use alloc::{collections::VecDeque, sync::Arc};
 use hal::sync::{SpinGuard, SpinLock};

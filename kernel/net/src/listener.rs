@@ -72,8 +72,7 @@ struct Inner {
 
 impl Listener {
     pub fn new(local: SocketAddrV4, backlog: usize, account: Arc<Account>, signal: Arc<Signal>) -> Arc<Self> {
-        let inner =
-            Inner { backlog: clamp(backlog), queue: VecDeque::new(), waiting: BTreeMap::new(), closed: false };
+        let inner = Inner { backlog: clamp(backlog), queue: VecDeque::new(), waiting: BTreeMap::new(), closed: false };
         Arc::new(Self { local, account, signal, inner: SpinLock::new(rank::LISTENER, inner) })
     }
 

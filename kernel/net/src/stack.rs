@@ -19,7 +19,12 @@ use crate::{
     wire,
 };
 use abi::errno::Errno;
-use alloc::{boxed::Box, collections::BTreeMap, sync::{Arc, Weak}, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::{Context, Poll, Waker};
 use hal::sync::{SpinGuard, SpinLock};

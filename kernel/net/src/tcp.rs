@@ -78,9 +78,16 @@ impl TcpSocket {
     }
 
     /// The socket of a connection that was accepted, and its peer; `None`: the peer has reset it, so it never existed for the program.
-    fn accepted(net: &Arc<Net>, stack: &Arc<Stack>, arrival: Arrival, options: Options) -> Option<(Self, SocketAddrV4)> {
+    fn accepted(
+        net: &Arc<Net>,
+        stack: &Arc<Stack>,
+        arrival: Arrival,
+        options: Options,
+    ) -> Option<(Self, SocketAddrV4)> {
         let (mut connection, signal): (Box<dyn Connection>, _) = match arrival {
-            Arrival::Wired { handle, charge, signal } => (Box::new(Wired::accepted(stack.clone(), handle, charge)), signal),
+            Arrival::Wired { handle, charge, signal } => {
+                (Box::new(Wired::accepted(stack.clone(), handle, charge)), signal)
+            }
             Arrival::Fused(fusion) => {
                 let (connection, signal) = Fused::accepted(fusion);
                 (Box::new(connection), signal)
@@ -388,7 +395,9 @@ impl Inner {
                 let waiting = listeners.iter().any(|(_, listener)| listener.queued() > 0);
                 if waiting { EPOLLIN | EPOLLRDNORM } else { 0 }
             }
-            State::Connected(Connected { connection, .. }) => connection.look(arm).events(self.read_shut, self.write_shut),
+            State::Connected(Connected { connection, .. }) => {
+                connection.look(arm).events(self.read_shut, self.write_shut)
+            }
         }
     }
 }

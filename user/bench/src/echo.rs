@@ -20,10 +20,9 @@ const ROOM: usize = 1_024;
 /// Requests that are measured, about.
 const REQUESTS: u64 = 2_048;
 
-/// All of them. Each server has a process of its own. There are no more connections, since the network looks through all sockets for each
-/// packet: that would be all that is measured.
+/// All of them. Each server has a process of its own.
 pub fn servers() -> Outcome {
-    for count in [1, 32, 256] {
+    for count in [1, 32, 256, 1_024] {
         for model in ["ring", "epoll", "threads"] {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_{model}_{count}"), count)?;

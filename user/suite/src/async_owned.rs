@@ -20,7 +20,7 @@ use rt::{async_fs, async_stdio, embedded_io_async, fs, io, select};
 
 pub const CASES: &[Case] = &[
     // First: what so many connections leave behind takes a while to go, and is not to be taken for a leak.
-    case!("async/hundred-connections", "C5 R2", hundred_connections),
+    case!("async/thousand-connections", "C5 R2", thousand_connections),
     case!("async/reads-and-writes", "C5 R2", reads_and_writes),
     case!("async/dropped-read-keeps-its-buffer", "C5 R2 D14", dropped_read),
     case!("async/aborted-reader", "C5 R2 D14", aborted_reader),
@@ -276,8 +276,8 @@ async fn echo(stream: TcpStream) -> io::Result<()> {
     }
 }
 
-fn hundred_connections() -> Outcome {
-    const CONNECTIONS: u16 = 100;
+fn thousand_connections() -> Outcome {
+    const CONNECTIONS: u16 = 1000;
     let limit = Rlimit { current: 4096, max: 4096 };
     call!(PRLIMIT64, 0, RLIMIT_NOFILE, &raw const limit, 0)?;
     block_on(async {

@@ -1,6 +1,7 @@
-//! TCP over loopback. Datagrams are in [`datagrams`].
+//! TCP over loopback. How connections begin and end is in [`ends`], datagrams are in [`datagrams`].
 
 pub mod datagrams;
+pub mod ends;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;

@@ -69,7 +69,12 @@ impl Wired {
     ///
     /// # Errors
     /// `ENETUNREACH`, `ENOBUFS`.
-    pub fn connect(stack: &Arc<Stack>, charge: Charge, local: SocketAddrV4, remote: SocketAddrV4) -> Result<Self, Errno> {
+    pub fn connect(
+        stack: &Arc<Stack>,
+        charge: Charge,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+    ) -> Result<Self, Errno> {
         let handle = stack.lock().connect(local, remote)?;
         stack.kick();
         Ok(Self::new(stack.clone(), handle, charge, false))
