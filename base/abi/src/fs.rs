@@ -26,6 +26,24 @@ constants! { u32:
     AT_STATX_DONT_SYNC = 0x4000,
 }
 
+// What `openat2` may not walk through.
+constants! { u32:
+    RESOLVE_NO_XDEV = 0x1, RESOLVE_NO_MAGICLINKS = 0x2, RESOLVE_NO_SYMLINKS = 0x4, RESOLVE_BENEATH = 0x8,
+    RESOLVE_IN_ROOT = 0x10, RESOLVE_CACHED = 0x20,
+}
+
+/// `struct open_how`: what `openat2` is asked for.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct OpenHow {
+    /// `O_*`.
+    pub flags: u64,
+    /// Permissions of what is made.
+    pub mode: u64,
+    /// `RESOLVE_*`.
+    pub resolve: u64,
+}
+
 // `fcntl` commands, descriptor flags and record lock types.
 constants! { u32:
     F_DUPFD = 0, F_GETFD = 1, F_SETFD = 2, F_GETFL = 3, F_SETFL = 4, F_GETLK = 5, F_SETLK = 6, F_SETLKW = 7,

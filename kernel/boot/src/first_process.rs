@@ -107,7 +107,7 @@ impl JobControl for Jobs {
 
 async fn open(tree: &Tree, path: &[u8]) -> Result<(Arc<dyn File>, Arc<Place>), abi::Errno> {
     let caller = kernel_caller();
-    let context = Context { caller: &caller, root: tree.namespace.root(), base: tree.namespace.root() };
+    let context = Context { caller: &caller, root: tree.namespace.root(), base: tree.namespace.root(), resolve: 0 };
     let place = tree.namespace.find(&context, path, Last::Follow).await?;
     let file = place.inode().clone().open(&caller, O_RDONLY).await?;
     Ok((file, place))

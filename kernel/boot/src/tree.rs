@@ -70,7 +70,7 @@ async fn mount_disk(device: Arc<dyn BlockDevice>) -> Result<Arc<Ext4>, Errno> {
 /// Mounts on a directory of the image; one that is not there is only worth a warning.
 async fn mount_at(namespace: &Arc<Namespace>, path: &[u8], root: Arc<dyn Inode>, kind: &'static str) {
     let caller = kernel_caller();
-    let context = Context { caller: &caller, root: namespace.root(), base: namespace.root() };
+    let context = Context { caller: &caller, root: namespace.root(), base: namespace.root(), resolve: 0 };
     if let Err(errno) = namespace.mount(&context, path, root, kind, kind).await {
         log::warn!("cannot mount {kind} on {}: {errno}", String::from_utf8_lossy(path));
     }

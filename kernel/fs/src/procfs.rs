@@ -207,6 +207,11 @@ pub(crate) fn place(link: &dyn Inode) -> Option<Arc<Place>> {
     }
 }
 
+/// Whether a link that is followed by itself says where it leads: to another name beside it.
+pub(crate) fn leads_by_name(link: &dyn Inode) -> bool {
+    link.as_any().downcast_ref::<Node>().is_some_and(|node| matches!(node.what, What::Own))
+}
+
 fn decimal(name: &str) -> Option<u32> {
     let plain =
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()) && (name == "0" || !name.starts_with('0'));

@@ -6,7 +6,12 @@
 //! [`PATH_MAX`] bytes, so the work is bounded.
 
 use crate::{access, namespace::Namespace, procfs};
-use abi::errno::Errno;
+use abi::{
+    errno::Errno,
+    fs::{
+        RESOLVE_BENEATH, RESOLVE_CACHED, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV,
+    },
+};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{
     caller::Caller,
@@ -92,6 +97,8 @@ pub struct Context<'a> {
     pub root: &'a Arc<Place>,
     /// Where relative paths begin.
     pub base: &'a Arc<Place>,
+    /// `RESOLVE_*`: what is not to be walked through.
+    pub resolve: u32,
 }
 
 /// What to do with a symbolic link at the end of the path.
@@ -143,6 +150,24 @@ pub async fn resolve(space: &Namespace, context: &Context<'_>, path: &[u8], last
 }
 
 impl Walk<'_> {
+    fn has(&self, flags: u32) -> bool {
+        self.context.resolve & flags != 0
+    }
+
+    /// What `..` does not leave.
+    fn root(&self) -> &Arc<Place> {
+        if self.has(RESOLVE_BENEATH | RESOLVE_IN_ROOT) { self.context.base } else { self.context.root }
+    }
+
+    /// Goes to a place, if it may be in another file system than this.
+    fn go(&mut self, place: Arc<Place>) -> Result<(), Errno> {
+        if self.has(RESOLVE_NO_XDEV) && place.inode.id().dev != self.at.inode.id().dev {
+            return Err(Errno::EXDEV);
+        }
+        self.at = place;
+        Ok(())
+    }
+
     /// Puts the components of `path` before those still to go.
     fn push(&mut self, path: &[u8]) -> Result<(), Errno> {
         if path.is_empty() {
@@ -152,7 +177,15 @@ impl Walk<'_> {
             return Err(Errno::ENAMETOOLONG);
         }
         if path[0] == b'/' {
-            self.at = self.context.root.clone();
+            if self.has(RESOLVE_BENEATH) {
+                return Err(Errno::EXDEV);
+            }
+            let root = self.root().clone();
+            match self.links {
+                // The path itself may begin anywhere.
+                0 => self.at = root,
+                _ => self.go(root)?,
+            }
         }
         if self.rest.is_empty() {
             self.slash |= path.ends_with(b"/");
@@ -172,7 +205,7 @@ impl Walk<'_> {
             access::check_inode(&*self.at.inode, self.context.caller.credentials, access::EXECUTE).await?;
             match &*name {
                 b"." => continue,
-                b".." => self.up(),
+                b".." => self.up()?,
                 _ => {
                     if let Some(outcome) = self.step(name, last).await? {
                         return Ok(outcome);
@@ -187,11 +220,13 @@ impl Walk<'_> {
         Ok(Outcome { parent, name: Box::default(), found: Some(self.at), slash: self.slash })
     }
 
-    fn up(&mut self) {
-        if self.at.inode.id() != self.context.root.inode.id()
-            && let Some(parent) = &self.at.parent
-        {
-            self.at = parent.clone();
+    fn up(&mut self) -> Result<(), Errno> {
+        if self.at.inode.id() == self.root().inode.id() {
+            return if self.has(RESOLVE_BENEATH) { Err(Errno::EXDEV) } else { Ok(()) };
+        }
+        match self.at.parent.clone() {
+            Some(parent) => self.go(parent),
+            None => Ok(()),
         }
     }
 
@@ -201,6 +236,7 @@ impl Walk<'_> {
         let directory = self.at.inode.clone();
         let found = match directory.lookup_now(&name) {
             Some(found) => found,
+            None if self.has(RESOLVE_CACHED) => return Err(Errno::EAGAIN),
             None => directory.lookup(&name).await,
         };
         let inode = match found {
@@ -213,12 +249,15 @@ impl Walk<'_> {
         };
         if inode.kind() == Kind::Symlink && (!is_last || last.follows(self.slash)) {
             self.links += 1;
-            if self.links > LINKS {
+            if self.links > LINKS || self.has(RESOLVE_NO_SYMLINKS) {
                 return Err(Errno::ELOOP);
             }
             return self.follow(&name, &*inode).await;
         }
         let place = Place::below(&self.at, &name, inode);
+        if self.has(RESOLVE_NO_XDEV) && place.inode.id().dev != directory.id().dev {
+            return Err(Errno::EXDEV);
+        }
         if !is_last {
             self.at = place;
             return Ok(None);
@@ -230,16 +269,22 @@ impl Walk<'_> {
     }
 
     async fn follow(&mut self, name: &[u8], link: &dyn Inode) -> Result<Option<Outcome>, Errno> {
-        if let Some(place) = procfs::place(link) {
-            self.at = place;
-            return Ok(None);
-        }
-        if let Some(target) = link.follow(self.context.caller) {
-            self.at = Place::below(&self.at, name, target?);
-            return Ok(None);
+        let place = match procfs::place(link) {
+            Some(place) => Some(place),
+            None => link.follow(self.context.caller).transpose()?.map(|target| Place::below(&self.at, name, target)),
+        };
+        if let Some(place) = place {
+            if !procfs::leads_by_name(link) && self.has(RESOLVE_NO_MAGICLINKS) {
+                return Err(Errno::ELOOP);
+            }
+            if !procfs::leads_by_name(link) && self.has(RESOLVE_BENEATH | RESOLVE_IN_ROOT) {
+                return Err(Errno::EXDEV);
+            }
+            return self.go(place).map(|()| None);
         }
         let target = match link.readlink_now() {
             Some(target) => target,
+            None if self.has(RESOLVE_CACHED) => return Err(Errno::EAGAIN),
             None => link.readlink().await?,
         };
         self.push(&target)?;

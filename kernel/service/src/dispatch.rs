@@ -5,8 +5,8 @@
 //! the size of another.
 
 use crate::{
-    System, arguments::Args, attributes, context::Task, files, identity, life, locks, memory, messages, paths, poll,
-    ring, schedule, signals, socket_options, sockets, system, time, timers,
+    System, arguments::Args, attributes, context::Task, files, identity, life, locks, memory, messages, opening, paths,
+    poll, ring, schedule, signals, socket_options, sockets, system, time, timers,
 };
 use abi::{errno::Errno, nr};
 use alloc::{boxed::Box, sync::Arc};
@@ -172,6 +172,7 @@ family! { of_files, task, args:
 
 family! { of_paths, task, args:
     nr::OPENAT => paths::openat(task, args),
+    nr::OPENAT2 => opening::openat2(task, args),
     nr::MKDIRAT => paths::mkdirat(task, args),
     nr::MKNODAT => paths::mknodat(task, args),
     nr::UNLINKAT => paths::unlinkat(task, args),

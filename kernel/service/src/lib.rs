@@ -40,6 +40,7 @@ mod life;
 mod locks;
 mod memory;
 mod messages;
+mod opening;
 mod paths;
 mod poll;
 mod program;

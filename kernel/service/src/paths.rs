@@ -21,7 +21,7 @@ use io::{
 };
 
 /// Flags of `openat` that the kernel knows.
-const OPEN_FLAGS: u32 = f::O_ACCMODE
+pub(crate) const OPEN_FLAGS: u32 = f::O_ACCMODE
     | f::O_CREAT
     | f::O_EXCL
     | f::O_NOCTTY
@@ -42,6 +42,8 @@ const OPEN_FLAGS: u32 = f::O_ACCMODE
 pub(crate) struct Base {
     root: Arc<Place>,
     base: Arc<Place>,
+    /// `RESOLVE_*`.
+    resolve: u32,
 }
 
 impl Base {
@@ -52,21 +54,30 @@ impl Base {
     pub async fn of(task: &Task<'_>, dirfd: i32, path: &[u8]) -> Result<Self, Errno> {
         let root = task.root();
         if dirfd == AT_FDCWD || path.first() == Some(&b'/') {
-            return Ok(Self { root, base: task.directory() });
+            return Ok(Self { root, base: task.directory(), resolve: 0 });
         }
         let base = directory_of(task, &root, task.file(dirfd)?.as_ref()).await?;
-        Ok(Self { root, base })
+        Ok(Self { root, base, resolve: 0 })
+    }
+
+    /// The same where the walk may be kept within bounds (`RESOLVE_*`): if these are the directory, an absolute path has to do with it too.
+    ///
+    /// # Errors
+    /// `EBADF`, `ENOTDIR`.
+    pub async fn bounded(task: &Task<'_>, dirfd: i32, path: &[u8], resolve: u32) -> Result<Self, Errno> {
+        let path = if resolve & (f::RESOLVE_BENEATH | f::RESOLVE_IN_ROOT) == 0 { path } else { b"" };
+        Ok(Self { resolve, ..Self::of(task, dirfd, path).await? })
     }
 
     pub fn context<'a>(&'a self, task: &'a Task<'_>) -> Context<'a> {
-        Context { caller: task.caller(), root: &self.root, base: &self.base }
+        Context { caller: task.caller(), root: &self.root, base: &self.base, resolve: self.resolve }
     }
 }
 
 /// The place of an open directory.
 async fn directory_of(task: &Task<'_>, root: &Arc<Place>, open: &OpenFile) -> Result<Arc<Place>, Errno> {
     let inode = open.file().inode().filter(|inode| inode.kind() == Kind::Directory).ok_or(Errno::ENOTDIR)?;
-    let context = Context { caller: task.caller(), root, base: root };
+    let context = Context { caller: task.caller(), root, base: root, resolve: 0 };
     match task.system.namespace.find(&context, open.path(), Last::Follow).await {
         Ok(place) if place.inode().id() == inode.id() => Ok(place),
         // Moved or removed since: paths below it still work, `..` does not lead further up.
@@ -107,19 +118,19 @@ pub(crate) async fn find_place(task: &Task<'_>, dirfd: i32, path: &[u8], flags: 
 pub(crate) async fn openat(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let flags = args.bits(2) & OPEN_FLAGS;
     let path = get(task, args.word(1)).await?;
-    let open = open(task, args.int(0), &path, flags, args.bits(3)).await?;
+    let base = Base::of(task, args.int(0), &path).await?;
+    let open = open(task, &base, &path, flags, args.bits(3)).await?;
     task.install(open, flags & f::O_CLOEXEC != 0)
 }
 
 /// Opens a path; opening a named pipe or a terminal may wait.
 pub(crate) async fn open(
     task: &Task<'_>,
-    dirfd: i32,
+    base: &Base,
     path: &[u8],
     flags: u32,
     mode: u32,
 ) -> Result<Arc<OpenFile>, Errno> {
-    let base = Base::of(task, dirfd, path).await?;
     let permissions = mode & 0o7777 & !task.umask();
     let context = base.context(task);
     let opening = task.system.namespace.open(&context, path, flags, permissions);
@@ -337,7 +348,7 @@ pub(crate) async fn umount2(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 /// `sync()`: writes back every mounted file system.
 pub(crate) async fn sync(task: &Task<'_>) -> Result<usize, Errno> {
     let root = task.system.namespace.root().clone();
-    let context = Context { caller: task.caller(), root: &root, base: &root };
+    let context = Context { caller: task.caller(), root: &root, base: &root, resolve: 0 };
     for MountInfo { path, .. } in task.system.namespace.mounts() {
         if let Ok(place) = task.system.namespace.find(&context, path.as_bytes(), Last::Follow).await {
             // As Linux: `sync` reports no errors.

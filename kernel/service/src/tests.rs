@@ -182,7 +182,7 @@ fn run(program: impl Future<Output = ()> + 'static, cpu: Cpu) -> &'static System
     let root: Arc<Place> = namespace.root().clone();
     hal::fake::set_user(user_mode(cpu, program));
     let start = async {
-        let walk = Walk { caller: &caller, root: &root, base: &root };
+        let walk = Walk { caller: &caller, root: &root, base: &root, resolve: 0 };
         let (open, place) = namespace.open(&walk, b"/init", f::O_RDWR | f::O_CREAT, 0o755).await.unwrap();
         open.write_now(&caller, &mut Source::kernel(&elf())).unwrap().unwrap();
         let places = FilePlaces { root: root.clone(), directory: root.clone(), umask: 0o22 };

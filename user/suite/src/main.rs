@@ -93,6 +93,7 @@ const GROUPS: &[&[Case]] = &[
     rings::buffers::CASES,
     rings::provided::CASES,
     rings::hostile::CASES,
+    rings::opening::CASES,
     sockets::CASES,
     sockets::ends::CASES,
     sockets::datagrams::CASES,

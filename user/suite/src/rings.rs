@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod calls;
 pub mod drain;
 pub mod hostile;
+pub mod opening;
 pub mod others;
 pub mod places;
 pub mod provided;

@@ -34,7 +34,7 @@ impl World {
     }
 
     fn context(&self) -> Context<'_> {
-        Context { caller: &self.caller, root: self.space.root(), base: self.space.root() }
+        Context { caller: &self.caller, root: self.space.root(), base: self.space.root(), resolve: 0 }
     }
 
     fn open(&self, path: &str, flags: u32) -> Result<Arc<OpenFile>, Errno> {

@@ -17,7 +17,7 @@ use crate::{
     arguments::Args,
     attributes,
     context::{OfRequest, Task},
-    files, futexes, life, memory, messages, paths, poll, sockets,
+    files, futexes, life, memory, messages, opening, paths, poll, sockets,
 };
 use abi::{
     errno::Errno,
@@ -111,6 +111,7 @@ impl Call {
             IORING_OP_SHUTDOWN | IORING_OP_LISTEN => [fd, len, 0, 0, 0, 0],
             IORING_OP_SOCKET => [fd, off, len, 0, 0, 0],
             IORING_OP_OPENAT => [fd, addr, flags, len, 0, 0],
+            IORING_OP_OPENAT2 => [fd, addr, off, len, 0, 0],
             IORING_OP_STATX => [fd, addr, flags, len, off, 0],
             IORING_OP_FALLOCATE => [fd, len, off, addr, 0, 0],
             IORING_OP_FTRUNCATE => [fd, off, 0, 0, 0, 0],
@@ -185,6 +186,7 @@ impl Call {
             IORING_OP_CONNECT => sockets::connect(task, args).await,
             IORING_OP_BIND => sockets::bind(task, args).await,
             IORING_OP_OPENAT => paths::openat(task, args).await,
+            IORING_OP_OPENAT2 => opening::open(task, args, self.index != 0).await,
             IORING_OP_STATX => attributes::statx(task, args).await,
             IORING_OP_FSYNC => files::fsync(task, args).await,
             IORING_OP_FALLOCATE => attributes::fallocate(task, args).await,

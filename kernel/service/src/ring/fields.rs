@@ -21,6 +21,7 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_BIND, false),
     (IORING_OP_LISTEN, false),
     (IORING_OP_OPENAT, false),
+    (IORING_OP_OPENAT2, false),
     (IORING_OP_CLOSE, false),
     (IORING_OP_STATX, false),
     (IORING_OP_FSYNC, false),
@@ -71,6 +72,7 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
                 addr == 0 && flags == 0 && only && (index == 0 || flags_of_type & SOCK_CLOEXEC == 0)
             }
             IORING_OP_OPENAT => index == 0 || flags & O_CLOEXEC == 0,
+            IORING_OP_OPENAT2 => true,
             IORING_OP_CLOSE => off == 0 && addr == 0 && len == 0 && flags == 0 && (index == 0 || entry.fd == 0),
             IORING_OP_FSYNC => addr == 0 && index == 0 && flags & !IORING_FSYNC_DATASYNC == 0,
             IORING_OP_FALLOCATE => flags == 0 && index == 0,
@@ -127,6 +129,7 @@ pub(super) fn has_file(opcode: u8) -> bool {
     let by_path = matches!(
         opcode,
         IORING_OP_OPENAT
+            | IORING_OP_OPENAT2
             | IORING_OP_CLOSE
             | IORING_OP_STATX
             | IORING_OP_RENAMEAT
@@ -145,5 +148,5 @@ pub(super) fn is_fixed(opcode: u8) -> bool {
 
 /// Whether an operation opens what can go into the table of registered files.
 pub(super) fn opens(opcode: u8) -> bool {
-    matches!(opcode, IORING_OP_OPENAT | IORING_OP_ACCEPT | IORING_OP_SOCKET)
+    matches!(opcode, IORING_OP_OPENAT | IORING_OP_OPENAT2 | IORING_OP_ACCEPT | IORING_OP_SOCKET)
 }
