@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::vec::Vec;
 use rt::abi::nr;
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
+use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::io::{self, BufRead, Read, Write};
 use rt::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use rt::process::{Child, Command, Stdio};
@@ -19,9 +20,14 @@ const MESSAGE: usize = 64;
 const ROOM: usize = 1_024;
 /// Requests that are measured, about.
 const REQUESTS: u64 = 2_048;
+/// Connections that are used, beside so many on which nothing happens.
+const BUSY: usize = 100;
+const IDLE: usize = 10_000;
 
 /// All of them. Each server has a process of its own.
 pub fn servers() -> Outcome {
+    let limit = Rlimit { current: 16_384, max: 16_384 };
+    call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
     for count in [1, 32, 256, 1_024] {
         for model in ["ring", "epoll", "threads"] {
             let mut client = Client::new(model, count)?;
@@ -29,7 +35,19 @@ pub fn servers() -> Outcome {
             client.end()?;
         }
     }
-    Ok(())
+    idle()
+}
+
+/// What connections cost on which nothing happens: memory, and time of those on which something does.
+fn idle() -> Outcome {
+    let mut client = Client::new("ring", BUSY)?;
+    client.measure("echo_busy_100", BUSY)?;
+    let before = field("/proc/meminfo", "MemFree:")?;
+    client.connect(IDLE)?;
+    let taken = (before - field("/proc/meminfo", "MemFree:")?) * 1024.0;
+    report("idle_connection", taken / IDLE as f64, "B");
+    client.measure("echo_beside_idle", BUSY)?;
+    client.end()
 }
 
 /// The number behind a word in a file.
