@@ -12,7 +12,7 @@ use abi::errno::Errno;
 use alloc::{collections::VecDeque, sync::Arc};
 use hal::sync::{SpinGuard, SpinLock};
 use io::file::{Attempt, IoError};
-use mem::{Account, Charge, Sink, Source};
+use mem::{Account, Charge, CopyFault, Sink, Source};
 
 /// Bytes copied at a time.
 const PIECE: usize = 4096;
@@ -266,24 +266,33 @@ impl Pipe {
     fn append(&mut self, src: &mut Source<'_>, len: usize) -> Result<usize, IoError> {
         self.make_room(len)?;
         let start = self.bytes.len();
-        let mut piece = [0; 512];
         let mut done = 0;
         while done < len {
-            let now = (len - done).min(piece.len());
-            match src.take(&mut piece[..now]) {
-                Ok(()) => self.bytes.extend(&piece[..now]),
+            let taken = match len - done {
+                // So little that clearing more would be most of it.
+                rest @ ..=64 => self.append_piece(src, &mut [0; 64][..rest]),
+                rest => self.append_piece(src, &mut [0; 512][..rest.min(512)]),
+            };
+            match taken {
+                Ok(now) => done += now,
                 Err(_) if done > 0 && self.framing == Framing::Stream => break,
                 Err(fault) => {
                     self.bytes.truncate(start);
                     return Err(fault.into());
                 }
             }
-            done += now;
         }
         if self.framing.keeps_messages() {
             self.messages.push_back(done);
         }
         Ok(done)
+    }
+
+    #[inline]
+    fn append_piece(&mut self, src: &mut Source<'_>, piece: &mut [u8]) -> Result<usize, CopyFault> {
+        src.take(piece)?;
+        self.bytes.extend(&*piece);
+        Ok(piece.len())
     }
 
     /// Memory for `len` bytes more, paid for.

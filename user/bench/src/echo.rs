@@ -3,16 +3,20 @@
 
 use crate::measure::{Outcome, call, measure, report};
 use crate::processes::own_path;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
+use rt::abi::errno::Errno;
+use rt::abi::io_uring::{IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, Sqe};
 use rt::abi::nr;
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::io::{self, BufRead, Read, Write};
 use rt::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use rt::process::{Child, Command, Stdio};
+use rt::ring::Ring;
 use rt::task::{block_on, spawn};
-use rt::{async_net, fs, println, thread};
+use rt::{async_net, fs, println, raw, thread};
 
 /// Bytes of a message.
 const MESSAGE: usize = 64;
@@ -29,7 +33,7 @@ pub fn servers() -> Outcome {
     let limit = Rlimit { current: 16_384, max: 16_384 };
     call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
     for count in [1, 32, 256, 1_024] {
-        for model in ["ring", "epoll", "threads"] {
+        for model in ["ring", "tasks", "epoll", "threads"] {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_{model}_{count}"), count)?;
             client.end()?;
@@ -126,7 +130,8 @@ impl Client {
 pub fn serve(model: &str) -> Outcome {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     match model {
-        "ring" => block_on(ring(async_net::TcpListener::bind(addr)?)),
+        "ring" => ring(&TcpListener::bind(addr)?),
+        "tasks" => block_on(tasks(async_net::TcpListener::bind(addr)?)),
         "epoll" => epoll(&TcpListener::bind(addr)?),
         _ => threads(&TcpListener::bind(addr)?),
     }
@@ -138,7 +143,91 @@ fn ready(addr: SocketAddr) -> Outcome {
     io::stdout().flush()
 }
 
-async fn ring(listener: async_net::TcpListener) -> Outcome {
+/// What an entry's `user_data` says beside the connection: its message is received, or sent.
+const SENT: u64 = 1 << 32;
+/// Instead of a connection: the next one.
+const ACCEPTED: u64 = u32::MAX as u64;
+
+/// A connection of the ring's server. While one message is sent, the next is received.
+struct Connection {
+    stream: TcpStream,
+    messages: [[u8; ROOM]; 2],
+    /// Which is received.
+    next: usize,
+    is_sending: bool,
+    /// The one received is so long, and the one before it is still being sent.
+    held: Option<usize>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream) -> Box<Self> {
+        Box::new(Self { stream, messages: [[0; ROOM]; 2], next: 0, is_sending: false, held: None })
+    }
+
+    fn entry(&mut self, opcode: u8, message: usize, len: usize, user_data: u64) -> Sqe {
+        let (fd, addr) = (self.stream.fd().raw(), self.messages[message].as_mut_ptr() as u64);
+        Sqe { opcode, fd, addr, len: len as u32, user_data, ..Sqe::default() }
+    }
+
+    fn receive(&mut self, ring: &mut Ring, number: u64) -> Outcome {
+        let entry = self.entry(IORING_OP_RECV, self.next, ROOM, number);
+        add(ring, &entry)
+    }
+
+    /// Sends back what was received, and receives the next.
+    fn answer(&mut self, ring: &mut Ring, number: u64, len: usize) -> Outcome {
+        let entry = self.entry(IORING_OP_SEND, self.next, len, number | SENT);
+        add(ring, &entry)?;
+        (self.next, self.is_sending) = (1 - self.next, true);
+        self.receive(ring, number)
+    }
+}
+
+/// A loop like the one around epoll: one call for all that has come, and all that is to be done about it.
+fn ring(listener: &TcpListener) -> Outcome {
+    let mut ring = Ring::new(256, 0)?;
+    let mut connections: Vec<Box<Connection>> = Vec::new();
+    let accept = Sqe { opcode: IORING_OP_ACCEPT, fd: listener.fd().raw(), user_data: ACCEPTED, ..Sqe::default() };
+    add(&mut ring, &accept)?;
+    ready(listener.local_addr()?)?;
+    loop {
+        ring.submit(1)?;
+        while let Some(cqe) = ring.pop() {
+            let (number, is_sent) = (cqe.user_data & ACCEPTED, cqe.user_data & SENT != 0);
+            let len = Errno::from_return(cqe.res as isize)?;
+            if number == ACCEPTED {
+                let stream = raw::tcp_stream(len);
+                stream.set_nodelay(true)?;
+                let mut connection = Connection::new(stream);
+                connection.receive(&mut ring, connections.len() as u64)?;
+                connections.push(connection);
+                add(&mut ring, &accept)?;
+                continue;
+            }
+            let connection = &mut connections[number as usize];
+            if is_sent {
+                connection.is_sending = false;
+                if let Some(len) = connection.held.take() {
+                    connection.answer(&mut ring, number, len)?;
+                }
+            } else if connection.is_sending {
+                connection.held = Some(len);
+            } else if len > 0 {
+                connection.answer(&mut ring, number, len)?;
+            }
+        }
+    }
+}
+
+/// Adds an entry, submitting what is there if there is no room.
+fn add(ring: &mut Ring, entry: &Sqe) -> Outcome {
+    while !ring.push_raw(entry) {
+        ring.submit(0)?;
+    }
+    Ok(())
+}
+
+async fn tasks(listener: async_net::TcpListener) -> Outcome {
     ready(listener.local_addr()?)?;
     loop {
         let (stream, _) = listener.accept().await?;

@@ -70,6 +70,10 @@ impl TcpListener {
 pub struct TcpStream(OwnedFd);
 
 impl TcpStream {
+    pub(crate) fn of(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     /// Connects to `addr`.
     ///
     /// # Errors

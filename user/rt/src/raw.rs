@@ -21,6 +21,11 @@ pub fn file(fd: usize) -> crate::fs::File {
     crate::fs::File::from(crate::sys::OwnedFd::new(fd))
 }
 
+/// The same, where it is the end of a connection.
+pub fn tcp_stream(fd: usize) -> crate::net::TcpStream {
+    crate::net::TcpStream::of(crate::sys::OwnedFd::new(fd))
+}
+
 macro_rules! accesses {
     ($($(#[$doc:meta])* $load:ident $store:ident $ty:ty, $l:literal $s:literal;)*) => {$(
         $(#[$doc])*

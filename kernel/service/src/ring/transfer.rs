@@ -8,10 +8,11 @@ use super::{
 use crate::{
     arguments::MOST,
     context::Task,
-    files, sockets,
+    files, messages,
+    sockets::{self, Socket},
     transfer::{self, At, How, Moved, Piece},
 };
-use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*};
+use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*, net::MSG_NOSIGNAL};
 use alloc::sync::Arc;
 use io::{file::IoError, open::OpenFile};
 use mem::CopyFault;
@@ -23,8 +24,16 @@ enum Shape {
     /// `recv` without flags, which is reading, of a socket only.
     Receive,
     Write,
+    /// `send` without flags, likewise; it never raises `SIGPIPE`.
+    Send,
     ReadList,
     WriteList,
+}
+
+impl Shape {
+    fn is_message(self) -> bool {
+        matches!(self, Shape::Receive | Shape::Send)
+    }
 }
 
 /// `IORING_OP_READ`, `IORING_OP_WRITE`, with a registered buffer or not, `IORING_OP_READV`, `IORING_OP_WRITEV`.
@@ -45,9 +54,11 @@ pub(super) struct Transfer {
     done: u32,
 }
 
-/// Whether a `recv` is nothing but that. What else it says, right or wrong, is the call's.
-fn is_plain_receive(entry: &Sqe) -> bool {
-    let is_zero = entry.ioprio == 0 && entry.op_flags == 0 && entry.off == 0 && entry.file_index == 0;
+/// Whether a `recv` or `send` is nothing but that. What else it says, right or wrong, is the call's.
+fn is_plain_message(entry: &Sqe) -> bool {
+    // Who sends through a ring is never killed for it, whether it says so or not.
+    let flags = if entry.opcode == IORING_OP_SEND { entry.op_flags & !MSG_NOSIGNAL } else { entry.op_flags };
+    let is_zero = entry.ioprio == 0 && flags == 0 && entry.off == 0 && entry.file_index == 0;
     // Nothing is received at once, without a look at what there is.
     is_zero && entry.buf_index == 0 && entry.len > 0
 }
@@ -79,6 +90,7 @@ impl Transfer {
     pub(super) fn is_plain(entry: &Sqe) -> bool {
         const OPCODES: u64 = 1 << IORING_OP_READ
             | 1 << IORING_OP_RECV
+            | 1 << IORING_OP_SEND
             | 1 << IORING_OP_WRITE
             | 1 << IORING_OP_READV
             | 1 << IORING_OP_WRITEV
@@ -86,7 +98,7 @@ impl Transfer {
             | 1 << IORING_OP_WRITE_FIXED;
         let is_transfer = entry.opcode < 64 && OPCODES >> entry.opcode & 1 != 0;
         let is_plain = is_transfer && entry.flags & !IOSQE_FIXED_FILE == 0 && entry.personality == 0;
-        is_plain && (entry.opcode != IORING_OP_RECV || is_plain_receive(entry))
+        is_plain && (!matches!(entry.opcode, IORING_OP_RECV | IORING_OP_SEND) || is_plain_message(entry))
     }
 
     #[inline]
@@ -94,6 +106,7 @@ impl Transfer {
         let shape = match entry.opcode {
             IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
             IORING_OP_RECV => Shape::Receive,
+            IORING_OP_SEND => Shape::Send,
             IORING_OP_WRITE | IORING_OP_WRITE_FIXED => Shape::Write,
             IORING_OP_READV => Shape::ReadList,
             _ => Shape::WriteList,
@@ -103,6 +116,7 @@ impl Transfer {
         check_priority(task, entry.ioprio)?;
         let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
+        let flags = if shape == Shape::Send { 0 } else { flags };
         Ok(Self { shape, fixed, buffer, fd, len, flags, addr: entry.addr as usize, offset, done: 0 })
     }
 
@@ -111,6 +125,7 @@ impl Transfer {
             (Shape::Read, None) => IORING_OP_READ,
             (Shape::Read, Some(_)) => IORING_OP_READ_FIXED,
             (Shape::Receive, _) => IORING_OP_RECV,
+            (Shape::Send, _) => IORING_OP_SEND,
             (Shape::Write, None) => IORING_OP_WRITE,
             (Shape::Write, Some(_)) => IORING_OP_WRITE_FIXED,
             (Shape::ReadList, _) => IORING_OP_READV,
@@ -138,7 +153,7 @@ impl Transfer {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        if self.shape == Shape::Receive && sockets::socket_of(open.file().as_ref()).is_none() {
+        if self.shape.is_message() && sockets::socket_of(open.file().as_ref()).is_none() {
             return Step::Done(Done::failed(Errno::ENOTSOCK));
         }
         let buffer = match self.buffer.map(|place| ring.buffers.get(place, self.piece())).transpose() {
@@ -188,7 +203,7 @@ impl Transfer {
             Shape::Read | Shape::Receive => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
-            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
+            Shape::Write | Shape::Send if open.seekable() || piece.len <= PIPE_BUF => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
             _ => Ok(None),
@@ -213,8 +228,8 @@ impl Transfer {
 
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
-        // What is received is whatever has come.
-        Done { result: len as i32, fails: len < self.piece().len && self.shape != Shape::Receive, flags: 0 }
+        // What is received is whatever has come, and what is sent what there was room for.
+        Done { result: len as i32, fails: len < self.piece().len && !self.shape.is_message(), flags: 0 }
     }
 
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
@@ -228,6 +243,7 @@ impl Transfer {
         let moved = match self.shape {
             Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
             Shape::Write => transfer::write(task, open, at, &piece, how).await,
+            Shape::Send => return boxed(task, self.wait_send(task, open)).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         match moved {
@@ -235,6 +251,11 @@ impl Transfer {
             Err(_) if done > 0 => self.moved(done),
             Err(errno) => Done::failed(errno),
         }
+    }
+
+    async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
+        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, MSG_NOSIGNAL).await;
+        sent.map_or_else(Done::failed, |len| self.moved(len))
     }
 
     async fn wait_list(&self, task: &Task<'_>, open: &Arc<OpenFile>, at: At, how: How) -> Done {

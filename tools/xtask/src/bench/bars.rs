@@ -195,7 +195,8 @@ pub const WANTED: &[Wanted] = &[
     icount("futex_pp", "futex", &[("*", AtMost(4_000.0))], "futex round trip of two threads, one hart"),
     plugin("futex_two_harts", &[("*", AtMost(8_000.0))], "the same on two harts, one thread kept on each"),
     plugin("futex_two_harts_firmware", &[], "of that what the firmware executes"),
-    icount("echo_ring_1", "echo", &[], "TCP echo of 64 bytes, both ends, 1 connection, server of coroutines on a ring"),
+    icount("echo_ring_1", "echo", &[], "TCP echo of 64 bytes, both ends, 1 connection, server of a loop around a ring"),
+    icount("echo_tasks_1", "echo", &[], "the same, server of coroutines of the runtime"),
     icount("echo_epoll_1", "echo", &[], "the same, server of an epoll loop"),
     icount("echo_threads_1", "echo", &[], "the same, server of a thread each"),
     ratio(
@@ -216,8 +217,9 @@ pub const WANTED: &[Wanted] = &[
         "echo_ring_32",
         "echo",
         &[("*", AtMost(20_000.0))],
-        "TCP echo of 64 bytes, both ends, 32 connections, server of coroutines on a ring",
+        "TCP echo of 64 bytes, both ends, 32 connections, server of a loop around a ring",
     ),
+    icount("echo_tasks_32", "echo", &[], "the same, server of coroutines of the runtime"),
     icount("echo_epoll_32", "echo", &[], "the same, server of an epoll loop"),
     icount("echo_threads_32", "echo", &[], "the same, server of a thread each"),
     ratio(
@@ -234,7 +236,8 @@ pub const WANTED: &[Wanted] = &[
         &[("*", Below(1.0))],
         "the ring against threads, 32 connections",
     ),
-    icount("echo_ring_256", "echo", &[], "TCP echo of 64 bytes, both ends, 256, server of coroutines on a ring"),
+    icount("echo_ring_256", "echo", &[], "TCP echo of 64 bytes, both ends, 256, server of a loop around a ring"),
+    icount("echo_tasks_256", "echo", &[], "the same, server of coroutines of the runtime"),
     icount("echo_epoll_256", "echo", &[], "the same, server of an epoll loop"),
     icount("echo_threads_256", "echo", &[], "the same, server of a thread each"),
     ratio(
@@ -251,7 +254,8 @@ pub const WANTED: &[Wanted] = &[
         &[("*", Below(1.0))],
         "the ring against threads, 256",
     ),
-    icount("echo_ring_1024", "echo", &[], "TCP echo of 64 bytes, both ends, 1,024, server of coroutines on a ring"),
+    icount("echo_ring_1024", "echo", &[], "TCP echo of 64 bytes, both ends, 1,024, server of a loop around a ring"),
+    icount("echo_tasks_1024", "echo", &[], "the same, server of coroutines of the runtime"),
     icount("echo_epoll_1024", "echo", &[], "the same, server of an epoll loop"),
     icount("echo_threads_1024", "echo", &[], "the same, server of a thread each"),
     ratio(
@@ -276,6 +280,13 @@ pub const WANTED: &[Wanted] = &[
         "switches a request, ring, 1 connections",
     ),
     count(
+        "echo_tasks_1_switches",
+        "echo",
+        ("switches", Place::EachWorld),
+        &[],
+        "switches a request, coroutines, 1 connection",
+    ),
+    count(
         "echo_epoll_1_switches",
         "echo",
         ("switches", Place::EachWorld),
@@ -295,6 +306,13 @@ pub const WANTED: &[Wanted] = &[
         ("switches", Place::EachWorld),
         &[],
         "switches a request, ring, 32 connections",
+    ),
+    count(
+        "echo_tasks_32_switches",
+        "echo",
+        ("switches", Place::EachWorld),
+        &[],
+        "switches a request, coroutines, 32 connections",
     ),
     count(
         "echo_epoll_32_switches",
@@ -318,6 +336,13 @@ pub const WANTED: &[Wanted] = &[
         "switches a request, ring, 256 connections",
     ),
     count(
+        "echo_tasks_256_switches",
+        "echo",
+        ("switches", Place::EachWorld),
+        &[],
+        "switches a request, coroutines, 256",
+    ),
+    count(
         "echo_epoll_256_switches",
         "echo",
         ("switches", Place::EachWorld),
@@ -339,6 +364,13 @@ pub const WANTED: &[Wanted] = &[
         "switches a request, ring, 1,024 connections",
     ),
     count(
+        "echo_tasks_1024_switches",
+        "echo",
+        ("switches", Place::EachWorld),
+        &[],
+        "switches a request, coroutines, 1,024",
+    ),
+    count(
         "echo_epoll_1024_switches",
         "echo",
         ("switches", Place::EachWorld),
@@ -352,7 +384,7 @@ pub const WANTED: &[Wanted] = &[
         &[],
         "switches a request, threads, 1,024 connections",
     ),
-    icount("echo_busy_100", "echo", &[], "TCP echo as above on 100 connections, server of coroutines on a ring"),
+    icount("echo_busy_100", "echo", &[], "TCP echo as above on 100 connections, server of a loop around a ring"),
     icount("echo_beside_idle", "echo", &[], "the same beside 10,000 idle connections"),
     ratio(
         "echo_idle_slows",
