@@ -37,6 +37,19 @@ pub const TAKE_DRY: usize = 1 << 32;
 /// now, and the thread is to stand at that then. Error: `EINVAL` (no slots).
 pub const SCHED_FOLLOW: usize = FIRST + 5;
 
+/// `name_ring(fd) -> 0`: completions of the process's asynchronous calls ([`ASYNC`]) come to this ring from now on; to none with -1. A
+/// child of `fork` has none, nor has the next program. Errors: `EBADF`, `EOPNOTSUPP` (no ring).
+pub const NAME_RING: usize = FIRST + 6;
+
+/// In the number of a system call: it is registered, and the call returns at once; `a6` is the token, which the completion has as `user_data`
+/// (`result` as `res`). It waits where the call would wait, and not where the descriptor says `O_NONBLOCK`; what its pointers lead to must
+/// stay until then. Without this bit `a6` means nothing.
+///
+/// Errors, and no completion: `ENOSYS` (no ring: to such a program the call does not exist, as on Linux), `EAGAIN` (no place for a completion, or the process has too much under way), `EEXIST` (the ring is
+/// another thread's), `EINVAL`: the call needs the thread's registers (`clone`, `execve`, `exit`, `rt_sigreturn`, `sched_yield`), is
+/// about its own signals, futexes, lists or scheduling, is about rings, or answers with an address (`mmap`, `mremap`, `brk`).
+pub const ASYNC: usize = 1 << 30;
+
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;
 /// [`WORLD`] operation: the next `execve` of the caller, and of children it forks, uses this world.

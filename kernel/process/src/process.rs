@@ -158,6 +158,8 @@ pub struct Process {
     pub(crate) children_usage: Usage,
     pub(crate) share: Share,
     attached: SpinLock<Vec<Weak<dyn Attached>>>,
+    /// Where its asynchronous calls complete. Weak: closing the descriptors closes the ring.
+    ring: SpinLock<Option<Weak<OpenFile>>>,
     started: u64,
 }
 
@@ -190,6 +192,7 @@ impl Process {
             children_usage: Usage::default(),
             share: Share::default(),
             attached: SpinLock::new(rank::THREAD, Vec::new()),
+            ring: SpinLock::new(rank::THREAD, None),
             started: hal::time::now(),
         }))
     }
@@ -220,8 +223,20 @@ impl Process {
         all.push(attached);
     }
 
+    /// The ring for the completions of asynchronous calls, while it is open.
+    pub fn ring(&self) -> Option<Arc<OpenFile>> {
+        self.ring.lock().as_ref()?.upgrade()
+    }
+
+    /// Completions of asynchronous calls go there from now on.
+    pub fn name_ring(&self, open: Option<&Arc<OpenFile>>) {
+        let old = core::mem::replace(&mut *self.ring.lock(), open.map(Arc::downgrade));
+        drop(old);
+    }
+
     /// Its program is over.
     pub(crate) fn abandon_attached(&self) {
+        self.name_ring(None);
         let all = core::mem::take(&mut *self.attached.lock());
         // Not under the lock: they wake others.
         all.iter().filter_map(Weak::upgrade).for_each(|attached| attached.abandoned(self.pid));

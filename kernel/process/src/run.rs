@@ -20,7 +20,7 @@ use crate::{
     table::{self, Kin},
     thread::Thread,
 };
-use abi::{errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
+use abi::{asyncos::ASYNC, errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
@@ -103,6 +103,7 @@ pub(crate) fn run(
                     exec::yield_now().await;
                 }
                 Leave::Waits(served) => running.call(served).await,
+                Leave::Call if running.context.x()[17] & ASYNC != 0 => running.register(),
                 Leave::Call if !is_own(running.context.x()[17]) => {
                     let call = Call::of(&running.context);
                     thread.submit(trace::Work::Call(call.number as u32));
@@ -194,6 +195,23 @@ impl Running {
         let user = self.thread.usage.leave_user(now);
         self.turn.end(thread, user, || leave.wait());
         leave
+    }
+
+    /// Registers a call that the program does not wait for.
+    fn register(&mut self) {
+        let x = self.context.x();
+        let (number, token) = (x[17] & !ASYNC, x[16] as u64);
+        let call = Call { number, ..Call::of(&self.context) };
+        self.thread.submit(trace::Work::Call(x[17] as u32));
+        let registered = match number {
+            _ if self.thread.process().ring().is_none() => Err(Errno::ENOSYS),
+            nr::SCHED_YIELD => Err(Errno::EINVAL),
+            _ if is_own(number) => Err(Errno::EINVAL),
+            _ => self.service.register(&self.thread, call, token, own_id(&self.thread, number)),
+        };
+        let answer = registered.map_or_else(Errno::to_return, |()| 0);
+        self.thread.complete(answer);
+        self.context.x_mut()[10] = answer as usize;
     }
 
     /// Awaits a call that the service serves. It is dropped when the thread is killed.

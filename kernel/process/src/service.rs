@@ -111,6 +111,13 @@ pub trait Service: Send + Sync {
     /// Serves a call that may wait. Unknown calls answer `ENOSYS` and are counted.
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome>;
 
+    /// Serves a call that the thread does not wait for, as far as that goes at once; its result is a completion with this token in the ring that the process has
+    /// named. `answered`: what it comes to is known.
+    ///
+    /// # Errors
+    /// As for `abi::asyncos::ASYNC`; there is no completion then.
+    fn register(&self, thread: &Arc<Thread>, call: Call, token: u64, answered: Option<u32>) -> Result<(), Errno>;
+
     /// Finds a program for `execve` and opens it for execution, checking the caller's rights.
     /// `directory` is the first argument of `execveat`, `AT_FDCWD` for `execve`; `flags` are its last.
     ///

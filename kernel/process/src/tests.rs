@@ -128,14 +128,15 @@ impl Calls {
             nr::WAIT4 => {
                 let options =
                     wait::Options { ended: true, stopped: true, continued: true, no_hang: false, keep: false };
-                match wait::wait(thread, wait::Who::of_pid(process, a as i32), options).await {
-                    Ok(Some(report)) => {
+                let change = wait::change(process, wait::Who::of_pid(process, a as i32), options);
+                match thread.interruptible(change).await {
+                    Ok(Ok(Some(report))) => {
                         let stored = thread.space().put(b, &report.status).await;
                         stored.map(|()| report.pid as usize).into()
                     }
-                    Ok(None) => Outcome::Value(0),
-                    Err(wait::WaitError::Interrupted) => Outcome::Restart(Restart::IfAllowed),
-                    Err(error) => Errno::from(error).into(),
+                    Ok(Ok(None)) => Outcome::Value(0),
+                    Ok(Err(error)) => Errno::from(error).into(),
+                    Err(_) => Outcome::Restart(Restart::IfAllowed),
                 }
             }
             nr::KILL => signal::kill(process, a as i32, b as i32).map(|()| 0).into(),
@@ -160,6 +161,9 @@ impl Service for Calls {
     }
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(self.serve(thread, call))
+    }
+    fn register(&self, _: &Arc<Thread>, _: Call, _: u64, _: Option<u32>) -> Result<(), Errno> {
+        Err(Errno::ENOSYS)
     }
     fn open_program<'a>(
         &'a self,

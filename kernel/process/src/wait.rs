@@ -4,7 +4,6 @@ use crate::{
     exit::child_info,
     process::Process,
     table::{self, Change, Found},
-    thread::{Interrupted, Thread},
 };
 use abi::{
     errno::Errno,
@@ -77,15 +76,12 @@ pub struct Report {
 pub enum WaitError {
     /// Nothing matches: `ECHILD`.
     NoChild,
-    /// A signal came.
-    Interrupted,
 }
 
 impl From<WaitError> for Errno {
     fn from(error: WaitError) -> Self {
         match error {
             WaitError::NoChild => Errno::ECHILD,
-            WaitError::Interrupted => Errno::EINTR,
         }
     }
 }
@@ -107,18 +103,7 @@ pub fn wait_now(process: &Arc<Process>, who: Who, options: Options) -> Result<Op
     }
 }
 
-/// Waits for a change; `Ok(None)` only with [`Options::no_hang`].
-///
-/// # Errors
-/// See [`WaitError`].
-pub async fn wait(thread: &Arc<Thread>, who: Who, options: Options) -> Result<Option<Report>, WaitError> {
-    match thread.interruptible(change(thread.process(), who, options)).await {
-        Ok(found) => found,
-        Err(Interrupted) => Err(WaitError::Interrupted),
-    }
-}
-
-/// The same, but no signal ends it.
+/// Waits for a change; `Ok(None)` only with [`Options::no_hang`]. No signal ends it.
 ///
 /// # Errors
 /// [`WaitError::NoChild`].

@@ -46,6 +46,15 @@ pub(crate) struct Task<'a> {
     once: AtomicBool,
 }
 
+/// Who makes a call.
+#[derive(Clone, Copy)]
+pub(crate) enum Whose<'a> {
+    /// A thread that waits for it.
+    Thread(&'a System, &'a Arc<Thread>),
+    /// Nobody: it is a request.
+    Request(&'a Task<'a>),
+}
+
 /// What a request has that a call has not.
 #[derive(Default)]
 pub(crate) struct OfRequest {
@@ -57,6 +66,8 @@ pub(crate) struct OfRequest {
     pub into: Option<Direct>,
     /// Its memory lies in there, whatever is mapped.
     pub buffer: Option<Arc<Buffer>>,
+    /// It is a call in all else (`abi::asyncos::ASYNC`): a descriptor that does not wait means it.
+    pub is_call: bool,
 }
 
 /// A number, or a place, that is kept for a description that is yet to come.
@@ -110,9 +121,14 @@ impl<'a> Task<'a> {
         self.request.map_or_else(|| self.thread.interrupted(), |request| request.cancelled.load(Acquire))
     }
 
-    /// Whether this is a request that nobody waits for: it waits itself, whatever its descriptor says (`O_NONBLOCK`), as on Linux.
+    /// Whether this is a request that nobody waits for.
     pub fn is_request(&self) -> bool {
         self.request.is_some()
+    }
+
+    /// Whether it waits itself, whatever its descriptor says (`O_NONBLOCK`): an entry does, as on Linux.
+    pub fn waits_always(&self) -> bool {
+        self.request.is_some_and(|request| !request.is_call)
     }
 
     pub fn thread(&self) -> &'a Arc<Thread> {
@@ -327,7 +343,23 @@ impl<'a> Task<'a> {
     /// # Errors
     /// `EINTR`.
     pub async fn sleep_until(&self, deadline: u64) -> Result<(), Errno> {
-        self.thread.interruptible(exec::sleep_until(deadline)).await.map_err(|_| Errno::EINTR)
+        let sleep = async {
+            exec::sleep_until(deadline).await;
+            Ok(())
+        };
+        self.wait_for(sleep, None).await
+    }
+
+    /// When a sleep ends that a signal interrupted, if this call goes on with it. A request is never interrupted.
+    pub fn take_resume(&self) -> Option<u64> {
+        self.request.is_none().then(|| self.thread.take_resume())?
+    }
+
+    /// A signal interrupts a sleep until `deadline` (ns since boot).
+    pub fn resume_at(&self, deadline: u64) {
+        if self.request.is_none() {
+            self.thread.resume_at(deadline);
+        }
     }
 
     /// Blocks other signals for the time of this call. [`Task::end_mask`] ends it.

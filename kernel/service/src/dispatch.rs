@@ -5,13 +5,16 @@
 //! the size of another.
 
 use crate::{
-    System, arguments::Args, attributes, context::Task, files, identity, life, locks, memory, messages, opening, paths,
-    poll, ring, schedule, signals, socket_options, sockets, system, time, timers,
+    arguments::Args,
+    attributes,
+    context::{Task, Whose},
+    files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
+    sockets, system, time, timers,
 };
 use abi::{errno::Errno, nr};
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 use io::file::{BoxFuture, IoError};
-use process::{Outcome, Restart, Thread, slots};
+use process::{Outcome, Restart, slots};
 
 /// Whether `now` may serve a call: spares the others the preparation.
 pub(crate) fn may_be_quick(number: usize) -> bool {
@@ -119,10 +122,17 @@ pub(crate) type Served<'a> = BoxFuture<'a, Outcome>;
 /// Makes a function that turns the calls of one family into futures.
 macro_rules! family {
     ($name:ident, $task:ident, $args:ident: $($($number:path)|+ => $call:expr,)*) => {
-        fn $name<'a>(system: &'a System, thread: &'a Arc<Thread>, number: usize, $args: Args) -> Option<Served<'a>> {
+        fn $name<'a>(whose: Whose<'a>, number: usize, $args: Args) -> Option<Served<'a>> {
             match number {
                 $($($number)|+ => Some(Box::pin(async move {
-                    let ($task, $args) = (&Task::new(system, thread, thread.space()), &$args);
+                    let of_thread;
+                    let ($task, $args) = match whose {
+                        Whose::Request(task) => (task, &$args),
+                        Whose::Thread(system, thread) => {
+                            of_thread = Task::new(system, thread, thread.space());
+                            (&of_thread, &$args)
+                        }
+                    };
                     let result = $call.await;
                     $task.end_mask(result);
                     outcome($task, number, $args, result)
@@ -278,21 +288,40 @@ const RISCV_HWPROBE: usize = 258;
 family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
+    abi::asyncos::NAME_RING => ring::name(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
     abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }
 
 /// The future of a call; `None` if there is no such call.
-pub(crate) fn waiting<'a>(
-    system: &'a System,
-    thread: &'a Arc<Thread>,
-    number: usize,
-    args: Args,
-) -> Option<Served<'a>> {
-    of_files(system, thread, number, args)
-        .or_else(|| of_paths(system, thread, number, args))
-        .or_else(|| of_sockets(system, thread, number, args))
-        .or_else(|| of_memory_and_time(system, thread, number, args))
-        .or_else(|| of_life(system, thread, number, args))
-        .or_else(|| of_machine(system, thread, number, args))
+pub(crate) fn waiting(whose: Whose<'_>, number: usize, args: Args) -> Option<Served<'_>> {
+    of_files(whose, number, args)
+        .or_else(|| of_paths(whose, number, args))
+        .or_else(|| of_sockets(whose, number, args))
+        .or_else(|| of_memory_and_time(whose, number, args))
+        .or_else(|| of_life(whose, number, args))
+        .or_else(|| of_machine(whose, number, args))
+}
+
+/// Whether a call may be made without a thread that waits for it (`abi::asyncos::ASYNC`).
+///
+/// # Errors
+/// `EINVAL`.
+pub(crate) fn may_be_asynchronous(number: usize, args: &Args) -> Result<(), Errno> {
+    let may = match number {
+        // Of the calling thread: its signals, its words, its place among others.
+        nr::RT_SIGPROCMASK | nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT | nr::RT_SIGPENDING | nr::SIGALTSTACK => false,
+        nr::FUTEX | nr::SET_TID_ADDRESS | nr::SET_ROBUST_LIST | nr::GET_ROBUST_LIST | nr::PRCTL | nr::GETCPU => false,
+        abi::asyncos::SCHED_SETUP | abi::asyncos::SCHED_WAIT => false,
+        abi::asyncos::SCHED_KICK | abi::asyncos::SCHED_FOLLOW | abi::asyncos::TAKE => false,
+        // With a mask of signals for its time.
+        nr::PPOLL => args.word(3) == 0,
+        nr::PSELECT6 => args.word(5) == 0,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => args.word(4) == 0,
+        // What they answer need not fit into a completion.
+        nr::MMAP | nr::MREMAP | nr::BRK => false,
+        nr::IO_URING_SETUP | nr::IO_URING_ENTER | nr::IO_URING_REGISTER | abi::asyncos::NAME_RING => false,
+        _ => true,
+    };
+    if may { Ok(()) } else { Err(Errno::EINVAL) }
 }

@@ -65,7 +65,7 @@ use alloc::{
     sync::{Arc, Weak},
 };
 use arguments::Args;
-use context::Task;
+use context::{Task, Whose};
 use io::{device::Random, file::BoxFuture, inode::Inode, log::Log};
 use mem::AddressSpace;
 use process::{Begun, Call, Outcome, Program, Service, Thread};
@@ -182,11 +182,15 @@ impl Service for System {
     }
 
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
-        dispatch::waiting(self, thread, call.number, Args(call.args)).unwrap_or_else(|| {
+        dispatch::waiting(Whose::Thread(self, thread), call.number, Args(call.args)).unwrap_or_else(|| {
             // A call that never waits has been served by `now`: what comes here is not known.
             self.unknown.count(call.number);
             Box::pin(core::future::ready(Errno::ENOSYS.into()))
         })
+    }
+
+    fn register(&self, thread: &Arc<Thread>, call: Call, token: u64, answered: Option<u32>) -> Result<(), Errno> {
+        ring::register_call(self, thread, &call, token, answered)
     }
 
     fn open_program<'a>(

@@ -76,7 +76,8 @@ pub(crate) async fn wait4(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
         keep: false,
     };
     let who = Who::of_pid(task.process(), args.int(0));
-    let Some(report) = wait::wait(task.thread(), who, options).await? else { return Ok(0) };
+    let changed = async { Ok(wait::change(task.process(), who, options).await?) };
+    let Some(report) = task.wait_for(changed, None).await? else { return Ok(0) };
     if args.word(1) != 0 {
         task.space().put(args.word(1), &report.status).await?;
     }

@@ -20,6 +20,7 @@ mod files;
 mod groups;
 mod notify;
 mod operation;
+mod ordinary;
 mod pages;
 mod places;
 mod readiness;
@@ -37,6 +38,7 @@ mod transfer;
 pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;
 pub(crate) use files::Direct;
+pub(crate) use ordinary::{name, register_call};
 pub(crate) use register::register;
 pub(crate) use setup::setup;
 

@@ -52,7 +52,7 @@ impl Socket {
 
     /// Whether a call with these flags waits.
     pub fn waits(&self, task: &Task<'_>, flags: u32) -> bool {
-        (task.is_request() || !self.0.nonblocking()) && flags & abi::net::MSG_DONTWAIT == 0
+        (task.waits_always() || !self.0.nonblocking()) && flags & abi::net::MSG_DONTWAIT == 0
     }
 
     /// Waits for what `want` names.

@@ -85,7 +85,7 @@ pub(crate) async fn clock_nanosleep(task: &Task<'_>, args: &Args) -> Result<usiz
 
 /// Sleeps for the time at `addr`; a signal stores what was left at `rest`.
 async fn sleep_for(task: &Task<'_>, addr: usize, rest: usize) -> Result<usize, Errno> {
-    let deadline = match task.thread().take_resume() {
+    let deadline = match task.take_resume() {
         Some(deadline) => deadline,
         None => hal::time::now().saturating_add(nanos(task.space().get(addr).await?)?),
     };
@@ -95,7 +95,7 @@ async fn sleep_for(task: &Task<'_>, addr: usize, rest: usize) -> Result<usize, E
             let left = Timespec::from_nanos(deadline.saturating_sub(hal::time::now()));
             task.space().put(rest, &left).await?;
         }
-        task.thread().resume_at(deadline);
+        task.resume_at(deadline);
     }
     slept.map(|()| 0)
 }

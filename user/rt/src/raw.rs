@@ -15,6 +15,13 @@ pub fn syscall6(number: usize, args: [usize; 6]) -> isize {
     unsafe { crate::sys::ecall(number, args) }
 }
 
+/// The same, with a token in `a6`: with `abi::asyncos::ASYNC` in the number nobody waits for it.
+#[inline]
+pub fn syscall_with_token(number: usize, args: [usize; 6], token: u64) -> isize {
+    // SAFETY: as above; also what it does to memory later.
+    unsafe { crate::sys::ecall_with_token(number, args, token) }
+}
+
 /// The file behind a descriptor that a bare call returned; it closes itself.
 #[must_use]
 pub fn file(fd: usize) -> crate::fs::File {

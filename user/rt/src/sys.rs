@@ -34,6 +34,31 @@ pub(crate) unsafe fn ecall(number: usize, args: [usize; 6]) -> isize {
     result
 }
 
+/// The same, with a token in `a6`.
+///
+/// # Safety
+/// As of [`ecall`], until the call has completed.
+#[cfg(feature = "raw")]
+pub(crate) unsafe fn ecall_with_token(number: usize, args: [usize; 6], token: u64) -> isize {
+    let result: isize;
+    // SAFETY: as in `ecall`.
+    unsafe {
+        asm!(
+            "ecall",
+            in("a7") number,
+            in("a6") token,
+            inlateout("a0") args[0] => result,
+            in("a1") args[1],
+            in("a2") args[2],
+            in("a3") args[3],
+            in("a4") args[4],
+            in("a5") args[5],
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// The same, with the result taken apart.
 ///
 /// # Safety

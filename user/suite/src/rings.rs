@@ -5,6 +5,7 @@ pub mod calls;
 pub mod drain;
 pub mod hostile;
 pub mod opening;
+pub mod ordinary;
 pub mod others;
 pub mod places;
 pub mod provided;

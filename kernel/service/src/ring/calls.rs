@@ -10,6 +10,7 @@ use super::{
     files::{self as registered, Direct},
     groups,
     operation::{Done, Step, Waits, place_of},
+    ordinary,
     request::Owner,
     select::Select,
 };
@@ -296,15 +297,22 @@ pub(super) struct Begun {
 pub(super) enum Body {
     Call(Call),
     Select(Select),
+    /// A system call as it is, by its number.
+    Ordinary(usize, Args),
 }
 
 impl Begun {
     /// Begins it, as far as that goes without waiting.
     pub(super) fn run(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Step {
-        let mut begun = match Self::new(body, task, ring, user_data, view) {
-            Ok(begun) => begun,
-            Err(errno) => return Step::Done(Done::failed(errno)),
-        };
+        match Self::new(body, task, ring, user_data, view) {
+            Ok(begun) => begun.begin(body, task),
+            Err(errno) => Step::Done(Done::failed(errno)),
+        }
+    }
+
+    /// Goes as far as that goes without waiting.
+    pub(super) fn begin(mut self, body: Body, task: &Task<'_>) -> Step {
+        let begun = &mut self;
         // Whoever goes on with it polls it again, with a waker.
         match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(done) => Step::Done(done),
@@ -312,14 +320,24 @@ impl Begun {
                 begun.file = match (&begun.view.file, body) {
                     (Some(open), _) => place_of(open),
                     (None, Body::Call(call)) => call.file(task, &begun.view),
-                    (None, Body::Select(_)) => 0,
+                    (None, Body::Select(_) | Body::Ordinary(..)) => 0,
                 };
-                Step::Waits(Waits::Call(begun))
+                Step::Waits(Waits::Call(self))
             }
         }
     }
 
-    fn new(body: Body, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, view: OfRequest) -> Result<Self, Errno> {
+    /// One that has not begun yet.
+    ///
+    /// # Errors
+    /// `ENOMEM`, `ECANCELED`.
+    pub(super) fn new(
+        body: Body,
+        task: &Task<'_>,
+        ring: &Arc<Ring>,
+        user_data: u64,
+        view: OfRequest,
+    ) -> Result<Self, Errno> {
         let owner = Owner::of(task).ok_or(Errno::ECANCELED)?;
         let view = Arc::new(view);
         let (flag, ring) = (view.clone(), ring.clone());
@@ -329,6 +347,7 @@ impl Begun {
                 Body::Call(call) if call.multishot => call.accept_all(&task, &ring, user_data).await,
                 Body::Call(call) => call.finish(&task, &ring).await,
                 Body::Select(select) => select.serve(&task, &ring, user_data).await,
+                Body::Ordinary(number, args) => ordinary::serve(&task, number, args).await,
             }
         };
         let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;

@@ -78,7 +78,7 @@ impl Owner {
 /// How a coroutine begins.
 pub(super) enum Start {
     /// With a request that waits; the chain comes after it.
-    Waits(Ticket, Operation, Waits),
+    Waits(Ticket, About, Waits),
     /// With the chain, when its turn has come.
     Deferred {
         /// When all that run have ended.
@@ -98,8 +98,8 @@ pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, chain: Chai
     let Some(owner) = Owner::of(task) else { return };
     ring.attach(task);
     let first = match start {
-        Start::Waits(ticket, operation, waits) => {
-            park(&owner, ring, ticket, &operation, waits).map(|parked| (Some(parked), None))
+        Start::Waits(ticket, about, waits) => {
+            park(&owner, ring, ticket, about, waits).map(|parked| (Some(parked), None))
         }
         Start::Deferred { drains } => defer(&owner, ring, &chain, drains).map(|listed| (None, Some(listed))),
     };
@@ -116,15 +116,9 @@ fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
-fn park(
-    owner: &Owner,
-    ring: &Arc<Ring>,
-    mut ticket: Ticket,
-    operation: &Operation,
-    mut waits: Waits,
-) -> Result<Parked, Errno> {
+fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, mut waits: Waits) -> Result<Parked, Errno> {
     ticket.otherwise = Some(Errno::ENOMEM);
-    let about = About { file: waits.file(), ..operation.about() };
+    let about = About { file: waits.file(), ..about };
     let (timer, buffer) = (waits.timer(ring), waits.take_buffer());
     let listed = owner.enlist(ring, &ticket, about, timer, buffer)?;
     Ok(Parked { ticket, listed, waits })
@@ -242,7 +236,7 @@ fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &
                     limit.complete(UNUSED);
                 }
             }
-            Step::Waits(waits) => match park(owner, ring, ticket, &operation, waits) {
+            Step::Waits(waits) => match park(owner, ring, ticket, operation.about(), waits) {
                 Ok(parked) => {
                     if ring.has_lost(owner.caller.pid) {
                         parked.listed.request.abandon();

@@ -451,7 +451,7 @@ fn begin_to_wait(
 ) {
     if rest.len() > 0 || !retry::park(task, ring, (user_data, flags), &waits) {
         let ticket = Ticket::new(ring, user_data, flags);
-        coroutine::spawn(task, ring, Start::Waits(ticket, operation, waits), rest);
+        coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
     }
 }
 

@@ -1,0 +1,101 @@
+//! Ordinary system calls that nobody waits for (`abi::asyncos::ASYNC`, D4): the same futures as when a thread waits, with another way in. The
+//! result is a completion in the ring that the process has named.
+
+use super::{
+    Ring,
+    calls::{Begun, Body},
+    coroutine::{self, Start},
+    operation::{About, Done, Step},
+    ring_of,
+    ticket::{Chain, Ticket},
+};
+use crate::{
+    System,
+    arguments::Args,
+    context::{OfRequest, Task, Whose},
+    dispatch,
+};
+use abi::{
+    errno::Errno,
+    io_uring::{IORING_OP_LAST, IORING_SETUP_R_DISABLED},
+};
+use alloc::sync::Arc;
+use process::{Call, Outcome, Thread};
+
+/// `name_ring(fd)`.
+pub(crate) async fn name(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = match args.int(0) {
+        -1 => None,
+        fd => Some(task.file(fd)?),
+    };
+    open.as_deref().map(ring_of).transpose()?;
+    task.process().name_ring(open.as_ref());
+    Ok(0)
+}
+
+/// Makes a call a request of the process's ring, and serves it as far as that goes at once. `answered`: what it comes to is known.
+pub(crate) fn register_call(
+    system: &System,
+    thread: &Arc<Thread>,
+    call: &Call,
+    token: u64,
+    answered: Option<u32>,
+) -> Result<(), Errno> {
+    let args = Args(call.args);
+    // Who has named none does not know of the bit: to such a program this is a call that does not exist.
+    let open = thread.process().ring().ok_or(Errno::ENOSYS)?;
+    dispatch::may_be_asynchronous(call.number, &args)?;
+    let ring = ring_of(&open)?;
+    if ring.has(IORING_SETUP_R_DISABLED) {
+        return Err(Errno::EBADFD);
+    }
+    if ring.issuer_is_another(thread) {
+        return Err(Errno::EEXIST);
+    }
+    let task = Task::new(system, thread, thread.space());
+    let body = Body::Ordinary(call.number, args);
+    let view = OfRequest { is_call: true, ..OfRequest::default() };
+    let begun = match answered {
+        Some(_) => None,
+        None => Some(Begun::new(body, &task, ring, token, view).map_err(|_| Errno::EAGAIN)?),
+    };
+    if ring.reserve(1) == 0 {
+        return Err(Errno::EAGAIN);
+    }
+    let mut ticket = Ticket::new(ring, token, 0);
+    let step = match begun {
+        Some(begun) => begun.begin(body, &task),
+        None => Step::Done(done(answered.map_or(0, |id| id as isize))),
+    };
+    match step {
+        Step::Done(done) => ticket.complete(done),
+        Step::Waits(waits) => wait(&task, ring, ticket, waits),
+    }
+    Ok(())
+}
+
+fn wait(task: &Task<'_>, ring: &Arc<Ring>, ticket: Ticket, waits: super::operation::Waits) {
+    // No entry has this opcode: who cancels by one does not mean this.
+    let about = About { opcode: IORING_OP_LAST, file: 0 };
+    coroutine::spawn(task, ring, Start::Waits(ticket, about, waits), Chain::default());
+}
+
+/// The call, to its end.
+pub(super) async fn serve(task: &Task<'_>, number: usize, args: Args) -> Done {
+    if let Some(result) = dispatch::at_once(task, number, &args) {
+        return done(result.map_or_else(Errno::to_return, |value| value as isize));
+    }
+    let Some(served) = dispatch::waiting(Whose::Request(task), number, args) else {
+        return Done::failed(Errno::ENOSYS);
+    };
+    match served.await {
+        Outcome::Value(value) => done(value),
+        // It was told to end, and has done nothing. No call that replaces registers comes here.
+        Outcome::Restart(_) | Outcome::Registers => Done::failed(Errno::EINTR),
+    }
+}
+
+/// What a call answers, in a completion.
+fn done(value: isize) -> Done {
+    i32::try_from(value).map_or(Done::failed(Errno::EOVERFLOW), Done::with)
+}
