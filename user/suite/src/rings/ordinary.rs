@@ -103,9 +103,12 @@ fn calls_wait() -> Outcome {
     })?;
     let mut status = 0u32;
     equal!(register(nr::WAIT4, &[pid as usize, &raw mut status as usize, 0, 0], 3), 0);
-    ensure!(reap(&mut ring).is_empty());
+    // The reads have nothing yet; the others may have come.
+    let mut taken = reap(&mut ring);
+    ensure!(taken.iter().all(|(token, _)| *token >= 2));
     write.write_all(b"onetwo!!")?;
-    let mut taken = take(&mut ring, 4)?;
+    let missing = 4 - taken.len();
+    taken.extend(take(&mut ring, missing)?);
     taken.sort_unstable();
     equal!(taken, [(0, 4), (1, 4), (2, 0), (3, pid)]);
     equal!(status, 7 << 8);
