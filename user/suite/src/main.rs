@@ -94,6 +94,7 @@ const GROUPS: &[&[Case]] = &[
     rings::provided::CASES,
     rings::hostile::CASES,
     rings::opening::CASES,
+    rings::polled::CASES,
     sockets::CASES,
     sockets::ends::CASES,
     sockets::datagrams::CASES,

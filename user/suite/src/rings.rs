@@ -7,6 +7,7 @@ pub mod hostile;
 pub mod opening;
 pub mod others;
 pub mod places;
+pub mod polled;
 pub mod provided;
 pub mod readiness;
 pub mod sockets;
