@@ -4,7 +4,7 @@ use crate::measure::{Outcome, call, measure};
 use crate::threads::free_bytes;
 use alloc::vec::Vec;
 use alloc::{format, vec};
-use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, Sqe};
+use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, IORING_SETUP_SQPOLL, Sqe};
 use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
 use rt::ring::Ring;
@@ -19,8 +19,9 @@ const PAGES: u64 = 256;
 pub fn rings() -> Outcome {
     let mut ring = Ring::new(BATCH, 0)?;
     measure("uring_enter", 20_000, |count| (0..count).try_for_each(|_| ring.submit(0).map(drop)))?;
-    nothing("uring_nop_128", BATCH, 200_000)?;
-    nothing("uring_nop_1", 1, 20_000)?;
+    nothing("uring_nop_128", (BATCH, 0), 200_000)?;
+    nothing("uring_nop_1", (1, 0), 20_000)?;
+    polled()?;
     pending()?;
     local_pending()?;
     cached()?;
@@ -180,9 +181,30 @@ fn alone(file: &async_fs::File) -> Outcome {
     Ok(())
 }
 
+/// The same by a ring whose entries the kernel takes by itself, and how often the program enters it for a million: each call of the
+/// ring's is one, and it makes no other.
+fn polled() -> Outcome {
+    const ALL: u32 = 1_000_000;
+    nothing("uring_polled_128", (BATCH, IORING_SETUP_SQPOLL), 200_000)?;
+    nothing("uring_polled_1", (1, IORING_SETUP_SQPOLL), 20_000)?;
+    let mut ring = Ring::new(BATCH, IORING_SETUP_SQPOLL)?;
+    let (mut added, mut taken, mut calls) = (0, 0, 0);
+    while taken < ALL {
+        while added < ALL && ring.push(&Sqe { opcode: IORING_OP_NOP, ..Sqe::default() })? {
+            added += 1;
+        }
+        // Somebody has to wait, or nobody takes them on one hart.
+        calls += 1;
+        ring.submit(added - taken)?;
+        taken += core::iter::from_fn(|| ring.pop()).count() as u32;
+    }
+    println!("B uring_stream_entries {calls} entries");
+    Ok(())
+}
+
 /// An entry that asks for nothing, `batch` of them with each call; submitted, waited for, taken.
-fn nothing(id: &str, batch: u32, operations: u64) -> Outcome {
-    let mut ring = Ring::new(BATCH, 0)?;
+fn nothing(id: &str, (batch, flags): (u32, u32), operations: u64) -> Outcome {
+    let mut ring = Ring::new(BATCH, flags)?;
     measure(id, operations / u64::from(batch) * u64::from(batch), |count| {
         let mut left = count;
         while left > 0 {

@@ -95,6 +95,7 @@ const GROUPS: &[&[Case]] = &[
     rings::hostile::CASES,
     rings::opening::CASES,
     rings::ordinary::CASES,
+    rings::polled::CASES,
     sockets::CASES,
     sockets::ends::CASES,
     sockets::datagrams::CASES,
