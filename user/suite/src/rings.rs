@@ -3,6 +3,7 @@
 pub mod buffers;
 pub mod calls;
 pub mod drain;
+pub mod fuzz;
 pub mod hostile;
 pub mod opening;
 pub mod ordinary;
