@@ -93,6 +93,8 @@ const GROUPS: &[&[Case]] = &[
     rings::buffers::CASES,
     rings::provided::CASES,
     rings::hostile::CASES,
+    rings::hostile_inputs::CASES,
+    rings::hostile_ends::CASES,
     rings::fuzz::CASES,
     rings::opening::CASES,
     rings::ordinary::CASES,

@@ -5,6 +5,8 @@ pub mod calls;
 pub mod drain;
 pub mod fuzz;
 pub mod hostile;
+pub mod hostile_ends;
+pub mod hostile_inputs;
 pub mod opening;
 pub mod ordinary;
 pub mod others;

@@ -20,7 +20,7 @@ use rt::abi::fs::{AT_FDCWD, Iovec, O_CREAT, O_NONBLOCK, O_RDWR};
 use rt::abi::net::{AF_INET, AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_STREAM};
 use rt::abi::poll::POLLERR;
 use rt::abi::process::WaitStatus;
-use rt::abi::signal::SIGKILL;
+use rt::abi::signal::{SIG_IGN, SIGKILL, SIGPIPE, Sigaction};
 use rt::env;
 
 pub const CASES: &[Case] = &[case!("ring/fuzz", "C4 C6 D14 E1 S6", fuzz)];
@@ -88,6 +88,9 @@ fn round(seed: u64) -> Outcome {
 
 fn steps(seed: u64, pipe: &[i32]) -> Outcome {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ seed);
+    // Ends are closed at random.
+    let ignore = Sigaction { handler: SIG_IGN as u64, flags: 0, mask: 0 };
+    call!(RT_SIGACTION, SIGPIPE, &raw const ignore, 0, 8)?;
     let mut run = Run::new(pipe)?;
     let stop = Shared::new()?;
     let disturber = if seed.is_multiple_of(3) { Some(run.disturber(stop)?) } else { None };
