@@ -2,7 +2,7 @@
 //! those of `isolation` states what Linux does, and passes there too.
 //!
 //! ```text
-//!   suite [--list] [--quick] [--here] [--repeat N] [WORD...]
+//!   suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [WORD...]
 //!                                                    cases whose name contains one of the words; default all
 //!   ok NAME | not ok NAME: why | skip NAME: reason   one line a case on standard output, then a summary after `#`
 //! ```
@@ -93,6 +93,9 @@ const GROUPS: &[&[Case]] = &[
     rings::buffers::CASES,
     rings::provided::CASES,
     rings::hostile::CASES,
+    rings::hostile_inputs::CASES,
+    rings::hostile_ends::CASES,
+    rings::fuzz::CASES,
     rings::opening::CASES,
     rings::ordinary::CASES,
     rings::polled::CASES,
@@ -122,14 +125,16 @@ const GROUPS: &[&[Case]] = &[
     hostile::interrupted::CASES,
 ];
 
-const USAGE: &str = "suite [--list] [--quick] [--here] [--repeat N] [WORD...]
+const USAGE: &str = "suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [WORD...]
 
 Runs the cases whose name contains one of the words, each in a process of its own; without a word all.
 
     --list       print them with the requirements they show, and run none
     --quick      leave the slow ones out
     --here       all in this process
-    --repeat N   N times over: for what fails seldom";
+    --repeat N   N times over: for what fails seldom
+    --seed N     where the cases that choose at random begin
+    --rounds N   how many seeds they try";
 
 /// The value of an option that takes a number; it is taken out. Without one: 1.
 fn number_of(option: &str, arguments: &mut Vec<&str>) -> Option<usize> {
@@ -139,16 +144,26 @@ fn number_of(option: &str, arguments: &mut Vec<&str>) -> Option<usize> {
     Some(value)
 }
 
+fn usage(arguments: &[&str]) -> ExitCode {
+    println!("{USAGE}");
+    ExitCode::from(i32::from(!arguments.contains(&"--help")) * 2)
+}
+
 fn main() -> ExitCode {
     let mut arguments: Vec<&str> = env::args().skip(1).collect();
     if let Some(status) = programs::run(&arguments) {
         return status;
     }
     let repeat = number_of("--repeat", &mut arguments);
+    for (option, variable) in [("--seed", rings::fuzz::SEED), ("--rounds", rings::fuzz::ROUNDS)] {
+        if arguments.contains(&option) {
+            let Some(number) = number_of(option, &mut arguments) else { return usage(&arguments) };
+            env::set_var(variable, &alloc::format!("{number}"));
+        }
+    }
     let known = |word: &&str| !word.starts_with('-') || ["--list", "--quick", "--here"].contains(word);
     let (Some(repeat), true) = (repeat, arguments.iter().all(known)) else {
-        println!("{USAGE}");
-        return ExitCode::from(i32::from(!arguments.contains(&"--help")) * 2);
+        return usage(&arguments);
     };
     let has = |option: &str| arguments.contains(&option);
     let words: Vec<&str> = arguments.iter().copied().filter(|word| !word.starts_with("--")).collect();

@@ -3,7 +3,10 @@
 pub mod buffers;
 pub mod calls;
 pub mod drain;
+pub mod fuzz;
 pub mod hostile;
+pub mod hostile_ends;
+pub mod hostile_inputs;
 pub mod opening;
 pub mod ordinary;
 pub mod others;

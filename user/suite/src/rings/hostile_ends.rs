@@ -1,0 +1,415 @@
+//! Ends at any moment, very many of everything, and rights that change; the table of note 0005 says which case is for what.
+
+use super::calls::{call_of, one};
+use super::*;
+use crate::machine::needs_root;
+use crate::process::{dies, kill, sleep_ms};
+use rt::abi::fs::{AT_FDCWD, OpenHow, RESOLVE_BENEATH};
+use rt::abi::poll::POLLERR;
+use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
+use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP};
+
+pub const CASES: &[Case] = &[
+    case!("ring/killed-anywhere", "C4 D14 P1", killed_anywhere),
+    case!("ring/execs-while-requests-wait", "C4 D14 P1", execs),
+    case!("ring/exits-while-another-thread-waits", "C4 D14", exits_beside_a_waiter),
+    case!("ring/ends-while-the-disk-works", "C4 D14 D15", ends_while_the_disk_works),
+    case!("ring/cancels-of-cancels", "C4 D14", cancels_of_cancels),
+    case!("ring/thousands-of-one-name", "C4 D13 D14", thousands_of_one_name),
+    case!("ring/longest-chain", "C4 D13 E1", longest_chain),
+    case!("ring/never-reaped", "C4 D4 D13", never_reaped),
+    case!("ring/hundreds-of-threads-wait", "C4 D2", hundreds_of_threads_wait),
+    case!("ring/no-more-than-descriptors", "C4 D13 E1", no_more_than_descriptors),
+    case!("ring/rights-are-those-of-submission", "C4 P1", rights_of_submission),
+    case!("ring/bounds-hold-while-links-change", "C4 E1", bounds_hold),
+];
+
+/// Waits until nobody has the reading end of a pipe any more.
+fn is_released(write: &rt::fs::File) -> Outcome {
+    for _ in 0..20_000 {
+        let mut poll = PollFd { fd: write.fd().raw(), events: 0, revents: 0 };
+        let zero = millis(0);
+        call!(PPOLL, &raw mut poll, 1, &raw const zero, 0, 0)?;
+        if poll.revents & POLLERR != 0 {
+            return Ok(());
+        }
+        sleep_ms(1);
+    }
+    Err(Trouble::failed("a request has the pipe yet"))
+}
+
+/// Some that wait, of each kind, over and over.
+fn waits_for_ever(ring: &mut Ring, fd: i32) -> Outcome {
+    let (mut bytes, long, word) = ([0u8; 64], millis(100_000), 0u32);
+    let address = (&raw const word) as u64;
+    let reads = transfer(IORING_OP_READ, fd, &mut bytes, 0);
+    let time = Sqe { addr: (&raw const long) as u64, len: 1, ..call_of(IORING_OP_TIMEOUT, -1) };
+    let link = |entry: Sqe| Sqe { flags: IOSQE_IO_LINK, ..entry };
+    let futex = Sqe { addr: address, addr3: u32::MAX.into(), ..call_of(IORING_OP_FUTEX_WAIT, 0x82) };
+    loop {
+        push(ring, &[reads, time, Sqe { op_flags: 1, ..call_of(IORING_OP_POLL_ADD, fd) }, futex]);
+        push(ring, &[link(reads), Sqe { opcode: IORING_OP_LINK_TIMEOUT, ..time }, link(reads), nop(1, 0, 0)]);
+        push(ring, &[nop(2, IOSQE_IO_DRAIN, 0)]);
+        ring.submit(0)?;
+        push(ring, &[cancel_of(0, IORING_ASYNC_CANCEL_ANY)]);
+        ring.submit(1)?;
+        while !reap(ring).is_empty() {
+            ring.flush()?;
+        }
+    }
+}
+
+fn killed_anywhere() -> Outcome {
+    for round in 0..60u64 {
+        let (read, write) = rt::pipe::pipe()?;
+        let fd = read.fd().raw();
+        let pid = checked_child(|| waits_for_ever(&mut Ring::new(64, 0)?, fd))?;
+        drop(read);
+        thread::sleep(core::time::Duration::from_micros(round * 211));
+        if round % 3 == 0 {
+            kill(pid, SIGSTOP)?;
+            sleep_ms(1);
+            if round % 2 == 0 {
+                kill(pid, SIGCONT)?;
+            }
+        }
+        kill(pid, SIGKILL)?;
+        dies(pid, SIGKILL)?;
+        is_released(&write)?;
+    }
+    Ok(())
+}
+
+fn execs() -> Outcome {
+    for _ in 0..10 {
+        let (read, write) = rt::pipe::pipe()?;
+        let (fd, mut byte) = (read.fd().raw(), [0u8]);
+        let pid = checked_child(|| {
+            let mut ring = Ring::new(8, 0)?;
+            push(&mut ring, &[transfer(IORING_OP_READ, fd, &mut byte, 0); 8]);
+            equal!(ring.submit(0)?, 8);
+            let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), c"exit 5".as_ptr(), core::ptr::null()];
+            call!(EXECVE, c"/bin/sh".as_ptr(), arguments.as_ptr(), 0)?;
+            Ok(())
+        })?;
+        drop(read);
+        exits(pid, 5)?;
+        is_released(&write)?;
+    }
+    Ok(())
+}
+
+fn exits_beside_a_waiter() -> Outcome {
+    for round in 0..20u64 {
+        let (read, write) = rt::pipe::pipe()?;
+        let (fd, mut byte) = (read.fd().raw(), [0u8]);
+        let pid = checked_child(|| {
+            let mut ring = Ring::new(8, 0)?;
+            push(&mut ring, &[transfer(IORING_OP_READ, fd, &mut byte, 0); 4]);
+            equal!(ring.submit(0)?, 4);
+            let number = ring.fd().raw();
+            let enters = move || call!(IO_URING_ENTER, number, 0, 1, IORING_ENTER_GETEVENTS, 0, 0);
+            core::mem::forget((thread::spawn(enters)?, thread::spawn(enters)?));
+            thread::sleep(core::time::Duration::from_micros(round * 100));
+            Ok(())
+        })?;
+        drop(read);
+        exits(pid, 0)?;
+        is_released(&write)?;
+    }
+    Ok(())
+}
+
+/// Transfers go on into memory that nobody has any more: it is pinned, or kept, until they end.
+fn ends_while_the_disk_works() -> Outcome {
+    let place = crate::place::Place::disk()?;
+    let path = place.join("ends");
+    let file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open(&path)?;
+    let (fd, len) = (file.fd().raw(), 64 * PAGE);
+    for round in 0..20 {
+        let pid = checked_child(|| {
+            let mut ring = Ring::new(32, 0)?;
+            let base = crate::process::map(len, crate::process::RW)?;
+            let piece = rt::abi::fs::Iovec { base: base as u64, len: len as u64 };
+            call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_BUFFERS, &raw const piece, 1)?;
+            let moves = |opcode, off| Sqe { addr: base as u64, len: len as u32, off, ..call_of(opcode, fd) };
+            for number in 0..8 {
+                push(&mut ring, &[moves(IORING_OP_WRITE_FIXED, number * len as u64), call_of(IORING_OP_FSYNC, fd)]);
+                push(&mut ring, &[moves(IORING_OP_READ_FIXED, number * len as u64)]);
+            }
+            ring.submit(0)?;
+            if round % 2 == 0 {
+                call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_BUFFERS, 0, 0)?;
+                call!(MUNMAP, base, len)?;
+            }
+            Ok(())
+        })?;
+        exits(pid, 0)?;
+    }
+    call!(FSYNC, fd)?;
+    nothing()
+}
+
+/// Three cancel one, another cancels these, and the byte comes: each has one answer.
+fn cancels_of_cancels() -> Outcome {
+    let mut ring = Ring::new(16, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let (fd, mut byte) = (read.fd().raw(), [0u8]);
+    let (stop, number) = (Shared::new()?, ring.fd().raw());
+    let canceller = thread::spawn(move || {
+        let timeout = Timespec { sec: -1, nsec: -1 };
+        let asked = SyncCancel { addr: 7, fd: -1, flags: 0, timeout, opcode: 0, pad: [0; 7], pad2: [0; 3] };
+        while stop.get(0) == 0 {
+            let _ = call!(IO_URING_REGISTER, number, IORING_REGISTER_SYNC_CANCEL, &raw const asked, 1);
+        }
+    })?;
+    let mut outcome = Ok(());
+    for round in 0..300 {
+        let cancel = |user_data, target| Sqe { user_data, ..cancel_of(target, 0) };
+        push(&mut ring, &[transfer(IORING_OP_READ, fd, &mut byte, 0), cancel(1, 7), cancel(2, 7), cancel(3, 1)]);
+        push(&mut ring, &[cancel(4, 4), cancel(5, 7)]);
+        ring.submit(0)?;
+        if round % 2 == 0 {
+            io::Write::write_all(&mut write, b"x")?;
+        }
+        let mut found = reap(&mut ring);
+        while found.len() < 6 {
+            found.extend(wait(&mut ring, 1)?);
+        }
+        found.sort_unstable();
+        let names: Vec<u64> = found.iter().map(|one| one.0).collect();
+        let answers = found[..5].iter().all(|(_, result)| [0, -2, -114, CANCELLED].contains(result));
+        if names != [1, 2, 3, 4, 5, 7] || !answers || ![1, CANCELLED].contains(&found[5].1) {
+            outcome = Err(Trouble::failed(format_args!("{found:?}")));
+            break;
+        }
+        if round % 2 == 0 && found[5].1 == CANCELLED {
+            equal!(call!(READ, fd, byte.as_mut_ptr(), 1)?, 1);
+        }
+    }
+    stop.set(0, 1);
+    let _ = canceller.join();
+    outcome
+}
+
+fn thousands_of_one_name() -> Outcome {
+    const COUNT: usize = 10_000;
+    let mut ring = Ring::new(1024, 0)?;
+    let (read, _write) = rt::pipe::pipe()?;
+    let polls = Sqe { op_flags: 1, ..call_of(IORING_OP_POLL_ADD, read.fd().raw()) };
+    for _ in 0..COUNT / 1000 {
+        push(&mut ring, &alloc::vec![polls; 1000]);
+        equal!(ring.submit(0)?, 1000);
+    }
+    push(&mut ring, &[cancel_of(7, IORING_ASYNC_CANCEL_ALL)]);
+    ring.submit(0)?;
+    let mut found = Vec::new();
+    while found.len() < COUNT + 1 {
+        ring.submit(1)?;
+        found.extend(reap(&mut ring));
+        ring.flush()?;
+    }
+    ensure!(found.contains(&(99, COUNT as i32)), "the cancellation says something else");
+    equal!(found.iter().filter(|one| **one == (7, CANCELLED)).count(), COUNT);
+    Ok(())
+}
+
+/// As long as a ring: to its end, cancelled from its beginning, and behind one that waits.
+fn longest_chain() -> Outcome {
+    const COUNT: usize = 32_768;
+    let mut ring = Ring::new(COUNT as u32, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let mut byte = [0u8];
+    let heads = [
+        nop(0, IOSQE_IO_LINK, 0),
+        nop(0, IOSQE_IO_LINK, -5),
+        Sqe { flags: IOSQE_IO_LINK, user_data: 0, ..transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0) },
+    ];
+    for (head, result, rest) in [(heads[0], 0, 3), (heads[1], -5, CANCELLED), (heads[2], 1, 3)] {
+        push(&mut ring, &[head]);
+        for number in 1..COUNT {
+            let flags = if number + 1 < COUNT { IOSQE_IO_LINK } else { 0 };
+            push(&mut ring, &[nop(number as u64, flags, 3)]);
+        }
+        let mut taken = 0;
+        while taken < COUNT {
+            taken += ring.submit(0)?;
+        }
+        io::Write::write_all(&mut write, b"x")?;
+        let mut next = 0;
+        while next < COUNT {
+            ring.submit(1)?;
+            for (user_data, found) in reap(&mut ring) {
+                equal!((user_data, found), (next as u64, if next == 0 { result } else { rest }));
+                next += 1;
+            }
+        }
+        if head.opcode == IORING_OP_NOP {
+            equal!(call!(READ, read.fd().raw(), &raw mut taken, 1)?, 1);
+        }
+    }
+    Ok(())
+}
+
+/// Completions that nobody takes are kept, as many as a ring has places for; then no entry is taken, and nothing was lost.
+fn never_reaped() -> Outcome {
+    let mut ring = Ring::new(1024, 0)?;
+    let (mut pushed, mut taken) = (0u64, 0);
+    let refused = loop {
+        while ring.push_raw(&nop(pushed, 0, 1)) {
+            pushed += 1;
+        }
+        match ring.submit(0) {
+            Ok(some) => taken += some as u64,
+            Err(error) => break error,
+        }
+        ensure!(taken <= 1 << 20, "{taken} without end");
+    };
+    ensure!([Some(11), Some(16)].contains(&refused.raw_os_error()), "{refused}");
+    let mut next = 0;
+    while next < taken {
+        let found = reap(&mut ring);
+        ensure!(!found.is_empty(), "{next} of {taken}");
+        for (user_data, _) in found {
+            equal!(user_data, next);
+            next += 1;
+        }
+        ring.flush()?;
+    }
+    equal!(raw::atomic(ring.address(at::CQ_OVERFLOW)).load(Relaxed), 0);
+    // What was refused goes on.
+    while next < pushed {
+        ring.submit(0)?;
+        next += reap(&mut ring).len() as u64;
+        ring.flush()?;
+    }
+    equal!(next, pushed);
+    Ok(())
+}
+
+fn hundreds_of_threads_wait() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (number, ready) = (ring.fd().raw(), Shared::new()?);
+    let mut waiters = Vec::new();
+    while waiters.len() < 300 {
+        let waits = move || {
+            ready.count(0);
+            call!(IO_URING_ENTER, number, 0, 8, IORING_ENTER_GETEVENTS, 0, 0)
+        };
+        // As many as the machine has room for.
+        let Ok(waiter) = thread::spawn(waits) else { break };
+        waiters.push(waiter);
+    }
+    ensure!(waiters.len() >= 50, "{} threads only", waiters.len());
+    ready.await_least(0, waiters.len() as u32);
+    // Too few for any of them, again and again.
+    for number in 0..7 {
+        push(&mut ring, &[nop(number, 0, 0)]);
+        equal!(ring.submit(0)?, 1);
+    }
+    push(&mut ring, &[nop(7, 0, 0)]);
+    equal!(ring.submit(0)?, 1);
+    for waiter in waiters {
+        equal!(waiter.join(), Some(Ok(0)));
+    }
+    equal!(reap(&mut ring).len(), 8);
+    Ok(())
+}
+
+fn no_more_than_descriptors() -> Outcome {
+    let pid = checked_child(|| {
+        let limit = Rlimit { current: 40, max: 40 };
+        call!(PRLIMIT64, 0, RLIMIT_NOFILE, &raw const limit, 0)?;
+        for _ in 0..3 {
+            let mut rings = Vec::new();
+            let refused = loop {
+                match Ring::new(1, 0) {
+                    Ok(ring) => rings.push(ring),
+                    Err(error) => break error,
+                }
+                ensure!(rings.len() <= 40, "{} rings", rings.len());
+            };
+            equal!(refused.raw_os_error(), Some(Errno::EMFILE.number()));
+        }
+        Ok(())
+    })?;
+    exits(pid, 0)
+}
+
+/// A file that only root may open: by what root has submitted, though it is root no more; by nothing that comes later, and by nobody
+/// who has only got the ring.
+fn rights_of_submission() -> Outcome {
+    needs_root()?;
+    let path = c"/tmp/ring-rights";
+    rt::fs::write("/tmp/ring-rights", [1; 4])?;
+    call!(FCHMODAT, AT_FDCWD, path.as_ptr(), 0o600)?;
+    let mut ring = Ring::new(8, 0)?;
+    let opens = Sqe { addr: path.as_ptr() as u64, ..call_of(IORING_OP_OPENAT, AT_FDCWD) };
+    let (read, mut write) = rt::pipe::pipe()?;
+    let pid = checked_child(|| {
+        let mut own = Ring::new(8, 0)?;
+        let mut byte = [0u8];
+        let waits = Sqe { flags: IOSQE_IO_LINK, ..transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0) };
+        push(&mut own, &[waits, Sqe { user_data: 8, ..opens }]);
+        equal!(own.submit(0)?, 2);
+        call!(SETUID, 4244)?;
+        io::Write::write_all(&mut write, b"x")?;
+        let mut found = Vec::new();
+        while found.len() < 2 {
+            found.extend(self::wait(&mut own, 1)?);
+        }
+        ensure!(matches!(found[..], [(7, 1), (8, 3..)]), "{found:?}");
+        equal!(one(&mut own, opens)?, -13);
+        // Root's ring, by somebody else's call.
+        equal!(one(&mut ring, opens)?, -13);
+        Ok(())
+    })?;
+    let ended = exits(pid, 0);
+    rt::fs::remove_file("/tmp/ring-rights")?;
+    ended
+}
+
+/// A name becomes a link that leads out, and back, while it is opened.
+fn bounds_hold() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let _ = rt::fs::remove_dir_all("/tmp/ring-swap");
+    rt::fs::create_dir_all("/tmp/ring-swap/in/dir")?;
+    rt::fs::create_dir_all("/tmp/ring-swap/out")?;
+    rt::fs::write("/tmp/ring-swap/in/dir/file", b"inside")?;
+    rt::fs::write("/tmp/ring-swap/out/file", b"beyond")?;
+    call!(SYMLINKAT, c"../out".as_ptr(), AT_FDCWD, c"/tmp/ring-swap/in/link".as_ptr())?;
+    let dir = rt::fs::File::open("/tmp/ring-swap/in")?;
+    let stop = Shared::new()?;
+    let swapper = thread::spawn(move || {
+        let renames = |from: &core::ffi::CStr, to: &core::ffi::CStr| {
+            let _ = call!(RENAMEAT2, AT_FDCWD, from.as_ptr(), AT_FDCWD, to.as_ptr(), 0);
+        };
+        while stop.get(0) == 0 {
+            renames(c"/tmp/ring-swap/in/dir", c"/tmp/ring-swap/in/aside");
+            renames(c"/tmp/ring-swap/in/link", c"/tmp/ring-swap/in/dir");
+            renames(c"/tmp/ring-swap/in/dir", c"/tmp/ring-swap/in/link");
+            renames(c"/tmp/ring-swap/in/aside", c"/tmp/ring-swap/in/dir");
+        }
+    })?;
+    let how = OpenHow { flags: 0, mode: 0, resolve: RESOLVE_BENEATH.into() };
+    let (addr, off) = (c"dir/file".as_ptr() as u64, &raw const how as u64);
+    let opens = Sqe { addr, off, len: size_of::<OpenHow>() as u32, ..call_of(IORING_OP_OPENAT2, dir.fd().raw()) };
+    let mut outcome = Ok(());
+    for _ in 0..1000 {
+        let fd = one(&mut ring, opens)?;
+        let mut bytes = [0u8; 6];
+        // Not there for a moment, or leading out.
+        let fine = match fd {
+            0.. => call!(READ, fd, bytes.as_mut_ptr(), 6)? == 6 && bytes == *b"inside" && call!(CLOSE, fd).is_ok(),
+            error => [-2, -18, -11].contains(&error),
+        };
+        if !fine {
+            outcome = Err(Trouble::failed(format_args!("{fd} {bytes:?}")));
+            break;
+        }
+    }
+    stop.set(0, 1);
+    let _ = swapper.join();
+    rt::fs::remove_dir_all("/tmp/ring-swap")?;
+    outcome
+}
