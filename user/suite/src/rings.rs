@@ -11,6 +11,7 @@ pub mod places;
 pub mod provided;
 pub mod readiness;
 pub mod sockets;
+pub mod splices;
 pub mod time;
 pub mod waiting;
 pub mod words;
