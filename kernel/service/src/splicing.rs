@@ -105,18 +105,39 @@ pub(crate) async fn vmsplice(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         return Err(Errno::EBADF);
     }
     let how = How { gives_up: flags & SPLICE_F_NONBLOCK != 0, quiet: false, tried: false };
-    if !open.writable() {
-        return transfer::read(task, &open, At::Position, &pieces, how).await;
-    }
-    // There is to be some room; beyond that it is what there is room for.
-    let first = Piece { len: first.len.min(PIPE_BUF), ..first };
-    let done = transfer::write(task, &open, At::Position, &[first], how).await?;
+    let writes = open.writable();
+    // There is to be something, or some room; beyond that it is what there is.
+    let mut done = match writes {
+        true => {
+            let first = Piece { len: first.len.min(PIPE_BUF), ..first };
+            transfer::write(task, &open, At::Position, &[first], how).await?
+        }
+        false => transfer::read(task, &open, At::Position, &pieces, how).await?,
+    };
     pieces.skip(done);
-    if transfer::rest(&pieces, 0).is_none() {
-        return Ok(done);
-    }
     let how = How { gives_up: true, quiet: true, tried: false };
-    Ok(done + transfer::write(task, &open, At::Position, &pieces, how).await.unwrap_or(0))
+    while transfer::rest(&pieces, 0).is_some() {
+        let more = match writes {
+            true => transfer::write(task, &open, At::Position, &pieces, how).await,
+            false => transfer::read(task, &open, At::Position, &pieces, how).await,
+        };
+        let more = more.unwrap_or(0);
+        done += more;
+        pieces.skip(more);
+        if more == 0 || !goes_on(task).await {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+/// Lets others run if it is time to; whether anybody wants the rest.
+async fn goes_on(task: &Task<'_>) -> bool {
+    if exec::should_yield() {
+        exec::yield_now().await;
+        return !task.is_request() || !task.interrupted();
+    }
+    true
 }
 
 fn is_pipe(open: &OpenFile) -> bool {
@@ -217,7 +238,7 @@ impl<'c, 't> Splice<'c, 't> {
             let which = match self.attempt(done) {
                 Ok(Step::Moved(len)) => {
                     done += len;
-                    if done == self.len || self.rest == Rest::Left || !self.goes_on().await {
+                    if done == self.len || self.rest == Rest::Left || !goes_on(self.task).await {
                         break Ok(done);
                     }
                     continue;
@@ -247,15 +268,6 @@ impl<'c, 't> Splice<'c, 't> {
             }
         }
         result
-    }
-
-    /// Lets others run if it is time to; whether anybody wants the rest.
-    async fn goes_on(&self) -> bool {
-        if exec::should_yield() {
-            exec::yield_now().await;
-            return !self.task.is_request() || !self.task.interrupted();
-        }
-        true
     }
 
     /// Raises the signal that goes with a failure. An entry raises none: on Linux it is its worker's.

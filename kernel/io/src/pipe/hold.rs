@@ -13,7 +13,7 @@
 //! for while the other is: nobody waits in a circle.
 
 use super::{CAPACITY, ReadEnd, Ring, Shared, WriteEnd};
-use crate::{file::File, fifo};
+use crate::{fifo, file::File};
 use abi::errno::Errno;
 use alloc::sync::Arc;
 use hal::{PAGE_SIZE, frame::Frame};

@@ -476,10 +476,12 @@ fn several_take_of_one_pipe() -> Outcome {
     drop(write);
     let mut bytes = Vec::new();
     equal!(target.read_to_end(&mut bytes)?, total);
-    let counts = |bytes: &[u8]| bytes.iter().fold([0u32; 256], |mut counts, byte| {
-        counts[usize::from(*byte)] += 1;
-        counts
-    });
+    let counts = |bytes: &[u8]| {
+        bytes.iter().fold([0u32; 256], |mut counts, byte| {
+            counts[usize::from(*byte)] += 1;
+            counts
+        })
+    };
     ensure!(counts(&bytes) == counts(&pattern(0, total)), "a byte was lost, or came twice");
     for pid in pids {
         exits(pid, 0)?;

@@ -34,8 +34,9 @@ fn tee(from: &File, to: &File, len: u32) -> Sqe {
 }
 
 fn opened(name: &str) -> Result<File, Trouble> {
-    let path = crate::place::Place::any()?.join(name);
-    Ok(rt::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?)
+    // The file outlives its name.
+    let place = crate::place::Place::any()?;
+    Ok(rt::fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&place.join(name))?)
 }
 
 fn file_to_pipe_to_file() -> Outcome {
