@@ -111,6 +111,11 @@ constants! { u32:
     CLOSE_RANGE_UNSHARE = 0x2, CLOSE_RANGE_CLOEXEC = 0x4,
 }
 
+// Flags of `splice`, `tee` and `vmsplice`.
+constants! { u32:
+    SPLICE_F_MOVE = 0x1, SPLICE_F_NONBLOCK = 0x2, SPLICE_F_MORE = 0x4, SPLICE_F_GIFT = 0x8, SPLICE_F_ALL = 0xf,
+}
+
 // `memfd_create` flags.
 constants! { u32:
     MFD_CLOEXEC = 0x1, MFD_ALLOW_SEALING = 0x2,

@@ -107,6 +107,11 @@ constants! { u32:
     IORING_FILE_INDEX_ALLOC = u32::MAX, IORING_FIXED_FD_NO_CLOEXEC = 1 << 0,
 }
 
+// Of a splice: what is read is a place, not a number.
+constants! { u32:
+    SPLICE_F_FD_IN_FIXED = 1 << 31,
+}
+
 // Messages between rings.
 constants! { u64:
     IORING_MSG_DATA = 0, IORING_MSG_SEND_FD = 1,

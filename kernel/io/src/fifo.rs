@@ -94,6 +94,12 @@ pub fn open(inode: &Arc<dyn Inode>, caller: &Caller, flags: u32) -> Result<Arc<d
     Ok(Arc::new(Ends { inode: inode.clone(), read, write, waits, readers_before, _fifo: fifo }))
 }
 
+/// The ends behind a file that is a named pipe.
+pub(crate) fn ends(file: &dyn File) -> Option<(Option<&ReadEnd>, Option<&WriteEnd>)> {
+    let ends: &Ends = file.as_any().downcast_ref()?;
+    Some((ends.read.as_deref(), ends.write.as_deref()))
+}
+
 impl File for Ends {
     fn opened(&self) -> Option<BoxFuture<'_, ()>> {
         if !self.waits {

@@ -5,6 +5,8 @@
 //!
 //! A write of up to [`PIPE_BUF`] bytes is done whole or not at all; a larger one takes what room there is.
 //! The end that closes last wins nothing: readers then see end of file, writers `EPIPE`.
+//!
+//! A splice holds one side, or one of each of two pipes, for the length of one immediate call ([`hold`]).
 
 use crate::{
     caller::Caller,
@@ -23,6 +25,8 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use mem::{Account, Charge, CopyFault, Sink, Source};
+
+pub mod hold;
 
 /// Writes up to this many bytes are atomic.
 pub const PIPE_BUF: usize = 4096;
@@ -46,6 +50,9 @@ struct Ring {
     /// Writes and closings so far, and reads so far.
     arrivals: u64,
     departures: u64,
+    /// A splice holds the side: no other takes bytes out, or puts some in.
+    reading: bool,
+    writing: bool,
 }
 
 struct Shared {
@@ -89,6 +96,8 @@ impl Pipe {
             writers_met: 0,
             arrivals: 0,
             departures: 0,
+            reading: false,
+            writing: false,
         };
         Pipe(Arc::new(Shared {
             ring: SpinLock::new(rank::PIPE, ring),
@@ -175,13 +184,20 @@ impl Ring {
         let page = self.head / PAGE_SIZE;
         self.head = (self.head + part) % CAPACITY;
         self.len -= part;
-        if self.len == 0 {
-            self.head = 0;
-            if self.further > 0 {
-                self.drop_pages(1..PAGES);
-            }
+        if self.writing {
+            // Whoever puts bytes in has kept pages behind them.
+        } else if self.len == 0 {
+            self.rewind();
         } else if self.head / PAGE_SIZE != page && page != 0 && self.len <= CAPACITY - PAGE_SIZE {
             self.drop_pages(page..page + 1);
+        }
+    }
+
+    /// Without bytes, begins at the first page again.
+    fn rewind(&mut self) {
+        self.head = 0;
+        if self.further > 0 {
+            self.drop_pages(1..PAGES);
         }
     }
 
@@ -257,8 +273,8 @@ impl File for ReadEnd {
             return Ok(Some(0));
         }
         let mut ring = self.pipe.ring.lock();
-        if ring.len == 0 {
-            return Ok(if ring.writers > 0 { None } else { Some(0) });
+        if ring.len == 0 || ring.reading {
+            return Ok(if ring.writers > 0 || ring.reading { None } else { Some(0) });
         }
         let done = ring.take(dst)?;
         ring.departures += 1;
@@ -323,7 +339,7 @@ impl File for WriteEnd {
             return Err(Errno::EPIPE.into());
         }
         let room = CAPACITY - ring.len;
-        if room == 0 || want <= PIPE_BUF && room < want {
+        if room == 0 || ring.writing || want <= PIPE_BUF && room < want {
             return Ok(None);
         }
         let done = ring.put(&self.0.account, src, want.min(room))?;

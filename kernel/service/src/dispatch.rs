@@ -9,7 +9,7 @@ use crate::{
     attributes,
     context::{Task, Whose},
     files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
-    sockets, system, time, timers,
+    sockets, splicing, system, time, timers,
 };
 use abi::{errno::Errno, nr};
 use alloc::boxed::Box;
@@ -163,6 +163,9 @@ family! { of_files, task, args:
     nr::FSYNC | nr::FDATASYNC | nr::SYNCFS => files::fsync(task, args),
     nr::SENDFILE => files::sendfile(task, args),
     nr::COPY_FILE_RANGE => files::copy_file_range(task, args),
+    nr::SPLICE => splicing::splice(task, args),
+    nr::TEE => splicing::tee(task, args),
+    nr::VMSPLICE => splicing::vmsplice(task, args),
     nr::FSTAT => attributes::fstat(task, args),
     nr::NEWFSTATAT => attributes::newfstatat(task, args),
     nr::STATX => attributes::statx(task, args),

@@ -49,6 +49,7 @@ mod schedule;
 mod signals;
 mod socket_options;
 mod sockets;
+mod splicing;
 mod system;
 mod time;
 mod timers;

@@ -64,6 +64,17 @@ impl Deref for Pieces {
     }
 }
 
+impl Pieces {
+    /// Leaves out the first `done` bytes.
+    pub fn skip(&mut self, mut done: usize) {
+        for piece in &mut self.list {
+            let part = done.min(piece.len);
+            *piece = piece.behind(part);
+            done -= part;
+        }
+    }
+}
+
 /// Lists up to this length are not worth a look at the account.
 const SHORT: usize = 8;
 
@@ -218,7 +229,7 @@ impl How {
 }
 
 /// What a call that moved `done` bytes answers when it cannot go on.
-fn cut(done: usize, errno: Errno) -> Result<usize, Errno> {
+pub(crate) fn cut(done: usize, errno: Errno) -> Result<usize, Errno> {
     if done > 0 { Ok(done) } else { Err(errno) }
 }
 

@@ -1,5 +1,7 @@
 //! Pipes.
 
+pub mod splices;
+
 use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;
 use crate::place::Place;

@@ -15,6 +15,7 @@ pub mod polled;
 pub mod provided;
 pub mod readiness;
 pub mod sockets;
+pub mod splices;
 pub mod time;
 pub mod waiting;
 pub mod words;

@@ -48,7 +48,7 @@ pub const CASES: &[Case] = &[
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static VALUE: AtomicUsize = AtomicUsize::new(0);
 
-extern "C" fn count_it(_signal: usize) {
+pub extern "C" fn count_it(_signal: usize) {
     COUNT.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -61,7 +61,7 @@ fn action(signal: u32, handler: usize, flags: u64, blocked: u64) -> Call<usize> 
     call!(RT_SIGACTION, signal, &raw const action, 0, 8)
 }
 
-fn on(signal: u32, handler: extern "C" fn(usize), flags: u64) -> Call<usize> {
+pub fn on(signal: u32, handler: extern "C" fn(usize), flags: u64) -> Call<usize> {
     action(signal, handler as *const () as usize, flags, 0)
 }
 

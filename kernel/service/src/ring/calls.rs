@@ -19,6 +19,7 @@ use crate::{
     attributes,
     context::{OfRequest, Task},
     files, futexes, life, memory, messages, opening, paths, poll, sockets,
+    splicing::Splice,
 };
 use abi::{
     errno::Errno,
@@ -202,12 +203,34 @@ impl Call {
             IORING_OP_SOCKET => sockets::socket(task, args),
             IORING_OP_WAITID => life::waitid(task, args).await,
             IORING_OP_FUTEX_WAIT | IORING_OP_FUTEX_WAITV => self.wait_for_words(task).await,
+            IORING_OP_SPLICE | IORING_OP_TEE => self.splice(task, ring).await,
             IORING_OP_FILES_UPDATE => self.update_files(task, ring).await,
             IORING_OP_FIXED_FD_INSTALL => {
                 task.install(task.file(self.fd)?, self.flags & IORING_FIXED_FD_NO_CLOEXEC == 0)
             }
             _ => self.at_once_on_file(task).unwrap_or(Err(Errno::EINVAL)),
         }
+    }
+
+    /// The output is the entry's file; the input has a number, or a place, of its own.
+    async fn splice(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+        let out = task.file(self.fd)?;
+        let input = match self.flags & SPLICE_F_FD_IN_FIXED {
+            0 => task.process().file(self.index.cast_signed())?,
+            _ => ring.files.get(self.index.cast_signed())?,
+        };
+        let (len, flags) = (self.len as usize, self.flags & !SPLICE_F_FD_IN_FIXED);
+        if len == 0 {
+            return Ok(0);
+        }
+        let splice = match self.opcode {
+            IORING_OP_TEE => Splice::tee(task, input, out, len, flags)?,
+            _ => {
+                let offset = |at: u64| Some(at.cast_signed()).filter(|at| *at != -1);
+                Splice::new(task, (input, offset(self.addr)), (out, offset(self.off)), len, flags)?
+            }
+        };
+        splice.run().await
     }
 
     async fn wait_for_words(&self, task: &Task<'_>) -> Result<usize, Errno> {
@@ -241,7 +264,8 @@ impl Call {
     fn done(&self, len: usize, wanted: usize) -> Done {
         const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
         let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
-        Done { result: len as i32, fails: wants_all && len < wanted, flags: 0 }
+        let splices = matches!(self.opcode, IORING_OP_SPLICE | IORING_OP_TEE);
+        Done { result: len as i32, fails: (wants_all || splices) && len < wanted, flags: 0 }
     }
 
     /// Connections, one after the other, as long as there is room to tell of them.

@@ -2,7 +2,7 @@
 
 use crate::futexes;
 use abi::{
-    fs::{AT_REMOVEDIR, O_CLOEXEC},
+    fs::{AT_REMOVEDIR, O_CLOEXEC, SPLICE_F_ALL},
     futex::FUTEX_WAITV_MAX,
     io_uring::*,
     net::{SOCK_CLOEXEC, SOCK_NONBLOCK},
@@ -43,14 +43,17 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_FUTEX_WAKE, false),
     (IORING_OP_FUTEX_WAITV, false),
     (IORING_OP_WAITID, false),
+    (IORING_OP_SPLICE, false),
+    (IORING_OP_TEE, false),
 ];
 
 /// Whether all fields that an operation has no use for are zero, and its flags known.
 pub(super) fn is_right(entry: &Sqe) -> bool {
     let Sqe { off, addr, len, op_flags: flags, file_index: index, addr3, .. } = *entry;
     let flags_of_type = off as u32 & !0xf;
+    let spliced = matches!(entry.opcode, IORING_OP_SPLICE | IORING_OP_TEE);
     let grouped = matches!(entry.opcode, IORING_OP_PROVIDE_BUFFERS | IORING_OP_REMOVE_BUFFERS);
-    (entry.buf_index == 0 || grouped)
+    (entry.buf_index == 0 || grouped || spliced)
         && match entry.opcode {
             IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
             IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
@@ -102,6 +105,10 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
                 entry.fd == 0 && index == 0 && off == 0 && flags == 0 && addr3 == 0 && count
             }
             IORING_OP_WAITID => addr == 0 && addr3 == 0 && flags == 0,
+            IORING_OP_SPLICE | IORING_OP_TEE => {
+                let known = flags & !(SPLICE_F_ALL | SPLICE_F_FD_IN_FIXED) == 0;
+                known && (entry.opcode == IORING_OP_SPLICE || off == 0 && addr == 0)
+            }
             IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,
             _ => index == 0,
         }

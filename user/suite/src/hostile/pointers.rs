@@ -157,6 +157,9 @@ const FILES: &[Row] = &[
     (PPOLL, &[ZERO, ZERO, OptIn(16), ZERO, ZERO]),
     (PPOLL, &[ZERO, ZERO, ZERO, OptIn(8), Is(8)]),
     (SENDFILE, &[WRITE_END, FILE, OptIn(8), Is(1)]),
+    (SPLICE, &[FILE, OptIn(8), WRITE_END, ZERO, Is(1), ZERO]),
+    (SPLICE, &[READ_END, ZERO, FILE, OptIn(8), Is(1), ZERO]),
+    (VMSPLICE, &[WRITE_END, In(16), Is(1), ZERO]),
 ];
 
 /// Calls on descriptors.
