@@ -98,6 +98,12 @@ impl Submissions {
         parks
     }
 
+    /// The server has gone for good: who calls is told.
+    pub fn leave(&self, memory: &impl Words) {
+        // Relaxed: what is submitted at the same time is taken by nobody, whether the program sees the flag or not.
+        memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_NEED_WAKEUP, Ordering::Relaxed);
+    }
+
     /// The server looks by itself again.
     pub fn unpark(&self, memory: &impl Words) {
         memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_NEED_WAKEUP, Ordering::Relaxed);

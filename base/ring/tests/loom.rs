@@ -11,8 +11,8 @@
 
 use abi::io_uring::{Cqe, Sqe};
 use loom::cell::UnsafeCell;
-use loom::sync::Arc;
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use loom::sync::{Arc, Notify};
 use loom::thread;
 use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words, at};
 
@@ -159,6 +159,40 @@ fn no_entry_is_left_with_a_parked_server() {
             let mut again = Submitter::new(&layout());
             assert!(again.push(&*memory, &sqe(2)) && !again.publish(&*memory), "the flag of one who went on stays");
         }
+    });
+}
+
+/// A server that parks after each look, and a program that calls when it is told to: all entries are taken.
+#[test]
+fn a_server_that_is_called_takes_all() {
+    model(|| {
+        let (memory, call) = (Memory::new(), Arc::new(Notify::new()));
+        let program = {
+            let (memory, call) = (Arc::clone(&memory), Arc::clone(&call));
+            thread::spawn(move || {
+                let mut program = Submitter::new(&layout());
+                for number in 1..=2 {
+                    assert!(program.push(&*memory, &sqe(number)));
+                    if program.publish(&*memory) {
+                        call.notify();
+                    }
+                }
+            })
+        };
+        let (mut kernel, mut taken) = (Submissions::new(&layout()), Vec::new());
+        while taken.len() < 2 {
+            if kernel.park(&*memory) {
+                // Loom says so if nobody calls.
+                call.wait();
+                kernel.unpark(&*memory);
+            }
+            take_all(&mut kernel, &memory, &mut taken);
+        }
+        program.join().unwrap();
+        assert_eq!(taken, [1, 2]);
+        kernel.leave(&*memory);
+        let mut late = Submitter::new(&layout());
+        assert!(late.push(&*memory, &sqe(3)) && late.publish(&*memory), "who submits to nobody is told");
     });
 }
 

@@ -315,6 +315,13 @@ impl Pool {
         self.worker(worker).is_some_and(Worker::gives_way)
     }
 
+    /// Whether something waits for a worker, whatever its priority: in the worker's queue, or to go on since it was preempted. No lock; stale at
+    /// once. By the worker's thread of control.
+    #[must_use]
+    pub fn is_awaited(&self, worker: usize) -> bool {
+        self.worker(worker).is_some_and(Worker::is_awaited)
+    }
+
     /// Announces that a worker is about to park. `true`: it may, and the next task for it will pend it.
     /// `false`: there is something to run; the worker is not idle.
     #[must_use]

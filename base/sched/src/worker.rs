@@ -282,6 +282,11 @@ impl Worker {
         u64::from(place.choice()) & self.bit() != 0 && self.queue.is_empty()
     }
 
+    /// Whether something waits for it: in its queue, or since it was preempted. By its own thread of control.
+    pub(crate) fn is_awaited(&self) -> bool {
+        !self.queue.is_empty() || !self.beneath.load(Ordering::Relaxed).is_null()
+    }
+
     /// Notes what it polls, if anything.
     #[inline]
     pub(crate) fn set_polled(&self, task: *mut Header) {

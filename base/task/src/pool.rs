@@ -396,6 +396,18 @@ impl<P: Pender> Pool<P> {
         self.inner().ready_above(worker, priority)
     }
 
+    /// [`sched::Pool::is_awaited`].
+    #[must_use]
+    pub fn is_awaited(&self, worker: usize) -> bool {
+        self.inner().is_awaited(worker)
+    }
+
+    /// [`sched::Pool::highest_ready_anywhere`].
+    #[must_use]
+    pub fn highest_ready_anywhere(&self) -> Option<Priority> {
+        self.inner().highest_ready_anywhere()
+    }
+
     /// [`sched::Pool::should_yield`].
     #[must_use]
     #[inline]

@@ -153,6 +153,18 @@ pub fn equals_wait() -> bool {
     pool.running(hart).is_some_and(|running| pool.highest_ready(hart).is_some_and(|ready| ready <= running))
 }
 
+/// Whether anything else waits for this hart, whatever its priority.
+#[must_use]
+pub fn others_wait() -> bool {
+    pool().is_awaited(hart::id())
+}
+
+/// Whether anything waits in the queue of any hart.
+#[must_use]
+pub fn others_wait_anywhere() -> bool {
+    pool().highest_ready_anywhere().is_some()
+}
+
 /// What this hart's coroutine, of priority `own`, was put ahead of since it has waited for too long; `None` if it was not.
 #[must_use]
 pub fn put_ahead(own: Priority) -> Option<Priority> {

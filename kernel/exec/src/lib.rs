@@ -30,7 +30,9 @@ mod service;
 pub mod sync;
 pub mod timer;
 
-pub use harts::{block_on, equals_wait, preempt, put_ahead, raise_floor, run_hart, should_yield};
+pub use harts::{
+    block_on, equals_wait, others_wait, others_wait_anywhere, preempt, put_ahead, raise_floor, run_hart, should_yield,
+};
 pub use pool::{
     inherit, init, restore, set_class, set_harts, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with,
 };

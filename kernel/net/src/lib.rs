@@ -28,6 +28,7 @@ extern crate std;
 
 pub mod address;
 mod channel;
+mod connections;
 pub mod device;
 mod listener;
 mod local;

@@ -2,6 +2,7 @@
 
 use crate::{
     channel::Ends,
+    connections::Handle,
     signal::Signal,
     stack::{Stack, rank},
 };
@@ -12,14 +13,13 @@ use alloc::{
 use core::net::SocketAddrV4;
 use hal::sync::SpinLock;
 use mem::{Account, Charge};
-use smoltcp::iface::SocketHandle;
 
 /// Longest queue that `listen` grants (Linux's `net.core.somaxconn`).
 const MOST: usize = 4096;
 
 /// A connection from elsewhere that is being established, owned by the stack.
 pub(crate) struct Embryo {
-    pub handle: SocketHandle,
+    pub handle: Handle,
     pub charge: Charge,
     pub listener: Arc<Listener>,
     pub signal: Arc<Signal>,
@@ -28,7 +28,7 @@ pub(crate) struct Embryo {
 /// An established connection that nobody accepted yet.
 pub(crate) enum Arrival {
     /// From another host.
-    Wired { handle: SocketHandle, charge: Charge, signal: Arc<Signal> },
+    Wired { handle: Handle, charge: Charge, signal: Arc<Signal> },
     /// From this host.
     Fused(Fusion),
 }

@@ -4,12 +4,10 @@
 //! connection stays a short while to acknowledge the peer's last segment once more if that was lost,
 //! at most [`TIME_WAIT_MOST`] of them, because each holds its buffers.
 
+use crate::connections::{Connections, Handle};
 use alloc::vec::Vec;
 use mem::Charge;
-use smoltcp::{
-    iface::{SocketHandle, SocketSet},
-    socket::tcp,
-};
+use smoltcp::socket::tcp;
 
 /// Nanoseconds an orphan has to deliver its data and hear the peer's end.
 const LINGER: u64 = 60_000_000_000;
@@ -24,7 +22,7 @@ pub(crate) struct Orphans {
 }
 
 struct Orphan {
-    handle: SocketHandle,
+    handle: Handle,
     deadline: u64,
     time_wait: bool,
     /// Held for the buffers until they are freed.
@@ -32,12 +30,12 @@ struct Orphan {
 }
 
 impl Orphans {
-    pub fn add(&mut self, handle: SocketHandle, charge: Charge, now: u64) {
+    pub fn add(&mut self, handle: Handle, charge: Charge, now: u64) {
         self.list.push(Orphan { handle, deadline: now + LINGER, time_wait: false, _charge: charge });
     }
 
     /// Forgets an orphan; false if `handle` is not one.
-    pub fn remove(&mut self, handle: SocketHandle) -> bool {
+    pub fn remove(&mut self, handle: Handle) -> bool {
         let found = self.list.iter().position(|orphan| orphan.handle == handle);
         found.map(|index| self.list.swap_remove(index)).is_some()
     }
@@ -48,13 +46,13 @@ impl Orphans {
     }
 
     /// Frees the connections that ended.
-    pub fn reap(&mut self, sockets: &mut SocketSet<'static>, now: u64) {
+    pub fn reap(&mut self, connections: &mut Connections, now: u64) {
         let mut remembered = 0;
         let mut index = self.list.len();
         while index > 0 {
             index -= 1;
             let orphan = &mut self.list[index];
-            let socket = sockets.get_mut::<tcp::Socket>(orphan.handle);
+            let socket = connections.socket(orphan.handle);
             let ended = match socket.state() {
                 // The library forgets the peer once the reset was sent.
                 tcp::State::Closed => socket.remote_endpoint().is_none() || now >= orphan.deadline,
@@ -70,13 +68,14 @@ impl Orphans {
                     // Nobody reads any more: data that still comes, or no end in time, means a reset.
                     if socket.can_recv() || now >= orphan.deadline {
                         socket.abort();
+                        connections.touch(orphan.handle);
                         orphan.deadline = now + TIME_WAIT;
                     }
                     false
                 }
             };
             if ended {
-                sockets.remove(orphan.handle);
+                connections.remove(orphan.handle);
                 self.list.swap_remove(index);
             }
         }

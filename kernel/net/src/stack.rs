@@ -12,11 +12,12 @@
 
 use crate::{
     address,
+    connections::{Connections, Handle, Route},
     device::{Adapter, Link, NetDevice},
     listener::{Arrival, Embryo, Fusion, Joined, Listener, Ticket},
     orphan::Orphans,
     signal::Signal,
-    wire,
+    wire::{self, Kind, Segment},
 };
 use abi::errno::Errno;
 use alloc::{
@@ -30,7 +31,7 @@ use core::task::{Context, Poll, Waker};
 use hal::sync::{SpinGuard, SpinLock};
 use mem::Charge;
 use smoltcp::{
-    iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet},
+    iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     socket::{dhcpv4, tcp, udp},
     time::{Duration, Instant},
     wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr},
@@ -88,7 +89,9 @@ struct Kick {
 /// Protocol state, under the stack's lock.
 pub(crate) struct Core {
     pub iface: Interface,
+    /// All sockets but those of connections: few.
     pub sockets: SocketSet<'static>,
+    pub connections: Connections,
     pub orphans: Orphans,
     pub dhcp: Option<SocketHandle>,
     listeners: BTreeMap<u16, Vec<Arc<Listener>>>,
@@ -118,6 +121,7 @@ impl Stack {
         let core = Core {
             iface,
             sockets: SocketSet::new(Vec::new()),
+            connections: Connections::default(),
             orphans: Orphans::default(),
             dhcp: None,
             listeners: BTreeMap::new(),
@@ -167,7 +171,8 @@ impl Stack {
     /// Sockets that exist, those being closed included (for tests and `/proc`).
     #[must_use]
     pub fn socket_count(&self) -> usize {
-        self.lock().sockets.iter().count()
+        let core = self.lock();
+        core.sockets.iter().count() + core.connections.len()
     }
 
     /// Makes the stack's coroutine look for work.
@@ -216,22 +221,25 @@ impl Stack {
         received == BATCH
     }
 
-    /// Whether there may be more than the [`BATCH`] that was sent.
+    /// Whether there may be more than the [`BATCH`] that was sent of each kind.
     fn send(&self, core: &mut Core) -> bool {
-        let mut sent = 0;
-        while sent < BATCH {
-            let mut device = Adapter::sending(&*self.device);
-            match core.iface.poll_egress(instant(core.now), &mut device, &mut core.sockets) {
-                PollResult::None => break,
-                PollResult::SocketStateChanged => sent += 1,
-            }
+        let (mut sent, now) = (0, instant(core.now));
+        let mut device = Adapter::sending(&*self.device);
+        while sent < BATCH && core.iface.poll_egress(now, &mut device, &mut core.sockets) != PollResult::None {
+            sent += 1;
         }
+        core.connections.expire(now, BATCH);
+        core.connections.send(&mut core.iface, &mut device, now, BATCH);
         sent == BATCH
     }
 
     fn progress(&self, core: &mut Core, more: bool) -> Progress {
         let now = core.now;
-        let library = core.iface.poll_at(instant(now), &core.sockets);
+        let timer = match core.connections.has_due() {
+            true => Some(instant(now)),
+            false => core.connections.first_timer(),
+        };
+        let library = core.iface.poll_at(instant(now), &core.sockets).into_iter().chain(timer).min();
         let library = library.map(|time| u64::try_from(time.total_micros()).unwrap_or(0) * 1000);
         let patience = core.waiting.first_key_value().map(|(&(until, _), _)| until);
         let deadline = [library, core.orphans.deadline(), patience].into_iter().flatten().min();
@@ -316,7 +324,8 @@ impl Stack {
         let mut kept = Vec::new();
         for embryo in core.embryos.drain(..) {
             if Arc::ptr_eq(&embryo.listener, listener) {
-                core.sockets.get_mut::<tcp::Socket>(embryo.handle).abort();
+                core.connections.socket(embryo.handle).abort();
+                core.connections.touch(embryo.handle);
                 core.orphans.add(embryo.handle, embryo.charge, core.now);
             } else {
                 kept.push(embryo);
@@ -326,9 +335,10 @@ impl Stack {
     }
 
     /// Takes over a connection whose last descriptor closed; `reset` drops it instead of finishing it.
-    pub(crate) fn release(&self, handle: SocketHandle, charge: Charge, reset: bool) {
+    pub(crate) fn release(&self, handle: Handle, charge: Charge, reset: bool) {
         let mut core = self.lock();
-        let socket = core.sockets.get_mut::<tcp::Socket>(handle);
+        core.connections.touch(handle);
+        let socket = core.connections.socket(handle);
         // Data that nobody will read means that the peer must not believe it arrived (RFC 2525, 2.17).
         if reset || socket.can_recv() {
             socket.abort();
@@ -358,20 +368,19 @@ impl Core {
         }
     }
 
-    pub fn tcp(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
-        self.sockets.get_mut(handle)
-    }
-
     pub fn udp(&mut self, handle: SocketHandle) -> &mut udp::Socket<'static> {
         self.sockets.get_mut(handle)
     }
 
     /// Opens a connection to `remote`; the handle is the caller's to release.
-    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4) -> Result<SocketHandle, Errno> {
+    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4) -> Result<Handle, Errno> {
+        if self.connections.find((local, remote)).is_some() {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
         let mut socket = self.new_tcp()?;
         let to = address::endpoint(remote);
         socket.connect(self.iface.context(), to, address::listen_endpoint(local)).map_err(|_| Errno::ENETUNREACH)?;
-        Ok(self.sockets.add(socket))
+        Ok(self.connections.add(socket, (local, remote)))
     }
 
     fn new_tcp(&self) -> Result<tcp::Socket<'static>, Errno> {
@@ -390,43 +399,43 @@ impl Core {
 
     /// Processes one frame. A request for a connection gets a socket only now, so that listening costs nothing.
     fn ingest(&mut self, device: &dyn NetDevice, frame: &[u8]) {
-        let admitted = match wire::request(frame, self.ethernet) {
-            Some(request) => match self.admit(request) {
-                Admission::Embryo => true,
+        let kind = wire::kind(frame, self.ethernet);
+        let mut is_new = false;
+        if let Kind::Segment(segment) = kind
+            && segment.asks
+        {
+            match self.admit(segment) {
+                Admission::Embryo => is_new = true,
                 Admission::Drop => return,
-                Admission::Pass => false,
-            },
-            None => false,
-        };
-        let mut adapter = Adapter::receiving(device, frame);
-        match self.iface.poll_ingress_single(instant(self.now), &mut adapter, &mut self.sockets) {
-            PollIngressSingleResult::None | PollIngressSingleResult::PacketProcessed => {}
-            PollIngressSingleResult::SocketStateChanged => {}
+                Admission::Pass => {}
+            }
         }
-        if admitted {
+        let connection = match kind {
+            Kind::Segment(segment) => self.connections.find((segment.local, segment.peer)),
+            Kind::NextHop | Kind::Other => None,
+        };
+        let sockets = match connection {
+            Some(handle) => self.connections.receives(handle),
+            None => &mut self.sockets,
+        };
+        let _ = self.iface.poll_ingress_single(instant(self.now), &mut Adapter::receiving(device, frame), sockets);
+        if is_new {
             self.drop_unused_embryo();
+        }
+        if kind == Kind::NextHop {
+            self.connections.next_hop_known();
         }
     }
 
     /// Decides on a request and prepares the socket for it.
-    fn admit(&mut self, request: wire::Request) -> Admission {
+    fn admit(&mut self, request: Segment) -> Admission {
         if !self.iface.has_ip_addr(*request.local.ip()) {
             return Admission::Pass;
         }
-        let (peer, local) = (address::endpoint(request.peer), address::endpoint(request.local));
-        let known = self.sockets.iter().find_map(|(handle, socket)| match socket {
-            smoltcp::socket::Socket::Tcp(socket)
-                if socket.remote_endpoint() == Some(peer) && socket.local_endpoint() == Some(local) =>
-            {
-                Some((handle, socket.state()))
-            }
-            _ => None,
-        });
-        match known {
+        let route = (request.local, request.peer);
+        match self.connections.find(route).map(|handle| (handle, self.connections.socket(handle).state())) {
             // The peer starts over with the same ports: the old connection is done with (RFC 9293, 3.10.7.4).
-            Some((handle, tcp::State::TimeWait)) if self.orphans.remove(handle) => {
-                self.sockets.remove(handle);
-            }
+            Some((handle, tcp::State::TimeWait)) if self.orphans.remove(handle) => self.connections.remove(handle),
             Some(_) => return Admission::Pass,
             None => {}
         }
@@ -437,7 +446,7 @@ impl Core {
         if waiting + listener.queued() >= listener.backlog() {
             return Admission::Drop;
         }
-        match self.embryo(listener, request.local) {
+        match self.embryo(listener, route) {
             Ok(()) => Admission::Embryo,
             // No memory: as if the request had been lost; the peer asks again.
             Err(_) => Admission::Drop,
@@ -450,13 +459,13 @@ impl Core {
         exact.or_else(|| candidates.iter().find(|listener| listener.local().ip().is_unspecified())).cloned()
     }
 
-    fn embryo(&mut self, listener: Arc<Listener>, local: SocketAddrV4) -> Result<(), Errno> {
+    fn embryo(&mut self, listener: Arc<Listener>, route: Route) -> Result<(), Errno> {
         let charge = listener.account().charge(2 * BUFFER)?;
         let mut socket = self.new_tcp()?;
-        socket.listen(address::listen_endpoint(local)).map_err(|_| Errno::EINVAL)?;
+        socket.listen(address::listen_endpoint(route.0)).map_err(|_| Errno::EINVAL)?;
         let signal = Signal::new();
         crate::tcp::arm(&mut socket, &signal);
-        let handle = self.sockets.add(socket);
+        let handle = self.connections.add(socket, route);
         self.embryos.push(Embryo { handle, charge, listener, signal });
         Ok(())
     }
@@ -464,8 +473,8 @@ impl Core {
     /// The frame turned out not to be a valid request: the socket prepared for it goes.
     fn drop_unused_embryo(&mut self) {
         let Some(embryo) = self.embryos.last() else { return };
-        if self.sockets.get::<tcp::Socket>(embryo.handle).state() == tcp::State::Listen {
-            self.sockets.remove(embryo.handle);
+        if self.connections.socket(embryo.handle).state() == tcp::State::Listen {
+            self.connections.remove(embryo.handle);
             self.embryos.pop();
         }
     }
@@ -475,11 +484,11 @@ impl Core {
         let mut index = 0;
         while index < self.embryos.len() {
             let handle = self.embryos[index].handle;
-            match self.sockets.get::<tcp::Socket>(handle).state() {
+            match self.connections.socket(handle).state() {
                 tcp::State::SynReceived => index += 1,
                 // Reset or timed out before it was established.
                 tcp::State::Listen | tcp::State::Closed => {
-                    self.sockets.remove(handle);
+                    self.connections.remove(handle);
                     self.embryos.swap_remove(index);
                 }
                 _ => {
@@ -488,7 +497,7 @@ impl Core {
                 }
             }
         }
-        self.orphans.reap(&mut self.sockets, self.now);
+        self.orphans.reap(&mut self.connections, self.now);
     }
 
     /// The address lease that arrived since the last call.

@@ -14,6 +14,7 @@ use io::{
 use mem::{Account, Sink, Source};
 use std::sync::Mutex;
 
+mod connections;
 mod corners;
 mod fused;
 

@@ -20,7 +20,7 @@
 
 use crate::{class::Class, reservation::Due, thread::Thread};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
-use exec::{Priority, TaskRef, policy::fair};
+use exec::{Birth, Priority, TaskRef, policy::fair};
 
 /// Priority of what is busy.
 pub(crate) const BUSY: Priority = Priority::new(17);
@@ -68,6 +68,24 @@ impl Share {
     fn charge(&self, ns: u64, class: Class) -> u64 {
         let weighted = class.weighted(ns);
         self.used.fetch_add(weighted, Relaxed).wrapping_add(weighted)
+    }
+}
+
+impl Thread {
+    /// A coroutine of the kernel's that serves this thread has run for so long: its process has used that. How it goes on; it is as busy as the
+    /// process.
+    #[must_use]
+    pub fn charge_service(&self, ns: u64) -> Birth {
+        let class = if self.class().is_reserved() { Class::DEFAULT } else { self.class() };
+        let share = &self.process().share;
+        let used = share.charge(ns, class) >> UNIT;
+        if !class.is_fair() {
+            return self.birth_of_request();
+        }
+        let floor = exec::raise_floor(BUSY, true, used);
+        share.catch_up(floor);
+        let (usual, is_busy) = (class.birth(0).priority, used > floor + SLICE_STEPS * fair::STEP);
+        class.at(if is_busy { usual.max(BUSY) } else { usual }, fair::key(used, 0))
     }
 }
 

@@ -23,6 +23,7 @@ mod operation;
 mod ordinary;
 mod pages;
 mod places;
+mod polled;
 mod readiness;
 mod register;
 mod request;
@@ -45,7 +46,7 @@ pub(crate) use setup::setup;
 use crate::context::Task;
 use abi::{
     errno::Errno,
-    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER},
+    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Params},
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -70,6 +71,7 @@ use io::{
 use mem::{Backing, Charge};
 use notify::Notify;
 use pages::Pages;
+use polled::Poller;
 use process::{Attached, Thread};
 use retry::Retries;
 use ring::{Completions, Layout, Words, at};
@@ -128,6 +130,8 @@ pub(crate) struct Ring {
     changed: WaitQueue,
     /// The right to take entries was given back.
     takers: WaitQueue,
+    /// Who takes them, if calls do not.
+    poller: Option<Poller>,
 }
 
 /// Who wants what a ring still does.
@@ -143,6 +147,9 @@ pub(crate) struct RingFile(Arc<Ring>);
 impl Drop for RingFile {
     fn drop(&mut self) {
         self.0.users.lock().is_closed = true;
+        if let Some(poller) = &self.0.poller {
+            poller.end();
+        }
         self.0.requests.abandon(|_| true);
         self.0.retries.close();
         // They hold the ring, to tell of their end.
@@ -153,12 +160,16 @@ impl Drop for RingFile {
 impl Attached for Ring {
     fn abandoned(&self, pid: u32) {
         self.users.lock().pids.retain(|user| *user != pid);
+        if let Some(poller) = &self.poller {
+            poller.abandoned(pid);
+        }
         self.requests.abandon(|request| request.pid == pid);
     }
 }
 
 impl Ring {
-    fn new(task: &Task<'_>, layout: Layout, flags: u32) -> Result<Arc<Self>, Errno> {
+    fn new(task: &Task<'_>, layout: Layout, params: &Params) -> Result<Arc<Self>, Errno> {
+        let has = |flag| params.flags & flag != 0;
         let account = &task.caller().account;
         let charge = account.charge(size_of::<Self>())?;
         let pages = Pages::new(&layout, account)?;
@@ -172,7 +183,7 @@ impl Ring {
         let ring = Self {
             pages,
             layout,
-            flags: AtomicU32::new(flags),
+            flags: AtomicU32::new(params.flags),
             issuer: AtomicU32::new(NOBODY),
             posting: SpinLock::new(rank::PIPE, posting),
             requests: Requests::new(),
@@ -186,8 +197,9 @@ impl Ring {
             timeouts: AtomicU32::new(0),
             changed: WaitQueue::new(),
             takers: WaitQueue::new(),
+            poller: has(IORING_SETUP_SQPOLL).then(|| Poller::new(task.process(), params)),
         };
-        if flags & IORING_SETUP_R_DISABLED == 0 {
+        if !has(IORING_SETUP_R_DISABLED) {
             ring.appoint(task);
         }
         Ok(Arc::new(ring))
@@ -308,6 +320,16 @@ impl Ring {
     fn waiting(&self) -> u32 {
         self.posting.lock().completions.waiting(&*self.pages)
     }
+
+    /// The same, unless some are kept.
+    fn waiting_in_order(&self) -> Option<u32> {
+        self.posting.lock().completions.waiting_in_order(&*self.pages)
+    }
+
+    /// Whether there is no room for an entry.
+    fn is_full(&self) -> bool {
+        self.posting.lock().head.submissions.ready(&*self.pages) >= self.layout.entries()
+    }
 }
 
 impl File for RingFile {
@@ -320,7 +342,7 @@ impl File for RingFile {
         // Of the shared words, as Linux: a program that spoils them is told what it wrote.
         let word = |offset| ring.pages.word(offset).load(Relaxed);
         let full = word(at::SQ_TAIL).wrapping_sub(word(at::SQ_HEAD)) >= ring.layout.entries();
-        let none = ring.posting.lock().completions.waiting_in_order(&*ring.pages) == Some(0);
+        let none = ring.waiting_in_order() == Some(0);
         (if full { 0 } else { EPOLLOUT | EPOLLWRNORM }) | if none { 0 } else { EPOLLIN | EPOLLRDNORM }
     }
 

@@ -4,7 +4,7 @@ use crate::measure::{Outcome, call, measure};
 use crate::threads::free_bytes;
 use alloc::vec::Vec;
 use alloc::{format, vec};
-use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, Sqe};
+use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, IORING_SETUP_SQPOLL, Sqe};
 use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
 use rt::ring::Ring;
@@ -19,8 +19,9 @@ const PAGES: u64 = 256;
 pub fn rings() -> Outcome {
     let mut ring = Ring::new(BATCH, 0)?;
     measure("uring_enter", 20_000, |count| (0..count).try_for_each(|_| ring.submit(0).map(drop)))?;
-    nothing("uring_nop_128", BATCH, 200_000)?;
-    nothing("uring_nop_1", 1, 20_000)?;
+    nothing("uring_nop_128", (BATCH, 0), 200_000)?;
+    nothing("uring_nop_1", (1, 0), 20_000)?;
+    polled()?;
     pending()?;
     local_pending()?;
     cached()?;
@@ -111,6 +112,9 @@ fn pending_memory() -> Outcome {
     if bytes.iter().all(|byte| *byte == 2) { Ok(()) } else { Err(missing()) }
 }
 
+#[repr(align(4096))]
+struct Page([u8; 4096]);
+
 /// Reads of a file that is in memory: by the call, and by the ring.
 fn cached() -> Outcome {
     const PATH: &str = "/tmp/bench-uring";
@@ -119,14 +123,15 @@ fn cached() -> Outcome {
         io::Write::write_all(&mut file, &[page as u8; 4096])?;
     }
     let fd = file.fd().raw();
-    let mut bytes = vec![0; 32 * 4096];
+    // At a page's start, as in the program that measured Linux: of memory that lies across two pages both have to be found.
+    let mut bytes: Vec<Page> = (0..32).map(|_| Page([0; 4096])).collect();
     for len in [4096, 64] {
         let mut number = 0;
         measure(&format!("pread_{len}"), 20_000, |count| {
             for _ in 0..count {
                 number = (number * 5 + 1) % PAGES;
                 let read = call(nr::PREAD64, &[fd as usize, bytes.as_mut_ptr() as usize, len, number as usize * 4096])?;
-                if read != len || bytes[0] != number as u8 {
+                if read != len || bytes[0].0[0] != number as u8 {
                     return Err(missing());
                 }
             }
@@ -136,11 +141,13 @@ fn cached() -> Outcome {
     let mut ring = Ring::new(32, 0)?;
     for (id, len, batch) in [("uring_read4k_32", 4096, 32), ("uring_read64_1", 64, 1)] {
         let mut number = 0;
+        let mut entry = transfer(fd, &mut bytes[0].0[..len], 0);
         measure(id, 19_200, |count| {
             for _ in 0..count / batch {
-                for place in bytes.chunks_mut(4096).take(batch as usize) {
+                for Page(place) in bytes.iter_mut().take(batch as usize) {
                     number = (number * 5 + 1) % PAGES;
-                    let _ = ring.push_raw(&transfer(fd, &mut place[..len], number * 4096));
+                    (entry.addr, entry.off) = (place.as_mut_ptr() as u64, number * 4096);
+                    let _ = ring.push_raw(&entry);
                 }
                 ring.submit(batch as u32)?;
                 for _ in 0..batch {
@@ -174,9 +181,30 @@ fn alone(file: &async_fs::File) -> Outcome {
     Ok(())
 }
 
+/// The same by a ring whose entries the kernel takes by itself, and how often the program enters it for a million: each call of the
+/// ring's is one, and it makes no other.
+fn polled() -> Outcome {
+    const ALL: u32 = 1_000_000;
+    nothing("uring_polled_128", (BATCH, IORING_SETUP_SQPOLL), 200_000)?;
+    nothing("uring_polled_1", (1, IORING_SETUP_SQPOLL), 20_000)?;
+    let mut ring = Ring::new(BATCH, IORING_SETUP_SQPOLL)?;
+    let (mut added, mut taken, mut calls) = (0, 0, 0);
+    while taken < ALL {
+        while added < ALL && ring.push(&Sqe { opcode: IORING_OP_NOP, ..Sqe::default() })? {
+            added += 1;
+        }
+        // Somebody has to wait, or nobody takes them on one hart.
+        calls += 1;
+        ring.submit(added - taken)?;
+        taken += core::iter::from_fn(|| ring.pop()).count() as u32;
+    }
+    println!("B uring_stream_entries {calls} entries");
+    Ok(())
+}
+
 /// An entry that asks for nothing, `batch` of them with each call; submitted, waited for, taken.
-fn nothing(id: &str, batch: u32, operations: u64) -> Outcome {
-    let mut ring = Ring::new(BATCH, 0)?;
+fn nothing(id: &str, (batch, flags): (u32, u32), operations: u64) -> Outcome {
+    let mut ring = Ring::new(BATCH, flags)?;
     measure(id, operations / u64::from(batch) * u64::from(batch), |count| {
         let mut left = count;
         while left > 0 {

@@ -250,7 +250,7 @@ impl Port {
         let (pushed, tail) = {
             let mut state = self.state.lock();
             state.push_own();
-            state.ring.publish();
+            let _ = state.ring.publish();
             (state.count_pushed(), state.ring.tail())
         };
         if pushed == 0 && wait_for == 0 {

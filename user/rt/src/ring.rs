@@ -119,6 +119,8 @@ pub struct Ring {
     reaper: Reaper,
     /// Entries that were added and not submitted.
     added: u32,
+    /// The kernel takes entries by itself, unless it says that it has to be called.
+    is_polled: bool,
     features: u32,
 }
 
@@ -132,7 +134,10 @@ impl Ring {
         if flags & (UNKNOWN | IORING_SETUP_REGISTERED_FD_ONLY | IORING_SETUP_CQSIZE) != 0 {
             return Err(Errno::EINVAL.into());
         }
-        let mut params = Params { flags, ..Params::default() };
+        Self::of(entries, Params { flags, ..Params::default() })
+    }
+
+    fn of(entries: u32, mut params: Params) -> io::Result<Self> {
         let fd = OwnedFd::new(syscall!(IO_URING_SETUP, entries, &raw mut params)?);
         let layout = Layout::new(params.sq_entries, params.cq_entries, true);
         let (submissions, completions) = (params.sq_off, params.cq_off);
@@ -142,7 +147,8 @@ impl Ring {
         let entries = Mapping::new(&fd, layout.entry_bytes(), IORING_OFF_SQES)?;
         let memory = Memory { words, entries, submissions, completions };
         let (submitter, reaper) = (Submitter::new(&layout), Reaper::new(&layout));
-        Ok(Self { fd, memory, submitter, reaper, added: 0, features: params.features })
+        let is_polled = params.flags & IORING_SETUP_SQPOLL != 0;
+        Ok(Self { fd, memory, submitter, reaper, added: 0, is_polled, features: params.features })
     }
 
     /// What the system can do with it: `IORING_FEAT_*`.
@@ -177,24 +183,30 @@ impl Ring {
         added
     }
 
-    /// Submits what was added, and waits until there are so many completions; how many entries were taken.
+    /// Submits what was added, and waits until there are so many completions; how many entries were taken, or are going to be. There is no call if none is
+    /// needed.
     ///
     /// # Errors
     /// `EAGAIN` when the system has no place for a completion, `EINTR`.
     #[inline]
     pub fn submit(&mut self, wait_for: u32) -> io::Result<usize> {
-        self.publish();
-        let flags = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
+        let sleeps = self.publish();
+        let mut flags = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
+        if self.is_polled {
+            flags |= if sleeps { IORING_ENTER_SQ_WAKEUP } else { 0 };
+            if flags == 0 {
+                return Ok(core::mem::take(&mut self.added) as usize);
+            }
+        }
         let taken = syscall!(IO_URING_ENTER, self.fd.raw(), self.added, wait_for, flags, 0, 0)?;
         self.added -= (taken as u32).min(self.added);
         Ok(taken)
     }
 
-    /// Shows the kernel what was added.
+    /// Shows the kernel what was added. `true`: it takes entries by itself, and has to be called for these.
     #[inline]
-    pub(crate) fn publish(&self) {
-        // Nobody polls this ring: each submission is a call.
-        let _ = self.submitter.publish(&self.memory);
+    pub(crate) fn publish(&self) -> bool {
+        self.submitter.publish(&self.memory)
     }
 
     /// How many entries were added in all; it wraps.
@@ -250,6 +262,20 @@ pub(crate) fn enter(fd: i32, entries: u32, wait_for: u32, limit: Option<Duration
 /// For programs that test the kernel: anything goes in.
 #[cfg(feature = "raw")]
 impl Ring {
+    /// As [`new`](Self::new), with all that can be asked for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(entries: u32, params: Params) -> io::Result<Self> {
+        Self::of(entries, params)
+    }
+
+    /// Shows the kernel what was added, without a call, which counts as submitted. `true`: it has to be called for it (`IORING_ENTER_SQ_WAKEUP`).
+    pub fn show(&mut self) -> bool {
+        self.added = 0;
+        self.publish()
+    }
+
     /// Adds any entry; what it does to memory is the caller's business (see [`crate::raw`]).
     #[inline]
     pub fn push_raw(&mut self, entry: &Sqe) -> bool {

@@ -98,6 +98,7 @@ const GROUPS: &[&[Case]] = &[
     rings::fuzz::CASES,
     rings::opening::CASES,
     rings::ordinary::CASES,
+    rings::polled::CASES,
     sockets::CASES,
     sockets::ends::CASES,
     sockets::datagrams::CASES,

@@ -11,6 +11,7 @@ pub mod opening;
 pub mod ordinary;
 pub mod others;
 pub mod places;
+pub mod polled;
 pub mod provided;
 pub mod readiness;
 pub mod sockets;

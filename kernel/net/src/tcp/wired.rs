@@ -3,7 +3,8 @@
 
 use super::connection::{Connection, Look};
 use crate::{
-    address,
+    address::socket_address,
+    connections::Handle,
     options::Options,
     signal::Signal,
     stack::{BUFFER, PEER_TIMEOUT, Stack},
@@ -14,7 +15,6 @@ use core::{net::SocketAddrV4, task::Waker};
 use io::file::{Attempt, IoError};
 use mem::{Charge, Sink, Source};
 use smoltcp::{
-    iface::SocketHandle,
     socket::tcp::{RecvError, Socket, State as Phase},
     time::Duration,
 };
@@ -22,7 +22,7 @@ use smoltcp::{
 /// A connection of the library's; dropped, it closes in order.
 pub(super) struct Wired {
     stack: Arc<Stack>,
-    handle: SocketHandle,
+    handle: Handle,
     /// `None` only while it is being dropped.
     charge: Option<Charge>,
     /// Was seen established.
@@ -81,11 +81,11 @@ impl Wired {
     }
 
     /// One that a listener's queue held.
-    pub fn accepted(stack: Arc<Stack>, handle: SocketHandle, charge: Charge) -> Self {
+    pub fn accepted(stack: Arc<Stack>, handle: Handle, charge: Charge) -> Self {
         Self::new(stack, handle, charge, true)
     }
 
-    fn new(stack: Arc<Stack>, handle: SocketHandle, charge: Charge, established: bool) -> Self {
+    fn new(stack: Arc<Stack>, handle: Handle, charge: Charge, established: bool) -> Self {
         Self {
             stack,
             handle,
@@ -100,15 +100,21 @@ impl Wired {
     }
 
     fn socket<R>(&self, f: impl FnOnce(&mut Socket<'static>) -> R) -> R {
+        f(self.stack.lock().connections.socket(self.handle))
+    }
+
+    /// The same, where it may have something to send afterwards.
+    fn change<R>(&self, f: impl FnOnce(&mut Socket<'static>) -> R) -> R {
         let mut core = self.stack.lock();
-        f(core.tcp(self.handle))
+        core.connections.touch(self.handle);
+        f(core.connections.socket(self.handle))
     }
 }
 
 impl Connection for Wired {
     fn apply(&mut self, options: &Options) {
         self.reset = options.linger == Some(0);
-        self.socket(|socket| {
+        self.change(|socket| {
             socket.set_nagle_enabled(!options.no_delay);
             let idle = options.keep_alive.then(|| Duration::from_secs(options.keep_idle));
             socket.set_keep_alive(idle);
@@ -152,7 +158,8 @@ impl Connection for Wired {
 
     fn receive(&mut self, dst: &mut Sink<'_>, peek: bool) -> Attempt<usize> {
         let mut core = self.stack.lock();
-        let socket = core.tcp(self.handle);
+        core.connections.touch(self.handle);
+        let socket = core.connections.socket(self.handle);
         let before = socket.recv_queue();
         if before == 0 {
             if socket.may_recv() || is_connecting(socket.state()) {
@@ -173,7 +180,8 @@ impl Connection for Wired {
 
     fn send(&mut self, src: &mut Source<'_>) -> Attempt<usize> {
         let mut core = self.stack.lock();
-        let socket = core.tcp(self.handle);
+        core.connections.touch(self.handle);
+        let socket = core.connections.socket(self.handle);
         if !socket.may_send() {
             if is_connecting(socket.state()) {
                 return Ok(None);
@@ -191,7 +199,7 @@ impl Connection for Wired {
 
     fn end(&mut self) {
         self.ended = true;
-        self.socket(Socket::close);
+        self.change(Socket::close);
         self.stack.kick();
     }
 
@@ -223,11 +231,11 @@ impl Connection for Wired {
     }
 
     fn local(&self) -> Option<SocketAddrV4> {
-        self.socket(|socket| socket.local_endpoint()).map(address::socket_address)
+        self.socket(|socket| socket.local_endpoint()).map(socket_address)
     }
 
     fn peer(&self) -> Option<SocketAddrV4> {
-        self.socket(|socket| socket.remote_endpoint()).map(address::socket_address)
+        self.socket(|socket| socket.remote_endpoint()).map(socket_address)
     }
 
     fn wakes_by_itself(&self) -> bool {

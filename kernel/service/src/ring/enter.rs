@@ -64,8 +64,7 @@ fn look_at_completions(thread: &Thread, ring: &Ring, args: &Args) -> Option<Resu
     if let Err(errno) = check(thread, ring, args) {
         return Some(Err(errno));
     }
-    let waiting = ring.posting.lock().completions.waiting_in_order(&*ring.pages);
-    is_over(ring, args, waiting).then_some(Ok(()))
+    is_over(ring, args, ring.waiting_in_order()).then_some(Ok(()))
 }
 
 /// Apart, so that what is done at once moves nothing.
@@ -119,6 +118,10 @@ fn begin(
         Beginning::Right(head) => (0, Some(head)),
         Beginning::Later => {
             check(task.thread(), ring, args)?;
+            if ring.poller.is_some() {
+                // That takes them.
+                return Ok(progress(ring, args, args.bits(1) as usize, ring.waiting_in_order()));
+            }
             (0, None)
         }
     };
@@ -148,17 +151,27 @@ fn is_over(ring: &Ring, args: &Args, waiting: Option<u32>) -> bool {
     // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
     let wanted = args.bits(2).min(ring.layout.completions());
     let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
-    enough || !waits(args)
+    (enough || !waits(args)) && !(waits_for_room(args) && ring.poller.is_some())
 }
 
 fn waits(args: &Args) -> bool {
     args.bits(3) & IORING_ENTER_GETEVENTS != 0
 }
 
-/// Whether the ring takes entries, and this thread's.
+fn waits_for_room(args: &Args) -> bool {
+    args.bits(3) & IORING_ENTER_SQ_WAIT != 0
+}
+
+/// Whether the ring takes entries, and this thread's; calls who takes them, if that is wanted.
 fn check(thread: &Thread, ring: &Ring, args: &Args) -> Result<(), Errno> {
     if ring.has(IORING_SETUP_R_DISABLED) {
         return Err(Errno::EBADFD);
+    }
+    if let Some(poller) = &ring.poller {
+        if args.bits(3) & IORING_ENTER_SQ_WAKEUP != 0 {
+            poller.call();
+        }
+        return poller.check();
     }
     // Others may only wait, unless who waits is who completes.
     let takes_part = args.bits(1) > 0 || waits(args) && ring.has(IORING_SETUP_DEFER_TASKRUN);
@@ -169,10 +182,10 @@ fn check(thread: &Thread, ring: &Ring, args: &Args) -> Result<(), Errno> {
 }
 
 /// How many entries were taken, and how many completions wait for the program; or how many, with more to take.
-type TakenNow = Result<(usize, Option<u32>), usize>;
+pub(super) type TakenNow = Result<(usize, Option<u32>), usize>;
 
 /// Takes entries, if they are few.
-fn submit_now(task: &Task<'_>, ring: &Arc<Ring>, head: Head, wanted: u32) -> Result<TakenNow, Errno> {
+pub(super) fn submit_now(task: &Task<'_>, ring: &Arc<Ring>, head: Head, wanted: u32) -> Result<TakenNow, Errno> {
     let mut taker = Taker::with(ring, head);
     let count = taker.head.submissions.ready(&*taker.ring.pages).min(wanted);
     if count > AT_ONCE {
@@ -193,7 +206,8 @@ fn answer(taken: &TakenSome, count: u32) -> Result<usize, Errno> {
     if taken.count == 0 && !taken.stopped && count > 0 { Err(Errno::EAGAIN) } else { Ok(taken.count as usize) }
 }
 
-async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Result<usize, Errno> {
+/// Takes up to `wanted` entries, in turn with others.
+pub(super) async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Result<usize, Errno> {
     let mut taker = Taker::with(ring, ring.claim().await);
     let count = taker.head.submissions.ready(&*ring.pages).min(wanted);
     let mut submission = Submission::new(task, &mut taker, true);
@@ -225,6 +239,12 @@ async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, progress: Progress
         // Those that are taken have begun.
         Progress::Takes(some) => some + submit(task, ring, args.bits(1) - some as u32).await.unwrap_or(0),
     };
+    if waits_for_room(args)
+        && let Some(poller) = &ring.poller
+    {
+        // As on Linux: who was interrupted looks for itself.
+        let _ = poller.wait_for_room(task, ring).await;
+    }
     if submitted != args.bits(1) as usize || !waits(args) {
         return Ok(submitted);
     }

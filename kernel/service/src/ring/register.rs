@@ -104,5 +104,11 @@ fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
     ring.appoint(task);
     // Release pairs with the Acquire in `Ring::has`. Of two at once, one enables.
     let before = ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Release);
-    if before & IORING_SETUP_R_DISABLED == 0 { Err(Errno::EBADFD) } else { Ok(0) }
+    if before & IORING_SETUP_R_DISABLED == 0 {
+        return Err(Errno::EBADFD);
+    }
+    if let Some(poller) = &ring.poller {
+        poller.call();
+    }
+    Ok(0)
 }

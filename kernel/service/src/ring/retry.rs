@@ -140,6 +140,13 @@ impl Retries {
         wake(task);
     }
 
+    /// One more; `false`: no more come.
+    fn enter(&self) -> bool {
+        let mut list = self.list.lock();
+        list.waiting += usize::from(!list.is_closed);
+        !list.is_closed
+    }
+
     fn leave(&self) {
         let mut list = self.list.lock();
         list.waiting -= 1;
@@ -266,7 +273,9 @@ pub(super) fn park(task: &Task<'_>, ring: &Arc<Ring>, (user_data, flags): (u64, 
         return false;
     }
     let (Some(owner), Ok(charge)) = (Owner::of(task), task.caller().account.charge(BYTES)) else { return false };
-    ring.retries.list.lock().waiting += 1;
+    if !ring.retries.enter() {
+        return false;
+    }
     ring.attach(task);
     let about = About { opcode: transfer.opcode(), file: place_of(open) };
     let (transfer, open, buffer) = (*transfer, open.clone(), buffer.clone());

@@ -1,6 +1,6 @@
 //! `io_uring_setup`.
 
-use super::{Ring, RingFile};
+use super::{Ring, RingFile, polled, ring_of};
 use crate::{arguments::Args, context::Task};
 use abi::{errno::Errno, fs::O_RDWR, io_uring::*};
 use alloc::sync::Arc;
@@ -11,6 +11,9 @@ use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 /// hint in Linux's words, and those that say when to interrupt ask for nothing more.
 const MODES: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
+    | IORING_SETUP_SQPOLL
+    | IORING_SETUP_SQ_AFF
+    | IORING_SETUP_ATTACH_WQ
     | IORING_SETUP_R_DISABLED
     | IORING_SETUP_SUBMIT_ALL
     | IORING_SETUP_COOP_TASKRUN
@@ -26,6 +29,7 @@ const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_RW_CUR_POS
     | IORING_FEAT_CUR_PERSONALITY
     | IORING_FEAT_FAST_POLL
+    | IORING_FEAT_SQPOLL_NONFIXED
     | IORING_FEAT_EXT_ARG
     | IORING_FEAT_NATIVE_WORKERS
     | IORING_FEAT_CQE_SKIP
@@ -38,9 +42,36 @@ pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     (params.sq_entries, params.cq_entries) = (layout.entries(), layout.completions());
     (params.sq_off, params.cq_off) = layout.offsets();
     params.features = FEATURES;
-    let ring = Ring::new(task, layout, params.flags)?;
+    let is_shared = shares(task, &params)?;
+    let ring = RingFile(Ring::new(task, layout, &params)?);
+    if ring.0.poller.is_some() {
+        polled::begin(task, &ring.0, if is_shared { None } else { hart(&params)? })?;
+    }
     task.space().put(args.word(1), &params).await?;
-    task.install(OpenFile::new(Arc::new(RingFile(ring)), O_RDWR, b"anon_inode:[io_uring]"), true)
+    task.install(OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]"), true)
+}
+
+/// Whether the ring is polled together with another (`IORING_SETUP_ATTACH_WQ`). Then it has a coroutine of its own all the same: there are no
+/// workers to share, and those that look for entries make room for each other.
+fn shares(task: &Task<'_>, params: &Params) -> Result<bool, Errno> {
+    if params.flags & IORING_SETUP_ATTACH_WQ == 0 {
+        return Ok(false);
+    }
+    let open = task.file(params.wq_fd.cast_signed()).map_err(|_| Errno::ENXIO)?;
+    let ring = ring_of(&open).map_err(|_| Errno::EINVAL)?;
+    if params.flags & IORING_SETUP_SQPOLL == 0 {
+        return Ok(false);
+    }
+    ring.poller.as_ref().ok_or(Errno::EINVAL)?.is_shared_by(task.process())
+}
+
+/// The hart that is to look for entries, if one is named.
+fn hart(params: &Params) -> Result<Option<usize>, Errno> {
+    let hart = params.sq_thread_cpu as usize;
+    match params.flags & IORING_SETUP_SQ_AFF != 0 {
+        true if hart >= hal::hart::count() => Err(Errno::EINVAL),
+        is_named => Ok(is_named.then_some(hart)),
+    }
 }
 
 /// The sizes that are asked for, in Linux's order of checks.
@@ -58,8 +89,11 @@ fn layout(entries: u32, params: &Params) -> Result<Layout, Errno> {
     let completions = if has(IORING_SETUP_CQSIZE) { size(params.cq_entries, MOST_COMPLETIONS)? } else { 2 * entries };
     let deferred = has(IORING_SETUP_DEFER_TASKRUN);
     let lacks_cooperation = has(IORING_SETUP_TASKRUN_FLAG) && !has(IORING_SETUP_COOP_TASKRUN) && !deferred;
+    // Nobody is interrupted for completions of a ring that is polled.
+    let defers = deferred || has(IORING_SETUP_COOP_TASKRUN) || has(IORING_SETUP_TASKRUN_FLAG);
+    let is_polled_wrongly = if has(IORING_SETUP_SQPOLL) { defers } else { has(IORING_SETUP_SQ_AFF) };
     let lacks_issuer = deferred && !has(IORING_SETUP_SINGLE_ISSUER);
-    if completions < entries || lacks_cooperation || lacks_issuer {
+    if completions < entries || is_polled_wrongly || lacks_cooperation || lacks_issuer {
         return Err(Errno::EINVAL);
     }
     Ok(Layout::new(entries, completions, !has(IORING_SETUP_NO_SQARRAY)))
@@ -87,7 +121,8 @@ mod tests {
             (4, IORING_SETUP_CQSIZE, 65_537),
             (4, IORING_SETUP_DEFER_TASKRUN, 0),
             (4, IORING_SETUP_TASKRUN_FLAG, 0),
-            (4, IORING_SETUP_SQPOLL, 0),
+            (4, IORING_SETUP_SQ_AFF, 0),
+            (4, IORING_SETUP_SQPOLL | IORING_SETUP_COOP_TASKRUN, 0),
             (4, 1 << 31, 0),
         ];
         for (entries, flags, completions) in wrong {

@@ -18,7 +18,7 @@ use alloc::{
     sync::Arc,
     vec::{self, Vec},
 };
-use io::file::IoError;
+use io::{file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault};
 use ring::Taken;
 
@@ -90,6 +90,9 @@ pub(super) struct Submission<'a, 'r, 't> {
     goes_on: bool,
     /// The next entry has faulted once: if it does again, that is its error.
     has_faulted: bool,
+    /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything runs that may
+    /// give the number to another.
+    last: Option<(i32, Arc<OpenFile>)>,
 }
 
 impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
@@ -98,7 +101,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Vec::new(), None);
-        Self { task, ring, taker, moved: 0, chain, charge, is_cut: false, is_draining, goes_on, has_faulted: false }
+        let (is_cut, has_faulted, last) = (false, false, None);
+        Self { task, ring, taker, moved: 0, chain, charge, is_cut, is_draining, goes_on, has_faulted, last }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
@@ -126,6 +130,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 }
                 continue;
             }
+            self.last = None;
             let operation = match self.prepare(&entry) {
                 Ok(operation) => Ok(operation),
                 Err(IoError::Errno(errno)) => Err(errno),
@@ -140,6 +145,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 break;
             }
         }
+        self.last = None;
         self.taker.head.submissions.commit(&*self.ring.pages);
         taken
     }
@@ -160,7 +166,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 return false;
             }
         };
-        match transfer.run(self.task, self.ring) {
+        match self.run_transfer(transfer) {
             Step::Done(done) => self.complete(entry.user_data, done, entry.flags),
             Step::Waits(waits) => {
                 let request = (entry.user_data, entry.flags);
@@ -168,6 +174,21 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             }
         }
         true
+    }
+
+    #[inline]
+    fn run_transfer(&mut self, transfer: Transfer) -> Step {
+        let Some(fd) = transfer.fd() else { return transfer.run(self.task, self.ring) };
+        if self.last.as_ref().is_none_or(|(last, _)| *last != fd) {
+            self.last = match self.task.file(fd) {
+                Ok(open) => Some((fd, open)),
+                Err(errno) => return Step::Done(Done::failed(errno)),
+            };
+        }
+        match &self.last {
+            Some((_, open)) => transfer.run_on(self.task, self.ring, open),
+            None => Step::Done(Done::failed(Errno::EBADF)),
+        }
     }
 
     #[inline]
@@ -306,6 +327,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             let done = match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => done,
                 Step::Waits(waits) => {
+                    // Those before it in its chain are completed before it.
+                    self.post_some();
                     let rest = self.tickets(chain, Ticket::new);
                     return self.park((user_data, flags), operation, waits, rest);
                 }
@@ -331,9 +354,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// A chain begins, or goes on, in a coroutine, when its turn has come.
     fn defer(&mut self, chain: vec::IntoIter<Linked>, drains: bool) {
         // Those before it are completed before it.
-        if self.taker.filled() > 0 {
-            self.post();
-        }
+        self.post_some();
         let chain = self.tickets(chain, Ticket::of_deferred);
         coroutine::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
     }
@@ -364,10 +385,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// A request waits, and what is linked behind it with it.
     #[inline(never)]
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
-        // Those before it in its chain are completed before it.
-        if self.taker.filled() > 0 {
-            self.post();
-        }
         self.taker.give_place();
         begin_to_wait(self.task, self.ring, request, (operation, waits), rest);
     }
@@ -402,6 +419,12 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.taker.post();
     }
 
+    fn post_some(&mut self) {
+        if self.taker.filled() > 0 {
+            self.post();
+        }
+    }
+
     /// No more entries come: a chain that waits for its end begins, and the right to take entries is given back. How many completions wait for the program,
     /// unless some are kept.
     pub(super) fn end(&mut self) -> Option<u32> {
@@ -418,9 +441,7 @@ impl Drop for Submission<'_, '_, '_> {
         if !self.chain.is_empty() {
             self.run_chain(true);
         }
-        if self.taker.filled() > 0 {
-            self.post();
-        }
+        self.post_some();
     }
 }
 

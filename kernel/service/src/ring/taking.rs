@@ -7,7 +7,7 @@
 //! then. Who comes while others wait waits too, so nobody is passed for ever.
 
 use super::{Posting, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
-use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, Sqe};
+use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe};
 use alloc::sync::Arc;
 use exec::sync::wait_until;
 use hal::sync::SpinGuard;
@@ -97,11 +97,14 @@ impl Ring {
     /// take them.
     #[inline]
     pub(super) fn begin_taking(&self, wanted: u32, single: &mut Sqe) -> Beginning {
-        /// Who submits to these is asked who it is.
-        const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER;
-        if wanted == 0 || self.has(ASKED) {
-            return Beginning::Later;
-        }
+        /// Who submits to these is asked who it is, or takes none.
+        const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
+        if wanted == 0 || self.has(ASKED) { Beginning::Later } else { self.take_some(wanted, single) }
+    }
+
+    /// [`begin_taking`](Self::begin_taking), for who may.
+    #[inline]
+    pub(super) fn take_some(&self, wanted: u32, single: &mut Sqe) -> Beginning {
         let (pages, mut posting) = (&*self.pages, self.posting.lock());
         if posting.is_taking || posting.wanting > 0 {
             return Beginning::Later;

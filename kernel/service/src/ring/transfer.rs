@@ -148,11 +148,22 @@ impl Transfer {
         Piece { addr: self.addr, len: (self.len as usize).min(MOST) }
     }
 
+    /// The descriptor that it names, where that is a number of its process.
+    #[inline]
+    pub(super) fn fd(&self) -> Option<i32> {
+        (!self.fixed).then_some(self.fd)
+    }
+
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
-        let open = match ring.file(task, self.fd, self.fixed) {
-            Ok(open) => open,
-            Err(errno) => return Step::Done(Done::failed(errno)),
-        };
+        match ring.file(task, self.fd, self.fixed) {
+            Ok(open) => self.run_on(task, ring, &open),
+            Err(errno) => Step::Done(Done::failed(errno)),
+        }
+    }
+
+    /// The same, on the file that it names.
+    #[inline]
+    pub(super) fn run_on(self, task: &Task<'_>, ring: &Ring, open: &Arc<OpenFile>) -> Step {
         if self.shape.is_message() && sockets::socket_of(open.file().as_ref()).is_none() {
             return Step::Done(Done::failed(Errno::ENOTSOCK));
         }
@@ -160,12 +171,12 @@ impl Transfer {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        match self.look(task, &open, buffer.as_deref()) {
-            Tried::Done(done) => Step::Done(done),
-            Tried::NotYet => Step::Waits(Waits::Transfer(self, open, buffer)),
-            Tried::Partly(done) => Step::Waits(Waits::Transfer(Self { done, ..self }, open, buffer)),
-            Tried::Faults(_) => Step::Waits(Waits::Transfer(self, open, buffer)),
-        }
+        let rest = match self.look(task, open, buffer.as_deref()) {
+            Tried::Done(done) => return Step::Done(done),
+            Tried::Partly(done) => Self { done, ..self },
+            Tried::NotYet | Tried::Faults(_) => self,
+        };
+        Step::Waits(Waits::Transfer(rest, open.clone(), buffer))
     }
 
     /// Does what can be done at once.

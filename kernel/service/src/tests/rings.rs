@@ -125,7 +125,7 @@ async fn setting_up(cpu: &Cpu) {
     for (entries, params) in [
         (0, Params::default()),
         (40_000, Params::default()),
-        (4, Params { flags: IORING_SETUP_SQPOLL, ..Params::default() }),
+        (4, Params { flags: IORING_SETUP_SQ_AFF, ..Params::default() }),
         (4, Params { resv: [1, 0, 0], ..Params::default() }),
     ] {
         cpu.store(PARAMS, params.as_bytes());

@@ -422,6 +422,13 @@ pub const WANTED: &[Wanted] = &[
     ),
     icount("uring_nop_1", "uring", &[("*", AtMost(600.0))], "the same, alone"),
     icount(
+        "uring_polled_128",
+        "uring",
+        &[],
+        "the same in batches of 128 by a ring whose entries the kernel takes by itself: on one hart, so each batch waits",
+    ),
+    icount("uring_polled_1", "uring", &[], "the same, alone"),
+    icount(
         "uring_pipe_pending",
         "uring",
         &[("*", AtMost(2_500.0))],
@@ -525,6 +532,14 @@ pub const WANTED: &[Wanted] = &[
         ("B", Place::EachWorld),
         &[("*", AtMost(2_048.0))],
         "free memory that a user thread parked in a futex takes, without its stack",
+    ),
+    count(
+        "uring_stream_entries",
+        "uring",
+        ("entries", Place::EachWorld),
+        // A million by 128.
+        &[("*", AtMost(7_813.0))],
+        "entries of the kernel for a million requests by such a ring, on one hart: one for each full ring",
     ),
     count(
         "pending_memory",

@@ -10,31 +10,33 @@ pub const CASES: &[Case] = &[
     case!("ring/many-rings", "C4 D13", many_rings),
 ];
 
+/// What a program spoils.
+pub(super) const WORDS: [usize; 16] = [
+    at::SQ_HEAD,
+    at::SQ_TAIL,
+    at::CQ_HEAD,
+    at::CQ_TAIL,
+    at::SQ_FLAGS,
+    at::SQ_DROPPED,
+    at::CQ_FLAGS,
+    at::CQ_OVERFLOW,
+    at::SQ_MASK,
+    at::CQ_MASK,
+    at::SQ_ENTRIES,
+    at::CQ_ENTRIES,
+    at::SQ_TAIL,
+    at::CQ_HEAD,
+    at::SQ_TAIL,
+    at::CQ_HEAD,
+];
+
 /// A small generator: the same values in each run.
-pub fn scramble(state: &mut u64) -> u64 {
+pub(super) fn scramble(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 24
 }
 
 fn any_value_anywhere() -> Outcome {
-    const WORDS: [usize; 16] = [
-        at::SQ_HEAD,
-        at::SQ_TAIL,
-        at::CQ_HEAD,
-        at::CQ_TAIL,
-        at::SQ_FLAGS,
-        at::SQ_DROPPED,
-        at::CQ_FLAGS,
-        at::CQ_OVERFLOW,
-        at::SQ_MASK,
-        at::CQ_MASK,
-        at::SQ_ENTRIES,
-        at::CQ_ENTRIES,
-        at::SQ_TAIL,
-        at::CQ_HEAD,
-        at::SQ_TAIL,
-        at::CQ_HEAD,
-    ];
     let mut state = 7;
     for _ in 0..8 {
         let ring = Ring::new(16, 0)?;
