@@ -91,7 +91,7 @@ fn steps(seed: u64, pipe: &[i32]) -> Outcome {
     // Ends are closed at random.
     let ignore = Sigaction { handler: SIG_IGN as u64, flags: 0, mask: 0 };
     call!(RT_SIGACTION, SIGPIPE, &raw const ignore, 0, 8)?;
-    let mut run = Run::new(pipe)?;
+    let mut run = Run::new(seed, pipe)?;
     let stop = Shared::new()?;
     let disturber = if seed.is_multiple_of(3) { Some(run.disturber(stop)?) } else { None };
     let mut outcome = Ok(());
@@ -127,7 +127,7 @@ struct Run {
 
 impl Run {
     /// Its descriptors are open as long as its process.
-    fn new(pipe: &[i32]) -> Result<Self, Trouble> {
+    fn new(seed: u64, pipe: &[i32]) -> Result<Self, Trouble> {
         let mut pair = [0i32; 2];
         call!(SOCKETPAIR, AF_UNIX, SOCK_STREAM, 0, pair.as_mut_ptr())?;
         let counter = call!(EVENTFD2, 0, 0)? as i32;
@@ -135,7 +135,8 @@ impl Run {
         call!(PIPE2, hasty.as_mut_ptr(), O_NONBLOCK)?;
         let listener = call!(SOCKET, AF_INET, SOCK_STREAM, 0)? as i32;
         let _ = call!(LISTEN, listener, 4);
-        let path = c"/tmp/ring-fuzz-file";
+        // Of a name of its own: what a process that was killed has begun to remove goes after its end.
+        let path = alloc::ffi::CString::new(alloc::format!("/tmp/ring-fuzz-{seed}")).map_err(Trouble::failed)?;
         let file = call!(OPENAT, AT_FDCWD, path.as_ptr(), O_RDWR | O_CREAT, 0o600)? as i32;
         call!(UNLINKAT, AT_FDCWD, path.as_ptr(), 0)?;
         let all = [pair[0], pair[1], counter, hasty[0], hasty[1], listener, file, pipe[0], pipe[1], pipe[0]];
