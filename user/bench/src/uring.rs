@@ -19,9 +19,11 @@ const PAGES: u64 = 256;
 pub fn rings() -> Outcome {
     let mut ring = Ring::new(BATCH, 0)?;
     measure("uring_enter", 20_000, |count| (0..count).try_for_each(|_| ring.submit(0).map(drop)))?;
-    nothing("uring_nop_128", (BATCH, 0), 200_000)?;
-    nothing("uring_nop_1", (1, 0), 20_000)?;
-    polled()?;
+    nothing("uring_nop_128", BATCH, 200_000)?;
+    nothing("uring_nop_1", 1, 20_000)?;
+    polled("uring_polled_1", 1, 20_000)?;
+    // Each call is an entry, and it makes no other.
+    println!("B uring_stream_entries {} entries", polled("uring_polled_128", BATCH, 1_000_000)?);
     pending()?;
     local_pending()?;
     cached()?;
@@ -181,30 +183,30 @@ fn alone(file: &async_fs::File) -> Outcome {
     Ok(())
 }
 
-/// The same by a ring whose entries the kernel takes by itself, and how often the program enters it for a million: each call of the
-/// ring's is one, and it makes no other.
-fn polled() -> Outcome {
-    const ALL: u32 = 1_000_000;
-    nothing("uring_polled_128", (BATCH, IORING_SETUP_SQPOLL), 200_000)?;
-    nothing("uring_polled_1", (1, IORING_SETUP_SQPOLL), 20_000)?;
-    let mut ring = Ring::new(BATCH, IORING_SETUP_SQPOLL)?;
-    let (mut added, mut taken, mut calls) = (0, 0, 0);
-    while taken < ALL {
-        while added < ALL && ring.push(&Sqe { opcode: IORING_OP_NOP, ..Sqe::default() })? {
-            added += 1;
+/// Nothing, by a ring whose entries the kernel takes by itself, `batch` of them in it at a time; how often it is called. Somebody has to wait: on
+/// one hart nobody would take them.
+fn polled(id: &str, batch: u32, operations: u32) -> io::Result<u32> {
+    let mut ring = Ring::new(batch, IORING_SETUP_SQPOLL)?;
+    let mut calls = 0;
+    measure(id, operations.into(), |count| {
+        let (mut added, mut taken) = (0, 0);
+        calls = 0;
+        while taken < count {
+            while added < count && ring.push(&Sqe { opcode: IORING_OP_NOP, ..Sqe::default() })? {
+                added += 1;
+            }
+            calls += 1;
+            ring.submit_polled((added - taken) as u32)?;
+            taken += core::iter::from_fn(|| ring.pop()).count() as u64;
         }
-        // Somebody has to wait, or nobody takes them on one hart.
-        calls += 1;
-        ring.submit(added - taken)?;
-        taken += core::iter::from_fn(|| ring.pop()).count() as u32;
-    }
-    println!("B uring_stream_entries {calls} entries");
-    Ok(())
+        Ok(())
+    })?;
+    Ok(calls)
 }
 
 /// An entry that asks for nothing, `batch` of them with each call; submitted, waited for, taken.
-fn nothing(id: &str, (batch, flags): (u32, u32), operations: u64) -> Outcome {
-    let mut ring = Ring::new(BATCH, flags)?;
+fn nothing(id: &str, batch: u32, operations: u64) -> Outcome {
+    let mut ring = Ring::new(BATCH, 0)?;
     measure(id, operations / u64::from(batch) * u64::from(batch), |count| {
         let mut left = count;
         while left > 0 {

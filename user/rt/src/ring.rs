@@ -119,8 +119,6 @@ pub struct Ring {
     reaper: Reaper,
     /// Entries that were added and not submitted.
     added: u32,
-    /// The kernel takes entries by itself, unless it says that it has to be called.
-    is_polled: bool,
     features: u32,
 }
 
@@ -147,8 +145,7 @@ impl Ring {
         let entries = Mapping::new(&fd, layout.entry_bytes(), IORING_OFF_SQES)?;
         let memory = Memory { words, entries, submissions, completions };
         let (submitter, reaper) = (Submitter::new(&layout), Reaper::new(&layout));
-        let is_polled = params.flags & IORING_SETUP_SQPOLL != 0;
-        Ok(Self { fd, memory, submitter, reaper, added: 0, is_polled, features: params.features })
+        Ok(Self { fd, memory, submitter, reaper, added: 0, features: params.features })
     }
 
     /// What the system can do with it: `IORING_FEAT_*`.
@@ -183,24 +180,33 @@ impl Ring {
         added
     }
 
-    /// Submits what was added, and waits until there are so many completions; how many entries were taken, or are going to be. There is no call if none is
-    /// needed.
+    /// Submits what was added, and waits until there are so many completions; how many entries were taken.
     ///
     /// # Errors
     /// `EAGAIN` when the system has no place for a completion, `EINTR`.
     #[inline]
     pub fn submit(&mut self, wait_for: u32) -> io::Result<usize> {
-        let sleeps = self.publish();
-        let mut flags = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
-        if self.is_polled {
-            flags |= if sleeps { IORING_ENTER_SQ_WAKEUP } else { 0 };
-            if flags == 0 {
-                return Ok(core::mem::take(&mut self.added) as usize);
-            }
-        }
+        // Who polls the ring says so with another call (`submit_polled`).
+        let _ = self.publish();
+        let flags = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
         let taken = syscall!(IO_URING_ENTER, self.fd.raw(), self.added, wait_for, flags, 0, 0)?;
         self.added -= (taken as u32).min(self.added);
         Ok(taken)
+    }
+
+    /// The same for a ring whose entries the kernel takes by itself (`IORING_SETUP_SQPOLL`): without a call, unless it has to be woken or there is
+    /// something to wait for.
+    ///
+    /// # Errors
+    /// `EOWNERDEAD` when the process that made it has ended, `EINTR`.
+    pub fn submit_polled(&mut self, wait_for: u32) -> io::Result<()> {
+        let wakes = if self.publish() { IORING_ENTER_SQ_WAKEUP } else { 0 };
+        let waits = if wait_for > 0 { IORING_ENTER_GETEVENTS } else { 0 };
+        self.added = 0;
+        if wakes | waits != 0 {
+            syscall!(IO_URING_ENTER, self.fd.raw(), 0, wait_for, wakes | waits, 0, 0)?;
+        }
+        Ok(())
     }
 
     /// Shows the kernel what was added. `true`: it takes entries by itself, and has to be called for these.

@@ -182,7 +182,7 @@ fn check(thread: &Thread, ring: &Ring, args: &Args) -> Result<(), Errno> {
 }
 
 /// How many entries were taken, and how many completions wait for the program; or how many, with more to take.
-pub(super) type TakenNow = Result<(usize, Option<u32>), usize>;
+type TakenNow = Result<(usize, Option<u32>), usize>;
 
 /// Takes entries, if they are few.
 pub(super) fn submit_now(task: &Task<'_>, ring: &Arc<Ring>, head: Head, wanted: u32) -> Result<TakenNow, Errno> {

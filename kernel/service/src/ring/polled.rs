@@ -20,15 +20,13 @@
 
 use super::{
     Ring,
-    enter::{TakenNow, submit, submit_now},
+    enter::{submit, submit_now},
     request::Owner,
-    submission::run_single,
-    taking::Beginning,
 };
 use crate::context::{OfRequest, Task};
 use abi::{
     errno::Errno,
-    io_uring::{IORING_SETUP_R_DISABLED, Params, Sqe},
+    io_uring::{IORING_SETUP_R_DISABLED, Params},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -175,17 +173,6 @@ async fn accounted<F: Future>(thread: &Thread, future: F) -> F::Output {
     .await
 }
 
-/// Takes entries, if they are few.
-fn take_now(task: &Task<'_>, ring: &Arc<Ring>) -> Result<TakenNow, Errno> {
-    let mut single = Sqe::default();
-    match ring.take_some(u32::MAX, &mut single) {
-        Beginning::Done(taken, waiting) => Ok(Ok((taken as usize, Some(waiting)))),
-        Beginning::Single => Ok(Ok((1, run_single(task, ring, &single)))),
-        Beginning::Right(head) => submit_now(task, ring, head, u32::MAX),
-        Beginning::Later => Ok(Err(0)),
-    }
-}
-
 /// What came of looking for entries.
 enum Found {
     Entries,
@@ -236,10 +223,11 @@ impl Poller {
 
     /// Takes what there is, as far as there are places for completions.
     async fn take(&self, task: &Task<'_>, ring: &Arc<Ring>) {
-        let taken = match take_now(task, ring) {
+        let taken = match ring.try_claim().map(|head| submit_now(task, ring, head, u32::MAX)) {
+            Some(Ok(Ok(_))) => Ok(()),
+            Some(Err(errno)) => Err(errno),
             // Boxed: seldom, and large.
-            Ok(Err(_)) => Box::pin(submit(task, ring, u32::MAX)).await.map(drop),
-            taken => taken.map(drop),
+            Some(Ok(Err(_))) | None => Box::pin(submit(task, ring, u32::MAX)).await.map(drop),
         };
         self.takes.wake_all();
         match taken {

@@ -99,12 +99,9 @@ impl Ring {
     pub(super) fn begin_taking(&self, wanted: u32, single: &mut Sqe) -> Beginning {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
-        if wanted == 0 || self.has(ASKED) { Beginning::Later } else { self.take_some(wanted, single) }
-    }
-
-    /// [`begin_taking`](Self::begin_taking), for who may.
-    #[inline]
-    pub(super) fn take_some(&self, wanted: u32, single: &mut Sqe) -> Beginning {
+        if wanted == 0 || self.has(ASKED) {
+            return Beginning::Later;
+        }
         let (pages, mut posting) = (&*self.pages, self.posting.lock());
         if posting.is_taking || posting.wanting > 0 {
             return Beginning::Later;

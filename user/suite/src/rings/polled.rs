@@ -50,7 +50,7 @@ fn look(ring: &mut Ring, count: usize) -> Vec<(u64, i32)> {
 /// Submits all of these and takes their completions.
 fn pass(ring: &mut Ring, entries: &[Sqe]) -> io::Result<Vec<(u64, i32)>> {
     push(ring, entries);
-    ring.submit(0)?;
+    ring.submit_polled(0)?;
     Ok(look(ring, entries.len()))
 }
 
@@ -78,7 +78,9 @@ fn setup_of_polled() -> Outcome {
     }
     for params in [of(attach, own), of(attach, others), of(polls | attach, own)] {
         let mut ring = Ring::with(4, params)?;
-        equal!(pass(&mut ring, &[nop(2, 0, 2)])?, [(2, 2)]);
+        let entry = [nop(2, 0, 2)];
+        let is_polled = params.flags & polls != 0;
+        equal!(if is_polled { pass(&mut ring, &entry) } else { run(&mut ring, &entry) }?, [(2, 2)]);
     }
     Ok(())
 }
@@ -179,7 +181,7 @@ fn full() -> Outcome {
         ring.show();
         equal!(enter(&ring, IORING_ENTER_SQ_WAKEUP | IORING_ENTER_SQ_WAIT, 0)?, 0);
         ensure!(ring.push_raw(&nop(1, 0, 1)), "no room after the wait for it");
-        ring.submit(0)?;
+        ring.submit_polled(0)?;
         look(&mut ring, 5);
     }
     // Nothing is full: there is nothing to wait for. What it was asked to submit is the answer.
@@ -200,7 +202,7 @@ fn operations() -> Outcome {
     let mut byte = [0u8];
     let waits = transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0);
     push(&mut ring, &[waits, nop(2, drain, 2), nop(3, 0, 3)]);
-    ring.submit(0)?;
+    ring.submit_polled(0)?;
     crate::process::sleep_ms(5);
     equal!(reap(&mut ring), []);
     write.write_all(b"x")?;
@@ -208,7 +210,7 @@ fn operations() -> Outcome {
     equal!(byte, *b"x");
     // One that is cancelled, and a time.
     push(&mut ring, &[waits]);
-    ring.submit(0)?;
+    ring.submit_polled(0)?;
     let mut found = pass(&mut ring, &[cancel_of(7, 0)])?;
     found.extend(look(&mut ring, 2 - found.len().min(2)));
     found.sort_unstable();
@@ -276,7 +278,7 @@ fn by_a_child() -> Outcome {
     let pid = checked_child(|| {
         call!(CLOSE, read.fd().raw())?;
         push(&mut ring, &[entry]);
-        ring.submit(1)?;
+        ring.submit_polled(1)?;
         equal!(reap(&mut ring), [(7, 1)]);
         equal!(raw::load8(entry.addr as usize), 0);
         Ok(())
@@ -315,7 +317,7 @@ fn with_witness(shared: Shared, pipe: i32) -> Outcome {
     let mut ring = polled(4, 1, 0)?;
     let mut byte = [0u8];
     push(&mut ring, &[transfer(IORING_OP_READ, pipe, &mut byte, 0)]);
-    ring.submit(0)?;
+    ring.submit_polled(0)?;
     while raw::atomic(ring.address(at::SQ_HEAD)).load(Relaxed) == 0 {
         thread::yield_now();
     }
@@ -380,7 +382,7 @@ fn closed_again_and_again() -> Outcome {
             let mut rings = Vec::new();
             while let Ok(mut ring) = polled(4, 1, 0) {
                 push(&mut ring, &[entry]);
-                ring.submit(0)?;
+                ring.submit_polled(0)?;
                 rings.push(ring);
             }
             ensure!(rings.len() > 100, "{} rings", rings.len());
