@@ -315,6 +315,9 @@ pub(crate) fn may_be_asynchronous(number: usize, args: &Args) -> Result<(), Errn
         // Of the calling thread: its signals, its words, its place among others.
         nr::RT_SIGPROCMASK | nr::RT_SIGSUSPEND | nr::RT_SIGTIMEDWAIT | nr::RT_SIGPENDING | nr::SIGALTSTACK => false,
         nr::FUTEX | nr::SET_TID_ADDRESS | nr::SET_ROBUST_LIST | nr::GET_ROBUST_LIST | nr::PRCTL | nr::GETCPU => false,
+        nr::SCHED_SETSCHEDULER | nr::SCHED_SETPARAM | nr::SCHED_SETATTR | nr::SCHED_SETAFFINITY => false,
+        nr::SCHED_GETSCHEDULER | nr::SCHED_GETPARAM | nr::SCHED_GETATTR | nr::SCHED_GETAFFINITY => false,
+        nr::SETPRIORITY | nr::GETPRIORITY | nr::SCHED_RR_GET_INTERVAL => false,
         abi::asyncos::SCHED_SETUP | abi::asyncos::SCHED_WAIT => false,
         abi::asyncos::SCHED_KICK | abi::asyncos::SCHED_FOLLOW | abi::asyncos::TAKE => false,
         // With a mask of signals for its time.

@@ -194,6 +194,40 @@ pub fn hold_integers(seed: u64, rounds: u64) -> u64 {
     difference
 }
 
+/// Makes a call that looks at no argument, with values from `seed` on in the same registers and those of arguments, and returns how these, and
+/// the number, differ behind it: 0.
+#[must_use]
+pub fn hold_integers_over_call(number: usize, seed: u64) -> u64 {
+    let (difference, kept): (u64, usize);
+    // SAFETY: every register that is changed is named as clobbered; a call without arguments does nothing to memory.
+    unsafe {
+        asm!(
+            "mv t0, s11",
+            ".irp r,t3,t4,t5,t6,a1,a2,a3,a4,a5,a6,s2,s3,s4,s5,s6,s7,s8,s9,s10",
+            "mv \\r, t0",
+            "addi t0, t0, 1",
+            ".endr",
+            "ecall",
+            "mv t0, s11",
+            "li t2, 0",
+            ".irp r,t3,t4,t5,t6,a1,a2,a3,a4,a5,a6,s2,s3,s4,s5,s6,s7,s8,s9,s10",
+            "xor t1, \\r, t0",
+            "or t2, t2, t1",
+            "addi t0, t0, 1",
+            ".endr",
+            inout("s11") seed => _,
+            inout("a7") number => kept,
+            out("a0") _,
+            out("t0") _, out("t1") _, lateout("t2") difference,
+            out("t3") _, out("t4") _, out("t5") _, out("t6") _, out("a1") _, out("a2") _, out("a3") _, out("a4") _,
+            out("a5") _, out("a6") _, out("s2") _, out("s3") _, out("s4") _, out("s5") _, out("s6") _, out("s7") _,
+            out("s8") _, out("s9") _, out("s10") _,
+            options(nostack),
+        );
+    }
+    difference | (kept ^ number) as u64
+}
+
 /// What `clone` is told beside the function to run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clone {

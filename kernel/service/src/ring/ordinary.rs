@@ -86,6 +86,7 @@ pub(super) async fn serve(task: &Task<'_>, number: usize, args: Args) -> Done {
         return done(result.map_or_else(Errno::to_return, |value| value as isize));
     }
     let Some(served) = dispatch::waiting(Whose::Request(task), number, args) else {
+        task.system.unknown.count(number);
         return Done::failed(Errno::ENOSYS);
     };
     match served.await {
