@@ -24,6 +24,7 @@ mod ordinary;
 mod pages;
 mod places;
 mod readiness;
+mod received;
 mod register;
 mod request;
 mod retry;
@@ -34,6 +35,7 @@ mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
+mod zero_copy;
 
 pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;
