@@ -92,6 +92,7 @@ const GROUPS: &[&[Case]] = &[
     rings::words::CASES,
     rings::buffers::CASES,
     rings::provided::CASES,
+    rings::messages::CASES,
     rings::hostile::CASES,
     rings::opening::CASES,
     rings::ordinary::CASES,

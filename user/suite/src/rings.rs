@@ -4,6 +4,7 @@ pub mod buffers;
 pub mod calls;
 pub mod drain;
 pub mod hostile;
+pub mod messages;
 pub mod opening;
 pub mod ordinary;
 pub mod others;

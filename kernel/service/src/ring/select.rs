@@ -259,13 +259,7 @@ impl Select {
     }
 
     /// Takes what is there, or sends what there is room for; `EAGAIN` if that is nothing.
-    async fn attempt(
-        &self,
-        task: &Task<'_>,
-        open: &Arc<OpenFile>,
-        asked: &Asked,
-        piece: Piece,
-    ) -> Result<Took, Errno> {
+    async fn attempt(&self, task: &Task<'_>, open: &Arc<OpenFile>, asked: &Asked, piece: Piece) -> Result<Took, Errno> {
         match &asked.message {
             Some(message) => message.receive(task, open, self.flags, piece).await,
             None if self.is_message() => self.move_bytes(task, piece).await.map(Took::bytes),

@@ -17,9 +17,7 @@ pub(super) fn is_one(call: &Call) -> bool {
 pub(super) fn is_right(entry: &Sqe) -> bool {
     let known = IORING_RECVSEND_POLL_FIRST | IORING_SEND_ZC_REPORT_USAGE;
     let rest = match entry.opcode {
-        IORING_OP_SEND_ZC => {
-            entry.ioprio & !(known | IORING_RECVSEND_FIXED_BUF) == 0 && entry.file_index >> 16 == 0
-        }
+        IORING_OP_SEND_ZC => entry.ioprio & !(known | IORING_RECVSEND_FIXED_BUF) == 0 && entry.file_index >> 16 == 0,
         _ => entry.ioprio & !known == 0 && entry.off == 0 && entry.file_index == 0,
     };
     rest && entry.addr3 == 0 && entry.pad == 0 && entry.flags & IOSQE_CQE_SKIP_SUCCESS == 0
