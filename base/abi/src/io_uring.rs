@@ -94,6 +94,7 @@ constants! { u32:
 // Flags of what is sent and received, of accepting, of `fsync`, of waiting for a descriptor.
 constants! { u16:
     IORING_RECVSEND_POLL_FIRST = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1, IORING_RECVSEND_FIXED_BUF = 1 << 2,
+    IORING_SEND_ZC_REPORT_USAGE = 1 << 3,
     IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_ACCEPT_DONTWAIT = 1 << 1, IORING_ACCEPT_POLL_FIRST = 1 << 2,
 }
 constants! { u32:
@@ -123,6 +124,7 @@ constants! { u32:
 // Flags of a completion.
 constants! { u32:
     IORING_CQE_BUFFER_SHIFT = 16, IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
+    IORING_CQE_F_NOTIF = 1 << 3, IORING_NOTIF_USAGE_ZC_COPIED = 1 << 31,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.
@@ -182,6 +184,22 @@ pub struct Cqe {
     pub flags: u32,
 }
 layout!(Cqe, 16, res @ 8, flags @ 12);
+
+/// Linux `struct io_uring_recvmsg_out`: what a buffer begins with that one message after the other is received into. Behind it there is the room
+/// for the sender's address and for control messages that was asked for, then what was received.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RecvmsgOut {
+    /// Length of the address, which may be more than there is room for.
+    pub namelen: u32,
+    /// Length of the control messages.
+    pub controllen: u32,
+    /// Bytes that were received.
+    pub payloadlen: u32,
+    /// `MSG_*`.
+    pub flags: u32,
+}
+layout!(RecvmsgOut, 16, controllen @ 4, payloadlen @ 8, flags @ 12);
 
 /// Linux `struct io_sqring_offsets`.
 #[repr(C)]

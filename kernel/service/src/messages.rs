@@ -35,6 +35,16 @@ fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno
     Ok((bytes, charge))
 }
 
+async fn copy_in(task: &Task<'_>, piece: Piece, into: &mut [u8]) -> Result<(), Errno> {
+    loop {
+        let attempt = task.source(piece).take(into);
+        match attempt {
+            Ok(()) => return Ok(()),
+            Err(fault) => task.resolve(fault).await?,
+        }
+    }
+}
+
 /// Sends the bytes of `list`.
 pub(crate) async fn send(
     task: &Task<'_>,
@@ -56,7 +66,7 @@ pub(crate) async fn send(
     let (mut bytes, _charge) = kernel_buffer(task, total(list))?;
     let mut done = 0;
     for piece in list {
-        task.space().copy_in(piece.addr, &mut bytes[done..done + piece.len]).await?;
+        copy_in(task, *piece, &mut bytes[done..done + piece.len]).await?;
         done += piece.len;
     }
     let deadline = socket.send_deadline();
@@ -251,10 +261,15 @@ pub(crate) async fn receive_message(task: &Task<'_>, args: &Args) -> Result<(usi
     let message: Msghdr = task.space().get(at).await?;
     let list = message_pieces(task, &message).await?;
     let received = receive(task, &socket, &list, flags).await?;
+    put_message(task, at, message.name as usize, &received).await?;
+    Ok((if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list)))
+}
+
+/// Tells who calls `recvmsg` what there is to say beside the bytes: the sender's address at `name`, the rest in the message at `at`.
+pub(crate) async fn put_message(task: &Task<'_>, at: usize, name: usize, received: &Received) -> Result<(), Errno> {
     let field = |offset: usize| at.wrapping_add(offset);
-    put_sender(task, received.from.as_ref(), message.name as usize, field(offset_of!(Msghdr, namelen))).await?;
+    put_sender(task, received.from.as_ref(), name, field(offset_of!(Msghdr, namelen))).await?;
     let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
     task.space().put(field(offset_of!(Msghdr, controllen)), &0u64).await?;
-    task.space().put(field(offset_of!(Msghdr, flags)), &cut).await?;
-    Ok((if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list)))
+    task.space().put(field(offset_of!(Msghdr, flags)), &cut).await
 }

@@ -25,6 +25,7 @@ mod pages;
 mod places;
 mod polled;
 mod readiness;
+mod received;
 mod register;
 mod request;
 mod retry;
@@ -35,6 +36,7 @@ mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
+mod zero_copy;
 
 pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;

@@ -93,6 +93,7 @@ const GROUPS: &[&[Case]] = &[
     rings::words::CASES,
     rings::buffers::CASES,
     rings::provided::CASES,
+    rings::messages::CASES,
     rings::hostile::CASES,
     rings::hostile_inputs::CASES,
     rings::hostile_ends::CASES,

@@ -7,6 +7,7 @@ pub mod fuzz;
 pub mod hostile;
 pub mod hostile_ends;
 pub mod hostile_inputs;
+pub mod messages;
 pub mod opening;
 pub mod ordinary;
 pub mod others;

@@ -13,6 +13,7 @@ use super::{
     ordinary,
     request::Owner,
     select::Select,
+    zero_copy,
 };
 use crate::{
     arguments::Args,
@@ -44,16 +45,18 @@ pub(super) struct Call {
     opcode: u8,
     /// The descriptor is a place in the table of registered files.
     fixed: bool,
-    fd: i32,
-    addr: u64,
+    pub(super) fd: i32,
+    pub(super) addr: u64,
     off: u64,
-    len: u32,
+    pub(super) len: u32,
     flags: u32,
     /// A place in that table, less one, or the length of an address.
     index: u32,
     addr3: u64,
-    /// Of provided buffers.
-    group: u16,
+    /// Of provided buffers, or the number of a registered one.
+    pub(super) group: u16,
+    /// The flags in the place of a priority.
+    pub(super) ioprio: u16,
     /// It accepts one connection after the other.
     multishot: bool,
     /// It accepts one that is there, or none.
@@ -79,6 +82,7 @@ impl Call {
                 index: entry.file_index,
                 addr3: entry.addr3,
                 group: entry.buf_index,
+                ioprio: entry.ioprio,
                 gives_up: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_DONTWAIT != 0,
                 multishot: entry.opcode == IORING_OP_ACCEPT && entry.ioprio & IORING_ACCEPT_MULTISHOT != 0,
             }),
@@ -105,9 +109,9 @@ impl Call {
         let (addr, off) = (self.addr as usize, self.off as usize);
         let loud_not = flags | MSG_NOSIGNAL as usize;
         Args(match self.opcode {
-            IORING_OP_SEND => [fd, addr, len, loud_not, off, self.index as usize],
+            IORING_OP_SEND | IORING_OP_SEND_ZC => [fd, addr, len, loud_not, off, self.index as usize],
             IORING_OP_RECV => [fd, addr, len, flags, 0, 0],
-            IORING_OP_SENDMSG => [fd, addr, loud_not, 0, 0, 0],
+            IORING_OP_SENDMSG | IORING_OP_SENDMSG_ZC => [fd, addr, loud_not, 0, 0, 0],
             IORING_OP_RECVMSG => [fd, addr, flags, 0, 0, 0],
             IORING_OP_ACCEPT | IORING_OP_CONNECT | IORING_OP_BIND => [fd, addr, off, flags, 0, 0],
             IORING_OP_SHUTDOWN | IORING_OP_LISTEN => [fd, len, 0, 0, 0, 0],
@@ -182,7 +186,7 @@ impl Call {
     async fn serve(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         let args = &self.args();
         match self.opcode {
-            IORING_OP_SEND => messages::sendto(task, args).await,
+            IORING_OP_SEND | IORING_OP_SEND_ZC => messages::sendto(task, args).await,
             IORING_OP_RECV => messages::recvfrom(task, args).await,
             IORING_OP_ACCEPT => self.accept(task).await,
             IORING_OP_CONNECT => sockets::connect(task, args).await,
@@ -250,10 +254,10 @@ impl Call {
     }
 
     /// The call, to its end.
-    async fn finish(&self, task: &Task<'_>, ring: &Ring) -> Done {
+    pub(super) async fn finish(&self, task: &Task<'_>, ring: &Ring) -> Done {
         let args = &self.args();
         let moved = match self.opcode {
-            IORING_OP_SENDMSG => messages::send_message(task, args).await,
+            IORING_OP_SENDMSG | IORING_OP_SENDMSG_ZC => messages::send_message(task, args).await,
             IORING_OP_RECVMSG => messages::receive_message(task, args).await,
             _ => self.serve(task, ring).await.map(|done| (done, self.len as usize)),
         };
@@ -262,8 +266,16 @@ impl Call {
 
     /// Less than what was `wanted` is a failure for who asked for all.
     fn done(&self, len: usize, wanted: usize) -> Done {
-        const MOVE: [u8; 4] = [IORING_OP_SEND, IORING_OP_RECV, IORING_OP_SENDMSG, IORING_OP_RECVMSG];
-        let wants_all = MOVE.contains(&self.opcode) && self.flags & MSG_WAITALL != 0;
+        let moves = matches!(
+            self.opcode,
+            IORING_OP_SEND
+                | IORING_OP_RECV
+                | IORING_OP_SENDMSG
+                | IORING_OP_RECVMSG
+                | IORING_OP_SEND_ZC
+                | IORING_OP_SENDMSG_ZC
+        );
+        let wants_all = moves && self.flags & MSG_WAITALL != 0;
         let splices = matches!(self.opcode, IORING_OP_SPLICE | IORING_OP_TEE);
         Done { result: len as i32, fails: (wants_all || splices) && len < wanted, flags: 0 }
     }
@@ -301,7 +313,11 @@ impl Call {
             return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
         let into = (opens(self.opcode) && self.index != 0).then(|| Direct { ring: ring.clone(), slot: self.index });
-        let view = OfRequest { file, into, ..OfRequest::default() };
+        let buffer = match zero_copy::buffer(&self, ring) {
+            Ok(buffer) => buffer,
+            Err(errno) => return Step::Done(Done::failed(errno)),
+        };
+        let view = OfRequest { file, into, buffer, ..OfRequest::default() };
         Begun::run(Body::Call(self), task, ring, user_data, view)
     }
 }
@@ -369,6 +385,7 @@ impl Begun {
             let task = owner.task(&flag);
             match body {
                 Body::Call(call) if call.multishot => call.accept_all(&task, &ring, user_data).await,
+                Body::Call(call) if zero_copy::is_one(&call) => zero_copy::serve(&call, &task, &ring, user_data).await,
                 Body::Call(call) => call.finish(&task, &ring).await,
                 Body::Select(select) => select.serve(&task, &ring, user_data).await,
                 Body::Ordinary(number, args) => ordinary::serve(&task, number, args).await,

@@ -1,5 +1,6 @@
 //! What the fields of an entry must be that is a system call, and what its descriptor means.
 
+use super::zero_copy;
 use crate::futexes;
 use abi::{
     fs::{AT_REMOVEDIR, O_CLOEXEC, SPLICE_F_ALL},
@@ -14,6 +15,8 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_RECV, true),
     (IORING_OP_SENDMSG, true),
     (IORING_OP_RECVMSG, true),
+    (IORING_OP_SEND_ZC, true),
+    (IORING_OP_SENDMSG_ZC, true),
     (IORING_OP_ACCEPT, true),
     (IORING_OP_CONNECT, false),
     (IORING_OP_SHUTDOWN, false),
@@ -52,13 +55,17 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
     let Sqe { off, addr, len, op_flags: flags, file_index: index, addr3, .. } = *entry;
     let flags_of_type = off as u32 & !0xf;
     let spliced = matches!(entry.opcode, IORING_OP_SPLICE | IORING_OP_TEE);
-    let grouped = matches!(entry.opcode, IORING_OP_PROVIDE_BUFFERS | IORING_OP_REMOVE_BUFFERS);
-    (entry.buf_index == 0 || grouped || spliced)
+    let numbered = matches!(
+        entry.opcode,
+        IORING_OP_PROVIDE_BUFFERS | IORING_OP_REMOVE_BUFFERS | IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC
+    );
+    (entry.buf_index == 0 || numbered || spliced)
         && match entry.opcode {
             IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
             IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
                 off == 0 && index == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0
             }
+            IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => zero_copy::is_right(entry),
             IORING_OP_ACCEPT => {
                 let only = flags & !(SOCK_CLOEXEC | SOCK_NONBLOCK) == 0;
                 let closed_late = index == 0 || flags & SOCK_CLOEXEC == 0;

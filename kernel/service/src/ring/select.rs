@@ -1,9 +1,13 @@
-//! Reading and receiving into a buffer that is chosen from a group when there is something, once or again and again.
+//! Reading and receiving into a buffer that is chosen from a group when there is something, once or again and again; and sending from one that is chosen when
+//! there is room.
+//!
+//! A buffer in which nothing was put, or of which nothing was sent, goes back, and no completion names it: on Linux one of which a send has failed does not.
 
 use super::{
     Ring,
     calls::{Begun, Body},
     operation::{Done, Step},
+    received::{self, Message, Took},
 };
 use crate::{
     arguments::{Args, MOST},
@@ -14,15 +18,17 @@ use crate::{
 use abi::{
     errno::Errno,
     io_uring::*,
-    net::{MSG_DONTWAIT, MSG_PEEK, MSG_WAITALL},
-    poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLRDHUP},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL},
+    poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP},
 };
 use alloc::sync::Arc;
 use core::mem;
 use io::{file::Want, open::OpenFile};
 
 /// Which events say that there is something, if only an end.
-const READY: u32 = EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP;
+const HAS_SOME: u32 = EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP;
+/// Which say that there is room, or will never be.
+const HAS_ROOM: u32 = EPOLLOUT | EPOLLERR | EPOLLHUP;
 
 /// Such a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,12 +43,24 @@ pub(super) struct Select {
     /// 0: as much as fits.
     len: u32,
     flags: u32,
+    /// Where the rest of what is asked for lies.
+    addr: u64,
+    /// Or where the address lies that it is sent to, with its length.
     offset: u64,
+    to_len: u32,
+}
+
+/// What is asked for, as far as it lies in memory.
+struct Asked {
+    /// 0: as much as fits.
+    len: u32,
+    message: Option<Message>,
 }
 
 /// Whether an operation may have a buffer chosen for it.
 pub(super) fn selects(opcode: u8) -> bool {
-    matches!(opcode, IORING_OP_READ | IORING_OP_RECV) || is_known(opcode)
+    let others = [IORING_OP_READ, IORING_OP_READV, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_SEND];
+    others.contains(&opcode) || is_known(opcode)
 }
 
 /// Whether it does nothing without.
@@ -52,21 +70,26 @@ pub(super) fn is_known(opcode: u8) -> bool {
 
 impl Select {
     pub(super) fn prepare(entry: &Sqe) -> Result<Self, Errno> {
-        let &Sqe { opcode, fd, len, op_flags: flags, off: offset, ioprio, buf_index: group, .. } = entry;
+        let &Sqe { opcode, fd, len, op_flags: flags, addr, off: offset, ioprio, buf_index: group, .. } = entry;
+        let to_len = entry.file_index;
         let (multishot, is_right) = match opcode {
-            IORING_OP_RECV => {
+            IORING_OP_RECV | IORING_OP_RECVMSG => {
                 let multishot = ioprio & IORING_RECV_MULTISHOT != 0;
                 let known = ioprio & !(IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST) == 0;
-                let again = !multishot || len == 0 && flags & MSG_WAITALL == 0;
-                (multishot, known && again && offset == 0 && entry.file_index == 0)
+                let as_much_as_fits = len == 0 || opcode == IORING_OP_RECVMSG;
+                let again = !multishot || as_much_as_fits && flags & MSG_WAITALL == 0;
+                (multishot, known && again && offset == 0 && to_len == 0)
             }
+            IORING_OP_SEND => (false, ioprio & !IORING_RECVSEND_POLL_FIRST == 0 && to_len >> 16 == 0),
             IORING_OP_READ => (false, ioprio == 0),
+            IORING_OP_READV => (false, ioprio == 0 && len == 1),
             _ => (true, ioprio == 0 && entry.addr == 0 && len == 0),
         };
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        let waits_first = opcode != IORING_OP_RECV || ioprio & IORING_RECVSEND_POLL_FIRST != 0;
+        let is_message = matches!(opcode, IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_SEND);
+        let waits_first = !is_message || ioprio & IORING_RECVSEND_POLL_FIRST != 0;
         if is_right {
-            Ok(Self { opcode, fixed, multishot, waits_first, group, fd, len, flags, offset })
+            Ok(Self { opcode, fixed, multishot, waits_first, group, fd, len, flags, addr, offset, to_len })
         } else {
             Err(Errno::EINVAL)
         }
@@ -85,38 +108,68 @@ impl Select {
         Begun::run(Body::Select(self), task, ring, user_data, view)
     }
 
+    /// Whether it is about a message of a socket.
+    fn is_message(&self) -> bool {
+        matches!(self.opcode, IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_SEND)
+    }
+
+    /// Whether it is not to wait.
+    fn gives_up(&self) -> bool {
+        self.is_message() && self.flags & MSG_DONTWAIT != 0
+    }
+
+    fn ready(&self) -> u32 {
+        if self.opcode == IORING_OP_SEND { HAS_ROOM } else { HAS_SOME }
+    }
+
+    /// Whether a file is none for this: it would never have anything, and be waited for.
+    fn check(&self, open: &OpenFile) -> Result<(), Errno> {
+        match self.opcode {
+            _ if self.is_message() => sockets::socket_of(open.file().as_ref()).map(|_| ()).ok_or(Errno::ENOTSOCK),
+            _ if !open.readable() => Err(Errno::EBADF),
+            // What is always ready would come without end.
+            IORING_OP_READ_MULTISHOT if open.seekable() => Err(Errno::EBADFD),
+            _ => Ok(()),
+        }
+    }
+
+    async fn asked(&self, task: &Task<'_>) -> Result<Asked, Errno> {
+        let at = self.addr as usize;
+        match self.opcode {
+            IORING_OP_RECVMSG => {
+                let (message, len) = Message::get(task, at, self.multishot).await?;
+                Ok(Asked { len, message: Some(message) })
+            }
+            IORING_OP_READV => Ok(Asked { len: received::length(task, at).await?, message: None }),
+            _ => Ok(Asked { len: self.len, message: None }),
+        }
+    }
+
     /// To its end.
     pub(super) async fn serve(&self, task: &Task<'_>, ring: &Ring, user_data: u64) -> Done {
-        let open = match task.file(self.fd) {
-            Ok(open) => open,
+        let begun = match self.asked(task).await {
+            Ok(asked) => task.file(self.fd).and_then(|open| self.check(&open).map(|()| (asked, open))),
+            Err(errno) => Err(errno),
+        };
+        let (mut asked, open) = match begun {
+            Ok(begun) => begun,
             Err(errno) => return Done::failed(errno),
         };
-        // These never have anything, and would be waited for.
-        let wrong = match self.opcode {
-            IORING_OP_RECV => sockets::socket_of(open.file().as_ref()).is_none().then_some(Errno::ENOTSOCK),
-            _ => (!open.readable()).then_some(Errno::EBADF),
-        };
-        if let Some(errno) = wrong {
-            return Done::failed(errno);
-        }
-        // What is always ready would come without end.
-        if self.opcode == IORING_OP_READ_MULTISHOT && open.seekable() {
-            return Done::failed(Errno::EBADFD);
-        }
         // Where nothing can come, an attempt says so.
         let mut tries = !self.waits_first;
         loop {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let done = match self.once(task, ring, &open, mem::take(&mut tries)).await {
-                Ok(done) => done,
+            let (done, is_end) = match self.once(task, ring, &open, &asked, mem::take(&mut tries)).await {
+                Ok(once) => once,
                 Err(errno) => return Done::failed(errno),
             };
-            // The end comes without a buffer.
-            if !self.multishot || done.flags == 0 {
+            if !self.multishot || is_end {
                 return done;
             }
+            // As on Linux, only of the first.
+            asked.len = 0;
             let more = Cqe { user_data, res: done.result, flags: done.flags | IORING_CQE_F_MORE };
             if !ring.post_more(more) {
                 return done;
@@ -127,59 +180,74 @@ impl Select {
         }
     }
 
-    /// Waits until there is something, and takes it; `tries` before that.
-    async fn once(&self, task: &Task<'_>, ring: &Ring, open: &Arc<OpenFile>, tries: bool) -> Result<Done, Errno> {
-        let mut waits = !tries && !open.seekable() && open.file().events() & READY == 0;
+    /// Waits until there is something, and takes it, or until there is room; `tries` before that. Whether that was the end.
+    async fn once(
+        &self,
+        task: &Task<'_>,
+        ring: &Ring,
+        open: &Arc<OpenFile>,
+        asked: &Asked,
+        tries: bool,
+    ) -> Result<(Done, bool), Errno> {
+        let is_ready = || open.seekable() || open.file().events() & self.ready() != 0;
+        let mut waits = !tries && !self.gives_up() && !is_ready();
         loop {
             if !ring.groups.has_some(self.group) {
                 return Err(Errno::ENOBUFS);
             }
             if waits {
-                let ready = open.file().wait(task.caller(), Want::Events(READY));
-                task.wait_for(fair(ready), None).await?;
+                self.wait(task, open).await?;
             }
             let selected = task.wait_for(ring.groups.select(self.group), None).await?;
-            let room = match self.len {
+            let room = match asked.len {
                 0 => selected.given.len,
                 len => len.min(selected.given.len),
             };
             let piece = Piece { addr: selected.given.addr as usize, len: (room as usize).min(MOST) };
-            match self.attempt(task, open, piece).await {
-                Err(Errno::EAGAIN) => waits = true,
+            match self.attempt(task, open, asked, piece).await {
+                Err(Errno::EAGAIN) if !self.gives_up() => waits = true,
                 Err(errno) => return Err(errno),
                 // An end that is received needs no buffer; one that is read has one, as on Linux.
-                Ok(0) if self.opcode != IORING_OP_READ => return Ok(Done::with(0)),
-                Ok(len) => {
+                Ok(Took { len: 0, .. }) if !self.uses_a_buffer_for_nothing() => return Ok((Done::with(0), true)),
+                Ok(took) => {
                     let bid = u32::from(selected.given.bid) << IORING_CQE_BUFFER_SHIFT;
                     selected.keep();
                     let len = match self.goes_on(open) {
-                        true => self.fill(task, open, piece, len).await,
-                        false => len,
+                        true => self.fill(task, open, piece, took.len).await,
+                        false => took.len,
                     };
-                    let fails = match self.opcode {
-                        IORING_OP_RECV => self.flags & MSG_WAITALL != 0 && len < piece.len,
-                        _ => len < piece.len,
-                    };
-                    return Ok(Done { result: len as i32, fails, flags: bid | IORING_CQE_F_BUFFER });
+                    let is_short = len < piece.len || took.is_cut;
+                    let fails = is_short && (!self.is_message() || self.flags & MSG_WAITALL != 0);
+                    let done = Done { result: len as i32, fails, flags: bid | IORING_CQE_F_BUFFER };
+                    return Ok((done, took.is_end));
                 }
             }
         }
     }
 
+    async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Result<(), Errno> {
+        let ready = open.file().wait(task.caller(), Want::Events(self.ready()));
+        task.wait_for(fair(ready), None).await
+    }
+
+    fn uses_a_buffer_for_nothing(&self) -> bool {
+        matches!(self.opcode, IORING_OP_READ | IORING_OP_READV | IORING_OP_SEND)
+    }
+
     /// Whether it is to take all that was asked for.
     fn goes_on(&self, open: &OpenFile) -> bool {
         let is_stream = || sockets::socket_of(open.file().as_ref()).is_some_and(|socket| socket.is_stream());
-        self.opcode == IORING_OP_RECV && self.flags & MSG_WAITALL != 0 && self.flags & MSG_PEEK == 0 && is_stream()
+        self.is_message() && self.flags & MSG_WAITALL != 0 && self.flags & MSG_PEEK == 0 && is_stream()
     }
 
-    /// Receives the rest into the buffer, which is the program's from the first bytes on; how much is there at the end, the error or the cancellation.
+    /// Receives the rest into the buffer, or sends the rest of it. It is the program's from the first bytes on; how much was moved at the end, the error or the
+    /// cancellation.
     async fn fill(&self, task: &Task<'_>, open: &Arc<OpenFile>, piece: Piece, mut len: usize) -> usize {
         while len < piece.len && !task.interrupted() {
             let rest = Piece { addr: piece.addr + len, len: piece.len - len };
-            match self.attempt(task, open, rest).await {
-                Err(Errno::EAGAIN) => {
-                    let ready = open.file().wait(task.caller(), Want::Events(READY));
-                    if task.wait_for(fair(ready), None).await.is_err() {
+            match self.move_bytes(task, rest).await {
+                Err(Errno::EAGAIN) if !self.gives_up() => {
+                    if self.wait(task, open).await.is_err() {
                         break;
                     }
                 }
@@ -190,13 +258,27 @@ impl Select {
         len
     }
 
-    /// Takes what is there; `EAGAIN` if that is nothing.
-    async fn attempt(&self, task: &Task<'_>, open: &OpenFile, piece: Piece) -> Result<usize, Errno> {
-        if self.opcode == IORING_OP_RECV {
-            let flags = self.flags | MSG_DONTWAIT;
-            return messages::recvfrom(task, &Args([self.fd as usize, piece.addr, piece.len, flags as usize, 0, 0]))
-                .await;
+    /// Takes what is there, or sends what there is room for; `EAGAIN` if that is nothing.
+    async fn attempt(&self, task: &Task<'_>, open: &Arc<OpenFile>, asked: &Asked, piece: Piece) -> Result<Took, Errno> {
+        match &asked.message {
+            Some(message) => message.receive(task, open, self.flags, piece).await,
+            None if self.is_message() => self.move_bytes(task, piece).await.map(Took::bytes),
+            None => self.read(task, open, piece).await.map(Took::bytes),
         }
+    }
+
+    /// Receives or sends.
+    async fn move_bytes(&self, task: &Task<'_>, piece: Piece) -> Result<usize, Errno> {
+        let (fd, flags) = (self.fd as usize, (self.flags | MSG_DONTWAIT) as usize);
+        let Piece { addr, len } = piece;
+        if self.opcode == IORING_OP_SEND {
+            let (quiet, to) = (flags | MSG_NOSIGNAL as usize, (self.offset as usize, self.to_len as usize));
+            return messages::sendto(task, &Args([fd, addr, len, quiet, to.0, to.1])).await;
+        }
+        messages::recvfrom(task, &Args([fd, addr, len, flags, 0, 0])).await
+    }
+
+    async fn read(&self, task: &Task<'_>, open: &OpenFile, piece: Piece) -> Result<usize, Errno> {
         let at = match self.offset.cast_signed() {
             _ if self.flags != 0 => return Err(Errno::EOPNOTSUPP),
             -1 => At::Position,

@@ -18,15 +18,15 @@ pub const CASES: &[Case] = &[
 
 const EFAULT: i32 = -14;
 
-fn piece(base: usize, len: usize) -> Iovec {
+pub fn piece(base: usize, len: usize) -> Iovec {
     Iovec { base: base as u64, len: len as u64 }
 }
 
-fn register(ring: &Ring, pieces: &[Iovec]) -> Result<usize, Errno> {
+pub fn register(ring: &Ring, pieces: &[Iovec]) -> Result<usize, Errno> {
     call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_BUFFERS, pieces.as_ptr(), pieces.len())
 }
 
-fn unregister(ring: &Ring) -> Result<usize, Errno> {
+pub fn unregister(ring: &Ring) -> Result<usize, Errno> {
     call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_BUFFERS, 0, 0)
 }
 

@@ -17,35 +17,35 @@ pub const CASES: &[Case] = &[
     case!("ring/any-ring-of-buffers", "C4 E1", hostile),
 ];
 
-const ENOBUFS: i32 = -105;
+pub const ENOBUFS: i32 = -105;
 const ENOTCONN: i32 = -107;
 const GROUP: u16 = 3;
 
-fn pair() -> Result<(File, File), Errno> {
+pub fn pair() -> Result<(File, File), Errno> {
     let mut fds = [0i32; 2];
     call!(SOCKETPAIR, AF_UNIX, SOCK_STREAM, 0, fds.as_mut_ptr())?;
     Ok((raw::file(fds[0] as usize), raw::file(fds[1] as usize)))
 }
 
-fn provides(addr: usize, len: usize, count: i32, first: u64) -> Sqe {
+pub fn provides(addr: usize, len: usize, count: i32, first: u64) -> Sqe {
     let (addr, len) = (addr as u64, len as u32);
     Sqe { addr, len, off: first, buf_index: GROUP, ..call_of(IORING_OP_PROVIDE_BUFFERS, count) }
 }
 
-fn removes(count: i32) -> Sqe {
+pub fn removes(count: i32) -> Sqe {
     Sqe { buf_index: GROUP, ..call_of(IORING_OP_REMOVE_BUFFERS, count) }
 }
 
 /// One that has a buffer chosen for it.
-fn selects(opcode: u8, fd: i32) -> Sqe {
+pub fn selects(opcode: u8, fd: i32) -> Sqe {
     Sqe { flags: IOSQE_BUFFER_SELECT, buf_index: GROUP, ..call_of(opcode, fd) }
 }
 
-fn buffer(bid: u32) -> u32 {
+pub fn buffer(bid: u32) -> u32 {
     IORING_CQE_F_BUFFER | bid << IORING_CQE_BUFFER_SHIFT
 }
 
-fn next(ring: &mut Ring) -> Result<(u64, i32, u32), Trouble> {
+pub fn next(ring: &mut Ring) -> Result<(u64, i32, u32), Trouble> {
     loop {
         match ring.pop() {
             Some(Cqe { user_data, res, flags }) => return Ok((user_data, res, flags)),
@@ -55,7 +55,7 @@ fn next(ring: &mut Ring) -> Result<(u64, i32, u32), Trouble> {
 }
 
 /// Submits one, and takes the next completion.
-fn ask(ring: &mut Ring, entry: Sqe) -> Result<(u64, i32, u32), Trouble> {
+pub fn ask(ring: &mut Ring, entry: Sqe) -> Result<(u64, i32, u32), Trouble> {
     push(ring, &[entry]);
     equal!(ring.submit(0)?, 1);
     next(ring)
