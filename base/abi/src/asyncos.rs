@@ -46,8 +46,8 @@ pub const NAME_RING: usize = FIRST + 6;
 /// stay until then. Without this bit `a6` means nothing.
 ///
 /// Errors, and no completion: `ENOSYS` (no ring: to such a program the call does not exist, as on Linux), `EAGAIN` (no place for a completion, or the process has too much under way), `EEXIST` (the ring is
-/// another thread's), `EINVAL`: the call needs the thread's registers (`clone`, `execve`, `exit`, `rt_sigreturn`, `sched_yield`), is
-/// about its own signals, futexes, lists or scheduling, is about rings, or answers with an address (`mmap`, `mremap`, `brk`).
+/// another thread's), `EBADFD` (it is not enabled), `EINVAL`: the call needs the thread's registers (`clone`, `execve`, `exit`, `rt_sigreturn`, `sched_yield`), is
+/// about its own signals, futexes, lists or scheduling, is about rings, polls more than 64 descriptors, or answers with an address (`mmap`, `mremap`, `brk`).
 pub const ASYNC: usize = 1 << 30;
 
 /// [`WORLD`] operation: report the world of the calling process.

@@ -1,7 +1,7 @@
 //! One direction of a connection within this host: bytes between two sockets, without a protocol.
 //!
-//! Memory comes when bytes need it, is paid for by the reader's account, and goes when they are read, but for a
-//! little that stays, so that small messages neither allocate nor free. So a connection on which nothing happens costs next to nothing.
+//! Memory comes when bytes need it, is paid for by the reader's account, and goes when they are read, unless it is so
+//! little that small messages had better neither allocate nor free. So a connection on which nothing happens costs next to nothing.
 //!
 //! **Wake-up protocol.** What is changed is changed under the lock, then the signal of who may wait for it is notified: the reader's for
 //! bytes and the end, the writer's where there was little room and now is enough, or nobody reads any more. Who waits enters the signal's queue,
@@ -18,8 +18,10 @@ use mem::{Account, Charge, CopyFault, Sink, Source};
 const PIECE: usize = 4096;
 /// Messages that wait in one direction: also empty ones take memory.
 const MESSAGES_MOST: usize = 512;
-/// Bytes of memory that stay when all is read.
+/// No more bytes of memory than these stay when all is read. They are paid for as long as the channel is there.
 const KEPT: usize = 512;
+/// What a side takes: its channel, and what it stands in (the signal, a listener's queue).
+const BYTES: usize = size_of::<Channel>() + KEPT + 256;
 
 /// Whether message boundaries are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +69,8 @@ pub(crate) struct Pipe {
     pub reset: bool,
     /// The reader has been told so.
     told: bool,
+    /// It came to nothing, for lack of patience.
+    pub timed_out: bool,
 }
 
 /// A socket's side of a connection. Dropped, it ends both directions.
@@ -107,8 +111,13 @@ impl Ends {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        let unread = self.receive.refuse(true);
-        self.send.lock().reset |= unread;
+        // Before the peer can find out that nobody reads: it is to hear why.
+        if !self.receive.lock().is_empty() {
+            self.reset();
+        }
+        if self.receive.refuse(true) {
+            self.reset();
+        }
         self.send.end();
     }
 }
@@ -165,8 +174,13 @@ impl Channel {
         if room == 0 && wanted > 0 {
             return Ok(None);
         }
-        let done = pipe.append(src, wanted.min(room))?;
+        let done = pipe.append(src, wanted.min(room));
+        if pipe.bytes.is_empty() {
+            // What was made room for did not come.
+            pipe.trim();
+        }
         drop(pipe);
+        let done = done?;
         self.reader.notify();
         Ok(Some(done))
     }
@@ -211,13 +225,14 @@ impl Pipe {
             bytes: VecDeque::new(),
             messages: VecDeque::new(),
             most,
-            charge: account.charge(size_of::<Channel>() + KEPT)?,
+            charge: account.charge(BYTES)?,
             open,
             ended: false,
             refused: false,
             deserted: false,
             reset: false,
             told: false,
+            timed_out: false,
         })
     }
 
@@ -264,7 +279,14 @@ impl Pipe {
 
     /// Appends up to `len` bytes; a message whole or not at all.
     fn append(&mut self, src: &mut Source<'_>, len: usize) -> Result<usize, IoError> {
-        self.make_room(len)?;
+        let len = match self.make_room(len) {
+            Ok(()) => len,
+            // Of a stream as much as there is memory for.
+            Err(errno) => match self.bytes.capacity().max(KEPT) - self.bytes.len() {
+                room if room == 0 || self.framing.keeps_messages() => return Err(errno.into()),
+                room => len.min(room),
+            },
+        };
         let start = self.bytes.len();
         let mut done = 0;
         while done < len {
@@ -295,6 +317,13 @@ impl Pipe {
         Ok(piece.len())
     }
 
+    /// Another account pays from now on, if it can.
+    pub fn pay(&mut self, account: &Arc<Account>) {
+        if let Ok(charge) = account.charge(self.charge.bytes()) {
+            self.charge = charge;
+        }
+    }
+
     /// Memory for `len` bytes more, paid for.
     fn make_room(&mut self, len: usize) -> Result<(), Errno> {
         let (needed, had) = (self.bytes.len() + len, self.bytes.capacity());
@@ -302,7 +331,6 @@ impl Pipe {
             return Ok(());
         }
         let target = needed.next_power_of_two().max(KEPT);
-        // The first `KEPT` bytes are paid for as long as the channel is there.
         let more = target - had.max(KEPT);
         self.charge.grow(more)?;
         if self.bytes.try_reserve_exact(target - self.bytes.len()).is_err() {
@@ -332,7 +360,14 @@ impl Pipe {
     fn remove(&mut self, len: usize) {
         self.bytes.drain(..len);
         self.messages.pop_front();
-        if self.bytes.is_empty() && self.bytes.capacity() > KEPT {
+        if self.bytes.is_empty() {
+            self.trim();
+        }
+    }
+
+    /// Gives up memory that is not needed, where there are no bytes.
+    fn trim(&mut self) {
+        if self.bytes.capacity() > KEPT {
             self.free();
         }
     }

@@ -7,7 +7,7 @@
 //!      |
 //! Stack (one per interface)     smoltcp behind one lock, polled by one coroutine (`Stack::run`)
 //!      |
-//! NetDevice                     Ethernet card, or loopback: the same TCP for both
+//! NetDevice                     Ethernet card, or loopback: the same datagrams for both
 //! ```
 //!
 //! No type of the protocol library appears in this crate's interface, so it can be replaced.
@@ -15,9 +15,9 @@
 //! **Who owns what.** A connection belongs to its socket until the last descriptor closes; then to
 //! the stack, as an orphan, until the peer acknowledged everything or a time limit passed. Its
 //! buffers are charged to the account that opened or accepted it until they are freed. A connection
-//! that nobody accepted yet belongs to the listener's backlog.
+//! that nobody accepted yet belongs to the listener's backlog. Within this host who connects pays for both sides until the other is accepted.
 //!
-//! **Locks**, outermost first: socket state, listener queue, stack, port table, wait queue. User memory is copied
+//! **Locks**, outermost first: socket state, port table, stack or channel, listener's queue, wait queue. User memory is copied
 //! under the stack's lock, at most [`stack::BUFFER`] bytes at a time.
 #![no_std]
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! The queue between those who connect and the socket that accepts.
 
 use crate::{
-    channel::Ends,
+    channel::{Channel, Ends},
     connections::Handle,
     signal::Signal,
     stack::{Stack, rank},
@@ -9,6 +9,7 @@ use crate::{
 use alloc::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    vec::Vec,
 };
 use core::net::SocketAddrV4;
 use hal::sync::SpinLock;
@@ -88,25 +89,36 @@ impl Listener {
         self.inner.lock().backlog
     }
 
-    pub fn set_backlog(&self, backlog: usize) {
-        self.inner.lock().backlog = clamp(backlog);
+    /// Those that got a place by it, by their tickets.
+    #[must_use]
+    pub fn set_backlog(&self, backlog: usize) -> Vec<Ticket> {
+        let mut inner = self.inner.lock();
+        inner.backlog = clamp(backlog);
+        let placed = inner.fill();
+        drop(inner);
+        self.establish(placed)
     }
 
     pub fn queued(&self) -> usize {
         self.inner.lock().queue.len()
     }
 
-    /// The connection that waited longest; and the ticket of the one that got its place.
-    pub fn take(&self) -> Option<(Arrival, Option<Ticket>)> {
+    /// The connection that waited longest; and the tickets of those that got a place.
+    pub fn take(&self) -> Option<(Arrival, Vec<Ticket>)> {
         let mut inner = self.inner.lock();
         let arrival = inner.queue.pop_front()?;
-        let Some((ticket, next)) = inner.waiting.pop_first() else { return Some((arrival, None)) };
-        let channel = next.ends.send.clone();
-        inner.queue.push_back(Arrival::Fused(next));
+        let placed = inner.fill();
         drop(inner);
-        channel.establish();
-        self.signal.notify();
-        Some((arrival, Some(ticket)))
+        Some((arrival, self.establish(placed)))
+    }
+
+    /// These are made: both sides may hear of it.
+    fn establish(&self, placed: Placed) -> Vec<Ticket> {
+        if !placed.is_empty() {
+            placed.iter().for_each(|(_, channel)| channel.establish());
+            self.signal.notify();
+        }
+        placed.into_iter().map(|(ticket, _)| ticket).collect()
     }
 
     /// Hands over an established connection from elsewhere.
@@ -122,7 +134,7 @@ impl Listener {
         if inner.closed {
             return Joined::Refused;
         }
-        if inner.queue.len() >= inner.backlog {
+        if inner.queue.len() >= inner.backlog || !inner.waiting.is_empty() {
             inner.waiting.insert(ticket, fusion);
             return Joined::Waits(ticket);
         }
@@ -136,7 +148,8 @@ impl Listener {
     pub fn refuse(&self, ticket: Ticket) {
         let refused = self.inner.lock().waiting.remove(&ticket);
         if let Some(fusion) = refused {
-            fusion.ends.reset();
+            let mut pipe = fusion.ends.send.lock();
+            (pipe.reset, pipe.timed_out) = (true, true);
         }
     }
 
@@ -158,6 +171,23 @@ impl Listener {
             stack.forget(ticket);
             fusion.ends.reset();
         }
+    }
+}
+
+/// Those that got a place, and where to say so.
+type Placed = Vec<(Ticket, Arc<Channel>)>;
+
+impl Inner {
+    /// Gives the places that there are to those who wait for one, in their order.
+    fn fill(&mut self) -> Placed {
+        let mut placed = Vec::new();
+        while self.queue.len() < self.backlog
+            && let Some((ticket, fusion)) = self.waiting.pop_first()
+        {
+            placed.push((ticket, fusion.ends.send.clone()));
+            self.queue.push_back(Arrival::Fused(fusion));
+        }
+        placed
     }
 }
 

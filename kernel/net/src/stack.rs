@@ -200,7 +200,8 @@ impl Stack {
 
     /// One bounded round: receives up to [`BATCH`] frames, sends as many, and runs the timers.
     pub fn poll(&self, now: u64) -> Progress {
-        while let Some((listener, ticket)) = self.impatient(now) {
+        for _ in 0..BATCH {
+            let Some((listener, ticket)) = self.impatient(now) else { break };
             listener.refuse(ticket);
         }
         let mut core = self.core.lock();
@@ -264,10 +265,12 @@ impl Stack {
             core.tickets += 1;
             (hal::time::now() + PEER_TIMEOUT.total_micros() * 1000, core.tickets)
         };
+        // Before it can get a place, which takes it out.
+        self.lock().waiting.insert(ticket, Arc::downgrade(listener));
         let joined = listener.join(fusion, ticket);
-        if let Joined::Waits(_) = joined {
-            self.lock().waiting.insert(ticket, Arc::downgrade(listener));
-            self.kick();
+        match joined {
+            Joined::Waits(_) => self.kick(),
+            Joined::Queued | Joined::Refused => self.forget(ticket),
         }
         joined
     }
@@ -286,10 +289,13 @@ impl Stack {
     /// The connection that `listener` has had longest.
     pub(crate) fn accept(&self, listener: &Listener) -> Option<Arrival> {
         let (arrival, placed) = listener.take()?;
-        if let Some(ticket) = placed {
-            self.forget(ticket);
-        }
+        placed.into_iter().for_each(|ticket| self.forget(ticket));
         Some(arrival)
+    }
+
+    /// Changes how many connections may wait to be accepted.
+    pub(crate) fn set_backlog(&self, listener: &Listener, backlog: usize) {
+        listener.set_backlog(backlog).into_iter().for_each(|ticket| self.forget(ticket));
     }
 
     /// One who has waited long enough.
@@ -388,12 +394,7 @@ impl Core {
         let mut socket = tcp::Socket::new(receive, tcp::SocketBuffer::new(buffer(BUFFER)?));
         socket.set_timeout(Some(PEER_TIMEOUT));
         socket.set_ack_delay(Some(ACK_DELAY));
-        if self.ethernet {
-            socket.set_congestion_control(tcp::CongestionControl::Reno);
-        } else {
-            // Loopback loses nothing, and its packets are as large as the buffer.
-            socket.set_congestion_control(tcp::CongestionControl::None);
-        }
+        socket.set_congestion_control(tcp::CongestionControl::Reno);
         Ok(socket)
     }
 

@@ -53,7 +53,7 @@ struct Inner {
 
 enum State {
     Idle(Option<Port>),
-    Listening { port: Port, listeners: Vec<(Arc<Stack>, Arc<Listener>)> },
+    Listening { port: Port, listeners: Listeners },
     Connected(Connected),
 }
 
@@ -80,7 +80,7 @@ impl TcpSocket {
     /// The socket of a connection that was accepted, and its peer; `None`: the peer has reset it, so it never existed for the program.
     fn accepted(
         net: &Arc<Net>,
-        stack: &Arc<Stack>,
+        (stack, listener): &(Arc<Stack>, Arc<Listener>),
         arrival: Arrival,
         options: Options,
     ) -> Option<(Self, SocketAddrV4)> {
@@ -89,7 +89,7 @@ impl TcpSocket {
                 (Box::new(Wired::accepted(stack.clone(), handle, charge)), signal)
             }
             Arrival::Fused(fusion) => {
-                let (connection, signal) = Fused::accepted(fusion);
+                let (connection, signal) = Fused::accepted(fusion, listener.account());
                 (Box::new(connection), signal)
             }
         };
@@ -114,7 +114,7 @@ impl TcpSocket {
         let mut inner = self.inner.lock();
         match &mut inner.state {
             State::Listening { listeners, .. } => {
-                listeners.iter().for_each(|(_, listener)| listener.set_backlog(backlog));
+                listeners.iter().for_each(|(stack, listener)| stack.set_backlog(listener, backlog));
                 return Ok(());
             }
             State::Connected(_) => return Err(Errno::EINVAL),
@@ -147,9 +147,9 @@ impl TcpSocket {
         };
         let mut options = inner.options;
         (options.receive_timeout, options.send_timeout) = (0, 0);
-        for (stack, listener) in listeners {
-            while let Some(arrival) = stack.accept(listener) {
-                if let Some(accepted) = Self::accepted(&self.net, stack, arrival, options) {
+        for place in listeners {
+            while let Some(arrival) = place.0.accept(&place.1) {
+                if let Some(accepted) = Self::accepted(&self.net, place, arrival, options) {
                     return Ok(Some(accepted));
                 }
             }
@@ -207,8 +207,9 @@ impl TcpSocket {
     }
 
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        let mut stopped = Listeners::new();
         match &mut inner.state {
             State::Connected(Connected { connection, .. }) => {
                 inner.read_shut |= direction != Direction::Write;
@@ -218,9 +219,11 @@ impl TcpSocket {
                 }
             }
             // As Linux: shutting down the reading side of a listener ends it.
-            State::Listening { .. } if direction != Direction::Write => inner.stop_listening(),
+            State::Listening { .. } if direction != Direction::Write => stopped = inner.stop_listening(),
             _ => return Err(Errno::ENOTCONN),
         }
+        drop(guard);
+        close(stopped);
         self.signal.notify();
         Ok(())
     }
@@ -313,8 +316,15 @@ impl TcpSocket {
 
 impl Drop for TcpSocket {
     fn drop(&mut self) {
-        self.inner.get_mut().stop_listening();
+        close(self.inner.get_mut().stop_listening());
     }
+}
+
+/// In each interface that the address covers.
+type Listeners = Vec<(Arc<Stack>, Arc<Listener>)>;
+
+fn close(listeners: Listeners) {
+    listeners.iter().for_each(|(stack, listener)| listener.close(stack));
 }
 
 /// Opens a connection to `remote` from `bound`, or from a port of its own.
@@ -377,13 +387,12 @@ impl Inner {
         outcome
     }
 
-    fn stop_listening(&mut self) {
-        if let State::Listening { listeners, .. } = &mut self.state {
-            for (stack, listener) in listeners.drain(..) {
-                listener.close(&stack);
-            }
-            self.state = State::Idle(None);
-        }
+    /// What is to be closed then, which may take a while: not under the lock.
+    fn stop_listening(&mut self) -> Listeners {
+        let State::Listening { listeners, .. } = &mut self.state else { return Listeners::new() };
+        let listeners = core::mem::take(listeners);
+        self.state = State::Idle(None);
+        listeners
     }
 
     /// The events that hold now; with `arm`, the next change wakes the signal.

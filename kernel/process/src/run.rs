@@ -202,15 +202,15 @@ impl Running {
         let x = self.context.x();
         let (number, token) = (x[17] & !ASYNC, x[16] as u64);
         let call = Call { number, ..Call::of(&self.context) };
-        self.thread.submit(trace::Work::Call(x[17] as u32));
-        let registered = match number {
-            _ if self.thread.process().ring().is_none() => Err(Errno::ENOSYS),
-            nr::SCHED_YIELD => Err(Errno::EINVAL),
-            _ if is_own(number) => Err(Errno::EINVAL),
-            _ => self.service.register(&self.thread, call, token, own_id(&self.thread, number)),
-        };
+        let thread = &self.thread;
+        thread.submit(trace::Work::Call(x[17] as u32));
+        let registered = in_system(thread, || match number == nr::SCHED_YIELD || is_own(number) {
+            true if thread.process().ring().is_none() => Err(Errno::ENOSYS),
+            true => Err(Errno::EINVAL),
+            false => self.service.register(thread, call, token, own_id(thread, number)),
+        });
         let answer = registered.map_or_else(Errno::to_return, |()| 0);
-        self.thread.complete(answer);
+        thread.complete(answer);
         self.context.x_mut()[10] = answer as usize;
     }
 
@@ -385,19 +385,25 @@ fn is_own(number: usize) -> bool {
     matches!(number, nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN)
 }
 
+/// Works for the thread, on its system time.
+fn in_system<T>(thread: &Thread, work: impl FnOnce() -> T) -> T {
+    let started = hal::time::now();
+    thread.usage.enter_system(started);
+    let done = work();
+    let now = hal::time::now();
+    thread.usage.leave_system(now);
+    processor::add_system(now.saturating_sub(started));
+    done
+}
+
 /// Awaits what `poll` polls; the time of each poll is the thread's system time.
 fn on_account<T>(
     thread: &Thread,
     mut poll: impl FnMut(&mut Context<'_>) -> Poll<T> + Send,
 ) -> impl Future<Output = T> + Send {
     poll_fn(move |context| {
-        let started = hal::time::now();
-        thread.usage.enter_system(started);
         thread.waits.store(false, Ordering::Relaxed);
-        let state = poll(context);
-        let now = hal::time::now();
-        thread.usage.leave_system(now);
-        processor::add_system(now.saturating_sub(started));
+        let state = in_system(thread, || poll(context));
         if state.is_pending() {
             processor::count_switch();
             thread.usage.switch(false);

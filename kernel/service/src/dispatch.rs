@@ -306,6 +306,20 @@ pub(crate) fn waiting(whose: Whose<'_>, number: usize, args: Args) -> Option<Ser
         .or_else(|| of_machine(whose, number, args))
 }
 
+/// Descriptors that a call without a thread polls at most: each is looked at again with each change. A set of events has no such bound.
+const POLLED: usize = 64;
+
+/// Bytes at most that a call without a thread keeps while it waits, beside itself.
+pub(crate) fn kept(number: usize, args: &Args) -> usize {
+    /// What is polled, a reference to it, and a place in its queue.
+    const EACH: usize = 256;
+    match number {
+        nr::PPOLL => args.word(1).min(POLLED) * EACH,
+        nr::PSELECT6 => args.word(0).min(POLLED) * EACH,
+        _ => 0,
+    }
+}
+
 /// Whether a call may be made without a thread that waits for it (`abi::asyncos::ASYNC`).
 ///
 /// # Errors
@@ -320,9 +334,9 @@ pub(crate) fn may_be_asynchronous(number: usize, args: &Args) -> Result<(), Errn
         nr::SETPRIORITY | nr::GETPRIORITY | nr::SCHED_RR_GET_INTERVAL => false,
         abi::asyncos::SCHED_SETUP | abi::asyncos::SCHED_WAIT => false,
         abi::asyncos::SCHED_KICK | abi::asyncos::SCHED_FOLLOW | abi::asyncos::TAKE => false,
-        // With a mask of signals for its time.
-        nr::PPOLL => args.word(3) == 0,
-        nr::PSELECT6 => args.word(5) == 0,
+        // With a mask of signals for its time, or very many descriptors.
+        nr::PPOLL => args.word(3) == 0 && args.word(1) <= POLLED,
+        nr::PSELECT6 => args.word(5) == 0 && args.word(0) <= POLLED,
         nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => args.word(4) == 0,
         // What they answer need not fit into a completion.
         nr::MMAP | nr::MREMAP | nr::BRK => false,

@@ -11,7 +11,7 @@ use crate::{
     listener::{Fusion, Joined, Listener, Ticket},
     options::Options,
     signal::Signal,
-    stack::{BUFFER, PEER_TIMEOUT, Stack},
+    stack::{BUFFER, Stack},
 };
 use abi::errno::Errno;
 use alloc::sync::Arc;
@@ -20,7 +20,7 @@ use io::{
     caller::Caller,
     file::{Attempt, IoError},
 };
-use mem::{Sink, Source};
+use mem::{Account, Sink, Source};
 
 /// Bytes under way in each direction: as many as a buffer to send and one to receive hold.
 const CAPACITY: usize = 2 * BUFFER;
@@ -39,8 +39,10 @@ pub(super) struct Fused {
     reported: bool,
     /// Reset instead of finishing (`SO_LINGER` with 0 seconds).
     reset: bool,
-    /// Where it waits for a place in the listener's queue, and since when (ns since boot).
-    place: Option<(Place, u64)>,
+    /// Where it waits for a place in the listener's queue.
+    place: Option<Place>,
+    /// The socket's, for what nobody else tells of.
+    signal: Arc<Signal>,
 }
 
 /// A place among those who wait for one in a listener's queue; dropped, it is given up.
@@ -68,40 +70,44 @@ impl Fused {
         local: SocketAddrV4,
         remote: SocketAddrV4,
     ) -> Result<Self, Errno> {
-        let mut connection = Self::new(local, remote, None);
+        let mut connection = Self::new(local, remote, None, signal.clone());
         let Some(listener) = stack.listener(remote) else { return Ok(connection) };
         let there = Signal::new();
         let (near, far) =
-            Ends::pair(Framing::Stream, CAPACITY, false, (&caller.account, signal), (listener.account(), &there))?;
+            Ends::pair(Framing::Stream, CAPACITY, false, (&caller.account, signal), (&caller.account, &there))?;
         let fusion = Fusion { ends: far, signal: there, local: remote, peer: local };
         match stack.join(&listener, fusion) {
             Joined::Refused => return Ok(connection),
             Joined::Queued => near.receive.lock().open = true,
             Joined::Waits(ticket) => {
-                let place = Place { stack: stack.clone(), listener, ticket };
-                connection.place = Some((place, hal::time::now()));
+                connection.place = Some(Place { stack: stack.clone(), listener, ticket });
             }
         }
         connection.ends = Some(near);
         Ok(connection)
     }
 
-    /// The other side of one, which a listener's queue held.
-    pub fn accepted(fusion: Fusion) -> (Self, Arc<Signal>) {
+    /// The other side of one, which a listener's queue held. Who connects has paid for it so far; now it is the listener's.
+    pub fn accepted(fusion: Fusion, account: &Arc<Account>) -> (Self, Arc<Signal>) {
         let Fusion { ends, signal, local, peer } = fusion;
-        let mut connection = Self::new(local, peer, Some(ends));
+        ends.receive.lock().pay(account);
+        let mut connection = Self::new(local, peer, Some(ends), signal.clone());
         connection.established = true;
         (connection, signal)
     }
 
-    fn new(local: SocketAddrV4, peer: SocketAddrV4, ends: Option<Ends>) -> Self {
-        Self { local, peer, ends, established: false, broken: false, reported: false, reset: false, place: None }
+    fn new(local: SocketAddrV4, peer: SocketAddrV4, ends: Option<Ends>, signal: Arc<Signal>) -> Self {
+        let (established, broken, reported, reset) = (false, false, false, false);
+        Self { local, peer, ends, established, broken, reported, reset, place: None, signal }
     }
 
     /// The ends of a connection that is made. `None`: it is under way, or will not be.
     fn made(&mut self) -> Option<&Ends> {
         if !self.established {
             self.established = self.ends.as_ref()?.receive.lock().open;
+            if self.established {
+                self.place = None;
+            }
         }
         self.ends.as_ref().filter(|_| self.established)
     }
@@ -127,11 +133,20 @@ impl Fused {
         if !self.established {
             return Ok(None);
         }
-        let mut lost = [0; 512];
-        let len = src.remaining().min(lost.len());
-        src.take(&mut lost[..len])?;
+        let (mut lost, mut done) = ([0; 512], 0);
+        let most = src.remaining().min(CAPACITY);
+        while done < most {
+            let len = lost.len().min(most - done);
+            match src.take(&mut lost[..len]) {
+                Ok(()) => done += len,
+                Err(fault) if done == 0 => return Err(fault.into()),
+                Err(_) => break,
+            }
+        }
         self.broken = true;
-        Ok(Some(len))
+        // Nobody else changes it: who polls the socket hears of it from here.
+        self.signal.notify();
+        Ok(Some(done))
     }
 }
 
@@ -150,7 +165,6 @@ impl Connection for Fused {
 
     fn outcome(&mut self) -> Result<Option<()>, Errno> {
         if self.made().is_some() {
-            self.place = None;
             return Ok(Some(()));
         }
         if !self.is_closed() {
@@ -168,14 +182,14 @@ impl Connection for Fused {
             return None;
         }
         self.reported = true;
-        if let Some(ends) = &self.ends {
-            ends.receive.lock().take_reset();
-        }
-        let waited = self.place.as_ref().map_or(0, |(_, since)| hal::time::now().saturating_sub(*since) / 1000);
+        let (was_reset, timed_out) = self.ends.as_ref().map_or((false, false), |ends| {
+            let mut pipe = ends.receive.lock();
+            (pipe.take_reset(), pipe.timed_out)
+        });
         Some(match self.is_established() {
-            true if self.broken => Errno::EPIPE,
+            true if self.broken && !was_reset => Errno::EPIPE,
             true => Errno::ECONNRESET,
-            false if waited >= PEER_TIMEOUT.total_micros() => Errno::ETIMEDOUT,
+            false if timed_out => Errno::ETIMEDOUT,
             false => Errno::ECONNREFUSED,
         })
     }

@@ -65,13 +65,17 @@ fn memory_comes_with_the_bytes_and_goes_with_them() {
 }
 
 #[test]
-fn without_memory_nothing_is_sent() {
+fn without_memory_little_is_sent() {
     let mut world = World::new(0);
     world.caller.account = Account::new(None, 20_000);
     let (near, far, listener) = pair(&world);
+    // As much as there is memory for: at least what is always paid for.
+    assert_eq!(send(&near, &world.caller, &[1; 60_000]), Some(512));
     let refused = near.send_now(&world.caller, &mut Source::kernel(&[1; 60_000]), None);
     assert_eq!(refused, Err(Errno::ENOMEM.into()));
-    assert_eq!((send(&near, &world.caller, &[2; 4]), receive(&far)), (Some(4), Ok(Some(4))));
+    let mut got = Vec::new();
+    assert!(!read_to_end(&far, &mut got));
+    assert_eq!((got.len(), send(&near, &world.caller, &[2; 4]), receive(&far)), (512, Some(4), Ok(Some(4))));
     drop((near, far, listener));
     world.assert_clean();
 }
@@ -109,19 +113,68 @@ fn nobody_waits_for_a_place_for_ever() {
     let listener = world.listen(0, HERE, 7, 0);
     let (first, late) = (begin(&world), begin(&world));
     let patience = crate::stack::PEER_TIMEOUT.total_micros() * 1000;
-    for stack in world.hosts[0].stacks() {
-        // The time of the test is ahead of the machine's, by which it began to wait.
-        stack.poll(hal::time::now() + patience / 2);
-    }
+    let poll = |world: &World, now| world.hosts[0].stacks().for_each(|stack| _ = stack.poll(now));
+    // Other tests have the clock go on meanwhile, by less than this.
+    poll(&world, world.now + patience / 2);
     assert_eq!(late.connect_result(), Ok(None));
-    hal::fake::advance(patience);
-    for stack in world.hosts[0].stacks() {
-        stack.poll(hal::time::now());
-    }
+    poll(&world, hal::time::now() + 2 * patience);
     assert_eq!(late.connect_result(), Err(Errno::ETIMEDOUT.into()));
     assert_eq!(first.connect_result(), Ok(Some(())));
     drop((first, late, listener));
     world.now = hal::time::now();
+    world.assert_clean();
+}
+
+#[test]
+fn a_longer_queue_has_places_for_who_waits() {
+    let mut world = World::new(0);
+    let listener = world.listen(0, HERE, 7, 0);
+    let sockets: Vec<_> = (0..4).map(|_| begin(&world)).collect();
+    listener.listen(&world.caller, 1).unwrap();
+    let made: Vec<_> = sockets.iter().map(|socket| socket.connect_result() == Ok(Some(()))).collect();
+    assert_eq!(made, [true, true, false, false]);
+    // Who comes now comes behind those who wait; and a shorter queue gives no places.
+    listener.listen(&world.caller, 0).unwrap();
+    let late = begin(&world);
+    assert!(listener.accept_now().unwrap().is_some());
+    assert_eq!(sockets[2].connect_result(), Ok(None));
+    for socket in &sockets[2..] {
+        assert!(listener.accept_now().unwrap().is_some());
+        assert_eq!(socket.connect_result(), Ok(Some(())));
+    }
+    assert_eq!(late.connect_result(), Ok(None));
+    drop((sockets, late, listener));
+    world.assert_clean();
+}
+
+#[test]
+fn who_waits_in_a_queue_is_nobody_elses_expense() {
+    let mut world = World::new(0);
+    let listener = world.listen(0, HERE, 7, 9);
+    let used = world.caller.account.used();
+    let (server, client) = (world.caller.clone(), Caller::kernel(8, Account::new(None, 1 << 20)));
+    let near = SocketFile::tcp(&world.hosts[0]);
+    assert_eq!(near.connect_now(&client, &v4(HERE, 7)), Ok(None));
+    assert_eq!(server.account.used(), used);
+    let both = client.account.used();
+    let far = listener.accept_now().unwrap().unwrap().socket;
+    assert_eq!((server.account.used() - used, client.account.used()), (both / 2, both / 2));
+    drop((near, far, listener));
+    assert_eq!(client.account.used(), 0);
+    world.assert_clean();
+}
+
+#[test]
+fn a_break_is_told_to_who_watches() {
+    let mut world = World::new(0);
+    let (near, far, listener) = pair(&world);
+    drop(near);
+    let (edges, events) = io::file::File::look(&*far, &world.caller);
+    assert_eq!(events & (EPOLLERR | EPOLLHUP), 0);
+    assert_eq!(write(&world, &far), Ok(Some(1)));
+    let (later, events) = io::file::File::look(&*far, &world.caller);
+    assert_eq!((later > edges, events & (EPOLLERR | EPOLLHUP)), (true, EPOLLERR | EPOLLHUP));
+    drop((far, listener));
     world.assert_clean();
 }
 

@@ -19,7 +19,7 @@ use crate::{
     arguments::Args,
     attributes,
     context::{OfRequest, Task},
-    files, futexes, life, memory, messages, opening, paths, poll, sockets,
+    dispatch, files, futexes, life, memory, messages, opening, paths, poll, sockets,
     splicing::Splice,
 };
 use abi::{
@@ -391,7 +391,8 @@ impl Begun {
                 Body::Ordinary(number, args) => ordinary::serve(&task, number, args).await,
             }
         };
-        let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48)?;
+        let kept = if let Body::Ordinary(number, args) = body { dispatch::kept(number, &args) } else { 0 };
+        let charge = task.caller().account.charge(size_of_val(&future) + size_of::<OfRequest>() + 48 + kept)?;
         Ok(Self { future: Box::pin(future), view, file: 0, _charge: charge })
     }
 

@@ -15,12 +15,12 @@ use crate::{
     context::{OfRequest, Task, Whose},
     dispatch,
 };
-use abi::{
-    errno::Errno,
-    io_uring::{IORING_OP_LAST, IORING_SETUP_R_DISABLED},
-};
+use abi::{errno::Errno, io_uring::IORING_SETUP_R_DISABLED};
 use alloc::sync::Arc;
 use process::{Call, Outcome, Thread};
+
+/// No entry has this opcode.
+const NONE: u8 = u8::MAX;
 
 /// `name_ring(fd)`.
 pub(crate) async fn name(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
@@ -75,8 +75,7 @@ pub(crate) fn register_call(
 }
 
 fn wait(task: &Task<'_>, ring: &Arc<Ring>, ticket: Ticket, waits: super::operation::Waits) {
-    // No entry has this opcode: who cancels by one does not mean this.
-    let about = About { opcode: IORING_OP_LAST, file: 0 };
+    let about = About { opcode: NONE, file: 0 };
     coroutine::spawn(task, ring, Start::Waits(ticket, about, waits), Chain::default());
 }
 

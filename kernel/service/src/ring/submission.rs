@@ -179,16 +179,14 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn run_transfer(&mut self, transfer: Transfer) -> Step {
         let Some(fd) = transfer.fd() else { return transfer.run(self.task, self.ring) };
-        if self.last.as_ref().is_none_or(|(last, _)| *last != fd) {
-            self.last = match self.task.file(fd) {
-                Ok(open) => Some((fd, open)),
+        let (_, open) = match self.last.take_if(|(last, _)| *last == fd) {
+            Some(last) => self.last.insert(last),
+            None => match self.task.file(fd) {
+                Ok(open) => self.last.insert((fd, open)),
                 Err(errno) => return Step::Done(Done::failed(errno)),
-            };
-        }
-        match &self.last {
-            Some((_, open)) => transfer.run_on(self.task, self.ring, open),
-            None => Step::Done(Done::failed(Errno::EBADF)),
-        }
+            },
+        };
+        transfer.run_on(self.task, self.ring, open)
     }
 
     #[inline]

@@ -214,7 +214,8 @@ impl Transfer {
             Shape::Read | Shape::Receive => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
-            Shape::Write | Shape::Send if open.seekable() || piece.len <= PIPE_BUF => {
+            Shape::Write if !open.seekable() && piece.len > PIPE_BUF => Ok(None),
+            Shape::Write | Shape::Send => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
             _ => Ok(None),
