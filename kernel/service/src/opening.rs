@@ -72,10 +72,15 @@ fn checked(how: &f::OpenHow) -> Result<How, Errno> {
     let resolve = known(how.resolve, RESOLVE)?;
     const EITHER: u32 = f::RESOLVE_BENEATH | f::RESOLVE_IN_ROOT;
     // Of `O_TMPFILE`, what no other flag has.
-    let makes = flags & (f::O_CREAT | f::O_TMPFILE & !f::O_DIRECTORY) != 0;
+    const NAMELESS: u32 = f::O_TMPFILE & !f::O_DIRECTORY;
+    let makes = flags & (f::O_CREAT | NAMELESS) != 0;
     let mode = known(how.mode, if makes { 0o7777 } else { 0 })?;
     const MADE: u32 = f::O_CREAT | f::O_DIRECTORY;
     if resolve & EITHER == EITHER || flags & MADE == MADE {
+        return Err(Errno::EINVAL);
+    }
+    // So that a kernel that does not know of files without a name opens none.
+    if flags & NAMELESS != 0 && (flags & f::O_DIRECTORY == 0 || flags & f::O_ACCMODE == f::O_RDONLY) {
         return Err(Errno::EINVAL);
     }
     if flags & f::O_PATH != 0 && flags & !BESIDE_PATH != 0 {
@@ -84,7 +89,7 @@ fn checked(how: &f::OpenHow) -> Result<How, Errno> {
     if resolve & f::RESOLVE_CACHED != 0 && (makes || flags & f::O_TRUNC != 0) {
         return Err(Errno::EAGAIN);
     }
-    match flags & f::O_TMPFILE & !f::O_DIRECTORY {
+    match flags & NAMELESS {
         0 => Ok(How { flags, mode, resolve }),
         // No file system here makes files without a name.
         _ => Err(Errno::EOPNOTSUPP),

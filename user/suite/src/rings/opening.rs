@@ -94,6 +94,8 @@ fn wrong() -> Outcome {
         (OpenHow { mode: 0o600, ..plain }, EINVAL),
         (OpenHow { flags: O_CREAT.into(), mode: 0o10_000, ..plain }, EINVAL),
         (OpenHow { flags: (O_CREAT | O_DIRECTORY).into(), ..plain }, EINVAL),
+        (OpenHow { flags: (O_TMPFILE & !O_DIRECTORY | O_RDWR).into(), ..plain }, EINVAL),
+        (OpenHow { flags: (O_TMPFILE | O_RDONLY).into(), ..plain }, EINVAL),
         (OpenHow { flags: (O_PATH | O_RDWR).into(), ..plain }, EINVAL),
         (OpenHow { flags: (O_PATH | O_CLOEXEC).into(), ..plain }, 0),
         (OpenHow { resolve: 1 << 6, ..plain }, EINVAL),
