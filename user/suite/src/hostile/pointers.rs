@@ -9,6 +9,7 @@ use rt::abi::fs::{AT_FDCWD, AT_REMOVEDIR, O_DIRECTORY};
 use rt::abi::mm::{PROT_NONE, PROT_READ};
 use rt::abi::net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK};
 use rt::abi::nr::{self, *};
+use rt::abi::poll::{POLLIN, PollFd};
 use rt::abi::{Errno, process::WNOHANG};
 use rt::fs::{File, OpenOptions};
 use rt::io::Write;
@@ -256,6 +257,9 @@ pub fn sockets() -> Outcome {
     let bytes = [5u8; 200];
     call!(CONNECT, fd.fd().raw(), &raw const own, 16)?;
     call!(SENDTO, fd.fd().raw(), bytes.as_ptr(), 200, 0, 0, 0)?;
+    // It comes by way of the network, in its own time.
+    let mut poll = PollFd { fd: fd.fd().raw(), events: POLLIN, revents: 0 };
+    equal!(call!(PPOLL, &raw mut poll, 1, 0, 0, 0), Ok(1));
     check(SOCKETS, &[near.fd().raw() as usize, raw_fd(&fd), raw_fd(&unbound)])
 }
 
