@@ -10,14 +10,18 @@
 //! **Wake-up protocol** of the coroutine: who has work for it sets `pending` and takes its waker, under the kick's lock; it takes `pending`
 //! or leaves its waker, under the same. Deadlines are looked at in each round, and who adds one kicks.
 
+mod admission;
+mod places;
+
+use admission::Admission;
+
 use crate::{
     address,
-    connections::{Connections, Handle, Route},
+    connections::{Connections, Handle},
     device::{Adapter, Link, NetDevice},
-    listener::{Arrival, Embryo, Fusion, Joined, Listener, Ticket},
+    listener::{Embryo, Listener, Ticket},
     orphan::Orphans,
-    signal::Signal,
-    wire::{self, Kind, Segment},
+    wire::{self, Kind},
 };
 use abi::errno::Errno;
 use alloc::{
@@ -253,93 +257,6 @@ impl Stack {
         }
     }
 
-    /// Who listens at `local`.
-    pub(crate) fn listener(&self, local: SocketAddrV4) -> Option<Arc<Listener>> {
-        self.lock().listener(local)
-    }
-
-    /// Gives a connection of this host to its listener; if it has to wait for a place there, not for ever.
-    pub(crate) fn join(&self, listener: &Arc<Listener>, fusion: Fusion) -> Joined {
-        let ticket = {
-            let mut core = self.lock();
-            core.tickets += 1;
-            (hal::time::now() + PEER_TIMEOUT.total_micros() * 1000, core.tickets)
-        };
-        // Before it can get a place, which takes it out.
-        self.lock().waiting.insert(ticket, Arc::downgrade(listener));
-        let joined = listener.join(fusion, ticket);
-        match joined {
-            Joined::Waits(_) => self.kick(),
-            Joined::Queued | Joined::Refused => self.forget(ticket),
-        }
-        joined
-    }
-
-    /// Who waits under `ticket` has given up.
-    pub(crate) fn withdraw(&self, listener: &Listener, ticket: Ticket) {
-        self.forget(ticket);
-        listener.refuse(ticket);
-    }
-
-    /// Nobody waits under `ticket` any more.
-    pub(crate) fn forget(&self, ticket: Ticket) {
-        self.lock().waiting.remove(&ticket);
-    }
-
-    /// The connection that `listener` has had longest.
-    pub(crate) fn accept(&self, listener: &Listener) -> Option<Arrival> {
-        let (arrival, placed) = listener.take()?;
-        placed.into_iter().for_each(|ticket| self.forget(ticket));
-        Some(arrival)
-    }
-
-    /// Changes how many connections may wait to be accepted.
-    pub(crate) fn set_backlog(&self, listener: &Listener, backlog: usize) {
-        listener.set_backlog(backlog).into_iter().for_each(|ticket| self.forget(ticket));
-    }
-
-    /// One who has waited long enough.
-    fn impatient(&self, now: u64) -> Option<(Arc<Listener>, Ticket)> {
-        let mut core = self.lock();
-        while let Some(first) = core.waiting.first_entry().filter(|first| first.key().0 <= now) {
-            let (ticket, listener) = first.remove_entry();
-            if let Some(listener) = listener.upgrade() {
-                return Some((listener, ticket));
-            }
-        }
-        None
-    }
-
-    /// Starts taking connections for `listener`.
-    pub(crate) fn listen(&self, listener: &Arc<Listener>) {
-        let port = listener.local().port();
-        self.lock().listeners.entry(port).or_default().push(listener.clone());
-    }
-
-    /// Stops taking connections for `listener` and resets those that nobody accepted.
-    pub(crate) fn unlisten(&self, listener: &Arc<Listener>) {
-        let port = listener.local().port();
-        let mut core = self.lock();
-        if let Some(same_port) = core.listeners.get_mut(&port) {
-            same_port.retain(|other| !Arc::ptr_eq(other, listener));
-            if same_port.is_empty() {
-                core.listeners.remove(&port);
-            }
-        }
-        let core = &mut *core;
-        let mut kept = Vec::new();
-        for embryo in core.embryos.drain(..) {
-            if Arc::ptr_eq(&embryo.listener, listener) {
-                core.connections.socket(embryo.handle).abort();
-                core.connections.touch(embryo.handle);
-                core.orphans.add(embryo.handle, embryo.charge, core.now);
-            } else {
-                kept.push(embryo);
-            }
-        }
-        core.embryos = kept;
-    }
-
     /// Takes over a connection whose last descriptor closed; `reset` drops it instead of finishing it.
     pub(crate) fn release(&self, handle: Handle, charge: Charge, reset: bool) {
         let mut core = self.lock();
@@ -428,79 +345,6 @@ impl Core {
         }
     }
 
-    /// Decides on a request and prepares the socket for it.
-    fn admit(&mut self, request: Segment) -> Admission {
-        if !self.iface.has_ip_addr(*request.local.ip()) {
-            return Admission::Pass;
-        }
-        let route = (request.local, request.peer);
-        match self.connections.find(route).map(|handle| (handle, self.connections.socket(handle).state())) {
-            // The peer starts over with the same ports: the old connection is done with (RFC 9293, 3.10.7.4).
-            Some((handle, tcp::State::TimeWait)) if self.orphans.remove(handle) => self.connections.remove(handle),
-            Some(_) => return Admission::Pass,
-            None => {}
-        }
-        let Some(listener) = self.listener(request.local) else {
-            return Admission::Pass;
-        };
-        let waiting = self.embryos.iter().filter(|embryo| Arc::ptr_eq(&embryo.listener, &listener)).count();
-        if waiting + listener.queued() >= listener.backlog() {
-            return Admission::Drop;
-        }
-        match self.embryo(listener, route) {
-            Ok(()) => Admission::Embryo,
-            // No memory: as if the request had been lost; the peer asks again.
-            Err(_) => Admission::Drop,
-        }
-    }
-
-    fn listener(&self, local: SocketAddrV4) -> Option<Arc<Listener>> {
-        let candidates = self.listeners.get(&local.port())?;
-        let exact = candidates.iter().find(|listener| listener.local().ip() == local.ip());
-        exact.or_else(|| candidates.iter().find(|listener| listener.local().ip().is_unspecified())).cloned()
-    }
-
-    fn embryo(&mut self, listener: Arc<Listener>, route: Route) -> Result<(), Errno> {
-        let charge = listener.account().charge(2 * BUFFER)?;
-        let mut socket = self.new_tcp()?;
-        socket.listen(address::listen_endpoint(route.0)).map_err(|_| Errno::EINVAL)?;
-        let signal = Signal::new();
-        crate::tcp::arm(&mut socket, &signal);
-        let handle = self.connections.add(socket, route);
-        self.embryos.push(Embryo { handle, charge, listener, signal });
-        Ok(())
-    }
-
-    /// The frame turned out not to be a valid request: the socket prepared for it goes.
-    fn drop_unused_embryo(&mut self) {
-        let Some(embryo) = self.embryos.last() else { return };
-        if self.connections.socket(embryo.handle).state() == tcp::State::Listen {
-            self.connections.remove(embryo.handle);
-            self.embryos.pop();
-        }
-    }
-
-    /// After a round: connections that were established go to their listeners, finished ones are freed.
-    fn settle(&mut self) {
-        let mut index = 0;
-        while index < self.embryos.len() {
-            let handle = self.embryos[index].handle;
-            match self.connections.socket(handle).state() {
-                tcp::State::SynReceived => index += 1,
-                // Reset or timed out before it was established.
-                tcp::State::Listen | tcp::State::Closed => {
-                    self.connections.remove(handle);
-                    self.embryos.swap_remove(index);
-                }
-                _ => {
-                    let embryo = self.embryos.swap_remove(index);
-                    embryo.listener.clone().deliver(embryo);
-                }
-            }
-        }
-        self.orphans.reap(&mut self.connections, self.now);
-    }
-
     /// The address lease that arrived since the last call.
     pub fn lease(&mut self) -> Option<crate::Configuration> {
         let handle = self.dhcp?;
@@ -514,15 +358,6 @@ impl Core {
             dhcpv4::Event::Deconfigured => None,
         }
     }
-}
-
-enum Admission {
-    /// A socket waits for the frame.
-    Embryo,
-    /// The frame is not processed at all.
-    Drop,
-    /// Not for a listener: the library answers.
-    Pass,
 }
 
 /// A zeroed buffer, or `ENOBUFS`.
