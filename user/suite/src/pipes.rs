@@ -35,18 +35,21 @@ pub const CASES: &[Case] = &[
     case!("pipes/named-interrupted", "E1 D14", named_interrupted),
 ];
 
+/// Writes so many bytes of the pattern, some at a time.
+fn write_in_pieces(write: &mut impl Write, total: usize) -> Outcome {
+    let mut at = 0;
+    while at < total {
+        let len = (at % 9000 + 1).min(total - at);
+        write.write_all(&pattern(at, len))?;
+        at += len;
+    }
+    Ok(())
+}
+
 fn bytes_in_order() -> Outcome {
     let (mut read, mut write) = pipe::pipe()?;
     let total = 1 << 20;
-    let pid = checked_child(|| {
-        let mut at = 0;
-        while at < total {
-            let len = (at % 9000 + 1).min(total - at);
-            write.write_all(&pattern(at, len))?;
-            at += len;
-        }
-        Ok(())
-    })?;
+    let pid = checked_child(|| write_in_pieces(&mut write, total))?;
     drop(write);
     let mut bytes = Vec::new();
     read.read_to_end(&mut bytes)?;

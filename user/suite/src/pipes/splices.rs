@@ -122,15 +122,7 @@ fn to_a_pipe_that_is_nearly_full() -> Outcome {
 fn through_pipes_that_fill() -> Outcome {
     let ((read, mut write), (mut target, into)) = (pipe::pipe()?, pipe::pipe()?);
     let total = 1 << 20;
-    let writes = checked_child(|| {
-        let mut at = 0;
-        while at < total {
-            let len = (at % 9000 + 1).min(total - at);
-            write.write_all(&pattern(at, len))?;
-            at += len;
-        }
-        Ok(())
-    })?;
+    let writes = checked_child(|| write_in_pieces(&mut write, total))?;
     drop(write);
     let moves = checked_child(|| {
         let mut at = 0;

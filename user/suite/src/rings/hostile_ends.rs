@@ -266,16 +266,8 @@ fn never_reaped() -> Outcome {
         ensure!(taken <= 1 << 20, "{taken} without end");
     };
     ensure!([Some(11), Some(16)].contains(&refused.raw_os_error()), "{refused}");
-    let mut next = 0;
-    while next < taken {
-        let found = reap(&mut ring);
-        ensure!(!found.is_empty(), "{next} of {taken}");
-        for (user_data, _) in found {
-            equal!(user_data, next);
-            next += 1;
-        }
-        ring.flush()?;
-    }
+    reap_in_order(&mut ring, taken)?;
+    let mut next = taken;
     equal!(raw::atomic(ring.address(at::CQ_OVERFLOW)).load(Relaxed), 0);
     // What was refused goes on.
     while next < pushed {
