@@ -51,8 +51,10 @@ impl Kept {
 
     /// Gives back what is not needed for what is in it and `places` more, but for one block, so that not each call takes one.
     pub(crate) fn trim(&mut self, places: usize) {
-        let needed = (self.first + self.len + places).div_ceil(BLOCK);
-        self.blocks.truncate(needed + 1);
+        if self.blocks.len() > 1 {
+            let needed = (self.first + self.len + places).div_ceil(BLOCK);
+            self.blocks.truncate(needed + 1);
+        }
     }
 
     /// Puts one at the end, for which there is a place.

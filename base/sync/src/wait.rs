@@ -1,5 +1,6 @@
 //! A queue of those who wait for a change, in order of arrival. For a state of which one waiter after the other takes
-//! something, see [`Turns`]; for who watches it for as long as it likes, [`stay`].
+//! something, see [`Turns`]; for who watches it for as long as it likes, [`stay`]; for who waits without
+//! a future, [`Seat`].
 //!
 //! The state that is waited for lies elsewhere, under a lock of its own or in atomics. Who changes it calls
 //! [`WaitQueue::wake_all`] *afterwards*; who waits looks once more after it has entered the queue:
@@ -38,9 +39,11 @@ use crate::atomic::{AtomicBool, Ordering, fence};
 use crate::cell::UnsafeCell;
 use crate::raw::RawSpin;
 
+mod seat;
 mod stay;
 mod turn;
 
+pub use seat::Seat;
 pub use stay::{Stay, stay};
 pub use turn::{Claim, Gate, Turn, Turns};
 

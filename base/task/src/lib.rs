@@ -7,6 +7,7 @@
 //! Who owns what:
 //! * `cell` – the allocation, and the functions that know the future's type.
 //! * `waker`, `join` – the handles to it.
+//! * `seat` – a place in a queue, for who waits without a future.
 //! * `sync` – locks and channels; they know who holds them.
 //! * `pool` – spawning, and the life of the pool's memory: the pool and each of its tasks keep it.
 //!
@@ -20,6 +21,7 @@ mod cell;
 mod join;
 mod pool;
 mod scheduler;
+mod seat;
 pub mod sync;
 mod waker;
 
@@ -31,6 +33,7 @@ pub use sched::{
     AGE, Around, Birth, CHOICES, MAX_WORKERS, Measured, Outcome, Policy, Priority, Runnable, Wait, policy,
 };
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
+pub use seat::seat;
 pub use waker::{Running, TaskRef, YieldNow, current, waits_for, waits_no_more, yield_now};
 
 #[cfg(all(test, not(loom)))]

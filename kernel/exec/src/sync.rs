@@ -8,6 +8,7 @@
 //! wake-up can fall between the look and the wait. [`wait_until`] does just that; the protocol is at the head of
 //! `sync::wait`.
 
+use alloc::sync::Arc;
 use core::future::Future;
 
 use hal::sync::RawIrqLock;
@@ -18,6 +19,9 @@ pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
 pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F>;
 /// The future of [`stay`].
 pub type Stay<'q> = sync::wait::Stay<'q, RawIrqLock>;
+
+/// A place in the queue of something that is kept with it, for who waits without a future.
+pub type Seat<T> = sync::wait::Seat<Arc<T>, RawIrqLock>;
 
 /// Coroutines that wait for something, in order of arrival. Waking is allowed in any context.
 pub struct WaitQueue(sync::wait::WaitQueue<RawIrqLock>);
@@ -59,6 +63,11 @@ pub fn wait_until_next<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) 
 #[inline]
 pub fn stay(queue: &WaitQueue) -> Stay<'_> {
     sync::wait::stay(&queue.0)
+}
+
+/// A place in the queue that `find` finds in `owner`; `None` if it finds none.
+pub fn seat<T: ?Sized>(owner: Arc<T>, find: impl for<'a> FnOnce(&'a T) -> Option<&'a WaitQueue>) -> Option<Seat<T>> {
+    task::seat(owner, |owner| find(owner).map(|queue| &queue.0))
 }
 
 /// A lock that may be held across an `.await`. Who waits is served in order.

@@ -36,6 +36,15 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether both are the same in all but the number of a request.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        let Self { pid, tid, credentials, priority, request: _, file_limit, account } = self;
+        let same = (*pid, *tid, *credentials, *priority, *file_limit)
+            == (other.pid, other.tid, other.credentials, other.priority, other.file_limit);
+        same && Arc::ptr_eq(account, &other.account)
+    }
+
     /// The kernel itself, as process 0: it passes every permission check, and `account` pays.
     #[must_use]
     pub fn kernel(priority: u8, account: Arc<Account>) -> Self {

@@ -2,12 +2,12 @@
 //!
 //! A [`RingFile`] is what a descriptor refers to; a [`Ring`] goes on as long as requests of its own wait. Its pages are the kernel's, mapped into whoever asks; the protocol of what lies in them, and who may write what, is
 //! `base/ring`'s. Here it is decided what an entry asks for ([`operation`]), who takes entries and when ([`enter`], [`submission`]), and what
-//! a ring is like ([`setup`]). What waits is a [`request`], served by a [`coroutine`] or by whoever comes ([`retry`]), what ends it in [`cancel`], who goes first in [`drain`].
+//! a ring is like ([`setup`]). What waits is a [`request`], served by a [`coroutine`] or by whoever comes ([`retry`], [`ready`]), what ends it in [`cancel`], who goes first in [`drain`].
 //!
 //! **Who holds what.** Taking entries is for one party at a time: a right that may be held across an `.await` ([`taking`]).
 //! Completions are under a spin lock for some stores; nothing is run under it.
 //!
-//! **Waiting.** Who waits for completions is in `changed`: enter, look, sleep; who posts stores the tail, then wakes.
+//! **Waiting.** Who waits for completions is in the queue `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
 mod buffers;
 mod calls;
@@ -25,6 +25,7 @@ mod pages;
 mod places;
 mod polled;
 mod readiness;
+mod ready;
 mod received;
 mod register;
 mod request;
@@ -32,6 +33,7 @@ mod retry;
 mod select;
 mod setup;
 mod submission;
+mod table;
 mod taking;
 mod ticket;
 mod timeout;
@@ -75,7 +77,7 @@ use notify::Notify;
 use pages::Pages;
 use polled::Poller;
 use process::{Attached, Thread};
-use retry::Retries;
+use ready::Retries;
 use ring::{Completions, Layout, Words, at};
 use taking::Head;
 
@@ -128,8 +130,6 @@ pub(crate) struct Ring {
     notify: Notify,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
-    /// The tail of completions has moved, one is kept, or a request has ended.
-    changed: WaitQueue,
     /// The right to take entries was given back.
     takers: WaitQueue,
     /// Who takes them, if calls do not.
@@ -165,6 +165,7 @@ impl Attached for Ring {
         if let Some(poller) = &self.poller {
             poller.abandoned(pid);
         }
+        self.retries.abandoned(pid);
         self.requests.abandon(|request| request.pid == pid);
     }
 }
@@ -188,7 +189,7 @@ impl Ring {
             flags: AtomicU32::new(params.flags),
             issuer: AtomicU32::new(NOBODY),
             posting: SpinLock::new(rank::PIPE, posting),
-            requests: Requests::new(),
+            requests: Requests::new(layout.completions(), account)?,
             retries: Retries::new(),
             users: SpinLock::new(rank::PIPE, Users { pids: Vec::new(), is_closed: false }),
             drain: Drain::new(),
@@ -197,7 +198,6 @@ impl Ring {
             groups: Groups::new(),
             notify: Notify::new(),
             timeouts: AtomicU32::new(0),
-            changed: WaitQueue::new(),
             takers: WaitQueue::new(),
             poller: has(IORING_SETUP_SQPOLL).then(|| Poller::new(task.process(), params)),
         };
@@ -257,8 +257,27 @@ impl Ring {
         let kept = posting.completions.post(&*self.pages, completions);
         posting.completions.publish(&*self.pages);
         drop(posting);
-        self.changed.wake_all();
+        self.changed().wake_all();
         kept
+    }
+
+    /// Posts the completion of a request that has a place, which is free then.
+    fn post_placed(&self, completion: Cqe) {
+        let mut posting = self.posting.lock();
+        let kept = posting.completions.post(&*self.pages, &[completion]);
+        posting.completions.publish(&*self.pages);
+        if kept == 0 {
+            posting.completions.release(1);
+            posting.settle();
+        }
+        drop(posting);
+        self.changed().wake_all();
+        self.tell(true);
+    }
+
+    /// Who waits for completions, or for the end of a request, waits here.
+    fn changed(&self) -> &WaitQueue {
+        &self.retries.changed
     }
 
     /// Posts a completion that is not the last of its request, if there is room for it at once.
@@ -269,7 +288,7 @@ impl Ring {
         }
         posting.completions.publish(&*self.pages);
         drop(posting);
-        self.changed.wake_all();
+        self.changed().wake_all();
         self.tell(true);
         true
     }
@@ -305,7 +324,7 @@ impl Ring {
         posting.settle();
         let more = posting.completions.can_flush(&*self.pages);
         drop(posting);
-        self.changed.wake_all();
+        self.changed().wake_all();
         more
     }
 
@@ -336,7 +355,7 @@ impl Ring {
 
 impl File for RingFile {
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
-        Some(&self.0.changed)
+        Some(self.0.changed())
     }
 
     fn events(&self) -> u32 {

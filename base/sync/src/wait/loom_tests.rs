@@ -151,3 +151,34 @@ fn who_stays_goes_against_waking() {
         assert!(counts[0].0.load(Ordering::SeqCst) <= told + 1);
     });
 }
+
+fn seat_of(owner: &Plain<WaitQueue<RawSpin>>) -> Seat<Plain<WaitQueue<RawSpin>>, RawSpin> {
+    // SAFETY: an `Arc`.
+    unsafe { Seat::new(owner.clone(), |queue| Some(queue)) }.unwrap()
+}
+
+/// Who has a seat and still waits when the changer is through has been called; it goes away meanwhile, or is called first.
+#[test]
+fn a_seat_misses_no_change_and_goes_at_any_time() {
+    model(|| {
+        let queue = Plain::new(WaitQueue::new(RawSpin::new()));
+        let value = Arc::new(AtomicUsize::new(0));
+        let count = Plain::new(Count(AtomicUsize::new(0)));
+        let mut seat = Box::pin(seat_of(&queue));
+        let changer = {
+            let value = value.clone();
+            thread::spawn(move || {
+                value.fetch_add(1, Ordering::Relaxed);
+                queue.wake_all();
+            })
+        };
+        seat.as_mut().enter(|| Waker::from(count.clone()));
+        if value.load(Ordering::Relaxed) > 0 {
+            drop(seat);
+            changer.join().unwrap();
+        } else {
+            changer.join().unwrap();
+            assert_eq!(count.0.load(Ordering::SeqCst), 1, "waits, and nobody called");
+        }
+    });
+}

@@ -135,3 +135,41 @@ fn who_stays_is_woken_each_time_and_lets_others_in() {
     queue.wake_all();
     assert_eq!(taken(), [0, 0, 0]);
 }
+
+fn seat_of(owner: &Arc<WaitQueue<RawSpin>>) -> Seat<Arc<WaitQueue<RawSpin>>, RawSpin> {
+    // SAFETY: an `Arc`.
+    unsafe { Seat::new(owner.clone(), |queue| Some(queue)) }.unwrap()
+}
+
+#[test]
+fn a_seat_is_called_once_for_each_time_that_it_is_entered() {
+    let (owner, count) = (Arc::new(queue()), Arc::new(Count::default()));
+    let waker = || Waker::from(count.clone());
+    let mut seat = pin!(seat_of(&owner));
+    owner.wake_all();
+    seat.as_mut().enter(waker);
+    seat.as_mut().enter(waker);
+    owner.wake_all();
+    owner.wake_all();
+    assert_eq!(count.taken(), 1);
+    seat.as_mut().enter(waker);
+    owner.wake_all();
+    assert_eq!(count.taken(), 1);
+}
+
+#[test]
+fn a_seat_that_goes_leaves_the_queue_and_keeps_it_until_then() {
+    let (owner, count) = (Arc::new(queue()), Arc::new(Count::default()));
+    let mut seat = Box::pin(seat_of(&owner));
+    seat.as_mut().enter(|| Waker::from(count.clone()));
+    assert_eq!(Arc::strong_count(seat.owner()), 2);
+    drop(seat);
+    owner.wake_all();
+    assert_eq!((count.taken(), Arc::strong_count(&owner)), (0, 1));
+    let mut seat = Box::pin(seat_of(&owner));
+    seat.as_mut().enter(|| Waker::from(count.clone()));
+    drop(owner);
+    // With the queue.
+    drop(seat);
+    assert_eq!(Arc::strong_count(&count), 1);
+}

@@ -4,115 +4,80 @@ use super::{
     Ring,
     operation::{Done, Step, Waits, place_of},
     request::{Outcome, Request},
+    table::{CHAIN, Table},
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
-use core::{
-    borrow::Borrow,
-    cmp::Ordering,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use exec::sync::wait_until;
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
+use mem::{Account, Charge};
 
-/// Requests that are looked at under the lock at a time.
-const AT_ONCE: usize = 64;
+/// Requests that are looked at under the lock at a time: with the name that is looked for, or at their places.
+const NAMED_AT_ONCE: usize = 512;
+const AT_ONCE: u32 = 64;
+/// Chains of the table, at most.
+const CHAINS: usize = 1024;
+/// A request that is in no table.
+const NOWHERE: u32 = u32::MAX;
 
 /// The requests of a ring that wait, by what comes back with them: a pointer each.
 pub(super) struct Requests {
-    all: SpinLock<BTreeSet<Listed>>,
-    /// Begun so far.
-    begun: AtomicU64,
+    all: SpinLock<Table<Arc<Request>>>,
+    _charge: Charge,
 }
 
-/// `user_data`, and a number that no other request of the ring has.
-pub(super) type Key = (u64, u64);
-
-/// Where a request is in the table: its key. It changes under the table's lock, while the request is not in it.
+/// Where a request is in the table, and its name there: what comes back with it. Both change under the table's lock only.
 pub(super) struct Place {
     user_data: AtomicU64,
-    number: u64,
+    at: AtomicU32,
 }
 
 impl Place {
-    pub(super) fn of((user_data, number): Key) -> Self {
-        Self { user_data: AtomicU64::new(user_data), number }
+    pub(super) fn new(user_data: u64) -> Self {
+        Self { user_data: AtomicU64::new(user_data), at: AtomicU32::new(NOWHERE) }
     }
 
-    pub(super) fn key(&self) -> Key {
+    pub(super) fn user_data(&self) -> u64 {
         // Relaxed: ordered by the table's lock, or a value to show.
-        (self.user_data.load(Relaxed), self.number)
+        self.user_data.load(Relaxed)
     }
 }
 
-impl PartialEq for Place {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Place {}
-
-impl PartialOrd for Place {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Place {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-/// A request, at its place.
-struct Listed(Arc<Request>);
-
-impl Borrow<Place> for Listed {
-    fn borrow(&self) -> &Place {
-        &self.0.place
-    }
-}
-
-impl PartialEq for Listed {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.place == other.0.place
-    }
-}
-
-impl Eq for Listed {}
-
-impl PartialOrd for Listed {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Listed {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.place.cmp(&other.0.place)
-    }
+/// Where a search goes on.
+#[derive(Clone, Copy)]
+enum Search {
+    /// Among those with this name.
+    Named(u64),
+    /// At the places from this on.
+    From(u32),
 }
 
 impl Requests {
-    pub(super) fn new() -> Self {
-        Self { all: SpinLock::new(rank::PIPE, BTreeSet::new()), begun: AtomicU64::new(0) }
+    /// Of a ring with so many places for completions.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn new(completions: u32, account: &Arc<Account>) -> Result<Self, Errno> {
+        let chains = CHAINS.min(completions as usize);
+        let charge = account.charge(chains.next_power_of_two() * CHAIN)?;
+        Ok(Self { all: SpinLock::new(rank::PIPE, Table::new(chains)?), _charge: charge })
     }
 
-    /// The key of one that begins: behind all with this `user_data`.
-    pub(super) fn key(&self, user_data: u64) -> Key {
-        // Relaxed: a number.
-        (user_data, self.begun.fetch_add(1, Relaxed))
-    }
-
-    pub(super) fn insert(&self, request: &Arc<Request>) {
-        self.all.lock().insert(Listed(request.clone()));
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn insert(&self, request: &Arc<Request>) -> Result<(), Errno> {
+        let mut all = self.all.lock();
+        // Relaxed: ordered by the lock.
+        all.insert(request.user_data(), request.clone(), |request, at| request.place.at.store(at, Relaxed))
     }
 
     pub(super) fn remove(&self, request: &Request) {
-        let removed = self.all.lock().take(&request.place);
+        let mut all = self.all.lock();
+        let removed = all.remove(request.place.at.swap(NOWHERE, Relaxed));
+        drop(all);
         // Not under the lock.
         drop(removed);
     }
@@ -123,11 +88,8 @@ impl Requests {
         if !request.runs() {
             return false;
         }
-        // What was there has a place again.
-        if let Some(listed) = all.take(&request.place) {
-            request.place.user_data.store(user_data, Relaxed);
-            all.insert(listed);
-        }
+        request.place.user_data.store(user_data, Relaxed);
+        all.rename(request.place.at.load(Relaxed), user_data);
         true
     }
 
@@ -138,27 +100,37 @@ impl Requests {
         request.user_data()
     }
 
-    /// The next that `is_meant` from `from` on, among some; and where to go on, if there are more.
-    fn some(&self, from: Key, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Key>) {
+    /// The next that `is_meant`, among some; and where to go on, if there are more. Where very many are in a chain, all are looked through
+    /// instead.
+    fn some(&self, search: Search, is_meant: impl Fn(&Request) -> bool) -> (Vec<Arc<Request>>, Option<Search>) {
         let all = self.all.lock();
         let mut found = Vec::new();
-        for (looked, Listed(request)) in all.range(Place::of(from)..).enumerate() {
-            if looked == AT_ONCE {
-                return (found, Some(request.place.key()));
-            }
+        let look = |request: &Arc<Request>| {
             if is_meant(request) {
                 found.push(request.clone());
             }
+        };
+        match search {
+            Search::From(from) => {
+                let more = all.from(from, AT_ONCE, look).map(Search::From);
+                (found, more)
+            }
+            Search::Named(user_data) if all.named(user_data, NAMED_AT_ONCE, look) => (found, None),
+            Search::Named(_) => {
+                drop(all);
+                // Outside the lock: found again, with the others.
+                found.clear();
+                (found, Some(Search::From(0)))
+            }
         }
-        (found, None)
     }
 
     /// The first that runs with this `user_data` and `is_meant`.
     pub(super) fn first(&self, user_data: u64, is_meant: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
         let is_meant = |request: &Request| request.user_data() == user_data && request.runs() && is_meant(request);
-        let mut next = Some((user_data, 0));
-        while let Some(from) = next.filter(|key| key.0 == user_data) {
-            let (mut found, more) = self.some(from, is_meant);
+        let mut next = Some(Search::Named(user_data));
+        while let Some(search) = next {
+            let (mut found, more) = self.some(search, is_meant);
             if !found.is_empty() {
                 return Some(found.swap_remove(0));
             }
@@ -169,9 +141,9 @@ impl Requests {
 
     /// Nobody is left who wants those that `is_meant`.
     pub(super) fn abandon(&self, is_meant: impl Fn(&Request) -> bool) {
-        let mut next = Some((0, 0));
-        while let Some(from) = next {
-            let (found, more) = self.some(from, &is_meant);
+        let mut next = Some(Search::From(0));
+        while let Some(search) = next {
+            let (found, more) = self.some(search, &is_meant);
             found.iter().for_each(|request| request.abandon());
             next = more;
         }
@@ -262,10 +234,12 @@ impl Cancel {
         self.has(IORING_ASYNC_CANCEL_ANY) || fd && data && opcode
     }
 
-    /// Where those that may be meant begin, and whether one is beyond them.
-    fn range(&self) -> (Key, impl Fn(Key) -> bool + use<>) {
-        let (by_data, user_data) = (self.by_data() && !self.has(IORING_ASYNC_CANCEL_ANY), self.user_data);
-        (if by_data { (user_data, 0) } else { (0, 0) }, move |key: Key| by_data && key.0 != user_data)
+    /// Where those that may be meant are looked for.
+    fn search(&self) -> Search {
+        match self.by_data() && !self.has(IORING_ASYNC_CANCEL_ANY) {
+            true => Search::Named(self.user_data),
+            false => Search::From(0),
+        }
     }
 
     /// None at all is known at once.
@@ -274,9 +248,8 @@ impl Cancel {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let (from, beyond) = self.range();
-        let (found, more) = ring.requests.some(from, |request| self.means(request, open.as_ref()));
-        if found.is_empty() && more.is_none_or(beyond) {
+        let (found, more) = ring.requests.some(self.search(), |request| self.means(request, open.as_ref()));
+        if found.is_empty() && more.is_none() {
             return Step::Done(if self.all() { Done::with(0) } else { Done::failed(Errno::ENOENT) });
         }
         Step::Waits(Waits::Cancel(self, open))
@@ -284,24 +257,23 @@ impl Cancel {
 
     /// Cancels, and waits for what becomes of it: the answer is what happened. What goes on is waited for `to_its_end`, or is `EALREADY`.
     pub(super) async fn wait(&self, ring: &Ring, open: Option<&Arc<OpenFile>>, to_its_end: bool) -> Done {
-        let (from, beyond) = self.range();
-        let (mut next, mut marked, mut cancelled) = (Some(from), 0, 0);
-        while let Some(from) = next.filter(|_| self.all() || marked == 0) {
-            let (mut found, more) = ring.requests.some(from, |request| self.means(request, open));
+        let (mut next, mut marked, mut cancelled) = (Some(self.search()), 0, 0);
+        while let Some(search) = next.filter(|_| self.all() || marked == 0) {
+            let (mut found, more) = ring.requests.some(search, |request| self.means(request, open));
             if !self.all() {
                 found.truncate(1);
             }
             marked += found.len();
             found.iter().for_each(|request| request.cancel());
             for request in found {
-                let ended = wait_until(&ring.changed, || {
+                let ended = wait_until(ring.changed(), || {
                     let outcome = request.outcome();
                     let waits = outcome == Outcome::Runs || to_its_end && outcome == Outcome::GoesOn;
                     (!waits).then_some(outcome)
                 });
                 cancelled += usize::from(ended.await == Outcome::Cancelled);
             }
-            next = more.filter(|key| !beyond(*key));
+            next = more;
         }
         match (self.all(), marked, cancelled) {
             (true, ..) => Done::with(cancelled as i32),

@@ -19,6 +19,7 @@ use super::{
     operation::{About, Done, Operation, Step, Waits},
     request::{CANCELLED, Owner, Request},
     submission::Share,
+    table::Table,
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
@@ -33,7 +34,7 @@ use core::{
 };
 
 /// What a request takes: itself and its place in the table.
-const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + 96;
+const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + Table::<Arc<Request>>::EACH;
 /// What its coroutine takes at most.
 const TASK: usize = 1344;
 
@@ -68,9 +69,8 @@ impl Owner {
         buffer: Option<Arc<Buffer>>,
     ) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
-        let request =
-            Request::new(ring.requests.key(ticket.user_data), about, self.caller.pid, buffer, (timer, None), charge);
-        ring.requests.insert(&request);
+        let request = Request::new(ticket.user_data, about, self.caller.pid, buffer, timer, charge);
+        ring.requests.insert(&request)?;
         Ok(Listed { ring: ring.clone(), request })
     }
 }

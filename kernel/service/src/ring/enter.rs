@@ -287,16 +287,19 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
     }
 }
 
-/// Waits until the tail is at `target`; moves what is kept on the way there.
+/// Waits until the tail is at `target`; moves what is kept on the way there, and serves requests that become ready.
 async fn reach(task: &Task<'_>, ring: &Ring, target: u32, deadline: Option<u64>) -> Result<(), Errno> {
+    let helper = ring.retries.help(task.thread());
     loop {
+        helper.serve().await;
         ring.flush_all().await;
         if ring.posting.lock().completions.reached(target) {
             return Ok(());
         }
-        let changed = wait_until(&ring.changed, || {
+        let changed = wait_until(ring.changed(), || {
             let completions = &ring.posting.lock().completions;
-            (completions.reached(target) || completions.can_flush(&*ring.pages)).then_some(Ok(()))
+            let over = completions.reached(target) || completions.can_flush(&*ring.pages);
+            (over || helper.is_wanted()).then_some(Ok(()))
         });
         task.wait_for(changed, deadline).await?;
     }

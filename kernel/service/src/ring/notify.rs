@@ -94,9 +94,7 @@ impl Ring {
         if self.reserve(1) == 0 {
             return Err(Errno::EOVERFLOW);
         }
-        let kept = self.post(&[completion]);
-        self.release(1 - kept.min(1));
-        self.tell(true);
+        self.post_placed(completion);
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use super::{
     Ring,
     buffers::Buffer,
-    cancel::{Key, Place},
+    cancel::Place,
     operation::{About, Done},
     readiness::Watch,
     retry::Retry,
@@ -66,13 +66,14 @@ pub(super) struct Request {
     pub watch: Option<Box<SpinLock<Watch>>>,
     /// Where it has no coroutine.
     pub retry: Option<Retry>,
-    _charge: Charge,
+    /// Unless it is among those that are paid for together.
+    _charge: Option<Charge>,
 }
 
 impl Request {
     /// What comes back with it.
     pub(super) fn user_data(&self) -> u64 {
-        self.place.key().0
+        self.place.user_data()
     }
 
     /// Nobody is left who wants it, or what is linked behind it.
@@ -106,8 +107,8 @@ impl Request {
 
     /// Has it look at what has changed.
     pub(super) fn rouse(self: &Arc<Self>) {
-        if let Some(retry) = &self.retry {
-            return self.make_ready(retry);
+        if self.retry.is_some() {
+            return self.clone().make_ready();
         }
         let task = self.task.lock().clone();
         if let Some(task) = task {
@@ -140,34 +141,45 @@ impl Request {
 impl Request {
     /// One that waits without a coroutine.
     #[inline(always)]
-    pub(super) fn of_retry(key: Key, about: About, pid: u32, retry: Retry, charge: Charge) -> Arc<Self> {
-        Self::new(key, about, pid, None, (None, Some(retry)), charge)
+    pub(super) fn of_retry(user_data: u64, about: About, pid: u32, retry: Retry) -> Arc<Self> {
+        Arc::new(Request { retry: Some(retry), ..Self::plain(user_data, about, pid) })
     }
 
     #[inline(always)]
     pub(super) fn new(
-        key: Key,
+        user_data: u64,
         about: About,
         pid: u32,
         buffer: Option<Arc<Buffer>>,
-        (timer, retry): (Option<Timer>, Option<Retry>),
+        timer: Option<Timer>,
         charge: Charge,
     ) -> Arc<Self> {
         Arc::new(Request {
-            place: Place::of(key),
+            view: OfRequest { buffer, ..OfRequest::default() },
+            timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
+            // A poll that has not begun knows no file.
+            watch: (about.opcode == IORING_OP_POLL_ADD && about.file != 0).then(Watch::boxed),
+            _charge: Some(charge),
+            ..Self::plain(user_data, about, pid)
+        })
+    }
+
+    #[inline(always)]
+    fn plain(user_data: u64, about: About, pid: u32) -> Self {
+        Request {
+            place: Place::new(user_data),
             about,
             pid,
-            view: OfRequest { buffer, ..OfRequest::default() },
+            view: OfRequest::default(),
             abandoned: AtomicBool::new(false),
             decided: AtomicBool::new(false),
             outcome: AtomicU8::new(RUNS),
             task: SpinLock::new(rank::PIPE, None),
-            timer: timer.map(|timer| Box::new(SpinLock::new(rank::PIPE, timer))),
-            // A poll that has not begun knows no file.
-            watch: (about.opcode == IORING_OP_POLL_ADD && about.file != 0).then(Watch::boxed),
-            retry,
-            _charge: charge,
-        })
+            timer: None,
+            watch: None,
+            retry: None,
+            _charge: None,
+        }
     }
 
     /// Says what becomes of it to who cancels, and waits for that. An end is said once.
@@ -175,7 +187,7 @@ impl Request {
         // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
         if self.outcome.load(Relaxed) < outcome.min(COMPLETED) {
             self.outcome.store(outcome, Release);
-            ring.changed.wake_all();
+            ring.changed().wake_all();
         }
     }
 
@@ -211,6 +223,12 @@ impl Owner {
     pub(super) fn of(task: &Task<'_>) -> Option<Self> {
         let system = task.system.own.upgrade()?;
         Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
+    }
+
+    /// Whether it is who calls, as it is now.
+    pub(super) fn is(&self, task: &Task<'_>) -> bool {
+        let is_thread = Arc::ptr_eq(&self.thread, task.thread());
+        is_thread && core::ptr::eq(&*self.space, task.space()) && self.caller.is(task.caller())
     }
 
     pub(super) fn thread(&self) -> &Arc<Thread> {

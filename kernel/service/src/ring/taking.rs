@@ -111,7 +111,7 @@ impl Ring {
         if in_order && let Some(waiting) = posting.take_plain(pages, count) {
             drop(posting);
             if count > 0 {
-                self.changed.wake_all();
+                self.changed().wake_all();
                 self.tell(false);
             }
             return Beginning::Done(count, waiting);
@@ -143,7 +143,7 @@ impl Ring {
         drop(posting);
         self.takers.wake_all();
         if !done.is_empty() {
-            self.changed.wake_all();
+            self.changed().wake_all();
             self.tell(false);
         }
         waiting

@@ -38,18 +38,6 @@ impl Ticket {
         Self { ring: ring.clone(), user_data, flags, has_begun: false, otherwise: Some(Errno::ECANCELED) }
     }
 
-    /// Of one that was handed over.
-    pub(super) fn taken_over(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
-        let mut ticket = Self::of_deferred(ring, user_data, flags);
-        ticket.has_begun = true;
-        ticket
-    }
-
-    /// The duty is another's now, who makes it up again.
-    pub(super) fn hand_over(mut self) {
-        (self.otherwise, self.has_begun) = (None, false);
-    }
-
     fn begin(&mut self) {
         self.ring.drain.begin(1);
         self.has_begun = true;
@@ -58,10 +46,7 @@ impl Ticket {
     /// With this result.
     pub(super) fn complete(&mut self, done: Done) {
         self.otherwise = None;
-        match done.fails || self.flags & IOSQE_CQE_SKIP_SUCCESS == 0 {
-            true => self.post(done.result, done.flags),
-            false => self.ring.release(1),
-        }
+        self.ring.complete(self.user_data, self.flags, done);
     }
 
     /// The entry gets no completion: the failure of one before it stands for it.
@@ -69,18 +54,22 @@ impl Ticket {
         self.otherwise = None;
         self.ring.release(1);
     }
+}
 
-    fn post(&self, res: i32, flags: u32) {
-        let kept = self.ring.post(&[Cqe { user_data: self.user_data, res, flags }]);
-        self.ring.release(1 - kept.min(1));
-        self.ring.tell(true);
+impl Ring {
+    /// Completes an entry that has a place, unless it wanted that for a failure only.
+    pub(super) fn complete(&self, user_data: u64, flags: u8, done: Done) {
+        match done.fails || flags & IOSQE_CQE_SKIP_SUCCESS == 0 {
+            true => self.post_placed(Cqe { user_data, res: done.result, flags: done.flags }),
+            false => self.release(1),
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(errno) = self.otherwise {
-            self.post(errno.to_return() as i32, 0);
+            self.ring.post_placed(Cqe { user_data: self.user_data, res: errno.to_return() as i32, flags: 0 });
         }
         if self.has_begun {
             self.ring.drain.end();

@@ -82,7 +82,7 @@ impl Timeout {
             Done { result: Errno::ETIME.to_return() as i32, fails: !self.has(IORING_TIMEOUT_ETIME_SUCCESS), flags: 0 };
         let Some(timer) = request.timer.as_deref() else { return over };
         let counts = self.count > 0 && !self.has(IORING_TIMEOUT_MULTISHOT);
-        let (mut sleep, mut posts) = (Sleeper::default(), pin!(counts.then(|| stay(&ring.changed))));
+        let (mut sleep, mut posts) = (Sleeper::default(), pin!(counts.then(|| stay(ring.changed()))));
         poll_fn(move |context| {
             if let Some(posts) = posts.as_mut().as_pin_mut() {
                 // It only has this woken, before the look.

@@ -1,0 +1,340 @@
+//! Requests that are ready to be tried again: who waits to be tried, who tries, who pays (note 0005, section 3).
+//!
+//! **Who serves.** Threads of the process and class for which the ring has a service coroutine serve when they enter the ring, and while they wait in it
+//! ([`Helper`]); else that coroutine does. Who gets into an empty list calls: threads that wait, if there are some, else the coroutine.
+//!
+//! **Wake-up.** A thread counts itself under the list's lock, enters the ring's queue, looks whether the list has any, sleeps. Who calls puts the request in and looks at the count under the
+//! lock, then wakes the queue. The last thread that waits no longer calls the coroutine for what it leaves. The coroutine is noted before it first looks.
+
+use super::{
+    Ring,
+    request::{Owner, Request},
+    retry::{BYTES, TASK},
+    submission::MOVED_AT_ONCE,
+};
+use crate::context::Task;
+use alloc::sync::Arc;
+use core::{
+    future::poll_fn,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    task::Poll,
+};
+use exec::{TaskRef, sync::WaitQueue};
+use hal::sync::{IrqLock, SpinLock, rank};
+use mem::Charge;
+use process::{Thread, class::Class};
+
+/// Requests that are tried in one poll.
+const AT_ONCE: usize = 32;
+/// Requests that are paid for together.
+const TOGETHER: usize = 16;
+
+/// The requests of a ring that wait without a coroutine. A waker that outlives the ring has this.
+pub(super) struct Retries {
+    /// The tail of completions has moved, one is kept, a request has ended, or is ready and threads serve.
+    pub changed: WaitQueue,
+    /// Wakers push: from any context.
+    list: IrqLock<List>,
+    /// Whether the list has any, for who enters the ring.
+    has_ready: AtomicBool,
+    service: SpinLock<Service>,
+}
+
+#[derive(Default)]
+struct List {
+    first: Option<Arc<Request>>,
+    /// Unless that is the first.
+    last: Option<Arc<Request>>,
+    /// Threads that wait, and serve.
+    threads: usize,
+    /// The service coroutine.
+    task: Option<TaskRef>,
+}
+
+/// On whose behalf they wait.
+#[derive(Default)]
+struct Service {
+    server: Option<Server>,
+    /// How many there are, ready or not, and how many are paid for.
+    waiting: usize,
+    paid: usize,
+    /// No more come.
+    is_closed: bool,
+}
+
+/// The service coroutine, and who is served.
+struct Server {
+    pid: u32,
+    class: Class,
+    /// Who waited last.
+    owner: Option<Arc<Owner>>,
+    /// It was made.
+    is_there: bool,
+    charge: Charge,
+}
+
+impl Server {
+    fn is_of(&self, thread: &Thread) -> bool {
+        self.is_there && self.pid == thread.process().pid() && self.class == thread.class()
+    }
+}
+
+impl Service {
+    fn is_of(&self, thread: &Thread) -> bool {
+        self.server.as_ref().is_some_and(|server| server.is_of(thread))
+    }
+
+    /// One more, for who waited last if that is who calls.
+    fn admit(&mut self, task: &Task<'_>) -> Option<Arc<Owner>> {
+        let server = self.server.as_mut().filter(|server| server.is_of(task.thread()))?;
+        let owner = server.owner.as_ref().filter(|owner| owner.is(task))?;
+        if self.is_closed {
+            return None;
+        }
+        if self.waiting == self.paid {
+            server.charge.grow(TOGETHER * BYTES).ok()?;
+            self.paid += TOGETHER;
+        }
+        self.waiting += 1;
+        Some(owner.clone())
+    }
+
+    /// One has ended; whether the coroutine is over.
+    fn leave(&mut self) -> bool {
+        self.waiting -= 1;
+        let spare = (self.paid - self.waiting) / TOGETHER;
+        if spare > 1
+            && let Some(server) = &mut self.server
+        {
+            self.paid -= (spare - 1) * TOGETHER;
+            server.charge.shrink((spare - 1) * TOGETHER * BYTES);
+        }
+        self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_closed && self.waiting == 0
+    }
+}
+
+fn wake(task: Option<TaskRef>) {
+    if let Some(task) = task {
+        task.wake();
+    }
+}
+
+impl Retries {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            changed: WaitQueue::new(),
+            list: IrqLock::new(rank::WAIT - 2, List::default()),
+            has_ready: AtomicBool::new(false),
+            service: SpinLock::new(rank::PIPE, Service::default()),
+        })
+    }
+
+    /// No more come, and the coroutine ends with the last.
+    pub(super) fn close(&self) {
+        self.service.lock().is_closed = true;
+        self.forget_owner();
+        self.call_coroutine();
+    }
+
+    /// A process is gone, or its program is.
+    pub(super) fn abandoned(&self, pid: u32) {
+        if self.service.lock().server.as_ref().is_some_and(|server| server.pid == pid) {
+            self.forget_owner();
+        }
+    }
+
+    fn forget_owner(&self) {
+        let owner = self.service.lock().server.as_mut().and_then(|server| server.owner.take());
+        // Not under the lock.
+        drop(owner);
+    }
+
+    fn call_coroutine(&self) {
+        let task = self.list.lock().task.clone();
+        wake(task);
+    }
+
+    /// One has ended.
+    pub(super) fn leave(&self) {
+        let is_over = self.service.lock().leave();
+        if is_over {
+            self.call_coroutine();
+        }
+    }
+
+    /// One is ready.
+    pub(super) fn push(&self, request: Arc<Request>) {
+        let mut list = self.list.lock();
+        if list.first.is_some() {
+            return list.append(request);
+        }
+        list.first = Some(request);
+        // Relaxed: a hint for who enters the ring; who waits looks behind the fence of the queue.
+        self.has_ready.store(true, Relaxed);
+        let serves = list.threads > 0;
+        let task = if serves { None } else { list.task.clone() };
+        drop(list);
+        if serves {
+            self.changed.wake_all();
+        }
+        wake(task);
+    }
+
+    fn pop(&self) -> Option<Arc<Request>> {
+        let mut list = self.list.lock();
+        let first = list.first.take()?;
+        list.first = if list.last.is_some() { first.take_next() } else { None };
+        let last = if list.first.is_none() {
+            self.has_ready.store(false, Relaxed);
+            list.last.take()
+        } else {
+            None
+        };
+        drop(list);
+        drop(last);
+        Some(first)
+    }
+
+    /// Serves some of those that are ready: whether that may not be all.
+    fn serve(&self) -> bool {
+        let mut moved = 0;
+        for _ in 0..AT_ONCE {
+            let Some(request) = self.pop() else { return false };
+            moved += request.serve();
+            if moved >= MOVED_AT_ONCE {
+                break;
+            }
+        }
+        true
+    }
+
+    /// A thread is about to wait in the ring.
+    pub(super) fn help(&self, thread: &Thread) -> Helper<'_> {
+        let is_its = self.service.lock().is_of(thread);
+        if is_its {
+            self.list.lock().threads += 1;
+        }
+        Helper(is_its.then_some(self))
+    }
+}
+
+impl List {
+    /// Behind those that are there. Under the lock, and nothing goes: what was the last is the next of another.
+    fn append(&mut self, request: Arc<Request>) {
+        if let Some(tail) = self.last.as_ref().or(self.first.as_ref()) {
+            tail.set_next(request.clone());
+        }
+        self.last = Some(request);
+    }
+}
+
+/// A thread that waits in the ring, and serves meanwhile, if it may.
+pub(super) struct Helper<'r>(Option<&'r Retries>);
+
+impl Helper<'_> {
+    /// Whether there is something to serve. Behind the entry into the queue.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.is_some_and(|retries| retries.has_ready.load(Relaxed))
+    }
+
+    /// Serves what is ready, in turn with others.
+    pub(super) async fn serve(&self) {
+        let Some(retries) = self.0 else { return };
+        while self.is_wanted() && retries.serve() {
+            exec::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Helper<'_> {
+    fn drop(&mut self) {
+        let Some(retries) = self.0 else { return };
+        let mut list = retries.list.lock();
+        list.threads -= 1;
+        let is_left = list.threads == 0 && list.first.is_some();
+        let task = if is_left { list.task.clone() } else { None };
+        drop(list);
+        wake(task);
+    }
+}
+
+impl Ring {
+    /// Tries again some of the requests that are ready, for who enters the ring, if they are of its kind.
+    #[inline]
+    pub(super) fn serve_ready(&self, thread: &Thread) {
+        if self.retries.has_ready.load(Relaxed) {
+            self.serve_some(thread);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn serve_some(&self, thread: &Thread) {
+        let is_its = self.retries.service.lock().is_of(thread);
+        if is_its {
+            let _ = self.retries.serve();
+        }
+    }
+
+    /// One more request waits on the caller's behalf; `None`: it needs a coroutine.
+    pub(super) fn admit(self: &Arc<Self>, task: &Task<'_>) -> Option<Arc<Owner>> {
+        if let Some(owner) = self.retries.service.lock().admit(task) {
+            return Some(owner);
+        }
+        if !self.has_server(task) {
+            return None;
+        }
+        // Before it is kept here: the ring hears of its end.
+        self.attach(task);
+        let owner = Arc::new(Owner::of(task)?);
+        let mut service = self.retries.service.lock();
+        let old = service.server.as_mut().and_then(|server| server.owner.replace(owner));
+        let admitted = service.admit(task);
+        drop(service);
+        drop(old);
+        admitted
+    }
+
+    /// Whether the ring has a service coroutine of the caller's class, after it was made if there was none.
+    #[cold]
+    fn has_server(self: &Arc<Self>, task: &Task<'_>) -> bool {
+        let mut service = self.retries.service.lock();
+        if service.server.is_some() || service.is_closed {
+            return service.is_of(task.thread());
+        }
+        let Ok(charge) = task.caller().account.charge(TASK) else { return false };
+        let (pid, class) = (task.process().pid(), task.thread().class());
+        service.server = Some(Server { pid, class, owner: None, is_there: false, charge });
+        drop(service);
+        let is_there = super::retry::spawn(task.thread(), "ring server", serve(self.clone()));
+        let mut service = self.retries.service.lock();
+        let gone = if is_there { None } else { service.server.take() };
+        if let Some(server) = &mut service.server {
+            server.is_there = true;
+        }
+        drop(service);
+        drop(gone);
+        is_there
+    }
+}
+
+/// The coroutine.
+async fn serve(ring: Arc<Ring>) {
+    let task = exec::current().await;
+    // Before it looks: who comes later wakes it.
+    ring.retries.list.lock().task = task;
+    poll_fn(|context| {
+        if ring.retries.serve() {
+            context.waker().wake_by_ref();
+        }
+        if ring.retries.service.lock().is_over() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    // Else it would hold itself.
+    let task = ring.retries.list.lock().task.take();
+    drop(task);
+}
