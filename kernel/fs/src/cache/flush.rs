@@ -141,7 +141,67 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::Page;
+    use crate::cache::{Page, write_now};
+    use io::file::BoxFuture;
+    use mem::Source;
+
+    /// A file that has room for everything.
+    struct Roomy(Pages);
+
+    impl Store for Roomy {
+        fn pages(&self) -> &Pages {
+            &self.0
+        }
+
+        fn backed(&self) -> bool {
+            true
+        }
+
+        fn fetch(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn store(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn reserve(&self, _index: u64) -> Result<Option<usize>, Errno> {
+            Ok(Some(0))
+        }
+
+        fn unreserve(&self, _units: usize) {}
+
+        fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn start(&self, _job: BoxFuture<'static, ()>) {}
+
+        fn dirtied(self: Arc<Self>) {}
+    }
+
+    /// The bytes of a write and the end of the file are another's to see in one step.
+    fn append_beside_a_look(pages: u64) {
+        let store: Arc<dyn Store> = Arc::new(Roomy(Pages::new(0)));
+        let writer = store.clone();
+        let writes = std::thread::spawn(move || {
+            for index in 0..pages {
+                let written = write_now(&writer, index * PAGE_SIZE as u64, &mut Source::kernel(&[1]), u64::MAX);
+                assert_eq!(written, Ok(Some(1)));
+            }
+        });
+        while !writes.is_finished() {
+            let state = store.pages().state.lock();
+            let end = state.dirty.last().map_or(0, |last| last + 1);
+            assert!(end <= state.size.div_ceil(PAGE_SIZE as u64), "page {end} and {} bytes", state.size);
+        }
+        writes.join().unwrap();
+    }
+
+    #[test]
+    fn no_dirty_page_lies_behind_the_end() {
+        (0..20).for_each(|_| append_beside_a_look(2000));
+    }
 
     #[test]
     fn what_a_writer_copies_behind_the_end_stays() {

@@ -134,15 +134,16 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
                 return Err(error);
             }
             let Some(frame) = frame else { return Err(Errno::ENOMEM.into()) };
-            Some(insert(&mut pages.state.lock(), index, frame, units))
+            Some((frame, units))
         }
         None => return Ok(None),
     };
     let first = {
         let mut state = pages.state.lock();
+        // With the page in one step: a dirty one behind the end has no place that it could be written back to.
         state.size = state.size.max(at + len as u64);
         match inserted {
-            Some(first) => first,
+            Some((frame, units)) => insert(&mut state, index, frame, units),
             None => {
                 let first = state.dirty.is_empty();
                 state.mark(index) && first

@@ -132,8 +132,9 @@ impl Node {
     /// Writes pages to their places, which they get first if they have none.
     pub(super) async fn write_pages(self: Arc<Self>, first: u64, frames: Vec<Frame>) -> Result<(), Errno> {
         self.load_places().await?;
-        let count = frames.len() as u64;
         let size = self.pages.size();
+        // What lies behind the end is about to be dropped: a truncation waits for this, and has no places left for it.
+        let count = size.div_ceil(PAGE_SIZE as u64).saturating_sub(first).min(frames.len() as u64);
         if self.pieces(first, count).iter().any(Result::is_err) {
             self.allocate(size, first, count).await?;
         } else if self.disk_size() < size {

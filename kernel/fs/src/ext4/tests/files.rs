@@ -334,3 +334,38 @@ fn a_truncation_that_nobody_waits_for_is_whole() {
     });
     assert_eq!(complaints(&disk.image()), None);
 }
+
+#[test]
+fn a_truncation_overtakes_a_write_back() {
+    let Some(empty) = image(32, JOURNAL) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let inode = drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        write(&open(&inode).await, 0, &pattern(1, 400_000)).await.unwrap();
+        inode
+    });
+    let node = inode.as_any().downcast_ref::<Node>().unwrap();
+    let caller = caller();
+    let set = SetAttributes { size: Some(1000), ..Default::default() };
+    let claim = node.pages.claim_now().unwrap();
+    let (mut truncation, mut sync) = (inode.set_attributes(&caller, set), inode.sync());
+    let mut turns = 0;
+    let waits = poll_fn(|context| {
+        assert!(truncation.as_mut().poll(context).is_pending());
+        context.waker().wake_by_ref();
+        turns += 1;
+        if turns == 10 { Poll::Ready(()) } else { Poll::Pending }
+    });
+    drive(&mut engine, waits);
+    // The truncation has its turn next, behind it the write-back, whose pages are taken now.
+    drop(claim);
+    assert!(sync.as_mut().poll(&mut Context::from_waker(core::task::Waker::noop())).is_pending());
+    drive(&mut engine, async {
+        let (truncated, synced) = futures_util::future::join(truncation, sync).await;
+        assert_eq!((truncated, synced), (Ok(()), Ok(())));
+        assert!(read(&open(&inode).await, 0, 2000).await.unwrap() == pattern(1, 1000));
+        system.unmount().await.unwrap();
+    });
+    assert_eq!(complaints(&disk.image()), None);
+}
