@@ -1,17 +1,24 @@
 //! Sockets for tasks, in the shape of `tokio::net`: the calls wait in the task, not in the thread.
 
+use crate::connections::{self, Listener};
 use crate::io;
 use crate::net::Shutdown;
-use crate::reactor::{AsyncFd, Direction};
 use crate::socket;
 use crate::stream::{Stream, reads, writes};
-use abi::Errno;
 use abi::net::{IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY};
 use core::net::SocketAddr;
 
-/// A socket that accepts connections.
+/// A socket that accepts connections. Any number of tasks may do so at a time.
+///
+/// ```ignore
+/// let listener = TcpListener::bind(([127, 0, 0, 1], 8080).into())?;
+/// loop {
+///     let (stream, _) = listener.accept().await?;
+///     rt::task::spawn(serve(stream));
+/// }
+/// ```
 #[derive(Debug)]
-pub struct TcpListener(AsyncFd);
+pub struct TcpListener(Listener);
 
 impl TcpListener {
     /// Listens at `addr`; port 0 lets the system choose.
@@ -19,16 +26,16 @@ impl TcpListener {
     /// # Errors
     /// `EADDRINUSE`, `EACCES`, `EADDRNOTAVAIL`.
     pub fn bind(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self(AsyncFd::new(socket::listen(&addr, SOCK_STREAM | SOCK_NONBLOCK)?)))
+        Ok(Self(Listener::new(socket::listen(&addr, SOCK_STREAM | SOCK_NONBLOCK)?)))
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection. One that comes while a future that was dropped is being cancelled is closed.
     ///
     /// # Errors
     /// `ECONNABORTED`, `EMFILE`.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (fd, addr) = self.0.io(Direction::Read, |fd| socket::accept(fd, SOCK_NONBLOCK)).await?;
-        Ok((TcpStream(Stream::socket(fd)), addr))
+        let (stream, peer) = self.0.accept().await?;
+        Ok((TcpStream(stream), peer))
     }
 
     /// Where it listens.
@@ -45,20 +52,14 @@ impl TcpListener {
 pub struct TcpStream(Stream);
 
 impl TcpStream {
-    /// Connects to `addr`.
+    /// Connects to `addr`. The attempt ends when the future is dropped.
     ///
     /// # Errors
     /// `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`.
     pub async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = Self(Stream::socket(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?));
-        match socket::connect(stream.0.fd(), &addr) {
-            Err(error) if error == Errno::EINPROGRESS.into() => {
-                stream.0.readiness().ready(Direction::Write).await?;
-                socket::take_error(stream.0.fd())?;
-            }
-            result => result?,
-        }
-        Ok(stream)
+        let stream = Stream::socket(socket::socket(&addr, SOCK_STREAM | SOCK_NONBLOCK)?);
+        connections::connect(&stream, &addr).await?;
+        Ok(Self(stream))
     }
 
     reads!();

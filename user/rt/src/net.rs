@@ -1,7 +1,7 @@
 //! Blocking sockets, in the shape of `std::net`. For tasks there is [`crate::async_net`].
 
 use crate::io::{self, Read, Write};
-use crate::socket;
+use crate::socket::{self, Address};
 use crate::sys::{self, OwnedFd};
 use abi::net::{IPPROTO_TCP, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_DGRAM, SOCK_STREAM, TCP_NODELAY};
 
@@ -131,7 +131,7 @@ impl Read for TcpStream {
 
 impl Write for TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        Ok(socket::send(&self.0, buf, None)?)
+        Ok(socket::send(&self.0, buf, None, 0)?)
     }
 }
 
@@ -155,7 +155,7 @@ impl UdpSocket {
     /// # Errors
     /// `EMSGSIZE`, `ENETUNREACH`.
     pub fn send_to(&self, buf: &[u8], to: SocketAddr) -> io::Result<usize> {
-        Ok(socket::send(&self.0, buf, Some(&to))?)
+        Ok(socket::send(&self.0, buf, Some(&to.to_raw()), 0)?)
     }
 
     /// Waits for a datagram; what does not fit into `buf` is lost.
@@ -163,7 +163,8 @@ impl UdpSocket {
     /// # Errors
     /// `ECONNREFUSED` for an earlier datagram that found nobody.
     pub fn recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        socket::receive_from(&self.0, buf)
+        let (count, from) = socket::receive(&self.0, buf)?;
+        Ok((count, SocketAddr::from_raw(&from)?))
     }
 
     /// Where it is bound.

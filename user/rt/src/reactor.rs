@@ -289,21 +289,6 @@ impl AsyncFd {
         Ok(())
     }
 
-    /// Waits for an edge: until the descriptor is worth trying.
-    pub(crate) async fn ready(&self, direction: Direction) -> io::Result<()> {
-        let mut waits = false;
-        poll_fn(|cx| {
-            let taken = waits && self.source.lock().sides[direction as usize].waker.is_none();
-            waits = true;
-            if taken || self.leave(direction, cx)? {
-                ::task::waits_no_more(cx);
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
     /// Leaves the task's waker for the next edge. `true`: there was one already, and no waker is left.
     fn leave(&self, direction: Direction, cx: &Context<'_>) -> io::Result<bool> {
         let mut source = self.source.lock();

@@ -21,6 +21,7 @@ mod case;
 mod affinity;
 mod async_io;
 mod async_owned;
+mod async_sockets;
 mod classes;
 mod coroutines;
 mod elf;
@@ -117,6 +118,7 @@ const GROUPS: &[&[Case]] = &[
     instructions::CASES,
     async_io::CASES,
     async_owned::CASES,
+    async_sockets::CASES,
     runtime::CASES,
     coroutines::CASES,
     scheduling::CASES,

@@ -1,0 +1,192 @@
+//! Local sockets (`AF_UNIX`) for tasks, in the shape of `tokio::net`: the calls wait in the task, not in the thread.
+
+use crate::connections::{self, Listener};
+use crate::datagrams::Datagrams;
+use crate::io;
+use crate::net::Shutdown;
+use crate::owned::{IoBuf, IoBufMut};
+use crate::socket::{self, Address, Raw};
+use crate::stream::{Stream, reads, writes};
+use crate::sys::{OwnedFd, syscall};
+use abi::Errno;
+use abi::net::{AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SockaddrUn};
+use alloc::vec::Vec;
+use core::str;
+
+/// Bytes of the longest name.
+const NAME_MAX: usize = size_of::<SockaddrUn>() - FAMILY;
+/// Bytes of the family, before the name.
+const FAMILY: usize = 2;
+
+/// The name of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketAddr(Vec<u8>);
+
+impl SocketAddr {
+    /// A path; behind a first byte 0 a name that is no file's.
+    ///
+    /// # Errors
+    /// `EINVAL` for none, or one that is longer than 108 bytes.
+    pub fn new(name: impl AsRef<[u8]>) -> io::Result<Self> {
+        let name = name.as_ref();
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(Errno::EINVAL.into());
+        }
+        Ok(Self(name.to_vec()))
+    }
+
+    /// Whether it has no name, as the end of a connection that was made and not bound.
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path, if it is one.
+    #[must_use]
+    pub fn as_pathname(&self) -> Option<&str> {
+        let path = str::from_utf8(&self.0).ok()?;
+        (!path.is_empty() && !path.starts_with('\0')).then_some(path)
+    }
+}
+
+impl Address for SocketAddr {
+    fn to_raw(&self) -> Raw {
+        Raw::of(&[&(AF_UNIX as u16).to_le_bytes(), &*self.0].concat())
+    }
+
+    fn from_raw(raw: &Raw) -> io::Result<Self> {
+        if raw.len as usize >= FAMILY && raw.family() != AF_UNIX {
+            return Err(Errno::EAFNOSUPPORT.into());
+        }
+        let name = raw.bytes.get(FAMILY..raw.len as usize).unwrap_or_default();
+        // A path may have its end with it.
+        let len = match name.first() {
+            Some(0) => name.len(),
+            _ => name.iter().position(|byte| *byte == 0).unwrap_or(name.len()),
+        };
+        Ok(Self(name[..len].to_vec()))
+    }
+}
+
+/// Two sockets that are connected to each other.
+fn pair(kind: u32) -> io::Result<[OwnedFd; 2]> {
+    let mut ends = [0i32; 2];
+    syscall!(SOCKETPAIR, AF_UNIX, kind | SOCK_CLOEXEC, 0, ends.as_mut_ptr())?;
+    Ok(ends.map(|fd| OwnedFd::new(fd as usize)))
+}
+
+/// A socket that accepts connections. Any number of tasks may do so at a time.
+///
+/// ```ignore
+/// let listener = UnixListener::bind(&SocketAddr::new("/tmp/service")?)?;
+/// let near = UnixStream::connect(&listener.local_addr()?).await?;
+/// let (far, _) = listener.accept().await?;
+/// ```
+#[derive(Debug)]
+pub struct UnixListener(Listener);
+
+impl UnixListener {
+    /// Listens under this name.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`.
+    pub fn bind(addr: &SocketAddr) -> io::Result<Self> {
+        Ok(Self(Listener::new(socket::listen(addr, SOCK_STREAM | SOCK_NONBLOCK)?)))
+    }
+
+    /// Waits for a connection. One that comes while a future that was dropped is being cancelled is closed.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        let (stream, peer) = self.0.accept().await?;
+        Ok((UnixStream(stream), peer))
+    }
+
+    /// Its name.
+    ///
+    /// # Errors
+    /// None for a bound socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::local(self.0.fd())
+    }
+}
+
+/// A connection. One task may read while another writes.
+#[derive(Debug)]
+pub struct UnixStream(Stream);
+
+impl UnixStream {
+    /// Connects to who listens under this name; waits for a place among those that wait to be accepted.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED`.
+    pub async fn connect(addr: &SocketAddr) -> io::Result<Self> {
+        let stream = Stream::socket(socket::socket(addr, SOCK_STREAM | SOCK_NONBLOCK)?);
+        match socket::connect(stream.fd(), addr) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => connections::connect(&stream, addr).await?,
+            connected => connected?,
+        }
+        Ok(Self(stream))
+    }
+
+    /// Two ends that are connected to each other.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let [near, far] = pair(SOCK_STREAM | SOCK_NONBLOCK)?;
+        Ok((Self(Stream::socket(near)), Self(Stream::socket(far))))
+    }
+
+    reads!();
+    writes!();
+
+    /// Closes one or both directions.
+    ///
+    /// # Errors
+    /// None for a connection.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        socket::shutdown(self.0.fd(), how.number())
+    }
+
+    /// The name of the other end.
+    ///
+    /// # Errors
+    /// None for a connection.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::peer(self.0.fd())
+    }
+}
+
+/// One of two sockets for datagrams that are connected to each other. Any number of tasks may send and receive.
+#[derive(Debug)]
+pub struct UnixDatagram(Datagrams);
+
+impl UnixDatagram {
+    /// Two of them.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`.
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let [near, far] = pair(SOCK_DGRAM)?;
+        Ok((Self(Datagrams::new(near)), Self(Datagrams::new(far))))
+    }
+
+    /// Sends one datagram; waits for room.
+    ///
+    /// # Errors
+    /// `EMSGSIZE`, `EPIPE` when the other one is gone; the buffer comes back.
+    pub async fn send<B: IoBuf>(&self, buf: B) -> (io::Result<usize>, B) {
+        self.0.send(buf, None).await
+    }
+
+    /// Waits for a datagram; what there is no room for is lost. So is one that comes before a future that was dropped is cancelled.
+    ///
+    /// # Errors
+    /// None for a pair; the buffer comes back.
+    pub async fn recv<B: IoBufMut>(&self, buf: B) -> (io::Result<usize>, B) {
+        let (received, buf) = self.0.receive(buf).await;
+        (received.map(|(len, _)| len), buf)
+    }
+}
