@@ -15,6 +15,8 @@ use alloc::sync::Arc;
 
 /// The most that a request moves.
 const MOST: usize = 1 << 30;
+/// The most that is copied from, or to, a buffer that is lent.
+const LENT: usize = 128 << 10;
 /// `IORING_OP_FSYNC`: the data only.
 const DATA: u32 = IORING_FSYNC_DATASYNC;
 
@@ -74,10 +76,34 @@ impl File {
                 taken => return (taken, buf),
             }
         }
-        let (addr, len) = (start as u64, len as u32);
+        self.request_read(buf, from, offset).await
+    }
+
+    async fn request_read<B: IoBufMut>(&self, mut buf: B, from: usize, offset: u64) -> (Result<usize>, B) {
+        let (start, len) = buf.room();
+        let (addr, len) = (start.wrapping_add(from) as u64, len.saturating_sub(from).min(MOST) as u32);
         let entry = Sqe { opcode: IORING_OP_READ, addr, len, off: offset, ..Sqe::default() };
         // SAFETY: the room is the buffer's, does not move with it, and nobody else touches it.
         unsafe { Request::new(entry, Wait::Read, Some(&self.0), buf) }.await
+    }
+
+    /// Reads into a buffer that is lent: what is in memory by the call, else through a buffer of the request's.
+    pub(crate) async fn read_lent(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        // SAFETY: the buffer is borrowed.
+        match unsafe { sys::take_at(self.0.raw(), buf.as_mut_ptr(), buf.len(), offset) } {
+            Err(Errno::EAGAIN) => {}
+            taken => return Ok(taken?),
+        }
+        let room = alloc::vec![0; buf.len().min(LENT)].into_boxed_slice();
+        let (read, bytes) = self.request_read(room, 0, offset).await;
+        let count = read?;
+        buf[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    /// Writes from a buffer that is lent, through one of the request's.
+    pub(crate) async fn write_lent(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_at(buf[..buf.len().min(LENT)].to_vec(), offset).await.0
     }
 
     /// Reads at `offset` into the room of `buf`; 0 is the end.

@@ -7,6 +7,7 @@ use crate::socket;
 use crate::stream::{Stream, reads, writes};
 use abi::net::{IPPROTO_TCP, SOCK_NONBLOCK, SOCK_STREAM, TCP_NODELAY};
 use core::net::SocketAddr;
+use futures_util::stream;
 
 /// A socket that accepts connections. Any number of tasks may do so at a time.
 ///
@@ -36,6 +37,11 @@ impl TcpListener {
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
         Ok((TcpStream(stream), peer))
+    }
+
+    /// The connections, as they come; without an end. Who stops waiting for one loses none.
+    pub fn incoming(&self) -> impl futures_util::Stream<Item = io::Result<TcpStream>> + '_ {
+        stream::unfold(self, async |listener| Some((listener.accept().await.map(|(stream, _)| stream), listener)))
     }
 
     /// Where it listens.

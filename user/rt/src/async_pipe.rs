@@ -1,5 +1,6 @@
 //! Pipes for tasks, in the shape of `tokio::net::unix::pipe`: the calls wait in the task, not in the thread.
 
+use crate::fs::File;
 use crate::io;
 use crate::stream::{Stream, reads, writes};
 use crate::sys::{OwnedFd, syscall};
@@ -16,11 +17,26 @@ pub fn pipe() -> io::Result<(Sender, Receiver)> {
     Ok((Sender(write), Receiver(read)))
 }
 
+/// An end that was made for threads.
+fn end(file: File) -> io::Result<Stream> {
+    let fd = OwnedFd::from(file);
+    fd.set_nonblocking(true)?;
+    Ok(Stream::pipe(fd))
+}
+
 /// The writing end.
 #[derive(Debug)]
 pub struct Sender(Stream);
 
 impl Sender {
+    /// The writing end that a file is, as a child's standard input.
+    ///
+    /// # Errors
+    /// `EBADF` only.
+    pub fn from_file(file: File) -> io::Result<Self> {
+        Ok(Self(end(file)?))
+    }
+
     writes!();
 }
 
@@ -29,5 +45,13 @@ impl Sender {
 pub struct Receiver(Stream);
 
 impl Receiver {
+    /// The reading end that a file is, as a child's standard output.
+    ///
+    /// # Errors
+    /// `EBADF` only.
+    pub fn from_file(file: File) -> io::Result<Self> {
+        Ok(Self(end(file)?))
+    }
+
     reads!();
 }

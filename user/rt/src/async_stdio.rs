@@ -53,3 +53,44 @@ pub async fn write_all<B: IoBuf>(buf: B) -> (io::Result<()>, B) {
 pub async fn write_all_error<B: IoBuf>(buf: B) -> (io::Result<()>, B) {
     write_all_to(2, buf).await
 }
+
+/// Standard input as a reader of `embedded-io-async`; put [`BufReader`](crate::async_io::BufReader) before it. What comes between a read that is dropped and
+/// its cancellation is lost.
+#[derive(Debug)]
+pub struct Stdin;
+
+/// Standard output as a writer of `embedded-io-async`.
+#[derive(Debug)]
+pub struct Stdout;
+
+/// Standard error, likewise.
+#[derive(Debug)]
+pub struct Stderr;
+
+/// The most that is copied from, or to, a buffer that is lent.
+const LENT: usize = 64 << 10;
+
+impl Stdin {
+    pub(crate) async fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        let (count, bytes) = read(alloc::vec![0; buf.len().min(LENT)].into_boxed_slice()).await;
+        let count = count?;
+        buf[..count].copy_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+}
+
+async fn write_lent(fd: i32, buf: &[u8]) -> io::Result<usize> {
+    Ok(write_from(fd, buf[..buf.len().min(LENT)].to_vec(), 0).await.0?)
+}
+
+impl Stdout {
+    pub(crate) async fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        write_lent(1, buf).await
+    }
+}
+
+impl Stderr {
+    pub(crate) async fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        write_lent(2, buf).await
+    }
+}

@@ -12,6 +12,7 @@ use abi::Errno;
 use abi::net::{AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SockaddrUn};
 use alloc::vec::Vec;
 use core::str;
+use futures_util::stream;
 
 /// Bytes of the longest name.
 const NAME_MAX: usize = size_of::<SockaddrUn>() - FAMILY;
@@ -101,6 +102,11 @@ impl UnixListener {
     pub async fn accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         let (stream, peer) = self.0.accept().await?;
         Ok((UnixStream(stream), peer))
+    }
+
+    /// The connections, as they come; without an end. Who stops waiting for one loses none.
+    pub fn incoming(&self) -> impl futures_util::Stream<Item = io::Result<UnixStream>> + '_ {
+        stream::unfold(self, async |listener| Some((listener.accept().await.map(|(stream, _)| stream), listener)))
     }
 
     /// Its name.

@@ -2,6 +2,8 @@
 
 use crate::async_net::TcpStream;
 use crate::async_pipe::{Receiver, Sender};
+use crate::async_stdio::{Stderr, Stdin, Stdout};
+use crate::async_unix::UnixStream;
 use crate::io;
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
@@ -20,44 +22,44 @@ impl embedded_io_async::Error for io::Error {
     }
 }
 
+macro_rules! fails {
+    ($($ty:ty),*) => {
+        $(impl ErrorType for $ty {
+            type Error = io::Error;
+        })*
+    };
+}
+
 macro_rules! reads {
-    ($ty:ty) => {
-        impl Read for $ty {
+    ($($ty:ty: $own:ty),*) => {
+        $(impl Read for $ty {
             async fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-                <$ty>::read(self, buf).await
+                <$own>::read(self, buf).await
             }
-        }
+        })*
     };
 }
 
 macro_rules! writes {
-    ($ty:ty) => {
-        impl Write for $ty {
+    ($($ty:ty: $own:ty),*) => {
+        $(impl Write for $ty {
             async fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-                <$ty>::write(self, buf).await
+                <$own>::write(self, buf).await
             }
 
             // Nothing is kept back here.
             async fn flush(&mut self) -> io::Result<()> {
                 Ok(())
             }
-        }
+        })*
     };
 }
 
-impl ErrorType for TcpStream {
-    type Error = io::Error;
-}
+fails!(TcpStream, UnixStream, Receiver, Sender, Stdin, Stdout, Stderr);
+reads!(TcpStream: TcpStream, UnixStream: UnixStream, Receiver: Receiver, Stdin: Stdin);
+writes!(TcpStream: TcpStream, UnixStream: UnixStream, Sender: Sender, Stdout: Stdout, Stderr: Stderr);
 
-impl ErrorType for Receiver {
-    type Error = io::Error;
-}
-
-impl ErrorType for Sender {
-    type Error = io::Error;
-}
-
-reads!(TcpStream);
-reads!(Receiver);
-writes!(TcpStream);
-writes!(Sender);
+// One task may read a connection while another writes.
+fails!(&TcpStream, &UnixStream);
+reads!(&TcpStream: TcpStream, &UnixStream: UnixStream);
+writes!(&TcpStream: TcpStream, &UnixStream: UnixStream);

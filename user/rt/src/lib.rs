@@ -25,6 +25,7 @@ extern crate alloc;
 mod print;
 
 pub mod async_fs;
+pub mod async_io;
 pub mod async_net;
 pub mod async_pipe;
 pub mod async_stdio;
@@ -68,4 +69,5 @@ pub mod tty;
 
 pub use abi;
 pub use embedded_io_async;
+pub use futures_util;
 pub use futures_util::{future::Either, future::join, future::join_all, future::select, join, pin_mut, select_biased};

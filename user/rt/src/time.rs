@@ -4,10 +4,11 @@ use crate::io;
 use crate::reactor;
 use crate::sys::syscall;
 use abi::time::{CLOCK_MONOTONIC, CLOCK_REALTIME, Timespec};
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::ops::{Add, Sub};
 use core::pin::Pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, ready};
+use futures_util::Stream;
 
 pub use core::time::Duration;
 
@@ -150,22 +151,38 @@ pub async fn timeout_at<F: Future>(deadline: Instant, future: F) -> io::Result<F
 /// Moments that are `period` apart, the first of them now.
 #[must_use]
 pub fn interval(period: Duration) -> Interval {
-    Interval { next: Instant::now(), period }
+    Interval { next: Instant::now(), period, sleep: None }
 }
 
-/// See [`interval`].
+/// See [`interval`]. As a stream it has no end.
 #[derive(Debug)]
 pub struct Interval {
     next: Instant,
     period: Duration,
+    /// Until the next one, once somebody waits.
+    sleep: Option<Sleep>,
 }
 
 impl Interval {
     /// Waits for the next moment; which it was. Moments that have passed are made up for, one for each call.
     pub async fn tick(&mut self) -> Instant {
-        sleep_until(self.next).await;
+        poll_fn(|cx| self.poll_tick(cx)).await
+    }
+
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         let tick = self.next;
+        let sleep = self.sleep.get_or_insert_with(|| sleep_until(tick));
+        ready!(Pin::new(sleep).poll(cx));
+        self.sleep = None;
         self.next = tick + self.period;
-        tick
+        Poll::Ready(tick)
+    }
+}
+
+impl Stream for Interval {
+    type Item = Instant;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Instant>> {
+        self.get_mut().poll_tick(cx).map(Some)
     }
 }

@@ -16,7 +16,7 @@ use rt::process::{Command, Stdio};
 use rt::sync::Arc;
 use rt::task::{JoinHandle, block_on, spawn};
 use rt::time::{Duration, timeout};
-use rt::{async_fs, async_stdio, embedded_io_async, fs, io, select};
+use rt::{async_fs, async_stdio, fs, io, select};
 
 pub const CASES: &[Case] = &[
     // First: what so many connections leave behind takes a while to go, and is not to be taken for a leak.
@@ -34,7 +34,6 @@ pub const CASES: &[Case] = &[
     case!("async/wrong-files", "C5 E1", wrong_files),
     case!("async/children", "C5 R2", children),
     case!("async/datagrams", "C5 R2", datagrams),
-    case!("async/traits-of-libraries", "C5 R2", traits_of_libraries),
     case!("async/standard-streams", "C5 R2", standard_streams),
 ];
 
@@ -488,30 +487,4 @@ fn standard_streams() -> Outcome {
     }
     drop((input, output, to_input));
     exits(child, 0)
-}
-
-/// As a library has it that knows the traits alone.
-async fn exchange<S: embedded_io_async::Read + embedded_io_async::Write>(stream: &mut S) -> Result<[u8; 3], S::Error> {
-    stream.write_all(b"abc").await?;
-    stream.flush().await?;
-    let mut back = [0; 3];
-    let mut filled = 0;
-    while filled < 3 {
-        match stream.read(&mut back[filled..]).await? {
-            0 => break,
-            count => filled += count,
-        }
-    }
-    Ok(back)
-}
-
-fn traits_of_libraries() -> Outcome {
-    block_on(async {
-        let (mut near, far) = connection().await?;
-        let echo = spawn(echo(far));
-        equal!(exchange(&mut near).await?, *b"abc");
-        drop(near);
-        ensure!(matches!(echo.await, Ok(Ok(()))));
-        Ok(())
-    })
 }

@@ -22,6 +22,7 @@ mod affinity;
 mod async_io;
 mod async_owned;
 mod async_sockets;
+mod async_traits;
 mod classes;
 mod coroutines;
 mod elf;
@@ -119,6 +120,7 @@ const GROUPS: &[&[Case]] = &[
     async_io::CASES,
     async_owned::CASES,
     async_sockets::CASES,
+    async_traits::CASES,
     runtime::CASES,
     coroutines::CASES,
     scheduling::CASES,

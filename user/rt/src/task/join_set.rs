@@ -1,9 +1,10 @@
 //! A set of tasks, joined in the order in which they end.
 
 use super::{JoinError, JoinHandle, spawn};
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::pin::Pin;
-use futures_util::stream::{FuturesUnordered, Stream};
+use core::task::{Context, Poll};
+use futures_util::stream::{FuturesUnordered, Stream, StreamExt};
 
 /// Tasks that are aborted when the set is dropped.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl<T: Send + 'static> JoinSet<T> {
 
     /// Waits for the next task to end; `None` when there is none. If this is dropped before, no result is lost.
     pub async fn join_next(&mut self) -> Option<Result<T, JoinError>> {
-        poll_fn(|context| Pin::new(&mut self.handles).poll_next(context)).await
+        self.handles.next().await
     }
 
     /// Waits for all tasks; their outputs, in the order in which they end. Tasks that failed have none.
@@ -68,6 +69,15 @@ impl<T: Send + 'static> JoinSet<T> {
     pub async fn shutdown(&mut self) {
         self.abort_all();
         while self.join_next().await.is_some() {}
+    }
+}
+
+/// The results, in the order in which the tasks end.
+impl<T: Send + 'static> Stream for JoinSet<T> {
+    type Item = Result<T, JoinError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.handles.poll_next_unpin(context)
     }
 }
 

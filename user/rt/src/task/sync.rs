@@ -76,6 +76,7 @@ pub type OnceCell<T> = base::OnceCell<T, Futex>;
 /// Channels with many senders and one receiver.
 pub mod mpsc {
     use super::{Futex, base};
+    use futures_util::sink::{self, Sink};
 
     pub use base::mpsc::{SendError, TryRecvError, TrySendError};
 
@@ -94,6 +95,14 @@ pub mod mpsc {
     #[must_use]
     pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         base::mpsc::channel(capacity)
+    }
+
+    /// The sending half as a sink: it takes a message when the one before has its place. A receiver is a stream as it is.
+    pub fn sink<T: Send>(sender: Sender<T>) -> impl Sink<T, Error = SendError<T>> {
+        sink::unfold(sender, async |sender, message| {
+            sender.send(message).await?;
+            Ok(sender)
+        })
     }
 
     /// A channel without a bound.
@@ -123,6 +132,7 @@ pub mod oneshot {
 /// A channel in which each receiver gets each message.
 pub mod broadcast {
     use super::{Futex, base};
+    use futures_util::stream::{self, Stream};
 
     pub use base::broadcast::{RecvError, SendError, TryRecvError};
 
@@ -136,11 +146,21 @@ pub mod broadcast {
     pub fn channel<T: Clone>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         base::broadcast::channel(capacity)
     }
+
+    /// What a receiver gets, until all senders are gone. `Err`: how many messages it was too late for.
+    pub fn stream<T: Clone>(receiver: Receiver<T>) -> impl Stream<Item = Result<T, u64>> {
+        stream::unfold(receiver, async |mut receiver| match receiver.recv().await {
+            Ok(message) => Some((Ok(message), receiver)),
+            Err(RecvError::Lagged(missed)) => Some((Err(missed), receiver)),
+            Err(RecvError::Closed) => None,
+        })
+    }
 }
 
 /// A value that one side sets and the other watches.
 pub mod watch {
     use super::{Futex, base};
+    use futures_util::stream::{self, Stream};
 
     pub use base::watch::{RecvError, Ref, SendError};
 
@@ -153,5 +173,16 @@ pub mod watch {
     #[must_use]
     pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
         base::watch::channel(value)
+    }
+
+    /// The values that a side sees, the present one first, until the other is gone. One that is replaced before anybody looks is not seen.
+    pub fn stream<T: Clone>(receiver: Receiver<T>) -> impl Stream<Item = T> {
+        stream::unfold((receiver, true), async |(mut receiver, first)| {
+            if !first {
+                receiver.changed().await.ok()?;
+            }
+            let value = T::clone(&receiver.borrow_and_update());
+            Some((value, (receiver, false)))
+        })
     }
 }
