@@ -50,6 +50,14 @@ pub const NAME_RING: usize = FIRST + 6;
 /// about its own signals, futexes, lists or scheduling, is about rings, polls more than 64 descriptors, or answers with an address (`mmap`, `mremap`, `brk`).
 pub const ASYNC: usize = 1 << 30;
 
+/// Resources for `prlimit64` besides Linux's, which a child of `fork` has from its parent: rings that a process may have, with those that are closed and whose requests wait
+/// (beyond: `ENOMEM`).
+pub const RLIMIT_RINGS: u32 = FIRST as u32;
+/// Places for completions in all its rings, of which each request under way needs one, taken in blocks of 126 (beyond: an entry is not taken; `EAGAIN`).
+pub const RLIMIT_RING_REQUESTS: u32 = RLIMIT_RINGS + 1;
+/// Words of memory that its requests wait for (beyond: `ENOMEM`).
+pub const RLIMIT_RING_WORDS: u32 = RLIMIT_RINGS + 2;
+
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;
 /// [`WORLD`] operation: the next `execve` of the caller, and of children it forks, uses this world.

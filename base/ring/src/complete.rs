@@ -40,16 +40,16 @@ impl Completions {
         self.reserved + self.kept.len()
     }
 
-    /// Bytes that the places take.
+    /// Bytes that the places take, and how many these are.
     #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.kept.bytes()
+    pub fn owed(&self) -> (usize, usize) {
+        self.kept.owed()
     }
 
     /// Reserves places for the completions of up to `wanted` requests that begin; how many there are. `admit` is asked whenever that
-    /// takes so many bytes more.
+    /// takes so many bytes more, for so many places.
     #[must_use]
-    pub fn reserve(&mut self, wanted: usize, mut admit: impl FnMut(usize) -> bool) -> usize {
+    pub fn reserve(&mut self, wanted: usize, mut admit: impl FnMut(usize, usize) -> bool) -> usize {
         let wanted = wanted.min(MOST_OUTSTANDING.saturating_sub(self.outstanding()));
         while self.kept.places() < self.reserved + wanted && self.kept.grow(&mut admit) {}
         let granted = wanted.min(self.kept.places() - self.reserved);

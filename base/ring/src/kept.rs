@@ -34,15 +34,16 @@ impl Kept {
         self.blocks.len() * BLOCK - self.first - self.len
     }
 
-    /// Bytes that it takes.
-    pub(crate) fn bytes(&self) -> usize {
-        self.blocks.len() * BLOCK_BYTES
+    /// Bytes that it takes, and places that it has, with those that are taken.
+    pub(crate) fn owed(&self) -> (usize, usize) {
+        (self.blocks.len() * BLOCK_BYTES, self.blocks.len() * BLOCK)
     }
 
-    /// Takes memory for more places, if there is some and `admit` lets it; whether it did.
-    pub(crate) fn grow(&mut self, admit: &mut impl FnMut(usize) -> bool) -> bool {
+    /// Takes memory for more places, if there is some and `admit` lets it take so many bytes for so many; whether it did.
+    pub(crate) fn grow(&mut self, admit: &mut impl FnMut(usize, usize) -> bool) -> bool {
         let mut block = Vec::new();
-        let grows = block.try_reserve_exact(BLOCK).is_ok() && self.blocks.try_reserve(1).is_ok() && admit(BLOCK_BYTES);
+        let grows =
+            block.try_reserve_exact(BLOCK).is_ok() && self.blocks.try_reserve(1).is_ok() && admit(BLOCK_BYTES, BLOCK);
         if grows {
             self.blocks.push_back(block);
         }
@@ -96,7 +97,7 @@ mod tests {
                 match step {
                     0 => {
                         while kept.places() < reserved + count {
-                            prop_assert!(kept.grow(&mut |bytes| bytes == BLOCK_BYTES));
+                            prop_assert!(kept.grow(&mut |bytes, places| (bytes, places) == (BLOCK_BYTES, BLOCK)));
                         }
                         reserved += count;
                     }
@@ -111,13 +112,13 @@ mod tests {
                     _ => {
                         reserved -= count.min(reserved);
                         kept.trim(reserved);
-                        prop_assert!(kept.bytes() <= ((queue.len() + reserved) / BLOCK + 3) * BLOCK_BYTES);
+                        prop_assert!(kept.owed().0 <= ((queue.len() + reserved) / BLOCK + 3) * BLOCK_BYTES);
                     }
                 }
                 prop_assert_eq!(kept.len(), queue.len());
                 prop_assert!(kept.places() >= reserved);
             }
-            prop_assert!(!kept.grow(&mut |_| false));
+            prop_assert!(!kept.grow(&mut |_, _| false));
         }
     }
 }

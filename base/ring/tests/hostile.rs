@@ -149,7 +149,7 @@ impl Pair {
                 self.kernel.0.commit(memory);
             }
             Step::Begin => {
-                assert_eq!(self.kernel.1.reserve(1, |_| true), 1);
+                assert_eq!(self.kernel.1.reserve(1, |_, _| true), 1);
                 self.begun += 1;
             }
             Step::Through(most, wrong) => {
@@ -247,7 +247,7 @@ proptest! {
         for step in steps {
             let before = kernel.outstanding();
             match step {
-                0 => begun += kernel.reserve(1, |_| true),
+                0 => begun += kernel.reserve(1, |_, _| true),
                 1 if begun > 0 => {
                     let kept = kernel.post(&flips, &[cqe(1)]);
                     kernel.release(1 - kept);
@@ -305,7 +305,7 @@ proptest! {
             submissions.commit(&memory);
             let _ = submissions.park(&memory);
             for number in 0..posts {
-                prop_assert_eq!(kernel.reserve(1, |_| true), 1);
+                prop_assert_eq!(kernel.reserve(1, |_, _| true), 1);
                 let kept = kernel.post(&memory, &[cqe(u64::from(number))]);
                 kernel.release(1 - kept);
             }
@@ -347,7 +347,7 @@ fn a_head_that_cannot_be_is_a_full_ring_and_nothing_is_lost() {
     let mut kernel = Completions::new(&layout);
     memory.word(at::CQ_HEAD).store(7, Relaxed);
     assert_eq!((kernel.room(&memory), kernel.waiting(&memory)), (0, 2));
-    assert_eq!(kernel.reserve(1, |_| true), 1);
+    assert_eq!(kernel.reserve(1, |_, _| true), 1);
     assert_eq!(kernel.post(&memory, &[cqe(5)]), 1);
     assert!(kernel.overflows() && memory.word(at::SQ_FLAGS).load(Relaxed) == IORING_SQ_CQ_OVERFLOW);
     memory.word(at::CQ_HEAD).store(0, Relaxed);
@@ -360,17 +360,17 @@ fn a_head_that_cannot_be_is_a_full_ring_and_nothing_is_lost() {
 fn a_place_is_there_before_the_request_or_the_request_does_not_begin() {
     let layout = Layout::new(1, 2, true);
     let mut kernel = Completions::new(&layout);
-    assert_eq!(kernel.reserve(3, |_| false), 0);
-    assert_eq!((kernel.reserve(0, |_| false), kernel.bytes()), (0, 0));
+    assert_eq!(kernel.reserve(3, |_, _| false), 0);
+    assert_eq!((kernel.reserve(0, |_, _| false), kernel.owed().0), (0, 0));
     let mut taken = 0;
-    assert_eq!(kernel.reserve(3, |bytes| core::mem::replace(&mut taken, bytes) == 0), 3);
-    assert_eq!(kernel.bytes(), taken);
+    assert_eq!(kernel.reserve(3, |bytes, _| core::mem::replace(&mut taken, bytes) == 0), 3);
+    assert_eq!(kernel.owed().0, taken);
     // As many more as fit into what was taken; the next would take more.
-    let fit = kernel.reserve(1000, |_| false);
-    assert!(fit < 1000 && kernel.bytes() == taken && kernel.reserve(1, |_| false) == 0);
+    let fit = kernel.reserve(1000, |_, _| false);
+    assert!(fit < 1000 && kernel.owed().0 == taken && kernel.reserve(1, |_, _| false) == 0);
     kernel.release(3 + fit);
-    assert_eq!((kernel.reserve(usize::MAX, |_| true), kernel.outstanding()), (MOST_OUTSTANDING, MOST_OUTSTANDING));
-    assert_eq!(kernel.reserve(1, |_| true), 0);
+    assert_eq!((kernel.reserve(usize::MAX, |_, _| true), kernel.outstanding()), (MOST_OUTSTANDING, MOST_OUTSTANDING));
+    assert_eq!(kernel.reserve(1, |_, _| true), 0);
 }
 
 #[test]
@@ -380,7 +380,7 @@ fn a_tail_is_reached_across_the_end_of_the_numbers() {
     let mut kernel = Completions::new(&layout);
     let target = kernel.target(&memory, 2);
     for reached in [false, true, true] {
-        assert_eq!(kernel.reserve(1, |_| true), 1);
+        assert_eq!(kernel.reserve(1, |_, _| true), 1);
         assert_eq!(kernel.post(&memory, &[cqe(0)]), 0);
         assert_eq!(kernel.reached(target), reached);
     }

@@ -211,7 +211,7 @@ fn completions_arrive_whole_and_in_order() {
             })
         };
         for number in 1..=4 {
-            assert_eq!(kernel.reserve(1, |_| true), 1);
+            assert_eq!(kernel.reserve(1, |_, _| true), 1);
             let _ = kernel.post(&*memory, &[cqe(number)]);
             kernel.publish(&*memory);
         }

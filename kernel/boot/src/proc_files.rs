@@ -110,6 +110,7 @@ impl ProcessTable for Table {
         Some(match name {
             "cmdline" => report::cmdline(&process),
             "comm" => [process.name(), b"\n".to_vec()].concat(),
+            "limits" => process.limits().text().into_bytes(),
             "maps" => report::maps(&process).into_bytes(),
             "resident" => report::resident(&process).into_bytes(),
             "sched" => report::sched(&process).into_bytes(),

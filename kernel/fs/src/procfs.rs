@@ -43,8 +43,9 @@ enum Content {
 }
 
 /// Files of a process directory that are text.
-const TEXTS: [&str; 11] =
-    ["cmdline", "comm", "environ", "maps", "mounts", "resident", "sched", "stat", "statm", "status", "threads"];
+const TEXTS: [&str; 12] = [
+    "cmdline", "comm", "environ", "limits", "maps", "mounts", "resident", "sched", "stat", "statm", "status", "threads",
+];
 /// Files of a process directory that are made line by line.
 const LISTINGS: [&str; 1] = ["coroutines"];
 /// Links of a process directory.
@@ -61,7 +62,7 @@ pub trait ProcessTable: Send + Sync {
     /// User and group that own the process.
     fn owner(&self, pid: u32) -> Option<(u32, u32)>;
 
-    /// The text of `cmdline`, `comm`, `environ`, `maps`, `resident`, `sched`, `stat`, `statm`, `status` or `threads`.
+    /// The text of `cmdline`, `comm`, `environ`, `limits`, `maps`, `resident`, `sched`, `stat`, `statm`, `status` or `threads`.
     fn text(&self, pid: u32, name: &str) -> Option<Vec<u8>>;
 
     /// The lines of `coroutines`.

@@ -1,6 +1,6 @@
 //! Accounts: who pays for memory (D13).
 //!
-//! An account counts bytes of frames and kernel objects against a limit. Accounts form a tree: a charge is
+//! An account counts bytes of frames and kernel objects against a limit; one without a parent may count things of another kind. Accounts form a tree: a charge is
 //! taken at every level up to the root or at none, so the sum over all processes stays below the
 //! limit of the system account whatever the single limits say. A [`Charge`] gives back on drop.
 
@@ -8,7 +8,7 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A counter of bytes with a limit.
+/// A counter of bytes, or of other things, with a limit.
 ///
 /// All atomics are relaxed: the counts guard no other data.
 pub struct Account {

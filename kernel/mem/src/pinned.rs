@@ -3,7 +3,7 @@
 //! The pages are pinned under the space's lock, so that a `fork` either comes before, or copies them for the child at once.
 
 use crate::{
-    account::Charge,
+    account::{Account, Charge},
     copy::{CopyFault, check_range},
     region::USER_END,
     space::AddressSpace,
@@ -22,7 +22,7 @@ pub struct Pinned {
     addr: usize,
     len: usize,
     pages: Vec<Pin>,
-    _charge: Charge,
+    _charges: [Charge; 2],
 }
 
 impl Pinned {
@@ -70,15 +70,21 @@ impl Pinned {
 }
 
 impl AddressSpace {
-    /// Pins writable memory, which `account` pays for: it may outlive its mapping.
+    /// Pins writable memory. `pinned` pays for the pages, which may outlive their mapping, `account` for what is noted of them.
     ///
     /// # Errors
     /// `EFAULT` if it is not all writable, or a file's that others see; `ENOMEM`.
-    pub async fn pin(&self, addr: usize, len: usize, account: &Arc<crate::Account>) -> Result<Pinned, Errno> {
+    pub async fn pin(
+        &self,
+        addr: usize,
+        len: usize,
+        account: &Arc<Account>,
+        pinned: &Arc<Account>,
+    ) -> Result<Pinned, Errno> {
         check_range(addr, len)?;
         let first = addr / PAGE_SIZE;
         let count = (addr + len).div_ceil(PAGE_SIZE) - first;
-        let charge = account.charge(count * (PAGE_SIZE + size_of::<Pin>()))?;
+        let charges = [pinned.charge(count * PAGE_SIZE)?, account.charge(count * size_of::<Pin>())?];
         let mut pages = Vec::new();
         pages.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
         for page in first..first + count {
@@ -87,7 +93,7 @@ impl AddressSpace {
                 exec::yield_now().await;
             }
         }
-        Ok(Pinned { addr, len, pages, _charge: charge })
+        Ok(Pinned { addr, len, pages, _charges: charges })
     }
 
     async fn pin_page(&self, page: usize) -> Result<Pin, Errno> {

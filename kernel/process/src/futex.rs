@@ -27,8 +27,6 @@ use io::file::IoError;
 use mem::{AddressSpace, CopyFault, FutexKey};
 
 const BUCKETS: usize = 64;
-/// A bucket with so many takes no wait that no thread stands behind: whoever has it locked goes through all of them.
-const MOST: usize = 1 << 13;
 /// Places that a bucket keeps.
 const ROOM: usize = 64;
 const WAITING: u32 = 0;
@@ -79,10 +77,6 @@ impl Bucket {
             self.waiters.push((key, waiter));
         }
         has_room
-    }
-
-    fn is_full(&self) -> bool {
-        self.waiters.len() >= MOST
     }
 
     fn leave(&mut self) {
@@ -144,7 +138,7 @@ impl Drop for Registration {
 /// Begins `FUTEX_WAIT` or `FUTEX_WAIT_BITSET`: enters the queue, if the word at `addr` is `expected`. `space` is the thread's.
 ///
 /// # Errors
-/// `EAGAIN` (another value), `EFAULT`, `EINVAL`, `ENOMEM` (also if too many wait, and this is for no thread); the page that is missing.
+/// `EAGAIN` (another value), `EFAULT`, `EINVAL`, `ENOMEM`; the page that is missing.
 pub fn begin<'a>(
     thread: Option<&'a Thread>,
     space: &AddressSpace,
@@ -164,7 +158,7 @@ pub fn begin<'a>(
         // Relaxed: the bucket's lock orders this against wakers.
         let mut bucket = bucket(key).lock();
         let equal = word.load(Ordering::Relaxed) == expected;
-        (equal, equal && (thread.is_some() || !bucket.is_full()) && bucket.enter(key, waiter.clone()))
+        (equal, equal && bucket.enter(key, waiter.clone()))
     })?;
     match entered {
         (_, true) => Ok(Wait { thread, registration: Registration(waiter) }),
@@ -428,7 +422,7 @@ impl Shifted {
         self.moved.iter().for_each(|waiter| *waiter.key.lock() = to);
         let mut bucket = bucket(to).lock();
         // Who has left meanwhile either did so before this look, or finds itself in this bucket.
-        self.moved.retain(|waiter| waiter.waits() && (bucket.is_full() || !bucket.enter(to, waiter.clone())));
+        self.moved.retain(|waiter| waiter.waits() && !bucket.enter(to, waiter.clone()));
         drop(bucket);
         // For whom there is no room: a wake-up is no promise.
         self.moved.iter().filter(|waiter| waiter.settle(WOKEN)).for_each(|waiter| rouse(waiter));

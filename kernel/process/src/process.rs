@@ -6,7 +6,7 @@
 
 use crate::{
     descriptors::FdTable,
-    limits::Limits,
+    limits::{Limits, Quotas},
     share::Share,
     signal::{Actions, Arrivals, Pending},
     slots::Slots,
@@ -129,6 +129,7 @@ pub struct Process {
     /// The limit of the size of files, for whoever has no lock.
     file_limit: AtomicU64,
     account: Arc<Account>,
+    quotas: Quotas,
     _charge: Charge,
     pub(crate) state: SpinLock<State>,
     pub(crate) pending: Pending,
@@ -169,12 +170,14 @@ impl Process {
         let charge = account.charge(PROCESS_BYTES)?;
         let effective = AtomicU64::new(pack(&state.identity));
         let file_limit = AtomicU64::new(state.limits.current(abi::process::RLIMIT_FSIZE));
+        let quotas = Quotas::new(&account, &state.limits);
         Ok(Arc::new(Self {
             pid,
             parent: AtomicU32::new(0),
             effective,
             file_limit,
             account,
+            quotas,
             _charge: charge,
             state: SpinLock::new(rank::PROCESS, state),
             pending: Pending::new(),
@@ -246,6 +249,12 @@ impl Process {
     #[must_use]
     pub fn account(&self) -> &Arc<Account> {
         &self.account
+    }
+
+    /// What it may have of what goes on without a thread.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
     }
 
     /// When it started, in nanoseconds since boot.
@@ -341,6 +350,7 @@ impl Process {
         let (space, limits) = (state.space.clone(), state.limits.of_space());
         // Relaxed: ordered by the lock among writers.
         self.file_limit.store(state.limits.current(abi::process::RLIMIT_FSIZE), Ordering::Relaxed);
+        self.quotas.set(&state.limits);
         drop(state);
         space.set_limits(limits);
         Ok(())

@@ -29,7 +29,7 @@ use io::{
     file::BoxFuture,
     open::OpenFile,
 };
-use mem::{AddressSpace, CopyFault, Sink, Source};
+use mem::{AddressSpace, CopyFault, Pinned, Sink, Source};
 use process::{FdTable, Process, Thread, descriptors::Reserved};
 
 /// One call's view of the thread that made it.
@@ -331,6 +331,14 @@ impl<'a> Task<'a> {
             if self.interrupted() { Poll::Ready(Err(Errno::EINTR)) } else { Poll::Pending }
         })
         .await
+    }
+
+    /// Pins memory, which counts as the process's pinned memory then.
+    ///
+    /// # Errors
+    /// `EFAULT` if it is not all writable, or a file's that others see; `ENOMEM`.
+    pub async fn pin(&self, addr: usize, len: usize) -> Result<Pinned, Errno> {
+        self.space.pin(addr, len, &self.caller.account, &self.process().quotas().pinned).await
     }
 
     /// Faults in what a copy missed.

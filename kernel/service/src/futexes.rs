@@ -50,6 +50,7 @@ pub(crate) fn wake(task: &Task<'_>, addr: usize, count: usize, bits: u32, flags:
 /// # Errors
 /// `EAGAIN` for another value, `EINTR`, `EINVAL`, `EFAULT`, `ENOMEM`.
 pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32, flags: u32) -> Result<usize, Errno> {
+    let _counted = task.process().quotas().words.charge(1)?;
     loop {
         match futex::begin(None, task.space(), addr, is_private(flags), expected, bits) {
             Ok(wait) => return until_woken(task, &mut [wait]).await.map(|_| 0),
@@ -64,7 +65,7 @@ pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32,
 /// # Errors
 /// As [`wait`].
 pub(crate) async fn wait_for_one(task: &Task<'_>, addr: usize, count: usize) -> Result<usize, Errno> {
-    let _charge = task.caller().account.charge(count * EACH)?;
+    let _charges = [task.process().quotas().words.charge(count)?, task.caller().account.charge(count * EACH)?];
     let (mut words, mut waits) = (list(count)?, list(count)?);
     words.resize(count, FutexWaitv::new_zeroed());
     task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;

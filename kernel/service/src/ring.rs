@@ -95,13 +95,28 @@ struct Posting {
     wanting: usize,
     /// Pays for what is kept, or may be.
     charge: Charge,
+    /// Counts places for completions.
+    places: Charge,
 }
 
 impl Posting {
+    /// Takes places for completions that are outstanding, up to so many; how many.
+    fn reserve(&mut self, wanted: usize) -> usize {
+        let Self { completions, charge, places, .. } = self;
+        completions.reserve(wanted, |bytes, count| {
+            places.grow(count).is_ok()
+                && (charge.grow(bytes).is_ok() || {
+                    places.shrink(count);
+                    false
+                })
+        })
+    }
+
     /// Gives back what was paid for places that are gone.
     fn settle(&mut self) {
-        let paid = self.completions.bytes() + size_of::<Ring>();
-        self.charge.shrink(self.charge.bytes().saturating_sub(paid));
+        let (bytes, places) = self.completions.owed();
+        self.charge.shrink(self.charge.bytes().saturating_sub(bytes + size_of::<Ring>()));
+        self.places.shrink(self.places.bytes().saturating_sub(places));
     }
 }
 
@@ -134,6 +149,8 @@ pub(crate) struct Ring {
     takers: WaitQueue,
     /// Who takes them, if calls do not.
     poller: Option<Poller>,
+    /// It is one of its maker's.
+    _counted: Charge,
 }
 
 /// Who wants what a ring still does.
@@ -173,7 +190,8 @@ impl Attached for Ring {
 impl Ring {
     fn new(task: &Task<'_>, layout: Layout, params: &Params) -> Result<Arc<Self>, Errno> {
         let has = |flag| params.flags & flag != 0;
-        let account = &task.caller().account;
+        let (account, quotas) = (&task.caller().account, task.process().quotas());
+        let counted = quotas.rings.charge(1)?;
         let charge = account.charge(size_of::<Self>())?;
         let pages = Pages::new(&layout, account)?;
         let posting = Posting {
@@ -182,6 +200,7 @@ impl Ring {
             is_taking: false,
             wanting: 0,
             charge,
+            places: quotas.requests.charge(0)?,
         };
         let ring = Self {
             pages,
@@ -200,6 +219,7 @@ impl Ring {
             timeouts: AtomicU32::new(0),
             takers: WaitQueue::new(),
             poller: has(IORING_SETUP_SQPOLL).then(|| Poller::new(task.process(), params)),
+            _counted: counted,
         };
         if !has(IORING_SETUP_R_DISABLED) {
             ring.appoint(task);
@@ -246,9 +266,7 @@ impl Ring {
 
     /// Reserves places for up to `wanted` completions; how many there are.
     fn reserve(&self, wanted: usize) -> usize {
-        let mut posting = self.posting.lock();
-        let Posting { completions, charge, .. } = &mut *posting;
-        completions.reserve(wanted, |bytes| charge.grow(bytes).is_ok())
+        self.posting.lock().reserve(wanted)
     }
 
     /// Completes requests that have places; how many of these that took.

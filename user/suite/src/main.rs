@@ -95,6 +95,7 @@ const GROUPS: &[&[Case]] = &[
     rings::words::CASES,
     rings::buffers::CASES,
     rings::provided::CASES,
+    rings::quotas::CASES,
     rings::messages::CASES,
     rings::hostile::CASES,
     rings::hostile_inputs::CASES,

@@ -14,6 +14,7 @@ pub mod others;
 pub mod places;
 pub mod polled;
 pub mod provided;
+pub mod quotas;
 pub mod readiness;
 pub mod sockets;
 pub mod splices;

@@ -112,7 +112,7 @@ async fn buffer(task: &Task<'_>, ring: &Arc<Ring>, piece: &Iovec, tag: u64) -> R
         _ => {}
     }
     base.checked_add(len.next_multiple_of(PAGE_SIZE as u64)).ok_or(Errno::EOVERFLOW)?;
-    let memory = task.space().pin(base as usize, len as usize, &task.caller().account).await?;
+    let memory = task.pin(base as usize, len as usize).await?;
     if tag == 0 {
         return Ok(Some(Arc::new(Buffer { memory, tag: None })));
     }

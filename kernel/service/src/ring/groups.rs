@@ -323,10 +323,9 @@ pub(super) async fn register(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> 
     if !base.is_multiple_of(PAGE_SIZE) || !entries.is_power_of_two() || entries as usize >= MOST {
         return Err(Errno::EINVAL);
     }
-    let account = &task.caller().account;
-    let memory = task.space().pin(base, entries as usize * size_of::<Buf>(), account).await?;
+    let memory = task.pin(base, entries as usize * size_of::<Buf>()).await?;
     let shared = Shared { memory, mask: (entries - 1) as u16, head: 0 };
-    let group = Group { shared: Some(shared), ..Group::new(account.charge(GROUP)?) };
+    let group = Group { shared: Some(shared), ..Group::new(task.caller().account.charge(GROUP)?) };
     ring.groups.insert(asked.bgid, group).map(|()| 0)
 }
 
