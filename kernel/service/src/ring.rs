@@ -32,6 +32,7 @@ mod request;
 mod retry;
 mod select;
 mod setup;
+mod stream;
 mod submission;
 mod table;
 mod taking;

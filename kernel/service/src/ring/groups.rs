@@ -160,7 +160,7 @@ impl Groups {
     }
 
     /// Nothing: others hold the last.
-    fn try_select(&self, number: u16) -> Result<Option<Selected<'_>>, Errno> {
+    pub(super) fn try_select(&self, number: u16) -> Result<Option<Selected<'_>>, Errno> {
         let mut groups = self.all.lock();
         let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
         group.make_room(1)?;

@@ -15,9 +15,10 @@
 use super::{
     Ring,
     buffers::Buffer,
-    operation::{About, Done, Waits, place_of},
+    operation::{About, Done, place_of},
     ready::Retries,
     request::{CANCELLED, Owner, Request},
+    stream::{Looked, Stream},
     table::Table,
     transfer::{Transfer, Tried},
 };
@@ -63,28 +64,49 @@ struct Parts {
     next: Option<Arc<Request>>,
 }
 
+/// What is tried.
+pub(super) enum Reading {
+    /// A read, in a registered buffer or not.
+    Once(Transfer, Option<Arc<Buffer>>),
+    /// As long as something comes.
+    Again(Stream),
+}
+
+impl Reading {
+    fn opcode(&self) -> u8 {
+        match self {
+            Self::Once(transfer, _) => transfer.opcode(),
+            Self::Again(stream) => stream.opcode,
+        }
+    }
+}
+
 pin_project! {
     struct Held {
         ring: Arc<Ring>,
         owner: Arc<Owner>,
-        transfer: Transfer,
-        buffer: Option<Arc<Buffer>>,
+        reading: Reading,
         flags: u8,
+        // Bytes, since it was served last.
+        moved: usize,
         // In the queue of the file that it reads.
         #[pin]
         seat: Seat<OpenFile>,
     }
 }
 
-/// Has a transfer wait without a coroutine; `false`: it needs one.
-pub(super) fn park(task: &Task<'_>, ring: &Arc<Ring>, (user_data, flags): (u64, u8), waits: &Waits) -> bool {
-    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
-    if !transfer.is_one_read() {
-        return false;
-    }
+/// Has a request that reads `open` wait without a coroutine; `false`: it needs one.
+pub(super) fn park(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (user_data, flags): (u64, u8),
+    open: &Arc<OpenFile>,
+    reading: impl FnOnce() -> Reading,
+) -> bool {
     let Some(seat) = seat(open.clone(), |open| open.file().read_queue()) else { return false };
     let Some(owner) = ring.admit(task) else { return false };
-    let about = About { opcode: transfer.opcode(), file: place_of(open) };
+    let reading = reading();
+    let about = About { opcode: reading.opcode(), file: place_of(open) };
     let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
     let retry = Retry { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts };
     let request = Request::of_retry(user_data, about, task.caller().pid, retry);
@@ -93,8 +115,7 @@ pub(super) fn park(task: &Task<'_>, ring: &Arc<Ring>, (user_data, flags): (u64, 
         return false;
     }
     ring.drain.begin(1);
-    let (transfer, buffer) = (*transfer, buffer.clone());
-    request.begin(Box::pin(Held { ring: ring.clone(), owner, transfer, buffer, flags, seat }));
+    request.begin(Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat }));
     true
 }
 
@@ -114,8 +135,17 @@ enum Served {
     Ended(usize),
     /// It waits on.
     Waits(Pin<Box<Held>>),
-    /// It needs memory first.
-    Faults(Pin<Box<Held>>, CopyFault),
+    /// It is to be tried again, when others had their turn.
+    More(Pin<Box<Held>>),
+    /// It needs something first that has to be waited for.
+    Needs(Pin<Box<Held>>, Need),
+}
+
+/// What has to be waited for.
+enum Need {
+    Memory(CopyFault),
+    /// Of this group: others hold the last.
+    Buffer(u16),
 }
 
 impl Request {
@@ -184,21 +214,28 @@ impl Request {
     /// Lets others serve it, if it waits on; how many bytes were moved.
     fn go_on(self: &Arc<Self>, served: Served) -> usize {
         let Some(retry) = &self.retry else { return 0 };
-        match served {
+        let mut held = match served {
             Served::Ended(moved) => return moved,
-            Served::Faults(held, fault) => self.make_present(held, fault),
-            Served::Waits(held) => {
-                retry.parts.lock().held = Some(held);
-                if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {
-                    retry.retries.push(self.clone());
-                }
+            Served::Needs(held, need) => {
+                self.meet(held, need);
+                return 0;
             }
+            Served::Waits(held) => held,
+            Served::More(held) => {
+                retry.state.fetch_or(READY, AcqRel);
+                held
+            }
+        };
+        let moved = core::mem::take(held.as_mut().project().moved);
+        retry.parts.lock().held = Some(held);
+        if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {
+            retry.retries.push(self.clone());
         }
-        0
+        moved
     }
 
-    /// A coroutine makes the memory present, and serves it then: until that it is served by nobody else.
-    fn make_present(self: &Arc<Self>, held: Pin<Box<Held>>, fault: CopyFault) {
+    /// A coroutine waits for what is needed, and serves it then: until that it is served by nobody else.
+    fn meet(self: &Arc<Self>, held: Pin<Box<Held>>, need: Need) {
         let Ok(charge) = held.owner.charge(TASK) else { return drop(self.end(held, Done::failed(Errno::ENOMEM))) };
         let (request, thread) = (self.clone(), held.owner.thread().clone());
         // Else it would go with a coroutine that cannot be made.
@@ -208,7 +245,7 @@ impl Request {
             let _charge = charge;
             let held = its.lock().take();
             if let Some(held) = held {
-                request.resolve(held, fault).await;
+                request.resolve(held, need).await;
             }
         };
         if !spawn(&thread, "ring memory", life) {
@@ -217,15 +254,20 @@ impl Request {
         }
     }
 
-    async fn resolve(self: &Arc<Self>, mut held: Pin<Box<Held>>, mut fault: CopyFault) {
+    async fn resolve(self: &Arc<Self>, mut held: Pin<Box<Held>>, mut need: Need) {
         loop {
-            if let Err(errno) = held.owner.resolve(fault).await {
+            let met = match need {
+                Need::Memory(fault) => held.owner.resolve(fault).await,
+                // It comes back, or is used.
+                Need::Buffer(group) => held.ring.groups.select(group).await.map(drop),
+            };
+            if let Err(errno) = met {
                 let _ = self.end(held, Done::failed(errno));
                 return;
             }
             match self.try_again(held) {
-                Served::Faults(left, _) if self.is_cancelled() => return drop(self.end(left, CANCELLED)),
-                Served::Faults(left, again) => (held, fault) = (left, again),
+                Served::Needs(left, _) if self.is_cancelled() => return drop(self.end(left, CANCELLED)),
+                Served::Needs(left, again) => (held, need) = (left, again),
                 served => {
                     self.go_on(served);
                     return;
@@ -235,17 +277,33 @@ impl Request {
         }
     }
 
-    fn try_once(self: &Arc<Self>, held: Pin<Box<Held>>) -> Served {
-        let tried = {
-            let task = held.owner.task(&self.view);
-            held.transfer.look(&task, held.seat.owner(), held.buffer.as_deref())
-        };
-        match tried {
-            Tried::Done(done) => self.end(held, done),
-            Tried::NotYet => Served::Waits(held),
-            Tried::Faults(fault) => Served::Faults(held, fault),
-            // What a signal would end: of that a request knows nothing.
-            Tried::Partly(_) => self.end(held, Done::failed(Errno::EINTR)),
+    fn try_once(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
+        let parts = held.as_mut().project();
+        let (task, open) = (parts.owner.task(&self.view), parts.seat.owner());
+        match parts.reading {
+            Reading::Once(transfer, buffer) => {
+                let tried = transfer.look(&task, open, buffer.as_deref());
+                drop(task);
+                match tried {
+                    Tried::Done(done) => self.end(held, done),
+                    Tried::NotYet => Served::Waits(held),
+                    Tried::Faults(fault) => Served::Needs(held, Need::Memory(fault)),
+                    // What a signal would end: of that a request knows nothing.
+                    Tried::Partly(_) => self.end(held, Done::failed(Errno::EINTR)),
+                }
+            }
+            Reading::Again(stream) => {
+                let stream = *stream;
+                let looked = stream.look(&task, parts.ring, open, self.user_data(), parts.moved);
+                drop(task);
+                match looked {
+                    Looked::Done(done) => self.end(held, done),
+                    Looked::NotYet => Served::Waits(held),
+                    Looked::More => Served::More(held),
+                    Looked::Faults(fault) => Served::Needs(held, Need::Memory(fault)),
+                    Looked::NoBuffer => Served::Needs(held, Need::Buffer(stream.group)),
+                }
+            }
         }
     }
 
@@ -256,8 +314,9 @@ impl Request {
         held.ring.drain.end();
         self.has_ended(&held.ring, done);
         held.ring.retries.leave();
+        let moved = held.moved + done.result.max(0) as usize;
         drop(held);
-        Served::Ended(done.result.max(0) as usize)
+        Served::Ended(moved)
     }
 }
 

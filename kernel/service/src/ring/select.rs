@@ -8,6 +8,7 @@ use super::{
     calls::{Begun, Body},
     operation::{Done, Step},
     received::{self, Message, Took},
+    stream::Stream,
 };
 use crate::{
     arguments::{Args, MOST},
@@ -97,6 +98,17 @@ impl Select {
 
     pub(super) fn opcode(&self) -> u8 {
         self.opcode
+    }
+
+    /// As one that needs no coroutine for it, and what it reads, if nothing is wrong with it.
+    pub(super) fn as_stream(&self, task: &Task<'_>, ring: &Ring) -> Option<(Stream, Arc<OpenFile>)> {
+        let is_plain = self.opcode == IORING_OP_RECV && self.flags == 0 || self.opcode == IORING_OP_READ_MULTISHOT;
+        if !is_plain || !self.multishot {
+            return None;
+        }
+        let open = ring.file(task, self.fd, self.fixed).ok()?;
+        self.check(&open).ok()?;
+        Some((Stream { opcode: self.opcode, group: self.group }, open))
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {

@@ -7,7 +7,8 @@ use super::{
     Ring,
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
-    retry, select,
+    retry::{self, Reading},
+    select::{self, Select},
     taking::Taker,
     ticket::{Chain, Ticket},
     transfer::Transfer,
@@ -247,6 +248,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             return self.link(Linked { user_data, flags, operation }, is_linked);
         }
         match operation {
+            Ok(Operation::Select(select)) if self.begin_stream(select, (user_data, flags)) => {}
             Ok(operation) => match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => self.complete(user_data, done, flags),
                 Step::Waits(waits) => self.park((user_data, flags), operation, waits, Chain::default()),
@@ -255,6 +257,18 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         // A limit of nothing is wrong.
         operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
+    }
+
+    /// Begins one that reads again and again, if it needs no coroutine.
+    fn begin_stream(&mut self, select: Select, request: (u64, u8)) -> bool {
+        let Some((stream, open)) = select.as_stream(self.task, self.ring) else { return false };
+        // Those before it are completed before it.
+        self.post_some();
+        let begins = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
+        if begins {
+            self.taker.give_place();
+        }
+        begins
     }
 
     #[cold]
@@ -468,10 +482,18 @@ fn begin_to_wait(
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) {
-    if rest.len() > 0 || !retry::park(task, ring, (user_data, flags), &waits) {
+    if rest.len() > 0 || !waits_as_record(task, ring, (user_data, flags), &waits) {
         let ticket = Ticket::new(ring, user_data, flags);
         coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
     }
+}
+
+/// Has a read wait without a coroutine; `false`: it needs one.
+#[inline(always)]
+fn waits_as_record(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), waits: &Waits) -> bool {
+    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
+    transfer.is_one_read()
+        && retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()))
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

@@ -1,0 +1,82 @@
+//! Reading what comes again and again, each time into a buffer that is chosen when there is something: the part that never waits. Who waits is a
+//! [`retry`](super::retry).
+
+use super::{Ring, operation::Done, request::CANCELLED};
+use crate::{
+    arguments::MOST,
+    context::Task,
+    transfer::{self, At, Piece},
+};
+use abi::{errno::Errno, io_uring::*};
+use alloc::sync::Arc;
+use io::{file::IoError, open::OpenFile};
+use mem::CopyFault;
+
+/// Reads in one poll.
+const AT_ONCE: usize = 8;
+
+/// Such a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stream {
+    pub opcode: u8,
+    /// Of the buffers.
+    pub group: u16,
+}
+
+/// What came of a look.
+pub(super) enum Looked {
+    /// That was all, and this is its last completion.
+    Done(Done),
+    /// There is nothing, until the file changes.
+    NotYet,
+    /// There may be more, but others get their turn.
+    More,
+    /// Nothing was read: memory is missing.
+    Faults(CopyFault),
+    /// Nothing was read: others hold the last buffer.
+    NoBuffer,
+}
+
+impl Stream {
+    /// Takes what is there, with a completion for each read but the last; adds to what was `moved`.
+    pub(super) fn look(
+        self,
+        task: &Task<'_>,
+        ring: &Ring,
+        open: &Arc<OpenFile>,
+        user_data: u64,
+        moved: &mut usize,
+    ) -> Looked {
+        for _ in 0..AT_ONCE {
+            if task.interrupted() {
+                return Looked::Done(CANCELLED);
+            }
+            if open.file().read_waits() {
+                return if ring.groups.has_some(self.group) { Looked::NotYet } else { Looked::Done(NO_BUFFERS) };
+            }
+            let selected = match ring.groups.try_select(self.group) {
+                Ok(Some(selected)) => selected,
+                Ok(None) => return Looked::NoBuffer,
+                Err(errno) => return Looked::Done(Done::failed(errno)),
+            };
+            let given = selected.given;
+            let piece = Piece { addr: given.addr as usize, len: (given.len as usize).min(MOST) };
+            let len = match transfer::read_now(task, open, At::Position, piece) {
+                Ok(Some(0)) => return Looked::Done(Done::with(0)),
+                Ok(Some(len)) => len,
+                Ok(None) => return Looked::NotYet,
+                Err(IoError::Fault(fault)) => return Looked::Faults(fault),
+                Err(IoError::Errno(errno)) => return Looked::Done(Done::failed(errno)),
+            };
+            selected.keep();
+            *moved += len;
+            let flags = IORING_CQE_F_BUFFER | u32::from(given.bid) << IORING_CQE_BUFFER_SHIFT;
+            if !ring.post_more(Cqe { user_data, res: len as i32, flags: flags | IORING_CQE_F_MORE }) {
+                return Looked::Done(Done { result: len as i32, fails: false, flags });
+            }
+        }
+        Looked::More
+    }
+}
+
+const NO_BUFFERS: Done = Done { result: -Errno::ENOBUFS.number(), fails: true, flags: 0 };
