@@ -3,18 +3,18 @@
 
 use crate::measure::{Outcome, call, measure, report};
 use crate::processes::own_path;
-use alloc::boxed::Box;
-use alloc::format;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use alloc::{format, vec};
 use rt::abi::errno::Errno;
-use rt::abi::io_uring::{IORING_OP_ACCEPT, IORING_OP_RECV, IORING_OP_SEND, Sqe};
+use rt::abi::io_uring::*;
 use rt::abi::nr;
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::io::{self, BufRead, Read, Write};
 use rt::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use rt::process::{Child, Command, Stdio};
-use rt::ring::Ring;
+use rt::ring::{Buffers, Ring};
 use rt::task::{block_on, spawn};
 use rt::{async_net, fs, println, raw, thread};
 
@@ -143,88 +143,153 @@ fn ready(addr: SocketAddr) -> Outcome {
     io::stdout().flush()
 }
 
-/// What an entry's `user_data` says beside the connection: its message is received, or sent.
-const SENT: u64 = 1 << 32;
+/// Whose completion it is, beside the connection's number in the lower half of `user_data`: a message is received, or the one in this buffer is sent.
+const SENT: u64 = 1 << 63;
+const BUFFER: u32 = 32;
 /// Instead of a connection: the next one.
 const ACCEPTED: u64 = u32::MAX as u64;
+/// The group of the buffers, and how many these are.
+const GROUP: u16 = 1;
+const BUFFERS: u16 = 2_048;
 
-/// A connection of the ring's server. While one message is sent, the next is received.
+/// A message in a buffer: which, and what is to be sent of it.
+#[derive(Clone, Copy)]
+struct Message {
+    bid: u16,
+    from: usize,
+    len: usize,
+}
+
+/// A connection of the ring's server. Its messages are sent one after the other.
 struct Connection {
     stream: TcpStream,
-    messages: [[u8; ROOM]; 2],
-    /// Which is received.
-    next: usize,
-    is_sending: bool,
-    /// The one received is so long, and the one before it is still being sent.
-    held: Option<usize>,
+    sending: Option<Message>,
+    held: VecDeque<Message>,
 }
 
-impl Connection {
-    fn new(stream: TcpStream) -> Box<Self> {
-        Box::new(Self { stream, messages: [[0; ROOM]; 2], next: 0, is_sending: false, held: None })
-    }
-
-    fn entry(&mut self, opcode: u8, message: usize, len: usize, user_data: u64) -> Sqe {
-        let (fd, addr) = (self.stream.fd().raw(), self.messages[message].as_mut_ptr() as u64);
-        Sqe { opcode, fd, addr, len: len as u32, user_data, ..Sqe::default() }
-    }
-
-    fn receive(&mut self, ring: &mut Ring, number: u64) -> Outcome {
-        let entry = self.entry(IORING_OP_RECV, self.next, ROOM, number);
-        add(ring, &entry)
-    }
-
-    /// Sends back what was received, and receives the next.
-    fn answer(&mut self, ring: &mut Ring, number: u64, len: usize) -> Outcome {
-        let entry = self.entry(IORING_OP_SEND, self.next, len, number | SENT);
-        add(ring, &entry)?;
-        (self.next, self.is_sending) = (1 - self.next, true);
-        self.receive(ring, number)
-    }
+/// A loop like the one around epoll: one call for all that has come, and all that is to be done about it. What comes is put into buffers that the kernel chooses,
+/// and sent from there.
+struct Server {
+    ring: Ring,
+    buffers: Buffers,
+    memory: Vec<u8>,
+    connections: Vec<Connection>,
+    /// Those that are to be received from again when there are buffers.
+    starved: Vec<usize>,
 }
 
-/// A loop like the one around epoll: one call for all that has come, and all that is to be done about it.
-fn ring(listener: &TcpListener) -> Outcome {
-    let mut ring = Ring::new(256, 0)?;
-    let mut connections: Vec<Box<Connection>> = Vec::new();
-    let accept = Sqe { opcode: IORING_OP_ACCEPT, fd: listener.fd().raw(), user_data: ACCEPTED, ..Sqe::default() };
-    add(&mut ring, &accept)?;
-    ready(listener.local_addr()?)?;
-    loop {
-        ring.submit(1)?;
-        while let Some(cqe) = ring.pop() {
-            let (number, is_sent) = (cqe.user_data & ACCEPTED, cqe.user_data & SENT != 0);
-            let len = Errno::from_return(cqe.res as isize)?;
-            if number == ACCEPTED {
-                let stream = raw::tcp_stream(len);
-                stream.set_nodelay(true)?;
-                let mut connection = Connection::new(stream);
-                connection.receive(&mut ring, connections.len() as u64)?;
-                connections.push(connection);
-                add(&mut ring, &accept)?;
-                continue;
-            }
-            let connection = &mut connections[number as usize];
-            if is_sent {
-                connection.is_sending = false;
-                if let Some(len) = connection.held.take() {
-                    connection.answer(&mut ring, number, len)?;
-                }
-            } else if connection.is_sending {
-                connection.held = Some(len);
-            } else if len > 0 {
-                connection.answer(&mut ring, number, len)?;
+impl Server {
+    fn new() -> io::Result<Self> {
+        let ring = Ring::new(256, 0)?;
+        let buffers = Buffers::new(&ring, GROUP, BUFFERS)?;
+        let memory = vec![0; usize::from(BUFFERS) * ROOM];
+        let mut server = Self { ring, buffers, memory, connections: Vec::new(), starved: Vec::new() };
+        (0..BUFFERS).for_each(|bid| server.give_back(bid));
+        Ok(server)
+    }
+
+    fn address(&self, bid: u16) -> usize {
+        self.memory.as_ptr() as usize + usize::from(bid) * ROOM
+    }
+
+    fn give_back(&mut self, bid: u16) {
+        self.buffers.add(self.address(bid), ROOM as u32, bid);
+    }
+
+    /// Adds an entry, submitting what is there if there is no room.
+    fn add(&mut self, entry: &Sqe) -> Outcome {
+        while !self.ring.push_raw(entry) {
+            self.ring.submit(0)?;
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: &TcpListener) -> Outcome {
+        self.add(&Sqe { opcode: IORING_OP_ACCEPT, fd: listener.fd().raw(), user_data: ACCEPTED, ..Sqe::default() })
+    }
+
+    /// Receives from a connection as long as there is something.
+    fn receive(&mut self, number: usize) -> Outcome {
+        let (flags, ioprio) = (IOSQE_BUFFER_SELECT, IORING_RECV_MULTISHOT);
+        let (fd, user_data) = (self.connections[number].stream.fd().raw(), number as u64);
+        self.add(&Sqe { opcode: IORING_OP_RECV, flags, ioprio, fd, buf_index: GROUP, user_data, ..Sqe::default() })
+    }
+
+    fn send(&mut self, number: usize, message: Message) -> Outcome {
+        let connection = &mut self.connections[number];
+        connection.sending = Some(message);
+        let fd = connection.stream.fd().raw();
+        let (addr, len) = ((self.address(message.bid) + message.from) as u64, message.len as u32);
+        let user_data = number as u64 | u64::from(message.bid) << BUFFER | SENT;
+        self.add(&Sqe { opcode: IORING_OP_SEND, fd, addr, len, user_data, ..Sqe::default() })
+    }
+
+    fn accepted(&mut self, fd: usize) -> Outcome {
+        let stream = raw::tcp_stream(fd);
+        stream.set_nodelay(true)?;
+        self.connections.push(Connection { stream, sending: None, held: VecDeque::new() });
+        self.receive(self.connections.len() - 1)
+    }
+
+    fn received(&mut self, number: usize, cqe: &Cqe) -> Outcome {
+        if cqe.flags & IORING_CQE_F_BUFFER != 0 {
+            let message =
+                Message { bid: (cqe.flags >> IORING_CQE_BUFFER_SHIFT) as u16, from: 0, len: cqe.res as usize };
+            match self.connections[number].sending {
+                None => self.send(number, message)?,
+                Some(_) => self.connections[number].held.push_back(message),
             }
         }
+        match cqe.res {
+            _ if cqe.flags & IORING_CQE_F_MORE != 0 => Ok(()),
+            res if res > 0 => self.receive(number),
+            res if res == -Errno::ENOBUFS.number() => Ok(self.starved.push(number)),
+            _ => Ok(()),
+        }
+    }
+
+    /// So many bytes were sent of what was being sent.
+    fn sent(&mut self, number: usize, bid: u16, bytes: usize) -> Outcome {
+        let connection = &mut self.connections[number];
+        let rest = connection.sending.take().filter(|message| bytes < message.len);
+        let rest = rest.map(|Message { from, len, .. }| Message { bid, from: from + bytes, len: len - bytes });
+        let next = rest.or_else(|| connection.held.pop_front());
+        if rest.is_none() {
+            self.give_back(bid);
+        }
+        if let Some(message) = next {
+            self.send(number, message)?;
+        }
+        match self.starved.pop() {
+            Some(starved) => self.receive(starved),
+            None => Ok(()),
+        }
+    }
+
+    fn completed(&mut self, cqe: &Cqe, listener: &TcpListener) -> Outcome {
+        let number = (cqe.user_data & ACCEPTED) as usize;
+        if cqe.user_data & SENT != 0 {
+            let bytes = Errno::from_return(cqe.res as isize)?;
+            return self.sent(number, (cqe.user_data >> BUFFER) as u16, bytes);
+        }
+        if cqe.user_data == ACCEPTED {
+            self.accepted(Errno::from_return(cqe.res as isize)?)?;
+            return self.accept(listener);
+        }
+        self.received(number, cqe)
     }
 }
 
-/// Adds an entry, submitting what is there if there is no room.
-fn add(ring: &mut Ring, entry: &Sqe) -> Outcome {
-    while !ring.push_raw(entry) {
-        ring.submit(0)?;
+fn ring(listener: &TcpListener) -> Outcome {
+    let mut server = Server::new()?;
+    server.accept(listener)?;
+    ready(listener.local_addr()?)?;
+    loop {
+        server.ring.submit(1)?;
+        while let Some(cqe) = server.ring.pop() {
+            server.completed(&cqe, listener)?;
+        }
     }
-    Ok(())
 }
 
 async fn tasks(listener: async_net::TcpListener) -> Outcome {

@@ -15,6 +15,11 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use ring::{Layout, Program, Reaper, Submitter, Words};
 
+#[cfg(feature = "raw")]
+mod buffers;
+
+#[cfg(feature = "raw")]
+pub use buffers::Buffers;
 /// Names of the words.
 pub use ring::at;
 
@@ -30,6 +35,14 @@ impl Mapping {
         let prot = abi::mm::PROT_READ | abi::mm::PROT_WRITE;
         let flags = abi::mm::MAP_SHARED | abi::mm::MAP_POPULATE;
         Ok(Self { base: syscall!(MMAP, 0, len, prot, flags, fd.raw(), offset)?, len })
+    }
+
+    /// Memory of zeros.
+    #[cfg(feature = "raw")]
+    fn anonymous(len: usize) -> io::Result<Self> {
+        let prot = abi::mm::PROT_READ | abi::mm::PROT_WRITE;
+        let flags = abi::mm::MAP_PRIVATE | abi::mm::MAP_ANONYMOUS;
+        Ok(Self { base: syscall!(MMAP, 0, len, prot, flags, usize::MAX, 0)?, len })
     }
 }
 

@@ -492,8 +492,7 @@ fn begin_to_wait(
 #[inline(always)]
 fn waits_as_record(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), waits: &Waits) -> bool {
     let Waits::Transfer(transfer, open, buffer) = waits else { return false };
-    transfer.is_one_read()
-        && retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()))
+    transfer.is_one_read() && retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()))
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

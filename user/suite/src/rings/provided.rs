@@ -5,6 +5,7 @@ use super::*;
 use crate::process::{RW, map};
 use rt::abi::net::{AF_INET, AF_UNIX, MSG_WAITALL, SOCK_STREAM};
 use rt::fs::File;
+use rt::ring::Buffers;
 
 pub const CASES: &[Case] = &[
     case!("ring/provided-buffers", "C4 D3", list),
@@ -65,40 +66,11 @@ fn send(file: &mut File, bytes: &[u8]) -> Outcome {
     Ok(io::Write::write_all(file, bytes)?)
 }
 
-/// Buffers in a ring of this program's.
-struct Buffers {
-    base: usize,
-    tail: u16,
-}
+/// Places of a ring of buffers.
+const PLACES: u16 = 8;
 
-impl Buffers {
-    const PLACES: u16 = 8;
-
-    fn new(ring: &Ring) -> Result<Self, Trouble> {
-        let base = map(PAGE, RW)?;
-        let asked = Self::asked(base);
-        equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_PBUF_RING, &raw const asked, 1)?, 0);
-        Ok(Self { base, tail: 0 })
-    }
-
-    fn asked(base: usize) -> BufReg {
-        let ring_entries = Self::PLACES.into();
-        BufReg { ring_addr: base as u64, ring_entries, bgid: GROUP, ..BufReg::default() }
-    }
-
-    fn add(&mut self, addr: usize, len: u32, bid: u16) {
-        let place = self.base + usize::from(self.tail % Self::PLACES) * size_of::<Buf>();
-        raw::store64(place, addr as u64);
-        raw::atomic(place + 8).store(len, Relaxed);
-        self.tail = self.tail.wrapping_add(1);
-        // The number of a buffer and the tail are in one word of the first.
-        let first = raw::atomic(self.base + 12);
-        let old = if self.tail % Self::PLACES == 1 { bid.into() } else { first.load(Relaxed) & 0xffff };
-        if self.tail % Self::PLACES != 1 {
-            raw::atomic(place + 12).store(bid.into(), Relaxed);
-        }
-        first.store(u32::from(self.tail) << 16 | old, core::sync::atomic::Ordering::Release);
-    }
+fn buffers(ring: &Ring) -> Result<Buffers, Trouble> {
+    Ok(Buffers::new(ring, GROUP, PLACES)?)
 }
 
 fn unregister(ring: &Ring) -> Result<usize, Errno> {
@@ -162,7 +134,7 @@ fn list() -> Outcome {
 
 fn shared() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
-    let mut buffers = Buffers::new(&ring)?;
+    let mut buffers = buffers(&ring)?;
     let (mut here, there) = pair()?;
     let receives = selects(IORING_OP_RECV, there.fd().raw());
     let mut memory = [0u8; 64];
@@ -195,7 +167,7 @@ fn shared() -> Outcome {
 
 fn again_and_again() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
-    let mut buffers = Buffers::new(&ring)?;
+    let mut buffers = buffers(&ring)?;
     let (mut here, there) = pair()?;
     let receives = Sqe { ioprio: IORING_RECV_MULTISHOT, ..selects(IORING_OP_RECV, there.fd().raw()) };
     let mut memory = [0u8; 64];
@@ -273,7 +245,7 @@ fn reads_again() -> Outcome {
 /// `MSG_WAITALL`; and what is not needed counts as not taken.
 fn fills() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
-    let mut buffers = Buffers::new(&ring)?;
+    let mut buffers = buffers(&ring)?;
     let (mut here, there) = pair()?;
     let mut memory = [0u8; 64];
     let base = memory.as_mut_ptr() as usize;
@@ -400,7 +372,7 @@ fn wrong() -> Outcome {
         call!(IO_URING_REGISTER, ring.fd().raw(), what, core::ptr::from_ref(asked), 1)
     };
     let base = map(PAGE, RW)?;
-    let good = Buffers::asked(base);
+    let good = BufReg { ring_addr: base as u64, ring_entries: PLACES.into(), bgid: GROUP, ..BufReg::default() };
     fails!(register(&BufReg { ring_addr: 0, ..good }), EFAULT);
     fails!(register(&BufReg { ring_addr: base as u64 + 8, ..good }), EINVAL);
     fails!(register(&BufReg { ring_addr: 1 << 40, ..good }), EFAULT);
@@ -420,7 +392,7 @@ fn wrong() -> Outcome {
 /// The program says anything about its ring of buffers, and takes its memory away.
 fn hostile() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
-    let buffers = Buffers::new(&ring)?;
+    let buffers = buffers(&ring)?;
     let (mut here, there) = pair()?;
     let receives = selects(IORING_OP_RECV, there.fd().raw());
     let mut seed = 12_345u64;
@@ -429,14 +401,14 @@ fn hostile() -> Outcome {
         seed >> 16
     };
     for _ in 0..3_000 {
-        for word in 0..usize::from(Buffers::PLACES) * 4 {
-            raw::atomic(buffers.base + 4 * word).store(random() as u32, Relaxed);
+        for word in 0..usize::from(PLACES) * 4 {
+            raw::atomic(buffers.address() + 4 * word).store(random() as u32, Relaxed);
         }
         send(&mut here, b"x")?;
         let (_, result, flags) = ask(&mut ring, receives)?;
         ensure!([-14, ENOBUFS, 0].contains(&result), "{result} {flags:#x}");
     }
-    call!(MUNMAP, buffers.base, PAGE)?;
+    call!(MUNMAP, buffers.address(), PAGE)?;
     let (_, result, _) = ask(&mut ring, receives)?;
     ensure!([-14, ENOBUFS, 0].contains(&result), "{result}");
     equal!(unregister(&ring)?, 0);
