@@ -44,6 +44,16 @@ impl Pinned {
         Some(pin.frame().word(start % PAGE_SIZE))
     }
 
+    /// Copies words that lie side by side from an offset on, if they are within, aligned, and in one page.
+    #[must_use]
+    pub fn words<const COUNT: usize>(&self, offset: usize) -> Option<[u32; COUNT]> {
+        let (start, len) = (self.addr % PAGE_SIZE + offset, 4 * COUNT);
+        let within = offset <= self.len && self.len - offset >= len && start.is_multiple_of(4);
+        let (page, at) = (start / PAGE_SIZE, start % PAGE_SIZE);
+        let frame = self.pages.get(page).filter(|_| within && at + len <= PAGE_SIZE)?.frame();
+        Some(frame.words(at))
+    }
+
     /// Calls `each(frame, offset in it, range of the whole)` for the pages from `offset` on; for none if it is not all within.
     pub(crate) fn visit(
         &self,

@@ -14,7 +14,7 @@ use abi::{
     process::{RLIM_INFINITY, RLIMIT_NOFILE},
     signal::{SIGPIPE, SIGXFSZ},
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -36,8 +36,8 @@ use process::{FdTable, Process, Thread, descriptors::Reserved};
 pub(crate) struct Task<'a> {
     pub system: &'a System,
     thread: &'a Arc<Thread>,
-    space: Arc<AddressSpace>,
-    caller: Caller,
+    space: Cow<'a, Arc<AddressSpace>>,
+    caller: Cow<'a, Caller>,
     /// Of a request that has no thread of its own.
     request: Option<&'a OfRequest>,
     /// This call has set a mask of its own.
@@ -95,8 +95,8 @@ impl<'a> Task<'a> {
         Self {
             system,
             thread,
-            space,
-            caller: thread.caller(),
+            space: Cow::Owned(space),
+            caller: Cow::Owned(thread.caller()),
             request: None,
             masked: AtomicBool::new(false),
             once: AtomicBool::new(false),
@@ -107,11 +107,12 @@ impl<'a> Task<'a> {
     pub fn of_request(
         system: &'a System,
         thread: &'a Arc<Thread>,
-        space: Arc<AddressSpace>,
-        caller: Caller,
+        space: &'a Arc<AddressSpace>,
+        caller: &'a Caller,
         request: &'a OfRequest,
     ) -> Self {
         let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (space, caller) = (Cow::Borrowed(space), Cow::Borrowed(caller));
         Self { system, thread, space, caller, request: Some(request), masked, once }
     }
 
@@ -165,7 +166,7 @@ impl<'a> Task<'a> {
 
     /// The address space, for who outlives this.
     pub fn shared_space(&self) -> Arc<AddressSpace> {
-        self.space.clone()
+        Arc::clone(&self.space)
     }
 
     pub fn caller(&self) -> &Caller {

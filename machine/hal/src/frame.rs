@@ -320,6 +320,21 @@ impl Frame {
         unsafe { AtomicU32::from_ptr(pointer) }
     }
 
+    /// Words that lie side by side, each loaded once, whoever else writes them.
+    ///
+    /// # Panics
+    /// If `offset` is not a multiple of 4, or they are not all within the page.
+    #[inline]
+    pub fn words<const COUNT: usize>(&self, offset: usize) -> [u32; COUNT] {
+        assert!(offset.is_multiple_of(4));
+        let first = self.pointer(offset, 4 * COUNT).cast::<u32>();
+        core::array::from_fn(|number| {
+            // SAFETY: as of `word`; all are within the page.
+            let word = unsafe { AtomicU32::from_ptr(first.add(number)) };
+            word.load(Ordering::Relaxed)
+        })
+    }
+
     /// Owners of the page. Exact only if nobody else can clone or drop meanwhile; 1 means just this one.
     pub fn shares(&self) -> u32 {
         // Acquire pairs with the Release in `drop`: if this is the last owner, the others are done.

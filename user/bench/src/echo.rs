@@ -151,6 +151,8 @@ const ACCEPTED: u64 = u32::MAX as u64;
 /// The group of the buffers, and how many these are.
 const GROUP: u16 = 1;
 const BUFFERS: u16 = 2_048;
+/// Of the server's ring, which has room for twice as many completions.
+const ENTRIES: u32 = 1_024;
 
 /// A message in a buffer: which, and what is to be sent of it.
 #[derive(Clone, Copy)]
@@ -180,7 +182,7 @@ struct Server {
 
 impl Server {
     fn new() -> io::Result<Self> {
-        let ring = Ring::new(256, 0)?;
+        let ring = Ring::new(ENTRIES, 0)?;
         let buffers = Buffers::new(&ring, GROUP, BUFFERS)?;
         let memory = vec![0; usize::from(BUFFERS) * ROOM];
         let mut server = Self { ring, buffers, memory, connections: Vec::new(), starved: Vec::new() };

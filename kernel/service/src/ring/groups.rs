@@ -22,8 +22,7 @@ use hal::{
     PAGE_SIZE,
     sync::{SpinLock, rank},
 };
-use mem::{Account, Charge, Pinned, Source};
-use zerocopy::IntoBytes;
+use mem::{Account, Charge, Pinned};
 
 /// Most buffers of a group, as in Linux.
 pub(super) const MOST: usize = 1 << 16;
@@ -76,11 +75,11 @@ impl Shared {
         if self.waiting() == 0 {
             return None;
         }
-        let mut entry = Buf::default();
         let offset = usize::from(self.head & self.mask) * size_of::<Buf>();
-        Source::pinned(&self.memory, offset, size_of::<Buf>()).take(entry.as_mut_bytes()).ok()?;
+        // As `Buf` has them.
+        let [low, high, len, bid] = self.memory.words(offset)?;
         self.head = self.head.wrapping_add(1);
-        Some(Given { addr: entry.addr, len: entry.len, bid: entry.bid })
+        Some(Given { addr: u64::from(high) << 32 | u64::from(low), len, bid: bid as u16 })
     }
 }
 
@@ -277,11 +276,14 @@ impl Group {
     }
 
     /// Makes places for so many more, besides those that are chosen.
+    #[inline(always)]
     fn make_room(&mut self, more: usize) -> Result<(), Errno> {
         let (wanted, places) = (self.ready.len() + self.chosen + more, self.ready.capacity());
-        if wanted <= places {
-            return Ok(());
-        }
+        if wanted <= places { Ok(()) } else { self.make_places(wanted, places) }
+    }
+
+    #[cold]
+    fn make_places(&mut self, wanted: usize, places: usize) -> Result<(), Errno> {
         let wanted = wanted.next_power_of_two();
         self.charge.grow((wanted - places) * EACH)?;
         let made = self.ready.try_reserve_exact(wanted - self.ready.len());

@@ -246,6 +246,6 @@ impl Owner {
     }
 
     pub(super) fn task<'a>(&'a self, view: &'a OfRequest) -> Task<'a> {
-        Task::of_request(&self.system, &self.thread, self.space.clone(), self.caller.clone(), view)
+        Task::of_request(&self.system, &self.thread, &self.space, &self.caller, view)
     }
 }

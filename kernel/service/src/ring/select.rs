@@ -100,10 +100,11 @@ impl Select {
         self.opcode
     }
 
-    /// As one that needs no coroutine for it, and what it reads, if nothing is wrong with it.
+    /// As one that needs no coroutine for it, and what it reads, if nothing is wrong with it. As on Linux it has to have a buffer to begin, and then only when
+    /// something has come.
     pub(super) fn as_stream(&self, task: &Task<'_>, ring: &Ring) -> Option<(Stream, Arc<OpenFile>)> {
         let is_plain = self.opcode == IORING_OP_RECV && self.flags == 0 || self.opcode == IORING_OP_READ_MULTISHOT;
-        if !is_plain || !self.multishot {
+        if !is_plain || !self.multishot || !ring.groups.has_some(self.group) {
             return None;
         }
         let open = ring.file(task, self.fd, self.fixed).ok()?;

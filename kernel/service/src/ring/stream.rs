@@ -7,7 +7,7 @@ use crate::{
     context::Task,
     transfer::{self, At, Piece},
 };
-use abi::{errno::Errno, io_uring::*};
+use abi::io_uring::*;
 use alloc::sync::Arc;
 use io::{file::IoError, open::OpenFile};
 use mem::CopyFault;
@@ -47,12 +47,12 @@ impl Stream {
         user_data: u64,
         moved: &mut usize,
     ) -> Looked {
+        if open.file().read_waits() {
+            return Looked::NotYet;
+        }
         for _ in 0..AT_ONCE {
             if task.interrupted() {
                 return Looked::Done(CANCELLED);
-            }
-            if open.file().read_waits() {
-                return if ring.groups.has_some(self.group) { Looked::NotYet } else { Looked::Done(NO_BUFFERS) };
             }
             let selected = match ring.groups.try_select(self.group) {
                 Ok(Some(selected)) => selected,
@@ -74,9 +74,10 @@ impl Stream {
             if !ring.post_more(Cqe { user_data, res: len as i32, flags: flags | IORING_CQE_F_MORE }) {
                 return Looked::Done(Done { result: len as i32, fails: false, flags });
             }
+            if len < piece.len {
+                return Looked::NotYet;
+            }
         }
         Looked::More
     }
 }
-
-const NO_BUFFERS: Done = Done { result: -Errno::ENOBUFS.number(), fails: true, flags: 0 };
