@@ -6,7 +6,7 @@
  * cancels is true when it is given, and what has completed is found no more. When all is quiet, nobody waits for a request that was cancelled, whose process has ended, whose time is over or
  * whose file had what it waits for; but for a call that cannot be ended.
  *
- * The steps are those of coroutine.rs (`serve`, `wait_for`), request.rs (`cancel`, `abandon`, `tell`) and cancel.rs (`some`, `Cancel::wait`), one shared access each; the table and the file's
+ * The steps are those of base/ring's state.rs (`poll`, `cancel`, `abandon`, `tell`), coroutine.rs (`serve`, `wait_for`) and cancel.rs (`some`, `Cancel::wait`), one shared access each; the table and the file's
  * queue are one step each under their locks, and so is the wake of a task. Memory is sequentially consistent. The other way to wait, without a coroutine, is retry.pml.
  *
  * mutant LOOKS_BEFORE_ITS_TASK_IS_NOTED    the coroutine looks whether it is cancelled, and is only then to be found by who wakes

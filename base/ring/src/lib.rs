@@ -24,6 +24,8 @@
 //! says so; a place for each is reserved before the request begins ([`Completions::reserve`]), so that keeping one cannot fail. When there is
 //! no place, the request does not begin: back-pressure.
 //!
+//! **A request that waits** between two parties of the kernel, who serves it and who cancels it, is [`RequestState`].
+//!
 //! The words come from [`sync`], so loom explores this source; the memory itself is whatever implements [`Words`].
 #![no_std]
 #![forbid(unsafe_code)]
@@ -33,10 +35,12 @@ extern crate alloc;
 mod complete;
 mod kept;
 mod layout;
+mod state;
 mod submit;
 
 pub use complete::{Completions, MOST_OUTSTANDING, Reaper};
 pub use layout::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
+pub use state::{Outcome, Polled, RequestState};
 pub use submit::{Submissions, Submitter, Taken};
 
 use abi::io_uring::{Cqe, Sqe};

@@ -10,11 +10,18 @@
 #![cfg(loom)]
 
 use abi::io_uring::{Cqe, Sqe};
+use core::task::{Context, Poll, Waker};
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use loom::sync::atomic::{
+    AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use loom::sync::{Arc, Notify};
 use loom::thread;
-use ring::{Completions, Kernel, Layout, Program, Reaper, Submissions, Submitter, Taken, Words, at};
+use ring::{
+    Completions, Kernel, Layout, Outcome, Polled, Program, Reaper, RequestState, Submissions, Submitter, Taken, Words,
+    at,
+};
 
 /// An entry or a completion.
 #[derive(Default)]
@@ -227,5 +234,159 @@ fn completions_arrive_whole_and_in_order() {
         }
         assert_eq!(found, [1, 2, 3, 4]);
         assert!(!program.overflows(&*memory));
+    });
+}
+
+/// How a request waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// For a byte; where it waits it may be ended.
+    Transfer,
+    /// For a sign of that, which it does not take.
+    Readiness,
+    /// For a byte, whoever says that it is to end.
+    Deaf,
+}
+
+const DONE: u64 = 1;
+const CANCELLED: u64 = 2;
+
+/// A request, the byte that it waits for, and its completion.
+struct Waiting {
+    kind: Kind,
+    state: RequestState,
+    byte: AtomicU32,
+    due: AtomicU32,
+    completion: Place,
+    /// Who serves is called.
+    call: Notify,
+    /// Who cancels is told.
+    told: Notify,
+}
+
+impl Waiting {
+    fn new(kind: Kind) -> Arc<Self> {
+        let (byte, due) = (AtomicU32::new(0), AtomicU32::new(0));
+        let (call, told) = (Notify::new(), Notify::new());
+        Arc::new(Self { kind, state: RequestState::default(), byte, due, completion: Place::default(), call, told })
+    }
+
+    /// What it does in a poll: `false` where a signal would end it.
+    fn run(&self) -> Poll<bool> {
+        let is_there = self.byte.load(Acquire) > 0;
+        if is_there && self.kind != Kind::Readiness {
+            // Nobody else takes it.
+            self.byte.store(0, Relaxed);
+        }
+        match is_there {
+            true => Poll::Ready(true),
+            false if self.kind == Kind::Transfer && self.state.is_cancelled() => Poll::Ready(false),
+            false => Poll::Pending,
+        }
+    }
+
+    fn end(&self, result: u64, outcome: Outcome) {
+        self.state.decide();
+        self.completion.store(result);
+        if self.state.tell(outcome) {
+            self.told.notify();
+        }
+        assert!(!self.state.tell(Outcome::Completed), "an end is told once");
+    }
+
+    /// Who serves it, to its end.
+    fn serve(&self) {
+        let mut context = Context::from_waker(Waker::noop());
+        loop {
+            let (run, is_over) = (|_: &mut Context<'_>| self.run(), |_: &mut Context<'_>| self.due.load(Acquire) > 0);
+            match self.state.poll(&mut context, self.kind == Kind::Readiness, run, is_over) {
+                Polled::Done(true) => return self.end(DONE, Outcome::Completed),
+                Polled::Done(false) | Polled::Cancelled => return self.end(CANCELLED, Outcome::Cancelled),
+                Polled::GoesOn => {
+                    if self.state.tell(Outcome::GoesOn) {
+                        self.told.notify();
+                    }
+                    self.call.wait();
+                }
+                Polled::Pending => self.call.wait(),
+            }
+        }
+    }
+
+    fn write(&self) {
+        self.byte.store(1, Release);
+        self.call.notify();
+    }
+
+    /// Its answer is what happened.
+    fn cancel(&self) {
+        if !self.state.runs() {
+            return;
+        }
+        self.state.cancel();
+        self.call.notify();
+        loop {
+            match self.state.outcome() {
+                Outcome::Runs => self.told.wait(),
+                Outcome::GoesOn => return assert!(self.kind == Kind::Deaf),
+                Outcome::Completed => return assert_eq!(self.completion.load(), DONE),
+                Outcome::Cancelled => return assert_eq!(self.completion.load(), CANCELLED),
+            }
+        }
+    }
+}
+
+/// A byte comes, somebody cancels: the completion says what happened, who cancels has its answer, and no byte is lost.
+fn completes_against(kind: Kind, other: fn(&Waiting)) {
+    model(move || {
+        let waiting = Waiting::new(kind);
+        let threads = [Waiting::write, other].map(|act| {
+            let waiting = Arc::clone(&waiting);
+            thread::spawn(move || act(&waiting))
+        });
+        waiting.serve();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        let is_taken = waiting.byte.load(Relaxed) == 0;
+        let result = waiting.completion.load();
+        assert!(kind == Kind::Readiness || is_taken == (result == DONE), "a byte is lost, or came from nowhere");
+        assert!(!waiting.state.runs());
+    });
+}
+
+#[test]
+fn a_transfer_that_is_cancelled_loses_nothing() {
+    completes_against(Kind::Transfer, Waiting::cancel);
+}
+
+#[test]
+fn what_is_dropped_has_an_answer() {
+    completes_against(Kind::Readiness, Waiting::cancel);
+}
+
+#[test]
+fn who_cancels_what_goes_on_is_told() {
+    completes_against(Kind::Deaf, Waiting::cancel);
+}
+
+#[test]
+fn a_limit_cancels() {
+    completes_against(Kind::Transfer, |waiting| {
+        waiting.due.store(1, Release);
+        waiting.call.notify();
+    });
+}
+
+#[test]
+fn who_sees_the_cancellation_sees_that_nobody_wants_it() {
+    model(|| {
+        let state = Arc::new(RequestState::default());
+        let process = {
+            let state = Arc::clone(&state);
+            thread::spawn(move || state.abandon())
+        };
+        assert!(!state.is_cancelled() || state.is_abandoned());
+        process.join().unwrap();
     });
 }

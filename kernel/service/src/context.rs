@@ -18,10 +18,7 @@ use alloc::{borrow::Cow, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
-    sync::atomic::{
-        AtomicBool,
-        Ordering::{Acquire, Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     task::Poll,
 };
 use io::{
@@ -31,6 +28,7 @@ use io::{
 };
 use mem::{AddressSpace, CopyFault, Pinned, Sink, Source};
 use process::{FdTable, Process, Thread, descriptors::Reserved};
+use ring::RequestState;
 
 /// One call's view of the thread that made it.
 pub(crate) struct Task<'a> {
@@ -58,8 +56,8 @@ pub(crate) enum Whose<'a> {
 /// What a request has that a call has not.
 #[derive(Default)]
 pub(crate) struct OfRequest {
-    /// It ends the waits; a call's are ended by signals.
-    pub cancelled: AtomicBool,
+    /// Whether it is cancelled, which ends the waits; a call's are ended by signals.
+    pub state: RequestState,
     /// The one file that it is about, without a number: whatever number it asks for is that.
     pub file: Option<Arc<OpenFile>>,
     /// Where what it opens goes instead of getting a number.
@@ -118,8 +116,7 @@ impl<'a> Task<'a> {
 
     /// Whether what waits for this is to wait no longer.
     pub fn interrupted(&self) -> bool {
-        // Acquire pairs with the Release of who cancels.
-        self.request.map_or_else(|| self.thread.interrupted(), |request| request.cancelled.load(Acquire))
+        self.request.map_or_else(|| self.thread.interrupted(), |request| request.state.is_cancelled())
     }
 
     /// Whether this is a request that nobody waits for.

@@ -31,13 +31,10 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::Pin,
-    sync::atomic::{
-        AtomicBool,
-        Ordering::{Acquire, Release},
-    },
     task::{Context, Poll, Waker},
 };
 use mem::Charge;
+use ring::RequestState;
 
 /// A call, as its entry has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -396,12 +393,11 @@ impl Begun {
         Ok(Self { future: Box::pin(future), view, file: 0, _charge: charge })
     }
 
-    /// Goes on. `cancelled` is the request's, set before this is polled again.
-    pub(super) async fn wait(&mut self, cancelled: &AtomicBool) -> Done {
+    /// Goes on. What becomes of the request is seen before this is polled again.
+    pub(super) async fn wait(&mut self, state: &RequestState) -> Done {
         poll_fn(|context| {
-            // Both pair with the Release of who cancels, one for the other.
-            if cancelled.load(Acquire) {
-                self.view.cancelled.store(true, Release);
+            if state.is_cancelled() {
+                self.view.state.cancel();
             }
             self.future.as_mut().poll(context)
         })

@@ -3,7 +3,7 @@
 use super::{
     Ring,
     operation::{Done, Step, Waits, place_of},
-    request::{Outcome, Request},
+    request::Request,
     table::{CHAIN, Table},
 };
 use crate::context::Task;
@@ -14,6 +14,7 @@ use exec::sync::wait_until;
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
 use mem::{Account, Charge};
+use ring::Outcome;
 
 /// Requests that are looked at under the lock at a time: with the name that is looked for, or at their places.
 const NAMED_AT_ONCE: usize = 512;
@@ -85,7 +86,7 @@ impl Requests {
     /// From now on this comes back with it; `false`: it has ended.
     pub(super) fn rename(&self, request: &Request, user_data: u64) -> bool {
         let mut all = self.all.lock();
-        if !request.runs() {
+        if !request.state().runs() {
             return false;
         }
         request.place.user_data.store(user_data, Relaxed);
@@ -96,7 +97,7 @@ impl Requests {
     /// It ends; what comes back with it, which changes no more.
     pub(super) fn decide(&self, request: &Request) -> u64 {
         let _all = self.all.lock();
-        request.decide();
+        request.state().decide();
         request.user_data()
     }
 
@@ -127,7 +128,8 @@ impl Requests {
 
     /// The first that runs with this `user_data` and `is_meant`.
     pub(super) fn first(&self, user_data: u64, is_meant: impl Fn(&Request) -> bool) -> Option<Arc<Request>> {
-        let is_meant = |request: &Request| request.user_data() == user_data && request.runs() && is_meant(request);
+        let is_meant =
+            |request: &Request| request.user_data() == user_data && request.state().runs() && is_meant(request);
         let mut next = Some(Search::Named(user_data));
         while let Some(search) = next {
             let (mut found, more) = self.some(search, is_meant);
@@ -225,7 +227,7 @@ impl Cancel {
     fn means(&self, request: &Request, open: Option<&Arc<OpenFile>>) -> bool {
         // A limit of the time of another goes with that.
         let is_meant = !matches!(request.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_LINK_TIMEOUT);
-        if !is_meant || !request.runs() {
+        if !is_meant || !request.state().runs() {
             return false;
         }
         let fd = open.is_none_or(|open| request.about.file == place_of(open));
@@ -267,7 +269,7 @@ impl Cancel {
             found.iter().for_each(|request| request.cancel());
             for request in found {
                 let ended = wait_until(ring.changed(), || {
-                    let outcome = request.outcome();
+                    let outcome = request.state().outcome();
                     let waits = outcome == Outcome::Runs || to_its_end && outcome == Outcome::GoesOn;
                     (!waits).then_some(outcome)
                 });

@@ -7,10 +7,10 @@
 //!                                               a transfer is told, and goes on to its end
 //! ```
 //!
-//! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine: it polls, and only if that answers
-//! pending it looks whether it is cancelled. What has an effect before its end (a call, a transfer) is never dropped half-way then: it asks the
-//! flag where it may be ended, and answers what happened; it is polled once more after it is told. One that nobody wants any more is not polled again. A canceller sets the flag, then wakes; a wake
-//! during the poll has the coroutine polled once more. Its task is noted in its first poll, after which it looks: who cancelled before found none to wake.
+//! **One decides.** Whether a request completed or was cancelled is found out by its own coroutine, in [`ring::RequestState`]: it polls, and only if that answers
+//! pending it looks whether it is cancelled. What has an effect before its end (a call, a transfer) is never dropped half-way then: it asks
+//! where it may be ended, and answers what happened. One that nobody wants any more is not polled again. Its task is noted in its first poll, after
+//! which it looks: who cancelled before found none to wake.
 
 use super::{
     Ring,
@@ -29,9 +29,9 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::Ordering::{Acquire, Release},
     task::{Context, Poll},
 };
+use ring::{Outcome, Polled};
 
 /// What a request takes: itself and its place in the table.
 const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + Table::<Arc<Request>>::EACH;
@@ -150,7 +150,7 @@ fn serve(
             *listed.request.task.lock() = exec::current().await;
             let mut limit = Limit::of_next(&owner, listed, &mut chain);
             let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
-            let hard = if listed.request.is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };
+            let hard = if listed.request.state().is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
             ticket.user_data = listed.ring.requests.decide(&listed.request);
             ticket.complete(done);
@@ -172,12 +172,12 @@ async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<P
     let Listed { request, ring } = &listed;
     *request.task.lock() = exec::current().await;
     let passed = poll_fn(|_| match () {
-        () if request.view.cancelled.load(Acquire) => Poll::Ready(false),
+        () if request.state().is_cancelled() => Poll::Ready(false),
         () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
         () => Poll::Pending,
     });
     let passed = passed.await;
-    request.decide();
+    request.state().decide();
     if passed {
         chain.begin();
         let next = follow(owner, ring, (false, 0), chain).await;
@@ -285,7 +285,7 @@ impl Limit {
             (true, true) => Errno::ETIME,
             (true, false) => Errno::EALREADY,
         };
-        self.listed.request.decide();
+        self.listed.request.state().decide();
         // As on Linux, that is no failure of its own.
         self.ticket.complete(Done { result: errno.to_return() as i32, fails: false, flags: 0 });
         self.listed.end(Done::with(0));
@@ -297,32 +297,21 @@ async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: 
     let task = owner.task(&request.view);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
     let done = poll_fn(|context| {
-        let was_told = request.is_cancelled();
-        // Nobody would get what it takes.
-        if was_told && request.is_abandoned() {
-            return Poll::Ready(CANCELLED);
+        let polled = request.state().poll(
+            context,
+            request.may_be_dropped(),
+            |context| run.as_mut().poll(context),
+            |context| limit.as_mut().is_some_and(|limit| limit.is_over(context)),
+        );
+        match polled {
+            Polled::Done(done) => return Poll::Ready(done),
+            Polled::Cancelled => return Poll::Ready(CANCELLED),
+            Polled::GoesOn => request.tell(&listed.ring, Outcome::GoesOn),
+            Polled::Pending => {}
         }
-        if let Poll::Ready(done) = run.as_mut().poll(context) {
-            return Poll::Ready(done);
-        }
-        if limit.as_mut().is_some_and(|limit| limit.is_over(context)) {
-            // Release: as in `cancel`.
-            request.view.cancelled.store(true, Release);
-        }
-        if !request.is_cancelled() {
-            return Poll::Pending;
-        }
-        // Told after it was polled: it has not had its say.
-        if !was_told && let Poll::Ready(done) = run.as_mut().poll(context) {
-            return Poll::Ready(done);
-        }
-        if request.may_be_dropped() {
-            return Poll::Ready(CANCELLED);
-        }
-        request.goes_on(&listed.ring);
         Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.is_cancelled();
+    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.state().is_cancelled();
     if interrupted { CANCELLED } else { done }
 }

@@ -7,7 +7,7 @@
 //! its turn; then it counts as running, begins, and calls the next. Who ends as the last that ran calls the first. Both look under the queue's lock:
 //! the first notes its task, then looks at the count; who ends counts, then looks for the first.
 
-use super::request::{Outcome, Request};
+use super::request::Request;
 use abi::errno::Errno;
 use alloc::{collections::VecDeque, sync::Arc};
 use core::sync::atomic::{
@@ -15,6 +15,7 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 use hal::sync::{SpinLock, rank};
+use ring::Outcome;
 
 struct Place {
     request: Arc<Request>,
@@ -106,7 +107,7 @@ impl Drain {
         loop {
             let mut queue = self.queue.lock();
             let gone = match queue.front() {
-                Some(place) if place.request.outcome() != Outcome::Runs => queue.pop_front(),
+                Some(place) if place.request.state().outcome() != Outcome::Runs => queue.pop_front(),
                 _ => break,
             };
             self.waiting.store(queue.len(), Relaxed);

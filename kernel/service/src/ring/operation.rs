@@ -296,7 +296,7 @@ impl Waits {
             Waits::Cancel(cancel, open) => boxed(task, cancel.wait(ring, open.as_ref(), false)).await,
             Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
-            Waits::Call(begun) => begun.wait(&request.view.cancelled).await,
+            Waits::Call(begun) => begun.wait(request.state()).await,
         }
     }
 

@@ -1,5 +1,6 @@
 //! A request that waits, as all see it who look for it: who cancels, its ring, the end of its process. What serves it is a coroutine
-//! ([`coroutine`](super::coroutine)), or whoever comes ([`retry`](super::retry)); that alone finds out whether it completed or was cancelled.
+//! ([`coroutine`](super::coroutine)), or whoever comes ([`retry`](super::retry)); that alone finds out whether it completed or was cancelled
+//! ([`RequestState`]).
 
 use super::{
     Ring,
@@ -16,36 +17,15 @@ use crate::{
 };
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
-use core::sync::atomic::{
-    AtomicBool, AtomicU8,
-    Ordering::{Acquire, Relaxed, Release},
-};
 use exec::TaskRef;
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
 use mem::{AddressSpace, Charge, CopyFault};
 use process::Thread;
+use ring::{Outcome, RequestState};
 
 /// The completion of one that was cancelled.
 pub(super) const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    /// Not yet.
-    Runs,
-    /// Not yet, though it was told to.
-    GoesOn,
-    /// With its own result.
-    Completed,
-    /// Because it was cancelled.
-    Cancelled,
-}
-
-const RUNS: u8 = 0;
-const GOES_ON: u8 = 1;
-const COMPLETED: u8 = 2;
-const GIVEN_UP: u8 = 3;
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {
@@ -53,11 +33,6 @@ pub(super) struct Request {
     pub about: About,
     pub pid: u32,
     pub view: OfRequest,
-    /// With all that is linked behind it.
-    abandoned: AtomicBool,
-    /// Its end is known, and about to be told: nobody finds it any more.
-    decided: AtomicBool,
-    outcome: AtomicU8,
     /// Its coroutine, from its first poll on.
     pub task: SpinLock<Option<TaskRef>>,
     /// Where it waits for a time.
@@ -76,28 +51,20 @@ impl Request {
         self.place.user_data()
     }
 
-    /// Nobody is left who wants it, or what is linked behind it.
-    pub(super) fn abandon(self: &Arc<Self>) {
-        // Relaxed: ordered by the Release in `cancel`.
-        self.abandoned.store(true, Relaxed);
-        self.cancel();
+    pub(super) fn state(&self) -> &RequestState {
+        &self.view.state
     }
 
-    /// Whether nobody wants it. Behind a look at the cancellation.
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.is_cancelled() && self.abandoned.load(Relaxed)
+    /// Nobody is left who wants it, or what is linked behind it.
+    pub(super) fn abandon(self: &Arc<Self>) {
+        self.state().abandon();
+        self.rouse();
     }
 
     /// Ends it, unless it ends by itself first.
     pub(super) fn cancel(self: &Arc<Self>) {
-        // Release pairs with the Acquire in `Task::interrupted`.
-        self.view.cancelled.store(true, Release);
+        self.state().cancel();
         self.rouse();
-    }
-
-    pub(super) fn is_cancelled(&self) -> bool {
-        // Acquire pairs with the Release of who cancels.
-        self.view.cancelled.load(Acquire)
     }
 
     /// Whether it has done nothing before its end. The others are told that they are to wait no longer, and answer what happened.
@@ -113,27 +80,6 @@ impl Request {
         let task = self.task.lock().clone();
         if let Some(task) = task {
             task.wake();
-        }
-    }
-
-    /// Before the completion, so that who sees that, and uses its `user_data` again, means another.
-    pub(super) fn decide(&self) {
-        // Release pairs with the Acquire in `runs`, though the locks around the completion would do.
-        self.decided.store(true, Release);
-    }
-
-    /// Whether it can be found.
-    pub(super) fn runs(&self) -> bool {
-        !self.decided.load(Acquire)
-    }
-
-    pub(super) fn outcome(&self) -> Outcome {
-        // Acquire pairs with the Release in `Listed::tell`: the completion is posted.
-        match self.outcome.load(Acquire) {
-            RUNS => Outcome::Runs,
-            GOES_ON => Outcome::GoesOn,
-            COMPLETED => Outcome::Completed,
-            _ => Outcome::Cancelled,
         }
     }
 }
@@ -171,9 +117,6 @@ impl Request {
             about,
             pid,
             view: OfRequest::default(),
-            abandoned: AtomicBool::new(false),
-            decided: AtomicBool::new(false),
-            outcome: AtomicU8::new(RUNS),
             task: SpinLock::new(rank::PIPE, None),
             timer: None,
             watch: None,
@@ -182,23 +125,16 @@ impl Request {
         }
     }
 
-    /// Says what becomes of it to who cancels, and waits for that. An end is said once.
-    fn tell(&self, ring: &Ring, outcome: u8) {
-        // Relaxed: nobody else stores it. Release pairs with the Acquire in `Request::outcome`.
-        if self.outcome.load(Relaxed) < outcome.min(COMPLETED) {
-            self.outcome.store(outcome, Release);
+    /// Says what becomes of it to who cancels, and waits for that.
+    pub(super) fn tell(&self, ring: &Ring, outcome: Outcome) {
+        if self.state().tell(outcome) {
             ring.changed().wake_all();
         }
     }
 
-    /// It was told, and goes on.
-    pub(super) fn goes_on(&self, ring: &Ring) {
-        self.tell(ring, GOES_ON);
-    }
-
     /// It has ended like this: its completion is posted.
     pub(super) fn ends(&self, ring: &Ring, done: Done) {
-        self.tell(ring, if done == CANCELLED { GIVEN_UP } else { COMPLETED });
+        self.tell(ring, if done == CANCELLED { Outcome::Cancelled } else { Outcome::Completed });
     }
 
     /// It has ended like this, if that was not said yet, and is listed no more.

@@ -190,7 +190,7 @@ impl Request {
     }
 
     fn try_again(self: &Arc<Self>, held: Pin<Box<Held>>) -> Served {
-        if self.is_abandoned() {
+        if self.state().is_abandoned() {
             return self.end(held, CANCELLED);
         }
         match self.try_once(held) {
@@ -208,7 +208,7 @@ impl Request {
                 served => return served,
             }
         }
-        if self.is_cancelled() { self.end(held, CANCELLED) } else { Served::Waits(held) }
+        if self.state().is_cancelled() { self.end(held, CANCELLED) } else { Served::Waits(held) }
     }
 
     /// Lets others serve it, if it waits on; how many bytes were moved.
@@ -266,7 +266,7 @@ impl Request {
                 return;
             }
             match self.try_again(held) {
-                Served::Needs(left, _) if self.is_cancelled() => return drop(self.end(left, CANCELLED)),
+                Served::Needs(left, _) if self.state().is_cancelled() => return drop(self.end(left, CANCELLED)),
                 Served::Needs(left, again) => (held, need) = (left, again),
                 served => {
                     self.go_on(served);
@@ -309,7 +309,7 @@ impl Request {
 
     /// Its completion is posted, and it leaves all that it is in.
     fn end(self: &Arc<Self>, held: Pin<Box<Held>>, done: Done) -> Served {
-        self.decide();
+        self.state().decide();
         held.ring.complete(self.user_data(), held.flags, done);
         held.ring.drain.end();
         self.has_ended(&held.ring, done);
