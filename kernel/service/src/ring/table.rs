@@ -185,7 +185,7 @@ impl<T> Table<T> {
                 None => return None,
             }
         }
-        Some(end)
+        self.shared_slot(end).map(|_| end)
     }
 }
 
