@@ -49,7 +49,24 @@ constants! { u32:
     F_DUPFD = 0, F_GETFD = 1, F_SETFD = 2, F_GETFL = 3, F_SETFL = 4, F_GETLK = 5, F_SETLK = 6, F_SETLKW = 7,
     F_SETOWN = 8, F_GETOWN = 9, F_DUPFD_CLOEXEC = 1030, F_SETPIPE_SZ = 1031, F_GETPIPE_SZ = 1032,
     F_ADD_SEALS = 1033, F_GET_SEALS = 1034, F_OFD_GETLK = 36, F_OFD_SETLK = 37, F_OFD_SETLKW = 38,
+    F_SETSIG = 10, F_GETSIG = 11, F_SETOWN_EX = 15, F_GETOWN_EX = 16,
 }
+// What `OwnerEx::pid` is.
+constants! { i32:
+    F_OWNER_TID = 0, F_OWNER_PID = 1, F_OWNER_PGRP = 2,
+}
+
+/// Linux `struct f_owner_ex`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable, PartialEq, Eq)]
+pub struct OwnerEx {
+    /// `F_OWNER_*`.
+    pub kind: i32,
+    /// The number.
+    pub pid: i32,
+}
+layout!(OwnerEx, 8, pid @ 4);
+
 constants! { u32:
     FD_CLOEXEC = 1,
 }

@@ -150,6 +150,23 @@ impl Siginfo {
         info
     }
 
+    /// `SIGIO`, or another signal in its place: `code` (`POLL_*`) of the description that had the number `fd`. A signal that has codes of its own has `SI_SIGIO`.
+    #[must_use]
+    pub const fn readiness(signo: u32, code: i32, fd: i32) -> Self {
+        use crate::poll::*;
+        let band = match code {
+            POLL_IN => EPOLLIN | EPOLLRDNORM,
+            POLL_OUT => EPOLLOUT | EPOLLWRNORM | EPOLLWRBAND,
+            POLL_ERR => EPOLLERR,
+            _ => EPOLLHUP | EPOLLERR,
+        };
+        let has_codes = matches!(signo, SIGILL | SIGFPE | SIGSEGV | SIGBUS | SIGTRAP | SIGCHLD | SIGSYS);
+        let mut info = Self::new(signo, if has_codes { SI_SIGIO } else { code });
+        info.fields[0] = band as u64;
+        info.fields[1] = pair(fd, 0);
+        info
+    }
+
     /// A fault at `addr`: `SIGSEGV`, `SIGBUS`, `SIGILL`, `SIGFPE`, `SIGTRAP`.
     #[must_use]
     pub const fn fault(signo: u32, code: i32, addr: u64) -> Self {

@@ -236,6 +236,10 @@ impl File for Opened {
         self.device.wait(caller, want)
     }
 
+    fn can_signal(&self) -> bool {
+        self.device.can_signal()
+    }
+
     fn take_less(&self) -> bool {
         self.device.take_less()
     }

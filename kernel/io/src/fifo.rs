@@ -151,6 +151,10 @@ impl File for Ends {
         }
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> u32 {
         self.read.as_ref().map_or(0, |end| end.events()) | self.write.as_ref().map_or(0, |end| end.events())
     }

@@ -171,6 +171,11 @@ pub trait File: Send + Sync + Any {
         self.wait(caller, Want::Events(events))
     }
 
+    /// Whether `O_ASYNC` is for it: it counts its edges, and can be watched.
+    fn can_signal(&self) -> bool {
+        false
+    }
+
     /// A read that found too little, though there is something, waits no longer: whether the next one takes what there is.
     fn take_less(&self) -> bool {
         false

@@ -19,7 +19,10 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
+};
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use mem::{Sink, Source};
@@ -54,6 +57,7 @@ pub struct OpenFile {
     watchers: SpinLock<Vec<Weak<dyn Watcher>>>,
     /// It has asked for locks, or somebody has by it.
     locks: AtomicBool,
+    kept: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// Who wants to know that a description is closed: an epoll set that has it registered.
@@ -100,6 +104,7 @@ impl OpenFile {
             path: path.into(),
             watchers: SpinLock::new(rank::OPEN_FILE, Vec::new()),
             locks: AtomicBool::new(false),
+            kept: SpinLock::new(rank::OPEN_FILE, None),
         })
     }
 
@@ -142,6 +147,28 @@ impl OpenFile {
     pub fn set_flags(&self, flags: u32) {
         let keep = self.flags() & !SETTABLE;
         self.flags.store(keep | flags & SETTABLE, Ordering::Relaxed);
+    }
+
+    /// Notes whether it tells of what becomes possible by signals.
+    pub fn set_async(&self, on: bool) {
+        let others = self.flags() & !abi::fs::O_ASYNC;
+        self.flags.store(others | if on { abi::fs::O_ASYNC } else { 0 }, Ordering::Relaxed);
+    }
+
+    /// What the layer above keeps with the description, if it does.
+    pub fn kept<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.kept.lock().clone()?.downcast().ok()
+    }
+
+    /// Keeps something with the description, unless there is something of that kind already: what there is then.
+    pub fn keep<T: Any + Send + Sync>(&self, new: T) -> Arc<T> {
+        let new = Arc::new(new);
+        let mut kept = self.kept.lock();
+        let found = kept.clone().and_then(|kept| kept.downcast().ok());
+        let old = if found.is_none() { kept.replace(new.clone()) } else { None };
+        drop(kept);
+        drop(old);
+        found.unwrap_or(new)
     }
 
     /// Whether `O_NONBLOCK` is set.

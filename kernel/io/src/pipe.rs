@@ -283,6 +283,10 @@ impl File for ReadEnd {
         Ok(Some(done))
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
         Some(&self.pipe.readable)
     }
@@ -347,6 +351,10 @@ impl File for WriteEnd {
         drop(ring);
         self.0.readable.wake_all();
         Ok(Some(done))
+    }
+
+    fn can_signal(&self) -> bool {
+        true
     }
 
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {

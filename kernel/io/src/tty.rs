@@ -451,6 +451,10 @@ impl File for Tty {
         })
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn take_less(&self) -> bool {
         self.state.lock().line.take_less()
     }

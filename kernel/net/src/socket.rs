@@ -352,6 +352,10 @@ impl File for SocketFile {
         }
     }
 
+    fn can_signal(&self) -> bool {
+        true
+    }
+
     fn read_queue(&self) -> Option<&WaitQueue> {
         // The same queue for all that it is asked for, or none.
         self.queue(Want::Events(0))

@@ -5,6 +5,7 @@
 
 pub mod deliver;
 pub mod file;
+pub mod owner;
 
 use crate::{
     process::Process,

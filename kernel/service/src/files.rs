@@ -3,7 +3,7 @@
 use crate::{
     arguments::{Args, MOST, only},
     context::Task,
-    dispatch, locks,
+    dispatch, locks, sockets,
     transfer::{self, At, How, Moved, Piece},
 };
 use abi::{
@@ -18,7 +18,10 @@ use io::{
     inode::Kind,
     open::{OpenFile, SeekFrom},
 };
-use process::Begun;
+use process::{
+    Begun,
+    signal::{self, owner::Owner},
+};
 
 /// Bytes of directory records that one `getdents64` makes at most.
 const RECORDS_MOST: usize = 64 * 1024;
@@ -295,6 +298,22 @@ pub(crate) fn dup3(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     task.descriptors()?.replace(old, new, flags & f::O_CLOEXEC != 0, limit).map(|fd| fd as usize)
 }
 
+/// `F_SETOWN`.
+fn set_owner(task: &Task<'_>, open: &OpenFile, who: i32) -> Result<usize, Errno> {
+    Owner::of(open, task.caller())?.set(who, &task.process().identity()).map(|()| 0)
+}
+
+/// Begins or ends to tell of what becomes possible by signals.
+fn set_async(task: &Task<'_>, fd: i32, open: &OpenFile, on: bool) -> Result<(), Errno> {
+    if on {
+        Owner::of(open, task.caller())?.begin(fd, open, task.thread(), task.caller())?;
+    } else if let Some(owner) = Owner::find(open) {
+        owner.end();
+    }
+    open.set_async(on);
+    Ok(())
+}
+
 /// `fcntl(fd, command, argument)`.
 pub(crate) async fn fcntl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let fd = args.int(0);
@@ -306,14 +325,32 @@ pub(crate) async fn fcntl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
         f::F_SETFD => task.descriptors()?.set_close_on_exec(fd, args.bits(2) & f::FD_CLOEXEC != 0).map(|()| 0),
         f::F_GETFL => Ok((open.flags() & !(f::O_CLOEXEC | f::O_CREAT | f::O_EXCL | f::O_TRUNC | f::O_NOCTTY)) as usize),
         f::F_SETFL => {
+            if open.file().can_signal() {
+                set_async(task, fd, &open, args.bits(2) & f::O_ASYNC != 0)?;
+            }
             open.set_flags(args.bits(2));
             Ok(0)
         }
         f::F_GETLK | f::F_SETLK | f::F_SETLKW | f::F_OFD_GETLK | f::F_OFD_SETLK | f::F_OFD_SETLKW => {
             locks::record(task, &open, args).await
         }
-        f::F_SETOWN => Ok(0),
-        f::F_GETOWN => Ok(0),
+        f::F_SETOWN => set_owner(task, &open, args.int(2)),
+        // Groups are negative, and no errors.
+        f::F_GETOWN => Ok(Owner::find(&open).map_or(0, |owner| owner.get()) as usize),
+        f::F_SETOWN_EX => {
+            let owner = task.space().get(args.word(2)).await?;
+            Owner::of(&open, task.caller())?.set_kind(owner, &task.process().identity()).map(|()| 0)
+        }
+        f::F_GETOWN_EX => {
+            let owner = Owner::find(&open).map(|owner| owner.get_kind()).unwrap_or_default();
+            task.space().put(args.word(2), &owner).await.map(|()| 0)
+        }
+        f::F_SETSIG => {
+            let signal = signal::check_number(i32::try_from(args.word(2)).map_err(|_| Errno::EINVAL)?)?;
+            Owner::of(&open, task.caller())?.set_signal(signal);
+            Ok(0)
+        }
+        f::F_GETSIG => Ok(Owner::find(&open).map_or(0, |owner| owner.signal()) as usize),
         f::F_GETPIPE_SZ | f::F_SETPIPE_SZ if open.path().starts_with(b"pipe:") => Ok(io::pipe::CAPACITY),
         _ => Err(Errno::EINVAL),
     }
@@ -331,6 +368,22 @@ pub(crate) async fn ioctl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
             let others = open.flags() & !f::O_NONBLOCK;
             open.set_flags(others | if on != 0 { f::O_NONBLOCK } else { 0 });
             Ok(0)
+        }
+        i::FIOASYNC => {
+            let on: i32 = task.space().get(args.word(2)).await?;
+            match (on != 0) == (open.flags() & f::O_ASYNC != 0) {
+                true => Ok(0),
+                false if open.file().can_signal() => set_async(task, fd, &open, on != 0).map(|()| 0),
+                false => Err(Errno::ENOTTY),
+            }
+        }
+        i::FIOSETOWN | i::SIOCSPGRP if sockets::socket_of(&**open.file()).is_some() => {
+            let who = task.space().get(args.word(2)).await?;
+            set_owner(task, &open, who)
+        }
+        i::FIOGETOWN | i::SIOCGPGRP if sockets::socket_of(&**open.file()).is_some() => {
+            let owner: i32 = Owner::find(&open).map_or(0, |owner| owner.get());
+            task.space().put(args.word(2), &owner).await.map(|()| 0)
         }
         command => {
             let control = open.file().ioctl(task.caller(), task.space(), command, args.word(2));

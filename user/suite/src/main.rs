@@ -110,6 +110,7 @@ const GROUPS: &[&[Case]] = &[
     sockets::datagrams::CASES,
     signals::CASES,
     signals::files::CASES,
+    signals::io::CASES,
     signals::restarts::CASES,
     proc::CASES,
     watch::CASES,

@@ -1,6 +1,7 @@
 //! Signals: default actions, handlers, masks, interrupted calls, frames.
 
 pub mod files;
+pub mod io;
 pub mod restarts;
 
 use crate::case::{Case, Outcome, Trouble};
