@@ -1,15 +1,12 @@
-//! The virtio disk as a device of pages.
+//! The virtio disk as a block device.
 
 use abi::errno::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-use hal::frame::Frame;
-use io::block::BlockDevice;
-use io::file::BoxFuture;
+use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
 use virtio::{Block, Buffer, Completion, Error, Transport};
 
-/// Sectors of a page.
-const SECTORS: u64 = (hal::PAGE_SIZE / virtio::SECTOR) as u64;
+const _: () = assert!(SECTOR == virtio::SECTOR);
 
 /// A disk that stays for as long as the machine runs.
 pub struct Disk<T: Transport + 'static>(pub &'static Block<T>);
@@ -23,37 +20,42 @@ fn errno(error: Error) -> Errno {
     }
 }
 
-fn run(start: impl FnOnce() -> Completion + Send + 'static) -> BoxFuture<'static, Result<(), Errno>> {
-    Box::pin(async move { start().await.map(drop).map_err(errno) })
+/// The device is told of a request when somebody waits for it: of several that are begun together, all at once.
+fn answer<T: Transport + Send>(disk: &'static Block<T>, completion: Completion) -> Answer {
+    Box::pin(async move {
+        disk.announce();
+        completion.await.map(drop).map_err(errno)
+    })
+}
+
+fn buffer(part: Part) -> Buffer {
+    let (page, offset, len) = part.into_pin();
+    Buffer::pinned(page, offset, len)
 }
 
 impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
-    fn pages(&self) -> u64 {
-        self.0.sectors() / SECTORS
+    fn sectors(&self) -> u64 {
+        self.0.sectors()
     }
 
     fn read_only(&self) -> bool {
         self.0.is_read_only()
     }
 
-    fn max_pages(&self) -> usize {
+    fn max_parts(&self) -> usize {
         self.0.max_buffers()
     }
 
-    fn read(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>> {
-        let disk = self.0;
-        let Some(sector) = page.checked_mul(SECTORS) else { return Box::pin(core::future::ready(Err(Errno::EINVAL))) };
-        run(move || disk.read(sector, frames.iter().map(Buffer::page).collect()))
+    fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer {
+        let buffers = parts.into_iter().map(buffer).collect();
+        let completion = match direction {
+            Direction::Read => self.0.read(sector, buffers),
+            Direction::Write => self.0.write(sector, buffers),
+        };
+        answer(self.0, completion)
     }
 
-    fn write(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>> {
-        let disk = self.0;
-        let Some(sector) = page.checked_mul(SECTORS) else { return Box::pin(core::future::ready(Err(Errno::EINVAL))) };
-        run(move || disk.write(sector, frames.iter().map(Buffer::page).collect()))
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<(), Errno>> {
-        let disk = self.0;
-        run(move || disk.flush())
+    fn flush(&self) -> Answer {
+        answer(self.0, self.0.flush())
     }
 }

@@ -8,6 +8,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use fs::blockdev;
 use fs::devfs::DevFs;
 use fs::ext4::Ext4;
 use fs::namespace::{MountInfo, Namespace};
@@ -37,6 +38,7 @@ pub fn kernel_caller() -> Caller {
 /// # Errors
 /// Why there is no root file system, for the log.
 pub async fn mount(disk: Option<Arc<dyn BlockDevice>>, console: &Parts, random: &Arc<Random>) -> Result<Tree, String> {
+    let device = disk.clone();
     let (root, disk, kind) = match disk {
         Some(device) => {
             let disk = mount_disk(device).await.map_err(|errno| format!("cannot mount the disk: {errno}"))?;
@@ -54,7 +56,7 @@ pub async fn mount(disk: Option<Arc<dyn BlockDevice>>, console: &Parts, random: 
     };
     let namespace = Namespace::new(root, info);
     mount_at(&namespace, b"/proc", procfs::root(), "proc").await;
-    mount_at(&namespace, b"/dev", dev(console, random), "devtmpfs").await;
+    mount_at(&namespace, b"/dev", dev(console, random, device), "devtmpfs").await;
     mount_at(&namespace, b"/dev/shm", tmpfs::new(half_of_memory()), "tmpfs").await;
     Ok(Tree { namespace, disk })
 }
@@ -81,7 +83,7 @@ fn half_of_memory() -> usize {
 }
 
 /// The devices by name, with Linux's numbers.
-fn dev(console: &Parts, random: &Arc<Random>) -> Arc<DevFs> {
+fn dev(console: &Parts, random: &Arc<Random>, disk: Option<Arc<dyn BlockDevice>>) -> Arc<DevFs> {
     let dev = DevFs::new();
     let random: Arc<dyn File> = random.clone();
     dev.shared(b"null", (1, 3), 0o666, Arc::new(Null));
@@ -98,6 +100,12 @@ fn dev(console: &Parts, random: &Arc<Random>) -> Arc<DevFs> {
     dev.shared(b"console", (5, 1), 0o600, console.tty.clone());
     dev.shared(b"stdout.host", (240, 2), 0o600, console.console.output(Channel::Stdout));
     dev.shared(b"stderr.host", (240, 3), 0o600, console.console.output(Channel::Stderr));
+    if let Some(device) = disk {
+        let (disk, jobs) = blockdev::Disk::new(device, true);
+        exec::spawn(PRIORITY_SERVICE, "disk", jobs);
+        // On Linux the number of virtio disks is given out when the driver starts, and this one in practice.
+        dev.block(b"vda", (254, 0), 0o660, Box::new(move |_, flags| disk.open(flags)));
+    }
     let log = console.log.clone();
     dev.character(b"kmsg", (1, 11), 0o644, Box::new(move |_, _| Ok(log.open())));
     dev

@@ -17,12 +17,15 @@
 //! A [`Store`] says where pages come from and go to. A file without one (tmpfs) lives in its pages: missing ones are
 //! zeros and none is ever evicted.
 
+mod direct;
 mod fetch;
 mod flush;
 mod map;
 mod reclaim;
 mod transfer;
 
+pub(crate) use direct::{clip, total};
+pub use direct::{read_direct, write_direct};
 pub use fetch::wait_read;
 pub use flush::{flush, kick};
 pub use reclaim::{cached_pages, offer, register, shrink};
@@ -36,7 +39,10 @@ use hal::{
     frame::Frame,
     sync::{SpinLock, rank},
 };
-use io::file::BoxFuture;
+use io::{
+    block::{Answer, Direction, Part},
+    file::BoxFuture,
+};
 use map::PageMap;
 
 /// Where the pages of a file come from and go to. `self` is an `Arc` so that transfers outlive their caller.
@@ -68,6 +74,19 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// `ENOSPC` if there is no room for page `index` and none is about to be freed; `EIO`.
     fn prepare(self: Arc<Self>, index: u64) -> BoxFuture<'static, Result<(), Errno>>;
+
+    /// Whether all these bytes have places in which they can be written over; `None`: [`find_places`](Self::find_places) first.
+    fn in_place(&self, offset: u64, len: usize) -> Option<bool>;
+
+    /// Finds out where the pages are.
+    ///
+    /// # Errors
+    /// `EIO`, `EUCLEAN`.
+    fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>>;
+
+    /// Moves the parts between memory and their places from byte `offset` on, a sector's; where there is none they become zeros. The places
+    /// were found, and stay meanwhile.
+    fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer;
 
     /// Starts a transfer that outlives its caller.
     fn start(&self, job: BoxFuture<'static, ()>);
@@ -110,6 +129,8 @@ struct State {
     /// Units of room set aside for all pages.
     reserved: usize,
     claimed: bool,
+    /// Transfers that go past the cache: until they are over the file is not cut.
+    direct: usize,
     /// Where a sequential reader comes next, and how far read-ahead reaches.
     next: u64,
     window: u64,
@@ -151,6 +172,7 @@ impl Pages {
             dirty: BTreeSet::new(),
             reserved: 0,
             claimed: false,
+            direct: 0,
             next: 0,
             window: 0,
             hand: 0,
@@ -216,7 +238,7 @@ impl Pages {
         state.size = state.size.max(size);
     }
 
-    /// Cuts the file to `size`: drops the pages behind, clears the rest of the last, and waits for writes in flight.
+    /// Cuts the file to `size`: drops the pages behind, clears the rest of the last, and waits for transfers in flight.
     /// The last page, if `size` ends within it, must have been fetched before. Answers the units of room that the
     /// dropped pages held.
     pub async fn cut(&self, _claim: &Claim<'_>, size: u64) -> usize {
@@ -227,7 +249,7 @@ impl Pages {
             let mut state = self.state.lock();
             let (units, busy) = state.drop_from(keep);
             freed += units;
-            (!busy).then_some(())
+            (!busy && state.direct == 0).then_some(())
         })
         .await;
         let tail = (size % PAGE_SIZE as u64) as usize;

@@ -10,7 +10,7 @@ use core::any::Any;
 use hal::sync::{SpinLock, rank};
 use io::{
     caller::Caller,
-    file::{Attempt, BoxFuture, File, Want},
+    file::{Attempt, BoxFuture, DirectIo, File, Want},
     inode::{DirEntry, Inode, InodeId, Kind, Metadata, Reply, SetAttributes, Timestamp},
 };
 
@@ -18,6 +18,8 @@ use io::{
 pub type Opener = Box<dyn Fn(&Caller, u32) -> Result<Arc<dyn File>, Errno> + Send + Sync>;
 
 const DEV: u64 = 5;
+/// Debian's group `disk`, whose the block devices are.
+const DISK: u32 = 6;
 
 enum What {
     Device { open: Opener, kind: Kind, rdev: u64 },
@@ -74,6 +76,12 @@ impl DevFs {
         self.add(name, What::Device { open, kind: Kind::Character, rdev }, permissions);
     }
 
+    /// Adds a block device; `number` is (major, minor).
+    pub fn block(&self, name: &[u8], number: (u32, u32), permissions: u32, open: Opener) {
+        let rdev = abi::stat::makedev(number.0, number.1);
+        self.add_owned(name, What::Device { open, kind: Kind::Block, rdev }, (permissions, 0, DISK));
+    }
+
     /// Adds a character device that is the same object for all who open it.
     pub fn shared(&self, name: &[u8], number: (u32, u32), permissions: u32, file: Arc<dyn File>) {
         self.character(name, number, permissions, Box::new(move |_, _| Ok(file.clone())));
@@ -85,9 +93,13 @@ impl DevFs {
     }
 
     fn add(&self, name: &[u8], what: What, permissions: u32) {
+        self.add_owned(name, what, (permissions, 0, 0));
+    }
+
+    fn add_owned(&self, name: &[u8], what: What, owned: (u32, u32, u32)) {
         let mut nodes = self.nodes.lock();
         let ino = nodes.len() as u64 + 2;
-        let permissions = SpinLock::new(rank::INODE + 1, (permissions, 0, 0));
+        let permissions = SpinLock::new(rank::INODE + 1, owned);
         nodes.insert(name.into(), Arc::new(Node { ino, what, permissions }));
     }
 
@@ -272,6 +284,18 @@ impl File for Opened {
         argument: usize,
     ) -> BoxFuture<'a, Result<usize, Errno>> {
         self.device.ioctl(caller, space, command, argument)
+    }
+
+    fn size(&self) -> Option<u64> {
+        self.device.size().or_else(|| Some(self.inode.metadata_now()?.size))
+    }
+
+    fn sync(&self) -> BoxFuture<'_, Result<(), Errno>> {
+        if self.inode.kind() == Kind::Block { self.device.sync() } else { self.inode.sync() }
+    }
+
+    fn direct(&self) -> Option<&dyn DirectIo> {
+        self.device.direct()
     }
 
     fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn mem::Backing>> {

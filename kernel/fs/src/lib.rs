@@ -7,6 +7,7 @@
 //! | [`access`] | permission bits |
 //! | [`cache`] | the page cache of a file |
 //! | [`regular`] | regular files over it |
+//! | [`blockdev`] | block devices as files |
 //! | [`ext4`] | the file system on disk |
 //! | [`tmpfs`] | files in memory |
 //! | [`devfs`] | `/dev` |
@@ -19,6 +20,8 @@ extern crate alloc;
 extern crate std;
 
 pub mod access;
+mod batch;
+pub mod blockdev;
 pub mod cache;
 mod clock;
 pub mod devfs;

@@ -2,12 +2,13 @@
 
 use crate::cache::{self, Store};
 use abi::errno::Errno;
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::any::Any;
 use hal::frame::Frame;
 use io::{
+    block::Part,
     caller::Caller,
-    file::{Attempt, BoxFuture, File, Want},
+    file::{Attempt, BoxFuture, DirectIo, File, Want},
     inode::{Inode, InodeId},
 };
 use mem::{Backing, Sink, Source};
@@ -53,12 +54,31 @@ impl File for Regular {
         Some(self.inode.clone())
     }
 
+    fn direct(&self) -> Option<&dyn DirectIo> {
+        // A file that lives in its pages has no medium: `O_DIRECT` means nothing to it, as on Linux.
+        if self.backed { Some(self) } else { None }
+    }
+
     fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
         Some(Arc::new(Mapped { store: self.store.clone(), path: path.clone(), inode: self.inode.clone() }))
     }
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+impl DirectIo for Regular {
+    fn size(&self) -> u64 {
+        self.store.pages().size()
+    }
+
+    fn read(&self, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+        cache::read_direct(self.store.clone(), offset, parts)
+    }
+
+    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+        cache::write_direct(self.store.clone(), offset, parts, caller.file_limit)
     }
 }
 

@@ -30,6 +30,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
+    block::{Answer, Direction, Part},
     caller::Caller,
     file::{BoxFuture, File},
     inode::{
@@ -442,6 +443,18 @@ impl Store for Node {
 
     fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
         ready(Ok(()))
+    }
+
+    fn in_place(&self, _offset: u64, _len: usize) -> Option<bool> {
+        Some(false)
+    }
+
+    fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+        ready(Ok(()))
+    }
+
+    fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
+        crate::batch::failed(Errno::EIO)
     }
 
     fn start(&self, _job: BoxFuture<'static, ()>) {}

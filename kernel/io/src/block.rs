@@ -1,96 +1,144 @@
-//! Block devices: asynchronous transfers of whole pages.
+//! Block devices: asynchronous transfers between the medium and pinned pages.
 //!
-//! The unit is a page of 4 KiB, numbered from the start of the device. A request owns the frames it reads
-//! into or writes from; a driver keeps them until the hardware has returned them, so dropping a request's future is
+//! The medium is numbered in sectors of 512 bytes; most users go by pages of 4 KiB, from the start of the device. A request owns the
+//! pages it reads into or writes from; a driver keeps them until the hardware has returned them, so dropping a request's future is
 //! always safe. Requests of one caller may be in flight together and complete in any order; [`BlockDevice::flush`]
 //! covers those that have completed.
 
 use crate::file::BoxFuture;
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use hal::frame::Frame;
+use alloc::{boxed::Box, vec::Vec};
+use hal::{
+    PAGE_SIZE,
+    frame::{Frame, Pin},
+};
 
-/// A device of pages.
+/// Bytes of a sector, the unit of addresses.
+pub const SECTOR: usize = 512;
+/// Sectors of a page.
+pub const SECTORS: u64 = (PAGE_SIZE / SECTOR) as u64;
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From the medium.
+    Read,
+    /// To the medium.
+    Write,
+}
+
+/// A stretch of a pinned page: some sectors.
+#[derive(Debug)]
+pub struct Part {
+    page: Pin,
+    offset: usize,
+    len: usize,
+}
+
+impl Part {
+    /// A whole page.
+    pub fn page(frame: &Frame) -> Part {
+        Part { page: frame.pin(), offset: 0, len: PAGE_SIZE }
+    }
+
+    /// `len` bytes at `offset` of a page; `None` unless they are whole sectors, at least one, within it.
+    pub fn new(page: Pin, offset: usize, len: usize) -> Option<Part> {
+        let whole = offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR);
+        (whole && len > 0 && offset < PAGE_SIZE && len <= PAGE_SIZE - offset).then_some(Part { page, offset, len })
+    }
+
+    /// Bytes; not 0.
+    #[expect(clippy::len_without_is_empty, reason = "a part is never empty")]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The page, and where in it the part begins.
+    pub fn place(&self) -> (&Frame, usize) {
+        (self.page.frame(), self.offset)
+    }
+
+    /// Page, offset and length, for a driver.
+    pub fn into_pin(self) -> (Pin, usize, usize) {
+        (self.page, self.offset, self.len)
+    }
+
+    /// The same once more.
+    pub fn share(&self) -> Part {
+        Part { page: self.page.frame().pin(), offset: self.offset, len: self.len }
+    }
+
+    /// Cuts the first `len` bytes off, whole sectors and not all of it.
+    pub fn cut(&mut self, len: usize) -> Part {
+        let first = Part { len, ..self.share() };
+        self.offset += len;
+        self.len -= len;
+        first
+    }
+
+    /// Fills it with zeros.
+    pub fn clear(&self) {
+        self.page.frame().fill(self.offset, self.len, 0);
+    }
+}
+
+/// How a request ends.
+pub type Answer = BoxFuture<'static, Result<(), Errno>>;
+
+/// A device of sectors.
 pub trait BlockDevice: Send + Sync {
-    /// Size in pages; a part of a page at the end is not reachable.
-    fn pages(&self) -> u64;
+    /// Size in sectors.
+    fn sectors(&self) -> u64;
+
+    /// Size in pages; a part of a page at the end does not count.
+    fn pages(&self) -> u64 {
+        self.sectors() / SECTORS
+    }
 
     /// Whether writes fail with `EROFS`.
     fn read_only(&self) -> bool {
         false
     }
 
-    /// Most pages of one request.
-    fn max_pages(&self) -> usize {
+    /// Most parts of one request.
+    fn max_parts(&self) -> usize {
         64
     }
+
+    /// Begins a request for the sectors from `sector` on. The device may be told of it only when the answer is first polled; from then on it goes on
+    /// by itself.
+    ///
+    /// # Errors
+    /// `EIO`; `EROFS`; `EINVAL` beyond the end, or with too many parts. What was to be read then holds anything, and any of what was to be written may
+    /// have been.
+    fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer;
 
     /// Fills `frames` from `page` on.
     ///
     /// # Errors
-    /// `EIO`; `EINVAL` beyond the end. The frames then hold anything.
-    fn read(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>>;
+    /// As [`submit`](Self::submit).
+    fn read(&self, page: u64, frames: Vec<Frame>) -> Answer {
+        submit_pages(self, Direction::Read, page, &frames)
+    }
 
     /// Writes `frames` from `page` on.
     ///
     /// # Errors
-    /// `EIO`, `EROFS`, `EINVAL`. Any of the pages may have been written.
-    fn write(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>>;
+    /// As [`submit`](Self::submit).
+    fn write(&self, page: u64, frames: Vec<Frame>) -> Answer {
+        submit_pages(self, Direction::Write, page, &frames)
+    }
 
     /// Makes completed writes durable.
     ///
     /// # Errors
     /// `EIO`.
-    fn flush(&self) -> BoxFuture<'_, Result<(), Errno>>;
+    fn flush(&self) -> Answer;
 }
 
-/// A run of pages of a device, as a device: a partition, or the device without its last odd page.
-pub struct Slice {
-    device: Arc<dyn BlockDevice>,
-    first: u64,
-    pages: u64,
-}
-
-impl Slice {
-    /// Pages `first .. first + pages` of `device`; `None` if they are not all there.
-    pub fn new(device: Arc<dyn BlockDevice>, first: u64, pages: u64) -> Option<Slice> {
-        (first.checked_add(pages)? <= device.pages()).then_some(Slice { device, first, pages })
-    }
-
-    fn place(&self, page: u64, count: usize) -> Result<u64, Errno> {
-        let end = page.checked_add(count as u64).ok_or(Errno::EINVAL)?;
-        if end <= self.pages { Ok(self.first + page) } else { Err(Errno::EINVAL) }
-    }
-}
-
-impl BlockDevice for Slice {
-    fn pages(&self) -> u64 {
-        self.pages
-    }
-
-    fn read_only(&self) -> bool {
-        self.device.read_only()
-    }
-
-    fn max_pages(&self) -> usize {
-        self.device.max_pages()
-    }
-
-    fn read(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>> {
-        match self.place(page, frames.len()) {
-            Ok(page) => self.device.read(page, frames),
-            Err(errno) => Box::pin(core::future::ready(Err(errno))),
-        }
-    }
-
-    fn write(&self, page: u64, frames: Vec<Frame>) -> BoxFuture<'_, Result<(), Errno>> {
-        match self.place(page, frames.len()) {
-            Ok(page) => self.device.write(page, frames),
-            Err(errno) => Box::pin(core::future::ready(Err(errno))),
-        }
-    }
-
-    fn flush(&self) -> BoxFuture<'_, Result<(), Errno>> {
-        self.device.flush()
+fn submit_pages<D: BlockDevice + ?Sized>(device: &D, direction: Direction, page: u64, frames: &[Frame]) -> Answer {
+    match page.checked_mul(SECTORS) {
+        Some(sector) => device.submit(direction, sector, frames.iter().map(Part::page).collect()),
+        None => Box::pin(core::future::ready(Err(Errno::EINVAL))),
     }
 }

@@ -11,9 +11,9 @@
 //! changes the condition does so before it wakes the queue. A wait may resolve spuriously; it must not miss a
 //! change.
 
-use crate::caller::Caller;
+use crate::{block::Part, caller::Caller};
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{any::Any, future::Future, pin::Pin};
 use exec::sync::{WaitQueue, wait_until};
 use mem::{Backing, CopyFault, Sink, Source};
@@ -75,6 +75,25 @@ pub fn mask_of(want: Want) -> u32 {
         Want::Events(events) => events,
     };
     events | abi::poll::EPOLLERR | abi::poll::EPOLLHUP
+}
+
+/// Transfers between a medium and memory without a copy in between (`O_DIRECT`). They go on until the medium is done, if their future is polled;
+/// dropped before, what they were about may be another's while the device still works.
+pub trait DirectIo: Send + Sync {
+    /// Bytes of the object.
+    fn size(&self) -> u64;
+
+    /// Reads into the parts what lies at `offset`, a sector's; answers how much of it is there.
+    ///
+    /// # Errors
+    /// `EIO`, `ENOMEM`.
+    fn read(&self, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>>;
+
+    /// Writes the parts at `offset`, a sector's ([`APPEND`](crate::open::APPEND): at the end).
+    ///
+    /// # Errors
+    /// `EIO`, `ENOSPC`, `EFBIG`, `EPERM`, `ENOMEM`.
+    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>>;
 }
 
 /// Anything an open descriptor can refer to: a regular file, directory, pipe, terminal, socket, event.
@@ -193,6 +212,24 @@ pub trait File: Send + Sync + Any {
 
     /// The inode behind this file, if it has a name or attributes: `fstat`, `ftruncate`, `getdents64`, ...
     fn inode(&self) -> Option<Arc<dyn crate::inode::Inode>> {
+        None
+    }
+
+    /// Bytes, if they are known: what `SEEK_END` counts from.
+    fn size(&self) -> Option<u64> {
+        Some(self.inode()?.metadata_now()?.size)
+    }
+
+    /// Writes what was written to the medium.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has none.
+    fn sync(&self) -> BoxFuture<'_, Result<(), Errno>> {
+        Box::pin(async { self.inode().ok_or(Errno::EINVAL)?.sync().await })
+    }
+
+    /// What `O_DIRECT` means for this, if anything.
+    fn direct(&self) -> Option<&dyn DirectIo> {
         None
     }
 

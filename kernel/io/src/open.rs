@@ -31,7 +31,7 @@ use mem::{Sink, Source};
 pub const APPEND: u64 = u64::MAX;
 
 /// Status flags that `F_SETFL` can change.
-const SETTABLE: u32 = abi::fs::O_APPEND | abi::fs::O_NONBLOCK;
+const SETTABLE: u32 = abi::fs::O_APPEND | abi::fs::O_NONBLOCK | abi::fs::O_DIRECT;
 
 /// Where `seek` counts from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,20 @@ impl Drop for OpenFile {
 }
 
 /// The position, claimed by one call.
-struct Held<'a>(&'a OpenFile);
+#[must_use]
+pub struct Held<'a>(&'a OpenFile);
+
+impl Held<'_> {
+    /// Where that is.
+    pub fn position(&self) -> u64 {
+        self.0.position()
+    }
+
+    /// Moves it.
+    pub fn set_position(&self, position: u64) {
+        self.0.set_position(position);
+    }
+}
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
@@ -221,7 +234,7 @@ impl OpenFile {
         let position = self.write_offset();
         let Some(done) = self.file.write_now(caller, position, src)? else { return Ok(None) };
         let end = match position {
-            APPEND => self.size_now().unwrap_or(0),
+            APPEND => self.file.size().unwrap_or(0),
             position => position + done as u64,
         };
         self.position.store(end, Ordering::Relaxed);
@@ -259,7 +272,7 @@ impl OpenFile {
         let base = match from {
             SeekFrom::Start => 0,
             SeekFrom::Current => self.position.load(Ordering::Relaxed),
-            SeekFrom::End => self.size_now().ok_or(Errno::EAGAIN)?,
+            SeekFrom::End => self.file.size().ok_or(Errno::EAGAIN)?,
         };
         let target = base.checked_add_signed(offset).filter(|at| *at <= i64::MAX as u64).ok_or(Errno::EINVAL)?;
         self.position.store(target, Ordering::Relaxed);
@@ -281,12 +294,19 @@ impl OpenFile {
         exec::sync::wait_until(&self.released, || (!self.held.load(Ordering::Acquire)).then_some(())).await;
     }
 
-    fn write_offset(&self) -> u64 {
-        if self.flags() & abi::fs::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
+    /// The position, for a transfer that waits for a device.
+    pub async fn hold(&self) -> Held<'_> {
+        exec::sync::wait_until(&self.released, || self.claim()).await
     }
 
-    fn size_now(&self) -> Option<u64> {
-        Some(self.file.inode()?.metadata_now()?.size)
+    /// Whether what is read and written goes past the cache.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        self.flags() & abi::fs::O_DIRECT != 0 && self.file.direct().is_some()
+    }
+
+    fn write_offset(&self) -> u64 {
+        if self.flags() & abi::fs::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
     }
 
     fn claim(&self) -> Option<Held<'_>> {

@@ -53,7 +53,7 @@ impl FutexKey {
 impl State {
     /// Calls `each(frame, offset in it, range of the whole)` for the pages of `addr..addr + len`, which must all be
     /// there with the right for `access`; otherwise for none.
-    fn visit(
+    pub(crate) fn visit(
         &self,
         addr: usize,
         len: usize,

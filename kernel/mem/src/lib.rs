@@ -42,7 +42,7 @@ pub use backing::{Backing, BoxFuture, FixedPages, SharedMemory, new_object_id};
 pub use copy::{CopyFault, FutexKey};
 pub use edit::{Advice, Mapping, Placement, Remap};
 pub use fault::{FaultError, SegvKind};
-pub use pinned::Pinned;
+pub use pinned::{Pinned, Unpinned};
 pub use region::{Role, USER_END, USER_START};
 pub use space::{AddressSpace, Limits};
 pub use transfer::{Sink, Source};

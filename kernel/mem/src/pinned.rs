@@ -1,4 +1,5 @@
-//! User memory that is held for transfers, whatever becomes of its mapping meanwhile.
+//! User memory that is held for transfers, whatever becomes of its mapping meanwhile: for as long as somebody likes ([`Pinned`]), or for a
+//! request to a device ([`AddressSpace::pin_now`]).
 //!
 //! The pages are pinned under the space's lock, so that a `fork` either comes before, or copies them for the child at once.
 
@@ -6,7 +7,7 @@ use crate::{
     account::{Account, Charge},
     copy::{CopyFault, check_range},
     region::USER_END,
-    space::AddressSpace,
+    space::{AddressSpace, State},
 };
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
@@ -54,6 +55,15 @@ impl Pinned {
         Some(frame.words(at))
     }
 
+    /// Pins a stretch of it once more, for a transfer by a device: calls `each(page, offset in it, bytes)` for its pages, or for none.
+    ///
+    /// # Errors
+    /// `EFAULT` if it is not all within.
+    pub fn pin_again(&self, offset: usize, len: usize, mut each: impl FnMut(Pin, usize, usize)) -> Result<(), Errno> {
+        let pinned = self.visit(offset, len, Access::Read, |frame, at, range| each(frame.pin(), at, range.len()));
+        pinned.map_err(|_| Errno::EFAULT)
+    }
+
     /// Calls `each(frame, offset in it, range of the whole)` for the pages from `offset` on; for none if it is not all within.
     pub(crate) fn visit(
         &self,
@@ -79,7 +89,36 @@ impl Pinned {
     }
 }
 
+/// Why memory cannot be pinned at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpinned {
+    /// A page is missing.
+    Missing(CopyFault),
+    /// A device would write to a file's page that others see: nothing would write it back.
+    File,
+}
+
 impl AddressSpace {
+    /// Pins memory for a transfer by a device: calls `each(page, offset in it, bytes)` for its pages, or for none. Who
+    /// gets the pins pays for them.
+    ///
+    /// # Errors
+    /// Why it cannot be.
+    pub fn pin_now(
+        &self,
+        addr: usize,
+        len: usize,
+        access: Access,
+        mut each: impl FnMut(Pin, usize, usize),
+    ) -> Result<(), Unpinned> {
+        let state = self.state.lock();
+        if access == Access::Write && state.has_shared_file(addr..addr.saturating_add(len)) {
+            return Err(Unpinned::File);
+        }
+        let pinned = state.visit(addr, len, access, |frame, offset, range| each(frame.pin(), offset, range.len()));
+        pinned.map_err(Unpinned::Missing)
+    }
+
     /// Pins writable memory. `pinned` pays for the pages, which may outlive their mapping, `account` for what is noted of them.
     ///
     /// # Errors
@@ -109,7 +148,7 @@ impl AddressSpace {
     async fn pin_page(&self, page: usize) -> Result<Pin, Errno> {
         loop {
             // A page of a file is written back when a mapping has made it dirty, which a pin does not.
-            if self.is_shared_file(page) {
+            if self.state.lock().has_shared_file(page..page + 1) {
                 return Err(Errno::EFAULT);
             }
             let mut pin = None;
@@ -119,12 +158,22 @@ impl AddressSpace {
             }
         }
     }
+}
 
-    fn is_shared_file(&self, addr: usize) -> bool {
-        let state = self.state.lock();
-        let found = state.regions.find(addr).filter(|(_, region)| region.shared);
-        found
-            .and_then(|(start, region)| region.page_of(start, addr))
-            .is_some_and(|(backing, _)| backing.file().is_some())
+impl State {
+    /// Whether a file is mapped there, for others to see what is written.
+    fn has_shared_file(&self, range: Range<usize>) -> bool {
+        let mut at = range.start;
+        while let Some((_, region)) = self.regions.find(at) {
+            let file = || region.backing().is_some_and(|backing| backing.file().is_some());
+            if region.shared && file() {
+                return true;
+            }
+            if region.end >= range.end {
+                break;
+            }
+            at = region.end;
+        }
+        false
     }
 }

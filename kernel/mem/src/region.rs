@@ -82,6 +82,14 @@ impl Region {
         }
     }
 
+    /// The object behind it, if the content is not zeros.
+    pub fn backing(&self) -> Option<&Arc<dyn Backing>> {
+        match &self.content {
+            Content::Zero => None,
+            Content::Pages { backing, .. } => Some(backing),
+        }
+    }
+
     /// Whether a page of private memory is paid by the process as soon as it is there.
     pub fn zero(&self) -> bool {
         matches!(self.content, Content::Zero)

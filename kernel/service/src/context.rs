@@ -157,7 +157,8 @@ impl<'a> Task<'a> {
         }
     }
 
-    fn buffer(&self) -> Option<&Buffer> {
+    /// The registered buffer that its memory lies in.
+    pub fn buffer(&self) -> Option<&Buffer> {
         self.request.and_then(|request| request.buffer.as_deref())
     }
 

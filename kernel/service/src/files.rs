@@ -441,7 +441,7 @@ pub(crate) async fn getdents64(task: &Task<'_>, args: &Args) -> Result<usize, Er
 /// `fsync(fd)` and `fdatasync(fd)`.
 pub(crate) async fn fsync(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
-    open.file().inode().ok_or(Errno::EINVAL)?.sync().await.map(|()| 0)
+    open.file().sync().await.map(|()| 0)
 }
 
 /// `sendfile(out, in, offset, count)`.

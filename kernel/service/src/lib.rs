@@ -32,6 +32,7 @@ mod alarms;
 mod arguments;
 mod attributes;
 mod context;
+mod direct_io;
 mod dispatch;
 mod files;
 mod futexes;

@@ -10,13 +10,14 @@
 use crate::{
     arguments::{Args, MOST},
     context::{Task, fair},
-    dispatch,
+    direct_io, dispatch,
 };
 use abi::{errno::Errno, fs::Iovec, nr};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{future::Future, ops::Deref, pin::pin};
 use exec::sync::wait_until_next;
 use io::{
+    block,
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
 };
@@ -140,6 +141,9 @@ pub(crate) fn read_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) -
 
 /// One attempt to read.
 pub(crate) fn read_into(task: &Task<'_>, open: &OpenFile, at: At, sink: &mut Sink<'_>) -> Attempt<usize> {
+    if open.is_direct() {
+        return Ok(None);
+    }
     match at {
         At::Position => open.read_now(task.caller(), sink),
         At::Offset(offset) => {
@@ -156,6 +160,9 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
 
 /// One attempt to write.
 pub(crate) fn write_from(task: &Task<'_>, open: &OpenFile, at: At, source: &mut Source<'_>) -> Attempt<usize> {
+    if open.is_direct() {
+        return Ok(None);
+    }
     match at {
         At::Position => open.write_now(task.caller(), source),
         At::Offset(offset) => {
@@ -294,6 +301,11 @@ pub(crate) fn go_on(task: Task<'_>, open: Arc<OpenFile>, number: usize, at: At, 
 
 impl Transfer<'_, '_> {
     async fn run(self, list: &[Piece], how: How) -> Result<usize, Errno> {
+        if self.open.is_direct() {
+            // Boxed: no other wait is to carry its size.
+            let moved: BoxFuture<'_, _> = Box::pin(self.run_direct(list, how));
+            return moved.await;
+        }
         // A stream that gave something does not wait for more.
         let takes_what_is_there = self.direction == Direction::Read && !self.open.seekable();
         let mut tried = how.tried && !how.gives_up;
@@ -343,6 +355,19 @@ impl Transfer<'_, '_> {
                 }
             }
         }
+    }
+
+    async fn run_direct(&self, list: &[Piece], how: How) -> Result<usize, Errno> {
+        let direction = match self.direction {
+            Direction::Read => block::Direction::Read,
+            Direction::Write => block::Direction::Write,
+        };
+        let moved = direct_io::run(self.task, self.open, direction, self.at, list).await;
+        moved.inspect_err(|&errno| {
+            if self.direction == Direction::Write && !how.quiet {
+                write_failed(self.task, self.open, errno);
+            }
+        })
     }
 
     /// Lets others run; whether nobody wants the rest any more. Boxed: seldom needed, and no wait is to carry its size. A thread that is

@@ -74,6 +74,12 @@ impl<T: Transport> Block<T> {
         self.max_buffers
     }
 
+    /// Tells the device of the requests that were started. One that it is not told of stays where it is: whoever starts some calls this behind
+    /// them.
+    pub fn announce(&self) {
+        self.requests.announce();
+    }
+
     /// Starts reading from `sector` on into the buffers, in order. Their lengths add up to whole sectors.
     ///
     /// # Errors

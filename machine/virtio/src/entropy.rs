@@ -41,7 +41,9 @@ impl<T: Transport> Entropy<T> {
         buffers.push(buffer);
         let order = Order { header: None, buffers, device_writes: true };
         // The queue guarantees that no more was written than there is room for.
-        let written = self.requests.start(order).await? as usize;
+        let filled = self.requests.start(order);
+        self.requests.announce();
+        let written = filled.await? as usize;
         if written == 0 {
             return Err(Error::Failed);
         }

@@ -51,6 +51,15 @@ impl Buffer {
         (inside && len > 0).then(|| Buffer { page: frame.pin(), offset, len })
     }
 
+    /// `len` bytes at `offset` of a page that is pinned already.
+    ///
+    /// # Panics
+    /// If that is nothing, or not inside.
+    pub fn pinned(page: hal::frame::Pin, offset: usize, len: usize) -> Buffer {
+        assert!(len > 0 && offset <= PAGE_SIZE && len <= PAGE_SIZE - offset, "a buffer lies within its page");
+        Buffer { page, offset, len }
+    }
+
     /// Bytes.
     #[expect(clippy::len_without_is_empty, reason = "a buffer is never empty")]
     pub fn len(&self) -> usize {
@@ -127,7 +136,7 @@ impl Request {
 
 /// A request that was started, as a future of its end: the bytes the device has written.
 ///
-/// The request runs whether this is polled or not. Dropping it gives up the result only: the device may
+/// The request runs, once the device was told of it, whether this is polled or not. Dropping it gives up the result only: the device may
 /// go on writing to the buffers, which the driver keeps.
 #[must_use = "the result of a request tells whether it worked"]
 pub struct Completion(Arc<Request>);
@@ -178,6 +187,8 @@ struct Inner<const N: usize> {
     /// Headers and status bytes, [`FRAMING`] bytes for each head.
     framing: FrameRun,
     broken: bool,
+    /// Something was sent that the device was not told of.
+    unannounced: bool,
 }
 
 /// A queue of requests at a device.
@@ -196,29 +207,35 @@ impl<T: Transport, const N: usize> Requests<T, N> {
         let kind = Work::Device(transport.device_type() as u32);
         let framing = FrameRun::alloc((FRAMING * N).div_ceil(PAGE_SIZE)).ok_or(Error::NoMemory)?;
         let table = [const { None }; N];
-        let inner = Inner { queue, table, waiting: VecDeque::new(), framing, broken: false };
+        let inner = Inner { queue, table, waiting: VecDeque::new(), framing, broken: false, unannounced: false };
         Ok(Requests { registers: Registers::start(transport), kind, inner: IrqLock::new(rank::DEVICE, inner) })
     }
 
-    /// Starts a request, or lets it wait for room. Orders that can never fit are refused by the caller.
+    /// Sends a request, or lets it wait for room; [`announce`](Self::announce) tells the device, of all that were sent before. Orders that can never fit
+    /// are refused by the caller.
     pub(crate) fn start(&self, order: Order) -> Completion {
         let request = Request::new(order, hal::record::submit(self.kind), None);
         let completion = Completion(request.clone());
         let mut inner = self.inner.lock();
-        let notify = match inner.enter(request) {
-            Ok(sent) => sent && inner.queue.should_notify(),
+        match inner.enter(request) {
+            Ok(sent) => inner.unannounced |= sent,
             Err(error) => {
                 drop(inner);
                 completion.0.end(Err(error));
-                return completion;
             }
-        };
+        }
+        completion
+    }
+
+    /// Tells the device of what was sent, if it was not told and wants to be.
+    pub(crate) fn announce(&self) {
+        let mut inner = self.inner.lock();
+        let notify = core::mem::take(&mut inner.unannounced) && inner.queue.should_notify();
         let index = inner.queue.index();
         drop(inner);
         if notify {
             self.registers.notify(index);
         }
-        completion
     }
 
     /// Serves the device's interrupt.

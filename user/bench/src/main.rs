@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file socket task ring uring priority echo harts
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring priority echo harts
 //!                          counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+mod disk;
 mod echo;
 mod files;
 mod measure;
@@ -44,7 +45,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 15] = [
+const GROUPS: [Group; 16] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -52,6 +53,7 @@ const GROUPS: [Group; 15] = [
     ("futex", threads::futexes),
     ("memory", memory::faults),
     ("file", files::reads),
+    ("disk", disk::reads),
     ("socket", sockets::round_trips),
     ("task", tasks::switches),
     ("ring", rings::conversations),
@@ -60,8 +62,13 @@ const GROUPS: [Group; 15] = [
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
     ("echo", echo::servers),
     ("harts", urgency::across_harts),
-    ("counted", threads::across_harts),
+    ("counted", counted),
 ];
+
+fn counted() -> Outcome {
+    threads::across_harts()?;
+    disk::counted()
+}
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);

@@ -1,6 +1,7 @@
 //! Files and directories. Most cases run twice: on the disk's file system and on tmpfs.
 
 pub mod descriptors;
+pub mod direct;
 pub mod locks;
 
 use crate::case::{Case, Outcome, Trouble};

@@ -142,6 +142,7 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
 mod tests {
     use super::*;
     use crate::cache::{Page, write_now};
+    use io::block::{Answer, Direction, Part};
     use io::file::BoxFuture;
     use mem::Source;
 
@@ -172,6 +173,18 @@ mod tests {
         fn unreserve(&self, _units: usize) {}
 
         fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn in_place(&self, _offset: u64, _len: usize) -> Option<bool> {
+            Some(true)
+        }
+
+        fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
             Box::pin(core::future::ready(Ok(())))
         }
 

@@ -4,11 +4,16 @@
 //! write-back of new blocks and truncation change it.
 
 use super::{node::Node, volume::Run};
+use crate::batch::{self, Batch};
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
+use core::ops::Range;
 use futures_util::future::try_join_all;
 use hal::{PAGE_SIZE, frame::Frame};
-use io::file::BoxFuture;
+use io::{
+    block::{Answer, Direction, Part, SECTOR, SECTORS},
+    file::BoxFuture,
+};
 
 /// The places of a file's blocks.
 #[derive(Default)]
@@ -55,6 +60,29 @@ impl Places {
         let (_, run) = self.0.range(..=at).next_back()?;
         let skip = at - run.logical;
         (skip < run.len).then(|| Run { logical: at, physical: run.physical + skip, len: run.len - skip, ..*run })
+    }
+
+    /// Whether these blocks have been written, all.
+    fn are_written(&self, mut blocks: Range<u64>) -> bool {
+        while !blocks.is_empty() {
+            match self.at(blocks.start) {
+                Some(run) if run.written => blocks.start += run.len,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// The sector of byte `at`, if it has been written, and how many bytes follow in the same way.
+    fn sector(&self, at: u64) -> (Option<u64>, usize) {
+        let (block, within) = (at / PAGE_SIZE as u64, at % PAGE_SIZE as u64);
+        match self.at(block) {
+            Some(run) => {
+                let room = (run.len * PAGE_SIZE as u64 - within) as usize;
+                (run.written.then_some(run.physical * SECTORS + within / SECTOR as u64), room)
+            }
+            None => (None, PAGE_SIZE - within as usize),
+        }
     }
 
     /// Splits `count` blocks from `first` on into runs and holes (`Err`: length of the hole).
@@ -123,7 +151,7 @@ impl Node {
 
     fn read_run<'a>(&'a self, page: u64, frames: &[Frame], requests: &mut Vec<BoxFuture<'a, Result<(), Errno>>>) {
         let device = &self.shared.device;
-        let most = device.max_pages().max(1);
+        let most = device.max_parts().max(1);
         for (index, part) in frames.chunks(most).enumerate() {
             requests.push(device.read(page + (index * most) as u64, part.to_vec()));
         }
@@ -159,7 +187,7 @@ impl Node {
 
     fn write_run<'a>(&'a self, page: u64, frames: &[Frame], requests: &mut Vec<BoxFuture<'a, Result<(), Errno>>>) {
         let device = &self.shared.device;
-        let most = device.max_pages().max(1);
+        let most = device.max_parts().max(1);
         for (index, part) in frames.chunks(most).enumerate() {
             requests.push(device.write(page + (index * most) as u64, part.to_vec()));
         }
@@ -283,6 +311,46 @@ impl crate::cache::Store for Node {
             self.shared.clear_remains().await?;
             if self.shared.is_full() { Err(Errno::ENOSPC) } else { Ok(()) }
         })
+    }
+
+    fn in_place(&self, offset: u64, len: usize) -> Option<bool> {
+        let blocks = offset / PAGE_SIZE as u64..(offset + len as u64).div_ceil(PAGE_SIZE as u64);
+        self.places.lock().as_ref().map(|places| places.are_written(blocks))
+    }
+
+    fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
+        Box::pin(async move { self.load_places().await })
+    }
+
+    fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer {
+        let device = &self.shared.device;
+        let places = self.places.lock();
+        let Some(places) = &*places else { return batch::failed(Errno::EIO) };
+        if let [part] = &parts[..]
+            && let (Some(sector), room) = places.sector(offset)
+            && part.len() <= room
+        {
+            return device.submit(direction, sector, parts);
+        }
+        let (mut batch, mut at) = (Batch::default(), offset);
+        for mut part in parts {
+            loop {
+                let (sector, room) = places.sector(at);
+                let rest = part.len().saturating_sub(room);
+                let piece = if rest > 0 { part.cut(room) } else { part.share() };
+                at += piece.len() as u64;
+                match (sector, direction) {
+                    (Some(sector), _) => batch.add(sector, piece, device.max_parts()),
+                    (None, Direction::Read) => piece.clear(),
+                    // It had a place when it was looked for.
+                    (None, Direction::Write) => return batch::failed(Errno::EIO),
+                }
+                if rest == 0 {
+                    break;
+                }
+            }
+        }
+        batch.submit(device, direction)
     }
 
     fn start(&self, job: BoxFuture<'static, ()>) {

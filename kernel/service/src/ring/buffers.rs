@@ -16,6 +16,7 @@ use abi::{
 use alloc::{sync::Arc, vec::Vec};
 use hal::{
     PAGE_SIZE,
+    frame::Pin,
     sync::{SpinLock, rank},
 };
 use mem::{Charge, Pinned, Sink, Source};
@@ -40,6 +41,14 @@ impl Buffer {
     /// Where a stretch of it is to be written from.
     pub(crate) fn source(&self, piece: Piece) -> Source<'_> {
         Source::pinned(&self.memory, self.offset(piece), piece.len)
+    }
+
+    /// Pins a stretch of it for a device.
+    ///
+    /// # Errors
+    /// `EFAULT` if it is not all within.
+    pub(crate) fn pin_again(&self, piece: Piece, each: impl FnMut(Pin, usize, usize)) -> Result<(), Errno> {
+        self.memory.pin_again(self.offset(piece), piece.len, each)
     }
 
     fn offset(&self, piece: Piece) -> usize {

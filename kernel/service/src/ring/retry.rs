@@ -1,4 +1,5 @@
-//! Requests that wait for a file without a coroutine: in the file's queue, tried again when that is woken (note 0005, section 3).
+//! Requests that wait without a coroutine: for a file, in its queue, tried again when that is woken; or for a device, whose answer is looked at when it
+//! wakes (note 0005, section 3).
 //!
 //! ```text
 //!   armed --the queue is woken, or it is cancelled--> ready --served--> tried: completed
@@ -15,21 +16,21 @@
 use super::{
     Ring,
     buffers::Buffer,
-    operation::{About, Done, place_of},
+    operation::{About, Done, Waits, place_of},
     ready::Retries,
     request::{CANCELLED, Owner, Request},
     stream::{Looked, Stream},
     table::Table,
     transfer::{Transfer, Tried},
 };
-use crate::context::Task;
+use crate::{context::Task, direct_io::Flight};
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::Future,
     pin::Pin,
     sync::atomic::{AtomicU8, Ordering::AcqRel},
-    task::Waker,
+    task::{Context, Poll, Waker},
 };
 use exec::sync::{Seat, seat};
 use hal::sync::{IrqLock, SpinLock, rank};
@@ -37,6 +38,7 @@ use io::open::OpenFile;
 use mem::CopyFault;
 use pin_project_lite::pin_project;
 use process::Thread;
+use ring::Outcome;
 
 /// What a request of this kind takes: itself, what it holds, its place in the ring's table, and what the heap keeps of them.
 pub(super) const BYTES: usize = size_of::<Request>() + size_of::<Held>() + Table::<Arc<Request>>::EACH + 64;
@@ -70,12 +72,14 @@ pub(super) enum Reading {
     Once(Transfer, Option<Arc<Buffer>>),
     /// As long as something comes.
     Again(Stream),
+    /// A device reads, or writes, from or to the file.
+    Device { transfer: Transfer, flight: Flight, _open: Arc<OpenFile> },
 }
 
 impl Reading {
     fn opcode(&self) -> u8 {
         match self {
-            Self::Once(transfer, _) => transfer.opcode(),
+            Self::Once(transfer, _) | Self::Device { transfer, .. } => transfer.opcode(),
             Self::Again(stream) => stream.opcode,
         }
     }
@@ -89,9 +93,9 @@ pin_project! {
         flags: u8,
         // Bytes, since it was served last.
         moved: usize,
-        // In the queue of the file that it reads.
+        // In the queue of the file that it reads; none waits for a device.
         #[pin]
-        seat: Seat<OpenFile>,
+        seat: Option<Seat<OpenFile>>,
     }
 }
 
@@ -106,17 +110,58 @@ pub(super) fn park(
     let Some(seat) = seat(open.clone(), |open| open.file().read_queue()) else { return false };
     let Some(owner) = ring.admit(task) else { return false };
     let reading = reading();
-    let about = About { opcode: reading.opcode(), file: place_of(open) };
+    let Some(request) = enlist(task, ring, user_data, reading.opcode(), open) else { return false };
+    let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: Some(seat) });
+    Parked { request, held }.begin();
+    true
+}
+
+/// One that is admitted gets its place in the ring's table, if there is one.
+fn enlist(task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, opcode: u8, open: &Arc<OpenFile>) -> Option<Arc<Request>> {
+    let about = About { opcode, file: place_of(open) };
     let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
     let retry = Retry { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts };
     let request = Request::of_retry(user_data, about, task.caller().pid, retry);
     if ring.requests.insert(&request).is_err() {
         ring.retries.leave();
-        return false;
+        return None;
     }
     ring.drain.begin(1);
-    request.begin(Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat }));
-    true
+    Some(request)
+}
+
+/// One that has not begun to wait.
+#[must_use]
+pub(super) struct Parked {
+    request: Arc<Request>,
+    held: Pin<Box<Held>>,
+}
+
+impl Parked {
+    /// It is tried once more, in the queue; a device is told of it, if it was not.
+    pub(super) fn begin(self) {
+        let served = self.request.wait(self.held);
+        self.request.go_on(served);
+    }
+}
+
+/// Has a transfer that a device carries out wait without a coroutine, once it begins: with others maybe, of which the device is told together.
+///
+/// # Errors
+/// What it waits for, if it needs a coroutine.
+pub(super) fn park_device(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (user_data, flags): (u64, u8),
+    (transfer, open, flight): (Transfer, Arc<OpenFile>, Flight),
+) -> Result<Parked, Waits> {
+    let Some(owner) = ring.admit(task) else { return Err(Waits::Device(transfer, open, flight)) };
+    let Some(request) = enlist(task, ring, user_data, transfer.opcode(), &open) else {
+        return Err(Waits::Device(transfer, open, flight));
+    };
+    let reading = Reading::Device { transfer, flight, _open: open };
+    let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: None });
+    Ok(Parked { request, held })
 }
 
 /// Starts a coroutine that serves; `false`: there is no memory for it.
@@ -149,12 +194,6 @@ enum Need {
 }
 
 impl Request {
-    /// It is tried once more in the queue.
-    fn begin(self: &Arc<Self>, held: Pin<Box<Held>>) {
-        let served = self.wait(held);
-        self.go_on(served);
-    }
-
     /// The one behind it in the list of those that are ready.
     pub(super) fn take_next(&self) -> Option<Arc<Request>> {
         self.retry.as_ref()?.parts.lock().next.take()
@@ -194,15 +233,16 @@ impl Request {
             return self.end(held, CANCELLED);
         }
         match self.try_once(held) {
-            Served::Waits(held) => self.wait(held),
+            Served::Waits(held) if held.seat.is_some() => self.wait(held),
             served => served,
         }
     }
 
     /// Enters the queue, and tries once more.
     fn wait(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
-        held.as_mut().project().seat.enter(|| Waker::from(self.clone()));
-        if !held.seat.owner().file().read_waits() {
+        let Some(seat) = held.as_mut().project().seat.as_pin_mut() else { return self.try_once(held) };
+        seat.enter(|| Waker::from(self.clone()));
+        if !held.seat.as_ref().is_some_and(|seat| seat.owner().file().read_waits()) {
             match self.try_once(held) {
                 Served::Waits(left) => held = left,
                 served => return served,
@@ -279,8 +319,25 @@ impl Request {
 
     fn try_once(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
         let parts = held.as_mut().project();
-        let (task, open) = (parts.owner.task(&self.view), parts.seat.owner());
+        let seat = parts.seat.as_ref().get_ref().as_ref();
+        let open = match (&mut *parts.reading, seat) {
+            (Reading::Device { transfer, flight, .. }, _) => {
+                let waker = Waker::from(self.clone());
+                let Poll::Ready(moved) = Pin::new(flight).poll(&mut Context::from_waker(&waker)) else {
+                    if self.state().is_cancelled() {
+                        self.tell(parts.ring, Outcome::GoesOn);
+                    }
+                    return Served::Waits(held);
+                };
+                let done = transfer.done_by_device(moved);
+                return self.end(held, done);
+            }
+            (_, Some(seat)) => seat.owner(),
+            (_, None) => return self.end(held, Done::failed(Errno::EINVAL)),
+        };
+        let task = parts.owner.task(&self.view);
         match parts.reading {
+            Reading::Device { .. } => Served::Waits(held),
             Reading::Once(transfer, buffer) => {
                 let tried = transfer.look(&task, open, buffer.as_deref());
                 drop(task);

@@ -7,7 +7,7 @@ use super::{
     Ring,
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
-    retry::{self, Reading},
+    retry::{self, Parked, Reading},
     select::{self, Select},
     taking::Taker,
     ticket::{Chain, Ticket},
@@ -94,6 +94,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything runs that may
     /// give the number to another.
     last: Option<(i32, Arc<OpenFile>)>,
+    /// For devices, which are told of them all at once: at the end of the poll.
+    parked: Vec<Parked>,
 }
 
 impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
@@ -102,8 +104,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Vec::new(), None);
-        let (is_cut, has_faulted, last) = (false, false, None);
-        Self { task, ring, taker, moved: 0, chain, charge, is_cut, is_draining, goes_on, has_faulted, last }
+        let (is_cut, has_faulted, last, parked) = (false, false, None, Vec::new());
+        Self { task, ring, taker, moved: 0, chain, charge, is_cut, is_draining, goes_on, has_faulted, last, parked }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
@@ -147,6 +149,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             }
         }
         self.last = None;
+        self.begin_parked();
         self.taker.head.submissions.commit(&*self.ring.pages);
         taken
     }
@@ -398,7 +401,16 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline(never)]
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         self.taker.give_place();
-        begin_to_wait(self.task, self.ring, request, (operation, waits), rest);
+        let Some(parked) = begin_to_wait(self.task, self.ring, request, (operation, waits), rest) else { return };
+        if self.parked.try_reserve(1).is_err() {
+            return parked.begin();
+        }
+        self.parked.push(parked);
+    }
+
+    #[inline]
+    fn begin_parked(&mut self) {
+        self.parked.drain(..).for_each(Parked::begin);
     }
 
     /// A chain as what waits has it, with what pays for it.
@@ -453,6 +465,7 @@ impl Drop for Submission<'_, '_, '_> {
         if !self.chain.is_empty() {
             self.run_chain(true);
         }
+        self.begin_parked();
         self.post_some();
     }
 }
@@ -467,13 +480,16 @@ pub(super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Opti
         Step::Done(done) => ring.end_single(Some(completion(entry.user_data, done))),
         Step::Waits(waits) => {
             let (request, operation) = ((entry.user_data, entry.flags), Operation::Transfer(transfer));
-            begin_to_wait(task, ring, request, (operation, waits), Chain::default());
+            if let Some(parked) = begin_to_wait(task, ring, request, (operation, waits), Chain::default()) {
+                parked.begin();
+            }
             ring.end_single(None)
         }
     }
 }
 
-/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine. Inlined: what it is given is large to be moved.
+/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
+/// caller has it. Inlined: what it is given is large to be moved.
 #[inline(always)]
 fn begin_to_wait(
     task: &Task<'_>,
@@ -481,18 +497,34 @@ fn begin_to_wait(
     (user_data, flags): (u64, u8),
     (operation, waits): (Operation, Waits),
     rest: Chain,
-) {
-    if rest.len() > 0 || !waits_as_record(task, ring, (user_data, flags), &waits) {
+) -> Option<Parked> {
+    let waits = if rest.len() > 0 { Err(waits) } else { waits_as_record(task, ring, (user_data, flags), waits) };
+    waits.unwrap_or_else(|waits| {
         let ticket = Ticket::new(ring, user_data, flags);
         coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
-    }
+        None
+    })
 }
 
-/// Has a read wait without a coroutine; `false`: it needs one.
+/// Has a read, or what a device does, wait without a coroutine; otherwise it comes back.
 #[inline(always)]
-fn waits_as_record(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), waits: &Waits) -> bool {
-    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
-    transfer.is_one_read() && retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()))
+fn waits_as_record(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    request: (u64, u8),
+    waits: Waits,
+) -> Result<Option<Parked>, Waits> {
+    match &waits {
+        Waits::Transfer(transfer, open, buffer) if transfer.is_one_read() => {
+            let parks = retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()));
+            if parks { Ok(None) } else { Err(waits) }
+        }
+        Waits::Device(..) => {
+            let Waits::Device(transfer, open, flight) = waits else { return Err(waits) };
+            retry::park_device(task, ring, request, (transfer, open, flight)).map(Some)
+        }
+        _ => Err(waits),
+    }
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

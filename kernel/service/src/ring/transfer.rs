@@ -8,13 +8,18 @@ use super::{
 use crate::{
     arguments::MOST,
     context::Task,
-    files, messages,
+    direct_io, files, messages,
     sockets::{self, Socket},
     transfer::{self, At, How, Moved, Piece},
 };
-use abi::{errno::Errno, fs::PIPE_BUF, io_uring::*, net::MSG_NOSIGNAL};
+use abi::{
+    errno::Errno,
+    fs::{O_APPEND, PIPE_BUF},
+    io_uring::*,
+    net::MSG_NOSIGNAL,
+};
 use alloc::sync::Arc;
-use io::{file::IoError, open::OpenFile};
+use io::{block::Direction, file::IoError, open::OpenFile};
 use mem::CopyFault;
 
 /// Which way, and whether the memory is a list of pieces.
@@ -171,12 +176,39 @@ impl Transfer {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
+        if open.is_direct() {
+            return self.run_direct(task, open, buffer);
+        }
         let rest = match self.look(task, open, buffer.as_deref()) {
             Tried::Done(done) => return Step::Done(done),
             Tried::Partly(done) => Self { done, ..self },
             Tried::NotYet | Tried::Faults(_) => self,
         };
         Step::Waits(Waits::Transfer(rest, open.clone(), buffer))
+    }
+
+    /// A device does it, on the memory itself; or what has to be looked at longer goes on as a call would.
+    #[cold]
+    #[inline(never)]
+    fn run_direct(self, task: &Task<'_>, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
+        let direction = match self.shape {
+            Shape::Read => Some(Direction::Read),
+            Shape::Write if open.flags() & O_APPEND == 0 => Some(Direction::Write),
+            _ => None,
+        };
+        if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
+            match direct_io::begin(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
+                Ok(Some(flight)) => return Step::Waits(Waits::Device(self, open.clone(), flight)),
+                Ok(None) => {}
+                Err(errno) => return Step::Done(Done::failed(errno)),
+            }
+        }
+        Step::Waits(Waits::Transfer(self, open.clone(), buffer))
+    }
+
+    /// What a device has done of it.
+    pub(super) fn done_by_device(&self, moved: Result<usize, Errno>) -> Done {
+        moved.map_or_else(Done::failed, |len| self.moved(len))
     }
 
     /// Does what can be done at once.

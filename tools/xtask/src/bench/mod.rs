@@ -45,7 +45,7 @@ Measures, prints the table, and keeps it as JSON.
     --rounds N       rounds of wall time (default 3; 0 leaves them out); without --linux there are none
     --qemu ...       another emulator, for all that is measured
     GROUPS           only these: boot unsafe web, and the groups of /bin/bench: null pipe process thread futex
-                     memory file socket task ring uring priority echo, harts (which has a machine of four harts), counted
+                     memory file disk socket task ring uring priority echo, harts (which has a machine of four harts), counted
                      (of two harts, with a plugin of the emulator that counts instructions)
 Without --check the exit status is 0 whatever the figures are. Ctrl-C ends the run with what is known by then.
 ";
