@@ -242,12 +242,13 @@ impl Server {
                 Some(_) => self.connections[number].held.push_back(message),
             }
         }
-        match cqe.res {
-            _ if cqe.flags & IORING_CQE_F_MORE != 0 => Ok(()),
-            res if res > 0 => self.receive(number),
-            res if res == -Errno::ENOBUFS.number() => Ok(self.starved.push(number)),
-            _ => Ok(()),
+        let goes_on = cqe.flags & IORING_CQE_F_MORE != 0;
+        if !goes_on && cqe.res == -Errno::ENOBUFS.number() {
+            self.starved.push(number);
+        } else if !goes_on && cqe.res > 0 {
+            return self.receive(number);
         }
+        Ok(())
     }
 
     /// So many bytes were sent of what was being sent.
