@@ -23,7 +23,7 @@ use crate::{
 };
 use abi::{
     errno::Errno,
-    poll::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EpollEvent},
+    poll::{EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLWAKEUP, EpollEvent},
 };
 use alloc::{
     boxed::Box,
@@ -41,7 +41,9 @@ use exec::sync::WaitQueue;
 use hal::sync::{IrqLock, SpinLock, rank};
 
 /// Flags that are not events.
-const CONTROL: u32 = EPOLLET | EPOLLONESHOT | abi::poll::EPOLLWAKEUP | abi::poll::EPOLLEXCLUSIVE;
+const CONTROL: u32 = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
+/// What `EPOLLEXCLUSIVE` may come with, as in Linux. Each set hears of each change with it as without: at least one is promised.
+const WITH_EXCLUSIVE: u32 = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
 
 /// Identifies a registration: descriptor number and description.
 type Key = (i32, usize);
@@ -97,11 +99,15 @@ impl Epoll {
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
-    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other.
+    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other, `EINVAL` for what does not go with `EPOLLEXCLUSIVE`.
     pub fn add(&self, caller: &Caller, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let file = open.file();
         if file.seekable() {
             return Err(Errno::EPERM);
+        }
+        let is_exclusive = event.events & EPOLLEXCLUSIVE != 0;
+        if is_exclusive && (event.events & !WITH_EXCLUSIVE != 0 || file.as_any().is::<Epoll>()) {
+            return Err(Errno::EINVAL);
         }
         let key = (fd, Arc::as_ptr(open) as usize);
         let item = Arc::new(Item {
@@ -135,14 +141,19 @@ impl Epoll {
     /// `EPOLL_CTL_MOD`.
     ///
     /// # Errors
-    /// `ENOENT`.
+    /// `ENOENT`, `EINVAL` if it is exclusive, or would be.
     pub fn modify(&self, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let key = (fd, Arc::as_ptr(open) as usize);
         let item = {
             // Under the lock: an item that leaves the set meanwhile must not get its interest back.
             let items = self.0.items.lock();
             let item = items.get(&key).cloned().ok_or(Errno::ENOENT)?;
-            *item.interest.lock() = Interest::new(event);
+            let mut interest = item.interest.lock();
+            if (interest.events | event.events) & EPOLLEXCLUSIVE != 0 {
+                return Err(Errno::EINVAL);
+            }
+            *interest = Interest::new(event);
+            drop(interest);
             item
         };
         item.begin();

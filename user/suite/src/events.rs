@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
 use rt::abi::fs::{EFD_NONBLOCK, EFD_SEMAPHORE};
 use rt::abi::poll::{
-    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EpollEvent, POLLERR,
-    POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI,
+    EPOLLRDHUP, EpollEvent, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
 };
 use rt::fs::File;
 use rt::io::{Read, Write};
@@ -29,6 +29,7 @@ pub const CASES: &[Case] = &[
     case!("epoll/change", "I1", change),
     case!("epoll/closed-is-forgotten", "I1", closed_is_forgotten),
     case!("epoll/wakes", "I1 D2", epoll_wakes),
+    case!("epoll/exclusive", "I1 E1", exclusive),
     case!("epoll/errors", "E1", epoll_errors),
 ];
 
@@ -274,6 +275,32 @@ fn epoll_wakes() -> Outcome {
     read.read_exact(&mut [0])?;
     equal!(epoll.wait(20)?, []);
     ensure!(start.elapsed() >= Duration::from_millis(20));
+    Ok(())
+}
+
+/// Of the sets that are registered so at least one hears of a change; only some flags go with that, and it is never changed.
+fn exclusive() -> Outcome {
+    let (one, other) = (Epoll::new()?, Epoll::new()?);
+    let (mut read, mut write) = pipe::pipe()?;
+    let fd = read.fd().raw();
+    for set in [&one, &other] {
+        set.control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, 5)?;
+    }
+    for _ in 0..3 {
+        write.write_all(b"x")?;
+        let (first, second) = (one.wait(0)?, other.wait(0)?);
+        ensure!(first == [(EPOLLIN, 5)] || second == [(EPOLLIN, 5)], "{first:?} {second:?}");
+        read.read_exact(&mut [0])?;
+    }
+    fails!(one.control(EPOLL_CTL_MOD, fd, EPOLLIN, 1), EINVAL);
+    fails!(one.control(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLEXCLUSIVE, 1), EINVAL);
+    one.control(EPOLL_CTL_DEL, fd, 0, 0)?;
+    for wrong in [EPOLLONESHOT, EPOLLPRI, EPOLLRDHUP] {
+        fails!(one.control(EPOLL_CTL_ADD, fd, EPOLLIN | EPOLLEXCLUSIVE | wrong, 1), EINVAL);
+    }
+    one.control(EPOLL_CTL_ADD, fd, EPOLLIN, 1)?;
+    fails!(one.control(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLEXCLUSIVE, 1), EINVAL);
+    fails!(one.control(EPOLL_CTL_ADD, other.0.fd().raw(), EPOLLIN | EPOLLEXCLUSIVE, 1), EINVAL);
     Ok(())
 }
 

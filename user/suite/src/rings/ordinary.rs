@@ -173,6 +173,10 @@ fn none() -> Outcome {
         (nr::SCHED_GETAFFINITY, &[0, 8, mask]),
         (nr::SETPRIORITY, &[0, 0, 0]),
         (nr::SCHED_SETSCHEDULER, &[0, 0, mask]),
+        // Calls that the kernel knows of, and has not listed.
+        (nr::UNSHARE, &[0]),
+        (nr::PTRACE, &[0]),
+        (rt::abi::asyncos::SCHED_KICK, &[0, 0]),
         (nr::IO_URING_ENTER, &[ring.fd().raw() as usize, 0, 1, 1]),
     ];
     for (number, args) in refused {
