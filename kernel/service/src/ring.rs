@@ -39,6 +39,7 @@ mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
+mod usage;
 mod zero_copy;
 
 pub(crate) use buffers::Buffer;

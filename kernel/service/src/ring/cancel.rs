@@ -26,8 +26,21 @@ const NOWHERE: u32 = u32::MAX;
 
 /// The requests of a ring that wait, by what comes back with them: a pointer each.
 pub(super) struct Requests {
-    all: SpinLock<Table<Arc<Request>>>,
-    _charge: Charge,
+    all: SpinLock<All>,
+}
+
+struct All {
+    table: Table<Arc<Request>>,
+    /// Pays for the table. It is as large as there were requests at a time, until there are none.
+    charge: Charge,
+}
+
+impl All {
+    #[cold]
+    fn grow(&mut self) -> Result<(), Errno> {
+        self.charge.grow(Table::<Arc<Request>>::BLOCK_BYTES)?;
+        self.table.grow().inspect_err(|_| self.charge.shrink(Table::<Arc<Request>>::BLOCK_BYTES))
+    }
 }
 
 /// Where a request is in the table, and its name there: what comes back with it. Both change under the table's lock only.
@@ -64,23 +77,30 @@ impl Requests {
     pub(super) fn new(completions: u32, account: &Arc<Account>) -> Result<Self, Errno> {
         let chains = CHAINS.min(completions as usize);
         let charge = account.charge(chains.next_power_of_two() * CHAIN)?;
-        Ok(Self { all: SpinLock::new(rank::PIPE, Table::new(chains)?), _charge: charge })
+        Ok(Self { all: SpinLock::new(rank::PIPE, All { table: Table::new(chains)?, charge }) })
     }
 
     /// # Errors
     /// `ENOMEM`.
     pub(super) fn insert(&self, request: &Arc<Request>) -> Result<(), Errno> {
         let mut all = self.all.lock();
+        if all.table.is_full() {
+            all.grow()?;
+        }
         // Relaxed: ordered by the lock.
-        all.insert(request.user_data(), request.clone(), |request, at| request.place.at.store(at, Relaxed))
+        all.table.insert(request.user_data(), request.clone(), |request, at| request.place.at.store(at, Relaxed))
     }
 
     pub(super) fn remove(&self, request: &Request) {
         let mut all = self.all.lock();
-        let removed = all.remove(request.place.at.swap(NOWHERE, Relaxed));
+        let removed = all.table.remove(request.place.at.swap(NOWHERE, Relaxed));
+        let spare = all.table.take_spare();
+        if !spare.is_empty() {
+            all.charge.shrink(spare.len() * Table::<Arc<Request>>::BLOCK_BYTES);
+        }
         drop(all);
         // Not under the lock.
-        drop(removed);
+        drop((removed, spare));
     }
 
     /// From now on this comes back with it; `false`: it has ended.
@@ -90,7 +110,7 @@ impl Requests {
             return false;
         }
         request.place.user_data.store(user_data, Relaxed);
-        all.rename(request.place.at.load(Relaxed), user_data);
+        all.table.rename(request.place.at.load(Relaxed), user_data);
         true
     }
 
@@ -113,10 +133,10 @@ impl Requests {
         };
         match search {
             Search::From(from) => {
-                let more = all.from(from, AT_ONCE, look).map(Search::From);
+                let more = all.table.from(from, AT_ONCE, look).map(Search::From);
                 (found, more)
             }
-            Search::Named(user_data) if all.named(user_data, NAMED_AT_ONCE, look) => (found, None),
+            Search::Named(user_data) if all.table.named(user_data, NAMED_AT_ONCE, look) => (found, None),
             Search::Named(_) => {
                 drop(all);
                 // Outside the lock: found again, with the others.

@@ -19,7 +19,6 @@ use super::{
     operation::{About, Done, Operation, Step, Waits},
     request::{CANCELLED, Owner, Request},
     submission::Share,
-    table::Table,
     ticket::{Chain, Ticket},
     timeout::{Sleeper, Timer},
 };
@@ -34,7 +33,7 @@ use core::{
 use ring::{Outcome, Polled};
 
 /// What a request takes: itself and its place in the table.
-const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES + Table::<Arc<Request>>::EACH;
+const BYTES: usize = size_of::<Request>() + size_of::<Timer>() + drain::BYTES;
 /// What its coroutine takes at most.
 const TASK: usize = 1344;
 

@@ -3,13 +3,20 @@
 //! Up to [`AT_ONCE`] entries are taken in one poll; a thread that submits more yields in between.
 
 use super::{
-    Ring, ring_of,
+    Ring,
+    ready::Helper,
+    ring_of,
     submission::{AT_ONCE, Submission, TakenSome, run_single},
     taking::{Beginning, Head, Taker},
 };
 use crate::{System, arguments::Args, context::Task, dispatch, poll};
 use abi::{errno::Errno, io_uring::*, nr, time::Timespec};
 use alloc::{boxed::Box, sync::Arc};
+use core::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+};
 use exec::sync::wait_until;
 use io::open::OpenFile;
 use mem::AddressSpace;
@@ -289,20 +296,35 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
 
 /// Waits until the tail is at `target`; moves what is kept on the way there, and serves requests that become ready.
 async fn reach(task: &Task<'_>, ring: &Ring, target: u32, deadline: Option<u64>) -> Result<(), Errno> {
-    let helper = ring.retries.help(task.thread());
+    let helper = ring.retries.help(task.thread()).await;
     loop {
-        helper.serve().await;
+        let more = helper.serve();
         ring.flush_all().await;
         if ring.posting.lock().completions.reached(target) {
             return Ok(());
         }
+        if more || exec::should_yield() {
+            // Others get their turn, and what ends a wait is looked at.
+            let turn = async {
+                exec::yield_now().await;
+                Ok(())
+            };
+            task.wait_for(turn, deadline).await?;
+            continue;
+        }
         let changed = wait_until(ring.changed(), || {
             let completions = &ring.posting.lock().completions;
-            let over = completions.reached(target) || completions.can_flush(&*ring.pages);
-            (over || helper.is_wanted()).then_some(Ok(()))
+            (completions.reached(target) || completions.can_flush(&*ring.pages)).then_some(())
         });
-        task.wait_for(changed, deadline).await?;
+        task.wait_for(changed_or_called(changed, &helper), deadline).await?;
     }
+}
+
+/// Until completions have changed, or there is something to serve, for which this is woken.
+async fn changed_or_called(changed: impl Future<Output = ()>, helper: &Helper<'_>) -> Result<(), Errno> {
+    let mut changed = pin!(changed);
+    poll_fn(|context| if helper.is_wanted() { Poll::Ready(()) } else { changed.as_mut().poll(context) }).await;
+    Ok(())
 }
 
 /// When the time at `addr`, if any, is over. As on Linux no value is wrong: a time before now is over at once.

@@ -158,6 +158,19 @@ impl Groups {
         wait_until(&self.changed, || self.try_select(number).transpose()).await
     }
 
+    /// Waits until one can be chosen, or it is certain that there is none.
+    pub(super) async fn settled(&self, number: u16) {
+        wait_until(&self.changed, || {
+            let groups = self.all.lock();
+            let waits = groups.get(&number).is_some_and(|group| {
+                let shared = group.shared.as_ref().is_some_and(|shared| shared.waiting() > 0);
+                group.chosen > 0 && group.ready.is_empty() && !shared
+            });
+            (!waits).then_some(())
+        })
+        .await;
+    }
+
     /// Nothing: others hold the last.
     pub(super) fn try_select(&self, number: u16) -> Result<Option<Selected<'_>>, Errno> {
         let mut groups = self.all.lock();

@@ -22,6 +22,7 @@ use super::{
     Ring,
     enter::{submit, submit_now},
     request::Owner,
+    usage::{self, Usage},
 };
 use crate::context::{OfRequest, Task};
 use abi::{
@@ -48,8 +49,6 @@ const PATIENCE: u32 = 64;
 const IDLE: u64 = 1_000_000_000;
 /// It tries again after so long when there is no place for a completion.
 const PAUSE: u64 = 1_000_000;
-/// What it runs before that is put in the account.
-const QUANTUM: u64 = 1_000_000;
 /// What the coroutine takes at most.
 const TASK: usize = 1_024;
 
@@ -156,18 +155,11 @@ fn check_size<F: Future>(_: &F) {
 /// `future`, with what its polls take in the account of the thread's process.
 async fn accounted<F: Future>(thread: &Thread, future: F) -> F::Output {
     let mut future = pin!(future);
-    let (task, mut ran) = (exec::current().await, 0);
+    let (task, mut usage) = (exec::current().await, Usage::default());
     poll_fn(|context| {
         let began = hal::time::now();
         let answer = future.as_mut().poll(context);
-        // With what preempted it, which is not told apart.
-        ran += hal::time::now().saturating_sub(began);
-        if ran >= QUANTUM {
-            let birth = thread.charge_service(core::mem::take(&mut ran));
-            if let Some(task) = &task {
-                exec::set_class(task, &birth);
-            }
-        }
+        usage.add(began, thread, task.as_ref());
         answer
     })
     .await
@@ -239,11 +231,7 @@ impl Poller {
     /// Waits for a call, unless there is something to take.
     async fn park(&self, owner: &Owner, ring: &Ring) {
         if let Some(task) = exec::current().await {
-            // Its process may not be busy any more when it is called.
-            let birth = owner.thread().birth_of_request();
-            if task.own_priority() != birth.priority {
-                exec::set_class(&task, &birth);
-            }
+            usage::follow(owner.thread(), &task);
         }
         let submissions = ring.posting.lock().head.submissions;
         if ring.has(IORING_SETUP_R_DISABLED) || submissions.park(&*ring.pages) {

@@ -1,16 +1,17 @@
 //! Requests that are ready to be tried again: who waits to be tried, who tries, who pays (note 0005, section 3).
 //!
-//! **Who serves.** Threads of the process and class for which the ring has a service coroutine serve when they enter the ring, and while they wait in it
-//! ([`Helper`]); else that coroutine does. Who gets into an empty list calls: threads that wait, if there are some, else the coroutine.
+//! **Who serves.** Threads of the process and class for which the ring has a service coroutine serve when they enter the ring; one of those that wait in it serves
+//! meanwhile ([`Helper`]); else that coroutine does. Who gets into an empty list wakes the thread, if there is one, else the coroutine.
 //!
-//! **Wake-up.** A thread counts itself under the list's lock, enters the ring's queue, looks whether the list has any, sleeps. Who calls puts the request in and looks at the count under the
-//! lock, then wakes the queue. The last thread that waits no longer calls the coroutine for what it leaves. The coroutine is noted before it first looks.
+//! **Wake-up.** The task that is to be woken is noted under the list's lock before it looks whether there are any; who calls puts the request in under the lock, then
+//! wakes the task that is noted. A thread that waits no longer wakes the coroutine for what it leaves.
 
 use super::{
     Ring,
     request::{Owner, Request},
     retry::{BYTES, TASK},
     submission::MOVED_AT_ONCE,
+    usage::{self, Usage},
 };
 use crate::context::Task;
 use alloc::sync::Arc;
@@ -31,7 +32,7 @@ const TOGETHER: usize = 16;
 
 /// The requests of a ring that wait without a coroutine. A waker that outlives the ring has this.
 pub(super) struct Retries {
-    /// The tail of completions has moved, one is kept, a request has ended, or is ready and threads serve.
+    /// The tail of completions has moved, one is kept, or a request has ended.
     pub changed: WaitQueue,
     /// Wakers push: from any context.
     list: IrqLock<List>,
@@ -45,8 +46,8 @@ struct List {
     first: Option<Arc<Request>>,
     /// Unless that is the first.
     last: Option<Arc<Request>>,
-    /// Threads that wait, and serve.
-    threads: usize,
+    /// A thread that waits, and serves.
+    helper: Option<TaskRef>,
     /// The service coroutine.
     task: Option<TaskRef>,
 }
@@ -70,12 +71,14 @@ struct Server {
     owner: Option<Arc<Owner>>,
     /// It was made.
     is_there: bool,
+    /// The process has ended, or has another program: another may take its place when nothing waits any more.
+    is_gone: bool,
     charge: Charge,
 }
 
 impl Server {
     fn is_of(&self, thread: &Thread) -> bool {
-        self.is_there && self.pid == thread.process().pid() && self.class == thread.class()
+        self.is_there && !self.is_gone && self.pid == thread.process().pid() && self.class == thread.class()
     }
 }
 
@@ -136,19 +139,24 @@ impl Retries {
     /// No more come, and the coroutine ends with the last.
     pub(super) fn close(&self) {
         self.service.lock().is_closed = true;
-        self.forget_owner();
+        self.forget(|_| true);
         self.call_coroutine();
     }
 
     /// A process is gone, or its program is.
     pub(super) fn abandoned(&self, pid: u32) {
-        if self.service.lock().server.as_ref().is_some_and(|server| server.pid == pid) {
-            self.forget_owner();
-        }
+        self.forget(|server| server.pid == pid);
     }
 
-    fn forget_owner(&self) {
-        let owner = self.service.lock().server.as_mut().and_then(|server| server.owner.take());
+    /// Those that `is_meant` are served no more.
+    fn forget(&self, is_meant: impl FnOnce(&Server) -> bool) {
+        let mut service = self.service.lock();
+        let server = service.server.as_mut().filter(|server| is_meant(server));
+        let owner = server.and_then(|server| {
+            server.is_gone = true;
+            server.owner.take()
+        });
+        drop(service);
         // Not under the lock.
         drop(owner);
     }
@@ -173,14 +181,10 @@ impl Retries {
             return list.append(request);
         }
         list.first = Some(request);
-        // Relaxed: a hint for who enters the ring; who waits looks behind the fence of the queue.
+        // Relaxed: a hint for who enters the ring; the wake orders it for who is woken.
         self.has_ready.store(true, Relaxed);
-        let serves = list.threads > 0;
-        let task = if serves { None } else { list.task.clone() };
+        let task = list.helper.as_ref().or(list.task.as_ref()).cloned();
         drop(list);
-        if serves {
-            self.changed.wake_all();
-        }
         wake(task);
     }
 
@@ -213,12 +217,24 @@ impl Retries {
     }
 
     /// A thread is about to wait in the ring.
-    pub(super) fn help(&self, thread: &Thread) -> Helper<'_> {
+    pub(super) async fn help(&self, thread: &Thread) -> Helper<'_> {
         let is_its = self.service.lock().is_of(thread);
-        if is_its {
-            self.list.lock().threads += 1;
+        let mut task = if is_its { exec::current().await } else { None };
+        let mut list = self.list.lock();
+        let helps = task.is_some() && list.helper.is_none();
+        if helps {
+            list.helper = task.take();
         }
-        Helper(is_its.then_some(self))
+        drop(list);
+        // Another helps.
+        drop(task);
+        Helper(helps.then_some(self))
+    }
+
+    /// On whose behalf something waited last.
+    fn thread(&self) -> Option<Arc<Thread>> {
+        let service = self.service.lock();
+        Some(service.server.as_ref()?.owner.as_ref()?.thread().clone())
     }
 }
 
@@ -236,17 +252,15 @@ impl List {
 pub(super) struct Helper<'r>(Option<&'r Retries>);
 
 impl Helper<'_> {
-    /// Whether there is something to serve. Behind the entry into the queue.
+    /// Whether there is something to serve.
     pub(super) fn is_wanted(&self) -> bool {
+        // Relaxed: behind the wake, or looked at again.
         self.0.is_some_and(|retries| retries.has_ready.load(Relaxed))
     }
 
-    /// Serves what is ready, in turn with others.
-    pub(super) async fn serve(&self) {
-        let Some(retries) = self.0 else { return };
-        while self.is_wanted() && retries.serve() {
-            exec::yield_now().await;
-        }
+    /// Serves some of what is ready: whether that may not be all.
+    pub(super) fn serve(&self) -> bool {
+        self.is_wanted() && self.0.is_some_and(Retries::serve)
     }
 }
 
@@ -254,10 +268,10 @@ impl Drop for Helper<'_> {
     fn drop(&mut self) {
         let Some(retries) = self.0 else { return };
         let mut list = retries.list.lock();
-        list.threads -= 1;
-        let is_left = list.threads == 0 && list.first.is_some();
-        let task = if is_left { list.task.clone() } else { None };
+        let helper = list.helper.take();
+        let task = if list.first.is_some() { list.task.clone() } else { None };
         drop(list);
+        drop(helper);
         wake(task);
     }
 }
@@ -290,11 +304,17 @@ impl Ring {
         }
         // Before it is kept here: the ring hears of its end.
         self.attach(task);
-        let owner = Arc::new(Owner::of(task)?);
+        let owner = Arc::new(Owner::paid(task)?);
         let mut service = self.retries.service.lock();
-        let old = service.server.as_mut().and_then(|server| server.owner.replace(owner));
+        let Service { server, is_closed, .. } = &mut *service;
+        let server = server.as_mut().filter(|server| !*is_closed && server.is_of(task.thread()));
+        let old = match server {
+            Some(server) => server.owner.replace(owner),
+            None => Some(owner),
+        };
         let admitted = service.admit(task);
         drop(service);
+        // Not under the lock.
         drop(old);
         admitted
     }
@@ -302,13 +322,25 @@ impl Ring {
     /// Whether the ring has a service coroutine of the caller's class, after it was made if there was none.
     #[cold]
     fn has_server(self: &Arc<Self>, task: &Task<'_>) -> bool {
-        let mut service = self.retries.service.lock();
-        if service.server.is_some() || service.is_closed {
-            return service.is_of(task.thread());
-        }
         let Ok(charge) = task.caller().account.charge(TASK) else { return false };
         let (pid, class) = (task.process().pid(), task.thread().class());
-        service.server = Some(Server { pid, class, owner: None, is_there: false, charge });
+        let mut service = self.retries.service.lock();
+        if service.is_closed {
+            return false;
+        }
+        if let Some(server) = &service.server {
+            let is_free = server.is_gone && server.class == class && service.waiting == 0;
+            if !is_free {
+                return service.is_of(task.thread());
+            }
+            let new = Server { pid, class, owner: None, is_there: true, is_gone: false, charge };
+            let old = service.server.replace(new);
+            service.paid = 0;
+            drop(service);
+            drop(old);
+            return true;
+        }
+        service.server = Some(Server { pid, class, owner: None, is_there: false, is_gone: false, charge });
         drop(service);
         let is_there = super::retry::spawn(task.thread(), "ring server", serve(self.clone()));
         let mut service = self.retries.service.lock();
@@ -324,17 +356,25 @@ impl Ring {
 
 /// The coroutine.
 async fn serve(ring: Arc<Ring>) {
-    let task = exec::current().await;
+    let retries = &ring.retries;
+    let (task, mut usage) = (exec::current().await, Usage::default());
     // Before it looks: who comes later wakes it.
-    ring.retries.list.lock().task = task;
+    retries.list.lock().task.clone_from(&task);
     poll_fn(|context| {
-        if ring.retries.serve() {
+        let (began, thread) = (hal::time::now(), retries.thread());
+        if let (Some(thread), Some(task)) = (&thread, &task) {
+            usage::follow(thread, task);
+        }
+        if retries.serve() {
             context.waker().wake_by_ref();
         }
-        if ring.retries.service.lock().is_over() { Poll::Ready(()) } else { Poll::Pending }
+        if let Some(thread) = thread {
+            usage.add(began, &thread, task.as_ref());
+        }
+        if retries.service.lock().is_over() { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
     // Else it would hold itself.
-    let task = ring.retries.list.lock().task.take();
+    let task = retries.list.lock().task.take();
     drop(task);
 }

@@ -153,12 +153,21 @@ pub(super) struct Owner {
     thread: Arc<Thread>,
     space: Arc<AddressSpace>,
     pub caller: Caller,
+    /// Pays for this, where no coroutine does.
+    _charge: Option<Charge>,
 }
 
 impl Owner {
     pub(super) fn of(task: &Task<'_>) -> Option<Self> {
         let system = task.system.own.upgrade()?;
-        Some(Self { system, thread: task.thread().clone(), space: task.shared_space(), caller: task.caller().clone() })
+        let (thread, space, caller) = (task.thread().clone(), task.shared_space(), task.caller().clone());
+        Some(Self { system, thread, space, caller, _charge: None })
+    }
+
+    /// One for several requests, which its account pays for.
+    pub(super) fn paid(task: &Task<'_>) -> Option<Self> {
+        let charge = task.caller().account.charge(size_of::<Self>() + 16).ok()?;
+        Some(Self { _charge: Some(charge), ..Self::of(task)? })
     }
 
     /// Whether it is who calls, as it is now.

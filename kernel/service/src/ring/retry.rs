@@ -20,7 +20,6 @@ use super::{
     ready::Retries,
     request::{CANCELLED, Owner, Request},
     stream::{Looked, Stream},
-    table::Table,
     transfer::{Transfer, Tried},
 };
 use crate::{context::Task, direct_io::Flight};
@@ -40,8 +39,8 @@ use pin_project_lite::pin_project;
 use process::Thread;
 use ring::Outcome;
 
-/// What a request of this kind takes: itself, what it holds, its place in the ring's table, and what the heap keeps of them.
-pub(super) const BYTES: usize = size_of::<Request>() + size_of::<Held>() + Table::<Arc<Request>>::EACH + 64;
+/// What a request of this kind takes: itself, what it holds, and what the heap keeps of them.
+pub(super) const BYTES: usize = size_of::<Request>() + size_of::<Held>() + 64;
 /// What the service coroutine takes, or one that makes memory present.
 pub(super) const TASK: usize = 512;
 
@@ -99,21 +98,20 @@ pin_project! {
     }
 }
 
-/// Has a request that reads `open` wait without a coroutine; `false`: it needs one.
+/// Has a request that reads `open` wait without a coroutine; how many bytes it has moved already. `None`: it needs one.
 pub(super) fn park(
     task: &Task<'_>,
     ring: &Arc<Ring>,
     (user_data, flags): (u64, u8),
     open: &Arc<OpenFile>,
     reading: impl FnOnce() -> Reading,
-) -> bool {
-    let Some(seat) = seat(open.clone(), |open| open.file().read_queue()) else { return false };
-    let Some(owner) = ring.admit(task) else { return false };
+) -> Option<usize> {
+    let seat = seat(open.clone(), |open| open.file().read_queue())?;
+    let owner = ring.admit(task)?;
     let reading = reading();
-    let Some(request) = enlist(task, ring, user_data, reading.opcode(), open) else { return false };
+    let request = enlist(task, ring, user_data, reading.opcode(), open)?;
     let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: Some(seat) });
-    Parked { request, held }.begin();
-    true
+    Some(Parked { request, held }.begin())
 }
 
 /// One that is admitted gets its place in the ring's table, if there is one.
@@ -138,10 +136,10 @@ pub(super) struct Parked {
 }
 
 impl Parked {
-    /// It is tried once more, in the queue; a device is told of it, if it was not.
-    pub(super) fn begin(self) {
+    /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
+    pub(super) fn begin(self) -> usize {
         let served = self.request.wait(self.held);
-        self.request.go_on(served);
+        self.request.go_on(served)
     }
 }
 
@@ -180,6 +178,8 @@ enum Served {
     Ended(usize),
     /// It waits on.
     Waits(Pin<Box<Held>>),
+    /// It has moved some, and there may be more: to be looked at once more before it waits.
+    Some(Pin<Box<Held>>),
     /// It is to be tried again, when others had their turn.
     More(Pin<Box<Held>>),
     /// It needs something first that has to be waited for.
@@ -233,7 +233,7 @@ impl Request {
             return self.end(held, CANCELLED);
         }
         match self.try_once(held) {
-            Served::Waits(held) if held.seat.is_some() => self.wait(held),
+            Served::Waits(held) | Served::Some(held) if held.seat.is_some() => self.wait(held),
             served => served,
         }
     }
@@ -245,6 +245,8 @@ impl Request {
         if !held.seat.as_ref().is_some_and(|seat| seat.owner().file().read_waits()) {
             match self.try_once(held) {
                 Served::Waits(left) => held = left,
+                // Nothing wakes it for what was there before it entered.
+                Served::Some(left) => return Served::More(left),
                 served => return served,
             }
         }
@@ -261,7 +263,7 @@ impl Request {
                 return 0;
             }
             Served::Waits(held) => held,
-            Served::More(held) => {
+            Served::Some(held) | Served::More(held) => {
                 retry.state.fetch_or(READY, AcqRel);
                 held
             }
@@ -299,7 +301,10 @@ impl Request {
             let met = match need {
                 Need::Memory(fault) => held.owner.resolve(fault).await,
                 // It comes back, or is used.
-                Need::Buffer(group) => held.ring.groups.select(group).await.map(drop),
+                Need::Buffer(group) => {
+                    held.ring.groups.settled(group).await;
+                    Ok(())
+                }
             };
             if let Err(errno) = met {
                 let _ = self.end(held, Done::failed(errno));
@@ -356,6 +361,7 @@ impl Request {
                 match looked {
                     Looked::Done(done) => self.end(held, done),
                     Looked::NotYet => Served::Waits(held),
+                    Looked::Some => Served::Some(held),
                     Looked::More => Served::More(held),
                     Looked::Faults(fault) => Served::Needs(held, Need::Memory(fault)),
                     Looked::NoBuffer => Served::Needs(held, Need::Buffer(stream.group)),

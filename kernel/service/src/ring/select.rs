@@ -103,7 +103,7 @@ impl Select {
     /// As one that needs no coroutine for it, and what it reads, if nothing is wrong with it. As on Linux it has to have a buffer to begin, and then only when
     /// something has come.
     pub(super) fn as_stream(&self, task: &Task<'_>, ring: &Ring) -> Option<(Stream, Arc<OpenFile>)> {
-        let is_plain = self.opcode == IORING_OP_RECV && self.flags == 0 || self.opcode == IORING_OP_READ_MULTISHOT;
+        let is_plain = matches!(self.opcode, IORING_OP_RECV | IORING_OP_READ_MULTISHOT) && self.flags == 0;
         if !is_plain || !self.multishot || !ring.groups.has_some(self.group) {
             return None;
         }

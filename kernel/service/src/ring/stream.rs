@@ -29,6 +29,8 @@ pub(super) enum Looked {
     Done(Done),
     /// There is nothing, until the file changes.
     NotYet,
+    /// That was probably all: a message, or what there was. Or memory was missing half-way.
+    Some,
     /// There may be more, but others get their turn.
     More,
     /// Nothing was read: memory is missing.
@@ -47,12 +49,13 @@ impl Stream {
         user_data: u64,
         moved: &mut usize,
     ) -> Looked {
-        if open.file().read_waits() {
-            return Looked::NotYet;
-        }
         for _ in 0..AT_ONCE {
             if task.interrupted() {
                 return Looked::Done(CANCELLED);
+            }
+            // A buffer is chosen when there is something to put into it.
+            if open.file().read_waits() {
+                return Looked::NotYet;
             }
             let selected = match ring.groups.try_select(self.group) {
                 Ok(Some(selected)) => selected,
@@ -75,7 +78,7 @@ impl Stream {
                 return Looked::Done(Done { result: len as i32, fails: false, flags });
             }
             if len < piece.len {
-                return Looked::NotYet;
+                return Looked::Some;
             }
         }
         Looked::More

@@ -267,11 +267,12 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let Some((stream, open)) = select.as_stream(self.task, self.ring) else { return false };
         // Those before it are completed before it.
         self.post_some();
-        let begins = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
-        if begins {
+        let moved = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
+        if let Some(moved) = moved {
             self.taker.give_place();
+            self.moved += moved;
         }
-        begins
+        moved.is_some()
     }
 
     #[cold]
@@ -403,14 +404,15 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.taker.give_place();
         let Some(parked) = begin_to_wait(self.task, self.ring, request, (operation, waits), rest) else { return };
         if self.parked.try_reserve(1).is_err() {
-            return parked.begin();
+            self.moved += parked.begin();
+            return;
         }
         self.parked.push(parked);
     }
 
     #[inline]
     fn begin_parked(&mut self) {
-        self.parked.drain(..).for_each(Parked::begin);
+        self.moved += self.parked.drain(..).map(Parked::begin).sum::<usize>();
     }
 
     /// A chain as what waits has it, with what pays for it.
@@ -517,7 +519,7 @@ fn waits_as_record(
     match &waits {
         Waits::Transfer(transfer, open, buffer) if transfer.is_one_read() => {
             let parks = retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()));
-            if parks { Ok(None) } else { Err(waits) }
+            if parks.is_some() { Ok(None) } else { Err(waits) }
         }
         Waits::Device(..) => {
             let Waits::Device(transfer, open, flight) = waits else { return Err(waits) };

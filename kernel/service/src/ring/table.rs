@@ -13,7 +13,7 @@ const NONE: u32 = u32::MAX;
 /// Spreads names over the chains: 2^64 divided by the golden ratio (Knuth, volume 3, 6.4).
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-struct Slot<T> {
+pub(super) struct Slot<T> {
     entry: Option<T>,
     name: u64,
     /// In its chain; of a free one, the next that is free.
@@ -30,9 +30,11 @@ struct Chain {
 /// What a chain takes.
 pub(super) const CHAIN: usize = size_of::<Chain>();
 
+type Blocks<T> = Vec<Box<[Slot<T>; BLOCK]>>;
+
 /// Entries with places and names.
 pub(super) struct Table<T> {
-    blocks: Vec<Box<[Slot<T>; BLOCK]>>,
+    blocks: Blocks<T>,
     /// A power of two.
     chains: Box<[Chain]>,
     free: u32,
@@ -40,8 +42,8 @@ pub(super) struct Table<T> {
 }
 
 impl<T> Table<T> {
-    /// What an entry takes.
-    pub(super) const EACH: usize = 2 * size_of::<Slot<T>>();
+    /// What the places of a block take.
+    pub(super) const BLOCK_BYTES: usize = size_of::<[Slot<T>; BLOCK]>() + 2 * size_of::<Box<()>>();
 
     /// An empty table with so many chains, rounded up to a power of two.
     ///
@@ -70,14 +72,16 @@ impl<T> Table<T> {
         self.blocks.get(place as usize / BLOCK).map(|block| &block[place as usize % BLOCK])
     }
 
+    /// Whether it needs another block of places for the next entry.
+    pub(super) fn is_full(&self) -> bool {
+        self.free == NONE
+    }
+
     /// Puts an entry behind all with its name; `placed` is told the place.
     ///
     /// # Errors
-    /// `ENOMEM`.
+    /// `ENOMEM` if it is full.
     pub(super) fn insert(&mut self, name: u64, entry: T, placed: impl FnOnce(&T, u32)) -> Result<(), Errno> {
-        if self.free == NONE {
-            self.grow()?;
-        }
         let place = self.free;
         let slot = self.slot(place).ok_or(Errno::ENOMEM)?;
         placed(&entry, place);
@@ -89,9 +93,12 @@ impl<T> Table<T> {
         Ok(())
     }
 
-    /// Another block of free places.
+    /// Another block of free places, of a table that is full.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
     #[cold]
-    fn grow(&mut self) -> Result<(), Errno> {
+    pub(super) fn grow(&mut self) -> Result<(), Errno> {
         let first = u32::try_from(self.blocks.len() * BLOCK).map_err(|_| Errno::ENOMEM)?;
         let mut block = Vec::new();
         block.try_reserve_exact(BLOCK).map_err(|_| Errno::ENOMEM)?;
@@ -139,20 +146,16 @@ impl<T> Table<T> {
         self.free = place;
         self.unlink(name, next, previous);
         self.used -= 1;
-        if self.used == 0 && self.blocks.len() > 1 {
-            self.shrink();
-        }
         Some(entry)
     }
 
-    /// Without entries, one block stays.
-    #[cold]
-    fn shrink(&mut self) {
-        self.blocks.clear();
-        self.free = NONE;
-        if self.grow().is_err() {
-            self.blocks.shrink_to_fit();
+    /// Its blocks, if none is used and there is more than one: places do not move, so what is not used goes all at once.
+    pub(super) fn take_spare(&mut self) -> Blocks<T> {
+        if self.used > 0 || self.blocks.len() < 2 {
+            return Vec::new();
         }
+        self.free = NONE;
+        core::mem::take(&mut self.blocks)
     }
 
     /// Gives what is at a place another name, behind all that have it.
@@ -192,7 +195,7 @@ impl<T> Table<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::collections::BTreeMap;
+    use alloc::{collections::BTreeMap, vec};
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
@@ -229,6 +232,12 @@ mod tests {
         }
     }
 
+    fn grow<T>(table: &mut Table<T>) {
+        if table.is_full() {
+            table.grow().unwrap();
+        }
+    }
+
     fn named(table: &Table<usize>, name: u64) -> Vec<usize> {
         let mut found = Vec::new();
         assert!(table.named(name, usize::MAX, |entry| found.push(*entry)));
@@ -252,6 +261,7 @@ mod tests {
                 match step {
                     Step::Insert(name) => {
                         let mut at = NONE;
+                        grow(&mut table);
                         table.insert(name, number, |_, place| at = place).unwrap();
                         prop_assert!(model.by_place.insert(at, (name, model.ages, number)).is_none());
                     }
@@ -277,6 +287,7 @@ mod tests {
     #[test]
     fn a_look_at_a_chain_is_bounded() {
         let mut table = Table::new(1).unwrap();
+        grow(&mut table);
         (0..10).for_each(|number| table.insert(number, number, |_, _| ()).unwrap());
         let mut found = 0;
         assert!(!table.named(9, 9, |_| found += 1));
@@ -285,13 +296,21 @@ mod tests {
     }
 
     #[test]
-    fn one_block_stays_of_many() {
+    fn blocks_go_when_none_is_used() {
         let mut table = Table::new(4).unwrap();
-        (0..1000).for_each(|number| table.insert(0, number, |_, _| ()).unwrap());
-        for place in 0..1000 {
-            assert_eq!(table.remove(place), Some(place));
+        assert_eq!(table.insert(0, 0, |_, _| ()), Err(Errno::ENOMEM));
+        for number in 0..1000usize {
+            grow(&mut table);
+            table.insert(0, number, |_, _| ()).unwrap();
         }
-        assert_eq!(table.blocks.len(), 1);
-        assert!(all(&Table::<usize>::new(1).unwrap()).is_empty());
+        for place in 0..1000 {
+            assert!(table.take_spare().is_empty());
+            assert_eq!(table.remove(place), Some(place as usize));
+        }
+        assert_eq!(table.take_spare().len(), 1000usize.div_ceil(BLOCK));
+        assert!(table.is_full() && table.take_spare().is_empty());
+        grow(&mut table);
+        table.insert(7, 1, |_, place| assert_eq!(place, 0)).unwrap();
+        assert_eq!((named(&table, 7), all(&table)), (vec![1], vec![1]));
     }
 }

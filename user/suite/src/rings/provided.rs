@@ -3,7 +3,7 @@
 use super::calls::{call_of, one};
 use super::*;
 use crate::process::{RW, map};
-use rt::abi::net::{AF_INET, AF_UNIX, MSG_WAITALL, SOCK_STREAM};
+use rt::abi::net::{AF_INET, AF_UNIX, MSG_WAITALL, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use rt::fs::File;
 use rt::ring::Buffers;
 
@@ -11,6 +11,8 @@ pub const CASES: &[Case] = &[
     case!("ring/provided-buffers", "C4 D3", list),
     case!("ring/ring-of-buffers", "C4 D3 D4", shared),
     case!("ring/receives-again-and-again", "C4 D3 D17", again_and_again),
+    case!("ring/receives-each-message", "C4 D3", each_message),
+    case!("ring/receives-where-memory-is-missing", "C4 D15", missing_memory),
     case!("ring/reads-again-and-again", "C4 D3", reads_again),
     case!("ring/buffer-that-is-not-needed", "C4 D14", given_back),
     case!("ring/fills-chosen-buffers", "C4 D14", fills),
@@ -23,8 +25,12 @@ const ENOTCONN: i32 = -107;
 const GROUP: u16 = 3;
 
 pub fn pair() -> Result<(File, File), Errno> {
+    pair_of(SOCK_STREAM)
+}
+
+fn pair_of(kind: u32) -> Result<(File, File), Errno> {
     let mut fds = [0i32; 2];
-    call!(SOCKETPAIR, AF_UNIX, SOCK_STREAM, 0, fds.as_mut_ptr())?;
+    call!(SOCKETPAIR, AF_UNIX, kind, 0, fds.as_mut_ptr())?;
     Ok((raw::file(fds[0] as usize), raw::file(fds[1] as usize)))
 }
 
@@ -206,6 +212,66 @@ fn again_and_again() -> Outcome {
     let (mut here, there) = pair()?;
     send(&mut here, b"z")?;
     equal!(ask(&mut ring, selects(IORING_OP_RECV, there.fd().raw()))?, (7, 1, buffer(10)));
+    Ok(())
+}
+
+/// Messages that come before it waits, and together while it does: none stays behind, though each is shorter than its buffer.
+fn each_message() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let mut buffers = buffers(&ring)?;
+    let mut memory = [0u8; 256];
+    let base = memory.as_mut_ptr() as usize;
+    let mut give =
+        |bids: core::ops::Range<u16>| bids.for_each(|bid| buffers.add(base + 32 * usize::from(bid), 32, bid));
+    give(0..3);
+    for kind in [SOCK_SEQPACKET, SOCK_DGRAM] {
+        let (mut here, there) = pair_of(kind)?;
+        give(3..8);
+        (0..3u8).try_for_each(|number| send(&mut here, &[number]))?;
+        let receives = Sqe { ioprio: IORING_RECV_MULTISHOT, ..selects(IORING_OP_RECV, there.fd().raw()) };
+        push(&mut ring, &[receives]);
+        equal!(ring.submit(0)?, 1);
+        for bid in 0..7 {
+            if bid == 3 {
+                give(0..3);
+                (3..7u8).try_for_each(|number| send(&mut here, &[number]))?;
+            }
+            equal!(next(&mut ring)?, (7, 1, IORING_CQE_F_MORE | buffer(bid)));
+            equal!(u32::from(memory[32 * bid as usize]), bid);
+        }
+        send(&mut here, &[7])?;
+        equal!(next(&mut ring)?, (7, 1, IORING_CQE_F_MORE | buffer(7)));
+        push(&mut ring, &[cancel_of(7, 0)]);
+        equal!(wait_sorted(&mut ring, 2)?, [(7, CANCELLED), (99, 0)]);
+    }
+    Ok(())
+}
+
+/// Of each buffer only a part is there at first: what a read has no memory for comes with the next.
+fn missing_memory() -> Outcome {
+    const EACH: usize = 2 * PAGE;
+    let mut ring = Ring::new(16, 0)?;
+    let mut buffers = buffers(&ring)?;
+    let base = map(8 * EACH, RW)?;
+    for bid in 0..8u16 {
+        raw::store64(base + usize::from(bid) * EACH, 1);
+        buffers.add(base + usize::from(bid) * EACH, EACH as u32, bid);
+    }
+    let (mut here, there) = pair()?;
+    let bytes: Vec<u8> = (0..3 * EACH).map(|at| (at / 7) as u8).collect();
+    send(&mut here, &bytes)?;
+    let receives = Sqe { ioprio: IORING_RECV_MULTISHOT, ..selects(IORING_OP_RECV, there.fd().raw()) };
+    push(&mut ring, &[receives]);
+    equal!(ring.submit(0)?, 1);
+    let mut done = 0;
+    while done < bytes.len() {
+        let (_, len, flags) = next(&mut ring)?;
+        ensure!(len > 0 && flags & IORING_CQE_F_MORE != 0, "{len} {flags:#x} behind {done} bytes");
+        let from = base + (flags >> IORING_CQE_BUFFER_SHIFT) as usize * EACH;
+        ensure!(raw::bytes(from, len as usize) == &bytes[done..done + len as usize], "other bytes behind {done}");
+        done += len as usize;
+    }
+    call!(MUNMAP, base, 8 * EACH)?;
     Ok(())
 }
 

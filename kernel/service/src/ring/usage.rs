@@ -1,0 +1,32 @@
+//! What a ring's own coroutines take of a hart: it is the process's, as what its threads take is, so they are ranked with these when it has had its share.
+
+use exec::TaskRef;
+use process::Thread;
+
+/// What is taken before it is put in the account, in nanoseconds.
+const QUANTUM: u64 = 1_000_000;
+
+/// Not in the account yet.
+#[derive(Default)]
+pub(super) struct Usage(u64);
+
+impl Usage {
+    /// A poll that began then is over, with what preempted it, which is not told apart. `thread` is of who is served.
+    pub(super) fn add(&mut self, began: u64, thread: &Thread, task: Option<&TaskRef>) {
+        self.0 += hal::time::now().saturating_sub(began);
+        if self.0 >= QUANTUM {
+            let birth = thread.charge_service(core::mem::take(&mut self.0));
+            if let Some(task) = task {
+                exec::set_class(task, &birth);
+            }
+        }
+    }
+}
+
+/// At the priority that the thread's requests have now: its process may be busy, or not any more.
+pub(super) fn follow(thread: &Thread, task: &TaskRef) {
+    let birth = thread.birth_of_request();
+    if task.own_priority() != birth.priority {
+        exec::set_class(task, &birth);
+    }
+}
