@@ -11,9 +11,9 @@ use super::{
     request::Request,
     select::{self, Select},
     timeout::{Change, Timeout, Timer},
-    transfer::Transfer,
+    transfer::{AtDevice, Transfer},
 };
-use crate::{context::Task, direct_io::Flight};
+use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::future::Future;
@@ -145,8 +145,8 @@ pub(super) enum Step {
 pub(super) enum Waits {
     /// Bytes to move, by way of a buffer or not.
     Transfer(Transfer, Arc<OpenFile>, Option<Arc<Buffer>>),
-    /// Bytes that a device moves.
-    Device(Transfer, Arc<OpenFile>, Flight),
+    /// Bytes that a device moves. Boxed: the others are not to carry its size.
+    Device(Box<AtDevice>),
     /// Requests to end, of this file if there is one.
     Cancel(Cancel, Option<Arc<OpenFile>>),
     /// A time.
@@ -295,7 +295,7 @@ impl Waits {
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
             Waits::Transfer(transfer, open, _) => transfer.wait(task, open).await,
-            Waits::Device(transfer, _, flight) => transfer.done_by_device(flight.await),
+            Waits::Device(device) => device.finish().await,
             Waits::Cancel(cancel, open) => boxed(task, cancel.wait(ring, open.as_ref(), false)).await,
             Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
@@ -306,7 +306,8 @@ impl Waits {
     /// Where the description lies that it waits for, or 0.
     pub(super) fn file(&self) -> usize {
         match self {
-            Waits::Transfer(_, open, _) | Waits::Device(_, open, _) | Waits::Readiness(_, open) => place_of(open),
+            Waits::Transfer(_, open, _) | Waits::Readiness(_, open) => place_of(open),
+            Waits::Device(device) => place_of(device.open()),
             Waits::Call(begun) => begun.file,
             Waits::Cancel(..) | Waits::Timeout(_) => 0,
         }

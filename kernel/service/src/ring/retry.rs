@@ -16,13 +16,13 @@
 use super::{
     Ring,
     buffers::Buffer,
-    operation::{About, Done, Waits, place_of},
+    operation::{About, Done, place_of},
     ready::Retries,
     request::{CANCELLED, Owner, Request},
     stream::{Looked, Stream},
-    transfer::{Transfer, Tried},
+    transfer::{AtDevice, Transfer, Tried},
 };
-use crate::{context::Task, direct_io::Flight};
+use crate::context::Task;
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
@@ -71,14 +71,15 @@ pub(super) enum Reading {
     Once(Transfer, Option<Arc<Buffer>>),
     /// As long as something comes.
     Again(Stream),
-    /// A device reads, or writes, from or to the file.
-    Device { transfer: Transfer, flight: Flight, _open: Arc<OpenFile> },
+    /// A device does it.
+    Device(Box<AtDevice>),
 }
 
 impl Reading {
     fn opcode(&self) -> u8 {
         match self {
-            Self::Once(transfer, _) | Self::Device { transfer, .. } => transfer.opcode(),
+            Self::Once(transfer, _) => transfer.opcode(),
+            Self::Device(device) => device.opcode(),
             Self::Again(stream) => stream.opcode,
         }
     }
@@ -151,13 +152,13 @@ pub(super) fn park_device(
     task: &Task<'_>,
     ring: &Arc<Ring>,
     (user_data, flags): (u64, u8),
-    (transfer, open, flight): (Transfer, Arc<OpenFile>, Flight),
-) -> Result<Parked, Waits> {
-    let Some(owner) = ring.admit(task) else { return Err(Waits::Device(transfer, open, flight)) };
-    let Some(request) = enlist(task, ring, user_data, transfer.opcode(), &open) else {
-        return Err(Waits::Device(transfer, open, flight));
+    device: Box<AtDevice>,
+) -> Result<Parked, Box<AtDevice>> {
+    let Some(owner) = ring.admit(task) else { return Err(device) };
+    let Some(request) = enlist(task, ring, user_data, device.opcode(), device.open()) else {
+        return Err(device);
     };
-    let reading = Reading::Device { transfer, flight, _open: open };
+    let reading = Reading::Device(device);
     let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: None });
     Ok(Parked { request, held })
 }
@@ -326,15 +327,14 @@ impl Request {
         let parts = held.as_mut().project();
         let seat = parts.seat.as_ref().get_ref().as_ref();
         let open = match (&mut *parts.reading, seat) {
-            (Reading::Device { transfer, flight, .. }, _) => {
+            (Reading::Device(device), _) => {
                 let waker = Waker::from(self.clone());
-                let Poll::Ready(moved) = Pin::new(flight).poll(&mut Context::from_waker(&waker)) else {
+                let Poll::Ready(done) = device.poll(&mut Context::from_waker(&waker)) else {
                     if self.state().is_cancelled() {
                         self.tell(parts.ring, Outcome::GoesOn);
                     }
                     return Served::Waits(held);
                 };
-                let done = transfer.done_by_device(moved);
                 return self.end(held, done);
             }
             (_, Some(seat)) => seat.owner(),
@@ -342,7 +342,7 @@ impl Request {
         };
         let task = parts.owner.task(&self.view);
         match parts.reading {
-            Reading::Device { .. } => Served::Waits(held),
+            Reading::Device(_) => Served::Waits(held),
             Reading::Once(transfer, buffer) => {
                 let tried = transfer.look(&task, open, buffer.as_deref());
                 drop(task);

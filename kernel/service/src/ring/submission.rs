@@ -11,11 +11,12 @@ use super::{
     select::{self, Select},
     taking::Taker,
     ticket::{Chain, Ticket},
-    transfer::Transfer,
+    transfer::{AtDevice, Transfer},
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{
+    boxed::Box,
     sync::Arc,
     vec::{self, Vec},
 };
@@ -500,33 +501,54 @@ fn begin_to_wait(
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) -> Option<Parked> {
-    let waits = if rest.len() > 0 { Err(waits) } else { waits_as_record(task, ring, (user_data, flags), waits) };
-    waits.unwrap_or_else(|waits| {
-        let ticket = Ticket::new(ring, user_data, flags);
-        coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
-        None
-    })
+    if rest.len() == 0 {
+        if reads_as_record(task, ring, (user_data, flags), &waits) {
+            return None;
+        }
+        if let Waits::Device(device) = waits {
+            return begin_at_device(task, ring, (user_data, flags), operation, device);
+        }
+    }
+    waits_in_coroutine(task, ring, (user_data, flags), (operation, waits), rest);
+    None
 }
 
-/// Has a read, or what a device does, wait without a coroutine; otherwise it comes back.
-#[inline(always)]
-fn waits_as_record(
+#[inline(never)]
+fn waits_in_coroutine(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (user_data, flags): (u64, u8),
+    (operation, waits): (Operation, Waits),
+    rest: Chain,
+) {
+    let ticket = Ticket::new(ring, user_data, flags);
+    coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
+}
+
+/// What a device does waits without a coroutine, if it can.
+#[inline(never)]
+fn begin_at_device(
     task: &Task<'_>,
     ring: &Arc<Ring>,
     request: (u64, u8),
-    waits: Waits,
-) -> Result<Option<Parked>, Waits> {
-    match &waits {
-        Waits::Transfer(transfer, open, buffer) if transfer.is_one_read() => {
-            let parks = retry::park(task, ring, request, open, || Reading::Once(*transfer, buffer.clone()));
-            if parks.is_some() { Ok(None) } else { Err(waits) }
+    operation: Operation,
+    device: Box<AtDevice>,
+) -> Option<Parked> {
+    match retry::park_device(task, ring, request, device) {
+        Ok(parked) => Some(parked),
+        Err(device) => {
+            waits_in_coroutine(task, ring, request, (operation, Waits::Device(device)), Chain::default());
+            None
         }
-        Waits::Device(..) => {
-            let Waits::Device(transfer, open, flight) = waits else { return Err(waits) };
-            retry::park_device(task, ring, request, (transfer, open, flight)).map(Some)
-        }
-        _ => Err(waits),
     }
+}
+
+/// Has a read wait without a coroutine; `false`: it needs one.
+#[inline(always)]
+fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), waits: &Waits) -> bool {
+    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
+    let reading = || Reading::Once(*transfer, buffer.clone());
+    transfer.is_one_read() && retry::park(task, ring, request, open, reading).is_some()
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

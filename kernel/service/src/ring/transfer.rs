@@ -8,7 +8,8 @@ use super::{
 use crate::{
     arguments::MOST,
     context::Task,
-    direct_io, files, messages,
+    direct_io::{self, Flight},
+    files, messages,
     sockets::{self, Socket},
     transfer::{self, At, How, Moved, Piece},
 };
@@ -18,7 +19,12 @@ use abi::{
     io_uring::*,
     net::MSG_NOSIGNAL,
 };
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
+use core::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll},
+};
 use io::{block::Direction, file::IoError, open::OpenFile};
 use mem::CopyFault;
 
@@ -57,6 +63,34 @@ pub(super) struct Transfer {
     offset: u64,
     /// Bytes that have been moved, before it waits.
     done: u32,
+}
+
+/// One that a device carries out.
+pub(super) struct AtDevice {
+    transfer: Transfer,
+    open: Arc<OpenFile>,
+    flight: Flight,
+}
+
+impl AtDevice {
+    pub(super) fn opcode(&self) -> u8 {
+        self.transfer.opcode()
+    }
+
+    pub(super) fn open(&self) -> &Arc<OpenFile> {
+        &self.open
+    }
+
+    /// Whether it has ended, and how.
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        let transfer = self.transfer;
+        Pin::new(&mut self.flight).poll(context).map(|moved| moved.map_or_else(Done::failed, |len| transfer.moved(len)))
+    }
+
+    /// Waits for its end.
+    pub(super) async fn finish(&mut self) -> Done {
+        poll_fn(|context| self.poll(context)).await
+    }
 }
 
 /// Whether a `recv` or `send` is nothing but that. What else it says, right or wrong, is the call's.
@@ -198,17 +232,15 @@ impl Transfer {
         };
         if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
             match direct_io::begin(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
-                Ok(Some(flight)) => return Step::Waits(Waits::Device(self, open.clone(), flight)),
+                Ok(Some(flight)) => {
+                    let device = AtDevice { transfer: self, open: open.clone(), flight };
+                    return Step::Waits(Waits::Device(Box::new(device)));
+                }
                 Ok(None) => {}
                 Err(errno) => return Step::Done(Done::failed(errno)),
             }
         }
         Step::Waits(Waits::Transfer(self, open.clone(), buffer))
-    }
-
-    /// What a device has done of it.
-    pub(super) fn done_by_device(&self, moved: Result<usize, Errno>) -> Done {
-        moved.map_or_else(Done::failed, |len| self.moved(len))
     }
 
     /// Does what can be done at once.
