@@ -17,6 +17,7 @@ use io::{
     file::{Attempt, IoError},
     inode::Kind,
     open::{OpenFile, SeekFrom},
+    tty::Tty,
 };
 use process::{
     Begun,
@@ -306,7 +307,13 @@ fn set_owner(task: &Task<'_>, open: &OpenFile, who: i32) -> Result<usize, Errno>
 /// Begins or ends to tell of what becomes possible by signals.
 fn set_async(task: &Task<'_>, fd: i32, open: &OpenFile, on: bool) -> Result<(), Errno> {
     if on {
-        Owner::of(open, task.caller())?.begin(fd, open, task.thread(), task.caller())?;
+        let owner = Owner::of(open, task.caller())?;
+        if let Some(tty) = open.file().as_any().downcast_ref::<Tty>() {
+            // As on Linux: of a terminal who is to hear of it need not be said.
+            let who = tty.foreground().map_or(task.process().pid().cast_signed(), |group| -group.cast_signed());
+            owner.set_default(who, &task.process().identity())?;
+        }
+        owner.begin(fd, open, task.thread(), task.caller())?;
     } else if let Some(owner) = Owner::find(open) {
         owner.end();
     }

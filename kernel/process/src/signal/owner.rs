@@ -51,7 +51,7 @@ const BYTES: usize = size_of::<Watch>() + TASK + 384;
 /// What its coroutine takes at most.
 const TASK: usize = 512;
 
-/// Whom the signals are for: not another that has got its number later.
+/// Whom the signals are for: not another that has got its number later, but for a group, which is who has its number then.
 #[derive(Clone, Default)]
 enum Target {
     #[default]
@@ -64,6 +64,8 @@ enum Target {
 #[derive(Clone, Default)]
 struct State {
     target: Target,
+    /// As what it was asked for (`F_OWNER_*`), if that was nobody.
+    kind: i32,
     /// Who has chosen that: real and effective user.
     ids: (u32, u32),
     /// 0: `SIGIO`, without more.
@@ -130,6 +132,7 @@ impl Owner {
         };
         let mut state = self.state.lock();
         let old = core::mem::replace(&mut state.target, target);
+        state.kind = owner.kind;
         state.ids = (by.uid, by.euid);
         drop(state);
         drop(old);
@@ -139,14 +142,23 @@ impl Owner {
     /// `F_GETOWN_EX`; 0 for nobody, or who has ended.
     #[must_use]
     pub fn get_kind(&self) -> OwnerEx {
-        let target = self.state.lock().target.clone();
+        let State { target, kind, .. } = self.state.lock().clone();
         let of = |kind, pid: Option<u32>| OwnerEx { kind, pid: pid.unwrap_or(0).cast_signed() };
         match target {
-            Target::Nobody => of(F_OWNER_TID, None),
+            Target::Nobody => of(kind, None),
             Target::Thread(thread) => of(F_OWNER_TID, thread.upgrade().map(|thread| thread.tid())),
             Target::Process(process) => of(F_OWNER_PID, process.upgrade().map(|process| process.pid())),
             Target::Group(group) => of(F_OWNER_PGRP, (!table::group(group).is_empty()).then_some(group)),
         }
+    }
+
+    /// As [`set`](Self::set), unless it is somebody's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn set_default(&self, who: i32, by: &Identity) -> Result<(), Errno> {
+        let is_nobody = matches!(self.state.lock().target, Target::Nobody);
+        if is_nobody { self.set(who, by) } else { Ok(()) }
     }
 
     /// `F_GETOWN`: groups are negative.

@@ -23,9 +23,30 @@ pub const CASES: &[Case] = &[
     case!("sigio/whose", "I1 E1", whose),
     case!("sigio/of-a-group", "I1 D3", of_a_group),
     case!("sigio/rights", "I1 P1 E1", rights),
+    case!("sigio/of-a-terminal", "I1 D3", of_a_terminal),
     case!("sigio/ends-with-the-description", "I1 D13", ends),
     case!("sigio/not-of-others", "I1 E1", not_of_others),
 ];
+
+/// Of a terminal the foreground hears of it, or who asks, unless somebody else is to; what nobody is to hear of was asked for as something.
+fn of_a_terminal() -> Outcome {
+    needs_root()?;
+    let terminal = rt::fs::OpenOptions::new().read(true).write(true).open("/dev/console")?;
+    let owner = || -> Call<(i32, i32)> {
+        let mut owner = f::OwnerEx::default();
+        fcntl(&terminal, f::F_GETOWN_EX, &raw mut owner as usize)?;
+        Ok((owner.kind, owner.pid))
+    };
+    equal!(owner()?, (f::F_OWNER_TID, 0));
+    fcntl(&terminal, f::F_SETFL, f::O_ASYNC as usize)?;
+    let (kind, pid) = owner()?;
+    let is_own = (kind, pid) == (f::F_OWNER_PID, process::id() as i32);
+    ensure!(is_own || kind == f::F_OWNER_PGRP && pid > 0, "{kind} {pid}");
+    fcntl(&terminal, f::F_SETFL, 0)?;
+    fcntl(&terminal, f::F_SETOWN, 0)?;
+    equal!(owner()?, (f::F_OWNER_PID, 0));
+    Ok(())
+}
 
 const RT: u32 = SIGRTMIN + 1;
 
