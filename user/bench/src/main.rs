@@ -66,8 +66,9 @@ const GROUPS: [Group; 16] = [
 ];
 
 fn counted() -> Outcome {
-    threads::across_harts()?;
-    disk::counted()
+    disk::counted()?;
+    // Last: it keeps its threads on harts.
+    threads::across_harts()
 }
 
 /// Rows that need a process of their own, which is told how.
