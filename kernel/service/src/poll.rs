@@ -100,7 +100,7 @@ pub(crate) async fn mask(task: &Task<'_>, addr: usize, size: usize) -> Result<()
 /// `ppoll(fds, count, timeout, mask, mask_size)`.
 pub(crate) async fn ppoll(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let (addr, count) = (args.word(0), args.bits(1) as usize);
-    if count > MOST {
+    if count > MOST.min(task.file_limit()) {
         return Err(Errno::EINVAL);
     }
     let deadline = deadline(task, args.word(2)).await?;

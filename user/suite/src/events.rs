@@ -9,6 +9,7 @@ use rt::abi::poll::{
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI,
     EPOLLRDHUP, EpollEvent, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
 };
+use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::fs::File;
 use rt::io::{Read, Write};
 use rt::pipe;
@@ -119,8 +120,12 @@ fn many() -> Outcome {
 fn limits() -> Outcome {
     let mut none: [PollFd; 0] = [];
     equal!(poll(&mut none, Some(1)), Ok(0));
-    // More entries than descriptors can be open.
+    // More entries than descriptors can be open, or may be by this process.
     fails!(call!(PPOLL, 4096, usize::MAX / 8, 0, 0, 0), EINVAL);
+    let mut files = Rlimit { current: 0, max: 0 };
+    call!(PRLIMIT64, 0, RLIMIT_NOFILE, 0, &raw mut files)?;
+    fails!(call!(PPOLL, 4096, files.current + 1, 0, 0, 0), EINVAL);
+    fails!(call!(PPOLL, 4096, files.current, 0, 0, 0), EFAULT);
     fails!(call!(PPOLL, 4096, 1, 0, 0, 0), EFAULT);
     Ok(())
 }
