@@ -66,9 +66,9 @@ const GROUPS: [Group; 16] = [
 ];
 
 fn counted() -> Outcome {
-    disk::counted()?;
-    // Last: it keeps its threads on harts.
-    threads::across_harts()
+    // First: what the disk leaves to be written later would be counted with it.
+    threads::across_harts()?;
+    disk::counted()
 }
 
 /// Rows that need a process of their own, which is told how.

@@ -164,7 +164,11 @@ pub fn futexes() -> Outcome {
 
 /// Keeps the calling thread on a hart.
 fn keep_on(hart: usize) -> io::Result<()> {
-    let mask = 1u64 << hart;
+    keep_on_all(1 << hart)
+}
+
+/// Lets it go to any of these.
+fn keep_on_all(mask: u64) -> io::Result<()> {
     call(nr::SCHED_SETAFFINITY, &[0, size_of_val(&mask), (&raw const mask).addr()])?;
     Ok(())
 }
@@ -179,5 +183,6 @@ pub fn across_harts() -> Outcome {
     wake_in_turn(|round_trips| {
         keep_on(0)?;
         count_on_all_harts("futex_two_harts", 2_000, round_trips)
-    })
+    })?;
+    keep_on_all(u64::MAX)
 }
