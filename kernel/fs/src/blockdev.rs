@@ -114,24 +114,6 @@ impl Store for Medium {
         self.pages(Direction::Write, index, &frames)
     }
 
-    fn reserve(&self, _index: u64) -> Result<Option<usize>, Errno> {
-        Ok(Some(0))
-    }
-
-    fn unreserve(&self, _units: usize) {}
-
-    fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
-        Box::pin(core::future::ready(Ok(())))
-    }
-
-    fn in_place(&self, _offset: u64, _len: usize) -> Option<bool> {
-        Some(true)
-    }
-
-    fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
-        Box::pin(core::future::ready(Ok(())))
-    }
-
     fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer {
         let mut sector = offset / SECTOR as u64;
         if parts.len() <= self.device.max_parts() {
@@ -205,12 +187,7 @@ impl File for Opened {
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        match want {
-            Want::Read { offset, len } => Box::pin(cache::wait_read(&self.store, offset, len)),
-            Want::Write { offset, len } => Box::pin(cache::wait_write(&self.store, offset, len)),
-            Want::Events(events) if events & self.events() == 0 => Box::pin(core::future::pending()),
-            Want::Events(_) => Box::pin(core::future::ready(Ok(()))),
-        }
+        cache::wait(&self.store, want, self.events())
     }
 
     fn seekable(&self) -> bool {

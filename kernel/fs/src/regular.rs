@@ -38,12 +38,7 @@ impl File for Regular {
     }
 
     fn wait<'a>(&'a self, _caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        match want {
-            Want::Read { offset, len } => Box::pin(cache::wait_read(&self.store, offset, len)),
-            Want::Write { offset, len } => Box::pin(cache::wait_write(&self.store, offset, len)),
-            Want::Events(events) if events & self.events() == 0 => Box::pin(core::future::pending()),
-            Want::Events(_) => Box::pin(core::future::ready(Ok(()))),
-        }
+        cache::wait(&self.store, want, self.events())
     }
 
     fn seekable(&self) -> bool {

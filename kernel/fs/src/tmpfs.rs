@@ -441,16 +441,8 @@ impl Store for Node {
         self.shared.give(units * PAGE_SIZE);
     }
 
-    fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
-        ready(Ok(()))
-    }
-
     fn in_place(&self, _offset: u64, _len: usize) -> Option<bool> {
         Some(false)
-    }
-
-    fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
-        ready(Ok(()))
     }
 
     fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {

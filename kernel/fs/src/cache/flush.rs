@@ -166,24 +166,6 @@ mod tests {
             Box::pin(core::future::ready(Ok(())))
         }
 
-        fn reserve(&self, _index: u64) -> Result<Option<usize>, Errno> {
-            Ok(Some(0))
-        }
-
-        fn unreserve(&self, _units: usize) {}
-
-        fn prepare(self: Arc<Self>, _index: u64) -> BoxFuture<'static, Result<(), Errno>> {
-            Box::pin(core::future::ready(Ok(())))
-        }
-
-        fn in_place(&self, _offset: u64, _len: usize) -> Option<bool> {
-            Some(true)
-        }
-
-        fn find_places(self: Arc<Self>) -> BoxFuture<'static, Result<(), Errno>> {
-            Box::pin(core::future::ready(Ok(())))
-        }
-
         fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
             Box::pin(core::future::ready(Ok(())))
         }

@@ -299,14 +299,20 @@ fn the_time_of_a_write_in_place_reaches_the_medium() {
     drive(&mut engine, system.unmount()).unwrap();
 }
 
+/// A file of 400,000 bytes, in memory.
+async fn written(system: &Ext4) -> Arc<dyn Inode> {
+    let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+    write(&open(&inode).await, 0, &pattern(1, 400_000)).await.unwrap();
+    inode
+}
+
 #[test]
 fn a_truncation_that_nobody_waits_for_is_whole() {
     let Some(empty) = image(32, JOURNAL) else { return };
     let disk = Arc::new(RamDisk::new(&empty));
     let (mut engine, system) = mounted(&disk);
     let inode = drive(&mut engine, async {
-        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
-        write(&open(&inode).await, 0, &pattern(1, 400_000)).await.unwrap();
+        let inode = written(&system).await;
         system.sync().await.unwrap();
         inode
     });
@@ -340,11 +346,7 @@ fn a_truncation_overtakes_a_write_back() {
     let Some(empty) = image(32, JOURNAL) else { return };
     let disk = Arc::new(RamDisk::new(&empty));
     let (mut engine, system) = mounted(&disk);
-    let inode = drive(&mut engine, async {
-        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
-        write(&open(&inode).await, 0, &pattern(1, 400_000)).await.unwrap();
-        inode
-    });
+    let inode = drive(&mut engine, written(&system));
     let node = inode.as_any().downcast_ref::<Node>().unwrap();
     let caller = caller();
     let set = SetAttributes { size: Some(1000), ..Default::default() };
