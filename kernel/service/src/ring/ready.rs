@@ -322,7 +322,6 @@ impl Ring {
     /// Whether the ring has a service coroutine of the caller's class, after it was made if there was none.
     #[cold]
     fn has_server(self: &Arc<Self>, task: &Task<'_>) -> bool {
-        let Ok(charge) = task.caller().account.charge(TASK) else { return false };
         let (pid, class) = (task.process().pid(), task.thread().class());
         let mut service = self.retries.service.lock();
         if service.is_closed {
@@ -333,15 +332,17 @@ impl Ring {
             if !is_free {
                 return service.is_of(task.thread());
             }
-            let new = Server { pid, class, owner: None, is_there: true, is_gone: false, charge };
-            let old = service.server.replace(new);
-            service.paid = 0;
-            drop(service);
-            drop(old);
+        }
+        let Ok(charge) = task.caller().account.charge(TASK) else { return false };
+        // The coroutine of one that is gone serves on.
+        let is_there = service.server.is_some();
+        let old = service.server.replace(Server { pid, class, owner: None, is_there, is_gone: false, charge });
+        service.paid = 0;
+        drop(service);
+        drop(old);
+        if is_there {
             return true;
         }
-        service.server = Some(Server { pid, class, owner: None, is_there: false, is_gone: false, charge });
-        drop(service);
         let is_there = super::retry::spawn(task.thread(), "ring server", serve(self.clone()));
         let mut service = self.retries.service.lock();
         let gone = if is_there { None } else { service.server.take() };
