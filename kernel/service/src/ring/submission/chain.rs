@@ -1,0 +1,166 @@
+//! The chains of a submission.
+//!
+//! A chain of linked entries is put together first and begins when its last one is there, or the submission ends: an entry of it that
+//! is wrong keeps all of them from beginning.
+
+use super::{
+    super::{
+        Ring,
+        coroutine::{self, Start},
+        operation::{Done, Operation, Step},
+        ticket::{Chain, Ticket},
+    },
+    Share, Submission,
+};
+use abi::{errno::Errno, io_uring::*};
+use alloc::{
+    sync::Arc,
+    vec::{self, Vec},
+};
+
+/// An entry of a chain.
+pub(super) struct Linked {
+    pub user_data: u64,
+    pub flags: u8,
+    pub operation: Result<Operation, Errno>,
+}
+
+impl Submission<'_, '_, '_> {
+    #[cold]
+    pub(super) fn link(&mut self, mut linked: Linked, goes_on: bool) -> bool {
+        if let Ok(Operation::LinkTimeout(_)) = linked.operation
+            && self.chain.last().is_none_or(|last| matches!(last.operation, Ok(Operation::LinkTimeout(_))))
+        {
+            // Of what?
+            linked.operation = Err(Errno::EINVAL);
+        }
+        if !self.is_cut
+            && let Err(errno) = self.make_room()
+        {
+            // There is not even room to say that all of it is cancelled later: now.
+            self.run_chain(true);
+            linked.operation = Err(errno);
+            self.is_cut = true;
+        }
+        let is_right = linked.operation.is_ok() || goes_on;
+        if self.is_cut {
+            self.is_cut = goes_on;
+            let errno = linked.operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(linked.user_data, Done::failed(errno), linked.flags);
+            return is_right;
+        }
+        self.chain.push(linked);
+        if !goes_on {
+            self.run_chain(false);
+        }
+        is_right
+    }
+
+    /// Room for one more entry of the chain, paid for by who submits it, as long as it waits.
+    fn make_room(&mut self) -> Result<(), Errno> {
+        const EACH: usize = size_of::<Linked>() + size_of::<(Ticket, Operation)>();
+        if self.chain.len() < self.chain.capacity() {
+            return Ok(());
+        }
+        let more = self.chain.len().max(4);
+        match &mut self.charge {
+            Some(charge) => charge.grow(more * EACH)?,
+            none => *none = Some(self.task.caller().account.charge(more * EACH)?),
+        }
+        self.chain.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Begins a chain, unless one of it is wrong (`fails`: all is): then it is cancelled.
+    pub(super) fn run_chain(&mut self, fails: bool) {
+        let mut chain = core::mem::take(&mut self.chain).into_iter();
+        let cancelled = fails || chain.as_slice().iter().any(|linked| linked.operation.is_err());
+        if cancelled && let Some(first) = chain.next() {
+            let errno = first.operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(first.user_data, Done::failed(errno), first.flags);
+            self.cancel_rest(chain, first.flags);
+        } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(chain.as_slice())).flatten() {
+            self.defer(chain, drains);
+        } else {
+            self.run_linked(chain);
+        }
+        self.charge = None;
+    }
+
+    /// Does what the entries ask for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard.
+    fn run_linked(&mut self, mut chain: vec::IntoIter<Linked>) {
+        // With what was moved before it in this poll.
+        let mut share = Share { entries: 0, moved: self.moved };
+        while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
+            let done = match operation.run(self.task, self.ring, user_data) {
+                Step::Done(done) => done,
+                Step::Waits(waits) => {
+                    // Those before it in its chain are completed before it.
+                    self.post_some();
+                    let rest = self.tickets(chain, Ticket::new);
+                    return self.park((user_data, flags), operation, waits, rest);
+                }
+            };
+            self.complete(user_data, done, flags);
+            share.take(done);
+            if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.as_slice().first()
+                && let Some(limit) = chain.next()
+                && limit.flags & IOSQE_CQE_SKIP_SUCCESS == 0
+            {
+                self.complete(limit.user_data, Done::failed(Errno::ECANCELED), 0);
+            }
+            if done.fails && flags & IOSQE_IO_HARDLINK == 0 {
+                return self.cancel_rest(chain, flags);
+            }
+            if share.is_used() && !chain.as_slice().is_empty() {
+                // Others get their turn: it goes on by itself.
+                return self.defer(chain, false);
+            }
+        }
+    }
+
+    /// A chain begins, or goes on, in a coroutine, when its turn has come.
+    fn defer(&mut self, chain: vec::IntoIter<Linked>, drains: bool) {
+        // Those before it are completed before it.
+        self.post_some();
+        let chain = self.tickets(chain, Ticket::of_deferred);
+        coroutine::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
+    }
+
+    /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of
+    /// a chain holds for all of it, and for what comes next.
+    fn waits_for_others(&mut self, chain: &[Linked]) -> Option<bool> {
+        let mut flagged = chain.iter().map(|linked| linked.flags & IOSQE_IO_DRAIN != 0);
+        let first = flagged.next().unwrap_or(false);
+        let later = flagged.any(|drains| drains);
+        let drains = core::mem::replace(&mut self.taker.head.drains_next, later) || first || later;
+        let waits = self.ring.drain.is_closed(drains);
+        self.is_draining = waits || later || self.ring.drain.has_deferred();
+        waits.then_some(drains)
+    }
+
+    /// Ends the rest of a chain behind one with these `flags` that failed: if that wanted no completion for success, the rest has none.
+    fn cancel_rest(&mut self, rest: impl Iterator<Item = Linked>, flags: u8) {
+        if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+            return;
+        }
+        for Linked { user_data, flags, operation } in rest {
+            let errno = operation.err().unwrap_or(Errno::ECANCELED);
+            self.complete(user_data, Done::failed(errno), flags);
+        }
+    }
+
+    /// A chain as what waits has it, with what pays for it.
+    fn tickets(&mut self, chain: vec::IntoIter<Linked>, make: fn(&Arc<Ring>, u64, u8) -> Ticket) -> Chain {
+        let mut rest = Vec::new();
+        let fits = rest.try_reserve_exact(chain.len()).is_ok();
+        for linked in chain {
+            let ticket = make(self.ring, linked.user_data, linked.flags);
+            self.taker.give_place();
+            // Else the ticket says that it was cancelled.
+            if let (Ok(operation), true) = (linked.operation, fits) {
+                rest.push((ticket, operation));
+            }
+        }
+        Chain::new(rest, self.charge.take())
+    }
+}
