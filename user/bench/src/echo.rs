@@ -325,7 +325,7 @@ fn epoll(listener: &TcpListener) -> Outcome {
     add(listener.fd().raw(), 0)?;
     ready(listener.local_addr()?)?;
     let (mut streams, mut message) = (Vec::new(), [0; ROOM]);
-    let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; 64];
+    let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; ROOM];
     loop {
         let count = call(nr::EPOLL_PWAIT, &[set, events.as_mut_ptr() as usize, events.len(), usize::MAX, 0, 0])?;
         for event in &events[..count] {
