@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 32] = [
+const ARROWS: [(&str, &[&str]); 34] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -16,7 +16,9 @@ const ARROWS: [(&str, &[&str]); 32] = [
     ("ring", &["abi", "sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
-    ("hal", &["riscv", "platform", "sync", "trace", "abi"]),
+    ("nuintc", &[]),
+    ("firmware", &["nuintc", "platform"]),
+    ("hal", &["riscv", "platform", "nuintc", "sync", "trace", "abi"]),
     ("uart", &["hal", "sync"]),
     ("virtio", &["hal", "sync"]),
     ("fiber", &["hal"]),
@@ -42,7 +44,11 @@ const ARROWS: [(&str, &[&str]); 32] = [
 ];
 
 /// Crates that only those named may depend on, whatever the arrows lead to.
-const PRIVATE: [(&str, &[&str]); 2] = [("riscv", &["hal", "boot"]), ("platform", &["hal", "boot", "virtio", "uart"])];
+const PRIVATE: [(&str, &[&str]); 3] = [
+    ("riscv", &["hal", "boot"]),
+    ("platform", &["hal", "boot", "virtio", "uart", "firmware"]),
+    ("nuintc", &["hal", "firmware"]),
+];
 
 /// Crates that may contain `unsafe`; so may everything in `machine/`.
 const UNSAFE: [&str; 7] = ["sync", "sched", "task", "image", "trace", "rt", "count"];
