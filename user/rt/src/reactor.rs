@@ -17,6 +17,8 @@
 //! wakes for nothing, and whoever waits next has tried after that. A source that is gone is not found by its key, which is
 //! never used again.
 //!
+//! Who finds nothing to run does not always ask the set first: a read that waits may just as well be tried (see `guess`).
+//!
 //! One thread at a time parks here: the one in `block_on`, or, where the kernel has slots, a thread of its own, once anybody
 //! waits (see `task`). There a worker that finds nothing to run looks too, before it idles. Each edge goes to one of them,
 //! who calls the waker at once.
@@ -45,6 +47,9 @@ use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, Ordering, fence};
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
+use guess::Guess;
+
+mod guess;
 
 /// Reports taken in one call; the rest waits for the next one.
 const REPORTS: usize = 32;
@@ -83,6 +88,8 @@ impl Direction {
 struct Side {
     /// There was an edge that found no waker.
     edge: bool,
+    /// The last waker was called by a guess.
+    is_guessed: bool,
     waker: Option<Waker>,
 }
 
@@ -194,6 +201,7 @@ struct Reactor {
 static REACTOR: Mutex<Reactor> =
     Mutex::new(Reactor { sources: BTreeMap::new(), timers: BTreeMap::new(), next_source: 0, next_timer: 0 });
 static PARKED: AtomicBool = AtomicBool::new(false);
+static GUESS: Guess = Guess::new();
 
 impl Reactor {
     fn insert(&mut self, source: &Arc<Mutex<Source>>) -> u64 {
@@ -241,7 +249,8 @@ impl AsyncFd {
     ) -> io::Result<T> {
         poll_fn(|cx| {
             loop {
-                if !(direction == Direction::Read && self.take_dry()) {
+                let is_known_dry = direction == Direction::Read && self.take_dry();
+                if !is_known_dry {
                     match attempt(&self.fd) {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                         result => {
@@ -250,7 +259,7 @@ impl AsyncFd {
                         }
                     }
                 }
-                if !self.leave(direction, cx)? {
+                if !self.leave(direction, is_known_dry, cx)? {
                     return Poll::Pending;
                 }
             }
@@ -289,10 +298,14 @@ impl AsyncFd {
         Ok(())
     }
 
-    /// Leaves the task's waker for the next edge. `true`: there was one already, and no waker is left.
-    fn leave(&self, direction: Direction, cx: &Context<'_>) -> io::Result<bool> {
+    /// Leaves the task's waker for the next edge. `true`: there was one already, and no waker is left. Without an attempt
+    /// before this, the last one found something (`is_known_dry`).
+    fn leave(&self, direction: Direction, is_known_dry: bool, cx: &Context<'_>) -> io::Result<bool> {
         let mut source = self.source.lock();
         let side = &mut source.sides[direction as usize];
+        if core::mem::take(&mut side.is_guessed) {
+            if is_known_dry { GUESS.was_right() } else { GUESS.was_wrong() }
+        }
         if core::mem::take(&mut side.edge) {
             return Ok(true);
         }
@@ -300,12 +313,16 @@ impl AsyncFd {
             Some(waker) if waker.will_wake(cx.waker()) => None,
             _ => side.waker.replace(cx.waker().clone()),
         };
-        let watched = source.entry.is_some_and(|(_, events)| events & direction.event() != 0);
+        let watched = source.entry.filter(|(_, events)| events & direction.event() != 0);
         drop(source);
         drop(before);
-        if !watched {
-            task::need_reactor();
-            Set::get()?.watch(&self.fd, &self.source, direction)?;
+        match watched {
+            Some((key, _)) if direction == Direction::Read => GUESS.note_wait(key),
+            Some(_) => {}
+            None => {
+                task::need_reactor();
+                Set::get()?.watch(&self.fd, &self.source, direction)?;
+            }
         }
         ::task::waits_for(cx, direction.wait());
         Ok(false)
@@ -432,11 +449,26 @@ pub(crate) fn look() -> bool {
         let reactor = REACTOR.lock();
         (!reactor.sources.is_empty(), !reactor.timers.is_empty())
     };
-    let found = sources && SET.get().is_some_and(|set| look_at(set, false));
+    let found = sources && (guess() || SET.get().is_some_and(|set| look_at(set, false)));
     if unwatched {
         requests::watch_again();
     }
     timers && fire() || found || requests
+}
+
+/// Wakes a reader for whom something may be there; whether there was one.
+fn guess() -> bool {
+    let Some(key) = GUESS.make() else { return false };
+    let source = REACTOR.lock().sources.get(&key).cloned();
+    let waker = source.and_then(|source| {
+        let mut source = source.lock();
+        let side = &mut source.sides[Direction::Read as usize];
+        side.is_guessed = side.waker.is_some();
+        side.waker.take()
+    });
+    let is_made = waker.is_some();
+    waker.into_iter().for_each(Waker::wake);
+    is_made
 }
 
 /// Wakes those whom reports of the set concern, all of which are there; whether there was anybody.

@@ -44,9 +44,8 @@ use core::time::Duration;
 
 /// Entries that can be pushed before they are submitted.
 const ENTRIES: u32 = 256;
-/// Completions that are taken under the lock at a time, and how often in one look.
-const AT_ONCE: usize = 32;
-const ROUNDS: usize = 16;
+/// Completions that are taken in one look.
+const AT_ONCE: usize = 512;
 /// What watches the reactor's set.
 const SET: u64 = u64::MAX;
 /// What nobody waits for.
@@ -271,31 +270,29 @@ impl Port {
     /// Takes the completions that there are; whether there were any, and whether the set is not watched now.
     fn take(&self) -> (bool, bool) {
         let (mut found, mut set) = (false, false);
-        for _ in 0..ROUNDS {
-            let mut some = [const { Completed::Nothing }; AT_ONCE];
-            let mut count = 0;
-            let overflows = {
-                let mut state = self.state.lock();
-                while count < AT_ONCE
-                    && let Some(cqe) = state.ring.pop()
-                {
-                    some[count] = state.complete(&cqe);
-                    count += 1;
+        for _ in 0..AT_ONCE {
+            match self.take_one() {
+                Some(completed) => {
+                    found |= !matches!(completed, Completed::Nothing | Completed::Set);
+                    set |= matches!(completed, Completed::Set);
+                    completed.finish();
                 }
-                count < AT_ONCE && state.ring.overflows()
-            };
-            for completed in some.into_iter().take(count) {
-                found |= !matches!(completed, Completed::Nothing | Completed::Set);
-                set |= matches!(completed, Completed::Set);
-                completed.finish();
-            }
-            if overflows {
-                let _ = ring::enter(self.fd, 0, 0, None);
-            } else if count < AT_ONCE {
-                break;
+                None if self.overflows() => drop(ring::enter(self.fd, 0, 0, None)),
+                None => break,
             }
         }
         (found, set)
+    }
+
+    /// Takes the oldest completion.
+    fn take_one(&self) -> Option<Completed> {
+        let mut state = self.state.lock();
+        let cqe = state.ring.pop()?;
+        Some(state.complete(&cqe))
+    }
+
+    fn overflows(&self) -> bool {
+        self.state.lock().ring.overflows()
     }
 
     /// Pushes a request, submitting what is there if there is no more room.

@@ -4,10 +4,11 @@ use crate::case::{Case, Outcome};
 use crate::machine::needs_asyncos;
 use crate::process::call;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, Ordering};
 use rt::abi::asyncos::{TAKE, TAKE_DRY};
 use rt::abi::signal::SIGPIPE;
 use rt::async_net::{TcpListener, TcpStream};
-use rt::async_pipe::pipe;
+use rt::async_pipe::{Receiver, Sender, pipe};
 use rt::io::{Read, Write};
 use rt::task::{block_on, spawn};
 use rt::time::{Duration, timeout};
@@ -20,10 +21,12 @@ pub const CASES: &[Case] = &[
     case!("async-io/both-ends-wait", "R2", both_ends_wait),
     case!("async-io/other-end-closed", "R2 E1", other_end_closed),
     case!("async-io/bursts", "R2 P8", bursts),
+    case!("async-io/talk-beside-others", "R2 P8", talk_beside_others),
     case!("async-io/take", "R2 E1", take),
 ];
 
 const SHORT: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(30);
 
 /// A read that is given up has taken nothing and loses nothing: the next one gets what came before, between and after.
 fn given_up_and_used_again() -> Outcome {
@@ -97,6 +100,46 @@ fn ring() -> Outcome {
         for other in others {
             ensure!(other.await.is_ok_and(|result| result.is_ok()));
         }
+        Ok(())
+    })
+}
+
+/// Sends bytes and waits for each to come back, until `last` is set.
+async fn talk((sender, receiver): (Sender, Receiver), last: &AtomicBool) -> io::Result<()> {
+    let mut byte = [7];
+    while !last.load(Ordering::Relaxed) {
+        sender.write_all(&byte).await?;
+        receiver.read_exact(&mut byte).await?;
+    }
+    Ok(())
+}
+
+/// Two coroutines that talk without a pause, each of which most likely finds what it waits for, keep nobody from what others send it.
+fn talk_beside_others() -> Outcome {
+    const MESSAGES: u8 = 20;
+    static LAST: AtomicBool = AtomicBool::new(false);
+    LAST.store(false, Ordering::Relaxed);
+    block_on(async {
+        let ((there, from), (back, to), (inside, mut outside)) = (pipe()?, pipe()?, rt::pipe::pipe()?);
+        let echo = spawn(async move {
+            let mut byte = [0];
+            while from.read_exact(&mut byte).await.is_ok() {
+                back.write_all(&byte).await?;
+            }
+            io::Result::Ok(())
+        });
+        let talker = spawn(talk((there, to), &LAST));
+        let inside = Receiver::from_file(inside)?;
+        let other = rt::thread::spawn(move || (0..MESSAGES).try_for_each(|number| outside.write_all(&[number])))?;
+        for number in 0..MESSAGES {
+            let mut byte = [0];
+            timeout(LONG, inside.read_exact(&mut byte)).await??;
+            equal!(byte, [number]);
+        }
+        LAST.store(true, Ordering::Relaxed);
+        ensure!(talker.await.is_ok_and(|talked| talked.is_ok()));
+        ensure!(echo.await.is_ok_and(|echoed| echoed.is_ok()));
+        ensure!(other.join().is_some_and(|sent| sent.is_ok()));
         Ok(())
     })
 }
