@@ -138,6 +138,7 @@ impl Completions {
 
     /// Posts one for which no place is reserved, if there is room for it in the ring at once: by one load of the program's head, which may be
     /// another at the next.
+    #[inline]
     #[must_use]
     pub fn post_if_room(&mut self, memory: &impl Kernel, completion: &Cqe) -> bool {
         let has_room = self.kept.is_empty() && self.room(memory) > 0;
@@ -146,6 +147,17 @@ impl Completions {
             self.events += 1;
         }
         has_room
+    }
+
+    /// [`post`](Self::post) of one; whether it went into the ring, so that its place is free.
+    #[inline]
+    pub fn post_one(&mut self, memory: &impl Kernel, completion: &Cqe) -> bool {
+        let fits = self.post_if_room(memory, completion);
+        if !fits {
+            self.keep(memory, core::slice::from_ref(completion));
+            self.events += 1;
+        }
+        fits
     }
 
     #[cold]

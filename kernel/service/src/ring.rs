@@ -114,6 +114,20 @@ impl Posting {
         })
     }
 
+    /// A place is free: for who takes entries next, unless somebody does now or there are enough for that.
+    #[inline]
+    fn free_place(&mut self) {
+        if self.is_taking || !self.head.keep_place() {
+            self.release(1);
+        }
+    }
+
+    #[inline(never)]
+    fn release(&mut self, places: usize) {
+        self.completions.release(places);
+        self.settle();
+    }
+
     /// Gives back what was paid for places that are gone.
     fn settle(&mut self) {
         let (bytes, places) = self.completions.owed();
@@ -284,12 +298,10 @@ impl Ring {
     /// Posts the completion of a request that has a place, which is free then.
     fn post_placed(&self, completion: Cqe) {
         let mut posting = self.posting.lock();
-        let kept = posting.completions.post(&*self.pages, &[completion]);
-        posting.completions.publish(&*self.pages);
-        if kept == 0 {
-            posting.completions.release(1);
-            posting.settle();
+        if posting.completions.post_one(&*self.pages, &completion) {
+            posting.free_place();
         }
+        posting.completions.publish(&*self.pages);
         drop(posting);
         self.changed().wake_all();
         self.tell(true);
@@ -328,9 +340,7 @@ impl Ring {
     /// Gives places back that are not needed.
     fn release(&self, places: usize) {
         if places > 0 {
-            let mut posting = self.posting.lock();
-            posting.completions.release(places);
-            posting.settle();
+            self.posting.lock().release(places);
         }
     }
 

@@ -9,7 +9,7 @@
 use super::{
     Ring,
     request::{Owner, Request},
-    retry::{BYTES, TASK},
+    retry::{BYTES, Parked, TASK},
     submission::MOVED_AT_ONCE,
     usage::{self, Usage},
 };
@@ -59,8 +59,18 @@ struct Service {
     /// How many there are, ready or not, and how many are paid for.
     waiting: usize,
     paid: usize,
+    /// One that has ended, of who waited last: the next that waits takes its place. It is among those that are paid for.
+    ended: Option<Parked>,
     /// No more come.
     is_closed: bool,
+}
+
+/// Who waits has a place.
+pub(super) enum Admitted {
+    /// A new one, on this one's behalf.
+    New(Arc<Owner>),
+    /// That of one which has ended.
+    Again(Parked),
 }
 
 /// The service coroutine, and who is served.
@@ -88,7 +98,7 @@ impl Service {
     }
 
     /// One more, for who waited last if that is who calls.
-    fn admit(&mut self, task: &Task<'_>) -> Option<Arc<Owner>> {
+    fn admit(&mut self, task: &Task<'_>) -> Option<Admitted> {
         let server = self.server.as_mut().filter(|server| server.is_of(task.thread()))?;
         let owner = server.owner.as_ref().filter(|owner| owner.is(task))?;
         if self.is_closed {
@@ -99,7 +109,19 @@ impl Service {
             self.paid += TOGETHER;
         }
         self.waiting += 1;
-        Some(owner.clone())
+        Some(match self.ended.take() {
+            Some(parked) => Admitted::Again(parked),
+            None => Admitted::New(owner.clone()),
+        })
+    }
+
+    /// Keeps one that has ended for the next, if it may.
+    fn keep(&mut self, ended: &mut Option<Parked>) {
+        let owner = self.server.as_ref().and_then(|server| server.owner.as_ref());
+        let is_its = owner.zip(ended.as_ref()).is_some_and(|(owner, ended)| ended.is_of(owner));
+        if is_its && self.ended.is_none() && !self.is_closed {
+            self.ended = ended.take();
+        }
     }
 
     /// One has ended; whether the coroutine is over.
@@ -156,9 +178,10 @@ impl Retries {
             server.is_gone = true;
             server.owner.take()
         });
+        let ended = if owner.is_some() { service.ended.take() } else { None };
         drop(service);
         // Not under the lock.
-        drop(owner);
+        drop((owner, ended));
     }
 
     fn call_coroutine(&self) {
@@ -166,9 +189,14 @@ impl Retries {
         wake(task);
     }
 
-    /// One has ended.
-    pub(super) fn leave(&self) {
-        let is_over = self.service.lock().leave();
+    /// One has ended, and is left for the next, or has not begun.
+    pub(super) fn leave(&self, mut ended: Option<Parked>) {
+        let mut service = self.service.lock();
+        service.keep(&mut ended);
+        let is_over = service.leave();
+        drop(service);
+        // Not under the lock.
+        drop(ended);
         if is_over {
             self.call_coroutine();
         }
@@ -295,9 +323,10 @@ impl Ring {
     }
 
     /// One more request waits on the caller's behalf; `None`: it needs a coroutine.
-    pub(super) fn admit(self: &Arc<Self>, task: &Task<'_>) -> Option<Arc<Owner>> {
-        if let Some(owner) = self.retries.service.lock().admit(task) {
-            return Some(owner);
+    pub(super) fn admit(self: &Arc<Self>, task: &Task<'_>) -> Option<Admitted> {
+        let admitted = self.retries.service.lock().admit(task);
+        if admitted.is_some() {
+            return admitted;
         }
         if !self.has_server(task) {
             return None;
@@ -312,10 +341,12 @@ impl Ring {
             Some(server) => server.owner.replace(owner),
             None => Some(owner),
         };
+        // It is of another.
+        let ended = service.ended.take();
         let admitted = service.admit(task);
         drop(service);
         // Not under the lock.
-        drop(old);
+        drop((old, ended));
         admitted
     }
 

@@ -91,6 +91,16 @@ impl Request {
         Arc::new(Request { retry: Some(retry), ..Self::plain(user_data, about, pid) })
     }
 
+    /// Another, of the same process, in the place of one without a coroutine that has ended, and that nobody else has.
+    #[inline]
+    pub(super) fn renew(&mut self, user_data: u64, about: About) {
+        (self.place, self.about) = (Place::new(user_data), about);
+        self.view.state = RequestState::default();
+        if let Some(retry) = &mut self.retry {
+            retry.renew();
+        }
+    }
+
     #[inline(always)]
     pub(super) fn new(
         user_data: u64,

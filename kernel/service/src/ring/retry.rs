@@ -11,19 +11,20 @@
 //! [`BUSY`], then tries; what cannot be done is armed, and tried once more. Then `BUSY` goes, and who finds `READY` behind it puts the request into the list
 //! again. So a change is seen by a try, or makes it ready; and one party at a time tries. `BUSY` stays when it has ended: what comes late finds that.
 //!
-//! **Who holds what.** All that may be costly to let go is [`Held`], which who serves takes out, and drops at the end. A waker that outlives it has a shell.
+//! **Who holds what.** All that may be costly to let go is [`Held`], which who serves takes out, and gives to the next that waits ([`Parked`]), or drops, at the end. A
+//! waker that outlives it has a shell, which is nobody's else then: only a request that nobody can reach waits again.
 
 use super::{
     Ring,
     buffers::Buffer,
     operation::{About, Done, place_of},
-    ready::Retries,
+    ready::{Admitted, Retries},
     request::{CANCELLED, Owner, Request},
     stream::{Looked, Stream},
     transfer::{AtDevice, Transfer, Tried},
 };
 use crate::context::Task;
-use abi::errno::Errno;
+use abi::{errno::Errno, io_uring::IORING_OP_NOP};
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::Future,
@@ -56,6 +57,18 @@ pub(super) struct Retry {
     parts: IrqLock<Parts>,
 }
 
+impl Retry {
+    fn new(ring: &Ring) -> Self {
+        let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
+        Self { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts }
+    }
+
+    /// Of one that nobody else has.
+    pub(super) fn renew(&mut self) {
+        self.state = AtomicU8::new(BUSY);
+    }
+}
+
 /// In one, for the lock's sake: there are very many of these.
 #[derive(Default)]
 struct Parts {
@@ -73,6 +86,8 @@ pub(super) enum Reading {
     Again(Stream),
     /// A device does it.
     Device(Box<AtDevice>),
+    /// It has ended.
+    Nothing,
 }
 
 impl Reading {
@@ -81,6 +96,7 @@ impl Reading {
             Self::Once(transfer, _) => transfer.opcode(),
             Self::Device(device) => device.opcode(),
             Self::Again(stream) => stream.opcode,
+            Self::Nothing => IORING_OP_NOP,
         }
     }
 }
@@ -108,28 +124,15 @@ pub(super) fn park(
     reading: impl FnOnce() -> Reading,
 ) -> Option<usize> {
     let seat = seat(open.clone(), |open| open.file().read_queue())?;
-    let owner = ring.admit(task)?;
-    let reading = reading();
-    let request = enlist(task, ring, user_data, reading.opcode(), open)?;
-    let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: Some(seat) });
-    Some(Parked { request, held }.begin())
+    let (admitted, reading) = (ring.admit(task)?, reading());
+    let about = About { opcode: reading.opcode(), file: place_of(open) };
+    let mut parked = Parked::new(ring, admitted, user_data, about)?;
+    parked.wants(reading, flags);
+    parked.held.as_mut().project().seat.set(Some(seat));
+    Some(parked.begin())
 }
 
-/// One that is admitted gets its place in the ring's table, if there is one.
-fn enlist(task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, opcode: u8, open: &Arc<OpenFile>) -> Option<Arc<Request>> {
-    let about = About { opcode, file: place_of(open) };
-    let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
-    let retry = Retry { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts };
-    let request = Request::of_retry(user_data, about, task.caller().pid, retry);
-    if ring.requests.insert(&request).is_err() {
-        ring.retries.leave();
-        return None;
-    }
-    ring.drain.begin(1);
-    Some(request)
-}
-
-/// One that has not begun to wait.
+/// One that has not begun to wait, or has ended and left all but who asked and their ring.
 #[must_use]
 pub(super) struct Parked {
     request: Arc<Request>,
@@ -137,10 +140,48 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    /// With its place in the ring's table, if there is one.
+    fn new(ring: &Arc<Ring>, admitted: Admitted, user_data: u64, about: About) -> Option<Self> {
+        let parked = match admitted {
+            Admitted::Again(parked) => parked.renew(ring, user_data, about),
+            Admitted::New(owner) => {
+                let request = Request::of_retry(user_data, about, owner.caller.pid, Retry::new(ring));
+                let held =
+                    Held { ring: ring.clone(), owner, reading: Reading::Nothing, flags: 0, moved: 0, seat: None };
+                Self { request, held: Box::pin(held) }
+            }
+        };
+        if ring.requests.insert(&parked.request).is_err() {
+            ring.retries.leave(None);
+            return None;
+        }
+        ring.drain.begin(1);
+        Some(parked)
+    }
+
+    #[inline]
+    fn renew(mut self, ring: &Ring, user_data: u64, about: About) -> Self {
+        match Arc::get_mut(&mut self.request) {
+            Some(request) => request.renew(user_data, about),
+            // Who was looking for that one still has it.
+            None => self.request = Request::of_retry(user_data, about, self.request.pid, Retry::new(ring)),
+        }
+        self
+    }
+
+    fn wants(&mut self, reading: Reading, flags: u8) {
+        let held = self.held.as_mut().project();
+        (*held.reading, *held.flags, *held.moved) = (reading, flags, 0);
+    }
+
     /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
     pub(super) fn begin(self) -> usize {
         let served = self.request.wait(self.held);
         self.request.go_on(served)
+    }
+
+    pub(super) fn is_of(&self, owner: &Arc<Owner>) -> bool {
+        Arc::ptr_eq(&self.held.owner, owner)
     }
 }
 
@@ -154,13 +195,11 @@ pub(super) fn park_device(
     (user_data, flags): (u64, u8),
     device: Box<AtDevice>,
 ) -> Result<Parked, Box<AtDevice>> {
-    let Some(owner) = ring.admit(task) else { return Err(device) };
-    let Some(request) = enlist(task, ring, user_data, device.opcode(), device.open()) else {
-        return Err(device);
-    };
-    let reading = Reading::Device(device);
-    let held = Box::pin(Held { ring: ring.clone(), owner, reading, flags, moved: 0, seat: None });
-    Ok(Parked { request, held })
+    let Some(admitted) = ring.admit(task) else { return Err(device) };
+    let about = About { opcode: device.opcode(), file: place_of(device.open()) };
+    let Some(mut parked) = Parked::new(ring, admitted, user_data, about) else { return Err(device) };
+    parked.wants(Reading::Device(device), flags);
+    Ok(parked)
 }
 
 /// Starts a coroutine that serves; `false`: there is no memory for it.
@@ -340,12 +379,11 @@ impl Request {
             (_, Some(seat)) => seat.owner(),
             (_, None) => return self.end(held, Done::failed(Errno::EINVAL)),
         };
-        let task = parts.owner.task(&self.view);
+        // The view of who asks goes before what is asked for.
         match parts.reading {
-            Reading::Device(_) => Served::Waits(held),
+            Reading::Device(_) | Reading::Nothing => Served::Waits(held),
             Reading::Once(transfer, buffer) => {
-                let tried = transfer.look(&task, open, buffer.as_deref());
-                drop(task);
+                let tried = transfer.look(&parts.owner.task(&self.view), open, buffer.as_deref());
                 match tried {
                     Tried::Done(done) => self.end(held, done),
                     Tried::NotYet => Served::Waits(held),
@@ -355,9 +393,8 @@ impl Request {
                 }
             }
             Reading::Again(stream) => {
-                let stream = *stream;
+                let (stream, task) = (*stream, parts.owner.task(&self.view));
                 let looked = stream.look(&task, parts.ring, open, self.user_data(), parts.moved);
-                drop(task);
                 match looked {
                     Looked::Done(done) => self.end(held, done),
                     Looked::NotYet => Served::Waits(held),
@@ -371,14 +408,18 @@ impl Request {
     }
 
     /// Its completion is posted, and it leaves all that it is in.
-    fn end(self: &Arc<Self>, held: Pin<Box<Held>>, done: Done) -> Served {
+    fn end(self: &Arc<Self>, mut held: Pin<Box<Held>>, done: Done) -> Served {
         self.state().decide();
         held.ring.complete(self.user_data(), held.flags, done);
         held.ring.drain.end();
         self.has_ended(&held.ring, done);
-        held.ring.retries.leave();
         let moved = held.moved + done.result.max(0) as usize;
-        drop(held);
+        let mut parts = held.as_mut().project();
+        *parts.reading = Reading::Nothing;
+        parts.seat.set(None);
+        if let Some(retry) = &self.retry {
+            retry.retries.leave(Some(Parked { request: self.clone(), held }));
+        }
         Served::Ended(moved)
     }
 }

@@ -10,7 +10,7 @@ use super::{
     select::{self, Select},
     taking::Taker,
     ticket::{Chain, Ticket},
-    transfer::{AtDevice, Transfer},
+    transfer::{AtDevice, Transfer, Tried},
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
@@ -330,10 +330,32 @@ pub(super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Opti
         Ok(transfer) => transfer,
         Err(errno) => return ring.end_single(Some(completion(entry.user_data, Done::failed(errno)))),
     };
-    match transfer.run(task, ring) {
-        Step::Done(done) => ring.end_single(Some(completion(entry.user_data, done))),
+    let request = (entry.user_data, entry.flags);
+    let open = match ring.file(task, transfer.file().0, transfer.file().1) {
+        Ok(open) => open,
+        Err(errno) => return ring.end_single(Some(completion(entry.user_data, Done::failed(errno)))),
+    };
+    let step = if transfer.is_plain_read(&open) {
+        match transfer.look(task, &open, None) {
+            Tried::Done(done) => return ring.end_single(Some(completion(entry.user_data, done))),
+            Tried::NotYet if retry::park(task, ring, request, &open, || Reading::Once(transfer, None)).is_some() => {
+                return ring.end_single(None);
+            }
+            tried => transfer.goes_on(tried, &open, None),
+        }
+    } else {
+        transfer.run_on(task, ring, &open)
+    };
+    end_single(task, ring, request, transfer, step)
+}
+
+/// Apart, so that a read of what is there moves nothing.
+#[inline(never)]
+fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), transfer: Transfer, step: Step) -> Option<u32> {
+    match step {
+        Step::Done(done) => ring.end_single(Some(completion(request.0, done))),
         Step::Waits(waits) => {
-            let (request, operation) = ((entry.user_data, entry.flags), Operation::Transfer(transfer));
+            let operation = Operation::Transfer(transfer);
             if let Some(parked) = begin_to_wait(task, ring, request, (operation, waits), Chain::default()) {
                 parked.begin();
             }

@@ -32,6 +32,14 @@ impl Head {
     pub(super) fn new(layout: &Layout) -> Self {
         Self { submissions: Submissions::new(layout), places: 0, drains_next: false, skips: false }
     }
+
+    /// One more place for those to come, if there are not enough.
+    #[inline]
+    pub(super) fn keep_place(&mut self) -> bool {
+        let keeps = self.places < TOGETHER;
+        self.places += usize::from(keeps);
+        keeps
+    }
 }
 
 /// How taking entries begins.
@@ -125,24 +133,36 @@ impl Ring {
 
     /// The one that was taken is done, or waits with its place, and the right is given back. How many completions wait for the program, unless some are kept.
     pub(super) fn end_single(&self, done: Option<Cqe>) -> Option<u32> {
-        let posting = self.posting.lock();
-        let mut head = posting.head;
-        // The place goes with what waits.
-        head.places -= usize::from(done.is_none());
-        self.give_back(posting, head, done.as_slice())
+        let mut posting = self.posting.lock();
+        let is_free = done.is_some_and(|done| {
+            let fits = posting.completions.post_one(&*self.pages, &done);
+            posting.completions.publish(&*self.pages);
+            fits
+        });
+        // The place goes with what waits, or is kept.
+        posting.head.places -= usize::from(!is_free);
+        self.end_taking(posting, done.is_some())
     }
 
     /// Posts what is done and gives the right back with the head; how many completions wait for the program, unless some are kept.
     fn give_back(&self, mut posting: SpinGuard<'_, Posting>, mut head: Head, done: &[Cqe]) -> Option<u32> {
-        let pages = &*self.pages;
-        // What went into the ring leaves its place to the next.
-        head.places -= posting.completions.post(pages, done);
-        posting.completions.publish(pages);
-        (posting.head, posting.is_taking) = (head, false);
-        let waiting = posting.completions.waiting_in_order(pages);
+        if !done.is_empty() {
+            // What went into the ring leaves its place to the next.
+            head.places -= posting.completions.post(&*self.pages, done);
+            posting.completions.publish(&*self.pages);
+        }
+        posting.head = head;
+        self.end_taking(posting, !done.is_empty())
+    }
+
+    /// The right is given back, and who waits for what was posted is woken.
+    #[inline]
+    fn end_taking(&self, mut posting: SpinGuard<'_, Posting>, has_posted: bool) -> Option<u32> {
+        posting.is_taking = false;
+        let waiting = posting.completions.waiting_in_order(&*self.pages);
         drop(posting);
         self.takers.wake_all();
-        if !done.is_empty() {
+        if has_posted {
             self.changed().wake_all();
             self.tell(false);
         }

@@ -193,6 +193,23 @@ impl Transfer {
         (!self.fixed).then_some(self.fd)
     }
 
+    /// The file that it names, and whether by a place in the ring's table.
+    #[inline]
+    pub(super) fn file(&self) -> (i32, bool) {
+        (self.fd, self.fixed)
+    }
+
+    /// Whether it reads into one piece of memory that is no registered buffer, of what a device carries nothing out of by itself: a look does it, or it waits.
+    #[inline]
+    pub(super) fn is_plain_read(&self, open: &OpenFile) -> bool {
+        let is_read = match self.shape {
+            Shape::Read => true,
+            Shape::Receive => sockets::socket_of(open.file().as_ref()).is_some(),
+            _ => false,
+        };
+        is_read && self.buffer.is_none() && !open.is_direct()
+    }
+
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
         match ring.file(task, self.fd, self.fixed) {
             Ok(open) => self.run_on(task, ring, &open),
@@ -213,7 +230,14 @@ impl Transfer {
         if open.is_direct() {
             return self.run_direct(task, open, buffer);
         }
-        let rest = match self.look(task, open, buffer.as_deref()) {
+        let tried = self.look(task, open, buffer.as_deref());
+        self.goes_on(tried, open, buffer)
+    }
+
+    /// How it goes on behind a look.
+    #[inline]
+    pub(super) fn goes_on(self, tried: Tried, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
+        let rest = match tried {
             Tried::Done(done) => return Step::Done(done),
             Tried::Partly(done) => Self { done, ..self },
             Tried::NotYet | Tried::Faults(_) => self,
