@@ -306,8 +306,8 @@ proptest! {
             let _ = submissions.park(&memory);
             for number in 0..posts {
                 prop_assert_eq!(kernel.reserve(1, |_, _| true), 1);
-                let kept = kernel.post(&memory, &[cqe(u64::from(number))]);
-                kernel.release(1 - kept);
+                let fits = kernel.post_one(&memory, &cqe(u64::from(number)));
+                kernel.release(usize::from(fits));
             }
             prop_assert!(kernel.room(&memory) <= layout.completions());
             prop_assert!(kernel.waiting(&memory) <= layout.completions());

@@ -101,6 +101,20 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// The same for a call that is over at once.
+    #[inline]
+    pub fn borrowed(system: &'a System, thread: &'a Arc<Thread>, space: &'a Arc<AddressSpace>) -> Self {
+        Self {
+            system,
+            thread,
+            space: Cow::Borrowed(space),
+            caller: Cow::Owned(thread.caller()),
+            request: None,
+            masked: AtomicBool::new(false),
+            once: AtomicBool::new(false),
+        }
+    }
+
     /// The view of a request that `thread` has submitted and does not wait for. Its coroutine is woken after it is cancelled.
     pub fn of_request(
         system: &'a System,

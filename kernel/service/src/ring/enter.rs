@@ -56,12 +56,11 @@ pub(crate) fn begin_enter<'a>(
     {
         return Begun::Done(result.map_or_else(Errno::to_return, |()| 0));
     }
-    let mut single = Sqe::default();
-    match ring.begin_taking(args.bits(1), &mut single) {
+    match ring.begin_taking(args.bits(1)) {
         Beginning::Done(taken, waiting) if taken == args.bits(1) && is_over(ring, &args, Some(waiting)) => {
             Begun::Done(taken as isize)
         }
-        beginning => begin_others((system, thread, space), &open, ring, args, (beginning, &single)),
+        beginning => begin_others((system, thread, space), &open, ring, args, &beginning),
     }
 }
 
@@ -81,12 +80,11 @@ fn begin_others<'a>(
     open: &Arc<OpenFile>,
     ring: &Arc<Ring>,
     args: Args,
-    beginning: (Beginning, &Sqe),
+    beginning: &Beginning,
 ) -> Begun<'a> {
-    let task = Task::new(system, thread, space.clone());
-    match begin(&task, ring, &args, beginning) {
+    match begin(&Task::borrowed(system, thread, space), ring, &args, beginning) {
         Ok(Progress::Done(submitted)) => Begun::Done(submitted as isize),
-        Ok(progress) => waits_in(task, open.clone(), args, progress),
+        Ok(progress) => waits_in(Task::new(system, thread, space.clone()), open.clone(), args, progress),
         Err(errno) => Begun::Done(errno.to_return()),
     }
 }
@@ -110,16 +108,11 @@ enum Progress {
     Done(usize),
 }
 
-fn begin(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    args: &Args,
-    (beginning, single): (Beginning, &Sqe),
-) -> Result<Progress, Errno> {
-    let (taken, right) = match beginning {
+fn begin(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, beginning: &Beginning) -> Result<Progress, Errno> {
+    let (taken, right) = match *beginning {
         Beginning::Done(taken, _) => (taken, None),
-        Beginning::Single => {
-            let waiting = run_single(task, ring, single);
+        Beginning::Single(ref entry) => {
+            let waiting = run_single(task, ring, entry);
             return Ok(progress(ring, args, 1, waiting));
         }
         Beginning::Right(head) => (0, Some(head)),

@@ -166,6 +166,7 @@ impl Ring {
     ///
     /// # Errors
     /// `EBADF`.
+    #[inline]
     pub(super) fn file(&self, task: &Task<'_>, fd: i32, fixed: bool) -> Result<Arc<OpenFile>, Errno> {
         if fixed { self.files.get(fd) } else { task.file(fd) }
     }

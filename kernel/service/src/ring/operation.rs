@@ -157,11 +157,12 @@ pub(super) enum Waits {
     Call(Begun),
 }
 
-/// What came of an entry without flags, if it asks for nothing but that: the rest of the checks would find no fault with it.
+/// The completion of an entry without flags, if it asks for nothing but that: the rest of the checks would find no fault with it.
 #[inline(always)]
-pub(super) fn done_at_once(entry: &Sqe) -> Option<i32> {
+pub(super) fn done_at_once(entry: &Sqe) -> Option<Cqe> {
     let plain = entry.opcode == IORING_OP_NOP && entry.flags == 0 && entry.ioprio == 0;
-    (plain && entry.personality == 0 && entry.op_flags == 0).then_some(0)
+    let completion = Cqe { user_data: entry.user_data, res: 0, flags: 0 };
+    (plain && entry.personality == 0 && entry.op_flags == 0).then_some(completion)
 }
 
 /// Makes a request of an entry, in Linux's order of checks. Its flags are right.

@@ -47,7 +47,7 @@ pub(super) enum Beginning {
     /// So many were done as soon as they were read, and so many completions wait for the program. These were all, or as many as go in one poll.
     Done(u32, u32),
     /// It is one that reads or writes and stands alone: it is taken, and the right to take others with it, until [`Ring::end_single`].
-    Single,
+    Single(Sqe),
     /// They are to be looked at, by who has the right now: for [`Taker::with`].
     Right(Head),
     /// Nothing was taken: somebody else has the right, or who submits is to be looked at first.
@@ -63,15 +63,23 @@ pub(super) struct Taker<'r> {
     gave_back: bool,
 }
 
+/// What the only entry is.
+enum Only {
+    /// It was done, and so many completions wait for the program.
+    Done(u32),
+    /// It was taken.
+    Single(Sqe),
+}
+
 impl Posting {
-    /// Takes and completes so many entries, if all are done as soon as they are read and there is room; how many completions wait for the program then.
-    #[inline(always)]
+    /// Takes and completes so many entries, if all are done as soon as they are read and there is room; how many completions wait for the program then. Apart: the
+    /// loop has use for all registers.
+    #[inline(never)]
     fn take_plain(&mut self, pages: &Pages, count: u32) -> Option<u32> {
         let Posting { completions, head: Head { submissions, .. }, .. } = self;
         let plain = |ahead| {
             let entry = submissions.peek(pages, ahead)?;
-            let res = operation::done_at_once(&entry)?;
-            Some(Cqe { user_data: entry.user_data, res, flags: 0 })
+            operation::done_at_once(&entry)
         };
         let waiting = completions.post_all(pages, count, plain)?;
         submissions.advance(count);
@@ -80,18 +88,24 @@ impl Posting {
         Some(waiting)
     }
 
-    /// Takes an entry that reads or writes and stands alone, if it is one and has a place.
+    /// Takes the only entry, if it is done as soon as it is read, or reads or writes, stands alone, and has a place.
     #[inline(always)]
-    fn take_single(&mut self, pages: &Pages, single: &mut Sqe) -> bool {
-        let Head { submissions, places, .. } = &mut self.head;
-        let Some(entry) = submissions.peek(pages, 0) else { return false };
-        *single = entry;
-        let takes = *places > 0 && Transfer::is_plain(single);
-        if takes {
+    fn take_only(&mut self, pages: &Pages) -> Option<Only> {
+        let Posting { completions, head: Head { submissions, places, .. }, .. } = self;
+        let entry = submissions.peek(pages, 0)?;
+        if let Some(done) = operation::done_at_once(&entry) {
+            let waiting = completions.post_all(pages, 1, |_| Some(done))?;
             submissions.advance(1);
             submissions.commit(pages);
+            completions.publish(pages);
+            return Some(Only::Done(waiting));
         }
-        takes
+        if *places == 0 || !Transfer::is_plain(&entry) {
+            return None;
+        }
+        submissions.advance(1);
+        submissions.commit(pages);
+        Some(Only::Single(entry))
     }
 
     fn claim(&mut self) -> Option<Head> {
@@ -101,10 +115,10 @@ impl Posting {
 }
 
 impl Ring {
-    /// Takes up to `wanted` entries, if all are done as soon as they are read and there is room for what is done; or one, into `single`; else, the right to
+    /// Takes up to `wanted` entries, if all are done as soon as they are read and there is room for what is done; or the only one; else, the right to
     /// take them.
-    #[inline]
-    pub(super) fn begin_taking(&self, wanted: u32, single: &mut Sqe) -> Beginning {
+    #[inline(always)]
+    pub(super) fn begin_taking(&self, wanted: u32) -> Beginning {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
         if wanted == 0 || self.has(ASKED) {
@@ -116,19 +130,31 @@ impl Ring {
         }
         let count = posting.head.submissions.ready(pages).min(wanted).min(AT_ONCE);
         let in_order = !posting.head.drains_next && !self.drain.has_deferred();
-        if in_order && let Some(waiting) = posting.take_plain(pages, count) {
-            drop(posting);
-            if count > 0 {
-                self.changed().wake_all();
-                self.tell(false);
+        if in_order && count == 1 {
+            match posting.take_only(pages) {
+                Some(Only::Done(waiting)) => return self.have_taken(posting, 1, waiting),
+                Some(Only::Single(entry)) => {
+                    posting.is_taking = true;
+                    return Beginning::Single(entry);
+                }
+                None => {}
             }
-            return Beginning::Done(count, waiting);
+        } else if in_order && let Some(waiting) = posting.take_plain(pages, count) {
+            return self.have_taken(posting, count, waiting);
         }
         posting.is_taking = true;
-        match in_order && count == 1 && posting.take_single(pages, single) {
-            true => Beginning::Single,
-            false => Beginning::Right(posting.head),
+        Beginning::Right(posting.head)
+    }
+
+    /// So many are done.
+    #[inline(always)]
+    fn have_taken(&self, posting: SpinGuard<'_, Posting>, count: u32, waiting: u32) -> Beginning {
+        drop(posting);
+        if count > 0 {
+            self.changed().wake_all();
+            self.tell(false);
         }
+        Beginning::Done(count, waiting)
     }
 
     /// The one that was taken is done, or waits with its place, and the right is given back. How many completions wait for the program, unless some are kept.
