@@ -37,6 +37,7 @@ pub struct Caller {
 
 impl Caller {
     /// Whether both are the same in all but the number of a request.
+    #[inline]
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         let Self { pid, tid, credentials, priority, request: _, file_limit, account } = self;

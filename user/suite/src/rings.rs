@@ -28,7 +28,7 @@ use crate::process::{PAGE, Shared, await_blocked, checked_child, child, exits, m
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use rt::abi::io_uring::*;
-use rt::abi::poll::{POLLIN, POLLOUT, PollFd};
+use rt::abi::poll::{POLLERR, POLLIN, POLLOUT, PollFd};
 use rt::abi::time::Timespec;
 use rt::abi::{Errno, mm as m};
 use rt::io;

@@ -95,7 +95,7 @@ impl Requests {
         let mut all = self.all.lock();
         let removed = all.table.remove(request.place.at.swap(NOWHERE, Relaxed));
         let spare = all.table.take_spare();
-        if !spare.is_empty() {
+        if let Some(spare) = &spare {
             all.charge.shrink(spare.len() * Table::<Arc<Request>>::BLOCK_BYTES);
         }
         drop(all);

@@ -294,20 +294,37 @@ impl Request {
     }
 
     /// Lets others serve it, if it waits on; how many bytes were moved.
+    #[inline]
     fn go_on(self: &Arc<Self>, served: Served) -> usize {
-        let Some(retry) = &self.retry else { return 0 };
-        let mut held = match served {
-            Served::Ended(moved) => return moved,
+        match served {
+            Served::Ended(moved) => moved,
+            Served::Waits(held) => self.waits_on(held),
+            served => self.goes_on(served),
+        }
+    }
+
+    /// The same for what is seldom.
+    #[inline(never)]
+    fn goes_on(self: &Arc<Self>, served: Served) -> usize {
+        match served {
+            Served::Ended(moved) => moved,
             Served::Needs(held, need) => {
                 self.meet(held, need);
-                return 0;
+                0
             }
-            Served::Waits(held) => held,
+            Served::Waits(held) => self.waits_on(held),
             Served::Some(held) | Served::More(held) => {
-                retry.state.fetch_or(READY, AcqRel);
-                held
+                if let Some(retry) = &self.retry {
+                    retry.state.fetch_or(READY, AcqRel);
+                }
+                self.waits_on(held)
             }
-        };
+        }
+    }
+
+    /// Others may serve it from here on.
+    fn waits_on(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> usize {
+        let Some(retry) = &self.retry else { return 0 };
         let moved = core::mem::take(held.as_mut().project().moved);
         retry.parts.lock().held = Some(held);
         if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {

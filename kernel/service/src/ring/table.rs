@@ -150,12 +150,13 @@ impl<T> Table<T> {
     }
 
     /// Its blocks, if none is used and there is more than one: places do not move, so what is not used goes all at once.
-    pub(super) fn take_spare(&mut self) -> Blocks<T> {
+    #[inline]
+    pub(super) fn take_spare(&mut self) -> Option<Blocks<T>> {
         if self.used > 0 || self.blocks.len() < 2 {
-            return Vec::new();
+            return None;
         }
         self.free = NONE;
-        core::mem::take(&mut self.blocks)
+        Some(core::mem::take(&mut self.blocks))
     }
 
     /// Gives what is at a place another name, behind all that have it.
@@ -304,11 +305,11 @@ mod tests {
             table.insert(0, number, |_, _| ()).unwrap();
         }
         for place in 0..1000 {
-            assert!(table.take_spare().is_empty());
+            assert!(table.take_spare().is_none());
             assert_eq!(table.remove(place), Some(place as usize));
         }
-        assert_eq!(table.take_spare().len(), 1000usize.div_ceil(BLOCK));
-        assert!(table.is_full() && table.take_spare().is_empty());
+        assert_eq!(table.take_spare().unwrap().len(), 1000usize.div_ceil(BLOCK));
+        assert!(table.is_full() && table.take_spare().is_none());
         grow(&mut table);
         table.insert(7, 1, |_, place| assert_eq!(place, 0)).unwrap();
         assert_eq!((named(&table, 7), all(&table)), (vec![1], vec![1]));

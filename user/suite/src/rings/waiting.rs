@@ -6,6 +6,7 @@ use rt::fs::File;
 pub const CASES: &[Case] = &[
     case!("ring/files", "C4 C5 D3", files),
     case!("ring/waits-for-bytes", "C4 D2 D4", waits_for_bytes),
+    case!("ring/one-that-has-ended-serves-the-next", "C4 D13 D14", ended_serves_the_next),
     case!("ring/waits-with-memory-that-is-not-there", "C4 D14 D15", waits_with_memory_that_is_not_there),
     case!("ring/thousands-wait", "C4 D4 D13", thousands_wait),
     case!("ring/cancel", "C4 D14", cancel),
@@ -51,6 +52,36 @@ fn files() -> Outcome {
     equal!(wait(&mut ring, 1)?, [(7, -9)]);
     call!(MUNMAP, fresh, 5 * PAGE)?;
     rt::fs::remove_file("/tmp/ring-files")?;
+    Ok(())
+}
+
+/// What has ended is not found in the place of the next, keeps no file, and is cancelled no more than the next is.
+fn ended_serves_the_next() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    for round in 0..20u8 {
+        let (first, mut to_first) = rt::pipe::pipe()?;
+        let (second, mut to_second) = rt::pipe::pipe()?;
+        let (mut one, mut two) = ([0u8; 4], [0u8; 4]);
+        push(&mut ring, &[Sqe { user_data: 1, ..transfer(IORING_OP_READ, first.fd().raw(), &mut one, 0) }]);
+        equal!(ring.submit(0)?, 1);
+        io::Write::write_all(&mut to_first, &[round; 2])?;
+        equal!(wait(&mut ring, 1)?, [(1, 2)]);
+        push(&mut ring, &[Sqe { user_data: 2, ..transfer(IORING_OP_READ, second.fd().raw(), &mut two, 0) }]);
+        equal!(ring.submit(0)?, 1);
+        push(&mut ring, &[cancel_of(1, 0)]);
+        equal!(wait(&mut ring, 1)?, [(99, -2)]);
+        drop(first);
+        let (mut fds, limit) = ([PollFd { fd: to_first.fd().raw(), events: 0, revents: 0 }], millis(20_000));
+        call!(PPOLL, fds.as_mut_ptr(), 1, &raw const limit, 0, 0)?;
+        equal!(fds[0].revents, POLLERR);
+        io::Write::write_all(&mut to_second, &[round; 3])?;
+        equal!(wait(&mut ring, 1)?, [(2, 3)]);
+        equal!((one, two), ([round, round, 0, 0], [round, round, round, 0]));
+        push(&mut ring, &[Sqe { user_data: 3, ..transfer(IORING_OP_READ, second.fd().raw(), &mut two, 0) }]);
+        equal!(ring.submit(0)?, 1);
+        push(&mut ring, &[cancel_of(3, 0)]);
+        equal!(wait_sorted(&mut ring, 2)?, [(3, -125), (99, 0)]);
+    }
     Ok(())
 }
 
