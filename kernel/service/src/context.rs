@@ -90,29 +90,18 @@ impl Kept<'_> {
 impl<'a> Task<'a> {
     /// `space` is the thread's.
     pub fn new(system: &'a System, thread: &'a Arc<Thread>, space: Arc<AddressSpace>) -> Self {
-        Self {
-            system,
-            thread,
-            space: Cow::Owned(space),
-            caller: Cow::Owned(thread.caller()),
-            request: None,
-            masked: AtomicBool::new(false),
-            once: AtomicBool::new(false),
-        }
+        Self::of_call(system, thread, Cow::Owned(space))
     }
 
     /// The same for a call that is over at once.
-    #[inline]
     pub fn borrowed(system: &'a System, thread: &'a Arc<Thread>, space: &'a Arc<AddressSpace>) -> Self {
-        Self {
-            system,
-            thread,
-            space: Cow::Borrowed(space),
-            caller: Cow::Owned(thread.caller()),
-            request: None,
-            masked: AtomicBool::new(false),
-            once: AtomicBool::new(false),
-        }
+        Self::of_call(system, thread, Cow::Borrowed(space))
+    }
+
+    #[inline(always)]
+    fn of_call(system: &'a System, thread: &'a Arc<Thread>, space: Cow<'a, Arc<AddressSpace>>) -> Self {
+        let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { system, thread, space, caller: Cow::Owned(thread.caller()), request: None, masked, once }
     }
 
     /// The view of a request that `thread` has submitted and does not wait for. Its coroutine is woken after it is cancelled.

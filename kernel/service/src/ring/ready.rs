@@ -98,6 +98,7 @@ impl Service {
     }
 
     /// One more, for who waited last if that is who calls.
+    #[inline]
     fn admit(&mut self, task: &Task<'_>) -> Option<Admitted> {
         let server = self.server.as_mut().filter(|server| server.is_of(task.thread()))?;
         let owner = server.owner.as_ref().filter(|owner| owner.is(task))?;

@@ -299,13 +299,13 @@ impl Request {
         match served {
             Served::Ended(moved) => moved,
             Served::Waits(held) => self.waits_on(held),
-            served => self.goes_on(served),
+            served => self.go_on_seldom(served),
         }
     }
 
     /// The same for what is seldom.
     #[inline(never)]
-    fn goes_on(self: &Arc<Self>, served: Served) -> usize {
+    fn go_on_seldom(self: &Arc<Self>, served: Served) -> usize {
         match served {
             Served::Ended(moved) => moved,
             Served::Needs(held, need) => {
