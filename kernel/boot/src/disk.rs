@@ -1,9 +1,11 @@
 //! The virtio disk as a block device.
 
+use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
+use io::faults;
 use virtio::{Block, Buffer, Completion, Error, Transport};
 
 const _: () = assert!(SECTOR == virtio::SECTOR);
@@ -20,10 +22,22 @@ fn errno(error: Error) -> Errno {
     }
 }
 
-/// The device is told of a request when somebody waits for it: of several that are begun together, all at once.
+/// The device is told of a request when somebody waits for it: of several that are begun together, all at once. On demand it is told late, by
+/// whoever waits for nothing else, so that the memory stays the driver's for longer than anybody may want the answer.
 fn answer<T: Transport + Send>(disk: &'static Block<T>, completion: Completion) -> Answer {
+    let late = faults::lateness();
     Box::pin(async move {
-        disk.announce();
+        if late == 0 {
+            disk.announce();
+        } else {
+            let announce = async move {
+                exec::sleep(late).await;
+                disk.announce();
+            };
+            if exec::try_spawn(PRIORITY_SERVICE, "late disk", announce).is_err() {
+                disk.announce();
+            }
+        }
         completion.await.map(drop).map_err(errno)
     })
 }
@@ -47,6 +61,9 @@ impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
     }
 
     fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer {
+        if hal::fail::here() {
+            return Box::pin(core::future::ready(Err(Errno::EIO)));
+        }
         let buffers = parts.into_iter().map(buffer).collect();
         let completion = match direction {
             Direction::Read => self.0.read(sector, buffers),
@@ -56,6 +73,9 @@ impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
     }
 
     fn flush(&self) -> Answer {
+        if hal::fail::here() {
+            return Box::pin(core::future::ready(Err(Errno::EIO)));
+        }
         answer(self.0, self.0.flush())
     }
 }

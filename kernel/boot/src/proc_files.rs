@@ -11,6 +11,7 @@ use fs::namespace::Namespace;
 use fs::procfs::{self, ProcessTable};
 use fs::walk::Place;
 use hal::boot::Machine;
+use io::faults;
 use io::history::History;
 use io::open::OpenFile;
 use process::census::{self, Coroutines};
@@ -35,6 +36,8 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("asyncos/resident", resident);
     procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));
     procfs::register_control("asyncos/trace", History::open);
+    procfs::register_control("asyncos/fail-nth", faults::open_nth);
+    procfs::register_control("asyncos/disk-delay", faults::open_delay);
 }
 
 fn cpuinfo(machine: &Machine) -> String {
@@ -58,7 +61,8 @@ fn interrupts() -> String {
 
 /// Bytes in all, and for each size class its objects in use and its pages.
 fn heap() -> String {
-    let mut text = format!("bytes {}\nshootdowns {}\n", hal::heap::bytes(), hal::space::shootdowns_waited());
+    let mut text = format!("bytes {}\ncharged {}\n", hal::heap::bytes(), process::oom::system_account().used());
+    let _ = writeln!(text, "shootdowns {}", hal::space::shootdowns_waited());
     for class in hal::heap::census() {
         let _ = writeln!(text, "class {} used {} slabs {}", class.size, class.used, class.slabs);
     }

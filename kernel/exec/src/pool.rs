@@ -75,6 +75,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    if hal::fail::here() {
+        return Err(future);
+    }
     pool().try_spawn(priority, future).map(|handle| announce(name, handle))
 }
 
@@ -93,6 +96,9 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    if hal::fail::here() {
+        return Err(future);
+    }
     pool().try_spawn_with(birth, future).map(|handle| announce(name, handle))
 }
 

@@ -29,7 +29,7 @@ use hal::{
     record::RECORDS,
     sync::{SpinLock, rank},
 };
-use mem::{Charge, Sink, Source};
+use mem::{Charge, Room, Sink, Source};
 use trace::{Reader, Record};
 
 /// Longest line: a record with every operand at its largest takes less.
@@ -114,7 +114,7 @@ struct Line {
 impl Line {
     fn new() -> Result<Self, Errno> {
         let mut text = Vec::new();
-        text.try_reserve_exact(LINE).map_err(|_| Errno::ENOMEM)?;
+        text.make_exact_room(LINE)?;
         Ok(Self { text, read: 0 })
     }
 

@@ -17,6 +17,7 @@ pub mod console;
 pub mod device;
 pub mod epoll;
 pub mod event;
+pub mod faults;
 pub mod fifo;
 pub mod file;
 pub mod history;

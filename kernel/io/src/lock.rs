@@ -16,7 +16,7 @@ use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::RangeInclusive;
 use exec::sync::{WaitQueue, wait_until};
 use hal::sync::{SpinLock, rank};
-use mem::{Account, Charge};
+use mem::{Account, Charge, Room};
 
 /// Locks of one file at a time: each step under the table's lock looks at all of them.
 const MOST: usize = 1024;
@@ -212,8 +212,8 @@ impl Locks {
         if wanted > MOST {
             return Err(Errno::ENOLCK);
         }
-        self.held.try_reserve(2).map_err(|_| Errno::ENOLCK)?;
-        self.paid.try_reserve(2).map_err(|_| Errno::ENOLCK)?;
+        self.held.make_room(2).map_err(|_| Errno::ENOLCK)?;
+        self.paid.make_room(2).map_err(|_| Errno::ENOLCK)?;
         while self.paid.len() < wanted {
             self.paid.push(account.charge(PRICE).map_err(|_| Errno::ENOLCK)?);
         }
@@ -395,7 +395,7 @@ impl Wait {
             return Err(Errno::EDEADLK);
         }
         let Some(locks) = table.files.get_mut(&self.key) else { return Ok(()) };
-        locks.edges.try_reserve(1).map_err(|_| Errno::ENOLCK)?;
+        locks.edges.make_room(1).map_err(|_| Errno::ENOLCK)?;
         locks.edges.push(self.edge);
         table.waits.insert(self.edge, other);
         Ok(())

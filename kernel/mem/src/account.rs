@@ -63,12 +63,28 @@ impl Account {
 
     /// Charges without a guard; the caller owes [`Account::give`].
     pub(crate) fn take(&self, bytes: usize) -> bool {
+        !self.fails() && self.admit(bytes)
+    }
+
+    /// Whether a charge is to fail on demand.
+    pub(crate) fn fails(&self) -> bool {
+        hal::fail::here_for(self.address())
+    }
+
+    /// What tells it from other accounts while it is there.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// [`Account::take`] where nothing fails on demand.
+    pub(crate) fn admit(&self, bytes: usize) -> bool {
         let admit = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit.load(Relaxed));
         let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, admit) else {
             return false;
         };
         if let Some(parent) = &self.parent
-            && !parent.take(bytes)
+            && !parent.admit(bytes)
         {
             self.used.fetch_sub(bytes, Relaxed);
             return false;

@@ -3,6 +3,7 @@
 //! User memory is walked in software, so a copy never traps. The `_now` forms never wait: they copy all or
 //! nothing and name the page that is missing. The awaiting forms fault it in and try again.
 
+use crate::room::Room;
 use crate::{
     fault::right,
     region::{Region, USER_END, USER_START},
@@ -221,7 +222,7 @@ impl AddressSpace {
             let to_page_end = PAGE_SIZE - at % PAGE_SIZE;
             let len = chunk.len().min(to_page_end).min(max - string.len());
             self.copy_in(at, &mut chunk[..len]).await?;
-            string.try_reserve(len).map_err(|_| Errno::ENOMEM)?;
+            string.make_room(len)?;
             if let Some(nul) = chunk[..len].iter().position(|&byte| byte == 0) {
                 string.extend_from_slice(&chunk[..nul]);
                 return Ok(string);

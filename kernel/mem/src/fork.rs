@@ -5,6 +5,7 @@
 //! once, so that the parent keeps the page that the device knows. Pages of files and shared objects that
 //! nobody wrote privately are not copied: the child faults them in.
 
+use crate::room::Room;
 use crate::{
     account::Account,
     edit::{LOOK, STEP},
@@ -53,7 +54,7 @@ impl State {
         // All at once: cheaper than one by one.
         child.regions = self.regions.clone();
         let mut spans = Vec::new();
-        spans.try_reserve(self.regions.count()).map_err(|_| Errno::ENOMEM)?;
+        spans.make_room(self.regions.count())?;
         for (start, region) in self.regions.iter() {
             if region.phase != Phase::Live {
                 child.regions.remove(start);

@@ -12,6 +12,7 @@
 //! | [`copy`], [`transfer`] | copies between kernel and user memory |
 //! | `written`    | marking what was stored through shared mappings |
 //! | [`reclaim`]  | getting memory back under pressure |
+//! | [`room`]     | lists that grow on a user's behalf |
 //!
 //! Everything that could wait has a `_now` form that does not. Copies and futex words never allocate, except for
 //! strings; faults allocate what they install: frames, page tables, a note for each private copy, all paid for.
@@ -30,6 +31,7 @@ pub mod pinned;
 pub mod reclaim;
 pub mod region;
 pub mod report;
+pub mod room;
 pub mod space;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ pub use edit::{Advice, Mapping, Placement, Remap};
 pub use fault::{FaultError, SegvKind};
 pub use pinned::{Pinned, Unpinned};
 pub use region::{Role, USER_END, USER_START};
+pub use room::Room;
 pub use space::{AddressSpace, Limits};
 pub use transfer::{Sink, Source};
 pub use window::Window;

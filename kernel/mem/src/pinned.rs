@@ -3,6 +3,7 @@
 //!
 //! The pages are pinned under the space's lock, so that a `fork` either comes before, or copies them for the child at once.
 
+use crate::room::Room;
 use crate::{
     account::{Account, Charge},
     copy::{CopyFault, check_range},
@@ -135,7 +136,7 @@ impl AddressSpace {
         let count = (addr + len).div_ceil(PAGE_SIZE) - first;
         let charges = [pinned.charge(count * PAGE_SIZE)?, account.charge(count * size_of::<Pin>())?];
         let mut pages = Vec::new();
-        pages.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+        pages.make_exact_room(count)?;
         for page in first..first + count {
             pages.push(self.pin_page(page * PAGE_SIZE).await?);
             if exec::should_yield() {

@@ -1,5 +1,6 @@
 //! What `/proc/PID/{maps,statm}` and usage reports show of a space.
 
+use crate::room::Room;
 use crate::{region::Role, space::AddressSpace, window};
 use alloc::{string::String, vec::Vec};
 use core::{fmt::Write, ops::Range};
@@ -67,7 +68,7 @@ impl AddressSpace {
         let mut found = Vec::new();
         {
             let state = self.state.lock();
-            if found.try_reserve_exact(limit.min(state.regions.count())).is_err() {
+            if found.make_exact_room(limit.min(state.regions.count())).is_err() {
                 return Vec::new();
             }
             for (start, region) in state.regions.iter().take(limit) {

@@ -12,7 +12,7 @@ use abi::errno::Errno;
 use alloc::{collections::VecDeque, sync::Arc};
 use hal::sync::{SpinGuard, SpinLock};
 use io::file::{Attempt, IoError};
-use mem::{Account, Charge, CopyFault, Sink, Source};
+use mem::{Account, Charge, CopyFault, Room, Sink, Source};
 
 /// Bytes copied at a time.
 const PIECE: usize = 4096;
@@ -333,7 +333,7 @@ impl Pipe {
         let target = needed.next_power_of_two().max(KEPT);
         let more = target - had.max(KEPT);
         self.charge.grow(more)?;
-        if self.bytes.try_reserve_exact(target - self.bytes.len()).is_err() {
+        if self.bytes.make_exact_room(target - self.bytes.len()).is_err() {
             self.charge.shrink(more);
             return Err(Errno::ENOBUFS);
         }

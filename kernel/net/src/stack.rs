@@ -33,7 +33,7 @@ use alloc::{
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::{Context, Poll, Waker};
 use hal::sync::{SpinGuard, SpinLock};
-use mem::Charge;
+use mem::{Charge, Room};
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     socket::{dhcpv4, tcp, udp},
@@ -363,7 +363,7 @@ impl Core {
 /// A zeroed buffer, or `ENOBUFS`.
 pub(crate) fn buffer(len: usize) -> Result<Vec<u8>, Errno> {
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+    bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
     Ok(bytes)
 }

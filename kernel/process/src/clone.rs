@@ -15,7 +15,7 @@ use abi::{errno::Errno, process::*, signal::SIGRTMAX};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use hal::user::{Access, UserContext};
-use mem::{Account, AddressSpace};
+use mem::{Account, AddressSpace, Room};
 
 /// What is understood.
 const KNOWN: u64 = CLONE_VM
@@ -246,7 +246,7 @@ fn set_off(
 fn enter(thread: &Arc<Thread>, target: &Arc<Process>, child: &Arc<Thread>, request: &Request) -> Result<(), Errno> {
     {
         let mut state = target.state.lock();
-        state.threads.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        state.threads.make_room(1)?;
         state.threads.push(child.clone());
     }
     let executing = request.has(CLONE_THREAD) && target.executing.load(Ordering::Acquire); // pairs with `end_others`

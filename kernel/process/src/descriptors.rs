@@ -12,7 +12,7 @@ use io::{
     lock::{self, Owner},
     open::OpenFile,
 };
-use mem::{Account, Charge};
+use mem::{Account, Charge, Room};
 
 /// One descriptor.
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Slots {
         let more = len.saturating_sub(self.slots.len());
         if more > 0 {
             self.paid.grow(more * SLOT)?;
-            if self.slots.try_reserve(more).is_err() {
+            if self.slots.make_room(more).is_err() {
                 self.paid.shrink(more * SLOT);
                 return Err(Errno::ENOMEM);
             }
@@ -180,7 +180,7 @@ impl FdTable {
             return Err(Errno::EMFILE);
         }
         state.reserve(at + 1)?;
-        state.reserved.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        state.reserved.make_room(1)?;
         state.reserved.push(at);
         drop(state);
         Ok(Reserved { table: self, at })
@@ -273,7 +273,7 @@ impl FdTable {
         let state = self.state.lock();
         let paid = account.charge(state.slots.len() * SLOT)?;
         let mut slots = Vec::new();
-        slots.try_reserve_exact(state.slots.len()).map_err(|_| Errno::ENOMEM)?;
+        slots.make_exact_room(state.slots.len())?;
         slots.extend(state.slots.iter().cloned());
         // What is promised here is free there.
         let lowest = state.reserved.iter().copied().fold(state.lowest, usize::min);

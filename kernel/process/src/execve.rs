@@ -21,7 +21,7 @@ use hal::{
     user::UserContext,
 };
 use io::file::{File, IoError, Want};
-use mem::{AddressSpace, Backing, Charge, Mapping, Placement, Role, Sink};
+use mem::{AddressSpace, Backing, Charge, Mapping, Placement, Role, Room, Sink};
 
 /// Most interpreters behind each other.
 const MAX_SCRIPTS: usize = 4;
@@ -229,7 +229,7 @@ async fn strings(space: &AddressSpace, mut array: usize, purse: &mut Purse) -> R
         let taken = string.len() + 1 + size_of::<u64>();
         purse.budget = purse.budget.checked_sub(taken).ok_or(Errno::E2BIG)?;
         purse.paid.grow(2 * taken + size_of::<Vec<u8>>())?;
-        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        strings.make_room(1)?;
         strings.push(string);
         array = array.checked_add(size_of::<u64>()).ok_or(Errno::EFAULT)?;
     }

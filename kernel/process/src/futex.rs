@@ -24,7 +24,7 @@ use hal::{
     user::Access,
 };
 use io::file::IoError;
-use mem::{AddressSpace, CopyFault, FutexKey};
+use mem::{AddressSpace, CopyFault, FutexKey, Room};
 
 const BUCKETS: usize = 64;
 /// Places that a bucket keeps.
@@ -72,7 +72,7 @@ impl Bucket {
     /// `false`: there is no memory.
     #[inline]
     fn enter(&mut self, key: FutexKey, waiter: Arc<Waiter>) -> bool {
-        let has_room = self.waiters.len() < self.waiters.capacity() || self.waiters.try_reserve(1).is_ok();
+        let has_room = self.waiters.len() < self.waiters.capacity() || self.waiters.make_room(1).is_ok();
         if has_room {
             self.waiters.push((key, waiter));
         }
@@ -101,7 +101,7 @@ impl Bucket {
     #[inline(never)]
     fn shrink(&mut self) {
         let mut less = Vec::new();
-        if less.try_reserve_exact(2 * self.waiters.len()).is_ok() {
+        if less.make_exact_room(2 * self.waiters.len()).is_ok() {
             less.append(&mut self.waiters);
             self.waiters = less;
         }
@@ -307,7 +307,7 @@ fn wake_some(key: FutexKey, count: usize, bitset: u32) -> (usize, usize) {
             return !waiter.waits();
         }
         if left < count {
-            is_short = others.try_reserve(1).is_err();
+            is_short = others.make_room(1).is_err();
             if is_short || !waiter.settle(WOKEN) {
                 return !waiter.waits();
             }
@@ -395,7 +395,7 @@ fn shift(bucket: &mut Bucket, from: FutexKey, plan: &Requeue) -> Result<Shifted,
     let (mut woken, mut moved) = (Vec::new(), Vec::new());
     let here = bucket.waiters.iter().filter(|(key, _)| *key == from).count();
     for (list, most) in [(&mut woken, plan.wake), (&mut moved, plan.limit)] {
-        list.try_reserve_exact(here.min(most)).map_err(|_| Errno::ENOMEM)?;
+        list.make_exact_room(here.min(most))?;
     }
     bucket.waiters.retain(|(key, waiter)| {
         if *key != from || !waiter.waits() {

@@ -16,6 +16,7 @@ use elf::{
     segment::ProgramHeader,
 };
 use hal::{PAGE_SIZE, space::Prot};
+use mem::Room;
 
 /// Bytes of an ELF header.
 pub const HEADER_BYTES: usize = 64;
@@ -135,7 +136,7 @@ impl Image {
                     self.table = self.bias.wrapping_add(program.p_vaddr as usize).wrapping_add(delta);
                 }
                 self.end = self.end.max(segment.zero.end).max(segment.file.end);
-                self.segments.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.segments.make_room(1)?;
                 self.segments.push(segment);
                 Ok(())
             }

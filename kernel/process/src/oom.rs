@@ -36,6 +36,9 @@ pub(crate) async fn relieve(thread: &Thread) -> bool {
     if own.limit().saturating_sub(own.used()) < PAGE_SIZE {
         return false; // its own quota, not the system's memory
     }
+    if !is_gone() {
+        return true; // somebody gave memory back, or a failure was asked for (`hal::fail`)
+    }
     static KILLING: AtomicBool = AtomicBool::new(false);
     if !KILLING.swap(true, Ordering::Acquire) {
         if let Some(victim) = largest() {
@@ -52,6 +55,12 @@ pub(crate) async fn relieve(thread: &Thread) -> bool {
     // The victim ends in its own time.
     exec::sleep(1_000_000).await;
     !thread.killed()
+}
+
+/// Whether the next page would be refused.
+fn is_gone() -> bool {
+    let system = system_account();
+    system.limit().saturating_sub(system.used()) < PAGE_SIZE || !hal::frame::is_any_for_users()
 }
 
 /// The process that pays for the most and is not ending; the first process only if it is alone.

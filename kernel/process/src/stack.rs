@@ -13,6 +13,7 @@ use abi::{asyncos::AT_SCHEDULER, errno::Errno, process::*};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hal::{PAGE_SIZE, sync::SpinLock};
+use mem::Room;
 
 /// End of the stack: below the window.
 pub const TOP: usize = abi::window::START;
@@ -75,7 +76,7 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
         return Err(Errno::E2BIG);
     }
     let mut top = Vec::new();
-    top.try_reserve(strings.bytes() + path.len() + 64).map_err(|_| Errno::ENOMEM)?;
+    top.make_room(strings.bytes() + path.len() + 64)?;
     let mut put = |bytes: &[u8], end: &[u8]| {
         let at = top.len();
         top.extend_from_slice(bytes);
@@ -88,7 +89,7 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
     let environment: Vec<usize> = strings.environment.iter().map(|string| put(string, &[0])).collect();
     let base = (TOP - top.len()) & !15;
     let mut words: Vec<u64> = Vec::new();
-    words.try_reserve(arguments.len() + environment.len() + 48).map_err(|_| Errno::ENOMEM)?;
+    words.make_room(arguments.len() + environment.len() + 48)?;
     words.push(arguments.len() as u64);
     words.extend(arguments.iter().map(|at| (base + at) as u64));
     words.push(0);
@@ -99,7 +100,7 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
     }
     let sp = (base - words.len() * size_of::<u64>()) & !15;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(TOP - sp).map_err(|_| Errno::ENOMEM)?;
+    bytes.make_exact_room(TOP - sp)?;
     words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     bytes.resize(base - sp, 0);
     bytes.extend_from_slice(&top);

@@ -26,7 +26,7 @@ use io::{
     file::BoxFuture,
     open::OpenFile,
 };
-use mem::{AddressSpace, CopyFault, Pinned, Sink, Source};
+use mem::{AddressSpace, CopyFault, Pinned, Room, Sink, Source};
 use process::{FdTable, Process, Thread, descriptors::Reserved};
 use ring::RequestState;
 
@@ -424,7 +424,7 @@ impl<'a> Task<'a> {
 /// A list with room for `len` elements, or `ENOMEM`: sizes that a program chooses.
 pub(crate) fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
     let mut list = Vec::new();
-    list.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+    list.make_exact_room(len)?;
     Ok(list)
 }
 

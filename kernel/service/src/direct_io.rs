@@ -27,7 +27,7 @@ use io::{
     file::{BoxFuture, DirectIo},
     open::{APPEND, OpenFile},
 };
-use mem::{Charge, CopyFault, Sink, Unpinned};
+use mem::{Charge, CopyFault, Room, Sink, Unpinned};
 
 /// Pages of one request; a longer transfer is several, one after the other.
 const PAGES: usize = 256;
@@ -95,7 +95,7 @@ pub(crate) fn begin(
     }
     transfer.check(offset, &[piece])?;
     let mut parts = Vec::new();
-    parts.try_reserve_exact(piece.len.div_ceil(PAGE_SIZE) + 1).map_err(|_| Errno::ENOMEM)?;
+    parts.make_exact_room(piece.len.div_ceil(PAGE_SIZE) + 1)?;
     match transfer.pin(piece, buffer, &mut parts) {
         Ok(()) => transfer.start(direct, offset, parts).map(Some),
         Err(_) => Ok(None),

@@ -19,6 +19,7 @@ use io::{
     open::{OpenFile, SeekFrom},
     tty::Tty,
 };
+use mem::Room;
 use process::{
     Begun,
     signal::{self, owner::Owner},
@@ -421,7 +422,7 @@ pub(crate) async fn getdents64(task: &Task<'_>, args: &Args) -> Result<usize, Er
     let inode = open.file().inode().ok_or(Errno::ENOTDIR)?;
     let room = args.count(2).min(RECORDS_MOST);
     let mut records = Vec::new();
-    records.try_reserve_exact(room).map_err(|_| Errno::ENOMEM)?;
+    records.make_exact_room(room)?;
     records.resize(room, 0);
     let (mut used, mut cookie) = (0, open.position());
     'full: loop {
@@ -481,7 +482,7 @@ async fn copy(
     count: usize,
 ) -> Result<usize, Errno> {
     let mut buffer = Vec::new();
-    buffer.try_reserve_exact(CHUNK).map_err(|_| Errno::ENOMEM)?;
+    buffer.make_exact_room(CHUNK)?;
     buffer.resize(CHUNK.min(count), 0);
     let mut done = 0;
     while done < count {

@@ -19,7 +19,7 @@ use abi::{
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::offset_of;
 use io::file::{IoError, Want};
-use mem::{Charge, Sink, Source};
+use mem::{Charge, Room, Sink, Source};
 use net::{Address, Received};
 use process::Begun;
 
@@ -30,7 +30,7 @@ const DATAGRAM_MOST: usize = 65_536;
 fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno> {
     let charge = task.caller().account.charge(len).map_err(|_| Errno::ENOBUFS)?;
     let mut bytes = Vec::new();
-    bytes.try_reserve_exact(len).map_err(|_| Errno::ENOBUFS)?;
+    bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
     Ok((bytes, charge))
 }

@@ -22,6 +22,7 @@ use io::{
     file::Want,
     open::OpenFile,
 };
+use mem::Room;
 use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -47,7 +48,7 @@ impl Watch {
 /// Waits until one of `list` may have something, or until the deadline; false if that passed.
 async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Result<bool, Errno> {
     let mut waits = Vec::new();
-    waits.try_reserve_exact(list.len()).map_err(|_| Errno::ENOMEM)?;
+    waits.make_exact_room(list.len())?;
     for watch in list {
         waits.push(watch.open.file().wait(task.caller(), Want::Events(watch.events | ALWAYS)));
     }
@@ -105,7 +106,7 @@ pub(crate) async fn ppoll(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     }
     let deadline = deadline(task, args.word(2)).await?;
     let mut fds = Vec::new();
-    fds.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    fds.make_exact_room(count)?;
     fds.resize(count, PollFd::new_zeroed());
     task.space().copy_in(addr, fds.as_mut_slice().as_mut_bytes()).await?;
     mask(task, args.word(3), args.word(4)).await?;
@@ -160,7 +161,7 @@ impl Set {
     async fn get(task: &Task<'_>, addr: usize, count: usize) -> Result<Self, Errno> {
         let len = if addr == 0 { 0 } else { count.div_ceil(64) };
         let mut words = Vec::new();
-        words.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        words.make_exact_room(len)?;
         words.resize(len, 0u64);
         task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
         Ok(Self { addr, words })

@@ -21,7 +21,7 @@ use io::{
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
 };
-use mem::{Charge, Sink, Source};
+use mem::{Charge, Room, Sink, Source};
 use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -90,7 +90,7 @@ pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result
     let account = &task.caller().account;
     let charge = if count > SHORT { Some(account.charge(count * size_of::<Piece>())?) } else { None };
     let mut raw = Vec::new();
-    raw.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    raw.make_exact_room(count)?;
     raw.resize(count, Iovec::new_zeroed());
     task.space().copy_in(addr, raw.as_mut_slice().as_mut_bytes()).await?;
     Ok(Pieces { list: clamp(&raw)?, _charge: charge })
@@ -100,7 +100,7 @@ pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result
 fn clamp(raw: &[Iovec]) -> Result<Vec<Piece>, Errno> {
     let mut left = MOST;
     let mut list = Vec::new();
-    list.try_reserve_exact(raw.len()).map_err(|_| Errno::ENOMEM)?;
+    list.make_exact_room(raw.len())?;
     for one in raw {
         if i64::try_from(one.len).is_err() {
             return Err(Errno::EINVAL);

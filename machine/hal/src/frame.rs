@@ -76,6 +76,11 @@ pub fn stats() -> Stats {
     Stats { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) }
 }
 
+/// Whether there is a page beyond the kernel's reserve.
+pub fn is_any_for_users() -> bool {
+    stats().free > RESERVE
+}
+
 /// Sets up the allocator for the pages `base..base + pages * PAGE_SIZE`, of which `free` are free. `table` is
 /// memory for the page table entries. Once, at boot.
 ///
@@ -203,6 +208,9 @@ impl Frame {
     /// A page of zeroes for user memory; `None` when only the kernel's reserve is left.
     #[inline(always)]
     pub fn zeroed() -> Option<Self> {
+        if crate::fail::here() {
+            return None;
+        }
         Self::zeroed_above(RESERVE)
     }
 
@@ -222,6 +230,9 @@ impl Frame {
 
     /// A copy of another page.
     pub fn copy_of(other: &Frame) -> Option<Self> {
+        if crate::fail::here() {
+            return None;
+        }
         let frame = Self::take(RESERVE)?;
         other.copy_to(0, &frame, 0, PAGE_SIZE);
         Some(frame)
@@ -455,6 +466,9 @@ impl FrameRun {
 
     /// The same for user memory; `None` also when only the kernel's reserve would be left.
     pub(crate) fn for_users(pages: usize) -> Option<Self> {
+        if crate::fail::here() {
+            return None;
+        }
         ready();
         let spare = FREE.load(Ordering::Relaxed).saturating_sub(RESERVE);
         if pages.checked_next_power_of_two()? > spare { None } else { Self::alloc(pages) }

@@ -14,6 +14,7 @@
 //! | [`hart`]  | this hart, the others, preemption |
 //! | [`sync`]  | spin locks with a checked order |
 //! | [`record`] | the trace: what happened, on which hart, when |
+//! | [`fail`] | failures on demand |
 //! | [`time`], [`irq`], [`power`], [`console`] | clock, device interrupts, off, early output |
 #![no_std]
 #![expect(unsafe_code, reason = "owns physical memory, page tables and hart-local state")]
@@ -26,6 +27,7 @@ mod arch;
 mod buddy;
 
 pub mod console;
+pub mod fail;
 pub mod frame;
 pub mod hart;
 #[cfg(target_os = "none")]

@@ -332,6 +332,9 @@ impl UserSpace {
             let slot = Slot::new(table, index(address, level));
             let mut entry = slot.get();
             if !entry.valid() {
+                if crate::fail::here() {
+                    return Err(NoFrame);
+                }
                 let frame = Frame::zeroed_for_kernel().ok_or(NoFrame)?;
                 self.tables += 1;
                 entry = Entry::table(frame.into_physical());

@@ -28,6 +28,7 @@ mod coroutines;
 mod elf;
 mod events;
 mod exec;
+mod faults;
 mod files;
 mod floats;
 mod futex;
@@ -131,6 +132,7 @@ const GROUPS: &[&[Case]] = &[
     classes::CASES,
     affinity::CASES,
     slots::CASES,
+    faults::CASES,
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,

@@ -35,8 +35,11 @@ impl State {
 
     #[cold]
     fn refill(&mut self, bytes: usize) -> bool {
+        if self.account.fails() {
+            return false;
+        }
         for bytes in [bytes + SPARE_PAGES * PAGE_SIZE, bytes] {
-            if self.account.take(bytes) {
+            if self.account.admit(bytes) {
                 self.spare += bytes;
                 self.charged += bytes;
                 return true;

@@ -15,6 +15,7 @@ use core::sync::atomic::{
     Ordering::{AcqRel, Acquire, Relaxed},
 };
 use hal::sync::{SpinLock, rank};
+use mem::Room;
 use ring::Outcome;
 
 struct Place {
@@ -75,7 +76,7 @@ impl Drain {
     /// `ENOMEM`.
     pub(super) fn defer(&self, request: &Arc<Request>, drains: bool) -> Result<(), Errno> {
         let mut queue = self.queue.lock();
-        queue.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        queue.make_room(1)?;
         queue.push_back(Place { request: request.clone(), drains });
         self.waiting.store(queue.len(), Relaxed);
         Ok(())

@@ -22,7 +22,7 @@ use hal::{
     PAGE_SIZE,
     sync::{SpinLock, rank},
 };
-use mem::{Account, Charge, Pinned};
+use mem::{Account, Charge, Pinned, Room};
 
 /// Most buffers of a group, as in Linux.
 pub(super) const MOST: usize = 1 << 16;
@@ -299,7 +299,7 @@ impl Group {
     fn make_places(&mut self, wanted: usize, places: usize) -> Result<(), Errno> {
         let wanted = wanted.next_power_of_two();
         self.charge.grow((wanted - places) * EACH)?;
-        let made = self.ready.try_reserve_exact(wanted - self.ready.len());
+        let made = self.ready.make_exact_room(wanted - self.ready.len());
         self.settle();
         made.map_err(|_| Errno::ENOMEM)
     }
@@ -308,7 +308,7 @@ impl Group {
     fn fit(&mut self) {
         let needed = self.ready.len() + self.chosen;
         let mut fewer = VecDeque::new();
-        if needed <= self.ready.capacity() / 4 && fewer.try_reserve_exact(2 * needed).is_ok() {
+        if needed <= self.ready.capacity() / 4 && fewer.make_exact_room(2 * needed).is_ok() {
             fewer.extend(self.ready.drain(..));
             self.ready = fewer;
             self.settle();

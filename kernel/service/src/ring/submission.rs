@@ -17,7 +17,7 @@ use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use chain::Linked;
 use io::{file::IoError, open::OpenFile};
-use mem::{Charge, CopyFault};
+use mem::{Charge, CopyFault, Room};
 use ring::Taken;
 
 /// Entries that are taken in one poll.
@@ -270,7 +270,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         self.taker.give_place();
         let Some(parked) = begin_to_wait(self.task, self.ring, request, (operation, waits), rest) else { return };
-        if self.parked.try_reserve(1).is_err() {
+        if self.parked.make_room(1).is_err() {
             self.moved += parked.begin();
             return;
         }

@@ -5,6 +5,7 @@
 use abi::errno::Errno;
 use alloc::{boxed::Box, vec::Vec};
 use core::iter;
+use mem::Room;
 
 /// Places of a block.
 const BLOCK: usize = 64;
@@ -51,7 +52,7 @@ impl<T> Table<T> {
     /// `ENOMEM`.
     pub(super) fn new(chains: usize) -> Result<Self, Errno> {
         let (mut list, len) = (Vec::new(), chains.next_power_of_two());
-        list.try_reserve_exact(len).map_err(|_| Errno::ENOMEM)?;
+        list.make_exact_room(len)?;
         list.resize(len, Chain { first: NONE, last: NONE });
         Ok(Self { blocks: Vec::new(), chains: list.into_boxed_slice(), free: NONE, used: 0 })
     }
@@ -101,10 +102,10 @@ impl<T> Table<T> {
     pub(super) fn grow(&mut self) -> Result<(), Errno> {
         let first = u32::try_from(self.blocks.len() * BLOCK).map_err(|_| Errno::ENOMEM)?;
         let mut block = Vec::new();
-        block.try_reserve_exact(BLOCK).map_err(|_| Errno::ENOMEM)?;
+        block.make_exact_room(BLOCK)?;
         let next = (first + 1..first + BLOCK as u32).chain(iter::once(NONE));
         block.extend(next.map(|next| Slot { entry: None, name: 0, next, previous: NONE }));
-        self.blocks.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.blocks.make_room(1)?;
         let block = block.into_boxed_slice().try_into().map_err(|_| Errno::ENOMEM)?;
         self.blocks.push(block);
         self.free = first;

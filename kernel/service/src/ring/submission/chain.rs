@@ -17,6 +17,7 @@ use alloc::{
     sync::Arc,
     vec::{self, Vec},
 };
+use mem::Room;
 
 /// An entry of a chain.
 pub(super) struct Linked {
@@ -67,7 +68,7 @@ impl Submission<'_, '_, '_> {
             Some(charge) => charge.grow(more * EACH)?,
             none => *none = Some(self.task.caller().account.charge(more * EACH)?),
         }
-        self.chain.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)
+        self.chain.make_exact_room(more)
     }
 
     /// Begins a chain, unless one of it is wrong (`fails`: all is): then it is cancelled.
@@ -152,7 +153,7 @@ impl Submission<'_, '_, '_> {
     /// A chain as what waits has it, with what pays for it.
     fn tickets(&mut self, chain: vec::IntoIter<Linked>, make: fn(&Arc<Ring>, u64, u8) -> Ticket) -> Chain {
         let mut rest = Vec::new();
-        let fits = rest.try_reserve_exact(chain.len()).is_ok();
+        let fits = rest.make_exact_room(chain.len()).is_ok();
         for linked in chain {
             let ticket = make(self.ring, linked.user_data, linked.flags);
             self.taker.give_place();

@@ -1,0 +1,111 @@
+//! Failures and late answers on demand, as files of `/proc/asyncos` for root (D13); `hal::fail` says what can fail.
+//!
+//! `fail-nth`, as Linux's: writing `N` makes the N-th point fail of what the thread that writes goes on to do, 0 none. What is read is how many
+//! points are yet to come; 0: it has failed. Closing takes it back, so what ends meanwhile, or runs another program, leaves nothing behind.
+//! `disk-delay`: milliseconds by which the disk is told of each request later, 0 to 1,000.
+
+use crate::{
+    caller::Caller,
+    file::{Attempt, File},
+    inode::Inode,
+};
+use abi::errno::Errno;
+use alloc::{format, sync::Arc};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+};
+use mem::{Account, Sink, Source};
+
+/// Longest number that is taken.
+const DIGITS: usize = 10;
+/// Most milliseconds.
+const LATEST: u64 = 1000;
+
+/// Nanoseconds. Relaxed: it guards nothing.
+static LATENESS: AtomicU64 = AtomicU64::new(0);
+
+/// By how much the disk is told of a request later, in nanoseconds.
+pub fn lateness() -> u64 {
+    LATENESS.load(Relaxed)
+}
+
+/// What a number is for.
+enum Knob {
+    /// The account of who opened it: not another's at the same address.
+    Nth(Arc<Account>),
+    Lateness,
+}
+
+/// An open of one of the files.
+struct Faults {
+    knob: Knob,
+    inode: Arc<dyn Inode>,
+}
+
+/// Opens `fail-nth`.
+///
+/// # Errors
+/// None.
+pub fn open_nth(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Faults { knob: Knob::Nth(caller.account.clone()), inode }))
+}
+
+/// Opens `disk-delay`.
+///
+/// # Errors
+/// None.
+pub fn open_delay(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Faults { knob: Knob::Lateness, inode }))
+}
+
+impl File for Faults {
+    fn read_now(&self, _caller: &Caller, offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
+        let number = match self.knob {
+            Knob::Nth(_) => hal::fail::left() as u64,
+            Knob::Lateness => lateness() / 1_000_000,
+        };
+        let text = format!("{number}\n");
+        let rest = usize::try_from(offset).ok().and_then(|from| text.as_bytes().get(from..)).unwrap_or_default();
+        let len = rest.len().min(dst.remaining());
+        dst.put(&rest[..len])?;
+        Ok(Some(len))
+    }
+
+    fn write_now(&self, caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
+        let len = src.remaining();
+        let mut bytes = [0; DIGITS + 1];
+        let bytes = bytes.get_mut(..len).ok_or(Errno::EINVAL)?;
+        src.take(bytes)?;
+        let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
+        let number: u64 = text.strip_suffix('\n').unwrap_or(text).parse().map_err(|_| Errno::EINVAL)?;
+        match &self.knob {
+            Knob::Nth(own) if Arc::ptr_eq(own, &caller.account) => hal::fail::choose(number as usize, own.address()),
+            Knob::Nth(_) => return Err(Errno::EPERM.into()),
+            Knob::Lateness if number <= LATEST => LATENESS.store(number * 1_000_000, Relaxed),
+            Knob::Lateness => return Err(Errno::EINVAL.into()),
+        }
+        Ok(Some(len))
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn inode(&self) -> Option<Arc<dyn Inode>> {
+        Some(self.inode.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for Faults {
+    fn drop(&mut self) {
+        match self.knob {
+            Knob::Nth(_) => hal::fail::choose(0, 0),
+            Knob::Lateness => LATENESS.store(0, Relaxed),
+        }
+    }
+}

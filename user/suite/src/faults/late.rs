@@ -1,0 +1,117 @@
+//! A disk that is told late (`/proc/asyncos/disk-delay`): whoever wanted the answer has long gone when it comes.
+
+use super::{charged, nothing_is_kept};
+use crate::case::{Outcome, Trouble};
+use crate::files::direct::{open, pread};
+use crate::machine::{needs_asyncos, needs_root};
+use crate::process::{PAGE, RW, await_blocked, checked_child, child, dies, exit, exits, kill, map, sleep_ms, unmap};
+use rt::abi::fs::{AT_FDCWD, O_CREAT, O_RDWR};
+use rt::abi::io_uring::*;
+use rt::abi::signal::SIGKILL;
+use rt::fs::{self, File};
+use rt::raw;
+use rt::ring::Ring;
+
+const PATH: &str = "/root/faults-late";
+const PAGES: usize = 8;
+/// Milliseconds: long enough for a process to end within.
+const DELAY: u64 = 40;
+
+/// How the reader of a round is not there any more when the answer comes.
+#[derive(Clone, Copy)]
+enum Leaving {
+    Killed,
+    Exits,
+    Unmaps,
+    Cancels,
+    Execs,
+}
+
+fn begins_to_read(ring: &mut Ring, file: &File, address: usize) -> Outcome {
+    let (addr, len) = (address as u64, (PAGES * PAGE) as u32);
+    let entry = Sqe { opcode: IORING_OP_READ, fd: file.fd().raw(), addr, len, user_data: 7, ..Sqe::default() };
+    ensure!(ring.push_raw(&entry));
+    equal!(ring.submit(0)?, 1);
+    Ok(())
+}
+
+/// What the process of a round does; exit code 5 if all is well.
+fn reader(leaving: Leaving, file: &File) -> Outcome {
+    let address = map(PAGES * PAGE, RW)?;
+    if matches!(leaving, Leaving::Killed) {
+        pread(file, address, PAGES * PAGE, 0)?;
+        return Ok(());
+    }
+    let mut ring = Ring::new(4, 0)?;
+    begins_to_read(&mut ring, file, address)?;
+    match leaving {
+        Leaving::Unmaps => {
+            unmap(address, PAGES * PAGE)?;
+            ring.submit(1)?;
+            ensure!(ring.pop().is_some_and(|found| found.res == (PAGES * PAGE) as i32), "the read fails");
+        }
+        Leaving::Cancels => {
+            let cancel = Sqe { opcode: IORING_OP_ASYNC_CANCEL, addr: 7, user_data: 8, ..Sqe::default() };
+            ensure!(ring.push_raw(&cancel));
+            let mut seen = 0;
+            while seen != 15 {
+                ring.submit(1)?;
+                seen += core::iter::from_fn(|| ring.pop()).map(|found| found.user_data).sum::<u64>();
+            }
+        }
+        Leaving::Execs => {
+            let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), c"exit 5".as_ptr(), core::ptr::null()];
+            call!(EXECVE, c"/bin/sh".as_ptr(), arguments.as_ptr(), 0)?;
+        }
+        Leaving::Killed | Leaving::Exits => {}
+    }
+    exit(5)
+}
+
+fn round(leaving: Leaving, file: &File) -> Outcome {
+    let pid = child(|| i32::from(reader(leaving, file).is_err()))?;
+    if matches!(leaving, Leaving::Killed) {
+        await_blocked(pid)?;
+        kill(pid, SIGKILL)?;
+        dies(pid, SIGKILL)?;
+    } else {
+        exits(pid, 5)?;
+    }
+    // Pages that somebody else has by now are not written to.
+    let mine = map(64 * PAGE, RW)?;
+    (0..64).for_each(|page| raw::bytes(mine + page * PAGE, PAGE).fill(0xaa));
+    sleep_ms(2 * DELAY);
+    ensure!((0..64 * PAGE).step_by(64).all(|at| raw::load64(mine + at) == u64::MAX / 3 * 2), "the disk wrote into it");
+    Ok(())
+}
+
+/// A round by a process of its own, which leaves nothing behind.
+fn round_beside(leaving: Leaving, file: &File) -> Outcome {
+    let before = charged()?;
+    exits(checked_child(|| round(leaving, file))?, 0)?;
+    nothing_is_kept(before, leaving as usize)
+}
+
+pub fn disk() -> Outcome {
+    needs_asyncos()?;
+    needs_root()?;
+    let file = open(PATH, O_CREAT | O_RDWR)?;
+    let memory = map(PAGES * PAGE, RW)?;
+    raw::bytes(memory, PAGES * PAGE).fill(0x55);
+    equal!(call!(PWRITE64, file.fd().raw(), memory, PAGES * PAGE, 0)?, PAGES * PAGE);
+    unmap(memory, PAGES * PAGE)?;
+    let delay = raw::file(call!(OPENAT, AT_FDCWD, c"/proc/asyncos/disk-delay".as_ptr(), O_RDWR, 0)?);
+    fails!(call!(WRITE, delay.fd().raw(), b"2000".as_ptr(), 4), EINVAL);
+    let done = (|| -> Result<(), Trouble> {
+        // What is made once.
+        let _ = round_beside(Leaving::Exits, &file);
+        delay.write_at(alloc::format!("{DELAY}").as_bytes(), 0)?;
+        for leaving in [Leaving::Killed, Leaving::Exits, Leaving::Unmaps, Leaving::Cancels, Leaving::Execs] {
+            round_beside(leaving, &file)?;
+        }
+        Ok(())
+    })();
+    drop(delay);
+    fs::remove_file(PATH)?;
+    done
+}
