@@ -4,9 +4,10 @@ use super::{charged, nothing_is_kept};
 use crate::case::{Outcome, Trouble};
 use crate::files::direct::{open, pread};
 use crate::machine::{needs_asyncos, needs_root};
-use crate::process::{PAGE, RW, await_blocked, checked_child, child, dies, exit, exits, kill, map, sleep_ms, unmap};
+use crate::process::{PAGE, RW, checked_child, exit, exits, kill, map, sleep_ms, unmap, wait};
 use rt::abi::fs::{AT_FDCWD, O_CREAT, O_RDWR};
 use rt::abi::io_uring::*;
+use rt::abi::process::WaitStatus;
 use rt::abi::signal::SIGKILL;
 use rt::fs::{self, File};
 use rt::raw;
@@ -38,6 +39,8 @@ fn begins_to_read(ring: &mut Ring, file: &File, address: usize) -> Outcome {
 /// What the process of a round does; exit code 5 if all is well.
 fn reader(leaving: Leaving, file: &File) -> Outcome {
     let address = map(PAGES * PAGE, RW)?;
+    // Pages that are there: they are pinned as it begins.
+    raw::bytes(address, PAGES * PAGE).fill(1);
     if matches!(leaving, Leaving::Killed) {
         pread(file, address, PAGES * PAGE, 0)?;
         return Ok(());
@@ -48,7 +51,7 @@ fn reader(leaving: Leaving, file: &File) -> Outcome {
         Leaving::Unmaps => {
             unmap(address, PAGES * PAGE)?;
             ring.submit(1)?;
-            ensure!(ring.pop().is_some_and(|found| found.res == (PAGES * PAGE) as i32), "the read fails");
+            equal!(ring.pop().map(|found| found.res), Some((PAGES * PAGE) as i32));
         }
         Leaving::Cancels => {
             let cancel = Sqe { opcode: IORING_OP_ASYNC_CANCEL, addr: 7, user_data: 8, ..Sqe::default() };
@@ -69,11 +72,13 @@ fn reader(leaving: Leaving, file: &File) -> Outcome {
 }
 
 fn round(leaving: Leaving, file: &File) -> Outcome {
-    let pid = child(|| i32::from(reader(leaving, file).is_err()))?;
+    let pid = checked_child(|| reader(leaving, file))?;
     if matches!(leaving, Leaving::Killed) {
-        await_blocked(pid)?;
+        // While it waits, as a rule; it may have had its answer.
+        sleep_ms(DELAY / 4);
         kill(pid, SIGKILL)?;
-        dies(pid, SIGKILL)?;
+        let status = wait(pid)?;
+        ensure!(matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(0)), "{status:?}");
     } else {
         exits(pid, 5)?;
     }

@@ -413,7 +413,8 @@ pub fn ring_tables(_: usize) -> Done {
         let files = [read.fd().raw(), write.fd().raw(), -1];
         register(&ring, IORING_REGISTER_FILES, files.as_ptr() as usize, 3)?;
         let counter = raw::file(call!(EVENTFD2, 0, 0)?);
-        register(&ring, IORING_REGISTER_EVENTFD, &raw const *&counter.fd().raw() as usize, 1)?;
+        let number = counter.fd().raw();
+        register(&ring, IORING_REGISTER_EVENTFD, (&raw const number) as usize, 1)?;
         let fixed = |entry: Sqe| Sqe { flags: IOSQE_FIXED_FILE, addr: memory as u64, len: 64, ..entry };
         all_of(&mut ring, &[fixed(entry(IORING_OP_WRITE_FIXED, 1))])?;
         all_of(&mut ring, &[fixed(entry(IORING_OP_READ_FIXED, 0))])?;
