@@ -214,13 +214,14 @@ impl Running {
         self.context.x_mut()[10] = answer as usize;
     }
 
-    /// Awaits a call that the service serves. It is dropped when the thread is killed.
+    /// Awaits a call that the service serves. It is dropped when the thread is killed, unless it is to be carried out.
     async fn call(&mut self, mut served: BoxFuture<'_, Outcome>) {
         let thread = &self.thread;
         thread.doing.call(self.context.x()[17], self.context.x()[10]);
+        let carried_out = Call::of(&self.context).is_carried_out();
         let outcome = on_account(thread, |context| match served.as_mut().poll(context) {
             Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-            Poll::Pending if thread.killed() => Poll::Ready(None),
+            Poll::Pending if thread.killed() && !carried_out => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
         .await;

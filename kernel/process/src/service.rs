@@ -4,12 +4,12 @@
 //! thread's registers (`clone`, `clone3`, `execve`, `execveat`, `rt_sigreturn`, `exit`, `exit_group`) are served here
 //! and never reach it; so are `sched_yield` and the ids that a thread asks for without arguments (`getpid` and the like).
 //!
-//! **Signals and cancellation (D14).** A thread that is killed while it is in [`Service::call`] drops the future; that
-//! is the only cancellation. A signal with a handler does not drop it: the service wraps those waits that
+//! **Signals and cancellation (D14).** A thread that is killed while it is in [`Service::call`] drops the future, unless the call changes
+//! names: then it goes on to its end, which no user can put off. That is the only cancellation. A signal with a handler does not drop it: the service wraps those waits that
 //! a signal may end in [`Thread::interruptible`], and answers with what it has done so far, or with a [`Restart`].
 
 use crate::{process::Place, thread::Thread};
-use abi::errno::Errno;
+use abi::{errno::Errno, fs::O_CREAT, nr};
 use alloc::{sync::Arc, vec::Vec};
 use hal::user::UserContext;
 use io::file::{BoxFuture, File};
@@ -25,6 +25,16 @@ pub struct Call {
 }
 
 impl Call {
+    /// Whether it is carried to its end though its thread is killed: it changes names, which must not change any more when the end
+    /// has been told. All it waits for is a file system.
+    pub(crate) fn is_carried_out(&self) -> bool {
+        match self.number {
+            nr::MKDIRAT | nr::MKNODAT | nr::UNLINKAT | nr::SYMLINKAT | nr::LINKAT | nr::RENAMEAT2 => true,
+            nr::OPENAT => self.args[2] as u32 & O_CREAT != 0,
+            _ => false,
+        }
+    }
+
     /// The call that the registers describe.
     #[inline]
     #[must_use]

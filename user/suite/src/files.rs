@@ -2,6 +2,7 @@
 
 pub mod descriptors;
 pub mod direct;
+pub mod killed;
 pub mod locks;
 
 use crate::case::{Case, Outcome, Trouble};

@@ -76,6 +76,7 @@ const GROUPS: &[&[Case]] = &[
     files::CASES,
     files::descriptors::CASES,
     files::direct::CASES,
+    files::killed::CASES,
     files::locks::CASES,
     pipes::CASES,
     pipes::splices::CASES,
