@@ -51,6 +51,7 @@ pub mod signal;
 pub mod slots;
 pub mod stat;
 pub mod time;
+pub mod uintr;
 pub mod window;
 
 pub use errno::Errno;

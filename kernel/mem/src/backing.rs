@@ -5,6 +5,7 @@
 //! likes, but it must not wait in the `_now` form.
 
 use crate::account::{Account, Charge};
+use crate::loans::{Lent, Loan};
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::BTreeMap, string::String, sync::Arc, vec, vec::Vec};
 use core::{
@@ -37,6 +38,26 @@ pub trait Backing: Send + Sync {
 
     /// Page `index` may be written through a shared mapping from now on (or was until now).
     fn mark_dirty(&self, index: u64);
+
+    /// Whether its pages come from [`Backing::lend`]. Always the same answer.
+    fn lends(&self) -> bool {
+        false
+    }
+
+    /// Page `index` for a mapping from which it can be taken back: `loan` says which that is, and is noted before the page is looked up
+    /// (see [`Loans`](crate::loans::Loans)).
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EFAULT` where there is no page.
+    fn lend(&self, index: u64, loan: Loan) -> Result<Lent, Errno> {
+        let _ = (index, loan);
+        Err(Errno::EFAULT)
+    }
+
+    /// A program has stored to page `index`, which was lent as [`Lent::Absent`].
+    fn knock(&self, index: u64) {
+        let _ = index;
+    }
 
     /// Size in pages; a fault beyond is a bus error.
     fn len_pages(&self) -> u64;

@@ -6,12 +6,18 @@
 
 use crate::{
     backing::{Backing, BoxFuture},
+    loans::{Lent, Loan},
     region::{Content, GUARD_GAP, Phase, Region, Role},
     space::{AddressSpace, Hot, State},
 };
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
-use hal::{PAGE_SIZE, frame::Frame, space::Prot, user::Access};
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    space::{DevicePage, Prot},
+    user::Access,
+};
 
 /// Why a fault cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +28,8 @@ pub enum FaultError {
     Bus,
     /// No memory, or none that this process may have: `SIGBUS` or worse.
     NoMemory,
+    /// A device's page that is not there now: [`AddressSpace::object_at`] knows what a store there means.
+    Doorbell,
 }
 
 /// The two kinds of `SIGSEGV`.
@@ -37,7 +45,7 @@ impl From<FaultError> for Errno {
     fn from(error: FaultError) -> Self {
         match error {
             FaultError::NoMemory => Errno::ENOMEM,
-            FaultError::Segv(_) | FaultError::Bus => Errno::EFAULT,
+            FaultError::Segv(_) | FaultError::Bus | FaultError::Doorbell => Errno::EFAULT,
         }
     }
 }
@@ -53,9 +61,14 @@ struct Need {
 
 /// The page that was needed, to be installed if nothing changed meanwhile.
 struct Given {
-    frame: Frame,
+    page: Page,
     stamp: u64,
     index: u64,
+}
+
+enum Page {
+    Frame(Frame),
+    Device(DevicePage),
 }
 
 enum Step {
@@ -114,11 +127,11 @@ impl AddressSpace {
 
     /// The page may be in the cache: one attempt.
     fn provide_now(&self, page: usize, access: Access, need: &Need) -> Option<Result<(), FaultError>> {
-        let frame = match fetch_now(need) {
-            Ok(frame) => frame?,
+        let page_now = match self.fetch_now(page, need) {
+            Ok(page) => page?,
             Err(error) => return Some(Err(error)),
         };
-        let given = Given { frame, stamp: need.stamp, index: need.index };
+        let given = Given { page: page_now, stamp: need.stamp, index: need.index };
         let step = self.state.lock().step(page, access, Some(given));
         match step {
             Step::Done => Some(Ok(())),
@@ -145,7 +158,7 @@ impl AddressSpace {
                 Step::Linger => self.settle().await,
                 Step::Busy => drop(self.edit().await),
                 Step::Fail(error) => return Err(error),
-                Step::Need(need) => given = Some(fetch(need).await?),
+                Step::Need(need) => given = Some(self.fetch(page, need).await?),
                 Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
                 Step::NoFrame => return Err(FaultError::NoMemory),
             }
@@ -166,28 +179,45 @@ impl AddressSpace {
     }
 }
 
-fn fetch_now(need: &Need) -> Result<Option<Frame>, FaultError> {
-    if need.index >= need.backing.len_pages() {
-        return Err(FaultError::Bus);
-    }
-    if need.dirty {
-        need.backing.mark_dirty(need.index);
-    }
-    need.backing.frame_now(need.index).map_err(object_error)
-}
-
-async fn fetch(need: Need) -> Result<Given, FaultError> {
-    let frame = match fetch_now(&need)? {
-        Some(frame) => frame,
-        None => {
-            let frame = need.backing.frame(need.index).await.map_err(object_error)?;
-            if need.dirty {
-                need.backing.mark_dirty(need.index); // it may not have been there to be marked before
-            }
-            frame
+impl AddressSpace {
+    fn fetch_now(&self, page: usize, need: &Need) -> Result<Option<Page>, FaultError> {
+        if need.index >= need.backing.len_pages() {
+            return Err(FaultError::Bus);
         }
-    };
-    Ok(Given { frame, stamp: need.stamp, index: need.index })
+        if need.backing.lends() {
+            return match need.backing.lend(need.index, Loan::new(self.me.clone(), page)).map_err(object_error)? {
+                Lent::Frame(frame) => Ok(Some(Page::Frame(frame))),
+                Lent::Device(device) => Ok(Some(Page::Device(device))),
+                Lent::Absent => Err(FaultError::Doorbell),
+            };
+        }
+        if need.dirty {
+            need.backing.mark_dirty(need.index);
+        }
+        Ok(need.backing.frame_now(need.index).map_err(object_error)?.map(Page::Frame))
+    }
+
+    async fn fetch(&self, page: usize, need: Need) -> Result<Given, FaultError> {
+        let page = match self.fetch_now(page, &need)? {
+            Some(page) => page,
+            None => {
+                let frame = need.backing.frame(need.index).await.map_err(object_error)?;
+                if need.dirty {
+                    need.backing.mark_dirty(need.index); // it may not have been there to be marked before
+                }
+                Page::Frame(frame)
+            }
+        };
+        Ok(Given { page, stamp: need.stamp, index: need.index })
+    }
+
+    /// The object mapped at an address, and which of its pages that is.
+    #[must_use]
+    pub fn object_at(&self, addr: usize) -> Option<(Arc<dyn Backing>, u64)> {
+        let state = self.state.lock();
+        let (start, region) = state.regions.find(addr)?;
+        region.page_of(start, addr).map(|(backing, index)| (backing.clone(), index))
+    }
 }
 
 fn object_error(errno: Errno) -> FaultError {
@@ -354,18 +384,22 @@ impl State {
             let dirty = region.shared && writes;
             return Step::Need(Need { backing: backing.clone(), index, stamp: region.stamp, dirty });
         };
+        let frame = match given.page {
+            Page::Frame(frame) => frame,
+            Page::Device(device) => return self.install_device(page, region, device),
+        };
         let read_only = region.prot.difference(Prot::WRITE);
         if region.shared {
             let rights = if writes { region.prot } else { read_only };
-            return self.install_shared(page, given.frame, entry_rights(rights));
+            return self.install_shared(page, frame, entry_rights(rights));
         }
         if !writes {
-            return self.install(page, given.frame, read_only);
+            return self.install(page, frame, read_only);
         }
         if !self.pay_copy() {
             return Step::Fail(FaultError::NoMemory);
         }
-        let Some(copy) = Frame::copy_of(&given.frame) else {
+        let Some(copy) = Frame::copy_of(&frame) else {
             self.refund_copy();
             return Step::NoFrame;
         };
@@ -376,6 +410,28 @@ impl State {
             self.refund_copy();
         }
         step
+    }
+
+    /// A device's page: mapped whole, and only where the program shares it.
+    #[cold]
+    fn install_device(&mut self, page: usize, region: &Region, device: DevicePage) -> Step {
+        if !region.shared || !region.prot.contains(Prot::WRITE) {
+            return Step::Fail(FaultError::Bus);
+        }
+        if self.pages.tables_missing(page) > 0 && self.prepare(page).is_err() {
+            return Step::NoFrame;
+        }
+        match self.pages.map_device(page, device) {
+            Err(_) => Step::NoFrame,
+            Ok(None) => Step::Done,
+            Ok(Some(old)) => {
+                if self.retire(vec![old]) {
+                    Step::Done
+                } else {
+                    Step::Settle
+                }
+            }
+        }
     }
 
     /// A shared page may be there already, with fewer rights or (after truncation) as an older frame.

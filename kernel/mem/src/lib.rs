@@ -10,6 +10,7 @@
 //! | [`fault`]    | page faults (D15) |
 //! | [`fork`]     | copy-on-write copies of a space |
 //! | [`copy`], [`transfer`] | copies between kernel and user memory |
+//! | [`loans`]    | pages that their owner can take back |
 //! | `written`    | marking what was stored through shared mappings |
 //! | [`reclaim`]  | getting memory back under pressure |
 //! | [`room`]     | lists that grow on a user's behalf |
@@ -27,6 +28,7 @@ pub mod copy;
 pub mod edit;
 pub mod fault;
 pub mod fork;
+pub mod loans;
 pub mod pinned;
 pub mod reclaim;
 pub mod region;
@@ -44,6 +46,7 @@ pub use backing::{Backing, BoxFuture, FixedPages, SharedMemory, new_object_id};
 pub use copy::{CopyFault, FutexKey};
 pub use edit::{Advice, Mapping, Placement, Remap};
 pub use fault::{FaultError, SegvKind};
+pub use loans::{Lent, Loan, Loans};
 pub use pinned::{Pinned, Unpinned};
 pub use region::{Role, USER_END, USER_START};
 pub use room::Room;

@@ -23,7 +23,11 @@ use crate::{
     written::Written,
 };
 use abi::errno::Errno;
-use alloc::{collections::BTreeSet, sync::Arc, vec::Vec};
+use alloc::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::{
     future::{Future, poll_fn},
     pin::Pin,
@@ -219,6 +223,8 @@ impl Drop for State {
 /// The address space of a process (or of several, with `CLONE_VM`).
 pub struct AddressSpace {
     id: u64,
+    /// What it lends pages to.
+    pub(crate) me: Weak<Self>,
     world: World,
     handle: SpaceHandle,
     account: Arc<Account>,
@@ -236,8 +242,9 @@ impl AddressSpace {
     }
 
     pub(crate) fn wrap(world: World, state: State) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
             id: new_object_id(),
+            me: me.clone(),
             world,
             handle: state.pages.handle().clone(),
             account: state.account.clone(),

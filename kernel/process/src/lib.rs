@@ -13,6 +13,7 @@
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`class`], [`reservation`], [`affinity`], `share` | how a thread is scheduled, and where |
 //! | [`slots`]   | which thread may run which worker of the process's coroutines |
+//! | [`uintr`]   | user interrupts: who takes them, who may send them |
 //! | `doing`, [`report`], [`census`] | what `/proc/PID` and `/proc/stat` show |
 //! | [`fatal`]   | the report of a fault that kills |
 //! | [`footprint`] | what a parked thread may cost |
@@ -50,6 +51,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 pub mod thread;
+pub mod uintr;
 pub mod usage;
 pub mod wait;
 mod window;

@@ -19,6 +19,7 @@ use crate::{
     stack::Strings,
     table::{self, Kin},
     thread::Thread,
+    uintr::Taking,
 };
 use abi::{asyncos::ASYNC, errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, signal::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
@@ -51,6 +52,8 @@ enum Leave<'a> {
     Yield(bool),
     /// The thread has had what is reserved for it, until then (ns since boot).
     Rest(u64),
+    /// It takes user interrupts, and has no place for them on this hart.
+    Unsettled,
 }
 
 impl Leave<'_> {
@@ -71,6 +74,8 @@ struct Running {
     context: UserContext,
     space: Arc<AddressSpace>,
     turn: Turn,
+    /// Of a thread that takes user interrupts.
+    taking: Option<Box<Taking>>,
 }
 
 /// Starts the coroutine of a thread.
@@ -93,7 +98,7 @@ pub(crate) fn run(
 ) -> impl Future<Output = ()> + Send + 'static {
     let space = thread.space();
     let turn = Turn::new(&thread.process().share);
-    let mut running = Running { thread: thread.clone(), service, context, space, turn };
+    let mut running = Running { thread: thread.clone(), service, context, space, turn, taking: None };
     async move {
         running.turn.task = thread.adopt().await;
         while !thread.killed() {
@@ -103,6 +108,7 @@ pub(crate) fn run(
                     exec::yield_now().await;
                 }
                 Leave::Waits(served) => running.call(served).await,
+                Leave::Unsettled => running.settle().await,
                 Leave::Call if running.context.x()[17] & ASYNC != 0 => running.register(),
                 Leave::Call if !is_own(running.context.x()[17]) => {
                     let call = Call::of(&running.context);
@@ -129,6 +135,11 @@ impl Running {
     /// Runs user code until something has to be awaited. `thread` is this one's.
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
+        if let Some(taking) = &mut self.taking
+            && !taking.enter(thread, hart)
+        {
+            return Leave::Unsettled;
+        }
         match self.turn.begin(thread) {
             Begin::Now => {}
             Begin::Later => {
@@ -150,7 +161,7 @@ impl Running {
                     self.turn.account(thread, Wait::Runs);
                     break Leave::Attention;
                 }
-                match self.context.enter(handle) {
+                match self.context.enter(handle, self.taking.as_mut().map(|taking| &mut taking.traps)) {
                     Exit::Syscall => {
                         if self.context.x()[17] == nr::SCHED_YIELD {
                             self.context.x_mut()[10] = 0;
@@ -182,6 +193,9 @@ impl Running {
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
                         self.turn.account(thread, Wait::Runs);
+                        if self.taking.as_ref().is_some_and(|taking| !taking.traps.is_settled(hart)) {
+                            break Leave::Unsettled;
+                        }
                         let gives_way = thread.place().is_some() && slots::interrupted(thread);
                         if gives_way || self.turn.is_spent() || exec::should_yield() {
                             break Leave::Yield(true);
@@ -190,6 +204,9 @@ impl Running {
                 }
             }
         };
+        if let Some(taking) = &self.taking {
+            taking.rest(thread, self.context.x()[17] == abi::uintr::WAIT);
+        }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));
         let user = self.thread.usage.leave_user(now);
@@ -212,6 +229,13 @@ impl Running {
         let answer = registered.map_or_else(Errno::to_return, |()| 0);
         thread.complete(answer);
         self.context.x_mut()[10] = answer as usize;
+    }
+
+    /// Gets a place for user interrupts on this hart.
+    async fn settle(&mut self) {
+        let Some(taking) = &mut self.taking else { return };
+        let mut settle: BoxFuture<'_, ()> = Box::pin(taking.settle());
+        on_account(&self.thread, |context| settle.as_mut().poll(context)).await;
     }
 
     /// Awaits a call that the service serves. It is dropped when the thread is killed, unless it is to be carried out.
@@ -258,7 +282,7 @@ impl Running {
             Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
             Leave::Rest(until) => self.thread.rest(until).await,
-            Leave::Attention | Leave::Yield(_) | Leave::Waits(_) => {}
+            Leave::Attention | Leave::Yield(_) | Leave::Waits(_) | Leave::Unsettled => {}
         }
         let attention = self.thread.attention.take();
         while self.thread.is_astray() && !self.thread.killed() {
@@ -303,12 +327,43 @@ impl Running {
             nr::EXECVEAT => {
                 execve::Request { directory: a as i32, path: b, arguments: c, environment: d, flags: e as u32 }
             }
+            abi::uintr::RECEIVER => return self.take_interrupts(a, b).into(),
+            abi::uintr::WAIT => return self.wait_interrupt(a).await.into(),
             _ => return self.clone(call).await.into(),
         };
         match execve::execve(&self.thread, self.service, &mut self.context, request).await {
-            Ok(()) => Outcome::Registers,
+            Ok(()) => {
+                self.taking = None;
+                Outcome::Registers
+            }
             Err(errno) => errno.into(),
         }
+    }
+
+    /// `uintr_receiver(entry, stack)`.
+    fn take_interrupts(&mut self, entry: usize, stack: usize) -> Result<usize, Errno> {
+        if self.taking.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let (taking, descriptor) = Taking::begin(&self.thread, entry, stack)?;
+        self.taking = Some(taking);
+        Ok(descriptor)
+    }
+
+    /// `uintr_wait(ns)`. What was there already has been told since its place was armed, on the way here.
+    async fn wait_interrupt(&self, ns: usize) -> Result<usize, Errno> {
+        if self.taking.is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let thread = &self.thread;
+        let arrives = thread.wait_notified(|| thread.has_interrupt() || thread.interrupted());
+        if ns == abi::uintr::FOREVER {
+            arrives.await;
+        } else {
+            let end = hal::time::now().saturating_add(ns as u64);
+            exec::timeout_at(end, arrives).await.map_err(|_| Errno::ETIMEDOUT)?;
+        }
+        if thread.has_interrupt() { Ok(0) } else { Err(Errno::EINTR) }
     }
 
     async fn clone(&self, call: Call) -> Result<usize, Errno> {
@@ -345,6 +400,8 @@ impl Running {
         thread.complete(if matches!(served, Ok(Ok(()))) { 0 } else { Errno::EFAULT.to_return() });
         let info = match served {
             Ok(Ok(())) | Err(_) => return,
+            Ok(Err(FaultError::Doorbell)) if access == Access::Write => return self.knock(address).await,
+            Ok(Err(FaultError::Doorbell)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
             Ok(Err(FaultError::NoMemory)) => {
                 if oom::relieve(&thread).await {
                     return; // the instruction faults again
@@ -358,8 +415,20 @@ impl Running {
         force(&thread, info);
     }
 
+    /// A store to a doorbell that is no page now: does what it means, and goes on behind it.
+    async fn knock(&mut self, address: usize) {
+        let pc = self.context.pc();
+        // It was fetched just now; if that has changed since, the thread does something else than it did.
+        let Ok(low) = self.space.get::<u16>(pc).await else { return };
+        if let Some((object, page)) = self.space.object_at(address) {
+            object.knock(page);
+        }
+        self.context.set_pc(pc.wrapping_add(if low & 3 == 3 { 4 } else { 2 }));
+    }
+
     /// The thread is over: drops what it has.
     fn end(mut self) {
+        self.taking = None;
         self.turn.finish(&self.thread);
         // What a kill cut short, and `exit`.
         self.thread.complete(Errno::ECANCELED.to_return());
@@ -383,7 +452,11 @@ fn own_now(
 
 /// The calls that are served here, since they need the registers.
 fn is_own(number: usize) -> bool {
-    matches!(number, nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN)
+    use abi::uintr::{RECEIVER, WAIT};
+    matches!(
+        number,
+        nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN | RECEIVER | WAIT
+    )
 }
 
 /// Works for the thread, on its system time.

@@ -41,6 +41,11 @@ pub struct Interrupted;
 /// Not a signal mask: what cannot be blocked is in it.
 const NO_MASK: u64 = u64::MAX;
 
+/// In [`Thread::take_interrupts`]: something has arrived.
+const ARRIVED: u8 = 1;
+/// It is not known what: the thread has to look at everything.
+const LOOK: u8 = 2;
+
 /// A user thread.
 pub struct Thread {
     tid: AtomicU32,
@@ -81,6 +86,8 @@ pub struct Thread {
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
+    /// What its coroutine has not seen of its user interrupts: [`ARRIVED`], [`LOOK`].
+    interrupt: AtomicU8,
     pub(crate) scheduled: SpinLock<Scheduled>,
     /// CPU time of this thread.
     pub usage: Usage,
@@ -142,6 +149,7 @@ impl Thread {
             place: AtomicU8::new(0),
             examined: AtomicU16::new(0),
             request: AtomicU64::new(0),
+            interrupt: AtomicU8::new(0),
             scheduled: SpinLock::new(rank::THREAD, Scheduled::default()),
             usage: Usage::default(),
             _charge: charge,
@@ -439,10 +447,29 @@ impl Thread {
         }
     }
 
-    /// Whether a signal should end an interruptible wait, or the thread has to end or stop.
+    /// A user interrupt has arrived for it; `look`: it is not known from whom. Any context.
+    pub(crate) fn note_interrupt(&self, look: bool) {
+        // Release pairs with the Acquire in `take_interrupts`.
+        self.interrupt.fetch_or(if look { ARRIVED | LOOK } else { ARRIVED }, Ordering::Release);
+    }
+
+    /// Whether one has.
+    pub(crate) fn has_interrupt(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) != 0
+    }
+
+    /// It is going to take them; whether it has to look at everything.
+    pub(crate) fn take_interrupts(&self) -> bool {
+        self.has_interrupt() && self.interrupt.swap(0, Ordering::Acquire) & LOOK != 0
+    }
+
+    /// Whether a signal or a user interrupt should end an interruptible wait, or the thread has to end or stop.
     #[must_use]
     pub fn interrupted(&self) -> bool {
-        self.killed() || self.process.stopped() || self.signals_pending() & !self.signal_mask() != 0
+        self.killed()
+            || self.process.stopped()
+            || self.signals_pending() & !self.signal_mask() != 0
+            || self.has_interrupt()
     }
 
     /// Whether the thread has to end.

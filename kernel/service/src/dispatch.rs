@@ -9,7 +9,7 @@ use crate::{
     attributes,
     context::{Task, Whose},
     files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
-    sockets, splicing, system, time, timers,
+    sockets, splicing, system, time, timers, user_interrupts,
 };
 use abi::{errno::Errno, nr};
 use alloc::boxed::Box;
@@ -47,6 +47,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::UMASK => Ok(task.set_umask(args.bits(0) & 0o777) as usize),
         abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
         abi::asyncos::SCHED_FOLLOW => slots::follow(task.thread(), args.word(0)),
+        abi::uintr::SEND => user_interrupts::send(task, args),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(task, args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
@@ -292,6 +293,8 @@ family! { of_machine, task, args:
     RISCV_HWPROBE => system::hwprobe(task, args),
     abi::asyncos::WORLD => life::world(task, args),
     abi::asyncos::NAME_RING => ring::name(task, args),
+    abi::uintr::GRANT => user_interrupts::grant(task, args),
+    abi::uintr::REVOKE => user_interrupts::revoke(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
     abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }

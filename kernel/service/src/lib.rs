@@ -56,6 +56,7 @@ mod time;
 mod timers;
 mod transfer;
 mod unknown;
+mod user_interrupts;
 
 #[cfg(test)]
 mod tests;

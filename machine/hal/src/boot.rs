@@ -91,6 +91,9 @@ extern "C" fn boot_on_own_stack(_: usize) {
         time::set_wall(u64::from(rtc.read(4)) << 32 | u64::from(low));
     }
     irq::initialise_hart(0);
+    if kernel_table::has_guest_files() {
+        crate::guest_file::initialise_hart(0);
+    }
     crate::arch::interrupts_on();
     // SAFETY: exported once by `kernel_main!`, with this signature.
     unsafe { kernel_main(machine) }
@@ -215,6 +218,9 @@ extern "C" fn secondary_hart_main(hart_id: usize) -> ! {
     kernel_table::activate(local_of(index));
     csr_write!(stvec, riscv::resident::vector as *const () as usize);
     irq::initialise_hart(index);
+    if kernel_table::has_guest_files() {
+        crate::guest_file::initialise_hart(index);
+    }
     // Release pairs with the Acquire in `start_harts`.
     STARTED.store(index + 1, Ordering::Release);
     let main = HART_MAIN.load(Ordering::Acquire);

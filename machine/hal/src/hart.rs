@@ -49,6 +49,8 @@ pub struct Local {
     pub(crate) stacks_seen: AtomicUsize,
     /// Context whose floating-point registers are loaded.
     pub(crate) floating_owner: AtomicU64,
+    /// The [`OwnTraps`](crate::user::OwnTraps) that are loaded; 0: none, and nothing is delegated.
+    pub(crate) traps_owner: AtomicU64,
 }
 
 impl Local {
@@ -72,6 +74,7 @@ impl Local {
             area: AtomicPtr::new(core::ptr::null_mut()),
             stacks_seen: AtomicUsize::new(0),
             floating_owner: AtomicU64::new(0),
+            traps_owner: AtomicU64::new(0),
         }
     }
 }

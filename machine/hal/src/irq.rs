@@ -100,6 +100,9 @@ mod machine {
         aplic: Aplic,
         doorbells: Doorbells,
         ids: u32,
+        /// Physical address of the files.
+        files: usize,
+        guest_index_bits: u32,
     }
 
     enum Controller {
@@ -165,7 +168,8 @@ mod machine {
                     return None;
                 }
                 let doorbells = Doorbells::new(registers(imsic.registers)?, imsic.guest_index_bits);
-                Controller::Aia(Aia { aplic: chip, doorbells, ids: imsic.ids })
+                let (files, guest_index_bits) = (imsic.registers.start as usize, imsic.guest_index_bits);
+                Controller::Aia(Aia { aplic: chip, doorbells, ids: imsic.ids, files, guest_index_bits })
             }
             _ => {
                 let plic = platform.plic.as_ref()?;
@@ -200,6 +204,38 @@ mod machine {
             None => {}
         }
         csr_set!(sie, csr::SOFTWARE | csr::TIMER | csr::EXTERNAL);
+    }
+
+    fn aia() -> Option<&'static Aia> {
+        match CONTROLLER.get() {
+            Some(Controller::Aia(aia)) => Some(aia),
+            _ => None,
+        }
+    }
+
+    /// Guest files that the controller has a page for, for each hart.
+    pub(crate) fn guest_files() -> usize {
+        aia().map_or(0, |aia| (1 << aia.guest_index_bits) - 1)
+    }
+
+    /// Identities of a file.
+    pub(crate) fn ids() -> u32 {
+        aia().map_or(0, |aia| aia.ids)
+    }
+
+    /// Physical address of the page of a guest file that is there.
+    pub(crate) fn guest_page(index: usize, file: usize) -> usize {
+        let page = aia().and_then(|aia| Some(aia.files + aia.doorbells.guest_page(PLACES[index].load(Relaxed), file)?));
+        page.expect("a place is a file of a hart")
+    }
+
+    /// Makes an identity pending at a guest file that is there.
+    pub(crate) fn ring_guest(index: usize, file: usize, identity: u32) {
+        // What it is about was written before.
+        core::sync::atomic::fence(Ordering::SeqCst);
+        if let Some(aia) = aia() {
+            aia.doorbells.ring_guest(PLACES[index].load(Relaxed), file, identity);
+        }
     }
 
     pub(super) fn connect(line: Line) -> Result<(), ClaimError> {

@@ -146,6 +146,11 @@ pub(crate) fn activate(local: &Local) {
     }
 }
 
+/// Whether user interrupts can arrive by hardware.
+pub(crate) fn has_guest_files() -> bool {
+    HAS_H.load(Relaxed) && HAS_AIA.load(Relaxed)
+}
+
 /// `satp` of the kernel's own table.
 pub(crate) fn kernel_satp() -> usize {
     MODE | KERNEL_ROOT.load(Relaxed) >> 12
@@ -179,6 +184,7 @@ pub(crate) fn select(local: &Local, world: World, root: usize) {
     csr_write!(satp, if world == World::Shared { MODE | root >> 12 } else { kernel });
     if world == World::Vm {
         riscv::virtual_csr::select_table(root);
+        local.traps_owner.store(0, Relaxed);
     } else if HAS_H.load(Relaxed) {
         // Else the `sret` behind a `vm` process would lead into virtual mode, over that process's memory.
         riscv::virtual_csr::leave();

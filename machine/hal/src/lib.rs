@@ -10,6 +10,7 @@
 //! | [`frame`] | physical pages: counted, shared, pinned |
 //! | [`stretch`] | pages side by side, used as one piece and shared one by one |
 //! | [`space`] | page tables of a process in one of three worlds; shootdown |
+//! | [`guest_file`] | places at which user interrupts arrive by hardware |
 //! | [`user`]  | running user code as a value: enter, get the reason for leaving |
 //! | [`hart`]  | this hart, the others, preemption |
 //! | [`sync`]  | spin locks with a checked order |
@@ -29,6 +30,7 @@ mod buddy;
 pub mod console;
 pub mod fail;
 pub mod frame;
+pub mod guest_file;
 pub mod hart;
 #[cfg(target_os = "none")]
 pub mod heap;

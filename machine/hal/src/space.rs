@@ -72,6 +72,12 @@ impl Prot {
     }
 }
 
+/// A page of a device's registers that a process may have (see `guest_file`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DevicePage {
+    pub(crate) physical: usize,
+}
+
 /// Rights in the form of a page-table entry: for who maps many pages with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights(u64);
@@ -176,6 +182,17 @@ impl UserSpace {
         Ok(old.take_frame())
     }
 
+    /// Maps a device's page to read and write; returns the frame that was there.
+    ///
+    /// # Errors
+    /// The tables for it are not there: call [`Self::create_tables`] first.
+    pub fn map_device(&mut self, address: usize, page: DevicePage) -> Result<Option<Frame>, NoFrame> {
+        let slot = self.slot(address).ok_or(NoFrame)?;
+        let old = slot.get();
+        slot.set(Entry::leaf(page.physical, (Prot::READ | Prot::WRITE).rights().0 | bits::DEVICE));
+        Ok(old.take_frame())
+    }
+
     /// Maps a page that `make` makes, if the tables for `address` are there and nothing is mapped at it. `false`: nothing is changed.
     #[inline]
     pub fn fill(&mut self, address: usize, rights: Rights, make: impl FnOnce() -> Option<Frame>) -> bool {
@@ -243,7 +260,7 @@ impl UserSpace {
                 let stop = end.min((address | (span(1) - 1)) + 1);
                 while address < stop && *budget > 0 {
                     *budget -= 1;
-                    if self.with(address, |_, _| ()).is_some() {
+                    if self.slot(address).is_some_and(|slot| slot.get().valid()) {
                         return Ok(address);
                     }
                     address += PAGE_SIZE;
@@ -256,7 +273,7 @@ impl UserSpace {
         Err(address.max(range.end))
     }
 
-    /// Removes the mapping at `address`; the frame may be dropped after the next [`Self::shootdown`].
+    /// Removes the mapping at `address`; the frame, unless a device's page was there, may be dropped after the next [`Self::shootdown`].
     pub fn unmap(&mut self, address: usize) -> Option<Frame> {
         let slot = self.slot(address)?;
         let old = slot.get();
@@ -269,7 +286,7 @@ impl UserSpace {
         let Some(slot) = self.slot(address) else { return false };
         let old = slot.get();
         if old.valid() {
-            slot.set(Entry::leaf(old.physical(), prot.rights().0));
+            slot.set(Entry::leaf(old.physical(), prot.rights().0 | old.0 & bits::DEVICE));
         }
         old.valid()
     }
@@ -279,14 +296,14 @@ impl UserSpace {
         self.with(address, |frame, prot| (frame.clone(), prot))
     }
 
-    /// Calls `f` with the frame at `address` and its rights, without taking a share.
+    /// Calls `f` with the frame at `address` and its rights, without taking a share. A device's page has none.
     #[inline]
     pub fn with<R>(&self, address: usize, f: impl FnOnce(&Frame, Prot) -> R) -> Option<R> {
         let entry = self.slot(address)?.get();
-        if !entry.valid() {
+        if !entry.valid() || entry.is_device() {
             return None;
         }
-        // SAFETY: a valid leaf owns one share, which `ManuallyDrop` leaves with it.
+        // SAFETY: a valid leaf that is no device's owns one share, which `ManuallyDrop` leaves with it.
         let frame = core::mem::ManuallyDrop::new(unsafe { Frame::from_physical(entry.physical()) });
         Some(f(&frame, Prot::of(entry)))
     }
@@ -365,6 +382,9 @@ fn free_tables(table: usize, level: usize, entries: usize) {
             continue;
         }
         slot.set(Entry::EMPTY);
+        if entry.is_device() {
+            continue;
+        }
         if level > 0 {
             free_tables(entry.physical(), level - 1, ENTRIES);
         }
@@ -379,8 +399,8 @@ trait TakeFrame {
 
 impl TakeFrame for Entry {
     fn take_frame(self) -> Option<Frame> {
-        // SAFETY: a valid leaf owned one share, and the caller has just overwritten the entry.
-        self.valid().then(|| unsafe { Frame::from_physical(self.physical()) })
+        // SAFETY: a valid leaf that is no device's owned one share, and the caller has just overwritten the entry.
+        (self.valid() && !self.is_device()).then(|| unsafe { Frame::from_physical(self.physical()) })
     }
 }
 

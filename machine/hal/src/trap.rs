@@ -23,6 +23,7 @@ pub(crate) fn interrupt(local: &Local, cause: usize) {
             time::alarm();
         }
         9 => irq::external(local.index.load(Relaxed)),
+        riscv::guest_file::SGEI => crate::guest_file::interrupt(local.index.load(Relaxed)),
         // Others are not enabled; a spurious one is not worth stopping the machine for.
         _ => {}
     }

@@ -5,6 +5,7 @@
 //! then follows the thread: a trap saves it when it changed, an entry restores it when this hart last had
 //! another thread's.
 
+use crate::guest_file::{Place, Seat};
 use crate::space::SpaceHandle;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use riscv::context::{FloatingPoint, Registers};
@@ -72,12 +73,77 @@ pub struct UserContext {
     id: ContextId,
 }
 
+/// What a thread in world `vm` has that takes interrupts itself (note 0008, section 4): its copies of the supervisor's registers,
+/// and the place at which its interrupts arrive.
+pub struct OwnTraps {
+    #[cfg(target_os = "none")]
+    registers: riscv::virtual_csr::Own,
+    /// Never reused; not 0.
+    #[cfg(target_os = "none")]
+    id: u64,
+    seat: Option<Seat>,
+}
+
 /// Every hart has double-precision floating point; set at boot.
 pub(crate) static HAS_FLOATING: AtomicBool = AtomicBool::new(false);
 
 struct ContextId(u64);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+impl OwnTraps {
+    /// A handler at `vector`, four bytes aligned, that finds `scratch` in `sscratch`. Its interrupts are off at first, as `sie` and `sstatus` say.
+    pub fn new(vector: usize, scratch: usize) -> Self {
+        let _ = (vector, scratch);
+        Self {
+            #[cfg(target_os = "none")]
+            registers: riscv::virtual_csr::Own::new(vector & !3, scratch),
+            #[cfg(target_os = "none")]
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            seat: None,
+        }
+    }
+
+    /// Whether its interrupts arrive at a place of this hart. Asked where the thread cannot move.
+    pub fn is_settled(&self, hart: usize) -> bool {
+        self.seat.is_some_and(|seat| seat.hart == hart && seat.is_taken())
+    }
+
+    /// Its interrupts arrive at this place from now on.
+    pub fn settle(&mut self, place: &Place) {
+        self.seat = Some(place.seat());
+    }
+
+    /// Has it take a software interrupt, which tells it to look at everything.
+    pub fn look_at_all(&mut self) {
+        #[cfg(target_os = "none")]
+        self.registers.inject();
+    }
+
+    /// Whether it would take an interrupt now.
+    pub fn is_open(&self) -> bool {
+        #[cfg(target_os = "none")]
+        return self.registers.is_open();
+        #[cfg(not(target_os = "none"))]
+        return true;
+    }
+
+    /// The thread does not run for now: what arrives is told to the owner of its place. On the hart that it ran on. `false`: it has none here
+    /// any more.
+    pub fn rest(&self) -> bool {
+        // Nobody else takes the place between the look and the bit.
+        let enabled = crate::arch::interrupts_off();
+        let seat = self.seat.filter(|seat| seat.hart == crate::hart::id() && seat.is_taken());
+        #[cfg(target_os = "none")]
+        if let Some(seat) = seat {
+            crate::guest_file::arm(seat);
+        }
+        if enabled {
+            crate::arch::interrupts_on();
+        }
+        seat.is_some()
+    }
+}
 
 impl ContextId {
     fn new() -> Self {
@@ -138,20 +204,22 @@ impl UserContext {
         }
     }
 
-    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
+    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,
+    /// have a place on this hart or none.
     #[cfg(not(target_os = "none"))]
-    pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
-        let _ = (space, self.id.0);
+    pub fn enter(&mut self, space: &SpaceHandle, traps: Option<&mut OwnTraps>) -> Exit {
+        let _ = (space, self.id.0, traps.map(|traps| traps.seat.is_some()));
         crate::arch::run_user(self)
     }
 
-    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held.
+    /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,
+    /// have a place on this hart or none.
     #[cfg(target_os = "none")]
     #[inline]
-    pub fn enter(&mut self, space: &SpaceHandle) -> Exit {
+    pub fn enter(&mut self, space: &SpaceHandle, mut traps: Option<&mut OwnTraps>) -> Exit {
         crate::arch::interrupts_off();
         let exit = loop {
-            if let Some(exit) = self.run_once(space) {
+            if let Some(exit) = self.run_once(space, traps.as_deref_mut()) {
                 break exit;
             }
         };
@@ -179,7 +247,7 @@ mod machine {
     impl UserContext {
         /// One stay in user mode, with interrupts off around it; `None` to enter again at once.
         #[inline(always)]
-        pub(super) fn run_once(&mut self, space: &SpaceHandle) -> Option<Exit> {
+        pub(super) fn run_once(&mut self, space: &SpaceHandle, mut traps: Option<&mut OwnTraps>) -> Option<Exit> {
             let local = arch::local();
             if local.leave.load(Relaxed) {
                 local.leave.store(false, Relaxed);
@@ -192,14 +260,25 @@ mod machine {
             }
             match self.registers.status & VIRTUAL {
                 sstatus::SPIE if world != World::Vm => {}
-                VIRTUAL if world == World::Vm => riscv::virtual_csr::prepare_entry(),
-                _ => self.first_entry(world),
+                VIRTUAL if world == World::Vm && traps.is_none() && local.traps_owner.load(Relaxed) == 0 => {
+                    riscv::virtual_csr::prepare_entry();
+                }
+                _ => {
+                    if !self.prepare_entry(local, world, traps.as_deref_mut()) {
+                        space::withdraw(local);
+                        return Some(Exit::Interrupt);
+                    }
+                }
             }
             // SAFETY: 1. interrupts are off (`enter`). 2. `select` set the area up for this space's world.
             // 3. `status` is as `first_entry` made it for this world: SPP = 0, or SPP = 1 with SPV set just above; a
-            // user program can change its FS field only (VTSR keeps a `vm` process from leaving VS-mode).
+            // user program can change its FS field only (VTSR keeps a `vm` process from leaving VS-mode). One with traps of its
+            // own can change SPP too, between VS-mode and VU-mode: SPV is set just above in either case.
             let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
+            if let Some(traps) = traps {
+                traps.registers.save();
+            }
             record(|| Event::Trap { task: hart::coroutine(), cause: trap.cause as u64, user: true });
             if self.registers.status & sstatus::FS == sstatus::FS {
                 self.save_floating();
@@ -218,8 +297,24 @@ mod machine {
             self.registers.status = self.registers.status & !sstatus::FS | sstatus::FS_CLEAN;
         }
 
-        /// Prepares the first entry to a world.
+        /// Prepares an entry to a world that is the first, or of a thread with traps of its own, or behind one of these. `false`: such a
+        /// thread has lost its place, and does not enter.
         #[cold]
+        fn prepare_entry(&mut self, local: &Local, world: World, traps: Option<&mut OwnTraps>) -> bool {
+            if let Some(traps) = traps
+                && world == World::Vm
+            {
+                return traps.prepare_entry(local);
+            }
+            if world == World::Vm && local.traps_owner.load(Relaxed) != 0 {
+                riscv::virtual_csr::disown();
+                local.traps_owner.store(0, Relaxed);
+            }
+            self.first_entry(world);
+            true
+        }
+
+        /// Prepares the first entry to a world.
         fn first_entry(&mut self, world: World) {
             let mode = if world == World::Vm { sstatus::SPP } else { 0 };
             self.registers.status = self.registers.status & sstatus::FS | sstatus::UXL_64 | sstatus::SPIE | mode;
@@ -274,6 +369,20 @@ mod machine {
             let was_off = self.registers.status & sstatus::FS == 0;
             self.enable_floating();
             was_off && HAS_FLOATING.load(Relaxed)
+        }
+    }
+
+    impl OwnTraps {
+        /// Loads them if this hart has others, and lets the hardware enter the handler. `false`: the place is not there any more.
+        fn prepare_entry(&self, local: &Local) -> bool {
+            let here = |seat: &Seat| seat.hart == local.index.load(Relaxed) && seat.is_taken();
+            let Some(seat) = self.seat.filter(here) else { return false };
+            if local.traps_owner.load(Relaxed) != self.id {
+                self.registers.load();
+                local.traps_owner.store(self.id, Relaxed);
+            }
+            self.registers.prepare_entry(crate::guest_file::disarm(seat));
+            true
         }
     }
 

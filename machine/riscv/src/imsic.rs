@@ -50,6 +50,13 @@ impl Doorbells {
         self.registers.write(self.stride * hart_index + SETEIPNUM_LE, identity);
     }
 
+    /// Makes `identity` pending at a guest file, as [`Doorbells::ring`] does at the hart's own; a file that is not there gets nothing.
+    pub fn ring_guest(&self, hart_index: usize, guest: usize, identity: u32) {
+        if let Some(page) = self.guest_page(hart_index, guest) {
+            self.registers.write(page + SETEIPNUM_LE, identity);
+        }
+    }
+
     /// Offset of a guest file's page from the start of all files, to map it to a sender.
     pub const fn guest_page(&self, hart_index: usize, guest: usize) -> Option<usize> {
         if hart_index >= self.harts() || guest == 0 || guest >= self.stride / PAGE {

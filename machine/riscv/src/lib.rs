@@ -25,6 +25,8 @@ pub mod csr;
 #[cfg(target_arch = "riscv64")]
 pub mod floating;
 #[cfg(target_arch = "riscv64")]
+pub mod guest_file;
+#[cfg(target_arch = "riscv64")]
 pub mod resident;
 #[cfg(target_arch = "riscv64")]
 pub mod sbi;

@@ -30,6 +30,8 @@ pub mod bits {
     pub const A: u64 = 1 << 6;
     /// Dirty. Set in writable leaves for the same reason.
     pub const D: u64 = 1 << 7;
+    /// Software's (RSW): a leaf that owns no page of memory, but shows a device's.
+    pub const DEVICE: u64 = 1 << 8;
 }
 
 /// A page-table entry.
@@ -60,6 +62,11 @@ impl Entry {
     /// Whether the entry is a leaf.
     pub const fn is_leaf(self) -> bool {
         self.0 & (bits::R | bits::W | bits::X) != 0
+    }
+
+    /// Whether the entry is a leaf that shows a device's page ([`bits::DEVICE`]).
+    pub const fn is_device(self) -> bool {
+        self.0 & bits::DEVICE != 0
     }
 
     /// The physical address the entry points to.

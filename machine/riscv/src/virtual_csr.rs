@@ -1,12 +1,13 @@
 //! The H registers around a process in the `vm` world.
 //!
-//! The VS copies of supervisor CSRs mean nothing to a process that has registered no handlers of its own: every
-//! trap goes to the kernel. So they are not kept for a thread, only reset when another process's turn
-//! comes, so that none can read what another left.
+//! The VS copies of supervisor CSRs mean nothing to a thread that has registered no handler of its own: every
+//! trap goes to the kernel. So they are not kept for it, only reset when another process's turn
+//! comes, or after a thread that has one, so that none can read what another left. For those that have one they
+//! are [`Own`] (note 0008, section 4).
 //!
 //! All accesses need the H extension; `hal` asks the device tree before it uses this module.
 
-use crate::csr_write;
+use crate::{csr_read, csr_write};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// `hstatus` for entering a process: previous virtualisation mode V=1 (SPV), privilege S (SPVP), and trapping of
@@ -14,8 +15,24 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// has nothing to return from, and must not get to VU-mode); VSXL = 64 bits.
 pub const ENTER: usize = 1 << 7 | 1 << 8 | 1 << 20 | 1 << 21 | 1 << 22 | 2 << 32;
 
+/// The same for a thread with a handler of its own, which returns from it by `sret`; what it reaches that way is its own
+/// memory, in VS-mode or VU-mode.
+const ENTER_OWN: usize = ENTER & !(1 << 22);
+/// Shift of `hstatus.VGEIN`, the guest file that `stopei` and the VS external interrupt are about.
+const VGEIN: u32 = 12;
+/// VS-level interrupts in `hideleg`, `hvip` and `hie`: software, timer, external.
+const VS_INTERRUPTS: usize = 1 << 2 | 1 << 6 | 1 << 10;
+/// `hvip.VSSIP`: a software interrupt for VS-mode.
+const VSSIP: usize = 1 << 2;
+
 /// `hstatus` for entering a process outside virtual mode: SPV = 0; VSXL = 64 bits.
 const OUTSIDE: usize = 2 << 32;
+
+/// `vsstatus` at first: FS = initial, UXL = 64 bits.
+const FIRST_STATUS: usize = 1 << 13 | 2 << 32;
+
+/// `vsstatus.SIE`.
+const SIE: usize = 1 << 1;
 
 /// The hart has `vsiselect` (Ssaia).
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
@@ -24,7 +41,7 @@ static HAS_AIA: AtomicBool = AtomicBool::new(false);
 fn reset() {
     // FS = initial: whether floating point really is on is the kernel's `sstatus.FS`. The others act only
     // with delegation, which is off.
-    csr_write!(vsstatus, 1 << 13 | 2 << 32);
+    csr_write!(vsstatus, FIRST_STATUS);
     csr_write!(vstvec, 0);
     csr_write!(vsscratch, 0);
     csr_write!(vsepc, 0);
@@ -36,6 +53,87 @@ fn reset() {
     if HAS_AIA.load(Relaxed) {
         csr_write!(vsiselect, 0);
     }
+}
+
+/// The VS copies of a thread that has a handler of its own. It writes them as it likes; nobody else reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    status: usize,
+    enabled: usize,
+    vector: usize,
+    scratch: usize,
+    pc: usize,
+    cause: usize,
+    value: usize,
+    select: usize,
+    /// What of `hvip` it has not served yet.
+    injected: usize,
+}
+
+impl Own {
+    /// A handler at `vector` that finds `scratch` in `sscratch`; nothing is enabled.
+    pub fn new(vector: usize, scratch: usize) -> Self {
+        Self { vector, scratch, status: FIRST_STATUS, ..Self::default() }
+    }
+
+    /// Whether an interrupt would be taken, as the thread last ran.
+    pub fn is_open(&self) -> bool {
+        self.status & SIE != 0 && self.enabled != 0
+    }
+
+    /// Asks for a software interrupt.
+    pub fn inject(&mut self) {
+        self.injected |= VSSIP;
+    }
+
+    /// Gives them to this hart, with the interrupts of VS-mode.
+    pub fn load(&self) {
+        // Whatever they hold acts on the thread alone: the G stage bounds what it reaches, and HS interrupts
+        // are on whenever V = 1.
+        csr_write!(vsstatus, self.status);
+        csr_write!(vsie, self.enabled);
+        csr_write!(vstvec, self.vector);
+        csr_write!(vsscratch, self.scratch);
+        csr_write!(vsepc, self.pc);
+        csr_write!(vscause, self.cause);
+        csr_write!(vstval, self.value);
+        if HAS_AIA.load(Relaxed) {
+            csr_write!(vsiselect, self.select);
+        }
+        csr_write!(hideleg, VS_INTERRUPTS);
+    }
+
+    /// Enters with these, which are loaded, and what was asked for; `file` is the thread's guest file on this hart, or 0.
+    #[inline]
+    pub fn prepare_entry(&self, file: usize) {
+        // Pending for VS-mode, whose interrupt is delegated: it is taken when the thread allows it.
+        csr_write!(hvip, self.injected);
+        // As `ENTER`; a file above `GEILEN` is never passed.
+        csr_write!(hstatus, ENTER_OWN | file << VGEIN);
+    }
+
+    /// Keeps what the thread left in them. They stay loaded.
+    #[inline]
+    pub fn save(&mut self) {
+        self.status = csr_read!(vsstatus);
+        self.enabled = csr_read!(vsie);
+        self.vector = csr_read!(vstvec);
+        self.scratch = csr_read!(vsscratch);
+        self.pc = csr_read!(vsepc);
+        self.cause = csr_read!(vscause);
+        self.value = csr_read!(vstval);
+        if HAS_AIA.load(Relaxed) {
+            self.select = csr_read!(vsiselect);
+        }
+        self.injected = csr_read!(hvip) & VSSIP;
+    }
+}
+
+/// Ends what [`Own::load`] began: nothing is delegated, and nothing remains.
+pub fn disown() {
+    csr_write!(hideleg, 0);
+    csr_write!(hvip, 0);
+    reset();
 }
 
 /// Sets up the H registers of this hart once: nothing delegated, `time`, `cycle` and `instret` readable.
@@ -52,12 +150,12 @@ pub fn initialise(has_aia: bool) {
     csr_write!(hgatp, 0);
 }
 
-/// Selects the G-stage table of the process that runs next, and resets the VS CSRs.
+/// Selects the G-stage table of the process that runs next, and ends what a thread had of its own ([`disown`]).
 pub fn select_table(root: usize) {
     // The root is owned by the caller's space handle until another one is selected.
     csr_write!(hgatp, crate::sv39::MODE | root >> 12);
     crate::csr::flush_guest_translations();
-    reset();
+    disown();
 }
 
 /// Forgets the G-stage table: the process that owned it is gone from this hart.

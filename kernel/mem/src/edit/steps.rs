@@ -137,7 +137,8 @@ impl State {
     /// Checks that `old` is one whole piece of one mapping and that `new_len` is within the limits.
     pub(super) fn admit_remap(&mut self, old: &Range<usize>, new_len: usize) -> Result<(), Errno> {
         let (_, region) = self.regions.find(old.start).ok_or(Errno::EFAULT)?;
-        if region.end < old.end {
+        // What can be taken back stays where its owner knows it to be.
+        if region.end < old.end || region.backing().is_some_and(|backing| backing.lends()) {
             return Err(Errno::EFAULT);
         }
         if new_len > USER_END - USER_START {

@@ -1,0 +1,132 @@
+//! The right to raise some of a receiver's vectors.
+
+use super::Receiver;
+use abi::{errno::Errno, uintr};
+use alloc::{boxed::Box, sync::Arc};
+use core::{any::Any, sync::atomic::Ordering};
+use hal::frame::Frame;
+use io::file::File;
+use mem::{Backing, Charge, Lent, Loan, Loans, new_object_id};
+
+/// Page of the mapping that rings.
+const DOORBELL: u64 = 1;
+
+/// A slot of a receiver.
+pub struct Sender {
+    id: u64,
+    receiver: Arc<Receiver>,
+    slot: usize,
+    vectors: u64,
+    word: Frame,
+    /// Mappings of the doorbell.
+    pub(super) loans: Loans,
+    _charge: Charge,
+}
+
+impl Sender {
+    pub(super) fn new(receiver: Arc<Receiver>, slot: usize, vectors: u64, word: Frame, charge: Charge) -> Self {
+        word.word(uintr::SLOT).store(slot as u32, Ordering::Relaxed);
+        let id = new_object_id();
+        Self { id, receiver, slot, vectors, word, loans: Loans::new(id), _charge: charge }
+    }
+
+    /// The receiver.
+    #[must_use]
+    pub fn receiver(&self) -> &Arc<Receiver> {
+        &self.receiver
+    }
+
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(super) fn word(&self) -> &Frame {
+        &self.word
+    }
+
+    /// Tells the sender that its right has ended.
+    pub(super) fn close(&self) {
+        // Release pairs with whatever the sender's side does: what the receiver did before is visible to who sees this.
+        self.word.word(uintr::CLOSED).store(1, Ordering::Release);
+    }
+
+    /// Raises a vector.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM`; `ESRCH`: the right has ended.
+    pub fn raise(&self, vector: usize) -> Result<(), Errno> {
+        if vector >= uintr::VECTORS {
+            return Err(Errno::EINVAL);
+        }
+        if self.vectors & 1 << vector == 0 {
+            return Err(Errno::EPERM);
+        }
+        // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
+        // programs see both halves change apart, which is all that bits need.
+        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(1 << (vector % 32), Ordering::Release);
+        self.receiver.ring(self)
+    }
+}
+
+impl Backing for Sender {
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        if index == DOORBELL { Err(Errno::EFAULT) } else { Ok(Some(self.word.clone())) }
+    }
+
+    fn frame(&self, index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
+        Box::pin(core::future::ready(self.frame_now(index).and_then(|frame| frame.ok_or(Errno::EFAULT))))
+    }
+
+    fn mark_dirty(&self, _index: u64) {}
+
+    fn lends(&self) -> bool {
+        true
+    }
+
+    fn lend(&self, index: u64, loan: Loan) -> Result<Lent, Errno> {
+        if index != DOORBELL {
+            return Ok(Lent::Frame(self.word.clone()));
+        }
+        self.loans.note(loan)?;
+        Ok(self.receiver.doorbell(self).map_or(Lent::Absent, Lent::Device))
+    }
+
+    fn knock(&self, index: u64) {
+        if index == DOORBELL {
+            // A right that has ended is told in the word page.
+            let _ = self.receiver.ring(self);
+        }
+    }
+
+    fn len_pages(&self) -> u64 {
+        uintr::SENDER_PAGES as u64
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        self.receiver.forget(self.slot, self.id);
+    }
+}
+
+/// The descriptor of a sender.
+pub struct SenderFile(pub Arc<Sender>);
+
+impl File for SenderFile {
+    fn events(&self) -> u32 {
+        0
+    }
+
+    fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        Some(self.0.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+

@@ -1,0 +1,71 @@
+//! Guest interrupt files: what of an IMSIC a hart can give to a program in virtual mode (RISC-V Advanced Interrupt
+//! Architecture 1.0, section 3.1 and chapter 6).
+//!
+//! A hart has [`count`] of them, numbered from 1. What arrives in one while no program has it (`hstatus.VGEIN`) stays pending there; if
+//! the file is [armed](arm), the hart then takes an SGEI interrupt.
+//!
+//! All functions act on the calling hart, with interrupts off, and need the H and Ssaia extensions.
+
+use crate::{csr_clear, csr_read, csr_set, csr_write};
+
+/// `scause` of an SGEI interrupt, and its bit in `hie`.
+pub const SGEI: usize = 12;
+/// `vsiselect` of the register that switches delivery on.
+const EIDELIVERY: usize = 0x70;
+/// `vsiselect` of the priority threshold.
+const EITHRESHOLD: usize = 0x72;
+/// `vsiselect` of the first pending bits; 64 in every second register.
+const EIP: usize = 0x80;
+/// `vsiselect` of the first enable bits.
+const EIE: usize = 0xc0;
+/// Shift of `hstatus.VGEIN`.
+const VGEIN: u32 = 12;
+/// VSXL of `hstatus` is 64 bits, and nothing else.
+const HSTATUS: usize = 2 << 32;
+
+/// How many guest files the hart has (`GEILEN`), and lets them interrupt it when they are armed.
+pub fn initialise() -> usize {
+    csr_write!(hgeie, usize::MAX);
+    let files = csr_read!(hgeie);
+    csr_write!(hgeie, 0);
+    csr_set!(hie, 1 << SGEI);
+    // Bit 0 is none; the others are one after another.
+    files.count_ones() as usize
+}
+
+/// Makes a file empty: nothing is pending in it, `enabled` of the identities 0 to 63 can interrupt, others not.
+pub fn clear(file: usize, ids: u32, enabled: usize) {
+    // The kernel is in HS-mode; VGEIN matters to it for `vsireg` only.
+    csr_write!(hstatus, HSTATUS | file << VGEIN);
+    write(EIDELIVERY, 0);
+    for word in 0..=ids as usize / 64 {
+        write(EIE + 2 * word, if word == 0 { enabled } else { 0 });
+        write(EIP + 2 * word, 0);
+    }
+    write(EITHRESHOLD, 0);
+    write(EIDELIVERY, 1);
+    csr_write!(hstatus, HSTATUS);
+}
+
+/// Has the hart interrupted as long as something deliverable is pending in the file.
+pub fn arm(file: usize) {
+    csr_set!(hgeie, 1 << file);
+}
+
+/// Ends that.
+pub fn disarm(file: usize) {
+    csr_clear!(hgeie, 1 << file);
+}
+
+/// Disarms the files that interrupt now; a bit for each.
+pub fn take() -> usize {
+    let files = csr_read!(hgeip) & csr_read!(hgeie);
+    csr_clear!(hgeie, files);
+    files
+}
+
+fn write(register: usize, value: usize) {
+    // Reached through the file that VGEIN names; the caller has chosen one that is there.
+    csr_write!(vsiselect, register);
+    csr_write!(vsireg, value);
+}
