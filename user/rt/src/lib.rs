@@ -66,6 +66,7 @@ pub mod task;
 pub mod thread;
 pub mod time;
 pub mod tty;
+pub mod uintr;
 
 pub use abi;
 pub use embedded_io_async;

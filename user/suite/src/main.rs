@@ -56,6 +56,7 @@ mod time;
 mod timers;
 mod trace;
 mod tty;
+mod user_interrupts;
 mod watch;
 mod window;
 mod word;
@@ -121,6 +122,7 @@ const GROUPS: &[&[Case]] = &[
     trace::CASES,
     isolation::CASES,
     window::CASES,
+    user_interrupts::CASES,
     floats::CASES,
     instructions::CASES,
     async_io::CASES,

@@ -40,10 +40,6 @@ impl Sender {
         self.slot
     }
 
-    pub(super) fn word(&self) -> &Frame {
-        &self.word
-    }
-
     /// Tells the sender that its right has ended.
     pub(super) fn close(&self) {
         // Release pairs with whatever the sender's side does: what the receiver did before is visible to who sees this.

@@ -1,0 +1,425 @@
+//! User interrupts: handlers that run in this thread when somebody who was given the right raises one of its vectors, on the way by hardware without
+//! the kernel where there is such hardware (note 0008).
+//!
+//! ```no_run
+//! static COUNT: AtomicU32 = AtomicU32::new(0);
+//! let count = |_| drop(COUNT.fetch_add(1, Ordering::Relaxed));
+//! let receiver = uintr::receive(uintr::Handlers::new().on(3, Box::leak(Box::new(count))))?;
+//! let right = receiver.grant(1 << 3)?; // to be inherited by a child, or passed on
+//! let sender = uintr::Sender::open(right)?;
+//! sender.send(3)?;
+//! ```
+//!
+//! A handler interrupts its thread anywhere, also in the middle of an allocation: it may use atomics and system calls, and must not take a lock that its
+//! thread may hold, allocate, or panic. It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
+//! urgent vector (the lowest number) first.
+
+use crate::io::{Error, Result};
+use crate::sys::{self, OwnedFd, syscall};
+use abi::uintr as at;
+use alloc::vec;
+use core::arch::{asm, global_asm};
+use core::marker::PhantomData;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::time::Duration;
+
+/// Bytes of the stack that handlers run on.
+const STACK: usize = 64 << 10;
+const PAGE: usize = 4096;
+/// `sie` of VS-mode: software interrupts (look at everything) and external ones (a slot's number).
+const INTERRUPTS: usize = 1 << 1 | 1 << 9;
+/// `sstatus.SIE`.
+const SIE: usize = 1 << 1;
+
+/// What serves a vector; it is told which.
+pub type Handler = &'static (dyn Fn(u32) + Sync);
+
+/// Handlers by vector.
+pub struct Handlers([Handler; at::VECTORS]);
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Handlers {
+    /// All vectors are ignored.
+    #[must_use]
+    pub fn new() -> Self {
+        Self([&|_| {}; at::VECTORS])
+    }
+
+    /// `handler` serves `vector`, 0 to 63.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    #[must_use]
+    pub fn on(mut self, vector: u32, handler: Handler) -> Self {
+        self.0[vector as usize] = handler;
+        self
+    }
+}
+
+/// What the entry finds in `sscratch`: the end of the handlers' stack, at which this lies.
+#[repr(C, align(16))]
+struct Block {
+    /// The receiver's pages.
+    pages: *const u8,
+    /// Vectors that were taken and not served.
+    pending: u64,
+    handlers: Handlers,
+    /// Interrupts that told of nothing.
+    idle: AtomicU64,
+}
+
+/// This thread's being a receiver, which it is until it ends.
+pub struct Receiver {
+    fd: OwnedFd,
+    block: *const Block,
+    /// It is about the thread that made it.
+    _thread: PhantomData<*mut ()>,
+}
+
+/// The right to raise vectors of a receiver, as a descriptor: to be inherited, passed over a local socket, and opened with [`Sender::open`].
+#[derive(Debug)]
+pub struct Right(OwnedFd);
+
+impl Right {
+    /// Of a descriptor that another process has passed.
+    #[must_use]
+    pub fn from_fd(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// The descriptor.
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+}
+
+/// Makes this thread take its user interrupts, with these handlers. They are on from here.
+///
+/// # Errors
+/// `EBUSY`: it does already; `ENODEV`: not in this world, or not on this machine; `ENOMEM`, `EMFILE`.
+pub fn receive(handlers: Handlers) -> Result<Receiver> {
+    let memory = vec![0_u8; STACK + size_of::<Block>() + align_of::<Block>()].leak().as_mut_ptr();
+    let end = memory as usize + STACK;
+    let block = end.next_multiple_of(align_of::<Block>()) as *mut Block;
+    // SAFETY: within the memory, aligned, and nobody else's. It is never freed: the thread stays a receiver.
+    unsafe { block.write(Block { pages: core::ptr::null(), pending: 0, handlers, idle: AtomicU64::new(0) }) };
+    let entry = uintr_entry as *const () as usize;
+    // SAFETY: nothing is delivered before `sie` and `sstatus` say so, below.
+    let fd = unsafe { sys::call6(at::RECEIVER, sys::pad([entry, block as usize])) }.map(OwnedFd::new)?;
+    let pages = map(&fd, at::RECEIVER_PAGES)?;
+    // SAFETY: still nobody else's.
+    unsafe { (*block).pages = pages };
+    // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
+    unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) };
+    unmask();
+    Ok(Receiver { fd, block, _thread: PhantomData })
+}
+
+/// Maps the pages of a receiver or a sender, for good.
+fn map(fd: &OwnedFd, pages: usize) -> Result<*const u8> {
+    let rights = abi::mm::PROT_READ | abi::mm::PROT_WRITE;
+    let start = syscall!(MMAP, 0, pages * PAGE, rights, abi::mm::MAP_SHARED, fd.raw(), 0)?;
+    Ok(start as *const u8)
+}
+
+/// Keeps this thread's user interrupts off while `body` runs. What is raised meanwhile is served behind it. Only in a thread that is a [`Receiver`].
+pub fn masked<T>(_: &Receiver, body: impl FnOnce() -> T) -> T {
+    let old: usize;
+    // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what `body` does stays inside.
+    unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
+    let value = body();
+    if old & SIE != 0 {
+        unmask();
+    }
+    value
+}
+
+fn unmask() {
+    // SAFETY: the entry saves what it changes.
+    unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
+}
+
+impl Receiver {
+    /// A right to raise the vectors whose bits are set.
+    ///
+    /// # Errors
+    /// `EINVAL`: none is; `ENOSPC`: 63 are given already; `ENOMEM`, `EMFILE`.
+    pub fn grant(&self, vectors: u64) -> Result<Right> {
+        // SAFETY: no pointers.
+        let fd = unsafe { sys::call6(at::GRANT, sys::pad([self.fd.raw() as usize, vectors as usize])) }?;
+        Ok(Right(OwnedFd::new(fd)))
+    }
+
+    /// Ends a right of this receiver: behind the call nothing that is sent by it reaches a handler.
+    ///
+    /// # Errors
+    /// `ESRCH`: it has ended already; `EINVAL`: it is another receiver's.
+    pub fn revoke(&self, right: &Right) -> Result<()> {
+        // SAFETY: no pointers.
+        unsafe { sys::call6(at::REVOKE, sys::pad([self.fd.raw() as usize, right.0.raw() as usize])) }?;
+        Ok(())
+    }
+
+    /// Waits until something may have been raised, also while interrupts are [masked] (the handlers run behind that); `Ok` may come for nothing.
+    ///
+    /// # Errors
+    /// `ETIMEDOUT`; `EINTR`: a signal.
+    pub fn wait(&self, limit: Option<Duration>) -> Result<()> {
+        let ns = limit.map_or(at::FOREVER, |limit| usize::try_from(limit.as_nanos()).unwrap_or(at::FOREVER));
+        // SAFETY: no pointers.
+        unsafe { sys::call6(at::WAIT, sys::pad([ns])) }?;
+        Ok(())
+    }
+
+    /// Interrupts so far that told of nothing that was granted.
+    #[must_use]
+    pub fn idle(&self) -> u64 {
+        // SAFETY: the block is never freed; the field is atomic.
+        unsafe { (*self.block).idle.load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Receiver {
+    /// The thread takes no more interrupts; its senders may go on ringing.
+    fn drop(&mut self) {
+        // SAFETY: only keeps interrupts off.
+        unsafe { asm!("csrc sie, {}", in(reg) INTERRUPTS) };
+    }
+}
+
+/// Raises vectors by a right.
+pub struct Sender {
+    right: Right,
+    word: *const AtomicU64,
+    closed: *const AtomicU32,
+    doorbell: *mut u32,
+    slot: u32,
+}
+
+// SAFETY: the pages stay mapped, the words are atomic, and any thread may store to the doorbell.
+unsafe impl Send for Sender {}
+// SAFETY: as above.
+unsafe impl Sync for Sender {}
+
+impl Sender {
+    /// Maps the right's pages.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `ENODEV`, `EINVAL`: the descriptor is no right.
+    pub fn open(right: Right) -> Result<Self> {
+        let pages = map(&right.0, at::SENDER_PAGES)?;
+        // SAFETY: two pages, mapped for good but for `drop`.
+        let (word, slot) = unsafe { (pages.cast::<AtomicU64>(), (*pages.add(at::SLOT).cast::<AtomicU32>()).load(Ordering::Relaxed)) };
+        // SAFETY: as above.
+        let (closed, doorbell) = unsafe { (pages.add(at::CLOSED).cast(), pages.add(PAGE).cast_mut().cast()) };
+        Ok(Self { right, word, closed, doorbell, slot })
+    }
+
+    /// Raises a vector: one atomic instruction and one store, if the receiver's place is known to the hardware.
+    ///
+    /// # Errors
+    /// `ESRCH`: the right has ended. A vector that was not granted, or is none, reaches nobody.
+    #[inline]
+    pub fn send(&self, vector: u32) -> Result<()> {
+        // SAFETY: the word's page is mapped while `self` lives. Release pairs with the swap of `collect`: what was written before is visible to the handler.
+        unsafe { (*self.word).fetch_or(1 << (vector & 63), Ordering::Release) };
+        // SAFETY: the doorbell's page is mapped while `self` lives, and takes any number. The fence orders the word before it, as device output.
+        unsafe { asm!("fence w, o", "sw {}, 0({})", in(reg) self.slot, in(reg) self.doorbell, options(nostack)) };
+        // SAFETY: as for the word. Acquire pairs with the kernel's Release: what the receiver did before its end is visible.
+        if unsafe { (*self.closed).load(Ordering::Acquire) } != 0 {
+            return Err(Error::from(abi::Errno::ESRCH));
+        }
+        Ok(())
+    }
+
+    /// The same by a system call, which works whatever the receiver's side has.
+    ///
+    /// # Errors
+    /// `EINVAL`: no such vector; `EPERM`: it was not granted; `ESRCH`: the right has ended.
+    pub fn send_by_call(&self, vector: u32) -> Result<()> {
+        // SAFETY: no pointers.
+        unsafe { sys::call6(at::SEND, sys::pad([self.right.0.raw() as usize, vector as usize])) }?;
+        Ok(())
+    }
+
+    /// The right.
+    #[must_use]
+    pub fn right(&self) -> &Right {
+        &self.right
+    }
+
+    /// Address of the doorbell, for who tests what a hostile sender can do.
+    #[cfg(feature = "raw")]
+    #[must_use]
+    pub fn doorbell(&self) -> usize {
+        self.doorbell as usize
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // Nobody can have it any more.
+        let _ = syscall!(MUNMAP, self.word, at::SENDER_PAGES * PAGE);
+    }
+}
+
+unsafe extern "C" {
+    fn uintr_entry();
+}
+
+global_asm!(
+    r#"
+    .macro each_kept operation
+        \operation ra, 0(sp)
+        \operation t0, 8(sp)
+        \operation t1, 16(sp)
+        \operation t2, 24(sp)
+        \operation a0, 32(sp)
+        \operation a1, 40(sp)
+        \operation a2, 48(sp)
+        \operation a3, 56(sp)
+        \operation a4, 64(sp)
+        \operation a5, 72(sp)
+        \operation a6, 80(sp)
+        \operation a7, 88(sp)
+        \operation t3, 96(sp)
+        \operation t4, 104(sp)
+        \operation t5, 112(sp)
+        \operation t6, 120(sp)
+    .endm
+    .macro each_float operation
+        \operation ft0, 0(sp)
+        \operation ft1, 8(sp)
+        \operation ft2, 16(sp)
+        \operation ft3, 24(sp)
+        \operation ft4, 32(sp)
+        \operation ft5, 40(sp)
+        \operation ft6, 48(sp)
+        \operation ft7, 56(sp)
+        \operation fa0, 64(sp)
+        \operation fa1, 72(sp)
+        \operation fa2, 80(sp)
+        \operation fa3, 88(sp)
+        \operation fa4, 96(sp)
+        \operation fa5, 104(sp)
+        \operation fa6, 112(sp)
+        \operation fa7, 120(sp)
+        \operation ft8, 128(sp)
+        \operation ft9, 136(sp)
+        \operation ft10, 144(sp)
+        \operation ft11, 152(sp)
+    .endm
+
+    .pushsection .text.uintr_entry, "ax"
+    .option push
+    .option arch, +d
+    .balign 4
+    .globl uintr_entry
+uintr_entry:
+    csrrw sp, sscratch, sp
+    addi  sp, sp, -128
+    each_kept sd
+    addi  a0, sp, 128
+    csrr  t0, sstatus
+    slli  t0, t0, 49
+    bltz  t0, 1f                    # FS is clean or dirty: the thread has used floating point
+    call  uintr_dispatch
+    each_kept ld
+    addi  sp, sp, 128
+    csrrw sp, sscratch, sp
+    sret
+1:  addi  sp, sp, -176
+    each_float fsd
+    csrr  t0, fcsr
+    sd    t0, 160(sp)
+    call  uintr_dispatch
+    ld    t0, 160(sp)
+    csrw  fcsr, t0
+    each_float fld
+    addi  sp, sp, 176
+    each_kept ld
+    addi  sp, sp, 128
+    csrrw sp, sscratch, sp
+    sret
+    .option pop
+    .popsection
+"#
+);
+
+impl Block {
+    /// Takes what a slot's sender has raised.
+    ///
+    /// # Safety
+    /// The pages are mapped; only the entry has the block.
+    #[inline(always)]
+    unsafe fn collect(&mut self, slot: usize) {
+        // SAFETY: the control page holds so many words.
+        let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
+        let mut taken = 0;
+        if granted != 0 {
+            // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
+            let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
+            taken = word.swap(0, Ordering::Acquire) & granted;
+        }
+        if taken == 0 {
+            self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        }
+        self.pending |= taken;
+    }
+
+    /// Takes what all have raised.
+    ///
+    /// # Safety
+    /// As of `collect`.
+    #[cold]
+    unsafe fn collect_all(&mut self) {
+        // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
+        unsafe { asm!("csrc sip, {}", in(reg) 1 << 1) };
+        // SAFETY: within the control page.
+        let mut active = unsafe { self.pages.add(at::ACTIVE).cast::<u64>().read_volatile() };
+        while active != 0 {
+            let slot = active.trailing_zeros() as usize;
+            active &= active - 1;
+            // SAFETY: the caller's promise.
+            unsafe { self.collect(slot) };
+        }
+    }
+}
+
+/// Serves what the interrupt is about, and what comes meanwhile.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn uintr_dispatch(block: *mut Block) {
+    // SAFETY: the entry passes the thread's block, with interrupts off, so nobody else has it.
+    let block = unsafe { &mut *block };
+    let cause: usize;
+    // SAFETY: reads the register.
+    unsafe { asm!("csrr {}, scause", out(reg) cause, options(nomem, nostack)) };
+    if cause as u8 == 1 {
+        // SAFETY: as above.
+        unsafe { block.collect_all() };
+    }
+    loop {
+        loop {
+            let top: usize;
+            // SAFETY: takes the most urgent number from this thread's file; 0: none.
+            unsafe { asm!("csrrw {}, 0x15c, zero", out(reg) top) };
+            if top == 0 {
+                break;
+            }
+            // SAFETY: as above; the mask keeps it in the pages.
+            unsafe { block.collect((top >> 16) & (at::SLOTS - 1)) };
+        }
+        if block.pending == 0 {
+            return;
+        }
+        let vector = block.pending.trailing_zeros();
+        block.pending &= block.pending - 1;
+        (block.handlers.0[vector as usize & (at::VECTORS - 1)])(vector);
+    }
+}
