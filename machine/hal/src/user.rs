@@ -78,7 +78,7 @@ pub struct UserContext {
 pub struct OwnTraps {
     #[cfg(target_os = "none")]
     registers: riscv::virtual_csr::Own,
-    /// Never reused; not 0.
+    /// Names what a hart has loaded of them; new whenever another hart loads them, for then what is there is old. Not 0.
     #[cfg(target_os = "none")]
     id: u64,
     seat: Option<Seat>,
@@ -374,11 +374,12 @@ mod machine {
 
     impl OwnTraps {
         /// Loads them if this hart has others, and lets the hardware enter the handler. `false`: the place is not there any more.
-        fn prepare_entry(&self, local: &Local) -> bool {
+        fn prepare_entry(&mut self, local: &Local) -> bool {
             let here = |seat: &Seat| seat.hart == local.index.load(Relaxed) && seat.is_taken();
             let Some(seat) = self.seat.filter(here) else { return false };
             if local.traps_owner.load(Relaxed) != self.id {
                 self.registers.load();
+                self.id = NEXT_ID.fetch_add(1, Relaxed);
                 local.traps_owner.store(self.id, Relaxed);
             }
             self.registers.prepare_entry(crate::guest_file::disarm(seat));
