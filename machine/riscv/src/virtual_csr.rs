@@ -90,6 +90,8 @@ impl Own {
     pub fn load(&self) {
         // Whatever they hold acts on the thread alone: the G stage bounds what it reaches, and HS interrupts
         // are on whenever V = 1.
+        // First: bits of `vsie` that are not delegated are read-only zero.
+        csr_write!(hideleg, VS_INTERRUPTS);
         csr_write!(vsstatus, self.status);
         csr_write!(vsie, self.enabled);
         csr_write!(vstvec, self.vector);
@@ -100,7 +102,6 @@ impl Own {
         if HAS_AIA.load(Relaxed) {
             csr_write!(vsiselect, self.select);
         }
-        csr_write!(hideleg, VS_INTERRUPTS);
     }
 
     /// Enters with these, which are loaded, and what was asked for; `file` is the thread's guest file on this hart, or 0.
@@ -131,9 +132,10 @@ impl Own {
 
 /// Ends what [`Own::load`] began: nothing is delegated, and nothing remains.
 pub fn disown() {
-    csr_write!(hideleg, 0);
     csr_write!(hvip, 0);
     reset();
+    // Last: `vsie` could not be reset without.
+    csr_write!(hideleg, 0);
 }
 
 /// Sets up the H registers of this hart once: nothing delegated, `time`, `cycle` and `instret` readable.
