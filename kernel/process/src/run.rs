@@ -455,7 +455,15 @@ fn is_own(number: usize) -> bool {
     use abi::uintr::{RECEIVER, WAIT};
     matches!(
         number,
-        nr::EXIT | nr::EXIT_GROUP | nr::CLONE | nr::CLONE3 | nr::EXECVE | nr::EXECVEAT | nr::RT_SIGRETURN | RECEIVER | WAIT
+        nr::EXIT
+            | nr::EXIT_GROUP
+            | nr::CLONE
+            | nr::CLONE3
+            | nr::EXECVE
+            | nr::EXECVEAT
+            | nr::RT_SIGRETURN
+            | RECEIVER
+            | WAIT
     )
 }
 

@@ -150,9 +150,9 @@ mod machine {
         guest_file::clear(file, crate::irq::ids(), DELIVERED);
     }
 
-    /// From now on the owner is told of what arrives, and of what is there. The place is this hart's.
-    pub(crate) fn arm(seat: Seat) {
-        guest_file::arm(seat.file);
+    /// From now on the owner is told of what arrives; `false`: something has already. The place is this hart's.
+    pub(crate) fn arm(seat: Seat) -> bool {
+        guest_file::arm(seat.file)
     }
 
     /// The owner is about to run, on the hart of its place; answers the number of the file.

@@ -120,6 +120,14 @@ impl OwnTraps {
         self.registers.inject();
     }
 
+    /// Whether it has still to look at everything.
+    fn has_to_look(&self) -> bool {
+        #[cfg(target_os = "none")]
+        return self.registers.is_injected();
+        #[cfg(not(target_os = "none"))]
+        return false;
+    }
+
     /// Whether it would take an interrupt now.
     pub fn is_open(&self) -> bool {
         #[cfg(target_os = "none")]
@@ -128,21 +136,33 @@ impl OwnTraps {
         return true;
     }
 
-    /// The thread does not run for now: what arrives is told to the owner of its place. On the hart that it ran on. `false`: it has none here
-    /// any more.
-    pub fn rest(&self) -> bool {
+    /// The thread does not run for now: what arrives is told to the owner of its place. On the hart that it ran on.
+    pub fn rest(&self) -> Rest {
         // Nobody else takes the place between the look and the bit.
         let enabled = crate::arch::interrupts_off();
-        let seat = self.seat.filter(|seat| seat.hart == crate::hart::id() && seat.is_taken());
-        #[cfg(target_os = "none")]
-        if let Some(seat) = seat {
-            crate::guest_file::arm(seat);
-        }
+        let rest = match self.seat.filter(|seat| seat.hart == crate::hart::id() && seat.is_taken()) {
+            None => Rest::Nowhere,
+            #[cfg(target_os = "none")]
+            Some(seat) if !crate::guest_file::arm(seat) => Rest::Arrived,
+            Some(_) if self.has_to_look() => Rest::Arrived,
+            Some(_) => Rest::Told,
+        };
         if enabled {
             crate::arch::interrupts_on();
         }
-        seat.is_some()
+        rest
     }
+}
+
+/// How a thread with traps of its own rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// The owner of its place is told of what arrives.
+    Told,
+    /// Something is there, or it has still to look at everything.
+    Arrived,
+    /// It has no place here any more, and what had arrived there is gone.
+    Nowhere,
 }
 
 impl ContextId {

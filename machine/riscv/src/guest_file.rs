@@ -47,9 +47,18 @@ pub fn clear(file: usize, ids: u32, enabled: usize) {
     csr_write!(hstatus, HSTATUS);
 }
 
-/// Has the hart interrupted as long as something deliverable is pending in the file.
-pub fn arm(file: usize) {
+/// Has the hart interrupted when something deliverable is pending in the file, unless that is so already: `false`.
+///
+/// The look comes behind the bit. QEMU works out from a copy of `hgeip` what the write of `hgeie` means, and can overwrite what a message that
+/// comes just then has meant.
+#[must_use]
+pub fn arm(file: usize) -> bool {
     csr_set!(hgeie, 1 << file);
+    if csr_read!(hgeip) & 1 << file == 0 {
+        return true;
+    }
+    disarm(file);
+    false
 }
 
 /// Ends that.

@@ -86,6 +86,11 @@ impl Own {
         self.injected |= VSSIP;
     }
 
+    /// Whether it was asked for, and not served yet.
+    pub fn is_injected(&self) -> bool {
+        self.injected != 0
+    }
+
     /// Gives them to this hart, with the interrupts of VS-mode.
     pub fn load(&self) {
         // Whatever they hold acts on the thread alone: the G stage bounds what it reaches, and HS interrupts

@@ -215,7 +215,8 @@ impl Sender {
     pub fn open(right: Right) -> Result<Self> {
         let pages = map(&right.0, at::SENDER_PAGES)?;
         // SAFETY: two pages, mapped for good but for `drop`.
-        let (word, slot) = unsafe { (pages.cast::<AtomicU64>(), (*pages.add(at::SLOT).cast::<AtomicU32>()).load(Ordering::Relaxed)) };
+        let (word, slot) =
+            unsafe { (pages.cast::<AtomicU64>(), (*pages.add(at::SLOT).cast::<AtomicU32>()).load(Ordering::Relaxed)) };
         // SAFETY: as above.
         let (closed, doorbell) = unsafe { (pages.add(at::CLOSED).cast(), pages.add(PAGE).cast_mut().cast()) };
         Ok(Self { right, word, closed, doorbell, slot })

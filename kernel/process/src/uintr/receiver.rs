@@ -8,7 +8,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::any::Any;
+use core::{any::Any, sync::atomic::Ordering::Relaxed};
 use hal::{
     PAGE_SIZE,
     frame::Frame,
@@ -30,6 +30,17 @@ struct Slot {
     id: u64,
     vectors: u64,
     word: Frame,
+    /// The granting is done, and the program was told.
+    granted: bool,
+}
+
+impl Slot {
+    /// Whether its sender is gone, with its mappings, and what it sent was taken.
+    fn is_over(&self) -> bool {
+        // Relaxed: nobody writes it any more but the receiver, whose swap has the last word.
+        let word = |half| self.word.word(uintr::WORD + half).load(Relaxed);
+        self.granted && self.sender.strong_count() == 0 && word(0) | word(4) == 0
+    }
 }
 
 struct State {
@@ -92,9 +103,10 @@ impl Receiver {
         }
         let charge = self.account.charge(PAGE_SIZE + BYTES)?;
         let word = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-        let (slot, used) = self.reserve(&word, vectors)?;
-        // From here on the slot goes back with the sender.
-        let sender = Arc::new(Sender::new(self.clone(), slot, vectors, word, charge));
+        let id = new_object_id();
+        let (slot, used) = self.reserve(id, &word, vectors)?;
+        // From here on the slot goes back when nobody has the sender any more, and what it sent was taken.
+        let sender = Arc::new(Sender::new(id, self.clone(), slot, vectors, word, charge));
         if used {
             // The page that was there is not this sender's: whoever had it must not be heard through it.
             self.loans.take_back(Some(slot as u64)).await;
@@ -105,7 +117,7 @@ impl Receiver {
         }
         if let Some(Some(entry)) = state.slots.get_mut(slot) {
             entry.sender = Arc::downgrade(&sender);
-            entry.id = Backing::id(&*sender);
+            entry.granted = true;
         }
         self.publish(&state);
         drop(state);
@@ -113,22 +125,27 @@ impl Receiver {
     }
 
     /// Takes a free slot; whether it was used before.
-    fn reserve(&self, word: &Frame, vectors: u64) -> Result<(usize, bool), Errno> {
+    fn reserve(&self, id: u64, word: &Frame, vectors: u64) -> Result<(usize, bool), Errno> {
         let mut state = self.state.lock();
         if state.ended {
             return Err(Errno::ESRCH);
         }
-        let free = |slot: &usize| state.slots[*slot].is_none();
+        // What a sender that is gone has left in its word is still to be taken.
+        let free = |slot: &usize| state.slots[*slot].as_ref().is_none_or(Slot::is_over);
         let slot = (1..uintr::SLOTS).find(free).ok_or(Errno::ENOSPC)?;
         let used = state.used & 1 << slot != 0;
         state.used |= 1 << slot;
-        state.slots[slot] = Some(Slot { sender: Weak::new(), id: 0, vectors, word: word.clone() });
+        let before =
+            state.slots[slot].replace(Slot { sender: Weak::new(), id, vectors, word: word.clone(), granted: false });
+        self.publish(&state);
+        drop(state);
+        drop(before); // frees a frame: not under the lock
         Ok((slot, used))
     }
 
     /// Shows the program which slots are granted: those that have a sender.
     fn publish(&self, state: &State) {
-        let granted = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.id != 0).map_or(0, |slot| slot.vectors);
+        let granted = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.granted).map_or(0, |slot| slot.vectors);
         let mut active = 0_u64;
         for (index, slot) in state.slots.iter().enumerate() {
             let vectors = granted(slot);
@@ -143,22 +160,21 @@ impl Receiver {
     /// # Errors
     /// `ESRCH`: it had ended.
     pub async fn revoke(&self, sender: &Sender) -> Result<(), Errno> {
-        self.remove(sender.slot(), Backing::id(sender)).ok_or(Errno::ESRCH)?;
+        self.remove(sender.slot(), |slot| slot.id == sender.id()).ok_or(Errno::ESRCH)?;
         sender.close();
         sender.loans.take_back(None).await;
         Ok(())
     }
 
-    /// A sender is gone, and with it its mappings.
-    pub(super) fn forget(&self, slot: usize, id: u64) {
-        let _ = self.remove(slot, id);
+    /// Frees a slot that was reserved for a sender and never granted.
+    pub(super) fn abandon(&self, slot: usize, id: u64) {
+        let _ = self.remove(slot, |slot| slot.id == id && !slot.granted);
     }
 
-    /// Frees a slot if this sender has it, or one that was never finished.
-    fn remove(&self, slot: usize, id: u64) -> Option<()> {
+    fn remove(&self, slot: usize, is_it: impl Fn(&Slot) -> bool) -> Option<()> {
         let mut state = self.state.lock();
         let entry = state.slots.get_mut(slot)?;
-        if !entry.as_ref().is_some_and(|entry| entry.id == id || entry.id == 0) {
+        if !entry.as_ref().is_some_and(is_it) {
             return None;
         }
         let removed = entry.take();
@@ -253,7 +269,10 @@ impl Receiver {
 impl State {
     fn has(&self, sender: &Sender) -> bool {
         !self.ended
-            && self.slots.get(sender.slot()).is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.id == sender.id()))
+            && self
+                .slots
+                .get(sender.slot())
+                .is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.id == sender.id()))
     }
 }
 

@@ -6,7 +6,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, sync::atomic::Ordering};
 use hal::frame::Frame;
 use io::file::File;
-use mem::{Backing, Charge, Lent, Loan, Loans, new_object_id};
+use mem::{Backing, Charge, Lent, Loan, Loans};
 
 /// Page of the mapping that rings.
 const DOORBELL: u64 = 1;
@@ -24,9 +24,15 @@ pub struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(receiver: Arc<Receiver>, slot: usize, vectors: u64, word: Frame, charge: Charge) -> Self {
+    pub(super) fn new(
+        id: u64,
+        receiver: Arc<Receiver>,
+        slot: usize,
+        vectors: u64,
+        word: Frame,
+        charge: Charge,
+    ) -> Self {
         word.word(uintr::SLOT).store(slot as u32, Ordering::Relaxed);
-        let id = new_object_id();
         Self { id, receiver, slot, vectors, word, loans: Loans::new(id), _charge: charge }
     }
 
@@ -105,7 +111,8 @@ impl Backing for Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        self.receiver.forget(self.slot, self.id);
+        // One whose granting was given up. Of others the receiver still takes what they have sent.
+        self.receiver.abandon(self.slot, self.id);
     }
 }
 
@@ -125,4 +132,3 @@ impl File for SenderFile {
         self
     }
 }
-

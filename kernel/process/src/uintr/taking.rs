@@ -4,7 +4,10 @@ use super::{Receiver, receiver::ReceiverFile};
 use crate::thread::Thread;
 use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE};
 use alloc::{boxed::Box, sync::Arc};
-use hal::{space::World, user::OwnTraps};
+use hal::{
+    space::World,
+    user::{OwnTraps, Rest},
+};
 use io::open::OpenFile;
 
 /// The thread's own part.
@@ -52,9 +55,13 @@ impl Taking {
 
     /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or waits for it.
     pub(crate) fn rest(&self, thread: &Thread, waits: bool) {
-        if (waits || self.traps.is_open()) && !self.traps.rest() {
-            // What had arrived at the place that it had is gone.
-            thread.note_interrupt(true);
+        if !waits && !self.traps.is_open() {
+            return;
+        }
+        match self.traps.rest() {
+            Rest::Told => {}
+            Rest::Arrived => thread.note_interrupt(false),
+            Rest::Nowhere => thread.note_interrupt(true),
         }
     }
 }
@@ -64,4 +71,3 @@ impl Drop for Taking {
         self.receiver.end();
     }
 }
-
