@@ -9,10 +9,8 @@ use crate::sync::{IrqLock, rank};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// Most guest files of a hart.
-const MAX_FILES: usize = 63;
 /// Files of each hart that are used at most: what QEMU offers.
-const FILES: usize = 7;
+const MOST: usize = 7;
 /// Numbers that interrupt in a file: 1 to 63. Senders can write others; those stay pending, and nobody looks at them.
 #[cfg(target_os = "none")]
 const DELIVERED: usize = !1;
@@ -24,10 +22,21 @@ pub trait Owner: Send + Sync {
 }
 
 static FILE_COUNT: AtomicUsize = AtomicUsize::new(0);
-static OWNERS: [[IrqLock<Option<Arc<dyn Owner>>>; FILES]; hart::MAX] =
-    [const { [const { IrqLock::new(rank::WAIT - 1, None) }; FILES] }; hart::MAX];
-/// Counts how often each file was taken or given up.
-static CHANGES: [[AtomicU64; FILES]; hart::MAX] = [const { [const { AtomicU64::new(0) }; FILES] }; hart::MAX];
+
+/// What is known of a file.
+struct File {
+    owner: IrqLock<Option<Arc<dyn Owner>>>,
+    /// How often it was given up.
+    changes: AtomicU64,
+}
+
+static FILES: [[File; MOST]; hart::MAX] =
+    [const { [const { File { owner: IrqLock::new(rank::WAIT - 1, None), changes: AtomicU64::new(0) } }; MOST] };
+        hart::MAX];
+
+fn file(hart: usize, file: usize) -> &'static File {
+    &FILES[hart][file - 1]
+}
 
 /// A guest file of a hart.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +57,7 @@ impl Seat {
     /// Whether the place has not been given up. Asked on its hart with interrupts off, where alone another can take it.
     pub(crate) fn is_taken(&self) -> bool {
         // Acquire pairs with the Release in `drop`; what follows is the hart's own.
-        CHANGES[self.hart][self.file - 1].load(Ordering::Acquire) == self.change
+        file(self.hart, self.file).changes.load(Ordering::Acquire) == self.change
     }
 }
 
@@ -81,13 +90,13 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         // Armed as it may be: the next interrupt finds nobody and disarms it. The owner is dropped outside the lock.
-        let Seat { hart, file, .. } = self.seat;
-        let mut slot = OWNERS[hart][file - 1].lock();
+        let file = file(self.seat.hart, self.seat.file);
+        let mut owner = file.owner.lock();
         // Release pairs with the Acquire in `is_taken`.
-        CHANGES[hart][file - 1].fetch_add(1, Ordering::Release);
-        let owner = slot.take();
-        drop(slot);
+        file.changes.fetch_add(1, Ordering::Release);
+        let gone = owner.take();
         drop(owner);
+        drop(gone);
     }
 }
 
@@ -95,16 +104,17 @@ impl Drop for Place {
 pub fn take_place(owner: &Arc<dyn Owner>) -> Option<Place> {
     let _stay = hart::no_preempt();
     let hart = hart::id();
-    (1..=places()).find_map(|file| {
-        let mut slot = OWNERS[hart][file - 1].lock();
+    (1..=places()).find_map(|number| {
+        let known = file(hart, number);
+        let mut slot = known.owner.lock();
         if slot.is_some() {
             return None;
         }
         // Under the lock, so with interrupts off: nothing comes between the steps.
-        machine::clear(file);
+        machine::clear(number);
         *slot = Some(owner.clone());
-        let change = CHANGES[hart][file - 1].load(Relaxed);
-        Some(Place { seat: Seat { hart, file, change } })
+        let change = known.changes.load(Relaxed);
+        Some(Place { seat: Seat { hart, file: number, change } })
     })
 }
 
@@ -129,7 +139,7 @@ mod machine {
 
     /// Counts this hart's files. Harts with fewer than the first have none to use: all are made alike.
     pub(crate) fn initialise_hart(index: usize) {
-        let files = guest_file::initialise().min(FILES).min(crate::irq::guest_files());
+        let files = guest_file::initialise().min(MOST).min(crate::irq::guest_files());
         if index == 0 {
             FILE_COUNT.store(files, Relaxed);
         } else {
@@ -164,12 +174,10 @@ mod machine {
     /// An SGEI interrupt: tells the owners of the places, which are disarmed.
     pub(crate) fn interrupt(hart: usize) {
         let files = guest_file::take();
-        for file in (1..=FILES).filter(|file| files & 1 << file != 0) {
-            if let Some(owner) = &*OWNERS[hart][file - 1].lock() {
+        for number in (1..=MOST).filter(|number| files & 1 << number != 0) {
+            if let Some(owner) = &*file(hart, number).owner.lock() {
                 owner.arrived();
             }
         }
     }
 }
-
-const _: () = assert!(FILES <= MAX_FILES);

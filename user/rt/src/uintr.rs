@@ -394,6 +394,9 @@ impl Block {
 }
 
 /// Serves what the interrupt is about, and what comes meanwhile.
+///
+/// # Safety
+/// Called by the entry alone, with its thread's block and interrupts off.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn uintr_dispatch(block: *mut Block) {
     // SAFETY: the entry passes the thread's block, with interrupts off, so nobody else has it.
