@@ -145,8 +145,15 @@ constants! { u32:
 
 // Limits. A path's and a name's length counts bytes; a path includes its closing NUL.
 constants! { usize:
-    NAME_MAX = 255, PATH_MAX = 4096, PIPE_BUF = 4096, XATTR_SIZE_MAX = 65536,
+    NAME_MAX = 255, PATH_MAX = 4096, PIPE_BUF = 4096, XATTR_SIZE_MAX = 65536, XATTR_LIST_MAX = 65536,
+    XATTR_NAME_MAX = 255,
 }
+
+// Flags of `setxattr`.
+constants! { u32:
+    XATTR_CREATE = 1, XATTR_REPLACE = 2,
+}
+
 constants! { u32:
     IOV_MAX = 1024,
 }

@@ -14,6 +14,7 @@
 //! **Order of a write.** Room is reserved when a page becomes dirty (`ENOSPC` is told there). Write-back allocates
 //! unwritten extents, writes the data, then marks the extents written: a crash in between shows zeros, never old content.
 
+mod attributes;
 mod data;
 mod device;
 mod node;

@@ -5,6 +5,7 @@
 //! locks of its pages. Everything is counted against the file system's limit: a page for each page of data, a little
 //! for each inode and name.
 
+mod attributes;
 mod options;
 
 use crate::{
@@ -19,6 +20,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
+use attributes::Attributes;
 use core::{
     any::Any,
     ops::Bound,
@@ -35,7 +37,7 @@ use io::{
     file::{BoxFuture, File},
     inode::{
         DirEntry, Inode, InodeId, Kind, Metadata, NAME_MAX, NewInode, Removal, Replace, Reply, SetAttributes,
-        Statistics, Timestamp,
+        Statistics, Timestamp, XattrMode,
     },
 };
 use options::Options;
@@ -111,6 +113,7 @@ struct Node {
     kind: Kind,
     content: Content,
     metadata: SpinLock<Metadata>,
+    attributes: Attributes,
 }
 
 /// A new file system that holds up to `limit` bytes; answers its root directory.
@@ -172,6 +175,7 @@ impl Node {
             kind: new.kind,
             content,
             metadata: SpinLock::new(rank::INODE + 3, metadata),
+            attributes: Attributes::new(),
         })
     }
 
@@ -384,6 +388,7 @@ impl Drop for Node {
             self.shared.give(target.len());
         }
         self.shared.give(SMALL);
+        self.attributes.clear(&self.shared);
         // A deep tree must not be dropped by recursion.
         let mut pending = Vec::new();
         if let Content::Names(names) = &mut self.content {
@@ -572,6 +577,24 @@ impl Inode for Node {
 
     fn readdir(&self, cookie: u64, limit: usize) -> Reply<'_, Vec<DirEntry>> {
         ready(self.list(cookie, limit))
+    }
+
+    fn xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, Vec<u8>> {
+        ready(self.attributes.get(name))
+    }
+
+    fn set_xattr<'a>(&'a self, name: &'a [u8], value: &'a [u8], mode: XattrMode) -> Reply<'a, ()> {
+        let set = self.attributes.set(&self.shared, name, value, mode);
+        ready(set.inspect(|()| self.metadata.lock().changed = Timestamp::now()))
+    }
+
+    fn remove_xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, ()> {
+        let removed = self.attributes.remove(&self.shared, name);
+        ready(removed.inspect(|()| self.metadata.lock().changed = Timestamp::now()))
+    }
+
+    fn xattrs(&self) -> Reply<'_, Vec<Box<[u8]>>> {
+        ready(self.attributes.names())
     }
 
     fn open(self: Arc<Self>, _caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {

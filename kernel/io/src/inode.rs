@@ -196,6 +196,17 @@ pub enum Replace {
     Exchange,
 }
 
+/// What there must be before an extended attribute is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XattrMode {
+    /// Either will do.
+    Any,
+    /// None of this name (`EEXIST`).
+    Create,
+    /// One of this name (`ENODATA`).
+    Replace,
+}
+
 /// Figures of a file system, for `statfs`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Statistics {
@@ -329,6 +340,41 @@ pub trait Inode: Send + Sync + Any {
 
     /// Opens the object; `flags` are the `O_*` flags of `openat`. Truncation is the caller's business.
     fn open(self: Arc<Self>, caller: &Caller, flags: u32) -> Reply<'static, Arc<dyn File>>;
+
+    /// The value of an extended attribute; names are whole, with their namespace.
+    ///
+    /// # Errors
+    /// `ENODATA`, `EOPNOTSUPP` where there are none.
+    fn xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, Vec<u8>> {
+        let _ = name;
+        refuse(Errno::EOPNOTSUPP)
+    }
+
+    /// Sets an extended attribute.
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENODATA`, `ENOSPC`, `EROFS`, `EOPNOTSUPP`.
+    fn set_xattr<'a>(&'a self, name: &'a [u8], value: &'a [u8], mode: XattrMode) -> Reply<'a, ()> {
+        let _ = (name, value, mode);
+        refuse(Errno::EOPNOTSUPP)
+    }
+
+    /// Removes an extended attribute.
+    ///
+    /// # Errors
+    /// As [`xattr`](Self::xattr); `EROFS`.
+    fn remove_xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, ()> {
+        let _ = name;
+        refuse(Errno::EOPNOTSUPP)
+    }
+
+    /// The names of all extended attributes.
+    ///
+    /// # Errors
+    /// `E2BIG`, `EIO`.
+    fn xattrs(&self) -> Reply<'_, Vec<Box<[u8]>>> {
+        Box::pin(core::future::ready(Ok(Vec::new())))
+    }
 
     /// Writes the object's data and attributes to the medium.
     fn sync(&self) -> Reply<'_, ()> {

@@ -10,6 +10,7 @@ use crate::{
     context::{Task, Whose},
     files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
     sockets, splicing, system, time, timers, user_interrupts,
+    xattrs::{self, By},
 };
 use abi::{errno::Errno, nr};
 use alloc::boxed::Box;
@@ -178,6 +179,18 @@ family! { of_files, task, args:
     nr::TRUNCATE => attributes::truncate(task, args),
     nr::FTRUNCATE => attributes::ftruncate(task, args),
     nr::FALLOCATE => attributes::fallocate(task, args),
+    nr::SETXATTR => xattrs::set(task, args, By::Path),
+    nr::LSETXATTR => xattrs::set(task, args, By::Link),
+    nr::FSETXATTR => xattrs::set(task, args, By::Descriptor),
+    nr::GETXATTR => xattrs::get(task, args, By::Path),
+    nr::LGETXATTR => xattrs::get(task, args, By::Link),
+    nr::FGETXATTR => xattrs::get(task, args, By::Descriptor),
+    nr::LISTXATTR => xattrs::list(task, args, By::Path),
+    nr::LLISTXATTR => xattrs::list(task, args, By::Link),
+    nr::FLISTXATTR => xattrs::list(task, args, By::Descriptor),
+    nr::REMOVEXATTR => xattrs::remove(task, args, By::Path),
+    nr::LREMOVEXATTR => xattrs::remove(task, args, By::Link),
+    nr::FREMOVEXATTR => xattrs::remove(task, args, By::Descriptor),
     nr::STATFS => attributes::statfs(task, args),
     nr::FSTATFS => attributes::fstatfs(task, args),
     nr::IO_URING_SETUP => ring::setup(task, args),
@@ -436,6 +449,7 @@ fn is_of_paths(number: usize) -> bool {
             | nr::UTIMENSAT
             | nr::TRUNCATE
             | nr::STATFS
+            | nr::SETXATTR..=nr::FREMOVEXATTR
     )
 }
 

@@ -7,7 +7,7 @@
 //! | module | calls |
 //! |---|---|
 //! | [`files`], [`transfer`] | on descriptors: reading, writing, seeking, duplicating, controlling |
-//! | [`attributes`], [`paths`] | `stat` and relatives; everything that takes a path |
+//! | [`attributes`], [`xattrs`], [`paths`] | `stat` and relatives; extended attributes; everything that takes a path |
 //! | [`poll`] | `ppoll`, `pselect6`, `epoll`, `eventfd` |
 //! | [`sockets`], [`messages`], [`socket_options`] | the network |
 //! | [`memory`] | `mmap` and relatives |
@@ -57,6 +57,7 @@ mod timers;
 mod transfer;
 mod unknown;
 mod user_interrupts;
+mod xattrs;
 
 #[cfg(test)]
 mod tests;

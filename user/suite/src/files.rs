@@ -1,5 +1,6 @@
 //! Files and directories. Most cases run twice: on the disk's file system and on tmpfs.
 
+pub mod attributes;
 pub mod descriptors;
 pub mod direct;
 pub mod killed;

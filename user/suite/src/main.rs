@@ -75,6 +75,7 @@ const GROUPS: &[&[Case]] = &[
     memory::CASES,
     memory::protection::CASES,
     files::CASES,
+    files::attributes::CASES,
     files::descriptors::CASES,
     files::direct::CASES,
     files::killed::CASES,

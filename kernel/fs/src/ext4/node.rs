@@ -5,6 +5,7 @@
 
 use super::{
     Shared,
+    attributes::without_any,
     data::Places,
     volume::{Volume, errno_of, number_of},
 };
@@ -29,7 +30,7 @@ use io::{
     file::File,
     inode::{
         DirEntry, Inode, InodeId, Kind, Metadata, NewInode, Removal, Replace, Reply, SetAttributes, Statistics,
-        Timestamp,
+        Timestamp, XattrMode,
     },
 };
 use rsext4::{
@@ -270,7 +271,7 @@ impl Node {
     }
 
     /// Runs `work` on the metadata coroutine with this node, then takes the attributes again.
-    async fn change<T, F>(self: &Arc<Self>, work: F) -> Result<T, Errno>
+    pub(super) async fn change<T, F>(self: &Arc<Self>, work: F) -> Result<T, Errno>
     where
         T: Send + 'static,
         F: for<'p> FnOnce(&mut Volume<'p>, &Arc<Node>) -> Result<T, Errno> + Send + 'static,
@@ -479,10 +480,13 @@ impl Inode for Node {
                 Kind::Regular | Kind::Directory => None,
             };
             let directory = new.kind == Kind::Directory;
-            let make = move |volume: &mut Volume<'_>, name: FileName<'_>| match special {
-                Some(kind) => volume.library.create_special_inode(context, parent, name, permissions, kind),
-                None if directory => volume.library.create_directory(context, parent, name, permissions),
-                None => volume.library.create_regular_file(context, parent, name, permissions),
+            let make = move |volume: &mut Volume<'_>, name: FileName<'_>| {
+                let new = match special {
+                    Some(kind) => volume.library.create_special_inode(context, parent, name, permissions, kind),
+                    None if directory => volume.library.create_directory(context, parent, name, permissions),
+                    None => volume.library.create_regular_file(context, parent, name, permissions),
+                }?;
+                without_any(volume, new)
             };
             self.myself()?.add(name, make).await
         })
@@ -494,7 +498,8 @@ impl Inode for Node {
         Box::pin(async move {
             let parent = number_of(self.number)?;
             let make = move |volume: &mut Volume<'_>, name: FileName<'_>| {
-                volume.library.create_symlink(context, parent, name, &target)
+                let new = volume.library.create_symlink(context, parent, name, &target)?;
+                without_any(volume, new)
             };
             self.myself()?.add(name, make).await
         })
@@ -604,6 +609,22 @@ impl Inode for Node {
             let number = self.number;
             self.shared.queue.call(move |volume| list(volume, number, cookie, limit)).await
         })
+    }
+
+    fn xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, Vec<u8>> {
+        Box::pin(self.get_attribute(name))
+    }
+
+    fn set_xattr<'a>(&'a self, name: &'a [u8], value: &'a [u8], mode: XattrMode) -> Reply<'a, ()> {
+        Box::pin(self.set_attribute(name, value.to_vec(), mode))
+    }
+
+    fn remove_xattr<'a>(&'a self, name: &'a [u8]) -> Reply<'a, ()> {
+        Box::pin(self.remove_attribute(name))
+    }
+
+    fn xattrs(&self) -> Reply<'_, Vec<Box<[u8]>>> {
+        Box::pin(self.attribute_names())
     }
 
     fn open(self: Arc<Self>, _caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {

@@ -21,6 +21,7 @@ use crate::{
     context::{OfRequest, Task},
     dispatch, files, futexes, life, memory, messages, opening, paths, poll, sockets,
     splicing::Splice,
+    xattrs::{self, By},
 };
 use abi::{
     errno::Errno,
@@ -123,6 +124,8 @@ impl Call {
             IORING_OP_UNLINKAT => [fd, addr, flags, 0, 0, 0],
             IORING_OP_MKDIRAT => [fd, addr, len, 0, 0, 0],
             IORING_OP_SYMLINKAT => [addr, fd, off, 0, 0, 0],
+            IORING_OP_SETXATTR | IORING_OP_GETXATTR => [self.addr3 as usize, addr, off, len, flags, 0],
+            IORING_OP_FSETXATTR | IORING_OP_FGETXATTR => [fd, addr, off, len, flags, 0],
             IORING_OP_EPOLL_CTL => [fd, len, off, addr, 0, 0],
             IORING_OP_WAITID => [len, fd, off, self.index as usize, 0, 0],
             _ => [fd, 0, 0, 0, 0, 0],
@@ -200,6 +203,10 @@ impl Call {
             IORING_OP_MKDIRAT => paths::mkdirat(task, args).await,
             IORING_OP_SYMLINKAT => paths::symlinkat(task, args).await,
             IORING_OP_LINKAT => paths::linkat(task, args).await,
+            IORING_OP_SETXATTR => xattrs::set(task, args, By::Path).await,
+            IORING_OP_FSETXATTR => xattrs::set(task, args, By::Descriptor).await,
+            IORING_OP_GETXATTR => xattrs::get(task, args, By::Path).await,
+            IORING_OP_FGETXATTR => xattrs::get(task, args, By::Descriptor).await,
             IORING_OP_EPOLL_CTL => poll::epoll_ctl(task, args).await,
             IORING_OP_SOCKET => sockets::socket(task, args),
             IORING_OP_WAITID => life::waitid(task, args).await,

@@ -37,6 +37,10 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_MKDIRAT, false),
     (IORING_OP_SYMLINKAT, false),
     (IORING_OP_LINKAT, false),
+    (IORING_OP_SETXATTR, false),
+    (IORING_OP_FSETXATTR, false),
+    (IORING_OP_GETXATTR, false),
+    (IORING_OP_FGETXATTR, false),
     (IORING_OP_EPOLL_CTL, false),
     (IORING_OP_PROVIDE_BUFFERS, false),
     (IORING_OP_REMOVE_BUFFERS, false),
@@ -116,6 +120,8 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
                 let known = flags & !(SPLICE_F_ALL | SPLICE_F_FD_IN_FIXED) == 0;
                 known && (entry.opcode == IORING_OP_SPLICE || off == 0 && addr == 0)
             }
+            IORING_OP_SETXATTR | IORING_OP_FSETXATTR => true,
+            IORING_OP_GETXATTR | IORING_OP_FGETXATTR => flags == 0,
             IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,
             _ => index == 0,
         }
@@ -151,6 +157,11 @@ pub(super) fn has_file(opcode: u8) -> bool {
             | IORING_OP_MKDIRAT
             | IORING_OP_SYMLINKAT
             | IORING_OP_LINKAT
+            | IORING_OP_SETXATTR
+            | IORING_OP_GETXATTR
+            // By a descriptor, but not by a place in the table: as on Linux.
+            | IORING_OP_FSETXATTR
+            | IORING_OP_FGETXATTR
     );
     !by_path && !is_without(opcode)
 }

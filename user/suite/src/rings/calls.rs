@@ -201,6 +201,6 @@ fn what_is_probed_is_there() -> Outcome {
             equal!(run(&mut ring, &[call_of(opcode, -1)])?, [(7, EINVAL)]);
         }
     }
-    ensure!(count >= 44, "{count}");
+    ensure!(count >= 48, "{count}");
     Ok(())
 }
