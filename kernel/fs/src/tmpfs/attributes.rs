@@ -8,7 +8,10 @@ use io::inode::XattrMode;
 use mem::Room;
 
 /// Values by name.
-pub(super) struct Attributes(SpinLock<BTreeMap<Box<[u8]>, Box<[u8]>>>);
+type Values = BTreeMap<Box<[u8]>, Box<[u8]>>;
+
+/// The attributes of one file.
+pub(super) struct Attributes(SpinLock<Values>);
 
 fn cost(name: &[u8], len: usize) -> usize {
     SMALL + name.len() + len
