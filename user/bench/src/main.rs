@@ -2,8 +2,8 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring priority echo harts
-//!                          counted; default all; the last two have nothing to say on one hart
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring uintr priority echo
+//!                          harts counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
 //!   M ID OPERATIONS        a line for each stretch that a plugin of the emulator may have counted
@@ -32,6 +32,7 @@ mod tasks;
 mod threads;
 mod urgency;
 mod uring;
+mod user_interrupts;
 
 use alloc::vec::Vec;
 use measure::{Outcome, call};
@@ -45,7 +46,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 16] = [
+const GROUPS: [Group; 17] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -58,6 +59,7 @@ const GROUPS: [Group; 16] = [
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
+    ("uintr", user_interrupts::rows),
     ("priority", urgency::priorities),
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
     ("echo", echo::servers),

@@ -39,6 +39,8 @@ impl Limit {
 pub enum Place {
     /// In each world that was asked for.
     EachWorld,
+    /// In world `vm`, if it was asked for.
+    Vm,
     /// Once, on a machine with `world=auto`.
     Auto,
     /// On the host.
@@ -418,6 +420,33 @@ pub const WANTED: &[Wanted] = &[
     icount("pipe_ring_tasks_2", "ring", &[], "the same, 2 executors asked for; there are no more than harts"),
     icount("pipe_ring_tasks_4", "ring", &[], "the same, 4 executors asked for"),
     icount("pipe_ring_threads", "ring", &[], "the same, 3,600 threads"),
+    Wanted {
+        place: Place::Vm,
+        ..icount("uintr_send", "uintr", &[("*", AtMost(12.0))], "user interrupt: sending, with the loop around it")
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount("uintr_to_oneself", "uintr", &[], "sent to oneself, handled and returned from")
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount(
+            "uintr_sent_to_handled",
+            "uintr",
+            &[("*", AtMost(72.0))],
+            "from before the sending to the handler's first line",
+        )
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount(
+            "uintr_sent_to_gone_on",
+            "uintr",
+            &[("*", AtMost(112.0))],
+            "from before the sending to behind the return",
+        )
+    },
+    Wanted { place: Place::Vm, ..icount("uintr_blocked_pp", "uintr", &[], "round trip between threads that wait") },
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",

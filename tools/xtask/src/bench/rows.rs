@@ -82,6 +82,7 @@ fn places<'a>(options: &'a Options, wanted: &Wanted) -> Box<dyn Iterator<Item = 
     match wanted.place {
         Place::EachWorld => Box::new(options.worlds.iter().map(String::as_str)),
         Place::Host => Box::new(std::iter::once("host")),
+        Place::Vm => Box::new(options.worlds.iter().map(String::as_str).filter(|world| *world == "vm")),
         Place::Auto => Box::new((!options.worlds.is_empty()).then_some("auto").into_iter()),
     }
 }
