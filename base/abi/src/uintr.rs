@@ -43,8 +43,6 @@ pub const SENDER_PAGES: usize = 2;
 
 /// In the control page: for each slot, the vectors that were granted to it (64 bits each; 0: none). The kernel writes it, and goes by its own copy.
 pub const GRANTED: usize = 0;
-/// In the control page: the slots that are granted, a bit each.
-pub const ACTIVE: usize = 8 * SLOTS;
 
 /// In a word page: the vectors that were raised and not taken, a bit each.
 pub const WORD: usize = 0;

@@ -345,7 +345,7 @@ impl Running {
         if self.taking.is_some() {
             return Err(Errno::EBUSY);
         }
-        let (taking, descriptor) = Taking::begin(&self.thread, entry, stack)?;
+        let (taking, descriptor) = Taking::begin(&self.thread, &self.context, entry, stack)?;
         self.taking = Some(taking);
         Ok(descriptor)
     }

@@ -92,12 +92,14 @@ struct ContextId(u64);
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 impl OwnTraps {
-    /// A handler at `vector`, four bytes aligned, that finds `scratch` in `sscratch`. Its interrupts are off at first, as `sie` and `sstatus` say.
-    pub fn new(vector: usize, scratch: usize) -> Self {
-        let _ = (vector, scratch);
+    /// Those of the thread of `context`: a handler at `vector`, four bytes aligned, that finds `scratch` in `sscratch`. Its interrupts are off at
+    /// first, as `sie` and `sstatus` say.
+    pub fn new(context: &UserContext, vector: usize, scratch: usize) -> Self {
+        let floats = context.registers.status & riscv::context::sstatus::FS != 0;
+        let _ = (vector, scratch, floats);
         Self {
             #[cfg(target_os = "none")]
-            registers: riscv::virtual_csr::Own::new(vector & !3, scratch),
+            registers: riscv::virtual_csr::Own::new(vector & !3, scratch, floats),
             #[cfg(target_os = "none")]
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             seat: None,

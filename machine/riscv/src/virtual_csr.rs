@@ -71,9 +71,11 @@ pub struct Own {
 }
 
 impl Own {
-    /// A handler at `vector` that finds `scratch` in `sscratch`; nothing is enabled.
-    pub fn new(vector: usize, scratch: usize) -> Self {
-        Self { vector, scratch, status: FIRST_STATUS, ..Self::default() }
+    /// A handler at `vector` that finds `scratch` in `sscratch`; nothing is enabled. `floats`: the thread has used floating point, which
+    /// `sstatus.FS` tells it.
+    pub fn new(vector: usize, scratch: usize, floats: bool) -> Self {
+        let dirty = if floats { crate::context::sstatus::FS } else { 0 };
+        Self { vector, scratch, status: FIRST_STATUS | dirty, ..Self::default() }
     }
 
     /// Whether an interrupt would be taken, as the thread last ran.

@@ -75,13 +75,14 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 6] = [
+const PROCESSES: [Process; 7] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
     ("--urgent", urgency::urgent),
     ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
+    ("--uintr", user_interrupts::integers),
 ];
 
 fn main() -> ExitCode {

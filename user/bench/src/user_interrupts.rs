@@ -1,7 +1,8 @@
 //! User interrupts (note 0008): what the sender, the entry of the handler and the return from it execute, and a round trip between threads that
 //! wait.
 
-use crate::measure::{Outcome, instructions_since, measure, report};
+use crate::measure::{Outcome, instructions_between, measure, report};
+use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use rt::uintr::{Handlers, Receiver, Sender, masked, receive};
@@ -14,12 +15,15 @@ struct Seen {
     counter: AtomicU64,
 }
 
+/// What handlers do.
+fn handle(seen: &Seen) {
+    seen.counter.store(raw::instret(), Relaxed);
+    seen.count.store(seen.count.load(Relaxed) + 1, Relaxed);
+}
+
 fn counting() -> io::Result<(Receiver, &'static Seen)> {
     let seen: &'static Seen = Box::leak(Box::default());
-    let handler: &'static _ = Box::leak(Box::new(|_| {
-        seen.counter.store(raw::instret(), Relaxed);
-        seen.count.store(seen.count.load(Relaxed) + 1, Relaxed);
-    }));
+    let handler: &'static _ = Box::leak(Box::new(|_| handle(seen)));
     Ok((receive(Handlers::new().on(0, handler))?, seen))
 }
 
@@ -40,6 +44,8 @@ fn await_more(receiver: &Receiver, seen: &Seen, before: u32) -> Outcome {
 pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
     let sender = Sender::open(receiver.grant(1)?)?;
+    urgency::in_a_process(&["--uintr", "integers"])?;
+    parts(&receiver, &sender, seen)?.report("uintr_entry_floats", "uintr_return_floats");
     masked(&receiver, || {
         measure("uintr_send", 100_000, |count| {
             for _ in 0..count {
@@ -54,24 +60,56 @@ pub fn rows() -> Outcome {
         }
         Ok(())
     })?;
-    parts(&sender, seen)?;
     between_threads(&receiver, seen)
 }
 
-/// From the store to the handler's first line, and from there back: each once in a loop, and with what reading the counter costs.
-fn parts(sender: &Sender, seen: &Seen) -> Outcome {
-    const ROUNDS: u64 = 10_000;
-    let (mut entry, mut whole) = (0, 0);
+/// Instructions of many rounds: until the handler reads the counter, and from there on.
+struct Parts {
+    there: u64,
+    back: u64,
+}
+
+const ROUNDS: u64 = 10_000;
+
+impl Parts {
+    fn report(&self, there: &str, back: &str) {
+        report(there, self.there as f64 / ROUNDS as f64, "insn");
+        report(back, self.back as f64 / ROUNDS as f64, "insn");
+    }
+}
+
+/// The same in a process that uses no floating point before it reports, `bench --uintr integers`.
+pub fn integers(_: &str) -> Outcome {
+    let (receiver, seen) = counting()?;
+    let sender = Sender::open(receiver.grant(1)?)?;
+    parts(&receiver, &sender, seen)?.report("uintr_entry", "uintr_return");
+    Ok(())
+}
+
+/// What an interrupt adds to calling the handler behind the sending.
+fn parts(receiver: &Receiver, sender: &Sender, seen: &Seen) -> io::Result<Parts> {
+    let interrupted = both_ways(seen, || sender.send(0))?;
+    let called = masked(receiver, || {
+        both_ways(seen, || {
+            sender.send(0)?;
+            core::hint::black_box(handle as fn(&Seen))(seen);
+            Ok(())
+        })
+    })?;
+    Ok(Parts { there: interrupted.there - called.there, back: interrupted.back - called.back })
+}
+
+fn both_ways(seen: &Seen, act: impl Fn() -> Outcome) -> io::Result<Parts> {
+    let mut parts = Parts { there: 0, back: 0 };
     for _ in 0..ROUNDS {
         let before = raw::instret();
-        sender.send(0)?;
-        whole += instructions_since(before);
+        act()?;
+        let after = raw::instret();
         let handled = seen.counter.load(Relaxed);
-        entry += instructions_since(before) - instructions_since(handled);
+        parts.there += instructions_between(before, handled);
+        parts.back += instructions_between(handled, after);
     }
-    report("uintr_sent_to_handled", entry as f64 / ROUNDS as f64, "insn");
-    report("uintr_sent_to_gone_on", whole as f64 / ROUNDS as f64, "insn");
-    Ok(())
+    Ok(parts)
 }
 
 /// Two threads that send to each other and wait in between: on one hart each blocks every time.

@@ -27,15 +27,39 @@ use core::time::Duration;
 const STACK: usize = 64 << 10;
 const PAGE: usize = 4096;
 /// `sie` of VS-mode: software interrupts (look at everything) and external ones (a slot's number).
-const INTERRUPTS: usize = 1 << 1 | 1 << 9;
+const INTERRUPTS: usize = SOFTWARE | 1 << 9;
+/// A software interrupt, in `sie` and `sip`.
+const SOFTWARE: usize = 1 << 1;
 /// `sstatus.SIE`.
 const SIE: usize = 1 << 1;
 
-/// What serves a vector; it is told which.
-pub type Handler = &'static (dyn Fn(u32) + Sync);
+/// What serves a vector: the code, which gets the data and the vector.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Served {
+    data: *const (),
+    code: unsafe extern "C" fn(*const (), u32),
+}
+
+impl Served {
+    const NOTHING: Self = Self { data: core::ptr::null(), code: ignore };
+
+    fn by<H: Fn(u32) + Sync>(handler: &'static H) -> Self {
+        Self { data: core::ptr::from_ref(handler).cast(), code: call::<H> }
+    }
+}
+
+unsafe extern "C" fn ignore(_: *const (), _: u32) {}
+
+/// # Safety
+/// `data` is of a handler of this type, which is never gone.
+unsafe extern "C" fn call<H: Fn(u32) + Sync>(data: *const (), vector: u32) {
+    // SAFETY: the caller's promise; `Served::by` is where both come from.
+    unsafe { (*data.cast::<H>())(vector) }
+}
 
 /// Handlers by vector.
-pub struct Handlers([Handler; at::VECTORS]);
+pub struct Handlers([Served; at::VECTORS]);
 
 impl Default for Handlers {
     fn default() -> Self {
@@ -47,31 +71,55 @@ impl Handlers {
     /// All vectors are ignored.
     #[must_use]
     pub fn new() -> Self {
-        Self([&|_| {}; at::VECTORS])
+        Self([Served::NOTHING; at::VECTORS])
     }
 
-    /// `handler` serves `vector`, 0 to 63.
+    /// `handler` serves `vector`, 0 to 63, which it is told.
     ///
     /// # Panics
     /// If there is no such vector.
     #[must_use]
-    pub fn on(mut self, vector: u32, handler: Handler) -> Self {
-        self.0[vector as usize] = handler;
+    pub fn on<H: Fn(u32) + Sync>(mut self, vector: u32, handler: &'static H) -> Self {
+        self.0[vector as usize] = Served::by(handler);
         self
     }
 }
 
-/// What the entry finds in `sscratch`: the end of the handlers' stack, at which this lies.
+/// What the entry finds in `sscratch`: the end of the handlers' stack, at which this lies. The entry knows where its fields are.
 #[repr(C, align(16))]
 struct Block {
     /// The receiver's pages.
     pages: *const u8,
     /// Vectors that were taken and not served.
     pending: u64,
-    handlers: Handlers,
     /// Interrupts that told of nothing.
     idle: AtomicU64,
+    /// Makes the number of the lowest bit of a word of that bit: the upper six bits of the product say where in `numbers`.
+    sequence: u64,
+    numbers: [u8; 64],
+    handlers: Handlers,
 }
+
+/// Any sequence of 64 bits in which each six neighbours differ will do (de Bruijn).
+const SEQUENCE: u64 = 0x03f7_9d71_b4cb_0a89;
+
+const NUMBERS: [u8; 64] = {
+    let mut numbers = [0; 64];
+    let mut bit = 0;
+    while bit < 64 {
+        numbers[(SEQUENCE.wrapping_mul(1 << bit) >> 58) as usize] = bit;
+        bit += 1;
+    }
+    numbers
+};
+
+const _: () = {
+    use core::mem::offset_of;
+    assert!(offset_of!(Block, pages) == 0 && offset_of!(Block, pending) == 8 && offset_of!(Block, sequence) == 24);
+    assert!(offset_of!(Block, numbers) == 32 && offset_of!(Block, handlers) == 96);
+    assert!(offset_of!(Served, data) == 0 && offset_of!(Served, code) == 8 && size_of::<Served>() == 16);
+    assert!(at::GRANTED == 0 && at::WORD == 0 && at::SLOTS == 64 && PAGE == 1 << 12);
+};
 
 /// This thread's being a receiver, which it is until it ends.
 pub struct Receiver {
@@ -108,7 +156,16 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
     let end = memory as usize + STACK;
     let block = end.next_multiple_of(align_of::<Block>()) as *mut Block;
     // SAFETY: within the memory, aligned, and nobody else's. It is never freed: the thread stays a receiver.
-    unsafe { block.write(Block { pages: core::ptr::null(), pending: 0, handlers, idle: AtomicU64::new(0) }) };
+    unsafe {
+        block.write(Block {
+            pages: core::ptr::null(),
+            pending: 0,
+            idle: AtomicU64::new(0),
+            sequence: SEQUENCE,
+            numbers: NUMBERS,
+            handlers,
+        });
+    }
     let entry = uintr_entry as *const () as usize;
     // SAFETY: nothing is delivered before `sie` and `sstatus` say so, below.
     let fd = unsafe { sys::call6(at::RECEIVER, sys::pad([entry, block as usize])) }.map(OwnedFd::new)?;
@@ -274,6 +331,8 @@ unsafe extern "C" {
     fn uintr_entry();
 }
 
+// Takes one slot's number, the slot's word, and serves the vectors in it, the lowest first. What else is there interrupts again behind the `sret`.
+// The callee-saved registers that it uses: s0, the block; s1, negative if the thread has used floating point.
 global_asm!(
     r#"
     .macro each_kept operation
@@ -293,137 +352,137 @@ global_asm!(
         \operation t4, 104(sp)
         \operation t5, 112(sp)
         \operation t6, 120(sp)
+        \operation s0, 128(sp)
+        \operation s1, 136(sp)
     .endm
     .macro each_float operation
-        \operation ft0, 0(sp)
-        \operation ft1, 8(sp)
-        \operation ft2, 16(sp)
-        \operation ft3, 24(sp)
-        \operation ft4, 32(sp)
-        \operation ft5, 40(sp)
-        \operation ft6, 48(sp)
-        \operation ft7, 56(sp)
-        \operation fa0, 64(sp)
-        \operation fa1, 72(sp)
-        \operation fa2, 80(sp)
-        \operation fa3, 88(sp)
-        \operation fa4, 96(sp)
-        \operation fa5, 104(sp)
-        \operation fa6, 112(sp)
-        \operation fa7, 120(sp)
-        \operation ft8, 128(sp)
-        \operation ft9, 136(sp)
-        \operation ft10, 144(sp)
-        \operation ft11, 152(sp)
+        \operation ft0, 144(sp)
+        \operation ft1, 152(sp)
+        \operation ft2, 160(sp)
+        \operation ft3, 168(sp)
+        \operation ft4, 176(sp)
+        \operation ft5, 184(sp)
+        \operation ft6, 192(sp)
+        \operation ft7, 200(sp)
+        \operation fa0, 208(sp)
+        \operation fa1, 216(sp)
+        \operation fa2, 224(sp)
+        \operation fa3, 232(sp)
+        \operation fa4, 240(sp)
+        \operation fa5, 248(sp)
+        \operation fa6, 256(sp)
+        \operation fa7, 264(sp)
+        \operation ft8, 272(sp)
+        \operation ft9, 280(sp)
+        \operation ft10, 288(sp)
+        \operation ft11, 296(sp)
     .endm
 
     .pushsection .text.uintr_entry, "ax"
     .option push
-    .option arch, +d
+    .option arch, +m, +a, +d
     .balign 4
     .globl uintr_entry
 uintr_entry:
     csrrw sp, sscratch, sp
-    addi  sp, sp, -128
+    addi  sp, sp, -320
     each_kept sd
-    addi  a0, sp, 128
-    csrr  t0, sstatus
-    slli  t0, t0, 49
-    bltz  t0, 1f                    # FS is clean or dirty: the thread has used floating point
-    call  uintr_dispatch
-    each_kept ld
-    addi  sp, sp, 128
+    addi  s0, sp, 320
+    csrr  s1, sstatus
+    slli  s1, s1, 49
+    bltz  s1, 5f                    # FS is clean or dirty
+1:  csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
+    srli  t0, t0, 16
+    beqz  t0, 4f
+    andi  t0, t0, 63
+    ld    t1, 0(s0)                 # pages
+    slli  t2, t0, 3
+    add   t2, t2, t1
+    ld    t2, 0(t2)                 # granted
+    beqz  t2, 4f                    # such a slot has no page
+    slli  t0, t0, 12
+    add   t0, t0, t1
+    amoswap.d.aq t0, zero, (t0)     # pairs with the sender's release
+    and   t0, t0, t2
+    ld    t1, 8(s0)                 # pending
+    or    t0, t0, t1
+    beqz  t0, 4f
+2:  neg   t1, t0
+    and   t1, t1, t0                # the most urgent vector's bit
+    xor   t0, t0, t1
+    sd    t0, 8(s0)
+    ld    t2, 24(s0)                # sequence
+    mul   t1, t1, t2
+    srli  t1, t1, 58
+    add   t1, t1, s0
+    lbu   a1, 32(t1)                # numbers
+    slli  t1, a1, 4
+    add   t1, t1, s0
+    ld    a0, 96(t1)                # handlers
+    ld    t1, 104(t1)
+    jalr  t1
+    ld    t0, 8(s0)
+    bnez  t0, 2b
+    bltz  s1, 6f
+3:  each_kept ld
+    addi  sp, sp, 320
     csrrw sp, sscratch, sp
     sret
-1:  addi  sp, sp, -176
-    each_float fsd
+4:  mv    a0, s0
+    call  uintr_look
+    ld    t0, 8(s0)
+    bnez  t0, 2b
+    bltz  s1, 6f
+    j     3b
+5:  each_float fsd
     csrr  t0, fcsr
-    sd    t0, 160(sp)
-    call  uintr_dispatch
-    ld    t0, 160(sp)
+    sd    t0, 304(sp)
+    j     1b
+6:  ld    t0, 304(sp)
     csrw  fcsr, t0
     each_float fld
-    addi  sp, sp, 176
-    each_kept ld
-    addi  sp, sp, 128
-    csrrw sp, sscratch, sp
-    sret
+    j     3b
     .option pop
     .popsection
 "#
 );
 
 impl Block {
-    /// Takes what a slot's sender has raised.
-    ///
-    /// # Safety
-    /// The pages are mapped; only the entry has the block.
-    #[inline(always)]
-    unsafe fn collect(&mut self, slot: usize) {
-        // SAFETY: the control page holds so many words.
-        let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
-        let mut taken = 0;
-        if granted != 0 {
-            // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
-            let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
-            taken = word.swap(0, Ordering::Acquire) & granted;
-        }
-        if taken == 0 {
-            self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        }
-        self.pending |= taken;
-    }
-
     /// Takes what all have raised.
     ///
     /// # Safety
-    /// As of `collect`.
+    /// The pages are mapped; only the entry has the block.
     #[cold]
     unsafe fn collect_all(&mut self) {
         // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
-        unsafe { asm!("csrc sip, {}", in(reg) 1 << 1) };
-        // SAFETY: within the control page.
-        let mut active = unsafe { self.pages.add(at::ACTIVE).cast::<u64>().read_volatile() };
-        while active != 0 {
-            let slot = active.trailing_zeros() as usize;
-            active &= active - 1;
-            // SAFETY: the caller's promise.
-            unsafe { self.collect(slot) };
+        unsafe { asm!("csrc sip, {}", in(reg) SOFTWARE) };
+        for slot in 1..at::SLOTS {
+            // SAFETY: the control page holds so many words.
+            let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
+            if granted != 0 {
+                // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
+                let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
+                self.pending |= word.swap(0, Ordering::Acquire) & granted;
+            }
         }
     }
 }
 
-/// Serves what the interrupt is about, and what comes meanwhile.
+/// Looks at all that was raised, if that is what the interrupt asks for; else it told of nothing.
 ///
 /// # Safety
 /// Called by the entry alone, with its thread's block and interrupts off.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn uintr_dispatch(block: *mut Block) {
-    // SAFETY: the entry passes the thread's block, with interrupts off, so nobody else has it.
+unsafe extern "C" fn uintr_look(block: *mut Block) {
+    // SAFETY: the caller's promise: nobody else has it.
     let block = unsafe { &mut *block };
-    let cause: usize;
+    let pending: usize;
     // SAFETY: reads the register.
-    unsafe { asm!("csrr {}, scause", out(reg) cause, options(nomem, nostack)) };
-    if cause as u8 == 1 {
+    unsafe { asm!("csrr {}, sip", out(reg) pending, options(nomem, nostack)) };
+    if pending & SOFTWARE != 0 {
         // SAFETY: as above.
         unsafe { block.collect_all() };
-    }
-    loop {
-        loop {
-            let top: usize;
-            // SAFETY: takes the most urgent number from this thread's file; 0: none.
-            unsafe { asm!("csrrw {}, 0x15c, zero", out(reg) top) };
-            if top == 0 {
-                break;
-            }
-            // SAFETY: as above; the mask keeps it in the pages.
-            unsafe { block.collect((top >> 16) & (at::SLOTS - 1)) };
-        }
-        if block.pending == 0 {
-            return;
-        }
-        let vector = block.pending.trailing_zeros();
-        block.pending &= block.pending - 1;
-        (block.handlers.0[vector as usize & (at::VECTORS - 1)])(vector);
+    } else {
+        block.idle.store(block.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }

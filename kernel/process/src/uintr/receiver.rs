@@ -146,13 +146,9 @@ impl Receiver {
     /// Shows the program which slots are granted: those that have a sender.
     fn publish(&self, state: &State) {
         let granted = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.granted).map_or(0, |slot| slot.vectors);
-        let mut active = 0_u64;
         for (index, slot) in state.slots.iter().enumerate() {
-            let vectors = granted(slot);
-            active |= u64::from(vectors != 0) << index;
-            self.control.write(uintr::GRANTED + 8 * index, vectors.as_bytes());
+            self.control.write(uintr::GRANTED + 8 * index, granted(slot).as_bytes());
         }
-        self.control.write(uintr::ACTIVE, active.as_bytes());
     }
 
     /// Ends a sender's right.

@@ -6,7 +6,7 @@ use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE};
 use alloc::{boxed::Box, sync::Arc};
 use hal::{
     space::World,
-    user::{OwnTraps, Rest},
+    user::{OwnTraps, Rest, UserContext},
 };
 use io::open::OpenFile;
 
@@ -18,7 +18,12 @@ pub(crate) struct Taking {
 
 impl Taking {
     /// Makes the running thread a receiver (`uintr_receiver`); the descriptor.
-    pub(crate) fn begin(thread: &Arc<Thread>, entry: usize, stack: usize) -> Result<(Box<Self>, usize), Errno> {
+    pub(crate) fn begin(
+        thread: &Arc<Thread>,
+        context: &UserContext,
+        entry: usize,
+        stack: usize,
+    ) -> Result<(Box<Self>, usize), Errno> {
         if !entry.is_multiple_of(4) {
             return Err(Errno::EINVAL);
         }
@@ -30,7 +35,7 @@ impl Taking {
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
         let descriptor = thread.process().descriptors()?.insert(open, true, 0, limit)?;
-        Ok((Box::new(Self { traps: OwnTraps::new(entry, stack), receiver }), descriptor as usize))
+        Ok((Box::new(Self { traps: OwnTraps::new(context, entry, stack), receiver }), descriptor as usize))
     }
 
     /// The thread is about to run on this hart; `false`: not before it has a place here.

@@ -431,21 +431,18 @@ pub const WANTED: &[Wanted] = &[
     Wanted {
         place: Place::Vm,
         ..icount(
-            "uintr_sent_to_handled",
+            "uintr_entry",
             "uintr",
-            &[("*", AtMost(72.0))],
-            "from before the sending to the handler's first line",
+            &[("*", AtMost(60.0))],
+            "what it adds to a call of the handler behind the sending: on the way to its first line",
         )
     },
+    Wanted { place: Place::Vm, ..icount("uintr_return", "uintr", &[("*", AtMost(40.0))], "the same, on the way back") },
     Wanted {
         place: Place::Vm,
-        ..icount(
-            "uintr_sent_to_gone_on",
-            "uintr",
-            &[("*", AtMost(112.0))],
-            "from before the sending to behind the return",
-        )
+        ..icount("uintr_entry_floats", "uintr", &[], "on the way there, in a thread that has used floating point")
     },
+    Wanted { place: Place::Vm, ..icount("uintr_return_floats", "uintr", &[], "and on the way back") },
     Wanted { place: Place::Vm, ..icount("uintr_blocked_pp", "uintr", &[], "round trip between threads that wait") },
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
