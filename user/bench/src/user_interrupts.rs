@@ -45,6 +45,7 @@ pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
     let sender = Sender::open(receiver.grant(1)?)?;
     urgency::in_a_process(&["--uintr", "integers"])?;
+    core::hint::black_box(core::hint::black_box(1.5) * 2.0);
     parts(&receiver, &sender, seen)?.report("uintr_entry_floats", "uintr_return_floats");
     masked(&receiver, || {
         measure("uintr_send", 100_000, |count| {
@@ -72,6 +73,8 @@ struct Parts {
 const ROUNDS: u64 = 10_000;
 
 impl Parts {
+    /// Apart: who calls it would use floating point from its first line on.
+    #[inline(never)]
     fn report(&self, there: &str, back: &str) {
         report(there, self.there as f64 / ROUNDS as f64, "insn");
         report(back, self.back as f64 / ROUNDS as f64, "insn");
@@ -87,6 +90,7 @@ pub fn integers(_: &str) -> Outcome {
 }
 
 /// What an interrupt adds to calling the handler behind the sending.
+#[inline(never)]
 fn parts(receiver: &Receiver, sender: &Sender, seen: &Seen) -> io::Result<Parts> {
     let interrupted = both_ways(seen, || sender.send(0))?;
     let called = masked(receiver, || {

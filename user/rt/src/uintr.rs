@@ -393,8 +393,7 @@ uintr_entry:
     bltz  s1, 5f                    # FS is clean or dirty
 1:  csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
     srli  t0, t0, 16
-    beqz  t0, 4f
-    andi  t0, t0, 63
+    beqz  t0, 4f                    # else 1 to 63: no other is enabled
     ld    t1, 0(s0)                 # pages
     slli  t2, t0, 3
     add   t2, t2, t1
@@ -404,9 +403,7 @@ uintr_entry:
     add   t0, t0, t1
     amoswap.d.aq t0, zero, (t0)     # pairs with the sender's release
     and   t0, t0, t2
-    ld    t1, 8(s0)                 # pending
-    or    t0, t0, t1
-    beqz  t0, 4f
+    beqz  t0, 4f                    # nothing is pending from before: the loop below ends with that
 2:  neg   t1, t0
     and   t1, t1, t0                # the most urgent vector's bit
     xor   t0, t0, t1
