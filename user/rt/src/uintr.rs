@@ -49,6 +49,8 @@ impl Served {
     }
 }
 
+/// # Safety
+/// None: it does nothing.
 unsafe extern "C" fn ignore(_: *const (), _: u32) {}
 
 /// # Safety
