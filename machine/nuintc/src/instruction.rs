@@ -85,29 +85,52 @@ pub enum Word {
     },
 }
 
-/// Takes apart a load or store of 32 bits: what it does, and its length; `None` for any other instruction. Of a
-/// compressed one the upper 16 bits do not matter.
-pub fn word(instruction: u32) -> Option<(Word, usize)> {
-    if instruction & 3 == 3 {
-        let access = match instruction & 0x707f {
-            0x2003 => Word::Load { destination: register(instruction, 7), unsigned: false },
-            0x6003 => Word::Load { destination: register(instruction, 7), unsigned: true },
-            0x2023 => Word::Store { source: register(instruction, 20) },
-            _ => return None,
-        };
-        return Some((access, 4));
+/// A load or store of a word, and where it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// What it does.
+    pub word: Word,
+    /// The register with the address.
+    pub base: usize,
+    /// What is added to it.
+    pub offset: usize,
+    /// Bytes of the instruction.
+    pub length: usize,
+}
+
+/// Takes apart a load or store of 32 bits; `None` for any other instruction. Of a compressed one the upper 16 bits do not
+/// matter.
+pub fn word(instruction: u32) -> Option<Access> {
+    if instruction & 3 != 3 {
+        return short_word(instruction);
     }
-    let short = 8 + (instruction >> 2 & 7) as usize;
-    let access = match instruction & 0xe003 {
-        0x4000 => Word::Load { destination: short, unsigned: false },
-        0xc000 => Word::Store { source: short },
+    let (destination, base) = (register(instruction, 7), register(instruction, 15));
+    let of_load = (instruction as i32 >> 20) as usize;
+    let access = |word, offset| Some(Access { word, base, offset, length: 4 });
+    match instruction & 0x707f {
+        0x2003 => access(Word::Load { destination, unsigned: false }, of_load),
+        0x6003 => access(Word::Load { destination, unsigned: true }, of_load),
+        0x2023 => access(Word::Store { source: register(instruction, 20) }, of_load & !0x1f | register(instruction, 7)),
+        _ => None,
+    }
+}
+
+/// `c.lw`, `c.sw`, `c.lwsp`, `c.swsp`.
+fn short_word(instruction: u32) -> Option<Access> {
+    let bits = |at: u32, width: u32, to: u32| ((instruction >> at & ((1 << width) - 1)) << to) as usize;
+    let (short, base) = (8 + bits(2, 3, 0), 8 + bits(7, 3, 0));
+    let of_register = bits(10, 3, 3) | bits(6, 1, 2) | bits(5, 1, 6);
+    let access = |word, base, offset| Some(Access { word, base, offset, length: 2 });
+    match instruction & 0xe003 {
+        0x4000 => access(Word::Load { destination: short, unsigned: false }, base, of_register),
+        0xc000 => access(Word::Store { source: short }, base, of_register),
         0x4002 if register(instruction, 7) != 0 => {
-            Word::Load { destination: register(instruction, 7), unsigned: false }
+            let offset = bits(12, 1, 5) | bits(4, 3, 2) | bits(2, 2, 6);
+            access(Word::Load { destination: register(instruction, 7), unsigned: false }, 2, offset)
         }
-        0xc002 => Word::Store { source: register(instruction, 2) },
-        _ => return None,
-    };
-    Some((access, 2))
+        0xc002 => access(Word::Store { source: register(instruction, 2) }, 2, bits(9, 4, 2) | bits(7, 2, 6)),
+        _ => None,
+    }
 }
 
 fn register(instruction: u32, at: u32) -> usize {

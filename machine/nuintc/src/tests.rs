@@ -4,7 +4,7 @@ extern crate std;
 
 use crate::csr;
 use crate::hart::{Hart, Mode};
-use crate::instruction::{Change, Csr, Source, System, Word, system, word};
+use crate::instruction::{Access, Change, Csr, Source, System, Word, system, word};
 use crate::matrix::Matrix;
 use crate::registers::{self, CONTEXTS, Register, SLOTS, Side, receiver, sender};
 use proptest::prelude::*;
@@ -292,12 +292,20 @@ fn instructions() {
     // lw a0, 0(a1); lwu; sw a0, 0(a1); c.lw a0, 0(a1); c.sw; c.lwsp a0; c.swsp a0; ld a0, 0(a1)
     let load = |unsigned| Word::Load { destination: 10, unsigned };
     let store = Word::Store { source: 10 };
-    assert_eq!(word(0x0005_a503), Some((load(false), 4)));
-    assert_eq!(word(0x0005_e503), Some((load(true), 4)));
-    assert_eq!(word(0x00a5_a023), Some((store, 4)));
-    assert_eq!(word(0x4188), Some((load(false), 2)));
-    assert_eq!(word(0xc188), Some((store, 2)));
-    assert_eq!(word(0x4502), Some((load(false), 2)));
-    assert_eq!(word(0xc02a), Some((store, 2)));
+    let access = |word, base, offset, length| Some(Access { word, base, offset, length });
+    assert_eq!(word(0x0005_a503), access(load(false), 11, 0, 4));
+    assert_eq!(word(0x0005_e503), access(load(true), 11, 0, 4));
+    assert_eq!(word(0x00a5_a023), access(store, 11, 0, 4));
+    // lw a0, -4(a1); sw a0, -4(a1)
+    assert_eq!(word(0xffc5_a503), access(load(false), 11, !3, 4));
+    assert_eq!(word(0xfea5_ae23), access(store, 11, !3, 4));
+    assert_eq!(word(0x4188), access(load(false), 11, 0, 2));
+    assert_eq!(word(0xc188), access(store, 11, 0, 2));
+    assert_eq!(word(0x4502), access(load(false), 2, 0, 2));
+    assert_eq!(word(0xc02a), access(store, 2, 0, 2));
+    // c.lw a0, 68(a1); c.swsp a0, 68(sp); c.lwsp a0, 100(sp)
+    assert_eq!(word(0x41e8), access(load(false), 11, 0x44, 2));
+    assert_eq!(word(0xc2aa), access(store, 2, 0x44, 2));
+    assert_eq!(word(0x5516), access(load(false), 2, 0x64, 2));
     assert_eq!(word(0x0005_b503), None);
 }

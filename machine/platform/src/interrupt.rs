@@ -72,12 +72,24 @@ pub struct Aplic {
     pub sources: u32,
 }
 
+/// The matrix UINTC, which comes with the CSRs of N on every hart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uintc {
+    /// Its window.
+    pub registers: Range,
+    /// Slots of senders, and as many of receivers, slot 0 included.
+    pub slots: usize,
+    /// Contexts are the harts with ids below this.
+    pub contexts: usize,
+}
+
 /// What was found.
 #[derive(Default)]
 pub(crate) struct Controllers {
     pub(crate) plic: Option<Plic>,
     pub(crate) imsic: Option<Imsic>,
     pub(crate) aplic: Option<Aplic>,
+    pub(crate) uintc: Option<Uintc>,
 }
 
 pub(crate) fn read(nodes: Nodes<'_>, local: &[LocalController]) -> Result<Controllers, Error> {
@@ -96,7 +108,14 @@ pub(crate) fn read(nodes: Nodes<'_>, local: &[LocalController]) -> Result<Contro
         });
         out.aplic = domain.map(|node| aplic(&node)).transpose()?;
     }
+    out.uintc = nodes.compatible(&["asyncos,uintc"]).next().and_then(|node| uintc(&node));
     Ok(out)
+}
+
+/// One that is described badly is not used: processes have other ways.
+fn uintc(node: &FdtNode<'_>) -> Option<Uintc> {
+    let count = |name: &str| cell(node, name).filter(|n| (2..=2048).contains(n)).map(|n| n as usize);
+    Some(Uintc { registers: reg(node)?, slots: count("asyncos,slots")?, contexts: count("asyncos,contexts")? })
 }
 
 /// The pairs (phandle of a local controller, its interrupt) that a controller is wired to.

@@ -14,6 +14,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod append;
 mod cpu;
 mod device;
 mod interrupt;
@@ -28,7 +29,7 @@ use dtoolkit::fdt::Fdt;
 
 pub use cpu::{Extensions, Hart};
 pub use device::{Finisher, Line, Rtc, Trigger, Uart, VirtioSlot};
-pub use interrupt::{Aplic, Imsic, Plic, PlicContext};
+pub use interrupt::{Aplic, Imsic, Plic, PlicContext, Uintc};
 pub use memory::Range;
 
 /// Harts that are recorded.
@@ -95,6 +96,8 @@ pub struct Platform {
     pub imsic: Option<Imsic>,
     /// The APLIC domain that sends to the S-level `imsic`.
     pub aplic: Option<Aplic>,
+    /// Controller of user interrupts (`docs/nuintc.md`).
+    pub uintc: Option<Uintc>,
     /// Console; the one of `/chosen/stdout-path` if that is a 16550.
     pub uart: Option<Uart>,
     /// virtio-mmio slots by ascending address (a slot may be empty).
@@ -136,6 +139,7 @@ impl Platform {
             plic: controllers.plic,
             imsic: controllers.imsic,
             aplic: controllers.aplic,
+            uintc: controllers.uintc,
             uart: device::uart(&fdt, nodes),
             virtio: device::virtio(nodes, &mut left_out),
             rtc: device::rtc(nodes),

@@ -40,6 +40,14 @@ impl Profile {
     }
 }
 
+/// What the build of the firmware leaves behind.
+pub struct Firmware {
+    /// What runs in M-mode.
+    pub image: PathBuf,
+    /// A kernel that tries it.
+    pub trial: PathBuf,
+}
+
 /// What a build leaves behind.
 pub struct Built {
     /// The kernel, symbol table filled in.
@@ -91,6 +99,14 @@ pub fn build_sched_image(project: &Project, toolchain: &Toolchain) -> Result<Pat
         std::fs::write(&image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
     }
     Ok(image)
+}
+
+/// Our own firmware. Without checks: what runs in its place is hardware, and it is counted.
+pub fn build_firmware(project: &Project, toolchain: &Toolchain) -> Result<Firmware> {
+    let mut cargo = guest_build(project, toolchain, Profile::Guest, KERNEL_TARGET);
+    command::run(cargo.args(["-p", "firmware"]))?;
+    let program = |name| artifact(project, toolchain, Profile::Guest, KERNEL_TARGET, name);
+    Ok(Firmware { image: program("firmware"), trial: program("trial") })
 }
 
 /// The plugin that counts instructions on several harts, for this emulator.

@@ -114,6 +114,8 @@ pub struct Machine {
     pub interrupts: Interrupts,
     /// Extra properties of the CPU, e.g. `h=false`.
     pub cpu: Option<String>,
+    /// Firmware in the place of the emulator's OpenSBI.
+    pub firmware: Option<PathBuf>,
     /// Kernel file.
     pub kernel: PathBuf,
     /// Kernel command line, without `console=`.
@@ -140,6 +142,7 @@ impl Machine {
             memory: "1G".into(),
             interrupts,
             cpu: None,
+            firmware: None,
             kernel: kernel.to_path_buf(),
             command_line: String::new(),
             disk: None,
@@ -157,7 +160,8 @@ impl Machine {
         let machine = self.interrupts.machine_option();
         let cpu = self.cpu.as_ref().map_or_else(|| "rv64".into(), |extra| format!("rv64,{extra}"));
         qemu.args(["-M", machine, "-cpu", &cpu, "-smp", &self.harts.to_string(), "-m", &self.memory]);
-        qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-bios", "default"]);
+        qemu.args(["-display", "none", "-monitor", "none", "-no-reboot", "-bios"]);
+        qemu.arg(self.firmware.as_deref().unwrap_or(Path::new("default")));
         qemu.args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]);
         qemu.arg("-kernel").arg(&self.kernel).args(["-append", &self.command_line]);
         if let Some(initrd) = &self.initrd {

@@ -26,7 +26,7 @@ impl Member {
 
     /// Whether this crate holds programs of the guest, which have no main function on the host.
     pub fn is_guest_only(&self) -> bool {
-        ["boot", "image"].contains(&self.name.as_str()) || self.is_user_program()
+        ["boot", "image", "firmware"].contains(&self.name.as_str()) || self.is_user_program()
     }
 }
 

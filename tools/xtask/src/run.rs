@@ -33,6 +33,8 @@ input powers off. With a program: runs that alone, its output and exit status be
     --port N                      host port of the web server, on the loopback interface (default 8080;
                                   a taken one gives way to the next free one)
     --machine aia|plic            interrupt controllers (default aia where QEMU has it)
+    --firmware opensbi|asyncos    what runs in M-mode (default opensbi, the emulator's; asyncos is our own, which plays
+                                  the hardware of docs/nuintc.md)
     --qemu PATH|backports         another emulator; `backports` fetches the distribution's newer one
     --cpu PROPERTIES              properties of QEMU's rv64, e.g. h=false,sstc=false
     --disk FILE                   boot this image and keep it (made if it is not there)
@@ -51,6 +53,7 @@ pub struct Options {
     share: Option<PathBuf>,
     port: u16,
     interrupts: Option<Interrupts>,
+    own_firmware: bool,
     qemu: Option<String>,
     cpu: Option<String>,
     disk: Option<PathBuf>,
@@ -71,6 +74,7 @@ impl Default for Options {
             share: None,
             port: 8080,
             interrupts: None,
+            own_firmware: false,
             qemu: None,
             cpu: None,
             disk: None,
@@ -105,7 +109,10 @@ pub fn main(arguments: lexopt::Parser) -> Result<u8> {
     if options.disk.is_none() || !disk.exists() {
         image::make(&project, &built, options.share.as_deref(), &disk)?;
     }
-    let machine = machine(&options, &emulator, &built.kernel, &disk)?;
+    let mut machine = machine(&options, &emulator, &built.kernel, &disk)?;
+    if options.own_firmware {
+        machine.firmware = Some(build::build_firmware(&project, &toolchain)?.image);
+    }
     let outcome = connect(&options, &machine, &emulator);
     if options.disk.is_none() {
         let _ = std::fs::remove_file(&disk);
@@ -124,6 +131,7 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Option<Options>> {
             Long("share") => options.share = Some(share(arguments.value()?.into())?),
             Long("port") => options.port = arguments.value()?.parse()?,
             Long("machine") => options.interrupts = Some(interrupts(&arguments.value()?.string()?)?),
+            Long("firmware") => options.own_firmware = own_firmware(&arguments.value()?.string()?)?,
             Long("qemu") => options.qemu = Some(arguments.value()?.string()?),
             Long("cpu") => options.cpu = Some(arguments.value()?.string()?),
             Long("disk") => options.disk = Some(arguments.value()?.into()),
@@ -184,6 +192,15 @@ pub fn interrupts(name: &str) -> Result<Interrupts> {
         "aia" => Ok(Interrupts::Aia),
         "plic" => Ok(Interrupts::Plic),
         _ => bail!("--machine takes aia or plic, not {name}"),
+    }
+}
+
+/// Checks the name of a firmware; whether it is our own.
+pub fn own_firmware(name: &str) -> Result<bool> {
+    match name {
+        "opensbi" => Ok(false),
+        "asyncos" => Ok(true),
+        _ => bail!("--firmware takes opensbi or asyncos, not {name}"),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod damage;
 mod entry;
+mod firmware;
 pub mod guest;
 pub mod host;
 mod list;
@@ -26,7 +27,7 @@ const HELP: &str = "\
 cargo xtask test [--quick | --full | --list] [--share K/N] [STEP...]
 
 Runs everything that must hold before a change lands, cheapest first:
-    fmt tidy clippy host loom model guest shell trace damage entry web
+    fmt tidy clippy host loom model firmware guest shell trace damage entry web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
     --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
@@ -88,13 +89,14 @@ pub struct Context {
 }
 
 type Step = fn(&Context) -> Result<Tally>;
-const STEPS: [(&str, Step); 12] = [
+const STEPS: [(&str, Step); 13] = [
     ("fmt", host::fmt),
     ("tidy", host::tidy),
     ("clippy", host::clippy),
     ("host", host::tests),
     ("loom", host::loom),
     ("model", |context| model::check(&context.project, &[])),
+    ("firmware", firmware::trial),
     ("guest", guest::suite),
     ("shell", guest::shell),
     ("trace", |context| trace::check(&context.project, &context.toolchain, 4)),
