@@ -59,12 +59,15 @@ fn interrupts() -> String {
     lines.chain([format!(" IPI: {:10}\n", hal::hart::ipis())]).collect()
 }
 
-/// Bytes in all, and for each size class its objects in use and its pages.
+/// Bytes in all, for each size class its objects in use and its pages, and the larger objects by their pages.
 fn heap() -> String {
     let mut text = format!("bytes {}\ncharged {}\n", hal::heap::bytes(), process::oom::system_account().used());
     let _ = writeln!(text, "shootdowns {}", hal::space::shootdowns_waited());
     for class in hal::heap::census() {
         let _ = writeln!(text, "class {} used {} slabs {}", class.size, class.used, class.slabs);
+    }
+    for (order, used) in hal::heap::runs().into_iter().enumerate().filter(|(_, used)| *used > 0) {
+        let _ = writeln!(text, "run {} used {used}", 1_usize << order);
     }
     text
 }

@@ -68,6 +68,21 @@ static STOCKS: [Stocks; hart::MAX] =
 static SLAB_PAGES: AtomicUsize = AtomicUsize::new(0);
 static LARGE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
+/// Sizes of runs that are told apart.
+const RUN_SIZES: usize = 12;
+/// Runs in use of up to 1, 2, 4, 8 ... pages; the last: of more.
+static RUNS: [AtomicUsize; RUN_SIZES] = [const { AtomicUsize::new(0) }; RUN_SIZES];
+
+fn runs_of(layout: Layout) -> &'static AtomicUsize {
+    let order = pages(layout).next_power_of_two().trailing_zeros() as usize;
+    &RUNS[order.min(RUN_SIZES - 1)]
+}
+
+/// Objects above the size classes that are in use, of up to so many pages each: 1, 2, 4 and so on, the last with all that are larger.
+pub fn runs() -> [usize; RUN_SIZES] {
+    core::array::from_fn(|order| RUNS[order].load(Relaxed))
+}
+
 /// Bytes of memory that the heap has taken from the page allocator.
 pub fn bytes() -> usize {
     SLAB_PAGES.load(Relaxed) * PAGE_SIZE + LARGE_BYTES.load(Relaxed)
@@ -129,6 +144,7 @@ fn take_large(layout: Layout) -> *mut u8 {
     match FrameRun::alloc_uninitialised(pages(layout)) {
         Some(run) => {
             LARGE_BYTES.fetch_add(run.len(), Relaxed);
+            runs_of(layout).fetch_add(1, Relaxed);
             arch::physical_pointer(run.into_physical())
         }
         None => core::ptr::null_mut(),
@@ -140,6 +156,7 @@ fn give_large(pointer: *mut u8, layout: Layout) {
     // SAFETY: `take_large` gave up this run of as many pages, and the caller returns it once.
     let run = unsafe { FrameRun::from_physical(physical, pages(layout)) };
     LARGE_BYTES.fetch_sub(run.len(), Relaxed);
+    runs_of(layout).fetch_sub(1, Relaxed);
 }
 
 #[inline]
