@@ -28,6 +28,7 @@ const N: u64 = 1 << 63;
 const PPN: u64 = (1 << 44) - 1;
 
 /// Translates the address of a load or store that came from this mode.
+#[inline(always)]
 pub fn physical(address: usize, mode: Mode, status: usize, is_store: bool) -> Translation {
     let satp = csr_read!("satp");
     let levels = match satp >> 60 {

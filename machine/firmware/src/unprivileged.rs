@@ -5,6 +5,7 @@ use crate::csr::{MPRV, MXR, csr_write};
 /// The instruction at the address in `mepc`, read with the rights of the mode in `mstatus.MPP`; the upper half of a
 /// compressed one is zero. `None` if that faults, which is rare: the mapping went since the hart fetched it. Then `mepc` is as
 /// before and the hart is to try again.
+#[inline(always)]
 pub fn fetch(pc: usize) -> Option<u32> {
     let (low, high, done): (usize, usize, usize);
     // SAFETY: loads with another mode's rights read no memory of M-mode (PMP). A fault goes on at label 3 with the registers as they are;

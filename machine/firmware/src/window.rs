@@ -45,7 +45,7 @@ fn in_window(physical: usize) -> bool {
     physical.wrapping_sub(registers::BASE) < registers::SIZE
 }
 
-#[inline]
+#[inline(always)]
 fn execute(trap: &mut Trap<'_>, word: Word, offset: usize) {
     let register = Register::at(offset);
     match word {
@@ -70,7 +70,7 @@ fn execute(trap: &mut Trap<'_>, word: Word, offset: usize) {
 
 /// Tells contexts how their lines stand. One that is raised at another hart interrupts it; a hart looks at its own line on the
 /// way out. Under the lock, so that the last store is the last state.
-#[inline]
+#[inline(always)]
 fn publish(matrix: &Matrix, changed: Contexts, own: usize) {
     let mut left = changed;
     while left != 0 {

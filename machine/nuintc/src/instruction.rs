@@ -45,6 +45,7 @@ pub enum System {
 }
 
 /// Takes apart an illegal instruction; `None` if it is none of these.
+#[inline(always)]
 pub fn system(word: u32) -> Option<System> {
     const URET: u32 = 0x0020_0073;
     const SRET: u32 = 0x1020_0073;
@@ -100,6 +101,7 @@ pub struct Access {
 
 /// Takes apart a load or store of 32 bits; `None` for any other instruction. Of a compressed one the upper 16 bits do not
 /// matter.
+#[inline(always)]
 pub fn word(instruction: u32) -> Option<Access> {
     if instruction & 3 != 3 {
         return short_word(instruction);

@@ -54,11 +54,13 @@ impl Matrix {
     }
 
     /// The level of a context's line.
+    #[inline(always)]
     pub fn line(&self, context: usize) -> bool {
         self.listening.get(context).is_some_and(|&slot| self.receivers[usize::from(slot) % SLOTS].is_raised())
     }
 
     /// Reads a register. The lines of the contexts that come with the value may have changed.
+    #[inline(always)]
     pub fn read(&mut self, register: Register) -> (u32, Contexts) {
         let value = match register {
             Register::Claim(slot) => return self.claim(slot % SLOTS),
@@ -79,6 +81,7 @@ impl Matrix {
     }
 
     /// Writes a register. The lines of these contexts may have changed.
+    #[inline(always)]
     pub fn write(&mut self, register: Register, value: u32) -> Contexts {
         match register {
             Register::Send(slot) => self.send(slot % SLOTS, value),
@@ -95,6 +98,7 @@ impl Matrix {
 
     /// Only receivers that the sender is enabled for are looked at: the others are none of its business, and it costs as
     /// much as it was granted.
+    #[inline(always)]
     fn send(&mut self, slot: usize, uiid: u32) -> Contexts {
         let mut left = if uiid == 0 { 0 } else { self.senders[slot].enabled };
         while left != 0 {
@@ -110,6 +114,7 @@ impl Matrix {
         0
     }
 
+    #[inline(always)]
     fn claim(&mut self, slot: usize) -> (u32, Contexts) {
         let receiver = &mut self.receivers[slot];
         if receiver.pending == 0 {
@@ -134,6 +139,7 @@ impl Matrix {
     }
 
     /// A name is a new owner: nothing of the last one's is left.
+    #[inline(never)]
     fn name_sender(&mut self, slot: usize, uiid: u32) -> Contexts {
         self.senders[slot] = Sender { uiid, sent: false, enabled: 0 };
         let mut changed = 0;
@@ -145,6 +151,7 @@ impl Matrix {
         changed
     }
 
+    #[inline(never)]
     fn name_receiver(&mut self, slot: usize, uiid: u32) -> Contexts {
         let listeners = self.receivers[slot].listeners;
         self.receivers[slot] = Receiver { uiid, enabled: 0, pending: 0, listeners };
@@ -154,6 +161,7 @@ impl Matrix {
         listeners
     }
 
+    #[inline(never)]
     fn write_bits(
         &mut self,
         side: Side,

@@ -75,24 +75,27 @@ pub enum Register {
 
 impl Register {
     /// The register at an offset in the window.
+    #[inline(always)]
     pub const fn at(offset: usize) -> Register {
         let side = if offset >= RECEIVERS_AT { Side::Receiver } else { Side::Sender };
         let (slot, within) = (offset % RECEIVERS_AT / SLOT, offset % SLOT);
-        if offset >= SIZE || slot >= SLOTS || !offset.is_multiple_of(4) {
+        if offset >= SIZE || slot >= SLOTS {
+            return Register::Reserved;
+        }
+        if within == 0 && slot != 0 {
+            return if offset >= RECEIVERS_AT { Register::Claim(slot) } else { Register::Send(slot) };
+        }
+        if !offset.is_multiple_of(4) {
             return Register::Reserved;
         }
         if slot == 0 {
             let context = offset / 4;
             return if context < CONTEXTS { Register::Listen(context) } else { Register::Reserved };
         }
-        match (within, side) {
-            (0, Side::Sender) => Register::Send(slot),
-            (0, Side::Receiver) => Register::Claim(slot),
-            (UIID, _) => Register::Uiid(side, slot),
-            (ENABLE..PENDING, _) if (within - ENABLE) / 4 < WORDS => {
-                Register::Enable(side, slot, (within - ENABLE) * 8)
-            }
-            (PENDING.., _) if (within - PENDING) / 4 < WORDS => Register::Pending(side, slot, (within - PENDING) * 8),
+        match within {
+            UIID => Register::Uiid(side, slot),
+            ENABLE..PENDING if (within - ENABLE) / 4 < WORDS => Register::Enable(side, slot, (within - ENABLE) * 8),
+            PENDING.. if (within - PENDING) / 4 < WORDS => Register::Pending(side, slot, (within - PENDING) * 8),
             _ => Register::Reserved,
         }
     }
