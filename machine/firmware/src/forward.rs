@@ -75,9 +75,13 @@ fn entered(status: usize) -> usize {
     new
 }
 
-/// Clears `MPV`, which some versions of the emulator do not let software write: a return to M-mode clears it.
+/// Clears `MPV`. Some versions of the emulator do not let software write it; there a return to M-mode clears it. In version 7
+/// such a return would set V, but there it can be written.
 fn leave_guest() {
-    csr_clear!("mstatus", MPIE);
+    csr_clear!("mstatus", MPV | MPIE);
+    if csr_read!("mstatus") & MPV == 0 {
+        return;
+    }
     // SAFETY: `mret` with M-mode in `MPP` goes on at the next instruction, in M-mode and with interrupts off (`MPIE`).
     unsafe {
         core::arch::asm!(
