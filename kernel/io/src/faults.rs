@@ -13,7 +13,7 @@ use abi::errno::Errno;
 use alloc::{format, sync::Arc};
 use core::{
     any::Any,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
 use mem::{Account, Sink, Source};
 
@@ -41,6 +41,14 @@ enum Knob {
 struct Faults {
     knob: Knob,
     inode: Arc<dyn Inode>,
+    /// Something was written: what closing takes back. Relaxed: the last reference sees it.
+    has_chosen: AtomicBool,
+}
+
+impl Faults {
+    fn new(knob: Knob, inode: Arc<dyn Inode>) -> Self {
+        Self { knob, inode, has_chosen: AtomicBool::new(false) }
+    }
 }
 
 /// Opens `fail-nth`.
@@ -48,7 +56,7 @@ struct Faults {
 /// # Errors
 /// None.
 pub fn open_nth(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
-    Ok(Arc::new(Faults { knob: Knob::Nth(caller.account.clone()), inode }))
+    Ok(Arc::new(Faults::new(Knob::Nth(caller.account.clone()), inode)))
 }
 
 /// Opens `disk-delay`.
@@ -56,7 +64,7 @@ pub fn open_nth(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>,
 /// # Errors
 /// None.
 pub fn open_delay(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
-    Ok(Arc::new(Faults { knob: Knob::Lateness, inode }))
+    Ok(Arc::new(Faults::new(Knob::Lateness, inode)))
 }
 
 impl File for Faults {
@@ -79,6 +87,7 @@ impl File for Faults {
         src.take(bytes)?;
         let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
         let number: u64 = text.strip_suffix('\n').unwrap_or(text).parse().map_err(|_| Errno::EINVAL)?;
+        self.has_chosen.store(true, Relaxed);
         match &self.knob {
             Knob::Nth(own) if Arc::ptr_eq(own, &caller.account) => hal::fail::choose(number as usize, own.address()),
             Knob::Nth(_) => return Err(Errno::EPERM.into()),
@@ -103,6 +112,9 @@ impl File for Faults {
 
 impl Drop for Faults {
     fn drop(&mut self) {
+        if !self.has_chosen.load(Relaxed) {
+            return; // what is chosen is another's
+        }
         match self.knob {
             Knob::Nth(_) => hal::fail::choose(0, 0),
             Knob::Lateness => LATENESS.store(0, Relaxed),

@@ -4,7 +4,10 @@
 //! Who takes the pages back first changes what the answer is, then takes each loan that was noted out of its space, and gives the region
 //! another stamp: a fault that had the old answer begins again, and one that notes its loan later gets the new one.
 
-use crate::space::{AddressSpace, State};
+use crate::{
+    room::Room,
+    space::{AddressSpace, State},
+};
 use abi::errno::Errno;
 use alloc::{sync::Weak, vec::Vec};
 use hal::{
@@ -57,7 +60,7 @@ impl Loans {
     /// Notes one, before its page is looked up.
     ///
     /// # Errors
-    /// `ENOMEM`: it is mapped in too many places.
+    /// `ENOSPC`: it is mapped in too many places; `ENOMEM`.
     pub fn note(&self, loan: Loan) -> Result<(), Errno> {
         let mut mapped = self.mapped.lock();
         if mapped.iter().any(|other| other.page == loan.page && other.space.ptr_eq(&loan.space)) {
@@ -66,9 +69,11 @@ impl Loans {
         if mapped.len() >= MOST {
             mapped.retain(|other| other.space.strong_count() > 0);
         }
-        if mapped.len() >= MOST || mapped.try_reserve(1).is_err() {
-            return Err(Errno::ENOMEM);
+        if mapped.len() >= MOST {
+            // Not for want of memory: whoever waited for that would wait for ever.
+            return Err(Errno::ENOSPC);
         }
+        mapped.make_room(1)?;
         mapped.push(loan);
         Ok(())
     }

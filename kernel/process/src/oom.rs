@@ -57,10 +57,10 @@ pub(crate) async fn relieve(thread: &Thread) -> bool {
     !thread.killed()
 }
 
-/// Whether the next page would be refused.
+/// Whether the next page might be refused, with what is noted about it.
 fn is_gone() -> bool {
     let system = system_account();
-    system.limit().saturating_sub(system.used()) < PAGE_SIZE || !hal::frame::is_any_for_users()
+    system.limit().saturating_sub(system.used()) < 2 * PAGE_SIZE || !hal::frame::is_any_for_users()
 }
 
 /// The process that pays for the most and is not ending; the first process only if it is alone.

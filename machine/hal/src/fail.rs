@@ -2,7 +2,8 @@
 //!
 //! One coroutine at a time is chosen, and who pays for what it begins: counted are charges that it makes, or that are made to that
 //! account; pages, room in lists, coroutines and device answers that it asks for itself. The point is where the error would come from, so what
-//! is tested is the way back from there. Interrupt handlers, and what others do, are never counted. Where nobody is chosen a point costs a load and a branch.
+//! is tested is the way back from there. Interrupt handlers are never counted; of what others do, only what the chosen account pays for (a pipe that
+//! it made). Where nobody is chosen a point costs a load and a branch.
 
 use crate::hart;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};

@@ -17,7 +17,7 @@ use hal::{
     sync::{IrqLock, SpinLock, rank},
 };
 use io::file::File;
-use mem::{Account, Backing, Charge, Lent, Loan, Loans, new_object_id};
+use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
 use zerocopy::IntoBytes;
 
 /// What a receiver or a sender costs beside its page.
@@ -78,7 +78,7 @@ impl Receiver {
         let charge = account.charge(PAGE_SIZE + BYTES)?;
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let mut slots = Vec::new();
-        slots.try_reserve_exact(uintr::SLOTS).map_err(|_| Errno::ENOMEM)?;
+        slots.make_exact_room(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
         let id = new_object_id();
         let state = State { slots, used: 0, place: None, ended: false };

@@ -13,10 +13,7 @@ use rt::abi::fs::{AT_FDCWD, AT_REMOVEDIR, O_CREAT, O_EXCL, O_RDWR};
 use rt::abi::signal::SIGKILL;
 use rt::{fs, thread};
 
-pub const CASES: &[Case] = &[
-    case!("files/disk/killed-while-names-change", "D14 P1", || killed(&Place::disk()?)),
-    case!("files/memory/killed-while-names-change", "D14 P1", || killed(&Place::memory()?)),
-];
+pub const CASES: &[Case] = &[case!("files/disk/killed-while-names-change", "D14 P1", || killed(&Place::disk()?))];
 
 fn path(place: &Place, name: &str) -> Result<(String, CString), Trouble> {
     let path = place.join(name);
