@@ -335,8 +335,7 @@ impl State {
         let Ok(old) = self.map_page(page, copy, entry_rights(prot)) else {
             return Step::NoFrame;
         };
-        let old: Vec<Frame> = old.into_iter().collect();
-        if self.retire(old) { Step::Done } else { Step::Settle }
+        self.retiring(old.into_iter().collect())
     }
 
     fn install_zero(&mut self, page: usize, prot: Prot) -> Step {
@@ -364,7 +363,12 @@ impl State {
     /// Harts may have fetched what this frame held before: they must fetch anew.
     #[cold]
     fn new_code(&mut self) -> Step {
-        if self.retire(Vec::new()) { Step::Done } else { Step::Settle }
+        self.retiring(Vec::new())
+    }
+
+    /// The fault is served when no hart sees these frames any more.
+    fn retiring(&mut self, frames: Vec<Frame>) -> Step {
+        if self.retire(frames) { Step::Done } else { Step::Settle }
     }
 
     fn step_backed(
@@ -424,13 +428,7 @@ impl State {
         match self.pages.map_device(page, device) {
             Err(_) => Step::NoFrame,
             Ok(None) => Step::Done,
-            Ok(Some(old)) => {
-                if self.retire(vec![old]) {
-                    Step::Done
-                } else {
-                    Step::Settle
-                }
-            }
+            Ok(Some(old)) => self.retiring(vec![old]),
         }
     }
 
@@ -438,13 +436,7 @@ impl State {
     fn install_shared(&mut self, page: usize, frame: Frame, rights: Prot) -> Step {
         match self.map_page(page, frame, rights) {
             Err(_) => Step::NoFrame,
-            Ok(Some(old)) => {
-                if self.retire(vec![old]) {
-                    Step::Done
-                } else {
-                    Step::Settle
-                }
-            }
+            Ok(Some(old)) => self.retiring(vec![old]),
             Ok(None) => {
                 self.resident += 1;
                 if rights.contains(Prot::EXEC) { self.new_code() } else { Step::Done }

@@ -102,7 +102,6 @@ mod machine {
         ids: u32,
         /// Physical address of the files.
         files: usize,
-        guest_index_bits: u32,
     }
 
     enum Controller {
@@ -168,8 +167,8 @@ mod machine {
                     return None;
                 }
                 let doorbells = Doorbells::new(registers(imsic.registers)?, imsic.guest_index_bits);
-                let (files, guest_index_bits) = (imsic.registers.start as usize, imsic.guest_index_bits);
-                Controller::Aia(Aia { aplic: chip, doorbells, ids: imsic.ids, files, guest_index_bits })
+                let files = imsic.registers.start as usize;
+                Controller::Aia(Aia { aplic: chip, doorbells, ids: imsic.ids, files })
             }
             _ => {
                 let plic = platform.plic.as_ref()?;
@@ -215,7 +214,7 @@ mod machine {
 
     /// Guest files that the controller has a page for, for each hart.
     pub(crate) fn guest_files() -> usize {
-        aia().map_or(0, |aia| (1 << aia.guest_index_bits) - 1)
+        aia().map_or(0, |aia| aia.doorbells.guests())
     }
 
     /// Identities of a file.

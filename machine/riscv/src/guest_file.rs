@@ -6,22 +6,12 @@
 //!
 //! All functions act on the calling hart, with interrupts off, and need the H and Ssaia extensions.
 
+use crate::imsic::selected::{EIDELIVERY, EIE, EIP, EITHRESHOLD};
+use crate::virtual_csr::{OUTSIDE, VGEIN};
 use crate::{csr_clear, csr_read, csr_set, csr_write};
 
 /// `scause` of an SGEI interrupt, and its bit in `hie`.
 pub const SGEI: usize = 12;
-/// `vsiselect` of the register that switches delivery on.
-const EIDELIVERY: usize = 0x70;
-/// `vsiselect` of the priority threshold.
-const EITHRESHOLD: usize = 0x72;
-/// `vsiselect` of the first pending bits; 64 in every second register.
-const EIP: usize = 0x80;
-/// `vsiselect` of the first enable bits.
-const EIE: usize = 0xc0;
-/// Shift of `hstatus.VGEIN`.
-const VGEIN: u32 = 12;
-/// VSXL of `hstatus` is 64 bits, and nothing else.
-const HSTATUS: usize = 2 << 32;
 
 /// How many guest files the hart has (`GEILEN`), and lets them interrupt it when they are armed.
 pub fn initialise() -> usize {
@@ -36,7 +26,7 @@ pub fn initialise() -> usize {
 /// Makes a file empty: nothing is pending in it, `enabled` of the identities 0 to 63 can interrupt, others not.
 pub fn clear(file: usize, ids: u32, enabled: usize) {
     // The kernel is in HS-mode; VGEIN matters to it for `vsireg` only.
-    csr_write!(hstatus, HSTATUS | file << VGEIN);
+    csr_write!(hstatus, OUTSIDE | file << VGEIN);
     write(EIDELIVERY, 0);
     for word in 0..=ids as usize / 64 {
         write(EIE + 2 * word, if word == 0 { enabled } else { 0 });
@@ -44,7 +34,7 @@ pub fn clear(file: usize, ids: u32, enabled: usize) {
     }
     write(EITHRESHOLD, 0);
     write(EIDELIVERY, 1);
-    csr_write!(hstatus, HSTATUS);
+    csr_write!(hstatus, OUTSIDE);
 }
 
 /// Has the hart interrupted when something deliverable is pending in the file, unless that is so already: `false`.

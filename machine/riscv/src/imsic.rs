@@ -15,6 +15,19 @@ const PAGE: usize = 4096;
 /// Register of a file's page that takes identities.
 const SETEIPNUM_LE: usize = 0;
 
+/// Registers of a file, as `siselect` names them for a hart's own and `vsiselect` for a guest file.
+#[cfg(target_arch = "riscv64")]
+pub(crate) mod selected {
+    /// Switches delivery on.
+    pub(crate) const EIDELIVERY: usize = 0x70;
+    /// The priority threshold.
+    pub(crate) const EITHRESHOLD: usize = 0x72;
+    /// The first array of pending bits; a register of 64 bits every second number.
+    pub(crate) const EIP: usize = 0x80;
+    /// The first array of enable bits.
+    pub(crate) const EIE: usize = 0xc0;
+}
+
 /// The pages of all harts' S-level files, to send messages to them.
 #[derive(Clone, Copy, Debug)]
 pub struct Doorbells {
@@ -32,6 +45,11 @@ impl Doorbells {
     pub const fn new(registers: Mmio, guest_index_bits: u32) -> Doorbells {
         assert!(guest_index_bits <= 6, "more than 64 interrupt files for a hart");
         Doorbells { registers, stride: PAGE << guest_index_bits }
+    }
+
+    /// How many guest files each hart has a page for.
+    pub const fn guests(&self) -> usize {
+        self.stride / PAGE - 1
     }
 
     /// How many harts have their files here.
@@ -72,16 +90,8 @@ pub use own_file::{claim, disable, enable, init, make_pending};
 /// The calling hart's file. The hart must have the Ssaia extension; without it every access traps.
 #[cfg(target_arch = "riscv64")]
 mod own_file {
+    use super::selected::{EIDELIVERY, EIE, EIP, EITHRESHOLD};
     use core::arch::asm;
-
-    /// `siselect` of the register that switches delivery on.
-    const EIDELIVERY: usize = 0x70;
-    /// `siselect` of the priority threshold.
-    const EITHRESHOLD: usize = 0x72;
-    /// `siselect` of the first array of pending bits; a register of 64 bits every second number.
-    const EIP: usize = 0x80;
-    /// `siselect` of the first array of enable bits.
-    const EIE: usize = 0xc0;
 
     /// Puts the file into its first state: identities 1 to `ids` disabled and not pending, no threshold,
     /// delivery on.

@@ -19,14 +19,14 @@ pub const ENTER: usize = 1 << 7 | 1 << 8 | 1 << 20 | 1 << 21 | 1 << 22 | 2 << 32
 /// memory, in VS-mode or VU-mode.
 const ENTER_OWN: usize = ENTER & !(1 << 22);
 /// Shift of `hstatus.VGEIN`, the guest file that `stopei` and the VS external interrupt are about.
-const VGEIN: u32 = 12;
+pub(crate) const VGEIN: u32 = 12;
 /// VS-level interrupts in `hideleg`, `hvip` and `hie`: software, timer, external.
 const VS_INTERRUPTS: usize = 1 << 2 | 1 << 6 | 1 << 10;
 /// `hvip.VSSIP`: a software interrupt for VS-mode.
 const VSSIP: usize = 1 << 2;
 
 /// `hstatus` for entering a process outside virtual mode: SPV = 0; VSXL = 64 bits.
-const OUTSIDE: usize = 2 << 32;
+pub(crate) const OUTSIDE: usize = 2 << 32;
 
 /// `vsstatus` at first: FS = initial, UXL = 64 bits.
 const FIRST_STATUS: usize = 1 << 13 | 2 << 32;
