@@ -5,10 +5,11 @@
 
 use crate::asyncos::FIRST;
 
-/// `uintr_receiver(entry, stack) -> fd`: the calling thread takes its user interrupts at `entry` (a multiple of 4) from now on, with `stack` in
-/// `sscratch`; its interrupts are off at first. Only in world `vm`, on a machine that has guest interrupt files. The descriptor is closed by `execve`.
+/// `uintr_receiver(entry, stack, backend) -> fd`: the calling thread takes its user interrupts at `entry` (a multiple of 4) from now on, in the way of
+/// the backend ([`AIA`], [`SOFT`]), with `stack` in its scratch register; its interrupts are off at first. The descriptor is closed by `execve`.
 ///
-/// Errors: `EINVAL`, `EBUSY` (it is a receiver already), `ENODEV` (not in this world, or not on this machine), `ENOMEM`, `EMFILE`.
+/// Errors: `EINVAL` (also: no such backend), `EBUSY` (it is a receiver already), `ENODEV` (not in this world, not on this machine, or the command
+/// line excludes it), `ENOMEM`, `EMFILE`.
 pub const RECEIVER: usize = FIRST + 0x10;
 /// `uintr_grant(receiver, vectors) -> fd`: a sender that may raise the vectors whose bits are set.
 ///
@@ -28,6 +29,17 @@ pub const WAIT: usize = FIRST + 0x13;
 /// Errors: `EBADF`, `EINVAL` (not a receiver and a sender of it), `ESRCH` (it has ended already).
 pub const REVOKE: usize = FIRST + 0x14;
 
+/// `uintr_return()`: ends a handler that the kernel has entered ([`SOFT`]): what was interrupted goes on, unless another interrupt is pending. Does
+/// not return.
+///
+/// Errors: `EINVAL` (the thread has no receiver of this backend).
+pub const RETURN: usize = FIRST + 0x15;
+
+/// For [`RECEIVER`]: guest interrupt files and the supervisor's registers of VS-mode, in world `vm`. `stopei` tells the slots.
+pub const AIA: usize = 1;
+/// For [`RECEIVER`]: the kernel enters the handler on the way to user mode, in every world. The thread's registers are in its control page.
+pub const SOFT: usize = 3;
+
 /// No limit for [`WAIT`].
 pub const FOREVER: usize = usize::MAX;
 
@@ -43,6 +55,25 @@ pub const SENDER_PAGES: usize = 2;
 
 /// In the control page: for each slot, the vectors that were granted to it (64 bits each; 0: none). The kernel writes it, and goes by its own copy.
 pub const GRANTED: usize = 0;
+
+/// In the control page of a [`SOFT`] receiver, 32 bits: [`ON`], [`BEFORE`], [`FLOATS`]. A handler begins with `ON` clear.
+pub const STATUS: usize = 0x400;
+/// 64 bits: the slots that were rung and not looked at, a bit each. The kernel sets them, the program swaps them with 0. A program that sets [`ON`]
+/// looks here behind it, and calls [`WAIT`] if something is pending: the handler is entered on the way back.
+pub const PENDING: usize = 0x408;
+/// 64 bits: what the kernel swaps with the stack pointer when it enters the handler, and when that returns.
+pub const SCRATCH: usize = 0x410;
+/// 64 bits: where the handler returns to.
+pub const EPC: usize = 0x418;
+/// 64 bits: what the handler's return loads into `a7`, which it needs itself.
+pub const SAVED_A7: usize = 0x420;
+
+/// In [`STATUS`]: interrupts are let in.
+pub const ON: u32 = 1;
+/// In [`STATUS`]: they were before the handler was entered, and are behind its return.
+pub const BEFORE: u32 = 2;
+/// In [`STATUS`], for the handler: the interrupted code has used floating point.
+pub const FLOATS: u32 = 4;
 
 /// In a word page: the vectors that were raised and not taken, a bit each.
 pub const WORD: usize = 0;

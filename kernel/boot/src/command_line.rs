@@ -6,6 +6,7 @@
 //! | `tty=raw` | no line editing and no echo on the terminal |
 //! | `tty.size=COLUMNSxROWS` | size of the terminal |
 //! | `world=auto\|vm\|table\|shared` | where processes run unless they say otherwise |
+//! | `uintr=auto\|aia\|soft` | user interrupts come in this way only |
 //! | `log=error\|warn\|info\|debug\|off` | what is logged |
 //! | `init=PATH` | the first process; its exit powers the machine off |
 //! | `-- ARGUMENT...` | its arguments |
@@ -15,6 +16,7 @@
 use abi::asyncos::{WORLD_AUTO, WORLD_SHARED, WORLD_TABLE, WORLD_VM};
 use alloc::vec::Vec;
 use log::LevelFilter;
+use process::uintr::backends;
 
 /// What the command line asks for.
 pub struct Options {
@@ -26,6 +28,8 @@ pub struct Options {
     pub size: Option<(u16, u16)>,
     /// Default world.
     pub world: usize,
+    /// The backend of user interrupts.
+    pub interrupts: usize,
     /// Log level.
     pub log: LevelFilter,
     /// Path of the first process, if it is not the usual one.
@@ -44,6 +48,7 @@ impl Options {
             raw: false,
             size: None,
             world: WORLD_AUTO,
+            interrupts: backends::AUTO,
             log: LevelFilter::Info,
             init: None,
             arguments: Vec::new(),
@@ -75,6 +80,9 @@ impl Options {
             ("world", "vm") => self.world = WORLD_VM,
             ("world", "table") => self.world = WORLD_TABLE,
             ("world", "shared") => self.world = WORLD_SHARED,
+            ("uintr", "auto") => self.interrupts = backends::AUTO,
+            ("uintr", "aia") => self.interrupts = abi::uintr::AIA,
+            ("uintr", "soft") => self.interrupts = abi::uintr::SOFT,
             ("log", level) => self.log = level.parse().ok()?,
             ("init", path) => self.init = Some(abi::command_line::decode(path).collect()),
             _ => return None,

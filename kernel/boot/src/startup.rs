@@ -65,6 +65,7 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
         Err(message) => halt(&console, &message).await,
     };
     process::execve::set_worlds(options.world as u8, machine.has_virtual);
+    process::uintr::backends::restrict(options.interrupts);
     let system = System::new(Setup {
         namespace: tree.namespace.clone(),
         net,

@@ -136,7 +136,7 @@ impl Running {
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         if let Some(taking) = &mut self.taking
-            && !taking.enter(thread, hart)
+            && !taking.enter(thread, &mut self.context, hart)
         {
             return Leave::Unsettled;
         }
@@ -161,7 +161,7 @@ impl Running {
                     self.turn.account(thread, Wait::Runs);
                     break Leave::Attention;
                 }
-                match self.context.enter(handle, self.taking.as_mut().map(|taking| &mut taking.traps)) {
+                match self.context.enter(handle, self.taking.as_mut().and_then(|taking| taking.traps())) {
                     Exit::Syscall => {
                         if self.context.x()[17] == nr::SCHED_YIELD {
                             self.context.x_mut()[10] = 0;
@@ -193,7 +193,7 @@ impl Running {
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                     Exit::Interrupt => {
                         self.turn.account(thread, Wait::Runs);
-                        if self.taking.as_ref().is_some_and(|taking| !taking.traps.is_settled(hart)) {
+                        if self.taking.as_ref().is_some_and(|taking| !taking.is_settled(hart)) {
                             break Leave::Unsettled;
                         }
                         let gives_way = thread.place().is_some() && slots::interrupted(thread);
@@ -327,7 +327,8 @@ impl Running {
             nr::EXECVEAT => {
                 execve::Request { directory: a as i32, path: b, arguments: c, environment: d, flags: e as u32 }
             }
-            abi::uintr::RECEIVER => return self.take_interrupts(a, b).into(),
+            abi::uintr::RECEIVER => return self.take_interrupts([a, b, c]).into(),
+            abi::uintr::RETURN => return self.end_handler(),
             abi::uintr::WAIT => return self.wait_interrupt(a).await.into(),
             _ => return self.clone(call).await.into(),
         };
@@ -340,14 +341,22 @@ impl Running {
         }
     }
 
-    /// `uintr_receiver(entry, stack)`.
-    fn take_interrupts(&mut self, entry: usize, stack: usize) -> Result<usize, Errno> {
+    /// `uintr_receiver(entry, stack, backend)`.
+    fn take_interrupts(&mut self, arguments: [usize; 3]) -> Result<usize, Errno> {
         if self.taking.is_some() {
             return Err(Errno::EBUSY);
         }
-        let (taking, descriptor) = Taking::begin(&self.thread, &self.context, entry, stack)?;
+        let (taking, descriptor) = Taking::begin(&self.thread, &self.context, arguments)?;
         self.taking = Some(taking);
         Ok(descriptor)
+    }
+
+    /// `uintr_return()`.
+    fn end_handler(&mut self) -> Outcome {
+        match self.taking.as_ref().ok_or(Errno::EINVAL).and_then(|taking| taking.resume(&mut self.context)) {
+            Ok(()) => Outcome::Registers,
+            Err(errno) => errno.into(),
+        }
     }
 
     /// `uintr_wait(ns)`. What was there already has been told since its place was armed, on the way here.
@@ -452,7 +461,7 @@ fn own_now(
 
 /// The calls that are served here, since they need the registers.
 fn is_own(number: usize) -> bool {
-    use abi::uintr::{RECEIVER, WAIT};
+    use abi::uintr::{RECEIVER, RETURN, WAIT};
     matches!(
         number,
         nr::EXIT
@@ -463,6 +472,7 @@ fn is_own(number: usize) -> bool {
             | nr::EXECVEAT
             | nr::RT_SIGRETURN
             | RECEIVER
+            | RETURN
             | WAIT
     )
 }

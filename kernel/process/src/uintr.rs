@@ -9,6 +9,8 @@
 //! then: whatever was rung at the old place has set its word before. A thread that waits arms its place first, so that what is there already is told
 //! to it.
 
+pub mod backends;
+mod injected;
 mod receiver;
 mod sender;
 mod taking;

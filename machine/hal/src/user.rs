@@ -95,7 +95,7 @@ impl OwnTraps {
     /// Those of the thread of `context`: a handler at `vector`, four bytes aligned, that finds `scratch` in `sscratch`. Its interrupts are off at
     /// first, as `sie` and `sstatus` say.
     pub fn new(context: &UserContext, vector: usize, scratch: usize) -> Self {
-        let floats = context.registers.status & riscv::context::sstatus::FS != 0;
+        let floats = context.has_floating();
         let _ = (vector, scratch, floats);
         Self {
             #[cfg(target_os = "none")]
@@ -211,6 +211,11 @@ impl UserContext {
     /// Floating-point registers and `fcsr`, for signal frames.
     pub fn floating(&self) -> (&[u64; 32], u32) {
         (&self.floating.f, self.floating.fcsr)
+    }
+
+    /// Whether the thread has used floating point.
+    pub fn has_floating(&self) -> bool {
+        self.registers.status & riscv::context::sstatus::FS != 0
     }
 
     /// Replaces the floating-point registers.

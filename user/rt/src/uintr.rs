@@ -16,11 +16,11 @@
 
 use crate::io::{Error, Result};
 use crate::sys::{self, OwnedFd, syscall};
-use abi::uintr as at;
+use abi::{Errno, uintr as at};
 use alloc::vec;
 use core::arch::{asm, global_asm};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 use core::time::Duration;
 
 /// Bytes of the stack that handlers run on.
@@ -127,6 +127,7 @@ const _: () = {
 pub struct Receiver {
     fd: OwnedFd,
     block: *const Block,
+    backend: usize,
     /// It is about the thread that made it.
     _thread: PhantomData<*mut ()>,
 }
@@ -152,7 +153,7 @@ impl Right {
 /// Makes this thread take its user interrupts, with these handlers. They are on from here.
 ///
 /// # Errors
-/// `EBUSY`: it does already; `ENODEV`: not in this world, or not on this machine; `ENOMEM`, `EMFILE`.
+/// `EBUSY`: it does already; `ENOMEM`, `EMFILE`.
 pub fn receive(handlers: Handlers) -> Result<Receiver> {
     let memory = vec![0_u8; STACK + size_of::<Block>() + align_of::<Block>()].leak().as_mut_ptr();
     let end = memory as usize + STACK;
@@ -168,16 +169,31 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
             handlers,
         });
     }
-    let entry = uintr_entry as *const () as usize;
-    // SAFETY: nothing is delivered before `sie` and `sstatus` say so, below.
-    let fd = unsafe { sys::call6(at::RECEIVER, sys::pad([entry, block as usize])) }.map(OwnedFd::new)?;
+    let (fd, backend) = begin(block)?;
     let pages = map(&fd, at::RECEIVER_PAGES)?;
     // SAFETY: still nobody else's.
     unsafe { (*block).pages = pages };
-    // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
-    unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) };
-    unmask();
-    Ok(Receiver { fd, block, _thread: PhantomData })
+    let receiver = Receiver { fd, block, backend, _thread: PhantomData };
+    if backend == at::AIA {
+        // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
+        unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) };
+    }
+    receiver.unmask();
+    Ok(receiver)
+}
+
+/// Makes the thread a receiver by the best backend that it can have. Its interrupts are off.
+fn begin(block: *mut Block) -> Result<(OwnedFd, usize)> {
+    let by = |backend, entry: unsafe extern "C" fn()| {
+        let arguments = sys::pad([entry as *const () as usize, block as usize, backend]);
+        // SAFETY: nothing is delivered before the thread lets it in, which is when the block is complete.
+        unsafe { sys::call6(at::RECEIVER, arguments) }.map(|fd| (OwnedFd::new(fd), backend))
+    };
+    match by(at::AIA, uintr_entry) {
+        Err(error) if error == Errno::ENODEV => by(at::SOFT, uintr_entry_soft),
+        result => result,
+    }
+    .map_err(Error::from)
 }
 
 /// Maps the pages of a receiver or a sender, for good.
@@ -188,23 +204,51 @@ fn map(fd: &OwnedFd, pages: usize) -> Result<*const u8> {
 }
 
 /// Keeps this thread's user interrupts off while `body` runs. What is raised meanwhile is served behind it. Only in a thread that is a [`Receiver`].
-pub fn masked<T>(_: &Receiver, body: impl FnOnce() -> T) -> T {
-    let old: usize;
-    // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what `body` does stays inside.
-    unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
+pub fn masked<T>(receiver: &Receiver, body: impl FnOnce() -> T) -> T {
+    let was_on = receiver.mask();
     let value = body();
-    if old & SIE != 0 {
-        unmask();
+    if was_on {
+        receiver.unmask();
     }
     value
 }
 
-fn unmask() {
-    // SAFETY: the entry saves what it changes.
-    unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
-}
-
 impl Receiver {
+    /// Keeps interrupts off; whether they were on.
+    fn mask(&self) -> bool {
+        if self.backend == at::SOFT {
+            let was_on = self.status().swap(0, Ordering::Relaxed) & at::ON != 0;
+            compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
+            return was_on;
+        }
+        let old: usize;
+        // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
+        unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
+        old & SIE != 0
+    }
+
+    fn unmask(&self) {
+        if self.backend == at::SOFT {
+            compiler_fence(Ordering::SeqCst); // as in `mask`
+            self.status().store(at::ON, Ordering::Relaxed);
+            compiler_fence(Ordering::SeqCst);
+            // Behind the store: what comes after this look finds interrupts on.
+            // SAFETY: the pages stay mapped.
+            if unsafe { (*self.block).pending_slots() }.load(Ordering::Relaxed) != 0 {
+                let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
+            }
+            return;
+        }
+        // SAFETY: the entry saves what it changes.
+        unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
+    }
+
+    /// `STATUS` of the backend `SOFT`.
+    fn status(&self) -> &AtomicU32 {
+        // SAFETY: within the control page, which stays mapped.
+        unsafe { &*(*self.block).pages.add(at::STATUS).cast() }
+    }
+
     /// A right to raise the vectors whose bits are set.
     ///
     /// # Errors
@@ -247,8 +291,12 @@ impl Receiver {
 impl Drop for Receiver {
     /// The thread takes no more interrupts; its senders may go on ringing.
     fn drop(&mut self) {
-        // SAFETY: only keeps interrupts off.
-        unsafe { asm!("csrc sie, {}", in(reg) INTERRUPTS) };
+        if self.backend == at::SOFT {
+            self.mask();
+        } else {
+            // SAFETY: only keeps interrupts off.
+            unsafe { asm!("csrc sie, {}", in(reg) INTERRUPTS) };
+        }
     }
 }
 
@@ -331,6 +379,7 @@ impl Drop for Sender {
 
 unsafe extern "C" {
     fn uintr_entry();
+    fn uintr_entry_soft();
 }
 
 // Takes one slot's number, the slot's word, and serves the vectors in it, the lowest first. What else is there interrupts again behind the `sret`.
@@ -380,6 +429,36 @@ global_asm!(
         \operation ft11, 296(sp)
     .endm
 
+    // Serves the vectors in t0, which are not none, the lowest first.
+    .macro serve_all
+2:  neg   t1, t0
+    and   t1, t1, t0                # the most urgent vector's bit
+    xor   t0, t0, t1
+    sd    t0, 8(s0)
+    ld    t2, 24(s0)                # sequence
+    mul   t1, t1, t2
+    srli  t1, t1, 58
+    add   t1, t1, s0
+    lbu   a1, 32(t1)                # numbers
+    slli  t1, a1, 4
+    add   t1, t1, s0
+    ld    a0, 96(t1)                # handlers
+    ld    t1, 104(t1)
+    jalr  t1
+    ld    t0, 8(s0)
+    bnez  t0, 2b
+    .endm
+    .macro save_floats
+    each_float fsd
+    csrr  t0, fcsr
+    sd    t0, 304(sp)
+    .endm
+    .macro load_floats
+    ld    t0, 304(sp)
+    csrw  fcsr, t0
+    each_float fld
+    .endm
+
     .pushsection .text.uintr_entry, "ax"
     .option push
     .option arch, +m, +a, +d
@@ -406,22 +485,7 @@ uintr_entry:
     amoswap.d.aq t0, zero, (t0)     # pairs with the sender's release
     and   t0, t0, t2
     beqz  t0, 4f                    # nothing is pending from before: the loop below ends with that
-2:  neg   t1, t0
-    and   t1, t1, t0                # the most urgent vector's bit
-    xor   t0, t0, t1
-    sd    t0, 8(s0)
-    ld    t2, 24(s0)                # sequence
-    mul   t1, t1, t2
-    srli  t1, t1, 58
-    add   t1, t1, s0
-    lbu   a1, 32(t1)                # numbers
-    slli  t1, a1, 4
-    add   t1, t1, s0
-    ld    a0, 96(t1)                # handlers
-    ld    t1, 104(t1)
-    jalr  t1
-    ld    t0, 8(s0)
-    bnez  t0, 2b
+    serve_all
     bltz  s1, 6f
 3:  each_kept ld
     addi  sp, sp, 320
@@ -433,17 +497,40 @@ uintr_entry:
     bnez  t0, 2b
     bltz  s1, 6f
     j     3b
-5:  each_float fsd
-    csrr  t0, fcsr
-    sd    t0, 304(sp)
+5:  save_floats
     j     1b
-6:  ld    t0, 304(sp)
-    csrw  fcsr, t0
-    each_float fld
+6:  load_floats
     j     3b
+
+    // The kernel has swapped the stack pointer and kept a7.
+    .balign 4
+    .globl uintr_entry_soft
+uintr_entry_soft:
+    addi  sp, sp, -320
+    each_kept sd
+    addi  s0, sp, 320
+    ld    s1, 0(s0)                 # pages
+    lwu   s1, {status}(s1)
+    slli  s1, s1, {floats}
+    bgez  s1, 1f
+    save_floats
+1:  mv    a0, s0
+    call  uintr_look_soft
+    ld    t0, 8(s0)
+    beqz  t0, 3f
+    serve_all
+3:  bgez  s1, 4f
+    load_floats
+4:  each_kept ld
+    addi  sp, sp, 320
+    li    a7, {resume}
+    ecall                           # does not come back
     .option pop
     .popsection
-"#
+"#,
+    status = const at::STATUS,
+    floats = const 63 - at::FLOATS.trailing_zeros(),
+    resume = const at::RETURN,
 );
 
 impl Block {
@@ -456,14 +543,36 @@ impl Block {
         // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
         unsafe { asm!("csrc sip, {}", in(reg) SOFTWARE) };
         for slot in 1..at::SLOTS {
-            // SAFETY: the control page holds so many words.
-            let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
-            if granted != 0 {
-                // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
-                let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
-                self.pending |= word.swap(0, Ordering::Acquire) & granted;
-            }
+            // SAFETY: the caller's promise.
+            unsafe { self.collect(slot) };
         }
+    }
+
+    /// Takes what the sender of a slot has raised.
+    ///
+    /// # Safety
+    /// As [`Block::collect_all`].
+    unsafe fn collect(&mut self, slot: usize) {
+        // SAFETY: the control page holds so many words.
+        let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
+        if granted != 0 {
+            // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
+            let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
+            self.pending |= word.swap(0, Ordering::Acquire) & granted;
+        }
+    }
+
+    /// `PENDING` of the backend `SOFT`.
+    ///
+    /// # Safety
+    /// The pages are mapped.
+    unsafe fn pending_slots(&self) -> &AtomicU64 {
+        // SAFETY: within the control page, aligned.
+        unsafe { &*self.pages.add(at::PENDING).cast() }
+    }
+
+    fn count_idle(&self) {
+        self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 }
 
@@ -482,6 +591,27 @@ unsafe extern "C" fn uintr_look(block: *mut Block) {
         // SAFETY: as above.
         unsafe { block.collect_all() };
     } else {
-        block.idle.store(block.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        block.count_idle();
+    }
+}
+
+/// Takes what the senders have raised that the kernel tells of.
+///
+/// # Safety
+/// As [`uintr_look`].
+#[unsafe(no_mangle)]
+unsafe extern "C" fn uintr_look_soft(block: *mut Block) {
+    // SAFETY: the caller's promise: nobody else has it.
+    let block = unsafe { &mut *block };
+    // SAFETY: mapped before interrupts were let in. Before the words are looked at, so that what comes meanwhile is pending behind it. Acquire pairs
+    // with the kernel's Release: the word that a bit tells of is visible.
+    let mut slots = unsafe { block.pending_slots() }.swap(0, Ordering::Acquire) & !1;
+    while slots != 0 {
+        // SAFETY: as above.
+        unsafe { block.collect(slots.trailing_zeros() as usize) };
+        slots &= slots - 1;
+    }
+    if block.pending == 0 {
+        block.count_idle();
     }
 }

@@ -1,6 +1,6 @@
 //! A thread that takes user interrupts, as others see it.
 
-use super::Sender;
+use super::{Sender, injected::Injected};
 use crate::thread::Thread;
 use abi::{errno::Errno, uintr};
 use alloc::{
@@ -63,6 +63,8 @@ pub struct Receiver {
     id: u64,
     account: Arc<Account>,
     control: Frame,
+    /// Its interrupts are injected: it has no place.
+    injected: bool,
     state: SpinLock<State>,
     /// None when the thread has ended.
     whom: IrqLock<Option<Whom>>,
@@ -73,7 +75,7 @@ pub struct Receiver {
 
 impl Receiver {
     /// For a thread that runs in `task`.
-    pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef) -> Result<Arc<Self>, Errno> {
+    pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef, injected: bool) -> Result<Arc<Self>, Errno> {
         let account = thread.process().account().clone();
         let charge = account.charge(PAGE_SIZE + BYTES)?;
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
@@ -86,11 +88,17 @@ impl Receiver {
             id,
             account,
             control,
+            injected,
             state: SpinLock::new(rank::PIPE, state),
             whom: IrqLock::new(rank::WAIT, Some(Whom { thread: thread.clone(), task })),
             loans: Loans::new(id),
             _charge: charge,
         }))
+    }
+
+    /// Its control page.
+    pub(super) fn control(&self) -> &Frame {
+        &self.control
     }
 
     /// A sender that may raise `vectors`.
@@ -199,6 +207,9 @@ impl Receiver {
             Some(place) => place.ring(sender.slot() as u32),
             None => {
                 drop(state);
+                if self.injected {
+                    Injected::raise(&self.control, sender.slot());
+                }
                 self.summon();
             }
         }

@@ -1,18 +1,23 @@
 //! What a thread that takes user interrupts has in its coroutine.
 
-use super::{Receiver, receiver::ReceiverFile};
+use super::{Receiver, backends, injected::Injected, receiver::ReceiverFile};
 use crate::thread::Thread;
-use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE};
+use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE, uintr};
 use alloc::{boxed::Box, sync::Arc};
-use hal::{
-    space::World,
-    user::{OwnTraps, Rest, UserContext},
-};
+use hal::user::{OwnTraps, Rest, UserContext};
 use io::open::OpenFile;
+
+/// How its interrupts come.
+enum Delivery {
+    /// By hardware, at a place.
+    Hardware(OwnTraps),
+    /// By the kernel, on the way to user mode.
+    Injected(Injected),
+}
 
 /// The thread's own part.
 pub(crate) struct Taking {
-    pub(crate) traps: OwnTraps,
+    delivery: Delivery,
     receiver: Arc<Receiver>,
 }
 
@@ -21,49 +26,97 @@ impl Taking {
     pub(crate) fn begin(
         thread: &Arc<Thread>,
         context: &UserContext,
-        entry: usize,
-        stack: usize,
+        [entry, stack, backend]: [usize; 3],
     ) -> Result<(Box<Self>, usize), Errno> {
-        if !entry.is_multiple_of(4) {
+        if !entry.is_multiple_of(4) || !matches!(backend, uintr::AIA | uintr::SOFT) {
             return Err(Errno::EINVAL);
         }
-        if thread.space().world() != World::Vm || hal::guest_file::places() == 0 {
+        if !backends::has(backend, thread.space().world()) {
             return Err(Errno::ENODEV);
         }
         let task = thread.task().ok_or(Errno::ESRCH)?;
-        let receiver = Receiver::new(thread, task)?;
+        let receiver = Receiver::new(thread, task, backend == uintr::SOFT)?;
+        let delivery = if backend == uintr::SOFT {
+            Delivery::Injected(Injected::new(receiver.control().clone(), entry, stack))
+        } else {
+            Delivery::Hardware(OwnTraps::new(context, entry, stack))
+        };
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
         let descriptor = thread.process().descriptors()?.insert(open, true, 0, limit)?;
-        Ok((Box::new(Self { traps: OwnTraps::new(context, entry, stack), receiver }), descriptor as usize))
+        Ok((Box::new(Self { delivery, receiver }), descriptor as usize))
+    }
+
+    /// What the hardware keeps of the thread, if its interrupts come by hardware.
+    #[inline]
+    pub(crate) fn traps(&mut self) -> Option<&mut OwnTraps> {
+        match &mut self.delivery {
+            Delivery::Hardware(traps) => Some(traps),
+            Delivery::Injected(_) => None,
+        }
+    }
+
+    /// Whether its interrupts can come on this hart.
+    pub(crate) fn is_settled(&self, hart: usize) -> bool {
+        match &self.delivery {
+            Delivery::Hardware(traps) => traps.is_settled(hart),
+            Delivery::Injected(_) => true,
+        }
     }
 
     /// The thread is about to run on this hart; `false`: not before it has a place here.
-    pub(crate) fn enter(&mut self, thread: &Thread, hart: usize) -> bool {
-        if !self.traps.is_settled(hart) {
+    pub(crate) fn enter(&mut self, thread: &Thread, context: &mut UserContext, hart: usize) -> bool {
+        if !self.is_settled(hart) {
             return false;
         }
-        if thread.take_interrupts() {
-            self.traps.look_at_all();
+        let look = thread.take_interrupts();
+        match &mut self.delivery {
+            Delivery::Hardware(traps) if look => traps.look_at_all(),
+            Delivery::Hardware(_) => {}
+            Delivery::Injected(injected) => injected.enter(context),
         }
         true
     }
 
+    /// `uintr_return()`.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub(crate) fn resume(&self, context: &mut UserContext) -> Result<(), Errno> {
+        match &self.delivery {
+            Delivery::Hardware(_) => Err(Errno::EINVAL),
+            Delivery::Injected(injected) => {
+                injected.resume(context);
+                Ok(())
+            }
+        }
+    }
+
     /// Gets a place on this hart, and has the thread look at everything.
     pub(crate) async fn settle(&mut self) {
+        let Delivery::Hardware(traps) = &mut self.delivery else { return };
         if let Some(place) = self.receiver.settle().await {
-            self.traps.settle(&place);
+            traps.settle(&place);
             self.receiver.take(place);
         }
-        self.traps.look_at_all();
+        traps.look_at_all();
     }
 
     /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or waits for it.
     pub(crate) fn rest(&self, thread: &Thread, waits: bool) {
-        if !waits && !self.traps.is_open() {
+        let is_open = match &self.delivery {
+            Delivery::Hardware(traps) => traps.is_open(),
+            Delivery::Injected(injected) => injected.is_open(),
+        };
+        if !waits && !is_open {
             return;
         }
-        match self.traps.rest() {
+        let rest = match &self.delivery {
+            Delivery::Hardware(traps) => traps.rest(),
+            Delivery::Injected(injected) if injected.is_pending() => Rest::Arrived,
+            Delivery::Injected(_) => Rest::Told,
+        };
+        match rest {
             Rest::Told => {}
             Rest::Arrived => thread.note_interrupt(false),
             Rest::Nowhere => thread.note_interrupt(true),
