@@ -35,6 +35,14 @@ pub const REVOKE: usize = FIRST + 0x14;
 /// Errors: `EINVAL` (the thread has no receiver of this backend).
 pub const RETURN: usize = FIRST + 0x15;
 
+/// `uintr_traps(causes) -> 0`: the calling thread, a receiver, takes exceptions itself from now on, at its `entry`: a bit for each cause, of [`TRAPS`]. Page faults
+/// are those that would end in `SIGSEGV`. An exception while its interrupts are off, so in a handler, becomes a signal as ever.
+///
+/// Errors: `EINVAL` (not a receiver; other bits).
+pub const SET_TRAPS: usize = FIRST + 0x16;
+/// Causes (`scause`) for [`SET_TRAPS`]: illegal instruction, breakpoint, misaligned load and store, page fault of a fetch, a load, a store.
+pub const TRAPS: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 12 | 1 << 13 | 1 << 15;
+
 /// For [`RECEIVER`]: guest interrupt files and the supervisor's registers of VS-mode, in world `vm`. `stopei` tells the slots.
 pub const AIA: usize = 1;
 /// For [`RECEIVER`]: the kernel enters the handler on the way to user mode, in every world. The thread's registers are in its control page.
@@ -67,6 +75,13 @@ pub const SCRATCH: usize = 0x410;
 pub const EPC: usize = 0x418;
 /// 64 bits: what the handler's return loads into `a7`, which it needs itself.
 pub const SAVED_A7: usize = 0x420;
+/// 64 bits: why the handler was entered: [`INTERRUPT`], or an exception of [`SET_TRAPS`].
+pub const CAUSE: usize = 0x428;
+/// 64 bits: the address of a page fault or a misaligned access.
+pub const VALUE: usize = 0x430;
+
+/// In [`CAUSE`]: something is pending.
+pub const INTERRUPT: usize = 1 << 63;
 
 /// In [`STATUS`]: interrupts are let in.
 pub const ON: u32 = 1;

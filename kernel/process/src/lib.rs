@@ -29,6 +29,7 @@ pub mod class;
 pub mod clone;
 pub mod descriptors;
 mod doing;
+mod exception;
 pub mod execve;
 pub mod exit;
 pub mod fatal;

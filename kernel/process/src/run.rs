@@ -9,7 +9,9 @@ use crate::{
     FdTable,
     affinity::Affinity,
     class::Class,
-    clone, execve, exit, footprint, oom,
+    clone,
+    exception::{self, Trap, taken},
+    execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
     processor,
     service::{Begun, Call, Outcome, Program, Restart, Service},
@@ -186,8 +188,12 @@ impl Running {
                     }
                     Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
                         Some(Ok(())) => self.thread.usage.fault(false),
+                        Some(Err(FaultError::Segv(_)))
+                            if taken(&mut self.taking, &mut self.context, Trap::of_fault(access, address)) => {}
                         _ => break Leave::Fault(address, access),
                     },
+                    Exit::Exception(exception)
+                        if exception::taken_of(&mut self.taking, &mut self.context, exception) => {}
                     Exit::Exception(exception) => break Leave::Exception(exception),
                     // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                     // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
@@ -279,7 +285,7 @@ impl Running {
         match leave {
             Leave::Call => self.own_call(Call::of(&self.context)).await,
             Leave::Fault(address, access) => self.fault(address, access).await,
-            Leave::Exception(exception) => raise(&self.thread, self.context.pc(), exception),
+            Leave::Exception(exception) => force(&self.thread, exception::signal(self.context.pc(), exception)),
             Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
             Leave::Rest(until) => self.thread.rest(until).await,
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) | Leave::Unsettled => {}
@@ -329,6 +335,7 @@ impl Running {
             }
             abi::uintr::RECEIVER => return self.take_interrupts([a, b, c]).into(),
             abi::uintr::RETURN => return self.end_handler(),
+            abi::uintr::SET_TRAPS => return self.take_exceptions(a).into(),
             abi::uintr::WAIT => return self.wait_interrupt(a).await.into(),
             _ => return self.clone(call).await.into(),
         };
@@ -349,6 +356,12 @@ impl Running {
         let (taking, descriptor) = Taking::begin(&self.thread, &self.context, arguments)?;
         self.taking = Some(taking);
         Ok(descriptor)
+    }
+
+    /// `uintr_traps(causes)`.
+    fn take_exceptions(&mut self, causes: usize) -> Result<usize, Errno> {
+        let taking = self.taking.as_mut().ok_or(Errno::EINVAL)?;
+        taking.take_exceptions(&mut self.context, causes).map(|()| 0)
     }
 
     /// `uintr_return()`.
@@ -417,6 +430,11 @@ impl Running {
                 }
                 Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64)
             }
+            Ok(Err(FaultError::Segv(_)))
+                if taken(&mut self.taking, &mut self.context, Trap::of_fault(access, address)) =>
+            {
+                return;
+            }
             Ok(Err(FaultError::Bus)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
             Ok(Err(FaultError::Segv(SegvKind::Maperr))) => Siginfo::fault(SIGSEGV, SEGV_MAPERR, address as u64),
             Ok(Err(FaultError::Segv(SegvKind::Accerr))) => Siginfo::fault(SIGSEGV, SEGV_ACCERR, address as u64),
@@ -461,7 +479,7 @@ fn own_now(
 
 /// The calls that are served here, since they need the registers.
 fn is_own(number: usize) -> bool {
-    use abi::uintr::{RECEIVER, RETURN, WAIT};
+    use abi::uintr::{RECEIVER, RETURN, SET_TRAPS, WAIT};
     matches!(
         number,
         nr::EXIT
@@ -473,6 +491,7 @@ fn is_own(number: usize) -> bool {
             | nr::RT_SIGRETURN
             | RECEIVER
             | RETURN
+            | SET_TRAPS
             | WAIT
     )
 }
@@ -524,18 +543,6 @@ fn own_id(thread: &Thread, number: usize) -> Option<u32> {
 }
 
 /// The signal for an instruction that cannot be executed.
-fn raise(thread: &Arc<Thread>, pc: usize, exception: Exception) {
-    let pc = pc as u64;
-    let info = match exception {
-        Exception::IllegalInstruction => Siginfo::fault(SIGILL, ILL_ILLOPC, pc),
-        Exception::Breakpoint => Siginfo::fault(SIGTRAP, TRAP_BRKPT, pc),
-        Exception::Misaligned { address } => Siginfo::fault(SIGBUS, BUS_ADRALN, address as u64),
-        Exception::AccessFault { address } => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
-        Exception::Other { .. } => Siginfo::fault(SIGILL, ILL_ILLTRP, pc),
-    };
-    force(thread, info);
-}
-
 /// What the first process starts with.
 pub struct Init {
     /// The program.

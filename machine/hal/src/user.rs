@@ -138,6 +138,16 @@ impl OwnTraps {
         return true;
     }
 
+    /// The thread takes these exceptions itself, a bit for each cause; those that the hardware can deliver do not come to the kernel any more.
+    pub fn take_exceptions(&mut self, causes: usize) {
+        #[cfg(target_os = "none")]
+        {
+            self.registers.take_exceptions(causes);
+            self.id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        }
+        let _ = causes;
+    }
+
     /// The thread does not run for now: what arrives is told to the owner of its place. On the hart that it ran on.
     pub fn rest(&self) -> Rest {
         // Nobody else takes the place between the look and the bit.
@@ -229,6 +239,29 @@ impl UserContext {
         if HAS_FLOATING.load(Ordering::Relaxed) {
             self.registers.status |= riscv::context::sstatus::FS_CLEAN;
         }
+    }
+
+    /// Has the thread enter its handler for an exception, as if the hardware had done it. `false`: it may be in a handler already.
+    pub fn trap(&mut self, traps: &mut OwnTraps, cause: usize, value: usize) -> bool {
+        #[cfg(target_os = "none")]
+        {
+            let supervisor = self.registers.status & riscv::context::sstatus::SPP != 0;
+            let Some(pc) = traps.registers.trap(supervisor, self.registers.pc, cause, value) else { return false };
+            self.registers.pc = pc;
+            self.registers.status |= riscv::context::sstatus::SPP;
+            traps.id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+            true
+        }
+        #[cfg(not(target_os = "none"))]
+        {
+            let _ = (traps, cause, value);
+            false
+        }
+    }
+
+    /// Turns floating point on for the thread, if the harts have it.
+    pub fn use_floating(&mut self) {
+        self.enable_floating();
     }
 
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,

@@ -33,6 +33,13 @@ const FIRST_STATUS: usize = 1 << 13 | 2 << 32;
 
 /// `vsstatus.SIE`.
 const SIE: usize = 1 << 1;
+/// `vsstatus.SPIE`: what `SIE` was before a trap.
+const SPIE: usize = 1 << 5;
+/// `vsstatus.SPP`: the trap came from VS-mode.
+const SPP: usize = 1 << 8;
+
+/// Exceptions that go to a program directly, by cause: illegal instruction, breakpoint, misaligned load, misaligned store.
+pub const DIRECT: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6;
 
 /// The hart has `vsiselect` (Ssaia).
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
@@ -68,6 +75,8 @@ pub struct Own {
     select: usize,
     /// What of `hvip` it has not served yet.
     injected: usize,
+    /// `hedeleg`: exceptions that it takes itself.
+    exceptions: usize,
 }
 
 impl Own {
@@ -93,12 +102,30 @@ impl Own {
         self.injected != 0
     }
 
+    /// It takes these exceptions itself, of [`DIRECT`], from the next [`Own::load`] on.
+    pub fn take_exceptions(&mut self, causes: usize) {
+        self.exceptions = causes & DIRECT;
+    }
+
+    /// Does what the hart does at a trap to VS-mode (privileged specification, 22.6.3), for the thread while it does not run: the new pc. `None`: its
+    /// interrupts are off, so it may be in a handler, whose registers this would overwrite. `supervisor`: it was in VS-mode. They are to be loaded again.
+    pub fn trap(&mut self, supervisor: bool, pc: usize, cause: usize, value: usize) -> Option<usize> {
+        if supervisor && self.status & SIE == 0 {
+            return None;
+        }
+        let before = if self.status & SIE == 0 { 0 } else { SPIE } | if supervisor { SPP } else { 0 };
+        self.status = self.status & !(SIE | SPIE | SPP) | before;
+        (self.pc, self.cause, self.value) = (pc, cause, value);
+        Some(self.vector & !3)
+    }
+
     /// Gives them to this hart, with the interrupts of VS-mode.
     pub fn load(&self) {
         // Whatever they hold acts on the thread alone: the G stage bounds what it reaches, and HS interrupts
         // are on whenever V = 1.
         // First: bits of `vsie` that are not delegated are read-only zero.
         csr_write!(hideleg, VS_INTERRUPTS);
+        csr_write!(hedeleg, self.exceptions);
         csr_write!(vsstatus, self.status);
         csr_write!(vsie, self.enabled);
         csr_write!(vstvec, self.vector);
@@ -140,6 +167,7 @@ impl Own {
 /// Ends what [`Own::load`] began: nothing is delegated, and nothing remains.
 pub fn disown() {
     csr_write!(hvip, 0);
+    csr_write!(hedeleg, 0);
     reset();
     // Last: `vsie` could not be reset without.
     csr_write!(hideleg, 0);

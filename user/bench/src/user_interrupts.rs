@@ -1,10 +1,12 @@
 //! User interrupts (note 0008): what the sender, the entry of the handler and the return from it execute, and a round trip between threads that
 //! wait.
 
-use crate::measure::{Outcome, instructions_between, measure, report};
+use crate::measure::{Outcome, call, instructions_between, measure, report};
 use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use rt::abi::{mm::PROT_READ, nr};
+use rt::uintr::traps::{Causes, Next, Trapped};
 use rt::uintr::{Handlers, Receiver, Sender, masked, receive};
 use rt::{io, raw, thread};
 
@@ -40,7 +42,7 @@ fn await_more(receiver: &Receiver, seen: &Seen, before: u32) -> Outcome {
     }
 }
 
-/// All rows. Nothing where there are no user interrupts by hardware.
+/// All rows.
 pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
     let sender = Sender::open(receiver.grant(1)?)?;
@@ -61,7 +63,23 @@ pub fn rows() -> Outcome {
         }
         Ok(())
     })?;
+    traps(&receiver)?;
     between_threads(&receiver, seen)
+}
+
+/// Exceptions that the program takes itself and goes on behind: a store to a page that is read-only, an `ebreak`.
+fn traps(receiver: &Receiver) -> Outcome {
+    let behind: &'static _ = Box::leak(Box::new(|_: &Trapped| Next::Behind));
+    raw::take_traps(receiver, Causes::FAULTS.and(Causes::BREAKPOINT), behind)?;
+    let page = call(nr::MMAP, &[0, 4096, PROT_READ as usize, 0x22, usize::MAX, 0])?;
+    measure("trap_page_fault", 20_000, |count| {
+        (0..count).for_each(|_| raw::store64(page, 1));
+        Ok(())
+    })?;
+    measure("trap_breakpoint", 20_000, |count| {
+        (0..count).for_each(|_| raw::breakpoint());
+        Ok(())
+    })
 }
 
 /// Instructions of many rounds: until the handler reads the counter, and from there on.

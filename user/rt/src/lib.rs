@@ -32,6 +32,7 @@ pub mod async_stdio;
 pub mod async_udp;
 pub mod async_unix;
 mod chunks;
+pub mod conditions;
 mod connections;
 mod datagrams;
 mod embedded;

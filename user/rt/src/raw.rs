@@ -5,6 +5,8 @@
 //! what no correct program would, and each case of theirs runs in a process of its own. A program that serves
 //! somebody does not enable the feature. All accesses are in assembly, so that the compiler assumes nothing of them.
 
+use crate::uintr::Receiver;
+use crate::uintr::traps::{Causes, Next, Trapped};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
 
@@ -83,6 +85,25 @@ pub fn call(address: usize, argument: usize) -> usize {
         asm!("jalr {}", in(reg) address, inlateout("a0") argument => result, clobber_abi("C"));
     }
     result
+}
+
+/// Takes exceptions ([`crate::uintr::traps::take`]); the handler keeps the rules that are told there.
+///
+/// # Errors
+/// As there.
+pub fn take_traps<H: Fn(&Trapped) -> Next + Sync>(
+    receiver: &Receiver,
+    causes: Causes,
+    handler: &'static H,
+) -> crate::io::Result<()> {
+    // SAFETY: the caller's word (module head).
+    unsafe { crate::uintr::traps::take(receiver, causes, handler) }
+}
+
+/// Raises a breakpoint exception.
+pub fn breakpoint() {
+    // SAFETY: a handler goes on behind it and keeps all registers, or the process ends.
+    unsafe { asm!("ebreak", options(nostack)) };
 }
 
 /// The `time` register.

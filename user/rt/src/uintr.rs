@@ -14,6 +14,8 @@
 //! thread may hold, allocate, or panic. It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
 //! urgent vector (the lowest number) first.
 
+pub mod traps;
+
 use crate::io::{Error, Result};
 use crate::sys::{self, OwnedFd, syscall};
 use abi::{Errno, uintr as at};
@@ -100,6 +102,7 @@ struct Block {
     sequence: u64,
     numbers: [u8; 64],
     handlers: Handlers,
+    traps: traps::Handler,
 }
 
 /// Any sequence of 64 bits in which each six neighbours differ will do (de Bruijn).
@@ -167,6 +170,7 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
             sequence: SEQUENCE,
             numbers: NUMBERS,
             handlers,
+            traps: traps::Handler::NONE,
         });
     }
     let (fd, backend) = begin(block)?;
@@ -378,6 +382,7 @@ impl Drop for Sender {
 }
 
 unsafe extern "C" {
+    fn uintr_entry_trap();
     fn uintr_entry();
     fn uintr_entry_soft();
 }
@@ -462,6 +467,32 @@ global_asm!(
     .pushsection .text.uintr_entry, "ax"
     .option push
     .option arch, +m, +a, +d
+    // For a thread that takes exceptions, too. Not by a vector: OpenSBI hands illegal instructions on to `stvec` with the mode's bits in it.
+    .balign 4
+    .globl uintr_entry_trap
+uintr_entry_trap:
+    csrrw sp, sscratch, sp
+    addi  sp, sp, -320
+    each_kept sd
+    addi  s0, sp, 320
+    csrr  a1, scause
+    bltz  a1, 7f                    # an interrupt
+    csrr  a4, sstatus
+    slli  s1, a4, 49
+    bgez  s1, 1f
+    save_floats
+1:  mv    a0, s0
+    csrr  a2, stval
+    csrr  a3, sepc
+    call  uintr_trapped
+    csrw  sepc, a0
+    bgez  s1, 2f
+    load_floats
+2:  each_kept ld
+    addi  sp, sp, 320
+    csrrw sp, sscratch, sp
+    sret
+
     .balign 4
     .globl uintr_entry
 uintr_entry:
@@ -469,7 +500,7 @@ uintr_entry:
     addi  sp, sp, -320
     each_kept sd
     addi  s0, sp, 320
-    csrr  s1, sstatus
+7:  csrr  s1, sstatus
     slli  s1, s1, 49
     bltz  s1, 5f                    # FS is clean or dirty
 1:  csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
@@ -514,7 +545,10 @@ uintr_entry_soft:
     slli  s1, s1, {floats}
     bgez  s1, 1f
     save_floats
-1:  mv    a0, s0
+1:  ld    t0, 0(s0)
+    ld    a1, {cause}(t0)
+    bgez  a1, 5f
+    mv    a0, s0
     call  uintr_look_soft
     ld    t0, 8(s0)
     beqz  t0, 3f
@@ -525,10 +559,22 @@ uintr_entry_soft:
     addi  sp, sp, 320
     li    a7, {resume}
     ecall                           # does not come back
+5:  mv    a0, s0
+    ld    a2, {value}(t0)
+    ld    a3, {epc}(t0)
+    li    a4, {before}              # the kernel enters where interrupts are on
+    call  uintr_trapped
+    ld    t0, 0(s0)
+    sd    a0, {epc}(t0)
+    j     3b
     .option pop
     .popsection
 "#,
     status = const at::STATUS,
+    cause = const at::CAUSE,
+    value = const at::VALUE,
+    epc = const at::EPC,
+    before = const traps::BEFORE,
     floats = const 63 - at::FLOATS.trailing_zeros(),
     resume = const at::RETURN,
 );

@@ -55,6 +55,7 @@ mod threads;
 mod time;
 mod timers;
 mod trace;
+mod traps;
 mod tty;
 mod user_interrupts;
 mod watch;
@@ -124,6 +125,7 @@ const GROUPS: &[&[Case]] = &[
     isolation::CASES,
     window::CASES,
     user_interrupts::CASES,
+    traps::CASES,
     floats::CASES,
     instructions::CASES,
     async_io::CASES,

@@ -52,12 +52,26 @@ impl Injected {
 
     /// The thread is about to run: enters its handler if something is pending.
     pub(super) fn enter(&self, context: &mut UserContext) {
-        let status = self.status();
-        if status & uintr::ON == 0 || !self.is_pending() {
+        if !self.is_open() || !self.is_pending() {
             return;
         }
+        self.handle(context, uintr::INTERRUPT, 0);
+    }
+
+    /// An exception: enters the handler, unless the thread may be in one.
+    pub(super) fn trap(&self, context: &mut UserContext, cause: usize, value: usize) -> bool {
+        let open = self.is_open();
+        if open {
+            self.handle(context, cause, value);
+        }
+        open
+    }
+
+    fn handle(&self, context: &mut UserContext, cause: usize, value: usize) {
         let floats = if context.has_floating() { uintr::FLOATS } else { 0 };
         self.control.word(uintr::STATUS).store(uintr::BEFORE | floats, Ordering::Relaxed);
+        self.set(uintr::CAUSE, cause);
+        self.set(uintr::VALUE, value);
         self.set(uintr::EPC, context.pc());
         self.set(uintr::SAVED_A7, context.x()[A7]);
         self.swap_stack(context);

@@ -1,7 +1,7 @@
 //! What a thread that takes user interrupts has in its coroutine.
 
 use super::{Receiver, backends, injected::Injected, receiver::ReceiverFile};
-use crate::thread::Thread;
+use crate::{exception::Trap, thread::Thread};
 use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE, uintr};
 use alloc::{boxed::Box, sync::Arc};
 use hal::user::{OwnTraps, Rest, UserContext};
@@ -18,6 +18,8 @@ enum Delivery {
 /// The thread's own part.
 pub(crate) struct Taking {
     delivery: Delivery,
+    /// Exceptions that its program takes itself, by cause.
+    exceptions: usize,
     receiver: Arc<Receiver>,
 }
 
@@ -44,7 +46,7 @@ impl Taking {
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
         let descriptor = thread.process().descriptors()?.insert(open, true, 0, limit)?;
-        Ok((Box::new(Self { delivery, receiver }), descriptor as usize))
+        Ok((Box::new(Self { delivery, exceptions: 0, receiver }), descriptor as usize))
     }
 
     /// What the hardware keeps of the thread, if its interrupts come by hardware.
@@ -90,6 +92,32 @@ impl Taking {
                 Ok(())
             }
         }
+    }
+
+    /// `uintr_traps(causes)`.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub(crate) fn take_exceptions(&mut self, context: &mut UserContext, causes: usize) -> Result<(), Errno> {
+        if causes & !uintr::TRAPS != 0 {
+            return Err(Errno::EINVAL);
+        }
+        self.exceptions = causes;
+        if let Delivery::Hardware(traps) = &mut self.delivery {
+            // The first use of floating point is an illegal instruction, too, and would be the program's now.
+            context.use_floating();
+            traps.take_exceptions(causes);
+        }
+        Ok(())
+    }
+
+    /// Has the program take an exception, if it wants to and can.
+    pub(crate) fn trap(&mut self, context: &mut UserContext, trap: Trap) -> bool {
+        self.exceptions & 1 << trap.cause != 0
+            && match &mut self.delivery {
+                Delivery::Hardware(traps) => context.trap(traps, trap.cause, trap.value),
+                Delivery::Injected(injected) => injected.trap(context, trap.cause, trap.value),
+            }
     }
 
     /// Gets a place on this hart, and has the thread look at everything.

@@ -444,6 +444,13 @@ pub const WANTED: &[Wanted] = &[
     },
     Wanted { place: Place::Vm, ..icount("uintr_return_floats", "uintr", &[], "and on the way back") },
     Wanted { place: Place::Vm, ..icount("uintr_blocked_pp", "uintr", &[], "round trip between threads that wait") },
+    icount(
+        "trap_page_fault",
+        "uintr",
+        &[("*", AtMost(1500.0))],
+        "a store without a right: the program's handler, by way of the kernel, and on behind it",
+    ),
+    icount("trap_breakpoint", "uintr", &[], "ebreak: the program's handler, and on behind it"),
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",
