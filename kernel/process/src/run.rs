@@ -134,22 +134,30 @@ pub(crate) fn run(
 }
 
 impl Running {
-    /// Runs user code until something has to be awaited. `thread` is this one's.
-    fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
-        let (hart, started) = (hal::hart::id(), hal::time::now());
+    /// Why the thread cannot run now, on this hart.
+    #[inline(always)]
+    fn held_back<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
         if let Some(taking) = &mut self.taking
             && !taking.enter(thread, &mut self.context, hart)
         {
-            return Leave::Unsettled;
+            return Some(Leave::Unsettled);
         }
         match self.turn.begin(thread) {
-            Begin::Now => {}
+            Begin::Now => None,
             Begin::Later => {
                 self.turn.account(thread, Wait::Preempted);
                 processor::count_switch();
-                return Leave::Yield(true);
+                Some(Leave::Yield(true))
             }
-            Begin::At(until) => return Leave::Rest(until),
+            Begin::At(until) => Some(Leave::Rest(until)),
+        }
+    }
+
+    /// Runs user code until something has to be awaited. `thread` is this one's.
+    fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
+        let (hart, started) = (hal::hart::id(), hal::time::now());
+        if let Some(leave) = self.held_back(thread, hart) {
+            return leave;
         }
         self.thread.usage.enter_user(started);
         processor::enter_user(hart, started);
