@@ -121,6 +121,11 @@ pub(crate) fn run(
                 leave => running.serve(leave).await,
             }
         }
+        if running.taking.is_some() {
+            // Boxed: seldom needed.
+            let end: BoxFuture<'_, ()> = Box::pin(running.end_taking());
+            end.await;
+        }
         running.end();
         // Before whoever joins it hears of its end.
         slots::leave(&thread);
@@ -245,10 +250,19 @@ impl Running {
         self.context.x_mut()[10] = answer as usize;
     }
 
+    /// The thread takes no user interrupts any more.
+    async fn end_taking(&mut self) {
+        if let Some(taking) = &self.taking {
+            taking.end().await;
+        }
+        // Not before: if this is dropped, there is still somebody who ends it.
+        self.taking = None;
+    }
+
     /// Gets a place for user interrupts on this hart.
     async fn settle(&mut self) {
         let Some(taking) = &mut self.taking else { return };
-        let mut settle: BoxFuture<'_, ()> = Box::pin(taking.settle());
+        let mut settle: BoxFuture<'_, ()> = Box::pin(taking.settle(&self.thread));
         on_account(&self.thread, |context| settle.as_mut().poll(context)).await;
     }
 
@@ -349,7 +363,7 @@ impl Running {
         };
         match execve::execve(&self.thread, self.service, &mut self.context, request).await {
             Ok(()) => {
-                self.taking = None;
+                self.end_taking().await;
                 Outcome::Registers
             }
             Err(errno) => errno.into(),
@@ -463,7 +477,6 @@ impl Running {
 
     /// The thread is over: drops what it has.
     fn end(mut self) {
-        self.taking = None;
         self.turn.finish(&self.thread);
         // What a kill cut short, and `exit`.
         self.thread.complete(Errno::ECANCELED.to_return());

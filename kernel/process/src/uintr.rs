@@ -5,14 +5,16 @@
 //! registers, is in its coroutine ([`Taking`]).
 //!
 //! **Wake-up protocol.** Who has something for a receiver sets the word first, then rings: at the receiver's place, if it has one, under the lock of
-//! `state`; else it has the thread look at all words. A receiver gives its place up under that lock, takes the doorbells back, gets another place and looks at all words
-//! then: whatever was rung at the old place has set its word before. A thread that waits arms its place first, so that what is there already is told
-//! to it.
+//! `state`; else it has the thread look at all words. A place is given up under that lock; then the doorbells are taken back, the place is free, and
+//! the kernel looks at the words and tells the thread if there is anything ([`Receiver`]'s `depart`): whatever was rung at the old place has set its word before. So it does not
+//! matter where the thread is meanwhile. A thread that waits arms its place first, so that what is there already is told to it.
 
 pub mod backends;
 mod injected;
+mod places;
 mod receiver;
 mod sender;
+mod slot;
 mod taking;
 
 pub use receiver::{Receiver, ReceiverFile};

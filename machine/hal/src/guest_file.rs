@@ -7,6 +7,7 @@ use crate::hart;
 use crate::space::DevicePage;
 use crate::sync::{IrqLock, rank};
 use alloc::sync::Arc;
+use core::any::Any;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 /// Files of each hart that are used at most: what QEMU offers.
@@ -16,7 +17,7 @@ const MOST: usize = 7;
 const DELIVERED: usize = !1;
 
 /// Who has a place.
-pub trait Owner: Send + Sync {
+pub trait Owner: Any + Send + Sync {
     /// Something arrived while it did not run. Called with interrupts off: note it and wake, no waiting.
     fn arrived(&self);
 }
@@ -116,6 +117,11 @@ pub fn take_place(owner: &Arc<dyn Owner>) -> Option<Place> {
         let change = known.changes.load(Relaxed);
         Some(Place { seat: Seat { hart, file: number, change } })
     })
+}
+
+/// Who has place `number` of a hart, 1 to [`places`].
+pub fn owner(hart: usize, number: usize) -> Option<Arc<dyn Owner>> {
+    file(hart, number).owner.lock().clone()
 }
 
 #[cfg(not(target_os = "none"))]

@@ -1,31 +1,37 @@
 //! User interrupts: what is raised is handled once or more often than told, never lost, and never by who has no right (note 0008).
 
+mod places;
+mod rights;
+
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::{harts, needs_kernel};
-use crate::process::{Shared, checked_child, child, exits};
+use crate::machine::needs_kernel;
+use crate::process::{Shared, checked_child, exits};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 use rt::abi::Errno;
+use rt::thread;
 use rt::uintr::{Handlers, Receiver, Sender, receive};
-use rt::{raw, thread};
 
 pub const CASES: &[Case] = &[
     case!("uintr/to-oneself", "U1 U5 D5", to_oneself),
     case!("uintr/each-vector", "U1 D5", each_vector),
-    case!("uintr/errors", "U5 D5", errors),
+    case!("uintr/errors", "U5 D5", rights::errors),
     case!("uintr/by-call", "U2", by_call),
     case!("uintr/from-a-child", "U1 U3 U4", from_a_child),
     case!("uintr/wakes-who-waits", "U4", wakes_who_waits),
     case!("uintr/ends-a-read", "U4", ends_a_read),
-    case!("uintr/revoked", "U5", revoked),
-    case!("uintr/recycled", "U5", recycled),
-    case!("uintr/any-number", "U5 S6", any_number),
-    case!("uintr/end-of-receiver", "U5", end_of_receiver),
+    case!("uintr/revoked", "U5", rights::revoked),
+    case!("uintr/recycled", "U5", rights::recycled),
+    case!("uintr/any-number", "U5 S6", rights::any_number),
+    case!("uintr/end-of-receiver", "U5", rights::end_of_receiver),
     case!("uintr/masked", "U4", masked),
     case!("uintr/storm", "U4 S6", storm),
-    case!("uintr/moves", "U4", moves),
-    case!("uintr/more-than-places", "U4 D5", more_than_places),
+    case!("uintr/moves", "U4", places::moves),
+    case!("uintr/slots-come-back", "U5 S6", rights::slots_come_back),
+    case!("uintr/place-of-another", "U5 S6", rights::place_of_another),
+    case!("uintr/moves-and-evictions", "U4 D5", places::moves_and_evictions),
+    case!("uintr/more-than-places", "U4 D5", places::more_than_places),
 ];
 
 /// What handlers count, by vector.
@@ -94,28 +100,6 @@ fn each_vector() -> Outcome {
     Ok(())
 }
 
-fn errors() -> Outcome {
-    let (receiver, counts) = counting()?;
-    fails!(receive(Handlers::new()), EBUSY);
-    fails!(receiver.grant(0), EINVAL);
-    let first = Sender::open(receiver.grant(1)?)?;
-    fails!(first.send_by_call(1), EPERM);
-    fails!(first.send_by_call(64), EINVAL);
-    fails!(crate::process::call(rt::abi::uintr::SEND, &[0, 0]), EINVAL);
-    fails!(crate::process::call(rt::abi::uintr::SEND, &[usize::MAX, 0]), EBADF);
-    fails!(crate::process::call(rt::abi::uintr::RECEIVER, &[2, 0]), EBUSY);
-    fails!(receiver.wait(Some(Duration::from_millis(2))), ETIMEDOUT);
-    let mut rights = alloc::vec::Vec::new();
-    for _ in 1..63 {
-        rights.push(receiver.grant(2)?);
-    }
-    fails!(receiver.grant(2), ENOSPC);
-    rights.pop();
-    rights.push(receiver.grant(2)?);
-    first.send(0)?;
-    until(&receiver, || counts.get(0) == 1)
-}
-
 fn by_call() -> Outcome {
     let (receiver, counts) = counting()?;
     let sender = Sender::open(receiver.grant(1 << 63 | 1 << 31 | 1)?)?;
@@ -125,27 +109,33 @@ fn by_call() -> Outcome {
     until(&receiver, || [63, 31, 0].iter().all(|vector| counts.get(*vector) == 1))
 }
 
-fn from_a_child() -> Outcome {
+/// A receiver whose child sends to it, one at a time, and has a `pause` while it waits for the next. `before` each the receiver does something.
+fn from_another(rounds: u32, pause: fn(), before: impl Fn(u32) -> Outcome) -> Outcome {
     let (receiver, counts) = counting()?;
     let right = receiver.grant(1 << 7)?;
     let shared = Shared::new()?;
     let pid = checked_child(|| {
         let sender = Sender::open(right)?;
-        for round in 1..=500 {
+        for round in 1..=rounds {
             sender.send(7)?;
             while shared.get(0) < round {
-                thread::yield_now();
+                pause();
             }
         }
         Ok(())
     })?;
-    for round in 1..=500 {
+    for round in 1..=rounds {
+        before(round)?;
         until(&receiver, || counts.get(7) >= round)?;
         shared.set(0, round);
     }
     exits(pid, 0)?;
-    equal!(counts.get(7), 500);
+    equal!(counts.get(7), rounds);
     Ok(())
+}
+
+fn from_a_child() -> Outcome {
+    from_another(500, thread::yield_now, |_| Ok(()))
 }
 
 fn wakes_who_waits() -> Outcome {
@@ -191,76 +181,6 @@ fn ends_a_read() -> Outcome {
     until(&receiver, || counts.get(9) == 1)?;
     equal!(byte, *b"x");
     exits(pid, 0)
-}
-
-fn revoked() -> Outcome {
-    let (receiver, counts) = counting()?;
-    let sender = Sender::open(receiver.grant(1 << 4)?)?;
-    sender.send(4)?;
-    until(&receiver, || counts.get(4) == 1)?;
-    receiver.revoke(sender.right())?;
-    fails!(sender.send(4), ESRCH);
-    fails!(sender.send_by_call(4), ESRCH);
-    fails!(receiver.revoke(sender.right()), ESRCH);
-    fails!(receiver.wait(Some(Duration::from_millis(5))), ETIMEDOUT);
-    equal!(counts.get(4), 1);
-    Ok(())
-}
-
-/// A slot that is used again: its predecessor, who still has its pages and writes to them, is not heard through it.
-fn recycled() -> Outcome {
-    let (receiver, counts) = counting()?;
-    let old = Sender::open(receiver.grant(1 << 6)?)?;
-    old.send(6)?;
-    until(&receiver, || counts.get(6) == 1)?;
-    receiver.revoke(old.right())?;
-    let new = Sender::open(receiver.grant(1 << 6)?)?;
-    for _ in 0..100 {
-        fails!(old.send(6), ESRCH);
-    }
-    fails!(receiver.wait(Some(Duration::from_millis(5))), ETIMEDOUT);
-    equal!(counts.get(6), 1);
-    new.send(6)?;
-    until(&receiver, || counts.get(6) == 2)
-}
-
-/// Whoever has a doorbell can store any number to it: no handler runs but for what its own word says.
-fn any_number() -> Outcome {
-    let (receiver, counts) = counting()?;
-    let victim = Sender::open(receiver.grant(1 << 1)?)?;
-    let hostile = Sender::open(receiver.grant(1 << 2)?)?;
-    hostile.send(2)?;
-    until(&receiver, || counts.get(2) == 1)?;
-    for number in 0..=300_u32 {
-        raw::atomic(hostile.doorbell()).store(number, Relaxed);
-    }
-    // Vectors that were not granted to it.
-    hostile.send(1)?;
-    hostile.send(3)?;
-    victim.send(1)?;
-    until(&receiver, || counts.get(1) == 1)?;
-    equal!((counts.get(1), counts.get(2), counts.get(3)), (1, 1, 0));
-    ensure!(receiver.idle() > 0);
-    Ok(())
-}
-
-fn end_of_receiver() -> Outcome {
-    drop(counting()?);
-    let (mut from, mut to) = rt::pipe::pipe()?;
-    let handed = rt::thread::spawn(move || {
-        let Ok((receiver, counts)) = counting() else { return None };
-        let sender = Sender::open(receiver.grant(1).ok()?).ok()?;
-        sender.send(0).ok()?;
-        until(&receiver, || counts.get(0) == 1).ok()?;
-        rt::io::Write::write_all(&mut to, b"r").ok()?;
-        Some(sender)
-    })?;
-    let mut byte = [0];
-    rt::io::Read::read_exact(&mut from, &mut byte)?;
-    let sender = handed.join().flatten().ok_or_else(|| Trouble::failed("the thread did not receive"))?;
-    fails!(sender.send(0), ESRCH);
-    fails!(sender.send_by_call(0), ESRCH);
-    Ok(())
 }
 
 fn masked() -> Outcome {
@@ -311,82 +231,4 @@ fn storm() -> Outcome {
         ensure!(counts.get(vector) > 0, "vector {vector} never arrived");
     }
     Ok(())
-}
-
-/// The receiver changes harts all the time: nothing is lost on the way.
-fn moves() -> Outcome {
-    let (receiver, counts) = counting()?;
-    if harts() < 2 {
-        return Err(Trouble::skipped("needs 2 harts"));
-    }
-    let right = receiver.grant(1 << 8)?;
-    let shared = Shared::new()?;
-    const ROUNDS: u32 = 300;
-    let pid = checked_child(|| {
-        let sender = Sender::open(right)?;
-        for round in 1..=ROUNDS {
-            sender.send(8)?;
-            while shared.get(0) < round {
-                thread::yield_now();
-            }
-        }
-        Ok(())
-    })?;
-    for round in 1..=ROUNDS {
-        let mask = 1_u64 << (round as usize % harts());
-        call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
-        until(&receiver, || counts.get(8) >= round)?;
-        shared.set(0, round);
-    }
-    exits(pid, 0)
-}
-
-/// More receivers on a hart than it has places: each still gets what is sent to it.
-fn more_than_places() -> Outcome {
-    drop(counting()?);
-    const RECEIVERS: usize = 12;
-    const ROUNDS: u32 = 40;
-    let pids = (0..RECEIVERS).map(|_| {
-        child(|| {
-            let body = || -> Outcome {
-                let mask = 1_u64;
-                call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
-                from_another(ROUNDS)
-            };
-            match body() {
-                Ok(()) => 0,
-                Err(trouble) => {
-                    rt::eprintln!("in a child: {trouble:?}");
-                    1
-                }
-            }
-        })
-    });
-    let pids: alloc::vec::Vec<_> = pids.collect();
-    for pid in pids {
-        exits(pid?, 0)?;
-    }
-    Ok(())
-}
-
-/// A receiver whose child sends to it, one at a time.
-fn from_another(rounds: u32) -> Outcome {
-    let (receiver, counts) = counting()?;
-    let right = receiver.grant(1)?;
-    let shared = Shared::new()?;
-    let pid = checked_child(|| {
-        let sender = Sender::open(right)?;
-        for round in 1..=rounds {
-            sender.send(0)?;
-            while shared.get(0) < round {
-                crate::process::sleep_ms(1);
-            }
-        }
-        Ok(())
-    })?;
-    for round in 1..=rounds {
-        until(&receiver, || counts.get(0) >= round)?;
-        shared.set(0, round);
-    }
-    exits(pid, 0)
 }

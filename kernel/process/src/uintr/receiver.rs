@@ -1,18 +1,19 @@
 //! A thread that takes user interrupts, as others see it.
 
-use super::{Sender, injected::Injected};
+use super::{
+    Sender,
+    injected::Injected,
+    places,
+    slot::{Right, Slot},
+};
 use crate::thread::Thread;
 use abi::{errno::Errno, uintr};
-use alloc::{
-    boxed::Box,
-    sync::{Arc, Weak},
-    vec::Vec,
-};
-use core::{any::Any, sync::atomic::Ordering::Relaxed};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::any::Any;
 use hal::{
     PAGE_SIZE,
     frame::Frame,
-    guest_file::{Owner, Place, take_place},
+    guest_file::{Owner, Place},
     space::DevicePage,
     sync::{IrqLock, SpinLock, rank},
 };
@@ -22,26 +23,6 @@ use zerocopy::IntoBytes;
 
 /// What a receiver or a sender costs beside its page.
 const BYTES: usize = 1 << 10;
-
-/// A slot that was granted.
-struct Slot {
-    sender: Weak<Sender>,
-    /// The sender's [`Backing::id`].
-    id: u64,
-    vectors: u64,
-    word: Frame,
-    /// The granting is done, and the program was told.
-    granted: bool,
-}
-
-impl Slot {
-    /// Whether its sender is gone, with its mappings, and what it sent was taken.
-    fn is_over(&self) -> bool {
-        // Relaxed: nobody writes it any more but the receiver, whose swap has the last word.
-        let word = |half| self.word.word(uintr::WORD + half).load(Relaxed);
-        self.granted && self.sender.strong_count() == 0 && word(0) | word(4) == 0
-    }
-}
 
 struct State {
     slots: Vec<Option<Slot>>,
@@ -125,7 +106,7 @@ impl Receiver {
         }
         if let Some(Some(entry)) = state.slots.get_mut(slot) {
             entry.sender = Arc::downgrade(&sender);
-            entry.granted = true;
+            entry.right = Right::Granted;
         }
         self.publish(&state);
         drop(state);
@@ -143,8 +124,7 @@ impl Receiver {
         let slot = (1..uintr::SLOTS).find(free).ok_or(Errno::ENOSPC)?;
         let used = state.used & 1 << slot != 0;
         state.used |= 1 << slot;
-        let before =
-            state.slots[slot].replace(Slot { sender: Weak::new(), id, vectors, word: word.clone(), granted: false });
+        let before = state.slots[slot].replace(Slot::new(id, vectors, word.clone()));
         self.publish(&state);
         drop(state);
         drop(before); // frees a frame: not under the lock
@@ -153,9 +133,9 @@ impl Receiver {
 
     /// Shows the program which slots are granted: those that have a sender.
     fn publish(&self, state: &State) {
-        let granted = |slot: &Option<Slot>| slot.as_ref().filter(|slot| slot.granted).map_or(0, |slot| slot.vectors);
         for (index, slot) in state.slots.iter().enumerate() {
-            self.control.write(uintr::GRANTED + 8 * index, granted(slot).as_bytes());
+            let granted = slot.as_ref().map_or(0, Slot::granted);
+            self.control.write(uintr::GRANTED + 8 * index, granted.as_bytes());
         }
     }
 
@@ -164,34 +144,47 @@ impl Receiver {
     /// # Errors
     /// `ESRCH`: it had ended.
     pub async fn revoke(&self, sender: &Sender) -> Result<(), Errno> {
-        self.remove(sender.slot(), |slot| slot.id == sender.id()).ok_or(Errno::ESRCH)?;
+        {
+            let mut state = self.state.lock();
+            let slot = state.slot_of(sender).ok_or(Errno::ESRCH)?;
+            slot.right = Right::Revoked;
+            self.publish(&state);
+        }
         sender.close();
         sender.loans.take_back(None).await;
+        self.remove(sender.slot(), sender.id());
         Ok(())
     }
 
-    /// Frees a slot that was reserved for a sender and never granted.
-    pub(super) fn abandon(&self, slot: usize, id: u64) {
-        let _ = self.remove(slot, |slot| slot.id == id && !slot.granted);
+    /// Nobody has the sender any more.
+    pub(super) fn part_from(&self, sender: &Sender) {
+        let left = {
+            let mut state = self.state.lock();
+            state.slot_of(sender).map(|slot| (slot.right, slot.has_message()))
+        };
+        match left {
+            // The granting was given up.
+            Some((Right::Reserved, _)) => self.remove(sender.slot(), sender.id()),
+            // It is still to be taken, and there may be no ring that tells of it.
+            Some((Right::Granted, true)) => drop(self.ring(sender)),
+            _ => {}
+        }
     }
 
-    fn remove(&self, slot: usize, is_it: impl Fn(&Slot) -> bool) -> Option<()> {
+    /// Frees the slot of a sender.
+    fn remove(&self, slot: usize, id: u64) {
         let mut state = self.state.lock();
-        let entry = state.slots.get_mut(slot)?;
-        if !entry.as_ref().is_some_and(is_it) {
-            return None;
-        }
-        let removed = entry.take();
+        let removed = state.slots.get_mut(slot).and_then(|slot| slot.take_if(|slot| slot.id == id));
         self.publish(&state);
         drop(state);
         drop(removed); // frees a frame: not under the lock
-        Some(())
     }
 
     /// The page that rings at the receiver's place, if it has one now, for a sender that has its right.
     pub(super) fn doorbell(&self, sender: &Sender) -> Option<DevicePage> {
-        let state = self.state.lock();
-        state.has(sender).then(|| state.place.as_ref().map(Place::doorbell))?
+        let mut state = self.state.lock();
+        state.slot_of(sender)?;
+        state.place.as_ref().map(Place::doorbell)
     }
 
     /// Tells the thread of what a sender has set in its word.
@@ -199,10 +192,8 @@ impl Receiver {
     /// # Errors
     /// `ESRCH`: the right has ended.
     pub(super) fn ring(&self, sender: &Sender) -> Result<(), Errno> {
-        let state = self.state.lock();
-        if !state.has(sender) {
-            return Err(Errno::ESRCH);
-        }
+        let mut state = self.state.lock();
+        state.slot_of(sender).ok_or(Errno::ESRCH)?;
         match &state.place {
             Some(place) => place.ring(sender.slot() as u32),
             None => {
@@ -225,61 +216,79 @@ impl Receiver {
         }
     }
 
-    /// Gets a place on the hart that this runs on, in place of the one that it has. By the thread itself.
-    pub(super) async fn settle(self: &Arc<Self>) -> Option<hal::guest_file::Place> {
+    /// Gets a place on the hart that this runs on, in place of the one that it has. By the thread itself. `None`: it was killed.
+    pub(super) async fn settle(self: &Arc<Self>, thread: &Thread) -> Option<Place> {
         let old = self.state.lock().place.take();
         if let Some(old) = old {
-            self.take_doorbells_back().await;
-            drop(old);
+            self.depart(old).await;
         }
-        let owner: Arc<dyn Owner> = self.clone();
-        loop {
-            if let Some(place) = take_place(&owner) {
-                return Some(place);
-            }
-            HERE[hal::hart::id()].evict_one().await?;
-        }
+        places::obtain(self, thread).await
     }
 
     /// What arrives, arrives at `place` from now on.
-    pub(super) fn take(self: &Arc<Self>, place: Place) {
-        HERE[place.hart()].enter(self);
+    pub(super) fn keep(&self, place: Place) {
+        let hart = place.hart();
         self.state.lock().place = Some(place);
+        places::kept(hart);
     }
 
+    /// Gives its place away if that is on `hart`, which is the caller's, so that the thread does not run there now. Behind it, [`Receiver::depart`].
+    pub(super) fn part_with(&self, hart: usize) -> Option<Place> {
+        self.state.lock().place.take_if(|place| place.hart() == hart)
+    }
+
+    /// Frees a place that was the receiver's until now. Not to be dropped before its end.
+    pub(super) async fn depart(&self, place: Place) {
+        self.take_doorbells_back().await;
+        places::free(place);
+        // What was rung there is gone, and its word was set before. The thread may have another place by now, and have looked before that.
+        let has_message = self.state.lock().slots.iter().flatten().any(Slot::has_message);
+        if has_message {
+            self.summon();
+        }
+    }
+
+    /// One after the other: no list of them has to be made.
     async fn take_doorbells_back(&self) {
-        let senders: Vec<_> = {
-            let state = self.state.lock();
-            state.slots.iter().flatten().filter_map(|slot| slot.sender.upgrade()).collect()
-        };
-        for sender in senders {
-            sender.loans.take_back(None).await;
+        for index in 1..uintr::SLOTS {
+            let sender = self.state.lock().slots.get(index).and_then(Option::as_ref).and_then(Slot::sender);
+            if let Some(sender) = sender {
+                sender.loans.take_back(None).await;
+            }
         }
     }
 
-    /// The thread takes no interrupts any more. What was mapped stays: it leads nowhere.
-    pub(super) fn end(&self) {
-        let (slots, place) = {
-            let mut state = self.state.lock();
-            state.ended = true;
-            (core::mem::take(&mut state.slots), state.place.take())
-        };
-        for sender in slots.iter().flatten().filter_map(|slot| slot.sender.upgrade()) {
-            sender.close();
+    /// The thread takes no interrupts any more. Words that are mapped stay: they lead nowhere.
+    pub(super) async fn end(&self) {
+        self.close();
+        let place = self.state.lock().place.take();
+        if let Some(place) = place {
+            self.depart(place).await;
         }
-        drop(place);
+        let slots = core::mem::take(&mut self.state.lock().slots);
+        drop(slots); // frees frames: not under the lock
+    }
+
+    /// Its senders have no right any more. If it has a place, that is only free when it is evicted from there, or behind [`Receiver::end`].
+    pub(super) fn close(&self) {
+        self.state.lock().ended = true;
+        for index in 1..uintr::SLOTS {
+            let sender = self.state.lock().slots.get(index).and_then(Option::as_ref).and_then(Slot::sender);
+            if let Some(sender) = sender {
+                sender.close();
+            }
+        }
         let whom = self.whom.lock().take();
         drop(whom);
     }
 }
 
 impl State {
-    fn has(&self, sender: &Sender) -> bool {
-        !self.ended
-            && self
-                .slots
-                .get(sender.slot())
-                .is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.id == sender.id()))
+    /// The slot of a sender whose right has not ended.
+    fn slot_of(&mut self, sender: &Sender) -> Option<&mut Slot> {
+        let ended = self.ended;
+        let slot = self.slots.get_mut(sender.slot())?.as_mut()?;
+        (!ended && slot.id == sender.id() && slot.right != Right::Revoked).then_some(slot)
     }
 }
 
@@ -340,39 +349,5 @@ impl File for ReceiverFile {
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-/// The receivers that got places of a hart, the latest last. Some may have none any more.
-struct Here(SpinLock<Vec<Weak<Receiver>>>);
-
-static HERE: [Here; hal::hart::MAX] = [const { Here(SpinLock::new(rank::PIPE, Vec::new())) }; hal::hart::MAX];
-
-impl Here {
-    fn enter(&self, receiver: &Arc<Receiver>) {
-        let mut here = self.0.lock();
-        here.retain(|other| other.strong_count() > 0 && !other.ptr_eq(&Arc::downgrade(receiver)));
-        here.push(Arc::downgrade(receiver));
-    }
-
-    /// Has the first give its place up. `None`: nobody has one.
-    async fn evict_one(&self) -> Option<()> {
-        loop {
-            let first = {
-                let mut here = self.0.lock();
-                if here.is_empty() {
-                    return None;
-                }
-                here.remove(0)
-            };
-            let Some(receiver) = first.upgrade() else { continue };
-            let place = receiver.state.lock().place.take();
-            if let Some(place) = place {
-                receiver.take_doorbells_back().await;
-                // What has arrived there is gone: it looks for itself when it gets another. If it waits, it was told.
-                drop(place);
-                return Some(());
-            }
-        }
     }
 }

@@ -111,8 +111,7 @@ impl Backing for Sender {
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        // One whose granting was given up. Of others the receiver still takes what they have sent.
-        self.receiver.abandon(self.slot, self.id);
+        self.receiver.part_from(self);
     }
 }
 

@@ -121,11 +121,11 @@ impl Taking {
     }
 
     /// Gets a place on this hart, and has the thread look at everything.
-    pub(crate) async fn settle(&mut self) {
+    pub(crate) async fn settle(&mut self, thread: &Thread) {
         let Delivery::Hardware(traps) = &mut self.delivery else { return };
-        if let Some(place) = self.receiver.settle().await {
+        if let Some(place) = self.receiver.settle(thread).await {
             traps.settle(&place);
-            self.receiver.take(place);
+            self.receiver.keep(place);
         }
         traps.look_at_all();
     }
@@ -152,8 +152,16 @@ impl Taking {
     }
 }
 
+impl Taking {
+    /// The thread takes no interrupts any more.
+    pub(crate) async fn end(&self) {
+        self.receiver.end().await;
+    }
+}
+
 impl Drop for Taking {
+    /// Behind [`Taking::end`] there is nothing left to do.
     fn drop(&mut self) {
-        self.receiver.end();
+        self.receiver.close();
     }
 }

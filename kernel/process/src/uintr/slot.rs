@@ -1,0 +1,57 @@
+//! What a receiver knows of each of its senders.
+
+use super::Sender;
+use abi::uintr;
+use alloc::sync::{Arc, Weak};
+use core::sync::atomic::Ordering::Relaxed;
+use hal::frame::Frame;
+
+/// How far a sender's right has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    /// The granting goes on.
+    Reserved,
+    /// The program was told.
+    Granted,
+    /// It has ended, and the doorbells are being taken back, or who did that was killed.
+    Revoked,
+}
+
+/// A slot that is not free.
+pub(super) struct Slot {
+    pub(super) sender: Weak<Sender>,
+    /// The sender's [`mem::Backing::id`].
+    pub(super) id: u64,
+    pub(super) vectors: u64,
+    pub(super) word: Frame,
+    pub(super) right: Right,
+}
+
+impl Slot {
+    /// For the sender `id`, which there is not yet.
+    pub(super) fn new(id: u64, vectors: u64, word: Frame) -> Self {
+        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved }
+    }
+
+    /// Its sender, if anybody has it.
+    pub(super) fn sender(&self) -> Option<Arc<Sender>> {
+        self.sender.upgrade()
+    }
+
+    /// What the program is told.
+    pub(super) fn granted(&self) -> u64 {
+        if self.right == Right::Granted { self.vectors } else { 0 }
+    }
+
+    /// Whether something was sent that has not been taken. What was not granted does not count.
+    pub(super) fn has_message(&self) -> bool {
+        // Relaxed: whoever asks has ordered it behind what it asks about.
+        let half = |index: usize| u64::from(self.word.word(uintr::WORD + 4 * index).load(Relaxed));
+        (half(0) | half(1) << 32) & self.granted() != 0
+    }
+
+    /// Whether its sender is gone, with its mappings, and what it sent was taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.right != Right::Reserved && self.sender.strong_count() == 0 && !self.has_message()
+    }
+}

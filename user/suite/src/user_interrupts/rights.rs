@@ -1,0 +1,174 @@
+//! Who may raise what, and what is left of a right that has ended.
+
+use super::{counting, until};
+use crate::case::{Outcome, Trouble};
+use crate::process::call;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use rt::uintr::{Handlers, Receiver, Sender, receive};
+use rt::{abi, abi::Errno, raw};
+
+pub fn errors() -> Outcome {
+    let (receiver, counts) = counting()?;
+    fails!(receive(Handlers::new()), EBUSY);
+    fails!(receiver.grant(0), EINVAL);
+    let first = Sender::open(receiver.grant(1)?)?;
+    fails!(first.send_by_call(1), EPERM);
+    fails!(first.send_by_call(64), EINVAL);
+    fails!(call(abi::uintr::SEND, &[0, 0]), EINVAL);
+    fails!(call(abi::uintr::SEND, &[usize::MAX, 0]), EBADF);
+    fails!(call(abi::uintr::RECEIVER, &[2, 0]), EBUSY);
+    fails!(receiver.wait(Some(Duration::from_millis(2))), ETIMEDOUT);
+    let mut rights = Vec::new();
+    for _ in 1..63 {
+        rights.push(receiver.grant(2)?);
+    }
+    fails!(receiver.grant(2), ENOSPC);
+    rights.pop();
+    rights.push(receiver.grant(2)?);
+    first.send(0)?;
+    until(&receiver, || counts.get(0) == 1)
+}
+
+pub fn revoked() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let sender = Sender::open(receiver.grant(1 << 4)?)?;
+    sender.send(4)?;
+    until(&receiver, || counts.get(4) == 1)?;
+    receiver.revoke(sender.right())?;
+    fails!(sender.send(4), ESRCH);
+    fails!(sender.send_by_call(4), ESRCH);
+    fails!(receiver.revoke(sender.right()), ESRCH);
+    fails!(receiver.wait(Some(Duration::from_millis(5))), ETIMEDOUT);
+    equal!(counts.get(4), 1);
+    Ok(())
+}
+
+/// A slot that is used again: its predecessor, who still has its pages and writes to them, is not heard through it.
+pub fn recycled() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let old = Sender::open(receiver.grant(1 << 6)?)?;
+    old.send(6)?;
+    until(&receiver, || counts.get(6) == 1)?;
+    receiver.revoke(old.right())?;
+    let new = Sender::open(receiver.grant(1 << 6)?)?;
+    for _ in 0..100 {
+        fails!(old.send(6), ESRCH);
+    }
+    fails!(receiver.wait(Some(Duration::from_millis(5))), ETIMEDOUT);
+    equal!(counts.get(6), 1);
+    new.send(6)?;
+    until(&receiver, || counts.get(6) == 2)
+}
+
+/// Whoever has a doorbell can store any number to it: no handler runs but for what its own word says.
+pub fn any_number() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let victim = Sender::open(receiver.grant(1 << 1)?)?;
+    let hostile = Sender::open(receiver.grant(1 << 2)?)?;
+    hostile.send(2)?;
+    until(&receiver, || counts.get(2) == 1)?;
+    for number in 0..=300_u32 {
+        raw::atomic(hostile.doorbell()).store(number, Relaxed);
+    }
+    // Vectors that were not granted to it.
+    hostile.send(1)?;
+    hostile.send(3)?;
+    victim.send(1)?;
+    until(&receiver, || counts.get(1) == 1)?;
+    equal!((counts.get(1), counts.get(2), counts.get(3)), (1, 1, 0));
+    ensure!(receiver.idle() > 0);
+    Ok(())
+}
+
+pub fn end_of_receiver() -> Outcome {
+    drop(counting()?);
+    let (mut from, mut to) = rt::pipe::pipe()?;
+    let handed = rt::thread::spawn(move || {
+        let Ok((receiver, counts)) = counting() else { return None };
+        let sender = Sender::open(receiver.grant(1).ok()?).ok()?;
+        sender.send(0).ok()?;
+        until(&receiver, || counts.get(0) == 1).ok()?;
+        rt::io::Write::write_all(&mut to, b"r").ok()?;
+        Some(sender)
+    })?;
+    let mut byte = [0];
+    rt::io::Read::read_exact(&mut from, &mut byte)?;
+    let sender = handed.join().flatten().ok_or_else(|| Trouble::failed("the thread did not receive"))?;
+    fails!(sender.send(0), ESRCH);
+    fails!(sender.send_by_call(0), ESRCH);
+    Ok(())
+}
+
+/// A receiver's thread that has ended with a sender left to others, who has rung.
+fn ended() -> Result<Sender, Trouble> {
+    let (mut from, mut to) = rt::pipe::pipe()?;
+    let handed = rt::thread::spawn(move || {
+        let Ok((receiver, counts)) = counting() else { return None };
+        let sender = Sender::open(receiver.grant(1).ok()?).ok()?;
+        sender.send(0).ok()?;
+        until(&receiver, || counts.get(0) == 1).ok()?;
+        rt::io::Write::write_all(&mut to, b"r").ok()?;
+        Some(sender)
+    })?;
+    let mut byte = [0];
+    rt::io::Read::read_exact(&mut from, &mut byte)?;
+    handed.join().flatten().ok_or_else(|| Trouble::failed("the thread did not receive"))
+}
+
+/// Who rings a receiver that has ended does not ring at its place, which is another's by now.
+pub fn place_of_another() -> Outcome {
+    let mask = 1_u64;
+    call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
+    // Others on this hart may take the place instead.
+    for _ in 0..10 {
+        let old = ended()?;
+        let heard = rt::thread::spawn(move || {
+            let (receiver, counts) = counting().ok()?;
+            let sender = Sender::open(receiver.grant(1).ok()?).ok()?;
+            sender.send(0).ok()?;
+            until(&receiver, || counts.get(0) == 1).ok()?;
+            let before = receiver.idle();
+            for _ in 0..100 {
+                raw::atomic(old.doorbell()).store(1, Relaxed);
+            }
+            Some(receiver.idle() - before)
+        })?;
+        equal!(heard.join().flatten(), Some(0));
+    }
+    Ok(())
+}
+
+/// Sets vectors in a sender's word without ringing.
+fn set_silently(sender: &Sender, vectors: u32) {
+    raw::atomic(sender.doorbell() - 4096 + abi::uintr::WORD).fetch_or(vectors, Relaxed);
+}
+
+/// As many senders as a receiver can have. What those before have left may still be taken.
+fn all(receiver: &Receiver) -> Result<Vec<Sender>, Trouble> {
+    let grant = || {
+        for _ in 0..1000 {
+            match receiver.grant(1) {
+                Err(error) if error == Errno::ENOSPC.into() => drop(receiver.wait(Some(Duration::from_millis(1)))),
+                right => return right,
+            }
+        }
+        receiver.grant(1)
+    };
+    (1..abi::uintr::SLOTS).map(|_| Ok(Sender::open(grant()?)?)).collect()
+}
+
+/// Senders that end with something in their words do not keep their slots: what was granted is taken, what was not is nothing.
+pub fn slots_come_back() -> Outcome {
+    let (receiver, counts) = counting()?;
+    for silent in [2, 1, 3] {
+        for sender in all(&receiver)? {
+            set_silently(&sender, silent);
+        }
+    }
+    drop(all(&receiver)?);
+    ensure!(counts.get(0) > 0);
+    equal!(counts.get(1), 0);
+    Ok(())
+}
