@@ -43,6 +43,12 @@ pub const SET_TRAPS: usize = FIRST + 0x16;
 /// Causes (`scause`) for [`SET_TRAPS`]: illegal instruction, breakpoint, misaligned load and store, page fault of a fetch, a load, a store.
 pub const TRAPS: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 12 | 1 << 13 | 1 << 15;
 
+/// `uintr_timer(ns) -> 0`: the bit of [`TIMER_SLOT`] in [`PENDING`] is set at that time of the monotonic clock, once, and the thread has to look at everything; [`FOREVER`]: not
+/// any more. A later call replaces an earlier one. A thread whose [`TIMEBASE`] is not 0 has a timer of its own instead: `stimecmp`.
+///
+/// Errors: `EINVAL` (not a receiver; it has a timer of its own).
+pub const TIMER: usize = FIRST + 0x17;
+
 /// For [`RECEIVER`]: guest interrupt files and the supervisor's registers of VS-mode, in world `vm`. `stopei` tells the slots.
 pub const AIA: usize = 1;
 /// For [`RECEIVER`]: the kernel enters the handler on the way to user mode, in every world. The thread's registers are in its control page.
@@ -66,7 +72,7 @@ pub const GRANTED: usize = 0;
 
 /// In the control page of a [`SOFT`] receiver, 32 bits: [`ON`], [`BEFORE`], [`FLOATS`]. A handler begins with `ON` clear.
 pub const STATUS: usize = 0x400;
-/// 64 bits: the slots that were rung and not looked at, a bit each. The kernel sets them, the program swaps them with 0. A program that sets [`ON`]
+/// 64 bits: the slots that were rung and not looked at, a bit each; of a receiver of another backend, the timer's bit alone. The kernel sets them, the program swaps them with 0. A program that sets [`ON`]
 /// looks here behind it, and calls [`WAIT`] if something is pending: the handler is entered on the way back.
 pub const PENDING: usize = 0x408;
 /// 64 bits: what the kernel swaps with the stack pointer when it enters the handler, and when that returns.
@@ -79,6 +85,12 @@ pub const SAVED_A7: usize = 0x420;
 pub const CAUSE: usize = 0x428;
 /// 64 bits: the address of a page fault or a misaligned access.
 pub const VALUE: usize = 0x430;
+
+/// 64 bits: ticks of `time` a second, if the thread can write `stimecmp`; else 0. The kernel writes it.
+pub const TIMEBASE: usize = 0x438;
+
+/// The slot that is nobody's: in [`PENDING`], its bit is the timer's, whatever the backend.
+pub const TIMER_SLOT: usize = 0;
 
 /// In [`CAUSE`]: something is pending.
 pub const INTERRUPT: usize = 1 << 63;

@@ -223,7 +223,7 @@ impl Running {
                 }
             }
         };
-        if let Some(taking) = &self.taking {
+        if let Some(taking) = &mut self.taking {
             taking.rest(thread, self.context.x()[17] == abi::uintr::WAIT);
         }
         let now = hal::time::now();
@@ -357,6 +357,7 @@ impl Running {
             }
             abi::uintr::RECEIVER => return self.take_interrupts([a, b, c]).into(),
             abi::uintr::RETURN => return self.end_handler(),
+            abi::uintr::TIMER => return self.set_timer(a).into(),
             abi::uintr::SET_TRAPS => return self.take_exceptions(a).into(),
             abi::uintr::WAIT => return self.wait_interrupt(a).await.into(),
             _ => return self.clone(call).await.into(),
@@ -384,6 +385,12 @@ impl Running {
     fn take_exceptions(&mut self, causes: usize) -> Result<usize, Errno> {
         let taking = self.taking.as_mut().ok_or(Errno::EINVAL)?;
         taking.take_exceptions(&mut self.context, causes).map(|()| 0)
+    }
+
+    /// `uintr_timer(ns)`.
+    fn set_timer(&mut self, deadline: usize) -> Result<usize, Errno> {
+        let taking = self.taking.as_mut().ok_or(Errno::EINVAL)?;
+        taking.set_timer(deadline as u64).map(|()| 0)
     }
 
     /// `uintr_return()`.
@@ -500,7 +507,7 @@ fn own_now(
 
 /// The calls that are served here, since they need the registers.
 fn is_own(number: usize) -> bool {
-    use abi::uintr::{RECEIVER, RETURN, SET_TRAPS, WAIT};
+    use abi::uintr::{RECEIVER, RETURN, SET_TRAPS, TIMER, WAIT};
     matches!(
         number,
         nr::EXIT
@@ -513,6 +520,7 @@ fn is_own(number: usize) -> bool {
             | RECEIVER
             | RETURN
             | SET_TRAPS
+            | TIMER
             | WAIT
     )
 }

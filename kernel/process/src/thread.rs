@@ -497,6 +497,18 @@ impl Thread {
         self.attention.raise();
         // Not there yet: the coroutine will look after it has announced itself (see `adopt`).
         self.wake();
+        self.call_back();
+    }
+
+    /// The same for who knows its coroutine. Any context.
+    pub(crate) fn notify_task(&self, task: &exec::TaskRef) {
+        self.attention.raise();
+        task.wake();
+        self.call_back();
+    }
+
+    /// Has its hart leave user mode.
+    fn call_back(&self) {
         let hart = self.attention.whereabouts();
         if hart != hal::hart::id() {
             hal::hart::send_ipi(hart);

@@ -10,6 +10,7 @@
 //! matter where the thread is meanwhile. A thread that waits arms its place first, so that what is there already is told to it.
 
 pub mod backends;
+mod bell;
 mod injected;
 mod places;
 mod receiver;

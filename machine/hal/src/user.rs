@@ -91,6 +91,15 @@ struct ContextId(u64);
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
+/// Ticks of `time` a second, if threads with traps of their own have a timer of their own (`stimecmp`); else 0.
+pub fn own_timebase() -> u64 {
+    #[cfg(target_os = "none")]
+    if crate::time::machine::HAS_SSTC.load(Ordering::Relaxed) {
+        return crate::time::timebase();
+    }
+    0
+}
+
 impl OwnTraps {
     /// Those of the thread of `context`: a handler at `vector`, four bytes aligned, that finds `scratch` in `sscratch`. Its interrupts are off at
     /// first, as `sie` and `sstatus` say.
@@ -136,6 +145,14 @@ impl OwnTraps {
         return self.registers.is_open();
         #[cfg(not(target_os = "none"))]
         return true;
+    }
+
+    /// When the thread's own timer interrupts it (ns since boot), if it does.
+    pub fn timer(&self) -> Option<u64> {
+        #[cfg(target_os = "none")]
+        return self.registers.timer().map(|ticks| crate::time::nanoseconds_of(ticks as u64 + 1));
+        #[cfg(not(target_os = "none"))]
+        return None;
     }
 
     /// The thread takes these exceptions itself, a bit for each cause; those that the hardware can deliver do not come to the kernel any more.

@@ -43,6 +43,15 @@ pub const DIRECT: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6;
 
 /// The hart has `vsiselect` (Ssaia).
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
+/// The hart has `vstimecmp` (Sstc).
+static HAS_SSTC: AtomicBool = AtomicBool::new(false);
+
+/// `henvcfg.STCE`: VS-mode has `stimecmp`, and its timer interrupt.
+const STCE: usize = 1 << 63;
+/// `vsie.STIE`.
+const STIE: usize = 1 << 5;
+/// In `vstimecmp`: no timer.
+const NEVER: usize = usize::MAX;
 
 /// Gives this hart's VS CSRs the values that every process starts with; nothing of the last one remains.
 fn reset() {
@@ -77,6 +86,7 @@ pub struct Own {
     injected: usize,
     /// `hedeleg`: exceptions that it takes itself.
     exceptions: usize,
+    timer: usize,
 }
 
 impl Own {
@@ -84,7 +94,7 @@ impl Own {
     /// `sstatus.FS` tells it.
     pub fn new(vector: usize, scratch: usize, floats: bool) -> Self {
         let dirty = if floats { crate::context::sstatus::FS } else { 0 };
-        Self { vector, scratch, status: FIRST_STATUS | dirty, ..Self::default() }
+        Self { vector, scratch, status: FIRST_STATUS | dirty, timer: NEVER, ..Self::default() }
     }
 
     /// Whether an interrupt would be taken, as the thread last ran.
@@ -100,6 +110,11 @@ impl Own {
     /// Whether it was asked for, and not served yet.
     pub fn is_injected(&self) -> bool {
         self.injected != 0
+    }
+
+    /// When its timer interrupts, in ticks of `time`, if it does.
+    pub fn timer(&self) -> Option<usize> {
+        (self.enabled & STIE != 0 && self.timer != NEVER).then_some(self.timer)
     }
 
     /// It takes these exceptions itself, of [`DIRECT`], from the next [`Own::load`] on.
@@ -136,6 +151,10 @@ impl Own {
         if HAS_AIA.load(Relaxed) {
             csr_write!(vsiselect, self.select);
         }
+        if HAS_SSTC.load(Relaxed) {
+            csr_write!(vstimecmp, self.timer);
+            csr_write!(henvcfg, STCE);
+        }
     }
 
     /// Enters with these, which are loaded, and what was asked for; `file` is the thread's guest file on this hart, or 0.
@@ -160,6 +179,9 @@ impl Own {
         if HAS_AIA.load(Relaxed) {
             self.select = csr_read!(vsiselect);
         }
+        if HAS_SSTC.load(Relaxed) {
+            self.timer = csr_read!(vstimecmp);
+        }
         self.injected = csr_read!(hvip) & VSSIP;
     }
 }
@@ -168,14 +190,19 @@ impl Own {
 pub fn disown() {
     csr_write!(hvip, 0);
     csr_write!(hedeleg, 0);
+    csr_write!(henvcfg, 0);
+    if HAS_SSTC.load(Relaxed) {
+        csr_write!(vstimecmp, NEVER);
+    }
     reset();
     // Last: `vsie` could not be reset without.
     csr_write!(hideleg, 0);
 }
 
 /// Sets up the H registers of this hart once: nothing delegated, `time`, `cycle` and `instret` readable.
-pub fn initialise(has_aia: bool) {
+pub fn initialise(has_aia: bool, has_sstc: bool) {
     HAS_AIA.store(has_aia, Relaxed);
+    HAS_SSTC.store(has_sstc, Relaxed);
     // Zero delegation until a process registers handlers (D5): every trap of a process reaches the kernel.
     csr_write!(hedeleg, 0);
     csr_write!(hideleg, 0);

@@ -19,6 +19,11 @@ fn clock(id: u32) -> Duration {
     Duration::from_nanos(now.to_nanos().unwrap_or_default())
 }
 
+/// Nanoseconds of the monotonic clock.
+pub(crate) fn since_boot() -> u64 {
+    u64::try_from(clock(CLOCK_MONOTONIC).as_nanos()).unwrap_or(u64::MAX)
+}
+
 sched::crossing! {
     /// The time register: a clock that costs no call. The kernel knows how fast it goes.
     ///

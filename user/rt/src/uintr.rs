@@ -14,6 +14,7 @@
 //! thread may hold, allocate, or panic. It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
 //! urgent vector (the lowest number) first.
 
+pub mod timer;
 pub mod traps;
 
 use crate::io::{Error, Result};
@@ -103,6 +104,8 @@ struct Block {
     numbers: [u8; 64],
     handlers: Handlers,
     traps: traps::Handler,
+    /// The vector that the timer raises, as a bit.
+    timer: u64,
 }
 
 /// Any sequence of 64 bits in which each six neighbours differ will do (de Bruijn).
@@ -171,6 +174,7 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
             numbers: NUMBERS,
             handlers,
             traps: traps::Handler::NONE,
+            timer: 0,
         });
     }
     let (fd, backend) = begin(block)?;
@@ -588,6 +592,12 @@ impl Block {
     unsafe fn collect_all(&mut self) {
         // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
         unsafe { asm!("csrc sip, {}", in(reg) SOFTWARE) };
+        // SAFETY: the caller's promise. Of this backend the timer's bit alone is used. Acquire as for `uintr_look_soft`.
+        if unsafe { self.pending_slots() }.load(Ordering::Relaxed) != 0 {
+            // SAFETY: as above.
+            unsafe { self.pending_slots() }.swap(0, Ordering::Acquire);
+            self.pending |= self.timer;
+        }
         for slot in 1..at::SLOTS {
             // SAFETY: the caller's promise.
             unsafe { self.collect(slot) };
@@ -636,6 +646,9 @@ unsafe extern "C" fn uintr_look(block: *mut Block) {
     if pending & SOFTWARE != 0 {
         // SAFETY: as above.
         unsafe { block.collect_all() };
+    } else if pending & timer::PENDING != 0 {
+        timer::stop();
+        block.pending |= block.timer;
     } else {
         block.count_idle();
     }
@@ -651,7 +664,11 @@ unsafe extern "C" fn uintr_look_soft(block: *mut Block) {
     let block = unsafe { &mut *block };
     // SAFETY: mapped before interrupts were let in. Before the words are looked at, so that what comes meanwhile is pending behind it. Acquire pairs
     // with the kernel's Release: the word that a bit tells of is visible.
-    let mut slots = unsafe { block.pending_slots() }.swap(0, Ordering::Acquire) & !1;
+    let mut slots = unsafe { block.pending_slots() }.swap(0, Ordering::Acquire);
+    if slots & 1 << at::TIMER_SLOT != 0 {
+        slots &= !(1 << at::TIMER_SLOT);
+        block.pending |= block.timer;
+    }
     while slots != 0 {
         // SAFETY: as above.
         unsafe { block.collect(slots.trailing_zeros() as usize) };

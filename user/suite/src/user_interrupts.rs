@@ -2,6 +2,7 @@
 
 mod places;
 mod rights;
+mod timers;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
@@ -32,6 +33,9 @@ pub const CASES: &[Case] = &[
     case!("uintr/place-of-another", "U5 S6", rights::place_of_another),
     case!("uintr/moves-and-evictions", "U4 D5", places::moves_and_evictions),
     case!("uintr/more-than-places", "U4 D5", places::more_than_places),
+    case!("uintr/timer", "U4", timers::comes),
+    case!("uintr/timer-taken-back", "U4", timers::is_taken_back),
+    case!("uintr/timer-ticks", "U4", timers::ticks),
 ];
 
 /// What handlers count, by vector.

@@ -2,6 +2,7 @@
 
 use super::{
     Sender,
+    bell::Bell,
     injected::Injected,
     places,
     slot::{Right, Slot},
@@ -15,7 +16,7 @@ use hal::{
     frame::Frame,
     guest_file::{Owner, Place},
     space::DevicePage,
-    sync::{IrqLock, SpinLock, rank},
+    sync::{SpinLock, rank},
 };
 use io::file::File;
 use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
@@ -33,22 +34,14 @@ struct State {
     ended: bool,
 }
 
-/// Whom to wake.
-struct Whom {
-    thread: Arc<Thread>,
-    task: exec::TaskRef,
-}
-
 /// See the module.
 pub struct Receiver {
     id: u64,
     account: Arc<Account>,
-    control: Frame,
     /// Its interrupts are injected: it has no place.
     injected: bool,
     state: SpinLock<State>,
-    /// None when the thread has ended.
-    whom: IrqLock<Option<Whom>>,
+    bell: Arc<Bell>,
     /// Mappings of the word pages.
     loans: Loans,
     _charge: Charge,
@@ -60,6 +53,8 @@ impl Receiver {
         let account = thread.process().account().clone();
         let charge = account.charge(PAGE_SIZE + BYTES)?;
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
+        let timebase = if injected { 0 } else { hal::user::own_timebase() };
+        control.write(uintr::TIMEBASE, timebase.as_bytes());
         let mut slots = Vec::new();
         slots.make_exact_room(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
@@ -68,18 +63,17 @@ impl Receiver {
         Ok(Arc::new(Self {
             id,
             account,
-            control,
             injected,
             state: SpinLock::new(rank::PIPE, state),
-            whom: IrqLock::new(rank::WAIT, Some(Whom { thread: thread.clone(), task })),
+            bell: Bell::new(thread, task, control, timebase != 0),
             loans: Loans::new(id),
             _charge: charge,
         }))
     }
 
-    /// Its control page.
-    pub(super) fn control(&self) -> &Frame {
-        &self.control
+    /// How its thread is told of what arrives.
+    pub(super) fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// A sender that may raise `vectors`.
@@ -135,7 +129,7 @@ impl Receiver {
     fn publish(&self, state: &State) {
         for (index, slot) in state.slots.iter().enumerate() {
             let granted = slot.as_ref().map_or(0, Slot::granted);
-            self.control.write(uintr::GRANTED + 8 * index, granted.as_bytes());
+            self.bell.control().write(uintr::GRANTED + 8 * index, granted.as_bytes());
         }
     }
 
@@ -199,21 +193,12 @@ impl Receiver {
             None => {
                 drop(state);
                 if self.injected {
-                    Injected::raise(&self.control, sender.slot());
+                    Injected::raise(self.bell.control(), sender.slot());
                 }
-                self.summon();
+                self.bell.summon();
             }
         }
         Ok(())
-    }
-
-    /// Has the thread look at everything, wherever it is.
-    fn summon(&self) {
-        let thread = self.whom.lock().as_ref().map(|whom| whom.thread.clone());
-        if let Some(thread) = thread {
-            thread.note_interrupt(true);
-            thread.notify();
-        }
     }
 
     /// Gets a place on the hart that this runs on, in place of the one that it has. By the thread itself. `None`: it was killed.
@@ -244,7 +229,7 @@ impl Receiver {
         // What was rung there is gone, and its word was set before. The thread may have another place by now, and have looked before that.
         let has_message = self.state.lock().slots.iter().flatten().any(Slot::has_message);
         if has_message {
-            self.summon();
+            self.bell.summon();
         }
     }
 
@@ -278,8 +263,7 @@ impl Receiver {
                 sender.close();
             }
         }
-        let whom = self.whom.lock().take();
-        drop(whom);
+        self.bell.end();
     }
 }
 
@@ -294,10 +278,7 @@ impl State {
 
 impl Owner for Receiver {
     fn arrived(&self) {
-        if let Some(whom) = &*self.whom.lock() {
-            whom.thread.note_interrupt(false);
-            whom.task.wake();
-        }
+        self.bell.arrived();
     }
 }
 
@@ -318,7 +299,7 @@ impl Backing for Receiver {
 
     fn lend(&self, index: u64, loan: Loan) -> Result<Lent, Errno> {
         if index == 0 {
-            return Ok(Lent::Frame(self.control.clone()));
+            return Ok(Lent::Frame(self.bell.control().clone()));
         }
         self.loans.note(loan)?;
         let state = self.state.lock();

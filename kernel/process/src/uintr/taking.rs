@@ -4,6 +4,11 @@ use super::{Receiver, backends, injected::Injected, receiver::ReceiverFile};
 use crate::{exception::Trap, thread::Thread};
 use abi::{errno::Errno, fs::O_RDWR, process::RLIMIT_NOFILE, uintr};
 use alloc::{boxed::Box, sync::Arc};
+use core::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
 use hal::user::{OwnTraps, Rest, UserContext};
 use io::open::OpenFile;
 
@@ -20,6 +25,8 @@ pub(crate) struct Taking {
     delivery: Delivery,
     /// Exceptions that its program takes itself, by cause.
     exceptions: usize,
+    /// Its timer, while the kernel watches it.
+    alarm: Option<exec::timer::Sleep>,
     receiver: Arc<Receiver>,
 }
 
@@ -39,14 +46,14 @@ impl Taking {
         let task = thread.task().ok_or(Errno::ESRCH)?;
         let receiver = Receiver::new(thread, task, backend == uintr::SOFT)?;
         let delivery = if backend == uintr::SOFT {
-            Delivery::Injected(Injected::new(receiver.control().clone(), entry, stack))
+            Delivery::Injected(Injected::new(receiver.bell().control().clone(), entry, stack))
         } else {
             Delivery::Hardware(OwnTraps::new(context, entry, stack))
         };
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
         let descriptor = thread.process().descriptors()?.insert(open, true, 0, limit)?;
-        Ok((Box::new(Self { delivery, exceptions: 0, receiver }), descriptor as usize))
+        Ok((Box::new(Self { delivery, exceptions: 0, alarm: None, receiver }), descriptor as usize))
     }
 
     /// What the hardware keeps of the thread, if its interrupts come by hardware.
@@ -70,6 +77,9 @@ impl Taking {
     pub(crate) fn enter(&mut self, thread: &Thread, context: &mut UserContext, hart: usize) -> bool {
         if !self.is_settled(hart) {
             return false;
+        }
+        if self.receiver.bell().has_own_timer() && self.alarm.is_some() {
+            self.alarm = None;
         }
         let look = thread.take_interrupts();
         match &mut self.delivery {
@@ -120,6 +130,31 @@ impl Taking {
             }
     }
 
+    /// `uintr_timer(ns)`: the timer's slot is pending from then on.
+    ///
+    /// # Errors
+    /// `EINVAL`: it has one of its own.
+    pub(crate) fn set_timer(&mut self, deadline: u64) -> Result<(), Errno> {
+        if self.receiver.bell().has_own_timer() {
+            return Err(Errno::EINVAL);
+        }
+        self.alarm = None;
+        if deadline != u64::MAX {
+            self.watch(deadline);
+        }
+        Ok(())
+    }
+
+    /// Has the thread told at a time (ns since boot).
+    fn watch(&mut self, deadline: u64) {
+        let waker = Waker::from(self.receiver.bell().clone());
+        let mut alarm = exec::timer::sleep_until(deadline);
+        match Pin::new(&mut alarm).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(()) => waker.wake(),
+            Poll::Pending => self.alarm = Some(alarm),
+        }
+    }
+
     /// Gets a place on this hart, and has the thread look at everything.
     pub(crate) async fn settle(&mut self, thread: &Thread) {
         let Delivery::Hardware(traps) = &mut self.delivery else { return };
@@ -131,7 +166,7 @@ impl Taking {
     }
 
     /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or waits for it.
-    pub(crate) fn rest(&self, thread: &Thread, waits: bool) {
+    pub(crate) fn rest(&mut self, thread: &Thread, waits: bool) {
         let is_open = match &self.delivery {
             Delivery::Hardware(traps) => traps.is_open(),
             Delivery::Injected(injected) => injected.is_open(),
@@ -144,6 +179,11 @@ impl Taking {
             Delivery::Injected(injected) if injected.is_pending() => Rest::Arrived,
             Delivery::Injected(_) => Rest::Told,
         };
+        if let Delivery::Hardware(traps) = &self.delivery
+            && let Some(deadline) = traps.timer()
+        {
+            self.watch(deadline);
+        }
         match rest {
             Rest::Told => {}
             Rest::Arrived => thread.note_interrupt(false),
