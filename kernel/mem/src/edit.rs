@@ -124,7 +124,7 @@ impl AddressSpace {
     ///
     /// # Errors
     /// `EINVAL`, `ENOMEM` (no room, a limit, too many regions), `EEXIST`, `EPERM` (below the lowest address,
-    /// or the window).
+    /// or the window), `EACCES` (more than the object allows).
     pub async fn map(&self, mapping: Mapping) -> Result<usize, Errno> {
         let region = self.region_of(&mapping)?;
         let len = region.end;
@@ -139,7 +139,14 @@ impl AddressSpace {
 
     /// The region that `mapping` describes, as if it started at 0.
     fn region_of(&self, mapping: &Mapping) -> Result<Region, Errno> {
-        if mapping.len == 0 || !mapping.max.contains(mapping.prot) {
+        let mut max = mapping.max;
+        if mapping.backing.as_ref().is_some_and(|(backing, _)| backing.lends()) {
+            if !mapping.shared {
+                return Err(Errno::EINVAL); // a private copy could not be taken back, and tells nobody anything
+            }
+            max.remove(Prot::EXEC);
+        }
+        if mapping.len == 0 || !max.contains(mapping.prot) {
             return Err(if mapping.len == 0 { Errno::EINVAL } else { Errno::EACCES });
         }
         let len = round_up(mapping.len).filter(|&len| len <= USER_END - USER_START).ok_or(Errno::ENOMEM)?;
@@ -162,7 +169,7 @@ impl AddressSpace {
                 Content::Pages { backing: backing.clone(), first }
             }
         };
-        let (prot, max, shared, role) = (entry_rights(mapping.prot), mapping.max, mapping.shared, mapping.role);
+        let (prot, shared, role) = (entry_rights(mapping.prot), mapping.shared, mapping.role);
         Ok(Region { end: len, prot, max, shared, content, role, stamp: new_object_id(), phase: Phase::Live })
     }
 

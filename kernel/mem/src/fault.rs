@@ -50,6 +50,23 @@ impl From<FaultError> for Errno {
     }
 }
 
+/// What a fault asks for.
+#[derive(Clone, Copy)]
+struct Asked {
+    page: usize,
+    access: Access,
+    by: By,
+}
+
+/// Who accesses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The program itself.
+    Program,
+    /// The kernel for it, which reaches memory only.
+    Kernel,
+}
+
 /// A page of a backing that a fault waits for.
 struct Need {
     backing: Arc<dyn Backing>,
@@ -105,34 +122,39 @@ impl AddressSpace {
     #[inline(never)]
     #[must_use]
     pub fn fault_now(&self, addr: usize, access: Access) -> Option<Result<(), FaultError>> {
+        self.serve_now(addr, access, By::Program)
+    }
+
+    #[inline(always)]
+    fn serve_now(&self, addr: usize, access: Access, by: By) -> Option<Result<(), FaultError>> {
         let page = addr & !(PAGE_SIZE - 1);
         if self.state.lock().fill_hot(page, access) {
             return Some(Ok(()));
         }
-        self.one_step(page, access)
+        self.one_step(Asked { page, access, by })
     }
 
     /// One step without waiting. Apart: it keeps more in its frame than most faults need.
     #[cold]
     #[inline(never)]
-    fn one_step(&self, page: usize, access: Access) -> Option<Result<(), FaultError>> {
-        let step = self.state.lock().step(page, access, None);
+    fn one_step(&self, asked: Asked) -> Option<Result<(), FaultError>> {
+        let step = self.state.lock().step(asked.page, asked.access, None);
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
             Step::Settle | Step::Linger | Step::Busy | Step::NoFrame => None,
-            Step::Need(need) => self.provide_now(page, access, &need),
+            Step::Need(need) => self.provide_now(asked, &need),
         }
     }
 
     /// The page may be in the cache: one attempt.
-    fn provide_now(&self, page: usize, access: Access, need: &Need) -> Option<Result<(), FaultError>> {
-        let page_now = match self.fetch_now(page, need) {
+    fn provide_now(&self, asked: Asked, need: &Need) -> Option<Result<(), FaultError>> {
+        let page_now = match self.fetch_now(asked, need) {
             Ok(page) => page?,
             Err(error) => return Some(Err(error)),
         };
         let given = Given { page: page_now, stamp: need.stamp, index: need.index };
-        let step = self.state.lock().step(page, access, Some(given));
+        let step = self.state.lock().step(asked.page, asked.access, Some(given));
         match step {
             Step::Done => Some(Ok(())),
             Step::Fail(error) => Some(Err(error)),
@@ -145,11 +167,15 @@ impl AddressSpace {
     /// # Errors
     /// See [`FaultError`].
     pub async fn fault(&self, addr: usize, access: Access) -> Result<(), FaultError> {
-        let page = addr & !(PAGE_SIZE - 1);
+        self.serve(addr, access, By::Program).await
+    }
+
+    async fn serve(&self, addr: usize, access: Access, by: By) -> Result<(), FaultError> {
+        let asked = Asked { page: addr & !(PAGE_SIZE - 1), access, by };
         let mut given = None;
         let mut reclaimed = false;
         loop {
-            let step = self.state.lock().step(page, access, given.take());
+            let step = self.state.lock().step(asked.page, access, given.take());
             match step {
                 Step::Done | Step::Settle => {
                     self.settle().await;
@@ -158,7 +184,7 @@ impl AddressSpace {
                 Step::Linger => self.settle().await,
                 Step::Busy => drop(self.edit().await),
                 Step::Fail(error) => return Err(error),
-                Step::Need(need) => given = Some(self.fetch(page, need).await?),
+                Step::Need(need) => given = Some(self.fetch(asked, need).await?),
                 Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
                 Step::NoFrame => return Err(FaultError::NoMemory),
             }
@@ -167,26 +193,30 @@ impl AddressSpace {
 
     /// Faults in what a copy missed. In a box: it is rare, and whoever copies and waits need not carry its size.
     ///
+    /// When it is served, memory was there that the copy can reach: who tries again does not do so for ever.
+    ///
     /// # Errors
-    /// `EFAULT`, or `ENOMEM`.
+    /// `EFAULT`, also where a device's page belongs, or `ENOMEM`.
     pub fn resolve(&self, fault: crate::copy::CopyFault) -> BoxFuture<'_, Result<(), Errno>> {
         Box::pin(async move {
-            if let Some(served) = self.fault_now(fault.addr, fault.access) {
+            if let Some(served) = self.serve_now(fault.addr, fault.access, By::Kernel) {
                 return Ok(served?);
             }
-            Ok(self.fault(fault.addr, fault.access).await?)
+            Ok(self.serve(fault.addr, fault.access, By::Kernel).await?)
         })
     }
 }
 
 impl AddressSpace {
-    fn fetch_now(&self, page: usize, need: &Need) -> Result<Option<Page>, FaultError> {
+    fn fetch_now(&self, asked: Asked, need: &Need) -> Result<Option<Page>, FaultError> {
         if need.index >= need.backing.len_pages() {
             return Err(FaultError::Bus);
         }
         if need.backing.lends() {
-            return match need.backing.lend(need.index, Loan::new(self.me.clone(), page)).map_err(object_error)? {
+            let loan = Loan::new(self.me.clone(), asked.page);
+            return match need.backing.lend(need.index, loan).map_err(object_error)? {
                 Lent::Frame(frame) => Ok(Some(Page::Frame(frame))),
+                Lent::Device(_) if asked.by == By::Kernel => Err(FaultError::Bus),
                 Lent::Device(device) => Ok(Some(Page::Device(device))),
                 Lent::Absent => Err(FaultError::Doorbell),
             };
@@ -197,8 +227,8 @@ impl AddressSpace {
         Ok(need.backing.frame_now(need.index).map_err(object_error)?.map(Page::Frame))
     }
 
-    async fn fetch(&self, page: usize, need: Need) -> Result<Given, FaultError> {
-        let page = match self.fetch_now(page, &need)? {
+    async fn fetch(&self, asked: Asked, need: Need) -> Result<Given, FaultError> {
+        let page = match self.fetch_now(asked, &need)? {
             Some(page) => page,
             None => {
                 let frame = need.backing.frame(need.index).await.map_err(object_error)?;

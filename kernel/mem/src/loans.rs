@@ -114,7 +114,10 @@ impl State {
         if let Some(region) = self.regions.at(start) {
             region.stamp = crate::backing::new_object_id();
         }
-        let frame = self.pages.unmap(page);
+        let Some(gone) = self.pages.unmap(page) else {
+            return Vec::new(); // who took it out retired it
+        };
+        let frame = gone.frame();
         if frame.is_some() {
             self.most_resident = self.most_resident.max(self.resident);
             self.resident -= 1;

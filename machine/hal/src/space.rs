@@ -78,6 +78,26 @@ pub struct DevicePage {
     pub(crate) physical: usize,
 }
 
+/// What was mapped at an address.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "harts may still use it until the next shootdown is done"]
+pub enum Unmapped {
+    /// A page of memory: to be kept until then.
+    Frame(Frame),
+    /// A device's page: it must not be given to another before.
+    Device,
+}
+
+impl Unmapped {
+    /// What has to be kept.
+    pub fn frame(self) -> Option<Frame> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Device => None,
+        }
+    }
+}
+
 /// Rights in the form of a page-table entry: for who maps many pages with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights(u64);
@@ -273,22 +293,32 @@ impl UserSpace {
         Err(address.max(range.end))
     }
 
-    /// Removes the mapping at `address`; the frame, unless a device's page was there, may be dropped after the next [`Self::shootdown`].
-    pub fn unmap(&mut self, address: usize) -> Option<Frame> {
+    /// Removes the mapping at `address`; what was there may be used by harts until the next [`Self::shootdown`] is done.
+    pub fn unmap(&mut self, address: usize) -> Option<Unmapped> {
         let slot = self.slot(address)?;
         let old = slot.get();
+        if !old.valid() {
+            return None;
+        }
         slot.set(Entry::EMPTY);
-        old.take_frame()
+        Some(old.take_frame().map_or(Unmapped::Device, Unmapped::Frame))
     }
 
-    /// Changes the rights of the page at `address`; `false` if nothing is mapped there.
+    /// Changes the rights of the page of memory at `address`; `false` if none is there. A device's page is mapped with all its
+    /// rights or not at all.
     pub fn protect(&mut self, address: usize, prot: Prot) -> bool {
         let Some(slot) = self.slot(address) else { return false };
         let old = slot.get();
-        if old.valid() {
-            slot.set(Entry::leaf(old.physical(), prot.rights().0 | old.0 & bits::DEVICE));
+        let is_memory = old.valid() && !old.is_device();
+        if is_memory {
+            slot.set(Entry::leaf(old.physical(), prot.rights().0));
         }
-        old.valid()
+        is_memory
+    }
+
+    /// Whether a device's page is mapped at `address`.
+    pub fn is_device(&self, address: usize) -> bool {
+        self.slot(address).is_some_and(|slot| slot.get().is_device())
     }
 
     /// The frame at `address` and its rights, as a new share.
@@ -621,7 +651,7 @@ mod tests {
         assert!(space.protect(0x1_0000, Prot::READ));
         assert!(!space.protect(0x2_0000, Prot::READ));
         assert_eq!(space.with(0x1_0000, |_, prot| prot), Some(Prot::READ));
-        assert_eq!(space.unmap(0x1_0000), Some(frame.clone()));
+        assert_eq!(space.unmap(0x1_0000), Some(Unmapped::Frame(frame.clone())));
         assert_eq!(frame.shares(), 1);
         space.map(0x3f_0000_0000, frame.clone(), Prot::EXEC).expect("memory");
         drop(space);

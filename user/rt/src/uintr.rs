@@ -294,6 +294,13 @@ impl Receiver {
         // SAFETY: the block is never freed; the field is atomic.
         unsafe { (*self.block).idle.load(Ordering::Relaxed) }
     }
+
+    /// Its descriptor, for who tests how it can be mapped.
+    #[cfg(feature = "raw")]
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.fd
+    }
 }
 
 impl Drop for Receiver {

@@ -1,5 +1,6 @@
 //! User interrupts: what is raised is handled once or more often than told, never lost, and never by who has no right (note 0008).
 
+mod mapping;
 mod places;
 mod rights;
 mod timers;
@@ -36,6 +37,10 @@ pub const CASES: &[Case] = &[
     case!("uintr/timer", "U4", timers::comes),
     case!("uintr/timer-taken-back", "U4", timers::is_taken_back),
     case!("uintr/timer-ticks", "U4", timers::ticks),
+    case!("uintr/doorbell-as-buffer", "U5 S6", mapping::as_buffer),
+    case!("uintr/doorbell-unmapped", "U5 S6", mapping::unmapped),
+    case!("uintr/doorbell-unmapped-elsewhere", "U5 S6", mapping::unmapped_elsewhere),
+    case!("uintr/doorbell-edited", "U5 S6", mapping::edited),
 ];
 
 /// What handlers count, by vector.

@@ -13,6 +13,7 @@ use crate::{
 };
 use abi::errno::Errno;
 use core::ops::Range;
+use hal::space::Unmapped;
 
 /// How `mremap` may move a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +120,7 @@ impl State {
         let Some(rights) = self.pages.with(from, |_, prot| prot).filter(|_| self.pages.tables_missing(to) == 0) else {
             return false;
         };
-        let Some(frame) = self.pages.unmap(from) else { return false };
+        let Some(frame) = self.pages.unmap(from).and_then(Unmapped::frame) else { return false };
         if let Ok(Some(stray)) | Err(stray) = self.pages.map_there(to, frame, rights) {
             self.retire(alloc::vec![stray]); // cannot be: the place is busy; but no page is ever dropped before a flush
         }

@@ -11,7 +11,11 @@ use crate::{
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use core::ops::Range;
-use hal::{PAGE_SIZE, frame::Frame, space::Prot};
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    space::{Prot, Unmapped},
+};
 
 impl State {
     pub(super) fn choose(&mut self, placement: &Placement, len: usize) -> Result<usize, Errno> {
@@ -92,8 +96,11 @@ impl State {
     }
 
     /// Gives a page the rights of its region now; the right to write is only ever given by a fault. Says whether
-    /// harts have to flush: rights were taken, or the right to execute given.
+    /// harts have to flush: rights were taken, or the right to execute given. A device's page goes: the next fault knows whether it may be there.
     pub(super) fn adjust(&mut self, page: usize, prot: Prot) -> bool {
+        if self.pages.is_device(page) {
+            return self.pages.unmap(page).is_some();
+        }
         let had = self.pages.with(page, |_, prot| prot).unwrap_or(Prot::empty());
         let write = Prot::WRITE & had;
         let now = entry_rights(prot.difference(Prot::WRITE) | (prot & write));
@@ -187,6 +194,7 @@ impl State {
     pub(super) fn take_pages(&mut self, whole: &Range<usize>, mut from: usize) -> (usize, Vec<Frame>) {
         let mut frames = Vec::with_capacity(STEP.min(whole.len() / PAGE_SIZE));
         let (mut budget, mut chunk) = (LOOK, from / CHUNK);
+        let mut devices = false;
         while frames.len() < STEP {
             let page = match self.pages.scan(from..whole.end, &mut budget) {
                 Ok(page) => page,
@@ -204,8 +212,13 @@ impl State {
             if let Some((true, _)) = kind {
                 self.note_written(page);
             }
-            let Some(frame) = self.pages.unmap(page) else { continue };
-            frames.push(frame);
+            match self.pages.unmap(page) {
+                Some(Unmapped::Frame(frame)) => frames.push(frame),
+                gone => {
+                    devices |= gone.is_some();
+                    continue;
+                }
+            }
             self.most_resident = self.most_resident.max(self.resident);
             self.resident -= 1;
             match kind {
@@ -217,7 +230,7 @@ impl State {
         if from / CHUNK != chunk {
             self.take_table(whole, chunk, &mut frames);
         }
-        let free = if frames.is_empty() { frames } else { self.retire_or_free(frames) };
+        let free = if frames.is_empty() && !devices { frames } else { self.retire_or_free(frames) };
         (from, free)
     }
 
