@@ -50,8 +50,6 @@ static HAS_SSTC: AtomicBool = AtomicBool::new(false);
 const STCE: usize = 1 << 63;
 /// `vsie.STIE`.
 const STIE: usize = 1 << 5;
-/// In `vstimecmp`: no timer.
-const NEVER: usize = usize::MAX;
 
 /// Gives this hart's VS CSRs the values that every process starts with; nothing of the last one remains.
 fn reset() {
@@ -94,7 +92,7 @@ impl Own {
     /// `sstatus.FS` tells it.
     pub fn new(vector: usize, scratch: usize, floats: bool) -> Self {
         let dirty = if floats { crate::context::sstatus::FS } else { 0 };
-        Self { vector, scratch, status: FIRST_STATUS | dirty, timer: NEVER, ..Self::default() }
+        Self { vector, scratch, status: FIRST_STATUS | dirty, ..Self::default() }
     }
 
     /// Whether an interrupt would be taken, as the thread last ran.
@@ -114,7 +112,7 @@ impl Own {
 
     /// When its timer interrupts, in ticks of `time`, if it does.
     pub fn timer(&self) -> Option<usize> {
-        (self.enabled & STIE != 0 && self.timer != NEVER).then_some(self.timer)
+        (self.enabled & STIE != 0).then_some(self.timer)
     }
 
     /// It takes these exceptions itself, of [`DIRECT`], from the next [`Own::load`] on.
@@ -190,10 +188,7 @@ impl Own {
 pub fn disown() {
     csr_write!(hvip, 0);
     csr_write!(hedeleg, 0);
-    csr_write!(henvcfg, 0);
-    if HAS_SSTC.load(Relaxed) {
-        csr_write!(vstimecmp, NEVER);
-    }
+    csr_write!(henvcfg, 0); // `vstimecmp` is without effect, and nobody can read it
     reset();
     // Last: `vsie` could not be reset without.
     csr_write!(hideleg, 0);

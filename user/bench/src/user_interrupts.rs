@@ -6,6 +6,7 @@ use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use rt::abi::{mm::PROT_READ, nr};
+use rt::uintr::timer::{self, Timer};
 use rt::uintr::traps::{Causes, Next, Trapped};
 use rt::uintr::{Handlers, Receiver, Sender, masked, receive};
 use rt::{io, raw, thread};
@@ -64,7 +65,21 @@ pub fn rows() -> Outcome {
         Ok(())
     })?;
     traps(&receiver)?;
+    let ticks = ticks(&receiver)?;
+    report("uintr_tick_floats", ticks as f64 / ROUNDS as f64, "insn");
     between_threads(&receiver, seen)
+}
+
+/// Instructions of many ticks: the timer is set, interrupts, its vector is handled.
+#[inline(never)]
+fn ticks(receiver: &Receiver) -> io::Result<u64> {
+    timer::set(receiver, 0, None)?;
+    let timer = Timer::of(receiver);
+    let before = raw::instret();
+    for _ in 0..ROUNDS {
+        timer.start_ticks(0)?;
+    }
+    Ok(instructions_between(before, raw::instret()))
 }
 
 /// Exceptions that the program takes itself and goes on behind: a store to a page that is read-only, an `ebreak`.
@@ -103,8 +118,16 @@ impl Parts {
 pub fn integers(_: &str) -> Outcome {
     let (receiver, seen) = counting()?;
     let sender = Sender::open(receiver.grant(1)?)?;
-    parts(&receiver, &sender, seen)?.report("uintr_entry", "uintr_return");
+    let (parts, ticks) = (parts(&receiver, &sender, seen)?, ticks(&receiver)?);
+    parts.report("uintr_entry", "uintr_return");
+    report_ticks(ticks);
     Ok(())
+}
+
+/// Apart, as [`Parts::report`].
+#[inline(never)]
+fn report_ticks(ticks: u64) {
+    report("uintr_tick", ticks as f64 / ROUNDS as f64, "insn");
 }
 
 /// What an interrupt adds to calling the handler behind the sending.

@@ -653,7 +653,7 @@ unsafe extern "C" fn uintr_look(block: *mut Block) {
     if pending & SOFTWARE != 0 {
         // SAFETY: as above.
         unsafe { block.collect_all() };
-    } else if pending & timer::PENDING != 0 {
+    } else if timer::is_due() {
         timer::stop();
         block.pending |= block.timer;
     } else {

@@ -444,6 +444,19 @@ pub const WANTED: &[Wanted] = &[
     },
     Wanted { place: Place::Vm, ..icount("uintr_return_floats", "uintr", &[], "and on the way back") },
     Wanted { place: Place::Vm, ..icount("uintr_blocked_pp", "uintr", &[], "round trip between threads that wait") },
+    Wanted {
+        place: Place::Vm,
+        ..icount(
+            "uintr_tick",
+            "uintr",
+            &[("*", AtMost(150.0))],
+            "a tick of the thread's timer: set, handled, returned from",
+        )
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount("uintr_tick_floats", "uintr", &[], "the same in a thread that has used floating point")
+    },
     icount(
         "trap_page_fault",
         "uintr",
