@@ -53,7 +53,26 @@ impl Stretch {
     #[inline(always)]
     pub fn word(&self, number: usize) -> &AtomicU32 {
         assert!(number < self.count(4), "access beyond the pages");
-        // SAFETY: within the pages, as asserted, which are alive as long as `self`, and aligned; whoever else writes them does so from
+        // SAFETY: within the pages, as asserted.
+        unsafe { self.atomic(number) }
+    }
+
+    /// The same within the first page, which is always there: a number that the compiler knows costs no look at how many there are.
+    ///
+    /// # Panics
+    /// If it is beyond that page.
+    #[inline(always)]
+    pub fn first_page_word(&self, number: usize) -> &AtomicU32 {
+        assert!(number < PAGE_SIZE / 4, "access beyond the first page");
+        // SAFETY: within the first page, as asserted.
+        unsafe { self.atomic(number) }
+    }
+
+    /// # Safety
+    /// The word lies within the pages.
+    #[inline(always)]
+    unsafe fn atomic(&self, number: usize) -> &AtomicU32 {
+        // SAFETY: within the pages, by the contract, which are alive as long as `self`, and aligned; whoever else writes them does so from
         // user mode or by a copy, both of which an atomic tolerates on RISC-V.
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().cast::<u32>().add(number)) }
     }
@@ -120,5 +139,12 @@ mod tests {
     fn nothing_beyond_them_is_reached() {
         let stretch = Stretch::zeroed(1).expect("memory");
         let _ = stretch.read::<8>(PAGE_SIZE / 64);
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond the first page")]
+    fn nothing_beyond_the_first_page_is_reached() {
+        let stretch = Stretch::zeroed(2).expect("memory");
+        let _ = stretch.first_page_word(PAGE_SIZE / 4);
     }
 }

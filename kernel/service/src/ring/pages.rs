@@ -56,7 +56,7 @@ impl Pages {
 impl Words for Pages {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
-        self.ring.word(offset / 4)
+        self.ring.first_page_word(offset / 4)
     }
 
     #[inline(always)]
