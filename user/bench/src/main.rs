@@ -23,6 +23,7 @@ mod echo;
 mod files;
 mod measure;
 mod memory;
+mod ping_pong;
 mod pipe_rings;
 mod processes;
 mod program;
@@ -75,7 +76,7 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 7] = [
+const PROCESSES: [Process; 8] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
@@ -83,6 +84,7 @@ const PROCESSES: [Process; 7] = [
     ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
     ("--uintr", user_interrupts::integers),
+    ("--ping-pong", |_| ping_pong::rows()),
 ];
 
 fn main() -> ExitCode {

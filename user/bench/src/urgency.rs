@@ -51,6 +51,7 @@ pub fn across_harts() -> Outcome {
     in_a_process(&["--urgent", "harts"])?;
     in_a_process(&["--wakes", "parked"])?;
     in_a_process(&["--wakes", "awake"])?;
+    in_a_process(&["--ping-pong", "harts"])?;
     pipe_rings::times()
 }
 

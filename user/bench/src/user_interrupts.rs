@@ -13,9 +13,16 @@ use rt::{io, raw, thread};
 
 /// Interrupts so far, and what the counter said in the last handler.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     count: AtomicU32,
     counter: AtomicU64,
+}
+
+impl Seen {
+    /// How many.
+    pub fn count(&self) -> u32 {
+        self.count.load(Relaxed)
+    }
 }
 
 /// What handlers do.
@@ -24,16 +31,17 @@ fn handle(seen: &Seen) {
     seen.count.store(seen.count.load(Relaxed) + 1, Relaxed);
 }
 
-fn counting() -> io::Result<(Receiver, &'static Seen)> {
+/// Makes the thread a receiver that counts.
+pub fn counting() -> io::Result<(Receiver, &'static Seen)> {
     let seen: &'static Seen = Box::leak(Box::default());
     let handler: &'static _ = Box::leak(Box::new(|_| handle(seen)));
     Ok((receive(Handlers::new().on(0, handler))?, seen))
 }
 
 /// Waits until more than `before` have come.
-fn await_more(receiver: &Receiver, seen: &Seen, before: u32) -> Outcome {
+pub fn await_more(receiver: &Receiver, seen: &Seen, before: u32) -> Outcome {
     loop {
-        let over = masked(receiver, || match seen.count.load(Relaxed) > before {
+        let over = masked(receiver, || match seen.count() > before {
             true => Ok(true),
             false => receiver.wait(None).map(|()| false),
         })?;
@@ -175,7 +183,7 @@ fn between_threads(receiver: &Receiver, seen: &'static Seen) -> Outcome {
     let ask = Sender::open(right)?;
     measure("uintr_blocked_pp", 5_000, |count| {
         for _ in 0..count {
-            let before = seen.count.load(Relaxed);
+            let before = seen.count();
             ask.send(0)?;
             await_more(receiver, seen, before)?;
         }

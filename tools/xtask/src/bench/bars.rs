@@ -563,6 +563,32 @@ pub const WANTED: &[Wanted] = &[
         of: Some(["ring_harts_4", "ring_harts_1"]),
         ..reported("ring_harts_4_ratio", "time of the ring with 4 executors by that with 1")
     },
+    reported("pp_uintr_running", "two processes on two harts that interrupt each other in turn, both running"),
+    reported("pp_uintr_blocked", "the same, both waiting"),
+    reported("pp_eventfd", "the same by two eventfds"),
+    reported("pp_pipe", "the same by two pipes"),
+    reported("pp_signal", "the same by signals that they wait for"),
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["pp_eventfd", "pp_uintr_running"]),
+        limits: &[("*", AtLeast(5.0))],
+        ..reported("pp_eventfd_ratio", "times that eventfds take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["pp_signal", "pp_uintr_running"]),
+        limits: &[("*", AtLeast(10.0))],
+        ..reported("pp_signal_ratio", "times that signals take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["pp_uintr_blocked", "pp_eventfd"]),
+        limits: &[("*", AtMost(1.0))],
+        ..reported("pp_blocked_ratio", "times that waiting receivers take of eventfds")
+    },
     count(
         "task_memory",
         "task",

@@ -1,0 +1,154 @@
+//! Two processes on two harts that wake each other in turn: by user interrupts, running and waiting, and by what else there is. Times, as instructions
+//! of several harts do not tell how long anybody waits.
+
+use crate::measure::{Outcome, call, report};
+use crate::processes::end;
+use crate::user_interrupts::{Seen, await_more, counting};
+use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use rt::abi::mm::{MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE};
+use rt::abi::nr;
+use rt::abi::signal::{SIG_BLOCK, SIGCHLD, SIGUSR1};
+use rt::time::Instant;
+use rt::uintr::{Receiver, Sender};
+use rt::{io, raw};
+
+const ROUNDS: u32 = 5_000;
+/// Without a time slice's end, or another program's turn, in every measurement.
+const TRIES: u32 = 5;
+const CLONE_FILES: usize = 0x400;
+
+/// All of them; the two harts that the first takes are 0 and 1.
+pub fn rows() -> Outcome {
+    go_to(0)?;
+    signals()?;
+    with_descriptors("pp_eventfd", || {
+        let [there, back] = [call(nr::EVENTFD2, &[0, 0])?, call(nr::EVENTFD2, &[0, 0])?];
+        Ok([[there, there], [back, back]])
+    })?;
+    with_descriptors("pp_pipe", || Ok([pipe()?, pipe()?]))?;
+    let (receiver, seen) = counting()?;
+    by_interrupts("pp_uintr_running", &receiver, seen, |_, seen, before| {
+        while seen.count() <= before {
+            core::hint::spin_loop();
+        }
+        Ok(())
+    })?;
+    by_interrupts("pp_uintr_blocked", &receiver, seen, await_more)
+}
+
+fn go_to(hart: usize) -> Outcome {
+    let mask = 1_u64 << hart;
+    call(nr::SCHED_SETAFFINITY, &[0, 8, &raw const mask as usize])?;
+    Ok(())
+}
+
+/// A process on the other hart, which has this one's descriptors, not copies of them.
+fn partner(body: impl FnOnce() -> Outcome) -> io::Result<i32> {
+    match call(nr::CLONE, &[SIGCHLD as usize | CLONE_FILES, 0, 0, 0, 0])? {
+        0 => {
+            let _ = go_to(1).and_then(|()| body());
+            loop {
+                let _ = call(nr::EXIT_GROUP, &[1]);
+            }
+        }
+        pid => Ok(pid as i32),
+    }
+}
+
+/// The best time of a turn, in microseconds.
+fn timed(row: &str, mut turn: impl FnMut() -> Outcome) -> Outcome {
+    let mut best = f64::MAX;
+    (0..ROUNDS / 10).try_for_each(|_| turn())?;
+    for _ in 0..TRIES {
+        let start = Instant::now();
+        (0..ROUNDS).try_for_each(|_| turn())?;
+        best = best.min(start.elapsed().as_nanos() as f64 / 1_000.0 / f64::from(ROUNDS));
+    }
+    report(row, best, "us");
+    Ok(())
+}
+
+fn pipe() -> io::Result<[usize; 2]> {
+    let mut ends = [0_i32; 2];
+    call(nr::PIPE2, &[&raw mut ends as usize, 0])?;
+    Ok(ends.map(|end| end as usize))
+}
+
+/// By two files, each of which has an end to read and one to write.
+fn with_descriptors(row: &str, make: impl Fn() -> io::Result<[[usize; 2]; 2]>) -> Outcome {
+    let [there, back] = make()?;
+    let write = |to: usize| call(nr::WRITE, &[to, &raw const ONE as usize, 8]);
+    let read = |from: usize| {
+        let mut word = 0_u64;
+        call(nr::READ, &[from, &raw mut word as usize, 8])
+    };
+    let child = partner(|| {
+        loop {
+            read(there[0])?;
+            write(back[1])?;
+        }
+    })?;
+    timed(row, || {
+        write(there[1])?;
+        read(back[0])?;
+        Ok(())
+    })?;
+    end(child)
+}
+
+static ONE: u64 = 1;
+
+/// Signals that both have blocked and wait for, which is the least that the kernel does for one.
+fn signals() -> Outcome {
+    let set = 1_u64 << (SIGUSR1 - 1);
+    call(nr::RT_SIGPROCMASK, &[SIG_BLOCK as usize, &raw const set as usize, 0, 8])?;
+    let own = rt::process::id() as usize;
+    let take = || call(nr::RT_SIGTIMEDWAIT, &[&raw const set as usize, 0, 0, 8]);
+    let send = |pid: usize| call(nr::KILL, &[pid, SIGUSR1 as usize]);
+    let child = partner(|| {
+        loop {
+            take()?;
+            send(own)?;
+        }
+    })?;
+    timed("pp_signal", || {
+        send(child as usize)?;
+        take()?;
+        Ok(())
+    })?;
+    end(child)
+}
+
+fn by_interrupts(
+    row: &str,
+    receiver: &Receiver,
+    seen: &'static Seen,
+    await_one: fn(&Receiver, &Seen, u32) -> Outcome,
+) -> Outcome {
+    let page = call(
+        nr::MMAP,
+        &[0, 4096, (PROT_READ | PROT_WRITE) as usize, (MAP_SHARED | MAP_ANONYMOUS) as usize, usize::MAX, 0],
+    )?;
+    let descriptor = raw::atomic(page);
+    let answer = Sender::open(receiver.grant(1)?)?;
+    let child = partner(|| {
+        let (receiver, seen) = counting()?;
+        let right = receiver.grant(1)?;
+        descriptor.store(right.fd().raw() as u32, Release); // pairs with the Acquire below
+        for before in 0.. {
+            await_one(&receiver, seen, before)?;
+            answer.send(0)?;
+        }
+        Ok(())
+    })?;
+    while descriptor.load(Acquire) == 0 {
+        call(nr::SCHED_YIELD, &[])?;
+    }
+    let ask = Sender::open(raw::right(descriptor.load(Relaxed) as usize))?;
+    timed(row, || {
+        let before = seen.count();
+        ask.send(0)?;
+        await_one(receiver, seen, before)
+    })?;
+    end(child)
+}
