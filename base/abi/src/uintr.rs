@@ -1,7 +1,24 @@
 //! User interrupts (note 0008): the calls, and the pages that senders and receivers map.
 //!
-//! A sender sets a bit of its word, fences, and stores its slot's number (32 bits) to its doorbell. A receiver that is told of a slot swaps the
-//! slot's word with 0 and keeps the bits that were granted. The word alone says what was sent.
+//! A sender sets a bit of its word, fences (`fence w, o`), and stores its slot's number (32 bits) to its doorbell. The word alone says what was sent.
+//!
+//! A receiver that is told of a slot takes what was sent like this, with its interrupts off:
+//!
+//! ```text
+//! claim the slot's number              AIA: swap of stopei; SOFT: swap of PENDING
+//! fence io, rw                         a word that is set behind the claim is told of again (SOFT: the swap acquires)
+//! again:
+//!   change = CHANGE of the slot
+//!   fence r, r
+//!   sent = word of the slot, and what is GRANTED to the slot
+//!   fence r, r
+//!   if CHANGE of the slot is not change: again
+//! clear the bits of sent in the word   atomically; acquires
+//! handle the vectors in sent           behind the clearing: what is sent again meanwhile counts as handled by that
+//! ```
+//!
+//! So other threads of the receiver's may grant and revoke at any time: what is handled was granted to who had the slot when it was sent, and nothing is
+//! taken from a slot's next sender that is not handled. What was sent before [`REVOKE`] began may be handled behind its end; what is sent behind its end is not.
 
 use crate::asyncos::FIRST;
 
@@ -24,7 +41,7 @@ pub const SEND: usize = FIRST + 0x12;
 ///
 /// Errors: `EINVAL` (not a receiver), `ETIMEDOUT`, `EINTR`.
 pub const WAIT: usize = FIRST + 0x13;
-/// `uintr_revoke(receiver, sender) -> 0`: ends a sender's right; when it returns, nothing that is sent by it reaches a handler.
+/// `uintr_revoke(receiver, sender) -> 0`: ends a sender's right; when it has returned, nothing that is sent by it from then on reaches a handler.
 ///
 /// Errors: `EBADF`, `EINVAL` (not a receiver and a sender of it), `ESRCH` (it has ended already).
 pub const REVOKE: usize = FIRST + 0x14;
@@ -62,13 +79,18 @@ pub const VECTORS: usize = 64;
 /// Slots of a receiver: senders have those from 1 to this, exclusive. What a doorbell is told.
 pub const SLOTS: usize = 64;
 
-/// Pages of a receiver's mapping: its control page, then the word page of each slot from 1 on, which is there while the slot is granted.
+/// Pages of a receiver's mapping: its control page, then the word page of each slot from 1 on, in which nothing is set while the slot is nobody's.
 pub const RECEIVER_PAGES: usize = SLOTS;
 /// Pages of a sender's mapping: its word page, its doorbell.
 pub const SENDER_PAGES: usize = 2;
 
-/// In the control page: for each slot, the vectors that were granted to it (64 bits each; 0: none). The kernel writes it, and goes by its own copy.
+/// In the control page: an entry for each slot, with the vectors that were granted to it (64 bits; 0: none). The kernel writes it, and goes by its
+/// own copy.
 pub const GRANTED: usize = 0;
+/// Bytes of an entry.
+pub const ENTRY: usize = 16;
+/// In an entry, 32 bits: another number whenever what is granted to the slot changes, before it does and behind that.
+pub const CHANGE: usize = 8;
 
 /// In the control page of a [`SOFT`] receiver, 32 bits: [`ON`], [`BEFORE`], [`FLOATS`]. A handler begins with `ON` clear.
 pub const STATUS: usize = 0x400;

@@ -38,6 +38,8 @@ impl Trap {
 }
 
 /// Has the program take a trap, if it asked for that and can.
+#[cold]
+#[inline(never)]
 pub(crate) fn taken(taking: &mut Option<Box<Taking>>, context: &mut UserContext, trap: Trap) -> bool {
     taking.as_mut().is_some_and(|taking| taking.trap(context, trap))
 }

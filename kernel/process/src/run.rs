@@ -139,12 +139,26 @@ pub(crate) fn run(
 }
 
 impl Running {
+    /// `false`: the thread has no place for its user interrupts here. Apart, as few threads take any, and a switch is to be short.
+    #[cold]
+    #[inline(never)]
+    fn enter_taking(&mut self, thread: &Thread, hart: usize) -> bool {
+        self.taking.as_mut().is_none_or(|taking| taking.enter(thread, &mut self.context, hart))
+    }
+
+    /// The thread leaves user mode: what arrives from now on is told. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn rest_taking(&mut self, thread: &Thread) {
+        if let Some(taking) = &mut self.taking {
+            taking.rest(thread, &self.context, self.context.x()[17] == abi::uintr::WAIT);
+        }
+    }
+
     /// Why the thread cannot run now, on this hart.
     #[inline(always)]
     fn held_back<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
-        if let Some(taking) = &mut self.taking
-            && !taking.enter(thread, &mut self.context, hart)
-        {
+        if self.taking.is_some() && !self.enter_taking(thread, hart) {
             return Some(Leave::Unsettled);
         }
         match self.turn.begin(thread) {
@@ -223,8 +237,8 @@ impl Running {
                 }
             }
         };
-        if let Some(taking) = &mut self.taking {
-            taking.rest(thread, self.context.x()[17] == abi::uintr::WAIT);
+        if self.taking.is_some() {
+            self.rest_taking(thread);
         }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));
@@ -308,7 +322,7 @@ impl Running {
             Leave::Call => self.own_call(Call::of(&self.context)).await,
             Leave::Fault(address, access) => self.fault(address, access).await,
             Leave::Exception(exception) => force(&self.thread, exception::signal(self.context.pc(), exception)),
-            Leave::Restart(kind) => restart = Some((kind, Call::of(&self.context))),
+            Leave::Restart(kind) => restart = Some((self.of_receiver(kind), Call::of(&self.context))),
             Leave::Rest(until) => self.thread.rest(until).await,
             Leave::Attention | Leave::Yield(_) | Leave::Waits(_) | Leave::Unsettled => {}
         }
@@ -326,6 +340,15 @@ impl Running {
             let look: BoxFuture<'_, ()> = Box::pin(deliver::act(&self.thread, &mut self.context, restart));
             look.await;
         }
+    }
+
+    /// A handler of user interrupts may run before a call is made again, and nobody is told: it would find the end of the other's wait.
+    fn of_receiver(&self, kind: Restart) -> Restart {
+        if self.taking.is_none() || !matches!(kind, Restart::IfNoHandler) {
+            return kind;
+        }
+        let _ = self.thread.take_resume();
+        Restart::Never
     }
 
     /// Serves one of the calls of [`is_own`].

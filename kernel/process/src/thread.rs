@@ -45,6 +45,8 @@ const NO_MASK: u64 = u64::MAX;
 const ARRIVED: u8 = 1;
 /// It is not known what: the thread has to look at everything.
 const LOOK: u8 = 2;
+/// It would take it now.
+const OPEN: u8 = 4;
 
 /// A user thread.
 pub struct Thread {
@@ -86,7 +88,7 @@ pub struct Thread {
     /// The call or fault that it waits in, by its number in the trace; 0 if there is none, or it is not recorded.
     /// Touched by its own coroutine only.
     request: AtomicU64,
-    /// What its coroutine has not seen of its user interrupts: [`ARRIVED`], [`LOOK`].
+    /// What its coroutine has not seen of its user interrupts: [`ARRIVED`], [`LOOK`]; whether they are [`OPEN`].
     interrupt: AtomicU8,
     pub(crate) scheduled: SpinLock<Scheduled>,
     /// CPU time of this thread.
@@ -453,9 +455,18 @@ impl Thread {
         self.interrupt.fetch_or(if look { ARRIVED | LOOK } else { ARRIVED }, Ordering::Release);
     }
 
-    /// Whether one has.
+    /// Whether one has, also if it would not take it now.
     pub(crate) fn has_interrupt(&self) -> bool {
-        self.interrupt.load(Ordering::Relaxed) != 0
+        self.interrupt.load(Ordering::Relaxed) & (ARRIVED | LOOK) != 0
+    }
+
+    /// Whether it would take one. By its own coroutine, when it leaves user mode.
+    pub(crate) fn set_open(&self, open: bool) {
+        if open {
+            self.interrupt.fetch_or(OPEN, Ordering::Relaxed);
+        } else {
+            self.interrupt.fetch_and(!OPEN, Ordering::Relaxed);
+        }
     }
 
     /// It is going to take them; whether it has to look at everything.
@@ -469,7 +480,7 @@ impl Thread {
         self.killed()
             || self.process.stopped()
             || self.signals_pending() & !self.signal_mask() != 0
-            || self.has_interrupt()
+            || self.interrupt.load(Ordering::Relaxed) > OPEN
     }
 
     /// Whether the thread has to end.

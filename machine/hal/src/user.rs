@@ -8,7 +8,7 @@
 use crate::guest_file::{Place, Seat};
 use crate::space::SpaceHandle;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use riscv::context::{FloatingPoint, Registers};
+use riscv::context::{FloatingPoint, Registers, sie};
 
 /// What a user program tried to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,14 +139,6 @@ impl OwnTraps {
         return false;
     }
 
-    /// Whether it would take an interrupt now.
-    pub fn is_open(&self) -> bool {
-        #[cfg(target_os = "none")]
-        return self.registers.is_open();
-        #[cfg(not(target_os = "none"))]
-        return true;
-    }
-
     /// When the thread's own timer interrupts it (ns since boot), if it does.
     pub fn timer(&self) -> Option<u64> {
         #[cfg(target_os = "none")]
@@ -165,33 +157,44 @@ impl OwnTraps {
         let _ = causes;
     }
 
-    /// The thread does not run for now: what arrives is told to the owner of its place. On the hart that it ran on.
-    pub fn rest(&self) -> Rest {
+    /// Whether the thread of `context` would take an interrupt now.
+    pub fn is_open(&self, context: &UserContext) -> bool {
+        self.open(context) != 0
+    }
+
+    /// The interrupts that it would take now.
+    fn open(&self, context: &UserContext) -> usize {
+        let supervisor = context.registers.status & riscv::context::sstatus::SPP != 0;
+        #[cfg(target_os = "none")]
+        return self.registers.open(supervisor);
+        #[cfg(not(target_os = "none"))]
+        return if supervisor { 0 } else { sie::SOFTWARE | sie::EXTERNAL };
+    }
+
+    /// The thread of `context` does not run for now: what arrives is told to the owner of its place, if it would take it, or `waits` for it. On the
+    /// hart that it ran on. `true`: something is there already.
+    ///
+    /// One that has no place here any more is not told of what had arrived there: who has taken it away sees to that.
+    pub fn rest(&self, context: &UserContext, waits: bool) -> bool {
+        let hears = |interrupt| waits || self.open(context) & interrupt != 0;
+        if hears(sie::SOFTWARE) && self.has_to_look() {
+            return true;
+        }
+        if !hears(sie::EXTERNAL) {
+            return false;
+        }
         // Nobody else takes the place between the look and the bit.
         let enabled = crate::arch::interrupts_off();
-        let rest = match self.seat.filter(|seat| seat.hart == crate::hart::id() && seat.is_taken()) {
-            None => Rest::Nowhere,
-            #[cfg(target_os = "none")]
-            Some(seat) if !crate::guest_file::arm(seat) => Rest::Arrived,
-            Some(_) if self.has_to_look() => Rest::Arrived,
-            Some(_) => Rest::Told,
-        };
+        let seat = self.seat.filter(|seat| seat.hart == crate::hart::id() && seat.is_taken());
+        #[cfg(target_os = "none")]
+        let arrived = seat.is_some_and(|seat| !crate::guest_file::arm(seat));
+        #[cfg(not(target_os = "none"))]
+        let arrived = seat.is_some() && self.has_to_look();
         if enabled {
             crate::arch::interrupts_on();
         }
-        rest
+        arrived
     }
-}
-
-/// How a thread with traps of its own rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    /// The owner of its place is told of what arrives.
-    Told,
-    /// Something is there, or it has still to look at everything.
-    Arrived,
-    /// It has no place here any more, and what had arrived there is gone.
-    Nowhere,
 }
 
 impl ContextId {

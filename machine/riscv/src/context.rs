@@ -83,6 +83,14 @@ const _: () = {
     assert!(offset_of!(SaveArea, user_sp) == USER_SP && offset_of!(SaveArea, kernel_ra) == KERNEL_RA);
 };
 
+/// Bits of `sie`, also as a program in VS-mode sees it.
+pub mod sie {
+    /// Software interrupts.
+    pub const SOFTWARE: usize = 1 << 1;
+    /// External interrupts.
+    pub const EXTERNAL: usize = 1 << 9;
+}
+
 /// `sstatus` bits (privileged specification, "Supervisor Status Register").
 pub mod sstatus {
     /// Supervisor interrupts are enabled.

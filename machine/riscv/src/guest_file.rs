@@ -25,6 +25,8 @@ pub fn initialise() -> usize {
 
 /// Makes a file empty: nothing is pending in it, `enabled` of the identities 0 to 63 can interrupt, others not.
 pub fn clear(file: usize, ids: u32, enabled: usize) {
+    // The thread whose registers are loaded may go on with them.
+    let select = csr_read!(vsiselect);
     // The kernel is in HS-mode; VGEIN matters to it for `vsireg` only.
     csr_write!(hstatus, OUTSIDE | file << VGEIN);
     write(EIDELIVERY, 0);
@@ -35,6 +37,7 @@ pub fn clear(file: usize, ids: u32, enabled: usize) {
     write(EITHRESHOLD, 0);
     write(EIDELIVERY, 1);
     csr_write!(hstatus, OUTSIDE);
+    csr_write!(vsiselect, select);
 }
 
 /// Has the hart interrupted when something deliverable is pending in the file, unless that is so already: `false`.

@@ -95,9 +95,9 @@ impl Own {
         Self { vector, scratch, status: FIRST_STATUS | dirty, ..Self::default() }
     }
 
-    /// Whether an interrupt would be taken, as the thread last ran.
-    pub fn is_open(&self) -> bool {
-        self.status & SIE != 0 && self.enabled != 0
+    /// The interrupts that would be taken, as the thread last ran, by their bits in `sie`. `supervisor`: it was in VS-mode; in VU-mode `SIE` does not count.
+    pub fn open(&self, supervisor: bool) -> usize {
+        if supervisor && self.status & SIE == 0 { 0 } else { self.enabled }
     }
 
     /// Asks for a software interrupt.

@@ -31,11 +31,16 @@ fn handle(seen: &Seen) {
     seen.count.store(seen.count.load(Relaxed) + 1, Relaxed);
 }
 
+/// Vector of the handler that promises to use no floating point, and of the same without the promise.
+const INTEGERS: u32 = 0;
+const FLOATS: u32 = 1;
+
 /// Makes the thread a receiver that counts.
 pub fn counting() -> io::Result<(Receiver, &'static Seen)> {
     let seen: &'static Seen = Box::leak(Box::default());
     let handler: &'static _ = Box::leak(Box::new(|_| handle(seen)));
-    Ok((receive(Handlers::new().on(0, handler))?, seen))
+    let handlers = raw::on_without_floats(Handlers::new(), INTEGERS, handler);
+    Ok((receive(raw::on(handlers, FLOATS, handler))?, seen))
 }
 
 /// Waits until more than `before` have come.
@@ -54,10 +59,11 @@ pub fn await_more(receiver: &Receiver, seen: &Seen, before: u32) -> Outcome {
 /// All rows.
 pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
-    let sender = Sender::open(receiver.grant(1)?)?;
+    let sender = Sender::open(receiver.grant(1 << INTEGERS | 1 << FLOATS)?)?;
     urgency::in_a_process(&["--uintr", "integers"])?;
     core::hint::black_box(core::hint::black_box(1.5) * 2.0);
-    parts(&receiver, &sender, seen)?.report("uintr_entry_floats", "uintr_return_floats");
+    parts(&receiver, &sender, seen, INTEGERS)?.report("uintr_entry_integers", "uintr_return_integers");
+    parts(&receiver, &sender, seen, FLOATS)?.report("uintr_entry_floats", "uintr_return_floats");
     masked(&receiver, || {
         measure("uintr_send", 100_000, |count| {
             for _ in 0..count {
@@ -126,7 +132,7 @@ impl Parts {
 pub fn integers(_: &str) -> Outcome {
     let (receiver, seen) = counting()?;
     let sender = Sender::open(receiver.grant(1)?)?;
-    let (parts, ticks) = (parts(&receiver, &sender, seen)?, ticks(&receiver)?);
+    let (parts, ticks) = (parts(&receiver, &sender, seen, INTEGERS)?, ticks(&receiver)?);
     parts.report("uintr_entry", "uintr_return");
     report_ticks(ticks);
     Ok(())
@@ -140,11 +146,11 @@ fn report_ticks(ticks: u64) {
 
 /// What an interrupt adds to calling the handler behind the sending.
 #[inline(never)]
-fn parts(receiver: &Receiver, sender: &Sender, seen: &Seen) -> io::Result<Parts> {
-    let interrupted = both_ways(seen, || sender.send(0))?;
+fn parts(receiver: &Receiver, sender: &Sender, seen: &Seen, vector: u32) -> io::Result<Parts> {
+    let interrupted = both_ways(seen, || sender.send(vector))?;
     let called = masked(receiver, || {
         both_ways(seen, || {
-            sender.send(0)?;
+            sender.send(vector)?;
             core::hint::black_box(handle as fn(&Seen))(seen);
             Ok(())
         })

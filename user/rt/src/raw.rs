@@ -5,8 +5,8 @@
 //! what no correct program would, and each case of theirs runs in a process of its own. A program that serves
 //! somebody does not enable the feature. All accesses are in assembly, so that the compiler assumes nothing of them.
 
-use crate::uintr::Receiver;
 use crate::uintr::traps::{Causes, Next, Trapped};
+use crate::uintr::{Handlers, Receiver};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
 
@@ -98,6 +98,20 @@ pub fn take_traps<H: Fn(&Trapped) -> Next + Sync>(
 ) -> crate::io::Result<()> {
     // SAFETY: the caller's word (module head).
     unsafe { crate::uintr::traps::take(receiver, causes, handler) }
+}
+
+/// Has `handler` serve a user interrupt ([`crate::uintr::Handlers::on`]); it keeps the rules that are told there.
+#[must_use]
+pub fn on<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static H) -> Handlers {
+    // SAFETY: the caller's word (module head).
+    unsafe { handlers.on(vector, handler) }
+}
+
+/// The same for [`crate::uintr::Handlers::on_without_floats`].
+#[must_use]
+pub fn on_without_floats<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static H) -> Handlers {
+    // SAFETY: the caller's word (module head).
+    unsafe { handlers.on_without_floats(vector, handler) }
 }
 
 /// Raises a breakpoint exception.
@@ -305,4 +319,27 @@ unsafe extern "C" {
 /// `clone`: the child runs `function(argument)` on its own stack and exits with 0. Its id, or minus an error number.
 pub fn clone_call(how: Clone, function: extern "C" fn(usize), argument: usize) -> isize {
     rt_raw_clone(how.flags, how.stack, how.parent_tid, how.tls, how.child_tid, function, argument)
+}
+
+/// The right behind a descriptor that a bare call returned.
+#[must_use]
+pub fn right(fd: usize) -> crate::uintr::Right {
+    crate::uintr::Right::from_fd(crate::sys::OwnedFd::new(fd))
+}
+
+/// In world `vm`, in a thread with supervisor registers of its own: goes on in VU-mode, with `sstatus.SIE` clear, and keeps to it.
+pub fn enter_user_mode() {
+    // SAFETY: the next instruction in another mode, with the same memory and registers (module head).
+    unsafe {
+        asm!(
+            "csrc sstatus, {bits}",
+            "la   {at}, 1f",
+            "csrw sepc, {at}",
+            "sret",
+            "1:",
+            bits = in(reg) 0x100 | 0x20 | 0x2, // SPP, SPIE, SIE
+            at = out(reg) _,
+            options(nostack)
+        );
+    }
 }

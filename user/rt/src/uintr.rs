@@ -2,18 +2,22 @@
 //! the kernel where there is such hardware (note 0008).
 //!
 //! ```no_run
-//! static COUNT: AtomicU32 = AtomicU32::new(0);
-//! let count = |_| drop(COUNT.fetch_add(1, Ordering::Relaxed));
-//! let receiver = uintr::receive(uintr::Handlers::new().on(3, Box::leak(Box::new(count))))?;
+//! let raised: &'static Raised = Box::leak(Box::new(Raised::new()?));
+//! let receiver = uintr::receive(uintr::Handlers::new().note(3, raised))?;
 //! let right = receiver.grant(1 << 3)?; // to be inherited by a child, or passed on
 //! let sender = uintr::Sender::open(right)?;
 //! sender.send(3)?;
+//! assert_eq!(raised.next().await?, 1 << 3);
 //! ```
 //!
-//! A handler interrupts its thread anywhere, also in the middle of an allocation: it may use atomics and system calls, and must not take a lock that its
-//! thread may hold, allocate, or panic. It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
+//! A handler of one's own ([`Handlers::on`]) interrupts its thread anywhere, also in the middle of an allocation, like the handler of a signal: what it may do is told there.
+//! It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
 //! urgent vector (the lowest number) first.
+//!
+//! Other threads may grant and revoke while the receiver's handlers run. What was sent before [`Receiver::revoke`] was called may be handled behind its return, what is sent
+//! behind its return is not (`abi::uintr` has the order of accesses that this rests on).
 
+mod raised;
 pub mod timer;
 pub mod traps;
 
@@ -23,8 +27,10 @@ use abi::{Errno, uintr as at};
 use alloc::vec;
 use core::arch::{asm, global_asm};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 use core::time::Duration;
+
+pub use raised::Raised;
 
 /// Bytes of the stack that handlers run on.
 const STACK: usize = 64 << 10;
@@ -64,7 +70,12 @@ unsafe extern "C" fn call<H: Fn(u32) + Sync>(data: *const (), vector: u32) {
 }
 
 /// Handlers by vector.
-pub struct Handlers([Served; at::VECTORS]);
+#[repr(C)]
+pub struct Handlers {
+    served: [Served; at::VECTORS],
+    /// Vectors whose handlers may use floating point.
+    floats: u64,
+}
 
 impl Default for Handlers {
     fn default() -> Self {
@@ -76,16 +87,47 @@ impl Handlers {
     /// All vectors are ignored.
     #[must_use]
     pub fn new() -> Self {
-        Self([Served::NOTHING; at::VECTORS])
+        Self { served: [Served::NOTHING; at::VECTORS], floats: 0 }
+    }
+
+    /// `vector`, 0 to 63, is noted in `raised`, for tasks and threads to take it from there.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    #[must_use]
+    pub fn note(self, vector: u32, raised: &'static Raised) -> Self {
+        self.with(vector, Served { data: core::ptr::from_ref(raised).cast(), code: raised::note }, false)
     }
 
     /// `handler` serves `vector`, 0 to 63, which it is told.
     ///
     /// # Panics
     /// If there is no such vector.
+    ///
+    /// # Safety
+    /// The handler interrupts the thread between any two instructions. It must not depend on what those are in the middle of, which rules out
+    /// what is not for the handler of a signal: taking a lock, allocating or freeing, borrowing from a cell or a task's locals, starting or waking tasks,
+    /// panicking. It may use atomics and system calls.
     #[must_use]
-    pub fn on<H: Fn(u32) + Sync>(mut self, vector: u32, handler: &'static H) -> Self {
-        self.0[vector as usize] = Served::by(handler);
+    pub unsafe fn on<H: Fn(u32) + Sync>(self, vector: u32, handler: &'static H) -> Self {
+        self.with(vector, Served::by(handler), true)
+    }
+
+    /// The same for a handler that does not use floating point: faster, where the thread does, since no such registers are saved.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    ///
+    /// # Safety
+    /// As for [`Handlers::on`]; and neither the handler nor what it calls computes with floating-point numbers.
+    #[must_use]
+    pub unsafe fn on_without_floats<H: Fn(u32) + Sync>(self, vector: u32, handler: &'static H) -> Self {
+        self.with(vector, Served::by(handler), false)
+    }
+
+    fn with(mut self, vector: u32, served: Served, floats: bool) -> Self {
+        self.served[vector as usize] = served;
+        self.floats = self.floats & !(1 << vector) | u64::from(floats) << vector;
         self
     }
 }
@@ -125,8 +167,11 @@ const _: () = {
     use core::mem::offset_of;
     assert!(offset_of!(Block, pages) == 0 && offset_of!(Block, pending) == 8 && offset_of!(Block, sequence) == 24);
     assert!(offset_of!(Block, numbers) == 32 && offset_of!(Block, handlers) == 96);
+    assert!(offset_of!(Handlers, served) == 0 && offset_of!(Handlers, floats) == 1024);
     assert!(offset_of!(Served, data) == 0 && offset_of!(Served, code) == 8 && size_of::<Served>() == 16);
-    assert!(at::GRANTED == 0 && at::WORD == 0 && at::SLOTS == 64 && PAGE == 1 << 12);
+    assert!(
+        at::GRANTED == 0 && at::ENTRY == 16 && at::CHANGE == 8 && at::WORD == 0 && at::SLOTS == 64 && PAGE == 1 << 12
+    );
 };
 
 /// This thread's being a receiver, which it is until it ends.
@@ -161,10 +206,10 @@ impl Right {
 /// # Errors
 /// `EBUSY`: it does already; `ENOMEM`, `EMFILE`.
 pub fn receive(handlers: Handlers) -> Result<Receiver> {
-    let memory = vec![0_u8; STACK + size_of::<Block>() + align_of::<Block>()].leak().as_mut_ptr();
-    let end = memory as usize + STACK;
+    let mut memory = vec![0_u8; STACK + size_of::<Block>() + align_of::<Block>()];
+    let end = memory.as_mut_ptr() as usize + STACK;
     let block = end.next_multiple_of(align_of::<Block>()) as *mut Block;
-    // SAFETY: within the memory, aligned, and nobody else's. It is never freed: the thread stays a receiver.
+    // SAFETY: within the memory, aligned, and nobody else's.
     unsafe {
         block.write(Block {
             pages: core::ptr::null(),
@@ -179,8 +224,10 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
     }
     let (fd, backend) = begin(block)?;
     let pages = map(&fd, at::RECEIVER_PAGES)?;
-    // SAFETY: still nobody else's.
+    // SAFETY: still nobody else's. Where this is not reached, it never is: nothing is let in.
     unsafe { (*block).pages = pages };
+    // From here on it is never freed: the thread stays a receiver.
+    memory.leak();
     let receiver = Receiver { fd, block, backend, _thread: PhantomData };
     if backend == at::AIA {
         // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
@@ -286,6 +333,13 @@ impl Receiver {
         // SAFETY: no pointers.
         unsafe { sys::call6(at::WAIT, sys::pad([ns])) }?;
         Ok(())
+    }
+
+    /// Whether its thread has supervisor registers of its own.
+    #[cfg(feature = "raw")]
+    #[must_use]
+    pub fn has_registers(&self) -> bool {
+        self.backend == at::AIA
     }
 
     /// Interrupts so far that told of nothing that was granted.
@@ -399,7 +453,7 @@ unsafe extern "C" {
 }
 
 // Takes one slot's number, the slot's word, and serves the vectors in it, the lowest first. What else is there interrupts again behind the `sret`.
-// The callee-saved registers that it uses: s0, the block; s1, negative if the thread has used floating point.
+// The callee-saved registers that it uses: s0, the block; s1, negative if floating-point registers were saved: there is a handler that may use them, and the thread has.
 global_asm!(
     r#"
     .macro each_kept operation
@@ -464,10 +518,36 @@ global_asm!(
     ld    t0, 8(s0)
     bnez  t0, 2b
     .endm
+    // Takes what was sent by slot t0, which is 1 to 63, and was granted to it (`abi::uintr`): vectors, in t0.
+    .macro take_slot
+    ld    t1, 0(s0)                 # pages
+    slli  t2, t0, 4
+    add   t2, t2, t1                # the slot's entry
+    slli  t0, t0, 12
+    add   t1, t1, t0                # its word
+9:  lw    t3, 8(t2)                 # change
+    fence r, r
+    ld    t4, 0(t2)                 # granted
+    ld    t5, 0(t1)
+    fence r, r
+    lw    t6, 8(t2)
+    bne   t3, t6, 9b
+    and   t0, t4, t5
+    not   t5, t0
+    amoand.d.aq zero, t5, (t1)      # pairs with the sender's release
+    .endm
     .macro save_floats
     each_float fsd
-    csrr  t0, fcsr
-    sd    t0, 304(sp)
+    csrr  t2, fcsr
+    sd    t2, 304(sp)
+    .endm
+    .macro keep_floats_soft
+    ld    s1, 0(s0)                 # pages
+    lwu   s1, {status}(s1)
+    slli  s1, s1, {floats}
+    bgez  s1, 8f
+    save_floats
+8:
     .endm
     .macro load_floats
     ld    t0, 304(sp)
@@ -511,22 +591,16 @@ uintr_entry:
     addi  sp, sp, -320
     each_kept sd
     addi  s0, sp, 320
-7:  csrr  s1, sstatus
-    slli  s1, s1, 49
-    bltz  s1, 5f                    # FS is clean or dirty
-1:  csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
+7:  li    s1, 0
+    csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
     srli  t0, t0, 16
     beqz  t0, 4f                    # else 1 to 63: no other is enabled
-    ld    t1, 0(s0)                 # pages
-    slli  t2, t0, 3
-    add   t2, t2, t1
-    ld    t2, 0(t2)                 # granted
-    beqz  t2, 4f                    # such a slot has no page
-    slli  t0, t0, 12
-    add   t0, t0, t1
-    amoswap.d.aq t0, zero, (t0)     # pairs with the sender's release
-    and   t0, t0, t2
+    fence io, rw                    # what is set in the word behind the claim is told of again
+    take_slot
     beqz  t0, 4f                    # nothing is pending from before: the loop below ends with that
+1:  ld    t2, 1120(s0)              # handlers that may use floating point
+    and   t2, t2, t0
+    bnez  t2, 5f
     serve_all
     bltz  s1, 6f
 3:  each_kept ld
@@ -536,11 +610,13 @@ uintr_entry:
 4:  mv    a0, s0
     call  uintr_look
     ld    t0, 8(s0)
-    bnez  t0, 2b
-    bltz  s1, 6f
+    bnez  t0, 1b
     j     3b
-5:  save_floats
-    j     1b
+5:  csrr  s1, sstatus
+    slli  s1, s1, 49
+    bgez  s1, 2b                    # FS is neither clean nor dirty
+    save_floats
+    j     2b
 6:  load_floats
     j     3b
 
@@ -551,26 +627,28 @@ uintr_entry_soft:
     addi  sp, sp, -320
     each_kept sd
     addi  s0, sp, 320
-    ld    s1, 0(s0)                 # pages
-    lwu   s1, {status}(s1)
-    slli  s1, s1, {floats}
-    bgez  s1, 1f
-    save_floats
-1:  ld    t0, 0(s0)
+    li    s1, 0
+    ld    t0, 0(s0)                 # pages
     ld    a1, {cause}(t0)
     bgez  a1, 5f
     mv    a0, s0
     call  uintr_look_soft
     ld    t0, 8(s0)
     beqz  t0, 3f
-    serve_all
+    ld    t2, 1120(s0)              # handlers that may use floating point
+    and   t2, t2, t0
+    beqz  t2, 1f
+    keep_floats_soft
+1:  serve_all
 3:  bgez  s1, 4f
     load_floats
 4:  each_kept ld
     addi  sp, sp, 320
     li    a7, {resume}
     ecall                           # does not come back
-5:  mv    a0, s0
+5:  keep_floats_soft
+    mv    a0, s0
+    ld    t0, 0(s0)
     ld    a2, {value}(t0)
     ld    a3, {epc}(t0)
     li    a4, {before}              # the kernel enters where interrupts are on
@@ -598,7 +676,7 @@ impl Block {
     #[cold]
     unsafe fn collect_all(&mut self) {
         // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
-        unsafe { asm!("csrc sip, {}", in(reg) SOFTWARE) };
+        unsafe { asm!("csrc sip, {}", "fence io, rw", in(reg) SOFTWARE) };
         // SAFETY: the caller's promise. Of this backend the timer's bit alone is used. Acquire as for `uintr_look_soft`.
         if unsafe { self.pending_slots() }.load(Ordering::Relaxed) != 0 {
             // SAFETY: as above.
@@ -611,17 +689,30 @@ impl Block {
         }
     }
 
-    /// Takes what the sender of a slot has raised.
+    /// Takes what the sender of a slot has raised, in the order of `abi::uintr`.
     ///
     /// # Safety
     /// As [`Block::collect_all`].
     unsafe fn collect(&mut self, slot: usize) {
-        // SAFETY: the control page holds so many words.
-        let granted = unsafe { self.pages.add(at::GRANTED).cast::<u64>().add(slot).read_volatile() };
-        if granted != 0 {
-            // SAFETY: the word page of a granted slot. Acquire pairs with the sender's Release.
-            let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
-            self.pending |= word.swap(0, Ordering::Acquire) & granted;
+        // SAFETY: the control page holds so many entries.
+        let entry = unsafe { self.pages.add(at::GRANTED + slot * at::ENTRY) };
+        // SAFETY: within the entry, aligned.
+        let (granted, change) = unsafe { (&*entry.cast::<AtomicU64>(), &*entry.add(at::CHANGE).cast::<AtomicU32>()) };
+        // SAFETY: each slot has a word page, whose ever it is.
+        let word = unsafe { &*self.pages.add(slot * PAGE + at::WORD).cast::<AtomicU64>() };
+        let sent = loop {
+            // Acquire pairs with the kernel's fence between the change and the vectors, which come behind the taking back of the last sender's page.
+            let before = change.load(Ordering::Acquire);
+            let sent = granted.load(Ordering::Relaxed) & word.load(Ordering::Relaxed);
+            fence(Ordering::Acquire);
+            if change.load(Ordering::Relaxed) == before {
+                break sent;
+            }
+        };
+        if sent != 0 {
+            // Acquire pairs with the sender's Release.
+            word.fetch_and(!sent, Ordering::Acquire);
+            self.pending |= sent;
         }
     }
 

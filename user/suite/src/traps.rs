@@ -231,7 +231,7 @@ fn among_interrupts() -> Outcome {
     let count: &'static _ = Box::leak(Box::new(move |_| {
         interrupts.fetch_add(1, Relaxed);
     }));
-    let receiver = receive(Handlers::new().on(1, count))?;
+    let receiver = receive(raw::on(Handlers::new(), 1, count))?;
     let seen = noting(&receiver, Causes::FAULTS.and(Causes::ILLEGAL), Next::Behind)?;
     let sender = Sender::open(receiver.grant(2)?)?;
     let page = code(ILLEGAL)?;

@@ -4,16 +4,16 @@ mod mapping;
 mod places;
 mod rights;
 mod timers;
+mod waits;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
 use crate::process::{Shared, checked_child, exits};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use core::time::Duration;
 use rt::abi::Errno;
-use rt::thread;
 use rt::uintr::{Handlers, Receiver, Sender, receive};
+use rt::{raw, thread};
 
 pub const CASES: &[Case] = &[
     case!("uintr/to-oneself", "U1 U5 D5", to_oneself),
@@ -32,6 +32,11 @@ pub const CASES: &[Case] = &[
     case!("uintr/moves", "U4", places::moves),
     case!("uintr/slots-come-back", "U5 S6", rights::slots_come_back),
     case!("uintr/place-of-another", "U5 S6", rights::place_of_another),
+    case!("uintr/revoked-by-another", "U5", rights::revoked_by_another),
+    case!("uintr/sleeps-when-masked", "U4", waits::sleeps_when_masked),
+    case!("uintr/sleep-in-a-handler", "U4", waits::sleep_in_a_handler),
+    case!("uintr/in-user-mode", "U4 D5", waits::in_user_mode),
+    case!("uintr/noted", "U1 R3", waits::noted),
     case!("uintr/moves-and-evictions", "U4 D5", places::moves_and_evictions),
     case!("uintr/more-than-places", "U4 D5", places::more_than_places),
     case!("uintr/timer", "U4", timers::comes),
@@ -56,21 +61,26 @@ impl Counts {
     }
 }
 
-/// A receiver that counts.
-fn counting() -> Result<(Receiver, &'static Counts), Trouble> {
+/// A receiver whose handler of all vectors is this.
+fn receiving(handler: impl Fn(u32) + Sync + 'static) -> Result<Receiver, Trouble> {
     needs_kernel("user interrupts")?;
-    let counts = Counts::new();
-    let count: &'static _ = Box::leak(Box::new(|vector: u32| {
-        counts.0[vector as usize].fetch_add(1, Relaxed);
-    }));
-    let handlers = (0..64).fold(Handlers::new(), |handlers, vector| handlers.on(vector, count));
+    let handler: &'static _ = Box::leak(Box::new(handler));
+    let handlers = (0..64).fold(Handlers::new(), |handlers, vector| raw::on(handlers, vector, handler));
     match receive(handlers) {
-        Ok(receiver) => Ok((receiver, counts)),
         Err(error) if error.raw_os_error() == Some(Errno::ENODEV.number()) => {
             Err(Trouble::skipped("no user interrupts in this world, or on this machine"))
         }
-        Err(error) => Err(error.into()),
+        receiver => Ok(receiver?),
     }
+}
+
+/// A receiver that counts.
+fn counting() -> Result<(Receiver, &'static Counts), Trouble> {
+    let counts = Counts::new();
+    let receiver = receiving(|vector| {
+        counts.0[vector as usize].fetch_add(1, Relaxed);
+    })?;
+    Ok((receiver, counts))
 }
 
 /// Waits until `done`, by waiting for interrupts.
@@ -209,35 +219,28 @@ fn masked() -> Outcome {
     Ok(())
 }
 
-/// Several senders at once, as fast as they can: whoever reads the word last finds everything.
+/// Several senders at once, as fast as they can: whoever reads the word last finds everything, the last message of each included.
 fn storm() -> Outcome {
-    let (receiver, counts) = counting()?;
+    const MESSAGES: u32 = 20_000;
     let shared = Shared::new()?;
+    let seen = Counts::new();
+    // What a sender has written before it sends is what its handler sees, or something later.
+    let receiver = receiving(move |vector| seen.0[vector as usize].store(shared.get(vector as usize), Relaxed))?;
     let mut pids = alloc::vec::Vec::new();
     for vector in 0..4 {
         let right = receiver.grant(1 << vector)?;
         pids.push(checked_child(|| {
             let sender = Sender::open(right)?;
-            for _ in 0..20_000 {
+            for message in 1..=MESSAGES {
+                shared.set(vector as usize, message);
                 sender.send(vector)?;
             }
-            // The last one has to arrive, whatever became of those before.
-            shared.count(0);
-            sender.send(vector)?;
             Ok(())
         })?);
     }
-    while shared.get(0) < 4 {
-        receiver.wait(Some(Duration::from_millis(50))).or_else(|error| match error.raw_os_error() {
-            Some(number) if number == Errno::ETIMEDOUT.number() => Ok(()),
-            _ => Err(error),
-        })?;
-    }
+    until(&receiver, || (0..4).all(|vector| seen.get(vector) == MESSAGES))?;
     for pid in pids {
         exits(pid, 0)?;
-    }
-    for vector in 0..4 {
-        ensure!(counts.get(vector) > 0, "vector {vector} never arrived");
     }
     Ok(())
 }

@@ -10,7 +10,13 @@ use super::{
 use crate::thread::Thread;
 use abi::{errno::Errno, uintr};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::any::Any;
+use core::{
+    any::Any,
+    sync::atomic::{
+        Ordering::{Relaxed, Release},
+        fence,
+    },
+};
 use hal::{
     PAGE_SIZE,
     frame::Frame,
@@ -30,6 +36,8 @@ struct State {
     /// Slots whose word pages may still be mapped from an earlier use, a bit each.
     used: u64,
     place: Option<Place>,
+    /// What the program is told of slots has changed so often, and once more.
+    changes: u32,
     /// The thread takes no interrupts any more.
     ended: bool,
 }
@@ -38,6 +46,8 @@ struct State {
 pub struct Receiver {
     id: u64,
     account: Arc<Account>,
+    /// Word page of the slots that nobody has: a handler may look there that was told of a sender who is gone.
+    nothing: Frame,
     /// Its interrupts are injected: it has no place.
     injected: bool,
     state: SpinLock<State>,
@@ -51,18 +61,20 @@ impl Receiver {
     /// For a thread that runs in `task`.
     pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef, injected: bool) -> Result<Arc<Self>, Errno> {
         let account = thread.process().account().clone();
-        let charge = account.charge(PAGE_SIZE + BYTES)?;
+        let charge = account.charge(2 * PAGE_SIZE + BYTES)?;
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let timebase = if injected { 0 } else { hal::user::own_timebase() };
         control.write(uintr::TIMEBASE, timebase.as_bytes());
+        let nothing = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let mut slots = Vec::new();
         slots.make_exact_room(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
         let id = new_object_id();
-        let state = State { slots, used: 0, place: None, ended: false };
+        let state = State { slots, used: 0, place: None, changes: 1, ended: false };
         Ok(Arc::new(Self {
             id,
             account,
+            nothing,
             injected,
             state: SpinLock::new(rank::PIPE, state),
             bell: Bell::new(thread, task, control, timebase != 0),
@@ -102,7 +114,7 @@ impl Receiver {
             entry.sender = Arc::downgrade(&sender);
             entry.right = Right::Granted;
         }
-        self.publish(&state);
+        self.show(&mut state, slot);
         drop(state);
         Ok(sender)
     }
@@ -119,18 +131,28 @@ impl Receiver {
         let used = state.used & 1 << slot != 0;
         state.used |= 1 << slot;
         let before = state.slots[slot].replace(Slot::new(id, vectors, word.clone()));
-        self.publish(&state);
+        self.show(&mut state, slot);
         drop(state);
         drop(before); // frees a frame: not under the lock
         Ok((slot, used))
     }
 
-    /// Shows the program which slots are granted: those that have a sender.
-    fn publish(&self, state: &State) {
-        for (index, slot) in state.slots.iter().enumerate() {
-            let granted = slot.as_ref().map_or(0, Slot::granted);
-            self.bell.control().write(uintr::GRANTED + 8 * index, granted.as_bytes());
-        }
+    /// Shows the program what is granted to a slot. A handler that goes by what it was shown before finds that it has changed (`abi::uintr`).
+    fn show(&self, state: &mut State, slot: usize) {
+        let granted = state.slots.get(slot).and_then(Option::as_ref).map_or(0, Slot::granted);
+        let entry = uintr::GRANTED + slot * uintr::ENTRY;
+        let mut count = || {
+            state.changes = state.changes.wrapping_add(1);
+            self.bell.control().word(entry + uintr::CHANGE).store(state.changes, Relaxed);
+        };
+        // The fences pair with those between the program's loads. Who sees the vectors sees the first change; who sees what was sent behind the end of
+        // a right sees the second (tests/model/taking.pml).
+        count();
+        fence(Release);
+        self.bell.control().word(entry).store(granted as u32, Relaxed);
+        self.bell.control().word(entry + 4).store((granted >> 32) as u32, Relaxed);
+        fence(Release);
+        count();
     }
 
     /// Ends a sender's right.
@@ -142,7 +164,7 @@ impl Receiver {
             let mut state = self.state.lock();
             let slot = state.slot_of(sender).ok_or(Errno::ESRCH)?;
             slot.right = Right::Revoked;
-            self.publish(&state);
+            self.show(&mut state, sender.slot());
         }
         sender.close();
         sender.loans.take_back(None).await;
@@ -169,7 +191,7 @@ impl Receiver {
     fn remove(&self, slot: usize, id: u64) {
         let mut state = self.state.lock();
         let removed = state.slots.get_mut(slot).and_then(|slot| slot.take_if(|slot| slot.id == id));
-        self.publish(&state);
+        self.show(&mut state, slot);
         drop(state);
         drop(removed); // frees a frame: not under the lock
     }
@@ -302,9 +324,11 @@ impl Backing for Receiver {
             return Ok(Lent::Frame(self.bell.control().clone()));
         }
         self.loans.note(loan)?;
-        let state = self.state.lock();
-        let slot = state.slots.get(index as usize).and_then(Option::as_ref).ok_or(Errno::EFAULT)?;
-        Ok(Lent::Frame(slot.word.clone()))
+        let mut state = self.state.lock();
+        let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)).ok_or(Errno::EFAULT)?;
+        state.used |= bit;
+        let word = state.slots.get(index as usize).and_then(Option::as_ref).map_or(&self.nothing, |slot| &slot.word);
+        Ok(Lent::Frame(word.clone()))
     }
 
     fn len_pages(&self) -> u64 {

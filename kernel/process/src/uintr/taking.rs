@@ -9,7 +9,7 @@ use core::{
     pin::Pin,
     task::{Context, Poll, Waker},
 };
-use hal::user::{OwnTraps, Rest, UserContext};
+use hal::user::{OwnTraps, UserContext};
 use io::open::OpenFile;
 
 /// How its interrupts come.
@@ -165,29 +165,28 @@ impl Taking {
         traps.look_at_all();
     }
 
-    /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or waits for it.
-    pub(crate) fn rest(&mut self, thread: &Thread, waits: bool) {
+    /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or `waits` for it.
+    pub(crate) fn rest(&mut self, thread: &Thread, context: &UserContext, waits: bool) {
         let is_open = match &self.delivery {
-            Delivery::Hardware(traps) => traps.is_open(),
+            Delivery::Hardware(traps) => traps.is_open(context),
             Delivery::Injected(injected) => injected.is_open(),
         };
-        if !waits && !is_open {
+        // First: what is told from now on is told to a thread that is known to be open.
+        thread.set_open(is_open);
+        if !is_open && !waits {
             return;
         }
-        let rest = match &self.delivery {
-            Delivery::Hardware(traps) => traps.rest(),
-            Delivery::Injected(injected) if injected.is_pending() => Rest::Arrived,
-            Delivery::Injected(_) => Rest::Told,
+        let is_there = match &self.delivery {
+            Delivery::Hardware(traps) => traps.rest(context, waits),
+            Delivery::Injected(injected) => injected.is_pending(),
         };
         if let Delivery::Hardware(traps) = &self.delivery
             && let Some(deadline) = traps.timer()
         {
             self.watch(deadline);
         }
-        match rest {
-            Rest::Told => {}
-            Rest::Arrived => thread.note_interrupt(false),
-            Rest::Nowhere => thread.note_interrupt(true),
+        if is_there {
+            thread.note_interrupt(false);
         }
     }
 }

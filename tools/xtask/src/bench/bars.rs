@@ -440,7 +440,25 @@ pub const WANTED: &[Wanted] = &[
     Wanted { place: Place::Vm, ..icount("uintr_return", "uintr", &[("*", AtMost(40.0))], "the same, on the way back") },
     Wanted {
         place: Place::Vm,
-        ..icount("uintr_entry_floats", "uintr", &[], "on the way there, in a thread that has used floating point")
+        ..icount(
+            "uintr_entry_integers",
+            "uintr",
+            &[("*", AtMost(60.0))],
+            "on the way there, in a thread that has used floating point, to a handler that does not",
+        )
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount("uintr_return_integers", "uintr", &[("*", AtMost(40.0))], "and on the way back")
+    },
+    Wanted {
+        place: Place::Vm,
+        ..icount(
+            "uintr_entry_floats",
+            "uintr",
+            &[],
+            "on the way there, in a thread that has used floating point, to one that may",
+        )
     },
     Wanted { place: Place::Vm, ..icount("uintr_return_floats", "uintr", &[], "and on the way back") },
     Wanted { place: Place::Vm, ..icount("uintr_blocked_pp", "uintr", &[], "round trip between threads that wait") },

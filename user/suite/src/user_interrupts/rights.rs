@@ -3,8 +3,11 @@
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
 use crate::process::call;
-use alloc::vec::Vec;
-use core::sync::atomic::Ordering::Relaxed;
+use alloc::{boxed::Box, vec::Vec};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::{Relaxed, SeqCst},
+};
 use core::time::Duration;
 use rt::uintr::{Handlers, Receiver, Sender, receive};
 use rt::{abi, abi::Errno, raw};
@@ -171,4 +174,57 @@ pub fn slots_come_back() -> Outcome {
     ensure!(counts.get(0) > 0);
     equal!(counts.get(1), 0);
     Ok(())
+}
+
+/// Another thread revokes and grants while the receiver's handlers run: what is sent by a right that has ended reaches no handler, and what its
+/// successor sends is not lost. Someone tells of the slot all the time, so that the handler often looks at it just then.
+pub fn revoked_by_another() -> Outcome {
+    const ROUNDS: u32 = 300;
+    let (receiver, counts) = counting()?;
+    let fd = receiver.fd().raw() as usize;
+    let hostile = Sender::open(receiver.grant(1 << 2)?)?;
+    let grant =
+        move || -> Result<Sender, Trouble> { Ok(Sender::open(raw::right(call(abi::uintr::GRANT, &[fd, 2])?))?) };
+    // Who asks counts the first up; the receiver, which is in no handler then, makes the second the same.
+    let passes: &'static [AtomicU32; 3] = Box::leak(Box::new([const { AtomicU32::new(0) }; 3]));
+    let pass = || {
+        let turn = passes[0].fetch_add(1, SeqCst) + 1;
+        while passes[1].load(SeqCst) < turn {
+            rt::thread::yield_now();
+        }
+    };
+    let teller = rt::thread::spawn(move || {
+        while passes[2].load(SeqCst) == 0 {
+            for _ in 0..20 {
+                raw::atomic(hostile.doorbell()).store(2, Relaxed);
+            }
+            rt::thread::yield_now();
+        }
+    })?;
+    let revoker = rt::thread::spawn(move || -> Outcome {
+        for round in 1..=ROUNDS {
+            let old = grant()?;
+            call(abi::uintr::REVOKE, &[fd, old.right().fd().raw() as usize])?;
+            set_silently(&old, 2);
+            pass();
+            let new = grant()?;
+            set_silently(&old, 2);
+            pass();
+            equal!(counts.get(1), round - 1);
+            new.send(1)?;
+            while counts.get(1) < round {
+                rt::thread::yield_now();
+            }
+            equal!(counts.get(1), round);
+        }
+        Ok(())
+    })?;
+    while !revoker.is_finished() {
+        let turn = passes[0].load(SeqCst);
+        passes[1].store(turn, SeqCst);
+        rt::thread::yield_now();
+    }
+    passes[2].store(1, SeqCst);
+    let _ = teller.join();
+    revoker.join().unwrap_or_else(|| Err(Trouble::failed("the other thread ended")))
 }

@@ -6,6 +6,7 @@ use crate::process::sleep_ms;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
+use rt::raw;
 use rt::time::Instant;
 use rt::uintr::timer::{self, Timer};
 use rt::uintr::{Handlers, receive};
@@ -58,7 +59,7 @@ pub fn ticks() -> Outcome {
                 let _ = again.get().map(|timer| timer.start(Duration::from_micros(300)));
             }
         }));
-        let receiver = receive(Handlers::new().on(0, handler))?;
+        let receiver = receive(raw::on(Handlers::new(), 0, handler))?;
         again.get_or_init(|| Timer::of(&receiver));
         timer::set(&receiver, 0, Some(SHORT))?;
         let mut turn = 0_usize;
