@@ -120,12 +120,6 @@ pub fn breakpoint() {
     unsafe { asm!("ebreak", options(nostack)) };
 }
 
-/// A right to send user interrupts, by a descriptor that nobody else closes.
-#[must_use]
-pub fn right(fd: usize) -> crate::uintr::Right {
-    crate::uintr::Right::from_fd(crate::sys::OwnedFd::new(fd))
-}
-
 /// The `time` register.
 #[inline]
 #[must_use]
