@@ -210,6 +210,25 @@ impl AddressSpace {
         self.copy_out_now(addr, value.as_bytes())
     }
 
+    /// The instruction at `addr`, of which the lower 16 bits count if it is a compressed one: whether the program may read it or not.
+    ///
+    /// # Errors
+    /// `EFAULT`: it may not be executed; `ENOMEM`.
+    pub async fn instruction(&self, addr: usize) -> Result<u32, Errno> {
+        let low = self.parcel(addr).await?;
+        let high = if low & 3 == 3 { self.parcel(addr.wrapping_add(2)).await? } else { 0 };
+        Ok(u32::from(high) << 16 | u32::from(low))
+    }
+
+    /// 16 bits of text, at an even address.
+    async fn parcel(&self, addr: usize) -> Result<u16, Errno> {
+        let mut bytes = [0; 2];
+        while let Err(fault) = self.visit(addr, 2, Access::Exec, |frame, at, range| frame.read(at, &mut bytes[range])) {
+            self.resolve(fault).await?;
+        }
+        Ok(u16::from_le_bytes(bytes))
+    }
+
     /// A NUL-terminated string, without the NUL.
     ///
     /// # Errors

@@ -474,8 +474,7 @@ impl Running {
         thread.complete(if matches!(served, Ok(Ok(()))) { 0 } else { Errno::EFAULT.to_return() });
         let info = match served {
             Ok(Ok(())) | Err(_) => return,
-            Ok(Err(FaultError::Doorbell)) if access == Access::Write => return self.knock(address).await,
-            Ok(Err(FaultError::Doorbell)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
+            Ok(Err(FaultError::Doorbell)) if access == Access::Write && self.knock(address).await => return,
             Ok(Err(FaultError::NoMemory)) => {
                 if oom::relieve(&thread).await {
                     return; // the instruction faults again
@@ -487,22 +486,24 @@ impl Running {
             {
                 return;
             }
-            Ok(Err(FaultError::Bus)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
+            Ok(Err(FaultError::Bus | FaultError::Doorbell)) => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
             Ok(Err(FaultError::Segv(SegvKind::Maperr))) => Siginfo::fault(SIGSEGV, SEGV_MAPERR, address as u64),
             Ok(Err(FaultError::Segv(SegvKind::Accerr))) => Siginfo::fault(SIGSEGV, SEGV_ACCERR, address as u64),
         };
         force(&thread, info);
     }
 
-    /// A store to a doorbell that is no page now: does what it means, and goes on behind it.
-    async fn knock(&mut self, address: usize) {
-        let pc = self.context.pc();
-        // It was fetched just now; if that has changed since, the thread does something else than it did.
-        let Ok(low) = self.space.get::<u16>(pc).await else { return };
-        if let Some((object, page)) = self.space.object_at(address) {
+    /// A store to a doorbell that is no page now: does what it means, and goes on behind it. `false`: it is no plain store of 32 bits, and an
+    /// error as where it is a page.
+    async fn knock(&mut self, address: usize) -> bool {
+        let instruction = self.thread.unless_killed(self.space.instruction(self.context.pc())).await;
+        // Text that is gone is for the next fault. What another thread writes there is its own affair: what was read here, once, decides alone.
+        let Ok(Ok(instruction)) = instruction else { return true };
+        let stores = address.is_multiple_of(4) && self.context.pass_word_store(instruction, address);
+        if stores && let Some((object, page)) = self.space.object_at(address) {
             object.knock(page);
         }
-        self.context.set_pc(pc.wrapping_add(if low & 3 == 3 { 4 } else { 2 }));
+        stores
     }
 
     /// The thread is over: drops what it has.

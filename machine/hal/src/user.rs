@@ -233,6 +233,16 @@ impl UserContext {
         self.registers.pc
     }
 
+    /// Goes on behind `instruction`, which is the one at the program counter, if it stores 32 bits to `address`. `false`: it does something else.
+    pub fn pass_word_store(&mut self, instruction: u32, address: usize) -> bool {
+        let store = riscv::store::WordStore::decode(instruction);
+        let stores = store.filter(|store| self.x()[store.base].wrapping_add_signed(store.offset) == address);
+        if let Some(store) = stores {
+            self.registers.pc = self.registers.pc.wrapping_add(store.len);
+        }
+        stores.is_some()
+    }
+
     /// Sets the program counter.
     pub fn set_pc(&mut self, pc: usize) {
         self.registers.pc = pc;

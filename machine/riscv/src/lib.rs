@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "CSR access, trap entry and device registers")]
 
 pub mod context;
+pub mod store;
 pub mod sv39;
 
 // What the compiler calls, and the tests.
