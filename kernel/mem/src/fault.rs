@@ -6,7 +6,7 @@
 
 use crate::{
     backing::{Backing, BoxFuture},
-    loans::{Lent, Loan},
+    loans::Lent,
     region::{Content, GUARD_GAP, Phase, Region, Role},
     space::{AddressSpace, Hot, State},
 };
@@ -213,8 +213,7 @@ impl AddressSpace {
             return Err(FaultError::Bus);
         }
         if need.backing.lends() {
-            let loan = Loan::new(self.me.clone(), asked.page);
-            return match need.backing.lend(need.index, loan).map_err(object_error)? {
+            return match need.backing.lend(need.index, self.loan(asked.page)).map_err(object_error)? {
                 Lent::Frame(frame) => Ok(Some(Page::Frame(frame))),
                 Lent::Device(_) if asked.by == By::Kernel => Err(FaultError::Bus),
                 Lent::Device(device) => Ok(Some(Page::Device(device))),

@@ -3,32 +3,69 @@
 //! **Why no mapping is missed.** A fault notes the loan, then asks what the page is, then maps it if its region still has the stamp that it had.
 //! Who takes the pages back first changes what the answer is, then takes each loan that was noted out of its space, and gives the region
 //! another stamp: a fault that had the old answer begins again, and one that notes its loan later gets the new one.
+//!
+//! **What is forgotten.** There is room for so many loans, made and paid with the object. When it is used up, those whose pages have left their spaces, and which
+//! no hart sees any more, are forgotten; their regions get another stamp before, for a fault that has noted one and not come to map its page begins again then, and
+//! notes it again. A loan that was noted again meanwhile stays.
 
 use crate::{
+    account::{Account, Charge},
+    backing::new_object_id,
+    region::Region,
     room::Room,
     space::{AddressSpace, State},
 };
 use abi::errno::Errno;
-use alloc::{sync::Weak, vec::Vec};
+use alloc::{
+    sync::{Arc, Weak},
+    vec::Vec,
+};
+use core::iter;
 use hal::{
     frame::Frame,
     space::DevicePage,
     sync::{SpinLock, rank},
 };
 
-/// Mappings of one object at most.
-const MOST: usize = 64;
+/// A space as those know it who lend to it: what they keep of it when it is gone.
+pub(crate) struct Borrower(SpinLock<Weak<AddressSpace>>);
+
+/// What a borrower takes beside itself: the counts of its holders.
+const COUNTS: usize = 2 * size_of::<usize>();
+
+impl Borrower {
+    fn space(&self) -> Option<Arc<AddressSpace>> {
+        self.0.lock().upgrade()
+    }
+
+    /// The space is at its end.
+    pub(crate) fn leave(&self) {
+        let space = core::mem::take(&mut *self.0.lock());
+        drop(space); // not under the lock
+    }
+
+    /// Whether nothing of the space is kept.
+    #[cfg(test)]
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.lock().ptr_eq(&Weak::new())
+    }
+}
 
 /// Where a page is mapped.
 #[derive(Clone)]
 pub struct Loan {
-    space: Weak<AddressSpace>,
+    borrower: Arc<Borrower>,
     page: usize,
 }
 
 impl Loan {
-    pub(crate) fn new(space: Weak<AddressSpace>, page: usize) -> Self {
-        Self { space, page }
+    fn is(&self, other: &Self) -> bool {
+        self.page == other.page && Arc::ptr_eq(&self.borrower, &other.borrower)
+    }
+
+    /// Whether its page is out, for good; see the module head.
+    fn is_returned(&self, object: u64) -> bool {
+        self.borrower.space().is_none_or(|space| space.state.lock().is_returned(self.page, object))
     }
 }
 
@@ -47,35 +84,82 @@ pub enum Lent {
 pub struct Loans {
     /// The object's [`Backing::id`](crate::Backing::id).
     object: u64,
-    mapped: SpinLock<Vec<Loan>>,
+    noted: SpinLock<Noted>,
+    _charge: Charge,
+}
+
+/// In the order in which they were first noted.
+struct Noted {
+    /// Never more than there is room for.
+    loans: Vec<Entry>,
+    most: usize,
+    /// How many were noted so far.
+    count: u64,
+}
+
+struct Entry {
+    number: u64,
+    /// How often it was noted.
+    times: u64,
+    loan: Loan,
+}
+
+impl Noted {
+    /// `false`: there is no room.
+    fn add(&mut self, loan: &Loan) -> bool {
+        if let Some(known) = self.loans.iter_mut().find(|known| known.loan.is(loan)) {
+            known.times += 1;
+            return true;
+        }
+        let has_room = self.loans.len() < self.most;
+        if has_room {
+            self.loans.push(Entry { number: self.count, times: 1, loan: loan.clone() });
+            self.count += 1;
+        }
+        has_room
+    }
 }
 
 impl Loans {
-    /// None of `object` yet.
-    #[must_use]
-    pub fn new(object: u64) -> Self {
-        Self { object, mapped: SpinLock::new(rank::SHARED_MEMORY, Vec::new()) }
+    /// None of `object` yet, and room for `most`, which `account` pays.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(object: u64, most: usize, account: &Arc<Account>) -> Result<Self, Errno> {
+        let charge = account.charge(most * (size_of::<Entry>() + size_of::<Borrower>() + COUNTS))?;
+        let mut loans = Vec::new();
+        loans.make_exact_room(most)?;
+        let noted = SpinLock::new(rank::SHARED_MEMORY, Noted { loans, most, count: 0 });
+        Ok(Self { object, noted, _charge: charge })
     }
 
     /// Notes one, before its page is looked up.
     ///
     /// # Errors
-    /// `ENOSPC`: it is mapped in too many places; `ENOMEM`.
-    pub fn note(&self, loan: Loan) -> Result<(), Errno> {
-        let mut mapped = self.mapped.lock();
-        if mapped.iter().any(|other| other.page == loan.page && other.space.ptr_eq(&loan.space)) {
+    /// `ENOSPC`: it is mapped in too many places. Not for want of memory: whoever waited for that would wait for ever.
+    pub fn note(&self, loan: &Loan) -> Result<(), Errno> {
+        if self.noted.lock().add(loan) {
             return Ok(());
         }
-        if mapped.len() >= MOST {
-            mapped.retain(|other| other.space.strong_count() > 0);
+        for (number, times, loan) in self.all() {
+            if loan.is_returned(self.object) {
+                let noted = &mut self.noted.lock().loans;
+                noted.retain(|entry| entry.number != number || entry.times != times);
+            }
         }
-        if mapped.len() >= MOST {
-            // Not for want of memory: whoever waited for that would wait for ever.
-            return Err(Errno::ENOSPC);
-        }
-        mapped.make_room(1)?;
-        mapped.push(loan);
-        Ok(())
+        if self.noted.lock().add(loan) { Ok(()) } else { Err(Errno::ENOSPC) }
+    }
+
+    /// Those noted until now, by number and how often, as far as they are not forgotten meanwhile.
+    fn all(&self) -> impl Iterator<Item = (u64, u64, Loan)> {
+        let mut next = 0;
+        let end = self.noted.lock().count;
+        iter::from_fn(move || {
+            let noted = self.noted.lock();
+            let entry = noted.loans.iter().find(|entry| entry.number >= next).filter(|entry| entry.number < end)?;
+            next = entry.number + 1;
+            Some((entry.number, entry.times, entry.loan.clone()))
+        })
     }
 
     /// Takes page `index`, or all, out of every space; when it is over, nobody uses what was lent before the call. What is asked for from now on must have
@@ -83,18 +167,25 @@ impl Loans {
     ///
     /// Dropped before, the pages are out of the tables, and harts may still use what they remember.
     pub async fn take_back(&self, index: Option<u64>) {
-        let mapped = self.mapped.lock().clone();
-        let spaces: Vec<_> = mapped.iter().filter_map(|loan| Some((loan.space.upgrade()?, loan.page))).collect();
-        for (space, page) in &spaces {
-            space.take_out(*page, self.object, index);
+        let spaces = || self.all().filter_map(|(_, _, loan)| Some((loan.borrower.space()?, loan.page)));
+        for (space, page) in spaces() {
+            space.take_out(page, self.object, index);
         }
-        for (space, _) in &spaces {
+        // What was forgotten since was seen by no hart any more. What was noted since may be here, too.
+        for (space, _) in spaces() {
             space.settle().await;
         }
     }
 }
 
 impl AddressSpace {
+    /// Of a page of it.
+    pub(crate) fn loan(&self, page: usize) -> Loan {
+        let borrower = || Arc::new(Borrower(SpinLock::new(rank::SHARED_MEMORY, self.me.clone())));
+        let borrower = self.state.lock().borrower.get_or_insert_with(borrower).clone();
+        Loan { borrower, page }
+    }
+
     /// Takes a page out if it is one of `object`.
     fn take_out(&self, page: usize, object: u64, index: Option<u64>) {
         let free = self.state.lock().take_out(page, object, index);
@@ -103,17 +194,32 @@ impl AddressSpace {
 }
 
 impl State {
+    /// The region whose page is one of `object`, that one or any.
+    fn region_of(&mut self, page: usize, object: u64, index: Option<u64>) -> Option<&mut Region> {
+        let (start, region) = self.regions.find(page)?;
+        let (backing, at) = region.page_of(start, page)?;
+        if backing.id() != object || index.is_some_and(|index| index != at) {
+            return None;
+        }
+        self.regions.at(start)
+    }
+
+    fn is_returned(&mut self, page: usize, object: u64) -> bool {
+        let is_mapped = self.pages.is_mapped(page);
+        let settled = self.settled();
+        match self.region_of(page, object, None) {
+            Some(_) if is_mapped => false,
+            Some(region) if settled => {
+                region.stamp = new_object_id();
+                true
+            }
+            _ => settled,
+        }
+    }
+
     fn take_out(&mut self, page: usize, object: u64, index: Option<u64>) -> Vec<Frame> {
-        let Some((start, region)) = self.regions.find(page) else { return Vec::new() };
-        let is_it = region
-            .page_of(start, page)
-            .is_some_and(|(backing, at)| backing.id() == object && index.is_none_or(|index| index == at));
-        if !is_it {
-            return Vec::new();
-        }
-        if let Some(region) = self.regions.at(start) {
-            region.stamp = crate::backing::new_object_id();
-        }
+        let Some(region) = self.region_of(page, object, index) else { return Vec::new() };
+        region.stamp = new_object_id();
         let Some(gone) = self.pages.unmap(page) else {
             return Vec::new(); // who took it out retired it
         };

@@ -19,6 +19,7 @@ mod payment;
 use crate::{
     account::Account,
     backing::new_object_id,
+    loans::Borrower,
     region::{GUARD_GAP, Regions, USER_END},
     written::Written,
 };
@@ -107,6 +108,8 @@ pub(crate) struct State {
     pub written: Written,
     /// Some region may be dying or busy (see `edit`).
     pub unfinished: bool,
+    /// What was ever lent to it, was lent to this.
+    pub borrower: Option<Arc<Borrower>>,
     pub account: Arc<Account>,
     /// Bytes charged ahead and not used.
     spare: usize,
@@ -136,6 +139,7 @@ impl State {
             retired: Vec::new(),
             written: Written::new(),
             unfinished: false,
+            borrower: None,
             account,
             spare: 0,
             charged: 0,

@@ -23,6 +23,7 @@ use proptest::prelude::*;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 mod harts;
+mod lent;
 mod limits;
 
 const RW: Prot = Prot::READ.union(Prot::WRITE);

@@ -78,8 +78,11 @@ impl State {
 }
 
 impl Drop for AddressSpace {
-    /// No thread is left and no lock is held: the objects hear of the last stores.
+    /// No thread is left and no lock is held: the objects hear of the last stores, and who lends here keeps nothing of the space.
     fn drop(&mut self) {
+        if let Some(borrower) = self.state.lock().borrower.take() {
+            borrower.leave();
+        }
         let mut from = Some(0);
         while let Some(at) = from {
             let written = {

@@ -316,6 +316,11 @@ impl UserSpace {
         is_memory
     }
 
+    /// Whether any page is mapped at `address`.
+    pub fn is_mapped(&self, address: usize) -> bool {
+        self.slot(address).is_some_and(|slot| slot.get().valid())
+    }
+
     /// Whether a device's page is mapped at `address`.
     pub fn is_device(&self, address: usize) -> bool {
         self.slot(address).is_some_and(|slot| slot.get().is_device())
@@ -546,6 +551,10 @@ pub(crate) fn withdraw(local: &Local) {
     // Release pairs with the Acquire in `done_on`.
     local.running.store(0, Ordering::Release);
 }
+
+/// Tests: a page of no device.
+#[cfg(not(target_os = "none"))]
+pub const PRETENDED: DevicePage = DevicePage { physical: 0 };
 
 /// Tests: hart `other` runs (or no longer runs) user code in `space` and has not flushed since.
 #[cfg(not(target_os = "none"))]

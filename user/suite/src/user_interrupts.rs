@@ -46,6 +46,8 @@ pub const CASES: &[Case] = &[
     case!("uintr/doorbell-unmapped", "U5 S6", mapping::unmapped),
     case!("uintr/doorbell-unmapped-elsewhere", "U5 S6", mapping::unmapped_elsewhere),
     case!("uintr/doorbell-edited", "U5 S6", mapping::edited),
+    case!("uintr/doorbell-mapped-often", "U5", mapping::mapped_often),
+    case!("uintr/doorbell-absent", "U5 S6", mapping::absent),
 ];
 
 /// What handlers count, by vector.

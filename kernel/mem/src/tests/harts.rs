@@ -4,10 +4,10 @@ use super::*;
 use hal::space::pretend_running;
 
 /// Hart 1 runs user code of `space` for as long as this lives.
-struct Elsewhere;
+pub(super) struct Elsewhere;
 
 impl Elsewhere {
-    fn run(space: &AddressSpace) -> Self {
+    pub(super) fn run(space: &AddressSpace) -> Self {
         hal::hart::set_count(2);
         pretend_running(1, Some(space.handle()));
         Self
@@ -21,7 +21,7 @@ impl Drop for Elsewhere {
     }
 }
 
-fn poll<T>(future: core::pin::Pin<&mut impl Future<Output = T>>) -> Poll<T> {
+pub(super) fn poll<T>(future: core::pin::Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 

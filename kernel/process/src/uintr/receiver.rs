@@ -28,8 +28,10 @@ use io::file::File;
 use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
 use zerocopy::IntoBytes;
 
-/// What a receiver or a sender costs beside its page.
+/// What a receiver or a sender costs beside its page and what follows: itself, and its open file.
 const BYTES: usize = 1 << 10;
+/// Mappings of a doorbell that the hardware serves. At others the kernel rings.
+const DOORBELLS: usize = 32;
 
 struct State {
     slots: Vec<Option<Slot>>,
@@ -61,7 +63,7 @@ impl Receiver {
     /// For a thread that runs in `task`.
     pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef, injected: bool) -> Result<Arc<Self>, Errno> {
         let account = thread.process().account().clone();
-        let charge = account.charge(2 * PAGE_SIZE + BYTES)?;
+        let charge = account.charge(2 * PAGE_SIZE + BYTES + uintr::SLOTS * size_of::<Option<Slot>>())?;
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let timebase = if injected { 0 } else { hal::user::own_timebase() };
         control.write(uintr::TIMEBASE, timebase.as_bytes());
@@ -70,6 +72,8 @@ impl Receiver {
         slots.make_exact_room(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
         let id = new_object_id();
+        // Each word page once: the receiver's program has no use for more.
+        let loans = Loans::new(id, uintr::SLOTS, &account)?;
         let state = State { slots, used: 0, place: None, changes: 1, ended: false };
         Ok(Arc::new(Self {
             id,
@@ -78,7 +82,7 @@ impl Receiver {
             injected,
             state: SpinLock::new(rank::PIPE, state),
             bell: Bell::new(thread, task, control, timebase != 0),
-            loans: Loans::new(id),
+            loans,
             _charge: charge,
         }))
     }
@@ -99,9 +103,10 @@ impl Receiver {
         let charge = self.account.charge(PAGE_SIZE + BYTES)?;
         let word = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let id = new_object_id();
+        let loans = Loans::new(id, DOORBELLS, &self.account)?;
         let (slot, used) = self.reserve(id, &word, vectors)?;
         // From here on the slot goes back when nobody has the sender any more, and what it sent was taken.
-        let sender = Arc::new(Sender::new(id, self.clone(), slot, vectors, word, charge));
+        let sender = Arc::new(Sender::new(id, self.clone(), slot, vectors, word, loans, charge));
         if used {
             // The page that was there is not this sender's: whoever had it must not be heard through it.
             self.loans.take_back(Some(slot as u64)).await;
@@ -323,7 +328,7 @@ impl Backing for Receiver {
         if index == 0 {
             return Ok(Lent::Frame(self.bell.control().clone()));
         }
-        self.loans.note(loan)?;
+        self.loans.note(&loan)?;
         let mut state = self.state.lock();
         let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)).ok_or(Errno::EFAULT)?;
         state.used |= bit;

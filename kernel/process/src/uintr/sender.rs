@@ -30,10 +30,11 @@ impl Sender {
         slot: usize,
         vectors: u64,
         word: Frame,
+        loans: Loans,
         charge: Charge,
     ) -> Self {
         word.word(uintr::SLOT).store(slot as u32, Ordering::Relaxed);
-        Self { id, receiver, slot, vectors, word, loans: Loans::new(id), _charge: charge }
+        Self { id, receiver, slot, vectors, word, loans, _charge: charge }
     }
 
     /// The receiver.
@@ -89,7 +90,10 @@ impl Backing for Sender {
         if index != DOORBELL {
             return Ok(Lent::Frame(self.word.clone()));
         }
-        self.loans.note(loan)?;
+        if self.loans.note(&loan).is_err() {
+            // In too many places to be taken back from: the kernel rings for this one.
+            return Ok(Lent::Absent);
+        }
         Ok(self.receiver.doorbell(self).map_or(Lent::Absent, Lent::Device))
     }
 

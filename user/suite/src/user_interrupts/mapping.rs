@@ -5,11 +5,12 @@ use super::{Counts, counting, until};
 use crate::case::{Outcome, Trouble};
 use crate::process::{PAGE, RW, checked_child, child, dies, exits, faults, map, map_at, sleep_ms, unmap};
 use crate::rings::buffers::{piece, register};
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rt::abi::fs::{O_CREAT, O_RDWR};
 use rt::abi::futex::{FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAKE_OP};
 use rt::abi::mm::*;
-use rt::abi::signal::SIGSEGV;
+use rt::abi::signal::{SIGBUS, SIGSEGV};
 use rt::raw;
 use rt::uintr::{Receiver, Sender};
 
@@ -195,4 +196,72 @@ pub fn edited() -> Outcome {
     exits(pid, 0)?;
     until(&ends.receiver, || ends.counts.get(0) > before)?;
     ends.works()
+}
+
+/// Far more mappings, one after the other, than are remembered at a time; then as many at a time.
+pub fn mapped_often() -> Outcome {
+    let ends = ends()?;
+    let right = ends.sender.right().fd().raw();
+    let rung = || {
+        let at = call!(MMAP, 0, 2 * PAGE, RW, MAP_SHARED, right, 0)?;
+        ring(at + PAGE);
+        Ok::<_, rt::abi::Errno>(at)
+    };
+    for _ in 0..400 {
+        unmap(rung()?, 2 * PAGE)?;
+    }
+    ends.works()?;
+    let all: Vec<_> = (0..100).map(|_| rung()).collect();
+    ends.works()?;
+    for at in all {
+        let at = at?;
+        ring(at + PAGE);
+        unmap(at, 2 * PAGE)?;
+    }
+    ends.works()
+}
+
+/// Text that cannot be read, with one instruction that uses the address in `a0`, and a return.
+fn text(instruction: &[u8]) -> Result<usize, Trouble> {
+    const RETURN: [u8; 2] = 0x8082_u16.to_le_bytes();
+    let text = map(PAGE, RW)?;
+    let (place, rest) = raw::bytes(text, PAGE).split_at_mut(instruction.len());
+    place.copy_from_slice(instruction);
+    rest[..2].copy_from_slice(&RETURN);
+    call!(MPROTECT, text, PAGE, PROT_EXEC)?;
+    raw::fence_i();
+    let _ = call!(RISCV_FLUSH_ICACHE, text, text + PAGE, 0);
+    Ok(text)
+}
+
+/// Where no page is, the kernel does what a store of 32 bits means and goes on behind it; all else is an error, and ends.
+pub fn absent() -> Outcome {
+    let ends = ends()?;
+    let bell = ends.sender.doorbell();
+    ends.receiver.revoke(ends.sender.right())?;
+    let stores: [&[u8]; 3] = [
+        &0x00a5_2023_u32.to_le_bytes(), // sw a0, 0(a0)
+        &0x7ea5_2e23_u32.to_le_bytes(), // sw a0, 2044(a0)
+        &0xc108_u16.to_le_bytes(),      // c.sw a0, 0(a0)
+    ];
+    for store in stores {
+        let text = text(store)?;
+        let pid = child(|| (raw::call(text, bell) != bell).into())?;
+        exits(pid, 0)?;
+    }
+    let others = [
+        0x00a5_0023_u32, // sb a0, 0(a0)
+        0x00a5_1023,     // sh a0, 0(a0)
+        0x00a5_3023,     // sd a0, 0(a0)
+        0x00a5_20a3,     // sw a0, 1(a0)
+        0x00a5_2027,     // fsw fa0, 0(a0)
+        0x00a5_25af,     // amoadd.w a1, a0, (a0)
+        0x0005_2583,     // lw a1, 0(a0)
+    ];
+    for other in others {
+        let text = text(&other.to_le_bytes())?;
+        let pid = child(|| raw::call(text, bell) as i32)?;
+        dies(pid, SIGBUS)?;
+    }
+    Ok(())
 }
