@@ -15,10 +15,9 @@ use rt::{fs, pipe, println};
 
 /// Seconds after which a case hangs.
 const HANG_LIMIT: u64 = 120;
-/// Free memory in KiB that may be missing after all cases: caches that fill once (slabs, directory entries, the
-/// runner's own heap), not what one case or one process holds; and up to 8 MiB of what the journal of the disk's file system holds, which is kept in
-/// memory until the journal begins anew.
-const MEMORY_TOLERANCE: i64 = 4096 + 8192;
+/// Free memory in KiB that may be missing after all cases: caches that fill once (slabs, directory entries, the disk's journal, the
+/// runner's own heap), not what one case or one process holds.
+const MEMORY_TOLERANCE: i64 = 4096;
 const FAILED: i32 = 1;
 const SKIPPED: i32 = 2;
 

@@ -23,6 +23,7 @@ use std::{fs, path::PathBuf, process::Command, thread};
 mod corrupt;
 mod depth;
 mod files;
+mod journal;
 mod power;
 
 pub(super) fn caller() -> Caller {
@@ -82,6 +83,18 @@ pub(super) fn complaints(image: &[u8]) -> Option<String> {
     fs::remove_file(&path).unwrap();
     let output = checked.ok()?;
     (!output.status.success()).then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The image after `e2fsck -p`, which replays the journal and mends only what a power cut may leave; `None` without that program.
+pub(super) fn repaired(image: &[u8]) -> Option<Vec<u8>> {
+    let path = scratch();
+    fs::write(&path, image).unwrap();
+    let checked = Command::new("e2fsck").args(["-f", "-p"]).arg(&path).output();
+    let image = fs::read(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let output = checked.ok()?;
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{}", String::from_utf8_lossy(&output.stdout));
+    Some(image)
 }
 
 pub(super) fn mounted(disk: &Arc<RamDisk>) -> (Engine, Arc<Ext4>) {

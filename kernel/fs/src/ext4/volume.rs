@@ -18,8 +18,8 @@ use io::{
 };
 use rsext4::{
     BlockIo, Clock, EntropySource, Ext4, Ext4Error, Ext4ErrorKind, Ext4Result, Ext4Timestamp, FileExtentState,
-    FileExtentTarget, InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver, PreallocationOptions,
-    SectorId,
+    FileExtentTarget, FileName, InodeNumber, MountOptions, MountServices, MountedServices, NoopObserver,
+    PreallocationOptions, SectorId,
 };
 
 /// Number of the root directory.
@@ -192,9 +192,11 @@ pub(super) struct Run {
     pub(super) written: bool,
 }
 
+type Library<'p> = Ext4<Device<'p>, Services>;
+
 /// The mounted library.
 pub(super) struct Volume<'p> {
-    pub(super) library: Ext4<Device<'p>, Services>,
+    pub(super) library: Library<'p>,
     shield: Shield,
 }
 
@@ -252,11 +254,35 @@ impl<'p> Volume<'p> {
     }
 
     pub(super) fn sync(&mut self) -> Result<(), Errno> {
-        self.library.sync().map_err(errno_of)
+        self.with_journal_room(Ext4::sync)
     }
 
     pub(super) fn unmount(&mut self) -> Result<(), Errno> {
-        self.library.unmount().map_err(errno_of)
+        self.with_journal_room(Ext4::unmount)
+    }
+
+    /// Does what edits blocks outside the library's transactions. The first such edit of a new transaction, and one that the running transaction
+    /// has no place for, want room in the journal while the edit is in hand; if there is none, the library would have to empty a part of the
+    /// journal, refuses that because of that very edit, and has changed nothing (`Busy`, 0.9.2). It makes the room where a transaction begins, before any
+    /// edit: so one begins, which changes nothing either, and the work is done once more.
+    fn with_journal_room(&mut self, work: fn(&mut Library<'p>) -> Ext4Result<()>) -> Result<(), Errno> {
+        match work(&mut self.library) {
+            Err(error) if error.kind() == Ext4ErrorKind::Busy => {
+                self.begin_transaction()?;
+                work(&mut self.library).map_err(errno_of)
+            }
+            result => result.map_err(errno_of),
+        }
+    }
+
+    /// Begins a transaction and abandons it: a hard link with the name `.` is refused, but within its transaction.
+    fn begin_transaction(&mut self) -> Result<(), Errno> {
+        let root = number_of(ROOT)?;
+        let name = FileName::new(b".").map_err(errno_of)?;
+        match self.library.hard_link(root, root, name).err() {
+            Some(error) if error.kind() != Ext4ErrorKind::InvalidInput => Err(errno_of(error)),
+            _ => Ok(()),
+        }
     }
 
     fn reap(&mut self, number: u32) {
