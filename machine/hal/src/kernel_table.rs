@@ -142,7 +142,7 @@ pub(crate) fn activate(local: &Local) {
     csr_write!(scounteren, 7);
     csr_write!(senvcfg, 0);
     if HAS_H.load(Relaxed) {
-        riscv::virtual_csr::initialise(HAS_AIA.load(Relaxed), crate::time::machine::HAS_SSTC.load(Relaxed));
+        riscv::virtual_csr::initialise(HAS_AIA.load(Relaxed), crate::time::machine::never());
     }
 }
 

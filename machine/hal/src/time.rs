@@ -95,6 +95,11 @@ pub(crate) mod machine {
         if nanoseconds_of(ticks) < nanoseconds { ticks.saturating_add(1) } else { ticks }
     }
 
+    /// A time that does not come, in ticks, for a compare register; `None`: there is none.
+    pub(crate) fn never() -> Option<usize> {
+        HAS_SSTC.load(Relaxed).then(|| ticks_at(i64::MAX as u64) as usize)
+    }
+
     pub(super) fn program(ticks: u64) {
         if HAS_SSTC.load(Relaxed) {
             // Writing the compare register also withdraws a pending interrupt.

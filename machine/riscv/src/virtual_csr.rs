@@ -8,7 +8,7 @@
 //! All accesses need the H extension; `hal` asks the device tree before it uses this module.
 
 use crate::{csr_read, csr_write};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// `hstatus` for entering a process: previous virtualisation mode V=1 (SPV), privilege S (SPVP), and trapping of
 /// address-translation changes (VTVM), `wfi` (VTW) and `sret` (VTSR: without handlers of its own a process
@@ -45,6 +45,9 @@ pub const DIRECT: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6;
 static HAS_AIA: AtomicBool = AtomicBool::new(false);
 /// The hart has `vstimecmp` (Sstc).
 static HAS_SSTC: AtomicBool = AtomicBool::new(false);
+/// In `vstimecmp`: as late as can be. Not all ones, which emulators that count in nanoseconds take for a time that is over; and one that is over would make them
+/// look for interrupts again and again.
+static NEVER: AtomicUsize = AtomicUsize::new(0);
 
 /// `henvcfg.STCE`: VS-mode has `stimecmp`, and its timer interrupt.
 const STCE: usize = 1 << 63;
@@ -92,7 +95,7 @@ impl Own {
     /// `sstatus.FS` tells it.
     pub fn new(vector: usize, scratch: usize, floats: bool) -> Self {
         let dirty = if floats { crate::context::sstatus::FS } else { 0 };
-        Self { vector, scratch, status: FIRST_STATUS | dirty, ..Self::default() }
+        Self { vector, scratch, status: FIRST_STATUS | dirty, timer: NEVER.load(Relaxed), ..Self::default() }
     }
 
     /// The interrupts that would be taken, as the thread last ran, by their bits in `sie`. `supervisor`: it was in VS-mode; in VU-mode `SIE` does not count.
@@ -188,16 +191,21 @@ impl Own {
 pub fn disown() {
     csr_write!(hvip, 0);
     csr_write!(hedeleg, 0);
-    csr_write!(henvcfg, 0); // `vstimecmp` is without effect, and nobody can read it
+    csr_write!(henvcfg, 0);
+    if HAS_SSTC.load(Relaxed) {
+        csr_write!(vstimecmp, NEVER.load(Relaxed));
+    }
     reset();
     // Last: `vsie` could not be reset without.
     csr_write!(hideleg, 0);
 }
 
 /// Sets up the H registers of this hart once: nothing delegated, `time`, `cycle` and `instret` readable.
-pub fn initialise(has_aia: bool, has_sstc: bool) {
+/// `never`: where the hart has Sstc, a time in ticks that does not come.
+pub fn initialise(has_aia: bool, never: Option<usize>) {
     HAS_AIA.store(has_aia, Relaxed);
-    HAS_SSTC.store(has_sstc, Relaxed);
+    HAS_SSTC.store(never.is_some(), Relaxed);
+    NEVER.store(never.unwrap_or(0), Relaxed);
     // Zero delegation until a process registers handlers (D5): every trap of a process reaches the kernel.
     csr_write!(hedeleg, 0);
     csr_write!(hideleg, 0);

@@ -110,8 +110,13 @@ pub(super) fn is_due() -> bool {
     now >= at
 }
 
-/// Turns the timer of the hardware off. It stays due until it is set again.
+/// Turns the timer of the hardware off, and has it due much later: what is due keeps an emulator's hart busy looking.
 pub(super) fn stop() {
-    // SAFETY: the thread's own register.
-    unsafe { asm!("csrc sie, {}", in(reg) ENABLE, options(nostack)) };
+    // SAFETY: the thread's own registers.
+    unsafe {
+        asm!(
+            "csrc sie, {enable}", "csrr {late}, time", "add {late}, {late}, {more}", "csrw 0x14d, {late}",
+            enable = in(reg) ENABLE, late = out(reg) _, more = in(reg) 1_usize << 40, options(nostack)
+        );
+    }
 }
