@@ -59,6 +59,12 @@ pub struct Loan {
 }
 
 impl Loan {
+    /// Address of the space that it is to, which lives while it faults: to be compared with one that lives, too.
+    #[must_use]
+    pub fn space(&self) -> *const AddressSpace {
+        self.borrower.0.lock().as_ptr()
+    }
+
     fn is(&self, other: &Self) -> bool {
         self.page == other.page && Arc::ptr_eq(&self.borrower, &other.borrower)
     }

@@ -139,10 +139,13 @@ impl OwnTraps {
         return false;
     }
 
-    /// When the thread's own timer interrupts it (ns since boot), if it does.
+    /// When the thread's own timer interrupts it (ns since boot), if it does before the clock ends. It may hold anything.
     pub fn timer(&self) -> Option<u64> {
         #[cfg(target_os = "none")]
-        return self.registers.timer().map(|ticks| crate::time::nanoseconds_of(ticks as u64 + 1));
+        return self.registers.timer().and_then(|ticks| {
+            let nanoseconds = (ticks as u128 + 1) * 1_000_000_000 / u128::from(crate::time::timebase().max(1));
+            u64::try_from(nanoseconds).ok()
+        });
         #[cfg(not(target_os = "none"))]
         return None;
     }

@@ -358,13 +358,14 @@ impl Receiver {
 }
 
 impl Drop for Receiver {
-    /// The thread takes no more interrupts; its senders may go on ringing.
+    /// The thread takes no more interrupts and exceptions; its senders may go on ringing.
     fn drop(&mut self) {
+        traps::take_none();
         if self.backend == at::SOFT {
             self.mask();
         } else {
-            // SAFETY: only keeps interrupts off.
-            unsafe { asm!("csrc sie, {}", in(reg) INTERRUPTS) };
+            // SAFETY: only keeps interrupts off, the timer's too.
+            unsafe { asm!("csrw sie, zero") };
         }
     }
 }
@@ -646,6 +647,7 @@ uintr_entry_soft:
     addi  sp, sp, 320
     li    a7, {resume}
     ecall                           # does not come back
+    unimp                           # but in a child that a handler has made by fork
 5:  keep_floats_soft
     mv    a0, s0
     ld    t0, 0(s0)

@@ -1,7 +1,7 @@
 //! Interrupts that the kernel injects on a thread's way to user mode (backend `soft`; note 0008, section 5).
 //!
-//! The thread's supervisor registers are words of its receiver's control page. Its program, and whoever shares the page, can write them at
-//! any time: they hold nothing but what a program can set in its own registers, so none is checked.
+//! The thread's supervisor registers are words of its receiver's control page. Its program can write them at any time, and nobody else, as the page is in no
+//! other space: they hold nothing but what a program can set in its own registers, so none is checked.
 //!
 //! *Nothing is lost.* Who raises sets the slot's bit in `PENDING`, then notes an interrupt and notifies the thread, which leaves user mode for it.
 //! A thread on its way to user mode forgets the note first and looks at `PENDING` then: so a bit that this look missed has a note behind it,
@@ -33,6 +33,11 @@ impl Injected {
     pub(super) fn raise(control: &Frame, slot: usize) {
         // Release pairs with the Acquire of the program's swap: it sees what the sender's word says.
         control.word(uintr::PENDING + slot / 32 * 4).fetch_or(1 << (slot % 32), Ordering::Release);
+    }
+
+    /// Makes a slot not pending.
+    pub(super) fn withdraw(control: &Frame, slot: usize) {
+        control.word(uintr::PENDING + slot / 32 * 4).fetch_and(!(1 << (slot % 32)), Ordering::Relaxed);
     }
 
     /// Whether a slot is pending.

@@ -48,6 +48,8 @@ struct State {
 pub struct Receiver {
     id: u64,
     account: Arc<Account>,
+    /// Address of its thread's space, which is there until it has ended: its pages are lent there and nowhere else.
+    space: usize,
     /// Word page of the slots that nobody has: a handler may look there that was told of a sender who is gone.
     nothing: Frame,
     /// Its interrupts are injected: it has no place.
@@ -78,6 +80,7 @@ impl Receiver {
         Ok(Arc::new(Self {
             id,
             account,
+            space: Arc::as_ptr(&thread.space()) as usize,
             nothing,
             injected,
             state: SpinLock::new(rank::PIPE, state),
@@ -325,6 +328,10 @@ impl Backing for Receiver {
     }
 
     fn lend(&self, index: u64, loan: Loan) -> Result<Lent, Errno> {
+        // Registers of the thread are in it: a child that was made by `fork` has the mapping and the descriptor, and may be another user's by now.
+        if self.state.lock().ended || loan.space() as usize != self.space {
+            return Err(Errno::EFAULT);
+        }
         if index == 0 {
             return Ok(Lent::Frame(self.bell.control().clone()));
         }

@@ -139,6 +139,8 @@ impl Taking {
             return Err(Errno::EINVAL);
         }
         self.alarm = None;
+        // What was due by the earlier setting is not by this one.
+        Injected::withdraw(self.receiver.bell().control(), uintr::TIMER_SLOT);
         if deadline != u64::MAX {
             self.watch(deadline);
         }

@@ -11,6 +11,8 @@ use core::time::Duration;
 /// In `sie`: the timer.
 const ENABLE: usize = 1 << 5;
 const NANOSECONDS: u128 = 1_000_000_000;
+/// A hundred years.
+const LATEST: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 /// Raises `vector` of this thread once, after this time, instead of what was set before. `None`: not at all. A handler may set it again.
 ///
@@ -50,9 +52,9 @@ impl Timer {
     #[must_use]
     pub fn ticks(self, time: Duration) -> u64 {
         let frequency = if self.timebase == 0 { NANOSECONDS } else { u128::from(self.timebase) };
-        // Half of all at most, so that a time from now on is never one that is over.
-        let ticks = time.as_nanos().saturating_mul(frequency) / NANOSECONDS;
-        u64::try_from(ticks).unwrap_or(u64::MAX).min(u64::MAX / 2)
+        // So that a time from now on is never one that is over, also for who counts it in nanoseconds.
+        let ticks = time.min(LATEST).as_nanos() * frequency / NANOSECONDS;
+        u64::try_from(ticks).unwrap_or(u64::MAX / 2)
     }
 
     /// Has it raise its vector after this time.
