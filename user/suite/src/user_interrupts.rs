@@ -38,7 +38,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/in-user-mode", "U4 D5", waits::in_user_mode),
     case!("uintr/noted", "U1 R3", waits::noted),
     case!("uintr/moves-and-evictions", "U4 D5", places::moves_and_evictions, slow),
-    case!("uintr/more-than-places", "U4 D5", places::more_than_places),
+    case!("uintr/more-than-places", "U4 D5", places::more_than_places, slow),
     case!("uintr/timer", "U4", timers::comes),
     case!("uintr/timer-taken-back", "U4", timers::is_taken_back),
     case!("uintr/timer-ticks", "U4", timers::ticks),
