@@ -87,18 +87,7 @@ pub fn any_number() -> Outcome {
 
 pub fn end_of_receiver() -> Outcome {
     drop(counting()?);
-    let (mut from, mut to) = rt::pipe::pipe()?;
-    let handed = rt::thread::spawn(move || {
-        let Ok((receiver, counts)) = counting() else { return None };
-        let sender = Sender::open(receiver.grant(1).ok()?).ok()?;
-        sender.send(0).ok()?;
-        until(&receiver, || counts.get(0) == 1).ok()?;
-        rt::io::Write::write_all(&mut to, b"r").ok()?;
-        Some(sender)
-    })?;
-    let mut byte = [0];
-    rt::io::Read::read_exact(&mut from, &mut byte)?;
-    let sender = handed.join().flatten().ok_or_else(|| Trouble::failed("the thread did not receive"))?;
+    let sender = ended()?;
     fails!(sender.send(0), ESRCH);
     fails!(sender.send_by_call(0), ESRCH);
     Ok(())

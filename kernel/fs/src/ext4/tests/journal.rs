@@ -60,9 +60,7 @@ fn cut(empty: &[u8], stop: u64) -> Vec<u8> {
     let disk = Arc::new(RamDisk::new(empty));
     let (mut engine, system) = mounted(&disk);
     drive(&mut engine, async {
-        let kept = system.root().create(&caller(), b"kept", regular()).await.unwrap();
-        write(&open(&kept).await, 0, &pattern(1, 50_000)).await.unwrap();
-        kept.sync().await.unwrap();
+        power::write_kept(&system).await.sync().await.unwrap();
         for number in 0..150 {
             round(&system, number).await.unwrap();
         }
@@ -83,13 +81,6 @@ fn a_power_cut_while_the_journal_is_emptied_loses_nothing() {
     for stop in (0..60).chain([144, 233]) {
         let image = cut(&empty, stop);
         assert_eq!(repaired(&image).and_then(|image| complaints(&image)), None, "cut at {stop}");
-        let disk = Arc::new(RamDisk::new(&image));
-        let (mut engine, system) = mounted(&disk);
-        drive(&mut engine, async {
-            let kept = system.root().lookup(b"kept").await.unwrap();
-            assert!(read(&open(&kept).await, 0, 100_000).await.unwrap() == pattern(1, 50_000), "cut at {stop}");
-            system.unmount().await.unwrap();
-        });
-        assert_eq!(complaints(&disk.image()), None, "cut at {stop}");
+        power::check_kept(&image, stop);
     }
 }
