@@ -1,11 +1,11 @@
 //! User interrupts (note 0008): the calls, and the pages that senders and receivers map.
 //!
-//! A sender sets a bit of its word, fences (`fence w, o`), and stores its slot's number (32 bits) to its doorbell. The word alone says what was sent.
+//! A sender sets a bit of its word, fences, and stores what [`SLOT`] says (32 bits) to its doorbell, unless [`ASLEEP`] says otherwise. The word alone says what was sent.
 //!
 //! A receiver that is told of a slot takes what was sent like this, with its interrupts off:
 //!
 //! ```text
-//! claim the slot's number              AIA: swap of stopei; SOFT: swap of PENDING
+//! claim the slot's number              AIA: swap of stopei; NUINTC: load from CLAIM; SOFT: swap of PENDING
 //! fence io, rw                         a word that is set behind the claim is told of again (SOFT: the swap acquires)
 //! again:
 //!   change = CHANGE of the slot
@@ -23,7 +23,7 @@
 use crate::asyncos::FIRST;
 
 /// `uintr_receiver(entry, stack, backend) -> fd`: the calling thread takes its user interrupts at `entry` (a multiple of 4) from now on, in the way of
-/// the backend ([`AIA`], [`SOFT`]), with `stack` in its scratch register; its interrupts are off at first. The descriptor is closed by `execve`.
+/// the backend ([`AIA`], [`NUINTC`], [`SOFT`]), with `stack` in its scratch register; its interrupts are off at first. The descriptor is closed by `execve`.
 ///
 /// Errors: `EINVAL` (also: no such backend), `EBUSY` (it is a receiver already), `ENODEV` (not in this world, not on this machine, or the command
 /// line excludes it), `ENOMEM`, `EMFILE`.
@@ -68,6 +68,9 @@ pub const TIMER: usize = FIRST + 0x17;
 
 /// For [`RECEIVER`]: guest interrupt files and the supervisor's registers of VS-mode, in world `vm`. `stopei` tells the slots.
 pub const AIA: usize = 1;
+/// For [`RECEIVER`]: the CSRs of N and the controller of `docs/nuintc.md`, in the worlds `table` and `shared`. The page [`CLAIM`] tells the slots.
+/// [`STATUS`] has [`FLOATS`] set from the thread's first use of floating point on, and nothing else.
+pub const NUINTC: usize = 2;
 /// For [`RECEIVER`]: the kernel enters the handler on the way to user mode, in every world. The thread's registers are in its control page.
 pub const SOFT: usize = 3;
 
@@ -80,7 +83,10 @@ pub const VECTORS: usize = 64;
 pub const SLOTS: usize = 64;
 
 /// Pages of a receiver's mapping: its control page, then the word page of each slot from 1 on, in which nothing is set while the slot is nobody's.
-pub const RECEIVER_PAGES: usize = SLOTS;
+/// Behind them, for [`NUINTC`], the page that claims.
+pub const RECEIVER_PAGES: usize = SLOTS + 1;
+/// Number of the page that claims: its first 32 bits are read to learn of a slot that rang, 0: of none.
+pub const CLAIM: usize = SLOTS;
 /// Pages of a sender's mapping: its word page, its doorbell.
 pub const SENDER_PAGES: usize = 2;
 
@@ -126,7 +132,10 @@ pub const FLOATS: u32 = 4;
 
 /// In a word page: the vectors that were raised and not taken, a bit each.
 pub const WORD: usize = 0;
-/// In a word page, 32 bits: the slot's number, to be stored to the doorbell.
+/// In a word page, 32 bits: what is to be stored to the doorbell.
 pub const SLOT: usize = 64;
 /// In a word page, 32 bits: not 0 when the right has ended. The kernel writes it, for the sender to see.
 pub const CLOSED: usize = 68;
+/// In a word page, 32 bits: not 0 while the receiver sleeps where no doorbell is heard. Who has set a bit of the word fences (`fence rw, rw`), looks here,
+/// and raises the vector by [`SEND`] instead of the doorbell if this is set. The kernel writes it.
+pub const ASLEEP: usize = 72;

@@ -6,7 +6,7 @@
 //! | `tty=raw` | no line editing and no echo on the terminal |
 //! | `tty.size=COLUMNSxROWS` | size of the terminal |
 //! | `world=auto\|vm\|table\|shared` | where processes run unless they say otherwise |
-//! | `uintr=auto\|aia\|soft` | user interrupts come in this way only |
+//! | `uintr=auto\|aia\|nuintc\|soft` | user interrupts come in this way only |
 //! | `log=error\|warn\|info\|debug\|off` | what is logged |
 //! | `init=PATH` | the first process; its exit powers the machine off |
 //! | `-- ARGUMENT...` | its arguments |
@@ -82,6 +82,7 @@ impl Options {
             ("world", "shared") => self.world = WORLD_SHARED,
             ("uintr", "auto") => self.interrupts = backends::AUTO,
             ("uintr", "aia") => self.interrupts = abi::uintr::AIA,
+            ("uintr", "nuintc") => self.interrupts = abi::uintr::NUINTC,
             ("uintr", "soft") => self.interrupts = abi::uintr::SOFT,
             ("log", level) => self.log = level.parse().ok()?,
             ("init", path) => self.init = Some(abi::command_line::decode(path).collect()),

@@ -11,6 +11,7 @@
 
 pub mod backends;
 mod bell;
+mod connected;
 mod injected;
 mod places;
 mod receiver;

@@ -91,6 +91,7 @@ extern "C" fn boot_on_own_stack(_: usize) {
         time::set_wall(u64::from(rtc.read(4)) << 32 | u64::from(low));
     }
     irq::initialise_hart(0);
+    crate::uintc::initialise(&machine.platform);
     if kernel_table::has_guest_files() {
         crate::guest_file::initialise_hart(0);
     }
@@ -180,7 +181,8 @@ fn device_ranges(platform: &Platform) -> alloc::vec::Vec<Range<usize>> {
     let plic = platform.plic.as_ref().map(|plic| plic.registers);
     let uart = platform.uart.map(|uart| uart.registers);
     let rtc = platform.rtc.map(|rtc| rtc.registers);
-    let single = [aplic, imsic, plic, uart, rtc].into_iter().flatten();
+    let uintc = platform.uintc.map(|uintc| uintc.registers);
+    let single = [aplic, imsic, plic, uart, rtc, uintc].into_iter().flatten();
     single
         .chain(platform.virtio.iter().map(|slot| slot.registers))
         .map(|range| range.start as usize & !(PAGE_SIZE - 1)..(range.end() as usize).next_multiple_of(PAGE_SIZE))

@@ -51,6 +51,8 @@ pub struct Local {
     pub(crate) floating_owner: AtomicU64,
     /// The [`OwnTraps`](crate::user::OwnTraps) that are loaded; 0: none, and nothing is delegated.
     pub(crate) traps_owner: AtomicU64,
+    /// The [`UserTraps`](crate::user::UserTraps) that are loaded; 0: none, and the registers are those that every process starts with.
+    pub(crate) user_traps_owner: AtomicU64,
 }
 
 impl Local {
@@ -75,6 +77,7 @@ impl Local {
             stacks_seen: AtomicUsize::new(0),
             floating_owner: AtomicU64::new(0),
             traps_owner: AtomicU64::new(0),
+            user_traps_owner: AtomicU64::new(0),
         }
     }
 }

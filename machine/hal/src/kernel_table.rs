@@ -189,6 +189,7 @@ pub(crate) fn select(local: &Local, world: World, root: usize) {
         // Else the `sret` behind a `vm` process would lead into virtual mode, over that process's memory.
         riscv::virtual_csr::leave();
     }
+    crate::user::own::disown(local);
     // These two have no VS copy: a `vm` process may have changed them.
     csr_write!(scounteren, 7);
     csr_write!(senvcfg, 0);

@@ -11,6 +11,7 @@
 //! | [`stretch`] | pages side by side, used as one piece and shared one by one |
 //! | [`space`] | page tables of a process in one of three worlds; shootdown |
 //! | [`guest_file`] | places at which user interrupts arrive by hardware |
+//! | [`uintc`] | the controller of user interrupts for the other worlds |
 //! | [`user`]  | running user code as a value: enter, get the reason for leaving |
 //! | [`hart`]  | this hart, the others, preemption |
 //! | [`sync`]  | spin locks with a checked order |
@@ -44,6 +45,7 @@ pub mod stack;
 pub mod stretch;
 pub mod sync;
 pub mod time;
+pub mod uintc;
 pub mod user;
 
 #[cfg(target_os = "none")]

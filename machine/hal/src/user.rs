@@ -5,6 +5,10 @@
 //! then follows the thread: a trap saves it when it changed, an entry restores it when this hart last had
 //! another thread's.
 
+pub(crate) mod own;
+
+pub use own::{FloatsWord, UserTraps};
+
 use crate::guest_file::{Place, Seat};
 use crate::space::SpaceHandle;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,6 +86,14 @@ pub struct OwnTraps {
     #[cfg(target_os = "none")]
     id: u64,
     seat: Option<Seat>,
+}
+
+/// What a thread has that takes interrupts by hardware.
+pub enum Traps<'a> {
+    /// In world `vm`.
+    Supervisor(&'a mut OwnTraps),
+    /// In the others.
+    User(&'a mut UserTraps),
 }
 
 /// Every hart has double-precision floating point; set at boot.
@@ -300,8 +312,9 @@ impl UserContext {
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,
     /// have a place on this hart or none.
     #[cfg(not(target_os = "none"))]
-    pub fn enter(&mut self, space: &SpaceHandle, traps: Option<&mut OwnTraps>) -> Exit {
-        let _ = (space, self.id.0, traps.map(|traps| traps.seat.is_some()));
+    pub fn enter(&mut self, space: &SpaceHandle, traps: Option<Traps<'_>>) -> Exit {
+        let has_seat = matches!(traps, Some(Traps::Supervisor(traps)) if traps.seat.is_some());
+        let _ = (space, self.id.0, has_seat);
         crate::arch::run_user(self)
     }
 
@@ -309,10 +322,10 @@ impl UserContext {
     /// have a place on this hart or none.
     #[cfg(target_os = "none")]
     #[inline]
-    pub fn enter(&mut self, space: &SpaceHandle, mut traps: Option<&mut OwnTraps>) -> Exit {
+    pub fn enter(&mut self, space: &SpaceHandle, mut traps: Option<Traps<'_>>) -> Exit {
         crate::arch::interrupts_off();
         let exit = loop {
-            if let Some(exit) = self.run_once(space, traps.as_deref_mut()) {
+            if let Some(exit) = self.run_once(space, traps.as_mut()) {
                 break exit;
             }
         };
@@ -340,7 +353,7 @@ mod machine {
     impl UserContext {
         /// One stay in user mode, with interrupts off around it; `None` to enter again at once.
         #[inline(always)]
-        pub(super) fn run_once(&mut self, space: &SpaceHandle, mut traps: Option<&mut OwnTraps>) -> Option<Exit> {
+        pub(super) fn run_once(&mut self, space: &SpaceHandle, mut traps: Option<&mut Traps<'_>>) -> Option<Exit> {
             let local = arch::local();
             if local.leave.load(Relaxed) {
                 local.leave.store(false, Relaxed);
@@ -352,7 +365,7 @@ mod machine {
                 self.load_floating(local);
             }
             match self.registers.status & VIRTUAL {
-                sstatus::SPIE if world != World::Vm => {}
+                sstatus::SPIE if world != World::Vm && traps.is_none() => {}
                 VIRTUAL if world == World::Vm && traps.is_none() && local.traps_owner.load(Relaxed) == 0 => {
                     riscv::virtual_csr::prepare_entry();
                 }
@@ -369,8 +382,10 @@ mod machine {
             // own can change SPP too, between VS-mode and VU-mode: SPV is set just above in either case.
             let trap = unsafe { riscv::resident::enter(&raw mut self.registers, local.area.load(Relaxed)) };
             space::withdraw(local);
-            if let Some(traps) = traps {
-                traps.registers.save();
+            match traps {
+                None => {}
+                Some(Traps::Supervisor(traps)) => traps.registers.save(),
+                Some(Traps::User(traps)) => traps.save(),
             }
             record(|| Event::Trap { task: hart::coroutine(), cause: trap.cause as u64, user: true });
             if self.registers.status & sstatus::FS == sstatus::FS {
@@ -393,11 +408,11 @@ mod machine {
         /// Prepares an entry to a world that is the first, or of a thread with traps of its own, or behind one of these. `false`: such a
         /// thread has lost its place, and does not enter.
         #[cold]
-        fn prepare_entry(&mut self, local: &Local, world: World, traps: Option<&mut OwnTraps>) -> bool {
-            if let Some(traps) = traps
-                && world == World::Vm
-            {
-                return traps.prepare_entry(local);
+        fn prepare_entry(&mut self, local: &Local, world: World, traps: Option<&mut Traps<'_>>) -> bool {
+            match traps {
+                Some(Traps::Supervisor(traps)) if world == World::Vm => return traps.prepare_entry(local),
+                Some(Traps::User(traps)) if world != World::Vm => traps.prepare_entry(local, self.has_floating()),
+                _ => {}
             }
             if world == World::Vm && local.traps_owner.load(Relaxed) != 0 {
                 riscv::virtual_csr::disown();

@@ -32,4 +32,6 @@ pub mod resident;
 #[cfg(target_arch = "riscv64")]
 pub mod sbi;
 #[cfg(target_arch = "riscv64")]
+pub mod user_csr;
+#[cfg(target_arch = "riscv64")]
 pub mod virtual_csr;

@@ -17,6 +17,8 @@
 //! Other threads may grant and revoke while the receiver's handlers run. What was sent before [`Receiver::revoke`] was called may be handled behind its return, what is sent
 //! behind its return is not (`abi::uintr` has the order of accesses that this rests on).
 
+mod entry;
+mod nuintc;
 mod raised;
 pub mod timer;
 pub mod traps;
@@ -25,10 +27,12 @@ use crate::io::{Error, Result};
 use crate::sys::{self, OwnedFd, syscall};
 use abi::{Errno, uintr as at};
 use alloc::vec;
-use core::arch::{asm, global_asm};
+use core::arch::asm;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence, fence};
 use core::time::Duration;
+
+use entry::{uintr_entry, uintr_entry_nuintc, uintr_entry_soft, uintr_entry_trap};
 
 pub use raised::Raised;
 
@@ -229,9 +233,11 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
     // From here on it is never freed: the thread stays a receiver.
     memory.leak();
     let receiver = Receiver { fd, block, backend, _thread: PhantomData };
-    if backend == at::AIA {
+    match backend {
         // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
-        unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) };
+        at::AIA => unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) },
+        at::NUINTC => nuintc::enable(),
+        _ => {}
     }
     receiver.unmask();
     Ok(receiver)
@@ -244,11 +250,14 @@ fn begin(block: *mut Block) -> Result<(OwnedFd, usize)> {
         // SAFETY: nothing is delivered before the thread lets it in, which is when the block is complete.
         unsafe { sys::call6(at::RECEIVER, arguments) }.map(|fd| (OwnedFd::new(fd), backend))
     };
-    match by(at::AIA, uintr_entry) {
-        Err(error) if error == Errno::ENODEV => by(at::SOFT, uintr_entry_soft),
-        result => result,
+    let not_here = |result: &core::result::Result<_, Errno>| matches!(result, Err(error) if *error == Errno::ENODEV);
+    let mut result = by(at::AIA, uintr_entry);
+    for (backend, entry) in [(at::NUINTC, uintr_entry_nuintc as unsafe extern "C" fn()), (at::SOFT, uintr_entry_soft)] {
+        if not_here(&result) {
+            result = by(backend, entry);
+        }
     }
-    .map_err(Error::from)
+    result.map_err(Error::from)
 }
 
 /// Maps the pages of a receiver or a sender, for good.
@@ -276,6 +285,9 @@ impl Receiver {
             compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
             return was_on;
         }
+        if self.backend == at::NUINTC {
+            return nuintc::mask();
+        }
         let old: usize;
         // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
         unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
@@ -293,6 +305,9 @@ impl Receiver {
                 let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
             }
             return;
+        }
+        if self.backend == at::NUINTC {
+            return nuintc::unmask();
         }
         // SAFETY: the entry saves what it changes.
         unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
@@ -361,11 +376,11 @@ impl Drop for Receiver {
     /// The thread takes no more interrupts and exceptions; its senders may go on ringing.
     fn drop(&mut self) {
         traps::take_none();
-        if self.backend == at::SOFT {
-            self.mask();
-        } else {
+        match self.backend {
+            at::SOFT => drop(self.mask()),
+            at::NUINTC => nuintc::disable(),
             // SAFETY: only keeps interrupts off, the timer's too.
-            unsafe { asm!("csrw sie, zero") };
+            _ => unsafe { asm!("csrw sie, zero") },
         }
     }
 }
@@ -375,6 +390,7 @@ pub struct Sender {
     right: Right,
     word: *const AtomicU64,
     closed: *const AtomicU32,
+    asleep: *const AtomicU32,
     doorbell: *mut u32,
     slot: u32,
 }
@@ -395,8 +411,10 @@ impl Sender {
         let (word, slot) =
             unsafe { (pages.cast::<AtomicU64>(), (*pages.add(at::SLOT).cast::<AtomicU32>()).load(Ordering::Relaxed)) };
         // SAFETY: as above.
-        let (closed, doorbell) = unsafe { (pages.add(at::CLOSED).cast(), pages.add(PAGE).cast_mut().cast()) };
-        Ok(Self { right, word, closed, doorbell, slot })
+        let (closed, asleep) = unsafe { (pages.add(at::CLOSED).cast(), pages.add(at::ASLEEP).cast()) };
+        // SAFETY: as above.
+        let doorbell = unsafe { pages.add(PAGE).cast_mut().cast() };
+        Ok(Self { right, word, closed, asleep, doorbell, slot })
     }
 
     /// Raises a vector: one atomic instruction and one store, if the receiver's place is known to the hardware.
@@ -407,8 +425,16 @@ impl Sender {
     pub fn send(&self, vector: u32) -> Result<()> {
         // SAFETY: the word's page is mapped while `self` lives. Release pairs with the swap of `collect`: what was written before is visible to the handler.
         unsafe { (*self.word).fetch_or(1 << (vector & 63), Ordering::Release) };
-        // SAFETY: the doorbell's page is mapped while `self` lives, and takes any number. The fence orders the word before it, as device output.
-        unsafe { asm!("fence w, o", "sw {}, 0({})", in(reg) self.slot, in(reg) self.doorbell, options(nostack)) };
+        // SAFETY: a fence. It orders the word before the load, with which the kernel's fence pairs, and before the doorbell, which is device output.
+        unsafe { asm!("fence rw, orw", options(nostack)) };
+        // SAFETY: as for the word.
+        if unsafe { (*self.asleep).load(Ordering::Relaxed) } != 0 {
+            // A vector that was not granted reaches nobody.
+            let _ = self.send_by_call(vector & 63);
+        } else {
+            // SAFETY: the doorbell's page is mapped while `self` lives, and takes any number.
+            unsafe { asm!("sw {}, 0({})", in(reg) self.slot, in(reg) self.doorbell, options(nostack)) };
+        }
         // SAFETY: as for the word. Acquire pairs with the kernel's Release: what the receiver did before its end is visible.
         if unsafe { (*self.closed).load(Ordering::Acquire) } != 0 {
             return Err(Error::from(abi::Errno::ESRCH));
@@ -447,229 +473,6 @@ impl Drop for Sender {
     }
 }
 
-unsafe extern "C" {
-    fn uintr_entry_trap();
-    fn uintr_entry();
-    fn uintr_entry_soft();
-}
-
-// Takes one slot's number, the slot's word, and serves the vectors in it, the lowest first. What else is there interrupts again behind the `sret`.
-// The callee-saved registers that it uses: s0, the block; s1, negative if floating-point registers were saved: there is a handler that may use them, and the thread has.
-global_asm!(
-    r#"
-    .macro each_kept operation
-        \operation ra, 0(sp)
-        \operation t0, 8(sp)
-        \operation t1, 16(sp)
-        \operation t2, 24(sp)
-        \operation a0, 32(sp)
-        \operation a1, 40(sp)
-        \operation a2, 48(sp)
-        \operation a3, 56(sp)
-        \operation a4, 64(sp)
-        \operation a5, 72(sp)
-        \operation a6, 80(sp)
-        \operation a7, 88(sp)
-        \operation t3, 96(sp)
-        \operation t4, 104(sp)
-        \operation t5, 112(sp)
-        \operation t6, 120(sp)
-        \operation s0, 128(sp)
-        \operation s1, 136(sp)
-    .endm
-    .macro each_float operation
-        \operation ft0, 144(sp)
-        \operation ft1, 152(sp)
-        \operation ft2, 160(sp)
-        \operation ft3, 168(sp)
-        \operation ft4, 176(sp)
-        \operation ft5, 184(sp)
-        \operation ft6, 192(sp)
-        \operation ft7, 200(sp)
-        \operation fa0, 208(sp)
-        \operation fa1, 216(sp)
-        \operation fa2, 224(sp)
-        \operation fa3, 232(sp)
-        \operation fa4, 240(sp)
-        \operation fa5, 248(sp)
-        \operation fa6, 256(sp)
-        \operation fa7, 264(sp)
-        \operation ft8, 272(sp)
-        \operation ft9, 280(sp)
-        \operation ft10, 288(sp)
-        \operation ft11, 296(sp)
-    .endm
-
-    // Serves the vectors in t0, which are not none, the lowest first.
-    .macro serve_all
-2:  neg   t1, t0
-    and   t1, t1, t0                # the most urgent vector's bit
-    xor   t0, t0, t1
-    sd    t0, 8(s0)
-    ld    t2, 24(s0)                # sequence
-    mul   t1, t1, t2
-    srli  t1, t1, 58
-    add   t1, t1, s0
-    lbu   a1, 32(t1)                # numbers
-    slli  t1, a1, 4
-    add   t1, t1, s0
-    ld    a0, 96(t1)                # handlers
-    ld    t1, 104(t1)
-    jalr  t1
-    ld    t0, 8(s0)
-    bnez  t0, 2b
-    .endm
-    // Takes what was sent by slot t0, which is 1 to 63, and was granted to it (`abi::uintr`): vectors, in t0.
-    .macro take_slot
-    ld    t1, 0(s0)                 # pages
-    slli  t2, t0, 4
-    add   t2, t2, t1                # the slot's entry
-    slli  t0, t0, 12
-    add   t1, t1, t0                # its word
-9:  lw    t3, 8(t2)                 # change
-    fence r, r
-    ld    t4, 0(t2)                 # granted
-    ld    t5, 0(t1)
-    fence r, r
-    lw    t6, 8(t2)
-    bne   t3, t6, 9b
-    and   t0, t4, t5
-    not   t5, t0
-    amoand.d.aq zero, t5, (t1)      # pairs with the sender's release
-    .endm
-    .macro save_floats
-    each_float fsd
-    csrr  t2, fcsr
-    sd    t2, 304(sp)
-    .endm
-    .macro keep_floats_soft
-    ld    s1, 0(s0)                 # pages
-    lwu   s1, {status}(s1)
-    slli  s1, s1, {floats}
-    bgez  s1, 8f
-    save_floats
-8:
-    .endm
-    .macro load_floats
-    ld    t0, 304(sp)
-    csrw  fcsr, t0
-    each_float fld
-    .endm
-
-    .pushsection .text.uintr_entry, "ax"
-    .option push
-    .option arch, +m, +a, +d
-    // For a thread that takes exceptions, too. Not by a vector: OpenSBI hands illegal instructions on to `stvec` with the mode's bits in it.
-    .balign 4
-    .globl uintr_entry_trap
-uintr_entry_trap:
-    csrrw sp, sscratch, sp
-    addi  sp, sp, -320
-    each_kept sd
-    addi  s0, sp, 320
-    csrr  a1, scause
-    bltz  a1, 7f                    # an interrupt
-    csrr  a4, sstatus
-    slli  s1, a4, 49
-    bgez  s1, 1f
-    save_floats
-1:  mv    a0, s0
-    csrr  a2, stval
-    csrr  a3, sepc
-    call  uintr_trapped
-    csrw  sepc, a0
-    bgez  s1, 2f
-    load_floats
-2:  each_kept ld
-    addi  sp, sp, 320
-    csrrw sp, sscratch, sp
-    sret
-
-    .balign 4
-    .globl uintr_entry
-uintr_entry:
-    csrrw sp, sscratch, sp
-    addi  sp, sp, -320
-    each_kept sd
-    addi  s0, sp, 320
-7:  li    s1, 0
-    csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
-    srli  t0, t0, 16
-    beqz  t0, 4f                    # else 1 to 63: no other is enabled
-    fence io, rw                    # what is set in the word behind the claim is told of again
-    take_slot
-    beqz  t0, 4f                    # nothing is pending from before: the loop below ends with that
-1:  ld    t2, 1120(s0)              # handlers that may use floating point
-    and   t2, t2, t0
-    bnez  t2, 5f
-    serve_all
-    bltz  s1, 6f
-3:  each_kept ld
-    addi  sp, sp, 320
-    csrrw sp, sscratch, sp
-    sret
-4:  mv    a0, s0
-    call  uintr_look
-    ld    t0, 8(s0)
-    bnez  t0, 1b
-    j     3b
-5:  csrr  s1, sstatus
-    slli  s1, s1, 49
-    bgez  s1, 2b                    # FS is neither clean nor dirty
-    save_floats
-    j     2b
-6:  load_floats
-    j     3b
-
-    // The kernel has swapped the stack pointer and kept a7.
-    .balign 4
-    .globl uintr_entry_soft
-uintr_entry_soft:
-    addi  sp, sp, -320
-    each_kept sd
-    addi  s0, sp, 320
-    li    s1, 0
-    ld    t0, 0(s0)                 # pages
-    ld    a1, {cause}(t0)
-    bgez  a1, 5f
-    mv    a0, s0
-    call  uintr_look_soft
-    ld    t0, 8(s0)
-    beqz  t0, 3f
-    ld    t2, 1120(s0)              # handlers that may use floating point
-    and   t2, t2, t0
-    beqz  t2, 1f
-    keep_floats_soft
-1:  serve_all
-3:  bgez  s1, 4f
-    load_floats
-4:  each_kept ld
-    addi  sp, sp, 320
-    li    a7, {resume}
-    ecall                           # does not come back
-    unimp                           # but in a child that a handler has made by fork
-5:  keep_floats_soft
-    mv    a0, s0
-    ld    t0, 0(s0)
-    ld    a2, {value}(t0)
-    ld    a3, {epc}(t0)
-    li    a4, {before}              # the kernel enters where interrupts are on
-    call  uintr_trapped
-    ld    t0, 0(s0)
-    sd    a0, {epc}(t0)
-    j     3b
-    .option pop
-    .popsection
-"#,
-    status = const at::STATUS,
-    cause = const at::CAUSE,
-    value = const at::VALUE,
-    epc = const at::EPC,
-    before = const traps::BEFORE,
-    floats = const 63 - at::FLOATS.trailing_zeros(),
-    resume = const at::RETURN,
-);
-
 impl Block {
     /// Takes what all have raised.
     ///
@@ -677,9 +480,7 @@ impl Block {
     /// The pages are mapped; only the entry has the block.
     #[cold]
     unsafe fn collect_all(&mut self) {
-        // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
-        unsafe { asm!("csrc sip, {}", "fence io, rw", in(reg) SOFTWARE) };
-        // SAFETY: the caller's promise. Of this backend the timer's bit alone is used. Acquire as for `uintr_look_soft`.
+        // SAFETY: the caller's promise. Of these backends the timer's bit alone is used. Acquire as for `uintr_look_soft`.
         if unsafe { self.pending_slots() }.load(Ordering::Relaxed) != 0 {
             // SAFETY: as above.
             unsafe { self.pending_slots() }.swap(0, Ordering::Acquire);
@@ -744,6 +545,8 @@ unsafe extern "C" fn uintr_look(block: *mut Block) {
     // SAFETY: reads the register.
     unsafe { asm!("csrr {}, sip", out(reg) pending, options(nomem, nostack)) };
     if pending & SOFTWARE != 0 {
+        // SAFETY: clears the interrupt before the look, so that one that comes during it is not lost.
+        unsafe { asm!("csrc sip, {}", "fence io, rw", in(reg) SOFTWARE) };
         // SAFETY: as above.
         unsafe { block.collect_all() };
     } else if timer::is_due() {

@@ -20,6 +20,7 @@ pub(super) fn has(backend: usize, world: World) -> bool {
     match backend {
         uintr::SOFT => true,
         uintr::AIA => matches!(only, AUTO | uintr::AIA) && world == World::Vm && hal::guest_file::places() != 0,
+        uintr::NUINTC => matches!(only, AUTO | uintr::NUINTC) && world != World::Vm && hal::uintc::exists(),
         _ => false,
     }
 }

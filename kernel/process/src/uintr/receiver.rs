@@ -23,6 +23,7 @@ use hal::{
     guest_file::{Owner, Place},
     space::DevicePage,
     sync::{SpinLock, rank},
+    uintc::{ReceiverSlot, SenderSlot},
 };
 use io::file::File;
 use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
@@ -33,13 +34,17 @@ const BYTES: usize = 1 << 10;
 /// Mappings of a doorbell that the hardware serves. At others the kernel rings.
 const DOORBELLS: usize = 32;
 
-struct State {
-    slots: Vec<Option<Slot>>,
+pub(super) struct State {
+    pub(super) slots: Vec<Option<Slot>>,
     /// Slots whose word pages may still be mapped from an earlier use, a bit each.
     used: u64,
     place: Option<Place>,
     /// What the program is told of slots has changed so often, and once more.
     changes: u32,
+    /// Its place at the controller, if it has one.
+    pub(super) controller: Option<Arc<ReceiverSlot>>,
+    /// Senders were told that it sleeps.
+    pub(super) asleep: bool,
     /// The thread takes no interrupts any more.
     ended: bool,
 }
@@ -54,35 +59,40 @@ pub struct Receiver {
     nothing: Frame,
     /// Its interrupts are injected: it has no place.
     injected: bool,
-    state: SpinLock<State>,
+    pub(super) state: SpinLock<State>,
     bell: Arc<Bell>,
     /// Mappings of the word pages.
-    loans: Loans,
+    pub(super) loans: Loans,
     _charge: Charge,
 }
 
 impl Receiver {
     /// For a thread that runs in `task`.
-    pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef, injected: bool) -> Result<Arc<Self>, Errno> {
+    pub(super) fn new(thread: &Arc<Thread>, task: exec::TaskRef, backend: usize) -> Result<Arc<Self>, Errno> {
         let account = thread.process().account().clone();
         let charge = account.charge(2 * PAGE_SIZE + BYTES + uintr::SLOTS * size_of::<Option<Slot>>())?;
+        // When all are taken, there is the next best backend.
+        let controller = match backend {
+            uintr::NUINTC => Some(Arc::new(ReceiverSlot::take().ok_or(Errno::ENODEV)?)),
+            _ => None,
+        };
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-        let timebase = if injected { 0 } else { hal::user::own_timebase() };
+        let timebase = if backend == uintr::AIA { hal::user::own_timebase() } else { 0 };
         control.write(uintr::TIMEBASE, timebase.as_bytes());
         let nothing = Frame::zeroed().ok_or(Errno::ENOMEM)?;
         let mut slots = Vec::new();
         slots.make_exact_room(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
         let id = new_object_id();
-        // Each word page once: the receiver's program has no use for more.
+        // Each word page once, and the page that claims: the receiver's program has no use for more.
         let loans = Loans::new(id, uintr::SLOTS, &account)?;
-        let state = State { slots, used: 0, place: None, changes: 1, ended: false };
+        let state = State { slots, used: 0, place: None, changes: 1, controller, asleep: false, ended: false };
         Ok(Arc::new(Self {
             id,
             account,
             space: Arc::as_ptr(&thread.space()) as usize,
             nothing,
-            injected,
+            injected: backend == uintr::SOFT,
             state: SpinLock::new(rank::PIPE, state),
             bell: Bell::new(thread, task, control, timebase != 0),
             loans,
@@ -122,6 +132,7 @@ impl Receiver {
             entry.sender = Arc::downgrade(&sender);
             entry.right = Right::Granted;
         }
+        state.connect(slot);
         self.show(&mut state, slot);
         drop(state);
         Ok(sender)
@@ -172,6 +183,9 @@ impl Receiver {
             let mut state = self.state.lock();
             let slot = state.slot_of(sender).ok_or(Errno::ESRCH)?;
             slot.right = Right::Revoked;
+            if let Some(wire) = &slot.wire {
+                wire.silence();
+            }
             self.show(&mut state, sender.slot());
         }
         sender.close();
@@ -184,13 +198,13 @@ impl Receiver {
     pub(super) fn part_from(&self, sender: &Sender) {
         let left = {
             let mut state = self.state.lock();
-            state.slot_of(sender).map(|slot| (slot.right, slot.has_message()))
+            state.slot_of(sender).map(|slot| (slot.right, slot.has_message(), slot.wire.take()))
         };
         match left {
             // The granting was given up.
-            Some((Right::Reserved, _)) => self.remove(sender.slot(), sender.id()),
+            Some((Right::Reserved, ..)) => self.remove(sender.slot(), sender.id()),
             // It is still to be taken, and there may be no ring that tells of it.
-            Some((Right::Granted, true)) => drop(self.ring(sender)),
+            Some((Right::Granted, true, _)) => drop(self.ring(sender)),
             _ => {}
         }
     }
@@ -207,8 +221,8 @@ impl Receiver {
     /// The page that rings at the receiver's place, if it has one now, for a sender that has its right.
     pub(super) fn doorbell(&self, sender: &Sender) -> Option<DevicePage> {
         let mut state = self.state.lock();
-        state.slot_of(sender)?;
-        state.place.as_ref().map(Place::doorbell)
+        let wire = state.slot_of(sender)?.wire.as_ref().map(SenderSlot::doorbell);
+        wire.or_else(|| state.place.as_ref().map(Place::doorbell))
     }
 
     /// Tells the thread of what a sender has set in its word.
@@ -264,7 +278,7 @@ impl Receiver {
     }
 
     /// One after the other: no list of them has to be made.
-    async fn take_doorbells_back(&self) {
+    pub(super) async fn take_doorbells_back(&self) {
         for index in 1..uintr::SLOTS {
             let sender = self.state.lock().slots.get(index).and_then(Option::as_ref).and_then(Slot::sender);
             if let Some(sender) = sender {
@@ -280,6 +294,7 @@ impl Receiver {
         if let Some(place) = place {
             self.depart(place).await;
         }
+        self.disconnect().await;
         let slots = core::mem::take(&mut self.state.lock().slots);
         drop(slots); // frees frames: not under the lock
     }
@@ -337,6 +352,10 @@ impl Backing for Receiver {
         }
         self.loans.note(&loan)?;
         let mut state = self.state.lock();
+        if index == uintr::CLAIM as u64 {
+            let controller = state.controller.as_ref().ok_or(Errno::EFAULT)?;
+            return Ok(Lent::Device(controller.claim_page()));
+        }
         let bit = u32::try_from(index).ok().and_then(|index| 1_u64.checked_shl(index)).ok_or(Errno::EFAULT)?;
         state.used |= bit;
         let word = state.slots.get(index as usize).and_then(Option::as_ref).map_or(&self.nothing, |slot| &slot.word);

@@ -33,7 +33,7 @@ impl Sender {
         loans: Loans,
         charge: Charge,
     ) -> Self {
-        word.word(uintr::SLOT).store(slot as u32, Ordering::Relaxed);
+        word.word(uintr::SLOT).store(receiver.ring_number(slot), Ordering::Relaxed);
         Self { id, receiver, slot, vectors, word, loans, _charge: charge }
     }
 

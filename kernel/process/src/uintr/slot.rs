@@ -4,7 +4,7 @@ use super::Sender;
 use abi::uintr;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering::Relaxed;
-use hal::frame::Frame;
+use hal::{frame::Frame, uintc::SenderSlot};
 
 /// How far a sender's right has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -25,12 +25,14 @@ pub(super) struct Slot {
     pub(super) vectors: u64,
     pub(super) word: Frame,
     pub(super) right: Right,
+    /// Its place at the controller, if the receiver has one there and one was left.
+    pub(super) wire: Option<SenderSlot>,
 }
 
 impl Slot {
     /// For the sender `id`, which there is not yet.
     pub(super) fn new(id: u64, vectors: u64, word: Frame) -> Self {
-        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved }
+        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved, wire: None }
     }
 
     /// Its sender, if anybody has it.

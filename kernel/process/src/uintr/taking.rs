@@ -9,13 +9,15 @@ use core::{
     pin::Pin,
     task::{Context, Poll, Waker},
 };
-use hal::user::{OwnTraps, UserContext};
+use hal::user::{FloatsWord, OwnTraps, Traps, UserContext, UserTraps};
 use io::open::OpenFile;
 
 /// How its interrupts come.
 enum Delivery {
     /// By hardware, at a place.
     Hardware(OwnTraps),
+    /// By hardware, wherever it runs.
+    Connected(UserTraps),
     /// By the kernel, on the way to user mode.
     Injected(Injected),
 }
@@ -37,18 +39,22 @@ impl Taking {
         context: &UserContext,
         [entry, stack, backend]: [usize; 3],
     ) -> Result<(Box<Self>, usize), Errno> {
-        if !entry.is_multiple_of(4) || !matches!(backend, uintr::AIA | uintr::SOFT) {
+        if !entry.is_multiple_of(4) || !matches!(backend, uintr::AIA | uintr::NUINTC | uintr::SOFT) {
             return Err(Errno::EINVAL);
         }
         if !backends::has(backend, thread.space().world()) {
             return Err(Errno::ENODEV);
         }
         let task = thread.task().ok_or(Errno::ESRCH)?;
-        let receiver = Receiver::new(thread, task, backend == uintr::SOFT)?;
-        let delivery = if backend == uintr::SOFT {
-            Delivery::Injected(Injected::new(receiver.bell().control().clone(), entry, stack))
-        } else {
-            Delivery::Hardware(OwnTraps::new(context, entry, stack))
+        let receiver = Receiver::new(thread, task, backend)?;
+        let control = receiver.bell().control().clone();
+        let delivery = match receiver.controller() {
+            Some(slot) => {
+                let floats = FloatsWord { page: control, offset: uintr::STATUS, bits: uintr::FLOATS };
+                Delivery::Connected(UserTraps::new(entry, stack, slot, floats))
+            }
+            None if backend == uintr::SOFT => Delivery::Injected(Injected::new(control, entry, stack)),
+            None => Delivery::Hardware(OwnTraps::new(context, entry, stack)),
         };
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
@@ -58,9 +64,10 @@ impl Taking {
 
     /// What the hardware keeps of the thread, if its interrupts come by hardware.
     #[inline]
-    pub(crate) fn traps(&mut self) -> Option<&mut OwnTraps> {
+    pub(crate) fn traps(&mut self) -> Option<Traps<'_>> {
         match &mut self.delivery {
-            Delivery::Hardware(traps) => Some(traps),
+            Delivery::Hardware(traps) => Some(Traps::Supervisor(traps)),
+            Delivery::Connected(traps) => Some(Traps::User(traps)),
             Delivery::Injected(_) => None,
         }
     }
@@ -69,7 +76,7 @@ impl Taking {
     pub(crate) fn is_settled(&self, hart: usize) -> bool {
         match &self.delivery {
             Delivery::Hardware(traps) => traps.is_settled(hart),
-            Delivery::Injected(_) => true,
+            Delivery::Connected(_) | Delivery::Injected(_) => true,
         }
     }
 
@@ -85,6 +92,12 @@ impl Taking {
         match &mut self.delivery {
             Delivery::Hardware(traps) if look => traps.look_at_all(),
             Delivery::Hardware(_) => {}
+            Delivery::Connected(traps) => {
+                self.receiver.wake_up();
+                if look {
+                    traps.look_at_all();
+                }
+            }
             Delivery::Injected(injected) => injected.enter(context),
         }
         true
@@ -96,7 +109,7 @@ impl Taking {
     /// `EINVAL`.
     pub(crate) fn resume(&self, context: &mut UserContext) -> Result<(), Errno> {
         match &self.delivery {
-            Delivery::Hardware(_) => Err(Errno::EINVAL),
+            Delivery::Hardware(_) | Delivery::Connected(_) => Err(Errno::EINVAL),
             Delivery::Injected(injected) => {
                 injected.resume(context);
                 Ok(())
@@ -126,6 +139,13 @@ impl Taking {
         self.exceptions & 1 << trap.cause != 0
             && match &mut self.delivery {
                 Delivery::Hardware(traps) => context.trap(traps, trap.cause, trap.value),
+                Delivery::Connected(traps) => match traps.trap(context.pc(), trap.cause, trap.value) {
+                    Some(vector) => {
+                        context.set_pc(vector);
+                        true
+                    }
+                    None => false,
+                },
                 Delivery::Injected(injected) => injected.trap(context, trap.cause, trap.value),
             }
     }
@@ -171,6 +191,7 @@ impl Taking {
     pub(crate) fn rest(&mut self, thread: &Thread, context: &UserContext, waits: bool) {
         let is_open = match &self.delivery {
             Delivery::Hardware(traps) => traps.is_open(context),
+            Delivery::Connected(traps) => traps.is_open(),
             Delivery::Injected(injected) => injected.is_open(),
         };
         // First: what is told from now on is told to a thread that is known to be open.
@@ -180,6 +201,7 @@ impl Taking {
         }
         let is_there = match &self.delivery {
             Delivery::Hardware(traps) => traps.rest(context, waits),
+            Delivery::Connected(_) => self.receiver.fall_asleep(),
             Delivery::Injected(injected) => injected.is_pending(),
         };
         if let Delivery::Hardware(traps) = &self.delivery
@@ -188,7 +210,8 @@ impl Taking {
             self.watch(deadline);
         }
         if is_there {
-            thread.note_interrupt(false);
+            // What a sender has set and not rung for yet is found where it is looked for.
+            thread.note_interrupt(matches!(self.delivery, Delivery::Connected(_)));
         }
     }
 }
