@@ -1,0 +1,94 @@
+//! The pages of the backend `NUINTC`, by hand, without a handler: what is rung is claimed, by who has the right and as long as it has.
+
+use crate::case::{Outcome, Trouble};
+use crate::machine::needs_kernel;
+use crate::process::{PAGE, call, sleep_ms};
+use alloc::{boxed::Box, vec::Vec};
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use rt::abi::{Errno, mm::*, nr, uintr};
+use rt::raw;
+
+fn map_pages(fd: usize, pages: usize) -> Result<usize, Trouble> {
+    Ok(call(nr::MMAP, &[0, pages * PAGE, (PROT_READ | PROT_WRITE) as usize, MAP_SHARED as usize, fd, 0])?)
+}
+
+fn word(address: usize) -> &'static AtomicU32 {
+    raw::atomic(address)
+}
+
+pub fn claimed() -> Outcome {
+    needs_kernel("user interrupts")?;
+    // Nothing is let in, so nothing arrives there.
+    let receiver = match call(uintr::RECEIVER, &[PAGE, 0, uintr::NUINTC]) {
+        Err(Errno::ENODEV) => return Err(Trouble::skipped("no such controller, or not in this world")),
+        receiver => receiver?,
+    };
+    let claim = map_pages(receiver, uintr::RECEIVER_PAGES)? + uintr::CLAIM * PAGE;
+    let rights = [call(uintr::GRANT, &[receiver, 1])?, call(uintr::GRANT, &[receiver, 1])?];
+    let senders = [map_pages(rights[0], uintr::SENDER_PAGES)?, map_pages(rights[1], uintr::SENDER_PAGES)?];
+    let ring = |sender: usize, number: u32| word(sender + PAGE).store(number, Relaxed);
+    let uiid = word(senders[0] + uintr::SLOT).load(Relaxed);
+    equal!(word(senders[1] + uintr::SLOT).load(Relaxed), uiid);
+    equal!(word(claim).load(Relaxed), 0);
+    for sender in [senders[1], senders[0], senders[1]] {
+        ring(sender, uiid);
+    }
+    // Each once, the lower first: slots are given in order.
+    equal!([1, 2, 3].map(|_| word(claim).load(Relaxed)), [1, 2, 0]);
+    // No other number leads anywhere, and a store to the page that claims is lost.
+    for number in (0..=100).filter(|number| *number != uiid) {
+        ring(senders[0], number);
+    }
+    word(claim).store(1, Relaxed);
+    equal!(word(claim).load(Relaxed), 0);
+    // What was rung by a right that has ended is not claimed, whenever it was.
+    ring(senders[0], uiid);
+    call(uintr::REVOKE, &[receiver, rights[0]])?;
+    equal!(word(claim).load(Relaxed), 0);
+    ring(senders[0], uiid);
+    equal!(word(claim).load(Relaxed), 0);
+    ring(senders[1], uiid);
+    equal!(word(claim).load(Relaxed), 2);
+    for fd in [receiver, rights[0], rights[1]] {
+        drop(raw::file(fd));
+    }
+    Ok(())
+}
+
+/// As many receivers as the controller has: those behind them are refused, and all come back with their threads.
+pub fn all_taken() -> Outcome {
+    needs_kernel("user interrupts")?;
+    for _ in 0..3 {
+        let begin = || call(uintr::RECEIVER, &[PAGE, 0, uintr::NUINTC]);
+        let first = rt::thread::spawn(begin)?.join().ok_or_else(|| Trouble::failed("the thread ended"))?;
+        match first {
+            Err(Errno::ENODEV) => return Err(Trouble::skipped("no such controller, or not in this world")),
+            first => drop(raw::file(first?)),
+        }
+        let mut threads = Vec::new();
+        let (begun, refused, leave) = (counter(), counter(), counter());
+        for _ in 0..70 {
+            threads.push(rt::thread::spawn(move || {
+                let receiver = begin().map(raw::file);
+                let count = if receiver.is_ok() { begun } else { refused };
+                count.fetch_add(1, Relaxed);
+                while leave.load(Relaxed) == 0 {
+                    sleep_ms(1);
+                }
+            })?);
+        }
+        while begun.load(Relaxed) + refused.load(Relaxed) < 70 {
+            sleep_ms(1);
+        }
+        leave.store(1, Relaxed);
+        for thread in threads {
+            let _ = thread.join();
+        }
+        equal!((begun.load(Relaxed), refused.load(Relaxed)), (63, 7));
+    }
+    Ok(())
+}
+
+fn counter() -> &'static AtomicU32 {
+    Box::leak(Box::new(AtomicU32::new(0)))
+}
