@@ -163,19 +163,21 @@ pub(crate) use machine::initialise;
 #[cfg(target_os = "none")]
 mod machine {
     use super::*;
+    use crate::PAGE_SIZE;
 
     /// The window's first byte, in physical memory.
     static START: AtomicUsize = AtomicUsize::new(0);
 
-    /// Finds the controller, unless a hart has no context there. Before harts enter user mode.
+    /// Finds the controller, unless its pages cannot be mapped one by one or a hart has no context there. Before harts enter user mode.
     pub(crate) fn initialise(platform: &platform::Platform) {
         let Some(uintc) = platform.uintc else { return };
         let slots = uintc.slots.min(MOST);
-        let fits = uintc.registers.size as usize >= registers::SIZE;
+        let start = uintc.registers.start as usize;
+        let fits = uintc.registers.size as usize >= registers::SIZE && start.is_multiple_of(PAGE_SIZE);
         if !fits || platform.harts.iter().any(|hart| hart.id >= uintc.contexts) {
             return;
         }
-        START.store(uintc.registers.start as usize, Relaxed);
+        START.store(start, Relaxed);
         COUNT.store(slots, Relaxed);
     }
 
