@@ -19,16 +19,25 @@ pub struct Configuration {
     machine: String,
     qemu: String,
     cpu: Option<String>,
+    /// Runs our own firmware.
+    pub own_firmware: bool,
+    /// The one backend of user interrupts beside `soft`, if not any.
+    pub uintr: Option<String>,
+    /// Only cases whose names contain one of these; empty: all.
+    pub cases: Vec<String>,
     /// Without the suite's slow cases.
     pub short: bool,
 }
 
 impl std::fmt::Display for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { world, harts, memory, machine, qemu, cpu, short } = self;
+        let Self { world, harts, memory, machine, qemu, cpu, own_firmware, uintr, cases, short } = self;
         write!(f, "{world}, {harts} harts, {memory}, {machine}, {qemu} qemu")?;
         cpu.as_ref().map_or(Ok(()), |cpu| write!(f, ", {cpu}"))?;
-        f.write_str(if *short { ", short suite" } else { "" })
+        f.write_str(if *own_firmware { ", own firmware" } else { "" })?;
+        uintr.as_ref().map_or(Ok(()), |backend| write!(f, ", uintr={backend}"))?;
+        f.write_str(if *short { ", short suite" } else { "" })?;
+        if cases.is_empty() { Ok(()) } else { write!(f, ", cases {}", cases.join(" ")) }
     }
 }
 
@@ -37,6 +46,7 @@ impl Configuration {
         let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
         let required = |key: &str| text(key).with_context(|| format!("tests/matrix.toml: `{key}` is missing"));
         let harts = table.get("harts").and_then(Value::as_integer).unwrap_or(1);
+        let cases = table.get("cases").and_then(Value::as_array).into_iter().flatten();
         Ok(Self {
             world: run::world(&required("world")?)?,
             harts: usize::try_from(harts)?,
@@ -44,6 +54,9 @@ impl Configuration {
             machine: required("machine")?,
             qemu: required("qemu")?,
             cpu: text("cpu"),
+            own_firmware: text("firmware").map_or(Ok(false), |name| run::own_firmware(&name))?,
+            uintr: text("uintr"),
+            cases: cases.filter_map(Value::as_str).map(str::to_owned).collect(),
             short: table.get("short").and_then(Value::as_bool).unwrap_or(false),
         })
     }

@@ -49,6 +49,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/doorbell-edited", "U5 S6", mapping::edited),
     case!("uintr/doorbell-mapped-often", "U5", mapping::mapped_often),
     case!("uintr/doorbell-absent", "U5 S6", mapping::absent),
+    case!("uintr/as-asked", "D5", controller::as_asked),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
     case!("uintr/controller-is-full", "U5 S6 D5", controller::all_taken),
 ];

@@ -72,11 +72,16 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
             return Ok(Tally::skip());
         }
     };
-    let quick = configuration.short.then(|| "--quick".into());
+    if configuration.own_firmware {
+        machine.firmware = Some(build::build_firmware(&context.project, &context.toolchain)?.image);
+    }
+    let cases = context.case.as_ref().map_or(configuration.cases.as_slice(), std::slice::from_ref);
+    let quick = configuration.short.then_some("--quick");
     let program: Vec<_> =
-        ["suite".into()].into_iter().chain(quick).chain(context.case.clone().map(Into::into)).collect();
+        ["suite"].into_iter().chain(quick).chain(cases.iter().map(String::as_str)).map(Into::into).collect();
     let words = run::program_words(&program).join(" ");
-    machine.command_line = format!("console=mux tty=raw world={} {words}", configuration.world);
+    let uintr = configuration.uintr.as_deref().unwrap_or("auto");
+    machine.command_line = format!("console=mux tty=raw world={} uintr={uintr} {words}", configuration.world);
     machine.disk = Some(disk.to_path_buf());
     let mut report = Report::default();
     let ending = Session::start(machine.start(&emulator), Wire::Mux)?

@@ -1,10 +1,13 @@
 //! The pages of the backend `NUINTC`, by hand, without a handler: what is rung is claimed, by who has the right and as long as it has.
 
 use crate::case::{Outcome, Trouble};
-use crate::machine::needs_kernel;
-use crate::process::{PAGE, call, sleep_ms};
+use crate::machine::{needs_asyncos, needs_kernel, world};
+use crate::process::{PAGE, call, child, dies, sleep_ms};
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use rt::abi::asyncos::WORLD_VM;
+use rt::abi::futex::FUTEX_WAIT;
+use rt::abi::signal::SIGBUS;
 use rt::abi::{Errno, mm::*, nr, uintr};
 use rt::raw;
 
@@ -14,6 +17,31 @@ fn map_pages(fd: usize, pages: usize) -> Result<usize, Trouble> {
 
 fn word(address: usize) -> &'static AtomicU32 {
     raw::atomic(address)
+}
+
+/// The backend that the kernel's command line asks for is there, in the worlds that can have it, and no other but `SOFT`.
+pub fn as_asked() -> Outcome {
+    needs_asyncos()?;
+    let line = rt::fs::read_to_string("/proc/cmdline")?;
+    let asked = line.split_whitespace().find_map(|word| word.strip_prefix("uintr="));
+    let Some(asked) = asked.filter(|asked| *asked != "auto") else {
+        return Err(Trouble::skipped("the command line asks for none"));
+    };
+    let in_vm = world() == Some(WORLD_VM);
+    let backends = [("aia", uintr::AIA, in_vm), ("nuintc", uintr::NUINTC, !in_vm)];
+    for (backend, there) in backends
+        .map(|(name, backend, can_be)| (backend, can_be && name == asked))
+        .into_iter()
+        .chain([(uintr::SOFT, true)])
+    {
+        // A thread is a receiver once.
+        let begun = rt::thread::spawn(move || call(uintr::RECEIVER, &[PAGE, 0, backend]).map(raw::file))?.join();
+        match begun.ok_or_else(|| Trouble::failed("the thread ended"))? {
+            Ok(_) => ensure!(there, "{backend} is there, asked for was {asked}"),
+            Err(error) => ensure!(!there && error == Errno::ENODEV, "{backend}: {error:?}, asked for was {asked}"),
+        }
+    }
+    Ok(())
 }
 
 pub fn claimed() -> Outcome {
@@ -33,8 +61,16 @@ pub fn claimed() -> Outcome {
     for sender in [senders[1], senders[0], senders[1]] {
         ring(sender, uiid);
     }
-    // Each once, the lower first: slots are given in order.
-    equal!([1, 2, 3].map(|_| word(claim).load(Relaxed)), [1, 2, 0]);
+    // Each once, in an order that is the controller's.
+    let mut claimed = [1, 2, 3].map(|_| word(claim).load(Relaxed));
+    claimed.sort_unstable();
+    equal!(claimed, [0, 1, 2]);
+    // Nobody claims but the receiver's own program, and no call reaches the register for one.
+    ring(senders[1], uiid);
+    dies(child(|| word(claim).load(Relaxed) as i32)?, SIGBUS)?;
+    fails!(call!(GETCWD, claim, 100), EFAULT);
+    fails!(call!(FUTEX, claim, FUTEX_WAIT, 0, 0), EFAULT);
+    equal!(word(claim).load(Relaxed), 2);
     // No other number leads anywhere, and a store to the page that claims is lost.
     for number in (0..=100).filter(|number| *number != uiid) {
         ring(senders[0], number);

@@ -170,7 +170,7 @@ pub fn slots_come_back() -> Outcome {
 pub fn revoked_by_another() -> Outcome {
     const ROUNDS: u32 = 300;
     let (receiver, counts) = counting()?;
-    if !receiver.has_registers() {
+    if !receiver.is_by_hardware() {
         // Known defect (note 0008, section 5): where the kernel rings, a sender without a pause leaves its receiver nothing but its handler.
         return Err(Trouble::skipped("needs interrupts by hardware"));
     }
