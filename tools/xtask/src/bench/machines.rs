@@ -67,6 +67,8 @@ pub struct Bench<'a> {
     pub built: &'a Built,
     /// What counts instructions on several harts, if that was asked for.
     pub plugin: Option<PathBuf>,
+    /// Our own firmware, if that was asked for.
+    pub firmware: Option<PathBuf>,
     /// Disk image, attached to every machine.
     pub disk: PathBuf,
     /// The yardstick.
@@ -151,7 +153,8 @@ impl Bench<'_> {
 
     fn machine(&self, command_line: String, icount: bool) -> Machine {
         let interrupts = if self.emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
-        Machine { command_line, icount, disk: Some(self.disk.clone()), ..Machine::new(&self.built.kernel, interrupts) }
+        let (disk, firmware) = (Some(self.disk.clone()), self.firmware.clone());
+        Machine { command_line, icount, disk, firmware, ..Machine::new(&self.built.kernel, interrupts) }
     }
 
     /// The groups that were asked for, on one hart; and once those that need more, without counting instructions.

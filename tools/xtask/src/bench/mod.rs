@@ -33,7 +33,7 @@ use table::{About, Table};
 
 const HELP: &str = "\
 cargo xtask bench [--linux] [--web] [--check] [--json FILE] [--markdown FILE] [--world NAME] [--rounds N]
-                  [--qemu PATH|backports] [-- GROUPS...]
+                  [--firmware opensbi|asyncos] [--qemu PATH|backports] [-- GROUPS...]
 
 Measures, prints the table, and keeps it as JSON.
     --linux          boot Debian's riscv64 kernel too, taking turns: the Linux column, and the ratios of wall time
@@ -43,6 +43,8 @@ Measures, prints the table, and keeps it as JSON.
     --markdown FILE  write the table as a page too
     --world NAME     only this world (default: vm, table and shared); `linux` for Linux alone
     --rounds N       rounds of wall time (default 3; 0 leaves them out); without --linux there are none
+    --firmware NAME  what runs in M-mode (default opensbi, the emulator's); not with --linux. asyncos is our own, which plays
+                     the hardware of docs/nuintc.md: what it executes for that is counted
     --qemu ...       another emulator, for all that is measured
     GROUPS           only these: boot unsafe web, and the groups of /bin/bench: null pipe process thread futex
                      memory file disk socket task ring uring priority echo, harts (which has a machine of four harts), counted
@@ -67,6 +69,7 @@ pub struct Options {
     check: bool,
     worlds: Vec<String>,
     rounds: usize,
+    own_firmware: bool,
     qemu: Option<String>,
     groups: Vec<String>,
 }
@@ -75,7 +78,8 @@ impl Default for Options {
     fn default() -> Self {
         let worlds = ["vm", "table", "shared"].map(str::to_owned).to_vec();
         let (json, markdown, qemu) = (None, None, None);
-        Self { json, markdown, linux: false, web: false, check: false, worlds, rounds: 3, qemu, groups: Vec::new() }
+        let (linux, web, check, own_firmware) = (false, false, false, false);
+        Self { json, markdown, linux, web, check, worlds, rounds: 3, own_firmware, qemu, groups: Vec::new() }
     }
 }
 
@@ -105,11 +109,15 @@ impl Options {
                     name => options.worlds = vec![run::world(name)?],
                 },
                 Long("rounds") => options.rounds = arguments.value()?.parse()?,
+                Long("firmware") => options.own_firmware = run::own_firmware(&arguments.value()?.string()?)?,
                 Long("qemu") => options.qemu = Some(arguments.value()?.string()?),
                 Value(group) => options.groups.push(group.string()?),
                 Long("help") | Short('h') => return Ok(None),
                 other => return Err(other.unexpected().into()),
             }
+        }
+        if options.linux && options.own_firmware {
+            bail!("--linux is measured with the emulator's firmware alone");
         }
         options.web |= options.groups.iter().any(|group| group == "web");
         Ok(Some(options))
@@ -131,7 +139,9 @@ pub fn main(arguments: lexopt::Parser) -> Result<u8> {
     // That it cannot be written should not turn out after minutes.
     std::fs::write(partial(&file), "").with_context(|| format!("cannot write beside {}", file.display()))?;
     let stop = stop_on_signals()?;
-    let table = measure(&project, &built, (&emulator, plugin), &options, &file, &stop)?;
+    let firmware = options.own_firmware.then(|| build::build_firmware(&project, &toolchain)).transpose()?;
+    let instruments = Instruments { emulator: &emulator, plugin, firmware: firmware.map(|built| built.image) };
+    let table = measure(&project, &built, instruments, &options, &file, &stop)?;
     print!("{}", table.text());
     say(format!("kept in {} after {} s", file.display(), table.about.seconds));
     if let Some(page) = &options.markdown {
@@ -166,10 +176,17 @@ fn emulator(project: &Project, options: &Options) -> Result<Emulator> {
     Ok(emulator)
 }
 
+/// What all machines have, beside kernel and programs.
+struct Instruments<'a> {
+    emulator: &'a Emulator,
+    plugin: Option<PathBuf>,
+    firmware: Option<PathBuf>,
+}
+
 fn measure(
     project: &Project,
     built: &Built,
-    (emulator, plugin): (&Emulator, Option<PathBuf>),
+    Instruments { emulator, plugin, firmware }: Instruments<'_>,
     options: &Options,
     file: &Path,
     stop: &Arc<AtomicBool>,
@@ -188,7 +205,7 @@ fn measure(
         load = host_load().max(load);
         let about = About {
             emulator: emulator.version.clone(),
-            machine: machine_options(emulator),
+            machine: machine_options(emulator, options),
             linux: version.clone(),
             rounds,
             load,
@@ -201,7 +218,7 @@ fn measure(
         let disk = project.output()?.join(format!("bench-{}.img", std::process::id()));
         image::make(project, built, None, &disk)?;
         let mut bench =
-            Bench { options, emulator, built, plugin, disk, linux, rounds, findings, stop: Arc::clone(stop) };
+            Bench { options, emulator, built, plugin, firmware, disk, linux, rounds, findings, stop: Arc::clone(stop) };
         let mut kept = Ok(());
         bench.measure(|findings| kept = keep(file, &table(findings, false)));
         let _ = std::fs::remove_file(&bench.disk);
@@ -242,11 +259,12 @@ fn host_load() -> f64 {
     text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0.0)
 }
 
-fn machine_options(emulator: &Emulator) -> String {
+fn machine_options(emulator: &Emulator, options: &Options) -> String {
     let interrupts = if emulator.has_aia() { Interrupts::Aia } else { Interrupts::Plic };
     format!(
-        "-M {} -cpu rv64 -smp 1 -m 1G, virtio disk, network card and entropy; icount: {}",
+        "-M {}{} -cpu rv64 -smp 1 -m 1G, virtio disk, network card and entropy; icount: {}",
         interrupts.machine_option(),
+        if options.own_firmware { ", our own firmware," } else { "" },
         crate::emulator::ICOUNT.join(" ")
     )
 }
