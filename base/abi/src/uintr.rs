@@ -36,6 +36,8 @@ pub const GRANT: usize = FIRST + 0x11;
 ///
 /// Errors: `EBADF`, `EINVAL` (no sender, no such vector), `EPERM` (not granted), `ESRCH` (revoked, or the thread has ended).
 pub const SEND: usize = FIRST + 0x12;
+/// For [`SEND`], in the place of a vector: none is raised; the receiver is told of those that are set in the word, as by the doorbell.
+pub const RING: usize = usize::MAX;
 /// `uintr_wait(ns) -> 0`: waits until something may have arrived for the calling thread, also while it keeps its interrupts off; at most so many
 /// nanoseconds, or without limit ([`FOREVER`]).
 ///
@@ -137,5 +139,6 @@ pub const SLOT: usize = 64;
 /// In a word page, 32 bits: not 0 when the right has ended. The kernel writes it, for the sender to see.
 pub const CLOSED: usize = 68;
 /// In a word page, 32 bits: not 0 while the receiver sleeps where no doorbell is heard. Who has set a bit of the word fences (`fence rw, rw`), looks here,
-/// and raises the vector by [`SEND`] instead of the doorbell if this is set. The kernel writes it.
+/// and calls [`SEND`] with [`RING`] instead of storing to the doorbell if this is set. Not with the vector: that would raise it again, and the receiver may have
+/// taken it meanwhile. The kernel writes it.
 pub const ASLEEP: usize = 72;

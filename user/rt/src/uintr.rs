@@ -436,8 +436,9 @@ impl Sender {
         unsafe { asm!("fence rw, orw", options(nostack)) };
         // SAFETY: as for the word.
         if unsafe { (*self.asleep).load(Ordering::Relaxed) } != 0 {
-            // A vector that was not granted reaches nobody.
-            let _ = self.send_by_call(vector & 63);
+            // Nothing is set by that: it may have been taken meanwhile. A right that has ended is told below.
+            // SAFETY: no pointers.
+            let _ = unsafe { sys::call6(at::SEND, sys::pad([self.right.0.raw() as usize, at::RING])) };
         } else {
             // SAFETY: the doorbell's page is mapped while `self` lives, and takes any number.
             unsafe { asm!("sw {}, 0({})", in(reg) self.slot, in(reg) self.doorbell, options(nostack)) };

@@ -21,6 +21,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/each-vector", "U1 D5", each_vector),
     case!("uintr/errors", "U5 D5", rights::errors),
     case!("uintr/by-call", "U2", by_call),
+    case!("uintr/rung-by-call", "U2", rights::rung_by_call),
     case!("uintr/from-a-child", "U1 U3 U4", from_a_child),
     case!("uintr/wakes-who-waits", "U4", wakes_who_waits),
     case!("uintr/ends-a-read", "U4", ends_a_read),

@@ -10,7 +10,8 @@
 //! ASLEEP set: call; else ring     a word has a bit: do not rest
 //! ```
 //!
-//! One of the two sees what the other has stored, since each stores, fences and loads. A sender that does not look is not heard before the thread runs again, to its own loss.
+//! One of the two sees what the other has stored, since each stores, fences and loads. The call tells the thread to look and sets no bit: the thread, which may have
+//! seen the one that is set, would take it twice. A sender that does not look is not heard before the thread runs again, to its own loss.
 
 use super::{Receiver, receiver::State, slot::Slot};
 use abi::uintr;

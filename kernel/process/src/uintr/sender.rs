@@ -53,11 +53,14 @@ impl Sender {
         self.word.word(uintr::CLOSED).store(1, Ordering::Release);
     }
 
-    /// Raises a vector.
+    /// Raises a vector, or tells of those that are ([`uintr::RING`]).
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`; `ESRCH`: the right has ended.
     pub fn raise(&self, vector: usize) -> Result<(), Errno> {
+        if vector == uintr::RING {
+            return self.receiver.ring(self);
+        }
         if vector >= uintr::VECTORS {
             return Err(Errno::EINVAL);
         }

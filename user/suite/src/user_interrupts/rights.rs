@@ -137,6 +137,24 @@ fn set_silently(sender: &Sender, vectors: u32) {
     raw::atomic(sender.doorbell() - 4096 + abi::uintr::WORD).fetch_or(vectors, Relaxed);
 }
 
+/// What is set in the word is told of by a call that raises nothing itself: each is handled once.
+pub fn rung_by_call() -> Outcome {
+    const ROUNDS: u32 = 100;
+    let (receiver, counts) = counting()?;
+    let sender = Sender::open(receiver.grant(2)?)?;
+    let ring = || call(abi::uintr::SEND, &[sender.right().fd().raw() as usize, abi::uintr::RING]);
+    for round in 1..=ROUNDS {
+        set_silently(&sender, 2);
+        ring()?;
+        until(&receiver, || counts.get(1) >= round)?;
+        ring()?;
+    }
+    equal!((counts.get(1), counts.get(0)), (ROUNDS, 0));
+    receiver.revoke(sender.right())?;
+    fails!(ring(), ESRCH);
+    Ok(())
+}
+
 /// As many senders as a receiver can have. What those before have left may still be taken.
 fn all(receiver: &Receiver) -> Result<Vec<Sender>, Trouble> {
     let grant = || {
