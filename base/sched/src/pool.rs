@@ -244,12 +244,13 @@ impl Pool {
         unsafe { &*self.port.policies.add(own) }
     }
 
-    /// Somebody has used so much of a worker, who is or could be fair at this priority. If nobody waits for it there, and with
-    /// `above` nobody more urgent either, that is what the next to come is not ranked below. What they are not ranked below
-    /// now. By the worker's thread of control.
+    /// Somebody has used so much of a worker, who is or could be fair at this priority. If nobody waits for it there, in the queue or
+    /// since it was preempted, and with `above` nobody more urgent either, that is what the next to come is not ranked below. What they
+    /// are not ranked below now. By the worker's thread of control.
     pub fn raise_floor(&self, worker: usize, priority: Priority, above: bool, used: u64) -> u64 {
         let Some(worker) = self.worker(worker) else { return 0 };
-        if !worker.queue.has_ready(priority.bit() | if above { priority.bits_above() } else { 0 }) {
+        let others = priority.bit() | if above { priority.bits_above() } else { 0 };
+        if !worker.queue.has_ready(others) && !worker.has_beneath(others) {
             worker.queue.raise_floor(priority, used);
         }
         worker.queue.floor(priority)

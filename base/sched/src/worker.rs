@@ -18,6 +18,12 @@ pub(crate) const POLLED: usize = core::mem::offset_of!(Worker, running) - core::
 pub(crate) const NOTHING: u32 = u32::MAX;
 /// In `running`: the task has used up its slice.
 const SPENT: u32 = 1 << 8;
+/// In `running`: a tick that the task has waited beneath others since it last saw one itself. In this word, so that it is not forgotten when one of those
+/// others ends its poll and is polled again at once.
+const WAITED: u32 = 1 << 9;
+/// All of these.
+const ALL_WAITED: u32 = (1 << TICKS) - WAITED;
+const _: () = assert!(AGE as u32 <= ALL_WAITED / WAITED);
 /// In `running`: the ticks that the task has seen begin here.
 const TICKS: u32 = 16;
 
@@ -57,8 +63,6 @@ impl Outer {
 /// What a worker was preempted in, and what that was preempted in.
 struct Beneath {
     outer: Outer,
-    /// Ticks since then.
-    waited: u16,
     next: *mut Beneath,
 }
 
@@ -208,12 +212,12 @@ impl Worker {
     /// It runs something else now than what it was doing, if that was a task.
     #[inline(always)]
     pub(crate) fn above(&self, outer: Outer) -> Above<'_> {
-        Above { worker: self, beneath: Beneath { outer, waited: 0, next: self.beneath.load(Ordering::Relaxed) } }
+        Above { worker: self, beneath: Beneath { outer, next: self.beneath.load(Ordering::Relaxed) } }
     }
 
-    /// Whether it was preempted in something that has one of these priorities now.
+    /// Whether it was preempted in something that has one of these priorities now. By its own thread of control.
     #[inline]
-    fn has_beneath(&self, wanted: u32) -> bool {
+    pub(crate) fn has_beneath(&self, wanted: u32) -> bool {
         let mut next = self.beneath.load(Ordering::Relaxed);
         // SAFETY: they lie on the stack of this thread of control, further up, and so does what they name (`Above`).
         while let Some(beneath) = unsafe { next.as_ref() } {
@@ -233,11 +237,13 @@ impl Worker {
         let (mut next, mut has_aged) = (self.beneath.load(Ordering::Relaxed), false);
         // SAFETY: as in `has_beneath`; nobody else changes them.
         while let Some(beneath) = unsafe { next.as_mut() } {
-            beneath.waited += 1;
-            if beneath.waited >= AGE {
+            let waited = (beneath.outer.running & ALL_WAITED) + WAITED;
+            if waited / WAITED < u32::from(AGE) {
+                beneath.outer.running = beneath.outer.running & !ALL_WAITED | waited;
+            } else {
                 // SAFETY: it has not gone on.
                 let ahead = unsafe { beneath.outer.priority() }.min(running);
-                (beneath.waited, beneath.outer.running) = (0, u32::from(ahead.number()));
+                beneath.outer.running = u32::from(ahead.number());
                 has_aged = true;
             }
             next = beneath.next;
@@ -345,7 +351,7 @@ impl Worker {
         running != NOTHING && running & SPENT != 0
     }
 
-    /// Whether it runs something less urgent than `priority`, or nothing, or has used up its slice: one comparison, for who looks closer then.
+    /// Whether it runs something less urgent than `priority`, or nothing, or something else is noted of it: one comparison, for who looks closer then.
     #[inline]
     pub(crate) fn may_run_below(&self, priority: Priority) -> bool {
         self.load() > u32::from(priority.number())

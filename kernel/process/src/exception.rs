@@ -30,7 +30,10 @@ impl Trap {
         let (cause, value) = match exception {
             Exception::IllegalInstruction => (2, 0),
             Exception::Breakpoint => (3, context.pc()),
-            Exception::Misaligned { address } => (4, address),
+            Exception::Misaligned { address, access: Access::Read } => (4, address),
+            Exception::Misaligned { address, access: Access::Write } => (6, address),
+            // A jump to an odd half-word cannot be continued behind: it is a signal.
+            Exception::Misaligned { access: Access::Exec, .. } => return None,
             Exception::AccessFault { .. } | Exception::Other { .. } => return None,
         };
         Some(Self { cause, value })
@@ -55,7 +58,7 @@ pub(crate) fn signal(pc: usize, exception: Exception) -> Siginfo {
     match exception {
         Exception::IllegalInstruction => Siginfo::fault(SIGILL, ILL_ILLOPC, pc),
         Exception::Breakpoint => Siginfo::fault(SIGTRAP, TRAP_BRKPT, pc),
-        Exception::Misaligned { address } => Siginfo::fault(SIGBUS, BUS_ADRALN, address as u64),
+        Exception::Misaligned { address, .. } => Siginfo::fault(SIGBUS, BUS_ADRALN, address as u64),
         Exception::AccessFault { address } => Siginfo::fault(SIGBUS, BUS_ADRERR, address as u64),
         Exception::Other { .. } => Siginfo::fault(SIGILL, ILL_ILLTRP, pc),
     }

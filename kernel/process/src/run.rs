@@ -158,18 +158,17 @@ impl Running {
     /// Why the thread cannot run now, on this hart.
     #[inline(always)]
     fn held_back<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
-        if self.taking.is_some() && !self.enter_taking(thread, hart) {
-            return Some(Leave::Unsettled);
-        }
         match self.turn.begin(thread) {
-            Begin::Now => None,
+            Begin::Now => {}
             Begin::Later => {
                 self.turn.account(thread, Wait::Preempted);
                 processor::count_switch();
-                Some(Leave::Yield(true))
+                return Some(Leave::Yield(true));
             }
-            Begin::At(until) => Some(Leave::Rest(until)),
+            Begin::At(until) => return Some(Leave::Rest(until)),
         }
+        // Last: until then what arrives is told, as when it came to rest.
+        (self.taking.is_some() && !self.enter_taking(thread, hart)).then_some(Leave::Unsettled)
     }
 
     /// Runs user code until something has to be awaited. `thread` is this one's.

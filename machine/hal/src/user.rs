@@ -54,6 +54,8 @@ pub enum Exception {
     Misaligned {
         /// Address of the access.
         address: usize,
+        /// What it was to do there.
+        access: Access,
     },
     /// An access to physical memory that does not answer.
     AccessFault {
@@ -466,7 +468,9 @@ mod machine {
                 2 if self.first_floating() => return None,
                 2 | 22 => Exit::Exception(Exception::IllegalInstruction),
                 3 => Exit::Exception(Exception::Breakpoint),
-                0 | 4 | 6 => Exit::Exception(Exception::Misaligned { address }),
+                0 => Exit::Exception(Exception::Misaligned { address, access: Access::Exec }),
+                4 => Exit::Exception(Exception::Misaligned { address, access: Access::Read }),
+                6 => Exit::Exception(Exception::Misaligned { address, access: Access::Write }),
                 1 | 5 | 7 => Exit::Exception(Exception::AccessFault { address }),
                 cause => Exit::Exception(Exception::Other { cause }),
             })

@@ -183,6 +183,8 @@ pub struct Receiver {
     fd: OwnedFd,
     block: *const Block,
     backend: usize,
+    /// The thread's number: a child made by `fork` has this value, too, and nothing that it stands for.
+    thread: usize,
     /// It is about the thread that made it.
     _thread: PhantomData<*mut ()>,
 }
@@ -226,13 +228,14 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
             timer: 0,
         });
     }
+    let thread = syscall!(GETTID)?;
     let (fd, backend) = begin(block)?;
     let pages = map(&fd, at::RECEIVER_PAGES)?;
     // SAFETY: still nobody else's. Where this is not reached, it never is: nothing is let in.
     unsafe { (*block).pages = pages };
     // From here on it is never freed: the thread stays a receiver.
     memory.leak();
-    let receiver = Receiver { fd, block, backend, _thread: PhantomData };
+    let receiver = Receiver { fd, block, backend, thread, _thread: PhantomData };
     match backend {
         // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
         at::AIA => unsafe { asm!("csrs sie, {}", in(reg) INTERRUPTS) },
@@ -382,6 +385,9 @@ impl Receiver {
 impl Drop for Receiver {
     /// The thread takes no more interrupts and exceptions; its senders may go on ringing.
     fn drop(&mut self) {
+        if syscall!(GETTID) != Ok(self.thread) {
+            return;
+        }
         traps::take_none();
         match self.backend {
             at::SOFT => drop(self.mask()),

@@ -112,6 +112,54 @@ fn what_is_preempted_for_ever_is_put_ahead_for_a_slice() {
     assert_eq!(join_now(low), Some(Ok((Ok(Some(AGE)), Some(Priority::new(4)), Some(2)))));
 }
 
+/// What interrupts a worker does this on its way back.
+fn preempt(pool: &super::Pool<super::Calls>) {
+    while let Some(limit) = pool.running(0) {
+        if pool.run_above(0, limit).is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn what_is_preempted_goes_on_though_what_is_above_it_only_yields() {
+    let pool = Arc::new(pool(1).0);
+    let (outside, inside) = (Arc::clone(&pool), Arc::clone(&pool));
+    let low = pool.spawn(Priority::LOWEST, async move {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&polls);
+        let _urgent = outside.spawn_with(&Birth::new(Priority::new(4)).under(policy::FIFO, 0), async move {
+            while counted.fetch_add(1, Ordering::Relaxed) < 3 * usize::from(AGE) {
+                inside.tick(0);
+                yield_now().await;
+            }
+        });
+        preempt(&outside);
+        let before = polls.load(Ordering::Relaxed);
+        // One tick of its own, and it has to wait as long again.
+        outside.tick(0);
+        (before, outside.running(0))
+    });
+    drain(&pool, 0);
+    assert_eq!(join_now(low), Some(Ok((usize::from(AGE), Some(Priority::new(4))))));
+}
+
+#[test]
+fn what_is_preempted_waits_as_what_is_queued() {
+    let pool = Arc::new(pool(1).0);
+    let (outside, inside) = (Arc::clone(&pool), Arc::clone(&pool));
+    let low = pool.spawn(Priority::new(17), async move {
+        let urgent = outside.spawn(Priority::new(16), async move {
+            [(17, false), (18, true), (18, false)]
+                .map(|(priority, above)| inside.raise_floor(0, Priority::new(priority), above, 5))
+        });
+        preempt(&outside);
+        urgent.await
+    });
+    drain(&pool, 0);
+    assert_eq!(join_now(low), Some(Ok(Ok([0, 0, 5]))));
+}
+
 #[test]
 fn what_never_ends_its_poll_is_told_to_give_way_to_what_is_aged() {
     let pool = Arc::new(pool(1).0);

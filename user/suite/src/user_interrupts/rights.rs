@@ -2,7 +2,7 @@
 
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
-use crate::process::call;
+use crate::process::{call, checked_child, exits};
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{
     AtomicU32,
@@ -91,6 +91,20 @@ pub fn end_of_receiver() -> Outcome {
     fails!(sender.send(0), ESRCH);
     fails!(sender.send_by_call(0), ESRCH);
     Ok(())
+}
+
+/// A child has its parent's value, and nothing of what it stands for: it drops that, and the parent goes on.
+pub fn dropped_by_a_child() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let receiver = core::cell::RefCell::new(Some(receiver));
+    let pid = checked_child(|| {
+        drop(receiver.borrow_mut().take());
+        Ok(())
+    })?;
+    exits(pid, 0)?;
+    let receiver = receiver.into_inner().ok_or_else(|| Trouble::failed("it is the child's that is gone"))?;
+    Sender::open(receiver.grant(1)?)?.send(0)?;
+    until(&receiver, || counts.get(0) == 1)
 }
 
 /// A receiver's thread that has ended with a sender left to others, who has rung.
@@ -188,10 +202,6 @@ pub fn slots_come_back() -> Outcome {
 pub fn revoked_by_another() -> Outcome {
     const ROUNDS: u32 = 300;
     let (receiver, counts) = counting()?;
-    if !receiver.is_by_hardware() {
-        // Known defect (note 0008, section 5): where the kernel rings, a sender without a pause leaves its receiver nothing but its handler.
-        return Err(Trouble::skipped("needs interrupts by hardware"));
-    }
     let fd = receiver.fd().raw() as usize;
     let hostile = Sender::open(receiver.grant(1 << 2)?)?;
     let grant =
