@@ -25,6 +25,7 @@ extern crate alloc;
 
 pub mod affinity;
 pub mod census;
+pub mod channel;
 pub mod class;
 pub mod clone;
 pub mod descriptors;

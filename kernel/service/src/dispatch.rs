@@ -6,7 +6,7 @@
 
 use crate::{
     arguments::Args,
-    attributes,
+    attributes, channels,
     context::{Task, Whose},
     files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
     sockets, splicing, system, time, timers, user_interrupts,
@@ -49,6 +49,9 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
         abi::asyncos::SCHED_FOLLOW => slots::follow(task.thread(), args.word(0)),
         abi::uintr::SEND => user_interrupts::send(task, args),
+        abi::channel::PAIR => channels::pair(task, args),
+        abi::channel::BIND => channels::bind(task, args),
+        abi::channel::PEER => channels::peer(task, args),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(task, args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
@@ -104,7 +107,9 @@ fn restart(number: usize, args: &Args) -> Restart {
         nr::NANOSLEEP | nr::CLOCK_NANOSLEEP | nr::PPOLL | nr::PSELECT6 | nr::RT_SIGSUSPEND => Restart::IfNoHandler,
         // A wait with a time limit.
         nr::FUTEX if args.word(3) != 0 => Restart::IfNoHandler,
-        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT | nr::IO_URING_ENTER => Restart::Never,
+        nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 | nr::RT_SIGTIMEDWAIT | nr::IO_URING_ENTER | abi::channel::RING_CALL => {
+            Restart::Never
+        }
         _ => Restart::IfAllowed,
     }
 }

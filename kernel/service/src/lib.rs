@@ -31,6 +31,7 @@ extern crate std;
 mod alarms;
 mod arguments;
 mod attributes;
+mod channels;
 mod context;
 mod direct_io;
 mod dispatch;
@@ -175,6 +176,9 @@ impl Service for System {
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         if call.number == nr::FUTEX {
             return life::begin_futex(thread, space, call);
+        }
+        if call.number == abi::channel::RING_CALL {
+            return channels::begin_ring(thread, call);
         }
         if call.number == nr::IO_URING_ENTER {
             return ring::begin_enter(self, thread, space, call);

@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring uintr priority echo
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring uintr channel priority echo
 //!                          harts counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -18,6 +18,7 @@
 
 extern crate alloc;
 
+mod channels;
 mod disk;
 mod echo;
 mod files;
@@ -47,7 +48,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 17] = [
+const GROUPS: [Group; 18] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -61,6 +62,7 @@ const GROUPS: [Group; 17] = [
     ("ring", rings::conversations),
     ("uring", uring::rings),
     ("uintr", user_interrupts::rows),
+    ("channel", channels::rows),
     ("priority", urgency::priorities),
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
     ("echo", echo::servers),

@@ -31,6 +31,7 @@ pub mod async_pipe;
 pub mod async_stdio;
 pub mod async_udp;
 pub mod async_unix;
+pub mod channel;
 mod chunks;
 pub mod conditions;
 mod connections;

@@ -145,7 +145,7 @@ fn handlers() -> Outcome {
 }
 
 /// Replaces this process; returns only on failure.
-fn exec(path: &str, arguments: &[&str]) {
+pub fn exec(path: &str, arguments: &[&str]) {
     let strings: Vec<CString> = arguments.iter().filter_map(|text| CString::new(*text).ok()).collect();
     let mut pointers: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
     pointers.push(0);

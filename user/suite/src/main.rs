@@ -23,6 +23,7 @@ mod async_io;
 mod async_owned;
 mod async_sockets;
 mod async_traits;
+mod channels;
 mod classes;
 mod coroutines;
 mod elf;
@@ -125,6 +126,7 @@ const GROUPS: &[&[Case]] = &[
     isolation::CASES,
     window::CASES,
     user_interrupts::CASES,
+    channels::CASES,
     traps::CASES,
     floats::CASES,
     instructions::CASES,

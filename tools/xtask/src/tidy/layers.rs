@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 34] = [
+const ARROWS: [(&str, &[&str]); 35] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -14,6 +14,7 @@ const ARROWS: [(&str, &[&str]); 34] = [
     ("image", &["sched"]),
     ("trace", &["sync"]),
     ("ring", &["abi", "sync"]),
+    ("channel", &["sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
     ("nuintc", &[]),
@@ -30,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 34] = [
     ("process", &["mem", "io", "fs"]),
     ("service", &["process", "fs", "net", "ring"]),
     ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
-    ("rt", &["abi", "sync", "task", "ring"]),
+    ("rt", &["abi", "sync", "task", "ring", "channel"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
     ("monitor", &["rt"]),

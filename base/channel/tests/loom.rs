@@ -1,0 +1,171 @@
+//! Every interleaving of two parties on one channel, explored by loom.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg loom" cargo test -p channel --release --test loom
+//! ```
+//!
+//! Messages are relaxed atomics here, which order nothing, each with a cell in which loom notices accesses that nothing orders.
+#![cfg(loom)]
+
+use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, Side, at};
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+const PLACES: u32 = 2;
+
+#[derive(Default)]
+struct Place {
+    value: AtomicU32,
+    access: UnsafeCell<()>,
+}
+
+/// A side as who delivers rings knows it.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Bell {
+    fn ring(&self) {
+        *self.rung.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) {
+        let mut rung = self.rung.lock().unwrap();
+        while !*rung {
+            rung = self.changed.wait(rung).unwrap();
+        }
+        *rung = false;
+    }
+}
+
+struct Shared {
+    words: Vec<AtomicU32>,
+    places: [[Place; PLACES as usize]; 2],
+    bells: [Bell; 2],
+}
+
+impl Shared {
+    fn new() -> Arc<Self> {
+        let words = (0..at::PLACES / 64).map(|_| AtomicU32::new(0)).collect();
+        Arc::new(Self { words, places: Default::default(), bells: Default::default() })
+    }
+}
+
+impl Memory<u32> for Shared {
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        &self.words[offset / 64]
+    }
+
+    fn put(&self, side: usize, place: u32, message: &u32) {
+        let place = &self.places[side][place as usize];
+        place.access.with_mut(|_| place.value.store(*message, Relaxed));
+    }
+
+    fn get(&self, side: usize, place: u32) -> u32 {
+        let place = &self.places[side][place as usize];
+        place.access.with(|_| place.value.load(Relaxed))
+    }
+}
+
+struct Party {
+    shared: Arc<Shared>,
+    side: Side,
+    outbox: Outbox,
+    inbox: Inbox,
+}
+
+impl Party {
+    fn new(shared: &Arc<Shared>, side: usize) -> Self {
+        let side = Side(side);
+        Self { shared: shared.clone(), side, outbox: Outbox::new(side, PLACES), inbox: Inbox::new(side, PLACES) }
+    }
+
+    fn ring_if(&self, what: u32) {
+        if self.side.must_ring(&*self.shared, what) != 0 {
+            self.shared.bells[1 - self.side.0].ring();
+        }
+    }
+
+    fn send(&mut self, message: u32) {
+        while !self.outbox.push(&*self.shared, &message).unwrap() {
+            self.side.waits(&*self.shared, ROOM);
+            if !self.outbox.has_room(&*self.shared).unwrap() {
+                self.shared.bells[self.side.0].wait();
+            }
+            self.side.waits_no_more(&*self.shared);
+        }
+        self.ring_if(MESSAGE);
+    }
+
+    fn receive(&mut self) -> u32 {
+        loop {
+            if let Some(message) = self.inbox.pop(&*self.shared).unwrap() {
+                self.ring_if(ROOM);
+                return message;
+            }
+            self.side.waits(&*self.shared, MESSAGE);
+            if self.inbox.is_empty(&*self.shared).unwrap() {
+                self.shared.bells[self.side.0].wait();
+            }
+            self.side.waits_no_more(&*self.shared);
+        }
+    }
+
+    /// Sends, and rings and sleeps in one, as `call` does.
+    fn call(&mut self, message: u32) -> u32 {
+        assert!(self.outbox.push(&*self.shared, &message).unwrap());
+        loop {
+            if let Some(message) = self.inbox.pop(&*self.shared).unwrap() {
+                return message;
+            }
+            self.side.waits(&*self.shared, MESSAGE);
+            if self.side.must_ring_fenced(&*self.shared, MESSAGE) != 0 {
+                self.shared.bells[1 - self.side.0].ring();
+            }
+            if self.inbox.is_empty(&*self.shared).unwrap() {
+                self.shared.bells[self.side.0].wait();
+            }
+            self.side.waits_no_more(&*self.shared);
+        }
+    }
+}
+
+fn bounded(body: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(body);
+}
+
+#[test]
+fn messages_arrive_in_order_through_a_full_ring() {
+    bounded(|| {
+        let shared = Shared::new();
+        let mut receiver = Party::new(&shared, 1);
+        let sender = thread::spawn(move || {
+            let mut sender = Party::new(&shared, 0);
+            (1..=3).for_each(|message| sender.send(message));
+        });
+        (1..=3).for_each(|message| assert_eq!(receiver.receive(), message));
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_request_is_answered_though_both_wait() {
+    bounded(|| {
+        let shared = Shared::new();
+        let mut client = Party::new(&shared, 0);
+        let server = thread::spawn(move || {
+            let mut server = Party::new(&shared, 1);
+            let request = server.receive();
+            server.send(request + 1);
+        });
+        assert_eq!(client.call(7), 8);
+        server.join().unwrap();
+    });
+}

@@ -1,0 +1,238 @@
+//! Channels (note 0010): memory that two parties share, and the waking of the one by the other.
+//!
+//! What is sent is in the memory, which the kernel does not read: who publishes something looks there whether the other waits, and only then comes here.
+//!
+//! **Wake-up protocol.** Who rings sets `rung` of the other side, then wakes its queue; who waits takes `rung` in the queue, then sleeps. An end that is
+//! nobody's any more is `ended`, which is set before the other side is woken: so each wait ends by a ring, by the end of the
+//! other side, by its limit or by a signal. A ring that comes too often makes a wait end for nothing, which the programs' protocol allows.
+
+use crate::uintr::Sender;
+use abi::{
+    channel::{END, ENDED, MOST_PAGES},
+    errno::Errno,
+    poll::{EPOLLHUP, EPOLLIN},
+    uintr::VECTORS,
+};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+};
+use exec::sync::WaitQueue;
+use hal::{
+    PAGE_SIZE,
+    frame::Frame,
+    sync::{SpinLock, rank},
+};
+use io::file::{File, Want};
+use mem::{Account, Backing, Charge, Room, new_object_id};
+
+/// What a channel costs beside its pages.
+const BYTES: usize = 1 << 10;
+
+/// The pages. They are there from the beginning: what the other party has charged or used up cannot make an access fail.
+struct Memory {
+    id: u64,
+    frames: Vec<Frame>,
+    _charge: Charge,
+}
+
+/// What is known of an end.
+struct Side {
+    /// It was rung since its last wait.
+    rung: AtomicBool,
+    /// Nobody has it any more.
+    ended: AtomicBool,
+    /// How often it was rung, or became readable otherwise.
+    edges: AtomicU64,
+    queue: WaitQueue,
+    /// What is raised when it is rung.
+    bound: SpinLock<Option<(Arc<Sender>, usize)>>,
+}
+
+struct Channel {
+    memory: Arc<Memory>,
+    sides: [Side; 2],
+}
+
+/// An end, as a descriptor has it.
+pub struct End {
+    channel: Arc<Channel>,
+    which: usize,
+}
+
+/// A channel of so many pages, paid for by `account`.
+///
+/// # Errors
+/// `EINVAL`, `ENOMEM`.
+pub fn pair(pages: usize, account: &Arc<Account>) -> Result<[Arc<End>; 2], Errno> {
+    if !(1..=MOST_PAGES).contains(&pages) {
+        return Err(Errno::EINVAL);
+    }
+    let charge = account.charge(pages * PAGE_SIZE + BYTES)?;
+    let mut frames = Vec::new();
+    frames.make_exact_room(pages)?;
+    for _ in 0..pages {
+        frames.push(Frame::zeroed().ok_or(Errno::ENOMEM)?);
+    }
+    let memory = Arc::new(Memory { id: new_object_id(), frames, _charge: charge });
+    let channel = Arc::new(Channel { memory, sides: [Side::new(), Side::new()] });
+    Ok([0, 1].map(|which| Arc::new(End { channel: channel.clone(), which })))
+}
+
+impl Side {
+    fn new() -> Self {
+        Self {
+            rung: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            edges: AtomicU64::new(0),
+            queue: WaitQueue::new(),
+            bound: SpinLock::new(rank::PIPE, None),
+        }
+    }
+
+    /// Ends its wait, or makes its next one short.
+    fn ring(&self) {
+        // Release pairs with the Acquire in `take`: what was published before is visible to who was rung.
+        self.rung.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has it look.
+    fn wake(&self) {
+        self.edges.fetch_add(1, Ordering::Relaxed);
+        self.queue.wake_all();
+        let bound = self.bound.lock().clone();
+        if let Some((sender, vector)) = bound {
+            // A receiver that has ended needs no telling.
+            let _ = sender.raise(vector);
+        }
+    }
+}
+
+impl End {
+    fn own(&self) -> &Side {
+        &self.channel.sides[self.which]
+    }
+
+    fn other(&self) -> &Side {
+        &self.channel.sides[1 - self.which]
+    }
+
+    /// Wakes the other end; `false`: nobody has it any more.
+    pub fn ring(&self) -> bool {
+        let other = self.other();
+        // Relaxed: one that ends meanwhile is not told, as one that ends behind it.
+        if other.ended.load(Ordering::Relaxed) {
+            return false;
+        }
+        other.ring();
+        true
+    }
+
+    /// How a wait ends, if it does now.
+    #[must_use]
+    pub fn take(&self) -> Option<Result<(), Errno>> {
+        let own = self.own();
+        // Acquire pairs with `Side::ring`. A load first: who is about to wait was seldom rung.
+        if own.rung.load(Ordering::Relaxed) && own.rung.swap(false, Ordering::Acquire) {
+            return Some(Ok(()));
+        }
+        // Acquire pairs with the Release in `drop`: a ring from before the end is taken before the end is told.
+        if self.other().ended.load(Ordering::Acquire) {
+            return Some(if own.rung.swap(false, Ordering::Acquire) { Ok(()) } else { Err(Errno::EPIPE) });
+        }
+        None
+    }
+
+    /// Where who waits for it waits.
+    #[must_use]
+    pub fn queue(&self) -> &WaitQueue {
+        &self.own().queue
+    }
+
+    /// Ringing it raises a vector from now on.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no such vector.
+    pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+        if vector >= VECTORS {
+            return Err(Errno::EINVAL);
+        }
+        let before = self.own().bound.lock().replace((sender.clone(), vector));
+        drop(before); // frees it: not under the lock
+        Ok(())
+    }
+
+    /// What the other end is bound to.
+    #[must_use]
+    pub fn peer(&self) -> Option<(Arc<Sender>, usize)> {
+        self.other().bound.lock().clone()
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let word = END[self.which] + ENDED;
+        // Release pairs with the other program's Acquire: what this side published is visible to who sees its end.
+        self.channel.memory.frames[0].word(word).store(1, Ordering::Release);
+        self.own().ended.store(true, Ordering::Release);
+        // What would hold a receiver of a process that is gone.
+        let bound = self.own().bound.lock().take();
+        drop(bound);
+        self.other().wake();
+    }
+}
+
+impl File for End {
+    fn events(&self) -> u32 {
+        // Relaxed: a snapshot; who waits looks behind its entry into the queue.
+        let rung = if self.own().rung.load(Ordering::Relaxed) { EPOLLIN } else { 0 };
+        rung | if self.other().ended.load(Ordering::Relaxed) { EPOLLIN | EPOLLHUP } else { 0 }
+    }
+
+    fn edges(&self) -> u64 {
+        self.own().edges.load(Ordering::Relaxed)
+    }
+
+    fn queue(&self, _want: Want) -> Option<&WaitQueue> {
+        Some(&self.own().queue)
+    }
+
+    fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        Some(self.channel.memory.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Backing for Memory {
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        self.frames.get(index as usize).cloned().map(Some).ok_or(Errno::EFAULT)
+    }
+
+    fn frame(&self, index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
+        Box::pin(core::future::ready(self.frame_now(index).and_then(|frame| frame.ok_or(Errno::EFAULT))))
+    }
+
+    fn mark_dirty(&self, _index: u64) {}
+
+    fn len_pages(&self) -> u64 {
+        self.frames.len() as u64
+    }
+
+    /// What is mapped is there: a party that was told of more pages than there are learns it here, not by a signal later.
+    fn admit(&self, first: u64, pages: u64) -> Result<(), Errno> {
+        if first.checked_add(pages).is_some_and(|end| end <= self.len_pages()) { Ok(()) } else { Err(Errno::ENOMEM) }
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(String::from("anon_inode:[channel]"))
+    }
+}
