@@ -48,7 +48,11 @@ fn a_bad_access_kills_only_its_process() {
         _ => exit_call(context, nr::EXIT_GROUP, &[0]),
     });
     assert_eq!(status, 0);
-    for exception in [Exception::IllegalInstruction, Exception::Breakpoint, Exception::Misaligned { address: 1, access: Access::Read }] {
+    for exception in [
+        Exception::IllegalInstruction,
+        Exception::Breakpoint,
+        Exception::Misaligned { address: 1, access: Access::Read },
+    ] {
         let culprit = exec::block_on(new_process(0));
         let status = execute(&culprit, move |_| Exit::Exception(exception));
         assert!(matches!(WaitStatus::decode(status), WaitStatus::Signaled(..)), "{exception:?}");
