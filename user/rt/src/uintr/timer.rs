@@ -5,7 +5,6 @@ use crate::io::Result;
 use crate::sys;
 use abi::uintr as at;
 use core::arch::asm;
-use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
@@ -38,8 +37,6 @@ pub fn set(receiver: &Receiver, vector: u32, after: Option<Duration>) -> Result<
 pub struct Timer {
     /// Ticks a second; 0: the timer is the kernel's.
     timebase: u64,
-    /// It is about the thread that made it.
-    _thread: PhantomData<*mut ()>,
 }
 
 impl Timer {
@@ -48,7 +45,7 @@ impl Timer {
     pub fn of(receiver: &Receiver) -> Self {
         // SAFETY: within the control page, which stays mapped.
         let timebase = unsafe { &*(*receiver.block).pages.add(at::TIMEBASE).cast::<AtomicU64>() };
-        Self { timebase: timebase.load(Relaxed), _thread: PhantomData }
+        Self { timebase: timebase.load(Relaxed) }
     }
 
     /// So many ticks of [`Timer::start_ticks`], or nanoseconds if the kernel keeps it, are this time.
