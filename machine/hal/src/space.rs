@@ -12,7 +12,8 @@
 //! it moved. Taking rights away: edit, raise `generation`, fence, read every hart's `running`. The two
 //! fences order the store before the load on both sides, so either the hart sees the new generation or
 //! the editor sees the hart; those it sees get an IPI and are waited for until they have left user mode or
-//! have seen the new generation. A page unmapped is freed by its owner only after that wait ([`Shootdown`]).
+//! have seen the new generation. A page unmapped is freed by its owner only after that wait ([`Shootdown`]). Who has to
+//! sleep for that notes its waker, looks once more, and sends those that are left an IPI again: the end of an interrupt wakes it.
 
 use crate::arch::physical_pointer;
 use crate::frame::{Frame, FrameRun};
@@ -491,6 +492,11 @@ impl Shootdown {
         (0..hart::MAX).all(|other| self.waiting & 1 << other == 0 || self.done_on(other))
     }
 
+    /// Interrupts the harts that it still waits for.
+    fn interrupt(&self) {
+        (0..hart::MAX).filter(|other| self.waiting & 1 << other != 0 && !self.done_on(*other)).for_each(hart::send_ipi);
+    }
+
     fn done_on(&self, other: usize) -> bool {
         let local = local_of(other);
         // Acquire pairs with the Release in `withdraw`: accesses of the user code that ran are over. It also
@@ -509,9 +515,15 @@ impl Future for Shootdown {
         SHOOTDOWNS.fetch_add(1, Ordering::Relaxed);
         WAITING.lock().push(context.waker().clone());
         SOMEBODY_WAITS.store(true, Ordering::Relaxed);
-        // Pairs with the fence in `left_user`: either that hart sees the flag or this one sees its exit.
+        // Pairs with the fence in `wake_shootdowns`: either that hart sees the flag or this one sees its exit.
         fence(Ordering::SeqCst);
-        if self.done() { Poll::Ready(()) } else { Poll::Pending }
+        if self.done() {
+            return Poll::Ready(());
+        }
+        // What interrupted a hart before may have been too early to wake this: that hart is on its way back to user mode then, and has
+        // not come to the new generation. Nothing else need ever interrupt it there.
+        self.interrupt();
+        Poll::Pending
     }
 }
 
