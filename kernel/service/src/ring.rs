@@ -22,6 +22,7 @@ mod notify;
 mod operation;
 mod ordinary;
 mod pages;
+mod pieces;
 mod places;
 mod polled;
 mod readiness;

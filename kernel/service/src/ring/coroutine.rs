@@ -19,7 +19,7 @@ use super::{
     operation::{About, Done, Operation, Step, Waits},
     request::{CANCELLED, Owner, Request},
     submission::Share,
-    ticket::{Chain, Ticket},
+    ticket::{Chain, Linked, Ticket},
     timeout::{Sleeper, Timer},
 };
 use crate::context::{OfRequest, Task};
@@ -62,13 +62,13 @@ impl Owner {
     fn enlist(
         &self,
         ring: &Arc<Ring>,
-        ticket: &Ticket,
+        user_data: u64,
         about: About,
         timer: Option<Timer>,
         buffer: Option<Arc<Buffer>>,
     ) -> Result<Listed, Errno> {
         let charge = self.caller.account.charge(BYTES + TASK)?;
-        let request = Request::new(ticket.user_data, about, self.caller.pid, buffer, timer, charge);
+        let request = Request::new(user_data, about, self.caller.pid, buffer, timer, charge);
         ring.requests.insert(&request)?;
         Ok(Listed { ring: ring.clone(), request })
     }
@@ -93,7 +93,10 @@ struct Parked {
 }
 
 /// Has a request and those linked behind it go on by themselves.
-pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, chain: Chain) {
+pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, mut chain: Chain) {
+    if let Start::Deferred { .. } = start {
+        chain.otherwise(Errno::ENOMEM);
+    }
     let Some(owner) = Owner::of(task) else { return };
     ring.attach(task);
     let first = match start {
@@ -119,13 +122,13 @@ fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, mut w
     ticket.otherwise = Some(Errno::ENOMEM);
     let about = About { file: waits.file(), ..about };
     let (timer, buffer) = (waits.timer(ring), waits.take_buffer());
-    let listed = owner.enlist(ring, &ticket, about, timer, buffer)?;
+    let listed = owner.enlist(ring, ticket.user_data, about, timer, buffer)?;
     Ok(Parked { ticket, listed, waits })
 }
 
 fn defer(owner: &Owner, ring: &Arc<Ring>, chain: &Chain, drains: bool) -> Result<Listed, Errno> {
-    let (ticket, operation) = chain.first().ok_or(Errno::ENOMEM)?;
-    let listed = owner.enlist(ring, ticket, operation.about(), None, None)?;
+    let Some(Linked { user_data, operation: Ok(operation), .. }) = chain.first() else { return Err(Errno::EINVAL) };
+    let listed = owner.enlist(ring, *user_data, operation.about(), None, None)?;
     ring.drain.defer(&listed.request, drains)?;
     Ok(listed)
 }
@@ -140,6 +143,7 @@ fn serve(
 ) -> impl Future<Output = ()> + Send {
     async move {
         if let Some(listed) = deferred.take() {
+            chain.otherwise(Errno::ECANCELED);
             // Boxed: seldom.
             next = Box::pin(pass_gate(&owner, listed, &mut chain)).await;
         }
@@ -265,7 +269,7 @@ impl Limit {
         let (mut ticket, operation) = chain.next_limit()?;
         let Operation::LinkTimeout(timeout) = operation else { return None };
         ticket.otherwise = Some(Errno::ENOMEM);
-        let listed = owner.enlist(ring, &ticket, operation.about(), Some(timeout.start(ring)), None).ok()?;
+        let listed = owner.enlist(ring, ticket.user_data, operation.about(), Some(timeout.start(ring)), None).ok()?;
         let task = limited.request.task.lock().clone();
         *listed.request.task.lock() = task;
         Some(Box::new(Self { ticket, listed, sleeper: Sleeper::default(), has_fired: false }))

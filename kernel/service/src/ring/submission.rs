@@ -6,16 +6,16 @@ use super::{
     Ring,
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
+    pieces::Pieces,
     retry::{self, Parked, Reading},
     select::{self, Select},
     taking::Taker,
-    ticket::{Chain, Ticket},
+    ticket::{Chain, Linked, Ticket},
     transfer::{AtDevice, Transfer, Tried},
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use chain::Linked;
 use io::{file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault, Room};
 use ring::Taken;
@@ -71,7 +71,7 @@ pub(super) struct Submission<'a, 'r, 't> {
     /// Bytes that were moved in this poll.
     moved: usize,
     /// The chain that is being put together.
-    chain: Vec<Linked>,
+    chain: Pieces<Linked>,
     charge: Option<Charge>,
     /// There was no memory for the chain: what belongs to it is cancelled as it comes.
     is_cut: bool,
@@ -93,7 +93,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     pub(super) fn new(task: &'a Task<'t>, taker: &'a mut Taker<'r>, goes_on: bool) -> Self {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
-        let (chain, charge) = (Vec::new(), None);
+        let (chain, charge) = (Pieces::default(), None);
         let (is_cut, has_faulted, last, parked) = (false, false, None, Vec::new());
         Self { task, ring, taker, moved: 0, chain, charge, is_cut, is_draining, goes_on, has_faulted, last, parked }
     }
@@ -226,7 +226,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     fn put_back(&mut self, taken: &mut TakenSome) {
         let chain = if self.goes_on { 0 } else { self.chain.len() as u32 };
         if !self.goes_on {
-            self.chain.clear();
+            (self.chain, self.charge) = (Pieces::default(), None);
         }
         self.has_faulted = true;
         self.taker.head.submissions.put_back(1 + chain);
@@ -259,7 +259,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.post_some();
         let moved = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
         if let Some(moved) = moved {
-            self.taker.give_place();
+            self.taker.give_places(1);
             self.moved += moved;
         }
         moved.is_some()
@@ -268,7 +268,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// A request waits, and what is linked behind it with it.
     #[inline(never)]
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
-        self.taker.give_place();
+        self.taker.give_places(1);
         let Some(parked) = begin_to_wait(self.task, self.ring, request, (operation, waits), rest) else { return };
         if self.parked.make_room(1).is_err() {
             self.moved += parked.begin();

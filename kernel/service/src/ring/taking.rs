@@ -240,9 +240,9 @@ impl<'r> Taker<'r> {
         self.head.places
     }
 
-    /// A place is another's from now on: of one that has begun and waits.
-    pub(super) fn give_place(&mut self) {
-        self.head.places = self.head.places.saturating_sub(1);
+    /// So many places are others' from now on: of those that have begun and wait.
+    pub(super) fn give_places(&mut self, count: usize) {
+        self.head.places = self.head.places.saturating_sub(count);
     }
 
     /// Completions that are not posted yet.

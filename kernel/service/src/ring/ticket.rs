@@ -3,15 +3,13 @@
 use super::{
     Ring,
     operation::{Done, Operation},
+    pieces::Rest,
 };
 use abi::{
     errno::Errno,
     io_uring::{Cqe, IOSQE_CQE_SKIP_SUCCESS},
 };
-use alloc::{
-    sync::Arc,
-    vec::{self, Vec},
-};
+use alloc::sync::Arc;
 use mem::Charge;
 
 /// The duty to complete an entry, for which there is a place.
@@ -26,21 +24,17 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Of one that has begun, or follows one that has.
+    /// Of one that has begun.
     pub(super) fn new(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
+        ring.drain.begin(1);
         let mut ticket = Self::of_deferred(ring, user_data, flags);
-        ticket.begin();
+        ticket.has_begun = true;
         ticket
     }
 
-    /// Of one that is to begin after others.
+    /// Of one that has not.
     pub(super) fn of_deferred(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
         Self { ring: ring.clone(), user_data, flags, has_begun: false, otherwise: Some(Errno::ECANCELED) }
-    }
-
-    fn begin(&mut self) {
-        self.ring.drain.begin(1);
-        self.has_begun = true;
     }
 
     /// With this result.
@@ -77,49 +71,92 @@ impl Drop for Ticket {
     }
 }
 
-/// Entries that are linked, in their order, and what pays for them.
+/// An entry of a chain.
+pub(super) struct Linked {
+    pub user_data: u64,
+    pub flags: u8,
+    pub operation: Result<Operation, Errno>,
+}
+
+/// The duty to complete entries that are linked, in their order, and what pays for them.
 #[derive(Default)]
 pub(super) struct Chain {
-    entries: vec::IntoIter<(Ticket, Operation)>,
+    entries: Rest<Linked>,
+    /// There if there are entries.
+    ring: Option<Arc<Ring>>,
+    has_begun: bool,
+    /// What the first says if nothing else is said; the others behind it were cancelled.
+    otherwise: Option<Errno>,
     _charge: Option<Charge>,
 }
 
 impl Chain {
-    pub(super) fn new(entries: Vec<(Ticket, Operation)>, charge: Option<Charge>) -> Self {
-        Self { entries: entries.into_iter(), _charge: charge }
+    /// Of entries that follow one that has begun.
+    pub(super) fn new(ring: &Arc<Ring>, entries: Rest<Linked>, charge: Option<Charge>) -> Self {
+        ring.drain.begin(entries.len());
+        let mut chain = Self::of_deferred(ring, entries, charge);
+        chain.begin();
+        chain
+    }
+
+    /// Of entries that are to begin after others.
+    pub(super) fn of_deferred(ring: &Arc<Ring>, entries: Rest<Linked>, charge: Option<Charge>) -> Self {
+        Self { entries, ring: Some(ring.clone()), has_begun: false, otherwise: None, _charge: charge }
     }
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    pub(super) fn first(&self) -> Option<&(Ticket, Operation)> {
-        self.entries.as_slice().first()
+    pub(super) fn first(&self) -> Option<&Linked> {
+        self.entries.first()
     }
 
     pub(super) fn next(&mut self) -> Option<(Ticket, Operation)> {
-        self.entries.next()
+        let ring = self.ring.as_ref()?;
+        // One that is wrong says so: it is in no chain that began.
+        for Linked { user_data, flags, operation } in &mut self.entries {
+            let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
+            let ring = ring.clone();
+            let ticket = Ticket { ring, user_data, flags, has_begun: self.has_begun, otherwise: Some(otherwise) };
+            if let Ok(operation) = operation {
+                return Some((ticket, operation));
+            }
+        }
+        None
     }
 
     /// The next, if that is a limit of the time of the one before.
     pub(super) fn next_limit(&mut self) -> Option<(Ticket, Operation)> {
         match self.first() {
-            Some((_, Operation::LinkTimeout(_))) => self.next(),
+            Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) => self.next(),
             _ => None,
         }
     }
 
     /// They begin: their number has been counted.
     pub(super) fn begin(&mut self) {
-        self.entries.as_mut_slice().iter_mut().for_each(|(ticket, _)| ticket.has_begun = true);
+        self.has_begun = true;
+    }
+
+    /// What the next says if it is never taken out.
+    pub(super) fn otherwise(&mut self, errno: Errno) {
+        self.otherwise = Some(errno);
     }
 
     /// Ends the rest behind one with these flags that failed: all say that they were cancelled, unless that one wanted no completion for
     /// success.
     pub(super) fn cancel(&mut self, flags: u8) {
-        let rest = core::mem::take(&mut self.entries);
-        if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
-            rest.for_each(|(ticket, _)| ticket.forget());
+        while let Some((ticket, _)) = self.next() {
+            if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+                ticket.forget();
+            }
         }
+    }
+}
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        self.cancel(0);
     }
 }

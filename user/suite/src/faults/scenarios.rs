@@ -1,6 +1,6 @@
 //! What is done while one point after the other fails: a little of everything that the kernel makes for a program. Each closes what it opens.
 
-use super::{Done, Refused};
+use super::{Done, LOST, Refused};
 use crate::process::{PAGE, RW, Shared, child, map, millis, unmap};
 use core::ffi::CStr;
 use rt::abi::fs::{AT_FDCWD, AT_REMOVEDIR, Iovec, O_CREAT, O_DIRECT, O_RDWR};
@@ -396,6 +396,38 @@ pub fn ring_chains(_: usize) -> Done {
     begin(&mut ring, &[link(reads), link(limit), link(entry(IORING_OP_NOP, -1)), entry(IORING_OP_NOP, -1), last])?;
     holds(call!(WRITE, write.fd().raw(), [0u8; 10].as_ptr(), 10)? == 10)?;
     ends_as(&mut ring, 5, &[(8, Errno::ECANCELED)])
+}
+
+/// Of chains that are longer than goes in one poll, one behind a read that waits: what was not to be had is said, before all that is cancelled for it.
+pub fn ring_long_chains(_: usize) -> Done {
+    const COUNT: usize = 200;
+    let mut ring = Ring::new(COUNT as u32, 0)?;
+    let (read, write) = pipe::pipe()?;
+    let mut byte = [0u8];
+    let nop = entry(IORING_OP_NOP, -1);
+    for head in [nop, moves(IORING_OP_READ, read.fd().raw(), &mut byte)] {
+        let mut chain = [Sqe { flags: IOSQE_IO_LINK, ..nop }; COUNT];
+        chain[0] = Sqe { flags: IOSQE_IO_LINK, ..head };
+        chain[COUNT - 1].flags = 0;
+        begin(&mut ring, &chain)?;
+        if head.opcode == IORING_OP_READ {
+            holds(call!(WRITE, write.fd().raw(), [0u8; 1].as_ptr(), 1)? == 1)?;
+        }
+        let (mut cancelled, mut refused) = (false, None);
+        for _ in 0..COUNT {
+            match Errno::from_return(next(&mut ring)?.res as isize) {
+                Ok(_) => {}
+                Err(Errno::ECANCELED) => cancelled = true,
+                Err(errno) => refused = Some(errno),
+            }
+        }
+        match refused {
+            Some(errno) => return Err(errno.into()),
+            None if cancelled => return Err(LOST),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 fn register(ring: &Ring, what: u32, argument: usize, count: usize) -> Result<usize, Errno> {

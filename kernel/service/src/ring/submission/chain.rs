@@ -8,23 +8,14 @@ use super::{
         Ring,
         coroutine::{self, Start},
         operation::{Done, Operation, Step},
-        ticket::{Chain, Ticket},
+        pieces::Rest,
+        ticket::{Chain, Linked},
     },
     Share, Submission,
 };
 use abi::{errno::Errno, io_uring::*};
-use alloc::{
-    sync::Arc,
-    vec::{self, Vec},
-};
-use mem::Room;
-
-/// An entry of a chain.
-pub(super) struct Linked {
-    pub user_data: u64,
-    pub flags: u8,
-    pub operation: Result<Operation, Errno>,
-}
+use alloc::sync::Arc;
+use mem::Charge;
 
 impl Submission<'_, '_, '_> {
     #[cold]
@@ -59,27 +50,26 @@ impl Submission<'_, '_, '_> {
 
     /// Room for one more entry of the chain, paid for by who submits it, as long as it waits.
     fn make_room(&mut self) -> Result<(), Errno> {
-        const EACH: usize = size_of::<Linked>() + size_of::<(Ticket, Operation)>();
-        if self.chain.len() < self.chain.capacity() {
+        let bytes = self.chain.missing();
+        if bytes == 0 {
             return Ok(());
         }
-        let more = self.chain.len().max(4);
         match &mut self.charge {
-            Some(charge) => charge.grow(more * EACH)?,
-            none => *none = Some(self.task.caller().account.charge(more * EACH)?),
+            Some(charge) => charge.grow(bytes)?,
+            none => *none = Some(self.task.caller().account.charge(bytes)?),
         }
-        self.chain.make_exact_room(more)
+        self.chain.make_room()
     }
 
     /// Begins a chain, unless one of it is wrong (`fails`: all is): then it is cancelled.
     pub(super) fn run_chain(&mut self, fails: bool) {
         let mut chain = core::mem::take(&mut self.chain).into_iter();
-        let cancelled = fails || chain.as_slice().iter().any(|linked| linked.operation.is_err());
+        let cancelled = fails || chain.iter().any(|linked| linked.operation.is_err());
         if cancelled && let Some(first) = chain.next() {
             let errno = first.operation.err().unwrap_or(Errno::ECANCELED);
             self.complete(first.user_data, Done::failed(errno), first.flags);
             self.cancel_rest(chain, first.flags);
-        } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(chain.as_slice())).flatten() {
+        } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(&chain)).flatten() {
             self.defer(chain, drains);
         } else {
             self.run_linked(chain);
@@ -88,7 +78,7 @@ impl Submission<'_, '_, '_> {
     }
 
     /// Does what the entries ask for, one after the other; from one that fails on, the rest is cancelled, unless its link is hard.
-    fn run_linked(&mut self, mut chain: vec::IntoIter<Linked>) {
+    fn run_linked(&mut self, mut chain: Rest<Linked>) {
         // With what was moved before it in this poll.
         let mut share = Share { entries: 0, moved: self.moved };
         while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
@@ -97,13 +87,13 @@ impl Submission<'_, '_, '_> {
                 Step::Waits(waits) => {
                     // Those before it in its chain are completed before it.
                     self.post_some();
-                    let rest = self.tickets(chain, Ticket::new);
+                    let rest = self.owned(chain, Chain::new);
                     return self.park((user_data, flags), operation, waits, rest);
                 }
             };
             self.complete(user_data, done, flags);
             share.take(done);
-            if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.as_slice().first()
+            if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.first()
                 && let Some(limit) = chain.next()
                 && limit.flags & IOSQE_CQE_SKIP_SUCCESS == 0
             {
@@ -112,7 +102,7 @@ impl Submission<'_, '_, '_> {
             if done.fails && flags & IOSQE_IO_HARDLINK == 0 {
                 return self.cancel_rest(chain, flags);
             }
-            if share.is_used() && !chain.as_slice().is_empty() {
+            if share.is_used() && chain.len() > 0 {
                 // Others get their turn: it goes on by itself.
                 return self.defer(chain, false);
             }
@@ -120,16 +110,16 @@ impl Submission<'_, '_, '_> {
     }
 
     /// A chain begins, or goes on, in a coroutine, when its turn has come.
-    fn defer(&mut self, chain: vec::IntoIter<Linked>, drains: bool) {
+    fn defer(&mut self, chain: Rest<Linked>, drains: bool) {
         // Those before it are completed before it.
         self.post_some();
-        let chain = self.tickets(chain, Ticket::of_deferred);
+        let chain = self.owned(chain, Chain::of_deferred);
         coroutine::spawn(self.task, self.ring, Start::Deferred { drains }, chain);
     }
 
     /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of
     /// a chain holds for all of it, and for what comes next.
-    fn waits_for_others(&mut self, chain: &[Linked]) -> Option<bool> {
+    fn waits_for_others(&mut self, chain: &Rest<Linked>) -> Option<bool> {
         let mut flagged = chain.iter().map(|linked| linked.flags & IOSQE_IO_DRAIN != 0);
         let first = flagged.next().unwrap_or(false);
         let later = flagged.any(|drains| drains);
@@ -150,18 +140,12 @@ impl Submission<'_, '_, '_> {
         }
     }
 
-    /// A chain as what waits has it, with what pays for it.
-    fn tickets(&mut self, chain: vec::IntoIter<Linked>, make: fn(&Arc<Ring>, u64, u8) -> Ticket) -> Chain {
-        let mut rest = Vec::new();
-        let fits = rest.make_exact_room(chain.len()).is_ok();
-        for linked in chain {
-            let ticket = make(self.ring, linked.user_data, linked.flags);
-            self.taker.give_place();
-            // Else the ticket says that it was cancelled.
-            if let (Ok(operation), true) = (linked.operation, fits) {
-                rest.push((ticket, operation));
-            }
+    /// A chain as what waits has it, with what pays for it. It needs no more memory: who has begun some of it can end all of it.
+    fn owned(&mut self, chain: Rest<Linked>, make: fn(&Arc<Ring>, Rest<Linked>, Option<Charge>) -> Chain) -> Chain {
+        if chain.len() == 0 {
+            return Chain::default();
         }
-        Chain::new(rest, self.charge.take())
+        self.taker.give_places(chain.len());
+        make(self.ring, chain, self.charge.take())
     }
 }
