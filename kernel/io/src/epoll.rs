@@ -13,6 +13,9 @@
 //! It is taken off the list before it looks at the file, so a change is seen, or queues it again. Files without a queue of
 //! their own (a terminal, both ends of a named pipe) are waited for: their item arms a wait, boxed, each time that it goes idle.
 //!
+//! **Whose place or wait stays.** Several may begin one at the same time: who adds or changes the registration, and each who looks at the set. Which of both it
+//! is to be is said with the interest, before anybody can look; each has a number, given out under the interest's lock, and only the last that was begun is kept.
+//!
 //! An item holds the file, not the description, so the description closes with its last descriptor; its
 //! destructor tells the item, which leaves the set. A set may be in another set, which may be in none: no cycles.
 
@@ -34,7 +37,7 @@ use alloc::{
 };
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
 use exec::sync::WaitQueue;
@@ -55,7 +58,7 @@ struct Interest {
     /// Edge count of the file at the last report.
     seen: u64,
     reported: bool,
-    /// The item stays in the file's queue.
+    /// The item stays in the file's queue, or is about to enter it.
     watches: bool,
 }
 
@@ -67,6 +70,8 @@ struct Item {
     interest: SpinLock<Interest>,
     /// Its place in the file's queue, or a wait.
     armed: SpinLock<Option<BoxFuture<'static, Result<(), Errno>>>>,
+    /// How many of these were begun.
+    begun: AtomicU64,
     queued: AtomicBool,
     set: Weak<Shared>,
 }
@@ -114,8 +119,9 @@ impl Epoll {
             key,
             file: file.clone(),
             caller: caller.clone(),
-            interest: SpinLock::new(rank::PIPE + 1, Interest::new(event)),
+            interest: SpinLock::new(rank::PIPE + 1, Interest::new(event, file)),
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
+            begun: AtomicU64::new(0),
             queued: AtomicBool::new(false),
             set: Arc::downgrade(&self.0),
         });
@@ -148,11 +154,12 @@ impl Epoll {
             // Under the lock: an item that leaves the set meanwhile must not get its interest back.
             let items = self.0.items.lock();
             let item = items.get(&key).cloned().ok_or(Errno::ENOENT)?;
+            let wanted = Interest::new(event, &item.file);
             let mut interest = item.interest.lock();
             if (interest.events | event.events) & EPOLLEXCLUSIVE != 0 {
                 return Err(Errno::EINVAL);
             }
-            *interest = Interest::new(event);
+            *interest = wanted;
             drop(interest);
             item
         };
@@ -229,15 +236,16 @@ impl Shared {
 }
 
 impl Interest {
-    fn new(event: EpollEvent) -> Interest {
+    fn new(event: EpollEvent, file: &Arc<dyn File>) -> Interest {
         // Errors and hang-ups are always told of, also to who asks for nothing.
-        Interest {
-            events: event.events | EPOLLERR | EPOLLHUP,
-            data: event.data,
-            seen: 0,
-            reported: false,
-            watches: false,
-        }
+        let events = event.events | EPOLLERR | EPOLLHUP;
+        let watches = file.watched(events & !CONTROL).is_some();
+        Interest { events, data: event.data, seen: 0, reported: false, watches }
+    }
+
+    /// What is waited for.
+    fn mask(&self) -> u32 {
+        self.events & !CONTROL | EPOLLERR | EPOLLHUP
     }
 }
 
@@ -285,10 +293,14 @@ impl Item {
 
     /// Begins to watch the file for what the interest says now, and looks at it a first time.
     fn begin(self: &Arc<Self>) {
-        let mask = self.interest.lock().events & !CONTROL | EPOLLERR | EPOLLHUP;
-        if self.file.watched(mask).is_none() {
-            return self.arm(None);
-        }
+        let (mask, number) = {
+            let interest = self.interest.lock();
+            if !interest.watches {
+                drop(interest);
+                return self.arm(None);
+            }
+            (interest.mask(), self.next_number())
+        };
         let file = self.file.clone();
         let mut place: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
             if let Some(queue) = file.watched(mask) {
@@ -298,20 +310,30 @@ impl Item {
         });
         let waker = Waker::from(self.clone());
         let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
-        let old = self.armed.lock().replace(place);
-        drop(old);
-        let wanted = {
-            let mut interest = self.interest.lock();
-            interest.watches = true;
-            interest.events
-        };
-        if wanted == 0 {
+        self.keep(number, Some(place));
+        if self.interest.lock().events == 0 {
             return self.give_up();
         }
         // In the queue by now.
         if self.file.look(&self.caller).1 & mask != 0 {
             self.queue();
         }
+    }
+
+    /// The number of a place or wait that begins. Under the interest's lock.
+    fn next_number(&self) -> u64 {
+        // Relaxed: ordered by that lock; see `keep`.
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Keeps a place or wait, unless another was begun since.
+    fn keep(&self, number: u64, wait: Option<BoxFuture<'static, Result<(), Errno>>>) {
+        let mut armed = self.armed.lock();
+        // Relaxed: a later one that is not seen here comes here after this.
+        let is_last = self.begun.load(Ordering::Relaxed) == number;
+        let old = if is_last { core::mem::replace(&mut *armed, wait) } else { wait };
+        drop(armed);
+        drop(old);
     }
 
     /// Retired, or disabled, while it began to wait: nobody else comes for that, and it holds this item.
@@ -323,19 +345,15 @@ impl Item {
     /// Waits for the file with this item as the waker, unless it stays in the file's queue; `since` are the edges of a look that found
     /// nothing new.
     fn arm(self: &Arc<Self>, since: Option<u64>) {
-        let (events, edge) = {
+        let (mask, edge, number) = {
             let interest = self.interest.lock();
-            if interest.watches {
+            if interest.watches || interest.events == 0 {
                 return;
             }
             let edge = interest.events & EPOLLET != 0 && interest.reported;
-            (interest.events, edge.then_some(interest.seen))
+            (interest.mask(), edge.then_some(interest.seen), self.next_number())
         };
-        if events == 0 {
-            return;
-        }
         let (file, caller) = (self.file.clone(), self.caller.clone());
-        let mask = events & !CONTROL | EPOLLERR | EPOLLHUP;
         let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
             match (edge, since) {
                 (Some(seen), _) => file.wait_edge(&caller, mask, seen).await,
@@ -345,8 +363,7 @@ impl Item {
         });
         let waker = Waker::from(self.clone());
         let ready = matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(_));
-        let old = core::mem::replace(&mut *self.armed.lock(), (!ready).then_some(wait));
-        drop(old);
+        self.keep(number, (!ready).then_some(wait));
         if ready {
             self.queue();
         } else if self.interest.lock().events == 0 {

@@ -243,3 +243,87 @@ fn a_value_that_does_not_fit_waits_for_its_room() {
     assert_eq!(take(), Ok(Some(8)));
     assert_eq!(poll(), Poll::Ready(Ok(8)));
 }
+
+/// A file at which others look whenever a set asks for its queue. A wait for its edges takes long to begin.
+struct Busy {
+    queue: WaitQueue,
+    edges: AtomicU64,
+    /// Who looks, until the test is through with that.
+    set: std::sync::Mutex<Option<Arc<Epoll>>>,
+    lookers: std::sync::Mutex<Vec<std::thread::JoinHandle<()>>>,
+    /// Waits that begin, and looks that are over.
+    told: (std::sync::mpsc::Sender<()>, std::sync::Mutex<std::sync::mpsc::Receiver<()>>),
+    may_go_on: AtomicBool,
+}
+
+impl Busy {
+    fn arrive(&self) {
+        self.edges.fetch_add(1, Ordering::SeqCst);
+        self.queue.wake_all();
+    }
+}
+
+impl File for Busy {
+    fn watched(&self, _events: u32) -> Option<&WaitQueue> {
+        let set = self.set.lock().unwrap().clone();
+        if let Some(set) = set {
+            self.arrive();
+            let told = self.told.0.clone();
+            self.lookers.lock().unwrap().push(std::thread::spawn(move || {
+                found(&set);
+                let _ = told.send(());
+            }));
+            self.told.1.lock().unwrap().recv().unwrap();
+        }
+        Some(&self.queue)
+    }
+
+    fn events(&self) -> u32 {
+        EPOLLIN
+    }
+
+    fn edges(&self) -> u64 {
+        self.edges.load(Ordering::SeqCst)
+    }
+
+    fn wait_edge<'a>(&'a self, _: &'a Caller, _: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
+        self.told.0.send(()).unwrap();
+        while !self.may_go_on.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        Box::pin(async move {
+            exec::sync::wait_until(&self.queue, || (self.edges() != since).then_some(())).await;
+            Ok(())
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+#[test]
+fn who_looks_while_a_registration_changes_takes_nothing_away() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let busy = Arc::new(Busy {
+        queue: WaitQueue::new(),
+        edges: AtomicU64::new(1),
+        set: std::sync::Mutex::new(None),
+        lookers: std::sync::Mutex::new(Vec::new()),
+        told: (sender, std::sync::Mutex::new(receiver)),
+        may_go_on: AtomicBool::new(false),
+    });
+    let (set, file) = (Epoll::new(), open(busy.clone()));
+    set.add(&caller(), 3, &file, event(EPOLLIN | EPOLLET, 7)).unwrap();
+    *busy.set.lock().unwrap() = Some(set.clone());
+    set.modify(3, &file, event(EPOLLIN | EPOLLET, 8)).unwrap();
+    *busy.set.lock().unwrap() = None;
+    let lookers = core::mem::take(&mut *busy.lookers.lock().unwrap());
+    busy.may_go_on.store(true, Ordering::SeqCst);
+    lookers.into_iter().for_each(|looker| looker.join().unwrap());
+    found(&set);
+    for _ in 0..3 {
+        busy.arrive();
+        assert_eq!(found(&set), [(EPOLLIN, 8)]);
+    }
+}
