@@ -51,9 +51,9 @@ constants! { u32:
     MSG_MORE = 0x8000, MSG_WAITFORONE = 0x1_0000, MSG_CMSG_CLOEXEC = 0x4000_0000,
 }
 
-// Control messages of Unix sockets.
+// Control messages of Unix sockets, and how many descriptors one message carries.
 constants! { u32:
-    SCM_RIGHTS = 1, SCM_CREDENTIALS = 2,
+    SCM_RIGHTS = 1, SCM_CREDENTIALS = 2, SCM_MAX_FD = 253,
 }
 
 // `shutdown`, and the longest `listen` queue.

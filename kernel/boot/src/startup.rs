@@ -134,6 +134,8 @@ fn start_network(card: Option<Box<dyn net::NetDevice>>, random: &Random) -> Arc<
     }
     let fallback =
         net::Configuration { address: [10, 0, 2, 15].into(), prefix: 24, gateway: Some([10, 0, 2, 2].into()) };
+    let collector = net.clone();
+    exec::spawn(PRIORITY_SERVICE, "collector", async move { collector.run_collector().await });
     let client = net.clone();
     exec::spawn(PRIORITY_SERVICE, "dhcp", async move { client.run_dhcp(PATIENCE, fallback).await });
     net

@@ -7,9 +7,14 @@
 //! bytes and the end, the writer's where there was little room and now is enough, or nobody reads any more. Who waits enters the signal's queue,
 //! then looks.
 
-use crate::{signal::Signal, stack::rank};
+use crate::{
+    flights::Place,
+    rights::{Aboard, Rights},
+    signal::Signal,
+    stack::rank,
+};
 use abi::errno::Errno;
-use alloc::{collections::VecDeque, sync::Arc};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
 use hal::sync::{SpinGuard, SpinLock};
 use io::file::{Attempt, IoError};
 use mem::{Account, Charge, CopyFault, Room, Sink, Source};
@@ -53,6 +58,14 @@ pub(crate) struct Pipe {
     bytes: VecDeque<u8>,
     /// Lengths of the messages in `bytes`, if boundaries are kept.
     messages: VecDeque<usize>,
+    /// Those that carry descriptors.
+    marks: VecDeque<Mark>,
+    /// Bytes, or messages, that were here before those that are. It may wrap.
+    gone: usize,
+    /// The reader's place; of a connection that nobody accepted the listener's.
+    owner: Place,
+    /// The reader goes, and takes no descriptors any more.
+    closing: bool,
     /// Most bytes at a time.
     most: usize,
     /// For the memory of `bytes`, and for the channel.
@@ -73,6 +86,25 @@ pub(crate) struct Pipe {
     pub timed_out: bool,
 }
 
+/// A message that carries descriptors.
+struct Mark {
+    /// Its place, and that behind it, counted as [`Pipe::gone`] counts.
+    at: usize,
+    end: usize,
+    aboard: Aboard,
+}
+
+/// What a reader got.
+pub(crate) struct Taken {
+    /// Bytes stored, and those that there were.
+    pub len: usize,
+    pub full: usize,
+    /// What came with them.
+    pub rights: Option<Box<Rights>>,
+    /// Then: bytes of the same message that are left. A read goes no further than these.
+    pub left: usize,
+}
+
 /// A socket's side of a connection. Dropped, it ends both directions.
 pub(crate) struct Ends {
     pub receive: Arc<Channel>,
@@ -81,7 +113,8 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// The two sides of a connection with room for `most` bytes in each direction; each side's memory is paid by its reader's account.
-    /// With `open` it is made at once, else for the first side when the second one's channel is [established](Channel::establish).
+    /// With `open` it is made at once, else for the first side when the second one's channel is [established](Channel::establish). What is sent to the
+    /// second side lies in the queue of `owner`.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -91,14 +124,15 @@ impl Ends {
         open: bool,
         near: (&Arc<Account>, &Arc<Signal>),
         far: (&Arc<Account>, &Arc<Signal>),
+        owner: &Arc<Signal>,
     ) -> Result<(Self, Self), Errno> {
-        let channel = |reader: (&Arc<Account>, &Arc<Signal>), writer: &Arc<Signal>, open| {
-            let pipe = Pipe::new(framing, most, open, reader.0)?;
+        let channel = |reader: (&Arc<Account>, &Arc<Signal>), writer: &Arc<Signal>, owner, open| {
+            let pipe = Pipe::new(framing, most, open, reader.0, place_of(owner))?;
             let inner = SpinLock::new(rank::STACK, pipe);
             Ok::<_, Errno>(Arc::new(Channel { inner, reader: reader.1.clone(), writer: writer.clone() }))
         };
-        let forth = channel(far, near.1, true)?;
-        let back = channel(near, far.1, open)?;
+        let forth = channel(far, near.1, owner, true)?;
+        let back = channel(near, far.1, near.1, open)?;
         let near = Self { receive: back.clone(), send: forth.clone() };
         Ok((near, Self { receive: forth, send: back }))
     }
@@ -120,6 +154,11 @@ impl Drop for Ends {
         }
         self.send.end();
     }
+}
+
+/// What stands for a socket with this signal.
+pub(crate) fn place_of(signal: &Arc<Signal>) -> Place {
+    Arc::as_ptr(signal).addr()
 }
 
 impl Channel {
@@ -146,20 +185,47 @@ impl Channel {
         pipe.refused = true;
         pipe.deserted |= deserts;
         let unread = !pipe.is_empty();
-        pipe.clear();
+        let marks = pipe.clear();
         drop(pipe);
+        drop(marks);
         self.writer.notify();
         self.reader.notify();
         unread
     }
 
-    /// Takes what fits of a stream, or a message whole. `None`: no room.
+    /// The queue is `owner`'s from now on.
+    pub fn hand_over(&self, owner: &Arc<Signal>) {
+        let mut pipe = self.lock();
+        pipe.owner = place_of(owner);
+        pipe.marks.iter().for_each(|mark| mark.aboard.hand_over(pipe.owner));
+    }
+
+    /// Takes all descriptors out, and no more in.
+    pub fn strip(&self, into: &mut Option<Box<Rights>>) {
+        let marks = {
+            let mut pipe = self.lock();
+            pipe.closing = true;
+            core::mem::take(&mut pipe.marks)
+        };
+        marks.into_iter().filter_map(|mark| mark.aboard.land()).for_each(|rights| rights.put_before(into));
+    }
+
+    /// Closes the descriptors of a message that nobody can receive any more.
+    pub fn lose(&self, flight: u64) {
+        let mut pipe = self.lock();
+        let at = pipe.marks.iter().position(|mark| mark.aboard.is(flight));
+        let lost = at.and_then(|at| pipe.marks.remove(at));
+        drop(pipe);
+        drop(lost);
+    }
+
+    /// Takes what fits of a stream, or a message whole, and what is to go with it. `None`: no room.
     ///
     /// # Errors
     /// `EPIPE`: nobody reads, or it was ended; `ECONNREFUSED` instead among datagrams, who do not hear of each other's end otherwise.
-    pub fn write(&self, src: &mut Source<'_>) -> Attempt<usize> {
+    pub fn write(self: &Arc<Self>, src: &mut Source<'_>, rights: &mut Option<Box<Rights>>) -> Attempt<usize> {
         let mut pipe = self.lock();
-        if pipe.refused || pipe.ended {
+        if pipe.refused || pipe.ended || pipe.closing && rights.is_some() {
             let deserted = pipe.deserted && !pipe.ended && pipe.framing == Framing::Datagrams;
             return Err(if deserted { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
         }
@@ -174,7 +240,18 @@ impl Channel {
         if room == 0 && wanted > 0 {
             return Ok(None);
         }
+        if rights.is_some() {
+            pipe.marks.make_room(1)?;
+        }
+        let at = pipe.end();
         let done = pipe.append(src, wanted.min(room));
+        if let Ok(done) = done
+            && (done > 0 || pipe.framing.keeps_messages())
+            && let Some(carried) = rights.take()
+        {
+            let (end, aboard) = (pipe.end(), Aboard::new(carried, pipe.owner, self));
+            pipe.marks.push_back(Mark { at, end, aboard });
+        }
         if pipe.bytes.is_empty() {
             // What was made room for did not come.
             pipe.trim();
@@ -185,11 +262,11 @@ impl Channel {
         Ok(Some(done))
     }
 
-    /// Gives what there is of a stream, or the next message: the bytes stored, and those that there were. `None`: nothing yet.
+    /// Gives what there is of a stream, or the next message. `None`: nothing yet.
     ///
     /// # Errors
     /// `ECONNRESET`, once, behind all that was sent.
-    pub fn read(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<(usize, usize)> {
+    pub fn read(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Taken> {
         let mut pipe = self.lock();
         let whole = match pipe.framing {
             Framing::Stream if pipe.bytes.is_empty() => None,
@@ -200,12 +277,14 @@ impl Channel {
             if pipe.take_reset() {
                 return Err(Errno::ECONNRESET.into());
             }
-            return Ok(pipe.read_over().then_some((0, 0)));
+            return Ok(pipe.read_over().then_some(Taken { len: 0, full: 0, rights: None, left: 0 }));
         };
-        let copied = pipe.copy(dst, whole.min(dst.remaining()))?;
+        let most = pipe.up_to_a_mark(whole.min(dst.remaining()));
+        let len = pipe.copy(dst, most)?;
         let had_room = pipe.has_room();
+        let (rights, left) = if pipe.marks.is_empty() { (None, 0) } else { pipe.take_mark(len, peek)? };
         if !peek {
-            let gone = if pipe.framing.keeps_messages() { whole } else { copied };
+            let gone = if pipe.framing.keeps_messages() { whole } else { len };
             pipe.remove(gone);
         }
         // A message may wait for any room, whatever there was.
@@ -214,16 +293,20 @@ impl Channel {
         if tells && !peek {
             self.writer.notify();
         }
-        Ok(Some((copied, whole)))
+        Ok(Some(Taken { len, full: whole, rights, left }))
     }
 }
 
 impl Pipe {
-    fn new(framing: Framing, most: usize, open: bool, account: &Arc<Account>) -> Result<Self, Errno> {
+    fn new(framing: Framing, most: usize, open: bool, account: &Arc<Account>, owner: Place) -> Result<Self, Errno> {
         Ok(Self {
             framing,
             bytes: VecDeque::new(),
             messages: VecDeque::new(),
+            marks: VecDeque::new(),
+            gone: 0,
+            owner,
+            closing: false,
             most,
             charge: account.charge(BYTES)?,
             open,
@@ -275,6 +358,36 @@ impl Pipe {
     /// Whether writing is worth while: a third is free, as in Linux.
     pub fn has_room(&self) -> bool {
         3 * self.room().unwrap_or(0) >= self.most
+    }
+
+    /// The place of what is written next.
+    fn end(&self) -> usize {
+        self.gone.wrapping_add(if self.framing.keeps_messages() { self.messages.len() } else { self.bytes.len() })
+    }
+
+    /// How much of `len` bytes a read may take that gets the descriptors among them, if it does: none behind their message.
+    fn up_to_a_mark(&self, len: usize) -> usize {
+        match self.marks.front() {
+            Some(mark) if self.framing == Framing::Stream && mark.at.wrapping_sub(self.gone) < len => {
+                len.min(mark.end.wrapping_sub(self.gone))
+            }
+            _ => len,
+        }
+    }
+
+    /// What goes with the `len` bytes at the front, and how many bytes of its message are left behind these.
+    fn take_mark(&mut self, len: usize, peek: bool) -> Result<(Option<Box<Rights>>, usize), Errno> {
+        let Some(mark) = self.marks.front() else { return Ok((None, 0)) };
+        let (before, to_end) = (mark.at.wrapping_sub(self.gone), mark.end.wrapping_sub(self.gone));
+        let left = match self.framing {
+            Framing::Stream if before < len => to_end.saturating_sub(len),
+            Framing::Datagrams | Framing::Packets if before == 0 => 0,
+            _ => return Ok((None, 0)),
+        };
+        if peek {
+            return Ok((mark.aboard.copy()?, left));
+        }
+        Ok((self.marks.pop_front().and_then(|mark| mark.aboard.land()), left))
     }
 
     /// Appends up to `len` bytes; a message whole or not at all.
@@ -360,6 +473,7 @@ impl Pipe {
     fn remove(&mut self, len: usize) {
         self.bytes.drain(..len);
         self.messages.pop_front();
+        self.gone = self.gone.wrapping_add(if self.framing.keeps_messages() { 1 } else { len });
         if self.bytes.is_empty() {
             self.trim();
         }
@@ -372,9 +486,11 @@ impl Pipe {
         }
     }
 
-    fn clear(&mut self) {
+    /// Throws everything away; descriptors are closed by whoever called, without the lock.
+    fn clear(&mut self) -> VecDeque<Mark> {
         self.messages = VecDeque::new();
         self.free();
+        core::mem::take(&mut self.marks)
     }
 
     fn free(&mut self) {

@@ -17,7 +17,7 @@
 //! buffers are charged to the account that opened or accepted it until they are freed. A connection
 //! that nobody accepted yet belongs to the listener's backlog. Within this host who connects pays for both sides until the other is accepted.
 //!
-//! **Locks**, outermost first: socket state, port table, stack or channel, listener's queue, wait queue. User memory is copied
+//! **Locks**, outermost first: socket state, port table, stack or channel, flights, listener's queue, wait queue. User memory is copied
 //! under the stack's lock, at most [`stack::BUFFER`] bytes at a time.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -30,6 +30,7 @@ pub mod address;
 mod channel;
 mod connections;
 pub mod device;
+mod flights;
 mod listener;
 mod local;
 pub mod loopback;
@@ -37,6 +38,7 @@ mod network;
 mod options;
 mod orphan;
 mod ports;
+mod rights;
 mod run;
 mod signal;
 mod socket;
@@ -53,4 +55,5 @@ pub use channel::Framing;
 pub use device::{Link, NetDevice};
 pub use network::{Configuration, Net};
 pub use options::{SocketOption, SocketValue};
+pub use rights::Rights;
 pub use socket::{Accepted, Direction, Received, SocketFile};

@@ -4,15 +4,18 @@
 //! socket that bound it is gone. Streams carry bytes; the other types keep message boundaries.
 
 use crate::{
-    channel::{Ends, Framing},
+    channel::{Ends, Framing, place_of},
+    flights::Place,
     network::Net,
     options::{Options, SocketOption, SocketValue},
+    rights::Rights,
     signal::Signal,
     socket::{Direction, Received},
     stack::{BUFFER, rank},
 };
 use abi::errno::Errno;
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Weak},
     vec::Vec,
@@ -76,11 +79,9 @@ impl Bound {
     fn listens(&self) -> bool {
         self.arrivals.queue.lock().places > 0
     }
-}
 
-impl Drop for Bound {
-    fn drop(&mut self) {
-        self.names.table.lock().remove(&key(self.framing, &self.name));
+    /// Listens no more; answers who was to be accepted, and hears of it.
+    fn end(&self) -> VecDeque<(Ends, Arc<Signal>)> {
         let gone = {
             let mut queue = self.arrivals.queue.lock();
             queue.places = 0;
@@ -88,6 +89,14 @@ impl Drop for Bound {
         };
         self.arrivals.vacancy.wake_all();
         gone.iter().for_each(|(ends, _)| ends.reset());
+        gone
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        self.names.table.lock().remove(&key(self.framing, &self.name));
+        self.end();
     }
 }
 
@@ -127,7 +136,7 @@ impl LocalSocket {
     /// Two sockets that are connected to each other.
     pub fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> Result<(Self, Self), Errno> {
         let (near, far) = (Signal::new(), Signal::new());
-        let (a, b) = Ends::pair(framing, BUFFER, true, (&caller.account, &near), (&caller.account, &far))?;
+        let (a, b) = Ends::pair(framing, BUFFER, true, (&caller.account, &near), (&caller.account, &far), &far)?;
         let names = net.names();
         let a = Self::with(names.clone(), framing, near, State::Connected(a, None));
         Ok((a, Self::with(names.clone(), framing, far, State::Connected(b, None))))
@@ -183,6 +192,7 @@ impl LocalSocket {
         let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
         drop(queue);
         bound.arrivals.vacancy.wake_all();
+        ends.receive.hand_over(&signal);
         let mut socket = Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, None));
         socket.inner.get_mut().accepted = bound.name.clone();
         Ok(Some(socket))
@@ -213,7 +223,8 @@ impl LocalSocket {
             return Err(errno.into());
         }
         let far = Signal::new();
-        let (a, b) = Ends::pair(self.framing, BUFFER, true, (&caller.account, &self.signal), (&account, &far))?;
+        let (near, far_side) = ((&caller.account, &self.signal), (&account, &far));
+        let (a, b) = Ends::pair(self.framing, BUFFER, true, near, far_side, &target.signal)?;
         queue.arrivals.push_back((b, far));
         drop(queue);
         inner.state = State::Connected(a, own);
@@ -233,13 +244,13 @@ impl LocalSocket {
         exec::sync::wait_until(&arrivals.vacancy, ready).await;
     }
 
-    pub fn send_now(&self, src: &mut Source<'_>) -> Attempt<usize> {
+    pub fn send_now(&self, src: &mut Source<'_>, rights: &mut Option<Box<Rights>>) -> Attempt<usize> {
         match &self.inner.lock().state {
             State::Connected(ends, _) => {
                 if self.framing == Framing::Packets && ends.receive.lock().take_reset() {
                     return Err(Errno::ECONNRESET.into());
                 }
-                ends.send.write(src)
+                ends.send.write(src, rights)
             }
             _ => Err(Errno::ENOTCONN.into()),
         }
@@ -247,31 +258,28 @@ impl LocalSocket {
 
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
         match &self.inner.lock().state {
-            State::Connected(ends, _) => {
-                let received = ends.receive.read(dst, peek)?;
-                Ok(received.map(|(len, full)| {
-                    let full = if self.framing.keeps_messages() { full } else { len };
-                    Received { len, full, from: None }
-                }))
-            }
+            State::Connected(ends, _) => Ok(ends.receive.read(dst, peek)?.map(|taken| {
+                let full = if self.framing.keeps_messages() { taken.full } else { taken.len };
+                Received { len: taken.len, full, from: None, rights: taken.rights, left: taken.left }
+            })),
             _ if self.framing == Framing::Packets => Err(Errno::ENOTCONN.into()),
             _ => Err(Errno::EINVAL.into()),
         }
     }
 
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
-        match &self.inner.lock().state {
-            State::Connected(ends, _) => {
-                if direction != Direction::Write {
-                    ends.receive.refuse(false);
-                }
-                if direction != Direction::Read {
-                    ends.send.end();
-                }
-                Ok(())
-            }
-            _ => Err(Errno::ENOTCONN),
+        // Without the lock: what is not read any more may hold descriptors, which are closed.
+        let (receive, send) = match &self.inner.lock().state {
+            State::Connected(ends, _) => (ends.receive.clone(), ends.send.clone()),
+            _ => return Err(Errno::ENOTCONN),
+        };
+        if direction != Direction::Write {
+            receive.refuse(false);
         }
+        if direction != Direction::Read {
+            send.end();
+        }
+        Ok(())
     }
 
     pub fn events(&self) -> u32 {
@@ -300,6 +308,21 @@ impl LocalSocket {
                 events | if read_over && write_over { EPOLLHUP } else { 0 }
             }
         }
+    }
+
+    /// What stands for it among those in flight.
+    pub fn place(&self) -> Place {
+        place_of(&self.signal)
+    }
+
+    /// Takes out the descriptors that wait to be received, as it is about to end. No more come.
+    pub fn strip(&self, into: &mut Option<Box<Rights>>) {
+        let bound = match &self.inner.lock().state {
+            State::Connected(ends, _) => return ends.receive.strip(into),
+            State::Bound(bound) => bound.clone(),
+            State::Idle => return,
+        };
+        bound.end().iter().for_each(|(ends, _)| ends.receive.strip(into));
     }
 
     /// The queue that is woken at each change.

@@ -2,6 +2,7 @@
 
 use crate::{
     device::NetDevice,
+    flights::Flights,
     local::Names,
     loopback::Loopback,
     ports::Ports,
@@ -38,6 +39,7 @@ pub struct Net {
     ethernet: Option<Arc<Stack>>,
     ports: Arc<Ports>,
     names: Arc<Names>,
+    flights: Arc<Flights>,
     configuration: SpinLock<Option<Configuration>>,
 }
 
@@ -61,6 +63,7 @@ impl Net {
             ethernet,
             ports: Ports::new(seed.rotate_left(16)),
             names: Names::new(),
+            flights: Flights::new(),
             configuration: SpinLock::new(rank::PORTS, None),
         })
     }
@@ -111,6 +114,11 @@ impl Net {
         }
     }
 
+    /// Closes, for ever, descriptors of local sockets that only unreachable messages hold.
+    pub async fn run_collector(&self) {
+        self.flights.run().await;
+    }
+
     /// Ports held by sockets.
     #[must_use]
     pub fn ports_held(&self) -> usize {
@@ -119,6 +127,10 @@ impl Net {
 
     pub(crate) fn ports(&self) -> &Arc<Ports> {
         &self.ports
+    }
+
+    pub(crate) fn flights(&self) -> &Arc<Flights> {
+        &self.flights
     }
 
     pub(crate) fn names(&self) -> &Arc<Names> {

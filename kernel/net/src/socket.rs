@@ -9,6 +9,7 @@ use crate::{
     channel::Framing,
     local::LocalSocket,
     options::{SocketOption, SocketValue},
+    rights::Rights,
     tcp::TcpSocket,
     udp::UdpSocket,
 };
@@ -45,7 +46,7 @@ pub enum Direction {
 }
 
 /// What was received.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Received {
     /// Bytes stored.
     pub len: usize,
@@ -53,16 +54,25 @@ pub struct Received {
     pub full: usize,
     /// Who sent it; `None` for streams.
     pub from: Option<Address>,
+    /// Descriptors that came with it.
+    pub rights: Option<Box<Rights>>,
+    /// Then, of a stream: bytes of the same message that are left. A call goes no further than these.
+    pub left: usize,
 }
 
 impl Received {
     /// End of stream.
     pub(crate) fn end() -> Self {
-        Self { len: 0, full: 0, from: None }
+        Self::bytes(0, 0, None)
+    }
+
+    /// Without anything else.
+    pub(crate) fn bytes(len: usize, full: usize, from: Option<Address>) -> Self {
+        Self { len, full, from, rights: None, left: 0 }
     }
 
     fn stream(len: usize) -> Self {
-        Self { len, full: len, from: None }
+        Self::bytes(len, len, None)
     }
 }
 
@@ -110,6 +120,14 @@ impl SocketFile {
     #[must_use]
     pub fn is_stream(&self) -> bool {
         matches!(self.kind, Kind::Tcp(_) | Kind::Local(_, Framing::Stream))
+    }
+
+    /// The local socket, if it is one.
+    pub(crate) fn as_local(&self) -> Option<&LocalSocket> {
+        match &self.kind {
+            Kind::Local(socket, _) => Some(socket),
+            _ => None,
+        }
     }
 
     /// Whether the socket is `AF_UNIX`.
@@ -214,9 +232,17 @@ impl SocketFile {
             (Kind::Udp(socket), None) => socket.send_now(caller, src, None),
             (Kind::Udp(socket), Some(Address::V4(to))) => socket.send_now(caller, src, Some(*to)),
             (Kind::Udp(_), Some(_)) => Err(Errno::EAFNOSUPPORT.into()),
-            (Kind::Local(socket, _), None) => socket.send_now(src),
+            (Kind::Local(socket, _), None) => socket.send_now(src, &mut None),
             (Kind::Local(..), Some(_)) => Err(Errno::EISCONN.into()),
         }
+    }
+
+    /// Sends over a local socket, to its peer: with the first bytes, or the message, go the `rights`, which are left where nothing is sent.
+    ///
+    /// # Errors
+    /// As [`SocketFile::send_now`]; `EINVAL` for other sockets.
+    pub fn send_with_now(&self, src: &mut Source<'_>, rights: &mut Option<Box<Rights>>) -> Attempt<usize> {
+        self.as_local().ok_or(Errno::EINVAL)?.send_now(src, rights)
     }
 
     /// Receives what is there; `peek` leaves it there.

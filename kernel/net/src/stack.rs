@@ -64,6 +64,8 @@ pub(crate) mod rank {
     pub const LISTENER: u8 = NETWORK + 3;
     /// A stack's request for attention.
     pub const KICK: u8 = NETWORK + 2;
+    /// Which sockets lie in whose queues; taken under a channel's lock.
+    pub const FLIGHTS: u8 = NETWORK + 2;
     /// The loopback device.
     pub const DEVICE: u8 = DRIVER;
 }

@@ -314,6 +314,6 @@ impl Leg {
             // It was just there.
             let _ = socket.recv();
         }
-        Ok(Some(Received { len, full, from: Some(crate::Address::V4(from)) }))
+        Ok(Some(Received::bytes(len, full, Some(crate::Address::V4(from)))))
     }
 }

@@ -98,8 +98,13 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Gives the number to `file`.
+    /// Which it is.
     #[must_use]
+    pub fn number(&self) -> usize {
+        self.at
+    }
+
+    /// Gives the number to `file`.
     pub fn give(self, file: Arc<OpenFile>, close_on_exec: bool) -> usize {
         self.table.state.lock().put(self.at, Slot { file, close_on_exec });
         self.at

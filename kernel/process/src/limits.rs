@@ -164,13 +164,20 @@ pub struct Quotas {
     pub requests: Arc<Account>,
     /// Words that requests wait for ([`RLIMIT_RING_WORDS`]).
     pub words: Arc<Account>,
+    /// Descriptors that it has sent and nobody has received: as many as it may have open (`RLIMIT_NOFILE`).
+    pub in_flight: Arc<Account>,
 }
 
 impl Quotas {
     pub(crate) fn new(account: &Arc<Account>, limits: &Limits) -> Self {
         let number = || Account::new(None, 0);
-        let quotas =
-            Self { pinned: Account::new(Some(account), 0), rings: number(), requests: number(), words: number() };
+        let quotas = Self {
+            pinned: Account::new(Some(account), 0),
+            rings: number(),
+            requests: number(),
+            words: number(),
+            in_flight: number(),
+        };
         quotas.set(limits);
         quotas
     }
@@ -184,5 +191,6 @@ impl Quotas {
         set(&self.rings, RLIMIT_RINGS);
         set(&self.requests, RLIMIT_RING_REQUESTS);
         set(&self.words, RLIMIT_RING_WORDS);
+        set(&self.in_flight, RLIMIT_NOFILE);
     }
 }

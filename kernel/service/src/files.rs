@@ -199,7 +199,7 @@ pub(crate) async fn write_list(
     how: How,
 ) -> Result<usize, Errno> {
     if let Some(socket) = crate::sockets::datagram(open) {
-        return crate::messages::send(task, &socket, list, None, 0).await;
+        return crate::messages::send(task, &socket, list, None, 0, None).await;
     }
     transfer::write(task, open, at, list, how).await
 }

@@ -33,6 +33,7 @@ mod arguments;
 mod attributes;
 mod channels;
 mod context;
+mod control;
 mod direct_io;
 mod dispatch;
 mod files;

@@ -1,33 +1,35 @@
 //! Sending and receiving on sockets: `sendto`, `recvfrom`, `sendmsg`, `recvmsg`.
 //!
 //! A datagram goes out and comes in whole: one that is spread over several pieces passes through a kernel
-//! buffer. Control messages are accepted and ignored; none is delivered.
+//! buffer. So does the part of a stream that carries descriptors. Control messages are in `control.rs`.
 
 use crate::{
     arguments::Args,
     context::Task,
-    dispatch,
+    control, dispatch,
     sockets::{Socket, get_address, put_sender},
     transfer::{self, At, How, Piece, Pieces, total},
 };
 use abi::{
     errno::Errno,
     fs::PIPE_BUF as SHORT,
-    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Msghdr},
+    net::{MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Msghdr},
     nr,
 };
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::offset_of;
 use io::file::{IoError, Want};
 use mem::{Charge, Room, Sink, Source};
-use net::{Address, Received};
+use net::{Address, Received, Rights};
 use process::Begun;
 
 /// Largest datagram of any kind.
 const DATAGRAM_MOST: usize = 65_536;
+/// Most bytes of a stream that descriptors go with; a read that gets them ends where these do.
+const CARRIER_MOST: usize = 32_768;
 
 /// The caller pays for it as long as it is there.
-fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno> {
+pub(crate) fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno> {
     let charge = task.caller().account.charge(len).map_err(|_| Errno::ENOBUFS)?;
     let mut bytes = Vec::new();
     bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
@@ -45,40 +47,100 @@ async fn copy_in(task: &Task<'_>, piece: Piece, into: &mut [u8]) -> Result<(), E
     }
 }
 
-/// Sends the bytes of `list`.
+/// The first `len` bytes of `list` in a kernel buffer.
+async fn gather(task: &Task<'_>, list: &[Piece], len: usize) -> Result<(Vec<u8>, Charge), Errno> {
+    let (mut bytes, charge) = kernel_buffer(task, len)?;
+    let mut done = 0;
+    for piece in list {
+        let now = piece.len.min(len - done);
+        copy_in(task, Piece { addr: piece.addr, len: now }, &mut bytes[done..done + now]).await?;
+        done += now;
+    }
+    Ok((bytes, charge))
+}
+
+/// Sends the bytes of `list`, and with the first of them `rights`, if there are any.
 pub(crate) async fn send(
     task: &Task<'_>,
     socket: &Socket,
     list: &[Piece],
     to: Option<&Address>,
     flags: u32,
+    rights: Option<Box<Rights>>,
 ) -> Result<usize, Errno> {
     if flags & MSG_OOB != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     if socket.get().is_stream() {
         let how = How { gives_up: !socket.waits(task, flags), quiet: flags & MSG_NOSIGNAL != 0, tried: false };
-        return transfer::write(task, &socket.0, At::Position, list, how).await;
+        return match rights {
+            Some(rights) => Box::pin(send_carrier(task, socket, list, flags, rights)).await,
+            None => transfer::write(task, &socket.0, At::Position, list, how).await,
+        };
     }
     if total(list) > DATAGRAM_MOST {
         return Err(Errno::EMSGSIZE);
     }
-    let (mut bytes, _charge) = kernel_buffer(task, total(list))?;
-    let mut done = 0;
-    for piece in list {
-        copy_in(task, *piece, &mut bytes[done..done + piece.len]).await?;
-        done += piece.len;
-    }
+    let (bytes, _charge) = gather(task, list, total(list)).await?;
+    // No `SIGPIPE`: that is for streams.
+    send_whole(task, socket, &bytes, to, flags, rights).await
+}
+
+/// One message, or what goes at once of a stream.
+async fn send_whole(
+    task: &Task<'_>,
+    socket: &Socket,
+    bytes: &[u8],
+    to: Option<&Address>,
+    flags: u32,
+    mut rights: Option<Box<Rights>>,
+) -> Result<usize, Errno> {
     let deadline = socket.send_deadline();
     loop {
-        match socket.get().send_now(task.caller(), &mut Source::kernel(&bytes), to) {
+        let mut source = Source::kernel(bytes);
+        let attempt = match rights {
+            Some(_) if to.is_none() => socket.get().send_with_now(&mut source, &mut rights),
+            _ => socket.get().send_now(task.caller(), &mut source, to),
+        };
+        match attempt {
             Ok(Some(len)) => return Ok(len),
             Ok(None) => socket.wait(task, Want::Write { offset: 0, len: bytes.len() }, flags, deadline).await?,
-            // No `SIGPIPE`: that is for streams.
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
     }
+}
+
+/// Sends over a stream what carries descriptors, then the rest. Without bytes nothing is sent, as on Linux.
+async fn send_carrier(
+    task: &Task<'_>,
+    socket: &Socket,
+    list: &[Piece],
+    flags: u32,
+    rights: Box<Rights>,
+) -> Result<usize, Errno> {
+    let len = total(list).min(CARRIER_MOST);
+    if len == 0 {
+        return Ok(0);
+    }
+    let (bytes, charge) = gather(task, list, len).await?;
+    let sent = send_whole(task, socket, &bytes, None, flags, Some(rights)).await;
+    drop((bytes, charge));
+    let mut done = sent.inspect_err(|&errno| {
+        if flags & MSG_NOSIGNAL == 0 {
+            transfer::write_failed(task, &socket.0, errno);
+        }
+    })?;
+    let how = How { gives_up: !socket.waits(task, flags), quiet: true, tried: false };
+    while let Some(piece) = transfer::rest(list, done) {
+        // Whatever comes of the rest, what was sent counts.
+        let more = transfer::write(task, &socket.0, At::Position, &[piece], how).await.unwrap_or(0);
+        done += more;
+        if more < piece.len {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 /// Receives into `list`.
@@ -87,8 +149,7 @@ pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], fl
         return Err(Errno::EINVAL);
     }
     if socket.get().is_stream() {
-        let len = receive_stream(task, socket, list, flags).await?;
-        return Ok(Received { len, full: len, from: None });
+        return receive_stream(task, socket, list, flags).await;
     }
     if let [piece] = list {
         return receive_datagram(task, socket, flags, || Sink::user(task.space(), piece.addr, piece.len)).await;
@@ -134,31 +195,37 @@ async fn receive_datagram<'t>(
     }
 }
 
-async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<usize, Errno> {
+/// What comes with descriptors ends what is received: they are told of once.
+async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<Received, Errno> {
     let (peek, all) = (flags & MSG_PEEK != 0, flags & MSG_WAITALL != 0);
     let deadline = socket.receive_deadline();
-    let mut done = 0;
-    loop {
-        let Some(piece) = transfer::rest(list, done) else { return Ok(done) };
+    let (mut done, mut most, mut rights) = (0, usize::MAX, None);
+    while let Some(piece) = transfer::rest(list, done).filter(|_| most > 0) {
+        let piece = Piece { len: piece.len.min(most), ..piece };
         let attempt = socket.get().receive_now(&mut Sink::user(task.space(), piece.addr, piece.len), peek);
         let waited = match attempt {
             Ok(Some(received)) => {
                 done += received.len;
+                most -= received.len.min(most);
+                if received.rights.is_some() {
+                    (most, rights) = (received.left, received.rights);
+                }
                 if received.len == 0 || peek {
-                    return Ok(done);
+                    break;
                 }
                 Ok(())
             }
-            Ok(None) if done > 0 && !all => return Ok(done),
+            Ok(None) if done > 0 && !all => break,
             Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await,
             Err(IoError::Errno(errno)) => Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await,
         };
         match waited {
-            Err(_) if done > 0 => return Ok(done),
+            Err(_) if done > 0 => break,
             waited => waited?,
         }
     }
+    Ok(Received { len: done, full: done, from: None, rights, left: 0 })
 }
 
 /// `sendto(fd, bytes, len, flags, address, address_len)`.
@@ -169,7 +236,7 @@ pub(crate) async fn sendto(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
         addr => get_address(task, addr, args.bits(5) as usize).await?,
     };
     let piece = Piece { addr: args.word(1), len: args.count(2) };
-    send(task, &socket, &[piece], to.as_ref(), args.bits(3)).await
+    send(task, &socket, &[piece], to.as_ref(), args.bits(3), None).await
 }
 
 /// `sendto` of something short over a stream, without an address: served at once, or begun.
@@ -237,7 +304,8 @@ pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize,
         }
     };
     let list = message_pieces(task, &message).await?;
-    let sent = send(task, &socket, &list, to.as_ref(), args.bits(2)).await?;
+    let rights = control::rights(task, &socket, &message).await?;
+    let sent = send(task, &socket, &list, to.as_ref(), args.bits(2), rights).await?;
     Ok((sent, total(&list)))
 }
 
@@ -261,15 +329,25 @@ pub(crate) async fn receive_message(task: &Task<'_>, args: &Args) -> Result<(usi
     let message: Msghdr = task.space().get(at).await?;
     let list = message_pieces(task, &message).await?;
     let received = receive(task, &socket, &list, flags).await?;
-    put_message(task, at, message.name as usize, &received).await?;
-    Ok((if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list)))
+    let answer = (if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list));
+    put_message(task, at, &message, received, flags).await?;
+    Ok(answer)
 }
 
-/// Tells who calls `recvmsg` what there is to say beside the bytes: the sender's address at `name`, the rest in the message at `at`.
-pub(crate) async fn put_message(task: &Task<'_>, at: usize, name: usize, received: &Received) -> Result<(), Errno> {
+/// Tells who calls `recvmsg` what there is to say beside the bytes: the sender's address and control messages where `message` says, the rest in the
+/// message at `at`.
+pub(crate) async fn put_message(
+    task: &Task<'_>,
+    at: usize,
+    message: &Msghdr,
+    received: Received,
+    flags: u32,
+) -> Result<(), Errno> {
     let field = |offset: usize| at.wrapping_add(offset);
-    put_sender(task, received.from.as_ref(), name, field(offset_of!(Msghdr, namelen))).await?;
     let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
-    task.space().put(field(offset_of!(Msghdr, controllen)), &0u64).await?;
-    task.space().put(field(offset_of!(Msghdr, flags)), &cut).await
+    let room = (message.control as usize, usize::try_from(message.controllen).unwrap_or(usize::MAX));
+    let (used, lack) = control::put(task, received.rights, room, flags).await;
+    put_sender(task, received.from.as_ref(), message.name as usize, field(offset_of!(Msghdr, namelen))).await?;
+    task.space().put(field(offset_of!(Msghdr, controllen)), &(used as u64)).await?;
+    task.space().put(field(offset_of!(Msghdr, flags)), &(flags & MSG_CMSG_CLOEXEC | cut | lack)).await
 }

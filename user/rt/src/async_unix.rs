@@ -1,5 +1,6 @@
 //! Local sockets (`AF_UNIX`) for tasks, in the shape of `tokio::net`: the calls wait in the task, not in the thread.
 
+use crate::ancillary;
 use crate::connections::{self, Listener};
 use crate::datagrams::Datagrams;
 use crate::io;
@@ -148,6 +149,23 @@ impl UnixStream {
     reads!();
     writes!();
 
+    /// Sends some of the bytes, and with the first of them descriptors, which this process no longer has then, whatever comes of it. Without bytes
+    /// nothing is sent.
+    ///
+    /// # Errors
+    /// As for writing; `EINVAL`: more than 253 descriptors, or a ring's; `ETOOMANYREFS`: too many are under way. The buffer comes back.
+    pub async fn send_fds<B: IoBuf>(&self, buf: B, fds: Vec<OwnedFd>) -> (io::Result<usize>, B) {
+        ancillary::send(self.0.readiness().fd(), buf, fds).await
+    }
+
+    /// Receives bytes, and the descriptors that came with them: no more than `most`, the others are closed. No bytes: the end.
+    ///
+    /// # Errors
+    /// As for reading; the buffer comes back.
+    pub async fn recv_fds<B: IoBufMut>(&self, buf: B, most: usize) -> (io::Result<(usize, Vec<OwnedFd>)>, B) {
+        ancillary::receive(self.0.readiness().fd(), buf, most).await
+    }
+
     /// Closes one or both directions.
     ///
     /// # Errors
@@ -194,5 +212,21 @@ impl UnixDatagram {
     pub async fn recv<B: IoBufMut>(&self, buf: B) -> (io::Result<usize>, B) {
         let (received, buf) = self.0.receive(buf).await;
         (received.map(|(len, _)| len), buf)
+    }
+
+    /// Sends one datagram with descriptors; as [`UnixStream::send_fds`], but one without bytes is sent.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send_fds<B: IoBuf>(&self, buf: B, fds: Vec<OwnedFd>) -> (io::Result<usize>, B) {
+        ancillary::send(self.0.fd(), buf, fds).await
+    }
+
+    /// Waits for a datagram and takes its descriptors; as [`UnixStream::recv_fds`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_fds<B: IoBufMut>(&self, buf: B, most: usize) -> (io::Result<(usize, Vec<OwnedFd>)>, B) {
+        ancillary::receive(self.0.fd(), buf, most).await
     }
 }

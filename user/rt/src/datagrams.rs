@@ -45,7 +45,7 @@ impl Datagrams {
         Self(Arc::new(fd))
     }
 
-    pub(crate) fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &Arc<OwnedFd> {
         &self.0
     }
 

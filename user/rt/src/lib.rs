@@ -24,6 +24,7 @@ extern crate alloc;
 #[macro_use]
 mod print;
 
+mod ancillary;
 pub mod async_fs;
 pub mod async_io;
 pub mod async_net;

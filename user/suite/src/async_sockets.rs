@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     case!("async/refused", "C5 E1", refused),
     case!("async/local-streams", "C5 R2", local_streams),
     case!("async/local-datagrams", "C5 R2 D14", local_datagrams),
+    case!("async/descriptors-over-local-sockets", "C5 R2 D14", descriptors),
 ];
 
 const SHORT: Duration = Duration::from_millis(1);
@@ -356,6 +357,50 @@ fn local_datagrams() -> Outcome {
         near.send(vec![7; 50]).await.0?;
         let (received, bytes) = far.recv(vec![0; 8]).await;
         equal!((received?, bytes), (8, vec![7; 8]));
+        Ok(())
+    })
+}
+
+/// An end of a pipe comes over a stream and over datagrams: at once, to who waits for it, and to who waits no more.
+fn descriptors() -> Outcome {
+    block_on(async {
+        let (near, far) = UnixStream::pair()?;
+        let (mut read, write) = rt::pipe::pipe()?;
+        equal!(near.send_fds(vec![1, 2, 3], vec![write.fd().try_clone()?]).await.0?, 3);
+        let (received, bytes) = far.recv_fds(vec![0; 8], 4).await;
+        let (len, fds) = received?;
+        equal!((len, fds.len(), bytes), (3, 1, vec![1, 2, 3]));
+        drop(fds);
+        // More than asked for: they are closed.
+        let three = vec![write.fd().try_clone()?, write.fd().try_clone()?, write.fd().try_clone()?];
+        equal!(near.send_fds(vec![4], three).await.0?, 1);
+        equal!(far.recv_fds(vec![0; 8], 1).await.0?.1.len(), 1);
+        let (waits, sender) = UnixDatagram::pair()?;
+        let waiter = spawn(async move {
+            let (received, bytes) = waits.recv_fds(vec![0; 8], 4).await;
+            received.map(|(_, fds)| (fds, bytes.len(), waits))
+        });
+        yield_now().await;
+        equal!(sender.send_fds(vec![5; 5], vec![write.fd().try_clone()?]).await.0?, 5);
+        drop(write);
+        let Ok(Ok((mut fds, 5, waits))) = waiter.await else { return Err(Trouble::failed("nothing came")) };
+        let mut last = rt::fs::File::from(fds.remove(0));
+        io::Write::write_all(&mut last, b"both")?;
+        equal!(io::Read::read(&mut read, &mut [0; 8])?, 4);
+        // Who gave up waiting takes one at most, and closes what came with it.
+        ensure!(timeout(SHORT, waits.recv_fds(vec![0; 8], 4)).await.is_err(), "received what nobody sent");
+        for _ in 0..2 {
+            sender.send_fds(vec![6], vec![last.fd().try_clone()?]).await.0?;
+        }
+        equal!(waits.recv_fds(vec![0; 8], 4).await.0?.1.len(), 1);
+        drop((sender, waits, fds, last));
+        read.fd().set_nonblocking(true)?;
+        let ends = async {
+            while io::Read::read(&mut read, &mut [0; 8]).is_err() {
+                yield_now().await;
+            }
+        };
+        ensure!(timeout(LONG, ends).await.is_ok(), "somebody still has an end");
         Ok(())
     })
 }

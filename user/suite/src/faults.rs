@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case!("faults/disk", "D13", || every_point_of(scenarios::disk)),
     case!("faults/pipes", "D13", || every_point_of(scenarios::pipes)),
     case!("faults/sockets", "D13", || every_point_of(scenarios::sockets)),
+    case!("faults/rights", "D13", || every_point_of(scenarios::rights)),
     case!("faults/waits", "D13", || every_point_of(scenarios::waits)),
     case!("faults/memory", "D13", || every_point_of(scenarios::memory)),
     case!("faults/fork", "D13", || every_point_of(scenarios::fork)),

@@ -17,6 +17,7 @@ pub mod polled;
 pub mod provided;
 pub mod quotas;
 pub mod readiness;
+pub mod rights;
 pub mod sockets;
 pub mod splices;
 pub mod time;

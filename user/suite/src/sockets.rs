@@ -1,7 +1,10 @@
-//! TCP over loopback. How connections begin and end is in [`ends`], datagrams are in [`datagrams`].
+//! TCP over loopback. How connections begin and end is in [`ends`], datagrams are in [`datagrams`], what is sent over local sockets beside bytes
+//! in [`rights`] and [`flights`].
 
 pub mod datagrams;
 pub mod ends;
+pub mod flights;
+pub mod rights;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;

@@ -2,6 +2,7 @@
 
 mod controller;
 mod mapping;
+mod passing;
 mod places;
 mod rights;
 mod timers;
@@ -27,6 +28,8 @@ pub const CASES: &[Case] = &[
     case!("uintr/ends-a-read", "U4", ends_a_read),
     case!("uintr/revoked", "U5", rights::revoked),
     case!("uintr/recycled", "U5", rights::recycled),
+    case!("uintr/passed-on", "U3 U5", passing::passed_on),
+    case!("uintr/revoked-in-flight", "U5 S6", passing::revoked_in_flight),
     case!("uintr/any-number", "U5 S6", rights::any_number),
     case!("uintr/end-of-receiver", "U5", rights::end_of_receiver),
     case!("uintr/dropped-by-a-child", "U5", rights::dropped_by_a_child),

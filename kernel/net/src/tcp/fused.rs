@@ -73,8 +73,8 @@ impl Fused {
         let mut connection = Self::new(local, remote, None, signal.clone());
         let Some(listener) = stack.listener(remote) else { return Ok(connection) };
         let there = Signal::new();
-        let (near, far) =
-            Ends::pair(Framing::Stream, CAPACITY, false, (&caller.account, signal), (&caller.account, &there))?;
+        let (near, far) = ((&caller.account, signal), (&caller.account, &there));
+        let (near, far) = Ends::pair(Framing::Stream, CAPACITY, false, near, far, &there)?;
         let fusion = Fusion { ends: far, signal: there, local: remote, peer: local };
         match stack.join(&listener, fusion) {
             Joined::Refused => return Ok(connection),
@@ -197,13 +197,13 @@ impl Connection for Fused {
     fn receive(&mut self, dst: &mut Sink<'_>, peek: bool) -> Attempt<usize> {
         let Some(ends) = self.made() else { return self.end_or_error() };
         let received = ends.receive.read(dst, peek);
-        self.reported |= received == Err(IoError::Errno(Errno::ECONNRESET));
-        Ok(received?.map(|(len, _)| len))
+        self.reported |= matches!(received, Err(IoError::Errno(Errno::ECONNRESET)));
+        Ok(received?.map(|taken| taken.len))
     }
 
     fn send(&mut self, src: &mut Source<'_>) -> Attempt<usize> {
         let Some(ends) = self.made() else { return self.send_in_vain(src) };
-        match ends.send.write(src) {
+        match ends.send.write(src, &mut None) {
             Err(IoError::Errno(Errno::EPIPE)) => self.send_in_vain(src),
             sent => sent,
         }

@@ -8,7 +8,7 @@
 
 use crate::{
     context::Task,
-    messages,
+    control, messages,
     sockets::{Socket, encode},
     transfer::Piece,
 };
@@ -26,7 +26,7 @@ use net::Received;
 pub(super) struct Message {
     /// Where it has said so.
     at: usize,
-    name: usize,
+    said: Msghdr,
     /// Where what is said of each lies before its bytes: room for an address, and for control messages.
     rooms: Option<(usize, usize)>,
 }
@@ -70,7 +70,7 @@ impl Message {
             true => Some(rooms(&message).ok_or(Errno::EOVERFLOW)?),
             false => None,
         };
-        Ok((Self { at, name: message.name as usize, rooms }, len))
+        Ok((Self { at, said: message, rooms }, len))
     }
 
     /// Receives one that is there.
@@ -89,11 +89,11 @@ impl Message {
         let bytes = [Piece { addr: piece.addr.wrapping_add(before), len: room }];
         let received = messages::receive(task, &Socket(open.clone()), &bytes, flags | MSG_DONTWAIT).await?;
         let len = if flags & MSG_TRUNC != 0 { received.full } else { received.len };
-        match self.rooms {
-            Some((name, _)) => put(task, piece.addr, name, (flags, len), &received).await?,
-            None => messages::put_message(task, self.at, self.name, &received).await?,
-        }
         let is_cut = received.full > received.len;
+        match self.rooms {
+            Some(rooms) => put(task, piece.addr, rooms, (flags, len), received).await?,
+            None => messages::put_message(task, self.at, &self.said, received, flags).await?,
+        }
         // As on Linux, of one that is cut the result is no more than there is room for, if it lies behind what is said of it.
         let used = if self.rooms.is_some() { before + len.min(room) } else { len };
         Ok(Took { len: used, is_cut, is_end: len == 0 })
@@ -116,19 +116,20 @@ fn rooms(message: &Msghdr) -> Option<(usize, usize)> {
 async fn put(
     task: &Task<'_>,
     at: usize,
-    room: usize,
+    (room, control): (usize, usize),
     (flags, len): (u32, usize),
-    received: &Received,
+    received: Received,
 ) -> Result<(), Errno> {
     let name = received.from.as_ref().map(encode).unwrap_or_default();
     let cut = if received.full > received.len { MSG_TRUNC } else { 0 };
+    let name_at = at.wrapping_add(size_of::<RecvmsgOut>());
+    let (used, lack) = control::put(task, received.rights, (name_at.wrapping_add(room), control), flags).await;
     let out = RecvmsgOut {
         namelen: name.len() as u32,
-        controllen: 0,
+        controllen: used as u32,
         payloadlen: len as u32,
-        flags: flags & MSG_CMSG_CLOEXEC | cut,
+        flags: flags & MSG_CMSG_CLOEXEC | cut | lack,
     };
     task.space().put(at, &out).await?;
-    let name_at = at.wrapping_add(size_of::<RecvmsgOut>());
     task.space().copy_out(name_at, &name[..name.len().min(room)]).await
 }

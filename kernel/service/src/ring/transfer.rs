@@ -354,7 +354,7 @@ impl Transfer {
     }
 
     async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, MSG_NOSIGNAL).await;
+        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, MSG_NOSIGNAL, None).await;
         sent.map_or_else(Done::failed, |len| self.moved(len))
     }
 

@@ -469,3 +469,24 @@ pub fn ring_polled(_: usize) -> Done {
     holds(call!(WRITE, write.fd().raw(), [0u8; 10].as_ptr(), 10)? == 10)?;
     finish(&mut ring, 2)
 }
+
+/// Descriptors that are sent, looked at, and received.
+pub fn rights(_: usize) -> Done {
+    use crate::sockets::rights::{receive, send};
+    for kind in [SOCK_STREAM, SOCK_DGRAM] {
+        let (one, other) = pair(kind)?;
+        let (read, write) = pipe::pipe()?;
+        let fds = [read.fd().raw(), write.fd().raw(), one.fd().raw()];
+        holds(send(&one, b"x", &fds)? == 1)?;
+        for flags in [rt::abi::net::MSG_PEEK, 0] {
+            let got = receive(&other, &mut [0; 4], 3, flags)?;
+            // A number that there was no room for is closed, and told.
+            let cut = got.flags & rt::abi::net::MSG_CTRUNC != 0;
+            holds(got.len == 1 && cut == (got.files.len() < 3))?;
+            if cut {
+                return Err(Errno::ENOMEM.into());
+            }
+        }
+    }
+    Ok(())
+}
