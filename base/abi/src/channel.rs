@@ -10,9 +10,9 @@ use crate::asyncos::FIRST;
 /// Errors: `EINVAL`, `ENOMEM`, `EMFILE`.
 pub const PAIR: usize = FIRST + 0x20;
 /// `channel_ring(end, how, ns) -> 0`: with [`RING`] wakes the other end, with [`WAIT`] waits behind that until this end is rung, or was since the
-/// last wait; at most so many nanoseconds, or without limit ([`FOREVER`]).
+/// last wait; at most so many nanoseconds, or without limit ([`FOREVER`]). With neither it only answers.
 ///
-/// Errors: `EBADF`, `EINVAL`, `EPIPE` (the other end is nobody's any more, and this one was not rung since the last wait), `ETIMEDOUT`, `EINTR`.
+/// Errors: `EBADF`, `EINVAL`, `EPIPE` (the other end is nobody's any more; for a wait: and this one was not rung since the last), `ETIMEDOUT`, `EINTR`.
 pub const RING_CALL: usize = FIRST + 0x21;
 /// `channel_bind(end, sender, vector) -> 0`: ringing this end raises a vector of the sender's receiver as well.
 ///

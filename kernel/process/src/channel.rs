@@ -6,7 +6,7 @@
 //! nobody's any more is `ended`, which is set before the other side is woken: so each wait ends by a ring, by the end of the
 //! other side, by its limit or by a signal. A ring that comes too often makes a wait end for nothing, which the programs' protocol allows.
 
-use crate::uintr::Sender;
+use crate::{Outcome, Restart, Thread, uintr::Sender};
 use abi::{
     channel::{END, ENDED, MOST_PAGES},
     errno::Errno,
@@ -16,15 +16,21 @@ use abi::{
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    task::Poll,
 };
-use exec::sync::WaitQueue;
+use exec::sync::{WaitQueue, seat};
 use hal::{
     PAGE_SIZE,
     frame::Frame,
     sync::{SpinLock, rank},
 };
-use io::file::{File, Want};
+use io::{
+    file::{File, Want},
+    open::OpenFile,
+};
 use mem::{Account, Backing, Charge, Room, new_object_id};
 
 /// What a channel costs beside its pages.
@@ -46,8 +52,9 @@ struct Side {
     /// How often it was rung, or became readable otherwise.
     edges: AtomicU64,
     queue: WaitQueue,
-    /// What is raised when it is rung.
+    /// What is raised when it is rung, if [`is_bound`](Self::is_bound) says that it was ever bound.
     bound: SpinLock<Option<(Arc<Sender>, usize)>>,
+    is_bound: AtomicBool,
 }
 
 struct Channel {
@@ -88,6 +95,7 @@ impl Side {
             edges: AtomicU64::new(0),
             queue: WaitQueue::new(),
             bound: SpinLock::new(rank::PIPE, None),
+            is_bound: AtomicBool::new(false),
         }
     }
 
@@ -102,11 +110,37 @@ impl Side {
     fn wake(&self) {
         self.edges.fetch_add(1, Ordering::Relaxed);
         self.queue.wake_all();
+        // Relaxed: behind the fence of `wake_all`, see `bind`.
+        if self.is_bound.load(Ordering::Relaxed) {
+            self.raise();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn raise(&self) {
         let bound = self.bound.lock().clone();
         if let Some((sender, vector)) = bound {
             // A receiver that has ended needs no telling.
             let _ = sender.raise(vector);
         }
+    }
+}
+
+impl Channel {
+    /// How a wait of a side ends, if it does now.
+    #[inline]
+    fn take(&self, which: usize) -> Option<Result<(), Errno>> {
+        let (own, other) = (&self.sides[which], &self.sides[1 - which]);
+        // Acquire pairs with `Side::ring`. A load first: who is about to wait was seldom rung.
+        if own.rung.load(Ordering::Relaxed) && own.rung.swap(false, Ordering::Acquire) {
+            return Some(Ok(()));
+        }
+        // Acquire pairs with the Release in `drop`: a ring from before the end is taken before the end is told.
+        if other.ended.load(Ordering::Acquire) {
+            return Some(if own.rung.swap(false, Ordering::Acquire) { Ok(()) } else { Err(Errno::EPIPE) });
+        }
+        None
     }
 }
 
@@ -119,36 +153,52 @@ impl End {
         &self.channel.sides[1 - self.which]
     }
 
-    /// Wakes the other end; `false`: nobody has it any more.
+    /// Whether nobody has the other end any more.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        // Acquire pairs with the Release in `drop`: what was sent before the end is visible.
+        self.other().ended.load(Ordering::Acquire)
+    }
+
+    /// Wakes the other end; `false`: nobody has it any more. One that ends meanwhile is not told, as one that ends behind it.
     pub fn ring(&self) -> bool {
-        let other = self.other();
-        // Relaxed: one that ends meanwhile is not told, as one that ends behind it.
-        if other.ended.load(Ordering::Relaxed) {
-            return false;
+        let is_somebodys = !self.is_alone();
+        if is_somebodys {
+            self.other().ring();
         }
-        other.ring();
-        true
+        is_somebodys
     }
 
     /// How a wait ends, if it does now.
     #[must_use]
     pub fn take(&self) -> Option<Result<(), Errno>> {
-        let own = self.own();
-        // Acquire pairs with `Side::ring`. A load first: who is about to wait was seldom rung.
-        if own.rung.load(Ordering::Relaxed) && own.rung.swap(false, Ordering::Acquire) {
-            return Some(Ok(()));
-        }
-        // Acquire pairs with the Release in `drop`: a ring from before the end is taken before the end is told.
-        if self.other().ended.load(Ordering::Acquire) {
-            return Some(if own.rung.swap(false, Ordering::Acquire) { Ok(()) } else { Err(Errno::EPIPE) });
-        }
-        None
+        self.channel.take(self.which)
     }
 
-    /// Where who waits for it waits.
-    #[must_use]
-    pub fn queue(&self) -> &WaitQueue {
-        &self.own().queue
+    /// Waits, as a call of the thread's. `open` is this end's, which stays somebody's as long.
+    pub fn wait<'a>(&self, open: Arc<OpenFile>, thread: &'a Thread) -> impl Future<Output = Outcome> + Send + use<'a> {
+        let (channel, which) = (self.channel.clone(), self.which);
+        async move {
+            let Some(seat) = seat(channel, |channel| Some(&channel.sides[which].queue)) else {
+                return Errno::EINVAL.into();
+            };
+            let mut seat = pin!(seat);
+            let ended = poll_fn(|context| {
+                if let Some(ended) = seat.owner().take(which) {
+                    return Poll::Ready(Some(ended));
+                }
+                seat.as_mut().enter(|| context.waker().clone());
+                match seat.owner().take(which) {
+                    None if thread.interrupted() => Poll::Ready(None),
+                    None => Poll::Pending,
+                    ended => Poll::Ready(ended),
+                }
+            })
+            .await;
+            drop(open);
+            // Who waits looks for itself before it waits again.
+            ended.map_or(Outcome::Restart(Restart::Never), |ended| ended.map(|()| 0).into())
+        }
     }
 
     /// Ringing it raises a vector from now on.
@@ -160,6 +210,9 @@ impl End {
             return Err(Errno::EINVAL);
         }
         let before = self.own().bound.lock().replace((sender.clone(), vector));
+        self.own().is_bound.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `wake_all`: who rings since it has seen what this side's program stored behind this call, raises.
+        fence(Ordering::SeqCst);
         drop(before); // frees it: not under the lock
         Ok(())
     }

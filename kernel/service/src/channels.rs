@@ -10,10 +10,10 @@ use abi::{
     fs::O_RDWR,
 };
 use alloc::{boxed::Box, sync::Arc};
-use exec::sync::wait_until_next;
+use core::future::Future;
 use io::{file::File, open::OpenFile};
 use process::{
-    Begun, Call, Outcome, Restart, Thread,
+    Begun, Call, Outcome, Thread,
     channel::{self, End},
     uintr::SenderFile,
 };
@@ -50,41 +50,31 @@ pub(crate) fn peer(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 /// `channel_ring(end, how, ns)`.
 pub(crate) fn begin_ring<'a>(thread: &'a Arc<Thread>, call: &Call) -> Begun<'a> {
     let args = Args(call.args);
-    let begin = || {
-        only(args.bits(1), (RING | WAIT) as u32)?;
-        let open = thread.process().file(args.int(0))?;
-        let end = end(&open)?;
-        let heard = args.word(1) & RING == 0 || end.ring();
-        if args.word(1) & WAIT == 0 {
-            return if heard { Ok(None) } else { Err(Errno::EPIPE) };
-        }
-        match end.take() {
-            Some(answer) => answer.map(|()| None),
-            None if args.word(2) == 0 => Err(Errno::ETIMEDOUT),
-            None => Ok(Some(open)),
-        }
+    let (how, ns) = (args.word(1), args.word(2));
+    let open = match only(args.bits(1), (RING | WAIT) as u32).and_then(|_| thread.process().file(args.int(0))) {
+        Ok(open) => open,
+        Err(errno) => return Begun::Done(errno.to_return()),
     };
-    match begin() {
-        Ok(None) => Begun::Done(0),
-        Ok(Some(open)) => Begun::Waits(Box::pin(wait(thread, open, args.word(2)))),
-        Err(errno) => Begun::Done(errno.to_return()),
+    let end = match end(&open) {
+        Ok(end) => end,
+        Err(errno) => return Begun::Done(errno.to_return()),
+    };
+    let heard = if how & RING != 0 { end.ring() } else { !end.is_alone() };
+    let answer = match how & WAIT {
+        0 => Some(if heard { Ok(()) } else { Err(Errno::EPIPE) }),
+        _ => end.take().or_else(|| (ns == 0).then_some(Err(Errno::ETIMEDOUT))),
+    };
+    match answer {
+        Some(answer) => Begun::Done(answer.map_or_else(Errno::to_return, |()| 0)),
+        None if ns == FOREVER => {
+            let wait = end.wait(open.clone(), thread);
+            Begun::Waits(Box::pin(wait))
+        }
+        None => Begun::Waits(Box::pin(wait_within(end.wait(open.clone(), thread), ns))),
     }
 }
 
-async fn wait(thread: &Thread, open: Arc<OpenFile>, ns: usize) -> Outcome {
-    let Ok(end) = end(&open) else { return Errno::EINVAL.into() };
-    let rung = thread.interruptible(wait_until_next(end.queue(), || end.take()));
-    let rung = if ns == FOREVER {
-        rung.await
-    } else {
-        match exec::timeout_at(hal::time::now().saturating_add(ns as u64), rung).await {
-            Ok(rung) => rung,
-            Err(_) => return Errno::ETIMEDOUT.into(),
-        }
-    };
-    match rung {
-        Ok(rung) => rung.map(|()| 0).into(),
-        // Who waits looks for itself before it waits again.
-        Err(_) => Outcome::Restart(Restart::Never),
-    }
+async fn wait_within(wait: impl Future<Output = Outcome>, ns: usize) -> Outcome {
+    let end = hal::time::now().saturating_add(ns as u64);
+    exec::timeout_at(end, wait).await.unwrap_or(Errno::ETIMEDOUT.into())
 }

@@ -6,13 +6,13 @@ use alloc::format;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::futex::{FUTEX_WAIT, FUTEX_WAKE};
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE};
-use rt::abi::nr;
+use rt::abi::{Errno, nr};
 use rt::channel::{Channel, pair};
 use rt::io::{self, Read, Write};
 use rt::{pipe, raw};
 
 /// A request, or a reply.
-type Body = [u8; 64];
+type Body = [u64; 8];
 
 /// Requests on the way at once.
 const AT_ONCE: [u64; 4] = [1, 2, 8, 32];
@@ -20,7 +20,11 @@ const AT_ONCE: [u64; 4] = [1, 2, 8, 32];
 /// All rows.
 pub fn rows() -> Outcome {
     for at_once in AT_ONCE {
-        let (near, far) = pair::<Body, Body>(64)?;
+        let (near, far) = match pair::<Body, Body>(64) {
+            // Another kernel, which has the rest.
+            Err(error) if error.raw_os_error() == Some(Errno::ENOSYS.number()) => break,
+            pair => pair?,
+        };
         // The child has both ends until it ends: what is measured is not how that is told.
         let pid = fork(|| {
             // It ends by being killed.
@@ -30,7 +34,7 @@ pub fn rows() -> Outcome {
         measure(&format!("channel_call_{at_once}"), 5_120, |count| {
             for _ in 0..count / at_once {
                 for _ in 0..at_once {
-                    client.post(&[1; 64])?;
+                    client.post(&[1; 8])?;
                 }
                 for _ in 0..at_once {
                     client.receive()?;

@@ -22,35 +22,20 @@
 
 use crate::io::{Error, Result};
 use crate::reactor::{AsyncFd, Direction};
-use crate::sys::{self, OwnedFd, syscall};
+use crate::sync::Arc;
+use crate::sys::{self, OwnedFd};
+use crate::thread;
 use crate::time::Instant;
 use crate::uintr::{Receiver, Right, Sender};
 use abi::{Errno, channel as at};
 use channel::{Broken, Inbox, MESSAGE, Outbox, ROOM, RUNS, Side};
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use memory::{Memory, Received};
 
-const PAGE: usize = 4096;
+mod memory;
 
-/// What can be a message: plain bytes, any of which are a value. Its size is a multiple of 8, and it is aligned to 8 at most: each place is copied by
-/// words, and no byte goes to the other side that is none of the message.
-pub trait Message: FromBytes + IntoBytes + Immutable + Copy + 'static {}
-
-impl<M: FromBytes + IntoBytes + Immutable + Copy + 'static> Message for M {}
-
-/// A message in the memory.
-#[repr(C, align(8))]
-#[derive(Clone, Copy)]
-struct Place<M>(M);
-
-impl<M> Place<M> {
-    /// Bytes of one.
-    const SIZE: usize = {
-        assert!(size_of::<M>() == size_of::<Self>() && align_of::<Self>() == 8, "a message is some words of 8 bytes");
-        size_of::<Self>()
-    };
-}
+pub use memory::Message;
 
 /// An end that is not open yet: to be inherited, or opened here.
 #[derive(Debug)]
@@ -66,19 +51,9 @@ pub struct End {
 /// `EINVAL`: `places` is no power of two, or takes more than `abi::channel::MOST_PAGES`; `ENOMEM`, `EMFILE`.
 pub fn pair<A: Message, B: Message>(places: u32) -> Result<(End, End)> {
     // SAFETY: no pointers.
-    let ends = unsafe { sys::call6(at::PAIR, sys::pad([pages::<A, B>(places)?])) }?;
+    let ends = unsafe { sys::call6(at::PAIR, sys::pad([memory::pages::<A, B>(places)?])) }?;
     let end = |fd, side| End { fd: OwnedFd::new(fd), side, places };
     Ok((end(ends & 0xffff_ffff, 0), end(ends >> 32, 1)))
-}
-
-/// Where the places of the second side's messages begin.
-fn second<A>(places: u32) -> usize {
-    channel::at::PLACES + places as usize * Place::<A>::SIZE
-}
-
-fn pages<A, B>(places: u32) -> Result<usize> {
-    let pages = (second::<A>(places) + places as usize * Place::<B>::SIZE).div_ceil(PAGE);
-    if places.is_power_of_two() && pages <= at::MOST_PAGES { Ok(pages) } else { Err(Error::from(Errno::EINVAL)) }
 }
 
 impl End {
@@ -102,97 +77,33 @@ impl End {
         let memory = Memory::<S, R>::map(&self)?;
         let side = Side(self.side);
         let (outbox, inbox) = (Outbox::new(side, self.places), Inbox::new(side, self.places));
-        Ok(Channel { fd: AsyncFd::new(self.fd), memory, side, outbox, inbox, is_posted: false, peer: None })
+        Ok(Channel {
+            fd: Arc::new(AsyncFd::new(self.fd)),
+            memory,
+            side,
+            outbox,
+            inbox,
+            is_posted: false,
+            impatient: 0,
+            peer: None,
+        })
     }
 }
 
-/// The mapping, of a side that sends `S` and receives `R`.
-struct Memory<S, R> {
-    base: *mut u8,
-    pages: usize,
-    sent: *mut Place<S>,
-    received: *mut Place<R>,
-}
-
-// SAFETY: the mapping is this value's, and goes with it.
-unsafe impl<S, R> Send for Memory<S, R> {}
-// SAFETY: words are atomic. Places are touched by who has the channel for itself, and by the other party, which any access allows for.
-unsafe impl<S, R> Sync for Memory<S, R> {}
-
-impl<S, R> Memory<S, R> {
-    fn map(end: &End) -> Result<Self> {
-        let (pages, offset_of) = if end.side == 0 {
-            (pages::<S, R>(end.places)?, [channel::at::PLACES, second::<S>(end.places)])
-        } else {
-            (pages::<R, S>(end.places)?, [second::<R>(end.places), channel::at::PLACES])
-        };
-        let rights = abi::mm::PROT_READ | abi::mm::PROT_WRITE;
-        let base = syscall!(MMAP, 0, pages * PAGE, rights, abi::mm::MAP_SHARED, end.fd.raw(), 0)? as *mut u8;
-        let [sent, received] = offset_of.map(|offset| base.wrapping_add(offset));
-        Ok(Self { base, pages, sent: sent.cast(), received: received.cast() })
-    }
-
-    fn word_at(&self, offset: usize) -> &AtomicU32 {
-        // SAFETY: the words are within the first page, aligned, mapped as long as `self` is there, and atomic for this side.
-        unsafe { &*self.base.add(offset).cast() }
-    }
-}
-
-impl<S, R> Drop for Memory<S, R> {
-    fn drop(&mut self) {
-        // Nobody can have it any more.
-        let _ = syscall!(MUNMAP, self.base, self.pages * PAGE);
-    }
-}
-
-impl<S: Message, R: Message> channel::Memory<S> for Memory<S, R> {
-    #[inline(always)]
-    fn word(&self, offset: usize) -> &AtomicU32 {
-        self.word_at(offset)
-    }
-
-    #[inline(always)]
-    fn put(&self, _side: usize, place: u32, message: &S) {
-        // SAFETY: `place` is below their number, all are mapped. Volatile: the other party may look at any time, and sees bytes of this message.
-        unsafe { self.sent.add(place as usize).write_volatile(Place(*message)) };
-    }
-
-    fn get(&self, _side: usize, place: u32) -> S {
-        // SAFETY: as above, and any bytes are a value.
-        unsafe { self.sent.add(place as usize).read_volatile() }.0
-    }
-}
-
-/// The other direction of a [`Memory`].
-struct Received<'a, S, R>(&'a Memory<S, R>);
-
-impl<S: Message, R: Message> channel::Memory<R> for Received<'_, S, R> {
-    #[inline(always)]
-    fn word(&self, offset: usize) -> &AtomicU32 {
-        self.0.word_at(offset)
-    }
-
-    fn put(&self, _side: usize, place: u32, message: &R) {
-        // SAFETY: as in `get`.
-        unsafe { self.0.received.add(place as usize).write_volatile(Place(*message)) };
-    }
-
-    #[inline(always)]
-    fn get(&self, _side: usize, place: u32) -> R {
-        // SAFETY: `place` is below their number, all are mapped, and any bytes are a value. Volatile: one copy, though the other party may be writing.
-        unsafe { self.0.received.add(place as usize).read_volatile() }.0
-    }
-}
+/// Waits behind one that giving way brought nothing for, of which none is preceded by that.
+const IMPATIENT: u8 = 15;
 
 /// An open end.
 pub struct Channel<S, R> {
-    fd: AsyncFd,
+    fd: Arc<AsyncFd>,
     memory: Memory<S, R>,
     side: Side,
     outbox: Outbox,
     inbox: Inbox,
     /// Something was posted since the last look at whether the other side sleeps.
     is_posted: bool,
+    /// Waits until one is preceded by giving way.
+    impatient: u8,
     /// What raises the vector that the other side is bound to.
     peer: Option<(Sender, u32)>,
 }
@@ -254,12 +165,19 @@ impl<S: Message, R: Message> Channel<S, R> {
     /// `EPROTO`.
     #[inline]
     pub fn take(&mut self) -> Result<Option<R>> {
-        let received = Received(&self.memory);
-        let message = self.inbox.pop(&received).map_err(broken)?;
-        if message.is_some() && self.side.must_ring(&received, ROOM) != 0 {
-            self.wake();
+        let message = self.inbox.pop(&Received(&self.memory)).map_err(broken)?;
+        if message.is_some() {
+            self.made_room();
         }
         Ok(message)
+    }
+
+    /// Wakes the other side if it waits for room.
+    #[inline]
+    fn made_room(&mut self) {
+        if self.side.must_ring(&self.memory, ROOM) != 0 {
+            self.wake();
+        }
     }
 
     /// Waits for a message.
@@ -279,16 +197,40 @@ impl<S: Message, R: Message> Channel<S, R> {
     pub fn receive_within(&mut self, limit: Option<Duration>) -> Result<R> {
         // One for all waits: the other side may ring as often as it likes.
         let end = limit.map(|limit| Instant::now() + limit);
+        if let Some(message) = self.take_or_give_way()? {
+            return Ok(message);
+        }
         loop {
-            if let Some(message) = self.take()? {
-                return Ok(message);
-            }
             let slept = self.sleep(MESSAGE, end, |this| Ok(!this.inbox.is_empty(&Received(&this.memory))?));
             if let Err(error) = slept {
                 // What was sent before the end, or just now.
                 return self.take()?.ok_or(error);
             }
+            if let Some(message) = self.take()? {
+                return Ok(message);
+            }
         }
+    }
+
+    /// Takes a message. If there is none, lets others run before this side sleeps: if the other is one of them, and does the same, neither has to wake the
+    /// other. If that brings nothing it is not tried for a while: the other runs elsewhere, or takes long.
+    #[inline]
+    fn take_or_give_way(&mut self) -> Result<Option<R>> {
+        let message = self.take()?;
+        if message.is_some() {
+            return Ok(message);
+        }
+        if self.impatient > 0 {
+            self.impatient -= 1;
+            return Ok(None);
+        }
+        self.flush();
+        thread::yield_now();
+        let message = self.take()?;
+        if message.is_none() {
+            self.impatient = IMPATIENT;
+        }
+        Ok(message)
     }
 
     /// Sends a message and waits for one: a request and its reply.
@@ -306,29 +248,53 @@ impl<S: Message, R: Message> Channel<S, R> {
     /// # Errors
     /// As [`Channel::receive`].
     pub async fn next(&mut self) -> Result<R> {
-        let Self { fd, memory, side, inbox, is_posted, .. } = self;
-        let received = Received(memory);
+        self.until(MESSAGE, |this| this.inbox.pop(&Received(&this.memory))).await.inspect(|_| self.made_room())
+    }
+
+    /// Sends a message when there is room, as a task.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn put(&mut self, message: &S) -> Result<()> {
+        if self.is_over() {
+            return Err(Error::from(Errno::EPIPE));
+        }
+        self.until(ROOM, |this| this.outbox.push(&this.memory, message).map(|is_sent| is_sent.then_some(()))).await?;
+        self.is_posted = true;
+        self.flush();
+        Ok(())
+    }
+
+    /// Waits for what `look` looks for, as a task.
+    async fn until<T>(
+        &mut self,
+        what: u32,
+        mut look: impl FnMut(&mut Self) -> core::result::Result<Option<T>, Broken>,
+    ) -> Result<T> {
+        // Apart: the rest of this is the attempt's.
+        let fd = self.fd.clone();
         fd.io(Direction::Read, |fd| {
-            let mut message = inbox.pop(&received).map_err(broken)?;
-            if message.is_none() {
-                side.waits(&received, MESSAGE);
-                let rings = core::mem::take(is_posted) && side.must_ring_fenced(&received, MESSAGE) != 0;
-                let ring = if rings { at::RING } else { 0 };
-                // Whether the other end is somebody's says the kernel. Asked before the look: what was sent before the end is received.
-                let is_over = call(fd, ring | at::WAIT, 0) == Err(Errno::EPIPE);
-                message = inbox.pop(&received).map_err(broken)?;
-                if message.is_none() {
-                    return Err(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }));
-                }
-                side.waits_no_more(&received);
+            if let Some(found) = look(self).map_err(broken)? {
+                return Ok(found);
             }
-            if side.must_ring(&received, ROOM) != 0 {
-                // Whoever is gone needs no room.
-                let _ = call(fd, at::RING, 0);
+            self.side.waits(&self.memory, what);
+            let ring = if self.must_ring_fenced() { at::RING } else { 0 };
+            // Whether the other end is somebody's says the kernel. Asked before the look: what was sent before the end is received. That this side was
+            // rung stays as it is: it is what the reactor is told.
+            let is_over = call(fd, ring, 0) == Err(Errno::EPIPE);
+            let found = look(self).map_err(broken)?;
+            if found.is_some() {
+                self.side.waits_no_more(&self.memory);
             }
-            message.ok_or(Error::from(Errno::EAGAIN))
+            found.ok_or(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }))
         })
         .await
+    }
+
+    /// Whether the other side sleeps and is to be told of what was posted; behind [`Side::waits`].
+    #[inline]
+    fn must_ring_fenced(&mut self) -> bool {
+        core::mem::take(&mut self.is_posted) && self.side.must_ring_fenced(&self.memory, MESSAGE) != 0
     }
 
     /// Says that this side waits for `what`, looks again, and sleeps if there is still nothing.
@@ -340,8 +306,7 @@ impl<S: Message, R: Message> Channel<S, R> {
         there: impl FnOnce(&mut Self) -> core::result::Result<bool, Broken>,
     ) -> Result<()> {
         self.side.waits(&self.memory, what);
-        let rings = core::mem::take(&mut self.is_posted) && self.side.must_ring_fenced(&self.memory, MESSAGE) != 0;
-        let ring = if rings { at::RING } else { 0 };
+        let ring = if self.must_ring_fenced() { at::RING } else { 0 };
         let how = if there(self).map_err(broken)? { ring } else { ring | at::WAIT };
         let rung = if how == 0 { Ok(()) } else { self.ring(how, end) };
         self.side.waits_no_more(&self.memory);
@@ -408,7 +373,7 @@ impl<S: Message, R: Message> Channel<S, R> {
     #[cfg(feature = "raw")]
     #[must_use]
     pub fn memory(&self) -> (usize, usize) {
-        (self.memory.base as usize, self.memory.pages * PAGE)
+        self.memory.range()
     }
 }
 

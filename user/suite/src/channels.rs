@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case!("channel/many-at-once", "P4", many_at_once),
     case!("channel/both-wait-at-once", "P4", both_wait_at_once),
     case!("channel/tasks", "P4", tasks),
+    case!("channel/stream-of-tasks", "P4", stream_of_tasks),
     case!("channel/peer-ends", "P4", ends::peer_ends),
     case!("channel/peer-is-killed", "P4", ends::peer_is_killed),
     case!("channel/peer-ends-while-tasks-wait", "P4", ends::peer_ends_while_tasks_wait),
@@ -146,7 +147,7 @@ fn tasks() -> Outcome {
             .map(|mut client| {
                 rt::task::spawn(async move {
                     for round in 0..300 {
-                        client.send(&[round; 8]).ok()?;
+                        client.put(&[round; 8]).await.ok()?;
                         (client.next().await.ok()? == [round + 1; 8]).then_some(())?;
                     }
                     Some(())
@@ -193,7 +194,9 @@ fn errors() -> Outcome {
     let small = near.fd().try_clone()?;
     fails!(End::from_fd(small, 0, 1 << 12).open::<Body, Body>(), ENOMEM);
     fails!(End::from_fd(near.fd().try_clone()?, 0, u32::MAX).open::<Body, Body>(), EINVAL);
+    equal!(call(at::RING_CALL, &[end, 0, 0])?, 0);
     drop(far);
+    fails!(call(at::RING_CALL, &[end, 0, 0]), EPIPE);
     fails!(call(at::RING_CALL, &[end, at::RING, 0]), EPIPE);
     fails!(call(at::RING_CALL, &[end, at::RING | at::WAIT, at::FOREVER]), EPIPE);
     Ok(())
@@ -218,6 +221,37 @@ fn memory_is_limited() -> Outcome {
         exits(pid, 0)?;
     }
     Ok(())
+}
+
+/// Tasks that send much more than there is room for, and receive as much.
+fn stream_of_tasks() -> Outcome {
+    const MESSAGES: u64 = 2000;
+    let (mut sender, taker) = with_child(2, |mut receiver| {
+        for message in 0..MESSAGES {
+            equal!(receiver.receive()?, [message; 8]);
+        }
+        over(&receiver.receive().err().ok_or_else(|| Trouble::failed("one message too many"))?)
+    })?;
+    let (mut receiver, giver) = with_child(2, |mut sender| {
+        (0..MESSAGES).try_for_each(|message| sender.send(&[message; 8]))?;
+        Ok(())
+    })?;
+    rt::task::block_on(async {
+        let sending = rt::task::spawn(async move {
+            for message in 0..MESSAGES {
+                sender.put(&[message; 8]).await.ok()?;
+            }
+            Some(())
+        });
+        for message in 0..MESSAGES {
+            equal!(receiver.next().await?, [message; 8]);
+        }
+        fails!(receiver.next().await, EPIPE);
+        equal!(sending.await.ok().flatten(), Some(()));
+        Ok::<(), Trouble>(())
+    })?;
+    exits(taker, 0)?;
+    exits(giver, 0)
 }
 
 /// A peer that stores any value into any word: the other side gets messages or errors, and ends.

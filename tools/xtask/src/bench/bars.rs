@@ -495,6 +495,28 @@ pub const WANTED: &[Wanted] = &[
     icount("channel_unix", "channel", &[], "by a local socket"),
     icount("channel_eventfd", "channel", &[], "by shared memory, told of by counters"),
     icount("channel_futex", "channel", &[], "by shared memory, told of by words that are waited on"),
+    ratio(
+        "channel_pipe_ratio",
+        "channel",
+        ["channel_call_2", "channel_pipe"],
+        &[("*", AtMost(1.0))],
+        "two at once by a channel, of two pipes",
+    ),
+    ratio(
+        "channel_unix_ratio",
+        "channel",
+        ["channel_call_2", "channel_unix"],
+        &[("*", AtMost(1.0))],
+        "of a local socket",
+    ),
+    ratio(
+        "channel_eventfd_ratio",
+        "channel",
+        ["channel_call_2", "channel_eventfd"],
+        &[("*", AtMost(1.0))],
+        "of counters",
+    ),
+    ratio("channel_futex_ratio", "channel", ["channel_call_2", "channel_futex"], &[("*", AtMost(1.0))], "of words"),
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",
