@@ -27,13 +27,11 @@ use abi::{asyncos::ASYNC, errno::Errno, fs::AT_FDCWD, nr, process::WaitStatus, s
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{
     future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::atomic::Ordering,
     task::{Context, Poll},
 };
-use hal::{
-    space::SpaceHandle,
-    user::{Access, Exception, Exit, UserContext},
-};
+use hal::user::{Access, Exception, Exit, UserContext};
 use mem::{Account, AddressSpace, BoxFuture, FaultError, SegvKind};
 
 /// Why the inner loop ended.
@@ -104,21 +102,16 @@ pub(crate) fn run(
     async move {
         running.turn.task = thread.adopt().await;
         while !thread.killed() {
-            match running.stay(&thread) {
-                Leave::Yield(preempted) => {
-                    running.thread.usage.switch(preempted);
-                    exec::yield_now().await;
-                }
-                Leave::Waits(served) => running.call(served).await,
-                Leave::Unsettled => running.settle().await,
+            match poll_fn(|context| running.go_on(&thread, context)).await {
+                Leave::Waits(served) => apart(pin!(running.call(served))).await,
+                Leave::Unsettled => apart(pin!(running.settle())).await,
                 Leave::Call if running.context.x()[17] & ASYNC != 0 => running.register(),
                 Leave::Call if !is_own(running.context.x()[17]) => {
-                    let call = Call::of(&running.context);
-                    thread.submit(trace::Work::Call(call.number as u32));
-                    running.call(service.call(&thread, call)).await;
+                    let served = running.begin(&thread);
+                    apart(pin!(running.call(served))).await;
                 }
                 Leave::Call if running.exits() => {}
-                leave => running.serve(leave).await,
+                leave => apart(pin!(running.serve(leave))).await,
             }
         }
         if running.taking.is_some() {
@@ -138,7 +131,38 @@ pub(crate) fn run(
     }
 }
 
+/// Awaits out of line what is no part of a switch between threads: that is to keep no more registers and constants than it needs.
+fn apart<T>(mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
+    poll_fn(move |context| poll_apart(future.as_mut(), context))
+}
+
+#[inline(never)]
+fn poll_apart<T>(future: Pin<&mut impl Future<Output = T>>, context: &mut Context<'_>) -> Poll<T> {
+    future.poll(context)
+}
+
 impl Running {
+    /// Runs user code until something has to be awaited, with a poll for each time that it gives way. A thread that is killed meanwhile is
+    /// wanted by it.
+    #[inline(always)]
+    fn go_on<'a>(&mut self, thread: &'a Arc<Thread>, context: &mut Context<'_>) -> Poll<Leave<'a>> {
+        let leave = self.stay(thread);
+        if let Leave::Yield(preempted) = leave {
+            thread.usage.switch(preempted);
+            // To be polled again; this one is not.
+            let _ = pin!(exec::yield_now()).poll(context);
+            return Poll::Pending;
+        }
+        Poll::Ready(leave)
+    }
+
+    /// Begins a call that the service serves and may wait.
+    fn begin<'a>(&self, thread: &'a Arc<Thread>) -> BoxFuture<'a, Outcome> {
+        let call = Call::of(&self.context);
+        thread.submit(trace::Work::Call(call.number as u32));
+        self.service.call(thread, call)
+    }
+
     /// `false`: the thread has no place for its user interrupts here. Apart, as few threads take any, and a switch is to be short.
     #[cold]
     #[inline(never)]
@@ -172,66 +196,58 @@ impl Running {
     }
 
     /// Runs user code until something has to be awaited. `thread` is this one's.
+    #[inline(always)]
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
         let (hart, started) = (hal::hart::id(), hal::time::now());
         if let Some(leave) = self.held_back(thread, hart) {
             return leave;
         }
-        self.thread.usage.enter_user(started);
+        thread.usage.enter_user(started);
         processor::enter_user(hart, started);
-        self.thread.attention.enter(hart);
-        let leave = {
-            let handle: &SpaceHandle = self.space.handle();
-            loop {
-                // Whoever raises it from now on interrupts this hart.
-                if self.thread.attention.is_wanted() {
-                    // Its class may have changed.
-                    self.turn.account(thread, Wait::Runs);
-                    break Leave::Attention;
-                }
-                match self.context.enter(handle, self.taking.as_mut().and_then(|taking| taking.traps())) {
-                    Exit::Syscall => {
-                        if self.context.x()[17] == nr::SCHED_YIELD {
-                            self.context.x_mut()[10] = 0;
-                            break Leave::Yield(false);
-                        }
-                        if let Some(id) = own_id(&self.thread, self.context.x()[17]) {
-                            self.context.x_mut()[10] = id as usize;
-                            continue;
-                        }
-                        let call = Call::of(&self.context);
-                        match self.service.now(thread, &self.space, &call) {
-                            Begun::Done(value) => self.context.x_mut()[10] = value as usize,
-                            Begun::Waits(served) => {
-                                thread.submit(trace::Work::Call(call.number as u32));
-                                break Leave::Waits(served);
-                            }
-                            Begun::Not => match own_now(thread, &self.space, self.service, &self.context, &call) {
-                                Some(value) => self.context.x_mut()[10] = value as usize,
-                                None => break Leave::Call,
-                            },
-                        }
+        thread.attention.enter(hart);
+        let leave = loop {
+            // Whoever raises it from now on interrupts this hart.
+            if thread.attention.is_wanted() {
+                // Its class may have changed.
+                self.turn.account(thread, Wait::Runs);
+                break Leave::Attention;
+            }
+            match self.context.enter(self.space.handle(), self.taking.as_mut().and_then(|taking| taking.traps())) {
+                Exit::Syscall => {
+                    if self.context.x()[17] == nr::SCHED_YIELD {
+                        self.context.x_mut()[10] = 0;
+                        break Leave::Yield(false);
                     }
-                    Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
-                        Some(Ok(())) => self.thread.usage.fault(false),
-                        Some(Err(FaultError::Segv(_)))
-                            if taken(&mut self.taking, &mut self.context, Trap::of_fault(access, address)) => {}
-                        _ => break Leave::Fault(address, access),
-                    },
-                    Exit::Exception(exception)
-                        if exception::taken_of(&mut self.taking, &mut self.context, exception) => {}
-                    Exit::Exception(exception) => break Leave::Exception(exception),
-                    // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
-                    // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
-                    Exit::Interrupt => {
-                        self.turn.account(thread, Wait::Runs);
-                        if self.taking.as_ref().is_some_and(|taking| !taking.is_settled(hart)) {
-                            break Leave::Unsettled;
+                    if let Some(id) = own_id(thread, self.context.x()[17]) {
+                        self.context.x_mut()[10] = id as usize;
+                        continue;
+                    }
+                    let call = Call::of(&self.context);
+                    match self.service.now(thread, &self.space, &call) {
+                        Begun::Done(value) => self.context.x_mut()[10] = value as usize,
+                        Begun::Waits(served) => {
+                            thread.submit(trace::Work::Call(call.number as u32));
+                            break Leave::Waits(served);
                         }
-                        let gives_way = thread.place().is_some() && slots::interrupted(thread);
-                        if gives_way || self.turn.is_spent() || exec::should_yield() {
-                            break Leave::Yield(true);
-                        }
+                        Begun::Not => match own_now(thread, &self.space, self.service, &self.context, &call) {
+                            Some(value) => self.context.x_mut()[10] = value as usize,
+                            None => break Leave::Call,
+                        },
+                    }
+                }
+                Exit::PageFault { address, access } => match self.space.fault_now(address, access) {
+                    Some(Ok(())) => thread.usage.fault(false),
+                    Some(Err(FaultError::Segv(_)))
+                        if taken(&mut self.taking, &mut self.context, Trap::of_fault(access, address)) => {}
+                    _ => break Leave::Fault(address, access),
+                },
+                Exit::Exception(exception) if self.takes(exception) => {}
+                Exit::Exception(exception) => break Leave::Exception(exception),
+                // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
+                // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
+                Exit::Interrupt => {
+                    if let Some(leave) = self.interrupted(thread, hart) {
+                        break leave;
                     }
                 }
             }
@@ -241,9 +257,28 @@ impl Running {
         }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));
-        let user = self.thread.usage.leave_user(now);
+        let user = thread.usage.leave_user(now);
         self.turn.end(thread, user, || leave.wait());
         leave
+    }
+
+    /// Has the program take an exception itself, if it does. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn takes(&mut self, exception: Exception) -> bool {
+        exception::taken_of(&mut self.taking, &mut self.context, exception)
+    }
+
+    /// Whether an interrupt ends its stay on this hart. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn interrupted<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
+        self.turn.account(thread, Wait::Runs);
+        if self.taking.as_ref().is_some_and(|taking| !taking.is_settled(hart)) {
+            return Some(Leave::Unsettled);
+        }
+        let gives_way = thread.place().is_some() && slots::interrupted(thread);
+        (gives_way || self.turn.is_spent() || exec::should_yield()).then_some(Leave::Yield(true))
     }
 
     /// Registers a call that the program does not wait for.
@@ -594,7 +629,6 @@ fn own_id(thread: &Thread, number: usize) -> Option<u32> {
     })
 }
 
-/// The signal for an instruction that cannot be executed.
 /// What the first process starts with.
 pub struct Init {
     /// The program.

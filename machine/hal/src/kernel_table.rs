@@ -81,6 +81,7 @@ impl AreaPage {
             user_satp: 0,
             user_sp: 0,
             kernel_ra: 0,
+            kernel_s: [0; 2],
         }))
     }
 }

@@ -3,7 +3,7 @@
 //! The registers of a user thread are a plain structure that lives in the thread's coroutine; no stack
 //! of the kernel belongs to the thread (P7). Floating point is enabled at a thread's first use of it and
 //! then follows the thread: a trap saves it when it changed, an entry restores it when this hart last had
-//! another thread's.
+//! another thread's. A thread that has not changed it for [`UNUSED`] of these has it turned off until it uses it again.
 
 pub(crate) mod own;
 
@@ -97,6 +97,11 @@ pub enum Traps<'a> {
     /// In the others.
     User(&'a mut UserTraps),
 }
+
+/// Restores of floating-point registers that a thread does not change: from then on they wait for its next use. That use costs
+/// a trap, as much as some ten restores: a thread that is always wrong about it pays little.
+#[cfg(target_os = "none")]
+const UNUSED: u32 = 32;
 
 /// Every hart has double-precision floating point; set at boot.
 pub(crate) static HAS_FLOATING: AtomicBool = AtomicBool::new(false);
@@ -272,12 +277,12 @@ impl UserContext {
 
     /// Whether the thread has used floating point.
     pub fn has_floating(&self) -> bool {
-        self.registers.status & riscv::context::sstatus::FS != 0
+        self.floating.restores != 0 || self.registers.status & riscv::context::sstatus::FS != 0
     }
 
     /// Replaces the floating-point registers.
     pub fn set_floating(&mut self, f: [u64; 32], fcsr: u32) {
-        self.floating = FloatingPoint { f, fcsr: fcsr & 0xff };
+        self.floating = FloatingPoint { f, fcsr: fcsr & 0xff, restores: 0 };
         self.id = ContextId::new();
         self.enable_floating();
     }
@@ -285,6 +290,7 @@ impl UserContext {
     fn enable_floating(&mut self) {
         if HAS_FLOATING.load(Ordering::Relaxed) {
             self.registers.status |= riscv::context::sstatus::FS_CLEAN;
+            self.floating.restores = 0;
         }
     }
 
@@ -362,17 +368,19 @@ mod machine {
                 return Some(Exit::Interrupt);
             }
             space::publish(local, space);
-            let world = space.world();
             if self.registers.status & sstatus::FS != 0 && !self.owns_floating(local) {
-                self.load_floating(local);
+                self.load_floating(local, traps.is_some());
             }
-            match self.registers.status & VIRTUAL {
-                sstatus::SPIE if world != World::Vm && traps.is_none() => {}
-                VIRTUAL if world == World::Vm && traps.is_none() && local.traps_owner.load(Relaxed) == 0 => {
-                    riscv::virtual_csr::prepare_entry();
+            let mode = self.registers.status & VIRTUAL;
+            // A context enters spaces of one world: a new program begins with a new one.
+            debug_assert!(mode == 0 || traps.is_some() || (mode == VIRTUAL) == (space.world() == World::Vm));
+            match mode {
+                VIRTUAL if traps.is_none() && local.traps_owner.load(Relaxed) == 0 => {
+                    riscv::virtual_csr::prepare_entry()
                 }
+                sstatus::SPIE if traps.is_none() => {}
                 _ => {
-                    if !self.prepare_entry(local, world, traps.as_deref_mut()) {
+                    if !self.prepare_entry(local, space.world(), traps.as_deref_mut()) {
                         space::withdraw(local);
                         return Some(Exit::Interrupt);
                     }
@@ -397,14 +405,16 @@ mod machine {
                 self.registers.pc += 4;
                 return Some(Exit::Syscall);
             }
-            self.classify(local, world, trap)
+            self.classify(local, space.world(), trap)
         }
 
         #[cold]
+        #[inline(never)]
         fn save_floating(&mut self) {
             // SAFETY: FS was dirty, so floating point exists and is on: `sstatus` still has that value.
             unsafe { riscv::floating::save(&mut self.floating) };
             self.registers.status = self.registers.status & !sstatus::FS | sstatus::FS_CLEAN;
+            self.floating.restores = 0;
         }
 
         /// Prepares an entry to a world that is the first, or of a thread with traps of its own, or behind one of these. `false`: such a
@@ -439,8 +449,16 @@ mod machine {
             local.floating_owner.load(Relaxed) == self.id.0
         }
 
+        /// Restores them, unless the thread seems to have no use for them any more. One that `has_traps` of its own sees whether floating point
+        /// is on, and may take the trap itself.
         #[cold]
-        fn load_floating(&mut self, local: &Local) {
+        #[inline(never)]
+        fn load_floating(&mut self, local: &Local, has_traps: bool) {
+            if self.floating.restores >= UNUSED && !has_traps {
+                self.registers.status &= !sstatus::FS;
+                return;
+            }
+            self.floating.restores = self.floating.restores.saturating_add(1);
             riscv::csr_set!(sstatus, sstatus::FS_CLEAN);
             // SAFETY: FS is on, by the line above; `enable_floating` alone sets it in a thread's status, and only
             // where every hart has the D extension.

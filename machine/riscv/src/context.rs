@@ -22,11 +22,13 @@ pub struct FloatingPoint {
     pub f: [u64; 32],
     /// `fcsr`: rounding mode and accrued exceptions.
     pub fcsr: u32,
+    /// How often all these have been restored since they were changed.
+    pub restores: u32,
 }
 
 impl FloatingPoint {
     /// All registers zero, round to nearest.
-    pub const ZERO: Self = Self { f: [0; 32], fcsr: 0 };
+    pub const ZERO: Self = Self { f: [0; 32], fcsr: 0, restores: 0 };
 }
 
 /// What trap entry can reach before it knows the kernel's page table: one page per hart, resident in
@@ -49,6 +51,8 @@ pub struct SaveArea {
     pub user_sp: usize,
     /// Where `enter` returns to in the kernel.
     pub kernel_ra: usize,
+    /// The kernel's `s0` and `s1`, which `enter` cannot leave to the compiler.
+    pub kernel_s: [usize; 2],
 }
 
 /// Offset of [`Registers::pc`].
@@ -71,6 +75,8 @@ pub const USER_SATP: usize = 40;
 pub const USER_SP: usize = 48;
 /// Offset of [`SaveArea::kernel_ra`].
 pub const KERNEL_RA: usize = 56;
+/// Offset of [`SaveArea::kernel_s`].
+pub const KERNEL_S: usize = 64;
 
 const _: () = {
     use core::mem::offset_of;
@@ -81,6 +87,7 @@ const _: () = {
     assert!(offset_of!(SaveArea, kernel_tp) == KERNEL_TP);
     assert!(offset_of!(SaveArea, user_satp) == USER_SATP);
     assert!(offset_of!(SaveArea, user_sp) == USER_SP && offset_of!(SaveArea, kernel_ra) == KERNEL_RA);
+    assert!(offset_of!(SaveArea, kernel_s) == KERNEL_S);
 };
 
 /// Bits of `sie`, also as a program in VS-mode sees it.

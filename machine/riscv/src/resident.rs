@@ -18,7 +18,8 @@
 //! needs, and no more, in its own frame.
 
 use crate::context::{
-    KERNEL_RA, KERNEL_SATP, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea, USER_SATP, USER_SP,
+    KERNEL_RA, KERNEL_S, KERNEL_SATP, KERNEL_SP, KERNEL_TP, PC, REGISTERS, Registers, SPILL, STATUS, SaveArea,
+    USER_SATP, USER_SP,
 };
 
 /// Bytes of a kernel trap frame: 16 caller-saved registers, `sepc`, `sstatus`.
@@ -60,12 +61,10 @@ unsafe extern "C" {
 pub unsafe fn enter(registers: *mut Registers, area: *mut SaveArea) -> Trap {
     let (cause, value): (usize, usize);
     // SAFETY: the contract above; all registers but sp, tp and the two that the compiler does not let us name
-    // (s0, s1, kept on the stack here) are declared changed.
+    // (s0, s1, kept in the area) are declared changed.
     unsafe {
         core::arch::asm!(
-            "addi sp, sp, -16", "sd s0, 0(sp)", "sd s1, 8(sp)",
             "call resident_enter",
-            "ld s0, 0(sp)", "ld s1, 8(sp)", "addi sp, sp, 16",
             inout("a0") registers => cause, inout("a1") area => value,
             out("s2") _, out("s3") _, out("s4") _, out("s5") _, out("s6") _, out("s7") _,
             out("s8") _, out("s9") _, out("s10") _, out("s11") _,
@@ -134,6 +133,8 @@ core::arch::global_asm!(
 resident_enter:                         # a0 = registers, a1 = area
     sd   ra, {KERNEL_RA}(a1)
     sd   sp, {KERNEL_SP}(a1)
+    sd   s0, {KERNEL_S}(a1)
+    sd   s1, {KERNEL_S} + 8(a1)
     sd   a0, {REGISTERS}(a1)
     csrw sscratch, a1
     ld   t0, {PC}(a0)
@@ -185,6 +186,8 @@ resident_vector:
     sd   t1, {STATUS}(t0)
     ld   tp, {KERNEL_TP}(sp)
     ld   ra, {KERNEL_RA}(sp)
+    ld   s0, {KERNEL_S}(sp)
+    ld   s1, {KERNEL_S} + 8(sp)
     ld   sp, {KERNEL_SP}(sp)
     csrw sscratch, zero
     csrr a0, scause
@@ -230,7 +233,7 @@ kernel_vector:
     j    5b
     .popsection
 "#,
-    KERNEL_SP = const KERNEL_SP, KERNEL_RA = const KERNEL_RA, KERNEL_SATP = const KERNEL_SATP, KERNEL_TP = const KERNEL_TP,
+    KERNEL_SP = const KERNEL_SP, KERNEL_S = const KERNEL_S, KERNEL_RA = const KERNEL_RA, KERNEL_SATP = const KERNEL_SATP, KERNEL_TP = const KERNEL_TP,
     REGISTERS = const REGISTERS, SPILL = const SPILL, USER_SATP = const USER_SATP, USER_SP = const USER_SP,
     PC = const PC, STATUS = const STATUS, KERNEL_FRAME = const KERNEL_FRAME,
     STACK_SHIFT = const STACK_SHIFT, EMERGENCY_STACK_TOP = const EMERGENCY_STACK_TOP as i64,

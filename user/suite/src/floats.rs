@@ -3,13 +3,18 @@
 use crate::case::{Case, Outcome};
 use crate::process::{child, exits};
 use alloc::vec::Vec;
-use rt::{raw, thread};
+use core::sync::atomic::{AtomicBool, Ordering};
+use rt::abi::{errno::Errno, nr, signal::SIGCHLD};
+use rt::sync::Arc;
+use rt::{process, raw, thread};
 
 pub const CASES: &[Case] = &[
     case!("registers/floats-among-processes", "P9 S4", floats_among_processes),
     case!("registers/floats-among-threads", "P9 S4", floats_among_threads),
     case!("registers/integers-among-processes", "P9 S4", integers_among_processes),
     case!("registers/floats-over-calls", "D3", floats_over_calls),
+    case!("registers/floats-at-rest", "P9 S4", floats_at_rest),
+    case!("registers/fork-of-floats-at-rest", "P9 P1", fork_of_floats_at_rest),
     case!("registers/fork-keeps-floats", "P1", fork_keeps_floats),
     case!("registers/arithmetic", "P9", arithmetic),
 ];
@@ -63,6 +68,54 @@ fn floats_over_calls() -> Outcome {
         equal!(handle.join(), Some(true));
     }
     Ok(())
+}
+
+/// Enough for the kernel to notice that a thread does not use them, each time.
+const YIELDS: u64 = 100;
+
+/// Threads take turns on a hart, and look at their registers only when they have not for long; then again at once.
+fn floats_at_rest() -> Outcome {
+    let mask = 1u64;
+    call!(SCHED_SETAFFINITY, 0, size_of_val(&mask), &raw const mask)?;
+    let mut threads = Vec::new();
+    for number in 1..=3u64 {
+        threads.push(thread::spawn(move || {
+            (0..40).all(|turn| {
+                let (seed, yields) = ((number << 44) + (turn << 8), if turn % 2 == 0 { YIELDS } else { 1 });
+                let (difference, pid) = raw::hold_floats_over_calls(seed, yields, [nr::GETPID, 0]);
+                difference == 0 && pid > 0
+            })
+        })?);
+    }
+    for handle in threads {
+        equal!(handle.join(), Some(true));
+    }
+    Ok(())
+}
+
+/// A child has the registers of its parent, which has not looked at them for long.
+fn fork_of_floats_at_rest() -> Outcome {
+    let mask = 1u64;
+    call!(SCHED_SETAFFINITY, 0, size_of_val(&mask), &raw const mask)?;
+    let done = Arc::new(AtomicBool::new(false));
+    let seen = done.clone();
+    let other = thread::spawn(move || {
+        let mut same = true;
+        while !seen.load(Ordering::Relaxed) {
+            same &= raw::hold_floats_over_calls(7 << 44, 1, [nr::GETPID, 0]).0 == 0;
+        }
+        same
+    })?;
+    let fork = [nr::CLONE, SIGCHLD as usize];
+    let (difference, pid) = raw::hold_floats_over_calls(5 << 44, YIELDS, fork);
+    if pid == 0 {
+        process::exit(i32::from(difference != 0));
+    }
+    done.store(true, Ordering::Relaxed);
+    let exited = exits(Errno::from_return(pid)? as i32, 0);
+    equal!(other.join(), Some(true));
+    equal!(difference, 0);
+    exited
 }
 
 fn fork_keeps_floats() -> Outcome {
