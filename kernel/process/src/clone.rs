@@ -226,7 +226,7 @@ fn set_off(
     request: &Request,
 ) -> Result<(), Errno> {
     enter(thread, target, child, request)?;
-    let mut registers = context.clone();
+    let mut registers = context.of_child();
     let x = registers.x_mut();
     x[10] = 0;
     if request.stack != 0 {

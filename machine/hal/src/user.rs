@@ -70,11 +70,10 @@ pub enum Exception {
 }
 
 /// State of a user thread while it does not run.
-#[derive(Clone)]
 pub struct UserContext {
     registers: Registers,
     floating: FloatingPoint,
-    /// Names the owner of registers that a hart keeps loaded; new for each clone, and whenever what a hart may have
+    /// Names the owner of registers that a hart keeps loaded; new for each thread, and whenever what a hart may have
     /// loaded is not what is here any more.
     id: ContextId,
 }
@@ -225,19 +224,20 @@ impl ContextId {
     }
 }
 
-impl Clone for ContextId {
-    /// A clone is another thread: it must not be taken for the one whose registers a hart has loaded.
-    fn clone(&self) -> Self {
-        Self::new()
-    }
-}
-
 impl UserContext {
     /// A thread that starts at `pc` with all registers zero but the stack pointer.
     pub fn new(pc: usize, stack_pointer: usize) -> Self {
         let mut x = [0; 32];
         x[2] = stack_pointer;
         Self { registers: Registers { x, pc, status: 0 }, floating: FloatingPoint::ZERO, id: ContextId::new() }
+    }
+
+    /// A new thread that goes on from here, without traps of its own: it begins in its world's mode, whatever mode this one is in.
+    #[must_use]
+    pub fn of_child(&self) -> Self {
+        let mut registers = self.registers.clone();
+        registers.status &= riscv::context::sstatus::FS;
+        Self { registers, floating: self.floating.clone(), id: ContextId::new() }
     }
 
     /// Integer registers `x0..x31`; element 0 is ignored.

@@ -42,6 +42,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/sleeps-when-masked", "U4", waits::sleeps_when_masked),
     case!("uintr/sleep-in-a-handler", "U4", waits::sleep_in_a_handler),
     case!("uintr/in-user-mode", "U4 D5", waits::in_user_mode),
+    case!("uintr/fork-in-user-mode", "U4 D5", waits::fork_in_user_mode),
     case!("uintr/noted", "U1 R3", waits::noted),
     case!("uintr/moves-and-evictions", "U4 D5", places::moves_and_evictions),
     case!("uintr/more-than-places", "U4 D5", places::more_than_places),

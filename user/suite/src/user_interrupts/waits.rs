@@ -107,6 +107,23 @@ fn read_in_user_mode() -> Outcome {
     Ok(())
 }
 
+/// A child of who is in VU-mode begins as any other.
+pub fn fork_in_user_mode() -> Outcome {
+    let by_hardware = in_another_thread(|| counting().map(|(receiver, _)| receiver.has_registers()))?;
+    if !by_hardware {
+        return Err(Trouble::skipped("needs interrupts by hardware, in world vm"));
+    }
+    // A process of its own, as above.
+    let forks = || {
+        let (receiver, _) = counting()?;
+        raw::enter_user_mode();
+        let forked = exits(checked_child(|| Ok(sleep_ms(1)))?, 0);
+        core::mem::forget(receiver);
+        forked
+    };
+    exits(checked_child(forks)?, 0)
+}
+
 /// Vectors that are noted, for a task to await them.
 pub fn noted() -> Outcome {
     in_another_thread(|| counting().map(drop))?;
