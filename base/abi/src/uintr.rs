@@ -68,6 +68,12 @@ pub const TRAPS: usize = 1 << 2 | 1 << 3 | 1 << 4 | 1 << 6 | 1 << 12 | 1 << 13 |
 /// Errors: `EINVAL` (not a receiver; it has a timer of its own).
 pub const TIMER: usize = FIRST + 0x17;
 
+/// `uintr_ring(ring, sender, vector) -> 0`: whenever requests of an `io_uring` complete later than they were submitted, the vector is raised, behind the completions, unless
+/// `IORING_CQ_EVENTFD_DISABLED` is set in the ring's flags. It takes the place of a registered eventfd, and `IORING_UNREGISTER_EVENTFD` ends it.
+///
+/// Errors: `EBADF`, `EINVAL` (no ring, no sender, no such vector), `EPERM` (not granted), `EBUSY` (the ring tells somebody already).
+pub const COMPLETIONS: usize = FIRST + 0x18;
+
 /// For [`RECEIVER`]: guest interrupt files and the supervisor's registers of VS-mode, in world `vm`. `stopei` tells the slots.
 pub const AIA: usize = 1;
 /// For [`RECEIVER`]: the CSRs of N and the controller of `docs/nuintc.md`, in the worlds `table` and `shared`. The page [`CLAIM`] tells the slots.

@@ -11,7 +11,6 @@ use abi::{
     channel::{END, ENDED, MOST_PAGES},
     errno::Errno,
     poll::{EPOLLHUP, EPOLLIN},
-    uintr::VECTORS,
 };
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::{
@@ -204,11 +203,9 @@ impl End {
     /// Ringing it raises a vector from now on.
     ///
     /// # Errors
-    /// `EINVAL`: there is no such vector.
+    /// `EINVAL`, `EPERM`: the sender may not raise it.
     pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
-        if vector >= VECTORS {
-            return Err(Errno::EINVAL);
-        }
+        sender.may_raise(vector)?;
         let before = self.own().bound.lock().replace((sender.clone(), vector));
         self.own().is_bound.store(true, Ordering::Relaxed);
         // Pairs with the fence in `wake_all`: who rings since it has seen what this side's program stored behind this call, raises.

@@ -49,6 +49,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         abi::asyncos::SCHED_KICK => slots::kick(task.thread(), args.word(0), args.word(1)),
         abi::asyncos::SCHED_FOLLOW => slots::follow(task.thread(), args.word(0)),
         abi::uintr::SEND => user_interrupts::send(task, args),
+        abi::uintr::COMPLETIONS => user_interrupts::completions(task, args),
         abi::channel::PAIR => channels::pair(task, args),
         abi::channel::BIND => channels::bind(task, args),
         abi::channel::PEER => channels::peer(task, args),

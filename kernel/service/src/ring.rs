@@ -46,6 +46,7 @@ mod zero_copy;
 pub(crate) use buffers::Buffer;
 pub(crate) use enter::begin_enter;
 pub(crate) use files::Direct;
+pub(crate) use notify::raise;
 pub(crate) use ordinary::{name, register_call};
 pub(crate) use register::register;
 pub(crate) use setup::setup;

@@ -1,6 +1,6 @@
 //! User interrupts (`abi::uintr`): the calls on descriptors. What needs the thread's registers is `process::uintr`'s.
 
-use crate::{arguments::Args, context::Task};
+use crate::{arguments::Args, context::Task, ring};
 use abi::{errno::Errno, fs::O_RDWR};
 use alloc::sync::Arc;
 use io::{file::File, open::OpenFile};
@@ -38,4 +38,10 @@ pub(crate) async fn revoke(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
         return Err(Errno::EINVAL);
     }
     receiver.revoke(sender).await.map(|()| 0)
+}
+
+/// `uintr_ring(ring, sender, vector)`.
+pub(crate) fn completions(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (open, sent) = (task.file(args.int(0))?, task.file(args.int(1))?);
+    ring::raise(&open, sender(&sent)?, args.word(2)).map(|()| 0)
 }

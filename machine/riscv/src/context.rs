@@ -94,6 +94,8 @@ const _: () = {
 pub mod sie {
     /// Software interrupts.
     pub const SOFTWARE: usize = 1 << 1;
+    /// The timer's.
+    pub const TIMER: usize = 1 << 5;
     /// External interrupts.
     pub const EXTERNAL: usize = 1 << 9;
 }

@@ -51,8 +51,6 @@ static NEVER: AtomicUsize = AtomicUsize::new(0);
 
 /// `henvcfg.STCE`: VS-mode has `stimecmp`, and its timer interrupt.
 const STCE: usize = 1 << 63;
-/// `vsie.STIE`.
-const STIE: usize = 1 << 5;
 
 /// Gives this hart's VS CSRs the values that every process starts with; nothing of the last one remains.
 fn reset() {
@@ -115,7 +113,7 @@ impl Own {
 
     /// When its timer interrupts, in ticks of `time`, if it does.
     pub fn timer(&self) -> Option<usize> {
-        (self.enabled & STIE != 0).then_some(self.timer)
+        (self.enabled & crate::context::sie::TIMER != 0).then_some(self.timer)
     }
 
     /// It takes these exceptions itself, of [`DIRECT`], from the next [`Own::load`] on.

@@ -8,6 +8,7 @@
 
 use crate::io;
 use crate::sys::{self, OwnedFd, syscall};
+use crate::uintr::Right;
 use abi::errno::Errno;
 use abi::io_uring::*;
 use abi::time::Timespec;
@@ -171,6 +172,17 @@ impl Ring {
     #[must_use]
     pub fn fd(&self) -> &OwnedFd {
         &self.fd
+    }
+
+    /// Has a vector raised whenever requests complete later than they were submitted: a thread that computes need not look for completions.
+    ///
+    /// # Errors
+    /// `EINVAL`, `EPERM` (no such vector, or not granted), `EBUSY` (somebody is told already).
+    pub fn raise(&self, right: &Right, vector: u32) -> io::Result<()> {
+        let arguments = sys::pad([self.fd.raw() as usize, right.fd().raw() as usize, vector as usize]);
+        // SAFETY: no pointers.
+        unsafe { sys::call6(abi::uintr::COMPLETIONS, arguments) }?;
+        Ok(())
     }
 
     /// Adds an entry; `false` when there is no room. It begins with [`submit`](Self::submit).

@@ -267,7 +267,7 @@ fn nothing_is_lost() -> Outcome {
     Ok(())
 }
 
-fn transfer(opcode: u8, fd: i32, bytes: &mut [u8], off: u64) -> Sqe {
+pub(crate) fn transfer(opcode: u8, fd: i32, bytes: &mut [u8], off: u64) -> Sqe {
     let (addr, len) = (bytes.as_mut_ptr() as u64, bytes.len() as u32);
     Sqe { opcode, fd, addr, len, off, user_data: 7, ..Sqe::default() }
 }

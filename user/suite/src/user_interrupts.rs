@@ -1,5 +1,6 @@
 //! User interrupts: what is raised is handled once or more often than told, never lost, and never by who has no right (note 0008).
 
+mod completions;
 mod controller;
 mod mapping;
 mod passing;
@@ -55,6 +56,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/doorbell-edited", "U5 S6", mapping::edited),
     case!("uintr/doorbell-mapped-often", "U5", mapping::mapped_often),
     case!("uintr/doorbell-absent", "U5 S6", mapping::absent),
+    case!("uintr/completions", "C5 U1", completions::of_a_ring),
     case!("uintr/as-asked", "D5", controller::as_asked),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
     case!("uintr/controller-is-full", "U5 S6 D5", controller::all_taken),

@@ -277,13 +277,15 @@ impl Receiver {
         }
     }
 
-    /// One after the other: no list of them has to be made.
+    /// Its senders, one after the other: no list of them has to be made.
+    fn senders(&self) -> impl Iterator<Item = Arc<Sender>> {
+        (1..uintr::SLOTS).filter_map(|index| self.state.lock().slots.get(index)?.as_ref()?.sender())
+    }
+
+    /// Nobody's page rings any more.
     pub(super) async fn take_doorbells_back(&self) {
-        for index in 1..uintr::SLOTS {
-            let sender = self.state.lock().slots.get(index).and_then(Option::as_ref).and_then(Slot::sender);
-            if let Some(sender) = sender {
-                sender.loans.take_back(None).await;
-            }
+        for sender in self.senders() {
+            sender.loans.take_back(None).await;
         }
     }
 
@@ -302,12 +304,7 @@ impl Receiver {
     /// Its senders have no right any more. If it has a place, that is only free when it is evicted from there, or behind [`Receiver::end`].
     pub(super) fn close(&self) {
         self.state.lock().ended = true;
-        for index in 1..uintr::SLOTS {
-            let sender = self.state.lock().slots.get(index).and_then(Option::as_ref).and_then(Slot::sender);
-            if let Some(sender) = sender {
-                sender.close();
-            }
-        }
+        self.senders().for_each(|sender| sender.close());
         self.bell.end();
     }
 }

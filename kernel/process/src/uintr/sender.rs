@@ -53,6 +53,18 @@ impl Sender {
         self.word.word(uintr::CLOSED).store(1, Ordering::Release);
     }
 
+    /// Whether it was granted a vector.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is no such vector; `EPERM`: it was not.
+    pub fn may_raise(&self, vector: usize) -> Result<(), Errno> {
+        match vector {
+            0..uintr::VECTORS if self.vectors & 1 << vector != 0 => Ok(()),
+            0..uintr::VECTORS => Err(Errno::EPERM),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
     /// Raises a vector, or tells of those that are ([`uintr::RING`]).
     ///
     /// # Errors
@@ -61,12 +73,7 @@ impl Sender {
         if vector == uintr::RING {
             return self.receiver.ring(self);
         }
-        if vector >= uintr::VECTORS {
-            return Err(Errno::EINVAL);
-        }
-        if self.vectors & 1 << vector == 0 {
-            return Err(Errno::EPERM);
-        }
+        self.may_raise(vector)?;
         // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
         // programs see both halves change apart, which is all that bits need.
         self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(1 << (vector % 32), Ordering::Release);

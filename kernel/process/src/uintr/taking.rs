@@ -214,9 +214,7 @@ impl Taking {
             thread.note_interrupt(matches!(self.delivery, Delivery::Connected(_)));
         }
     }
-}
 
-impl Taking {
     /// The thread takes no interrupts any more.
     pub(crate) async fn end(&self) {
         self.receiver.end().await;

@@ -1,4 +1,4 @@
-//! Telling others of completions: by a counter (`eventfd`), and by a completion in another ring.
+//! Telling others of completions: by a counter (`eventfd`), by a user interrupt, and by a completion in another ring.
 
 use super::{
     Ring,
@@ -11,20 +11,28 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hal::sync::{SpinLock, rank};
 use io::{event::Event, open::OpenFile};
+use process::uintr::Sender;
 use ring::{Words, at};
 
-/// The counter that is told of completions, if there is one.
+/// Who is told of completions, if anybody is.
 pub(super) struct Notify {
-    /// Whether there is one, for who posts.
+    /// Whether there is somebody, for who posts.
     is_set: AtomicBool,
     to: SpinLock<Option<Told>>,
 }
 
 #[derive(Clone)]
 struct Told {
-    event: Arc<OpenFile>,
+    by: By,
     /// Not of what was completed where it was submitted.
     only_later: bool,
+}
+
+/// How it is told.
+#[derive(Clone)]
+enum By {
+    Event(Arc<OpenFile>),
+    Vector(Arc<Sender>, usize),
 }
 
 fn event_of(open: &OpenFile) -> Option<&Event> {
@@ -37,14 +45,27 @@ impl Notify {
     }
 
     /// # Errors
-    /// `EBUSY` if there is one; `EINVAL` for what is no counter.
+    /// `EBUSY` if somebody is told already; `EINVAL` for what is no counter.
     pub(super) fn register(&self, event: Arc<OpenFile>, only_later: bool) -> Result<(), Errno> {
+        event_of(&event).ok_or(Errno::EINVAL)?;
+        self.set(Told { by: By::Event(event), only_later })
+    }
+
+    /// Has a vector raised of what is completed later.
+    ///
+    /// # Errors
+    /// `EBUSY` as above; `EINVAL`, `EPERM` if the sender may not raise it.
+    pub(super) fn raise(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+        sender.may_raise(vector)?;
+        self.set(Told { by: By::Vector(sender.clone(), vector), only_later: true })
+    }
+
+    fn set(&self, told: Told) -> Result<(), Errno> {
         let mut to = self.to.lock();
         if to.is_some() {
             return Err(Errno::EBUSY);
         }
-        event_of(&event).ok_or(Errno::EINVAL)?;
-        *to = Some(Told { event, only_later });
+        *to = Some(told);
         // Relaxed: who posts at the same time may come before.
         self.is_set.store(true, Relaxed);
         Ok(())
@@ -76,10 +97,15 @@ impl Ring {
             return;
         }
         let told = self.notify.to.lock().clone();
-        if let Some(told) = told.filter(|told| later || !told.only_later)
-            && let Some(event) = event_of(&told.event)
-        {
-            event.signal(1);
+        match told.filter(|told| later || !told.only_later).map(|told| told.by) {
+            Some(By::Event(open)) => {
+                if let Some(event) = event_of(&open) {
+                    event.signal(1);
+                }
+            }
+            // One whose right has ended is told no more.
+            Some(By::Vector(sender, vector)) => drop(sender.raise(vector)),
+            None => {}
         }
     }
 
@@ -97,6 +123,14 @@ impl Ring {
         self.post_placed(completion);
         Ok(())
     }
+}
+
+/// Has completions of a ring raise a vector.
+///
+/// # Errors
+/// `EINVAL`, `EPERM`, `EBUSY`.
+pub(crate) fn raise(open: &OpenFile, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+    ring_of(open).map_err(|_| Errno::EINVAL)?.notify.raise(sender, vector)
 }
 
 /// `IORING_OP_MSG_RING`: a completion for another ring, or a registered file for its table.
