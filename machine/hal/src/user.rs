@@ -90,11 +90,11 @@ pub struct OwnTraps {
 }
 
 /// What a thread has that takes interrupts by hardware.
-pub enum Traps<'a> {
+pub enum Traps {
     /// In world `vm`.
-    Supervisor(&'a mut OwnTraps),
+    Supervisor(OwnTraps),
     /// In the others.
-    User(&'a mut UserTraps),
+    User(UserTraps),
 }
 
 /// Restores of floating-point registers that a thread does not change: from then on they wait for its next use. That use costs
@@ -320,7 +320,7 @@ impl UserContext {
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,
     /// have a place on this hart or none.
     #[cfg(not(target_os = "none"))]
-    pub fn enter(&mut self, space: &SpaceHandle, traps: Option<Traps<'_>>) -> Exit {
+    pub fn enter(&mut self, space: &SpaceHandle, traps: Option<&mut Traps>) -> Exit {
         let has_seat = matches!(traps, Some(Traps::Supervisor(traps)) if traps.seat.is_some());
         let _ = (space, self.id.0, has_seat);
         crate::arch::run_user(self)
@@ -330,10 +330,10 @@ impl UserContext {
     /// have a place on this hart or none.
     #[cfg(target_os = "none")]
     #[inline]
-    pub fn enter(&mut self, space: &SpaceHandle, mut traps: Option<Traps<'_>>) -> Exit {
+    pub fn enter(&mut self, space: &SpaceHandle, mut traps: Option<&mut Traps>) -> Exit {
         crate::arch::interrupts_off();
         let exit = loop {
-            if let Some(exit) = self.run_once(space, traps.as_mut()) {
+            if let Some(exit) = self.run_once(space, traps.as_deref_mut()) {
                 break exit;
             }
         };
@@ -361,7 +361,7 @@ mod machine {
     impl UserContext {
         /// One stay in user mode, with interrupts off around it; `None` to enter again at once.
         #[inline(always)]
-        pub(super) fn run_once(&mut self, space: &SpaceHandle, mut traps: Option<&mut Traps<'_>>) -> Option<Exit> {
+        pub(super) fn run_once(&mut self, space: &SpaceHandle, mut traps: Option<&mut Traps>) -> Option<Exit> {
             let local = arch::local();
             if local.leave.load(Relaxed) {
                 local.leave.store(false, Relaxed);
@@ -420,7 +420,7 @@ mod machine {
         /// Prepares an entry to a world that is the first, or of a thread with traps of its own, or behind one of these. `false`: such a
         /// thread has lost its place, and does not enter.
         #[cold]
-        fn prepare_entry(&mut self, local: &Local, world: World, traps: Option<&mut Traps<'_>>) -> bool {
+        fn prepare_entry(&mut self, local: &Local, world: World, traps: Option<&mut Traps>) -> bool {
             match traps {
                 Some(Traps::Supervisor(traps)) if world == World::Vm => return traps.prepare_entry(local),
                 Some(Traps::User(traps)) if world != World::Vm => traps.prepare_entry(local, self.has_floating()),

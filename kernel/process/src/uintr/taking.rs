@@ -14,10 +14,8 @@ use io::open::OpenFile;
 
 /// How its interrupts come.
 enum Delivery {
-    /// By hardware, at a place.
-    Hardware(OwnTraps),
-    /// By hardware, wherever it runs.
-    Connected(UserTraps),
+    /// By hardware: at a place, or wherever it runs.
+    Hardware(Traps),
     /// By the kernel, on the way to user mode.
     Injected(Injected),
 }
@@ -51,10 +49,10 @@ impl Taking {
         let delivery = match receiver.controller() {
             Some(slot) => {
                 let floats = FloatsWord { page: control, offset: uintr::STATUS, bits: uintr::FLOATS };
-                Delivery::Connected(UserTraps::new(entry, stack, slot, floats))
+                Delivery::Hardware(Traps::User(UserTraps::new(entry, stack, slot, floats)))
             }
             None if backend == uintr::SOFT => Delivery::Injected(Injected::new(control, entry, stack)),
-            None => Delivery::Hardware(OwnTraps::new(context, entry, stack)),
+            None => Delivery::Hardware(Traps::Supervisor(OwnTraps::new(context, entry, stack))),
         };
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
@@ -64,10 +62,9 @@ impl Taking {
 
     /// What the hardware keeps of the thread, if its interrupts come by hardware.
     #[inline]
-    pub(crate) fn traps(&mut self) -> Option<Traps<'_>> {
+    pub(crate) fn traps(&mut self) -> Option<&mut Traps> {
         match &mut self.delivery {
-            Delivery::Hardware(traps) => Some(Traps::Supervisor(traps)),
-            Delivery::Connected(traps) => Some(Traps::User(traps)),
+            Delivery::Hardware(traps) => Some(traps),
             Delivery::Injected(_) => None,
         }
     }
@@ -75,8 +72,8 @@ impl Taking {
     /// Whether its interrupts can come on this hart.
     pub(crate) fn is_settled(&self, hart: usize) -> bool {
         match &self.delivery {
-            Delivery::Hardware(traps) => traps.is_settled(hart),
-            Delivery::Connected(_) | Delivery::Injected(_) => true,
+            Delivery::Hardware(Traps::Supervisor(traps)) => traps.is_settled(hart),
+            Delivery::Hardware(Traps::User(_)) | Delivery::Injected(_) => true,
         }
     }
 
@@ -90,9 +87,9 @@ impl Taking {
         }
         let look = thread.take_interrupts();
         match &mut self.delivery {
-            Delivery::Hardware(traps) if look => traps.look_at_all(),
-            Delivery::Hardware(_) => {}
-            Delivery::Connected(traps) => {
+            Delivery::Hardware(Traps::Supervisor(traps)) if look => traps.look_at_all(),
+            Delivery::Hardware(Traps::Supervisor(_)) => {}
+            Delivery::Hardware(Traps::User(traps)) => {
                 self.receiver.wake_up();
                 if look {
                     traps.look_at_all();
@@ -109,7 +106,7 @@ impl Taking {
     /// `EINVAL`.
     pub(crate) fn resume(&self, context: &mut UserContext) -> Result<(), Errno> {
         match &self.delivery {
-            Delivery::Hardware(_) | Delivery::Connected(_) => Err(Errno::EINVAL),
+            Delivery::Hardware(_) => Err(Errno::EINVAL),
             Delivery::Injected(injected) => {
                 injected.resume(context);
                 Ok(())
@@ -126,7 +123,7 @@ impl Taking {
             return Err(Errno::EINVAL);
         }
         self.exceptions = causes;
-        if let Delivery::Hardware(traps) = &mut self.delivery {
+        if let Delivery::Hardware(Traps::Supervisor(traps)) = &mut self.delivery {
             // The first use of floating point is an illegal instruction, too, and would be the program's now.
             context.use_floating();
             traps.take_exceptions(causes);
@@ -138,8 +135,8 @@ impl Taking {
     pub(crate) fn trap(&mut self, context: &mut UserContext, trap: Trap) -> bool {
         self.exceptions & 1 << trap.cause != 0
             && match &mut self.delivery {
-                Delivery::Hardware(traps) => context.trap(traps, trap.cause, trap.value),
-                Delivery::Connected(traps) => match traps.trap(context.pc(), trap.cause, trap.value) {
+                Delivery::Hardware(Traps::Supervisor(traps)) => context.trap(traps, trap.cause, trap.value),
+                Delivery::Hardware(Traps::User(traps)) => match traps.trap(context.pc(), trap.cause, trap.value) {
                     Some(vector) => {
                         context.set_pc(vector);
                         true
@@ -179,7 +176,7 @@ impl Taking {
 
     /// Gets a place on this hart, and has the thread look at everything.
     pub(crate) async fn settle(&mut self, thread: &Thread) {
-        let Delivery::Hardware(traps) = &mut self.delivery else { return };
+        let Delivery::Hardware(Traps::Supervisor(traps)) = &mut self.delivery else { return };
         if let Some(place) = self.receiver.settle(thread).await {
             traps.settle(&place);
             self.receiver.keep(place);
@@ -190,8 +187,8 @@ impl Taking {
     /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or `waits` for it.
     pub(crate) fn rest(&mut self, thread: &Thread, context: &UserContext, waits: bool) {
         let is_open = match &self.delivery {
-            Delivery::Hardware(traps) => traps.is_open(context),
-            Delivery::Connected(traps) => traps.is_open(),
+            Delivery::Hardware(Traps::Supervisor(traps)) => traps.is_open(context),
+            Delivery::Hardware(Traps::User(traps)) => traps.is_open(),
             Delivery::Injected(injected) => injected.is_open(),
         };
         // First: what is told from now on is told to a thread that is known to be open.
@@ -200,18 +197,18 @@ impl Taking {
             return;
         }
         let is_there = match &self.delivery {
-            Delivery::Hardware(traps) => traps.rest(context, waits),
-            Delivery::Connected(_) => self.receiver.fall_asleep(),
+            Delivery::Hardware(Traps::Supervisor(traps)) => traps.rest(context, waits),
+            Delivery::Hardware(Traps::User(_)) => self.receiver.fall_asleep(),
             Delivery::Injected(injected) => injected.is_pending(),
         };
-        if let Delivery::Hardware(traps) = &self.delivery
+        if let Delivery::Hardware(Traps::Supervisor(traps)) = &self.delivery
             && let Some(deadline) = traps.timer()
         {
             self.watch(deadline);
         }
         if is_there {
             // What a sender has set and not rung for yet is found where it is looked for.
-            thread.note_interrupt(matches!(self.delivery, Delivery::Connected(_)));
+            thread.note_interrupt(matches!(self.delivery, Delivery::Hardware(Traps::User(_))));
         }
     }
 

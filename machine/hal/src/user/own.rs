@@ -99,10 +99,19 @@ impl UserTraps {
 
 /// This hart's registers are nobody's, and it listens to nobody.
 #[cfg(target_os = "none")]
+#[inline(always)]
 pub(crate) fn disown(local: &crate::hart::Local) {
     if local.user_traps_owner.load(Relaxed) != 0 {
-        riscv::user_csr::reset();
-        crate::uintc::listen(0);
-        local.user_traps_owner.store(0, Relaxed);
+        reset(local);
     }
+}
+
+/// Apart, as few threads have any.
+#[cfg(target_os = "none")]
+#[cold]
+#[inline(never)]
+fn reset(local: &crate::hart::Local) {
+    riscv::user_csr::reset();
+    crate::uintc::listen(0);
+    local.user_traps_owner.store(0, Relaxed);
 }
