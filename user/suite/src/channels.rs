@@ -26,6 +26,7 @@ pub const CASES: &[Case] = &[
     case!("channel/end-is-hidden", "P4 S6", ends::end_is_hidden),
     case!("channel/end-of-two-processes", "P4", ends::end_of_two_processes),
     case!("channel/closed-by-exec", "P4", ends::closed_by_exec),
+    case!("channel/end-in-a-message", "P4", ends::end_in_a_message),
     case!("channel/memory-is-limited", "P4 S6", memory_is_limited),
     case!("channel/wait-has-a-limit", "P4", wait_has_a_limit),
     case!("channel/errors", "P4 S6", errors),

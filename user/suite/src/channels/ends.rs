@@ -3,11 +3,14 @@
 use super::{Body, ends, serve, with_child};
 use crate::case::{Outcome, Trouble};
 use crate::exec::exec;
+use crate::machine::needs_kernel;
 use crate::process::{PAGE, RW, Shared, await_blocked, checked_child, child, exits, kill, wait};
 use crate::programs::own_path;
+use crate::sockets::rights;
 use rt::abi::channel as at;
 use rt::abi::mm::MAP_SHARED;
-use rt::channel::Channel;
+use rt::abi::net::SOCK_DGRAM;
+use rt::channel::{Channel, End};
 use rt::{pipe, raw};
 
 /// What the peer does before it ends, and what is received then: before a request, in one, behind its reply.
@@ -141,4 +144,30 @@ pub fn closed_by_exec() -> Outcome {
     // It lives: it has waited for this.
     drop(write);
     exits(pid, 0)
+}
+
+/// An end that goes to a process which was there before the channel; and one that is lost on the way.
+pub fn end_in_a_message() -> Outcome {
+    needs_kernel("channels")?;
+    let (here, there) = rights::pair(SOCK_DGRAM)?;
+    let pid = checked_child(|| {
+        let fd = rights::receive_one(&there)?.fd().try_clone()?;
+        serve(End::from_fd(fd, 1, 4).open()?)
+    })?;
+    let (near, far) = ends(4)?;
+    rights::send(&here, b"x", &[far.fd().raw()])?;
+    drop(far);
+    let mut near: Channel<Body, Body> = near.open()?;
+    equal!(near.call(&[1; 8])?, [2; 8]);
+    drop(near);
+    exits(pid, 0)?;
+    let (near, far) = ends(4)?;
+    rights::send(&here, b"x", &[far.fd().raw()])?;
+    drop(far);
+    let mut near: Channel<Body, Body> = near.open()?;
+    // It is somebody's as long as the message can be received.
+    fails!(near.receive_within(Some(core::time::Duration::from_millis(2))), ETIMEDOUT);
+    drop((here, there));
+    fails!(near.receive(), EPIPE);
+    Ok(())
 }
