@@ -23,7 +23,7 @@ use alloc::{
 use core::iter;
 use hal::{
     frame::Frame,
-    space::DevicePage,
+    space::{DevicePage, World},
     sync::{SpinLock, rank},
 };
 
@@ -63,6 +63,12 @@ impl Loan {
     #[must_use]
     pub fn space(&self) -> *const AddressSpace {
         self.borrower.0.lock().as_ptr()
+    }
+
+    /// Whether the space that it is to is one of world `vm`.
+    #[must_use]
+    pub fn is_virtual(&self) -> bool {
+        self.borrower.space().is_some_and(|space| space.world() == World::Vm)
     }
 
     fn is(&self, other: &Self) -> bool {
