@@ -38,6 +38,8 @@ pub fn passed_on() -> Outcome {
         let sender = Sender::open(right(&last)?)?;
         shared.await_least(0, 1);
         sender.send(9)?;
+        // The right is not to end before that has returned: it would say so.
+        shared.set(1, 1);
         shared.await_least(0, 2);
         fails!(sender.send(9), ESRCH);
         fails!(sender.send_by_call(9), ESRCH);
@@ -52,6 +54,7 @@ pub fn passed_on() -> Outcome {
     exits(stranger, 0)?;
     shared.set(0, 1);
     until(&receiver, || counts.get(9) == 1)?;
+    shared.await_least(1, 1);
     receiver.revoke(&granted)?;
     shared.set(0, 2);
     exits(other, 0)?;
