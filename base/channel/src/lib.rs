@@ -93,13 +93,12 @@ impl Side {
     #[inline]
     pub fn must_ring_fenced<M>(self, memory: &impl Memory<M>, what: u32) -> u32 {
         let waits = word(memory, 1 - self.0, at::WAITS);
-        // Relaxed, as is the store: ordered by the fence before, and by the call that rings.
-        let said = waits.load(Ordering::Relaxed);
-        if said & what == 0 {
+        // Relaxed, as is the swap: ordered by the fence before, and by the call that rings.
+        if waits.load(Ordering::Relaxed) & what == 0 {
             return 0;
         }
-        waits.store(0, Ordering::Relaxed);
-        said
+        // What is cleared decides how to ring, not what was seen: one that was to be interrupted may sleep by now.
+        waits.swap(0, Ordering::Relaxed)
     }
 }
 

@@ -412,7 +412,9 @@ impl Inode for Node {
                 Some(table.link(*pid, name).map(|place| place.inode().clone()).ok_or(Errno::ENOENT))
             }
             What::Descriptor(pid, fd) => Some(match table.descriptor(*pid, *fd) {
-                Some(open) => Ok(open.file().inode().unwrap_or_else(|| Arc::new(Nameless(open.file().clone())))),
+                Some(open) => {
+                    Ok(open.file().inode().unwrap_or_else(|| Arc::new(Nameless(Arc::downgrade(open.file())))))
+                }
                 None => Err(Errno::ENOENT),
             }),
             _ => None,
@@ -467,12 +469,13 @@ impl Inode for Node {
     }
 }
 
-/// A pipe or socket reached through /proc/PID/fd: opening it gives the same object.
-struct Nameless(Arc<dyn File>);
+/// A pipe or socket reached through /proc/PID/fd: opening it gives the same object, as long as somebody has that. What is open as a path alone keeps nothing:
+/// else sockets in flight could be kept by what does not look like one.
+struct Nameless(Weak<dyn File>);
 
 impl Inode for Nameless {
     fn id(&self) -> InodeId {
-        InodeId { dev: DEV, ino: Arc::as_ptr(&self.0).cast::<u8>() as u64 }
+        InodeId { dev: DEV, ino: self.0.as_ptr().cast::<u8>() as u64 }
     }
 
     fn kind(&self) -> Kind {
@@ -498,7 +501,7 @@ impl Inode for Nameless {
     }
 
     fn open(self: Arc<Self>, _caller: &Caller, _flags: u32) -> Reply<'static, Arc<dyn File>> {
-        ready(Ok(self.0.clone()))
+        ready(self.0.upgrade().ok_or(Errno::ENXIO))
     }
 
     fn as_any(&self) -> &dyn Any {

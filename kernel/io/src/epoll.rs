@@ -312,7 +312,7 @@ impl Item {
         let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
         self.keep(number, Some(place));
         if self.interest.lock().events == 0 {
-            return self.give_up();
+            return self.give_up(number);
         }
         // In the queue by now.
         if self.file.look(&self.caller).1 & mask != 0 {
@@ -337,9 +337,9 @@ impl Item {
     }
 
     /// Retired, or disabled, while it began to wait: nobody else comes for that, and it holds this item.
-    fn give_up(&self) {
-        let late = self.armed.lock().take();
-        drop(late);
+    fn give_up(&self, number: u64) {
+        // Not what others have begun since: they look for themselves.
+        self.keep(number, None);
     }
 
     /// Waits for the file with this item as the waker, unless it stays in the file's queue; `since` are the edges of a look that found
@@ -367,7 +367,7 @@ impl Item {
         if ready {
             self.queue();
         } else if self.interest.lock().events == 0 {
-            self.give_up();
+            self.give_up(number);
         }
     }
 

@@ -65,10 +65,10 @@ impl Loan {
         self.borrower.0.lock().as_ptr()
     }
 
-    /// Whether the space that it is to is one of world `vm`.
+    /// Whether the space that it is to is one of world `vm`, or there is none any more.
     #[must_use]
     pub fn is_virtual(&self) -> bool {
-        self.borrower.space().is_some_and(|space| space.world() == World::Vm)
+        self.borrower.space().is_none_or(|space| space.world() == World::Vm)
     }
 
     fn is(&self, other: &Self) -> bool {

@@ -25,6 +25,8 @@ const PIECE: usize = 4096;
 const MESSAGES_MOST: usize = 512;
 /// No more bytes of memory than these stay when all is read. They are paid for as long as the channel is there.
 const KEPT: usize = 512;
+/// Places for messages, and for those with descriptors, that an idle channel keeps.
+const FEW: usize = 8;
 /// What a side takes: its channel, and what it stands in (the signal, a listener's queue).
 const BYTES: usize = size_of::<Channel>() + KEPT + 256;
 
@@ -208,15 +210,6 @@ impl Channel {
             core::mem::take(&mut pipe.marks)
         };
         marks.into_iter().filter_map(|mark| mark.aboard.land()).for_each(|rights| rights.put_before(into));
-    }
-
-    /// Closes the descriptors of a message that nobody can receive any more.
-    pub fn lose(&self, flight: u64) {
-        let mut pipe = self.lock();
-        let at = pipe.marks.iter().position(|mark| mark.aboard.is(flight));
-        let lost = at.and_then(|at| pipe.marks.remove(at));
-        drop(pipe);
-        drop(lost);
     }
 
     /// Takes what fits of a stream, or a message whole, and what is to go with it. `None`: no room.
@@ -476,6 +469,13 @@ impl Pipe {
         self.gone = self.gone.wrapping_add(if self.framing.keeps_messages() { 1 } else { len });
         if self.bytes.is_empty() {
             self.trim();
+        }
+        // What has paid for the places of descriptors went with them.
+        if self.marks.is_empty() && self.marks.capacity() > FEW {
+            self.marks = VecDeque::new();
+        }
+        if self.messages.is_empty() && self.messages.capacity() > FEW {
+            self.messages = VecDeque::new();
         }
     }
 

@@ -93,8 +93,8 @@ impl Table {
         }
     }
 
-    /// What is lost, by the channel that it lies in.
-    fn lost(&self) -> Vec<(u64, Weak<Channel>)> {
+    /// The channels in which something is lost: with their owners, so that all that lies in them is.
+    fn lost(&self) -> Vec<Weak<Channel>> {
         let mut owned: BTreeMap<Place, Vec<&Flight>> = BTreeMap::new();
         for flight in self.flights.values() {
             owned.entry(flight.owner).or_default().push(flight);
@@ -107,8 +107,8 @@ impl Table {
             let sockets = owned.get(&place).into_iter().flatten().flat_map(|flight| &flight.sockets);
             left.extend(sockets.map(|socket| socket.place).filter(|&place| reached.insert(place)));
         }
-        let lost = self.flights.iter().filter(|(_, flight)| !reached.contains(&flight.owner));
-        lost.map(|(number, flight)| (*number, flight.channel.clone())).collect()
+        let lost = self.flights.values().filter(|flight| !reached.contains(&flight.owner));
+        lost.map(|flight| flight.channel.clone()).collect()
     }
 }
 
@@ -163,31 +163,37 @@ impl Flights {
         copy()
     }
 
-    /// Throws away what is lost; whether more may become so.
-    pub fn collect(&self) -> bool {
-        let lost = {
-            let table = self.table.lock();
-            if table.nested == 0 { Vec::new() } else { table.lost() }
-        };
-        for (number, channel) in lost {
-            if let Some(channel) = channel.upgrade() {
-                channel.lose(number);
-            }
-        }
+    /// Where something is lost.
+    fn look(&self) -> Vec<Weak<Channel>> {
+        let table = self.table.lock();
+        if table.nested == 0 { Vec::new() } else { table.lost() }
+    }
+
+    /// Whether more may become lost.
+    fn has_nests(&self) -> bool {
         self.table.lock().nested > 0
+    }
+
+    /// Throws away what is lost; whether more may become so.
+    #[cfg(test)]
+    pub fn collect(&self) -> bool {
+        self.look().iter().for_each(throw_away);
+        self.has_nests()
     }
 
     /// Collects for ever.
     pub async fn run(&self) {
         loop {
-            wait_until(&self.nests, || (self.table.lock().nested > 0).then_some(())).await;
+            wait_until(&self.nests, || self.has_nests().then_some(())).await;
             let mut pause = PAUSE.0;
-            loop {
+            while self.has_nests() {
                 let began = hal::time::now();
-                if !self.collect() {
-                    break;
-                }
+                let lost = self.look();
                 let took = hal::time::now().saturating_sub(began);
+                for channel in &lost {
+                    throw_away(channel);
+                    exec::yield_now().await;
+                }
                 exec::sleep(pause.max(SHARE * took)).await;
                 pause = PAUSE.1.min(2 * pause);
             }
@@ -198,5 +204,14 @@ impl Flights {
     #[cfg(test)]
     pub fn count(&self) -> usize {
         self.table.lock().flights.len()
+    }
+}
+
+/// Closes all that lies in a channel whose owner nobody reaches. The second time there is nothing left.
+fn throw_away(channel: &Weak<Channel>) {
+    if let Some(channel) = channel.upgrade() {
+        let mut lost = None;
+        channel.strip(&mut lost);
+        drop(lost);
     }
 }

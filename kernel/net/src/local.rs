@@ -200,13 +200,14 @@ impl LocalSocket {
 
     /// Connects to the socket that listens under `name`; `EAGAIN`: its queue is full ([`LocalSocket::vacancy`]).
     pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
+        // Before the lock, and so dropped behind it: it may be the last who has it, and closes what lies in its queue.
+        let target = self.names.find(self.framing, name).ok_or(Errno::ECONNREFUSED)?;
         let mut inner = self.inner.lock();
         let (own, unfit) = match &inner.state {
             State::Idle => (None, None),
             State::Bound(bound) => (Some(bound.clone()), bound.listens().then_some(Errno::EINVAL)),
             State::Connected(..) => (None, Some(Errno::EISCONN)),
         };
-        let target = self.names.find(self.framing, name).ok_or(Errno::ECONNREFUSED)?;
         if target.framing != self.framing {
             return Err(Errno::EPROTOTYPE.into());
         }

@@ -107,10 +107,6 @@ impl Aboard {
         Self { rights: Some(rights), flight }
     }
 
-    pub fn is(&self, flight: u64) -> bool {
-        self.flight == Some(flight)
-    }
-
     /// The queue is `owner`'s now.
     pub fn hand_over(&self, owner: Place) {
         if let (Some(rights), Some(flight)) = (&self.rights, self.flight) {

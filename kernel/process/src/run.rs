@@ -398,6 +398,10 @@ impl Running {
             Outcome::Registers => self.space = thread.space(),
             Outcome::Restart(_) => {}
         }
+        if matches!(call.number, nr::EXECVE | nr::EXECVEAT) && matches!(outcome, Outcome::Registers) {
+            // To its end, also of who is killed meanwhile: its places are others' behind it.
+            self.end_taking().await;
+        }
     }
 
     /// The calls that need the registers.
@@ -420,10 +424,7 @@ impl Running {
             _ => return self.clone(call).await.into(),
         };
         match execve::execve(&self.thread, self.service, &mut self.context, request).await {
-            Ok(()) => {
-                self.end_taking().await;
-                Outcome::Registers
-            }
+            Ok(()) => Outcome::Registers,
             Err(errno) => errno.into(),
         }
     }

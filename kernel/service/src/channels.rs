@@ -15,6 +15,7 @@ use io::{file::File, open::OpenFile};
 use process::{
     Begun, Call, Outcome, Thread,
     channel::{self, End},
+    descriptors::Reserved,
     uintr::SenderFile,
 };
 
@@ -25,10 +26,13 @@ fn end(open: &OpenFile) -> Result<&End, Errno> {
 /// `channel_pair(pages)`.
 pub(crate) fn pair(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let [first, second] = channel::pair(args.word(0), task.process().account())?;
-    let install = |end: Arc<dyn File>| task.install(OpenFile::new(end, O_RDWR, b"anon_inode:[channel]"), true);
-    let first = install(first)?;
-    let second = install(second).inspect_err(|_| task.close(first as i32))?;
-    Ok(first | second << 32)
+    let keep = || task.descriptors()?.keep(task.file_limit());
+    // Both before either can be used: nothing has to be taken back.
+    let numbers = [keep()?, keep()?];
+    let give =
+        |number: Reserved, end: Arc<dyn File>| number.give(OpenFile::new(end, O_RDWR, b"anon_inode:[channel]"), true);
+    let [one, other] = numbers;
+    Ok(give(one, first) | give(other, second) << 32)
 }
 
 /// `channel_bind(end, sender, vector)`.

@@ -492,9 +492,14 @@ impl Shootdown {
         (0..hart::MAX).all(|other| self.waiting & 1 << other == 0 || self.done_on(other))
     }
 
-    /// Interrupts the harts that it still waits for.
-    fn interrupt(&self) {
-        (0..hart::MAX).filter(|other| self.waiting & 1 << other != 0 && !self.done_on(*other)).for_each(hart::send_ipi);
+    /// Interrupts the harts that it still waits for; `false`: none is left.
+    fn interrupt(&self) -> bool {
+        let mut is_left = false;
+        for other in (0..hart::MAX).filter(|other| self.waiting & 1 << other != 0 && !self.done_on(*other)) {
+            hart::send_ipi(other);
+            is_left = true;
+        }
+        is_left
     }
 
     fn done_on(&self, other: usize) -> bool {
@@ -522,8 +527,7 @@ impl Future for Shootdown {
         }
         // What interrupted a hart before may have been too early to wake this: that hart is on its way back to user mode then, and has
         // not come to the new generation. Nothing else need ever interrupt it there.
-        self.interrupt();
-        Poll::Pending
+        if self.interrupt() { Poll::Pending } else { Poll::Ready(()) }
     }
 }
 

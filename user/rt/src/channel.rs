@@ -335,7 +335,8 @@ impl<S: Message, R: Message> Channel<S, R> {
         Ok(())
     }
 
-    /// Goes on without waiting: the next message raises the vector that this side is [bound](Channel::bind) to. `false`: one is there already.
+    /// Goes on without waiting: the next message raises the vector that this side is [bound](Channel::bind) to. `false`: one is there already. A wait of this
+    /// side's, also one for room in a [`send`](Channel::send), ends that: listen again behind it.
     ///
     /// # Errors
     /// `EPROTO`.

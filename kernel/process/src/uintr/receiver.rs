@@ -23,7 +23,7 @@ use hal::{
     guest_file::{Owner, Place},
     space::DevicePage,
     sync::{SpinLock, rank},
-    uintc::{ReceiverSlot, SenderSlot},
+    uintc::ReceiverSlot,
 };
 use io::file::File;
 use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
@@ -196,15 +196,19 @@ impl Receiver {
 
     /// Nobody has the sender any more.
     pub(super) fn part_from(&self, sender: &Sender) {
-        let left = {
+        let (wire, left) = {
             let mut state = self.state.lock();
-            state.slot_of(sender).map(|slot| (slot.right, slot.has_message(), slot.wire.take()))
+            // Also of one whose revoking was given up: nobody has its page any more.
+            let slot = state.slots.get_mut(sender.slot()).and_then(Option::as_mut);
+            let wire = slot.filter(|slot| slot.id == sender.id()).and_then(|slot| slot.wire.take());
+            (wire, state.slot_of(sender).map(|slot| (slot.right, slot.has_message())))
         };
+        drop(wire); // not under the lock
         match left {
             // The granting was given up.
-            Some((Right::Reserved, ..)) => self.remove(sender.slot(), sender.id()),
+            Some((Right::Reserved, _)) => self.remove(sender.slot(), sender.id()),
             // It is still to be taken, and there may be no ring that tells of it.
-            Some((Right::Granted, true, _)) => drop(self.ring(sender)),
+            Some((Right::Granted, true)) => drop(self.ring(sender)),
             _ => {}
         }
     }
@@ -218,11 +222,15 @@ impl Receiver {
         drop(removed); // frees a frame: not under the lock
     }
 
-    /// The page that rings at the receiver's place, if it has one now, for a sender that has its right.
-    pub(super) fn doorbell(&self, sender: &Sender) -> Option<DevicePage> {
+    /// The page that rings at the receiver's place, if it has one now, for a sender that has its right. From a space that `is_virtual` there is no controller
+    /// (docs/nuintc.md, section 3): there the kernel rings.
+    pub(super) fn doorbell(&self, sender: &Sender, is_virtual: bool) -> Option<DevicePage> {
         let mut state = self.state.lock();
-        let wire = state.slot_of(sender)?.wire.as_ref().map(SenderSlot::doorbell);
-        wire.or_else(|| state.place.as_ref().map(Place::doorbell))
+        match &state.slot_of(sender)?.wire {
+            Some(_) if is_virtual => None,
+            Some(wire) => Some(wire.doorbell()),
+            None => state.place.as_ref().map(Place::doorbell),
+        }
     }
 
     /// Tells the thread of what a sender has set in its word.

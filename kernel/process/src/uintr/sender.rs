@@ -104,10 +104,7 @@ impl Backing for Sender {
             // In too many places to be taken back from: the kernel rings for this one.
             return Ok(Lent::Absent);
         }
-        // From virtual mode there is no controller (docs/nuintc.md, section 3): there, too, the kernel rings.
-        let reaches = !loan.is_virtual() || self.receiver.controller().is_none();
-        let doorbell = if reaches { self.receiver.doorbell(self) } else { None };
-        Ok(doorbell.map_or(Lent::Absent, Lent::Device))
+        Ok(self.receiver.doorbell(self, loan.is_virtual()).map_or(Lent::Absent, Lent::Device))
     }
 
     fn knock(&self, index: u64) {

@@ -74,9 +74,11 @@ impl Notify {
     /// # Errors
     /// `ENXIO` if there is none.
     pub(super) fn unregister(&self) -> Result<(), Errno> {
-        let old = self.to.lock().take();
+        let mut to = self.to.lock();
+        let old = to.take();
+        // Under the lock, as where it is set: the two agree.
         self.is_set.store(false, Relaxed);
-        // Not under the lock.
+        drop(to);
         old.map(drop).ok_or(Errno::ENXIO)
     }
 }

@@ -4,6 +4,7 @@ use super::rights::{is_over, pair, pipe, receive, receive_one, send};
 use crate::case::{Case, Outcome, Trouble};
 use crate::process::{checked_child, exits, sleep_ms};
 use alloc::vec::Vec;
+use rt::abi::fs::{AT_FDCWD, O_CLOEXEC, O_PATH};
 use rt::abi::net::{AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SockaddrUn};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::abi::{Errno, errno::Result as Call};
@@ -12,6 +13,7 @@ use rt::raw;
 
 pub const CASES: &[Case] = &[
     case!("rights/chain", "D17 D13", chain),
+    case!("rights/chain-by-path", "D17 D13", chain_by_path),
     case!("rights/circle", "D17 D13", circle),
     case!("rights/circle-of-a-listener", "D17 D13", circle_of_a_listener),
     case!("rights/circle-that-is-reached", "D17 D13", circle_that_is_reached),
@@ -79,6 +81,24 @@ pub fn name(word: &str) -> Result<SockaddrUn, Trouble> {
 
 pub fn socket(kind: u32) -> Call<File> {
     call!(SOCKET, AF_UNIX, kind | SOCK_CLOEXEC, 0).map(raw::file)
+}
+
+/// What is open as a path alone keeps no socket: it is no way to build a chain that does not look like one.
+fn chain_by_path() -> Outcome {
+    let (mut first, far) = pair(SOCK_STREAM)?;
+    let path_of = |file: &File| -> Call<File> {
+        let path = alloc::format!("/proc/self/fd/{}\0", file.fd().raw());
+        call!(OPENAT, AT_FDCWD, path.as_ptr(), O_PATH | O_CLOEXEC).map(raw::file)
+    };
+    let mut last = path_of(&far)?;
+    drop(far);
+    is_over(&mut first)?;
+    for _ in 0..300 {
+        let (near, far) = pair(SOCK_STREAM)?;
+        send(&near, b"x", &[last.fd().raw()])?;
+        last = path_of(&far)?;
+    }
+    Ok(())
 }
 
 /// A connection that nobody accepts carries its listener.

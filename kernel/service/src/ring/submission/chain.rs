@@ -63,6 +63,10 @@ impl Submission<'_, '_, '_> {
 
     /// Begins a chain, unless one of it is wrong (`fails`: all is): then it is cancelled.
     pub(super) fn run_chain(&mut self, fails: bool) {
+        if self.chain.is_empty() {
+            self.charge = None;
+            return;
+        }
         let mut chain = core::mem::take(&mut self.chain).into_iter();
         let cancelled = fails || chain.iter().any(|linked| linked.operation.is_err());
         if cancelled && let Some(first) = chain.next() {
