@@ -70,8 +70,9 @@ impl Side {
     /// Says what this side waits for. Behind it the side looks again, and sleeps if there is still nothing.
     #[inline]
     pub fn waits<M>(self, memory: &impl Memory<M>, what: u32) {
-        // Relaxed: the fence orders it before the look. It pairs with that of `must_ring`.
-        word(memory, self.0, at::WAITS).store(what, Ordering::Relaxed);
+        // Relaxed: the fence orders it before the look. It pairs with that of `must_ring`. A swap, as there: each comes before or behind the other, and whichever is
+        // second sees what the first has left.
+        word(memory, self.0, at::WAITS).swap(what, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 

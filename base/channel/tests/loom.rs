@@ -7,7 +7,7 @@
 //! Messages are relaxed atomics here, which order nothing, each with a cell in which loom notices accesses that nothing orders.
 #![cfg(loom)]
 
-use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, Side, at};
+use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, RUNS, Side, at};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -85,8 +85,10 @@ impl Party {
         Self { shared: shared.clone(), side, outbox: Outbox::new(side, PLACES), inbox: Inbox::new(side, PLACES) }
     }
 
+    /// Who is to be interrupted hears nothing else: it may not sleep.
     fn ring_if(&self, what: u32) {
-        if self.side.must_ring(&*self.shared, what) != 0 {
+        let said = self.side.must_ring(&*self.shared, what);
+        if said != 0 && said & RUNS == 0 {
             self.shared.bells[1 - self.side.0].ring();
         }
     }
@@ -167,5 +169,21 @@ fn a_request_is_answered_though_both_wait() {
         });
         assert_eq!(client.call(7), 8);
         server.join().unwrap();
+    });
+}
+
+#[test]
+fn who_has_listened_sleeps_through_nothing() {
+    bounded(|| {
+        let shared = Shared::new();
+        let mut receiver = Party::new(&shared, 1);
+        receiver.side.waits(&*shared, MESSAGE | RUNS);
+        let sender = thread::spawn(move || {
+            let mut sender = Party::new(&shared, 0);
+            (1..=2).for_each(|message| sender.send(message));
+        });
+        // It finds the first by itself, and sleeps for the second.
+        (1..=2).for_each(|message| assert_eq!(receiver.receive(), message));
+        sender.join().unwrap();
     });
 }
