@@ -22,10 +22,13 @@ pub fn execute(trap: &mut Trap<'_>) {
     }
     let done = match (mode, system(value as u32)) {
         (Some(mode), Some(System::Csr(csr))) => access(trap, csr, mode),
-        (Some(Mode::User), Some(System::Uret)) => {
-            csr_write!("mepc", trap.n.uret());
-            true
-        }
+        (Some(Mode::User), Some(System::Uret)) => match trap.n.uret() {
+            Some(pc) => {
+                csr_write!("mepc", pc);
+                true
+            }
+            None => false,
+        },
         (Some(Mode::Supervisor), Some(System::Sret)) => {
             if !deliver::sret() {
                 // Behind `deliver` it would be caught again, for ever.

@@ -49,7 +49,7 @@ impl Hart {
     }
 
     /// Executes an access to a CSR, with the value of its source register; returns what was read. `None` if N has no such
-    /// CSR for that mode.
+    /// CSR for that mode. User mode has some only while something is delegated to it: so what a program leaves in them reaches no other.
     pub fn access(&mut self, csr: Csr, source: usize, mode: Mode, line: bool) -> Option<usize> {
         let writable = match csr.number {
             csr::USTATUS => csr::UIE | csr::UPIE,
@@ -63,6 +63,9 @@ impl Hart {
             csr::SIDELEG => csr::INTERRUPTS,
             _ => !0,
         };
+        if mode == Mode::User && !self.is_delegating() {
+            return None;
+        }
         let register = self.register(csr.number, mode)?;
         let old = *register;
         if let Some(change) = csr.change {
@@ -90,6 +93,11 @@ impl Hart {
             csr::SIDELEG if mode == Mode::Supervisor => &mut self.interrupts,
             _ => return None,
         })
+    }
+
+    /// Whether a program of this hart takes anything itself.
+    fn is_delegating(&self) -> bool {
+        self.interrupts | self.exceptions != 0
     }
 
     /// Exceptions that go to the program, as in `sedeleg`.
@@ -129,9 +137,11 @@ impl Hart {
         self.status = if self.status & csr::UIE != 0 { csr::UPIE } else { 0 };
     }
 
-    /// Returns from a trap; returns where the hart goes on.
-    pub fn uret(&mut self) -> usize {
-        self.status = csr::UPIE | if self.status & csr::UPIE != 0 { csr::UIE } else { 0 };
-        self.epc
+    /// Returns from a trap; returns where the hart goes on. `None`: nothing is delegated, so there is no such instruction.
+    pub fn uret(&mut self) -> Option<usize> {
+        self.is_delegating().then(|| {
+            self.status = csr::UPIE | if self.status & csr::UPIE != 0 { csr::UIE } else { 0 };
+            self.epc
+        })
     }
 }

@@ -259,7 +259,7 @@ fn a_trap_and_its_return() {
     assert_eq!(read(&mut hart, csr::UCAUSE), Some(csr::INTERRUPT));
     assert_eq!(read(&mut hart, csr::USTATUS), Some(csr::UPIE));
     assert_eq!(read(&mut hart, csr::UIP), Some(csr::SOFTWARE), "the level");
-    assert_eq!(hart.uret(), 0x4000);
+    assert_eq!(hart.uret(), Some(0x4000));
     assert!(hart.is_interrupted(true));
     hart.access(csr_write(csr::UIP), csr::INTERRUPTS, Mode::Supervisor, false);
     assert_eq!(hart.interrupt(0x4000, false), 0x1020, "the external one first");
@@ -268,8 +268,23 @@ fn a_trap_and_its_return() {
 }
 
 #[test]
+fn a_program_without_anything_delegated_has_no_registers() {
+    let mut hart = Hart::new();
+    for number in [csr::USTATUS, csr::UIE_CSR, csr::UTVEC, csr::USCRATCH, csr::UEPC, csr::UCAUSE, csr::UTVAL, csr::UIP]
+    {
+        assert_eq!(hart.access(csr_write(number), !0, Mode::User, false), None);
+        assert_eq!(hart.access(csr_read(number), 0, Mode::Supervisor, false), Some(0));
+    }
+    assert_eq!(hart.uret(), None);
+    hart.access(csr_write(csr::SEDELEG), 4, Mode::Supervisor, false);
+    assert_eq!(hart.access(csr_write(csr::USCRATCH), 5, Mode::User, false), Some(0));
+    assert_eq!(hart.uret(), Some(0));
+}
+
+#[test]
 fn a_level_is_not_kept_by_setting_other_bits() {
     let mut hart = Hart::new();
+    hart.access(csr_write(csr::SIDELEG), !0, Mode::Supervisor, false);
     let set = Csr { change: Some(Change::Set), ..csr_read(csr::UIP) };
     assert_eq!(hart.access(set, csr::TIMER, Mode::Supervisor, true), Some(csr::SOFTWARE));
     assert_eq!(hart.access(csr_read(csr::UIP), 0, Mode::User, false), Some(csr::TIMER));
