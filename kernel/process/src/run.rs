@@ -399,8 +399,9 @@ impl Running {
             Outcome::Restart(_) => {}
         }
         if matches!(call.number, nr::EXECVE | nr::EXECVEAT) && matches!(outcome, Outcome::Registers) {
-            // To its end, also of who is killed meanwhile: its places are others' behind it.
-            self.end_taking().await;
+            // To its end, also of who is killed meanwhile: its places are others' behind it. Boxed, as above.
+            let end: BoxFuture<'_, ()> = Box::pin(self.end_taking());
+            end.await;
         }
     }
 

@@ -235,9 +235,10 @@ impl UserContext {
     /// A new thread that goes on from here, without traps of its own: it begins in its world's mode, whatever mode this one is in.
     #[must_use]
     pub fn of_child(&self) -> Self {
-        let mut registers = self.registers.clone();
-        registers.status &= riscv::context::sstatus::FS;
-        Self { registers, floating: self.floating.clone(), id: ContextId::new() }
+        let (registers, floating) = (self.registers.clone(), self.floating.clone());
+        let mut child = Self { registers, floating, id: ContextId::new() };
+        child.registers.status &= riscv::context::sstatus::FS;
+        child
     }
 
     /// Integer registers `x0..x31`; element 0 is ignored.

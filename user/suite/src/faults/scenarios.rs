@@ -351,6 +351,8 @@ pub fn ring_calls(_: usize) -> Done {
         })?;
     }
     let directory = c"/tmp/faults-ring-d";
+    // One that was begun in an earlier attempt, which did not see its end, may have been made behind the removal.
+    let _ = call!(UNLINKAT, AT_FDCWD, directory.as_ptr(), AT_REMOVEDIR);
     let made = all_of(&mut ring, &[Sqe { len: 0o700, ..path_of(IORING_OP_MKDIRAT, directory) }]);
     let _ = call!(UNLINKAT, AT_FDCWD, directory.as_ptr(), AT_REMOVEDIR);
     let _ = call!(UNLINKAT, AT_FDCWD, directory.as_ptr(), AT_REMOVEDIR);
