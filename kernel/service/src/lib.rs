@@ -160,6 +160,7 @@ impl System {
             nr::WRITE | nr::PWRITE64 => return files::begin_write(task(), call.number, args),
             asyncos::TAKE => return files::begin_take(task(), args),
             nr::SENDTO => return messages::begin_sendto(task(), args),
+            abi::channel::RING_CALL => return channels::begin_ring(thread, call),
             nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => return poll::begin_epoll_wait(task(), call.number, args),
             _ => {}
         }
@@ -177,9 +178,6 @@ impl Service for System {
     fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
         if call.number == nr::FUTEX {
             return life::begin_futex(thread, space, call);
-        }
-        if call.number == abi::channel::RING_CALL {
-            return channels::begin_ring(thread, call);
         }
         if call.number == nr::IO_URING_ENTER {
             return ring::begin_enter(self, thread, space, call);
