@@ -160,20 +160,16 @@ pub fn fence_i() {
     unsafe { asm!("fence.i", options(nostack)) };
 }
 
-/// Fills all floating-point registers from `seed`, counts to `rounds`, and returns how the registers differ then: 0.
-#[must_use]
-pub fn hold_floats(seed: u64, rounds: u64) -> u64 {
-    let difference: u64;
-    // SAFETY: every register that is changed is named as clobbered.
-    unsafe {
+/// Fills all floating-point registers from a seed, executes the instructions given, and says how the registers differ then.
+macro_rules! holding_floats {
+    ($seed:ident, $difference:ident, [$($between:literal),*], $($operands:tt)*) => {
         asm!(
             "mv t0, {seed}",
             ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
             "fmv.d.x f\\r, t0",
             "addi t0, t0, 1",
             ".endr",
-            "2: addi {rounds}, {rounds}, -1",
-            "bgtz {rounds}, 2b",
+            $($between,)*
             "mv t0, {seed}",
             "li t2, 0",
             ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
@@ -182,15 +178,30 @@ pub fn hold_floats(seed: u64, rounds: u64) -> u64 {
             "or t2, t2, t1",
             "addi t0, t0, 1",
             ".endr",
-            seed = in(reg) seed,
-            rounds = inout(reg) rounds => _,
-            out("t0") _, out("t1") _, lateout("t2") difference,
+            seed = in(reg) $seed,
+            $($operands)*
+            out("t0") _, out("t1") _, lateout("t2") $difference,
             out("f0") _, out("f1") _, out("f2") _, out("f3") _, out("f4") _, out("f5") _, out("f6") _, out("f7") _,
             out("f8") _, out("f9") _, out("f10") _, out("f11") _, out("f12") _, out("f13") _, out("f14") _,
             out("f15") _, out("f16") _, out("f17") _, out("f18") _, out("f19") _, out("f20") _, out("f21") _,
             out("f22") _, out("f23") _, out("f24") _, out("f25") _, out("f26") _, out("f27") _, out("f28") _,
             out("f29") _, out("f30") _, out("f31") _,
             options(nostack),
+        )
+    };
+}
+
+/// Fills all floating-point registers from `seed`, counts to `rounds`, and returns how the registers differ then: 0.
+#[must_use]
+pub fn hold_floats(seed: u64, rounds: u64) -> u64 {
+    let difference: u64;
+    // SAFETY: every register that is changed is named as clobbered.
+    unsafe {
+        holding_floats!(
+            seed,
+            difference,
+            ["2: addi {rounds}, {rounds}, -1", "bgtz {rounds}, 2b"],
+            rounds = inout(reg) rounds => _,
         );
     }
     difference
@@ -203,41 +214,25 @@ pub fn hold_floats_over_calls(seed: u64, yields: u64, [number, argument]: [usize
     let (difference, answer): (u64, isize);
     // SAFETY: every register that is changed is named as clobbered; the calls do nothing to memory that the caller knows of.
     unsafe {
-        asm!(
-            "mv t0, {seed}",
-            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
-            "fmv.d.x f\\r, t0",
-            "addi t0, t0, 1",
-            ".endr",
-            "2: blez {yields}, 3f",
-            "li a7, {SCHED_YIELD}",
-            "ecall",
-            "addi {yields}, {yields}, -1",
-            "j 2b",
-            "3: mv a0, {argument}",
-            "mv a7, {number}",
-            "ecall",
-            "mv t0, {seed}",
-            "li t2, 0",
-            ".irp r,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31",
-            "fmv.x.d t1, f\\r",
-            "xor t1, t1, t0",
-            "or t2, t2, t1",
-            "addi t0, t0, 1",
-            ".endr",
-            seed = in(reg) seed,
+        holding_floats!(
+            seed,
+            difference,
+            [
+                "2: blez {yields}, 3f",
+                "li a7, {SCHED_YIELD}",
+                "ecall",
+                "addi {yields}, {yields}, -1",
+                "j 2b",
+                "3: mv a0, {argument}",
+                "mv a7, {number}",
+                "ecall"
+            ],
             yields = inout(reg) yields => _,
             number = in(reg) number,
             argument = in(reg) argument,
             SCHED_YIELD = const abi::nr::SCHED_YIELD,
             inout("a1") 0usize => _, inout("a2") 0usize => _, inout("a3") 0usize => _, inout("a4") 0usize => _,
             lateout("a0") answer, out("a7") _,
-            out("t0") _, out("t1") _, lateout("t2") difference,
-            out("f0") _, out("f1") _, out("f2") _, out("f3") _, out("f4") _, out("f5") _, out("f6") _, out("f7") _,
-            out("f8") _, out("f9") _, out("f10") _, out("f11") _, out("f12") _, out("f13") _, out("f14") _,
-            out("f15") _, out("f16") _, out("f17") _, out("f18") _, out("f19") _, out("f20") _, out("f21") _,
-            out("f22") _, out("f23") _, out("f24") _, out("f25") _, out("f26") _, out("f27") _, out("f28") _,
-            out("f29") _, out("f30") _, out("f31") _,
         );
     }
     (difference, answer)

@@ -360,13 +360,6 @@ impl Receiver {
         self.backend == at::AIA
     }
 
-    /// Whether doorbells reach it by hardware.
-    #[cfg(feature = "raw")]
-    #[must_use]
-    pub fn is_by_hardware(&self) -> bool {
-        self.backend != at::SOFT
-    }
-
     /// Interrupts so far that told of nothing that was granted.
     #[must_use]
     pub fn idle(&self) -> u64 {
