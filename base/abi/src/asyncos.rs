@@ -58,6 +58,11 @@ pub const RLIMIT_RING_REQUESTS: u32 = RLIMIT_RINGS + 1;
 /// Words of memory that its requests wait for (beyond: `ENOMEM`).
 pub const RLIMIT_RING_WORDS: u32 = RLIMIT_RINGS + 2;
 
+/// Mode of a ring, for `io_uring_setup`, unknown to Linux (which answers `EINVAL`): byte 56 of an entry says how urgent its request is, 0 as its submitter, else one more than a
+/// priority (0 to 31), which is never above the submitter's. The seven bytes behind it are 0. With `IORING_SETUP_SQPOLL` the entries are taken at the most urgent
+/// priority among those that are not taken; who submits one that is more urgent than all before it calls `io_uring_enter` with `IORING_ENTER_SQ_WAKEUP` to say so.
+pub const IORING_SETUP_PRIORITIES: u32 = 1 << 31;
+
 /// [`WORLD`] operation: report the world of the calling process.
 pub const WORLD_GET: usize = 0;
 /// [`WORLD`] operation: the next `execve` of the caller, and of children it forks, uses this world.

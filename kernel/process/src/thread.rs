@@ -269,6 +269,14 @@ impl Thread {
         self.class().at(exec::Priority::new(self.priority()), self.key())
     }
 
+    /// The same for a request that is to be less urgent than the thread: no more urgent than [`birth_of_request`](Self::birth_of_request) says.
+    #[must_use]
+    pub fn birth_of_request_at(&self, priority: exec::Priority) -> exec::Birth {
+        let usual = self.birth_of_request();
+        let class = if self.class().is_reserved() { Class::DEFAULT } else { self.class() };
+        class.at(priority.max(usual.priority), self.process.share.key())
+    }
+
     /// Its place among the threads that share the process's slots.
     #[inline]
     pub(crate) fn place(&self) -> Option<u8> {

@@ -40,6 +40,7 @@ mod taking;
 mod ticket;
 mod timeout;
 mod transfer;
+mod urgency;
 mod usage;
 mod zero_copy;
 

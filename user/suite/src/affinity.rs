@@ -59,6 +59,18 @@ fn needs_harts(count: usize) -> Outcome {
     if harts() < count { Err(Trouble::skipped(format_args!("needs {count} harts"))) } else { Ok(()) }
 }
 
+/// Skips what several harts would do at the same time.
+pub fn needs_one_hart() -> Outcome {
+    if harts() == 1 { Ok(()) } else { Err(Trouble::skipped("needs a machine with one hart")) }
+}
+
+/// This thread stays at the hart at which it is; which one.
+pub fn stay() -> core::result::Result<u32, Trouble> {
+    let hart = hart()?;
+    set(0, 1 << hart)?;
+    Ok(hart)
+}
+
 fn read_back() -> Outcome {
     needs_kernel("harts")?;
     equal!(get(0)?, all());

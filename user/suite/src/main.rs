@@ -113,6 +113,7 @@ const GROUPS: &[&[Case]] = &[
     rings::opening::CASES,
     rings::ordinary::CASES,
     rings::polled::CASES,
+    rings::priorities::CASES,
     rings::splices::CASES,
     sockets::CASES,
     sockets::ends::CASES,

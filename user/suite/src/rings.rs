@@ -14,6 +14,7 @@ pub mod ordinary;
 pub mod others;
 pub mod places;
 pub mod polled;
+pub mod priorities;
 pub mod provided;
 pub mod quotas;
 pub mod readiness;

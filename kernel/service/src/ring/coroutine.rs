@@ -21,6 +21,7 @@ use super::{
     submission::Share,
     ticket::{Chain, Linked, Ticket},
     timeout::{Sleeper, Timer},
+    urgency::Urgency,
 };
 use crate::context::{OfRequest, Task};
 use abi::{errno::Errno, io_uring::*};
@@ -106,8 +107,12 @@ pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, mut chain: 
         Start::Deferred { drains } => defer(&owner, ring, &chain, drains).map(|listed| (None, Some(listed))),
     };
     let Ok((parked, deferred)) = first else { return };
-    let birth = task.thread().birth_of_request();
-    let life = serve(owner, deferred, parked, chain);
+    let urgency = match &parked {
+        Some(parked) => parked.ticket.urgency,
+        None => chain.first().map_or(Urgency::USUAL, |linked| linked.urgency),
+    };
+    let birth = urgency.birth(task.thread());
+    let life = serve(owner, urgency, deferred, parked, chain);
     check_size(&life);
     if let Ok(handle) = exec::try_spawn_with(&birth, "ring request", life) {
         handle.detach();
@@ -137,6 +142,7 @@ fn defer(owner: &Owner, ring: &Arc<Ring>, chain: &Chain, drains: bool) -> Result
 #[expect(clippy::manual_async_fn, reason = "an `async fn` has a second copy of each argument, for as long as it waits")]
 fn serve(
     owner: Owner,
+    mut urgency: Urgency,
     mut deferred: Option<Listed>,
     mut next: Option<Parked>,
     mut chain: Chain,
@@ -150,7 +156,13 @@ fn serve(
         // Nothing is moved out of it: that would be there twice.
         while let Some(Parked { ticket, listed, waits }) = &mut next {
             ticket.otherwise = Some(Errno::ECANCELED);
-            *listed.request.task.lock() = exec::current().await;
+            let task = exec::current().await;
+            if ticket.urgency != core::mem::replace(&mut urgency, ticket.urgency)
+                && let Some(task) = &task
+            {
+                exec::set_class(task, &urgency.birth(owner.thread()));
+            }
+            *listed.request.task.lock() = task;
             let mut limit = Limit::of_next(&owner, listed, &mut chain);
             let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.state().is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };

@@ -169,7 +169,7 @@ fn check(thread: &Thread, ring: &Ring, args: &Args) -> Result<(), Errno> {
     }
     if let Some(poller) = &ring.poller {
         if args.bits(3) & IORING_ENTER_SQ_WAKEUP != 0 {
-            poller.call();
+            poller.call(ring);
         }
         return poller.check();
     }

@@ -8,6 +8,7 @@ use super::{
     operation::{About, Done, Step},
     ring_of,
     ticket::{Chain, Ticket},
+    urgency::Urgency,
 };
 use crate::{
     System,
@@ -62,7 +63,7 @@ pub(crate) fn register_call(
     if ring.reserve(1) == 0 {
         return Err(Errno::EAGAIN);
     }
-    let mut ticket = Ticket::new(ring, token, 0);
+    let mut ticket = Ticket::new(ring, token, 0, Urgency::USUAL);
     let step = match begun {
         Some(begun) => begun.begin(body, &task),
         None => Step::Done(done(answered.map_or(0, |id| id as isize))),

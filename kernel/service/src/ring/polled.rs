@@ -26,6 +26,7 @@ use super::{
 };
 use crate::context::{OfRequest, Task};
 use abi::{
+    asyncos::IORING_SETUP_PRIORITIES,
     errno::Errno,
     io_uring::{IORING_SETUP_R_DISABLED, Params},
 };
@@ -38,7 +39,11 @@ use core::{
         Ordering::{AcqRel, Acquire, Release},
     },
 };
-use exec::sync::{WaitQueue, wait_until};
+use exec::{
+    TaskRef,
+    sync::{WaitQueue, wait_until},
+};
+use hal::sync::{SpinLock, rank};
 use process::{Attached, Process, Thread};
 
 /// Looks in one poll.
@@ -50,7 +55,7 @@ const IDLE: u64 = 1_000_000_000;
 /// It tries again after so long when there is no place for a completion.
 const PAUSE: u64 = 1_000_000;
 /// What the coroutine takes at most.
-const TASK: usize = 1_024;
+const TASK: usize = 1_152;
 
 /// What a ring that is polled has beside what all have.
 pub(super) struct Poller {
@@ -63,6 +68,8 @@ pub(super) struct Poller {
     /// It takes no more.
     is_over: AtomicBool,
     calls: WaitQueue,
+    /// The coroutine, and the thread that made the ring, where entries say how urgent they are.
+    served: SpinLock<Option<(TaskRef, Arc<Thread>)>>,
     /// It has taken some.
     takes: WaitQueue,
 }
@@ -74,7 +81,8 @@ impl Poller {
             millis => u64::from(millis) * 1_000_000,
         };
         let (called, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { pid: process.pid(), idle, called, is_over, calls: WaitQueue::new(), takes: WaitQueue::new() }
+        let (calls, takes) = (WaitQueue::new(), WaitQueue::new());
+        Self { pid: process.pid(), idle, called, is_over, calls, served: SpinLock::new(rank::PIPE, None), takes }
     }
 
     /// Whether it looks for who makes another ring, which may share it; `ENXIO` if it would, and is over.
@@ -93,8 +101,12 @@ impl Poller {
         if self.is_over() { Err(Errno::EOWNERDEAD) } else { Ok(()) }
     }
 
-    /// Has it look for entries, if it does not.
-    pub(super) fn call(&self) {
+    /// Has it look for entries, if it does not, and be as urgent as they are.
+    pub(super) fn call(&self, ring: &Ring) {
+        let served = self.served.lock().clone();
+        if let Some((task, thread)) = served {
+            ring.follow_entries(&task, &thread);
+        }
         // Release pairs with the Acquire in `park`: it sees what was changed before.
         self.called.store(true, Release);
         self.calls.wake_all();
@@ -139,7 +151,8 @@ pub(super) fn begin(task: &Task<'_>, ring: &Arc<Ring>, hart: Option<usize>) -> R
     let life = async move {
         let _charge = charge;
         let Some(poller) = &ring.poller else { return };
-        accounted(owner.thread(), poller.serve(&owner, &ring)).await;
+        let follows = !ring.has(IORING_SETUP_PRIORITIES);
+        accounted(owner.thread(), follows, poller.serve(&owner, &ring)).await;
     };
     check_size(&life);
     exec::try_spawn_with(&birth, "ring poller", life).map_or(Err(Errno::ENOMEM), |handle| {
@@ -152,10 +165,11 @@ fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
-/// `future`, with what its polls take in the account of the thread's process.
-async fn accounted<F: Future>(thread: &Thread, future: F) -> F::Output {
+/// `future`, with what its polls take in the account of the thread's process; whether it `follows` the priority that this has then.
+async fn accounted<F: Future>(thread: &Thread, follows: bool, future: F) -> F::Output {
     let mut future = pin!(future);
-    let (task, mut usage) = (exec::current().await, Usage::default());
+    let task = if follows { exec::current().await } else { None };
+    let mut usage = Usage::default();
     poll_fn(|context| {
         let began = hal::time::now();
         let answer = future.as_mut().poll(context);
@@ -163,6 +177,12 @@ async fn accounted<F: Future>(thread: &Thread, future: F) -> F::Output {
         answer
     })
     .await
+}
+
+fn becomes_less_urgent(task: &TaskRef, change: impl FnOnce()) -> bool {
+    let before = task.own_priority();
+    change();
+    task.own_priority() > before
 }
 
 /// What came of looking for entries.
@@ -177,13 +197,27 @@ impl Poller {
     async fn serve(&self, owner: &Owner, ring: &Arc<Ring>) {
         let never = OfRequest::default();
         let task = owner.task(&never);
+        let served = if ring.has(IORING_SETUP_PRIORITIES) { exec::current().await } else { None };
+        *self.served.lock() = served.clone().map(|served| (served, owner.thread().clone()));
         loop {
             match self.look(ring).await {
-                Found::Entries => self.take(&task, ring).await,
+                Found::Entries => {
+                    if let Some(served) = &served
+                        && becomes_less_urgent(served, || ring.follow_entries(served, owner.thread()))
+                    {
+                        // What is more urgent than these goes first.
+                        exec::yield_now().await;
+                        continue;
+                    }
+                    self.take(&task, ring).await;
+                }
                 Found::Nothing => self.park(owner, ring).await,
                 Found::Over => break,
             }
         }
+        // Else it would hold itself.
+        let served = self.served.lock().take();
+        drop(served);
         ring.abandoned(self.pid);
         ring.posting.lock().head.submissions.leave(&*ring.pages);
     }

@@ -108,7 +108,7 @@ fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         return Err(Errno::EBADFD);
     }
     if let Some(poller) = &ring.poller {
-        poller.call();
+        poller.call(ring);
     }
     Ok(0)
 }

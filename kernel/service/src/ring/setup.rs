@@ -2,7 +2,7 @@
 
 use super::{Ring, RingFile, polled, ring_of};
 use crate::{arguments::Args, context::Task};
-use abi::{errno::Errno, fs::O_RDWR, io_uring::*};
+use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, fs::O_RDWR, io_uring::*};
 use alloc::sync::Arc;
 use io::open::OpenFile;
 use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
@@ -20,7 +20,8 @@ const MODES: u32 = IORING_SETUP_CQSIZE
     | IORING_SETUP_TASKRUN_FLAG
     | IORING_SETUP_SINGLE_ISSUER
     | IORING_SETUP_DEFER_TASKRUN
-    | IORING_SETUP_NO_SQARRAY;
+    | IORING_SETUP_NO_SQARRAY
+    | IORING_SETUP_PRIORITIES;
 
 /// What holds of these rings, of the list in Linux. Not `SUBMIT_STABLE`: what is linked behind a request that waits reads its paths and lists
 /// when it begins.
@@ -123,7 +124,7 @@ mod tests {
             (4, IORING_SETUP_TASKRUN_FLAG, 0),
             (4, IORING_SETUP_SQ_AFF, 0),
             (4, IORING_SETUP_SQPOLL | IORING_SETUP_COOP_TASKRUN, 0),
-            (4, 1 << 31, 0),
+            (4, 1 << 30, 0),
         ];
         for (entries, flags, completions) in wrong {
             assert_eq!(asked(entries, flags, completions), Err(Errno::EINVAL), "{entries} {flags:#x} {completions}");

@@ -12,9 +12,10 @@ use super::{
     taking::Taker,
     ticket::{Chain, Linked, Ticket},
     transfer::{AtDevice, Transfer, Tried},
+    urgency::Urgency,
 };
 use crate::context::Task;
-use abi::{errno::Errno, io_uring::*};
+use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault, Room};
@@ -81,6 +82,10 @@ pub(super) struct Submission<'a, 'r, 't> {
     goes_on: bool,
     /// The next entry has faulted once: if it does again, that is its error.
     has_faulted: bool,
+    /// Entries say how urgent they are.
+    says_priorities: bool,
+    /// Of the entry that is taken now.
+    urgency: Urgency,
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything runs that may
     /// give the number to another.
     last: Option<(i32, Arc<OpenFile>)>,
@@ -94,8 +99,24 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
-        let (is_cut, has_faulted, last, parked) = (false, false, None, Vec::new());
-        Self { task, ring, taker, moved: 0, chain, charge, is_cut, is_draining, goes_on, has_faulted, last, parked }
+        let (is_cut, has_faulted, urgency, last, parked) = (false, false, Urgency::USUAL, None, Vec::new());
+        let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
+        Self {
+            task,
+            ring,
+            taker,
+            moved: 0,
+            chain,
+            charge,
+            is_cut,
+            is_draining,
+            goes_on,
+            has_faulted,
+            says_priorities,
+            urgency,
+            last,
+            parked,
+        }
     }
 
     /// Takes up to `count` entries, as many as there are places for.
@@ -116,7 +137,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 break;
             };
             taken.count += 1;
-            if Transfer::is_plain(&entry) && self.stands_alone() {
+            if !self.says_priorities && Transfer::is_plain(&entry) && self.stands_alone() {
                 if !self.begin_transfer(&entry) && !goes_on {
                     taken.stopped = true;
                     break;
@@ -185,6 +206,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     #[inline]
     fn prepare(&mut self, entry: &Sqe) -> Result<Operation, IoError> {
+        if self.says_priorities {
+            self.urgency = Urgency::USUAL;
+            self.urgency = Urgency::of(entry)?;
+        }
         if entry.flags & SPECIAL != 0 {
             self.check_special(entry)?;
             if entry.flags & IOSQE_BUFFER_SELECT != 0 {
@@ -238,7 +263,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     fn begin(&mut self, user_data: u64, flags: u8, operation: Result<Operation, Errno>) -> bool {
         let is_linked = flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
         if is_linked || !self.stands_alone() {
-            return self.link(Linked { user_data, flags, operation }, is_linked);
+            return self.link(Linked { user_data, flags, urgency: self.urgency, operation }, is_linked);
         }
         match operation {
             Ok(Operation::Select(select)) if self.begin_stream(select, (user_data, flags)) => {}
@@ -254,6 +279,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     /// Begins one that reads again and again, if it needs no coroutine.
     fn begin_stream(&mut self, select: Select, request: (u64, u8)) -> bool {
+        if !self.urgency.is_usual(self.task.thread()) {
+            return false;
+        }
         let Some((stream, open)) = select.as_stream(self.task, self.ring) else { return false };
         // Those before it are completed before it.
         self.post_some();
@@ -269,7 +297,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline(never)]
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         self.taker.give_places(1);
-        let Some(parked) = begin_to_wait(self.task, self.ring, request, (operation, waits), rest) else { return };
+        let begun = begin_to_wait(self.task, self.ring, (request, self.urgency), (operation, waits), rest);
+        let Some(parked) = begun else { return };
         if self.parked.make_room(1).is_err() {
             self.moved += parked.begin();
             return;
@@ -356,7 +385,9 @@ fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), transfer: T
         Step::Done(done) => ring.end_single(Some(completion(request.0, done))),
         Step::Waits(waits) => {
             let operation = Operation::Transfer(transfer);
-            if let Some(parked) = begin_to_wait(task, ring, request, (operation, waits), Chain::default()) {
+            if let Some(parked) =
+                begin_to_wait(task, ring, (request, Urgency::USUAL), (operation, waits), Chain::default())
+            {
                 parked.begin();
             }
             ring.end_single(None)
@@ -364,25 +395,26 @@ fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), transfer: T
     }
 }
 
-/// A request waits, with its `user_data` and flags, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
+/// A request waits, with its `user_data`, flags and urgency, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
 /// caller has it. Inlined: what it is given is large to be moved.
 #[inline(always)]
 fn begin_to_wait(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    (user_data, flags): (u64, u8),
+    (request, urgency): ((u64, u8), Urgency),
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) -> Option<Parked> {
-    if rest.len() == 0 {
-        if reads_as_record(task, ring, (user_data, flags), &waits) {
+    // Records are all as urgent as their submitter.
+    if rest.len() == 0 && urgency.is_usual(task.thread()) {
+        if reads_as_record(task, ring, request, &waits) {
             return None;
         }
         if let Waits::Device(device) = waits {
-            return begin_at_device(task, ring, (user_data, flags), operation, device);
+            return begin_at_device(task, ring, request, operation, device);
         }
     }
-    waits_in_coroutine(task, ring, (user_data, flags), (operation, waits), rest);
+    waits_in_coroutine(task, ring, (request, urgency), (operation, waits), rest);
     None
 }
 
@@ -390,11 +422,11 @@ fn begin_to_wait(
 fn waits_in_coroutine(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    (user_data, flags): (u64, u8),
+    ((user_data, flags), urgency): ((u64, u8), Urgency),
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) {
-    let ticket = Ticket::new(ring, user_data, flags);
+    let ticket = Ticket::new(ring, user_data, flags, urgency);
     coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
 }
 
@@ -410,6 +442,7 @@ fn begin_at_device(
     match retry::park_device(task, ring, request, device) {
         Ok(parked) => Some(parked),
         Err(device) => {
+            let request = (request, Urgency::USUAL);
             waits_in_coroutine(task, ring, request, (operation, Waits::Device(device)), Chain::default());
             None
         }

@@ -4,6 +4,7 @@ use super::{
     Ring,
     operation::{Done, Operation},
     pieces::Rest,
+    urgency::Urgency,
 };
 use abi::{
     errno::Errno,
@@ -17,6 +18,7 @@ pub(super) struct Ticket {
     ring: Arc<Ring>,
     pub user_data: u64,
     pub flags: u8,
+    pub urgency: Urgency,
     /// Others may wait for its end; if not, it waits itself for its beginning.
     has_begun: bool,
     /// What is said if nothing else is.
@@ -25,16 +27,17 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Of one that has begun.
-    pub(super) fn new(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
+    pub(super) fn new(ring: &Arc<Ring>, user_data: u64, flags: u8, urgency: Urgency) -> Self {
         ring.drain.begin(1);
         let mut ticket = Self::of_deferred(ring, user_data, flags);
-        ticket.has_begun = true;
+        (ticket.urgency, ticket.has_begun) = (urgency, true);
         ticket
     }
 
     /// Of one that has not.
     pub(super) fn of_deferred(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
-        Self { ring: ring.clone(), user_data, flags, has_begun: false, otherwise: Some(Errno::ECANCELED) }
+        let (urgency, otherwise) = (Urgency::USUAL, Some(Errno::ECANCELED));
+        Self { ring: ring.clone(), user_data, flags, urgency, has_begun: false, otherwise }
     }
 
     /// With this result.
@@ -75,6 +78,7 @@ impl Drop for Ticket {
 pub(super) struct Linked {
     pub user_data: u64,
     pub flags: u8,
+    pub urgency: Urgency,
     pub operation: Result<Operation, Errno>,
 }
 
@@ -115,10 +119,10 @@ impl Chain {
     pub(super) fn next(&mut self) -> Option<(Ticket, Operation)> {
         let ring = self.ring.as_ref()?;
         // One that is wrong says so: it is in no chain that began.
-        for Linked { user_data, flags, operation } in &mut self.entries {
+        for Linked { user_data, flags, urgency, operation } in &mut self.entries {
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
-            let ring = ring.clone();
-            let ticket = Ticket { ring, user_data, flags, has_begun: self.has_begun, otherwise: Some(otherwise) };
+            let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
+            let ticket = Ticket { ring, user_data, flags, urgency, has_begun, otherwise };
             if let Ok(operation) = operation {
                 return Some((ticket, operation));
             }

@@ -29,11 +29,11 @@ fn polled(entries: u32, idle: u32, flags: u32) -> Result<Ring, Trouble> {
     Ok(Ring::with(entries, params)?)
 }
 
-fn sleeps(ring: &Ring) -> bool {
+pub fn sleeps(ring: &Ring) -> bool {
     raw::atomic(ring.address(at::SQ_FLAGS)).load(Relaxed) & IORING_SQ_NEED_WAKEUP != 0
 }
 
-fn enter(ring: &Ring, flags: u32, wait_for: u32) -> Result<usize, Errno> {
+pub fn enter(ring: &Ring, flags: u32, wait_for: u32) -> Result<usize, Errno> {
     call!(IO_URING_ENTER, ring.fd().raw(), 0, wait_for, flags, 0, 0)
 }
 

@@ -85,13 +85,14 @@ impl Submission<'_, '_, '_> {
     fn run_linked(&mut self, mut chain: Rest<Linked>) {
         // With what was moved before it in this poll.
         let mut share = Share { entries: 0, moved: self.moved };
-        while let Some(Linked { user_data, flags, operation: Ok(operation) }) = chain.next() {
+        while let Some(Linked { user_data, flags, urgency, operation: Ok(operation) }) = chain.next() {
             let done = match operation.run(self.task, self.ring, user_data) {
                 Step::Done(done) => done,
                 Step::Waits(waits) => {
                     // Those before it in its chain are completed before it.
                     self.post_some();
                     let rest = self.owned(chain, Chain::new);
+                    self.urgency = urgency;
                     return self.park((user_data, flags), operation, waits, rest);
                 }
             };
@@ -138,7 +139,7 @@ impl Submission<'_, '_, '_> {
         if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
             return;
         }
-        for Linked { user_data, flags, operation } in rest {
+        for Linked { user_data, flags, operation, .. } in rest {
             let errno = operation.err().unwrap_or(Errno::ECANCELED);
             self.complete(user_data, Done::failed(errno), flags);
         }
