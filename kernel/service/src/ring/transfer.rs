@@ -140,6 +140,20 @@ impl Transfer {
         is_plain && (!matches!(entry.opcode, IORING_OP_RECV | IORING_OP_SEND) || is_plain_message(entry))
     }
 
+    /// Whether a [plain](Self::is_plain) entry reads, into one piece of memory that is no registered buffer, of a file that it names by its number, and says no more than that.
+    #[inline(always)]
+    pub(super) fn is_simple_read(entry: &Sqe) -> bool {
+        entry.opcode == IORING_OP_READ && entry.flags == 0 && entry.ioprio == 0 && entry.op_flags == 0
+    }
+
+    /// Of such an entry. Who looks once and keeps nothing has it in registers.
+    #[inline(always)]
+    pub(super) fn of_simple_read(entry: &Sqe) -> Self {
+        let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
+        let (shape, fixed, buffer, addr, done) = (Shape::Read, false, None, entry.addr as usize, 0);
+        Self { shape, fixed, buffer, fd, len, flags, addr, offset, done }
+    }
+
     #[inline]
     pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Self, Errno> {
         let shape = match entry.opcode {
