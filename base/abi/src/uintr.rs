@@ -148,3 +148,5 @@ pub const CLOSED: usize = 68;
 /// and calls [`SEND`] with [`RING`] instead of storing to the doorbell if this is set. Not with the vector: that would raise it again, and the receiver may have
 /// taken it meanwhile. The kernel writes it.
 pub const ASLEEP: usize = 72;
+/// In a word page: from here to its end it is the sender's and the receiver's, all zero when the right begins. Nobody else reads or writes it.
+pub const AREA: usize = 128;

@@ -35,6 +35,7 @@ mod threads;
 mod urgency;
 mod uring;
 mod user_interrupts;
+mod user_signals;
 
 use alloc::vec::Vec;
 use measure::{Outcome, call};
@@ -61,7 +62,7 @@ const GROUPS: [Group; 18] = [
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
-    ("uintr", user_interrupts::rows),
+    ("uintr", || user_interrupts::rows().and_then(|()| user_signals::rows())),
     ("channel", channels::rows),
     ("priority", urgency::priorities),
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
@@ -73,12 +74,13 @@ const GROUPS: [Group; 18] = [
 fn counted() -> Outcome {
     // First: what the disk leaves to be written later would be counted with it.
     threads::across_harts()?;
+    user_signals::across_harts()?;
     disk::counted()
 }
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 8] = [
+const PROCESSES: [Process; 9] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
@@ -86,6 +88,7 @@ const PROCESSES: [Process; 8] = [
     ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
     ("--uintr", user_interrupts::integers),
+    ("--signals", user_signals::measured),
     ("--ping-pong", |_| ping_pong::rows()),
 ];
 

@@ -4,7 +4,7 @@
 use crate::measure::{Outcome, call, report};
 use crate::processes::end;
 use crate::user_interrupts::{Seen, await_more, counting};
-use core::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE};
 use rt::abi::nr;
 use rt::abi::signal::{SIG_BLOCK, SIGCHLD, SIGUSR1};
@@ -36,17 +36,18 @@ pub fn rows() -> Outcome {
     by_interrupts("pp_uintr_blocked", &receiver, seen, await_more)
 }
 
-fn go_to(hart: usize) -> Outcome {
+/// Keeps the calling thread on a hart.
+pub fn go_to(hart: usize) -> Outcome {
     let mask = 1_u64 << hart;
     call(nr::SCHED_SETAFFINITY, &[0, 8, &raw const mask as usize])?;
     Ok(())
 }
 
-/// A process on the other hart, which has this one's descriptors, not copies of them.
-fn partner(body: impl FnOnce() -> Outcome) -> io::Result<i32> {
+/// A process on a hart, which has this one's descriptors, not copies of them.
+pub fn partner(hart: usize, body: impl FnOnce() -> Outcome) -> io::Result<i32> {
     match call(nr::CLONE, &[SIGCHLD as usize | CLONE_FILES, 0, 0, 0, 0])? {
         0 => {
-            let _ = go_to(1).and_then(|()| body());
+            let _ = go_to(hart).and_then(|()| body());
             loop {
                 let _ = call(nr::EXIT_GROUP, &[1]);
             }
@@ -82,7 +83,7 @@ fn with_descriptors(row: &str, make: impl Fn() -> io::Result<[[usize; 2]; 2]>) -
         let mut word = 0_u64;
         call(nr::READ, &[from, &raw mut word as usize, 8])
     };
-    let child = partner(|| {
+    let child = partner(1, || {
         loop {
             read(there[0])?;
             write(back[1])?;
@@ -105,7 +106,7 @@ fn signals() -> Outcome {
     let own = rt::process::id() as usize;
     let take = || call(nr::RT_SIGTIMEDWAIT, &[&raw const set as usize, 0, 0, 8]);
     let send = |pid: usize| call(nr::KILL, &[pid, SIGUSR1 as usize]);
-    let child = partner(|| {
+    let child = partner(1, || {
         loop {
             take()?;
             send(own)?;
@@ -119,19 +120,22 @@ fn signals() -> Outcome {
     end(child)
 }
 
+/// A word that children share.
+pub fn shared_word() -> io::Result<&'static AtomicU32> {
+    let rights = (PROT_READ | PROT_WRITE) as usize;
+    let page = call(nr::MMAP, &[0, 4096, rights, (MAP_SHARED | MAP_ANONYMOUS) as usize, usize::MAX, 0])?;
+    Ok(raw::atomic(page))
+}
+
 fn by_interrupts(
     row: &str,
     receiver: &Receiver,
     seen: &'static Seen,
     await_one: fn(&Receiver, &Seen, u32) -> Outcome,
 ) -> Outcome {
-    let page = call(
-        nr::MMAP,
-        &[0, 4096, (PROT_READ | PROT_WRITE) as usize, (MAP_SHARED | MAP_ANONYMOUS) as usize, usize::MAX, 0],
-    )?;
-    let descriptor = raw::atomic(page);
+    let descriptor = shared_word()?;
     let answer = Sender::open(receiver.grant(1)?)?;
-    let child = partner(|| {
+    let child = partner(1, || {
         let (receiver, seen) = counting()?;
         let right = receiver.grant(1)?;
         descriptor.store(right.fd().raw() as u32, Release); // pairs with the Acquire below

@@ -5,6 +5,7 @@
 //! what no correct program would, and each case of theirs runs in a process of its own. A program that serves
 //! somebody does not enable the feature. All accesses are in assembly, so that the compiler assumes nothing of them.
 
+use crate::signal::user::{Flags, Handler, Signals};
 use crate::uintr::traps::{Causes, Next, Trapped};
 use crate::uintr::{Handlers, Receiver};
 use core::arch::{asm, global_asm};
@@ -112,6 +113,20 @@ pub fn on<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static 
 pub fn on_without_floats<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static H) -> Handlers {
     // SAFETY: the caller's word (module head).
     unsafe { handlers.on_without_floats(vector, handler) }
+}
+
+/// Has `handler` run for a signal ([`crate::signal::user::Signals::handle`]); it keeps the rules that are told there.
+///
+/// # Errors
+/// As there.
+pub fn handle_signal(
+    signals: &Signals,
+    signal: u32,
+    how: (Flags, u64),
+    handler: &'static Handler,
+) -> crate::io::Result<()> {
+    // SAFETY: the caller's word (module head).
+    unsafe { signals.handle(signal, how.0, how.1, handler) }
 }
 
 /// Raises a breakpoint exception.

@@ -1,9 +1,11 @@
-//! Signals, as far as programs need them so far: send, ignore, default. Handlers come with user interrupts.
+//! The kernel's signals, as far as programs need them: send, ignore, default. Signals with handlers are [`user`]'s.
 
 use crate::io;
 use crate::sys::syscall;
 use abi::signal::{SIG_DFL, SIG_IGN, SIGSET_SIZE, Sigaction};
 use core::sync::atomic::{AtomicU64, Ordering};
+
+pub mod user;
 
 pub use abi::signal::{
     SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU,

@@ -17,11 +17,13 @@
 //! Other threads may grant and revoke while the receiver's handlers run. What was sent before [`Receiver::revoke`] was called may be handled behind its return, what is sent
 //! behind its return is not (`abi::uintr` has the order of accesses that this rests on).
 
+mod area;
 mod block;
 mod entry;
 mod handlers;
 mod nuintc;
 mod raised;
+pub(crate) mod redirect;
 mod sender;
 pub mod timer;
 pub mod traps;
@@ -129,7 +131,7 @@ pub fn masked<T>(receiver: &Receiver, body: impl FnOnce() -> T) -> T {
 
 impl Receiver {
     /// Keeps interrupts off; whether they were on.
-    fn mask(&self) -> bool {
+    pub(crate) fn mask(&self) -> bool {
         if self.backend == at::SOFT {
             let was_on = self.status().swap(0, Ordering::Relaxed) & at::ON != 0;
             compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
@@ -144,7 +146,8 @@ impl Receiver {
         old & SIE != 0
     }
 
-    fn unmask(&self) {
+    /// Lets them in.
+    pub(crate) fn unmask(&self) {
         if self.backend == at::SOFT {
             compiler_fence(Ordering::SeqCst); // as in `mask`
             self.status().store(at::ON, Ordering::Relaxed);

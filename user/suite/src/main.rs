@@ -59,6 +59,7 @@ mod trace;
 mod traps;
 mod tty;
 mod user_interrupts;
+mod user_signals;
 mod watch;
 mod window;
 mod word;
@@ -130,6 +131,7 @@ const GROUPS: &[&[Case]] = &[
     isolation::CASES,
     window::CASES,
     user_interrupts::CASES,
+    user_signals::CASES,
     channels::CASES,
     traps::CASES,
     floats::CASES,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 35] = [
+const ARROWS: [(&str, &[&str]); 36] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
     ("trace", &["sync"]),
     ("ring", &["abi", "sync"]),
     ("channel", &["sync"]),
+    ("signal", &["sync"]),
     ("riscv", &[]),
     ("platform", &["abi"]),
     ("nuintc", &[]),
@@ -31,7 +32,7 @@ const ARROWS: [(&str, &[&str]); 35] = [
     ("process", &["mem", "io", "fs"]),
     ("service", &["process", "fs", "net", "ring"]),
     ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
-    ("rt", &["abi", "sync", "task", "ring", "channel"]),
+    ("rt", &["abi", "sync", "task", "ring", "channel", "signal"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
     ("monitor", &["rt"]),

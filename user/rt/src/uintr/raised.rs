@@ -28,6 +28,16 @@ impl Raised {
         Ok(Self { vectors: AtomicU64::new(0), bell: AsyncFd::new(bell), number })
     }
 
+    /// Notes one, below 64. From a handler, too.
+    pub(crate) fn note(&self, vector: u32) {
+        // Release pairs with the Acquire in `take`.
+        if self.vectors.fetch_or(1 << vector, Ordering::Release) == 0 {
+            let one = 1_u64;
+            // It fails only when it has been rung so often that it rings anyway.
+            let _ = syscall!(WRITE, self.number, &raw const one, 8);
+        }
+    }
+
     /// Those that were raised since they were last taken, a bit each.
     pub fn take(&self) -> u64 {
         // Acquire pairs with the Release in `note`: what was written before the sending is visible.
@@ -52,10 +62,5 @@ impl Raised {
 /// `raised` is a [`Raised`] that is never gone.
 pub(super) unsafe extern "C" fn note(raised: *const (), vector: u32) {
     // SAFETY: the caller's promise.
-    let raised = unsafe { &*raised.cast::<Raised>() };
-    if raised.vectors.fetch_or(1 << vector, Ordering::Release) == 0 {
-        let one = 1_u64;
-        // It fails only when it has been rung so often that it rings anyway.
-        let _ = syscall!(WRITE, raised.number, &raw const one, 8);
-    }
+    unsafe { &*raised.cast::<Raised>() }.note(vector);
 }

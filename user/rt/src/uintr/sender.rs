@@ -93,6 +93,18 @@ impl Sender {
         Ok(())
     }
 
+    /// The part of the word page that is the two parties' own (`abi::uintr::AREA`).
+    pub(crate) fn area(&self) -> *const AtomicU64 {
+        // SAFETY: within the word page.
+        unsafe { self.word.cast::<u8>().add(at::AREA).cast() }
+    }
+
+    /// Whether the right has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        // SAFETY: mapped while `self` lives. Acquire as in `send`.
+        unsafe { (*self.closed).load(Ordering::Acquire) != 0 }
+    }
+
     /// The right.
     #[must_use]
     pub fn right(&self) -> &Right {

@@ -1,0 +1,141 @@
+//! Signals in user mode (note 0012) beside the kernel's: to oneself, and round trips between two processes.
+
+use crate::measure::{Outcome, call, count_on_all_harts, measure};
+use crate::ping_pong::{go_to, partner, shared_word};
+use crate::processes::end;
+use crate::urgency;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
+use rt::abi::nr;
+use rt::abi::signal::{SIG_BLOCK, SIG_UNBLOCK, SIGUSR1, SIGUSR2};
+use rt::signal::user::{Flags, Right, Sender, Signals, bit};
+use rt::uintr::Handlers;
+use rt::{io, raw};
+
+/// Has this thread receive `SIGUSR1`; how many have come.
+fn counting() -> io::Result<(Signals, &'static AtomicU64)> {
+    let (signals, count) = (Signals::receive(Handlers::new(), 0)?, &*Box::leak(Box::new(AtomicU64::new(0))));
+    let handler: &'static _ = Box::leak(Box::new(|_: &_, _: &_| count.store(count.load(Relaxed) + 1, Relaxed)));
+    raw::handle_signal(&signals, SIGUSR1, (Flags::RESTART, 0), handler)?;
+    Ok((signals, count))
+}
+
+/// In a process of its own, whose only receiver this thread is: `bench --signals one`, or `two` for two harts.
+pub fn measured(harts: &str) -> Outcome {
+    let (signals, count) = counting()?;
+    if harts == "two" {
+        go_to(0)?;
+        return against(&signals, true, |ask| {
+            count_on_all_harts("usignal_running_pp", 2_000, |rounds| {
+                (0..rounds).try_for_each(|_| {
+                    let before = count.load(Relaxed);
+                    ask.kill(SIGUSR1)?;
+                    spin_behind(count, before);
+                    Ok(())
+                })
+            })
+        });
+    }
+    measure("usignal_to_oneself", 100_000, |rounds| (0..rounds).try_for_each(|_| signals.raise(SIGUSR1)))?;
+    let own = Sender::open(signals.grant(0)?)?;
+    measure("usignal_interrupts", 100_000, |rounds| (0..rounds).try_for_each(|_| own.kill(SIGUSR1)))?;
+    signals.block(bit(SIGUSR1));
+    against(&signals, false, |ask| {
+        measure("usignal_blocked_pp", 5_000, |rounds| {
+            (0..rounds).try_for_each(|_| {
+                ask.kill(SIGUSR1)?;
+                signals.wait(bit(SIGUSR1), None).map(drop)
+            })
+        })
+    })
+}
+
+fn spin_behind(count: &AtomicU64, before: u64) {
+    while count.load(Relaxed) <= before {
+        core::hint::spin_loop();
+    }
+}
+
+/// Runs `body` with the right to send to a process that answers each signal: while it runs, on another hart, or when it has slept.
+fn against(signals: &Signals, is_running: bool, body: impl FnOnce(&Sender) -> Outcome) -> Outcome {
+    let answer = Sender::open(signals.grant(0)?)?;
+    let descriptor: &'static AtomicU32 = shared_word()?;
+    let child = partner(usize::from(is_running), || {
+        let (signals, count) = counting()?;
+        if !is_running {
+            signals.block(bit(SIGUSR1));
+        }
+        let right = signals.grant(0)?;
+        descriptor.store(right.fd().raw() as u32, Release); // pairs with the Acquire below
+        for before in 0.. {
+            if is_running {
+                spin_behind(count, before);
+            } else {
+                signals.wait(bit(SIGUSR1), None)?;
+            }
+            answer.kill(SIGUSR1)?;
+        }
+        Ok(())
+    })?;
+    while descriptor.load(Acquire) == 0 {
+        call(nr::SCHED_YIELD, &[])?;
+    }
+    let fd = raw::right(descriptor.load(Relaxed) as usize).fd().try_clone()?;
+    body(&Sender::open(Right::from_fd(fd))?)?;
+    end(child)
+}
+
+/// All rows.
+pub fn rows() -> Outcome {
+    if !has_interrupts() {
+        return by_kernel();
+    }
+    urgency::in_a_process(&["--signals", "one"])?;
+    by_kernel()
+}
+
+/// A round trip on two harts, counted on both.
+pub fn across_harts() -> Outcome {
+    if urgency::harts() < 2 || !has_interrupts() {
+        return Ok(());
+    }
+    urgency::in_a_process(&["--signals", "two"])
+}
+
+/// Another kernel has none.
+fn has_interrupts() -> bool {
+    call(rt::abi::uintr::WAIT, &[0]).is_err_and(|error| error != rt::abi::Errno::ENOSYS)
+}
+
+/// The kernel's, blocked and waited for, which is the least that it does for one: to oneself, and a round trip on one hart.
+fn by_kernel() -> Outcome {
+    let set = bit(SIGUSR2);
+    let change = |how: u32| call(nr::RT_SIGPROCMASK, &[how as usize, &raw const set as usize, 0, 8]);
+    let take = || call(nr::RT_SIGTIMEDWAIT, &[&raw const set as usize, 0, 0, 8]);
+    let send = |pid: usize| call(nr::KILL, &[pid, SIGUSR2 as usize]);
+    let own = rt::process::id() as usize;
+    change(SIG_BLOCK)?;
+    measure("signal_to_oneself", 20_000, |rounds| {
+        (0..rounds).try_for_each(|_| {
+            send(own)?;
+            take()?;
+            Ok(())
+        })
+    })?;
+    let child = partner(0, || {
+        loop {
+            take()?;
+            send(own)?;
+        }
+    })?;
+    measure("signal_pp", 5_000, |rounds| {
+        (0..rounds).try_for_each(|_| {
+            send(child as usize)?;
+            take()?;
+            Ok(())
+        })
+    })?;
+    end(child)?;
+    change(SIG_UNBLOCK)?;
+    Ok(())
+}

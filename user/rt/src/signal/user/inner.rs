@@ -1,0 +1,207 @@
+//! What the thread that receives signals and its handlers share, and the delivery.
+
+use super::{Flags, Handler, Info, Signals, State, calls};
+use crate::signal;
+use crate::sync::OnceLock;
+use crate::sys::syscall;
+use crate::uintr::redirect::{Frame, redirect};
+use crate::uintr::{Raised, Receiver};
+use ::signal::area::{Area, at};
+use ::signal::bit;
+use ::signal::state::{Areas, Next};
+use abi::Errno;
+use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+/// Words that are shared, or the receiver's own.
+#[derive(Clone, Copy)]
+pub(super) struct Words(pub(super) *const AtomicU64);
+
+impl Area for Words {
+    #[inline(always)]
+    fn word(&self, index: usize) -> &AtomicU64 {
+        debug_assert!(index < at::WORDS);
+        // SAFETY: `at::WORDS` are mapped there while this is used, and the protocol names no others.
+        unsafe { &*self.0.add(index) }
+    }
+}
+
+const _: () = assert!(abi::uintr::AREA + at::WORDS * 8 <= 4096);
+
+/// What the thread and its handlers use.
+pub(super) struct Inner {
+    pub(super) vector: u32,
+    /// Set before anything is granted, thus before it is used.
+    pub(super) receiver: UnsafeCell<Option<Receiver>>,
+    pub(super) state: UnsafeCell<State>,
+    /// What it sends to itself.
+    pub(super) own: [AtomicU64; at::WORDS],
+    /// Handlers that have begun.
+    pub(super) handled: AtomicU64,
+    /// The alternate stack: where it begins, and its bytes.
+    pub(super) stack: [AtomicUsize; 2],
+    /// Signals that a task awaits.
+    pub(super) awaited: AtomicU64,
+    pub(super) bell: OnceLock<Raised>,
+}
+
+impl Areas for Inner {
+    type Area = Words;
+
+    #[inline(always)]
+    fn area(&self, number: usize) -> Words {
+        Words(if number == 0 { self.own.as_ptr() } else { self.receiver().area(number) })
+    }
+}
+
+/// What the vector's handler has.
+pub(super) struct Served(pub(super) *const Inner);
+
+// SAFETY: the handler runs in the thread that made it.
+unsafe impl Sync for Served {}
+
+impl Served {
+    pub(super) fn arrived(&self) {
+        // SAFETY: it is there as long as the receiver.
+        unsafe { &*self.0 }.arrived();
+    }
+}
+
+impl Inner {
+    /// Slots that are somebody's who may send signals.
+    pub(super) fn used(&self) -> u64 {
+        let used = |slot: &usize| self.receiver().granted(*slot).0 & 1 << self.vector != 0;
+        (1..abi::uintr::SLOTS).filter(used).fold(0, |used, slot| used | 1 << slot)
+    }
+
+    #[inline(always)]
+    pub(super) fn receiver(&self) -> &Receiver {
+        // SAFETY: written once, before this is called.
+        match unsafe { &*self.receiver.get() } {
+            Some(receiver) => receiver,
+            // No right was granted yet.
+            None => unreachable!("signals before there is a receiver"),
+        }
+    }
+
+    /// Runs `body` with interrupts off, then what is to be delivered.
+    #[inline]
+    pub(super) fn closed<T>(&self, body: impl FnOnce(&mut State) -> T) -> T {
+        let was_on = self.receiver().mask();
+        // SAFETY: interrupts are off, and `body` calls nothing that comes here.
+        let value = body(unsafe { &mut *self.state.get() });
+        if was_on {
+            self.run(None);
+            self.receiver().unmask();
+        }
+        value
+    }
+
+    /// The vector's handler.
+    fn arrived(&self) {
+        // SAFETY: interrupts are off, and were on: nobody else has it.
+        let state = unsafe { &mut *self.state.get() };
+        state.collect(self);
+        self.tell(state);
+        if state.is_wanted() {
+            // SAFETY: called by a handler of the receiver's. What it calls is for any instruction, by the word of who has set the handlers. In a mode that cannot, signals stay pending.
+            let _ = unsafe { redirect(self.receiver(), deliver, core::ptr::from_ref(self).cast()) };
+        }
+    }
+
+    /// Tells the task that awaits signals.
+    pub(super) fn tell(&self, state: &State) {
+        if state.pending() & self.awaited.load(Relaxed) != 0
+            && let Some(bell) = self.bell.get()
+        {
+            bell.note(0);
+        }
+    }
+
+    /// Delivers what is not masked. Called and left with interrupts off; handlers run with them on.
+    pub(super) fn run(&self, mut frame: Option<&mut Frame>) {
+        loop {
+            // SAFETY: interrupts are off, and who has it borrowed calls nothing that comes here.
+            let state = unsafe { &mut *self.state.get() };
+            if !state.is_wanted() {
+                return;
+            }
+            let Some((info, next)) = state.next(self) else { return };
+            match next {
+                Next::Run(handler, flags, mask) => {
+                    self.handled.store(self.handled.load(Relaxed) + 1, Relaxed);
+                    if !flags.has(Flags::RESTART)
+                        && let Some(frame) = &mut frame
+                    {
+                        frame.answer_at(calls::interruptible(), -(Errno::EINTR.number() as isize));
+                    }
+                    self.receiver().unmask();
+                    self.call(handler, flags, &info);
+                    self.receiver().mask();
+                    // SAFETY: as above.
+                    unsafe { &mut *self.state.get() }.set_mask(mask);
+                }
+                Next::Stop => by_kernel(abi::signal::SIGSTOP),
+                Next::End => end(info.signal),
+            }
+        }
+    }
+
+    fn call(&self, handler: &'static Handler, flags: Flags, info: &Info) {
+        let [start, len] = self.stack.each_ref().map(|word| word.load(Relaxed));
+        if !flags.has(Flags::ONSTACK) || start == 0 || self.is_on_stack() {
+            return handler(&self.lent(), info);
+        }
+        let lent = self.lent();
+        let call = (handler, &*lent);
+        let (data, argument) = (core::ptr::from_ref(&call).cast(), core::ptr::from_ref(info).cast());
+        // SAFETY: the stack is this thread's for good, is not in use, and its end is aligned; `handle` gets what it wants.
+        unsafe { calls::rt_signal_on_stack(data, argument, call_there, (start + len) & !15) };
+    }
+
+    /// For a handler, which cannot keep it.
+    fn lent(&self) -> ManuallyDrop<Signals> {
+        ManuallyDrop::new(Signals { inner: self })
+    }
+
+    pub(super) fn is_on_stack(&self) -> bool {
+        let [start, len] = self.stack.each_ref().map(|word| word.load(Relaxed));
+        let here = 0_u8;
+        (start..start + len).contains(&(&raw const here as usize))
+    }
+}
+
+/// # Safety
+/// `call` is a reference to a handler and what it is called with; so is `info`.
+unsafe extern "C" fn call_there(call: *const (), info: *const ()) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (handler, signals) = &*call.cast::<(&'static Handler, &Signals)>();
+        handler(signals, &*info.cast());
+    }
+}
+
+/// What an interrupted thread calls before it goes on.
+///
+/// # Safety
+/// `inner` is the thread's; interrupts are off.
+unsafe extern "C" fn deliver(inner: *const (), frame: &mut Frame) {
+    // SAFETY: the caller's promise.
+    unsafe { &*inner.cast::<Inner>() }.run(Some(frame));
+}
+
+fn by_kernel(signal: u32) {
+    let _ = signal::kill(crate::process::id(), signal);
+}
+
+/// Ends the process as the kernel's signal does.
+fn end(signal: u32) -> ! {
+    let _ = signal::default(signal);
+    let set = bit(signal);
+    let _ = syscall!(RT_SIGPROCMASK, abi::signal::SIG_UNBLOCK, &raw const set, 0, abi::signal::SIGSET_SIZE);
+    by_kernel(signal);
+    loop {
+        let _ = syscall!(EXIT_GROUP, 128 + signal);
+    }
+}

@@ -1,0 +1,113 @@
+//! Waiting for signals: `sigsuspend`, `sigtimedwait`, and a future.
+//!
+//! A wait looks while interrupts are off, and sleeps without letting them in: what comes behind the look ends the sleep, and is taken by the vector's handler between two turns.
+
+use super::{Info, Inner, Signals, State};
+use crate::io::{Error, Result};
+use crate::time::Instant;
+use crate::uintr::Raised;
+use abi::Errno;
+use core::ops::ControlFlow;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+impl Signals {
+    /// Waits, with these masked alone, until a handler has run.
+    pub fn suspend(&self, mask: u64) {
+        let (old, before) = self.inner().change_mask(|_| mask);
+        let _: Result<()> = self.inner().wait_until(None, |inner, _| match inner.handled.load(Relaxed) == before {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(Ok(())),
+        });
+        self.set_mask(old);
+    }
+
+    /// Takes the most urgent signal of a set, which no handler runs for meanwhile; waits for one, no longer than that.
+    ///
+    /// # Errors
+    /// `EAGAIN`: none came; `EINTR`: a handler has run, for another one.
+    pub fn wait(&self, set: u64, limit: Option<Duration>) -> Result<Info> {
+        let (old, before) = self.inner().change_mask(|mask| mask | set);
+        let taken = self.inner().wait_until(limit, |inner, state| match state.take(inner, set) {
+            Some(info) => ControlFlow::Break(Ok(info)),
+            None if inner.handled.load(Relaxed) != before => ControlFlow::Break(Err(Error::from(Errno::EINTR))),
+            None => ControlFlow::Continue(()),
+        });
+        self.set_mask(old);
+        taken
+    }
+
+    /// Takes the most urgent signal of a set, all of which are to be masked, when there is one. For one task at a time, of this thread.
+    ///
+    /// # Errors
+    /// As [`Raised::new`].
+    pub async fn next(&self, set: u64) -> Result<Info> {
+        let bell = match self.inner().bell.get() {
+            Some(bell) => bell,
+            None => {
+                let bell = Raised::new()?;
+                self.inner().bell.get_or_init(|| bell)
+            }
+        };
+        loop {
+            let taken = self.inner().closed(|state| {
+                // Before the look: what comes behind it rings.
+                self.inner().awaited.store(set, Relaxed);
+                state.collect(self.inner());
+                state.take(self.inner(), set)
+            });
+            match taken {
+                Some(info) => return Ok(info),
+                None => drop(bell.next().await?),
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// Changes the mask, and delivers nothing yet; what it was, and how many handlers had begun.
+    fn change_mask(&self, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
+        self.receiver().mask();
+        // SAFETY: interrupts are off, and nothing that is called comes here.
+        let state = unsafe { &mut *self.state.get() };
+        let mask = change(state.mask());
+        let before = (state.set_mask(mask), self.handled.load(Relaxed));
+        self.receiver().unmask();
+        before
+    }
+
+    /// Waits until `look` finds something, no longer than that. What is not masked is delivered before each look.
+    fn wait_until<T>(
+        &self,
+        limit: Option<Duration>,
+        mut look: impl FnMut(&Self, &mut State) -> ControlFlow<Result<T>>,
+    ) -> Result<T> {
+        let end = limit.map(|limit| Instant::now() + limit);
+        let mut is_over = false;
+        loop {
+            self.receiver().mask();
+            // SAFETY: interrupts are off, and nothing that is called comes here.
+            unsafe { &mut *self.state.get() }.collect(self);
+            self.run(None);
+            // SAFETY: as above.
+            let found = look(self, unsafe { &mut *self.state.get() });
+            if let ControlFlow::Continue(()) = found
+                && !is_over
+            {
+                let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+                is_over = self.receiver().wait(left).is_err_and(|error| is(&error, Errno::ETIMEDOUT));
+                self.receiver().unmask();
+                continue;
+            }
+            self.receiver().unmask();
+            return match found {
+                ControlFlow::Break(result) => result,
+                ControlFlow::Continue(()) => Err(Error::from(Errno::EAGAIN)),
+            };
+        }
+    }
+}
+
+fn is(error: &Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno.number())
+}

@@ -1,0 +1,30 @@
+//! The part of a word page that is the sender's and the receiver's own (`abi::uintr::AREA`), as the receiver has it.
+
+use super::{PAGE, Receiver};
+use abi::uintr as at;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+impl Receiver {
+    /// That of a slot. It stays mapped, and empty while the slot is nobody's.
+    pub(crate) fn area(&self, slot: usize) -> *const AtomicU64 {
+        // SAFETY: each slot has a word page, mapped for good.
+        unsafe { (*self.block).pages.add(slot % at::SLOTS * PAGE + at::AREA).cast() }
+    }
+
+    /// What is granted to a slot, and the change of that.
+    pub(crate) fn granted(&self, slot: usize) -> (u64, u32) {
+        // SAFETY: the control page holds so many entries.
+        let entry = unsafe { (*self.block).pages.add(at::GRANTED + slot % at::SLOTS * at::ENTRY) };
+        // SAFETY: within the entry, aligned.
+        let (granted, change) = unsafe { (&*entry.cast::<AtomicU64>(), &*entry.add(at::CHANGE).cast::<AtomicU32>()) };
+        // Relaxed: this thread's own calls change them.
+        (granted.load(Ordering::Relaxed), change.load(Ordering::Relaxed))
+    }
+
+    /// Sets vectors in a slot's word, so that what its sender has left in the area is not gone with the slot.
+    pub(crate) fn keep(&self, slot: usize, vectors: u64) {
+        // SAFETY: as in `area`.
+        let word = unsafe { &*(*self.block).pages.add(slot % at::SLOTS * PAGE + at::WORD).cast::<AtomicU64>() };
+        word.fetch_or(vectors, Ordering::Relaxed);
+    }
+}
