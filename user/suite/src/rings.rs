@@ -160,7 +160,7 @@ fn setup_is_checked() -> Outcome {
         (0, Params::default()),
         (32_769, Params::default()),
         (4, Params { resv: [0, 1, 0], ..Params::default() }),
-        (4, Params { flags: 1 << 31, ..Params::default() }),
+        (4, Params { flags: 1 << 30, ..Params::default() }),
         (4, Params { flags: IORING_SETUP_CQSIZE, cq_entries: 2, ..Params::default() }),
         (4, Params { flags: IORING_SETUP_DEFER_TASKRUN, ..Params::default() }),
         (4, Params { flags: IORING_SETUP_REGISTERED_FD_ONLY, ..Params::default() }),
