@@ -20,10 +20,13 @@ fn counting() -> io::Result<(Signals, &'static AtomicU64)> {
     Ok((signals, count))
 }
 
-/// In a process of its own, whose only receiver this thread is: `bench --signals one`, or `two` for two harts.
-pub fn measured(harts: &str) -> Outcome {
+/// In a process of its own, of one thread: `bench --signals one`, `two` for two harts, or `kernel` for the kernel's signals.
+pub fn measured(which: &str) -> Outcome {
+    if which == "kernel" {
+        return by_kernel();
+    }
     let (signals, count) = counting()?;
-    if harts == "two" {
+    if which == "two" {
         go_to(0)?;
         return against(&signals, true, |ask| {
             count_on_all_harts("usignal_running_pp", 2_000, |rounds| {
@@ -87,11 +90,10 @@ fn against(signals: &Signals, is_running: bool, body: impl FnOnce(&Sender) -> Ou
 
 /// All rows.
 pub fn rows() -> Outcome {
-    if !has_interrupts() {
-        return by_kernel();
+    if has_interrupts() {
+        urgency::in_a_process(&["--signals", "one"])?;
     }
-    urgency::in_a_process(&["--signals", "one"])?;
-    by_kernel()
+    urgency::in_a_process(&["--signals", "kernel"])
 }
 
 /// A round trip on two harts, counted on both.
@@ -107,7 +109,8 @@ fn has_interrupts() -> bool {
     call(rt::abi::uintr::WAIT, &[0]).is_err_and(|error| error != rt::abi::Errno::ENOSYS)
 }
 
-/// The kernel's, blocked and waited for, which is the least that it does for one: to oneself, and a round trip on one hart.
+/// The kernel's, blocked and waited for, which is the least that it does for one: to oneself, and a round trip on one hart. A thread that has not blocked them would
+/// end the process.
 fn by_kernel() -> Outcome {
     let set = bit(SIGUSR2);
     let change = |how: u32| call(nr::RT_SIGPROCMASK, &[how as usize, &raw const set as usize, 0, 8]);
