@@ -1,4 +1,4 @@
-//! Signals in user mode (note 0012) beside the kernel's: to oneself, and round trips between two processes.
+//! Signals in user mode (note 0012): to oneself, and round trips between two processes.
 
 use crate::measure::{Outcome, call, count_on_all_harts, measure};
 use crate::ping_pong::{go_to, partner, shared_word};
@@ -7,7 +7,7 @@ use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rt::abi::nr;
-use rt::abi::signal::{SIG_BLOCK, SIG_UNBLOCK, SIGUSR1, SIGUSR2};
+use rt::abi::signal::SIGUSR1;
 use rt::signal::user::{Flags, Right, Sender, Signals, bit};
 use rt::uintr::Handlers;
 use rt::{io, raw};
@@ -20,11 +20,8 @@ fn counting() -> io::Result<(Signals, &'static AtomicU64)> {
     Ok((signals, count))
 }
 
-/// In a process of its own, of one thread: `bench --signals one`, `two` for two harts, or `kernel` for the kernel's signals.
+/// In a process of its own, of one thread: `bench --signals one`, or `two` for two harts.
 pub fn measured(which: &str) -> Outcome {
-    if which == "kernel" {
-        return by_kernel();
-    }
     let (signals, count) = counting()?;
     if which == "two" {
         go_to(0)?;
@@ -90,10 +87,10 @@ fn against(signals: &Signals, is_running: bool, body: impl FnOnce(&Sender) -> Ou
 
 /// All rows.
 pub fn rows() -> Outcome {
-    if has_interrupts() {
-        urgency::in_a_process(&["--signals", "one"])?;
+    if !has_interrupts() {
+        return Ok(());
     }
-    urgency::in_a_process(&["--signals", "kernel"])
+    urgency::in_a_process(&["--signals", "one"])
 }
 
 /// A round trip on two harts, counted on both.
@@ -107,38 +104,4 @@ pub fn across_harts() -> Outcome {
 /// Another kernel has none.
 fn has_interrupts() -> bool {
     call(rt::abi::uintr::WAIT, &[0]).is_err_and(|error| error != rt::abi::Errno::ENOSYS)
-}
-
-/// The kernel's, blocked and waited for, which is the least that it does for one: to oneself, and a round trip on one hart. A thread that has not blocked them would
-/// end the process.
-fn by_kernel() -> Outcome {
-    let set = bit(SIGUSR2);
-    let change = |how: u32| call(nr::RT_SIGPROCMASK, &[how as usize, &raw const set as usize, 0, 8]);
-    let take = || call(nr::RT_SIGTIMEDWAIT, &[&raw const set as usize, 0, 0, 8]);
-    let send = |pid: usize| call(nr::KILL, &[pid, SIGUSR2 as usize]);
-    let own = rt::process::id() as usize;
-    change(SIG_BLOCK)?;
-    measure("signal_to_oneself", 20_000, |rounds| {
-        (0..rounds).try_for_each(|_| {
-            send(own)?;
-            take()?;
-            Ok(())
-        })
-    })?;
-    let child = partner(0, || {
-        loop {
-            take()?;
-            send(own)?;
-        }
-    })?;
-    measure("signal_pp", 5_000, |rounds| {
-        (0..rounds).try_for_each(|_| {
-            send(child as usize)?;
-            take()?;
-            Ok(())
-        })
-    })?;
-    end(child)?;
-    change(SIG_UNBLOCK)?;
-    Ok(())
 }

@@ -4,6 +4,7 @@
 
 use super::{Info, Inner, Signals, State};
 use crate::io::{Error, Result};
+use crate::thread;
 use crate::time::Instant;
 use crate::uintr::Raised;
 use abi::Errno;
@@ -83,7 +84,7 @@ impl Inner {
         mut look: impl FnMut(&Self, &mut State) -> ControlFlow<Result<T>>,
     ) -> Result<T> {
         let end = limit.map(|limit| Instant::now() + limit);
-        let mut is_over = false;
+        let (mut is_over, mut has_given_way) = (false, false);
         loop {
             self.receiver().mask();
             // SAFETY: interrupts are off, and nothing that is called comes here.
@@ -94,6 +95,12 @@ impl Inner {
             if let ControlFlow::Continue(()) = found
                 && !is_over
             {
+                if !core::mem::replace(&mut has_given_way, true) {
+                    // On one hart whoever answers may run meanwhile: then nobody sleeps, and nobody is woken.
+                    self.receiver().unmask();
+                    thread::yield_now();
+                    continue;
+                }
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
                 is_over = self.receiver().wait(left).is_err_and(|error| is(&error, Errno::ETIMEDOUT));
                 self.receiver().unmask();
