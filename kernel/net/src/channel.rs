@@ -76,7 +76,7 @@ pub(crate) struct Pipe {
     pub open: bool,
     /// No more will be written.
     pub ended: bool,
-    /// No more will be read.
+    /// No more will be taken.
     pub refused: bool,
     /// The reader's socket is gone.
     pub deserted: bool,
@@ -151,7 +151,7 @@ impl Drop for Ends {
         if !self.receive.lock().is_empty() {
             self.reset();
         }
-        if self.receive.refuse(true) {
+        if self.receive.desert() {
             self.reset();
         }
         self.send.end();
@@ -181,11 +181,17 @@ impl Channel {
         self.writer.notify();
     }
 
-    /// No more is read; answers whether something was left. `deserts`: the reader's socket goes.
-    pub fn refuse(&self, deserts: bool) -> bool {
+    /// No more is taken. What is there can still be read, as on Linux.
+    pub fn refuse(&self) {
+        self.lock().refused = true;
+        self.writer.notify();
+        self.reader.notify();
+    }
+
+    /// The reader's socket goes; answers whether something was left.
+    fn desert(&self) -> bool {
         let mut pipe = self.lock();
-        pipe.refused = true;
-        pipe.deserted |= deserts;
+        (pipe.refused, pipe.deserted) = (true, true);
         let unread = !pipe.is_empty();
         let marks = pipe.clear();
         drop(pipe);

@@ -269,13 +269,12 @@ impl LocalSocket {
     }
 
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
-        // Without the lock: what is not read any more may hold descriptors, which are closed.
         let (receive, send) = match &self.inner.lock().state {
             State::Connected(ends, _) => (ends.receive.clone(), ends.send.clone()),
             _ => return Err(Errno::ENOTCONN),
         };
         if direction != Direction::Write {
-            receive.refuse(false);
+            receive.refuse();
         }
         if direction != Direction::Read {
             send.end();

@@ -222,6 +222,20 @@ impl SocketFile {
         }
     }
 
+    /// To whom a message goes that names `to`. Over a local stream none may, over local packets the name is not looked at, as on Linux.
+    ///
+    /// # Errors
+    /// `EISCONN`, `EOPNOTSUPP` (not connected).
+    pub fn receiver<'a>(&self, to: Option<&'a Address>) -> Result<Option<&'a Address>, Errno> {
+        match &self.kind {
+            Kind::Local(socket, Framing::Stream) if to.is_some() => {
+                Err(socket.peer_name().map_or(Errno::EOPNOTSUPP, |_| Errno::EISCONN))
+            }
+            Kind::Local(_, Framing::Packets) => Ok(None),
+            _ => Ok(to),
+        }
+    }
+
     /// Sends what fits now. Streams ignore `to`. After `None` of a datagram socket, make a new `src`.
     ///
     /// # Errors

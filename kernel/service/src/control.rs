@@ -10,7 +10,7 @@ use abi::{
     net::{Cmsghdr, MSG_CMSG_CLOEXEC, MSG_CTRUNC, Msghdr, SCM_CREDENTIALS, SCM_MAX_FD, SCM_RIGHTS, SOL_SOCKET, Ucred},
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use io::{caller::Credentials, open::OpenFile};
+use io::open::OpenFile;
 use mem::Room;
 use net::Rights;
 use zerocopy::FromBytes;
@@ -85,10 +85,10 @@ fn check_credentials(task: &Task<'_>, data: &[u8]) -> Result<(), Errno> {
     if claim.uid == u32::MAX || claim.gid == u32::MAX {
         return Err(Errno::EINVAL);
     }
-    let (own, real) = (task.caller().credentials, task.real_credentials());
-    let is_own = |pick: fn(&Credentials) -> u32, claimed: u32| claimed == pick(&own) || claimed == pick(&real);
+    let (own, identity) = (task.caller().credentials, task.process().identity());
     let is_itself = claim.pid == task.caller().pid as i32;
-    if is_itself && is_own(|who| who.uid, claim.uid) && is_own(|who| who.gid, claim.gid) {
+    let is_user = [own.uid, identity.uid, identity.suid].contains(&claim.uid);
+    if is_itself && is_user && [own.gid, identity.gid, identity.sgid].contains(&claim.gid) {
         return Ok(());
     }
     task.privileged()

@@ -71,6 +71,7 @@ pub(crate) async fn send(
     if flags & MSG_OOB != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
+    let to = socket.get().receiver(to)?;
     if socket.get().is_stream() {
         let how = How { gives_up: !socket.waits(task, flags), quiet: flags & MSG_NOSIGNAL != 0, tried: false };
         return match rights {
@@ -148,7 +149,8 @@ pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], fl
     if flags & MSG_OOB != 0 {
         return Err(Errno::EINVAL);
     }
-    if socket.get().is_stream() {
+    // Bytes of a stream that stay there are looked at once: they are for all pieces, as a message is.
+    if socket.get().is_stream() && (flags & MSG_PEEK == 0 || list.len() < 2) {
         return receive_stream(task, socket, list, flags).await;
     }
     if let [piece] = list {

@@ -55,7 +55,7 @@ impl Control {
     }
 
     /// A message that says that it is so long.
-    fn message(level: u32, kind: u32, data: &[u8], len: usize) -> Self {
+    pub fn message(level: u32, kind: u32, data: &[u8], len: usize) -> Self {
         let mut bytes = Vec::from((len as u64).to_ne_bytes());
         bytes.extend_from_slice(&level.to_ne_bytes());
         bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -88,7 +88,8 @@ pub fn message(piece: &Iovec, control: &Control, controllen: usize) -> Msghdr {
     Msghdr { name: 0, namelen: 0, pad: 0, iov, iovlen: 1, control: control.address(), controllen, flags: 0, pad2: 0 }
 }
 
-fn send_control(to: &File, bytes: &[u8], control: &Control, flags: u32) -> Call<usize> {
+/// Sends bytes with control messages.
+pub fn send_control(to: &File, bytes: &[u8], control: &Control, flags: u32) -> Call<usize> {
     let piece = Iovec { base: bytes.as_ptr() as u64, len: bytes.len() as u64 };
     let message = message(&piece, control, control.bytes());
     call!(SENDMSG, to.fd().raw(), &raw const message, MSG_NOSIGNAL | flags)
