@@ -35,12 +35,12 @@ use core::{
     future::{Future, poll_fn},
     pin::pin,
     sync::atomic::{
-        AtomicBool,
-        Ordering::{AcqRel, Acquire, Release},
+        AtomicBool, AtomicU8,
+        Ordering::{AcqRel, Acquire, Relaxed, Release},
     },
 };
 use exec::{
-    TaskRef,
+    Birth, Priority, TaskRef,
     sync::{WaitQueue, wait_until},
 };
 use hal::sync::{SpinLock, rank};
@@ -70,6 +70,8 @@ pub(super) struct Poller {
     calls: WaitQueue,
     /// The coroutine, and the thread that made the ring, where entries say how urgent they are.
     served: SpinLock<Option<(TaskRef, Arc<Thread>)>>,
+    /// The priority that the coroutine may have then: less than the thread's when the process has had its share.
+    allowed: AtomicU8,
     /// It has taken some.
     takes: WaitQueue,
 }
@@ -82,7 +84,8 @@ impl Poller {
         };
         let (called, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
         let (calls, takes) = (WaitQueue::new(), WaitQueue::new());
-        Self { pid: process.pid(), idle, called, is_over, calls, served: SpinLock::new(rank::PIPE, None), takes }
+        let (served, allowed) = (SpinLock::new(rank::PIPE, None), AtomicU8::new(0));
+        Self { pid: process.pid(), idle, called, is_over, calls, served, allowed, takes }
     }
 
     /// Whether it looks for who makes another ring, which may share it; `ENXIO` if it would, and is over.
@@ -105,7 +108,7 @@ impl Poller {
     pub(super) fn call(&self, ring: &Ring) {
         let served = self.served.lock().clone();
         if let Some((task, thread)) = served {
-            ring.follow_entries(&task, &thread);
+            self.follow(ring, &task, &thread);
         }
         // Release pairs with the Acquire in `park`: it sees what was changed before.
         self.called.store(true, Release);
@@ -151,8 +154,13 @@ pub(super) fn begin(task: &Task<'_>, ring: &Arc<Ring>, hart: Option<usize>) -> R
     let life = async move {
         let _charge = charge;
         let Some(poller) = &ring.poller else { return };
-        let follows = !ring.has(IORING_SETUP_PRIORITIES);
-        accounted(owner.thread(), follows, poller.serve(&owner, &ring)).await;
+        let task = exec::current().await;
+        let changes = |birth: Birth| match &task {
+            _ if ring.has(IORING_SETUP_PRIORITIES) => poller.allowed.store(birth.priority.number(), Relaxed),
+            Some(task) => exec::set_class(task, &birth),
+            None => {}
+        };
+        accounted(owner.thread(), changes, poller.serve(&owner, &ring)).await;
     };
     check_size(&life);
     exec::try_spawn_with(&birth, "ring poller", life).map_or(Err(Errno::ENOMEM), |handle| {
@@ -165,15 +173,16 @@ fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
-/// `future`, with what its polls take in the account of the thread's process; whether it `follows` the priority that this has then.
-async fn accounted<F: Future>(thread: &Thread, follows: bool, future: F) -> F::Output {
+/// `future`, with what its polls take in the account of the thread's process; `changes` is told how it is to run then.
+async fn accounted<F: Future>(thread: &Thread, changes: impl Fn(Birth), future: F) -> F::Output {
     let mut future = pin!(future);
-    let task = if follows { exec::current().await } else { None };
     let mut usage = Usage::default();
     poll_fn(|context| {
         let began = hal::time::now();
         let answer = future.as_mut().poll(context);
-        usage.add(began, thread, task.as_ref());
+        if let Some(birth) = usage.add(began, thread) {
+            changes(birth);
+        }
         answer
     })
     .await
@@ -203,7 +212,7 @@ impl Poller {
             match self.look(ring).await {
                 Found::Entries => {
                     if let Some(served) = &served
-                        && becomes_less_urgent(served, || ring.follow_entries(served, owner.thread()))
+                        && becomes_less_urgent(served, || self.follow(ring, served, owner.thread()))
                     {
                         // What is more urgent than these goes first.
                         exec::yield_now().await;
@@ -220,6 +229,12 @@ impl Poller {
         drop(served);
         ring.abandoned(self.pid);
         ring.posting.lock().head.submissions.leave(&*ring.pages);
+    }
+
+    /// As urgent as what is not taken.
+    fn follow(&self, ring: &Ring, task: &TaskRef, thread: &Thread) {
+        // Relaxed: a number that guards nothing; the next look has the next.
+        ring.follow_entries(task, thread, Priority::new(self.allowed.load(Relaxed)));
     }
 
     async fn look(&self, ring: &Ring) -> Found {
@@ -266,6 +281,7 @@ impl Poller {
     async fn park(&self, owner: &Owner, ring: &Ring) {
         if let Some(task) = exec::current().await {
             usage::follow(owner.thread(), &task);
+            self.allowed.store(owner.thread().priority(), Relaxed);
         }
         let submissions = ring.posting.lock().head.submissions;
         if ring.has(IORING_SETUP_R_DISABLED) || submissions.park(&*ring.pages) {

@@ -401,8 +401,10 @@ async fn serve(ring: Arc<Ring>) {
         if retries.serve() {
             context.waker().wake_by_ref();
         }
-        if let Some(thread) = thread {
-            usage.add(began, &thread, task.as_ref());
+        if let Some(birth) = thread.and_then(|thread| usage.add(began, &thread))
+            && let Some(task) = &task
+        {
+            exec::set_class(task, &birth);
         }
         if retries.service.lock().is_over() { Poll::Ready(()) } else { Poll::Pending }
     })

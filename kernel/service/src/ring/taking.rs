@@ -7,7 +7,10 @@
 //! then. Who comes while others wait waits too, so nobody is passed for ever.
 
 use super::{Posting, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
-use abi::io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe};
+use abi::{
+    asyncos::IORING_SETUP_PRIORITIES,
+    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe},
+};
 use alloc::sync::Arc;
 use exec::sync::wait_until;
 use hal::sync::SpinGuard;
@@ -121,7 +124,9 @@ impl Ring {
     pub(super) fn begin_taking(&self, wanted: u32) -> Beginning {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
-        if wanted == 0 || self.has(ASKED) {
+        /// Entries of these say more than is looked at here.
+        const LONG: u32 = IORING_SETUP_PRIORITIES;
+        if wanted == 0 || self.has(ASKED | LONG) {
             return Beginning::Later;
         }
         let (pages, mut posting) = (&*self.pages, self.posting.lock());

@@ -48,6 +48,11 @@ impl Urgency {
     pub(super) fn birth(self, thread: &Thread) -> Birth {
         if self.0 == 0 { thread.birth_of_request() } else { thread.birth_of_request_at(self.priority(thread)) }
     }
+
+    /// The same for one that is allowed no more than this.
+    fn birth_within(self, thread: &Thread, allowed: Priority) -> Birth {
+        thread.birth_of_request_at(self.priority(thread).max(allowed))
+    }
 }
 
 impl Ring {
@@ -63,13 +68,13 @@ impl Ring {
         entries.map(|entry| Urgency::of(&entry).unwrap_or_default()).min_by_key(|said| said.0)
     }
 
-    /// Has the coroutine that takes entries run as urgently as the most urgent of them that is not taken, for `thread`: by itself before it takes them, and by who submits and
+    /// Has the coroutine that takes entries run as urgently as the most urgent of them that is not taken, and no more than it is allowed, for `thread`: by itself before it takes them, and by who submits and
     /// says so. Either looks once more behind the change: what was submitted meanwhile may have been followed before it, and that is undone by it.
-    pub(super) fn follow_entries(&self, task: &TaskRef, thread: &Thread) {
+    pub(super) fn follow_entries(&self, task: &TaskRef, thread: &Thread, allowed: Priority) {
         let mut last: Option<Urgency> = None;
         // At most once for each priority.
         while let Some(said) = self.most_urgent().filter(|said| last.is_none_or(|last| said.0 < last.0)) {
-            exec::set_class(task, &said.birth(thread));
+            exec::set_class(task, &said.birth_within(thread, allowed));
             last = Some(said);
         }
     }

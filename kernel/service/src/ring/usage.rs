@@ -1,6 +1,6 @@
 //! What a ring's own coroutines take of a hart: it is the process's, as what its threads take is, so they are ranked with these when it has had its share.
 
-use exec::TaskRef;
+use exec::{Birth, TaskRef};
 use process::Thread;
 
 /// What is taken before it is put in the account, in nanoseconds.
@@ -11,15 +11,11 @@ const QUANTUM: u64 = 1_000_000;
 pub(super) struct Usage(u64);
 
 impl Usage {
-    /// A poll that began then is over, with what preempted it, which is not told apart. `thread` is of who is served.
-    pub(super) fn add(&mut self, began: u64, thread: &Thread, task: Option<&TaskRef>) {
+    /// A poll that began then is over, with what preempted it, which is not told apart. `thread` is of who is served. How the coroutine is to run from now on, where
+    /// that was put in the account.
+    pub(super) fn add(&mut self, began: u64, thread: &Thread) -> Option<Birth> {
         self.0 += hal::time::now().saturating_sub(began);
-        if self.0 >= QUANTUM {
-            let birth = thread.charge_service(core::mem::take(&mut self.0));
-            if let Some(task) = task {
-                exec::set_class(task, &birth);
-            }
-        }
+        (self.0 >= QUANTUM).then(|| thread.charge_service(core::mem::take(&mut self.0)))
     }
 }
 

@@ -37,6 +37,12 @@ fn priorities_are_checked() -> Outcome {
     for pad in [33, 255, 256, 1 << 63, u64::MAX] {
         equal!(run(&mut ring, &[Sqe { pad, ..nop(1, 0, 1) }])?, [(1, EINVAL)]);
     }
+    // What is nothing, or reads, alone, is asked as well.
+    let plain = Sqe { opcode: IORING_OP_NOP, user_data: 4, pad: 33, ..Sqe::default() };
+    equal!(run(&mut ring, &[plain])?, [(4, EINVAL)]);
+    let mut byte = [0];
+    let alone = Sqe { pad: 33, ..read(&rt::pipe::pipe()?.0, &mut byte, 5) };
+    equal!(run(&mut ring, &[alone])?, [(5, EINVAL)]);
     // Of a chain: it keeps all of it from beginning. Of one that is right: what waits, goes on, and has a limit.
     let wrong = Sqe { pad: 33, ..nop(2, IOSQE_IO_LINK, 2) };
     let chain = [nop(1, IOSQE_IO_LINK, 1), wrong, nop(3, 0, 3)];
