@@ -37,6 +37,7 @@ macro_rules! layout {
 pub mod asyncos;
 pub mod channel;
 pub mod command_line;
+pub mod device;
 pub mod errno;
 pub mod fs;
 pub mod futex;

@@ -11,6 +11,7 @@ mod console;
 mod devices;
 mod disk;
 mod first_process;
+mod grantable;
 mod log_sink;
 mod proc_files;
 mod startup;

@@ -1,7 +1,7 @@
 //! What comes up, in order.
 
 use crate::command_line::Options;
-use crate::{console, devices, first_process, log_sink, proc_files, tree};
+use crate::{console, devices, first_process, grantable, log_sink, proc_files, tree};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use exec::Priority;
@@ -27,6 +27,7 @@ fn main(machine: &'static Machine) -> ! {
     let console = console::start(&options);
     announce(machine, &options);
     let devices = devices::start();
+    grantable::offer();
     hal::boot::start_harts(run_hart);
     exec::spawn(PRIORITY_SERVICE, "start", start(machine, options, console, devices));
     exec::run_hart()

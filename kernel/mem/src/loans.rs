@@ -71,8 +71,14 @@ impl Loan {
         self.borrower.space().is_none_or(|space| space.world() == World::Vm)
     }
 
+    /// Whether both are to the same space, which may be gone by now.
+    #[must_use]
+    pub fn is_to_space_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.borrower, &other.borrower)
+    }
+
     fn is(&self, other: &Self) -> bool {
-        self.page == other.page && Arc::ptr_eq(&self.borrower, &other.borrower)
+        self.page == other.page && self.is_to_space_of(other)
     }
 
     /// Whether its page is out, for good; see the module head.

@@ -13,6 +13,7 @@
 //! | [`image`], [`stack`] | ELF files, and what a new program finds on its stack |
 //! | [`class`], [`reservation`], [`affinity`], `share` | how a thread is scheduled, and where |
 //! | [`slots`]   | which thread may run which worker of the process's coroutines |
+//! | [`device`]  | devices that programs drive |
 //! | [`uintr`]   | user interrupts: who takes them, who may send them |
 //! | `doing`, [`report`], [`census`] | what `/proc/PID` and `/proc/stat` show |
 //! | [`fatal`]   | the report of a fault that kills |
@@ -29,6 +30,7 @@ pub mod channel;
 pub mod class;
 pub mod clone;
 pub mod descriptors;
+pub mod device;
 mod doing;
 mod exception;
 pub mod execve;

@@ -13,12 +13,14 @@ pub mod backends;
 mod bell;
 mod connected;
 mod injected;
+mod line;
 mod places;
 mod receiver;
 mod sender;
 mod slot;
 mod taking;
 
+pub use line::Line;
 pub use receiver::{Receiver, ReceiverFile};
 pub use sender::{Sender, SenderFile};
 pub(crate) use taking::Taking;

@@ -8,8 +8,8 @@ use crate::{
     arguments::Args,
     attributes, channels,
     context::{Task, Whose},
-    files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals, socket_options,
-    sockets, splicing, system, time, timers, user_interrupts,
+    devices, files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals,
+    socket_options, sockets, splicing, system, time, timers, user_interrupts,
     xattrs::{self, By},
 };
 use abi::{errno::Errno, nr};
@@ -50,6 +50,9 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         abi::asyncos::SCHED_FOLLOW => slots::follow(task.thread(), args.word(0)),
         abi::uintr::SEND => user_interrupts::send(task, args),
         abi::uintr::COMPLETIONS => user_interrupts::completions(task, args),
+        abi::device::OPEN => devices::open(task, args),
+        abi::device::BIND => devices::bind(task, args),
+        abi::device::AGAIN => devices::again(task, args),
         abi::channel::PAIR => channels::pair(task, args),
         abi::channel::BIND => channels::bind(task, args),
         abi::channel::PEER => channels::peer(task, args),
@@ -314,6 +317,9 @@ family! { of_machine, task, args:
     abi::asyncos::NAME_RING => ring::name(task, args),
     abi::uintr::GRANT => user_interrupts::grant(task, args),
     abi::uintr::REVOKE => user_interrupts::revoke(task, args),
+    abi::device::INFO => devices::info(task, args),
+    abi::device::MEMORY => devices::memory(task, args),
+    abi::device::GIVE_BACK => devices::give_back(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
     abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }

@@ -34,6 +34,7 @@ mod attributes;
 mod channels;
 mod context;
 mod control;
+mod devices;
 mod direct_io;
 mod dispatch;
 mod files;

@@ -182,7 +182,8 @@ fn device_ranges(platform: &Platform) -> alloc::vec::Vec<Range<usize>> {
     let uart = platform.uart.map(|uart| uart.registers);
     let rtc = platform.rtc.map(|rtc| rtc.registers);
     let uintc = platform.uintc.map(|uintc| uintc.registers);
-    let single = [aplic, imsic, plic, uart, rtc, uintc].into_iter().flatten();
+    let pci = platform.pci.map(|pci| pci.configuration);
+    let single = [aplic, imsic, plic, uart, rtc, uintc, pci].into_iter().flatten();
     single
         .chain(platform.virtio.iter().map(|slot| slot.registers))
         .map(|range| range.start as usize & !(PAGE_SIZE - 1)..(range.end() as usize).next_multiple_of(PAGE_SIZE))

@@ -487,6 +487,11 @@ impl FrameRun {
         Some(frames.into_boxed_slice())
     }
 
+    /// So many pages of zeroes for a program, one behind the other in memory; `None` without memory.
+    pub fn side_by_side(pages: usize) -> Option<Box<[Frame]>> {
+        Self::for_users(pages)?.into_frames(pages)
+    }
+
     /// The same with unknown contents.
     pub(crate) fn alloc_uninitialised(pages: usize) -> Option<Self> {
         let order = pages.max(1).next_power_of_two().trailing_zeros() as usize;

@@ -82,6 +82,11 @@ impl Place {
         DevicePage { physical: machine::doorbell(self.seat.hart, self.seat.file) }
     }
 
+    /// Has a line that was claimed make a number pending here, until [`send_home`](crate::irq::send_home): before the place is dropped.
+    pub fn attract(&self, line: u32, number: u32) {
+        crate::irq::send_to(line, Some((self.seat.hart, self.seat.file, number)));
+    }
+
     /// Makes a number pending.
     pub fn ring(&self, number: u32) {
         machine::ring(self.seat.hart, self.seat.file, number);

@@ -75,6 +75,27 @@ pub fn deliver(line: usize) {
     }
 }
 
+/// Keeps a line that was claimed from interrupting, from any context.
+pub fn mask(number: u32) {
+    switch(number, false);
+}
+
+/// Lets it interrupt again, and tells at once if its device has raised it meanwhile, or still does.
+pub fn unmask(number: u32) {
+    switch(number, true);
+}
+
+/// Has a claimed line tell the kernel, as it did at first.
+pub fn send_home(number: u32) {
+    send_to(number, None);
+}
+
+#[cfg(not(target_os = "none"))]
+fn switch(_: u32, _: bool) {}
+
+#[cfg(not(target_os = "none"))]
+pub(crate) fn send_to(_: u32, _: Option<(usize, usize, u32)>) {}
+
 #[cfg(target_os = "none")]
 pub(crate) use machine::*;
 
@@ -263,6 +284,28 @@ mod machine {
         Ok(())
     }
 
+    pub(super) fn switch(number: u32, on: bool) {
+        match (CONTROLLER.get(), on) {
+            // Not by the enable bit: a line that is not enabled cannot be completed.
+            (Some(Controller::Plic(plic)), _) => plic.set_priority(number, u32::from(on)),
+            (Some(Controller::Aia(aia)), false) => aia.aplic.disable(number),
+            (Some(Controller::Aia(aia)), true) => {
+                aia.aplic.enable(number);
+                aia.aplic.resample(number);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// Has a claimed line make an identity pending at a guest file of a hart; without one, as [`claim`] did. A message that is under way still arrives at the old place.
+    pub(crate) fn send_to(number: u32, to: Option<(usize, usize, u32)>) {
+        let Some(aia) = aia() else { return };
+        let (hart, guest, identity) = to.unwrap_or((0, 0, number + 1));
+        let hart_index = PLACES[hart].load(Relaxed) as u32;
+        let is_possible = aia.aplic.retarget(number, Target { hart_index, guest: guest as u32, identity });
+        debug_assert!(is_possible, "a place is a file of a hart");
+    }
+
     /// IMSIC enables are reached from their own hart only; drivers start on the boot hart.
     fn enable_on_boot_hart(identity: u32) {
         assert!(hart::id() == 0, "drivers claim their lines on the boot hart");
@@ -330,4 +373,4 @@ mod machine {
     }
 }
 #[cfg(target_os = "none")]
-use machine::connect;
+use machine::{connect, switch};

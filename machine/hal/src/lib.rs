@@ -38,6 +38,7 @@ pub mod heap;
 pub mod irq;
 pub mod power;
 pub mod record;
+pub mod registers;
 pub mod sched_image;
 pub mod sizes;
 pub mod space;

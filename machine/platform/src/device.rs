@@ -116,9 +116,13 @@ pub(crate) fn finisher(nodes: Nodes<'_>) -> Option<Finisher> {
     Some(Finisher { registers: reg(&node).filter(|r| r.size >= 4)? })
 }
 
-/// The first entry of `interrupts`: one cell at a PLIC, two (with the trigger) at an APLIC.
+/// The first entry of `interrupts`.
 fn line(node: &FdtNode<'_>) -> Option<Line> {
-    let mut entry = cells(node, "interrupts");
+    line_of(&mut cells(node, "interrupts"))
+}
+
+/// An entry: one cell at a PLIC, two (with the trigger) at an APLIC.
+pub(crate) fn line_of(entry: &mut impl Iterator<Item = u32>) -> Option<Line> {
     let number = entry.next().filter(|n| (1..1024).contains(n))?;
     let trigger = match entry.next() {
         None | Some(4) => Trigger::LevelHigh,

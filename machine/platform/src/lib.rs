@@ -19,6 +19,7 @@ mod cpu;
 mod device;
 mod interrupt;
 mod memory;
+mod pci;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -31,6 +32,7 @@ pub use cpu::{Extensions, Hart};
 pub use device::{Finisher, Line, Rtc, Trigger, Uart, VirtioSlot};
 pub use interrupt::{Aplic, Imsic, Plic, PlicContext, Uintc};
 pub use memory::Range;
+pub use pci::{Pci, Window};
 
 /// Harts that are recorded.
 pub const MAX_HARTS: usize = 16;
@@ -102,6 +104,8 @@ pub struct Platform {
     pub uart: Option<Uart>,
     /// virtio-mmio slots by ascending address (a slot may be empty).
     pub virtio: ArrayVec<VirtioSlot, MAX_VIRTIO>,
+    /// PCI host bridge.
+    pub pci: Option<Pci>,
     /// Real-time clock.
     pub rtc: Option<Rtc>,
     /// Test finisher (power off with a status).
@@ -142,6 +146,7 @@ impl Platform {
             uintc: controllers.uintc,
             uart: device::uart(&fdt, nodes),
             virtio: device::virtio(nodes, &mut left_out),
+            pci: pci::read(nodes),
             rtc: device::rtc(nodes),
             finisher: device::finisher(nodes),
             left_out,

@@ -32,6 +32,16 @@ fn every_fixture_has_the_devices_of_the_virt_machine() {
             assert_eq!(slot.line.number, 1 + index as u32);
         }
         assert_eq!(p.rtc.unwrap().registers.start, 0x10_1000);
+        let pci = p.pci.unwrap();
+        let window = |bus, start, size| Some(Window { bus, range: Range { start, size } });
+        assert_eq!(pci.configuration, Range { start: 0x3000_0000, size: 1 << 20 });
+        assert_eq!(pci.ports, window(0, 0x300_0000, 0x1_0000));
+        assert_eq!(pci.memory, window(0x4000_0000, 0x4000_0000, 0x4000_0000));
+        // The pins go round.
+        for (device, pin, number) in [(0, 1, 32), (1, 1, 33), (2, 1, 34), (3, 2, 32), (5, 1, 33)] {
+            assert_eq!(pci.line(device, pin), Some(Line { number, trigger: Trigger::LevelHigh }));
+        }
+        assert_eq!((pci.line(0, 0), pci.line(0, 5)), (None, None));
         assert_eq!(p.finisher.unwrap().registers.start, 0x10_0000);
         assert!(p.seed.is_some());
         assert_eq!((p.plic.is_some(), p.imsic.is_some(), p.aplic.is_some()), (!aia, aia, aia));

@@ -190,6 +190,9 @@ impl Machine {
         let forward = self.port.map(|port| format!(",hostfwd=tcp:127.0.0.1:{port}-:80")).unwrap_or_default();
         qemu.args(["-netdev", &format!("user,id=net0{forward}"), "-device", "virtio-net-device,netdev=net0"]);
         qemu.args(["-device", "virtio-rng-device"]);
+        // For programs that drive devices themselves: a serial port, and one that copies memory.
+        qemu.args(["-chardev", "null,id=nobody", "-device", "pci-serial,chardev=nobody"]);
+        qemu.args(["-device", "edu,dma_mask=0xffffffffff"]);
     }
 }
 

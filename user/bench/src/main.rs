@@ -2,7 +2,7 @@
 //! Linux, there as the first program, which mounts what it needs and switches the machine off at the end.
 //!
 //! ```text
-//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring uintr channel priority echo
+//!   bench [GROUP...]       groups: boot null pipe process thread futex memory file disk socket task ring uring uintr channel driver priority echo
 //!                          harts counted; default all; the last two have nothing to say on one hart
 //!   G GROUP                a line before each group
 //!   B ID VALUE UNIT        a line a figure: `insn` instructions an operation, `ns` wall time an operation, `B` bytes
@@ -20,6 +20,7 @@ extern crate alloc;
 
 mod channels;
 mod disk;
+mod drivers;
 mod echo;
 mod files;
 mod measure;
@@ -49,7 +50,7 @@ rt::main!(main);
 const SETTLE: core::time::Duration = core::time::Duration::from_secs(3);
 
 type Group = (&'static str, fn() -> Outcome);
-const GROUPS: [Group; 18] = [
+const GROUPS: [Group; 19] = [
     ("null", processes::null),
     ("pipe", processes::pipes),
     ("process", processes::life),
@@ -64,6 +65,7 @@ const GROUPS: [Group; 18] = [
     ("uring", uring::rings),
     ("uintr", || user_interrupts::rows().and_then(|()| user_signals::rows())),
     ("channel", channels::rows),
+    ("driver", drivers::rows),
     ("priority", urgency::priorities),
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
     ("echo", echo::servers),
@@ -80,7 +82,7 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 9] = [
+const PROCESSES: [Process; 10] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
@@ -89,6 +91,7 @@ const PROCESSES: [Process; 9] = [
     ("--wakes", urgency::wakes),
     ("--uintr", user_interrupts::integers),
     ("--signals", user_signals::measured),
+    ("--driver", drivers::serial),
     ("--ping-pong", |_| ping_pong::rows()),
 ];
 

@@ -37,6 +37,7 @@ mod chunks;
 pub mod conditions;
 mod connections;
 mod datagrams;
+pub mod device;
 mod embedded;
 pub mod env;
 pub mod fs;

@@ -26,6 +26,7 @@ mod async_traits;
 mod channels;
 mod classes;
 mod coroutines;
+mod drivers;
 mod elf;
 mod events;
 mod exec;
@@ -134,6 +135,7 @@ const GROUPS: &[&[Case]] = &[
     user_interrupts::CASES,
     user_signals::CASES,
     channels::CASES,
+    drivers::CASES,
     traps::CASES,
     floats::CASES,
     instructions::CASES,

@@ -38,7 +38,7 @@ pub(super) struct State {
     pub(super) slots: Vec<Option<Slot>>,
     /// Slots whose word pages may still be mapped from an earlier use, a bit each.
     used: u64,
-    place: Option<Place>,
+    pub(super) place: Option<Place>,
     /// What the program is told of slots has changed so often, and once more.
     changes: u32,
     /// Its place at the controller, if it has one.
@@ -58,7 +58,7 @@ pub struct Receiver {
     /// Word page of the slots that nobody has: a handler may look there that was told of a sender who is gone.
     nothing: Frame,
     /// Its interrupts are injected: it has no place.
-    injected: bool,
+    pub(super) injected: bool,
     pub(super) state: SpinLock<State>,
     bell: Arc<Bell>,
     /// Mappings of the word pages.
@@ -183,6 +183,7 @@ impl Receiver {
             let mut state = self.state.lock();
             let slot = state.slot_of(sender).ok_or(Errno::ESRCH)?;
             slot.right = Right::Revoked;
+            slot.unwire();
             if let Some(wire) = &slot.wire {
                 wire.silence();
             }
@@ -255,7 +256,7 @@ impl Receiver {
 
     /// Gets a place on the hart that this runs on, in place of the one that it has. By the thread itself. `None`: it was killed.
     pub(super) async fn settle(self: &Arc<Self>, thread: &Thread) -> Option<Place> {
-        let old = self.state.lock().place.take();
+        let old = self.state.lock().leave(|_| true);
         if let Some(old) = old {
             self.depart(old).await;
         }
@@ -265,13 +266,13 @@ impl Receiver {
     /// What arrives, arrives at `place` from now on.
     pub(super) fn keep(&self, place: Place) {
         let hart = place.hart();
-        self.state.lock().place = Some(place);
+        self.state.lock().stay(place);
         places::kept(hart);
     }
 
     /// Gives its place away if that is on `hart`, which is the caller's, so that the thread does not run there now. Behind it, [`Receiver::depart`].
     pub(super) fn part_with(&self, hart: usize) -> Option<Place> {
-        self.state.lock().place.take_if(|place| place.hart() == hart)
+        self.state.lock().leave(|place| place.hart() == hart)
     }
 
     /// Frees a place that was the receiver's until now. Not to be dropped before its end.
@@ -300,7 +301,7 @@ impl Receiver {
     /// The thread takes no interrupts any more. Words that are mapped stay: they lead nowhere.
     pub(super) async fn end(&self) {
         self.close();
-        let place = self.state.lock().place.take();
+        let place = self.state.lock().leave(|_| true);
         if let Some(place) = place {
             self.depart(place).await;
         }
@@ -311,15 +312,20 @@ impl Receiver {
 
     /// Its senders have no right any more. If it has a place, that is only free when it is evicted from there, or behind [`Receiver::end`].
     pub(super) fn close(&self) {
-        self.state.lock().ended = true;
+        self.state.lock().end();
         self.senders().for_each(|sender| sender.close());
         self.bell.end();
     }
 }
 
 impl State {
+    fn end(&mut self) {
+        self.ended = true;
+        self.slots.iter_mut().flatten().for_each(Slot::unwire);
+    }
+
     /// The slot of a sender whose right has not ended.
-    fn slot_of(&mut self, sender: &Sender) -> Option<&mut Slot> {
+    pub(super) fn slot_of(&mut self, sender: &Sender) -> Option<&mut Slot> {
         let ended = self.ended;
         let slot = self.slots.get_mut(sender.slot())?.as_mut()?;
         (!ended && slot.id == sender.id() && slot.right != Right::Revoked).then_some(slot)

@@ -47,6 +47,13 @@ impl Sender {
         self.slot
     }
 
+    /// Sets a vector's bit in the word.
+    pub(super) fn set(&self, vector: usize) {
+        // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
+        // programs see both halves change apart, which is all that bits need.
+        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(1 << (vector % 32), Ordering::Release);
+    }
+
     /// Tells the sender that its right has ended.
     pub(super) fn close(&self) {
         // Release pairs with whatever the sender's side does: what the receiver did before is visible to who sees this.
@@ -74,9 +81,7 @@ impl Sender {
             return self.receiver.ring(self);
         }
         self.may_raise(vector)?;
-        // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
-        // programs see both halves change apart, which is all that bits need.
-        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(1 << (vector % 32), Ordering::Release);
+        self.set(vector);
         self.receiver.ring(self)
     }
 }

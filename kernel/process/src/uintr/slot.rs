@@ -1,6 +1,6 @@
 //! What a receiver knows of each of its senders.
 
-use super::Sender;
+use super::{Line, Sender};
 use abi::uintr;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::Ordering::Relaxed;
@@ -27,12 +27,14 @@ pub(super) struct Slot {
     pub(super) right: Right,
     /// Its place at the controller, if the receiver has one there and one was left.
     pub(super) wire: Option<SenderSlot>,
+    /// What the device raises whose line is its, as a bit: in the word that is set beforehand, and says nothing.
+    pub(super) line: Option<(&'static Line, u64)>,
 }
 
 impl Slot {
     /// For the sender `id`, which there is not yet.
     pub(super) fn new(id: u64, vectors: u64, word: Frame) -> Self {
-        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved, wire: None }
+        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved, wire: None, line: None }
     }
 
     /// Its sender, if anybody has it.
@@ -49,7 +51,8 @@ impl Slot {
     pub(super) fn has_message(&self) -> bool {
         // Relaxed: whoever asks has ordered it behind what it asks about.
         let half = |index: usize| u64::from(self.word.word(uintr::WORD + 4 * index).load(Relaxed));
-        (half(0) | half(1) << 32) & self.granted() != 0
+        let by_line = self.line.map_or(0, |(_, vector)| vector);
+        (half(0) | half(1) << 32) & self.granted() & !by_line != 0
     }
 
     /// Whether its sender is gone, with its mappings, and what it sent was taken.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Each crate, and the crates it is written against. It may also name what those lead to, except `PRIVATE`.
-const ARROWS: [(&str, &[&str]); 36] = [
+const ARROWS: [(&str, &[&str]); 37] = [
     ("abi", &[]),
     ("sync", &[]),
     ("sched", &["sync"]),
@@ -23,6 +23,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("hal", &["riscv", "platform", "nuintc", "sync", "trace", "abi"]),
     ("uart", &["hal", "sync"]),
     ("virtio", &["hal", "sync"]),
+    ("pci", &["hal"]),
     ("fiber", &["hal"]),
     ("exec", &["hal", "task", "trace"]),
     ("mem", &["hal", "abi", "exec"]),
@@ -31,7 +32,10 @@ const ARROWS: [(&str, &[&str]); 36] = [
     ("net", &["io", "virtio"]),
     ("process", &["mem", "io", "fs"]),
     ("service", &["process", "fs", "net", "ring"]),
-    ("boot", &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "hal", "platform"]),
+    (
+        "boot",
+        &["service", "process", "net", "fs", "io", "mem", "exec", "fiber", "virtio", "uart", "pci", "hal", "platform"],
+    ),
     ("rt", &["abi", "sync", "task", "ring", "channel", "signal"]),
     ("http", &["rt"]),
     ("shell", &["rt"]),
@@ -48,7 +52,7 @@ const ARROWS: [(&str, &[&str]); 36] = [
 /// Crates that only those named may depend on, whatever the arrows lead to.
 const PRIVATE: [(&str, &[&str]); 3] = [
     ("riscv", &["hal", "boot"]),
-    ("platform", &["hal", "boot", "virtio", "uart", "firmware"]),
+    ("platform", &["hal", "boot", "virtio", "uart", "pci", "firmware"]),
     ("nuintc", &["hal", "firmware"]),
 ];
 

@@ -63,8 +63,7 @@ impl Sender {
     /// `ESRCH`: the right has ended. A vector that was not granted, or is none, reaches nobody.
     #[inline]
     pub fn send(&self, vector: u32) -> Result<()> {
-        // SAFETY: the word's page is mapped while `self` lives. Release pairs with the swap of `collect`: what was written before is visible to the handler.
-        unsafe { (*self.word).fetch_or(1 << (vector & 63), Ordering::Release) };
+        self.set(vector);
         // SAFETY: a fence. It orders the word before the load, with which the kernel's fence pairs, and before the doorbell, which is device output.
         unsafe { asm!("fence rw, orw", options(nostack)) };
         // SAFETY: as for the word.
@@ -83,7 +82,14 @@ impl Sender {
         Ok(())
     }
 
-    /// The same by a system call, which works whatever the receiver's side has.
+    /// Sets a vector's bit, and tells nobody.
+    #[inline]
+    pub(crate) fn set(&self, vector: u32) {
+        // SAFETY: the word's page is mapped while `self` lives. Release pairs with the swap of `collect`: what was written before is visible to the handler.
+        unsafe { (*self.word).fetch_or(1 << (vector & 63), Ordering::Release) };
+    }
+
+    /// [`Sender::send`] by a system call, which works whatever the receiver's side has.
     ///
     /// # Errors
     /// `EINVAL`: no such vector; `EPERM`: it was not granted; `ESRCH`: the right has ended.

@@ -1,0 +1,52 @@
+//! Devices that the kernel has no driver for, and lets programs have: all functions on the PCI bus.
+
+use abi::device::Info;
+use alloc::boxed::Box;
+use hal::irq;
+use pci::Function;
+use platform::Trigger;
+use process::{
+    device::{self, Switch},
+    uintr::Line,
+};
+
+struct OnBus(pci::Switch);
+
+impl Switch for OnBus {
+    fn start(&self) {
+        self.0.start();
+    }
+
+    fn stop(&self) {
+        self.0.stop();
+    }
+}
+
+/// Finds them. On the boot hart.
+pub fn offer() {
+    for function in pci::functions() {
+        let Function { switch, vendor, device, class, registers, bytes, line } = function;
+        let line = line.and_then(claim);
+        log::info!("pci {vendor:04x}:{device:04x}: {bytes} bytes, line {}", line.map_or(0, Line::number));
+        let info = Info { vendor, device, class, bytes, ..Info::default() };
+        device::offer(info, registers, Box::new(OnBus(switch)), line);
+    }
+}
+
+/// The line, if no other function has it and it is a level, as all of this bus are: one that is not may tell something once only.
+fn claim(line: platform::Line) -> Option<&'static Line> {
+    if !matches!(line.trigger, Trigger::LevelHigh | Trigger::LevelLow) {
+        return None;
+    }
+    let known: &'static Line = Box::leak(Box::new(Line::new(line.number)));
+    match irq::claim(line, known) {
+        Ok(()) => {
+            irq::mask(line.number);
+            Some(known)
+        }
+        Err(error) => {
+            log::warn!("interrupt line {} cannot be used: {error:?}", line.number);
+            None
+        }
+    }
+}

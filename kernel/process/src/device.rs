@@ -1,0 +1,353 @@
+//! Devices that programs drive themselves (note 0011): who owns one, what is lent of it, and the taking back.
+//!
+//! A [`Device`] is there for as long as the machine runs; an [`Owned`] is one owner's having it, held by the descriptor and each mapping. The end of that, by
+//! [`Owned::give_back`] or with the last holder, is in this order: the interrupts end, the pages leave the spaces, the device is stopped, and only then may
+//! another have it. The memory that it was given stays with it for the next owner: a device that is stopped in the middle of a transfer may go
+//! on with that when it is started again.
+
+use crate::uintr::{Line, Sender};
+use abi::{
+    device::{Info, MOST_PAGES},
+    errno::Errno,
+};
+use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, Ordering},
+};
+use hal::{
+    PAGE_SIZE,
+    frame::{Frame, FrameRun},
+    registers::Registers,
+    sync::{SpinLock, rank},
+};
+use io::file::File;
+use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
+
+/// What an owner costs beside the mappings that are noted: itself, and its open file.
+const BYTES: usize = 1 << 10;
+
+/// What the kernel can do with a device whatever it is.
+pub trait Switch: Send + Sync {
+    /// It answers, may reach memory, and interrupts.
+    fn start(&self);
+    /// It does none of that. When this returns, nothing of it is under way any more.
+    fn stop(&self);
+}
+
+/// Memory that a device was given, side by side.
+struct Given {
+    frames: Box<[Frame]>,
+    _charge: Charge,
+}
+
+/// See the module.
+pub struct Device {
+    info: Info,
+    registers: Registers,
+    switch: Box<dyn Switch>,
+    line: Option<&'static Line>,
+    is_owned: AtomicBool,
+    /// What earlier owners have given it.
+    kept: SpinLock<Vec<Given>>,
+}
+
+static DEVICES: SpinLock<Vec<&'static Device>> = SpinLock::new(rank::PROCESSES - 2, Vec::new());
+
+/// Lets programs have a device, which is stopped: what it is (page numbers and line are filled in here), its registers, and its line, which is level-triggered and off.
+pub fn offer(info: Info, registers: Registers, switch: Box<dyn Switch>, line: Option<&'static Line>) {
+    let info = Info { memory: registers.pages() as u32, line: line.map_or(0, Line::number), ..info };
+    let kept = SpinLock::new(rank::PIPE, Vec::new());
+    let device = Device { info, registers, switch, line, is_owned: AtomicBool::new(false), kept };
+    DEVICES.lock().push(Box::leak(Box::new(device)));
+}
+
+fn device(index: usize) -> Result<&'static Device, Errno> {
+    DEVICES.lock().get(index).copied().ok_or(Errno::ENODEV)
+}
+
+/// What the device of that number is.
+///
+/// # Errors
+/// `ENODEV`.
+pub fn info(index: usize) -> Result<Info, Errno> {
+    Ok(device(index)?.info)
+}
+
+impl Device {
+    fn pages(&self) -> usize {
+        self.registers.pages()
+    }
+
+    /// Memory that it knows stays with it.
+    fn keep(&self, memory: Given) {
+        let mut kept = self.kept.lock();
+        let has_room = kept.len() < MOST_PAGES && kept.make_room(1).is_ok();
+        if has_room {
+            kept.push(memory);
+        } else {
+            drop(kept);
+            core::mem::forget(memory); // lost: the device may still write there
+        }
+    }
+
+    /// The smallest memory of an earlier owner that is large enough, and no larger than `most`, or new memory.
+    fn memory(&self, pages: usize, most: usize, account: &Arc<Account>) -> Result<Given, Errno> {
+        let known = {
+            let mut kept = self.kept.lock();
+            let sizes = kept.iter().map(|given| given.frames.len()).enumerate();
+            let fits = sizes.filter(|(_, size)| (pages..=most).contains(size)).min_by_key(|(_, size)| *size);
+            fits.map(|(fits, _)| kept.swap_remove(fits))
+        };
+        let count = known.as_ref().map_or(pages, |known| known.frames.len());
+        let charge = match account.charge(count * PAGE_SIZE) {
+            Ok(charge) => charge,
+            Err(errno) => {
+                known.into_iter().for_each(|known| self.keep(known));
+                return Err(errno);
+            }
+        };
+        let frames = match known {
+            Some(known) => known.frames,
+            None => FrameRun::side_by_side(pages).ok_or(Errno::ENOMEM)?,
+        };
+        frames.iter().for_each(|frame| frame.fill(0, PAGE_SIZE, 0));
+        Ok(Given { frames, _charge: charge })
+    }
+}
+
+struct Held {
+    /// It was given back.
+    over: bool,
+    /// A mapping in the space of the process that has its pages.
+    owner: Option<Loan>,
+    bound: Option<Arc<Sender>>,
+    given: Vec<Given>,
+}
+
+/// See the module.
+pub struct Owned {
+    id: u64,
+    device: &'static Device,
+    account: Arc<Account>,
+    held: SpinLock<Held>,
+    loans: Loans,
+    _charge: Charge,
+}
+
+impl Held {
+    /// Pages that were given so far.
+    ///
+    /// # Errors
+    /// `ESRCH`: it was given back.
+    fn count(&self) -> Result<usize, Errno> {
+        if self.over {
+            return Err(Errno::ESRCH);
+        }
+        Ok(self.given.iter().map(|given| given.frames.len()).sum())
+    }
+}
+
+impl Owned {
+    /// Makes the device of that number its own, and starts it. `account` pays.
+    ///
+    /// # Errors
+    /// `ENODEV`, `EBUSY`, `ENOMEM`.
+    pub fn new(index: usize, account: &Arc<Account>) -> Result<Arc<Self>, Errno> {
+        let device = device(index)?;
+        let charge = account.charge(BYTES + MOST_PAGES * size_of::<Given>())?;
+        let id = new_object_id();
+        let loans = Loans::new(id, device.pages() + MOST_PAGES, account)?;
+        let mut given = Vec::new();
+        given.make_exact_room(MOST_PAGES)?;
+        // Acquire pairs with the Release in `end`: what the last owner left is seen.
+        if device.is_owned.swap(true, Ordering::Acquire) {
+            return Err(Errno::EBUSY);
+        }
+        device.switch.start();
+        let held = Held { over: false, owner: None, bound: None, given };
+        let held = SpinLock::new(rank::PIPE - 1, held);
+        Ok(Arc::new(Self { id, device, account: account.clone(), held, loans, _charge: charge }))
+    }
+
+    /// Memory for the device to reach: where it is for the device, and with which page of the mapping it begins.
+    ///
+    /// # Errors
+    /// See [`abi::device::MEMORY`].
+    pub fn give(&self, pages: usize) -> Result<(u64, usize), Errno> {
+        if pages == 0 {
+            return Err(Errno::EINVAL);
+        }
+        let room = MOST_PAGES - self.held.lock().count()?;
+        if pages > room {
+            return Err(Errno::ENOSPC);
+        }
+        let memory = self.device.memory(pages, room, &self.account)?;
+        let address = memory.frames.first().map_or(0, Frame::physical) as u64;
+        let mut held = self.held.lock();
+        // Another thread may have been faster.
+        match held.count() {
+            Ok(count) if memory.frames.len() <= MOST_PAGES - count => {
+                // There is room: each has a page at least.
+                held.given.push(memory);
+                Ok((address, self.device.pages() + count))
+            }
+            count => {
+                drop(held);
+                self.device.keep(memory);
+                Err(count.err().unwrap_or(Errno::ENOSPC))
+            }
+        }
+    }
+
+    /// The device's interrupts raise a vector; whether [`Owned::again`] is to be called behind each.
+    ///
+    /// # Errors
+    /// See [`abi::device::BIND`].
+    pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<bool, Errno> {
+        sender.may_raise(vector)?;
+        let line = self.device.line.ok_or(Errno::ENXIO)?;
+        self.unbind();
+        {
+            let mut held = self.held.lock();
+            if held.over {
+                return Err(Errno::ESRCH);
+            }
+            if held.bound.is_some() {
+                return Err(Errno::EBUSY); // another thread was faster
+            }
+            held.bound = Some(sender.clone());
+        }
+        let wired = sender.receiver().wire(sender, line, vector);
+        // It may have been given back, or bound anew, meanwhile, and who did that found nothing to end.
+        let is_bound = self.held.lock().bound.as_ref().is_some_and(|bound| Arc::ptr_eq(bound, sender));
+        if wired.is_ok() && !is_bound {
+            sender.receiver().unwire(sender);
+            return Err(Errno::ESRCH);
+        }
+        if wired.is_err() {
+            self.held.lock().bound.take_if(|bound| Arc::ptr_eq(bound, sender));
+        }
+        wired
+    }
+
+    fn unbind(&self) {
+        let bound = self.held.lock().bound.take();
+        if let Some(sender) = bound {
+            sender.receiver().unwire(&sender);
+        }
+    }
+
+    /// The device was served.
+    ///
+    /// # Errors
+    /// `ESRCH`: nobody is told of its interrupts.
+    pub fn again(&self) -> Result<(), Errno> {
+        let held = self.held.lock();
+        match self.device.line {
+            Some(line) if held.bound.is_some() => line.again(),
+            _ => Err(Errno::ESRCH),
+        }
+    }
+
+    /// Nobody owns the device any more.
+    pub async fn give_back(&self) {
+        let was_over = core::mem::replace(&mut self.held.lock().over, true);
+        self.unbind();
+        self.loans.take_back(None).await;
+        if !was_over {
+            self.end();
+        }
+    }
+
+    /// Its pages are in no space any more.
+    fn end(&self) {
+        self.device.switch.stop();
+        let given = core::mem::take(&mut self.held.lock().given);
+        given.into_iter().for_each(|memory| self.device.keep(memory));
+        // Release pairs with the Acquire in `new`.
+        self.device.is_owned.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.unbind();
+        if !core::mem::replace(&mut self.held.lock().over, true) {
+            self.end();
+        }
+    }
+}
+
+impl Backing for Owned {
+    fn frame_now(&self, _index: u64) -> Result<Option<Frame>, Errno> {
+        Err(Errno::EFAULT)
+    }
+
+    fn frame(&self, _index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
+        Box::pin(core::future::ready(Err(Errno::EFAULT)))
+    }
+
+    fn mark_dirty(&self, _index: u64) {}
+
+    fn lends(&self) -> bool {
+        true
+    }
+
+    fn lend(&self, index: u64, loan: Loan) -> Result<Lent, Errno> {
+        {
+            let mut held = self.held.lock();
+            if !held.owner.get_or_insert_with(|| loan.clone()).is_to_space_of(&loan) {
+                return Err(Errno::EFAULT);
+            }
+        }
+        self.loans.note(&loan)?;
+        // Behind the note, see `Loans`.
+        let held = self.held.lock();
+        if held.over {
+            return Err(Errno::EFAULT);
+        }
+        let index = usize::try_from(index).map_err(|_| Errno::EFAULT)?;
+        if let Some(page) = self.device.registers.page(index) {
+            return Ok(Lent::Device(page));
+        }
+        let mut frames = held.given.iter().flat_map(|given| &given.frames);
+        frames.nth(index - self.device.pages()).cloned().map(Lent::Frame).ok_or(Errno::EFAULT)
+    }
+
+    fn len_pages(&self) -> u64 {
+        (self.device.pages() + MOST_PAGES) as u64
+    }
+
+    /// Nothing behind the registers but memory that was given already.
+    fn admit(&self, first: u64, pages: u64) -> Result<(), Errno> {
+        let given = self.held.lock().count()?;
+        let end = first.checked_add(pages).ok_or(Errno::EINVAL)?;
+        if end <= (self.device.pages() + given) as u64 { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn name(&self) -> Option<String> {
+        Some(String::from("anon_inode:[device]"))
+    }
+}
+
+/// The descriptor of a device.
+pub struct DeviceFile(pub Arc<Owned>);
+
+impl File for DeviceFile {
+    fn events(&self) -> u32 {
+        0
+    }
+
+    fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
+        Some(self.0.clone())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
