@@ -14,7 +14,8 @@ pub const PAIR: usize = FIRST + 0x20;
 ///
 /// Errors: `EBADF`, `EINVAL`, `EPIPE` (the other end is nobody's any more; for a wait: and this one was not rung since the last), `ETIMEDOUT`, `EINTR`.
 pub const RING_CALL: usize = FIRST + 0x21;
-/// `channel_bind(end, sender, vector) -> 0`: ringing this end raises a vector of the sender's receiver as well.
+/// `channel_bind(end, sender, vector) -> count`: ringing this end raises a vector of the sender's receiver as well, instead of what it was bound to before; so
+/// often it was bound by now.
 ///
 /// Errors: `EBADF`, `EINVAL` (no end, no sender, no such vector).
 pub const BIND: usize = FIRST + 0x22;

@@ -21,6 +21,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+extern crate alloc;
+
+pub mod calls;
+
 use sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Byte offsets of the words. What a side and a direction (named by the side that sends) have is [`SIDE`](at::SIDE) apart. Each is alone in a line.
@@ -41,8 +45,10 @@ pub mod at {
 pub const MESSAGE: u32 = 1;
 /// It waits for room.
 pub const ROOM: u32 = 2;
-/// It does not sleep: it is to be rung by a user interrupt.
+/// It does not sleep: it is to be rung by a user interrupt. Then the bits from [`BINDING`] on say by which, in any way that changes when that does.
 pub const RUNS: u32 = 4;
+/// Where these bits begin.
+pub const BINDING: u32 = 3;
 
 /// The shared memory.
 pub trait Memory<M> {
@@ -50,8 +56,8 @@ pub trait Memory<M> {
     fn word(&self, offset: usize) -> &AtomicU32;
     /// Stores a message of a side's direction.
     fn put(&self, side: usize, place: u32, message: &M);
-    /// Copies one. Its sender may be writing it: then the copy is a mix, of values that this sender chose.
-    fn get(&self, side: usize, place: u32) -> M;
+    /// Copies one, then looks whether it is a message. Its sender may be writing it: then the copy is a mix, of values that this sender chose.
+    fn get(&self, side: usize, place: u32) -> Option<M>;
 }
 
 /// The other party has stored what it may not: nothing of this channel means anything any more.
@@ -203,7 +209,7 @@ impl Inbox {
         if self.is_empty(memory)? {
             return Ok(None);
         }
-        let message = memory.get(self.side, self.head & (self.places - 1));
+        let message = memory.get(self.side, self.head & (self.places - 1)).ok_or(Broken)?;
         self.head = self.head.wrapping_add(1);
         // Release pairs with the Acquire in `Outbox::has_room`: the copy is made before the place is used again.
         word(memory, self.side, at::HEAD).store(self.head, Ordering::Release);

@@ -22,8 +22,9 @@ impl Memory<u32> for Plain {
         self.places[place as usize].set(*message);
     }
 
-    fn get(&self, _side: usize, place: u32) -> u32 {
-        self.places[place as usize].get()
+    /// A message is anything but 99.
+    fn get(&self, _side: usize, place: u32) -> Option<u32> {
+        Some(self.places[place as usize].get()).filter(|message| *message != 99)
     }
 }
 
@@ -61,4 +62,16 @@ fn a_head_of_any_value_is_room_that_there_is_or_an_error() {
         };
         assert_eq!(outbox.push(&memory, &9), expected, "head {head}");
     }
+}
+
+#[test]
+fn what_is_no_message_is_an_error_each_time() {
+    let memory = Plain::default();
+    let (mut outbox, mut inbox) = (Outbox::new(Side(0), PLACES), Inbox::new(Side(1), PLACES));
+    for message in [1, 99, 2] {
+        assert_eq!(outbox.push(&memory, &message), Ok(true));
+    }
+    assert_eq!(inbox.pop(&memory), Ok(Some(1)));
+    assert_eq!(inbox.pop(&memory), Err(Broken));
+    assert_eq!(inbox.pop(&memory), Err(Broken));
 }

@@ -7,8 +7,11 @@
 //! Messages are relaxed atomics here, which order nothing, each with a cell in which loom notices accesses that nothing orders.
 #![cfg(loom)]
 
+use channel::calls::{Answer, Calls, Tag};
 use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, RUNS, Side, at};
+use core::future::poll_fn;
 use loom::cell::UnsafeCell;
+use loom::future::block_on;
 use loom::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
@@ -66,9 +69,9 @@ impl Memory<u32> for Shared {
         place.access.with_mut(|_| place.value.store(*message, Relaxed));
     }
 
-    fn get(&self, side: usize, place: u32) -> u32 {
+    fn get(&self, side: usize, place: u32) -> Option<u32> {
         let place = &self.places[side][place as usize];
-        place.access.with(|_| place.value.load(Relaxed))
+        Some(place.access.with(|_| place.value.load(Relaxed)))
     }
 }
 
@@ -185,5 +188,36 @@ fn who_has_listened_sleeps_through_nothing() {
         // It finds the first by itself, and sleeps for the second.
         (1..=2).for_each(|message| assert_eq!(receiver.receive(), message));
         sender.join().unwrap();
+    });
+}
+
+/// The peer answers what it is sent, the last first; one request is given up at any time.
+#[test]
+fn replies_find_who_asked_though_another_gives_up() {
+    bounded(|| {
+        let shared = Shared::new();
+        let calls = Arc::new(Mutex::new(Calls::new(PLACES)));
+        let answers = calls.clone();
+        let mut peer = Party::new(&shared, 1);
+        let peer = thread::spawn(move || {
+            let mut requests = [peer.receive(), peer.receive()];
+            requests.reverse();
+            for request in requests {
+                let answer = answers.lock().unwrap().answer(Tag(request.into()), request + 10);
+                if let Ok(Answer::Arrived(Some(waker))) = answer {
+                    waker.wake();
+                }
+            }
+        });
+        let mut client = Party::new(&shared, 0);
+        let tags = [(); 2].map(|()| calls.lock().unwrap().begin().unwrap());
+        tags.iter().for_each(|tag| client.send(tag.0 as u32));
+        calls.lock().unwrap().give_up(tags[0]);
+        let reply = block_on(poll_fn(|context| calls.lock().unwrap().poll(tags[1], context.waker())));
+        assert_eq!(u64::from(reply), tags[1].0 + 10);
+        peer.join().unwrap();
+        // Each place is free once.
+        let mut calls = calls.lock().unwrap();
+        assert!(calls.begin().is_some() && calls.begin().is_some() && calls.begin().is_none());
     });
 }

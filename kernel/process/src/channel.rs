@@ -17,7 +17,7 @@ use core::{
     any::Any,
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     task::Poll,
 };
 use exec::sync::{WaitQueue, seat};
@@ -51,9 +51,10 @@ struct Side {
     /// How often it was rung, or became readable otherwise.
     edges: AtomicU64,
     queue: WaitQueue,
-    /// What is raised when it is rung, if [`is_bound`](Self::is_bound) says that it was ever bound.
+    /// What is raised when it is rung, if [`bindings`](Self::bindings) says that it was ever bound.
     bound: SpinLock<Option<(Arc<Sender>, usize)>>,
-    is_bound: AtomicBool,
+    /// How often it was bound.
+    bindings: AtomicUsize,
 }
 
 struct Channel {
@@ -94,7 +95,7 @@ impl Side {
             edges: AtomicU64::new(0),
             queue: WaitQueue::new(),
             bound: SpinLock::new(rank::PIPE, None),
-            is_bound: AtomicBool::new(false),
+            bindings: AtomicUsize::new(0),
         }
     }
 
@@ -110,7 +111,7 @@ impl Side {
         self.edges.fetch_add(1, Ordering::Relaxed);
         self.queue.wake_all();
         // Relaxed: behind the fence of `wake_all`, see `bind`.
-        if self.is_bound.load(Ordering::Relaxed) {
+        if self.bindings.load(Ordering::Relaxed) != 0 {
             self.raise();
         }
     }
@@ -200,18 +201,21 @@ impl End {
         }
     }
 
-    /// Ringing it raises a vector from now on.
+    /// Ringing it raises a vector from now on. How often it was bound, with this.
     ///
     /// # Errors
     /// `EINVAL`, `EPERM`: the sender may not raise it.
-    pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+    pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<usize, Errno> {
         sender.may_raise(vector)?;
-        let before = self.own().bound.lock().replace((sender.clone(), vector));
-        self.own().is_bound.store(true, Ordering::Relaxed);
+        let mut bound = self.own().bound.lock();
+        let before = bound.replace((sender.clone(), vector));
+        // Under the lock: the highest count is that of what is bound.
+        let bindings = self.own().bindings.fetch_add(1, Ordering::Relaxed) + 1;
+        drop(bound);
         // Pairs with the fence in `wake_all`: who rings since it has seen what this side's program stored behind this call, raises.
         fence(Ordering::SeqCst);
         drop(before); // frees it: not under the lock
-        Ok(())
+        Ok(bindings)
     }
 
     /// What the other end is bound to.

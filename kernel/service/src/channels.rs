@@ -39,7 +39,7 @@ pub(crate) fn pair(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let (open, sent) = (task.file(args.int(0))?, task.file(args.int(1))?);
     let sender: &SenderFile = sent.file().as_any().downcast_ref().ok_or(Errno::EINVAL)?;
-    end(&open)?.bind(&sender.0, args.word(2)).map(|()| 0)
+    end(&open)?.bind(&sender.0, args.word(2))
 }
 
 /// `channel_peer(end)`.

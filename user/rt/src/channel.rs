@@ -16,7 +16,9 @@
 //! What is [posted](Channel::post) is there for the other side at once; if that sleeps, it is woken when this side next waits or [flushes](Channel::flush),
 //! by the same call. [`Channel::send`] does both.
 //!
-//! The other party is not trusted: it may store anything anywhere in the memory. A message is any value of its type, as its bytes are; what
+//! Many requests at once, each with its own reply in whatever order these come, are a [`Client`]'s and a [`Server`]'s.
+//!
+//! The other party is not trusted: it may store anything anywhere in the memory. A message is some value of its type; what
 //! makes no sense ends the channel with `EPROTO`. When nobody has the other end any more, what it has sent is still received; then, and
 //! for each wait, there is `EPIPE`: that the kernel says, whatever is in the memory.
 
@@ -26,16 +28,21 @@ use crate::sync::Arc;
 use crate::sys::{self, OwnedFd};
 use crate::thread;
 use crate::time::Instant;
-use crate::uintr::{Receiver, Right, Sender};
+use crate::uintr::Sender;
 use abi::{Errno, channel as at};
-use channel::{Broken, Inbox, MESSAGE, Outbox, ROOM, RUNS, Side};
+use channel::{BINDING, Broken, Inbox, MESSAGE, Outbox, ROOM, RUNS, Side};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use memory::{Memory, Received};
 
+mod client;
+mod interrupt;
 mod memory;
+mod server;
 
+pub use client::{Client, calls};
 pub use memory::Message;
+pub use server::{Server, Tagged, Ticket};
 
 /// An end that is not open yet: to be inherited, or opened here.
 #[derive(Debug)]
@@ -86,6 +93,7 @@ impl End {
             is_posted: false,
             impatient: 0,
             peer: None,
+            binding: 0,
         })
     }
 }
@@ -104,8 +112,10 @@ pub struct Channel<S, R> {
     is_posted: bool,
     /// Waits until one is preceded by giving way.
     impatient: u8,
-    /// What raises the vector that the other side is bound to.
-    peer: Option<(Sender, u32)>,
+    /// What raises the vector that the other side is bound to, and what that has said when this was found out.
+    peer: Option<(Sender, u32, u32)>,
+    /// What this side says of its own.
+    binding: u32,
 }
 
 fn broken(_: Broken) -> Error {
@@ -132,7 +142,7 @@ impl<S: Message, R: Message> Channel<S, R> {
         if core::mem::take(&mut self.is_posted) {
             match self.side.must_ring(&self.memory, MESSAGE) {
                 0 => {}
-                said if said & RUNS != 0 => self.interrupt(),
+                said if said & RUNS != 0 => self.interrupt(said >> BINDING),
                 _ => self.wake(),
             }
         }
@@ -321,46 +331,6 @@ impl<S: Message, R: Message> Channel<S, R> {
             Err(Errno::EINTR) => Ok(()),
             rung => Ok(rung.map(drop)?),
         }
-    }
-
-    /// Has what rings this side raise a vector of the receiver as well, while it [listens](Channel::listen).
-    ///
-    /// # Errors
-    /// As [`Receiver::grant`]; `EINVAL`: there is no such vector.
-    pub fn bind(&self, receiver: &Receiver, vector: u32) -> Result<()> {
-        let right = receiver.grant(1_u64.checked_shl(vector).unwrap_or(0))?;
-        let arguments = [self.fd.fd().raw() as usize, right.fd().raw() as usize, vector as usize];
-        // SAFETY: no pointers. The kernel keeps the right; its descriptor may go.
-        unsafe { sys::call6(at::BIND, sys::pad(arguments)) }?;
-        Ok(())
-    }
-
-    /// Goes on without waiting: the next message raises the vector that this side is [bound](Channel::bind) to. `false`: one is there already. A wait of this
-    /// side's, also one for room in a [`send`](Channel::send), ends that: listen again behind it.
-    ///
-    /// # Errors
-    /// `EPROTO`.
-    pub fn listen(&mut self) -> Result<bool> {
-        self.side.waits(&self.memory, MESSAGE | RUNS);
-        self.inbox.is_empty(&Received(&self.memory)).map_err(broken)
-    }
-
-    /// Raises the other side's vector: by its doorbell, of which the kernel is asked once. If that cannot be, the kernel does, and wakes it if it sleeps by now.
-    fn interrupt(&mut self) {
-        if self.peer.is_none() {
-            self.peer = self.find_peer().ok();
-        }
-        match &self.peer {
-            Some((sender, vector)) if sender.send(*vector).is_ok() => {}
-            _ => self.wake(),
-        }
-    }
-
-    fn find_peer(&self) -> Result<(Sender, u32)> {
-        // SAFETY: no pointers.
-        let found = unsafe { sys::call6(at::PEER, sys::pad([self.fd.fd().raw() as usize])) }?;
-        let right = Right::from_fd(OwnedFd::new(found & 0xffff_ffff));
-        Ok((Sender::open(right)?, (found >> 32) as u32))
     }
 
     /// Whether nobody has the other end any more, as the kernel has told. What it has sent may still be there.

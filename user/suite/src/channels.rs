@@ -1,5 +1,6 @@
 //! Channels (note 0010): messages arrive whole and in order, who waits is woken, and the end of the other side is an error, whatever it has stored.
 
+mod calls;
 mod ends;
 
 use crate::case::{Case, Outcome, Trouble};
@@ -33,6 +34,12 @@ pub const CASES: &[Case] = &[
     case!("channel/any-value-anywhere", "P4 S6", any_value_anywhere),
     case!("channel/rung-at-will", "P4 S6", rung_at_will),
     case!("channel/raises-an-interrupt", "P4 U1", raises_an_interrupt),
+    case!("channel/no-value-of-its-type", "P4 S6", calls::no_value),
+    case!("channel/calls-out-of-order", "P4", calls::out_of_order),
+    case!("channel/calls-have-limits", "P4", calls::limits),
+    case!("channel/calls-given-up", "P4", calls::given_up),
+    case!("channel/calls-and-wrong-replies", "P4 S6", calls::wrong_replies),
+    case!("channel/calls-whose-peer-ends", "P4", calls::peer_ends),
 ];
 
 type Body = [u64; 8];
@@ -48,16 +55,21 @@ fn with_child(
     places: u32,
     body: impl FnOnce(Channel<Body, Body>) -> Outcome,
 ) -> Result<(Channel<Body, Body>, i32), Trouble> {
-    let (near, far) = ends(places)?;
-    let mut ends = Some((near, far));
+    let (near, pid) = with_ends(ends(places)?, |far| body(far.open()?))?;
+    Ok((near.open()?, pid))
+}
+
+/// The first of two ends, and a child that runs `body` with the second.
+fn with_ends(ends: (End, End), body: impl FnOnce(End) -> Outcome) -> Result<(End, i32), Trouble> {
+    let mut ends = Some(ends);
     let pid = checked_child(|| {
         let (near, far) = ends.take().ok_or_else(|| Trouble::failed("no ends"))?;
         drop(near);
-        body(far.open()?)
+        body(far)
     })?;
     let (near, far) = ends.take().ok_or_else(|| Trouble::failed("no ends"))?;
     drop(far);
-    Ok((near.open()?, pid))
+    Ok((near, pid))
 }
 
 /// Answers requests, each with one more in each word, until the other side ends.
@@ -302,22 +314,26 @@ fn rung_at_will() -> Outcome {
     exits(hostile, 0)
 }
 
-/// A side that does not wait is interrupted for the next message: by the kernel, and by the other side itself.
+/// A side that does not wait is interrupted for the next message: by the kernel, and by the other side itself; and by what it was bound to last.
 fn raises_an_interrupt() -> Outcome {
     use rt::uintr::{Handlers, receive};
     const ROUNDS: u64 = 50;
-    let count: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(0)));
-    let handler: &'static _ = Box::leak(Box::new(|_| {
-        count.fetch_add(1, Relaxed);
-    }));
+    const VECTORS: [u32; 2] = [3, 5];
+    let counts: &'static [AtomicU32; 2] = Box::leak(Box::new([const { AtomicU32::new(0) }; 2]));
+    let handler = |which: usize| -> &'static _ {
+        Box::leak(Box::new(move |_| {
+            counts[which].fetch_add(1, Relaxed);
+        }))
+    };
     let (near, far) = ends(4)?;
-    let receiver = receive(raw::on(Handlers::new(), 3, handler))?;
+    let handlers = raw::on(Handlers::new(), VECTORS[0], handler(0));
+    let receiver = receive(raw::on(handlers, VECTORS[1], handler(1)))?;
     let far_fd = far.fd().raw() as usize;
-    let near = near.open::<Body, Body>()?;
-    near.bind(&receiver, 3)?;
+    let mut near = near.open::<Body, Body>()?;
+    near.bind(&receiver, VECTORS[0])?;
     // As long as nobody has said that it listens, the kernel raises it with each ring.
     call(at::RING_CALL, &[far_fd, at::RING, 0])?;
-    while count.load(Relaxed) == 0 {
+    while counts[0].load(Relaxed) == 0 {
         thread::yield_now();
     }
     let mut ends = Some((near, far));
@@ -337,10 +353,15 @@ fn raises_an_interrupt() -> Outcome {
     let (mut near, far) = ends.take().ok_or_else(|| Trouble::failed("no ends"))?;
     drop(far);
     for round in 0..ROUNDS {
-        let before = count.load(Relaxed);
+        let which = usize::from(round >= ROUNDS / 2);
+        if round == ROUNDS / 2 {
+            // The peer has found the first already.
+            near.bind(&receiver, VECTORS[1])?;
+        }
+        let before = counts[which].load(Relaxed);
         if near.listen()? {
             near.send(&[round; 8])?;
-            while count.load(Relaxed) == before {
+            while counts[which].load(Relaxed) == before {
                 thread::yield_now();
             }
         }

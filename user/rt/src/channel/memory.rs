@@ -6,15 +6,16 @@ use crate::sys::syscall;
 use abi::{Errno, channel as at};
 use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{Immutable, IntoBytes, TryFromBytes};
 
 const PAGE: usize = 4096;
 
-/// What can be a message: plain bytes, any of which are a value. Its size is a multiple of 8, and it is aligned to 8 at most: each place is copied by
+/// What can be a message: plain bytes in a fixed layout, which are looked at when they arrive: those that are no value (of an `enum`, a `bool`) end the
+/// channel. `zerocopy` derives it. Its size is a multiple of 8, and it is aligned to 8 at most: each place is copied by
 /// words, and no byte goes to the other side that is none of the message.
-pub trait Message: FromBytes + IntoBytes + Immutable + Copy + 'static {}
+pub trait Message: TryFromBytes + IntoBytes + Immutable + Copy + Send + 'static {}
 
-impl<M: FromBytes + IntoBytes + Immutable + Copy + 'static> Message for M {}
+impl<M: TryFromBytes + IntoBytes + Immutable + Copy + Send + 'static> Message for M {}
 
 /// A message in the memory.
 #[repr(C, align(8))]
@@ -47,7 +48,7 @@ impl<M: Message> Place<M> {
     /// # Safety
     /// The place is within the memory.
     #[inline(always)]
-    unsafe fn get(place: *const Self) -> M {
+    unsafe fn get(place: *const Self) -> Option<M> {
         let mut message = MaybeUninit::<Self>::uninit();
         for word in 0..Self::SIZE / 8 {
             // SAFETY: within both, and aligned. Volatile: one copy.
@@ -55,8 +56,9 @@ impl<M: Message> Place<M> {
                 message.as_mut_ptr().cast::<u64>().add(word).write(place.cast::<u64>().add(word).read_volatile())
             };
         }
-        // SAFETY: each word was written, and any bytes are a value.
-        unsafe { message.assume_init() }.0
+        // SAFETY: each byte was written. This side's copy: nobody changes it while it is looked at.
+        let bytes = unsafe { core::slice::from_raw_parts(message.as_ptr().cast::<u8>(), Self::SIZE) };
+        M::try_read_from_bytes(bytes).ok()
     }
 }
 
@@ -128,7 +130,7 @@ impl<S: Message, R: Message> channel::Memory<S> for Memory<S, R> {
         unsafe { Place::put(self.sent.add(place as usize), message) };
     }
 
-    fn get(&self, _side: usize, place: u32) -> S {
+    fn get(&self, _side: usize, place: u32) -> Option<S> {
         // SAFETY: as above.
         unsafe { Place::get(self.sent.add(place as usize)) }
     }
@@ -149,7 +151,7 @@ impl<S: Message, R: Message> channel::Memory<R> for Received<'_, S, R> {
     }
 
     #[inline(always)]
-    fn get(&self, _side: usize, place: u32) -> R {
+    fn get(&self, _side: usize, place: u32) -> Option<R> {
         // SAFETY: `place` is below their number, and all are mapped.
         unsafe { Place::get(self.0.received.add(place as usize)) }
     }

@@ -1,0 +1,207 @@
+//! Who asks over a channel: many requests on the way, each of which gets its own reply.
+//!
+//! A task of the client's takes whatever replies come, also those that nobody waits for any more, and wakes who asked
+//! (`channel::calls`). A request has its place from before it is sent until its reply has come, so there are never more on the way than
+//! the memory has places for, and neither side ever waits for room: a peer that makes it do so has replied to what it has not taken.
+//!
+//! The task says for good that this side waits for messages, before it looks: who sends one behind that look rings. It holds the channel only while it is
+//! polled: with the last [`Client`] this end is over, whether the task runs again or not.
+
+use super::server::Tagged;
+use super::{Channel, End, Message, Received, call, pair};
+use crate::io::{Error, Result};
+use crate::reactor::Direction;
+use crate::sync::{Arc, Mutex};
+use crate::task::sync::Semaphore;
+use crate::task::{self, JoinHandle};
+use abi::{Errno, channel as at};
+use alloc::sync::Weak;
+use channel::MESSAGE;
+use channel::calls::{Answer, Calls, Tag};
+use core::convert::Infallible;
+use core::future::{Future, poll_fn};
+use core::pin::pin;
+use core::task::{Context, Poll};
+
+/// A channel for a [`Client`], whose is the first end, and a [`Server`](super::Server), with `places` requests at most on the way.
+///
+/// # Errors
+/// As [`pair`].
+pub fn calls<Q: Message, P: Message>(places: u32) -> Result<(End, End)> {
+    pair::<Tagged<Q>, Tagged<P>>(places)
+}
+
+struct State<Q, P> {
+    channel: Channel<Tagged<Q>, Tagged<P>>,
+    calls: Calls<P>,
+    /// Why nothing more comes.
+    failure: Option<Errno>,
+}
+
+struct Shared<Q, P> {
+    state: Mutex<State<Q, P>>,
+    /// As many as there are free places; closed with the failure.
+    places: Semaphore,
+}
+
+/// The task that takes replies.
+struct Taker(JoinHandle<()>);
+
+impl Drop for Taker {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Sends requests `Q`, each of which is replied to by a `P`. Clones send over the same channel.
+pub struct Client<Q, P> {
+    shared: Arc<Shared<Q, P>>,
+    taker: Arc<Taker>,
+}
+
+impl<Q, P> Clone for Client<Q, P> {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), taker: self.taker.clone() }
+    }
+}
+
+impl<Q: Message, P: Message> Client<Q, P> {
+    /// Over the first end of a channel that [`calls`] has made.
+    ///
+    /// # Errors
+    /// As [`End::open`].
+    pub fn open(end: End) -> Result<Self> {
+        let most = end.places;
+        let state = State { channel: end.open()?, calls: Calls::new(most), failure: None };
+        let shared = Arc::new(Shared { state: Mutex::new(state), places: Semaphore::new(most as usize) });
+        let taken = Arc::downgrade(&shared);
+        let taker = task::spawn(poll_fn(move |context| take_replies(&taken, context)));
+        Ok(Self { shared, taker: Arc::new(Taker(taker)) })
+    }
+
+    /// Asks, and waits for the reply; before that for a place, while as many requests are on the way as may be. If this is dropped, the reply is
+    /// discarded when it comes.
+    ///
+    /// # Errors
+    /// `EPIPE`: the other end is nobody's any more; `EPROTO`: it has sent what makes no sense.
+    pub async fn call(&self, request: &Q) -> Result<P> {
+        let place = self.shared.places.acquire().await.map_err(|_| self.shared.why())?;
+        let mut asked = self.shared.ask(request)?;
+        // The request has it until its reply comes.
+        place.forget();
+        poll_fn(|context| asked.poll(context)).await
+    }
+}
+
+fn take_replies<Q: Message, P: Message>(shared: &Weak<Shared<Q, P>>, context: &mut Context<'_>) -> Poll<()> {
+    let Some(shared) = shared.upgrade() else { return Poll::Ready(()) };
+    let fd = shared.state.lock().channel.fd.clone();
+    // Without a state of its own: it can be made anew for each poll.
+    let taking = pin!(fd.io(Direction::Read, |fd| shared.take(fd)));
+    taking.poll(context).map(|end| {
+        let Err(error) = end;
+        let is_over = error.raw_os_error() == Some(Errno::EPIPE.number());
+        shared.fail(if is_over { Errno::EPIPE } else { Errno::EPROTO });
+    })
+}
+
+impl<Q: Message, P: Message> Shared<Q, P> {
+    /// Takes the replies that are there; `EAGAIN`: more will come.
+    fn take(&self, fd: &crate::sys::OwnedFd) -> Result<Infallible> {
+        self.give_out()?;
+        let ring = {
+            let mut state = self.state.lock();
+            let channel = &mut state.channel;
+            channel.side.waits(&channel.memory, MESSAGE);
+            if channel.must_ring_fenced() { at::RING } else { 0 }
+        };
+        // Asked before the look: what was sent before the end is received.
+        let is_over = call(fd, ring, 0) == Err(Errno::EPIPE);
+        self.give_out()?;
+        Err(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }))
+    }
+
+    /// Gives each reply that is there to who asked: no more of them than there are requests on the way.
+    fn give_out(&self) -> Result<()> {
+        let broken = |_| Error::from(Errno::EPROTO);
+        loop {
+            let answer = {
+                let State { channel, calls, .. } = &mut *self.state.lock();
+                let Some(reply) = channel.inbox.pop(&Received(&channel.memory)).map_err(broken)? else { return Ok(()) };
+                calls.answer(Tag(reply.tag), reply.body).map_err(broken)?
+            };
+            match answer {
+                // Without the lock: it may free whoever it wakes.
+                Answer::Arrived(waker) => waker.into_iter().for_each(|waker| waker.wake()),
+                Answer::Discarded => self.places.add_permits(1),
+            }
+        }
+    }
+
+    /// Ends all that waits.
+    fn fail(&self, errno: Errno) {
+        let wakers = {
+            let mut state = self.state.lock();
+            state.failure.get_or_insert(errno);
+            state.calls.end()
+        };
+        self.places.close();
+        wakers.into_iter().for_each(|waker| waker.wake());
+    }
+
+    fn why(&self) -> Error {
+        Error::from(self.state.lock().failure.unwrap_or(Errno::EPIPE))
+    }
+
+    fn ask(&self, request: &Q) -> Result<Asked<'_, Q, P>> {
+        let mut state = self.state.lock();
+        if let Some(errno) = state.failure {
+            return Err(errno.into());
+        }
+        let tag = state.calls.begin().ok_or(Errno::EAGAIN)?;
+        let posted = state.channel.post(&Tagged { tag: tag.0, body: *request });
+        if posted.is_err() {
+            drop(state);
+            self.fail(Errno::EPROTO);
+            return Err(Errno::EPROTO.into());
+        }
+        state.channel.flush();
+        Ok(Asked { shared: self, tag: Some(tag) })
+    }
+}
+
+/// A request whose reply is wanted.
+struct Asked<'c, Q: Message, P: Message> {
+    shared: &'c Shared<Q, P>,
+    /// Until it was taken.
+    tag: Option<Tag>,
+}
+
+impl<Q: Message, P: Message> Asked<'_, Q, P> {
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Result<P>> {
+        let Some(tag) = self.tag else { return Poll::Pending };
+        let mut state = self.shared.state.lock();
+        let reply = state.calls.poll(tag, context.waker());
+        let failure = state.failure;
+        drop(state);
+        match (reply, failure) {
+            (Poll::Ready(reply), _) => {
+                self.tag = None;
+                self.shared.places.add_permits(1);
+                Poll::Ready(Ok(reply))
+            }
+            (Poll::Pending, Some(errno)) => Poll::Ready(Err(errno.into())),
+            (Poll::Pending, None) => Poll::Pending,
+        }
+    }
+}
+
+impl<Q: Message, P: Message> Drop for Asked<'_, Q, P> {
+    fn drop(&mut self) {
+        if let Some(tag) = self.tag
+            && self.shared.state.lock().calls.give_up(tag)
+        {
+            self.shared.places.add_permits(1);
+        }
+    }
+}
