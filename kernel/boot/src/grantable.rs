@@ -10,15 +10,18 @@ use process::{
     uintr::Line,
 };
 
-struct OnBus(pci::Switch);
+struct OnBus {
+    switch: pci::Switch,
+    interrupts: bool,
+}
 
 impl Switch for OnBus {
     fn start(&self) {
-        self.0.start();
+        self.switch.start(self.interrupts);
     }
 
     fn stop(&self) {
-        self.0.stop();
+        self.switch.stop();
     }
 }
 
@@ -29,7 +32,7 @@ pub fn offer() {
         let line = line.and_then(claim);
         log::info!("pci {vendor:04x}:{device:04x}: {bytes} bytes, line {}", line.map_or(0, Line::number));
         let info = Info { vendor, device, class, bytes, ..Info::default() };
-        device::offer(info, registers, Box::new(OnBus(switch)), line);
+        device::offer(info, registers, Box::new(OnBus { switch, interrupts: line.is_some() }), line);
     }
 }
 

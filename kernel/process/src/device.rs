@@ -26,12 +26,14 @@ use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
 
 /// What an owner costs beside the mappings that are noted: itself, and its open file.
 const BYTES: usize = 1 << 10;
+/// Pages that a device may know, of all its owners: they stay with it.
+const MOST_KNOWN: usize = 4 * MOST_PAGES;
 
 /// What the kernel can do with a device whatever it is.
 pub trait Switch: Send + Sync {
     /// It answers, may reach memory, and interrupts.
     fn start(&self);
-    /// It does none of that. When this returns, nothing of it is under way any more.
+    /// It does none of that. What it is in the middle of may go on when it is started again: so memory that it knows stays with it.
     fn stop(&self);
 }
 
@@ -48,8 +50,42 @@ pub struct Device {
     switch: Box<dyn Switch>,
     line: Option<&'static Line>,
     is_owned: AtomicBool,
-    /// What earlier owners have given it.
-    kept: SpinLock<Vec<Given>>,
+    kept: SpinLock<Kept>,
+}
+
+/// What earlier owners have given a device.
+#[derive(Default)]
+struct Kept {
+    blocks: Vec<Given>,
+    /// Pages and blocks that it knows, those of its owner among them: there is room for all of these blocks.
+    pages: usize,
+    known: usize,
+}
+
+impl Kept {
+    /// The smallest block for so many pages, not much larger if new memory may be had, that nobody has any more.
+    fn find(&self, pages: usize, most: usize) -> Option<usize> {
+        let most = if self.pages + pages <= MOST_KNOWN { most.min(2 * pages) } else { most };
+        let is_free = |given: &Given| given.frames.iter().all(|frame| frame.shares() == 1);
+        let fits = |given: &Given| (pages..=most).contains(&given.frames.len()) && is_free(given);
+        let blocks = self.blocks.iter().enumerate().filter(|(_, given)| fits(given));
+        blocks.min_by_key(|(_, given)| given.frames.len()).map(|(number, _)| number)
+    }
+
+    /// Room for a new block.
+    fn expect(&mut self, pages: usize) -> Result<(), Errno> {
+        if self.pages + pages > MOST_KNOWN {
+            return Err(Errno::ENOSPC);
+        }
+        self.blocks.make_room(self.known + 1 - self.blocks.len())?;
+        (self.pages, self.known) = (self.pages + pages, self.known + 1);
+        Ok(())
+    }
+
+    /// It is not made.
+    fn forget(&mut self, pages: usize) {
+        (self.pages, self.known) = (self.pages - pages, self.known - 1);
+    }
 }
 
 static DEVICES: SpinLock<Vec<&'static Device>> = SpinLock::new(rank::PROCESSES - 2, Vec::new());
@@ -57,7 +93,7 @@ static DEVICES: SpinLock<Vec<&'static Device>> = SpinLock::new(rank::PROCESSES -
 /// Lets programs have a device, which is stopped: what it is (page numbers and line are filled in here), its registers, and its line, which is level-triggered and off.
 pub fn offer(info: Info, registers: Registers, switch: Box<dyn Switch>, line: Option<&'static Line>) {
     let info = Info { memory: registers.pages() as u32, line: line.map_or(0, Line::number), ..info };
-    let kept = SpinLock::new(rank::PIPE, Vec::new());
+    let kept = SpinLock::new(rank::PIPE, Kept::default());
     let device = Device { info, registers, switch, line, is_owned: AtomicBool::new(false), kept };
     DEVICES.lock().push(Box::leak(Box::new(device)));
 }
@@ -81,35 +117,39 @@ impl Device {
 
     /// Memory that it knows stays with it.
     fn keep(&self, memory: Given) {
-        let mut kept = self.kept.lock();
-        let has_room = kept.len() < MOST_PAGES && kept.make_room(1).is_ok();
-        if has_room {
-            kept.push(memory);
-        } else {
-            drop(kept);
-            core::mem::forget(memory); // lost: the device may still write there
-        }
+        // There is room: see `Kept::expect`.
+        self.kept.lock().blocks.push(memory);
     }
 
-    /// The smallest memory of an earlier owner that is large enough, and no larger than `most`, or new memory.
+    /// Memory of an earlier owner that is large enough, and no larger than `most`, or new memory.
     fn memory(&self, pages: usize, most: usize, account: &Arc<Account>) -> Result<Given, Errno> {
         let known = {
             let mut kept = self.kept.lock();
-            let sizes = kept.iter().map(|given| given.frames.len()).enumerate();
-            let fits = sizes.filter(|(_, size)| (pages..=most).contains(size)).min_by_key(|(_, size)| *size);
-            fits.map(|(fits, _)| kept.swap_remove(fits))
+            match kept.find(pages, most) {
+                Some(found) => Some(kept.blocks.swap_remove(found)),
+                None => {
+                    kept.expect(pages)?;
+                    None
+                }
+            }
         };
         let count = known.as_ref().map_or(pages, |known| known.frames.len());
         let charge = match account.charge(count * PAGE_SIZE) {
             Ok(charge) => charge,
             Err(errno) => {
-                known.into_iter().for_each(|known| self.keep(known));
+                match known {
+                    Some(known) => self.keep(known),
+                    None => self.kept.lock().forget(pages),
+                }
                 return Err(errno);
             }
         };
         let frames = match known {
             Some(known) => known.frames,
-            None => FrameRun::side_by_side(pages).ok_or(Errno::ENOMEM)?,
+            None => FrameRun::side_by_side(pages).ok_or_else(|| {
+                self.kept.lock().forget(pages);
+                Errno::ENOMEM
+            })?,
         };
         frames.iter().for_each(|frame| frame.fill(0, PAGE_SIZE, 0));
         Ok(Given { frames, _charge: charge })
@@ -117,8 +157,10 @@ impl Device {
 }
 
 struct Held {
-    /// It was given back.
+    /// It was given back, or is about to be: it refuses.
     over: bool,
+    /// The device is stopped, and another may have it.
+    has_ended: bool,
     /// A mapping in the space of the process that has its pages.
     owner: Option<Loan>,
     bound: Option<Arc<Sender>>,
@@ -165,7 +207,7 @@ impl Owned {
             return Err(Errno::EBUSY);
         }
         device.switch.start();
-        let held = Held { over: false, owner: None, bound: None, given };
+        let held = Held { over: false, has_ended: false, owner: None, bound: None, given };
         let held = SpinLock::new(rank::PIPE - 1, held);
         Ok(Arc::new(Self { id, device, account: account.clone(), held, loans, _charge: charge }))
     }
@@ -207,35 +249,33 @@ impl Owned {
     pub fn bind(&self, sender: &Arc<Sender>, vector: usize) -> Result<bool, Errno> {
         sender.may_raise(vector)?;
         let line = self.device.line.ok_or(Errno::ENXIO)?;
-        self.unbind();
-        {
-            let mut held = self.held.lock();
-            if held.over {
-                return Err(Errno::ESRCH);
-            }
-            if held.bound.is_some() {
-                return Err(Errno::EBUSY); // another thread was faster
-            }
-            held.bound = Some(sender.clone());
-        }
-        let wired = sender.receiver().wire(sender, line, vector);
-        // It may have been given back, or bound anew, meanwhile, and who did that found nothing to end.
-        let is_bound = self.held.lock().bound.as_ref().is_some_and(|bound| Arc::ptr_eq(bound, sender));
-        if wired.is_ok() && !is_bound {
-            sender.receiver().unwire(sender);
+        // In one step, so that of two that bind, or one that gives back, each finds what the other has wired.
+        let mut held = self.held.lock();
+        if held.over {
             return Err(Errno::ESRCH);
         }
-        if wired.is_err() {
-            self.held.lock().bound.take_if(|bound| Arc::ptr_eq(bound, sender));
+        let before = held.bound.take();
+        if let Some(before) = &before {
+            before.receiver().unwire(before);
         }
+        let wired = sender.receiver().wire(sender, line, vector);
+        if wired.is_ok() {
+            held.bound = Some(sender.clone());
+        }
+        drop(held);
+        // Not under the lock.
+        drop(before);
         wired
     }
 
     fn unbind(&self) {
-        let bound = self.held.lock().bound.take();
-        if let Some(sender) = bound {
-            sender.receiver().unwire(&sender);
+        let mut held = self.held.lock();
+        let bound = held.bound.take();
+        if let Some(sender) = &bound {
+            sender.receiver().unwire(sender);
         }
+        drop(held);
+        drop(bound);
     }
 
     /// The device was served.
@@ -252,16 +292,18 @@ impl Owned {
 
     /// Nobody owns the device any more.
     pub async fn give_back(&self) {
-        let was_over = core::mem::replace(&mut self.held.lock().over, true);
+        self.held.lock().over = true;
         self.unbind();
+        // Whoever is here first ends it: one that is killed meanwhile leaves that to another, or to the end of its space.
         self.loans.take_back(None).await;
-        if !was_over {
-            self.end();
-        }
+        self.end();
     }
 
-    /// Its pages are in no space any more.
+    /// Its pages are in no space any more. Once.
     fn end(&self) {
+        if core::mem::replace(&mut self.held.lock().has_ended, true) {
+            return;
+        }
         self.device.switch.stop();
         let given = core::mem::take(&mut self.held.lock().given);
         given.into_iter().for_each(|memory| self.device.keep(memory));
@@ -273,9 +315,8 @@ impl Owned {
 impl Drop for Owned {
     fn drop(&mut self) {
         self.unbind();
-        if !core::mem::replace(&mut self.held.lock().over, true) {
-            self.end();
-        }
+        self.held.lock().over = true;
+        self.end();
     }
 }
 

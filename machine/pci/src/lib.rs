@@ -55,9 +55,10 @@ pub struct Function {
 }
 
 impl Switch {
-    /// From here on it answers, may reach memory, and interrupts.
-    pub fn start(&self) {
-        self.command(Command::IO_SPACE | Command::MEMORY_SPACE | Command::BUS_MASTER);
+    /// From here on it answers, may reach memory, and interrupts, unless nobody would be told: its line may be another's.
+    pub fn start(&self, interrupts: bool) {
+        let quiet = if interrupts { Command::empty() } else { Command::INTERRUPT_DISABLE };
+        self.command(Command::IO_SPACE | Command::MEMORY_SPACE | Command::BUS_MASTER | quiet);
     }
 
     /// Ends that. What it was in the middle of is not forgotten, and goes on if it is started again.

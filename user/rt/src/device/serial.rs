@@ -5,9 +5,9 @@
 
 use super::{Device, Interrupt, all};
 use crate::io::{Error, Result};
+use crate::sync::OnceLock;
 use crate::uintr::{Receiver, Sender, masked};
 use abi::Errno;
-use core::cell::OnceCell;
 use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -86,7 +86,7 @@ pub struct How {
 /// A port, of the thread that has opened it.
 pub struct Serial {
     device: Device,
-    interrupt: OnceCell<Interrupt>,
+    interrupt: OnceLock<Interrupt>,
     input: Ring,
     output: Ring,
     wanted: AtomicU8,
@@ -99,7 +99,7 @@ pub struct Serial {
 #[derive(Clone, Copy)]
 pub struct Handler(&'static Serial);
 
-// SAFETY: a handler runs on the thread of its receiver, which `Serial::start` has from the port's own thread. All fields but the atomic ones are written there before it can run.
+// SAFETY: all that a handler looks at is atomic, or written once behind an `OnceLock`, or never written after `open`.
 unsafe impl Sync for Handler {}
 // SAFETY: as above.
 unsafe impl Send for Handler {}
@@ -134,7 +134,7 @@ impl Serial {
         }
         Ok(Self {
             device,
-            interrupt: OnceCell::new(),
+            interrupt: OnceLock::new(),
             input: Ring::new(),
             output: Ring::new(),
             wanted: AtomicU8::new(0),
@@ -155,8 +155,11 @@ impl Serial {
     /// As for [`Receiver::grant`] and [`Device::bind`]; `EBUSY`: it was started before.
     pub fn start(&'static self, receiver: &Receiver, vector: u32) -> Result<()> {
         masked(receiver, || {
+            if self.interrupt.get().is_some() {
+                return Err(Errno::EBUSY.into());
+            }
             let interrupt = self.device.bind(Sender::open(receiver.grant(1 << vector)?)?, vector)?;
-            self.interrupt.set(interrupt).map_err(|_| Error::from(Errno::EBUSY))?;
+            self.interrupt.get_or_init(|| interrupt);
             self.transfer();
             Ok(())
         })
