@@ -100,7 +100,7 @@ fn claim(area: &impl Area) -> Result<u32, Full> {
             break;
         }
         let place = (!taken).trailing_zeros();
-        // Acquire pairs with the Release in `take`: the place was copied before it is written again.
+        // Acquire pairs with the Release in `give_back`: the place was copied before it is written again.
         taken = claimed.fetch_or(1 << place, Ordering::Acquire);
         if taken & 1 << place == 0 {
             return Ok(place);
@@ -151,16 +151,30 @@ fn oldest(area: &impl Area, signal: u32) -> Option<u32> {
 pub fn take(area: &impl Area, signal: u32) -> Option<u64> {
     let place = oldest(area, signal)?;
     let value = field(area, place, 2).load(Ordering::Relaxed);
+    give_back(area, place);
+    Some(value)
+}
+
+/// The set of signals that are queued. Places that say they hold one and name none are given back: nobody would take them.
+#[must_use]
+pub fn queued(area: &impl Area) -> u64 {
+    // Acquire pairs with the Release in `put`.
+    let mut ready = area.word(at::READY).load(Ordering::Acquire);
+    let mut signals = 0;
+    while ready != 0 {
+        let place = ready.trailing_zeros();
+        ready &= ready - 1;
+        match u32::try_from(field(area, place, 1).load(Ordering::Relaxed)) {
+            Ok(signal) if REAL_TIME.contains(&signal) => signals |= bit(signal),
+            _ => give_back(area, place),
+        }
+    }
+    signals
+}
+
+fn give_back(area: &impl Area, place: u32) {
     // Relaxed: before the place is anybody's again, by the Release below.
     area.word(at::READY).fetch_and(!(1 << place), Ordering::Relaxed);
     // Release pairs with the Acquire in `claim`.
     area.word(at::CLAIMED).fetch_and(!(1 << place), Ordering::Release);
-    Some(value)
-}
-
-/// Whether signals are queued.
-#[must_use]
-pub fn is_queued(area: &impl Area) -> bool {
-    // Relaxed: asked by the receiver of what it has collected.
-    area.word(at::READY).load(Ordering::Relaxed) != 0
 }

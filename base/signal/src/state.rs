@@ -25,6 +25,8 @@ pub trait Areas {
     type Area: Area;
     /// That with this number, below [`AREAS`].
     fn area(&self, number: usize) -> Self::Area;
+    /// Whether it is still of who may send signals. It may have become another's, who may not.
+    fn may_signal(&self, number: usize) -> bool;
 }
 
 /// `SA_*`.
@@ -138,12 +140,6 @@ impl<H: Copy> State<H> {
         self.used = used | 1;
     }
 
-    /// Which are.
-    #[must_use]
-    pub fn used(&self) -> u64 {
-        self.used
-    }
-
     /// Names an area.
     pub fn set_tag(&mut self, area: usize, tag: u64) {
         self.tags[area % AREAS] = tag;
@@ -170,6 +166,7 @@ impl<H: Copy> State<H> {
         }
         let before = core::mem::replace(&mut self.actions[signal as usize], action);
         if self.is_ignored(signal) {
+            self.collect(areas);
             self.discard(areas, signal);
         }
         Ok(before)
@@ -183,12 +180,14 @@ impl<H: Copy> State<H> {
         }
     }
 
-    /// Each place once: a sender may fill them as fast as they are emptied.
+    /// Each place once: a sender may fill them as fast as they are emptied. Makes nothing pending, so that `next` ends.
     fn discard(&mut self, areas: &impl Areas, signal: u32) {
-        self.collect(areas);
         self.pending &= !bit(signal);
         if REAL_TIME.contains(&signal) {
             each(self.used, |number| {
+                if !areas.may_signal(number) {
+                    return;
+                }
                 let area = areas.area(number);
                 let _ = (0..area::PLACES).find(|_| area::take(&area, signal).is_none());
             });
@@ -198,7 +197,24 @@ impl<H: Copy> State<H> {
     /// Looks at what was sent.
     #[inline]
     pub fn collect(&mut self, areas: &impl Areas) {
-        each(self.used, |number| self.collect_from(&areas.area(number), number));
+        each(self.used, |number| {
+            if areas.may_signal(number) {
+                self.collect_from(&areas.area(number), number);
+            }
+        });
+    }
+
+    /// Makes pending what is queued, also by who has ended before telling; the areas that hold it.
+    pub fn collect_queued(&mut self, areas: &impl Areas) -> u64 {
+        let mut holding = 0;
+        each(self.used, |number| {
+            if areas.may_signal(number) {
+                let queued = area::queued(&areas.area(number));
+                self.pending |= queued;
+                holding |= u64::from(queued != 0) << number;
+            }
+        });
+        holding
     }
 
     fn collect_from(&mut self, area: &impl Area, number: usize) {
@@ -233,9 +249,13 @@ impl<H: Copy> State<H> {
         self.pending & !self.mask != 0
     }
 
-    /// Takes the most urgent signal of a set, whatever is masked.
+    /// Takes the most urgent signal of a set, whatever is masked. Those that nothing can be done about are not to be had.
     #[must_use]
     pub fn take(&mut self, areas: &impl Areas, set: u64) -> Option<Info> {
+        self.take_any(areas, set & !SACRED)
+    }
+
+    fn take_any(&mut self, areas: &impl Areas, set: u64) -> Option<Info> {
         loop {
             let wanted = self.pending & set;
             if wanted == 0 {
@@ -260,7 +280,9 @@ impl<H: Copy> State<H> {
         while left != 0 {
             let number = (left.trailing_zeros() + self.first) % AREAS as u32;
             left &= left - 1;
-            if let Some(value) = area::take(&areas.area(number as usize), signal) {
+            if areas.may_signal(number as usize)
+                && let Some(value) = area::take(&areas.area(number as usize), signal)
+            {
                 // The next is another's, if another has one.
                 self.first = (number + 1) % AREAS as u32;
                 return Some(Info { signal, value, tag: self.tags[number as usize] });
@@ -273,10 +295,11 @@ impl<H: Copy> State<H> {
     #[must_use]
     pub fn next(&mut self, areas: &impl Areas) -> Option<(Info, Next<H>)> {
         loop {
-            let info = self.take(areas, !self.mask)?;
+            let info = self.take_any(areas, !self.mask)?;
             let bit = bit(info.signal);
             match self.actions[info.signal as usize] {
-                Action::Ignore => {}
+                // All of them: a sender may queue more as fast as they are taken.
+                Action::Ignore => self.discard(areas, info.signal),
                 Action::Default if bit & IGNORED != 0 => {}
                 Action::Default if bit & STOPS != 0 => return Some((info, Next::Stop)),
                 Action::Default => return Some((info, Next::End)),

@@ -23,11 +23,14 @@ impl Area for Words {
     }
 }
 
-struct Memory([Words; 3]);
+struct Memory([Words; 3], std::cell::Cell<u64>);
 
 impl Memory {
     fn new() -> Self {
-        Self([(); 3].map(|()| Words(Rc::new((0..at::WORDS).map(|_| AtomicU64::new(0)).collect()))))
+        Self(
+            [(); 3].map(|()| Words(Rc::new((0..at::WORDS).map(|_| AtomicU64::new(0)).collect()))),
+            std::cell::Cell::new(u64::MAX),
+        )
     }
 
     fn send(&self, area: usize, signal: u32, value: u64) {
@@ -39,6 +42,9 @@ impl Areas for Memory {
     type Area = Words;
     fn area(&self, number: usize) -> Words {
         self.0[number].clone()
+    }
+    fn may_signal(&self, number: usize) -> bool {
+        self.1.get() & 1 << number != 0
     }
 }
 
@@ -242,4 +248,80 @@ fn any_value_anywhere_is_a_bounded_number_of_signals_of_that_right() {
         assert_eq!(of_others, 1);
         let _ = area::send(&memory.0[1], RT, 1);
     }
+}
+
+#[test]
+fn an_area_that_is_anothers_is_not_looked_at() {
+    let (memory, mut state) = receiving(Flags::default());
+    memory.send(1, RT, 1);
+    memory.send(1, USR1, 1);
+    memory.1.set(!0b10);
+    memory.send(2, RT, 2);
+    assert_eq!(state.collect_queued(&memory), 0b100);
+    assert_eq!(values(&run(&memory, &mut state)), [(RT, 2)]);
+    state.set_action(&memory, RT, Action::Ignore).unwrap();
+    assert_eq!(area::queued(&memory.0[1]), bit(RT));
+}
+
+/// Says that all places hold a signal, however often they are emptied.
+struct Refilled(Words);
+
+impl Area for Refilled {
+    fn word(&self, index: usize) -> &AtomicU64 {
+        self.0.word(at::READY).store(u64::MAX, Relaxed);
+        self.0.word(at::RAISED).store(bit(RT) | bit(RT + 1), Relaxed);
+        self.0.word(index)
+    }
+}
+
+struct Hostile(Words);
+
+impl Areas for Hostile {
+    type Area = Refilled;
+    fn area(&self, _: usize) -> Refilled {
+        Refilled(self.0.clone())
+    }
+    fn may_signal(&self, _: usize) -> bool {
+        true
+    }
+}
+
+#[test]
+fn what_is_ignored_and_refilled_holds_nobody_up() {
+    let (memory, mut state) = (Memory::new(), State::<u32>::new());
+    let hostile = Hostile(memory.area(1));
+    for place in 0..PLACES {
+        let signal = u64::from(RT) + place as u64 % 2;
+        hostile.0.word(at::PLACES + place * at::PLACE + at::FIELDS[1]).store(signal, Relaxed);
+    }
+    for signal in [RT, RT + 1] {
+        state.set_action(&hostile, signal, Action::Ignore).unwrap();
+    }
+    state.collect(&hostile);
+    assert_eq!(state.pending(), bit(RT) | bit(RT + 1));
+    assert_eq!(state.next(&hostile), None);
+    assert_eq!(state.pending(), 0);
+}
+
+#[test]
+fn places_of_no_signal_are_given_back_and_untold_ones_are_pending() {
+    let (memory, mut state) = receiving(Flags::default());
+    memory.0[1].word(at::READY).store(u64::MAX, Relaxed);
+    memory.0[1].word(at::CLAIMED).store(u64::MAX, Relaxed);
+    assert_eq!((state.collect_queued(&memory), state.pending()), (0, 0));
+    assert_eq!((memory.0[1].word(at::READY).load(Relaxed), memory.0[1].word(at::CLAIMED).load(Relaxed)), (0, 0));
+    // Its sender has ended before it told.
+    memory.send(2, RT, 3);
+    memory.0[2].word(at::RAISED).store(0, Relaxed);
+    assert_eq!(state.collect_queued(&memory), 0b100);
+    assert_eq!(values(&run(&memory, &mut state)), [(RT, 3)]);
+}
+
+#[test]
+fn nobody_takes_those_that_nothing_can_be_done_about() {
+    let (memory, mut state) = receiving(Flags::default());
+    memory.send(1, 9, 0);
+    state.collect(&memory);
+    assert_eq!(state.take(&memory, u64::MAX), None);
+    assert_eq!(state.next(&memory).map(|(_, next)| next), Some(Next::End));
 }

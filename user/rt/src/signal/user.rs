@@ -115,16 +115,8 @@ impl Signals {
     pub fn grant(&self, tag: u64) -> Result<Right> {
         self.inner().closed(|state| {
             let receiver = self.inner().receiver();
-            let vectors = 1 << self.inner().vector;
-            // What a sender that is gone has queued is still to be taken: its slot must not be the new one's.
-            state.collect(self.inner());
-            for slot in (1..abi::uintr::SLOTS).filter(|slot| state.used() & 1 << slot != 0) {
-                if area::is_queued(&self.inner().area(slot)) {
-                    receiver.keep(slot, vectors);
-                }
-            }
             let before: [u32; abi::uintr::SLOTS] = core::array::from_fn(|slot| receiver.granted(slot).1);
-            let right = receiver.grant(vectors)?;
+            let right = self.inner().grant_beside_queued(state)?;
             let used = self.inner().used();
             state.set_used(used);
             let changed = |slot: &usize| used & 1 << *slot != 0 && receiver.granted(*slot).1 != before[*slot];
@@ -157,6 +149,7 @@ impl Signals {
     /// # Safety
     /// It interrupts the thread between any two instructions, on its stack. It must not depend on what those are in the middle of, which rules out what is not for the
     /// handler of a signal: taking a lock, allocating or freeing, borrowing from a cell or a task's locals, panicking. It may use atomics, system calls, and what is here.
+    /// A child that it makes by `fork` must not return from it: the child is no receiver, and ends there.
     pub unsafe fn handle(&self, signal: u32, flags: Flags, mask: u64, handler: &'static Handler) -> Result<()> {
         self.act(signal, Action::Handle(handler, mask, flags)).map(drop)
     }

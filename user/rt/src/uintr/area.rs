@@ -21,10 +21,19 @@ impl Receiver {
         (granted.load(Ordering::Relaxed), change.load(Ordering::Relaxed))
     }
 
-    /// Sets vectors in a slot's word, so that what its sender has left in the area is not gone with the slot.
-    pub(crate) fn keep(&self, slot: usize, vectors: u64) {
+    /// Sets vectors in a slot's word, so that what its sender has left in the area is not gone with the slot; those that were not set.
+    pub(crate) fn keep(&self, slot: usize, vectors: u64) -> u64 {
+        vectors & !self.word(slot).fetch_or(vectors, Ordering::Relaxed)
+    }
+
+    /// Clears what [`Receiver::keep`] has set: nobody rings for it. A sender that has found it set may not have rung either: its area is to be looked at behind this.
+    pub(crate) fn release(&self, slot: usize, vectors: u64) {
+        // Acquire pairs with the sender's Release: what it has written to the area before is visible.
+        self.word(slot).fetch_and(!vectors, Ordering::Acquire);
+    }
+
+    fn word(&self, slot: usize) -> &AtomicU64 {
         // SAFETY: as in `area`.
-        let word = unsafe { &*(*self.block).pages.add(slot % at::SLOTS * PAGE + at::WORD).cast::<AtomicU64>() };
-        word.fetch_or(vectors, Ordering::Relaxed);
+        unsafe { &*(*self.block).pages.add(slot % at::SLOTS * PAGE + at::WORD).cast() }
     }
 }

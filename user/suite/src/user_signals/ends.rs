@@ -179,6 +179,18 @@ pub fn kept_after_the_sender() -> Outcome {
     for _ in 0..200 {
         drop(signals.grant(3)?);
     }
+    // Nor does what is kept while another is given a right stay for ever.
+    for round in 1..=70 {
+        signals.block(u64::MAX);
+        let right = signals.grant(4)?;
+        let pid = checked_child(|| Ok(Sender::open(right)?.queue(SIGRTMIN, round)?))?;
+        exits(pid, 0)?;
+        drop(signals.grant(5)?);
+        signals.set_mask(0);
+        while log.count() < 7 + round {
+            thread::yield_now();
+        }
+    }
     Ok(())
 }
 

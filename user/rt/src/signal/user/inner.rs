@@ -1,11 +1,12 @@
 //! What the thread that receives signals and its handlers share, and the delivery.
 
 use super::{Flags, Handler, Info, Signals, State, calls};
+use crate::io::Result;
 use crate::signal;
 use crate::sync::OnceLock;
 use crate::sys::syscall;
 use crate::uintr::redirect::{Frame, redirect};
-use crate::uintr::{Raised, Receiver};
+use crate::uintr::{Raised, Receiver, Right};
 use ::signal::area::{Area, at};
 use ::signal::bit;
 use ::signal::state::{Areas, Next};
@@ -53,6 +54,11 @@ impl Areas for Inner {
     fn area(&self, number: usize) -> Words {
         Words(if number == 0 { self.own.as_ptr() } else { self.receiver().area(number) })
     }
+
+    #[inline(always)]
+    fn may_signal(&self, number: usize) -> bool {
+        number == 0 || self.receiver().granted(number).0 & 1 << self.vector != 0
+    }
 }
 
 /// What the vector's handler has.
@@ -71,8 +77,23 @@ impl Served {
 impl Inner {
     /// Slots that are somebody's who may send signals.
     pub(super) fn used(&self) -> u64 {
-        let used = |slot: &usize| self.receiver().granted(*slot).0 & 1 << self.vector != 0;
-        (1..abi::uintr::SLOTS).filter(used).fold(0, |used, slot| used | 1 << slot)
+        (1..abi::uintr::SLOTS).filter(|slot| self.may_signal(*slot)).fold(0, |used, slot| used | 1 << slot)
+    }
+
+    /// A right to send signals. What a sender that is gone has queued is still to be taken: its slot must not be the new one's.
+    pub(super) fn grant_beside_queued(&self, state: &mut State) -> Result<Right> {
+        let (receiver, vectors) = (self.receiver(), 1 << self.vector);
+        state.collect(self);
+        let holding = state.collect_queued(self);
+        let kept: [u64; abi::uintr::SLOTS] = core::array::from_fn(|slot| match slot != 0 && holding & 1 << slot != 0 {
+            true => receiver.keep(slot, vectors),
+            false => 0,
+        });
+        let right = receiver.grant(vectors);
+        kept.iter().enumerate().filter(|(_, kept)| **kept != 0).for_each(|(slot, kept)| receiver.release(slot, *kept));
+        state.collect(self);
+        self.tell(state);
+        right
     }
 
     #[inline(always)]

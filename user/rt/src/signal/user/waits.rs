@@ -14,6 +14,9 @@ use core::time::Duration;
 
 impl Signals {
     /// Waits, with these masked alone, until a handler has run.
+    ///
+    /// # Panics
+    /// While interrupts are kept off ([`uintr::masked`](crate::uintr::masked)): no handler may run then.
     pub fn suspend(&self, mask: u64) {
         let (old, before) = self.inner().change_mask(|_| mask);
         let _: Result<()> = self.inner().wait_until(None, |inner, _| match inner.handled.load(Relaxed) == before {
@@ -27,6 +30,9 @@ impl Signals {
     ///
     /// # Errors
     /// `EAGAIN`: none came; `EINTR`: a handler has run, for another one.
+    ///
+    /// # Panics
+    /// As [`Signals::suspend`].
     pub fn wait(&self, set: u64, limit: Option<Duration>) -> Result<Info> {
         let (old, before) = self.inner().change_mask(|mask| mask | set);
         let taken = self.inner().wait_until(limit, |inner, state| match state.take(inner, set) {
@@ -68,7 +74,7 @@ impl Signals {
 impl Inner {
     /// Changes the mask, and delivers nothing yet; what it was, and how many handlers had begun.
     fn change_mask(&self, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
-        self.receiver().mask();
+        assert!(self.receiver().mask(), "waiting for signals while interrupts are kept off");
         // SAFETY: interrupts are off, and nothing that is called comes here.
         let state = unsafe { &mut *self.state.get() };
         let mask = change(state.mask());
@@ -102,7 +108,9 @@ impl Inner {
                     continue;
                 }
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-                is_over = self.receiver().wait(left).is_err_and(|error| is(&error, Errno::ETIMEDOUT));
+                // Also where a flood lets no sleep last so long.
+                is_over = left == Some(Duration::ZERO)
+                    || self.receiver().wait(left).is_err_and(|error| is(&error, Errno::ETIMEDOUT));
                 self.receiver().unmask();
                 continue;
             }
