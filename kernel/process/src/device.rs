@@ -73,7 +73,7 @@ impl Kept {
     }
 
     /// Room for a new block.
-    fn expect(&mut self, pages: usize) -> Result<(), Errno> {
+    fn announce(&mut self, pages: usize) -> Result<(), Errno> {
         if self.pages + pages > MOST_KNOWN {
             return Err(Errno::ENOSPC);
         }
@@ -117,7 +117,7 @@ impl Device {
 
     /// Memory that it knows stays with it.
     fn keep(&self, memory: Given) {
-        // There is room: see `Kept::expect`.
+        // There is room: see `Kept::announce`.
         self.kept.lock().blocks.push(memory);
     }
 
@@ -128,7 +128,7 @@ impl Device {
             match kept.find(pages, most) {
                 Some(found) => Some(kept.blocks.swap_remove(found)),
                 None => {
-                    kept.expect(pages)?;
+                    kept.announce(pages)?;
                     None
                 }
             }
