@@ -13,7 +13,7 @@ use crate::io::{Error, Result};
 use crate::reactor::Direction;
 use crate::sync::{Arc, Mutex};
 use crate::task::sync::Semaphore;
-use crate::task::{self, JoinHandle};
+use crate::task::{self, JoinHandle, Priority};
 use abi::{Errno, channel as at};
 use alloc::sync::Weak;
 use channel::MESSAGE;
@@ -75,7 +75,8 @@ impl<Q: Message, P: Message> Client<Q, P> {
         let state = State { channel: end.open()?, calls: Calls::new(most), failure: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), places: Semaphore::new(most as usize) });
         let taken = Arc::downgrade(&shared);
-        let taker = task::spawn(poll_fn(move |context| take_replies(&taken, context)));
+        // Before all who wait, however urgent they are: it takes no more than there are requests on the way.
+        let taker = task::spawn_with(Priority::new(0), poll_fn(move |context| take_replies(&taken, context)));
         Ok(Self { shared, taker: Arc::new(Taker(taker)) })
     }
 
@@ -83,7 +84,7 @@ impl<Q: Message, P: Message> Client<Q, P> {
     /// discarded when it comes.
     ///
     /// # Errors
-    /// `EPIPE`: the other end is nobody's any more; `EPROTO`: it has sent what makes no sense.
+    /// `EPIPE`: the other end is nobody's any more; `EPROTO`: it has sent what makes no sense; `EMFILE`, `ENOMEM`: nothing was left to wait with.
     pub async fn call(&self, request: &Q) -> Result<P> {
         let place = self.shared.places.acquire().await.map_err(|_| self.shared.why())?;
         let mut asked = self.shared.ask(request)?;
@@ -100,8 +101,9 @@ fn take_replies<Q: Message, P: Message>(shared: &Weak<Shared<Q, P>>, context: &m
     let taking = pin!(fd.io(Direction::Read, |fd| shared.take(fd)));
     taking.poll(context).map(|end| {
         let Err(error) = end;
-        let is_over = error.raw_os_error() == Some(Errno::EPIPE.number());
-        shared.fail(if is_over { Errno::EPIPE } else { Errno::EPROTO });
+        // Its own where this process has no descriptor or memory left to wait with.
+        let errno = error.raw_os_error().and_then(|number| u16::try_from(number).ok()).and_then(Errno::new);
+        shared.fail(errno.unwrap_or(Errno::EPROTO));
     })
 }
 

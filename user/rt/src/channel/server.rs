@@ -61,14 +61,14 @@ impl<Q: Message, P: Message> Server<Q, P> {
         self.channel.next().await.map(open)
     }
 
-    /// Answers requests until the client ends: so many at once, each when it is done. More are not taken meanwhile, so they are the client's, which waits.
+    /// Answers requests until the client ends: so many at once (one at least), each when it is done. More are not taken meanwhile, so they are the client's, which waits.
     ///
     /// # Errors
     /// `EPROTO`; `EAGAIN`: the client has not taken the replies to what it has asked.
     pub async fn serve<F: Future<Output = P>>(&mut self, at_once: usize, mut answer: impl FnMut(Q) -> F) -> Result<()> {
         let mut working = FuturesUnordered::new();
         loop {
-            let may_take = working.len() < at_once;
+            let may_take = working.len() < at_once.max(1);
             let taken = async {
                 if may_take {
                     return self.next().await;
