@@ -233,9 +233,11 @@ async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags:
 /// `sendto(fd, bytes, len, flags, address, address_len)`.
 pub(crate) async fn sendto(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
-    let to = match args.word(4) {
-        0 => None,
-        addr => get_address(task, addr, args.bits(5) as usize).await?,
+    let to = match (args.word(4), args.bits(5)) {
+        (0, _) => None,
+        // As on Linux, a name without a byte is none to who has no use for one.
+        (_, 0) if socket.get().is_stream() => None,
+        (addr, len) => get_address(task, addr, len as usize).await?,
     };
     let piece = Piece { addr: args.word(1), len: args.count(2) };
     send(task, &socket, &[piece], to.as_ref(), args.bits(3), None).await
@@ -298,10 +300,11 @@ pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let message: Msghdr = task.space().get(args.word(1)).await?;
-    let to = match message.name {
-        0 => None,
-        addr => {
-            let len = usize::try_from(message.namelen).map_err(|_| Errno::EINVAL)?;
+    let to = match (message.name, message.namelen) {
+        // As on Linux: a name without a byte is none. It is what is left in the structure by a receive from a stream.
+        (0, _) | (_, 0) => None,
+        (addr, len) => {
+            let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
             get_address(task, addr as usize, len).await?
         }
     };

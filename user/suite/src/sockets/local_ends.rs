@@ -47,6 +47,8 @@ fn sends_to_a_name() -> Outcome {
     }
     let (near, _far) = pair(SOCK_STREAM)?;
     fails!(send(near.fd().raw()), EISCONN);
+    // A name without a byte is none.
+    equal!(call!(SENDTO, near.fd().raw(), b"abc".as_ptr(), 3, MSG_NOSIGNAL, name.as_ptr(), 0), Ok(3));
     let (near, far) = pair(SOCK_SEQPACKET)?;
     equal!(send(near.fd().raw()), Ok(3));
     let mut bytes = [0u8; 8];
