@@ -7,7 +7,7 @@
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use hal::sync::{SpinLock, rank};
+use hal::sync::{SpinGuard, SpinLock, rank};
 use io::{
     lock::{self, Owner},
     open::OpenFile,
@@ -56,6 +56,11 @@ fn index(fd: i32) -> Result<usize, Errno> {
 }
 
 impl Slots {
+    #[inline]
+    fn file(&self, at: usize) -> Result<Arc<OpenFile>, Errno> {
+        self.slots.get(at).and_then(Option::as_ref).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
+    }
+
     fn reserve(&mut self, len: usize) -> Result<(), Errno> {
         let more = len.saturating_sub(self.slots.len());
         if more > 0 {
@@ -152,8 +157,17 @@ impl FdTable {
     #[inline]
     pub fn get(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
         let at = index(fd)?;
-        let state = self.state.lock();
-        state.slots.get(at).and_then(Option::as_ref).map(|slot| slot.file.clone()).ok_or(Errno::EBADF)
+        self.state.lock().file(at)
+    }
+
+    /// The same under a lock that its owner is kept under: what most calls begin with.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    #[inline]
+    pub(crate) fn get_inside<T>(&self, owner: &SpinGuard<'_, T>, fd: i32) -> Result<Arc<OpenFile>, Errno> {
+        let at = index(fd)?;
+        self.state.with_inside(owner, |state| state.file(at))
     }
 
     /// Gives `file` the lowest free number from `from` on; `limit` is `RLIMIT_NOFILE`.

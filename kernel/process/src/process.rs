@@ -281,8 +281,10 @@ impl Process {
     ///
     /// # Errors
     /// `EBADF`; `ESRCH` if it has ended.
+    #[inline(always)]
     pub fn file(&self, fd: i32) -> Result<Arc<OpenFile>, Errno> {
-        self.state.lock().descriptors.as_ref().ok_or(Errno::ESRCH)?.get(fd)
+        let state = self.state.lock();
+        state.descriptors.as_ref().ok_or(Errno::ESRCH)?.get_inside(&state, fd)
     }
 
     /// Its working directory, root and umask.

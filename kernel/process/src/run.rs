@@ -222,14 +222,14 @@ impl Running {
                         self.context.x_mut()[10] = id as usize;
                         continue;
                     }
-                    let call = Call::of(&self.context);
-                    match self.service.now(thread, &self.space, &call) {
+                    let (number, args) = Call::in_place(&self.context);
+                    match self.service.now(thread, &self.space, number, args) {
                         Begun::Done(value) => self.context.x_mut()[10] = value as usize,
                         Begun::Waits(served) => {
-                            thread.submit(trace::Work::Call(call.number as u32));
+                            thread.submit(trace::Work::Call(number as u32));
                             break Leave::Waits(served);
                         }
-                        Begun::Not => match own_now(thread, &self.space, self.service, &self.context, &call) {
+                        Begun::Not => match own_now(thread, &self.space, self.service, &self.context) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
                             None => break Leave::Call,
                         },
@@ -556,12 +556,12 @@ fn own_now(
     space: &AddressSpace,
     service: &'static dyn Service,
     context: &UserContext,
-    call: &Call,
 ) -> Option<isize> {
-    if call.number != nr::CLONE {
+    let (number, args) = Call::in_place(context);
+    if number != nr::CLONE {
         return None;
     }
-    let made = clone::thread_now(thread, space, service, context, clone::Request::of_clone(&call.args))?;
+    let made = clone::thread_now(thread, space, service, context, clone::Request::of_clone(args))?;
     Some(made.map_or_else(Errno::to_return, |tid| tid as isize))
 }
 

@@ -41,8 +41,16 @@ impl Call {
     #[inline]
     #[must_use]
     pub fn of(context: &UserContext) -> Self {
-        let x = context.x();
-        Self { number: x[17], args: [x[10], x[11], x[12], x[13], x[14], x[15]] }
+        let (number, &args) = Self::in_place(context);
+        Self { number, args }
+    }
+
+    /// Its number, and its arguments where they are.
+    #[inline]
+    pub(crate) fn in_place(context: &UserContext) -> (usize, &[usize; 6]) {
+        let [_, _, _, _, _, _, _, _, _, _, args @ .., _, number, _, _, _, _, _, _, _, _, _, _, _, _, _, _] =
+            context.x();
+        (*number, args)
     }
 }
 
@@ -117,8 +125,14 @@ pub struct Program {
 /// The system-call layer.
 pub trait Service: Send + Sync {
     /// Serves a call that needs no waiting. Short, and allocates only what a wait needs: this is the hot path. `space` is
-    /// the thread's.
-    fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a>;
+    /// the thread's, and the arguments are read where its registers are kept.
+    fn now<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        space: &Arc<AddressSpace>,
+        number: usize,
+        args: &[usize; 6],
+    ) -> Begun<'a>;
 
     /// Serves a call that may wait. Unknown calls answer `ENOSYS` and are counted.
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome>;

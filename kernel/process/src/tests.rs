@@ -156,8 +156,14 @@ impl Calls {
 }
 
 impl Service for Calls {
-    fn now<'a>(&'a self, thread: &'a Arc<Thread>, _: &Arc<mem::AddressSpace>, call: &Call) -> Begun<'a> {
-        if call.number == nr::GETPID { Begun::Done(thread.process().pid() as isize) } else { Begun::Not }
+    fn now<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        _: &Arc<mem::AddressSpace>,
+        number: usize,
+        _: &[usize; 6],
+    ) -> Begun<'a> {
+        if number == nr::GETPID { Begun::Done(thread.process().pid() as isize) } else { Begun::Not }
     }
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {
         Box::pin(self.serve(thread, call))

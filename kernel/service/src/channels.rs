@@ -13,7 +13,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::future::Future;
 use io::{file::File, open::OpenFile};
 use process::{
-    Begun, Call, Outcome, Thread,
+    Begun, Outcome, Thread,
     channel::{self, End},
     descriptors::Reserved,
     uintr::SenderFile,
@@ -52,8 +52,7 @@ pub(crate) fn peer(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 }
 
 /// `channel_ring(end, how, ns)`.
-pub(crate) fn begin_ring<'a>(thread: &'a Arc<Thread>, call: &Call) -> Begun<'a> {
-    let args = Args(call.args);
+pub(crate) fn begin_ring<'a>(thread: &'a Arc<Thread>, args: Args) -> Begun<'a> {
     let (how, ns) = (args.word(1), args.word(2));
     let open = match only(args.bits(1), (RING | WAIT) as u32).and_then(|_| thread.process().file(args.int(0))) {
         Ok(open) => open,

@@ -152,22 +152,28 @@ impl System {
 
 impl System {
     #[inline(never)]
-    fn quick<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
-        let args = Args(call.args);
+    fn quick<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        space: &Arc<AddressSpace>,
+        number: usize,
+        args: &[usize; 6],
+    ) -> Begun<'a> {
+        let args = Args(*args);
         // Made where it is used: it is large to be moved.
         let task = || Task::new(self, thread, space.clone());
-        match call.number {
-            nr::READ | nr::PREAD64 => return files::begin_read(task(), call.number, args),
-            nr::WRITE | nr::PWRITE64 => return files::begin_write(task(), call.number, args),
+        match number {
+            nr::READ | nr::PREAD64 => return files::begin_read(task(), number, args),
+            nr::WRITE | nr::PWRITE64 => return files::begin_write(task(), number, args),
             asyncos::TAKE => return files::begin_take(task(), args),
             nr::SENDTO => return messages::begin_sendto(task(), args),
-            abi::channel::RING_CALL => return channels::begin_ring(thread, call),
-            nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => return poll::begin_epoll_wait(task(), call.number, args),
+            abi::channel::RING_CALL => return channels::begin_ring(thread, args),
+            nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => return poll::begin_epoll_wait(task(), number, args),
             _ => {}
         }
         let task = task();
-        let result = dispatch::attempt(&task, call.number, &args);
-        match result.or_else(|| dispatch::at_once(&task, call.number, &args)) {
+        let result = dispatch::attempt(&task, number, &args);
+        match result.or_else(|| dispatch::at_once(&task, number, &args)) {
             Some(result) => Begun::Done(result.map_or_else(Errno::to_return, |value| value as isize)),
             None => Begun::Not,
         }
@@ -176,17 +182,23 @@ impl System {
 
 impl Service for System {
     #[inline]
-    fn now<'a>(&'a self, thread: &'a Arc<Thread>, space: &Arc<AddressSpace>, call: &Call) -> Begun<'a> {
-        if call.number == nr::FUTEX {
-            return life::begin_futex(thread, space, call);
+    fn now<'a>(
+        &'a self,
+        thread: &'a Arc<Thread>,
+        space: &Arc<AddressSpace>,
+        number: usize,
+        args: &[usize; 6],
+    ) -> Begun<'a> {
+        if number == nr::FUTEX {
+            return life::begin_futex(thread, space, Args(*args));
         }
-        if call.number == nr::IO_URING_ENTER {
-            return ring::begin_enter(self, thread, space, call);
+        if number == nr::IO_URING_ENTER {
+            return ring::begin_enter(self, thread, space, args);
         }
-        if call.number != nr::READ && !dispatch::may_be_quick(call.number) {
+        if number != nr::READ && !dispatch::may_be_quick(number) {
             return Begun::Not;
         }
-        self.quick(thread, space, call)
+        self.quick(thread, space, number, args)
     }
 
     fn call<'a>(&'a self, thread: &'a Arc<Thread>, call: Call) -> BoxFuture<'a, Outcome> {

@@ -23,7 +23,7 @@ use hal::space::World;
 use io::file::IoError;
 use mem::AddressSpace;
 use process::{
-    Begun, Call, Outcome, Process, Restart, Thread, futex,
+    Begun, Outcome, Process, Restart, Thread, futex,
     futex::Requeue,
     table,
     wait::{self, Who},
@@ -126,8 +126,7 @@ pub(crate) async fn waitid(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 
 /// The usual operations of `futex`, served at once or begun: wake-ups, and waits without a time limit.
 #[inline(never)]
-pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, call: &Call) -> Begun<'a> {
-    let args = Args(call.args);
+pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, args: Args) -> Begun<'a> {
     let (addr, operation) = (args.word(0), args.bits(1));
     let private = operation & x::FUTEX_PRIVATE_FLAG != 0;
     // As Linux: a count of 0 wakes one.

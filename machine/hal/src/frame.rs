@@ -425,9 +425,16 @@ impl Drop for Frame {
         // Release pairs with the Acquire fence below in the owner that is last.
         if self.meta().shares.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
-            give_page(self.0.get() as usize);
+            give_last(self.0.get() as usize);
         }
     }
+}
+
+/// Apart, so that a share that is not the last is given up without a frame on the stack.
+#[cold]
+#[inline(never)]
+fn give_last(page: usize) {
+    give_page(page);
 }
 
 /// A page that a device uses; see [`Frame::pin`].

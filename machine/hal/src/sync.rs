@@ -222,6 +222,22 @@ lock_type! {
     SpinLock, SpinGuard, hart::preempt_disable(), hart::preempt_enable()
 }
 
+impl<T> SpinLock<T> {
+    /// Calls `f` with the value, under this lock and `_outer`'s, which keeps this hart from being preempted: that need not be done again.
+    #[inline(always)]
+    pub fn with_inside<U, R>(&self, _outer: &SpinGuard<'_, U>, f: impl FnOnce(&mut T) -> R) -> R {
+        check_order(self.rank);
+        self.raw.lock();
+        note_taken(self.rank);
+        // SAFETY: this hart holds the lock, and `f` has the only reference.
+        let result = f(unsafe { &mut *self.value.get() });
+        note_released(self.rank);
+        // SAFETY: taken above in this very call.
+        unsafe { self.raw.unlock() };
+        result
+    }
+}
+
 lock_type! {
     /// A spin lock whose holder cannot be interrupted either: for data that interrupt handlers touch.
     IrqLock, IrqGuard, irq_enter(), irq_leave()

@@ -20,7 +20,7 @@ use core::{
 use exec::sync::wait_until;
 use io::open::OpenFile;
 use mem::AddressSpace;
-use process::{Begun, Call, Thread};
+use process::{Begun, Thread};
 
 const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_SQ_WAKEUP
@@ -34,9 +34,9 @@ pub(crate) fn begin_enter<'a>(
     system: &'a System,
     thread: &'a Arc<Thread>,
     space: &Arc<AddressSpace>,
-    call: &Call,
+    args: &[usize; 6],
 ) -> Begun<'a> {
-    let args = Args(call.args);
+    let args = Args(*args);
     // No ring is ever registered by number.
     if args.bits(3) & !FLAGS != 0 {
         return Begun::Done(Errno::EINVAL.to_return());

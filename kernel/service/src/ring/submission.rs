@@ -15,7 +15,7 @@ use super::{
     select::{self, Select},
     taking::Taker,
     ticket::{Chain, Linked, Ticket},
-    transfer::{AtDevice, Transfer},
+    transfer::{AtDevice, Transfer, Tried},
     urgency::Urgency,
 };
 use crate::context::Task;
@@ -178,6 +178,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn begin_transfer(&mut self, entry: &Sqe) -> bool {
         self.has_faulted = false;
+        if Transfer::is_simple_read(entry) {
+            self.begin_simple_read(entry);
+            return true;
+        }
         let transfer = match Transfer::prepare(self.task, entry) {
             Ok(transfer) => transfer,
             Err(errno) => {
@@ -195,17 +199,52 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         true
     }
 
+    /// [`begin_transfer`](Self::begin_transfer) for a [simple read](Transfer::is_simple_read): most often it is done, and nothing of what has to be kept for a wait.
+    #[inline(always)]
+    fn begin_simple_read(&mut self, entry: &Sqe) {
+        let task = self.task;
+        let tried = self.open(entry.fd).map(|open| Transfer::of_simple_read(entry).look(task, open, None));
+        match tried {
+            Ok(Tried::Done(done)) => self.complete(entry.user_data, done, entry.flags),
+            Ok(tried) => self.behind_simple_look(entry, tried),
+            Err(errno) => self.complete(entry.user_data, Done::failed(errno), entry.flags),
+        }
+    }
+
+    /// Apart, so that a read of what is there moves nothing. The transfer is made once more: it is to lie in memory here only.
+    #[inline(never)]
+    fn behind_simple_look(&mut self, entry: &Sqe, tried: Tried) {
+        let (task, transfer) = (self.task, Transfer::of_simple_read(entry));
+        let step = match self.open(entry.fd) {
+            Ok(open) => transfer.behind_look(task, tried, open),
+            Err(errno) => Step::Done(Done::failed(errno)),
+        };
+        match step {
+            Step::Done(done) => self.complete(entry.user_data, done, entry.flags),
+            Step::Waits(waits) => {
+                let request = (entry.user_data, entry.flags);
+                self.park(request, Operation::Transfer(transfer), waits, Chain::default());
+            }
+        }
+    }
+
+    /// What a descriptor is.
+    #[inline(always)]
+    fn open(&mut self, fd: i32) -> Result<&Arc<OpenFile>, Errno> {
+        if self.last.as_ref().is_none_or(|(last, _)| *last != fd) {
+            self.last = Some((fd, self.task.file(fd)?));
+        }
+        self.last.as_ref().map(|(_, open)| open).ok_or(Errno::EBADF)
+    }
+
     #[inline]
     fn run_transfer(&mut self, transfer: Transfer) -> Step {
         let Some(fd) = transfer.fd() else { return transfer.run(self.task, self.ring) };
-        let (_, open) = match self.last.take_if(|(last, _)| *last == fd) {
-            Some(last) => self.last.insert(last),
-            None => match self.task.file(fd) {
-                Ok(open) => self.last.insert((fd, open)),
-                Err(errno) => return Step::Done(Done::failed(errno)),
-            },
-        };
-        transfer.run_on(self.task, self.ring, open)
+        let (task, ring) = (self.task, self.ring);
+        match self.open(fd) {
+            Ok(open) => transfer.run_on(task, ring, open),
+            Err(errno) => Step::Done(Done::failed(errno)),
+        }
     }
 
     #[inline]

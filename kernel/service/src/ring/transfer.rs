@@ -248,6 +248,14 @@ impl Transfer {
         self.goes_on(tried, open, buffer)
     }
 
+    /// How one without a registered buffer goes on behind a look, which leaves what a device carries out as it is.
+    pub(super) fn behind_look(self, task: &Task<'_>, tried: Tried, open: &Arc<OpenFile>) -> Step {
+        match tried {
+            Tried::NotYet if open.is_direct() => self.run_direct(task, open, None),
+            tried => self.goes_on(tried, open, None),
+        }
+    }
+
     /// How it goes on behind a look.
     #[inline]
     pub(super) fn goes_on(self, tried: Tried, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
