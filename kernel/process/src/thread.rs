@@ -245,8 +245,10 @@ impl Thread {
     pub(crate) fn set_busy(&self, busy: bool) {
         let usual = self.class().birth(0).priority;
         let ceiling = if busy { usual.max(BUSY) } else { usual };
-        let before = self.priority.swap(ceiling.number(), Ordering::Relaxed);
+        // No swap: of a byte that is a loop. Who changes the class meanwhile has this look once more.
+        let before = self.priority.load(Ordering::Relaxed);
         if before != ceiling.number() {
+            self.priority.store(ceiling.number(), Ordering::Relaxed);
             // What its process has made less urgent than that stays so.
             let own = self.task().map_or(ceiling, |task| task.own_priority());
             self.run_at(if own.number() == before { ceiling } else { own.max(ceiling) });

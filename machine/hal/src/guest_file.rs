@@ -184,8 +184,10 @@ mod machine {
 
     /// An SGEI interrupt: tells the owners of the places, which are disarmed.
     pub(crate) fn interrupt(hart: usize) {
-        let files = guest_file::take();
-        for number in (1..=MOST).filter(|number| files & 1 << number != 0) {
+        let mut files = guest_file::take() & ((1 << MOST) - 1) << 1;
+        while files != 0 {
+            let number = files.trailing_zeros() as usize;
+            files &= files - 1;
             if let Some(owner) = &*file(hart, number).owner.lock() {
                 owner.arrived();
             }

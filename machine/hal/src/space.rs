@@ -536,7 +536,8 @@ impl Future for Shootdown {
 pub(crate) fn wake_shootdowns() {
     // Pairs with the fence in `Shootdown::poll`.
     fence(Ordering::SeqCst);
-    if SOMEBODY_WAITS.swap(false, Ordering::Relaxed) {
+    // The look first: most often nobody does, and a swap of a byte is a loop.
+    if SOMEBODY_WAITS.load(Ordering::Relaxed) && SOMEBODY_WAITS.swap(false, Ordering::Relaxed) {
         let waiting = core::mem::take(&mut *WAITING.lock());
         waiting.into_iter().for_each(Waker::wake);
     }

@@ -132,38 +132,38 @@ pub fn masked<T>(receiver: &Receiver, body: impl FnOnce() -> T) -> T {
 impl Receiver {
     /// Keeps interrupts off; whether they were on.
     pub(crate) fn mask(&self) -> bool {
-        if self.backend == at::SOFT {
-            let was_on = self.status().swap(0, Ordering::Relaxed) & at::ON != 0;
-            compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
-            return was_on;
+        if self.backend == at::AIA {
+            let old: usize;
+            // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
+            unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
+            return old & SIE != 0;
         }
         if self.backend == at::NUINTC {
             return nuintc::mask();
         }
-        let old: usize;
-        // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
-        unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
-        old & SIE != 0
+        let was_on = self.status().swap(0, Ordering::Relaxed) & at::ON != 0;
+        compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
+        was_on
     }
 
     /// Lets them in.
     pub(crate) fn unmask(&self) {
-        if self.backend == at::SOFT {
-            compiler_fence(Ordering::SeqCst); // as in `mask`
-            self.status().store(at::ON, Ordering::Relaxed);
-            compiler_fence(Ordering::SeqCst);
-            // Behind the store: what comes after this look finds interrupts on.
-            // SAFETY: the pages stay mapped.
-            if unsafe { (*self.block).pending_slots() }.load(Ordering::Relaxed) != 0 {
-                let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
-            }
+        if self.backend == at::AIA {
+            // SAFETY: the entry saves what it changes.
+            unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
             return;
         }
         if self.backend == at::NUINTC {
             return nuintc::unmask();
         }
-        // SAFETY: the entry saves what it changes.
-        unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
+        compiler_fence(Ordering::SeqCst); // as in `mask`
+        self.status().store(at::ON, Ordering::Relaxed);
+        compiler_fence(Ordering::SeqCst);
+        // Behind the store: what comes after this look finds interrupts on.
+        // SAFETY: the pages stay mapped.
+        if unsafe { (*self.block).pending_slots() }.load(Ordering::Relaxed) != 0 {
+            let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
+        }
     }
 
     /// `STATUS` of the backend `SOFT`.

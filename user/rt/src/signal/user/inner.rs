@@ -141,7 +141,17 @@ impl Inner {
     }
 
     /// Delivers what is not masked. Called and left with interrupts off; handlers run with them on.
-    pub(super) fn run(&self, mut frame: Option<&mut Frame>) {
+    #[inline]
+    pub(super) fn run(&self, frame: Option<&mut Frame>) {
+        // SAFETY: interrupts are off, and who has it borrowed calls nothing that comes here.
+        if unsafe { &*self.state.get() }.is_wanted() {
+            self.run_wanted(frame);
+        }
+    }
+
+    /// Apart: most often nothing is.
+    #[inline(never)]
+    fn run_wanted(&self, mut frame: Option<&mut Frame>) {
         loop {
             // SAFETY: interrupts are off, and who has it borrowed calls nothing that comes here.
             let state = unsafe { &mut *self.state.get() };

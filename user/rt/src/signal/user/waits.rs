@@ -18,12 +18,12 @@ impl Signals {
     /// # Panics
     /// While interrupts are kept off ([`uintr::masked`](crate::uintr::masked)): no handler may run then.
     pub fn suspend(&self, mask: u64) {
-        let (old, before) = self.inner().change_mask(|_| mask);
+        let (old, before) = self.inner().begin_wait(|_| mask);
         let _: Result<()> = self.inner().wait_until(None, |inner, _| match inner.handled.load(Relaxed) == before {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(Ok(())),
         });
-        self.set_mask(old);
+        self.inner().end_wait(old);
     }
 
     /// Takes the most urgent signal of a set, which no handler runs for meanwhile; waits for one, no longer than that.
@@ -34,13 +34,13 @@ impl Signals {
     /// # Panics
     /// As [`Signals::suspend`].
     pub fn wait(&self, set: u64, limit: Option<Duration>) -> Result<Info> {
-        let (old, before) = self.inner().change_mask(|mask| mask | set);
+        let (old, before) = self.inner().begin_wait(|mask| mask | set);
         let taken = self.inner().wait_until(limit, |inner, state| match state.take(inner, set) {
             Some(info) => ControlFlow::Break(Ok(info)),
             None if inner.handled.load(Relaxed) != before => ControlFlow::Break(Err(Error::from(Errno::EINTR))),
             None => ControlFlow::Continue(()),
         });
-        self.set_mask(old);
+        self.inner().end_wait(old);
         taken
     }
 
@@ -72,18 +72,24 @@ impl Signals {
 }
 
 impl Inner {
-    /// Changes the mask, and delivers nothing yet; what it was, and how many handlers had begun.
-    fn change_mask(&self, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
+    /// Keeps interrupts off and changes the mask, and delivers nothing yet; what it was, and how many handlers had begun.
+    fn begin_wait(&self, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
         assert!(self.receiver().mask(), "waiting for signals while interrupts are kept off");
         // SAFETY: interrupts are off, and nothing that is called comes here.
         let state = unsafe { &mut *self.state.get() };
         let mask = change(state.mask());
-        let before = (state.set_mask(mask), self.handled.load(Relaxed));
-        self.receiver().unmask();
-        before
+        (state.set_mask(mask), self.handled.load(Relaxed))
     }
 
-    /// Waits until `look` finds something, no longer than that. What is not masked is delivered before each look.
+    /// The mask is what it was, what that lets in is delivered, and interrupts are on.
+    fn end_wait(&self, mask: u64) {
+        // SAFETY: interrupts are off, and nothing that is called comes here.
+        unsafe { &mut *self.state.get() }.set_mask(mask);
+        self.run(None);
+        self.receiver().unmask();
+    }
+
+    /// Waits until `look` finds something, no longer than that. What is not masked is delivered before each look. Called and left with interrupts off.
     fn wait_until<T>(
         &self,
         limit: Option<Duration>,
@@ -92,7 +98,6 @@ impl Inner {
         let end = limit.map(|limit| Instant::now() + limit);
         let (mut is_over, mut has_given_way) = (false, false);
         loop {
-            self.receiver().mask();
             // SAFETY: interrupts are off, and nothing that is called comes here.
             unsafe { &mut *self.state.get() }.collect(self);
             self.run(None);
@@ -105,16 +110,18 @@ impl Inner {
                     // On one hart whoever answers may run meanwhile: then nobody sleeps, and nobody is woken.
                     self.receiver().unmask();
                     thread::yield_now();
+                    self.receiver().mask();
                     continue;
                 }
                 let left = end.map(|end| end.saturating_duration_since(Instant::now()));
                 // Also where a flood lets no sleep last so long.
                 is_over = left == Some(Duration::ZERO)
                     || self.receiver().wait(left).is_err_and(|error| is(&error, Errno::ETIMEDOUT));
+                // What has come is taken here.
                 self.receiver().unmask();
+                self.receiver().mask();
                 continue;
             }
-            self.receiver().unmask();
             return match found {
                 ControlFlow::Break(result) => result,
                 ControlFlow::Continue(()) => Err(Error::from(Errno::EAGAIN)),
