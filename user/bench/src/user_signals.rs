@@ -7,7 +7,7 @@ use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rt::abi::nr;
-use rt::abi::signal::SIGUSR1;
+use rt::abi::signal::{SIG_BLOCK, SIGUSR1};
 use rt::signal::user::{Flags, Right, Sender, Signals, bit};
 use rt::uintr::Handlers;
 use rt::{io, raw};
@@ -22,6 +22,9 @@ fn counting() -> io::Result<(Signals, &'static AtomicU64)> {
 
 /// In a process of its own, of one thread: `bench --signals one`, or `two` for two harts.
 pub fn measured(which: &str) -> Outcome {
+    if which == "kernel" {
+        return by_kernel();
+    }
     let (signals, count) = counting()?;
     if which == "two" {
         go_to(0)?;
@@ -48,6 +51,36 @@ pub fn measured(which: &str) -> Outcome {
             })
         })
     })
+}
+
+/// The same by the conventional mechanism: a signal to oneself that is taken, and a round trip.
+fn by_kernel() -> Outcome {
+    let set = bit(SIGUSR1);
+    call(nr::RT_SIGPROCMASK, &[SIG_BLOCK as usize, &raw const set as usize, 0, 8])?;
+    let own = rt::process::id() as usize;
+    let take = || call(nr::RT_SIGTIMEDWAIT, &[&raw const set as usize, 0, 0, 8]).map(drop);
+    let send = |pid: usize| call(nr::KILL, &[pid, SIGUSR1 as usize]).map(drop);
+    measure("signal_to_oneself", 20_000, |rounds| {
+        for _ in 0..rounds {
+            send(own)?;
+            take()?;
+        }
+        Ok(())
+    })?;
+    let child = partner(0, || {
+        loop {
+            take()?;
+            send(own)?;
+        }
+    })?;
+    measure("signal_blocked_pp", 5_000, |rounds| {
+        for _ in 0..rounds {
+            send(child as usize)?;
+            take()?;
+        }
+        Ok(())
+    })?;
+    end(child)
 }
 
 fn spin_behind(count: &AtomicU64, before: u64) {
@@ -87,6 +120,7 @@ fn against(signals: &Signals, is_running: bool, body: impl FnOnce(&Sender) -> Ou
 
 /// All rows.
 pub fn rows() -> Outcome {
+    urgency::in_a_process(&["--signals", "kernel"])?;
     if !has_interrupts() {
         return Ok(());
     }

@@ -495,6 +495,8 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(4500.0))],
         "round trip of signals in user mode between processes that wait",
     ),
+    icount("signal_to_oneself", "uintr", &[], "a signal of the kernel's to oneself, sent and taken"),
+    icount("signal_blocked_pp", "uintr", &[], "round trip of signals of the kernel's between processes that wait"),
     icount("trap_breakpoint", "uintr", &[], "ebreak: the program's handler, and on behind it"),
     icount(
         "channel_call_1",
