@@ -18,6 +18,9 @@
 //!
 //! An item holds the file, not the description, so the description closes with its last descriptor; its
 //! destructor tells the item, which leaves the set. A set may be in another set, which may be in none: no cycles.
+//!
+//! **What a wake-up may drop.** Wakers are called under locks of the file and in interrupt handlers, and one may be the last to hold its
+//! item. So an item lets go of its file when it leaves the set, which happens where no lock is held: the end of an item is never that of a file.
 
 use crate::{
     caller::Caller,
@@ -65,7 +68,8 @@ struct Interest {
 /// One registration.
 struct Item {
     key: Key,
-    file: Arc<dyn File>,
+    /// Not there when it has left the set.
+    file: SpinLock<Option<Arc<dyn File>>>,
     caller: Caller,
     interest: SpinLock<Interest>,
     /// Its place in the file's queue, or a wait.
@@ -117,7 +121,7 @@ impl Epoll {
         let key = (fd, Arc::as_ptr(open) as usize);
         let item = Arc::new(Item {
             key,
-            file: file.clone(),
+            file: SpinLock::new(rank::PIPE + 1, Some(file.clone())),
             caller: caller.clone(),
             interest: SpinLock::new(rank::PIPE + 1, Interest::new(event, file)),
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
@@ -154,7 +158,7 @@ impl Epoll {
             // Under the lock: an item that leaves the set meanwhile must not get its interest back.
             let items = self.0.items.lock();
             let item = items.get(&key).cloned().ok_or(Errno::ENOENT)?;
-            let wanted = Interest::new(event, &item.file);
+            let wanted = Interest::new(event, open.file());
             let mut interest = item.interest.lock();
             if (interest.events | event.events) & EPOLLEXCLUSIVE != 0 {
                 return Err(Errno::EINVAL);
@@ -266,7 +270,7 @@ impl File for Epoll {
 impl Item {
     /// The events of this item that hold for `caller`, if they are to be reported; arms or queues it for the next time.
     fn report(self: &Arc<Self>, caller: &Caller) -> Option<EpollEvent> {
-        let (edges, held) = self.file.look(caller);
+        let (edges, held) = self.file()?.look(caller);
         let mut interest = self.interest.lock();
         let wanted = interest.events;
         let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
@@ -291,8 +295,14 @@ impl Item {
         Some(EpollEvent { events, pad: 0, data })
     }
 
+    /// The file, until it leaves the set. Not to be asked in a wake-up, which must not be the last to hold it.
+    fn file(&self) -> Option<Arc<dyn File>> {
+        self.file.lock().clone()
+    }
+
     /// Begins to watch the file for what the interest says now, and looks at it a first time.
     fn begin(self: &Arc<Self>) {
+        let Some(file) = self.file() else { return };
         let (mask, number) = {
             let interest = self.interest.lock();
             if !interest.watches {
@@ -301,9 +311,9 @@ impl Item {
             }
             (interest.mask(), self.next_number())
         };
-        let file = self.file.clone();
+        let watched = file.clone();
         let mut place: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
-            if let Some(queue) = file.watched(mask) {
+            if let Some(queue) = watched.watched(mask) {
                 match exec::sync::stay(queue).await {}
             }
             Ok(())
@@ -315,7 +325,7 @@ impl Item {
             return self.give_up(number);
         }
         // In the queue by now.
-        if self.file.look(&self.caller).1 & mask != 0 {
+        if file.look(&self.caller).1 & mask != 0 {
             self.queue();
         }
     }
@@ -345,6 +355,7 @@ impl Item {
     /// Waits for the file with this item as the waker, unless it stays in the file's queue; `since` are the edges of a look that found
     /// nothing new.
     fn arm(self: &Arc<Self>, since: Option<u64>) {
+        let Some(file) = self.file() else { return };
         let (mask, edge, number) = {
             let interest = self.interest.lock();
             if interest.watches || interest.events == 0 {
@@ -353,7 +364,7 @@ impl Item {
             let edge = interest.events & EPOLLET != 0 && interest.reported;
             (interest.mask(), edge.then_some(interest.seen), self.next_number())
         };
-        let (file, caller) = (self.file.clone(), self.caller.clone());
+        let caller = self.caller.clone();
         let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
             match (edge, since) {
                 (Some(seen), _) => file.wait_edge(&caller, mask, seen).await,
@@ -379,12 +390,14 @@ impl Item {
         set.changed.wake_all();
     }
 
+    /// It has left the set, and lets go of the file. Not under a lock: it may be the last to hold it.
     fn retire(&self) {
         self.interest.lock().events = 0;
         let old = self.armed.lock().take();
         drop(old);
-        if let Some(set) = self.set.upgrade() {
-            set.unnest(&self.file);
+        let file = self.file.lock().take();
+        if let (Some(file), Some(set)) = (file, self.set.upgrade()) {
+            set.unnest(&file);
         }
     }
 }
@@ -412,7 +425,7 @@ impl Drop for Epoll {
         for item in items.values() {
             item.retire();
         }
-        // Items may be the last to hold a file, whose end takes locks: none may be held here.
+        // Not dropped under the lock of wakers. One that comes now may still queue its item, which has no file any more.
         let ready = core::mem::take(&mut *self.0.ready.lock());
         drop(ready);
     }

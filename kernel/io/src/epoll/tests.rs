@@ -205,6 +205,32 @@ fn what_leaves_while_it_is_armed_is_let_go() {
     assert!(watched.upgrade().is_none(), "the file is kept by its own wait");
 }
 
+/// A wake-up that began before the set was closed ends after the last descriptor of the file: under the file's locks it must not be what ends the file.
+#[test]
+fn a_wake_up_is_never_the_last_to_hold_a_file() {
+    for is_removed in [false, true] {
+        let set = Epoll::new();
+        let file = Arc::new(Leaving {
+            set: Epoll::new(),
+            open: SpinLock::new(rank::PIPE, Weak::new()),
+            waker: SpinLock::new(rank::PIPE, None),
+        });
+        let (held, description) = (Arc::downgrade(&file), open(file.clone()));
+        set.add(&caller(), 3, &description, event(EPOLLIN, 7)).unwrap();
+        let waker = file.waker.lock().clone().unwrap();
+        if is_removed {
+            // On the list as well when it leaves.
+            waker.wake_by_ref();
+            set.remove(3, &description).unwrap();
+        }
+        let shared = set.0.clone();
+        drop((set, file, description));
+        assert!(held.upgrade().is_none(), "a wake-up holds the file");
+        waker.wake();
+        drop(shared);
+    }
+}
+
 #[test]
 fn counters_count() {
     let caller = caller();
