@@ -26,7 +26,8 @@ pub fn rows() -> Outcome {
         Ok([[there, there], [back, back]])
     })?;
     with_descriptors("pp_pipe", || Ok([pipe()?, pipe()?]))?;
-    let (receiver, seen) = counting()?;
+    // Another kernel has no user interrupts.
+    let Ok((receiver, seen)) = counting() else { return Ok(()) };
     by_interrupts("pp_uintr_running", &receiver, seen, |_, seen, before| {
         while seen.count() <= before {
             core::hint::spin_loop();

@@ -87,8 +87,8 @@ impl Bench<'_> {
         let rounds = self.rounds;
         let systems = self.systems();
         let groups = [HARTS, COUNTED].into_iter().filter(|(group, _)| self.options.wants(group)).count();
-        let counts_linux = usize::from(self.linux.is_some() && self.options.wants(COUNTED.0));
-        let more = groups * self.options.worlds.len() + counts_linux;
+        let linux = if self.linux.is_some() { groups } else { 0 };
+        let more = groups * self.options.worlds.len() + linux;
         let mut progress = Progress::new(systems.len() * (1 + rounds) + more);
         let mut failed = Vec::new();
         for turn in 0..=rounds {
@@ -145,6 +145,7 @@ impl Bench<'_> {
                     self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
                     return Ok(());
                 }
+                self.linux_on_harts(progress);
                 self.counted(LINUX, progress)
             }
             _ => self.guest(system, turn, progress),
@@ -170,6 +171,18 @@ impl Bench<'_> {
             self.program(world, turn, machine, &[HARTS.0], progress)?;
         }
         if turn == 0 { self.counted(world, progress) } else { Ok(()) }
+    }
+
+    /// What Linux has of the group that needs several harts, if it was asked for; if that fails it costs these rows only.
+    fn linux_on_harts(&mut self, progress: &mut Progress) {
+        let Some(linux) = self.linux.as_ref().filter(|_| self.options.wants(HARTS.0)) else { return };
+        progress.begin(format!("Linux, {} harts", HARTS.1));
+        let machine = Machine { harts: HARTS.1, ..self.machine(String::new(), false) };
+        let mut group = |name: &str| progress.group(name);
+        let mut transcript = Transcript::new(LINUX, 0, &mut self.findings, &mut group);
+        if let Err(error) = linux.measure(machine, self.emulator, &[HARTS.0.into()], &mut transcript) {
+            self.findings.trouble(LINUX, Some(HARTS.0), &format!("{error:#}"));
+        }
     }
 
     /// The group that the plugin counts, if it was asked for; if that fails it costs these rows only.
