@@ -4,6 +4,9 @@ use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
 use io::faults;
 use virtio::{Block, Buffer, Completion, Error, Transport};
@@ -24,22 +27,42 @@ fn errno(error: Error) -> Errno {
 
 /// The device is told of a request when somebody waits for it: of several that are begun together, all at once. On demand it is told late, by
 /// whoever waits for nothing else, so that the memory stays the driver's for longer than anybody may want the answer.
-fn answer<T: Transport + Send>(disk: &'static Block<T>, completion: Completion) -> Answer {
-    let late = faults::lateness();
-    Box::pin(async move {
+struct Awaited<T: Transport + 'static> {
+    disk: &'static Block<T>,
+    completion: Completion,
+    /// By how much later the device is told; `None`: it was.
+    late: Option<u64>,
+}
+
+impl<T: Transport + Send> Awaited<T> {
+    fn answer(disk: &'static Block<T>, completion: Completion) -> Answer {
+        Box::pin(Awaited { disk, completion, late: Some(faults::lateness()) })
+    }
+
+    fn announce(&self, late: u64) {
+        let disk = self.disk;
         if late == 0 {
-            disk.announce();
-        } else {
-            let announce = async move {
-                exec::sleep(late).await;
-                disk.announce();
-            };
-            if exec::try_spawn(PRIORITY_SERVICE, "late disk", announce).is_err() {
-                disk.announce();
-            }
+            return disk.announce();
         }
-        completion.await.map(drop).map_err(errno)
-    })
+        let announce = async move {
+            exec::sleep(late).await;
+            disk.announce();
+        };
+        if exec::try_spawn(PRIORITY_SERVICE, "late disk", announce).is_err() {
+            disk.announce();
+        }
+    }
+}
+
+impl<T: Transport + Send> Future for Awaited<T> {
+    type Output = Result<(), Errno>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(late) = self.late.take() {
+            self.announce(late);
+        }
+        Pin::new(&mut self.completion).poll(context).map(|result| result.map(drop).map_err(errno))
+    }
 }
 
 fn buffer(part: Part) -> Buffer {
@@ -69,13 +92,13 @@ impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
             Direction::Read => self.0.read(sector, buffers),
             Direction::Write => self.0.write(sector, buffers),
         };
-        answer(self.0, completion)
+        Awaited::answer(self.0, completion)
     }
 
     fn flush(&self) -> Answer {
         if hal::fail::here() {
             return Box::pin(core::future::ready(Err(Errno::EIO)));
         }
-        answer(self.0, self.0.flush())
+        Awaited::answer(self.0, self.0.flush())
     }
 }

@@ -29,7 +29,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, BlockDevice, Direction, Part, SECTOR},
+    block::{Answer, BlockDevice, Direction, Part, Placed, SECTOR, Transfer},
     caller::Caller,
     file::{Attempt, BoxFuture, DirectIo, File, Want},
     open::APPEND,
@@ -94,6 +94,12 @@ impl Medium {
             cache::clip(&mut parts, there as usize);
         }
         self.transfer(direction, offset, parts)
+    }
+}
+
+impl Placed for Medium {
+    fn leave(&self) {
+        Store::pages(self).leave_places();
     }
 }
 
@@ -244,13 +250,13 @@ impl DirectIo for Opened {
         self.bytes()
     }
 
-    fn read(&self, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer {
         cache::read_direct(self.store.clone(), offset, parts)
     }
 
-    fn write(&self, _caller: &Caller, offset: u64, mut parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+    fn write(&self, _caller: &Caller, offset: u64, mut parts: Vec<Part>) -> Transfer {
         if let Err(errno) = self.check_write(offset) {
-            return Box::pin(core::future::ready(Err(errno)));
+            return Transfer::Other(Box::pin(core::future::ready(Err(errno))));
         }
         let left = usize::try_from(self.bytes() - offset).unwrap_or(usize::MAX);
         let wanted = cache::total(&parts).min(left);

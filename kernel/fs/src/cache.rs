@@ -40,13 +40,13 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, Direction, Part},
+    block::{Answer, Direction, Part, Placed},
     file::{BoxFuture, Want},
 };
 use map::PageMap;
 
 /// Where the pages of a file come from and go to. `self` is an `Arc` so that transfers outlive their caller.
-pub trait Store: Send + Sync + 'static {
+pub trait Store: Placed + Send + Sync + 'static {
     /// The cached pages.
     fn pages(&self) -> &Pages;
 

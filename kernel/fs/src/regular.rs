@@ -6,7 +6,7 @@ use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use core::any::Any;
 use hal::frame::Frame;
 use io::{
-    block::Part,
+    block::{Part, Transfer},
     caller::Caller,
     file::{Attempt, BoxFuture, DirectIo, File, Want},
     inode::{Inode, InodeId},
@@ -68,11 +68,11 @@ impl DirectIo for Regular {
         self.store.pages().size()
     }
 
-    fn read(&self, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer {
         cache::read_direct(self.store.clone(), offset, parts)
     }
 
-    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>> {
+    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> Transfer {
         cache::write_direct(self.store.clone(), offset, parts, caller.file_limit)
     }
 }

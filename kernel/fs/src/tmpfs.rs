@@ -32,7 +32,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, Direction, Part},
+    block::{Answer, Direction, Part, Placed},
     caller::Caller,
     file::{BoxFuture, File},
     inode::{
@@ -413,6 +413,12 @@ fn content_of(kind: Kind) -> Content {
         Kind::Regular => Content::Pages(Box::new(Pages::new(0))),
         Kind::Directory => Content::Names(SpinLock::new(rank::INODE + 1, Names::default())),
         _ => Content::Other,
+    }
+}
+
+impl Placed for Node {
+    fn leave(&self) {
+        Store::pages(self).leave_places();
     }
 }
 

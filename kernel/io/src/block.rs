@@ -7,10 +7,15 @@
 
 use crate::file::BoxFuture;
 use abi::errno::Errno;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use hal::{
     PAGE_SIZE,
-    frame::{Frame, Pin},
+    frame::{self, Frame},
 };
 
 /// Bytes of a sector, the unit of addresses.
@@ -30,7 +35,7 @@ pub enum Direction {
 /// A stretch of a pinned page: some sectors.
 #[derive(Debug)]
 pub struct Part {
-    page: Pin,
+    page: frame::Pin,
     offset: usize,
     len: usize,
 }
@@ -42,7 +47,7 @@ impl Part {
     }
 
     /// `len` bytes at `offset` of a page; `None` unless they are whole sectors, at least one, within it.
-    pub fn new(page: Pin, offset: usize, len: usize) -> Option<Part> {
+    pub fn new(page: frame::Pin, offset: usize, len: usize) -> Option<Part> {
         let whole = offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR);
         (whole && len > 0 && offset < PAGE_SIZE && len <= PAGE_SIZE - offset).then_some(Part { page, offset, len })
     }
@@ -59,7 +64,7 @@ impl Part {
     }
 
     /// Page, offset and length, for a driver.
-    pub fn into_pin(self) -> (Pin, usize, usize) {
+    pub fn into_pin(self) -> (frame::Pin, usize, usize) {
         (self.page, self.offset, self.len)
     }
 
@@ -84,6 +89,63 @@ impl Part {
 
 /// How a request ends.
 pub type Answer = BoxFuture<'static, Result<(), Errno>>;
+
+/// What has places on a medium, which stay its own as long as a transfer is about them.
+pub trait Placed: Send + Sync {
+    /// One that was is over.
+    fn leave(&self);
+}
+
+/// The right to transfer to and from such places.
+#[must_use]
+pub struct InUse(Arc<dyn Placed>);
+
+impl InUse {
+    /// Of one that the places were told of.
+    pub fn of(places: Arc<dyn Placed>) -> InUse {
+        InUse(places)
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+/// A transfer between a medium and parts of pages, as a future of how many bytes that were.
+#[must_use]
+pub enum Transfer {
+    /// One request, which the device has: for this no memory is taken beside the request's.
+    Begun(Begun),
+    /// Whatever takes more.
+    Other(BoxFuture<'static, Result<usize, Errno>>),
+}
+
+/// A request for so many bytes.
+pub struct Begun {
+    answer: Answer,
+    len: usize,
+    _places: InUse,
+}
+
+impl Begun {
+    /// The request of this answer, which is about these places.
+    pub fn new(answer: Answer, len: usize, places: InUse) -> Begun {
+        Begun { answer, len, _places: places }
+    }
+}
+
+impl Future for Transfer {
+    type Output = Result<usize, Errno>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Transfer::Begun(begun) => begun.answer.as_mut().poll(context).map_ok(|()| begun.len),
+            Transfer::Other(other) => other.as_mut().poll(context),
+        }
+    }
+}
 
 /// A device of sectors.
 pub trait BlockDevice: Send + Sync {

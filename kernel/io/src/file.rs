@@ -11,7 +11,10 @@
 //! changes the condition does so before it wakes the queue. A wait may resolve spuriously; it must not miss a
 //! change.
 
-use crate::{block::Part, caller::Caller};
+use crate::{
+    block::{Part, Transfer},
+    caller::Caller,
+};
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{any::Any, future::Future, pin::Pin};
@@ -87,13 +90,13 @@ pub trait DirectIo: Send + Sync {
     ///
     /// # Errors
     /// `EIO`, `ENOMEM`.
-    fn read(&self, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>>;
+    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer;
 
     /// Writes the parts at `offset`, a sector's ([`APPEND`](crate::open::APPEND): at the end).
     ///
     /// # Errors
     /// `EIO`, `ENOSPC`, `EFBIG`, `EPERM`, `ENOMEM`.
-    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> BoxFuture<'static, Result<usize, Errno>>;
+    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> Transfer;
 }
 
 /// Anything an open descriptor can refer to: a regular file, directory, pipe, terminal, socket, event.

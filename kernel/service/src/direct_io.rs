@@ -23,8 +23,8 @@ use core::{
 };
 use hal::{PAGE_SIZE, frame::Frame, user::Access};
 use io::{
-    block::{Direction, Part, SECTOR},
-    file::{BoxFuture, DirectIo},
+    block::{self, Direction, Part, SECTOR},
+    file::DirectIo,
     open::{APPEND, OpenFile},
 };
 use mem::{Charge, CopyFault, Room, Sink, Unpinned};
@@ -36,7 +36,7 @@ const EACH: usize = 2 * size_of::<Part>() + 256;
 
 /// A transfer that a device carries out.
 pub(crate) struct Flight {
-    work: Option<BoxFuture<'static, Result<usize, Errno>>>,
+    work: Option<block::Transfer>,
     charge: Option<Charge>,
 }
 
@@ -45,7 +45,7 @@ impl Future for Flight {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(work) = &mut self.work else { return Poll::Ready(Err(Errno::EIO)) };
-        let done = work.as_mut().poll(context);
+        let done = Pin::new(work).poll(context);
         if done.is_ready() {
             (self.work, self.charge) = (None, None);
         }
@@ -81,6 +81,7 @@ struct Transfer<'c, 't> {
 ///
 /// # Errors
 /// `EBADF`, `EINVAL` for what is not aligned.
+#[inline(always)]
 pub(crate) fn begin(
     task: &Task<'_>,
     open: &OpenFile,
@@ -97,7 +98,7 @@ pub(crate) fn begin(
     let mut parts = Vec::new();
     parts.make_exact_room(piece.len.div_ceil(PAGE_SIZE) + 1)?;
     match transfer.pin(piece, buffer, &mut parts) {
-        Ok(()) => transfer.start(direct, offset, parts).map(Some),
+        Ok(()) => Ok(Some(transfer.start(direct, offset, parts)?)),
         Err(_) => Ok(None),
     }
 }
@@ -229,6 +230,8 @@ impl Transfer<'_, '_> {
         }
     }
 
+    /// Inlined: what it answers is large to be moved.
+    #[inline(always)]
     fn start(&self, direct: &dyn DirectIo, offset: u64, parts: Vec<Part>) -> Result<Flight, Errno> {
         let caller = self.task.caller();
         let charge = caller.account.charge(parts.len() * (PAGE_SIZE + EACH))?;

@@ -547,6 +547,18 @@ impl FrameRun {
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), self.pointer().add(offset), from.len()) };
     }
 
+    /// A word of the run as an atomic, for what a device shares.
+    ///
+    /// # Panics
+    /// If `offset` is not a multiple of 4 within the run.
+    #[inline]
+    pub fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset < self.len());
+        // SAFETY: aligned and within the run, as asserted, since a run begins on a page; alive as long as `self`. Who else writes it is a device, or a copy, both of
+        // which an atomic tolerates on RISC-V.
+        unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) }
+    }
+
     /// Gives up ownership as a physical address.
     pub fn into_physical(self) -> usize {
         let physical = self.physical();

@@ -1,7 +1,7 @@
 //! The block device (virtio 1.2, section 5.2).
 
 use crate::device::{config, negotiate};
-use crate::request::{Buffer, Completion, HEADER, Order, Requests};
+use crate::request::{Buffer, Completion, Order, Requests};
 use crate::{Error, Transport};
 use alloc::vec::Vec;
 
@@ -135,10 +135,8 @@ impl<T: Transport> Block<T> {
     }
 
     fn start(&self, kind: u32, sector: u64, buffers: Vec<Buffer>) -> Completion {
-        let mut header = [0; HEADER];
-        header[..4].copy_from_slice(&kind.to_le_bytes());
-        header[8..].copy_from_slice(&sector.to_le_bytes());
-        self.requests.start(Order { header: Some(header), buffers, device_writes: kind == IN })
+        let header = Some([kind, 0, sector as u32, (sector >> 32) as u32]);
+        self.requests.start(Order { header, buffers, device_writes: kind == IN })
     }
 
     #[cfg(test)]

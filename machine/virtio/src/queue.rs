@@ -139,16 +139,17 @@ impl<const N: usize> Queue<N> {
         }
         let head = self.free_head;
         let mut chain = Chain { len: count as u16, writable: 0 };
-        let mut last = head;
-        for (position, segment) in segments.enumerate() {
-            last = self.free_head;
-            self.free_head = self.next[last as usize];
+        let mut left = count;
+        // By itself, without a question after each: the segments are three lists, one behind the other.
+        segments.for_each(|segment| {
+            let index = self.free_head;
+            self.free_head = self.next[index as usize];
             if segment.writable {
                 chain.writable = chain.writable.saturating_add(segment.len);
             }
-            self.write_descriptor(last, segment, position + 1 < count);
-        }
-        let _ = last;
+            left -= 1;
+            self.write_descriptor(index, segment, left > 0);
+        });
         self.free -= count;
         self.chains[head as usize] = chain;
         self.publish(head);
@@ -171,7 +172,9 @@ impl<const N: usize> Queue<N> {
             return Err(Error::Broken);
         }
         let entry = Self::USED + RING + USED_BYTES * (self.used as usize % N);
-        let (id, written) = (self.read_u32(entry), self.read_u32(entry + 4));
+        // Relaxed: ordered by the load of the index. Each is loaded once, whatever the device still writes.
+        let (id, written) =
+            (self.memory.word(entry).load(Ordering::Relaxed), self.memory.word(entry + 4).load(Ordering::Relaxed));
         let head = id as usize;
         let chain = *self.chains.get(head).ok_or(Error::Broken)?;
         if chain.len == 0 || written > chain.writable {
@@ -231,18 +234,13 @@ impl<const N: usize> Queue<N> {
     fn write_descriptor(&mut self, index: u16, segment: Segment, more: bool) {
         let next = if more { self.next[index as usize] } else { 0 };
         let flags = if more { NEXT } else { 0 } | if segment.writable { WRITE } else { 0 };
-        let mut bytes = [0; DESCRIPTOR_BYTES];
-        bytes[..8].copy_from_slice(&segment.address.to_le_bytes());
-        bytes[8..12].copy_from_slice(&segment.len.to_le_bytes());
-        bytes[12..14].copy_from_slice(&flags.to_le_bytes());
-        bytes[14..].copy_from_slice(&next.to_le_bytes());
-        self.memory.write(DESCRIPTOR_BYTES * index as usize, &bytes);
-    }
-
-    fn read_u32(&self, offset: usize) -> u32 {
-        let mut bytes = [0; 4];
-        self.memory.read(offset, &mut bytes);
-        u32::from_le_bytes(bytes)
+        let at = DESCRIPTOR_BYTES * index as usize;
+        let (low, high) = (segment.address as u32, (segment.address >> 32) as u32);
+        let words = [low, high, segment.len, u32::from(next) << 16 | u32::from(flags)];
+        for (number, word) in words.into_iter().enumerate() {
+            // Relaxed: ordered by the store of the index.
+            self.memory.word(at + 4 * number).store(word, Ordering::Relaxed);
+        }
     }
 
     fn available_part(&self, offset: usize) -> &AtomicU16 {

@@ -18,6 +18,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use hal::PAGE_SIZE;
 use hal::frame::{Frame, FrameRun};
@@ -28,8 +29,8 @@ use trace::Work;
 pub(crate) const HEADER: usize = 16;
 /// Bytes kept for each head in the page of headers: the header, then the status byte.
 const FRAMING: usize = 32;
-/// How many requests are woken in one hold of the lock.
-const BATCH: usize = 16;
+/// How many requests end in one hold of the lock. Room for them is made in each interrupt, and most have few to tell of.
+const BATCH: usize = 4;
 
 /// A part of a page, pinned, for a device to read or write.
 #[derive(Debug)]
@@ -75,7 +76,7 @@ impl Buffer {
 /// What the device is asked to do.
 pub(crate) struct Order {
     /// Bytes that go in front; such a request also ends with a status byte.
-    pub(crate) header: Option<[u8; HEADER]>,
+    pub(crate) header: Option<[u32; HEADER / 4]>,
     /// The memory it is about.
     pub(crate) buffers: Vec<Buffer>,
     /// Whether the device writes to the buffers.
@@ -187,8 +188,6 @@ struct Inner<const N: usize> {
     /// Headers and status bytes, [`FRAMING`] bytes for each head.
     framing: FrameRun,
     broken: bool,
-    /// Something was sent that the device was not told of.
-    unannounced: bool,
 }
 
 /// A queue of requests at a device.
@@ -198,6 +197,9 @@ pub(crate) struct Requests<T, const N: usize> {
     /// For the trace.
     kind: Work,
     inner: IrqLock<Inner<N>>,
+    /// Something was sent that the device was not told of. Relaxed, and changed under the lock alone: who has sent something and finds it false without the
+    /// lock reads what another left, that has it told, behind what was sent.
+    unannounced: AtomicBool,
 }
 
 impl<T: Transport, const N: usize> Requests<T, N> {
@@ -207,8 +209,9 @@ impl<T: Transport, const N: usize> Requests<T, N> {
         let kind = Work::Device(transport.device_type() as u32);
         let framing = FrameRun::alloc((FRAMING * N).div_ceil(PAGE_SIZE)).ok_or(Error::NoMemory)?;
         let table = [const { None }; N];
-        let inner = Inner { queue, table, waiting: VecDeque::new(), framing, broken: false, unannounced: false };
-        Ok(Requests { registers: Registers::start(transport), kind, inner: IrqLock::new(rank::DEVICE, inner) })
+        let inner = Inner { queue, table, waiting: VecDeque::new(), framing, broken: false };
+        let (registers, inner) = (Registers::start(transport), IrqLock::new(rank::DEVICE, inner));
+        Ok(Requests { registers, kind, inner, unannounced: AtomicBool::new(false) })
     }
 
     /// Sends a request, or lets it wait for room; [`announce`](Self::announce) tells the device, of all that were sent before. Orders that can never fit
@@ -218,7 +221,8 @@ impl<T: Transport, const N: usize> Requests<T, N> {
         let completion = Completion(request.clone());
         let mut inner = self.inner.lock();
         match inner.enter(request) {
-            Ok(sent) => inner.unannounced |= sent,
+            Ok(true) => self.unannounced.store(true, Relaxed),
+            Ok(false) => {}
             Err(error) => {
                 drop(inner);
                 completion.0.end(Err(error));
@@ -229,8 +233,11 @@ impl<T: Transport, const N: usize> Requests<T, N> {
 
     /// Tells the device of what was sent, if it was not told and wants to be.
     pub(crate) fn announce(&self) {
-        let mut inner = self.inner.lock();
-        let notify = core::mem::take(&mut inner.unannounced) && inner.queue.should_notify();
+        if !self.unannounced.load(Relaxed) {
+            return;
+        }
+        let inner = self.inner.lock();
+        let notify = self.unannounced.swap(false, Relaxed) && inner.queue.should_notify();
         let index = inner.queue.index();
         drop(inner);
         if notify {
@@ -303,9 +310,10 @@ impl<const N: usize> Inner<N> {
         let head = self.queue.next_head();
         let offset = FRAMING * usize::from(head);
         if let Some(header) = &request.order.header {
-            self.framing.write(offset, header);
             // No status that a device may give: one that was not written is not taken for success.
-            self.framing.write(offset + HEADER, &[0xff]);
+            let words = header.iter().chain(&[u32::MAX]).enumerate();
+            // Relaxed: ordered by the queue's index, which the device reads before.
+            words.for_each(|(number, word)| self.framing.word(offset + 4 * number).store(*word, Relaxed));
         }
         let framing = (self.framing.physical() + offset) as u64;
         // SAFETY: the buffers are pinned pages owned by the request, and the framing is ours; the table keeps
@@ -359,10 +367,9 @@ impl<const N: usize> Inner<N> {
         let request = self.table[head].take()?;
         let mut result = Ok(used.written);
         if request.order.header.is_some() {
-            let mut status = [0];
-            self.framing.read(FRAMING * head + HEADER, &mut status);
-            result = match status {
-                [0] => Ok(used.written.saturating_sub(1)),
+            // Relaxed: ordered by the load of the queue's index. The first byte is the device's.
+            result = match self.framing.word(FRAMING * head + HEADER).load(Relaxed).to_le_bytes() {
+                [0, ..] => Ok(used.written.saturating_sub(1)),
                 _ => Err(Error::Failed),
             };
         }

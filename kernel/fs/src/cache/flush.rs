@@ -142,12 +142,18 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
 mod tests {
     use super::*;
     use crate::cache::{Page, write_now};
-    use io::block::{Answer, Direction, Part};
+    use io::block::{Answer, Direction, Part, Placed};
     use io::file::BoxFuture;
     use mem::Source;
 
     /// A file that has room for everything.
     struct Roomy(Pages);
+
+    impl Placed for Roomy {
+        fn leave(&self) {
+            Store::pages(self).leave_places();
+        }
+    }
 
     impl Store for Roomy {
         fn pages(&self) -> &Pages {

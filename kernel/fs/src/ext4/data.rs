@@ -11,7 +11,7 @@ use core::ops::Range;
 use futures_util::future::try_join_all;
 use hal::{PAGE_SIZE, frame::Frame};
 use io::{
-    block::{Answer, Direction, Part, SECTOR, SECTORS},
+    block::{Answer, Direction, Part, Placed, SECTOR, SECTORS},
     file::BoxFuture,
 };
 
@@ -270,6 +270,12 @@ impl Node {
         }
         result?;
         self.stamp().await
+    }
+}
+
+impl Placed for Node {
+    fn leave(&self) {
+        crate::cache::Store::pages(self).leave_places();
     }
 }
 

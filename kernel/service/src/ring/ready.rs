@@ -59,8 +59,8 @@ struct Service {
     /// How many there are, ready or not, and how many are paid for.
     waiting: usize,
     paid: usize,
-    /// One that has ended, of who waited last: the next that waits takes its place. It is among those that are paid for.
-    ended: Option<Parked>,
+    /// Those that have ended, of who waited last: the next that wait take their places. They are among those that are paid for, of which `leave` keeps as many.
+    ended: heapless::Vec<Parked, TOGETHER>,
     /// No more come.
     is_closed: bool,
 }
@@ -110,19 +110,18 @@ impl Service {
             self.paid += TOGETHER;
         }
         self.waiting += 1;
-        Some(match self.ended.take() {
+        Some(match self.ended.pop() {
             Some(parked) => Admitted::Again(parked),
             None => Admitted::New(owner.clone()),
         })
     }
 
-    /// Keeps one that has ended for the next, if it may.
-    fn keep(&mut self, ended: &mut Option<Parked>) {
+    /// Keeps one that has ended for the next, if it may; else it is given back.
+    fn keep(&mut self, ended: Option<Parked>) -> Option<Parked> {
+        let ended = ended?;
         let owner = self.server.as_ref().and_then(|server| server.owner.as_ref());
-        let is_its = owner.zip(ended.as_ref()).is_some_and(|(owner, ended)| ended.is_of(owner));
-        if is_its && self.ended.is_none() && !self.is_closed {
-            self.ended = ended.take();
-        }
+        let is_its = owner.is_some_and(|owner| ended.is_of(owner));
+        if is_its && !self.is_closed { self.ended.push(ended).err() } else { Some(ended) }
     }
 
     /// One has ended; whether the coroutine is over.
@@ -179,7 +178,7 @@ impl Retries {
             server.is_gone = true;
             server.owner.take()
         });
-        let ended = if owner.is_some() { service.ended.take() } else { None };
+        let ended = if owner.is_some() { core::mem::take(&mut service.ended) } else { heapless::Vec::new() };
         drop(service);
         // Not under the lock.
         drop((owner, ended));
@@ -191,9 +190,9 @@ impl Retries {
     }
 
     /// One has ended, and is left for the next, or has not begun.
-    pub(super) fn leave(&self, mut ended: Option<Parked>) {
+    pub(super) fn leave(&self, ended: Option<Parked>) {
         let mut service = self.service.lock();
-        service.keep(&mut ended);
+        let ended = service.keep(ended);
         let is_over = service.leave();
         drop(service);
         // Not under the lock.
@@ -342,8 +341,8 @@ impl Ring {
             Some(server) => server.owner.replace(owner),
             None => Some(owner),
         };
-        // It is of another.
-        let ended = service.ended.take();
+        // They are of another.
+        let ended = core::mem::take(&mut service.ended);
         let admitted = service.admit(task);
         drop(service);
         // Not under the lock.

@@ -279,8 +279,9 @@ impl Transfer {
         if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
             match direct_io::begin(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
                 Ok(Some(flight)) => {
-                    let device = AtDevice { transfer: self, open: open.clone(), flight };
-                    return Step::Waits(Waits::Device(Box::new(device)));
+                    // Written where it stays.
+                    let device = Box::write(Box::new_uninit(), AtDevice { transfer: self, open: open.clone(), flight });
+                    return Step::Waits(Waits::Device(device));
                 }
                 Ok(None) => {}
                 Err(errno) => return Step::Done(Done::failed(errno)),
