@@ -18,6 +18,11 @@ impl Archive {
         self.entry(path, 0o100_755, content, (0, 0));
     }
 
+    /// Adds a file.
+    pub fn file(&mut self, path: &str, content: &[u8]) {
+        self.entry(path, 0o100_644, content, (0, 0));
+    }
+
     /// Adds a character device.
     pub fn device(&mut self, path: &str, major: u32, minor: u32) {
         self.entry(path, 0o020_666, &[], (major, minor));
