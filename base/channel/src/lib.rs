@@ -24,19 +24,22 @@
 extern crate alloc;
 
 pub mod calls;
+pub mod stream;
 
 use sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Byte offsets of the words. What a side and a direction (named by the side that sends) have is [`SIDE`](at::SIDE) apart. Each is alone in a line.
 pub mod at {
     /// From the words of one side to those of the other.
-    pub const SIDE: usize = 192;
+    pub const SIDE: usize = 256;
     /// What a side waits for ([`MESSAGE`](super::MESSAGE), [`ROOM`](super::ROOM)). Behind the words of `abi::channel`.
     pub const WAITS: usize = 128;
     /// Messages sent so far.
     pub const TAIL: usize = WAITS + 64;
     /// Messages taken so far.
     pub const HEAD: usize = WAITS + 128;
+    /// Nothing follows what was sent: by the sender, of a [stream](super::stream).
+    pub const DONE: usize = WAITS + 192;
     /// Behind all of them.
     pub const PLACES: usize = WAITS + 2 * SIDE;
 }
@@ -50,10 +53,14 @@ pub const RUNS: u32 = 4;
 /// Where these bits begin.
 pub const BINDING: u32 = 3;
 
-/// The shared memory.
-pub trait Memory<M> {
-    /// One of the words of [`at`].
+/// The shared words.
+pub trait Words {
+    /// One of [`at`].
     fn word(&self, offset: usize) -> &AtomicU32;
+}
+
+/// The shared memory of messages.
+pub trait Memory<M>: Words {
     /// Stores a message of a side's direction.
     fn put(&self, side: usize, place: u32, message: &M);
     /// Copies one, then looks whether it is a message. Its sender may be writing it: then the copy is a mix, of values that this sender chose.
@@ -64,7 +71,7 @@ pub trait Memory<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-fn word<M>(memory: &impl Memory<M>, side: usize, offset: usize) -> &AtomicU32 {
+fn word(memory: &impl Words, side: usize, offset: usize) -> &AtomicU32 {
     memory.word(offset + side * at::SIDE)
 }
 
@@ -75,7 +82,7 @@ pub struct Side(pub usize);
 impl Side {
     /// Says what this side waits for. Behind it the side looks again, and sleeps if there is still nothing.
     #[inline]
-    pub fn waits<M>(self, memory: &impl Memory<M>, what: u32) {
+    pub fn waits(self, memory: &impl Words, what: u32) {
         // Relaxed: the fence orders it before the look. It pairs with that of `must_ring`. A swap, as there: each comes before or behind the other, and whichever is
         // second sees what the first has left.
         word(memory, self.0, at::WAITS).swap(what, Ordering::Relaxed);
@@ -84,21 +91,21 @@ impl Side {
 
     /// Takes that back.
     #[inline]
-    pub fn waits_no_more<M>(self, memory: &impl Memory<M>) {
+    pub fn waits_no_more(self, memory: &impl Words) {
         // Relaxed: seen late it costs a ring.
         word(memory, self.0, at::WAITS).store(0, Ordering::Relaxed);
     }
 
     /// What the other side has said if it waits for `what`, of which this one has just made some. Then, if that is not 0, it has to be rung.
     #[inline]
-    pub fn must_ring<M>(self, memory: &impl Memory<M>, what: u32) -> u32 {
+    pub fn must_ring(self, memory: &impl Words, what: u32) -> u32 {
         fence(Ordering::SeqCst); // pairs with that of `waits`
         self.must_ring_fenced(memory, what)
     }
 
     /// The same behind [`Side::waits`], whose fence serves.
     #[inline]
-    pub fn must_ring_fenced<M>(self, memory: &impl Memory<M>, what: u32) -> u32 {
+    pub fn must_ring_fenced(self, memory: &impl Words, what: u32) -> u32 {
         let waits = word(memory, 1 - self.0, at::WAITS);
         // Relaxed, as is the swap: ordered by the fence before, and by the call that rings.
         if waits.load(Ordering::Relaxed) & what == 0 {
@@ -132,18 +139,29 @@ impl Outbox {
     /// # Errors
     /// [`Broken`].
     #[inline]
-    pub fn has_room<M>(&mut self, memory: &impl Memory<M>) -> Result<bool, Broken> {
-        if self.tail.wrapping_sub(self.head) < self.places {
-            return Ok(true);
+    pub fn has_room(&mut self, memory: &impl Words) -> Result<bool, Broken> {
+        Ok(self.room_for(memory, 1)? > 0)
+    }
+
+    /// How many places are free; looks anew if fewer than `wanted` were.
+    #[inline]
+    fn room_for(&mut self, memory: &impl Words, wanted: usize) -> Result<usize, Broken> {
+        let room = self.places - self.tail.wrapping_sub(self.head);
+        if room as usize >= wanted {
+            return Ok(room as usize);
         }
-        // Acquire pairs with the Release in `Inbox::pop`: the receiver has copied what was in the place.
+        // Acquire pairs with the Release in `Inbox::show_head`: the receiver has copied what was in the places.
         let head = word(memory, self.side, at::HEAD).load(Ordering::Acquire);
-        let used = self.tail.wrapping_sub(head);
-        if used > self.places {
-            return Err(Broken);
-        }
+        let room = self.places.checked_sub(self.tail.wrapping_sub(head)).ok_or(Broken)?;
         self.head = head;
-        Ok(used < self.places)
+        Ok(room as usize)
+    }
+
+    #[inline]
+    fn show_tail(&mut self, memory: &impl Words, sent: u32) {
+        self.tail = self.tail.wrapping_add(sent);
+        // Release pairs with the Acquire in `Inbox::there`: what was sent is there.
+        word(memory, self.side, at::TAIL).store(self.tail, Ordering::Release);
     }
 
     /// Sends a message; `false`: there is no room. Behind it the other side is to be rung if it [waits](Side::must_ring) for a [`MESSAGE`].
@@ -156,9 +174,7 @@ impl Outbox {
             return Ok(false);
         }
         memory.put(self.side, self.tail & (self.places - 1), message);
-        self.tail = self.tail.wrapping_add(1);
-        // Release pairs with the Acquire in `Inbox::is_empty`: the message is there.
-        word(memory, self.side, at::TAIL).store(self.tail, Ordering::Release);
+        self.show_tail(memory, 1);
         Ok(true)
     }
 }
@@ -173,13 +189,15 @@ pub struct Inbox {
     head: u32,
     /// The sender's tail as of the last look.
     tail: u32,
+    /// The end of a [stream] was seen.
+    finished: bool,
 }
 
 impl Inbox {
     /// Of a fresh channel, for the side that receives.
     #[must_use]
     pub fn new(side: Side, places: u32) -> Self {
-        Self { side: 1 - side.0, places, head: 0, tail: 0 }
+        Self { side: 1 - side.0, places, head: 0, tail: 0, finished: false }
     }
 
     /// Whether no message is there.
@@ -187,17 +205,32 @@ impl Inbox {
     /// # Errors
     /// [`Broken`].
     #[inline]
-    pub fn is_empty<M>(&mut self, memory: &impl Memory<M>) -> Result<bool, Broken> {
-        if self.head != self.tail {
-            return Ok(false);
+    pub fn is_empty(&mut self, memory: &impl Words) -> Result<bool, Broken> {
+        Ok(self.there(memory, 1)? == 0)
+    }
+
+    /// How many places are filled; looks anew if fewer than `wanted` were.
+    #[inline]
+    fn there(&mut self, memory: &impl Words, wanted: usize) -> Result<usize, Broken> {
+        let there = self.tail.wrapping_sub(self.head);
+        if there as usize >= wanted {
+            return Ok(there as usize);
         }
-        // Acquire pairs with the Release in `Outbox::push`.
+        // Acquire pairs with the Release in `Outbox::show_tail`.
         let tail = word(memory, self.side, at::TAIL).load(Ordering::Acquire);
-        if tail.wrapping_sub(self.head) > self.places {
+        let there = tail.wrapping_sub(self.head);
+        if there > self.places {
             return Err(Broken);
         }
         self.tail = tail;
-        Ok(tail == self.head)
+        Ok(there as usize)
+    }
+
+    #[inline]
+    fn show_head(&mut self, memory: &impl Words, taken: u32) {
+        self.head = self.head.wrapping_add(taken);
+        // Release pairs with the Acquire in `Outbox::room_for`: the copy is made before the places are used again.
+        word(memory, self.side, at::HEAD).store(self.head, Ordering::Release);
     }
 
     /// Takes a message. Behind it the other side is to be rung if it [waits](Side::must_ring) for [`ROOM`].
@@ -210,9 +243,7 @@ impl Inbox {
             return Ok(None);
         }
         let message = memory.get(self.side, self.head & (self.places - 1)).ok_or(Broken)?;
-        self.head = self.head.wrapping_add(1);
-        // Release pairs with the Acquire in `Outbox::has_room`: the copy is made before the place is used again.
-        word(memory, self.side, at::HEAD).store(self.head, Ordering::Release);
+        self.show_head(memory, 1);
         Ok(Some(message))
     }
 }

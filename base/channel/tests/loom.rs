@@ -8,7 +8,8 @@
 #![cfg(loom)]
 
 use channel::calls::{Answer, Calls, Tag};
-use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, RUNS, Side, at};
+use channel::stream::Bytes;
+use channel::{Inbox, MESSAGE, Memory, Outbox, ROOM, RUNS, Side, Words, at};
 use core::future::poll_fn;
 use loom::cell::UnsafeCell;
 use loom::future::block_on;
@@ -59,19 +60,41 @@ impl Shared {
     }
 }
 
-impl Memory<u32> for Shared {
+impl Place {
+    fn put(&self, value: u32) {
+        self.access.with_mut(|_| self.value.store(value, Relaxed));
+    }
+
+    fn get(&self) -> u32 {
+        self.access.with(|_| self.value.load(Relaxed))
+    }
+}
+
+impl Words for Shared {
     fn word(&self, offset: usize) -> &AtomicU32 {
         &self.words[offset / 64]
     }
+}
 
+impl Memory<u32> for Shared {
     fn put(&self, side: usize, place: u32, message: &u32) {
-        let place = &self.places[side][place as usize];
-        place.access.with_mut(|_| place.value.store(*message, Relaxed));
+        self.places[side][place as usize].put(*message);
     }
 
     fn get(&self, side: usize, place: u32) -> Option<u32> {
-        let place = &self.places[side][place as usize];
-        Some(place.access.with(|_| place.value.load(Relaxed)))
+        Some(self.places[side][place as usize].get())
+    }
+}
+
+impl Bytes for Shared {
+    fn put(&self, side: usize, place: u32, bytes: &[u8]) {
+        let places = &self.places[side][place as usize..][..bytes.len()];
+        places.iter().zip(bytes).for_each(|(place, byte)| place.put(u32::from(*byte)));
+    }
+
+    fn get(&self, side: usize, place: u32, bytes: &mut [u8]) {
+        let places = &self.places[side][place as usize..][..bytes.len()];
+        places.iter().zip(bytes).for_each(|(place, byte)| *byte = place.get() as u8);
     }
 }
 
@@ -118,6 +141,49 @@ impl Party {
                 self.shared.bells[self.side.0].wait();
             }
             self.side.waits_no_more(&*self.shared);
+        }
+    }
+
+    fn finish(&self) {
+        self.outbox.finish(&*self.shared);
+        self.ring_if(MESSAGE);
+    }
+
+    /// Until there is something, or nothing follows.
+    fn settle(&mut self) {
+        self.side.waits(&*self.shared, MESSAGE);
+        if !self.inbox.is_settled(&*self.shared).unwrap() {
+            self.shared.bells[self.side.0].wait();
+        }
+        self.side.waits_no_more(&*self.shared);
+    }
+
+    /// The next of a stream; `None`: there is none.
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            if let Some(message) = self.inbox.pop(&*self.shared).unwrap() {
+                self.ring_if(ROOM);
+                return Some(message);
+            }
+            if self.inbox.is_finished(&*self.shared).unwrap() {
+                return None;
+            }
+            self.settle();
+        }
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let sent = self.outbox.write(&*self.shared, bytes).unwrap();
+            self.ring_if(MESSAGE);
+            bytes = &bytes[sent..];
+            if sent == 0 {
+                self.side.waits(&*self.shared, ROOM);
+                if !self.outbox.has_room(&*self.shared).unwrap() {
+                    self.shared.bells[self.side.0].wait();
+                }
+                self.side.waits_no_more(&*self.shared);
+            }
         }
     }
 
@@ -219,5 +285,46 @@ fn replies_find_who_asked_though_another_gives_up() {
         // Each place is free once.
         let mut calls = calls.lock().unwrap();
         assert!(calls.begin().is_some() && calls.begin().is_some() && calls.begin().is_none());
+    });
+}
+
+#[test]
+fn a_stream_is_whole_before_its_end_which_nobody_sleeps_through() {
+    bounded(|| {
+        let shared = Shared::new();
+        let mut receiver = Party::new(&shared, 1);
+        let sender = thread::spawn(move || {
+            let mut sender = Party::new(&shared, 0);
+            (1..=2).for_each(|message| sender.send(message));
+            sender.finish();
+        });
+        assert_eq!([(); 3].map(|()| receiver.next()), [Some(1), Some(2), None]);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn bytes_arrive_in_order_through_a_full_ring() {
+    bounded(|| {
+        let shared = Shared::new();
+        let mut receiver = Party::new(&shared, 1);
+        let sender = thread::spawn(move || {
+            let mut sender = Party::new(&shared, 0);
+            sender.write(&[1, 2, 3]);
+            sender.finish();
+        });
+        let mut all = Vec::<u8>::new();
+        while !receiver.inbox.is_finished(&*receiver.shared).unwrap() {
+            let mut piece = [0; 2];
+            let count = receiver.inbox.read(&*receiver.shared, &mut piece).unwrap();
+            all.extend(&piece[..count]);
+            if count == 0 {
+                receiver.settle();
+            } else {
+                receiver.ring_if(ROOM);
+            }
+        }
+        assert_eq!(all, [1, 2, 3]);
+        sender.join().unwrap();
     });
 }

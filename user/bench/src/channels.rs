@@ -1,4 +1,5 @@
-//! A request of 64 bytes and its reply between two processes: by a channel (note 0010), several at once, and by what else there is.
+//! A request of 64 bytes and its reply between two processes: by a channel (note 0010), several at once, and by what else there is; and streams of items
+//! and of bytes, beside a pipe.
 
 use crate::measure::{Outcome, call, measure};
 use crate::processes::{end, fork};
@@ -7,7 +8,7 @@ use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::futex::{FUTEX_WAIT, FUTEX_WAKE};
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE};
 use rt::abi::{Errno, nr};
-use rt::channel::{Channel, pair};
+use rt::channel::{Channel, Reader, Receiver, Sender, Writer, bytes, pair, stream};
 use rt::io::{self, Read, Write};
 use rt::{pipe, raw};
 
@@ -44,10 +45,68 @@ pub fn rows() -> Outcome {
         })?;
         end(pid)?;
     }
+    streams()?;
+    one_pipe()?;
     pipes()?;
     unix()?;
     events()?;
     futexes()
+}
+
+/// Bytes on the way at most: what a pipe holds.
+const ON_THE_WAY: u32 = 1 << 16;
+/// Lengths of pieces.
+const PIECES: [usize; 2] = [64, 4096];
+
+/// Items, and pieces of bytes, by channels to a child that takes them.
+fn streams() -> Outcome {
+    let (near, far) = match stream::<Body>(ON_THE_WAY / 64) {
+        // Another kernel.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOSYS.number()) => return Ok(()),
+        ends => ends?,
+    };
+    let pid = fork(|| {
+        // It ends by being killed.
+        let _ = Receiver::<Body>::open(far).map(|mut receiver| while receiver.receive().is_ok() {});
+    })?;
+    let mut sender = Sender::open(near)?;
+    measure("stream_item_64", 20_480, |count| (0..count).try_for_each(|_| sender.send(&[1; 8])))?;
+    end(pid)?;
+    for len in PIECES {
+        let (near, far) = bytes(ON_THE_WAY)?;
+        let pid = fork(|| {
+            let _ = Reader::open(far).and_then(|reader| take_all(reader, len));
+        })?;
+        let mut writer = Writer::open(near)?;
+        measure(&format!("stream_bytes_{len}"), 20_480, |count| {
+            (0..count).try_for_each(|_| writer.write_all(&PIECE[..len]))
+        })?;
+        end(pid)?;
+    }
+    Ok(())
+}
+
+static PIECE: [u8; 4096] = [1; 4096];
+
+fn take_all(mut from: impl Read, len: usize) -> Outcome {
+    let mut piece = [0; 4096];
+    while from.read(&mut piece[..len])? > 0 {}
+    Ok(())
+}
+
+/// The same pieces by a pipe.
+fn one_pipe() -> Outcome {
+    for len in PIECES {
+        let (read, mut write) = pipe::pipe()?;
+        let pid = fork(|| {
+            let _ = take_all(read, len);
+        })?;
+        measure(&format!("stream_pipe_{len}"), 20_480, |count| {
+            (0..count).try_for_each(|_| write.write_all(&PIECE[..len]))
+        })?;
+        end(pid)?;
+    }
+    Ok(())
 }
 
 fn serve(mut server: Channel<Body, Body>) -> Outcome {

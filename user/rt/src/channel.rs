@@ -16,7 +16,8 @@
 //! What is [posted](Channel::post) is there for the other side at once; if that sleeps, it is woken when this side next waits or [flushes](Channel::flush),
 //! by the same call. [`Channel::send`] does both.
 //!
-//! Many requests at once, each with its own reply in whatever order these come, are a [`Client`]'s and a [`Server`]'s.
+//! Many requests at once, each with its own reply in whatever order these come, are a [`Client`]'s and a [`Server`]'s. What goes one way and has an end is
+//! a [`stream`], or one of [`bytes`].
 //!
 //! The other party is not trusted: it may store anything anywhere in the memory. A message is some value of its type; what
 //! makes no sense ends the channel with `EPROTO`. When nobody has the other end any more, what it has sent is still received; then, and
@@ -28,21 +29,29 @@ use crate::sync::Arc;
 use crate::sys::{self, OwnedFd};
 use crate::thread;
 use crate::time::Instant;
-use crate::uintr::Sender;
+use crate::uintr;
 use abi::{Errno, channel as at};
 use channel::{BINDING, Broken, Inbox, MESSAGE, Outbox, ROOM, RUNS, Side};
+use core::future::{Future, poll_fn};
+use core::pin::pin;
 use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use memory::{Memory, Received};
 
+mod bytes;
 mod client;
+mod copy;
 mod interrupt;
 mod memory;
 mod server;
+mod stream;
 
+pub use bytes::{Reader, Writer, bytes};
 pub use client::{Client, calls};
 pub use memory::Message;
 pub use server::{Server, Tagged, Ticket};
+pub use stream::{Receiver, Sender, stream};
 
 /// An end that is not open yet: to be inherited, or opened here.
 #[derive(Debug)]
@@ -113,7 +122,7 @@ pub struct Channel<S, R> {
     /// Waits until one is preceded by giving way.
     impatient: u8,
     /// What raises the vector that the other side is bound to, and what that has said when this was found out.
-    peer: Option<(Sender, u32, u32)>,
+    peer: Option<(uintr::Sender, u32, u32)>,
     /// What this side says of its own.
     binding: u32,
 }
@@ -158,9 +167,7 @@ impl<S: Message, R: Message> Channel<S, R> {
     /// # Errors
     /// `EPROTO`; `EPIPE`: the other end was nobody's before.
     pub fn send(&mut self, message: &S) -> Result<()> {
-        if self.is_over() {
-            return Err(Error::from(Errno::EPIPE));
-        }
+        self.still_somebodys()?;
         while !self.outbox.has_room(&self.memory).map_err(broken)? {
             self.sleep(ROOM, None, |this| this.outbox.has_room(&this.memory))?;
         }
@@ -205,30 +212,45 @@ impl<S: Message, R: Message> Channel<S, R> {
     /// `ETIMEDOUT`, `EPIPE`, `EPROTO`.
     #[inline]
     pub fn receive_within(&mut self, limit: Option<Duration>) -> Result<R> {
+        let is_there = |this: &mut Self| Ok(!this.inbox.is_empty(&this.memory)?);
+        let message = self.receive_by(limit, |this| this.inbox.pop(&Received(&this.memory)), is_there)?;
+        self.made_room();
+        Ok(message)
+    }
+
+    /// Waits for what `take` takes; `is_there`, whether it would take something.
+    #[inline]
+    fn receive_by<T>(
+        &mut self,
+        limit: Option<Duration>,
+        mut take: impl FnMut(&mut Self) -> core::result::Result<Option<T>, Broken>,
+        is_there: impl Fn(&mut Self) -> core::result::Result<bool, Broken>,
+    ) -> Result<T> {
         // One for all waits: the other side may ring as often as it likes.
         let end = limit.map(|limit| Instant::now() + limit);
-        if let Some(message) = self.take_or_give_way()? {
-            return Ok(message);
+        if let Some(taken) = self.take_or_give_way(&mut take).map_err(broken)? {
+            return Ok(taken);
         }
         loop {
-            let slept = self.sleep(MESSAGE, end, |this| Ok(!this.inbox.is_empty(&Received(&this.memory))?));
-            if let Err(error) = slept {
-                // What was sent before the end, or just now.
-                return self.take()?.ok_or(error);
-            }
-            if let Some(message) = self.take()? {
-                return Ok(message);
+            let slept = self.sleep(MESSAGE, end, &is_there);
+            match (take(self).map_err(broken)?, slept) {
+                // Behind an error: what was sent before the end, or just now.
+                (Some(taken), _) => return Ok(taken),
+                (None, slept) => slept?,
             }
         }
     }
 
-    /// Takes a message. If there is none, lets others run before this side sleeps: if the other is one of them, and does the same, neither has to wake the
+    /// Takes what is there. If that is nothing, lets others run before this side sleeps: if the other is one of them, and does the same, neither has to wake the
     /// other. If that brings nothing it is not tried for a while: the other runs elsewhere, or takes long.
     #[inline]
-    fn take_or_give_way(&mut self) -> Result<Option<R>> {
-        let message = self.take()?;
-        if message.is_some() {
-            return Ok(message);
+    fn take_or_give_way<T>(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> core::result::Result<Option<T>, Broken>,
+    ) -> core::result::Result<Option<T>, Broken> {
+        let taken = take(self)?;
+        if taken.is_some() {
+            return Ok(taken);
         }
         if self.impatient > 0 {
             self.impatient -= 1;
@@ -236,11 +258,11 @@ impl<S: Message, R: Message> Channel<S, R> {
         }
         self.flush();
         thread::yield_now();
-        let message = self.take()?;
-        if message.is_none() {
+        let taken = take(self)?;
+        if taken.is_none() {
             self.impatient = IMPATIENT;
         }
-        Ok(message)
+        Ok(taken)
     }
 
     /// Sends a message and waits for one: a request and its reply.
@@ -266,9 +288,7 @@ impl<S: Message, R: Message> Channel<S, R> {
     /// # Errors
     /// As [`Channel::send`].
     pub async fn put(&mut self, message: &S) -> Result<()> {
-        if self.is_over() {
-            return Err(Error::from(Errno::EPIPE));
-        }
+        self.still_somebodys()?;
         self.until(ROOM, |this| this.outbox.push(&this.memory, message).map(|is_sent| is_sent.then_some(()))).await?;
         self.is_posted = true;
         self.flush();
@@ -281,9 +301,20 @@ impl<S: Message, R: Message> Channel<S, R> {
         what: u32,
         mut look: impl FnMut(&mut Self) -> core::result::Result<Option<T>, Broken>,
     ) -> Result<T> {
+        poll_fn(|context| self.poll_until(context, what, &mut look)).await
+    }
+
+    /// The same, polled.
+    fn poll_until<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        what: u32,
+        mut look: impl FnMut(&mut Self) -> core::result::Result<Option<T>, Broken>,
+    ) -> Poll<Result<T>> {
         // Apart: the rest of this is the attempt's.
         let fd = self.fd.clone();
-        fd.io(Direction::Read, |fd| {
+        // Without a state of its own: it can be made anew for each poll.
+        let waiting = fd.io(Direction::Read, |fd| {
             if let Some(found) = look(self).map_err(broken)? {
                 return Ok(found);
             }
@@ -297,8 +328,8 @@ impl<S: Message, R: Message> Channel<S, R> {
                 self.side.waits_no_more(&self.memory);
             }
             found.ok_or(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }))
-        })
-        .await
+        });
+        pin!(waiting).poll(context)
     }
 
     /// Whether the other side sleeps and is to be told of what was posted; behind [`Side::waits`].

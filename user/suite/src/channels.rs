@@ -2,6 +2,7 @@
 
 mod calls;
 mod ends;
+mod streams;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
@@ -40,6 +41,15 @@ pub const CASES: &[Case] = &[
     case!("channel/calls-given-up", "P4", calls::given_up),
     case!("channel/calls-and-wrong-replies", "P4 S6", calls::wrong_replies),
     case!("channel/calls-whose-peer-ends", "P4", calls::peer_ends),
+    case!("channel/stream-ends-where-it-is-said", "P4", streams::ends_where_it_is_said),
+    case!("channel/stream-is-cut-off", "P4", streams::cut_off),
+    case!("channel/stream-that-nobody-receives", "P4", streams::nobody_receives),
+    case!("channel/stream-no-faster-than-taken", "P4", streams::no_faster_than_taken),
+    case!("channel/stream-by-traits", "P4", streams::of_tasks),
+    case!("channel/bytes", "P4", streams::of_bytes),
+    case!("channel/bytes-cut-off", "P4", streams::bytes_cut_off),
+    case!("channel/stream-of-any-value", "P4 S6", streams::any_value_anywhere),
+    case!("channel/stream-errors", "P4 S6", streams::errors),
 ];
 
 type Body = [u64; 8];
@@ -300,7 +310,7 @@ fn rung_at_will() -> Outcome {
         let (base, _) = end.memory();
         while stop.get(0) == 0 {
             for side in 0..2 {
-                raw::atomic(base + 128 + 192 * side).store(3, Relaxed);
+                raw::atomic(base + 128 + 256 * side).store(3, Relaxed);
             }
             let _ = call(at::RING_CALL, &[fd, at::RING, 0]);
         }

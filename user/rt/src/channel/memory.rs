@@ -4,6 +4,7 @@ use super::End;
 use crate::io::{Error, Result};
 use crate::sys::syscall;
 use abi::{Errno, channel as at};
+use channel::Words;
 use core::mem::MaybeUninit;
 use core::sync::atomic::AtomicU32;
 use zerocopy::{Immutable, IntoBytes, TryFromBytes};
@@ -19,7 +20,7 @@ impl<M: TryFromBytes + IntoBytes + Immutable + Copy + Send + 'static> Message fo
 
 /// A message in the memory.
 #[repr(C, align(8))]
-struct Place<M>(M);
+pub(super) struct Place<M>(M);
 
 impl<M> Place<M> {
     /// Bytes of one.
@@ -76,8 +77,8 @@ pub(super) fn pages<A, B>(places: u32) -> Result<usize> {
 pub(super) struct Memory<S, R> {
     base: *mut u8,
     pages: usize,
-    sent: *mut Place<S>,
-    received: *mut Place<R>,
+    pub(super) sent: *mut Place<S>,
+    pub(super) received: *mut Place<R>,
 }
 
 // SAFETY: the mapping is this value's, and goes with it.
@@ -118,12 +119,14 @@ impl<S, R> Drop for Memory<S, R> {
     }
 }
 
-impl<S: Message, R: Message> channel::Memory<S> for Memory<S, R> {
+impl<S, R> Words for Memory<S, R> {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.word_at(offset)
     }
+}
 
+impl<S: Message, R: Message> channel::Memory<S> for Memory<S, R> {
     #[inline(always)]
     fn put(&self, _side: usize, place: u32, message: &S) {
         // SAFETY: `place` is below their number, and all are mapped.
@@ -139,12 +142,14 @@ impl<S: Message, R: Message> channel::Memory<S> for Memory<S, R> {
 /// The other direction of a [`Memory`].
 pub(super) struct Received<'a, S, R>(pub(super) &'a Memory<S, R>);
 
-impl<S: Message, R: Message> channel::Memory<R> for Received<'_, S, R> {
+impl<S, R> Words for Received<'_, S, R> {
     #[inline(always)]
     fn word(&self, offset: usize) -> &AtomicU32 {
         self.0.word_at(offset)
     }
+}
 
+impl<S: Message, R: Message> channel::Memory<R> for Received<'_, S, R> {
     fn put(&self, _side: usize, place: u32, message: &R) {
         // SAFETY: as in `get`.
         unsafe { Place::put(self.0.received.add(place as usize), message) };
