@@ -41,6 +41,7 @@ pub mod device;
 pub mod errno;
 pub mod fs;
 pub mod futex;
+pub mod grant;
 pub mod io_uring;
 pub mod ioctl;
 pub mod mm;

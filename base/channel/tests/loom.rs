@@ -295,7 +295,9 @@ fn a_stream_is_whole_before_its_end_which_nobody_sleeps_through() {
         let mut receiver = Party::new(&shared, 1);
         let sender = thread::spawn(move || {
             let mut sender = Party::new(&shared, 0);
-            (1..=2).for_each(|message| sender.send(message));
+            sender.send(1);
+            // Without a look at whether the other side sleeps, and so without a fence.
+            assert!(sender.outbox.push(&*sender.shared, &2).unwrap());
             sender.finish();
         });
         assert_eq!([(); 3].map(|()| receiver.next()), [Some(1), Some(2), None]);

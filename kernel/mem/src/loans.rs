@@ -174,7 +174,8 @@ impl Loans {
         let end = self.noted.lock().count;
         iter::from_fn(move || {
             let noted = self.noted.lock();
-            let entry = noted.loans.iter().find(|entry| entry.number >= next).filter(|entry| entry.number < end)?;
+            let at = noted.loans.partition_point(|entry| entry.number < next);
+            let entry = noted.loans.get(at).filter(|entry| entry.number < end)?;
             next = entry.number + 1;
             Some((entry.number, entry.times, entry.loan.clone()))
         })
@@ -185,14 +186,22 @@ impl Loans {
     ///
     /// Dropped before, the pages are out of the tables, and harts may still use what they remember.
     pub async fn take_back(&self, index: Option<u64>) {
-        let spaces = || self.all().filter_map(|(_, _, loan)| Some((loan.borrower.space()?, loan.page)));
-        for (space, page) in spaces() {
-            space.take_out(page, self.object, index);
-        }
+        self.take_out(index);
         // What was forgotten since was seen by no hart any more. What was noted since may be here, too.
-        for (space, _) in spaces() {
+        for (space, _) in self.spaces() {
             space.settle().await;
         }
+    }
+
+    /// The first half of that, for who cannot wait: the pages are out of the tables, and harts are told to forget them, which they will have soon.
+    pub fn take_out(&self, index: Option<u64>) {
+        for (space, page) in self.spaces() {
+            space.take_out(page, self.object, index);
+        }
+    }
+
+    fn spaces(&self) -> impl Iterator<Item = (Arc<AddressSpace>, usize)> {
+        self.all().filter_map(|(_, _, loan)| Some((loan.borrower.space()?, loan.page)))
     }
 }
 

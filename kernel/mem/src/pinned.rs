@@ -6,6 +6,7 @@
 use crate::room::Room;
 use crate::{
     account::{Account, Charge},
+    backing::Backing,
     copy::{CopyFault, check_range},
     region::USER_END,
     space::{AddressSpace, State},
@@ -95,8 +96,9 @@ impl Pinned {
 pub enum Unpinned {
     /// A page is missing.
     Missing(CopyFault),
-    /// A device would write to a file's page that others see: nothing would write it back.
-    File,
+    /// It is an object's that has to know: a device would write to a file's page that others see, which nothing would write back, or reach a page that is
+    /// lent when it has been taken back.
+    Object,
 }
 
 impl AddressSpace {
@@ -113,8 +115,8 @@ impl AddressSpace {
         mut each: impl FnMut(Pin, usize, usize),
     ) -> Result<(), Unpinned> {
         let state = self.state.lock();
-        if access == Access::Write && state.has_shared_file(addr..addr.saturating_add(len)) {
-            return Err(Unpinned::File);
+        if state.has_object(addr..addr.saturating_add(len), access) {
+            return Err(Unpinned::Object);
         }
         let pinned = state.visit(addr, len, access, |frame, offset, range| each(frame.pin(), offset, range.len()));
         pinned.map_err(Unpinned::Missing)
@@ -123,7 +125,7 @@ impl AddressSpace {
     /// Pins writable memory. `pinned` pays for the pages, which may outlive their mapping, `account` for what is noted of them.
     ///
     /// # Errors
-    /// `EFAULT` if it is not all writable, or a file's that others see; `ENOMEM`.
+    /// `EFAULT` if it is not all writable, or a file's that others see, or lent; `ENOMEM`.
     pub async fn pin(
         &self,
         addr: usize,
@@ -148,8 +150,8 @@ impl AddressSpace {
 
     async fn pin_page(&self, page: usize) -> Result<Pin, Errno> {
         loop {
-            // A page of a file is written back when a mapping has made it dirty, which a pin does not.
-            if self.state.lock().has_shared_file(page..page + 1) {
+            // A page of a file is written back when a mapping has made it dirty, which a pin does not. One that is lent can be taken back from a mapping alone.
+            if self.state.lock().has_object(page..page + 1, Access::Write) {
                 return Err(Errno::EFAULT);
             }
             let mut pin = None;
@@ -162,12 +164,12 @@ impl AddressSpace {
 }
 
 impl State {
-    /// Whether a file is mapped there, for others to see what is written.
-    fn has_shared_file(&self, range: Range<usize>) -> bool {
+    /// Whether something lent is mapped there, or a file, for others to see what is written.
+    fn has_object(&self, range: Range<usize>, access: Access) -> bool {
         let mut at = range.start;
         while let Some((_, region)) = self.regions.find(at) {
-            let file = || region.backing().is_some_and(|backing| backing.file().is_some());
-            if region.shared && file() {
+            let is_written = |backing: &dyn Backing| access == Access::Write && backing.file().is_some();
+            if region.shared && region.backing().is_some_and(|backing| backing.lends() || is_written(&**backing)) {
                 return true;
             }
             if region.end >= range.end {

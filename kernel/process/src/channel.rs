@@ -6,13 +6,13 @@
 //! nobody's any more is `ended`, which is set before the other side is woken: so each wait ends by a ring, by the end of the
 //! other side, by its limit or by a signal. A ring that comes too often makes a wait end for nothing, which the programs' protocol allows.
 
-use crate::{Outcome, Restart, Thread, uintr::Sender};
+use crate::{Outcome, Restart, Thread, pages::Pages, uintr::Sender};
 use abi::{
     channel::{END, ENDED, MOST_PAGES},
     errno::Errno,
     poll::{EPOLLHUP, EPOLLIN},
 };
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use core::{
     any::Any,
     future::{Future, poll_fn},
@@ -21,26 +21,15 @@ use core::{
     task::Poll,
 };
 use exec::sync::{WaitQueue, seat};
-use hal::{
-    PAGE_SIZE,
-    frame::Frame,
-    sync::{SpinLock, rank},
-};
+use hal::sync::{SpinLock, rank};
 use io::{
     file::{File, Want},
     open::OpenFile,
 };
-use mem::{Account, Backing, Charge, Room, new_object_id};
+use mem::{Account, Backing};
 
 /// What a channel costs beside its pages.
 const BYTES: usize = 1 << 10;
-
-/// The pages. They are there from the beginning: what the other party has charged or used up cannot make an access fail.
-struct Memory {
-    id: u64,
-    frames: Vec<Frame>,
-    _charge: Charge,
-}
 
 /// What is known of an end.
 struct Side {
@@ -58,7 +47,7 @@ struct Side {
 }
 
 struct Channel {
-    memory: Arc<Memory>,
+    memory: Arc<Pages>,
     sides: [Side; 2],
 }
 
@@ -76,13 +65,7 @@ pub fn pair(pages: usize, account: &Arc<Account>) -> Result<[Arc<End>; 2], Errno
     if !(1..=MOST_PAGES).contains(&pages) {
         return Err(Errno::EINVAL);
     }
-    let charge = account.charge(pages * PAGE_SIZE + BYTES)?;
-    let mut frames = Vec::new();
-    frames.make_exact_room(pages)?;
-    for _ in 0..pages {
-        frames.push(Frame::zeroed().ok_or(Errno::ENOMEM)?);
-    }
-    let memory = Arc::new(Memory { id: new_object_id(), frames, _charge: charge });
+    let memory = Pages::new("anon_inode:[channel]", pages, BYTES, account)?;
     let channel = Arc::new(Channel { memory, sides: [Side::new(), Side::new()] });
     Ok([0, 1].map(|which| Arc::new(End { channel: channel.clone(), which })))
 }
@@ -229,7 +212,7 @@ impl Drop for End {
     fn drop(&mut self) {
         let word = END[self.which] + ENDED;
         // Release pairs with the other program's Acquire: what this side published is visible to who sees its end.
-        self.channel.memory.frames[0].word(word).store(1, Ordering::Release);
+        self.channel.memory.frames()[0].word(word).store(1, Ordering::Release);
         self.own().ended.store(true, Ordering::Release);
         // What would hold a receiver of a process that is gone.
         let bound = self.own().bound.lock().take();
@@ -259,34 +242,5 @@ impl File for End {
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-impl Backing for Memory {
-    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
-        self.frames.get(index as usize).cloned().map(Some).ok_or(Errno::EFAULT)
-    }
-
-    fn frame(&self, index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
-        Box::pin(core::future::ready(self.frame_now(index).and_then(|frame| frame.ok_or(Errno::EFAULT))))
-    }
-
-    fn mark_dirty(&self, _index: u64) {}
-
-    fn len_pages(&self) -> u64 {
-        self.frames.len() as u64
-    }
-
-    /// What is mapped is there: a party that was told of more pages than there are learns it here, not by a signal later.
-    fn admit(&self, first: u64, pages: u64) -> Result<(), Errno> {
-        if first.checked_add(pages).is_some_and(|end| end <= self.len_pages()) { Ok(()) } else { Err(Errno::ENOMEM) }
-    }
-
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn name(&self) -> Option<String> {
-        Some(String::from("anon_inode:[channel]"))
     }
 }

@@ -27,7 +27,7 @@ use io::{
     file::DirectIo,
     open::{APPEND, OpenFile},
 };
-use mem::{Charge, CopyFault, Room, Sink, Unpinned};
+use mem::{Charge, CopyFault, Room, Sink, Source, Unpinned};
 
 /// Pages of one request; a longer transfer is several, one after the other.
 const PAGES: usize = 256;
@@ -193,10 +193,13 @@ impl Transfer<'_, '_> {
             while let Err(unpinned) = self.pin(piece, self.task.buffer(), &mut parts) {
                 match unpinned {
                     Unpinned::Missing(fault) => self.task.resolve(fault).await?,
-                    Unpinned::File => {
+                    Unpinned::Object => {
                         let frame = Frame::zeroed().ok_or(Errno::ENOMEM)?;
                         parts.extend(Part::new(frame.pin(), 0, piece.len));
-                        bounced.push((len, piece, frame));
+                        match self.direction {
+                            Direction::Read => bounced.push((len, piece, frame)),
+                            Direction::Write => self.fill(&frame, piece).await?,
+                        }
                         break;
                     }
                 }
@@ -212,6 +215,15 @@ impl Transfer<'_, '_> {
             }
         }
         Ok((len, moved))
+    }
+
+    /// Copies a piece that cannot be pinned.
+    async fn fill(&self, frame: &Frame, piece: Piece) -> Result<(), Errno> {
+        let mut source = Source::user(self.task.space(), piece.addr, piece.len);
+        while let Err(fault) = source.take_into_frame(frame, 0, piece.len) {
+            self.task.resolve(fault).await?;
+        }
+        Ok(())
     }
 
     /// Adds the pages of a piece, which is aligned; all or nothing.

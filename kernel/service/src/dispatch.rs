@@ -8,7 +8,7 @@ use crate::{
     arguments::Args,
     attributes, channels,
     context::{Task, Whose},
-    devices, files, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals,
+    devices, files, grants, identity, life, locks, memory, messages, opening, paths, poll, ring, schedule, signals,
     socket_options, sockets, splicing, system, time, timers, user_interrupts,
     xattrs::{self, By},
 };
@@ -56,6 +56,7 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         abi::channel::PAIR => channels::pair(task, args),
         abi::channel::BIND => channels::bind(task, args),
         abi::channel::PEER => channels::peer(task, args),
+        abi::grant::GRANT => grants::grant(task, args),
         nr::SCHED_GETSCHEDULER => schedule::getscheduler(task, args),
         nr::SCHED_GET_PRIORITY_MAX => schedule::priority_range(args).map(|range| *range.end()),
         nr::SCHED_GET_PRIORITY_MIN => schedule::priority_range(args).map(|range| *range.start()),
@@ -320,6 +321,7 @@ family! { of_machine, task, args:
     abi::device::INFO => devices::info(task, args),
     abi::device::MEMORY => devices::memory(task, args),
     abi::device::GIVE_BACK => devices::give_back(task, args),
+    abi::grant::REVOKE => grants::revoke(task, args),
     abi::asyncos::SCHED_SETUP => slots::setup(task.thread(), args.word(0)),
     abi::asyncos::SCHED_WAIT => slots::wait(task.thread(), args.word(0), args.word(1) == 1),
 }

@@ -39,6 +39,7 @@ mod direct_io;
 mod dispatch;
 mod files;
 mod futexes;
+mod grants;
 mod identity;
 mod life;
 mod locks;

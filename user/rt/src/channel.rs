@@ -42,6 +42,7 @@ use memory::{Memory, Received};
 mod bytes;
 mod client;
 mod copy;
+mod grant;
 mod interrupt;
 mod memory;
 mod server;
@@ -49,6 +50,7 @@ mod stream;
 
 pub use bytes::{Reader, Writer, bytes};
 pub use client::{Client, calls};
+pub use grant::{Grantee, Granter, Mapped, grant};
 pub use memory::Message;
 pub use server::{Server, Tagged, Ticket};
 pub use stream::{Receiver, Sender, stream};

@@ -2,6 +2,7 @@
 
 mod calls;
 mod ends;
+mod grants;
 mod streams;
 
 use crate::case::{Case, Outcome, Trouble};
@@ -50,6 +51,14 @@ pub const CASES: &[Case] = &[
     case!("channel/bytes-cut-off", "P4", streams::bytes_cut_off),
     case!("channel/stream-of-any-value", "P4 S6", streams::any_value_anywhere),
     case!("channel/stream-errors", "P4 S6", streams::errors),
+    case!("channel/grant", "P4", grants::is_shared),
+    case!("channel/grant-for-reading", "P4 S6", grants::is_read_only),
+    case!("channel/grant-taken-back-meanwhile", "P4 S6", grants::taken_back_meanwhile),
+    case!("channel/grant-gone-with-the-granter", "P4", grants::gone_with_the_granter),
+    case!("channel/grant-mappings-come-and-go", "P4 S6", grants::mappings_come_and_go),
+    case!("channel/grant-is-not-pinned", "P4 S6", grants::is_not_pinned),
+    case!("channel/grant-is-limited", "P4 S6", grants::is_limited),
+    case!("channel/grant-errors", "P4 S6", grants::errors),
 ];
 
 type Body = [u64; 8];

@@ -89,6 +89,37 @@ fn the_kernel_reaches_no_device() {
 }
 
 #[test]
+fn no_page_that_is_lent_is_pinned() {
+    let _turn = turn();
+    let (account, space) = space();
+    let bell = Bell::new(&account);
+    bell.map(&space, BASE).unwrap();
+    assert_eq!(run(space.put(BASE, &5_u64)), Ok(()));
+    assert_eq!(run(space.pin(BASE, 8, &account, &account)).err(), Some(Errno::EFAULT));
+    for access in [Access::Read, Access::Write] {
+        let pinned = space.pin_now(BASE, 8, access, |_, _, _| panic!("pinned for {access:?}"));
+        assert_eq!(pinned, Err(crate::Unpinned::Object));
+    }
+}
+
+#[test]
+fn what_cannot_wait_takes_pages_out_of_every_space() {
+    let _turn = turn();
+    let (account, space) = space();
+    let other = AddressSpace::new(World::Table, Account::new(None, usize::MAX)).unwrap();
+    let bell = Bell::new(&account);
+    for space in [&space, &other] {
+        bell.map(space, BASE).unwrap();
+        ring(space).unwrap();
+    }
+    bell.absent.store(true, Relaxed);
+    bell.loans.take_out(None);
+    for space in [&space, &other] {
+        assert_eq!(ring(space), Err(FaultError::Doorbell));
+    }
+}
+
+#[test]
 fn it_is_shared_and_never_code() {
     let _turn = turn();
     let (account, space) = space();
