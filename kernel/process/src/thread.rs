@@ -245,7 +245,7 @@ impl Thread {
     pub(crate) fn set_busy(&self, busy: bool) {
         let usual = self.class().birth(0).priority;
         let ceiling = if busy { usual.max(BUSY) } else { usual };
-        // No swap: of a byte that is a loop. Who changes the class meanwhile has this look once more.
+        // No swap: of a byte that is a loop. Who changes the class meanwhile may be overwritten, as with one, until it is accounted for again.
         let before = self.priority.load(Ordering::Relaxed);
         if before != ceiling.number() {
             self.priority.store(ceiling.number(), Ordering::Relaxed);

@@ -431,7 +431,6 @@ impl Drop for Frame {
 }
 
 /// Apart, so that a share that is not the last is given up without a frame on the stack.
-#[cold]
 #[inline(never)]
 fn give_last(page: usize) {
     give_page(page);

@@ -224,6 +224,7 @@ lock_type! {
 
 impl<T> SpinLock<T> {
     /// Calls `f` with the value, under this lock and `_outer`'s, which keeps this hart from being preempted: that need not be done again.
+    /// If `f` panics the lock stays taken.
     #[inline(always)]
     pub fn with_inside<U, R>(&self, _outer: &SpinGuard<'_, U>, f: impl FnOnce(&mut T) -> R) -> R {
         check_order(self.rank);

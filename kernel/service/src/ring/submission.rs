@@ -90,8 +90,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     says_priorities: bool,
     /// Of the entry that is taken now.
     urgency: Urgency,
-    /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything runs that may
-    /// give the number to another.
+    /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything of
+    /// this task's runs that may give the number to another; where another thread does, the entries of this poll were there before.
     last: Option<(i32, Arc<OpenFile>)>,
     /// For devices, which are told of them all at once: at the end of the poll.
     parked: Vec<Parked>,
@@ -189,13 +189,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 return false;
             }
         };
-        match self.run_transfer(transfer) {
-            Step::Done(done) => self.complete(entry.user_data, done, entry.flags),
-            Step::Waits(waits) => {
-                let request = (entry.user_data, entry.flags);
-                self.park(request, Operation::Transfer(transfer), waits, Chain::default());
-            }
-        }
+        let step = self.run_transfer(transfer);
+        self.settle(entry, transfer, step);
         true
     }
 
@@ -219,12 +214,16 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             Ok(open) => transfer.behind_look(task, tried, open),
             Err(errno) => Step::Done(Done::failed(errno)),
         };
+        self.settle(entry, transfer, step);
+    }
+
+    /// It is done, or waits.
+    #[inline]
+    fn settle(&mut self, entry: &Sqe, transfer: Transfer, step: Step) {
+        let request = (entry.user_data, entry.flags);
         match step {
-            Step::Done(done) => self.complete(entry.user_data, done, entry.flags),
-            Step::Waits(waits) => {
-                let request = (entry.user_data, entry.flags);
-                self.park(request, Operation::Transfer(transfer), waits, Chain::default());
-            }
+            Step::Done(done) => self.complete(request.0, done, request.1),
+            Step::Waits(waits) => self.park(request, Operation::Transfer(transfer), waits, Chain::default()),
         }
     }
 

@@ -248,7 +248,7 @@ impl Transfer {
         self.goes_on(tried, open, buffer)
     }
 
-    /// How one without a registered buffer goes on behind a look, which leaves what a device carries out as it is.
+    /// How one without a registered buffer goes on behind a look, which says of what a device carries out that it is not yet done (`transfer::read_into`).
     pub(super) fn behind_look(self, task: &Task<'_>, tried: Tried, open: &Arc<OpenFile>) -> Step {
         match tried {
             Tried::NotYet if open.is_direct() => self.run_direct(task, open, None),
