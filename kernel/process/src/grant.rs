@@ -23,8 +23,10 @@ use mem::{Account, Backing, CopyFault, Lent, Loan, Loans, Sink, Source, new_obje
 
 /// What a grant costs beside its pages and what is noted of its mappings.
 const BYTES: usize = 1 << 10;
-/// Times that each page can be mapped by grantees: beyond, a touch is an error.
+/// Mappings by grantees, for each page, that can be known of at once: a touch that makes one more is an error.
 const MAPPINGS: usize = 4;
+/// The most that one attempt to read or write moves.
+const BURST: usize = 64 << 10;
 
 /// What grantees have.
 struct Grant {
@@ -76,7 +78,7 @@ impl Grant {
     ) -> Attempt<usize> {
         let size = self.pages * PAGE_SIZE;
         let start = usize::try_from(offset).unwrap_or(size).min(size);
-        let len = len.min(size - start);
+        let len = len.min(size - start).min(BURST);
         let mut done = 0;
         loop {
             let (page, within) = ((start + done) / PAGE_SIZE, (start + done) % PAGE_SIZE);

@@ -57,6 +57,7 @@ pub const CASES: &[Case] = &[
     case!("channel/grant-gone-with-the-granter", "P4", grants::gone_with_the_granter),
     case!("channel/grant-mappings-come-and-go", "P4 S6", grants::mappings_come_and_go),
     case!("channel/grant-is-not-pinned", "P4 S6", grants::is_not_pinned),
+    case!("channel/grant-moves-directly", "P4 D18", grants::moves_directly),
     case!("channel/grant-is-limited", "P4 S6", grants::is_limited),
     case!("channel/grant-errors", "P4 S6", grants::errors),
 ];

@@ -67,7 +67,7 @@ impl Grantee {
         self.0.fd()
     }
 
-    /// Copies bytes out of it; as many as there are behind `offset`.
+    /// Copies bytes out of it, and says how many: fewer where it ends, or where many were asked for.
     ///
     /// # Errors
     /// `ESRCH`: it was taken back.
@@ -75,7 +75,7 @@ impl Grantee {
         self.0.read_at(bytes, offset as u64)
     }
 
-    /// Copies bytes into it; as many as there is room for behind `offset`.
+    /// Copies bytes into it, and says how many, as for reading.
     ///
     /// # Errors
     /// `ESRCH`: it was taken back; `EBADF`: it is lent for reading.

@@ -2,20 +2,21 @@
 
 use crate::case::{Outcome, Trouble};
 use crate::exec::exec;
-use crate::machine::needs_kernel;
+use crate::files::{direct, pattern};
+use crate::machine::{needs_kernel, needs_root};
 use crate::process::{PAGE, RW, Shared, call, checked_child, child, dies, exits, kill, unmap, wait};
 use crate::programs::own_path;
 use alloc::format;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
-use rt::abi::fs::{AT_FDCWD, O_RDWR};
+use rt::abi::fs::{AT_FDCWD, O_CREAT, O_RDWR};
 use rt::abi::mm::{MAP_PRIVATE, MAP_SHARED, PROT_READ};
 use rt::abi::signal::{SIGBUS, SIGKILL, SIGSEGV};
 use rt::abi::{Errno, grant as at};
 use rt::channel::{Grantee, Granter, grant};
 use rt::ring::Ring;
-use rt::{pipe, raw, thread};
+use rt::{fs, pipe, raw, thread};
 
 fn granted(pages: usize, is_writable: bool) -> Result<(Granter, Grantee), Trouble> {
     needs_kernel("grants")?;
@@ -57,9 +58,12 @@ pub fn is_read_only() -> Outcome {
     fails!(grantee.map(1, true), EACCES);
     fails!(call!(MPROTECT, mapped.range().0, PAGE, RW), EACCES);
     fails!(grantee.write_at(0, b"x"), EBADF);
-    // Nor by opening it once more.
+    // What its name in /proc opens is not the grant.
     let again = format!("/proc/self/fd/{}\0", grantee.fd().raw());
-    ensure!(call!(OPENAT, AT_FDCWD, again.as_ptr(), O_RDWR, 0).is_err());
+    if let Ok(other) = call!(OPENAT, AT_FDCWD, again.as_ptr(), O_RDWR, 0) {
+        fails!(call!(MMAP, 0, PAGE, RW, MAP_SHARED, other, 0), ENODEV);
+        call!(CLOSE, other)?;
+    }
     let (read, write) = pipe::pipe()?;
     equal!(call!(WRITE, write.fd().raw(), own_path().as_ptr(), 1)?, 1);
     fails!(call!(READ, read.fd().raw(), mapped.range().0, 1), EFAULT);
@@ -211,6 +215,27 @@ pub fn is_not_pinned() -> Outcome {
     let mapped = grantee.map(1, true)?;
     mapped.write(0, &[1])?;
     fails!(register(&Ring::new(4, 0)?, &[piece(mapped.range().0, PAGE)]), EFAULT);
+    Ok(())
+}
+
+/// To and from a file past its cache, by pages of the kernel's.
+pub fn moves_directly() -> Outcome {
+    needs_root()?;
+    let (granter, grantee) = granted(3, true)?;
+    let (content, mapped) = (pattern(0, 3 * PAGE), grantee.map(3, true)?);
+    let base = mapped.range().0;
+    granter.memory().write(0, &content)?;
+    let file = direct::open("/root/granted", O_CREAT | O_RDWR)?;
+    fs::remove_file("/root/granted")?;
+    equal!(direct::pwrite(&file, base, 3 * PAGE, 0)?, 3 * PAGE);
+    granter.memory().write(0, &[0; 3 * PAGE])?;
+    equal!(direct::pread(&file, base, 3 * PAGE, 0)?, 3 * PAGE);
+    let mut back = vec![0; 3 * PAGE];
+    granter.memory().read(0, &mut back)?;
+    ensure!(back == content, "other bytes than were written");
+    granter.revoke()?;
+    fails!(direct::pwrite(&file, base, PAGE, 0), EFAULT);
+    fails!(direct::pread(&file, base, PAGE, 0), EFAULT);
     Ok(())
 }
 

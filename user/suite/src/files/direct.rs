@@ -48,7 +48,7 @@ pub fn pread(file: &File, address: usize, len: usize, offset: usize) -> Result<u
     call!(PREAD64, file.fd().raw(), address, len, offset)
 }
 
-fn pwrite(file: &File, address: usize, len: usize, offset: usize) -> Result<usize, rt::abi::Errno> {
+pub fn pwrite(file: &File, address: usize, len: usize, offset: usize) -> Result<usize, rt::abi::Errno> {
     call!(PWRITE64, file.fd().raw(), address, len, offset)
 }
 
