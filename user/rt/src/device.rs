@@ -30,7 +30,7 @@ pub fn all() -> impl Iterator<Item = (usize, Info)> {
     })
 }
 
-/// A device that is this process's own.
+/// A device that is this process's own. Dropped, it is given back: also by a child that has inherited it.
 #[derive(Debug)]
 pub struct Device {
     fd: OwnedFd,
@@ -143,12 +143,14 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
+        // What memory of it is mapped would keep it.
+        let _ = self.give_back();
         // Nobody can have it any more.
         let _ = syscall!(MUNMAP, self.registers, self.info.memory as usize * PAGE);
     }
 }
 
-/// Memory that a device reaches, for as long as the device is this process's own. It stays mapped.
+/// Memory that a device reaches, for as long as the device is this process's own. It stays mapped; touched behind that it is `SIGBUS`.
 #[derive(Debug)]
 pub struct Memory {
     /// Where it is for the device.

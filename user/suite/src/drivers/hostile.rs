@@ -21,6 +21,8 @@ pub fn one_owner() -> Outcome {
         Ok(())
     })?;
     exits(pid, 0)?;
+    // Its memory, which stays mapped, does not keep it.
+    let _memory = device.memory(1)?;
     drop(device);
     drop(Device::open(index)?);
     Ok(())
