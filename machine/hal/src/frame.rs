@@ -558,6 +558,21 @@ impl FrameRun {
         unsafe { AtomicU32::from_ptr(self.pointer().add(offset).cast()) }
     }
 
+    /// Stores words that lie side by side, each at once.
+    ///
+    /// # Panics
+    /// If `offset` is not a multiple of 4, or they are not all within the run.
+    #[inline]
+    pub fn set_words<const COUNT: usize>(&self, offset: usize, words: [u32; COUNT]) {
+        assert!(offset.is_multiple_of(4) && offset <= self.len() && 4 * COUNT <= self.len() - offset);
+        // SAFETY: within the run, as asserted.
+        let first = unsafe { self.pointer().add(offset) }.cast::<u32>();
+        for (number, word) in words.into_iter().enumerate() {
+            // SAFETY: as of `word`; all are within the run.
+            unsafe { AtomicU32::from_ptr(first.add(number)) }.store(word, Ordering::Relaxed);
+        }
+    }
+
     /// Gives up ownership as a physical address.
     pub fn into_physical(self) -> usize {
         let physical = self.physical();

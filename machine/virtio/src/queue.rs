@@ -231,16 +231,15 @@ impl<const N: usize> Queue<N> {
         self.free += len as usize;
     }
 
+    #[inline(always)]
     fn write_descriptor(&mut self, index: u16, segment: Segment, more: bool) {
         let next = if more { self.next[index as usize] } else { 0 };
         let flags = if more { NEXT } else { 0 } | if segment.writable { WRITE } else { 0 };
         let at = DESCRIPTOR_BYTES * index as usize;
         let (low, high) = (segment.address as u32, (segment.address >> 32) as u32);
         let words = [low, high, segment.len, u32::from(next) << 16 | u32::from(flags)];
-        for (number, word) in words.into_iter().enumerate() {
-            // Relaxed: ordered by the store of the index.
-            self.memory.word(at + 4 * number).store(word, Ordering::Relaxed);
-        }
+        // Ordered by the store of the index.
+        self.memory.set_words(at, words);
     }
 
     fn available_part(&self, offset: usize) -> &AtomicU16 {

@@ -311,9 +311,9 @@ impl<const N: usize> Inner<N> {
         let offset = FRAMING * usize::from(head);
         if let Some(header) = &request.order.header {
             // No status that a device may give: one that was not written is not taken for success.
-            let words = header.iter().chain(&[u32::MAX]).enumerate();
-            // Relaxed: ordered by the queue's index, which the device reads before.
-            words.for_each(|(number, word)| self.framing.word(offset + 4 * number).store(*word, Relaxed));
+            let [kind, zero, low, high] = *header;
+            // Ordered by the queue's index, which the device reads before.
+            self.framing.set_words(offset, [kind, zero, low, high, u32::MAX]);
         }
         let framing = (self.framing.physical() + offset) as u64;
         // SAFETY: the buffers are pinned pages owned by the request, and the framing is ours; the table keeps
