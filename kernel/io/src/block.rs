@@ -116,13 +116,13 @@ impl Drop for InUse {
 /// A transfer between a medium and parts of pages, as a future of how many bytes that were.
 #[must_use]
 pub enum Transfer {
-    /// One request, which the device has: for this no memory is taken beside the request's.
+    /// What the device has already, and is told of when it is polled: for this no memory is taken beside the answer's.
     Begun(Begun),
     /// Whatever takes more.
     Other(BoxFuture<'static, Result<usize, Errno>>),
 }
 
-/// A request for so many bytes.
+/// A transfer of so many bytes that has begun.
 pub struct Begun {
     answer: Answer,
     len: usize,
@@ -130,7 +130,7 @@ pub struct Begun {
 }
 
 impl Begun {
-    /// The request of this answer, which is about these places.
+    /// The one that ends with this answer, which is about these places.
     pub fn new(answer: Answer, len: usize, places: InUse) -> Begun {
         Begun { answer, len, _places: places }
     }
