@@ -43,6 +43,7 @@ pub const CASES: &[Case] = &[
     case!("user-signals/wait", "U6", waits::wait),
     case!("user-signals/wait-has-a-limit", "U6", waits::wait_has_a_limit),
     case!("user-signals/suspend", "U6", waits::suspend),
+    case!("user-signals/suspend-delivers-the-rest", "U6", waits::suspend_delivers_the_rest),
     case!("user-signals/task", "U6 R3", waits::task),
 ];
 

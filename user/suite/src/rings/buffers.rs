@@ -2,13 +2,15 @@
 
 use super::calls::one;
 use super::*;
+use crate::files::direct;
 use crate::process::{RW, map};
-use rt::abi::fs::Iovec;
+use rt::abi::fs::{Iovec, O_CREAT, O_RDWR, POSIX_FADV_RANDOM};
 use rt::fs::File;
 
 pub const CASES: &[Case] = &[
     case!("ring/buffers", "C4 D3", moves),
     case!("ring/long-transfers", "C4 D18", long),
+    case!("ring/reads-in-a-batch", "C4 D18", batch),
     case!("ring/buffers-outlive-their-mapping", "C4 D15", outlive),
     case!("ring/buffers-stay-when-protection-comes-and-goes", "C4 D3", protected),
     case!("ring/buffers-are-not-shared-by-fork", "C4 D15 P1", forked),
@@ -143,6 +145,44 @@ fn long() -> Outcome {
             ensure!(*raw::bytes(base, LONG) == content[..], "opcode {opcode} at {position}: other bytes");
         }
     }
+    Ok(())
+}
+
+/// Reads in one batch: one at the position that goes on behind what is in memory, and one past the cache.
+fn batch() -> Outcome {
+    const PATH: &str = "/root/ring-batch";
+    let content: Vec<u8> = (0..8 * PAGE).map(|number| (number / 3 % 251) as u8).collect();
+    let base = map(8 * PAGE, RW)?;
+    raw::bytes(base, 8 * PAGE).copy_from_slice(&content);
+    let direct = direct::open(PATH, O_CREAT | O_RDWR)?;
+    let cached = File::open(PATH)?;
+    rt::fs::remove_file(PATH)?;
+    equal!(direct::pwrite(&direct, base, 8 * PAGE, 0)?, 8 * PAGE);
+    // Of all this the first page is in memory then, and no more.
+    call!(FADVISE64, cached.fd().raw(), 0, 0, POSIX_FADV_RANDOM)?;
+    equal!(direct::pread(&cached, base, 1, 0)?, 1);
+    raw::bytes(base, 8 * PAGE).fill(0);
+    let mut ring = Ring::new(8, 0)?;
+    let read = |file: &File, place: usize, len: usize, off: u64, user_data: u64| Sqe {
+        user_data,
+        off,
+        ..at(IORING_OP_READ, file.fd().raw(), base + place * PAGE, len, 0)
+    };
+    let entries = [
+        read(&cached, 0, 2 * PAGE, u64::MAX, 0),
+        read(&direct, 2, PAGE, 2 * PAGE as u64, 1),
+        read(&cached, 3, 9, 5, 2),
+        read(&direct, 4, PAGE, 4 * PAGE as u64, 3),
+    ];
+    push(&mut ring, &entries);
+    let found = wait_sorted(&mut ring, 4)?;
+    equal!(found, [(0, 2 * PAGE as i32), (1, PAGE as i32), (2, 9), (3, PAGE as i32)]);
+    let (bytes, page) = (raw::bytes(base, 8 * PAGE), |number: usize| number * PAGE..(number + 1) * PAGE);
+    ensure!(bytes[..3 * PAGE] == content[..3 * PAGE], "other bytes at the position, or past the cache");
+    ensure!(bytes[3 * PAGE..][..9] == content[5..14], "other bytes of the cache");
+    ensure!(bytes[page(4)] == content[page(4)], "other bytes past the cache");
+    equal!(call!(LSEEK, cached.fd().raw(), 0, rt::abi::fs::SEEK_CUR)?, 2 * PAGE);
+    call!(MUNMAP, base, 8 * PAGE)?;
     Ok(())
 }
 

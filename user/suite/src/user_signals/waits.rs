@@ -1,6 +1,6 @@
 //! Threads and tasks that wait for signals.
 
-use super::{noting, receiving};
+use super::{PLAIN, handle, noting, receiving};
 use crate::case::Outcome;
 use crate::process::{Shared, await_blocked, checked_child, exits};
 use core::time::Duration;
@@ -78,6 +78,25 @@ pub fn suspend() -> Outcome {
     exits(pid, 0)?;
     equal!(signals.set_mask(0), bit(SIGUSR1) | bit(SIGUSR2));
     equal!(log.signals().last().copied(), Some(SIGUSR2));
+    Ok(())
+}
+
+/// What its mask has kept off is delivered when it is over, if the mask of before lets it in.
+pub fn suspend_delivers_the_rest() -> Outcome {
+    let (signals, log) = noting(&[SIGUSR1])?;
+    handle(&signals, SIGUSR2, PLAIN, |signals, info| {
+        // Masked in here: by the wait, not by what it was before.
+        let _ = signals.raise(SIGUSR1);
+        log.note(info);
+    })?;
+    signals.block(bit(SIGUSR2));
+    for round in 1..=20 {
+        signals.raise(SIGUSR2)?;
+        signals.suspend(bit(SIGUSR1));
+        equal!(log.count(), 2 * round);
+        equal!(log.signals()[2 * round as usize - 2..], [SIGUSR2, SIGUSR1]);
+    }
+    equal!((signals.set_mask(0), signals.pending()), (bit(SIGUSR2), 0));
     Ok(())
 }
 
