@@ -21,6 +21,9 @@
 //!
 //! **What a wake-up may drop.** Wakers are called under locks of the file and in interrupt handlers, and one may be the last to hold its
 //! item. So an item lets go of its file when it leaves the set, which happens where no lock is held: the end of an item is never that of a file.
+//!
+//! **Who pays.** Who registers, for the item and its places in the set, in the ready list and in the description's list of watchers. The ready
+//! list has room for all items before they can be queued, so that a wake-up asks for no memory.
 
 use crate::{
     caller::Caller,
@@ -40,16 +43,25 @@ use alloc::{
 };
 use core::{
     any::Any,
+    future::Future,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
 };
 use exec::sync::WaitQueue;
 use hal::sync::{IrqLock, SpinLock, rank};
+use mem::{Charge, Room};
 
 /// Flags that are not events.
 const CONTROL: u32 = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
 /// What `EPOLLEXCLUSIVE` may come with, as in Linux. Each set hears of each change with it as without: at least one is promised.
 const WITH_EXCLUSIVE: u32 = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
+
+/// Room for a place or wait, which is boxed.
+const WAIT: usize = 320;
+/// What a registration costs: the item, a wait, and its places in the tree of the set and in lists.
+const BYTES: usize = size_of::<Item>() + WAIT + 2 * size_of::<(Key, Arc<Item>)>() + 4 * size_of::<Arc<Item>>();
+/// The list of those that are ready keeps room for so many more than it needs.
+const ROOM: usize = 8;
 
 /// Identifies a registration: descriptor number and description.
 type Key = (i32, usize);
@@ -78,6 +90,7 @@ struct Item {
     begun: AtomicU64,
     queued: AtomicBool,
     set: Weak<Shared>,
+    _charge: Charge,
 }
 
 struct Shared {
@@ -108,7 +121,8 @@ impl Epoll {
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
-    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other, `EINVAL` for what does not go with `EPOLLEXCLUSIVE`.
+    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other, `EINVAL` for what does not go with `EPOLLEXCLUSIVE`;
+    /// `ENOSPC` if the caller cannot pay, `ENOMEM`.
     pub fn add(&self, caller: &Caller, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let file = open.file();
         if file.seekable() {
@@ -119,6 +133,7 @@ impl Epoll {
             return Err(Errno::EINVAL);
         }
         let key = (fd, Arc::as_ptr(open) as usize);
+        let charge = open.pay(caller, BYTES)?;
         let item = Arc::new(Item {
             key,
             file: SpinLock::new(rank::PIPE + 1, Some(file.clone())),
@@ -128,22 +143,16 @@ impl Epoll {
             begun: AtomicU64::new(0),
             queued: AtomicBool::new(false),
             set: Arc::downgrade(&self.0),
+            _charge: charge,
         });
-        self.nest(file)?;
-        let known = {
-            let mut items = self.0.items.lock();
-            let known = items.contains_key(&key);
-            if !known {
-                items.insert(key, item.clone());
-            }
-            known
-        };
-        if known {
-            self.0.unnest(file);
-            return Err(Errno::EEXIST);
-        }
+        // Before it is in the set: it cannot close meanwhile, and nobody finds what then fails.
         let watcher: Arc<dyn Watcher> = item.clone();
-        open.watch(Arc::downgrade(&watcher));
+        open.watch(Arc::downgrade(&watcher), size_of::<Item>(), caller)?;
+        self.nest(file)?;
+        if let Err(errno) = self.0.insert(&item) {
+            self.0.unnest(file);
+            return Err(errno);
+        }
         item.begin();
         Ok(())
     }
@@ -176,9 +185,7 @@ impl Epoll {
     /// # Errors
     /// `ENOENT`.
     pub fn remove(&self, fd: i32, open: &Arc<OpenFile>) -> Result<(), Errno> {
-        let item = self.0.items.lock().remove(&(fd, Arc::as_ptr(open) as usize)).ok_or(Errno::ENOENT)?;
-        item.retire();
-        Ok(())
+        if self.0.take(&(fd, Arc::as_ptr(open) as usize)) { Ok(()) } else { Err(Errno::ENOENT) }
     }
 
     /// Up to `limit` events that hold now for `caller`; empty if none does.
@@ -205,6 +212,9 @@ impl Epoll {
                 left -= 1;
             }
         }
+        if round > ROOM {
+            self.0.fit();
+        }
     }
 
     /// Resolves when `wait_now` may find something.
@@ -230,6 +240,47 @@ impl Epoll {
 }
 
 impl Shared {
+    /// Adds a registration, for which there is room in the list of those that are ready from now on.
+    fn insert(&self, item: &Arc<Item>) -> Result<(), Errno> {
+        let mut items = self.items.lock();
+        if items.contains_key(&item.key) {
+            return Err(Errno::EEXIST);
+        }
+        // Also for those of the set that are on the list: each can leave it at any time, while those that have left the set stay.
+        self.ready.lock().make_room(items.len() + 1)?;
+        items.insert(item.key, item.clone());
+        Ok(())
+    }
+
+    /// Takes a registration out; false if it is not there.
+    fn take(&self, key: &Key) -> bool {
+        let item = self.items.lock().remove(key);
+        if let Some(item) = &item {
+            item.retire();
+            self.fit();
+        }
+        item.is_some()
+    }
+
+    /// Gives back what the list of those that are ready has too much for its items and those of the set. Seldom: those that have left pay for it.
+    fn fit(&self) {
+        let items = self.items.lock();
+        let mut ready = self.ready.lock();
+        let needed = ready.len() + items.len();
+        if ready.capacity() <= 4 * (needed + ROOM) {
+            return;
+        }
+        let mut less = VecDeque::new();
+        if less.make_exact_room(needed + ROOM).is_err() {
+            return;
+        }
+        less.append(&mut ready);
+        let old = core::mem::replace(&mut *ready, less);
+        drop(ready);
+        drop(items);
+        drop(old);
+    }
+
     /// Notes that `file`, if it is a set, is no longer in this one.
     fn unnest(&self, file: &Arc<dyn File>) {
         if let Some(inner) = file.as_any().downcast_ref::<Epoll>() {
@@ -312,7 +363,7 @@ impl Item {
             (interest.mask(), self.next_number())
         };
         let watched = file.clone();
-        let mut place: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
+        let mut place = boxed(async move {
             if let Some(queue) = watched.watched(mask) {
                 match exec::sync::stay(queue).await {}
             }
@@ -365,7 +416,7 @@ impl Item {
             (interest.mask(), edge.then_some(interest.seen), self.next_number())
         };
         let caller = self.caller.clone();
-        let mut wait: BoxFuture<'static, Result<(), Errno>> = Box::pin(async move {
+        let mut wait = boxed(async move {
             match (edge, since) {
                 (Some(seen), _) => file.wait_edge(&caller, mask, seen).await,
                 (None, Some(since)) => file.wait_level(&caller, mask, since).await,
@@ -402,6 +453,12 @@ impl Item {
     }
 }
 
+/// A place or wait, for which the item has paid.
+fn boxed(wait: impl Future<Output = Result<(), Errno>> + Send + 'static) -> BoxFuture<'static, Result<(), Errno>> {
+    debug_assert!(size_of_val(&wait) <= WAIT, "a wait has {} bytes", size_of_val(&wait));
+    Box::pin(wait)
+}
+
 impl Wake for Item {
     fn wake(self: Arc<Self>) {
         self.queue();
@@ -410,10 +467,8 @@ impl Wake for Item {
 
 impl Watcher for Item {
     fn closed(&self) {
-        let Some(set) = self.set.upgrade() else { return };
-        let item = set.items.lock().remove(&self.key);
-        if let Some(item) = item {
-            item.retire();
+        if let Some(set) = self.set.upgrade() {
+            set.take(&self.key);
         }
     }
 }

@@ -25,7 +25,7 @@ use core::{
 };
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
-use mem::{Sink, Source};
+use mem::{Charge, Room, Sink, Source};
 
 /// Offset for [`File::write_now`] that means "at the end of the file, whatever it is then".
 pub const APPEND: u64 = u64::MAX;
@@ -54,10 +54,41 @@ pub struct OpenFile {
     held: AtomicBool,
     released: WaitQueue,
     path: Arc<[u8]>,
-    watchers: SpinLock<Vec<Weak<dyn Watcher>>>,
+    watchers: SpinLock<Watchers>,
     /// It has asked for locks, or somebody has by it.
     locks: AtomicBool,
     kept: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
+}
+
+/// A watcher, and what it costs.
+type Watching = (Weak<dyn Watcher>, Charge);
+/// Bytes of a watcher's place in the list, which may be a fourth full.
+const PLACE: usize = 4 * size_of::<Watching>();
+
+/// Those who watch a description, some of whom may be gone.
+#[derive(Default)]
+struct Watchers {
+    list: Vec<Watching>,
+}
+
+impl Watchers {
+    /// Makes room for one more. Those who are gone leave when it is full: what that costs is paid by as many that came or went since.
+    /// The old list, to be dropped without a lock.
+    fn fit(&mut self) -> Result<Vec<Watching>, Errno> {
+        if self.list.len() < self.list.capacity() { Ok(Vec::new()) } else { self.renew() }
+    }
+
+    /// Makes a list of those who are not gone, with room for one more at least. The old list, as above.
+    fn renew(&mut self) -> Result<Vec<Watching>, Errno> {
+        let alive = self.list.iter().filter(|(known, _)| known.strong_count() > 0).count();
+        let mut list = Vec::new();
+        list.make_exact_room(2 * alive + 1)?;
+        let mut old = core::mem::take(&mut self.list);
+        // None comes to life again, so there are no more than were counted.
+        list.extend(old.extract_if(.., |(known, _)| known.strong_count() > 0));
+        self.list = list;
+        Ok(old)
+    }
 }
 
 /// Who wants to know that a description is closed: an epoll set that has it registered.
@@ -71,7 +102,7 @@ impl Drop for OpenFile {
         if *self.locks.get_mut() {
             lock::release(self, Owner::description(self));
         }
-        for watcher in core::mem::take(self.watchers.get_mut()) {
+        for (watcher, _charge) in core::mem::take(&mut self.watchers.get_mut().list) {
             if let Some(watcher) = watcher.upgrade() {
                 watcher.closed();
             }
@@ -115,7 +146,7 @@ impl OpenFile {
             held: AtomicBool::new(false),
             released: WaitQueue::new(),
             path: path.into(),
-            watchers: SpinLock::new(rank::OPEN_FILE, Vec::new()),
+            watchers: SpinLock::new(rank::OPEN_FILE, Watchers::default()),
             locks: AtomicBool::new(false),
             kept: SpinLock::new(rank::OPEN_FILE, None),
         })
@@ -138,11 +169,33 @@ impl OpenFile {
         self.locks.store(true, Ordering::Relaxed);
     }
 
-    /// Registers who is told when the description closes; registrations that died are dropped on the way.
-    pub fn watch(&self, watcher: Weak<dyn Watcher>) {
+    /// Registers who is told when the description closes. It has so many bytes, which stay until its place here is given up: some time after its
+    /// end. `caller` pays for both.
+    ///
+    /// # Errors
+    /// `ENOSPC` if the caller cannot pay, `ENOMEM`.
+    pub fn watch(&self, watcher: Weak<dyn Watcher>, bytes: usize, caller: &Caller) -> Result<(), Errno> {
+        let charge = self.pay(caller, bytes + PLACE)?;
         let mut watchers = self.watchers.lock();
-        watchers.retain(|known| known.strong_count() > 0);
-        watchers.push(watcher);
+        let old = watchers.fit()?;
+        watchers.list.push((watcher, charge));
+        drop(watchers);
+        drop(old);
+        Ok(())
+    }
+
+    /// What a watcher costs, for `caller` to pay. If that is too much, places of those who are gone are given up first.
+    ///
+    /// # Errors
+    /// `ENOSPC`: Linux's answer for the most that a user may watch.
+    pub(crate) fn pay(&self, caller: &Caller, bytes: usize) -> Result<Charge, Errno> {
+        if let Ok(charge) = caller.account.charge(bytes) {
+            return Ok(charge);
+        }
+        // Where there is no memory for that, it is refused below.
+        let old = self.watchers.lock().renew();
+        drop(old);
+        caller.account.charge(bytes).map_err(|_| Errno::ENOSPC)
     }
 
     /// Absolute path at the time of opening, or a label such as `pipe:[12]`.

@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case!("faults/disk", "D13", || every_point_of(scenarios::disk)),
     case!("faults/pipes", "D13", || every_point_of(scenarios::pipes)),
     case!("faults/sockets", "D13", || every_point_of(scenarios::sockets)),
+    case!("faults/epoll", "D13", || every_point_of(scenarios::epoll)),
     case!("faults/rights", "D13", || every_point_of(scenarios::rights)),
     case!("faults/waits", "D13", || every_point_of(scenarios::waits)),
     case!("faults/memory", "D13", || every_point_of(scenarios::memory)),
@@ -100,7 +101,7 @@ fn has_failed(switch: usize) -> Result<bool, Errno> {
 }
 
 /// What all processes are charged.
-fn charged() -> Result<i64, Trouble> {
+pub fn charged() -> Result<i64, Trouble> {
     let text = rt::fs::read_to_string("/proc/asyncos/heap")?;
     let found = text.lines().find_map(|line| line.strip_prefix("charged ")?.parse().ok());
     found.ok_or_else(|| Trouble::failed("nothing is said of charges"))
@@ -108,15 +109,21 @@ fn charged() -> Result<i64, Trouble> {
 
 /// Waits until no more is charged than before: what a process had is given back soon after its end.
 fn nothing_is_kept(before: i64, nth: usize) -> Outcome {
+    let kept = kept_since(before)?;
+    if kept > 0 { Err(Trouble::failed(format_args!("{kept} bytes are kept after point {nth}"))) } else { Ok(()) }
+}
+
+/// How much more is charged than before, when that does not become less any more.
+pub fn kept_since(before: i64) -> Result<i64, Trouble> {
     let mut now = charged()?;
     for _ in 0..2000 {
         if now <= before {
-            return Ok(());
+            break;
         }
         sleep_ms(1);
         now = charged()?;
     }
-    Err(Trouble::failed(format_args!("{} bytes are kept after point {nth}", now - before)))
+    Ok(now - before)
 }
 
 fn open_numbers() -> usize {

@@ -231,6 +231,31 @@ fn a_wake_up_is_never_the_last_to_hold_a_file() {
     }
 }
 
+/// Registrations are paid for, until they are gone: those that left the set, and those whose file or set was closed.
+#[test]
+fn registrations_are_paid_for() {
+    let account = Account::new(None, 1 << 20);
+    let payer = Caller::kernel(16, account.clone());
+    let (set, counter) = (Epoll::new(), open(Event::new(1, Mode::Counter)));
+    let mut most = 0;
+    for round in 0..3 {
+        let refused = (0..1 << 20).find_map(|fd| Some((fd, set.add(&payer, fd, &counter, event(EPOLLIN, 7)).err()?)));
+        let (count, errno) = refused.expect("there is no limit");
+        assert_eq!((errno, set.0.items.lock().len()), (Errno::ENOSPC, count as usize));
+        assert!((100..2000).contains(&count), "{count}");
+        // Who is gone is forgotten in time for others.
+        assert!(round == 0 || count >= most, "{count} of {most}");
+        most = count;
+        assert!(set.0.ready.lock().capacity() >= count as usize);
+        (0..count).for_each(|fd| set.remove(fd, &counter).unwrap());
+        assert_eq!(found(&set), []);
+        set.take_now(&payer, usize::MAX, |_| panic!("it has left"));
+        assert!(set.0.ready.lock().capacity() <= 4 * ROOM);
+    }
+    drop((set, counter));
+    assert_eq!(account.used(), 0);
+}
+
 #[test]
 fn counters_count() {
     let caller = caller();

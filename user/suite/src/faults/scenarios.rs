@@ -164,6 +164,20 @@ pub fn sockets(_: usize) -> Done {
     Ok(())
 }
 
+/// Registrations in a set: one of two is taken back.
+pub fn epoll(_: usize) -> Done {
+    let set = raw::file(call!(EPOLL_CREATE1, p::EPOLL_CLOEXEC)?);
+    let counters: [File; 2] = [raw::file(call!(EVENTFD2, 1, 0)?), raw::file(call!(EVENTFD2, 1, 0)?)];
+    for (at, counter) in counters.iter().enumerate() {
+        let event = p::EpollEvent { events: p::EPOLLIN, pad: 0, data: at as u64 };
+        call!(EPOLL_CTL, set.fd().raw(), p::EPOLL_CTL_ADD, counter.fd().raw(), &raw const event)?;
+    }
+    call!(EPOLL_CTL, set.fd().raw(), p::EPOLL_CTL_DEL, counters[0].fd().raw(), 0)?;
+    let mut found = [p::EpollEvent { events: 0, pad: 0, data: 7 }; 2];
+    let count = call!(EPOLL_PWAIT, set.fd().raw(), found.as_mut_ptr(), 2, 0, 0, 8)?;
+    holds(count == 1 && found[0].data == 1)
+}
+
 /// Signals that are queued, and words that are waited for.
 pub fn waits(_: usize) -> Done {
     use rt::abi::signal as s;

@@ -1,11 +1,13 @@
 //! Whoever takes everything gets an error, and the others get on.
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::faults;
 use crate::machine::{needs_asyncos, needs_kernel, needs_root};
 use crate::place::Place;
 use crate::process::{PAGE, RW, Shared, checked_child, child, exits, kill, map, wait};
 use alloc::vec::Vec;
 use rt::abi::Errno;
+use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{RLIMIT_AS, RLIMIT_FSIZE, RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_STACK, Rlimit, WaitStatus};
 use rt::abi::signal::{SIG_IGN, SIGKILL, SIGXFSZ, Sigaction};
 use rt::fs::{self, File, OpenOptions};
@@ -21,6 +23,7 @@ pub const CASES: &[Case] = &[
     case!("limits/read-and-set", "D3", read_and_set),
     case!("limits/memory-hog", "E1 D13", memory_hog, slow),
     case!("limits/memory-hog-by-the-kernel", "E1 D13", kernel_memory_hog, slow),
+    case!("limits/registrations", "E1 D13", registrations, slow),
     case!("limits/tmpfs-full", "E1 D18", tmpfs_full),
     case!("limits/disk-full", "E1 D18", disk_full, slow),
 ];
@@ -209,6 +212,33 @@ fn kernel_memory_hog() -> Outcome {
         0
     })?;
     wait(pid)?;
+    exits(child(|| 3)?, 3)
+}
+
+/// Registrations in epoll sets without end are the process's too: each file in each set, as long as that goes.
+fn registrations() -> Outcome {
+    needs_asyncos()?;
+    let before = faults::charged()?;
+    let shared = Shared::new()?;
+    let pid = child(|| {
+        let _ = limit(RLIMIT_NOFILE, 4096);
+        let files: Vec<usize> = (0..1000).map_while(|_| call!(EVENTFD2, 0, 0).ok()).collect();
+        let event = EpollEvent { events: EPOLLIN, pad: 0, data: 0 };
+        while let Ok(set) = call!(EPOLL_CREATE1, 0) {
+            for fd in &files {
+                match call!(EPOLL_CTL, set, EPOLL_CTL_ADD, *fd, &raw const event) {
+                    Ok(_) => shared.set(0, shared.get(0) + 1),
+                    Err(errno) => return i32::from(errno != Errno::ENOSPC && errno != Errno::ENOMEM),
+                }
+            }
+        }
+        2
+    })?;
+    let status = wait(pid)?;
+    ensure!(matches!(status, WaitStatus::Exited(0) | WaitStatus::Signaled(..)), "{status:?}, {}", shared.get(0));
+    ensure!(shared.get(0) > 1000, "{} registrations only", shared.get(0));
+    let kept = faults::kept_since(before)?;
+    ensure!(kept <= 0, "{kept} bytes are kept");
     exits(child(|| 3)?, 3)
 }
 
