@@ -121,6 +121,9 @@ struct Inner {
     accepted: Vec<u8>,
     /// The peer's name, if it has one.
     peer: Vec<u8>,
+    /// What was shut down before it was connected.
+    read_shut: bool,
+    write_shut: bool,
 }
 
 impl LocalSocket {
@@ -129,7 +132,8 @@ impl LocalSocket {
     }
 
     fn with(names: Arc<Names>, framing: Framing, signal: Arc<Signal>, state: State) -> Self {
-        let inner = Inner { state, options: Options::DEFAULT, accepted: Vec::new(), peer: Vec::new() };
+        let (accepted, peer) = (Vec::new(), Vec::new());
+        let inner = Inner { state, options: Options::DEFAULT, accepted, peer, read_shut: false, write_shut: false };
         Self { names, framing, signal, inner: SpinLock::new(rank::SOCKET, inner) }
     }
 
@@ -165,11 +169,12 @@ impl LocalSocket {
     }
 
     pub fn listen(&self, caller: &Caller, backlog: usize) -> Result<(), Errno> {
-        match &self.inner.lock().state {
+        let inner = self.inner.lock();
+        match &inner.state {
             State::Bound(bound) if self.framing != Framing::Datagrams => {
                 let mut queue = bound.arrivals.queue.lock();
                 // One more than asked for, as in Linux.
-                queue.places = backlog.saturating_add(1).min(PLACES_MOST);
+                queue.places = if inner.read_shut { 0 } else { backlog.saturating_add(1).min(PLACES_MOST) };
                 queue.account = Some(caller.account.clone());
                 drop(queue);
                 bound.arrivals.vacancy.wake_all();
@@ -186,10 +191,10 @@ impl LocalSocket {
             return Err(Errno::EINVAL.into());
         };
         let mut queue = bound.arrivals.queue.lock();
-        if queue.places == 0 {
-            return Err(Errno::EINVAL.into());
-        }
-        let Some((ends, signal)) = queue.arrivals.pop_front() else { return Ok(None) };
+        // Those who came before it was shut down are still there.
+        let Some((ends, signal)) = queue.arrivals.pop_front() else {
+            return if queue.places == 0 { Err(Errno::EINVAL.into()) } else { Ok(None) };
+        };
         drop(queue);
         bound.arrivals.vacancy.wake_all();
         ends.receive.hand_over(&signal);
@@ -228,6 +233,12 @@ impl LocalSocket {
         let (a, b) = Ends::pair(self.framing, BUFFER, true, near, far_side, &target.signal)?;
         queue.arrivals.push_back((b, far));
         drop(queue);
+        if inner.read_shut {
+            a.receive.refuse();
+        }
+        if inner.write_shut {
+            a.send.end();
+        }
         inner.state = State::Connected(a, own);
         inner.peer = name.to_vec();
         drop(inner);
@@ -268,11 +279,30 @@ impl LocalSocket {
         }
     }
 
+    /// Also of a socket that is not connected, as in Linux; one that listens takes no more connections then.
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
-        let (receive, send) = match &self.inner.lock().state {
+        let mut inner = self.inner.lock();
+        let (receive, send) = match &inner.state {
             State::Connected(ends, _) => (ends.receive.clone(), ends.send.clone()),
-            _ => return Err(Errno::ENOTCONN),
+            State::Idle | State::Bound(_) => {
+                inner.read_shut |= direction != Direction::Write;
+                inner.write_shut |= direction != Direction::Read;
+                let refused = match &inner.state {
+                    State::Bound(bound) if inner.read_shut => {
+                        bound.arrivals.queue.lock().places = 0;
+                        Some(bound.arrivals.clone())
+                    }
+                    _ => None,
+                };
+                drop(inner);
+                if let Some(arrivals) = refused {
+                    arrivals.vacancy.wake_all();
+                }
+                self.signal.notify();
+                return Ok(());
+            }
         };
+        drop(inner);
         if direction != Direction::Write {
             receive.refuse();
         }
@@ -284,14 +314,14 @@ impl LocalSocket {
 
     pub fn events(&self) -> u32 {
         use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
-        match &self.inner.lock().state {
-            State::Idle => EPOLLOUT | EPOLLHUP,
+        let inner = self.inner.lock();
+        let over = if inner.read_shut { EPOLLIN | EPOLLRDNORM | EPOLLRDHUP } else { 0 };
+        match &inner.state {
+            State::Idle => EPOLLOUT | EPOLLHUP | over,
             State::Bound(bound) => {
-                if bound.arrivals.queue.lock().arrivals.is_empty() {
-                    0
-                } else {
-                    EPOLLIN | EPOLLRDNORM
-                }
+                let arrived = !bound.arrivals.queue.lock().arrivals.is_empty();
+                let both = if inner.read_shut && inner.write_shut { EPOLLHUP } else { 0 };
+                if arrived { EPOLLIN | EPOLLRDNORM | over | both } else { over | both }
             }
             State::Connected(ends, _) => {
                 let (empty, read_over, reset) = {

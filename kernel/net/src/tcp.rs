@@ -220,7 +220,9 @@ impl TcpSocket {
             }
             // As Linux: shutting down the reading side of a listener ends it.
             State::Listening { .. } if direction != Direction::Write => stopped = inner.stop_listening(),
-            _ => return Err(Errno::ENOTCONN),
+            // It has no other side to end.
+            State::Listening { .. } => {}
+            State::Idle(_) => return Err(Errno::ENOTCONN),
         }
         drop(guard);
         close(stopped);

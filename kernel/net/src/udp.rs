@@ -156,16 +156,15 @@ impl UdpSocket {
         Ok(inner.read_shut.then(Received::end))
     }
 
+    /// Without a peer it is an error, and done all the same, as in Linux: programs end those who wait in `recv` by it.
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
-        if inner.peer.is_none() {
-            return Err(Errno::ENOTCONN);
-        }
         inner.read_shut |= direction != Direction::Write;
         inner.write_shut |= direction != Direction::Read;
+        let answer = if inner.peer.is_some() { Ok(()) } else { Err(Errno::ENOTCONN) };
         drop(inner);
         self.signal.notify();
-        Ok(())
+        answer
     }
 
     /// What tells of changes.

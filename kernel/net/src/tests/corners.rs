@@ -116,6 +116,38 @@ fn empty_messages_are_bounded() {
     assert_ne!(a.events() & EPOLLOUT, 0);
 }
 
+/// What is not connected is shut down all the same, and stays so.
+#[test]
+fn who_has_no_peer_is_shut_down_as_in_linux() {
+    let world = World::new(0);
+    let caller = &world.caller;
+    let local = || SocketFile::local(&world.hosts[0], Framing::Stream);
+    let (name, listener, early, late) = (Address::Local(b"x".to_vec()), local(), local(), local());
+    assert_eq!(late.shutdown(Direction::Write), Ok(()));
+    listener.bind(caller, &name).unwrap();
+    listener.listen(caller, 1).unwrap();
+    assert_eq!(early.connect_now(caller, &name), Ok(Some(())));
+    assert_eq!(late.connect_now(caller, &name), Ok(Some(())));
+    let block = late.send_now(caller, &mut Source::kernel(b"x"), None);
+    assert_eq!(block, Err(Errno::EPIPE.into()));
+    assert_eq!(listener.shutdown(Direction::Read), Ok(()));
+    assert_eq!(local().connect_now(caller, &name), Err(Errno::ECONNREFUSED.into()));
+    // Those who came before are taken.
+    let far = listener.accept_now().unwrap().unwrap();
+    assert!(listener.accept_now().unwrap().is_some());
+    assert_eq!(listener.accept_now().map(|_| ()), Err(Errno::EINVAL.into()));
+    assert_eq!(send(&early, caller, b"x"), Some(1));
+    drop(far);
+    let datagrams = SocketFile::udp(&world.hosts[0]);
+    assert_eq!(datagrams.shutdown(Direction::Read), Err(Errno::ENOTCONN));
+    let received = datagrams.receive_now(&mut Sink::kernel(&mut [0; 4]), false).unwrap();
+    assert_eq!(received.map(|received| received.len), Some(0));
+    let tcp = world.listen(0, Ipv4Addr::LOCALHOST, 80, 4);
+    assert_eq!(tcp.shutdown(Direction::Write), Ok(()));
+    assert_eq!(tcp.shutdown(Direction::Read), Ok(()));
+    assert_eq!(SocketFile::tcp(&world.hosts[0]).shutdown(Direction::Read), Err(Errno::ENOTCONN));
+}
+
 /// A set with one socket in it, for edges of either kind.
 fn edges_of(socket: &Arc<SocketFile>, caller: &Caller) -> (Arc<Epoll>, Arc<OpenFile>) {
     let (set, open) = (Epoll::new(), OpenFile::new(socket.clone(), O_RDWR, b"socket:[]"));

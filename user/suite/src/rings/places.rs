@@ -64,7 +64,7 @@ fn opens_into_its_table() -> Outcome {
     let socket =
         |index| Sqe { off: SOCK_STREAM.into(), file_index: index, ..call_of(IORING_OP_SOCKET, AF_UNIX as i32) };
     equal!(one(&mut ring, socket(4))?, 0);
-    equal!(one(&mut ring, fixed(Sqe { len: 2, ..call_of(IORING_OP_SHUTDOWN, 3) }))?, -107);
+    equal!(one(&mut ring, fixed(Sqe { len: 2, ..call_of(IORING_OP_SHUTDOWN, 3) }))?, 0);
     // A number of its own for it, which it keeps when the place is empty.
     let installs = fixed(call_of(IORING_OP_FIXED_FD_INSTALL, 3));
     let fd = one(&mut ring, installs)?;
@@ -73,7 +73,7 @@ fn opens_into_its_table() -> Outcome {
     equal!(call!(FCNTL, open, F_GETFD)?, 0);
     equal!(one(&mut ring, closes(4))?, 0);
     equal!(one(&mut ring, installs)?, EBADF);
-    fails!(call!(SHUTDOWN, fd, 2), ENOTCONN);
+    equal!(call!(SHUTDOWN, fd, 2), Ok(0));
     call!(CLOSE, fd)?;
     call!(CLOSE, open)?;
     rt::fs::remove_file("/tmp/ring-places")?;
