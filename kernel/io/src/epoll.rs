@@ -89,6 +89,8 @@ struct Item {
     /// How many of these were begun.
     begun: AtomicU64,
     queued: AtomicBool,
+    /// It has no room on the list any more.
+    has_left: AtomicBool,
     set: Weak<Shared>,
     _charge: Charge,
 }
@@ -142,6 +144,7 @@ impl Epoll {
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
             begun: AtomicU64::new(0),
             queued: AtomicBool::new(false),
+            has_left: AtomicBool::new(false),
             set: Arc::downgrade(&self.0),
             _charge: charge,
         });
@@ -254,7 +257,15 @@ impl Shared {
 
     /// Takes a registration out; false if it is not there.
     fn take(&self, key: &Key) -> bool {
-        let item = self.items.lock().remove(key);
+        let item = {
+            let mut items = self.items.lock();
+            let item = items.remove(key);
+            if let Some(item) = &item {
+                // Relaxed: who counts the set's items next has both locks, and gives the list's to who queues.
+                item.has_left.store(true, Ordering::Relaxed);
+            }
+            item
+        };
         if let Some(item) = &item {
             item.retire();
             self.fit();
@@ -436,7 +447,11 @@ impl Item {
     fn queue(self: &Arc<Self>) {
         let Some(set) = self.set.upgrade() else { return };
         if !self.queued.swap(true, Ordering::SeqCst) {
-            set.ready.lock().push_back(self.clone());
+            let mut ready = set.ready.lock();
+            // There is room for those of the set.
+            if !self.has_left.load(Ordering::Relaxed) {
+                ready.push_back(self.clone());
+            }
         }
         set.changed.wake_all();
     }

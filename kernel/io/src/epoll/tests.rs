@@ -219,9 +219,9 @@ fn a_wake_up_is_never_the_last_to_hold_a_file() {
         set.add(&caller(), 3, &description, event(EPOLLIN, 7)).unwrap();
         let waker = file.waker.lock().clone().unwrap();
         if is_removed {
-            // On the list as well when it leaves.
-            waker.wake_by_ref();
             set.remove(3, &description).unwrap();
+            waker.wake_by_ref();
+            assert!(set.0.ready.lock().is_empty(), "it takes room that is others'");
         }
         let shared = set.0.clone();
         drop((set, file, description));
