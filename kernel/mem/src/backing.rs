@@ -71,8 +71,13 @@ pub trait Backing: Send + Sync {
         Ok(())
     }
 
-    /// Never shared with another object (see [`new_object_id`]); part of futex keys.
+    /// Never shared with another object (see [`new_object_id`]).
     fn id(&self) -> u64;
+
+    /// What names the memory itself, for who waits for a word of it: where several objects are about the same, all say the same.
+    fn memory(&self) -> u64 {
+        self.id()
+    }
 
     /// The name that `/proc/PID/maps` shows.
     fn name(&self) -> Option<String> {

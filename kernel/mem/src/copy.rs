@@ -303,16 +303,14 @@ impl AddressSpace {
         Ok(match region.page_of(start, addr).filter(|_| region.shared) {
             None => FutexKey::private(self.id(), addr),
             Some((backing, index)) => {
-                FutexKey::shared(backing.id(), index * PAGE_SIZE as u64 + (addr % PAGE_SIZE) as u64)
+                FutexKey::shared(backing.memory(), index * PAGE_SIZE as u64 + (addr % PAGE_SIZE) as u64)
             }
         })
     }
 
-    /// The frame behind a user page, for device transfers and splices; the clone keeps it alive.
-    ///
-    /// # Errors
-    /// The page if it is missing.
-    pub fn frame_now(&self, addr: usize, access: Access) -> Result<Frame, CopyFault> {
+    /// The frame behind a user page.
+    #[cfg(test)]
+    pub(crate) fn frame_now(&self, addr: usize, access: Access) -> Result<Frame, CopyFault> {
         let mut found = None;
         self.visit(addr, 1, access, |frame, _, _| found = Some(frame.clone()))?;
         found.ok_or(CopyFault { addr, access })

@@ -150,14 +150,12 @@ impl AddressSpace {
 
     async fn pin_page(&self, page: usize) -> Result<Pin, Errno> {
         loop {
-            // A page of a file is written back when a mapping has made it dirty, which a pin does not. One that is lent can be taken back from a mapping alone.
-            if self.state.lock().has_object(page..page + 1, Access::Write) {
-                return Err(Errno::EFAULT);
-            }
-            let mut pin = None;
-            match self.visit(page, 1, Access::Write, |frame, _, _| pin = Some(frame.pin())) {
-                Ok(()) => return pin.ok_or(Errno::EFAULT),
-                Err(fault) => self.resolve(fault).await?,
+            let mut found = None;
+            match self.pin_now(page, 1, Access::Write, |pin, _, _| found = Some(pin)) {
+                Ok(()) => return found.ok_or(Errno::EFAULT),
+                // A page of a file is written back when a mapping has made it dirty, which a pin does not. One that is lent can be taken back from a mapping alone.
+                Err(Unpinned::Object) => return Err(Errno::EFAULT),
+                Err(Unpinned::Missing(fault)) => self.resolve(fault).await?,
             }
         }
     }

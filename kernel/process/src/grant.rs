@@ -31,6 +31,8 @@ const BURST: usize = 64 << 10;
 /// What grantees have.
 struct Grant {
     id: u64,
+    /// The same for all who map the pages, the granter too.
+    memory_id: u64,
     pages: usize,
     is_writable: bool,
     /// Until it is taken back.
@@ -59,7 +61,7 @@ pub fn pair(pages: usize, is_writable: bool, account: &Arc<Account>) -> Result<(
     let loans = Loans::new(id, MAPPINGS * pages, account)?;
     let memory = Pages::new("anon_inode:[granted]", pages, BYTES, account)?;
     let held = SpinLock::new(rank::PIPE, Some(memory.clone()));
-    let grant = Arc::new(Grant { id, pages, is_writable, memory: held, loans });
+    let grant = Arc::new(Grant { id, memory_id: memory.id(), pages, is_writable, memory: held, loans });
     Ok((Granter { memory, grant: grant.clone() }, Grantee(grant)))
 }
 
@@ -106,9 +108,18 @@ impl Granter {
 }
 
 impl Drop for Granter {
+    /// Pages that harts may still remember are paid for until they do not.
     fn drop(&mut self) {
         self.grant.take_away();
         self.grant.loans.take_out(None);
+        let (grant, memory) = (self.grant.clone(), self.memory.clone());
+        let rest = async move {
+            grant.loans.take_back(None).await;
+            drop(memory);
+        };
+        if let Ok(rest) = exec::try_spawn(exec::Priority::new(8), "grant", rest) {
+            rest.detach();
+        }
     }
 }
 
@@ -187,6 +198,10 @@ impl Backing for Grant {
 
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn memory(&self) -> u64 {
+        self.memory_id
     }
 
     fn name(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Bytes to and from memory that another party may write, or look at, at any time: each is moved once, by words where it can be.
 
+use core::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use zerocopy::IntoBytes;
 
 /// Lengths of the pieces of so many bytes at an address that are before the first whole word, and whole words.
@@ -26,16 +27,16 @@ fn each(words: usize, one: impl Fn(usize)) {
 /// As many words at `to` are within the shared memory, as many at `from` this side's; both are aligned.
 #[inline(always)]
 unsafe fn store(from: *const u64, to: *mut u64, words: usize) {
-    // SAFETY: as asked for. Volatile: whoever looks sees no byte but these.
-    each(words, |at| unsafe { to.add(at).write_volatile(from.add(at).read()) });
+    // SAFETY: as asked for. Whoever looks sees no byte but these; relaxed: in no order.
+    each(words, |at| unsafe { AtomicU64::from_ptr(to.add(at)).store(from.add(at).read(), Relaxed) });
 }
 
 /// # Safety
 /// As many words at `from` are within the shared memory, as many at `to` this side's; both are aligned.
 #[inline(always)]
 unsafe fn load(from: *const u64, to: *mut u64, words: usize) {
-    // SAFETY: as asked for. Volatile: the other party may be writing.
-    each(words, |at| unsafe { to.add(at).write(from.add(at).read_volatile()) });
+    // SAFETY: as asked for. The other party may be writing; relaxed: in no order.
+    each(words, |at| unsafe { to.add(at).write(AtomicU64::from_ptr(from.add(at).cast_mut()).load(Relaxed)) });
 }
 
 /// # Safety
@@ -67,7 +68,7 @@ unsafe fn load_unaligned(from: *const u8, bytes: &mut [u8]) {
 pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
     let (before, words) = pieces(to, bytes.len());
     // SAFETY: as `store`.
-    let one = |at: usize| unsafe { to.add(at).write_volatile(bytes[at]) };
+    let one = |at: usize| unsafe { AtomicU8::from_ptr(to.add(at)).store(bytes[at], Relaxed) };
     (0..before).for_each(one);
     let middle = &bytes[before..before + words];
     let from = middle.as_ptr().cast::<u64>();
@@ -86,7 +87,7 @@ pub(super) unsafe fn copy_in(to: *mut u8, bytes: &[u8]) {
 pub(super) unsafe fn copy_out(from: *const u8, bytes: &mut [u8]) {
     let (before, words) = pieces(from, bytes.len());
     // SAFETY: as `load`.
-    let one = |at: usize| unsafe { from.add(at).read_volatile() };
+    let one = |at: usize| unsafe { AtomicU8::from_ptr(from.add(at).cast_mut()).load(Relaxed) };
     let (first, rest) = bytes.split_at_mut(before);
     let (middle, last) = rest.split_at_mut(words);
     first.iter_mut().enumerate().for_each(|(at, byte)| *byte = one(at));
