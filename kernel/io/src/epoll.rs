@@ -23,7 +23,8 @@
 //! item. So an item lets go of its file when it leaves the set, which happens where no lock is held: the end of an item is never that of a file.
 //!
 //! **Who pays.** Who registers, for the item and its places in the set, in the ready list and in the description's list of watchers. The ready
-//! list has room for all items before they can be queued, so that a wake-up asks for no memory.
+//! list has room for all items before they can be queued, so that a wake-up asks for no memory. What has left the set enters it no more, and is let
+//! go of when the list has far more room than the set needs.
 
 use crate::{
     caller::Caller,
@@ -57,9 +58,12 @@ const CONTROL: u32 = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
 const WITH_EXCLUSIVE: u32 = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
 
 /// Room for a place or wait, which is boxed.
-const WAIT: usize = 320;
+const WAIT: usize = 128;
+/// Room for the file's own wait inside it: a terminal's is the largest.
+pub(crate) const WAIT_OF_FILE: usize = 512;
 /// What a registration costs: the item, a wait, and its places in the tree of the set and in lists.
-const BYTES: usize = size_of::<Item>() + WAIT + 2 * size_of::<(Key, Arc<Item>)>() + 4 * size_of::<Arc<Item>>();
+const BYTES: usize =
+    size_of::<Item>() + WAIT + WAIT_OF_FILE + 2 * size_of::<(Key, Arc<Item>)>() + 4 * size_of::<Arc<Item>>();
 /// The list of those that are ready keeps room for so many more than it needs.
 const ROOM: usize = 8;
 
@@ -249,7 +253,7 @@ impl Shared {
         if items.contains_key(&item.key) {
             return Err(Errno::EEXIST);
         }
-        // Also for those of the set that are on the list: each can leave it at any time, while those that have left the set stay.
+        // For all of the set, whether or not they are on the list now, beside those on it that have left.
         self.ready.lock().make_room(items.len() + 1)?;
         items.insert(item.key, item.clone());
         Ok(())
@@ -273,20 +277,24 @@ impl Shared {
         item.is_some()
     }
 
-    /// Gives back what the list of those that are ready has too much for its items and those of the set. Seldom: those that have left pay for it.
+    /// Lets go of those on the ready list that have left, and of room that it has too much. Seldom: those that have left have paid for it.
     fn fit(&self) {
         let items = self.items.lock();
         let mut ready = self.ready.lock();
-        let needed = ready.len() + items.len();
-        if ready.capacity() <= 4 * (needed + ROOM) {
+        let most = 2 * (items.len() + ROOM);
+        if ready.capacity() <= 2 * most {
             return;
         }
         let mut less = VecDeque::new();
-        if less.make_exact_room(needed + ROOM).is_err() {
+        if less.make_exact_room(most).is_err() {
             return;
         }
-        less.append(&mut ready);
-        let old = core::mem::replace(&mut *ready, less);
+        let mut old = core::mem::replace(&mut *ready, less);
+        for _ in 0..old.len() {
+            let Some(item) = old.pop_front() else { break };
+            let list = if item.has_left.load(Ordering::Relaxed) { &mut old } else { &mut *ready };
+            list.push_back(item);
+        }
         drop(ready);
         drop(items);
         drop(old);
@@ -469,8 +477,8 @@ impl Item {
 }
 
 /// A place or wait, for which the item has paid.
-fn boxed(wait: impl Future<Output = Result<(), Errno>> + Send + 'static) -> BoxFuture<'static, Result<(), Errno>> {
-    debug_assert!(size_of_val(&wait) <= WAIT, "a wait has {} bytes", size_of_val(&wait));
+fn boxed<F: Future<Output = Result<(), Errno>> + Send + 'static>(wait: F) -> BoxFuture<'static, Result<(), Errno>> {
+    const { assert!(size_of::<F>() <= WAIT) };
     Box::pin(wait)
 }
 

@@ -256,6 +256,25 @@ fn registrations_are_paid_for() {
     assert_eq!(account.used(), 0);
 }
 
+/// Those that leave while they are ready do not pile up on the list, whether or not somebody ever waits.
+#[test]
+fn who_leaves_while_ready_is_let_go() {
+    let account = Account::new(None, 1 << 20);
+    let payer = Caller::kernel(16, account.clone());
+    let (set, kept, counter) = (Epoll::new(), open(Event::new(1, Mode::Counter)), open(Event::new(1, Mode::Counter)));
+    set.add(&payer, 1, &kept, event(EPOLLIN, 1)).unwrap();
+    for _ in 0..10_000 {
+        set.add(&payer, 3, &counter, event(EPOLLIN, 7)).unwrap();
+        set.remove(3, &counter).unwrap();
+    }
+    assert!(set.0.ready.lock().capacity() <= 4 * (1 + ROOM));
+    let mut seen = Vec::new();
+    set.take_now(&payer, usize::MAX, |event| seen.push(event.data));
+    assert_eq!(seen, [1]);
+    drop((set, kept, counter));
+    assert_eq!(account.used(), 0);
+}
+
 #[test]
 fn counters_count() {
     let caller = caller();

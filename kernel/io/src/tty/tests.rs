@@ -80,6 +80,18 @@ fn who_waits_for_input_and_room_is_woken_by_either() {
     assert!(!is_ready(&mut wait));
 }
 
+/// Who registers a terminal in an epoll set has paid for its waits.
+#[test]
+fn a_wait_is_not_larger_than_what_is_paid_for_it() {
+    let (tty, _) = terminal(8);
+    let caller = caller(1, 0);
+    let both = Want::Events(EPOLLIN | EPOLLOUT);
+    for wait in [tty.wait(&caller, both), tty.wait_edge(&caller, EPOLLIN | EPOLLOUT, 0)] {
+        // With what it waits for room for, which is boxed.
+        assert!(size_of_val(&*wait) + 128 <= crate::epoll::WAIT_OF_FILE, "{}", size_of_val(&*wait));
+    }
+}
+
 #[test]
 fn an_edge_is_told_once() {
     let (tty, output) = terminal(10_000);
