@@ -2,7 +2,8 @@
 
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use futures_util::future::try_join_all;
+use core::future::Future;
+use futures_util::future::join_all;
 use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
 
 /// Requests that have not begun.
@@ -29,8 +30,13 @@ impl Batch {
     pub fn submit(self, device: &Arc<dyn BlockDevice>, direction: Direction) -> Answer {
         let answers: Vec<_> =
             self.requests.into_iter().map(|(sector, _, parts)| device.submit(direction, sector, parts)).collect();
-        Box::pin(async move { try_join_all(answers).await.map(drop) })
+        Box::pin(all(answers))
     }
+}
+
+/// Waits for all of them, also behind a failure: whoever is told has memory and places for itself again. The first failure, if there is one.
+pub(crate) async fn all<F: Future<Output = Result<(), Errno>>>(requests: Vec<F>) -> Result<(), Errno> {
+    join_all(requests).await.into_iter().fold(Ok(()), Result::and)
 }
 
 /// How that ends which cannot begin.

@@ -237,7 +237,7 @@ impl<T: Transport, const N: usize> Requests<T, N> {
             return;
         }
         let inner = self.inner.lock();
-        let notify = self.unannounced.swap(false, Relaxed) && inner.queue.should_notify();
+        let notify = self.unannounced.swap(false, Relaxed) && !inner.broken && inner.queue.should_notify();
         let index = inner.queue.index();
         drop(inner);
         if notify {
@@ -256,6 +256,8 @@ impl<T: Transport, const N: usize> Requests<T, N> {
             let more = inner.collect(&mut ended);
             notify |= inner.refill() && inner.queue.should_notify();
             let (broken, index) = (inner.broken && !was_broken, inner.queue.index());
+            // One that was reset is told nothing any more (virtio 1.2, 3.1.1).
+            notify &= !inner.broken;
             drop(inner);
             if broken {
                 self.registers.reset();
@@ -267,7 +269,7 @@ impl<T: Transport, const N: usize> Requests<T, N> {
                 drop(request);
             }
             if !more {
-                if notify && !broken {
+                if notify {
                     self.registers.notify(index);
                 }
                 return;

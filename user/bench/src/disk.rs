@@ -109,8 +109,9 @@ fn read(id: &str, path: &str, report: Report<'_>) -> Outcome {
     Ok(())
 }
 
-/// Loads what a Linux has for the disk beside itself, and mounts that. What does not work leaves rows out, which say so.
-pub fn prepare() {
+/// Loads what a Linux has for the disk beside itself, and mounts that; not before these rows, as it would go on beside others. What does not work
+/// leaves rows out, which say so.
+fn prepare() {
     const FINIT_MODULE: usize = 273;
     const COMPRESSED: usize = 4;
     for number in 0.. {
@@ -123,11 +124,14 @@ pub fn prepare() {
         let mounted = fs::mount("none", "/dev", "devtmpfs").and_then(|()| fs::mount("/dev/vda", MOUNTED, "ext4"));
         if let Err(error) = mounted {
             eprintln!("bench: {MOUNTED}: {error}");
+            // Else files there would be in memory.
+            let _ = fs::remove_dir(MOUNTED);
         }
     }
 }
 
 fn both(report: Report<'_>) -> Outcome {
+    prepare();
     read("disk_direct", "/dev/vda", report)?;
     let path = if fs::exists(MOUNTED) { PATH_MOUNTED } else { PATH };
     let mut file = File::create(path)?;

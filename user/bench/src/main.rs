@@ -148,10 +148,9 @@ fn main() -> ExitCode {
     status
 }
 
-/// What a first program finds missing on Linux: the disk, where there are modules for it; /proc, and a loopback interface that is up.
+/// What a first program finds missing on Linux: /proc, and a loopback interface that is up.
 fn prepare() {
     const SIOCSIFFLAGS: usize = 0x8914;
-    disk::prepare();
     if !fs::exists("/proc/meminfo") {
         let _ = fs::mount("none", "/proc", "proc");
     }

@@ -8,7 +8,6 @@ use crate::batch::{self, Batch};
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::Range;
-use futures_util::future::try_join_all;
 use hal::{PAGE_SIZE, frame::Frame};
 use io::{
     block::{Answer, Direction, Part, Placed, SECTOR, SECTORS},
@@ -146,7 +145,7 @@ impl Node {
                 _ => part.iter().for_each(|frame| frame.fill(0, PAGE_SIZE, 0)),
             }
         }
-        try_join_all(requests).await.map(drop)
+        batch::all(requests).await
     }
 
     fn read_run<'a>(&'a self, page: u64, frames: &[Frame], requests: &mut Vec<BoxFuture<'a, Result<(), Errno>>>) {
@@ -178,7 +177,7 @@ impl Node {
             at += run.len as usize;
             self.write_run(run.physical, part, &mut requests);
         }
-        try_join_all(requests).await?;
+        batch::all(requests).await?;
         if pieces.iter().any(|piece| piece.is_ok_and(|run| !run.written)) {
             self.convert(first, count).await?;
         }
