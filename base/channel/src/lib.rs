@@ -216,6 +216,10 @@ impl Inbox {
         if there as usize >= wanted {
             return Ok(there as usize);
         }
+        // Behind the end nothing comes, whatever the sender stores.
+        if self.finished {
+            return Ok(0);
+        }
         // Acquire pairs with the Release in `Outbox::show_tail`.
         let tail = word(memory, self.side, at::TAIL).load(Ordering::Acquire);
         let there = tail.wrapping_sub(self.head);

@@ -148,6 +148,9 @@ fn an_end_is_behind_what_was_sent_and_stays() {
     memory.word(at::DONE).store(0, Relaxed);
     assert_eq!(outbox.push(&memory, &2), Ok(true));
     assert_eq!(inbox.is_finished(&memory), Ok(true));
+    assert_eq!((inbox.pop(&memory), inbox.is_settled(&memory)), (Ok(None), Ok(true)));
+    memory.word(at::TAIL).store(u32::MAX, Relaxed);
+    assert_eq!((inbox.pop(&memory), inbox.is_finished(&memory)), (Ok(None), Ok(true)));
 }
 
 #[test]

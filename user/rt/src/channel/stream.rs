@@ -95,9 +95,11 @@ impl<T: Message> Sink<T> for Sender<T> {
     }
 }
 
-/// Receives the items of a stream, for tasks also as a [`Stream`], which goes on behind an error: with the same.
+/// Receives the items of a stream, for tasks also as a [`Stream`], whose last is an error if there is one.
 pub struct Receiver<T> {
     channel: Channel<(), T>,
+    /// As a [`Stream`].
+    has_failed: bool,
 }
 
 impl<T: Message> Receiver<T> {
@@ -106,7 +108,7 @@ impl<T: Message> Receiver<T> {
     /// # Errors
     /// As [`End::open`]; `EINVAL`: it is the first.
     pub fn open(end: End) -> Result<Self> {
-        Ok(Self { channel: end.open_as(1)? })
+        Ok(Self { channel: end.open_as(1)?, has_failed: false })
     }
 
     /// Waits for an item; `None`: the sender has finished.
@@ -148,7 +150,15 @@ impl<T: Message> Stream for Receiver<T> {
     type Item = Result<T>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
-        self.get_mut().poll(context).map(Result::transpose)
+        let this = self.get_mut();
+        // Else who collects a stream that was cut off would do it for ever.
+        if this.has_failed {
+            return Poll::Ready(None);
+        }
+        this.poll(context).map(|item| {
+            this.has_failed = item.is_err();
+            item.transpose()
+        })
     }
 }
 
