@@ -86,6 +86,7 @@ struct Item {
     key: Key,
     /// Not there when it has left the set.
     file: SpinLock<Option<Arc<dyn File>>>,
+    open: Weak<OpenFile>,
     caller: Caller,
     interest: SpinLock<Interest>,
     /// Its place in the file's queue, or a wait.
@@ -139,10 +140,21 @@ impl Epoll {
             return Err(Errno::EINVAL);
         }
         let key = (fd, Arc::as_ptr(open) as usize);
-        let charge = open.pay(caller, BYTES)?;
+        if self.0.items.lock().contains_key(&key) {
+            return Err(Errno::EEXIST);
+        }
+        let charge = match open.pay(caller, BYTES) {
+            Ok(charge) => charge,
+            // Those that have left may be what was paid for.
+            Err(_) => {
+                self.0.fit(0);
+                open.pay(caller, BYTES)?
+            }
+        };
         let item = Arc::new(Item {
             key,
             file: SpinLock::new(rank::PIPE + 1, Some(file.clone())),
+            open: Arc::downgrade(open),
             caller: caller.clone(),
             interest: SpinLock::new(rank::PIPE + 1, Interest::new(event, file)),
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
@@ -220,7 +232,7 @@ impl Epoll {
             }
         }
         if round > ROOM {
-            self.0.fit();
+            self.0.fit(2);
         }
     }
 
@@ -272,17 +284,18 @@ impl Shared {
         };
         if let Some(item) = &item {
             item.retire();
-            self.fit();
+            self.fit(2);
         }
         item.is_some()
     }
 
-    /// Lets go of those on the ready list that have left, and of room that it has too much. Seldom: those that have left have paid for it.
-    fn fit(&self) {
+    /// Lets go of those on the ready list that have left, and of room that it has too much, if it has so many times what it needs. Seldom: those that have left
+    /// have paid for it.
+    fn fit(&self, times: usize) {
         let items = self.items.lock();
         let mut ready = self.ready.lock();
         let most = 2 * (items.len() + ROOM);
-        if ready.capacity() <= 2 * most {
+        if ready.capacity() <= times * most {
             return;
         }
         let mut less = VecDeque::new();
@@ -473,6 +486,9 @@ impl Item {
         if let (Some(file), Some(set)) = (file, self.set.upgrade()) {
             set.unnest(&file);
         }
+        if let Some(open) = self.open.upgrade() {
+            open.watcher_leaves();
+        }
     }
 }
 
@@ -501,9 +517,10 @@ impl Drop for Epoll {
         // Armed waits hold their item as waker: without this they would keep each other alive.
         let items = core::mem::take(&mut *self.0.items.lock());
         for item in items.values() {
+            item.has_left.store(true, Ordering::Relaxed); // as in `take`
             item.retire();
         }
-        // Not dropped under the lock of wakers. One that comes now may still queue its item, which has no file any more.
+        // Not dropped under the lock of wakers, of which none queues an item any more.
         let ready = core::mem::take(&mut *self.0.ready.lock());
         drop(ready);
     }

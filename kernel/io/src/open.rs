@@ -69,6 +69,8 @@ const PLACE: usize = 4 * size_of::<Watching>();
 #[derive(Default)]
 struct Watchers {
     list: Vec<Watching>,
+    /// So many are about to be gone, or are.
+    leaving: usize,
 }
 
 impl Watchers {
@@ -86,7 +88,7 @@ impl Watchers {
         let mut old = core::mem::take(&mut self.list);
         // None comes to life again, so there are no more than were counted.
         list.extend(old.extract_if(.., |(known, _)| known.strong_count() > 0));
-        self.list = list;
+        (self.list, self.leaving) = (list, 0);
         Ok(old)
     }
 }
@@ -182,6 +184,20 @@ impl OpenFile {
         drop(watchers);
         drop(old);
         Ok(())
+    }
+
+    /// A watcher is about to be gone. Places of such, and with them what they cost, are given up when they are more than half.
+    pub(crate) fn watcher_leaves(&self) {
+        const FEW: usize = 2;
+        let mut watchers = self.watchers.lock();
+        watchers.leaving += 1;
+        if 2 * watchers.leaving <= watchers.list.len() + FEW {
+            return;
+        }
+        // Where there is no memory for that, the next tries again.
+        let old = watchers.renew();
+        drop(watchers);
+        drop(old);
     }
 
     /// What a watcher costs, for `caller` to pay. If that is too much, places of those who are gone are given up first.

@@ -76,8 +76,9 @@ impl Names {
 }
 
 impl Bound {
+    /// It has begun to; one whose reading side is shut down lets nobody in any more, and stays what it is.
     fn listens(&self) -> bool {
-        self.arrivals.queue.lock().places > 0
+        self.arrivals.queue.lock().account.is_some()
     }
 
     /// Listens no more; answers who was to be accepted, and hears of it.
