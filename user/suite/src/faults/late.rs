@@ -1,6 +1,6 @@
 //! A disk that is told late (`/proc/asyncos/disk-delay`): whoever wanted the answer has long gone when it comes.
 
-use super::{charged, nothing_is_kept};
+use super::{charged, kept_since};
 use crate::case::{Outcome, Trouble};
 use crate::files::direct::{open, pread};
 use crate::machine::{needs_asyncos, needs_root};
@@ -94,7 +94,9 @@ fn round(leaving: Leaving, file: &File) -> Outcome {
 fn round_beside(leaving: Leaving, file: &File) -> Outcome {
     let before = charged()?;
     exits(checked_child(|| round(leaving, file))?, 0)?;
-    nothing_is_kept(before, leaving as usize)
+    let kept = kept_since(before)?;
+    ensure!(kept <= 0, "{kept} bytes are kept");
+    Ok(())
 }
 
 pub fn disk() -> Outcome {
