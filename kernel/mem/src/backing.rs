@@ -24,20 +24,28 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// An object made of pages.
 pub trait Backing: Send + Sync {
-    /// The page `index` if it is in memory; `Ok(None)` if getting it means waiting.
+    /// The page `index` if it is in memory; `Ok(None)` if getting it means waiting. Of what lends its pages there is none.
     ///
     /// # Errors
     /// `EIO`, `ENOMEM`, ... ; past the end `EFAULT`.
-    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno>;
+    fn frame_now(&self, index: u64) -> Result<Option<Frame>, Errno> {
+        let _ = index;
+        Err(Errno::EFAULT)
+    }
 
     /// The page `index`, read in if need be.
     ///
     /// # Errors
     /// As [`Backing::frame_now`].
-    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>>;
+    fn frame(&self, index: u64) -> BoxFuture<'_, Result<Frame, Errno>> {
+        let _ = index;
+        Box::pin(core::future::ready(Err(Errno::EFAULT)))
+    }
 
     /// Page `index` may be written through a shared mapping from now on (or was until now).
-    fn mark_dirty(&self, index: u64);
+    fn mark_dirty(&self, index: u64) {
+        let _ = index;
+    }
 
     /// Whether its pages come from [`Backing::lend`]. Always the same answer.
     fn lends(&self) -> bool {

@@ -321,16 +321,6 @@ impl Drop for Owned {
 }
 
 impl Backing for Owned {
-    fn frame_now(&self, _index: u64) -> Result<Option<Frame>, Errno> {
-        Err(Errno::EFAULT)
-    }
-
-    fn frame(&self, _index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
-        Box::pin(core::future::ready(Err(Errno::EFAULT)))
-    }
-
-    fn mark_dirty(&self, _index: u64) {}
-
     fn lends(&self) -> bool {
         true
     }

@@ -8,7 +8,7 @@
 
 use crate::pages::Pages;
 use abi::{errno::Errno, grant::MOST_PAGES};
-use alloc::{boxed::Box, string::String, sync::Arc};
+use alloc::{string::String, sync::Arc};
 use core::any::Any;
 use hal::{
     PAGE_SIZE,
@@ -163,16 +163,6 @@ impl File for Grantee {
 }
 
 impl Backing for Grant {
-    fn frame_now(&self, _index: u64) -> Result<Option<Frame>, Errno> {
-        Err(Errno::EFAULT)
-    }
-
-    fn frame(&self, _index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
-        Box::pin(core::future::ready(Err(Errno::EFAULT)))
-    }
-
-    fn mark_dirty(&self, _index: u64) {}
-
     fn lends(&self) -> bool {
         true
     }

@@ -238,11 +238,16 @@ fn errors() -> Outcome {
 /// Channels end in an error when there is no more room for them, and what they took comes back.
 fn memory_is_limited() -> Outcome {
     needs_kernel("channels")?;
+    comes_to_an_end(|| call(at::PAIR, &[at::MOST_PAGES]))
+}
+
+/// More than a few can be made, and then no more, by one process after another.
+fn comes_to_an_end(make: impl Fn() -> Result<usize, Errno>) -> Outcome {
     for _ in 0..3 {
         let pid = checked_child(|| {
             let mut all = Vec::new();
             let error = loop {
-                match call(at::PAIR, &[at::MOST_PAGES]) {
+                match make() {
                     Ok(ends) => all.push(ends),
                     Err(error) => break error,
                 }

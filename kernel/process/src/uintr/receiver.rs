@@ -9,7 +9,7 @@ use super::{
 };
 use crate::thread::Thread;
 use abi::{errno::Errno, uintr};
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     any::Any,
     sync::atomic::{
@@ -339,16 +339,6 @@ impl Owner for Receiver {
 }
 
 impl Backing for Receiver {
-    fn frame_now(&self, _index: u64) -> Result<Option<Frame>, Errno> {
-        Err(Errno::EFAULT)
-    }
-
-    fn frame(&self, _index: u64) -> mem::BoxFuture<'_, Result<Frame, Errno>> {
-        Box::pin(core::future::ready(Err(Errno::EFAULT)))
-    }
-
-    fn mark_dirty(&self, _index: u64) {}
-
     fn lends(&self) -> bool {
         true
     }

@@ -1,5 +1,6 @@
 //! Memory that is lent and taken back: reached by nobody behind that, whatever the grantee does meanwhile.
 
+use super::comes_to_an_end;
 use crate::case::{Outcome, Trouble};
 use crate::exec::exec;
 use crate::files::{direct, pattern};
@@ -11,9 +12,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::Relaxed;
 use rt::abi::fs::{AT_FDCWD, O_CREAT, O_RDWR};
+use rt::abi::grant as at;
 use rt::abi::mm::{MAP_PRIVATE, MAP_SHARED, PROT_READ};
 use rt::abi::signal::{SIGBUS, SIGKILL, SIGSEGV};
-use rt::abi::{Errno, grant as at};
 use rt::channel::{Grantee, Granter, grant};
 use rt::ring::Ring;
 use rt::{fs, pipe, raw, thread};
@@ -242,22 +243,7 @@ pub fn moves_directly() -> Outcome {
 /// The granter pays, and gets back what it has paid for.
 pub fn is_limited() -> Outcome {
     needs_kernel("grants")?;
-    for _ in 0..3 {
-        let pid = checked_child(|| {
-            let mut all = vec![];
-            let error = loop {
-                match call(at::GRANT, &[at::MOST_PAGES, at::WRITE]) {
-                    Ok(fds) => all.push(fds),
-                    Err(error) => break error,
-                }
-            };
-            ensure!(matches!(error, Errno::ENOMEM | Errno::EMFILE), "{error:?} after {}", all.len());
-            ensure!(all.len() > 8, "{error:?} after {}", all.len());
-            Ok(())
-        })?;
-        exits(pid, 0)?;
-    }
-    Ok(())
+    comes_to_an_end(|| call(at::GRANT, &[at::MOST_PAGES, at::WRITE]))
 }
 
 pub fn errors() -> Outcome {
