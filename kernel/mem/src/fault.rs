@@ -117,15 +117,15 @@ pub(crate) fn entry_rights(prot: Prot) -> Prot {
 }
 
 impl AddressSpace {
-    /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`]. Apart from its caller, whose frame
-    /// would grow for every system call.
-    #[inline(never)]
+    /// Serves a fault without waiting. `None`: it would wait, call [`AddressSpace::fault`].
+    #[inline(always)]
     #[must_use]
     pub fn fault_now(&self, addr: usize, access: Access) -> Option<Result<(), FaultError>> {
         self.serve_now(addr, access, By::Program)
     }
 
-    #[inline(always)]
+    /// Apart from its caller, whose frame would grow for every system call; with the walk inside, so that most faults pay for one frame.
+    #[inline(never)]
     fn serve_now(&self, addr: usize, access: Access, by: By) -> Option<Result<(), FaultError>> {
         let page = addr & !(PAGE_SIZE - 1);
         if self.state.lock().fill_hot(page, access) {
@@ -267,7 +267,7 @@ impl State {
 
     /// Most faults: a page of zeros, not the first one of its region, at an address where nothing is mapped. One walk through the
     /// tables; `false`: nothing is changed, and what it is else the other way finds out.
-    #[inline]
+    #[inline(always)]
     fn fill_hot(&mut self, page: usize, access: Access) -> bool {
         let Hot { start, end, prot, rights } = self.hot;
         if page < start || page >= end || !prot.contains(right(access)) || !self.pay() {

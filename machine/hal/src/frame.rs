@@ -135,13 +135,13 @@ fn table() -> &'static [Meta] {
     }
 }
 
-#[inline]
+/// Preempted before the lock is taken, it goes on on the same hart (D2); the stock of another would do as well.
+#[inline(always)]
 fn take_page(reserve: usize) -> Option<usize> {
     ready();
     if FREE.load(Ordering::Relaxed) <= reserve {
         return None;
     }
-    let _stay = hart::no_preempt();
     let mut stock = STOCKS[hart::id()].lock();
     if stock.len == 0 {
         stock.refill();
@@ -151,8 +151,8 @@ fn take_page(reserve: usize) -> Option<usize> {
     Some(stock.pages[stock.len] as usize)
 }
 
+/// As for [`take_page`].
 fn give_page(page: usize) {
-    let _stay = hart::no_preempt();
     let mut stock = STOCKS[hart::id()].lock();
     if stock.len == STOCK {
         let mut pool = POOL.lock();
@@ -244,7 +244,7 @@ impl Frame {
         Self::take(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn take(reserve: usize) -> Option<Self> {
         let page = take_page(reserve)?;
         let meta = &table()[page];
