@@ -77,18 +77,35 @@ struct Transfer<'c, 't> {
     direction: Direction,
 }
 
-/// Begins a transfer of one piece at an offset, in a registered buffer or not, if that is all that it takes. `None`: the call does the rest.
+/// A transfer that can begin.
+pub(crate) struct Prepared<'c, 't> {
+    transfer: Transfer<'c, 't>,
+    direct: &'c dyn DirectIo,
+    offset: u64,
+    parts: Vec<Part>,
+    charge: Charge,
+}
+
+impl Prepared<'_, '_> {
+    /// Inlined, and apart from what may fail: what it answers is large to be moved, and would be in halves of a word, beside an error.
+    #[inline(always)]
+    pub(crate) fn begin(self) -> Flight {
+        self.transfer.start(self.direct, self.offset, self.parts, self.charge)
+    }
+}
+
+/// Prepares a transfer of one piece at an offset, in a registered buffer or not, if that is all that it takes. `None`: the call does the rest.
 ///
 /// # Errors
 /// `EBADF`, `EINVAL` for what is not aligned.
 #[inline(always)]
-pub(crate) fn begin(
-    task: &Task<'_>,
-    open: &OpenFile,
+pub(crate) fn prepare<'c, 't>(
+    task: &'c Task<'t>,
+    open: &'c OpenFile,
     direction: Direction,
     (offset, piece): (u64, Piece),
     buffer: Option<&Buffer>,
-) -> Result<Option<Flight>, Errno> {
+) -> Result<Option<Prepared<'c, 't>>, Errno> {
     let transfer = Transfer { task, open, direction };
     let Some(direct) = open.file().direct() else { return Ok(None) };
     if piece.len == 0 || piece.len > (PAGES - 1) * PAGE_SIZE || transfer.is_behind(direct, offset) {
@@ -98,7 +115,10 @@ pub(crate) fn begin(
     let mut parts = Vec::new();
     parts.make_exact_room(piece.len.div_ceil(PAGE_SIZE) + 1)?;
     match transfer.pin(piece, buffer, &mut parts) {
-        Ok(()) => Ok(Some(transfer.start(direct, offset, parts)?)),
+        Ok(()) => {
+            let charge = transfer.charge(&parts)?;
+            Ok(Some(Prepared { transfer, direct, offset, parts, charge }))
+        }
         Err(_) => Ok(None),
     }
 }
@@ -206,7 +226,8 @@ impl Transfer<'_, '_> {
             }
             len += piece.len;
         }
-        let moved = self.start(direct, offset, parts)?.await?;
+        let charge = self.charge(&parts)?;
+        let moved = self.start(direct, offset, parts, charge).await?;
         for (start, piece, frame) in bounced {
             let piece = Piece { len: piece.len.min(moved.saturating_sub(start)), ..piece };
             let mut sink = Sink::user(self.task.space(), piece.addr, piece.len);
@@ -242,15 +263,17 @@ impl Transfer<'_, '_> {
         }
     }
 
+    fn charge(&self, parts: &[Part]) -> Result<Charge, Errno> {
+        self.task.caller().account.charge(parts.len() * (PAGE_SIZE + EACH))
+    }
+
     /// Inlined: what it answers is large to be moved.
     #[inline(always)]
-    fn start(&self, direct: &dyn DirectIo, offset: u64, parts: Vec<Part>) -> Result<Flight, Errno> {
-        let caller = self.task.caller();
-        let charge = caller.account.charge(parts.len() * (PAGE_SIZE + EACH))?;
+    fn start(&self, direct: &dyn DirectIo, offset: u64, parts: Vec<Part>, charge: Charge) -> Flight {
         let work = match self.direction {
             Direction::Read => direct.read(offset, parts),
-            Direction::Write => direct.write(caller, offset, parts),
+            Direction::Write => direct.write(self.task.caller(), offset, parts),
         };
-        Ok(Flight { work: Some(work), charge: Some(charge) })
+        Flight { work: Some(work), charge: Some(charge) }
     }
 }

@@ -140,13 +140,21 @@ impl Request {
 /// The request runs, once the device was told of it, whether this is polled or not. Dropping it gives up the result only: the device may
 /// go on writing to the buffers, which the driver keeps.
 #[must_use = "the result of a request tells whether it worked"]
-pub struct Completion(Arc<Request>);
+pub struct Completion {
+    request: Arc<Request>,
+    /// The result was seen: the request has no waker any more, and gets none.
+    is_over: bool,
+}
 
 impl Completion {
     /// A request that ended before it began.
     pub(crate) fn ended(result: Result<u32, Error>) -> Completion {
         let order = Order { header: None, buffers: Vec::new(), device_writes: false };
-        Completion(Request::new(order, 0, Some(result)))
+        Completion::of(Request::new(order, 0, Some(result)))
+    }
+
+    fn of(request: Arc<Request>) -> Completion {
+        Completion { request, is_over: false }
     }
 }
 
@@ -154,8 +162,10 @@ impl Future for Completion {
     type Output = Result<u32, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.0.state.lock();
+        let Completion { request, is_over } = self.get_mut();
+        let mut state = request.state.lock();
         if let Some(result) = state.result {
+            *is_over = true;
             return Poll::Ready(result);
         }
         if state.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -171,7 +181,10 @@ impl Future for Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        let mut state = self.0.state.lock();
+        if self.is_over {
+            return;
+        }
+        let mut state = self.request.state.lock();
         state.abandoned = true;
         let waker = state.waker.take();
         drop(state);
@@ -218,14 +231,14 @@ impl<T: Transport, const N: usize> Requests<T, N> {
     /// are refused by the caller.
     pub(crate) fn start(&self, order: Order) -> Completion {
         let request = Request::new(order, hal::record::submit(self.kind), None);
-        let completion = Completion(request.clone());
+        let completion = Completion::of(request.clone());
         let mut inner = self.inner.lock();
         match inner.enter(request) {
             Ok(true) => self.unannounced.store(true, Relaxed),
             Ok(false) => {}
             Err(error) => {
                 drop(inner);
-                completion.0.end(Err(error));
+                completion.request.end(Err(error));
             }
         }
         completion
@@ -262,7 +275,9 @@ impl<T: Transport, const N: usize> Requests<T, N> {
             if broken {
                 self.registers.reset();
             }
-            for (waker, request) in ended.into_iter().flatten() {
+            // Where they are: moved, they would be copied, all places of them.
+            for slot in &mut ended {
+                let Some((waker, request)) = slot.take() else { continue };
                 if let Some(waker) = waker {
                     waker.wake();
                 }

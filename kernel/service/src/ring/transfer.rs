@@ -277,8 +277,9 @@ impl Transfer {
             _ => None,
         };
         if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
-            match direct_io::begin(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
-                Ok(Some(flight)) => {
+            match direct_io::prepare(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
+                Ok(Some(prepared)) => {
+                    let flight = prepared.begin();
                     // Written where it stays.
                     let device = Box::write(Box::new_uninit(), AtDevice { transfer: self, open: open.clone(), flight });
                     return Step::Waits(Waits::Device(device));
