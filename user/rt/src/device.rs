@@ -30,12 +30,14 @@ pub fn all() -> impl Iterator<Item = (usize, Info)> {
     })
 }
 
-/// A device that is this process's own. Dropped, it is given back: also by a child that has inherited it.
+/// A device that is this process's own. Dropped by the process that has opened it, it is given back; a child that has inherited it, and drops it, leaves it to its parent.
 #[derive(Debug)]
 pub struct Device {
     fd: OwnedFd,
     info: Info,
     registers: usize,
+    /// The process that has opened it.
+    owner: i32,
 }
 
 macro_rules! accesses {
@@ -79,7 +81,7 @@ impl Device {
         // SAFETY: no pointers.
         let fd = OwnedFd::new(unsafe { sys::call6(at::OPEN, sys::pad([index])) }?);
         let registers = map(&fd, 0, info.memory as usize)?;
-        Ok(Self { fd, info, registers })
+        Ok(Self { fd, info, registers, owner: crate::process::id() })
     }
 
     /// What it is.
@@ -143,8 +145,10 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        // What memory of it is mapped would keep it.
-        let _ = self.give_back();
+        if crate::process::id() == self.owner {
+            // What memory of it is mapped would keep it.
+            let _ = self.give_back();
+        }
         // Nobody can have it any more.
         let _ = syscall!(MUNMAP, self.registers, self.info.memory as usize * PAGE);
     }

@@ -36,6 +36,7 @@ pub const CASES: &[Case] = &[
     case!("driver/storm", "D5 S6", || apart(hostile::storm)),
     case!("driver/never-served", "D5 S6", || apart(hostile::never_served)),
     case!("driver/forked", "D5 S6", || apart(ends::forked)),
+    case!("driver/dropped-by-a-child", "D5 S6", || apart(ends::dropped_by_a_child)),
     case!("driver/given-back", "D5 S6", || apart(ends::given_back)),
     case!("driver/revoked", "U5 D5", || apart(ends::revoked)),
     case!("driver/bound-anew", "U5 D5", || apart(ends::bound_anew)),

@@ -35,6 +35,24 @@ pub fn forked() -> Outcome {
     one(&receiver, driver, 2)
 }
 
+/// A child that drops what it has inherited takes it from nobody.
+pub fn dropped_by_a_child() -> Outcome {
+    let (index, _) = edu()?;
+    let device = core::cell::RefCell::new(Some(open()?));
+    let pid = checked_child(|| {
+        ensure!(device.take().is_some());
+        Ok(())
+    })?;
+    exits(pid, 0)?;
+    // Else another could have it, and to touch it would be the end.
+    fails!(Device::open(index), EBUSY);
+    let device = device.take().ok_or(Trouble::failed("it is the parent's"))?;
+    equal!(device.read32(RAISED), 0);
+    drop(device);
+    Device::open(index)?;
+    Ok(())
+}
+
 /// Behind that its pages are nobody's, whatever is mapped still, and another can have it.
 pub fn given_back() -> Outcome {
     let (index, _) = edu()?;
