@@ -31,6 +31,7 @@ mod processes;
 mod program;
 mod rings;
 mod sockets;
+mod storm;
 mod tasks;
 mod threads;
 mod urgency;
@@ -92,7 +93,7 @@ const PROCESSES: [Process; 10] = [
     ("--uintr", user_interrupts::integers),
     ("--signals", user_signals::measured),
     ("--driver", drivers::serial),
-    ("--ping-pong", |_| ping_pong::rows()),
+    ("--ping-pong", |_| ping_pong::rows().and_then(|()| storm::rows())),
 ];
 
 fn main() -> ExitCode {

@@ -1,7 +1,7 @@
 //! The harts that a thread may run on: what is set is read back, inherited and kept to, whoever else runs there.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::{harts, is_asyncos, needs_kernel, needs_root};
+use crate::machine::{harts, is_asyncos, needs_harts, needs_kernel, needs_root};
 use crate::process::{Shared, checked_child, child, dies, exits, kill, sleep_ms};
 use crate::programs::own_path;
 use alloc::format;
@@ -51,12 +51,6 @@ fn own_tid() -> Result<i32> {
 
 fn all() -> u64 {
     u64::MAX >> (64 - harts().clamp(1, 64))
-}
-
-/// Skips what one hart cannot show.
-fn needs_harts(count: usize) -> Outcome {
-    needs_kernel("harts")?;
-    if harts() < count { Err(Trouble::skipped(format_args!("needs {count} harts"))) } else { Ok(()) }
 }
 
 /// Skips what several harts would do at the same time.

@@ -37,3 +37,9 @@ pub fn harts() -> usize {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     text.lines().filter(|line| line.starts_with("processor")).count()
 }
+
+/// Skips what takes so many harts.
+pub fn needs_harts(count: usize) -> Outcome {
+    needs_kernel("harts")?;
+    if harts() < count { Err(Trouble::skipped(format_args!("needs {count} harts"))) } else { Ok(()) }
+}

@@ -5,6 +5,7 @@ mod controller;
 mod mapping;
 mod passing;
 mod places;
+mod races;
 mod rights;
 mod timers;
 mod waits;
@@ -56,6 +57,13 @@ pub const CASES: &[Case] = &[
     case!("uintr/doorbell-edited", "U5 S6", mapping::edited),
     case!("uintr/doorbell-mapped-often", "U5", mapping::mapped_often),
     case!("uintr/doorbell-absent", "U5 S6", mapping::absent),
+    case!("uintr/stopped", "U4", races::stopped),
+    case!("uintr/stopped-in-a-storm", "U4 S6", races::stopped_in_a_storm),
+    case!("uintr/forks-in-a-storm", "U5 S6", races::forks_in_a_storm),
+    case!("uintr/receiver-execs", "U5 S6", races::receiver_execs),
+    case!("uintr/ends-in-a-storm", "U5 S6", races::ends_in_a_storm),
+    case!("uintr/senders-killed", "U5 S6", races::senders_killed),
+    case!("uintr/innocent-neighbour", "U4 S6", races::innocent_neighbour),
     case!("uintr/completions", "C5 U1", completions::of_a_ring),
     case!("uintr/as-asked", "D5", controller::as_asked),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
@@ -105,7 +113,11 @@ fn until(receiver: &Receiver, done: impl Fn() -> bool) -> Outcome {
             if done() {
                 return Ok(true);
             }
-            receiver.wait(None).map(|()| false)
+            match receiver.wait(None) {
+                // It was stopped meanwhile.
+                Err(error) if error.raw_os_error() == Some(Errno::EINTR.number()) => Ok(false),
+                waited => waited.map(|()| false),
+            }
         })?;
         if over {
             return Ok(());

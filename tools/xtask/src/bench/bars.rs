@@ -668,6 +668,24 @@ pub const WANTED: &[Wanted] = &[
         limits: &[("*", AtMost(1.0))],
         ..reported("pp_blocked_ratio", "times that waiting receivers take of eventfds")
     },
+    Wanted {
+        unit: "/s",
+        method: Method::Count,
+        ..reported("storm_sent", "interrupts that a process sends to one on another hart that computes")
+    },
+    Wanted {
+        unit: "/s",
+        method: Method::Count,
+        ..reported("storm_handled", "those that it handles: what comes together is handled together")
+    },
+    Wanted {
+        unit: "%",
+        method: Method::Count,
+        ..reported(
+            "storm_neighbour",
+            "what a neighbour of that one does meanwhile, in parts of what it does without them",
+        )
+    },
     count(
         "task_memory",
         "task",

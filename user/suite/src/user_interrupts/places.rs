@@ -1,8 +1,8 @@
 //! Receivers that lose their places and get others: nothing is lost on the way.
 
 use super::{counting, from_another};
-use crate::case::{Outcome, Trouble};
-use crate::machine::harts;
+use crate::case::Outcome;
+use crate::machine::{harts, needs_harts};
 use crate::process::{checked_child, exits, sleep_ms};
 use rt::thread;
 
@@ -20,9 +20,7 @@ fn skip_where_there_are_none() -> Outcome {
 
 /// The receiver changes harts all the time.
 pub fn moves() -> Outcome {
-    if harts() < 2 {
-        return Err(Trouble::skipped("needs 2 harts"));
-    }
+    needs_harts(2)?;
     from_another(300, thread::yield_now, go_to)
 }
 

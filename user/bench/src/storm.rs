@@ -1,0 +1,54 @@
+//! What a storm of user interrupts does to who has no part in it: the receiver and a neighbour count beside each other on one hart, the sender sends on another.
+
+use crate::measure::{Outcome, report};
+use crate::ping_pong::{go_to, partner, shared_word};
+use crate::processes::end;
+use crate::user_interrupts::counting;
+use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::time::Duration;
+use rt::time::Instant;
+use rt::uintr::Sender;
+
+/// Some hundred slices.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// How far the neighbour counts in a window in which this thread counts too.
+fn window(neighbour: &AtomicU32) -> f64 {
+    let (start, before) = (Instant::now(), neighbour.load(Relaxed));
+    while start.elapsed() < WINDOW {}
+    f64::from(neighbour.load(Relaxed).wrapping_sub(before))
+}
+
+/// Interrupts sent and handled in a second, and what the neighbour counts of what it does without them. Another kernel has none.
+pub fn rows() -> Outcome {
+    let Ok((receiver, seen)) = counting() else { return Ok(()) };
+    let right = receiver.grant(1)?;
+    let (counted, sent) = (shared_word()?, shared_word()?);
+    go_to(0)?;
+    let neighbour = partner(0, || {
+        loop {
+            counted.fetch_add(1, Relaxed);
+        }
+    })?;
+    while counted.load(Relaxed) == 0 {
+        rt::thread::yield_now();
+    }
+    let quiet = window(counted);
+    let sender = partner(1, || {
+        let sender = Sender::open(right)?;
+        loop {
+            sender.send(0)?;
+            sent.fetch_add(1, Relaxed);
+        }
+    })?;
+    while sent.load(Relaxed) == 0 {
+        rt::thread::yield_now();
+    }
+    let (sent_before, handled) = (sent.load(Relaxed), seen.count());
+    let stormed = window(counted);
+    report("storm_sent", f64::from(sent.load(Relaxed).wrapping_sub(sent_before)), "/s");
+    report("storm_handled", f64::from(seen.count().wrapping_sub(handled)), "/s");
+    report("storm_neighbour", 100.0 * stormed / quiet, "%");
+    end(sender)?;
+    end(neighbour)
+}

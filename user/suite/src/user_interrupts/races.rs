@@ -1,0 +1,271 @@
+//! Interrupts against what becomes of their receiver meanwhile: it is stopped, forks, has another program, ends; and against who has no part in it.
+
+use super::{counting, receiving, until};
+use crate::case::{Outcome, Trouble};
+use crate::machine::needs_harts;
+use crate::process::{Shared, checked_child, child, dies, exits, kill, sleep_ms, wait_with};
+use core::sync::atomic::Ordering::Relaxed;
+use rt::abi::process::{WNOHANG, WUNTRACED, WaitStatus};
+use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP};
+use rt::uintr::Sender;
+
+/// Words that the processes of a case share: what the receiver has seen, how often it was interrupted, who has got how far.
+const SEEN: usize = 0;
+const CALLS: usize = 1;
+const READY: usize = 2;
+const GO: usize = 3;
+const DONE: usize = 4;
+
+fn stop(pid: i32) -> Outcome {
+    kill(pid, SIGSTOP)?;
+    equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
+    Ok(())
+}
+
+/// What is raised while the receiver is stopped runs no handler, and is handled when it goes on.
+pub fn stopped() -> Outcome {
+    const SENT: u32 = 1000;
+    drop(counting()?);
+    let shared = Shared::new()?;
+    let pid = checked_child(|| {
+        let receiver = receiving(move |_| shared.count(CALLS))?;
+        let right = receiver.grant(1 << 3)?;
+        let peer = checked_child(|| {
+            let sender = Sender::open(right)?;
+            shared.await_least(GO, 1);
+            (0..SENT).try_for_each(|_| sender.send(3))?;
+            shared.set(DONE, 1);
+            Ok(())
+        })?;
+        shared.set(READY, 1);
+        until(&receiver, || shared.get(CALLS) > 0)?;
+        exits(peer, 0)
+    })?;
+    ready_or_ended(pid, shared)?;
+    stop(pid)?;
+    shared.set(GO, 1);
+    shared.await_least(DONE, 1);
+    equal!(shared.get(CALLS), 0);
+    kill(pid, SIGCONT)?;
+    exits(pid, 0)?;
+    // They came together.
+    ensure!(shared.get(CALLS) <= 2, "{} calls for what came while it was stopped", shared.get(CALLS));
+    Ok(())
+}
+
+/// Waits until a child says that it receives.
+fn ready_or_ended(pid: i32, shared: Shared) -> Outcome {
+    while shared.get(READY) == 0 {
+        if wait_with(pid, WNOHANG)?.0 == pid {
+            return Err(Trouble::failed("the receiver has ended"));
+        }
+        sleep_ms(1);
+    }
+    Ok(())
+}
+
+/// Nothing is lost of a stream of messages to one that is stopped and goes on all the time.
+pub fn stopped_in_a_storm() -> Outcome {
+    const MESSAGES: u32 = 50_000;
+    drop(counting()?);
+    let shared = Shared::new()?;
+    let pid = checked_child(|| {
+        // What a sender has written before it sends is what its handler sees, or something later.
+        let receiver = receiving(move |_| shared.set(SEEN, shared.get(GO)))?;
+        let right = receiver.grant(1)?;
+        let peer = checked_child(|| {
+            let sender = Sender::open(right)?;
+            for message in 1..=MESSAGES {
+                shared.set(GO, message);
+                sender.send(0)?;
+            }
+            Ok(())
+        })?;
+        shared.set(READY, 1);
+        until(&receiver, || shared.get(SEEN) == MESSAGES)?;
+        exits(peer, 0)
+    })?;
+    ready_or_ended(pid, shared)?;
+    for _ in 0..50 {
+        kill(pid, SIGSTOP)?;
+        match wait_with(pid, WUNTRACED)? {
+            (_, WaitStatus::Stopped(_)) => {}
+            (_, WaitStatus::Exited(0)) => return Ok(()),
+            (_, other) => return Err(Trouble::failed(format_args!("the receiver: {other:?}"))),
+        }
+        kill(pid, SIGCONT)?;
+    }
+    exits(pid, 0)
+}
+
+/// A child that is forked in a storm runs no handler, and its parent goes on.
+pub fn forks_in_a_storm() -> Outcome {
+    let (shared, (receiver, counts)) = (Shared::new()?, counting()?);
+    let right = receiver.grant(1 << 2)?;
+    let peer = checked_child(|| {
+        let sender = Sender::open(right)?;
+        while shared.get(DONE) == 0 {
+            sender.send(2)?;
+        }
+        Ok(())
+    })?;
+    for _ in 0..20 {
+        let before = counts.get(2);
+        let pid = checked_child(|| {
+            // Its own copy, as of a moment between two of its parent's interrupts.
+            let copied = counts.get(2);
+            (0..50).for_each(|_| {
+                let _ = call!(SCHED_YIELD);
+            });
+            equal!(counts.get(2), copied);
+            Ok(())
+        })?;
+        exits(pid, 0)?;
+        until(&receiver, || counts.get(2) > before)?;
+    }
+    shared.set(DONE, 1);
+    exits(peer, 0)
+}
+
+/// A program that takes the receiver's place is never interrupted: who sends is told that nobody is there.
+pub fn receiver_execs() -> Outcome {
+    drop(counting()?);
+    let shared = Shared::new()?;
+    let (input, mut to) = rt::pipe::pipe()?;
+    let (mut from, output) = rt::pipe::pipe()?;
+    let pid = checked_child(|| {
+        let (receiver, _) = counting()?;
+        let right = receiver.grant(1)?;
+        let peer = || {
+            let sender = Sender::open(right)?;
+            while sender.send(0).is_ok() {}
+            fails!(sender.send(0), ESRCH);
+            fails!(sender.send_by_call(0), ESRCH);
+            shared.set(DONE, 1);
+            Ok(())
+        };
+        checked_child(peer)?;
+        call!(DUP3, input.fd().raw(), 0, 0)?;
+        call!(DUP3, output.fd().raw(), 1, 0)?;
+        let arguments = [c"cat".as_ptr(), core::ptr::null()];
+        call!(EXECVE, c"/bin/cat".as_ptr(), arguments.as_ptr(), 0)?;
+        Ok(())
+    })?;
+    drop((input, output));
+    for byte in 0..100 {
+        rt::io::Write::write_all(&mut to, &[byte])?;
+        let mut back = [0];
+        rt::io::Read::read_exact(&mut from, &mut back)?;
+        equal!(back[0], byte);
+    }
+    // The pipe's last writer: the sender holds copies of both ends until it has ended.
+    shared.await_least(DONE, 1);
+    drop(to);
+    exits(pid, 0)
+}
+
+/// Receivers end in a storm, of themselves and killed; who sends is told, and a receiver that takes their place hears nothing.
+pub fn ends_in_a_storm() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let own = Sender::open(receiver.grant(1 << 1)?)?;
+    for round in 0..20 {
+        let shared = Shared::new()?;
+        let pid = child(|| {
+            let Ok(receiver) = receiving(move |_| shared.count(CALLS)) else { return 1 };
+            let Ok(right) = receiver.grant(1) else { return 1 };
+            let peer = checked_child(|| {
+                let sender = Sender::open(right)?;
+                while sender.send(0).is_ok() {}
+                shared.set(DONE, 1);
+                Ok(())
+            });
+            let heard = peer.is_ok() && until(&receiver, || shared.get(CALLS) > 10).is_ok();
+            shared.set(READY, 1);
+            while round % 2 == 1 {
+                let _ = call!(SCHED_YIELD);
+            }
+            i32::from(!heard)
+        })?;
+        if round % 2 == 1 {
+            shared.await_least(READY, 1);
+            kill(pid, SIGKILL)?;
+            dies(pid, SIGKILL)?;
+        } else {
+            exits(pid, 0)?;
+        }
+        shared.await_least(DONE, 1);
+    }
+    own.send(1)?;
+    until(&receiver, || counts.get(1) == 1)?;
+    equal!(counts.get(0), 0);
+    Ok(())
+}
+
+/// Senders that are killed while they send leave nothing behind that another could not use.
+pub fn senders_killed() -> Outcome {
+    let (shared, (receiver, counts)) = (Shared::new()?, counting()?);
+    for round in 0..30 {
+        let right = receiver.grant(1 << 4)?;
+        let pid = checked_child(|| {
+            let sender = Sender::open(right)?;
+            loop {
+                sender.send(4)?;
+                shared.set(READY, round + 1);
+            }
+        })?;
+        shared.await_least(READY, round + 1);
+        kill(pid, SIGKILL)?;
+        dies(pid, SIGKILL)?;
+    }
+    let own = Sender::open(receiver.grant(1 << 5)?)?;
+    own.send(5)?;
+    until(&receiver, || counts.get(5) == 1)?;
+    ensure!(counts.get(4) > 0, "no interrupt of thirty senders");
+    Ok(())
+}
+
+/// Who has no part in a storm has its hart's other half: the receiver's handlers run in the receiver's time. Both count in loops of the same length, beside each other
+/// on one hart; a third, on another, sends all the time.
+pub fn innocent_neighbour() -> Outcome {
+    const TURNS: u32 = 20_000_000;
+    needs_harts(2)?;
+    let shared = Shared::new()?;
+    let (receiver, counts) = counting()?;
+    let right = receiver.grant(1)?;
+    let on = |hart: usize| -> Outcome {
+        let mask = 1_u64 << hart;
+        call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
+        Ok(())
+    };
+    let peer = checked_child(|| {
+        on(1)?;
+        let sender = Sender::open(right)?;
+        while shared.get(DONE) == 0 {
+            sender.send(0)?;
+        }
+        Ok(())
+    })?;
+    on(0)?;
+    let neighbour = checked_child(|| {
+        shared.set(READY, 1);
+        while shared.get(DONE) == 0 {
+            shared.word(SEEN).fetch_add(1, Relaxed);
+        }
+        Ok(())
+    })?;
+    shared.await_least(READY, 1);
+    until(&receiver, || counts.get(0) > 0)?;
+    let before = shared.get(SEEN);
+    while shared.word(CALLS).fetch_add(1, Relaxed) < TURNS {}
+    let passed = shared.get(SEEN).wrapping_sub(before);
+    shared.set(DONE, 1);
+    exits(peer, 0)?;
+    exits(neighbour, 0)?;
+    // Handlers make the receiver slower, not its neighbour. A slice at either end is not counted out.
+    ensure!(
+        passed > TURNS / 4,
+        "the neighbour had {passed} turns, the receiver {TURNS} and {} handlers",
+        counts.get(0)
+    );
+    Ok(())
+}
