@@ -50,9 +50,18 @@ constants! { u32:
     IORING_REGISTER_PROBE = 8, IORING_REGISTER_ENABLE_RINGS = 12, IORING_REGISTER_SYNC_CANCEL = 24,
     IORING_REGISTER_FILE_ALLOC_RANGE = 25, IORING_REGISTER_BUFFERS = 0, IORING_UNREGISTER_BUFFERS = 1,
     IORING_REGISTER_PBUF_RING = 22, IORING_UNREGISTER_PBUF_RING = 23, IORING_REGISTER_PBUF_STATUS = 26,
+    IORING_REGISTER_IOWQ_AFF = 17, IORING_UNREGISTER_IOWQ_AFF = 18, IORING_REGISTER_IOWQ_MAX_WORKERS = 19,
+    IORING_REGISTER_RING_FDS = 20, IORING_UNREGISTER_RING_FDS = 21, IORING_REGISTER_CLOCK = 29,
     IORING_REGISTER_BUFFERS2 = 15, IORING_REGISTER_BUFFERS_UPDATE = 16, IORING_RSRC_REGISTER_SPARSE = 1 << 0,
+    IORING_REGISTER_RESTRICTIONS = 11, IORING_REGISTER_FILES2 = 13, IORING_REGISTER_FILES_UPDATE2 = 14,
     IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
+}
+
+// What a rule of `IORING_REGISTER_RESTRICTIONS` is about.
+constants! { u16:
+    IORING_RESTRICTION_REGISTER_OP = 0, IORING_RESTRICTION_SQE_OP = 1, IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2,
+    IORING_RESTRICTION_SQE_FLAGS_REQUIRED = 3, IORING_RESTRICTION_LAST = 4,
 }
 
 // Operations of an entry. The last is how many there are.
@@ -326,6 +335,45 @@ pub struct FilesUpdate {
     pub fds: u64,
 }
 layout!(FilesUpdate, 16, fds @ 8);
+
+/// Linux `struct io_uring_rsrc_update`, as `IORING_REGISTER_RING_FDS` takes it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct RingUpdate {
+    /// The place; all ones: any. Answer: the place.
+    pub offset: u32,
+    /// 0.
+    pub resv: u32,
+    /// The descriptor; 0 where a place is emptied.
+    pub data: u64,
+}
+layout!(RingUpdate, 16, resv @ 4, data @ 8);
+
+/// Linux `struct io_uring_restriction`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Restriction {
+    /// `IORING_RESTRICTION_*`.
+    pub opcode: u16,
+    /// An operation of `io_uring_register` or of an entry, or flags of entries.
+    pub value: u8,
+    /// Nothing.
+    pub resv: u8,
+    /// Nothing.
+    pub resv2: [u32; 3],
+}
+layout!(Restriction, 16, value @ 2, resv2 @ 4);
+
+/// Linux `struct io_uring_clock_register`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct ClockRegister {
+    /// `CLOCK_*`.
+    pub clockid: u32,
+    /// 0.
+    pub resv: [u32; 3],
+}
+layout!(ClockRegister, 16, resv @ 4);
 
 /// Linux `struct io_uring_rsrc_register`.
 #[repr(C)]

@@ -273,6 +273,7 @@ async fn change_over(thread: &Arc<Thread>, loaded: Loaded, context: &mut UserCon
     let process = thread.process();
     crate::exit::leave_space(thread).await;
     process.abandon_attached();
+    process.rings.clear();
     crate::slots::end(thread, process);
     let descriptors = process.descriptors()?;
     // A table shared by `CLONE_FILES` stays as it is for the others.

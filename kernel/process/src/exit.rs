@@ -102,6 +102,8 @@ pub(crate) fn thread_ended(thread: &Arc<Thread>, service: &dyn Service) {
     table::remove_thread(thread.tid());
     let task = thread.scheduled.lock().task.take();
     drop(task);
+    // A ring may hold on whose behalf it serves: this thread.
+    thread.end_registered_rings();
     let last = {
         let mut state = process.state.lock();
         state.threads.retain(|other| !Arc::ptr_eq(other, thread));

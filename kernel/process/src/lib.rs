@@ -45,6 +45,7 @@ pub mod oom;
 mod pages;
 pub mod process;
 mod processor;
+pub mod registered_rings;
 pub mod report;
 pub mod reservation;
 pub mod run;

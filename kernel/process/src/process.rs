@@ -7,6 +7,7 @@
 use crate::{
     descriptors::FdTable,
     limits::{Limits, Quotas},
+    registered_rings::RegisteredRings,
     share::Share,
     signal::{Actions, Arrivals, Pending},
     slots::Slots,
@@ -159,6 +160,8 @@ pub struct Process {
     pub(crate) children_usage: Usage,
     pub(crate) share: Share,
     attached: SpinLock<Vec<Weak<dyn Attached>>>,
+    /// What its threads have registered.
+    pub(crate) rings: RegisteredRings,
     /// Where its asynchronous calls complete. Weak: closing the descriptors closes the ring.
     ring: SpinLock<Option<Weak<OpenFile>>>,
     started: u64,
@@ -195,6 +198,7 @@ impl Process {
             children_usage: Usage::default(),
             share: Share::default(),
             attached: SpinLock::new(rank::THREAD, Vec::new()),
+            rings: RegisteredRings::new(),
             ring: SpinLock::new(rank::THREAD, None),
             started: hal::time::now(),
         }))

@@ -30,7 +30,9 @@ mod ready;
 mod received;
 mod register;
 mod request;
+mod restrictions;
 mod retry;
+mod ring_fds;
 mod select;
 mod setup;
 mod stream;
@@ -42,6 +44,7 @@ mod timeout;
 mod transfer;
 mod urgency;
 mod usage;
+mod workers;
 mod zero_copy;
 
 pub(crate) use buffers::Buffer;
@@ -83,11 +86,15 @@ use pages::Pages;
 use polled::Poller;
 use process::{Attached, Thread};
 use ready::Retries;
+use restrictions::Restrictions;
 use ring::{Completions, Layout, Words, at};
 use taking::Head;
+use workers::Workers;
 
 /// Completions that are kept and move at once under the lock.
 const MOVED_AT_ONCE: usize = 64;
+/// Among [`Ring::flags`], and no flag that a program may give: rules hold.
+const RESTRICTED: u32 = 1 << 30;
 /// No thread has this id.
 const NOBODY: u32 = 0;
 
@@ -162,6 +169,9 @@ pub(crate) struct Ring {
     /// Memory to choose from.
     groups: Groups,
     notify: Notify,
+    /// What entries and calls may ask for.
+    restrictions: Restrictions,
+    workers: Workers,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
     /// The right to take entries was given back.
@@ -235,6 +245,8 @@ impl Ring {
             buffers: Buffers::new(),
             groups: Groups::new(),
             notify: Notify::new(),
+            restrictions: Restrictions::new(),
+            workers: Workers::new(task, &layout),
             timeouts: AtomicU32::new(0),
             takers: WaitQueue::new(),
             poller: has(IORING_SETUP_SQPOLL).then(|| Poller::new(task.process(), params)),
@@ -373,6 +385,11 @@ impl Ring {
     /// Completions that the program can see and has not taken.
     fn waiting(&self) -> u32 {
         self.posting.lock().completions.waiting(&*self.pages)
+    }
+
+    /// Where the tail is when so many wait for the program, if it takes none.
+    fn target(&self, wanted: u32) -> u32 {
+        self.posting.lock().completions.target(&*self.pages, wanted)
     }
 
     /// The same, unless some are kept.

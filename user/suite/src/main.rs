@@ -99,6 +99,7 @@ const GROUPS: &[&[Case]] = &[
     rings::drain::CASES,
     rings::calls::CASES,
     rings::readiness::CASES,
+    rings::registering::CASES,
     rings::sockets::CASES,
     rings::others::CASES,
     rings::places::CASES,

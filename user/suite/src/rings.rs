@@ -18,6 +18,7 @@ pub mod priorities;
 pub mod provided;
 pub mod quotas;
 pub mod readiness;
+pub mod registering;
 pub mod rights;
 pub mod sockets;
 pub mod splices;

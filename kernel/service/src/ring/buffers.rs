@@ -8,11 +8,7 @@ use crate::{
     context::{Task, list},
     transfer::Piece,
 };
-use abi::{
-    errno::Errno,
-    fs::Iovec,
-    io_uring::{IORING_RSRC_REGISTER_SPARSE, RsrcRegister, RsrcUpdate},
-};
+use abi::{errno::Errno, fs::Iovec, io_uring::RsrcUpdate};
 use alloc::{sync::Arc, vec::Vec};
 use hal::{
     PAGE_SIZE,
@@ -195,40 +191,11 @@ fn silence(places: Vec<Option<Arc<Buffer>>>) {
     }
 }
 
-/// The same as a call asks for it that may have tags.
-///
-/// # Errors
-/// `EINVAL`, `EFAULT`; those of [`register`].
-pub(super) async fn register_tagged(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    addr: usize,
-    size: usize,
-) -> Result<usize, Errno> {
-    if size != size_of::<RsrcRegister>() {
-        return Err(Errno::EINVAL);
-    }
-    let asked: RsrcRegister = task.space().get(addr).await?;
-    let sparse = asked.flags & IORING_RSRC_REGISTER_SPARSE != 0;
-    if asked.nr == 0 || asked.resv2 != 0 || asked.flags & !IORING_RSRC_REGISTER_SPARSE != 0 || sparse && asked.data != 0
-    {
-        return Err(Errno::EINVAL);
-    }
-    register(task, ring, (asked.data, asked.tags), asked.nr as usize).await
-}
-
 /// Changes places; how many.
 ///
 /// # Errors
 /// `ENXIO`, `EINVAL`, `EOVERFLOW`; those of [`register`] before any was changed.
-pub(super) async fn update(task: &Task<'_>, ring: &Arc<Ring>, addr: usize, size: usize) -> Result<usize, Errno> {
-    if size != size_of::<RsrcUpdate>() {
-        return Err(Errno::EINVAL);
-    }
-    let asked: RsrcUpdate = task.space().get(addr).await?;
-    if asked.nr == 0 || asked.resv != 0 || asked.resv2 != 0 {
-        return Err(Errno::EINVAL);
-    }
+pub(super) async fn update(task: &Task<'_>, ring: &Arc<Ring>, asked: &RsrcUpdate) -> Result<usize, Errno> {
     let end = asked.offset.checked_add(asked.nr).ok_or(Errno::EOVERFLOW)?;
     if end as usize > ring.buffers.len().ok_or(Errno::ENXIO)? {
         return Err(Errno::EINVAL);

@@ -26,6 +26,7 @@ const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_SQ_WAKEUP
     | IORING_ENTER_SQ_WAIT
     | IORING_ENTER_EXT_ARG
+    | IORING_ENTER_REGISTERED_RING
     | IORING_ENTER_ABS_TIMER;
 
 /// `io_uring_enter(fd, entries, completions, flags, argument, size)`, served at once or begun.
@@ -37,11 +38,15 @@ pub(crate) fn begin_enter<'a>(
     args: &[usize; 6],
 ) -> Begun<'a> {
     let args = Args(*args);
-    // No ring is ever registered by number.
     if args.bits(3) & !FLAGS != 0 {
         return Begun::Done(Errno::EINVAL.to_return());
     }
-    let open = match thread.process().file(args.int(0)) {
+    let found = if args.bits(3) & IORING_ENTER_REGISTERED_RING == 0 {
+        thread.process().file(args.int(0))
+    } else {
+        thread.registered_ring(args.bits(0) as usize)
+    };
+    let open = match found {
         Ok(open) => open,
         Err(errno) => return Begun::Done(errno.to_return()),
     };
@@ -256,33 +261,50 @@ async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, progress: Progress
 
 /// Waits for completions.
 async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
-    let (mut mask, mut time) = ((args.word(4), args.word(5)), 0);
+    let (mut mask, mut time, mut least) = ((args.word(4), args.word(5)), 0, 0);
     if args.bits(3) & IORING_ENTER_EXT_ARG != 0 {
         if args.word(5) != size_of::<GetEvents>() {
             return Err(Errno::EINVAL);
         }
         let argument: GetEvents = task.space().get(args.word(4)).await?;
-        if argument.min_wait_usec != 0 {
-            return Err(Errno::EINVAL);
-        }
         mask = (argument.sigmask as usize, argument.sigmask_sz as usize);
         time = argument.ts as usize;
+        least = u64::from(argument.min_wait_usec) * 1_000;
     }
     let wanted = args.bits(2).min(ring.layout.completions());
     ring.flush_all().await;
     if ring.waiting() >= wanted {
         return Ok(());
     }
-    let target = ring.posting.lock().completions.target(&*ring.pages, wanted);
+    let target = ring.target(wanted);
     let deadline = deadline(task, time, args.bits(3) & IORING_ENTER_ABS_TIMER != 0).await?;
     poll::mask(task, mask.0, mask.1).await?;
-    let waited = reach(task, ring, target, deadline).await;
+    let waited = match least {
+        0 => reach(task, ring, target, deadline).await,
+        least => reach_or_any(task, ring, target, (hal::time::now().saturating_add(least), deadline)).await,
+    };
     // Of what the wait says, before that may be forgotten: a signal that this mask lets in is delivered under it.
     task.end_mask(waited.map(|()| 0));
     match waited {
         // Fewer than wanted are better than an error.
         Err(_) if ring.waiting() > 0 => Ok(()),
         Err(Errno::EAGAIN) => Err(Errno::ETIME),
+        waited => waited,
+    }
+}
+
+/// The same as [`reach`] up to the first of two times. From then on one completion that was not there at the beginning is enough.
+async fn reach_or_any(
+    task: &Task<'_>,
+    ring: &Ring,
+    target: u32,
+    (least, deadline): (u64, Option<u64>),
+) -> Result<(), Errno> {
+    let first = ring.target(ring.waiting() + 1);
+    match reach(task, ring, target, Some(deadline.map_or(least, |deadline| deadline.min(least)))).await {
+        Err(Errno::EAGAIN) if deadline.is_none_or(|deadline| deadline > least) => {
+            reach(task, ring, first, deadline).await
+        }
         waited => waited,
     }
 }

@@ -187,7 +187,7 @@ fn registrable(task: &Task<'_>, fd: i32) -> Result<Option<Arc<OpenFile>>, Errno>
     if holds_others(&open) { Err(Errno::EBADF) } else { Ok(Some(open)) }
 }
 
-/// Makes the table of the descriptors at `addr`.
+/// Makes the table of the descriptors at `addr`; without a list, of empty places.
 ///
 /// # Errors
 /// `EBUSY`, `EINVAL`, `EMFILE`, `EFAULT`, `EBADF`, `ENOMEM`.
@@ -206,8 +206,12 @@ pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: u
     while files.len() < count {
         let mut fds = [0i32; AT_ONCE];
         let some = &mut fds[..AT_ONCE.min(count - files.len())];
-        let from = addr.wrapping_add(files.len() * size_of::<i32>());
-        task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;
+        if addr == 0 {
+            some.fill(NONE);
+        } else {
+            let from = addr.wrapping_add(files.len() * size_of::<i32>());
+            task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;
+        }
         for fd in some {
             let file = registrable(task, *fd)?;
             places.set(files.len(), file.is_some());
@@ -221,6 +225,29 @@ pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: u
     }
     *table = Some(Table { files, places, range: 0..count, hint: 0, _charge: charge });
     Ok(0)
+}
+
+/// Whether none of the tags at `tags` is one: a file's end is not told.
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`.
+pub(super) async fn check_untagged(task: &Task<'_>, tags: u64, count: usize) -> Result<(), Errno> {
+    if tags == 0 {
+        return Ok(());
+    }
+    for done in (0..count.min(MOST)).step_by(AT_ONCE) {
+        let mut some = [0u64; AT_ONCE];
+        let some = &mut some[..AT_ONCE.min(count - done)];
+        let from = (tags as usize).wrapping_add(done * size_of::<u64>());
+        task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;
+        if some.iter().any(|tag| *tag != 0) {
+            return Err(Errno::EINVAL);
+        }
+        if exec::should_yield() {
+            exec::yield_now().await;
+        }
+    }
+    Ok(())
 }
 
 /// Changes places as a call asks for it; how many.
@@ -247,7 +274,7 @@ pub(super) async fn update(
     count: usize,
 ) -> Result<usize, Errno> {
     let len = ring.files.len().ok_or(Errno::ENXIO)?;
-    if first + count > len {
+    if first.checked_add(count).is_none_or(|end| end > len) {
         return Err(Errno::EINVAL);
     }
     for done in 0..count {

@@ -1,35 +1,40 @@
 //! `io_uring_register`.
 
-use super::{Ring, buffers, cancel::Cancel, files, groups, operation, ring_of};
+use super::{
+    RESTRICTED, Ring, buffers, cancel::Cancel, files, groups, operation, restrictions, ring_fds, ring_of, workers,
+};
 use crate::{
     arguments::Args,
     context::{Task, list},
 };
-use abi::{errno::Errno, io_uring::*, time::Timespec};
+use abi::{
+    errno::Errno,
+    io_uring::*,
+    time::{CLOCK_BOOTTIME, CLOCK_MONOTONIC, Timespec},
+};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering::Release;
 use zerocopy::IntoBytes;
 
 /// `io_uring_register(fd, operation, argument, count)`.
 pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let (number, argument, count) = (args.bits(1), args.word(2), args.bits(3));
-    // No ring is ever registered by number: that flag is refused with the operations that are not there.
+    let (operation, argument, count) = (args.bits(1), args.word(2), args.bits(3) as usize);
+    let number = operation & !IORING_REGISTER_USE_REGISTERED_RING;
     if number >= IORING_REGISTER_LAST {
         return Err(Errno::EINVAL);
     }
-    let open = task.file(args.int(0))?;
+    let by_place = number != operation;
+    let open = if by_place { task.thread().registered_ring(args.bits(0) as usize)? } else { task.file(args.int(0))? };
     let ring = ring_of(&open)?;
     if ring.issuer_is_another(task.thread()) {
         return Err(Errno::EEXIST);
     }
+    ring.check_call(number)?;
     match number {
-        IORING_REGISTER_PROBE if argument != 0 && count <= 256 => probe(task, argument, count as usize).await,
+        IORING_REGISTER_PROBE if argument != 0 && count <= 256 => probe(task, argument, count).await,
         IORING_REGISTER_ENABLE_RINGS if argument == 0 && count == 0 => enable(task, ring),
-        IORING_REGISTER_FILES if argument != 0 => files::register(task, ring, argument, count as usize).await,
-        IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
-        IORING_REGISTER_FILES_UPDATE if argument != 0 => {
-            files::update_of_call(task, ring, argument, count as usize).await
-        }
-        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC if argument != 0 && count == 1 => {
+        IORING_REGISTER_RESTRICTIONS => restrictions::register(task, ring, argument, count).await,
+        IORING_REGISTER_EVENTFD | IORING_REGISTER_EVENTFD_ASYNC if count == 1 => {
             let fd: i32 = task.space().get(argument).await?;
             ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
         }
@@ -37,18 +42,86 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         IORING_REGISTER_PBUF_RING if argument != 0 && count == 1 => groups::register(task, ring, argument).await,
         IORING_UNREGISTER_PBUF_RING if argument != 0 && count == 1 => groups::unregister(task, ring, argument).await,
         IORING_REGISTER_PBUF_STATUS if argument != 0 && count == 1 => groups::status(task, ring, argument).await,
-        IORING_REGISTER_BUFFERS if argument != 0 => {
-            buffers::register(task, ring, (argument as u64, 0), count as usize).await
+        IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
+        IORING_REGISTER_RING_FDS => ring_fds::register(task, argument, count).await,
+        IORING_UNREGISTER_RING_FDS => ring_fds::unregister(task, argument, count).await,
+        IORING_REGISTER_CLOCK if argument != 0 && count == 0 => clock(task, argument).await,
+        IORING_REGISTER_IOWQ_AFF if argument != 0 && count > 0 => workers::set_affinity(task, argument, count).await,
+        IORING_UNREGISTER_IOWQ_AFF if argument == 0 && count == 0 => Ok(0),
+        IORING_REGISTER_IOWQ_MAX_WORKERS if argument != 0 && count == 2 => workers::limit(task, ring, argument).await,
+        _ => resources(task, ring, number, argument, count).await,
+    }
+}
+
+/// Operations on files and buffers.
+async fn resources(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    number: u32,
+    argument: usize,
+    count: usize,
+) -> Result<usize, Errno> {
+    match number {
+        IORING_REGISTER_FILES | IORING_REGISTER_BUFFERS if argument == 0 => Err(Errno::EFAULT),
+        IORING_REGISTER_FILES => files::register(task, ring, argument, count).await,
+        IORING_REGISTER_FILES2 => {
+            let RsrcRegister { nr, data, tags, .. } = list_of(task, argument, count).await?;
+            files::check_untagged(task, tags, nr as usize).await?;
+            files::register(task, ring, data as usize, nr as usize).await
         }
-        IORING_UNREGISTER_BUFFERS if argument == 0 && count == 0 => ring.buffers.unregister().map(|()| 0),
-        IORING_REGISTER_BUFFERS2 => buffers::register_tagged(task, ring, argument, count as usize).await,
-        IORING_REGISTER_BUFFERS_UPDATE => buffers::update(task, ring, argument, count as usize).await,
+        IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
+        IORING_REGISTER_FILES_UPDATE => files::update_of_call(task, ring, argument, count).await,
+        IORING_REGISTER_FILES_UPDATE2 => {
+            let RsrcUpdate { offset, data, tags, nr, .. } = change_of(task, argument, count).await?;
+            files::check_untagged(task, tags, nr as usize).await?;
+            files::update(task, ring, offset as usize, data as usize, nr as usize).await
+        }
         IORING_REGISTER_FILE_ALLOC_RANGE if argument != 0 && count == 0 => {
             ring.files.set_range(task.space().get(argument).await?).map(|()| 0)
         }
-        IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
+        IORING_REGISTER_BUFFERS => buffers::register(task, ring, (argument as u64, 0), count).await,
+        IORING_REGISTER_BUFFERS2 => {
+            let RsrcRegister { nr, data, tags, .. } = list_of(task, argument, count).await?;
+            buffers::register(task, ring, (data, tags), nr as usize).await
+        }
+        IORING_UNREGISTER_BUFFERS if argument == 0 && count == 0 => ring.buffers.unregister().map(|()| 0),
+        IORING_REGISTER_BUFFERS_UPDATE => buffers::update(task, ring, &change_of(task, argument, count).await?).await,
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// What a table is to be made of.
+async fn list_of(task: &Task<'_>, addr: usize, size: usize) -> Result<RsrcRegister, Errno> {
+    if size != size_of::<RsrcRegister>() {
+        return Err(Errno::EINVAL);
+    }
+    let asked: RsrcRegister = task.space().get(addr).await?;
+    let sparse = asked.flags & IORING_RSRC_REGISTER_SPARSE != 0;
+    let has_others = asked.flags & !IORING_RSRC_REGISTER_SPARSE != 0;
+    if asked.nr == 0 || asked.resv2 != 0 || has_others || sparse && asked.data != 0 {
+        return Err(Errno::EINVAL);
+    }
+    Ok(asked)
+}
+
+/// What places are to be changed to.
+async fn change_of(task: &Task<'_>, addr: usize, size: usize) -> Result<RsrcUpdate, Errno> {
+    if size != size_of::<RsrcUpdate>() {
+        return Err(Errno::EINVAL);
+    }
+    let asked: RsrcUpdate = task.space().get(addr).await?;
+    if asked.nr == 0 || asked.resv != 0 || asked.resv2 != 0 {
+        return Err(Errno::EINVAL);
+    }
+    asked.offset.checked_add(asked.nr).ok_or(Errno::EOVERFLOW)?;
+    Ok(asked)
+}
+
+/// The clock of times that `io_uring_enter` is given. Both that Linux has for it are one here: the machine does not sleep.
+async fn clock(task: &Task<'_>, addr: usize) -> Result<usize, Errno> {
+    let asked: ClockRegister = task.space().get(addr).await?;
+    let is_right = asked.resv == [0; 3] && matches!(asked.clockid, CLOCK_MONOTONIC | CLOCK_BOOTTIME);
+    if is_right { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
 /// Ends requests, and waits for that.
@@ -102,6 +175,10 @@ fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         return Err(Errno::EBADFD);
     }
     ring.appoint(task);
+    if ring.restrictions.are_there() {
+        // Before it is enabled: no entry is taken without a look.
+        ring.flags.fetch_or(RESTRICTED, Release);
+    }
     // Release pairs with the Acquire in `Ring::has`. Of two at once, one enables.
     let before = ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Release);
     if before & IORING_SETUP_R_DISABLED == 0 {

@@ -34,7 +34,9 @@ const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_EXT_ARG
     | IORING_FEAT_NATIVE_WORKERS
     | IORING_FEAT_CQE_SKIP
-    | IORING_FEAT_LINKED_FILE;
+    | IORING_FEAT_LINKED_FILE
+    | IORING_FEAT_REG_REG_RING
+    | IORING_FEAT_MIN_TIMEOUT;
 
 /// `io_uring_setup(entries, params)`.
 pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {

@@ -7,7 +7,7 @@ mod single;
 pub(super) use single::run_single;
 
 use super::{
-    Ring,
+    RESTRICTED, Ring,
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
     pieces::Pieces,
@@ -88,6 +88,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     has_faulted: bool,
     /// Entries say how urgent they are.
     says_priorities: bool,
+    /// Entries are looked at before anything is done with them.
+    is_restricted: bool,
     /// Of the entry that is taken now.
     urgency: Urgency,
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything of
@@ -104,7 +106,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
         let (is_cut, has_faulted, urgency, last, parked) = (false, false, Urgency::USUAL, None, Vec::new());
-        let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
+        let (says_priorities, is_restricted) = (ring.has(IORING_SETUP_PRIORITIES), ring.has(RESTRICTED));
         Self {
             task,
             ring,
@@ -117,6 +119,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             goes_on,
             has_faulted,
             says_priorities,
+            is_restricted,
             urgency,
             last,
             parked,
@@ -141,7 +144,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 break;
             };
             taken.count += 1;
-            if !self.says_priorities && Transfer::is_plain(&entry) && self.stands_alone() {
+            let is_short = !self.says_priorities && !self.is_restricted;
+            if is_short && Transfer::is_plain(&entry) && self.stands_alone() {
                 if !self.begin_transfer(&entry) && !goes_on {
                     taken.stopped = true;
                     break;
@@ -254,9 +258,12 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         if entry.flags & SPECIAL != 0 {
             self.check_special(entry)?;
-            if entry.flags & IOSQE_BUFFER_SELECT != 0 {
-                return operation::prepare_select(entry);
-            }
+        }
+        if self.is_restricted && entry.opcode < IORING_OP_LAST {
+            self.ring.check_entry(entry)?;
+        }
+        if entry.flags & IOSQE_BUFFER_SELECT != 0 {
+            return operation::prepare_select(entry);
         }
         match operation::prepare(self.task, entry) {
             Err(IoError::Fault(_)) if self.has_faulted || self.is_cut => {

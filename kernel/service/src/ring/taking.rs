@@ -6,7 +6,7 @@
 //! **Waiting for the right.** Who wants it counts itself, enters `takers`, looks, sleeps; who gives it back clears the mark under the lock and wakes
 //! then. Who comes while others wait waits too, so nobody is passed for ever.
 
-use super::{Posting, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
+use super::{Posting, RESTRICTED, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
 use abi::{
     asyncos::IORING_SETUP_PRIORITIES,
     io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe},
@@ -125,7 +125,7 @@ impl Ring {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
         /// Entries of these say more than is looked at here.
-        const LONG: u32 = IORING_SETUP_PRIORITIES;
+        const LONG: u32 = IORING_SETUP_PRIORITIES | RESTRICTED;
         if wanted == 0 || self.has(ASKED | LONG) {
             return Beginning::Later;
         }

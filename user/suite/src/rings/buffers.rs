@@ -322,7 +322,7 @@ fn wrong() -> Outcome {
     let of =
         |addr: usize, count: usize| call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_BUFFERS, addr, count);
     fails!(of(8, 1), EFAULT);
-    fails!(of(0, 1), EINVAL);
+    fails!(of(0, 1), EFAULT);
     fails!(of((&raw const good) as usize, (1 << 14) + 1), EINVAL);
     fails!(of((&raw const good) as usize, u32::MAX as usize), EINVAL);
     let bad = [

@@ -64,7 +64,7 @@ fn registered_files() -> Outcome {
 }
 
 /// No file that reads this pipe is left, once those go that let go of theirs behind their completion.
-fn nobody_reads(ring: &mut Ring, write: &File) -> Outcome {
+pub fn nobody_reads(ring: &mut Ring, write: &File) -> Outcome {
     let polls = Sqe { op_flags: POLLOUT.into(), ..call_of(IORING_OP_POLL_ADD, write.fd().raw()) };
     while one(ring, polls)? as u16 != POLLOUT | POLLERR {
         thread::sleep(Duration::from_millis(1));
