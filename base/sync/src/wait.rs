@@ -1,5 +1,5 @@
 //! A queue of those who wait for a change, in order of arrival. For a state of which one waiter after the other takes
-//! something, see [`Turns`]; for who watches it for as long as it likes, [`stay`]; for who waits without
+//! something, see [`Turns`]; for who watches it for as long as it likes, [`stay`], and [`contend`] if it is enough that one of these sees to a change; for who waits without
 //! a future, [`Seat`].
 //!
 //! The state that is waited for lies elsewhere, under a lock of its own or in atomics. Who changes it calls
@@ -25,12 +25,12 @@
 //! outside the lock, except for the copy of one that stays. All is done in bounded steps with the lock held, so that interrupt handlers may wake if the lock
 //! keeps them out.
 //!
-//! * **W1** The list and the links and wakers of nodes in it are touched under the lock only.
-//! * **W2** A node is in the list exactly while `linked` is set; its future leaves the list before it goes, and does not
+//! * **W1** The lists, and the links and wakers of nodes in them, are touched under the lock only.
+//! * **W2** A node is in its list exactly while `linked` is set; its future leaves the list before it goes, and does not
 //!   move before.
 
+use core::convert::Infallible;
 use core::future::Future;
-use core::marker::PhantomPinned;
 use core::pin::Pin;
 use core::ptr;
 use core::task::{Context, Poll, Waker};
@@ -39,10 +39,15 @@ use crate::atomic::{AtomicBool, Ordering, fence};
 use crate::cell::UnsafeCell;
 use crate::raw::RawSpin;
 
+mod contend;
+mod list;
 mod seat;
 mod stay;
 mod turn;
 
+use list::{List, Node};
+
+pub use contend::{Contend, Contender, Crowd, contend};
 pub use seat::Seat;
 pub use stay::{Stay, stay};
 pub use turn::{Claim, Gate, Turn, Turns};
@@ -68,73 +73,35 @@ unsafe impl WaitLock for RawSpin {
     }
 }
 
-/// Those who wait, oldest first.
-struct List {
-    head: *const Node,
-    tail: *const Node,
-    /// How many have entered so far.
-    entered: u64,
-}
-
-/// A waiter's place in the list, and its waker while it is there.
-struct Links {
-    next: *const Node,
-    previous: *const Node,
-    /// The count at its entry: tells those who were there when `wake_all` began.
-    turn: u64,
-    waker: Option<Waker>,
-}
-
-struct Node {
-    linked: AtomicBool,
-    /// It is not taken out by a wake-up.
-    stays: bool,
-    links: UnsafeCell<Links>,
-    /// The list points here.
-    _pinned: PhantomPinned,
-}
-
-impl Node {
-    fn new() -> Self {
-        let links = Links { next: ptr::null(), previous: ptr::null(), turn: 0, waker: None };
-        let links = UnsafeCell::new(links);
-        Self { linked: AtomicBool::new(false), stays: false, links, _pinned: PhantomPinned }
-    }
-
-    /// Whether it is in the list.
-    #[inline]
-    fn is_linked(&self) -> bool {
-        // Acquire pairs with the Release in `take_first`: the waker's accesses to the node are over.
-        self.linked.load(Ordering::Acquire)
-    }
-}
-
-/// Coroutines that wait for something.
-pub struct WaitQueue<L> {
-    /// Whether the list has anybody; written under the lock.
+/// Coroutines that wait for something. `C`: who may contend for changes ([`contend`]).
+pub struct WaitQueue<L, C = Infallible> {
+    /// Whether either list has anybody; written under the lock.
     occupied: AtomicBool,
+    /// Whether the second list has; written under the lock.
+    contested: AtomicBool,
     lock: L,
     list: UnsafeCell<List>,
+    contenders: UnsafeCell<List<contend::Entry<C>>>,
 }
 
-// SAFETY: the list, the only part that is not atomic, is touched under the lock (W1); what hangs in it is wakers, which
+// SAFETY: the lists, the only parts that are not atomic, are touched under the lock (W1); what hangs in them is wakers and contenders, which
 // may be sent.
-unsafe impl<L: Send> Send for WaitQueue<L> {}
+unsafe impl<L: Send, C: Send> Send for WaitQueue<L, C> {}
 // SAFETY: as above.
-unsafe impl<L: Sync> Sync for WaitQueue<L> {}
+unsafe impl<L: Sync, C: Send> Sync for WaitQueue<L, C> {}
 
-impl<L> WaitQueue<L> {
+impl<L, C> WaitQueue<L, C> {
     crate::const_fn! {
         /// A queue where nobody waits, with its lock.
         #[must_use]
         pub const fn new(lock: L) -> Self {
-            let list = UnsafeCell::new(List { head: ptr::null(), tail: ptr::null(), entered: 0 });
-            Self { occupied: AtomicBool::new(false), lock, list }
+            let (list, contenders) = (UnsafeCell::new(List::new()), UnsafeCell::new(List::new()));
+            Self { occupied: AtomicBool::new(false), contested: AtomicBool::new(false), lock, list, contenders }
         }
     }
 }
 
-impl<L: WaitLock> WaitQueue<L> {
+impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
     /// Wakes all that wait now. Any context that the lock allows.
     #[inline]
     pub fn wake_all(&self) {
@@ -142,14 +109,24 @@ impl<L: WaitLock> WaitQueue<L> {
         fence(Ordering::SeqCst);
         // Relaxed: ordered by the fence.
         if self.occupied.load(Ordering::Relaxed) {
-            self.wake_present();
+            self.wake_present(None);
+        }
+    }
+
+    /// The same for a change that one contender of this kind can see to: of those only one that takes it is to be told.
+    #[inline]
+    pub fn wake(&self, kind: u32) {
+        // As in `wake_all`.
+        fence(Ordering::SeqCst);
+        if self.occupied.load(Ordering::Relaxed) {
+            self.wake_present(Some(kind));
         }
     }
 
     /// One at a time, so that the lock is held for a bounded time and no waker is called under it. Ends: those that come
     /// meanwhile have a later turn.
     #[inline(never)]
-    fn wake_present(&self) {
+    fn wake_present(&self, kind: Option<u32>) {
         let mut last = None;
         loop {
             let (waker, more) = self.lock.with(|| {
@@ -165,8 +142,12 @@ impl<L: WaitLock> WaitQueue<L> {
                 waker.wake();
             }
             if !more {
-                return;
+                break;
             }
+        }
+        // Relaxed: ordered by the fence of who calls this.
+        if self.contested.load(Ordering::Relaxed) {
+            self.tell(kind);
         }
     }
 
@@ -176,53 +157,17 @@ impl<L: WaitLock> WaitQueue<L> {
     /// # Safety
     /// `list` is this queue's; under the lock.
     unsafe fn take_first(&self, list: &mut List, last: u64) -> (Option<Waker>, bool) {
-        // SAFETY: W2, what the list points to is alive.
-        let Some(node) = (unsafe { list.head.as_ref() }) else { return (None, false) };
-        let (turn, next) = node.links.with(|links| {
-            // SAFETY: W1.
-            unsafe { ((*links).turn, (*links).next) }
-        });
-        if turn > last {
-            return (None, false);
-        }
+        // SAFETY: by contract.
+        let Some((node, more)) = (unsafe { list.first(last) }) else { return (None, false) };
         if node.stays {
             // SAFETY: W1, W2: the first in the list, under the lock.
-            return (unsafe { self.pass(list, node) }, !next.is_null());
+            return (unsafe { list.pass(node) }, more);
         }
         // SAFETY: W1, W2: in the list, under the lock.
         let waker = unsafe { self.unlink(list, node) };
         // Release pairs with the Acquire in `is_linked`: the node may be gone from here on.
         node.linked.store(false, Ordering::Release);
-        (waker, !next.is_null())
-    }
-
-    /// Moves the first node behind all others; its waker, to be called. The list never looks empty meanwhile: who changes the
-    /// state now must not find that nobody waits.
-    ///
-    /// # Safety
-    /// The node is the first in this queue's list, `list`; under the lock.
-    unsafe fn pass(&self, list: &mut List, node: &Node) -> Option<Waker> {
-        list.entered += 1;
-        let last = list.tail;
-        let (next, waker) = node.links.with_mut(|links| {
-            // SAFETY: W1.
-            let links = unsafe { &mut *links };
-            links.turn = list.entered;
-            let next = links.next;
-            if !next.is_null() {
-                (links.next, links.previous) = (ptr::null(), last);
-            }
-            (next, links.waker.clone())
-        });
-        // SAFETY: W2, neighbours are alive; the last is another if there is a next.
-        if let (Some(second), Some(last)) = unsafe { (next.as_ref(), last.as_ref()) } {
-            // SAFETY: W1.
-            second.links.with_mut(|links| unsafe { (*links).previous = ptr::null() });
-            // SAFETY: W1.
-            last.links.with_mut(|links| unsafe { (*links).next = node });
-            (list.head, list.tail) = (next, node);
-        }
-        waker
+        (waker, more)
     }
 
     /// Takes a node out of the list; the caller clears `linked` then.
@@ -230,28 +175,21 @@ impl<L: WaitLock> WaitQueue<L> {
     /// # Safety
     /// The node is in this queue's list, `list`; under the lock.
     unsafe fn unlink(&self, list: &mut List, node: &Node) -> Option<Waker> {
-        let (next, previous, waker) = node.links.with_mut(|links| {
-            // SAFETY: W1.
-            let links = unsafe { &mut *links };
-            (links.next, links.previous, links.waker.take())
-        });
-        // SAFETY: W2, neighbours are alive.
-        match unsafe { previous.as_ref() } {
-            // SAFETY: W1.
-            Some(previous) => previous.links.with_mut(|links| unsafe { (*links).next = next }),
-            None => list.head = next,
-        }
-        // SAFETY: W2, as above.
-        match unsafe { next.as_ref() } {
-            // SAFETY: W1.
-            Some(next) => next.links.with_mut(|links| unsafe { (*links).previous = previous }),
-            None => list.tail = previous,
-        }
+        // SAFETY: by contract.
+        let waker = unsafe { list.unlink(node) };
         if list.head.is_null() {
-            // Relaxed: who reads an old value finds the list empty under the lock.
-            self.occupied.store(false, Ordering::Relaxed);
+            // Relaxed, both: who reads an old value finds the list empty under the lock, under which the second is written.
+            self.occupied.store(self.contested.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         waker
+    }
+
+    /// Nobody contends any more: notes whether anybody waits. Under the lock.
+    fn settle(&self) {
+        // SAFETY: W1, under the lock.
+        let waits = self.list.with(|list| unsafe { !(*list).head.is_null() });
+        // Relaxed: as in `unlink`.
+        self.occupied.store(waits, Ordering::Relaxed);
     }
 
     /// Puts a node at the end of the list.
@@ -261,19 +199,9 @@ impl<L: WaitLock> WaitQueue<L> {
     /// goes (W2).
     #[inline]
     unsafe fn link(&self, list: &mut List, node: &Node, waker: Waker) {
-        list.entered += 1;
-        let links = Links { next: ptr::null(), previous: list.tail, turn: list.entered, waker: Some(waker) };
-        // SAFETY: not linked, so the caller's. The old content has no waker to drop: `unlink` took it.
-        node.links.with_mut(|old| unsafe { ptr::write(old, links) });
-        // SAFETY: W2, the last node is alive.
-        match unsafe { list.tail.as_ref() } {
-            // SAFETY: W1.
-            Some(tail) => tail.links.with_mut(|links| unsafe { (*links).next = node }),
-            None => list.head = node,
-        }
-        list.tail = node;
-        // Relaxed, both: the first is read without the lock by this node's future only, the second behind a fence.
-        node.linked.store(true, Ordering::Relaxed);
+        // SAFETY: by contract.
+        unsafe { list.link(node, waker) };
+        // Relaxed: read behind a fence.
         self.occupied.store(true, Ordering::Relaxed);
     }
 
@@ -310,7 +238,7 @@ impl<L: WaitLock> WaitQueue<L> {
             if linked {
                 node.links.with_mut(|links| {
                     // SAFETY: W1, linked and under the lock.
-                    if let Some(old) = unsafe { &mut (*links).waker } {
+                    if let Some(old) = unsafe { &mut (*links).call } {
                         core::mem::swap(old, &mut waker);
                     }
                 });
@@ -337,20 +265,26 @@ impl<L: WaitLock> WaitQueue<L> {
 /// Waits until `ready` answers. It is called before each wait, in the queue and out of it, and after each wake-up; it
 /// must be cheap and must not wait. Whoever makes it answer wakes `queue` *afterwards*.
 #[inline]
-pub fn wait_until<L: WaitLock, T, F: FnMut() -> Option<T>>(queue: &WaitQueue<L>, ready: F) -> WaitUntil<'_, L, F> {
+pub fn wait_until<L: WaitLock, C: Contender, T, F: FnMut() -> Option<T>>(
+    queue: &WaitQueue<L, C>,
+    ready: F,
+) -> WaitUntil<'_, L, F, C> {
     WaitUntil { queue, node: Node::new(), looked: false, ready }
 }
 
 /// [`wait_until`] for a caller that has just looked in vain: `ready` is first called in the queue.
 #[inline]
-pub fn wait_until_next<L: WaitLock, T, F: FnMut() -> Option<T>>(queue: &WaitQueue<L>, ready: F) -> WaitUntil<'_, L, F> {
+pub fn wait_until_next<L: WaitLock, C: Contender, T, F: FnMut() -> Option<T>>(
+    queue: &WaitQueue<L, C>,
+    ready: F,
+) -> WaitUntil<'_, L, F, C> {
     WaitUntil { queue, node: Node::new(), looked: true, ready }
 }
 
 /// The future of [`wait_until`] and [`wait_until_next`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct WaitUntil<'q, L: WaitLock, F> {
-    queue: &'q WaitQueue<L>,
+pub struct WaitUntil<'q, L: WaitLock, F, C: Contender = Infallible> {
+    queue: &'q WaitQueue<L, C>,
     node: Node,
     /// Enter the queue without a look before.
     looked: bool,
@@ -359,9 +293,9 @@ pub struct WaitUntil<'q, L: WaitLock, F> {
 
 // SAFETY: the node is reached through the queue under its lock, from whatever thread (W1), and holds a waker at most,
 // which may be sent.
-unsafe impl<L: WaitLock + Sync, F: Send> Send for WaitUntil<'_, L, F> {}
+unsafe impl<L: WaitLock + Sync, F: Send, C: Contender> Send for WaitUntil<'_, L, F, C> {}
 
-impl<L: WaitLock, T, F: FnMut() -> Option<T>> Future for WaitUntil<'_, L, F> {
+impl<L: WaitLock, T, F: FnMut() -> Option<T>, C: Contender> Future for WaitUntil<'_, L, F, C> {
     type Output = T;
 
     #[inline]
@@ -384,7 +318,7 @@ impl<L: WaitLock, T, F: FnMut() -> Option<T>> Future for WaitUntil<'_, L, F> {
     }
 }
 
-impl<L: WaitLock, F> Drop for WaitUntil<'_, L, F> {
+impl<L: WaitLock, F, C: Contender> Drop for WaitUntil<'_, L, F, C> {
     #[inline]
     fn drop(&mut self) {
         if self.node.is_linked() {

@@ -16,15 +16,35 @@ use hal::sync::RawIrqLock;
 /// Access to the value of a [`Mutex`]; dropping it lets the next in line have it.
 pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
 /// The future of [`wait_until`] and [`wait_until_next`].
-pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F>;
+pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F, Contestant>;
 /// The future of [`stay`].
-pub type Stay<'q> = sync::wait::Stay<'q, RawIrqLock>;
+pub type Stay<'q> = sync::wait::Stay<'q, RawIrqLock, Contestant>;
+
+/// The future of [`contend`].
+pub type Contend<'q> = sync::wait::Contend<'q, RawIrqLock, Contestant>;
+pub use sync::wait::Crowd;
 
 /// A place in the queue of something that is kept with it, for who waits without a future.
-pub type Seat<T> = sync::wait::Seat<Arc<T>, RawIrqLock>;
+pub type Seat<T> = sync::wait::Seat<Arc<T>, RawIrqLock, Contestant>;
+
+/// Who is told of a change unless another has taken it.
+pub trait Contender: Send + Sync {
+    /// As of `sync::wait::Contender`.
+    fn tell(self: Arc<Self>) -> bool;
+}
+
+/// One of them.
+#[derive(Clone)]
+pub struct Contestant(Arc<dyn Contender>);
+
+impl sync::wait::Contender for Contestant {
+    fn tell(self) -> bool {
+        self.0.tell()
+    }
+}
 
 /// Coroutines that wait for something, in order of arrival. Waking is allowed in any context.
-pub struct WaitQueue(sync::wait::WaitQueue<RawIrqLock>);
+pub struct WaitQueue(sync::wait::WaitQueue<RawIrqLock, Contestant>);
 
 impl WaitQueue {
     /// A queue where nobody waits.
@@ -37,6 +57,12 @@ impl WaitQueue {
     #[inline]
     pub fn wake_all(&self) {
         self.0.wake_all();
+    }
+
+    /// The same for a change that one contender of this kind can see to: of those only one that takes it is told.
+    #[inline]
+    pub fn wake(&self, kind: u32) {
+        self.0.wake(kind);
     }
 }
 
@@ -63,6 +89,11 @@ pub fn wait_until_next<T, F: FnMut() -> Option<T>>(queue: &WaitQueue, ready: F) 
 #[inline]
 pub fn stay(queue: &WaitQueue) -> Stay<'_> {
     sync::wait::stay(&queue.0)
+}
+
+/// Stays in a queue, and is told of changes of these kinds (bits) unless another contender took them. See `sync::wait::contend`.
+pub fn contend(queue: &WaitQueue, contender: Arc<dyn Contender>, kinds: u32) -> Contend<'_> {
+    sync::wait::contend(&queue.0, Contestant(contender), kinds)
 }
 
 /// A place in the queue that `find` finds in `owner`; `None` if it finds none.

@@ -17,44 +17,45 @@
 //! is to be is said with the interest, before anybody can look; each has a number, given out under the interest's lock, and only the last that was begun is kept.
 //!
 //! An item holds the file, not the description, so the description closes with its last descriptor; its
-//! destructor tells the item, which leaves the set. A set may be in another set, which may be in none: no cycles.
+//! destructor tells the item, which leaves the set. A set may be in another set, but not in a circle ([`nests`]).
 //!
 //! **What a wake-up may drop.** Wakers are called under locks of the file and in interrupt handlers, and one may be the last to hold its
 //! item. So an item lets go of its file when it leaves the set, which happens where no lock is held: the end of an item is never that of a file.
 //!
-//! **Who pays.** Who registers, for the item and its places in the set, in the ready list and in the description's list of watchers. The ready
-//! list has room for all items before they can be queued, so that a wake-up asks for no memory. What has left the set enters it no more, and is let
-//! go of when the list has far more room than the set needs.
+//! **One is enough** (`EPOLLEXCLUSIVE`). An exclusive item stays in the file's queue as a contender (`sync::wait::contend`): of a change of one kind, data or room, it
+//! is told only if no other set took it, and a set takes what it is told if somebody waits for it in `epoll_wait`. All else (ends, errors, whatever files do not tell by its
+//! kind) is told to all. Who waits looks at the list once more after it has given up; who cannot, for it is killed, passes on what is on the list. An item that leaves the set
+//! leaves the queue first, then passes on what it may have been told.
+//!
+//! **`poll` of a set** looks at the items on the list, until it finds one that has something to report: that stays where it is, the others go idle.
+//!
+//! **Who pays.** Who makes the set, for that. Who registers, for the item and its places in the set, in the ready list and in the description's list of watchers. The ready
+//! list has room for all items before they can be queued, so that a wake-up asks for no memory. What has left the set enters it no more ([`ready`]).
 
 use crate::{
     caller::Caller,
-    file::{BoxFuture, File, Want},
+    file::{File, Want},
     open::{OpenFile, Watcher},
 };
 use abi::{
     errno::Errno,
     poll::{EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLWAKEUP, EpollEvent},
 };
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Weak},
-    task::Wake,
-    vec::Vec,
-};
-use core::{
-    any::Any,
-    future::Future,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
-    task::{Context, Poll, Waker},
-};
-use exec::sync::WaitQueue;
-use hal::sync::{IrqLock, SpinLock, rank};
-use mem::{Charge, Room};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::{any::Any, sync::atomic::Ordering};
+use exec::sync::{Crowd, WaitQueue};
+use hal::sync::{SpinLock, rank};
+use item::{Interest, Item};
+use mem::{Account, Charge};
+use ready::{Ready, place};
+
+mod item;
+mod nests;
+mod ready;
 
 /// Flags that are not events.
 const CONTROL: u32 = EPOLLET | EPOLLONESHOT | EPOLLWAKEUP | EPOLLEXCLUSIVE;
-/// What `EPOLLEXCLUSIVE` may come with, as in Linux. Each set hears of each change with it as without: at least one is promised.
+/// What `EPOLLEXCLUSIVE` may come with, as in Linux.
 const WITH_EXCLUSIVE: u32 = EPOLLIN | EPOLLOUT | EPOLLERR | EPOLLHUP | EPOLLWAKEUP | EPOLLET | EPOLLEXCLUSIVE;
 
 /// Room for a place or wait, which is boxed.
@@ -63,72 +64,48 @@ const WAIT: usize = 128;
 pub(crate) const WAIT_OF_FILE: usize = 512;
 /// What a registration costs: the item, a wait, and its places in the tree of the set and in lists.
 const BYTES: usize =
-    size_of::<Item>() + WAIT + WAIT_OF_FILE + 2 * size_of::<(Key, Arc<Item>)>() + 4 * size_of::<Arc<Item>>();
+    size_of::<Item>() + WAIT + WAIT_OF_FILE + 2 * size_of::<(Key, Arc<Item>)>() + 8 * size_of::<Arc<Item>>();
 /// The list of those that are ready keeps room for so many more than it needs.
 const ROOM: usize = 8;
+/// What a set costs: itself, and room on the list that no item pays for.
+const SET: usize = size_of::<Shared>() + 2 * size_of::<Epoll>() + 16 * ROOM * size_of::<Arc<Item>>();
 
 /// Identifies a registration: descriptor number and description.
 type Key = (i32, usize);
 
-struct Interest {
-    /// `EPOLL*` as registered; 0 while disabled by one-shot, and when the item has left the set.
-    events: u32,
-    data: u64,
-    /// Edge count of the file at the last report.
-    seen: u64,
-    reported: bool,
-    /// The item stays in the file's queue, or is about to enter it.
-    watches: bool,
-}
-
-/// One registration.
-struct Item {
-    key: Key,
-    /// Not there when it has left the set.
-    file: SpinLock<Option<Arc<dyn File>>>,
-    open: Weak<OpenFile>,
-    caller: Caller,
-    interest: SpinLock<Interest>,
-    /// Its place in the file's queue, or a wait.
-    armed: SpinLock<Option<BoxFuture<'static, Result<(), Errno>>>>,
-    /// How many of these were begun.
-    begun: AtomicU64,
-    queued: AtomicBool,
-    /// It has no room on the list any more.
-    has_left: AtomicBool,
-    set: Weak<Shared>,
-    _charge: Charge,
-}
-
+/// What an epoll set is, without its handle.
 struct Shared {
     items: SpinLock<BTreeMap<Key, Arc<Item>>>,
-    /// Wakers push here, also from interrupt handlers.
-    ready: IrqLock<VecDeque<Arc<Item>>>,
+    ready: Ready,
+    /// Woken when something was put on the list.
     changed: WaitQueue,
-    /// Sets inside this set, and sets that this one is inside of.
-    nested: AtomicUsize,
-    inside: AtomicUsize,
+    /// Those who wait to take it from there.
+    crowd: Crowd,
+    _charge: Charge,
 }
 
 /// An epoll set.
 pub struct Epoll(Arc<Shared>);
 
 impl Epoll {
-    /// An empty set.
-    pub fn new() -> Arc<Epoll> {
-        Arc::new(Epoll(Arc::new(Shared {
+    /// An empty set; `account` pays for it.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(account: &Arc<Account>) -> Result<Arc<Epoll>, Errno> {
+        Ok(Arc::new(Epoll(Arc::new(Shared {
             items: SpinLock::new(rank::PIPE, BTreeMap::new()),
-            ready: IrqLock::new(rank::WAIT - 1, VecDeque::new()),
+            ready: Ready::new(),
             changed: WaitQueue::new(),
-            nested: AtomicUsize::new(0),
-            inside: AtomicUsize::new(0),
-        })))
+            crowd: Crowd::new(),
+            _charge: account.charge(SET)?,
+        }))))
     }
 
     /// `EPOLL_CTL_ADD`.
     ///
     /// # Errors
-    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets nested too deeply or in each other, `EINVAL` for what does not go with `EPOLLEXCLUSIVE`;
+    /// `EEXIST`, `EPERM` for files that cannot be waited for, `ELOOP` for sets in each other, `EINVAL` for sets nested too deeply and for what does not go with `EPOLLEXCLUSIVE`;
     /// `ENOSPC` if the caller cannot pay, `ENOMEM`.
     pub fn add(&self, caller: &Caller, fd: i32, open: &Arc<OpenFile>, event: EpollEvent) -> Result<(), Errno> {
         let file = open.file();
@@ -143,37 +120,28 @@ impl Epoll {
         if self.0.items.lock().contains_key(&key) {
             return Err(Errno::EEXIST);
         }
+        nests::nest(&self.0, file, key)?;
+        let added = self.insert(caller, key, open, event);
+        added.inspect_err(|_| nests::unnest(&self.0, file, key))?.begin();
+        Ok(())
+    }
+
+    /// Pays for a registration and puts it into the set.
+    fn insert(&self, caller: &Caller, key: Key, open: &Arc<OpenFile>, event: EpollEvent) -> Result<Arc<Item>, Errno> {
         let charge = match open.pay(caller, BYTES) {
             Ok(charge) => charge,
             // Those that have left may be what was paid for.
             Err(_) => {
-                self.0.fit(0);
+                self.0.ready.meet(self.0.ready.len());
                 open.pay(caller, BYTES)?
             }
         };
-        let item = Arc::new(Item {
-            key,
-            file: SpinLock::new(rank::PIPE + 1, Some(file.clone())),
-            open: Arc::downgrade(open),
-            caller: caller.clone(),
-            interest: SpinLock::new(rank::PIPE + 1, Interest::new(event, file)),
-            armed: SpinLock::new(rank::OPEN_FILE + 1, None),
-            begun: AtomicU64::new(0),
-            queued: AtomicBool::new(false),
-            has_left: AtomicBool::new(false),
-            set: Arc::downgrade(&self.0),
-            _charge: charge,
-        });
+        let item = Item::new(&self.0, caller, key, open, event, charge);
         // Before it is in the set: it cannot close meanwhile, and nobody finds what then fails.
         let watcher: Arc<dyn Watcher> = item.clone();
         open.watch(Arc::downgrade(&watcher), size_of::<Item>(), caller)?;
-        self.nest(file)?;
-        if let Err(errno) = self.0.insert(&item) {
-            self.0.unnest(file);
-            return Err(errno);
-        }
-        item.begin();
-        Ok(())
+        self.0.insert(&item)?;
+        Ok(item)
     }
 
     /// `EPOLL_CTL_MOD`.
@@ -217,13 +185,13 @@ impl Epoll {
     /// Hands up to `limit` events that hold now for `caller` to `found`.
     pub fn take_now(&self, caller: &Caller, limit: usize, mut found: impl FnMut(EpollEvent)) {
         // Items that are queued again during the round wait for the next one.
-        let round = self.0.ready.lock().len();
+        let round = self.0.ready.len();
         let mut left = limit;
         for _ in 0..round {
             if left == 0 {
                 break;
             }
-            let Some(item) = self.0.ready.lock().pop_front() else { break };
+            let Some(item) = self.0.ready.pop() else { break };
             // AcqRel pairs with `Item::queue`: a wake from here on queues the item again.
             item.queued.store(false, Ordering::SeqCst);
             if let Some(event) = item.report(caller) {
@@ -232,29 +200,43 @@ impl Epoll {
             }
         }
         if round > ROOM {
-            self.0.fit(2);
+            self.0.fit();
         }
     }
 
-    /// Resolves when `wait_now` may find something.
+    /// Resolves when `wait_now` may find something. Look then, and also when giving up before.
     pub async fn wait_ready(&self) {
-        exec::sync::wait_until(&self.0.changed, || (!self.0.ready.lock().is_empty()).then_some(())).await;
+        let waits = Waits::new(&self.0);
+        exec::sync::wait_until(&self.0.changed, || (!self.0.ready.is_empty()).then_some(())).await;
+        waits.end();
+    }
+}
+
+/// Somebody waits for what comes on the list.
+struct Waits<'s>(&'s Shared);
+
+impl<'s> Waits<'s> {
+    fn new(set: &'s Shared) -> Self {
+        set.crowd.join();
+        Self(set)
     }
 
-    /// Checks and notes that `file`, if it is a set, goes into this one.
-    fn nest(&self, file: &Arc<dyn File>) -> Result<(), Errno> {
-        let Some(inner) = file.as_any().downcast_ref::<Epoll>() else { return Ok(()) };
-        if Arc::ptr_eq(&inner.0, &self.0) {
-            return Err(Errno::EINVAL);
+    /// It is through, and looks.
+    fn end(self) {
+        self.0.crowd.leave();
+        core::mem::forget(self);
+    }
+}
+
+impl Drop for Waits<'_> {
+    /// It may never look: others are to hear of what this set alone was told.
+    fn drop(&mut self) {
+        self.0.crowd.leave();
+        for _ in 0..self.0.ready.len() {
+            if let Some(item) = self.0.ready.turn() {
+                item.pass_on();
+            }
         }
-        // Both counts are raised before either is tested, so two sets added to each other at once both fail.
-        inner.0.inside.fetch_add(1, Ordering::SeqCst);
-        self.0.nested.fetch_add(1, Ordering::SeqCst);
-        if self.0.inside.load(Ordering::SeqCst) > 0 || inner.0.nested.load(Ordering::SeqCst) > 0 {
-            self.0.unnest(file);
-            return Err(Errno::ELOOP);
-        }
-        Ok(())
     }
 }
 
@@ -265,8 +247,7 @@ impl Shared {
         if items.contains_key(&item.key) {
             return Err(Errno::EEXIST);
         }
-        // For all of the set, whether or not they are on the list now, beside those on it that have left.
-        self.ready.lock().make_room(items.len() + 1)?;
+        self.ready.make_room(items.len() + 1)?;
         items.insert(item.key, item.clone());
         Ok(())
     }
@@ -277,62 +258,32 @@ impl Shared {
             let mut items = self.items.lock();
             let item = items.remove(key);
             if let Some(item) = &item {
-                // Relaxed: who counts the set's items next has both locks, and gives the list's to who queues.
-                item.has_left.store(true, Ordering::Relaxed);
+                self.ready.part(item, items.len());
             }
             item
         };
         if let Some(item) = &item {
             item.retire();
-            self.fit(2);
+            self.fit();
         }
         item.is_some()
     }
 
-    /// Lets go of those on the ready list that have left, and of room that it has too much, if it has so many times what it needs. Seldom: those that have left
-    /// have paid for it.
-    fn fit(&self, times: usize) {
+    /// Gives up room that the list has too much.
+    fn fit(&self) {
         let items = self.items.lock();
-        let mut ready = self.ready.lock();
-        let most = 2 * (items.len() + ROOM);
-        if ready.capacity() <= times * most {
-            return;
-        }
-        let mut less = VecDeque::new();
-        if less.make_exact_room(most).is_err() {
-            return;
-        }
-        let mut old = core::mem::replace(&mut *ready, less);
-        for _ in 0..old.len() {
-            let Some(item) = old.pop_front() else { break };
-            let list = if item.has_left.load(Ordering::Relaxed) { &mut old } else { &mut *ready };
-            list.push_back(item);
-        }
-        drop(ready);
-        drop(items);
-        drop(old);
+        self.ready.fit(items.len());
     }
 
-    /// Notes that `file`, if it is a set, is no longer in this one.
-    fn unnest(&self, file: &Arc<dyn File>) {
-        if let Some(inner) = file.as_any().downcast_ref::<Epoll>() {
-            inner.0.inside.fetch_sub(1, Ordering::SeqCst);
-            self.nested.fetch_sub(1, Ordering::SeqCst);
+    /// Whether there is something to report to `caller`, which stays on the list.
+    fn holds(&self, caller: &Caller) -> bool {
+        for _ in 0..self.ready.len() {
+            let Some(first) = self.ready.first() else { return false };
+            if first.holds(self, caller) {
+                return true;
+            }
         }
-    }
-}
-
-impl Interest {
-    fn new(event: EpollEvent, file: &Arc<dyn File>) -> Interest {
-        // Errors and hang-ups are always told of, also to who asks for nothing.
-        let events = event.events | EPOLLERR | EPOLLHUP;
-        let watches = file.watched(events & !CONTROL).is_some();
-        Interest { events, data: event.data, seen: 0, reported: false, watches }
-    }
-
-    /// What is waited for.
-    fn mask(&self) -> u32 {
-        self.events & !CONTROL | EPOLLERR | EPOLLHUP
+        false
     }
 }
 
@@ -342,173 +293,15 @@ impl File for Epoll {
     }
 
     fn events(&self) -> u32 {
-        if self.0.ready.lock().is_empty() { 0 } else { EPOLLIN }
+        if self.0.ready.is_empty() { 0 } else { EPOLLIN }
+    }
+
+    fn look(&self, caller: &Caller) -> (u64, u32) {
+        (0, if self.0.holds(caller) { EPOLLIN } else { 0 })
     }
 
     fn as_any(&self) -> &dyn Any {
         self
-    }
-}
-
-impl Item {
-    /// The events of this item that hold for `caller`, if they are to be reported; arms or queues it for the next time.
-    fn report(self: &Arc<Self>, caller: &Caller) -> Option<EpollEvent> {
-        let (edges, held) = self.file()?.look(caller);
-        let mut interest = self.interest.lock();
-        let wanted = interest.events;
-        let events = held & (wanted & !CONTROL | EPOLLERR | EPOLLHUP);
-        let stale = wanted & EPOLLET != 0 && interest.reported && edges == interest.seen && edges != 0;
-        if wanted == 0 {
-            return None;
-        }
-        if events == 0 || stale {
-            drop(interest);
-            self.arm(Some(edges));
-            return None;
-        }
-        (interest.seen, interest.reported) = (edges, true);
-        let data = interest.data;
-        if wanted & EPOLLONESHOT != 0 {
-            interest.events = 0;
-        }
-        drop(interest);
-        if wanted & EPOLLONESHOT == 0 {
-            if wanted & EPOLLET != 0 { self.arm(Some(edges)) } else { self.queue() }
-        }
-        Some(EpollEvent { events, pad: 0, data })
-    }
-
-    /// The file, until it leaves the set. Not to be asked in a wake-up, which must not be the last to hold it.
-    fn file(&self) -> Option<Arc<dyn File>> {
-        self.file.lock().clone()
-    }
-
-    /// Begins to watch the file for what the interest says now, and looks at it a first time.
-    fn begin(self: &Arc<Self>) {
-        let Some(file) = self.file() else { return };
-        let (mask, number) = {
-            let interest = self.interest.lock();
-            if !interest.watches {
-                drop(interest);
-                return self.arm(None);
-            }
-            (interest.mask(), self.next_number())
-        };
-        let watched = file.clone();
-        let mut place = boxed(async move {
-            if let Some(queue) = watched.watched(mask) {
-                match exec::sync::stay(queue).await {}
-            }
-            Ok(())
-        });
-        let waker = Waker::from(self.clone());
-        let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
-        self.keep(number, Some(place));
-        if self.interest.lock().events == 0 {
-            return self.give_up(number);
-        }
-        // In the queue by now.
-        if file.look(&self.caller).1 & mask != 0 {
-            self.queue();
-        }
-    }
-
-    /// The number of a place or wait that begins. Under the interest's lock.
-    fn next_number(&self) -> u64 {
-        // Relaxed: ordered by that lock; see `keep`.
-        self.begun.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Keeps a place or wait, unless another was begun since.
-    fn keep(&self, number: u64, wait: Option<BoxFuture<'static, Result<(), Errno>>>) {
-        let mut armed = self.armed.lock();
-        // Relaxed: a later one that is not seen here comes here after this.
-        let is_last = self.begun.load(Ordering::Relaxed) == number;
-        let old = if is_last { core::mem::replace(&mut *armed, wait) } else { wait };
-        drop(armed);
-        drop(old);
-    }
-
-    /// Retired, or disabled, while it began to wait: nobody else comes for that, and it holds this item.
-    fn give_up(&self, number: u64) {
-        // Not what others have begun since: they look for themselves.
-        self.keep(number, None);
-    }
-
-    /// Waits for the file with this item as the waker, unless it stays in the file's queue; `since` are the edges of a look that found
-    /// nothing new.
-    fn arm(self: &Arc<Self>, since: Option<u64>) {
-        let Some(file) = self.file() else { return };
-        let (mask, edge, number) = {
-            let interest = self.interest.lock();
-            if interest.watches || interest.events == 0 {
-                return;
-            }
-            let edge = interest.events & EPOLLET != 0 && interest.reported;
-            (interest.mask(), edge.then_some(interest.seen), self.next_number())
-        };
-        let caller = self.caller.clone();
-        let mut wait = boxed(async move {
-            match (edge, since) {
-                (Some(seen), _) => file.wait_edge(&caller, mask, seen).await,
-                (None, Some(since)) => file.wait_level(&caller, mask, since).await,
-                (None, None) => file.wait(&caller, Want::Events(mask)).await,
-            }
-        });
-        let waker = Waker::from(self.clone());
-        let ready = matches!(wait.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(_));
-        self.keep(number, (!ready).then_some(wait));
-        if ready {
-            self.queue();
-        } else if self.interest.lock().events == 0 {
-            self.give_up(number);
-        }
-    }
-
-    fn queue(self: &Arc<Self>) {
-        let Some(set) = self.set.upgrade() else { return };
-        if !self.queued.swap(true, Ordering::SeqCst) {
-            let mut ready = set.ready.lock();
-            // There is room for those of the set.
-            if !self.has_left.load(Ordering::Relaxed) {
-                ready.push_back(self.clone());
-            }
-        }
-        set.changed.wake_all();
-    }
-
-    /// It has left the set, and lets go of the file. Not under a lock: it may be the last to hold it.
-    fn retire(&self) {
-        self.interest.lock().events = 0;
-        let old = self.armed.lock().take();
-        drop(old);
-        let file = self.file.lock().take();
-        if let (Some(file), Some(set)) = (file, self.set.upgrade()) {
-            set.unnest(&file);
-        }
-        if let Some(open) = self.open.upgrade() {
-            open.watcher_leaves();
-        }
-    }
-}
-
-/// A place or wait, for which the item has paid.
-fn boxed<F: Future<Output = Result<(), Errno>> + Send + 'static>(wait: F) -> BoxFuture<'static, Result<(), Errno>> {
-    const { assert!(size_of::<F>() <= WAIT) };
-    Box::pin(wait)
-}
-
-impl Wake for Item {
-    fn wake(self: Arc<Self>) {
-        self.queue();
-    }
-}
-
-impl Watcher for Item {
-    fn closed(&self) {
-        if let Some(set) = self.set.upgrade() {
-            set.take(&self.key);
-        }
     }
 }
 
@@ -517,11 +310,11 @@ impl Drop for Epoll {
         // Armed waits hold their item as waker: without this they would keep each other alive.
         let items = core::mem::take(&mut *self.0.items.lock());
         for item in items.values() {
-            item.has_left.store(true, Ordering::Relaxed); // as in `take`
+            self.0.ready.part(item, usize::MAX - ROOM);
             item.retire();
         }
         // Not dropped under the lock of wakers, of which none queues an item any more.
-        let ready = core::mem::take(&mut *self.0.ready.lock());
+        let ready = self.0.ready.take_all();
         drop(ready);
     }
 }

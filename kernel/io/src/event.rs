@@ -16,7 +16,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
-use mem::{Sink, Source};
+use mem::{Account, Charge, Sink, Source};
 
 const MAX: u64 = u64::MAX - 1;
 
@@ -43,13 +43,18 @@ pub struct Event {
     state: SpinLock<State>,
     mode: Mode,
     changed: WaitQueue,
+    _charge: Charge,
 }
 
 impl Event {
-    /// A counter that begins at `count`.
-    pub fn new(count: u32, mode: Mode) -> Arc<Event> {
+    /// A counter that begins at `count`; `account` pays for it.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(account: &Arc<Account>, count: u32, mode: Mode) -> Result<Arc<Event>, Errno> {
+        let charge = account.charge(2 * size_of::<Event>())?;
         let state = SpinLock::new(rank::PIPE, State { count: u64::from(count), edges: 0 });
-        Arc::new(Event { state, mode, changed: WaitQueue::new() })
+        Ok(Arc::new(Event { state, mode, changed: WaitQueue::new(), _charge: charge }))
     }
 
     /// Adds `value` on behalf of the kernel (a ring's completion); saturates.
@@ -58,7 +63,7 @@ impl Event {
         state.count = state.count.saturating_add(value).min(MAX);
         state.edges += 1;
         drop(state);
-        self.changed.wake_all();
+        self.changed.wake(EPOLLIN);
     }
 }
 
@@ -76,7 +81,7 @@ impl File for Event {
         state.count -= value;
         state.edges += 1;
         drop(state);
-        self.changed.wake_all();
+        self.changed.wake(EPOLLOUT);
         Ok(Some(8))
     }
 
@@ -97,7 +102,7 @@ impl File for Event {
         state.count += value;
         state.edges += 1;
         drop(state);
-        self.changed.wake_all();
+        self.changed.wake(EPOLLIN);
         Ok(Some(8))
     }
 

@@ -279,7 +279,7 @@ impl File for ReadEnd {
         let done = ring.take(dst)?;
         ring.departures += 1;
         drop(ring);
-        self.pipe.writable.wake_all();
+        self.pipe.writable.wake(EPOLLOUT);
         Ok(Some(done))
     }
 
@@ -349,7 +349,7 @@ impl File for WriteEnd {
         let done = ring.put(&self.0.account, src, want.min(room))?;
         ring.arrivals += 1;
         drop(ring);
-        self.0.readable.wake_all();
+        self.0.readable.wake(EPOLLIN);
         Ok(Some(done))
     }
 

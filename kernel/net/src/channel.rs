@@ -13,7 +13,10 @@ use crate::{
     signal::Signal,
     stack::rank,
 };
-use abi::errno::Errno;
+use abi::{
+    errno::Errno,
+    poll::{EPOLLIN, EPOLLOUT},
+};
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
 use hal::sync::{SpinGuard, SpinLock};
 use io::file::{Attempt, IoError};
@@ -257,7 +260,7 @@ impl Channel {
         }
         drop(pipe);
         let done = done?;
-        self.reader.notify();
+        self.reader.notify_of(EPOLLIN);
         Ok(Some(done))
     }
 
@@ -290,7 +293,7 @@ impl Channel {
         let tells = pipe.has_room() && (!had_room || pipe.framing.keeps_messages());
         drop(pipe);
         if tells && !peek {
-            self.writer.notify();
+            self.writer.notify_of(EPOLLOUT);
         }
         Ok(Some(Taken { len, full: whole, rights, left }))
     }

@@ -125,7 +125,7 @@ impl Listener {
     pub fn deliver(&self, embryo: Embryo) {
         let Embryo { handle, charge, signal, .. } = embryo;
         self.inner.lock().queue.push_back(Arrival::Wired { handle, charge, signal });
-        self.signal.notify();
+        self.signal.notify_of(abi::poll::EPOLLIN);
     }
 
     /// Takes a connection from this host, which waits under `ticket` if there is no place.
@@ -140,7 +140,7 @@ impl Listener {
         }
         inner.queue.push_back(Arrival::Fused(fusion));
         drop(inner);
-        self.signal.notify();
+        self.signal.notify_of(abi::poll::EPOLLIN);
         Joined::Queued
     }
 

@@ -243,7 +243,7 @@ impl LocalSocket {
         inner.state = State::Connected(a, own);
         inner.peer = name.to_vec();
         drop(inner);
-        target.signal.notify();
+        target.signal.notify_of(abi::poll::EPOLLIN);
         Ok(Some(()))
     }
 

@@ -27,6 +27,13 @@ impl Signal {
         self.queue.wake_all();
     }
 
+    /// The same for a change that one of those who contend can see to: data (`EPOLLIN`), or room (`EPOLLOUT`).
+    pub fn notify_of(&self, kind: u32) {
+        // Relaxed: as above.
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.queue.wake(kind);
+    }
+
     /// The queue of those who wait.
     pub fn queue(&self) -> &WaitQueue {
         &self.queue

@@ -225,7 +225,7 @@ fn epoll_of(open: &OpenFile) -> Result<&Epoll, Errno> {
 /// `epoll_create1(flags)`.
 pub(crate) fn epoll_create1(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     only(args.bits(0), p::EPOLL_CLOEXEC)?;
-    let open = OpenFile::new(Epoll::new(), O_RDWR, b"anon_inode:[eventpoll]");
+    let open = OpenFile::new(Epoll::new(&task.caller().account)?, O_RDWR, b"anon_inode:[eventpoll]");
     task.install(open, args.bits(0) & p::EPOLL_CLOEXEC != 0)
 }
 
@@ -328,23 +328,26 @@ async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Resu
     let set = task.file(args.int(0))?;
     let epoll = epoll_of(&set)?;
     mask(task, args.word(4), args.word(5)).await?;
+    let mut over = deadline.filter(|&deadline| deadline <= hal::time::now()).map(|_| Ok(0));
     loop {
+        // Also behind a signal or the deadline, as in Linux: what this set was told of no other may have been.
         let events = epoll.wait_now(task.caller(), count);
         if !events.is_empty() {
             task.space().copy_out(addr, events.as_slice().as_bytes()).await?;
             return Ok(events.len());
         }
-        if deadline.is_some_and(|deadline| deadline <= hal::time::now()) {
-            return Ok(0);
+        if let Some(result) = over {
+            return result;
         }
         let ready = async {
             epoll.wait_ready().await;
             Ok(())
         };
-        match task.wait_for(fair(pin!(ready)), deadline).await {
-            Err(Errno::EAGAIN) => return Ok(0),
-            waited => waited?,
-        }
+        over = match task.wait_for(fair(pin!(ready)), deadline).await {
+            Ok(()) => None,
+            Err(Errno::EAGAIN) => Some(Ok(0)),
+            Err(errno) => Some(Err(errno)),
+        };
     }
 }
 
@@ -353,6 +356,7 @@ pub(crate) fn eventfd2(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let flags = args.bits(1);
     only(flags, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE)?;
     let mode = if flags & EFD_SEMAPHORE != 0 { Mode::Semaphore } else { Mode::Counter };
-    let open = OpenFile::new(Event::new(args.bits(0), mode), O_RDWR | flags & EFD_NONBLOCK, b"anon_inode:[eventfd]");
+    let event = Event::new(&task.caller().account, args.bits(0), mode)?;
+    let open = OpenFile::new(event, O_RDWR | flags & EFD_NONBLOCK, b"anon_inode:[eventfd]");
     task.install(open, flags & O_CLOEXEC != 0)
 }

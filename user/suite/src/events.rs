@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
 use rt::abi::fs::{EFD_NONBLOCK, EFD_SEMAPHORE};
 use rt::abi::poll::{
-    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLPRI,
-    EPOLLRDHUP, EpollEvent, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
+    EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT,
+    EPOLLPRI, EPOLLRDHUP, EpollEvent, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
 };
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::fs::File;
@@ -31,6 +31,9 @@ pub const CASES: &[Case] = &[
     case!("epoll/closed-is-forgotten", "I1", closed_is_forgotten),
     case!("epoll/wakes", "I1 D2", epoll_wakes),
     case!("epoll/exclusive", "I1 E1", exclusive),
+    case!("epoll/exclusive-wakes-one", "I1 D2", exclusive_wakes_one),
+    case!("epoll/nests", "I1 E1", nests),
+    case!("epoll/set-is-polled", "I1", set_is_polled),
     case!("epoll/errors", "E1", epoll_errors),
 ];
 
@@ -306,6 +309,87 @@ fn exclusive() -> Outcome {
     one.control(EPOLL_CTL_ADD, fd, EPOLLIN, 1)?;
     fails!(one.control(EPOLL_CTL_MOD, fd, EPOLLIN | EPOLLEXCLUSIVE, 1), EINVAL);
     fails!(one.control(EPOLL_CTL_ADD, other.0.fd().raw(), EPOLLIN | EPOLLEXCLUSIVE, 1), EINVAL);
+    Ok(())
+}
+
+/// Counts in `shared` what its own set is told of `read`, until that is the end.
+fn count_tidings(read: &File, write: &File, shared: &Shared) -> Outcome {
+    // Or the end would never come.
+    call!(CLOSE, write.fd().raw())?;
+    let set = Epoll::new()?;
+    set.control(EPOLL_CTL_ADD, read.fd().raw(), EPOLLIN | EPOLLET | EPOLLEXCLUSIVE, 5)?;
+    loop {
+        let told = set.wait(-1)?;
+        equal!(told.len(), 1);
+        if told[0].0 & EPOLLHUP != 0 {
+            return Ok(());
+        }
+        shared.count(0);
+    }
+}
+
+/// Several wait, each with its set: one hears of each change, all of the end.
+fn exclusive_wakes_one() -> Outcome {
+    let (read, mut write) = pipe::pipe()?;
+    let shared = Shared::new()?;
+    let mut children = Vec::new();
+    for _ in 0..3 {
+        children.push(checked_child(|| count_tidings(&read, &write, &shared))?);
+    }
+    for count in 1..=20 {
+        for &pid in &children {
+            await_blocked(pid)?;
+        }
+        equal!(shared.get(0), count - 1);
+        write.write_all(b"x")?;
+        shared.await_least(0, count);
+    }
+    drop(write);
+    for pid in children {
+        exits(pid, 0)?;
+    }
+    equal!(shared.get(0), 20);
+    Ok(())
+}
+
+/// A pipe in a set in a set: five deep, as in Linux.
+fn nests() -> Outcome {
+    let (read, mut write) = pipe::pipe()?;
+    let mut sets: Vec<Epoll> = Vec::new();
+    for depth in 0..5 {
+        let set = Epoll::new()?;
+        let inner = sets.last().map_or(read.fd().raw(), |inner| inner.0.fd().raw());
+        set.control(EPOLL_CTL_ADD, inner, EPOLLIN, depth)?;
+        sets.push(set);
+    }
+    let (first, last) = (sets[0].0.fd().raw(), sets[4].0.fd().raw());
+    fails!(Epoll::new()?.control(EPOLL_CTL_ADD, last, EPOLLIN, 5), EINVAL);
+    fails!(sets[0].control(EPOLL_CTL_ADD, last, EPOLLIN, 5), ELOOP);
+    fails!(sets[0].control(EPOLL_CTL_ADD, first, EPOLLIN, 5), EINVAL);
+    equal!(sets[4].wait(0)?, []);
+    write.write_all(b"x")?;
+    equal!(sets[4].wait(0)?, [(EPOLLIN, 4)]);
+    equal!(poll(&mut [entry(&sets[4].0, POLLIN)], Some(0)), Ok(1));
+    Ok(())
+}
+
+/// A set is readable while something in it is, whoever has seen to that.
+fn set_is_polled() -> Outcome {
+    let set = Epoll::new()?;
+    let (mut read, mut write) = pipe::pipe()?;
+    let fd = read.fd().raw();
+    let ready = || poll(&mut [entry(&set.0, POLLIN)], Some(0));
+    set.control(EPOLL_CTL_ADD, fd, EPOLLIN, 1)?;
+    equal!(ready(), Ok(0));
+    write.write_all(b"x")?;
+    equal!(ready(), Ok(1));
+    read.read_exact(&mut [0])?;
+    equal!(ready(), Ok(0));
+    write.write_all(b"x")?;
+    equal!(ready(), Ok(1));
+    set.control(EPOLL_CTL_DEL, fd, 0, 0)?;
+    equal!(ready(), Ok(0));
+    equal!(set.wait(0)?, []);
     Ok(())
 }
 

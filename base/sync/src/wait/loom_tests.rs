@@ -18,7 +18,7 @@ impl Wake for Count {
 }
 
 struct Shared {
-    queue: WaitQueue<RawSpin>,
+    queue: WaitQueue<RawSpin, Plain<Set>>,
     value: AtomicUsize,
 }
 
@@ -180,5 +180,127 @@ fn a_seat_misses_no_change_and_goes_at_any_time() {
             changer.join().unwrap();
             assert_eq!(count.0.load(Ordering::SeqCst), 1, "waits, and nobody called");
         }
+    });
+}
+
+/// A contender as an epoll set is one: news under a lock, those who wait for them, and how many these are.
+struct Set {
+    has_news: loom::sync::Mutex<bool>,
+    changed: WaitQueue<RawSpin>,
+    crowd: Crowd,
+}
+
+impl Contender for Plain<Set> {
+    fn tell(self) -> bool {
+        *self.has_news.lock().unwrap() = true;
+        self.changed.wake_all();
+        self.crowd.is_there()
+    }
+}
+
+fn set() -> Plain<Set> {
+    let (has_news, changed) = (loom::sync::Mutex::new(false), WaitQueue::new(RawSpin::new()));
+    Plain::new(Set { has_news, changed, crowd: Crowd::new() })
+}
+
+impl Set {
+    fn take_news(&self) -> bool {
+        core::mem::take(&mut *self.has_news.lock().unwrap())
+    }
+}
+
+fn poll_once(future: Pin<&mut impl Future>, waker: &Waker) -> bool {
+    future.poll(&mut Context::from_waker(waker)).is_pending()
+}
+
+fn contest<'q>(shared: &'q Shared, set: &Plain<Set>) -> Pin<Box<Contend<'q, RawSpin, Plain<Set>>>> {
+    let mut place = Box::pin(contend(&shared.queue, set.clone(), 1));
+    assert!(poll_once(place.as_mut(), Waker::noop()));
+    place
+}
+
+fn change_for_one(shared: &Arc<Shared>) -> thread::JoinHandle<()> {
+    let shared = shared.clone();
+    thread::spawn(move || {
+        shared.value.fetch_add(1, Ordering::Relaxed);
+        shared.queue.wake(1);
+    })
+}
+
+/// The waiter of the first of two sets has enough while a change comes: it sees the news with its last look, or those of the other set hear of it.
+#[test]
+fn what_one_takes_is_looked_at() {
+    model(|| {
+        let shared = shared();
+        let (first, second) = (set(), set());
+        let _places = [contest(&shared, &first), contest(&shared, &second)];
+        second.crowd.join();
+        first.crowd.join();
+        let changer = change_for_one(&shared);
+        let count = Plain::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let mut seen = {
+            let mut wait = pin!(wait_until(&first.changed, || first.take_news().then_some(())));
+            !poll_once(wait.as_mut(), &waker)
+        };
+        first.crowd.leave();
+        seen |= first.take_news();
+        changer.join().unwrap();
+        assert!(seen || second.take_news(), "both sets sleep");
+    });
+}
+
+/// A waiter comes to the first set, of which nobody waits so far, while a change comes: it sees that, or is called.
+#[test]
+fn who_comes_hears_of_what_its_set_was_told() {
+    model(|| {
+        let shared = shared();
+        let set = set();
+        let _place = contest(&shared, &set);
+        let changer = change_for_one(&shared);
+        let count = Plain::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        set.crowd.join();
+        let mut wait = pin!(wait_until(&set.changed, || set.take_news().then_some(())));
+        let waits = poll_once(wait.as_mut(), &waker);
+        changer.join().unwrap();
+        assert!(!waits || count.0.load(Ordering::SeqCst) > 0, "waits, and nobody called");
+    });
+}
+
+/// A set goes away, and passes on what it may have been told: the other hears of the change.
+#[test]
+fn who_goes_passes_on_what_it_was_told() {
+    model(|| {
+        let shared = shared();
+        let (first, second) = (set(), set());
+        let (place, _other) = (contest(&shared, &first), contest(&shared, &second));
+        first.crowd.join();
+        second.crowd.join();
+        let changer = change_for_one(&shared);
+        drop(place);
+        shared.queue.wake(1);
+        changer.join().unwrap();
+        assert!(second.take_news(), "told who went, and nobody else");
+    });
+}
+
+/// A set that goes away, or comes, leaves the other waiters of the queue their wake-ups.
+#[test]
+fn contenders_hide_nobody() {
+    model(|| {
+        let shared = shared();
+        let set = set();
+        let place = contest(&shared, &set);
+        let count = Plain::new(Count(AtomicUsize::new(0)));
+        let waker = Waker::from(count.clone());
+        let mut wait = pin!(wait_until(&shared.queue, || (shared.value.load(Ordering::Relaxed) > 0).then_some(())));
+        let changer = change_for_one(&shared);
+        let waits = poll_once(wait.as_mut(), &waker);
+        drop(place);
+        changer.join().unwrap();
+        assert!(!waits || count.0.load(Ordering::SeqCst) == 1, "waits, and nobody called");
+        shared.queue.wake_all();
+        assert!(!shared.queue.occupied.load(Ordering::Relaxed), "nobody is left");
     });
 }

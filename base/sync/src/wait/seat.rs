@@ -3,30 +3,35 @@
 //! The protocol is that of [`wait_until`](super::wait_until), by hand: enter, look again, wait; the waker is called once, for the first
 //! wake-up behind that, after which who still waits enters again.
 
+use core::convert::Infallible;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::ptr::NonNull;
 use core::task::Waker;
 
-use super::{Node, WaitLock, WaitQueue};
+use super::list::Node;
+use super::{Contender, WaitLock, WaitQueue};
 
 /// A place in a queue of what `O` points to.
-pub struct Seat<O: Deref, L: WaitLock> {
+pub struct Seat<O: Deref, L: WaitLock, C: Contender = Infallible> {
     node: Node,
-    queue: NonNull<WaitQueue<L>>,
+    queue: NonNull<WaitQueue<L, C>>,
     /// The queue is part of what it points to, or kept by that: it goes after the node has left.
     owner: O,
 }
 
 // SAFETY: as of `WaitUntil`; the queue is reached as through the owner.
-unsafe impl<O: Deref<Target: Sync> + Send, L: WaitLock + Sync> Send for Seat<O, L> {}
+unsafe impl<O: Deref<Target: Sync> + Send, L: WaitLock + Sync, C: Contender> Send for Seat<O, L, C> {}
 
-impl<O: Deref, L: WaitLock> Seat<O, L> {
+impl<O: Deref, L: WaitLock, C: Contender> Seat<O, L, C> {
     /// A place in the queue that `find` finds, outside it for now. `None` if it finds none.
     ///
     /// # Safety
     /// What `owner` points to stays where it is, and nobody has it for himself, as long as `owner` is there, wherever that is moved: as of an `Arc`.
-    pub unsafe fn new(owner: O, find: impl for<'a> FnOnce(&'a O::Target) -> Option<&'a WaitQueue<L>>) -> Option<Self> {
+    pub unsafe fn new(
+        owner: O,
+        find: impl for<'a> FnOnce(&'a O::Target) -> Option<&'a WaitQueue<L, C>>,
+    ) -> Option<Self> {
         let queue = NonNull::from(find(&owner)?);
         Some(Self { node: Node::new(), queue, owner })
     }
@@ -36,7 +41,7 @@ impl<O: Deref, L: WaitLock> Seat<O, L> {
         &self.owner
     }
 
-    fn queue(&self) -> &WaitQueue<L> {
+    fn queue(&self) -> &WaitQueue<L, C> {
         // SAFETY: `find` got it for any lifetime for which what the owner points to is borrowed; that can be borrowed as long as this is
         // there, by the contract of `new`, and never is but shared.
         unsafe { self.queue.as_ref() }
@@ -52,7 +57,7 @@ impl<O: Deref, L: WaitLock> Seat<O, L> {
     }
 }
 
-impl<O: Deref, L: WaitLock> Drop for Seat<O, L> {
+impl<O: Deref, L: WaitLock, C: Contender> Drop for Seat<O, L, C> {
     #[inline]
     fn drop(&mut self) {
         if self.node.is_linked() {

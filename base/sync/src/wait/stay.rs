@@ -8,25 +8,26 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use super::{Node, WaitLock, WaitQueue};
+use super::list::Node;
+use super::{Contender, WaitLock, WaitQueue};
 
 /// Stays in a queue.
 #[inline]
-pub fn stay<L: WaitLock>(queue: &WaitQueue<L>) -> Stay<'_, L> {
-    Stay { queue, node: Node { stays: true, ..Node::new() } }
+pub fn stay<L: WaitLock, C: Contender>(queue: &WaitQueue<L, C>) -> Stay<'_, L, C> {
+    Stay { queue, node: Node::staying() }
 }
 
 /// The future of [`stay`]; it never resolves.
 #[must_use = "futures do nothing unless awaited"]
-pub struct Stay<'q, L: WaitLock> {
-    queue: &'q WaitQueue<L>,
+pub struct Stay<'q, L: WaitLock, C: Contender = Infallible> {
+    queue: &'q WaitQueue<L, C>,
     node: Node,
 }
 
 // SAFETY: as of `WaitUntil`.
-unsafe impl<L: WaitLock + Sync> Send for Stay<'_, L> {}
+unsafe impl<L: WaitLock + Sync, C: Contender> Send for Stay<'_, L, C> {}
 
-impl<L: WaitLock> Future for Stay<'_, L> {
+impl<L: WaitLock, C: Contender> Future for Stay<'_, L, C> {
     type Output = Infallible;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Infallible> {
@@ -40,7 +41,7 @@ impl<L: WaitLock> Future for Stay<'_, L> {
     }
 }
 
-impl<L: WaitLock> Drop for Stay<'_, L> {
+impl<L: WaitLock, C: Contender> Drop for Stay<'_, L, C> {
     fn drop(&mut self) {
         if self.node.is_linked() {
             self.queue.leave(&self.node);

@@ -173,3 +173,63 @@ fn a_seat_that_goes_leaves_the_queue_and_keeps_it_until_then() {
     drop(seat);
     assert_eq!(Arc::strong_count(&count), 1);
 }
+
+/// A contender that takes what it is told while it is told to.
+struct Told {
+    count: Count,
+    takes: AtomicBool,
+}
+
+impl Contender for Arc<Told> {
+    fn tell(self) -> bool {
+        self.count.0.fetch_add(1, Ordering::Relaxed);
+        self.takes.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn one_contender_is_enough_that_takes_it_and_is_of_the_kind() {
+    let queue = WaitQueue::new(RawSpin::new());
+    let told: Vec<_> =
+        (0..3).map(|_| Arc::new(Told { count: Count::default(), takes: AtomicBool::new(true) })).collect();
+    let mut places: Vec<_> =
+        told.iter().zip([1, 2, 3]).map(|(told, kinds)| Box::pin(contend(&queue, told.clone(), kinds))).collect();
+    let nobody = Arc::new(Count::default());
+    for place in &mut places {
+        assert!(poll(place.as_mut(), &nobody).is_pending());
+    }
+    let taken = || told.iter().map(|told| told.count.taken()).collect::<Vec<_>>();
+    // Others come and go meanwhile.
+    drop({
+        let mut wait = Box::pin(wait_until(&queue, || None::<()>));
+        assert!(poll(wait.as_mut(), &nobody).is_pending());
+        wait
+    });
+    // In turn, but for who is of another kind.
+    queue.wake(1);
+    assert_eq!(taken(), [1, 0, 0]);
+    queue.wake(1);
+    assert_eq!(taken(), [0, 0, 1]);
+    queue.wake(2);
+    queue.wake(2);
+    assert_eq!(taken(), [0, 1, 1]);
+    queue.wake_all();
+    assert_eq!(taken(), [1, 1, 1]);
+    // Who takes nothing is told, and the next as well.
+    told[0].takes.store(false, Ordering::Relaxed);
+    (0..2).for_each(|_| queue.wake(1));
+    assert_eq!(taken(), [2, 0, 2]);
+    told[2].takes.store(false, Ordering::Relaxed);
+    queue.wake(1);
+    assert_eq!(taken(), [1, 0, 1]);
+    // The others wait as ever.
+    let (stays, mut wait) = (Arc::new(Count::default()), Box::pin(stay(&queue)));
+    assert!(poll(wait.as_mut(), &stays).is_pending());
+    queue.wake(4);
+    assert_eq!((taken(), stays.taken()), (vec![0, 0, 0], 1));
+    drop(places);
+    queue.wake_all();
+    assert_eq!((taken(), stays.taken()), (vec![0, 0, 0], 1));
+    drop(wait);
+    assert!(!queue.occupied.load(Ordering::Relaxed));
+}

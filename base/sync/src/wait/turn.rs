@@ -153,7 +153,7 @@ unsafe fn call_first<S: Gate>(state: &S, list: &List) -> Option<Waker> {
         return None;
     }
     // SAFETY: W2, who is in the list is alive; W1 by contract.
-    unsafe { (*list.head).links.with_mut(|links| (*links).waker.take()) }
+    unsafe { (*list.head).links.with_mut(|links| (*links).call.take()) }
 }
 
 #[inline]
@@ -225,7 +225,7 @@ impl<L: WaitLock> WaitQueue<L> {
         let waker = waker?;
         if node.is_linked() {
             // SAFETY: W1, under the lock.
-            return node.links.with_mut(|links| unsafe { (*links).waker.replace(waker) });
+            return node.links.with_mut(|links| unsafe { (*links).call.replace(waker) });
         }
         // SAFETY: by contract.
         unsafe { self.link(list, node, waker) };

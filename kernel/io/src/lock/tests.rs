@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use std::{boxed::Box, vec::Vec};
 
 fn file() -> Arc<OpenFile> {
-    OpenFile::new(Event::new(0, Count::Counter), O_RDWR, b"test")
+    OpenFile::new(Event::new(&account(), 0, Count::Counter).unwrap(), O_RDWR, b"test")
 }
 
 fn account() -> Arc<Account> {
@@ -73,7 +73,7 @@ fn neighbours_become_one() {
 
 #[test]
 fn a_whole_lock_goes_with_its_description() {
-    let (account, inode) = (account(), Event::new(0, Count::Counter));
+    let (account, inode) = (account(), Event::new(&account(), 0, Count::Counter).unwrap());
     let open = || OpenFile::new(inode.clone(), O_RDWR, b"test");
     let (first, second) = (open(), open());
     try_lock(&first, &whole(&first, Mode::Shared), &account).unwrap();
@@ -140,7 +140,7 @@ fn what_is_handed_over_is_no_deadlock() {
 
 #[test]
 fn the_two_kinds_know_nothing_of_each_other() {
-    let (account, inode) = (account(), Event::new(0, Count::Counter));
+    let (account, inode) = (account(), Event::new(&account(), 0, Count::Counter).unwrap());
     let open = || OpenFile::new(inode.clone(), O_RDWR, b"test");
     let (first, second) = (open(), open());
     let bytes = Lock { what: What::Range(0..=9), ..whole(&first, Mode::Exclusive) };

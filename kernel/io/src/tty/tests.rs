@@ -95,7 +95,7 @@ fn a_wait_is_not_larger_than_what_is_paid_for_it() {
 #[test]
 fn an_edge_is_told_once() {
     let (tty, output) = terminal(10_000);
-    let set = Epoll::new();
+    let set = Epoll::new(&mem::Account::new(None, usize::MAX)).unwrap();
     let open = OpenFile::new(tty.clone(), O_RDWR, b"tty");
     let caller = caller(1, 0);
     let events = EPOLLIN | EPOLLOUT | EPOLLET;

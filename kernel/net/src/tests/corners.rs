@@ -150,7 +150,7 @@ fn who_has_no_peer_is_shut_down_as_in_linux() {
 
 /// A set with one socket in it, for edges of either kind.
 fn edges_of(socket: &Arc<SocketFile>, caller: &Caller) -> (Arc<Epoll>, Arc<OpenFile>) {
-    let (set, open) = (Epoll::new(), OpenFile::new(socket.clone(), O_RDWR, b"socket:[]"));
+    let (set, open) = (Epoll::new(&caller.account).unwrap(), OpenFile::new(socket.clone(), O_RDWR, b"socket:[]"));
     let event = EpollEvent { events: EPOLLIN | EPOLLOUT | EPOLLET, pad: 0, data: 0 };
     set.add(caller, 3, &open, event).unwrap();
     (set, open)
