@@ -109,7 +109,7 @@ impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
         fence(Ordering::SeqCst);
         // Relaxed: ordered by the fence.
         if self.occupied.load(Ordering::Relaxed) {
-            self.wake_present(None);
+            self.wake_them(None);
         }
     }
 
@@ -119,14 +119,24 @@ impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
         // As in `wake_all`.
         fence(Ordering::SeqCst);
         if self.occupied.load(Ordering::Relaxed) {
-            self.wake_present(Some(kind));
+            self.wake_them(Some(kind));
+        }
+    }
+
+    #[inline]
+    fn wake_them(&self, kind: Option<u32>) {
+        // Relaxed: ordered by the fence of who calls this.
+        if self.contested.load(Ordering::Relaxed) {
+            self.wake_and_tell(kind);
+        } else {
+            self.wake_present();
         }
     }
 
     /// One at a time, so that the lock is held for a bounded time and no waker is called under it. Ends: those that come
     /// meanwhile have a later turn.
     #[inline(never)]
-    fn wake_present(&self, kind: Option<u32>) {
+    fn wake_present(&self) {
         let mut last = None;
         loop {
             let (waker, more) = self.lock.with(|| {
@@ -142,12 +152,8 @@ impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
                 waker.wake();
             }
             if !more {
-                break;
+                return;
             }
-        }
-        // Relaxed: ordered by the fence of who calls this.
-        if self.contested.load(Ordering::Relaxed) {
-            self.tell(kind);
         }
     }
 

@@ -47,7 +47,7 @@ use exec::sync::{Crowd, WaitQueue};
 use hal::sync::{SpinLock, rank};
 use item::{Interest, Item};
 use mem::{Account, Charge};
-use ready::{Ready, place};
+use ready::Ready;
 
 mod item;
 mod nests;

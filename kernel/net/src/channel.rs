@@ -8,7 +8,7 @@
 //! then looks.
 
 use crate::{
-    flights::Place,
+    flights::{Hold, Place},
     rights::{Aboard, Rights},
     signal::Signal,
     stack::rank,
@@ -17,7 +17,11 @@ use abi::{
     errno::Errno,
     poll::{EPOLLIN, EPOLLOUT},
 };
-use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
+use alloc::{
+    boxed::Box,
+    collections::VecDeque,
+    sync::{Arc, Weak},
+};
 use hal::sync::{SpinGuard, SpinLock};
 use io::file::{Attempt, IoError};
 use mem::{Account, Charge, CopyFault, Room, Sink, Source};
@@ -38,7 +42,7 @@ const BYTES: usize = size_of::<Channel>() + KEPT + 256;
 pub enum Framing {
     /// `SOCK_STREAM`.
     Stream,
-    /// `SOCK_DGRAM`: they are kept; nobody listens.
+    /// `SOCK_DGRAM`: they are kept, without a connection ([`LocalDatagrams`](crate::local_datagrams::LocalDatagrams)).
     Datagrams,
     /// `SOCK_SEQPACKET`: they are kept in a connection.
     Packets,
@@ -81,8 +85,6 @@ pub(crate) struct Pipe {
     pub ended: bool,
     /// No more will be taken.
     pub refused: bool,
-    /// The reader's socket is gone.
-    pub deserted: bool,
     /// The writer went without having read all that was sent to it, or broke the connection off.
     pub reset: bool,
     /// The reader has been told so.
@@ -194,7 +196,7 @@ impl Channel {
     /// The reader's socket goes; answers whether something was left.
     fn desert(&self) -> bool {
         let mut pipe = self.lock();
-        (pipe.refused, pipe.deserted) = (true, true);
+        pipe.refused = true;
         let unread = !pipe.is_empty();
         let marks = pipe.clear();
         drop(pipe);
@@ -211,25 +213,14 @@ impl Channel {
         pipe.marks.iter().for_each(|mark| mark.aboard.hand_over(pipe.owner));
     }
 
-    /// Takes all descriptors out, and no more in.
-    pub fn strip(&self, into: &mut Option<Box<Rights>>) {
-        let marks = {
-            let mut pipe = self.lock();
-            pipe.closing = true;
-            core::mem::take(&mut pipe.marks)
-        };
-        marks.into_iter().filter_map(|mark| mark.aboard.land()).for_each(|rights| rights.put_before(into));
-    }
-
     /// Takes what fits of a stream, or a message whole, and what is to go with it. `None`: no room.
     ///
     /// # Errors
-    /// `EPIPE`: nobody reads, or it was ended; `ECONNREFUSED` instead among datagrams, who do not hear of each other's end otherwise.
+    /// `EPIPE`: nobody reads, or it was ended.
     pub fn write(self: &Arc<Self>, src: &mut Source<'_>, rights: &mut Option<Box<Rights>>) -> Attempt<usize> {
         let mut pipe = self.lock();
         if pipe.refused || pipe.ended || pipe.closing && rights.is_some() {
-            let deserted = pipe.deserted && !pipe.ended && pipe.framing == Framing::Datagrams;
-            return Err(if deserted { Errno::ECONNREFUSED } else { Errno::EPIPE }.into());
+            return Err(Errno::EPIPE.into());
         }
         let wanted = src.remaining();
         if pipe.framing.keeps_messages() && wanted > pipe.most {
@@ -251,7 +242,8 @@ impl Channel {
             && (done > 0 || pipe.framing.keeps_messages())
             && let Some(carried) = rights.take()
         {
-            let (end, aboard) = (pipe.end(), Aboard::new(carried, pipe.owner, self));
+            let holder: Weak<Self> = Arc::downgrade(self);
+            let (end, aboard) = (pipe.end(), Aboard::new(carried, pipe.owner, holder));
             pipe.marks.push_back(Mark { at, end, aboard });
         }
         if pipe.bytes.is_empty() {
@@ -273,7 +265,7 @@ impl Channel {
         let whole = match pipe.framing {
             Framing::Stream if pipe.bytes.is_empty() => None,
             Framing::Stream => Some(pipe.bytes.len()),
-            Framing::Datagrams | Framing::Packets => pipe.messages.front().copied(),
+            Framing::Packets | Framing::Datagrams => pipe.messages.front().copied(),
         };
         let Some(whole) = whole else {
             if pipe.take_reset() {
@@ -299,6 +291,17 @@ impl Channel {
     }
 }
 
+impl Hold for Channel {
+    fn strip(&self, into: &mut Option<Box<Rights>>) {
+        let marks = {
+            let mut pipe = self.lock();
+            pipe.closing = true;
+            core::mem::take(&mut pipe.marks)
+        };
+        marks.into_iter().filter_map(|mark| mark.aboard.land()).for_each(|rights| rights.put_before(into));
+    }
+}
+
 impl Pipe {
     fn new(framing: Framing, most: usize, open: bool, account: &Arc<Account>, owner: Place) -> Result<Self, Errno> {
         Ok(Self {
@@ -314,7 +317,6 @@ impl Pipe {
             open,
             ended: false,
             refused: false,
-            deserted: false,
             reset: false,
             told: false,
             timed_out: false,
@@ -330,9 +332,9 @@ impl Pipe {
         self.bytes.len()
     }
 
-    /// Whether nothing more will come than what is there. Of datagrams more might come from others, in Linux.
+    /// Whether nothing more will come than what is there.
     pub fn read_over(&self) -> bool {
-        self.refused || self.ended && self.framing != Framing::Datagrams
+        self.refused || self.ended
     }
 
     /// Whether nothing can be written any more.
@@ -340,9 +342,9 @@ impl Pipe {
         self.ended || self.refused
     }
 
-    /// Whether the reader is to hear of a reset. Those who exchange datagrams never do.
+    /// Whether the reader is to hear of a reset.
     pub fn has_news_of_reset(&self) -> bool {
-        self.reset && !self.told && self.framing != Framing::Datagrams
+        self.reset && !self.told
     }
 
     /// The same, and it is told with this.
@@ -383,7 +385,7 @@ impl Pipe {
         let (before, to_end) = (mark.at.wrapping_sub(self.gone), mark.end.wrapping_sub(self.gone));
         let left = match self.framing {
             Framing::Stream if before < len => to_end.saturating_sub(len),
-            Framing::Datagrams | Framing::Packets if before == 0 => 0,
+            Framing::Packets | Framing::Datagrams if before == 0 => 0,
             _ => return Ok((None, 0)),
         };
         if peek {

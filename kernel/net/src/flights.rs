@@ -18,8 +18,9 @@
 //! looks again and again; else it sleeps, and who makes the first wakes it. A look takes as long as there are flights, and holds the lock: so the
 //! pause behind it is many times as long as it took, and nobody else makes one begin.
 
-use crate::{channel::Channel, stack::rank};
+use crate::{rights::Rights, stack::rank};
 use alloc::{
+    boxed::Box,
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Weak},
     vec::Vec,
@@ -32,6 +33,12 @@ use io::open::OpenFile;
 const PAUSE: (u64, u64) = (10_000_000, 1_000_000_000);
 /// A pause is this many times as long as the look before it, at least.
 const SHARE: u64 = 20;
+
+/// A queue in which messages with descriptors lie.
+pub(crate) trait Hold: Send + Sync {
+    /// Takes all descriptors out, and no more in.
+    fn strip(&self, into: &mut Option<Box<Rights>>);
+}
 
 /// What stands for a socket: the address of its signal.
 pub(crate) type Place = usize;
@@ -55,7 +62,7 @@ struct Table {
 /// Sockets that lie in one message.
 struct Flight {
     owner: Place,
-    channel: Weak<Channel>,
+    holder: Weak<dyn Hold>,
     sockets: Vec<Passenger>,
 }
 
@@ -93,8 +100,8 @@ impl Table {
         }
     }
 
-    /// The channels in which something is lost: with their owners, so that all that lies in them is.
-    fn lost(&self) -> Vec<Weak<Channel>> {
+    /// The queues in which something is lost: with their owners, so that all that lies in them is.
+    fn lost(&self) -> Vec<Weak<dyn Hold>> {
         let mut owned: BTreeMap<Place, Vec<&Flight>> = BTreeMap::new();
         for flight in self.flights.values() {
             owned.entry(flight.owner).or_default().push(flight);
@@ -108,7 +115,7 @@ impl Table {
             left.extend(sockets.map(|socket| socket.place).filter(|&place| reached.insert(place)));
         }
         let lost = self.flights.values().filter(|flight| !reached.contains(&flight.owner));
-        lost.map(|flight| flight.channel.clone()).collect()
+        lost.map(|flight| flight.holder.clone()).collect()
     }
 }
 
@@ -118,7 +125,7 @@ impl Flights {
     }
 
     /// `sockets` lie in a message in the queue of `owner` from now on.
-    pub fn begin(&self, owner: Place, channel: Weak<Channel>, sockets: Vec<Passenger>) -> u64 {
+    pub fn begin(&self, owner: Place, holder: Weak<dyn Hold>, sockets: Vec<Passenger>) -> u64 {
         let mut table = self.table.lock();
         for socket in &sockets {
             table.change(socket.place, |node| {
@@ -129,7 +136,7 @@ impl Flights {
         table.change(owner, |node| node.owns += 1);
         let number = table.next;
         table.next += 1;
-        table.flights.insert(number, Flight { owner, channel, sockets });
+        table.flights.insert(number, Flight { owner, holder, sockets });
         let is_nested = table.nested > 0;
         drop(table);
         if is_nested {
@@ -164,7 +171,7 @@ impl Flights {
     }
 
     /// Where something is lost.
-    fn look(&self) -> Vec<Weak<Channel>> {
+    fn look(&self) -> Vec<Weak<dyn Hold>> {
         let table = self.table.lock();
         if table.nested == 0 { Vec::new() } else { table.lost() }
     }
@@ -190,8 +197,8 @@ impl Flights {
                 let began = hal::time::now();
                 let lost = self.look();
                 let took = hal::time::now().saturating_sub(began);
-                for channel in &lost {
-                    throw_away(channel);
+                for holder in &lost {
+                    throw_away(holder);
                     exec::yield_now().await;
                 }
                 exec::sleep(pause.max(SHARE * took)).await;
@@ -207,11 +214,11 @@ impl Flights {
     }
 }
 
-/// Closes all that lies in a channel whose owner nobody reaches. The second time there is nothing left.
-fn throw_away(channel: &Weak<Channel>) {
-    if let Some(channel) = channel.upgrade() {
+/// Closes all that lies in a queue whose owner nobody reaches. The second time there is nothing left.
+fn throw_away(holder: &Weak<dyn Hold>) {
+    if let Some(holder) = holder.upgrade() {
         let mut lost = None;
-        channel.strip(&mut lost);
+        holder.strip(&mut lost);
         drop(lost);
     }
 }

@@ -17,7 +17,7 @@
 //! buffers are charged to the account that opened or accepted it until they are freed. A connection
 //! that nobody accepted yet belongs to the listener's backlog. Within this host who connects pays for both sides until the other is accepted.
 //!
-//! **Locks**, outermost first: socket state, port table, stack or channel, flights, listener's queue, wait queue. User memory is copied
+//! **Locks**, outermost first: socket state, port table and names, stack, channel or inbox, flights, listener's queue, wait queue. User memory is copied
 //! under the stack's lock, at most [`stack::BUFFER`] bytes at a time.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -31,9 +31,12 @@ mod channel;
 mod connections;
 pub mod device;
 mod flights;
+mod letters;
 mod listener;
 mod local;
+mod local_datagrams;
 pub mod loopback;
+mod names;
 mod network;
 mod options;
 mod orphan;
@@ -53,6 +56,7 @@ mod tests;
 pub use address::Address;
 pub use channel::Framing;
 pub use device::{Link, NetDevice};
+pub use letters::Sender;
 pub use network::{Configuration, Net};
 pub use options::{SocketOption, SocketValue};
 pub use rights::Rights;

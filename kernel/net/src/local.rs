@@ -1,11 +1,12 @@
 //! Local sockets (`AF_UNIX`): a pair of bounded channels between two sockets of this host.
 //!
-//! Names live in a table of their own, keyed by the bytes of the address; a name is free again when the
-//! socket that bound it is gone. Streams carry bytes; the other types keep message boundaries.
+//! Streams carry bytes; packets keep message boundaries. Datagrams have no connections: `local_datagrams.rs`.
 
 use crate::{
     channel::{Ends, Framing, place_of},
-    flights::Place,
+    flights::{Hold, Place},
+    letters::Sender,
+    names::{Name, Names, Target},
     network::Net,
     options::{Options, SocketOption, SocketValue},
     rights::Rights,
@@ -14,14 +15,9 @@ use crate::{
     stack::{BUFFER, rank},
 };
 use abi::errno::Errno;
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, Weak},
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::VecDeque, sync::Arc, vec::Vec};
 use exec::sync::WaitQueue;
-use hal::sync::SpinLock;
+use hal::sync::{SpinGuard, SpinLock};
 use io::{
     caller::Caller,
     file::{Attempt, Want},
@@ -31,22 +27,10 @@ use mem::{Account, Sink, Source};
 /// Most connections that wait for `accept`.
 const PLACES_MOST: usize = 256;
 
-/// The names that listening sockets have bound.
-pub(crate) struct Names {
-    table: SpinLock<BTreeMap<Key, Weak<Bound>>>,
-}
-
-/// A path is one name for all kinds of sockets; a name outside the file system, which begins with 0, is each kind's own.
-type Key = (Option<Framing>, Vec<u8>);
-
-fn key(framing: Framing, name: &[u8]) -> Key {
-    ((name.first() == Some(&0)).then_some(framing), name.to_vec())
-}
-
 /// A bound name, and the queue behind it once its socket listens.
-struct Bound {
-    names: Arc<Names>,
-    name: Vec<u8>,
+pub(crate) struct Bound {
+    name: SpinLock<Option<Name>>,
+    bytes: Arc<[u8]>,
     framing: Framing,
     signal: Arc<Signal>,
     arrivals: Arc<Arrivals>,
@@ -62,17 +46,18 @@ struct Queue {
     /// Connections that may wait; 0: not listening, or not any more.
     places: usize,
     account: Option<Arc<Account>>,
-    arrivals: VecDeque<(Ends, Arc<Signal>)>,
+    /// Who listens.
+    listener: Sender,
+    arrivals: VecDeque<Arrival>,
 }
 
-impl Names {
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { table: SpinLock::new(rank::PORTS, BTreeMap::new()) })
-    }
-
-    fn find(&self, framing: Framing, name: &[u8]) -> Option<Arc<Bound>> {
-        self.table.lock().get(&key(framing, name))?.upgrade()
-    }
+/// A connection that was not accepted yet.
+struct Arrival {
+    ends: Ends,
+    signal: Arc<Signal>,
+    /// The name of who connected, which may be none, and its ids.
+    from: Vec<u8>,
+    sender: Sender,
 }
 
 impl Bound {
@@ -81,22 +66,35 @@ impl Bound {
         self.arrivals.queue.lock().account.is_some()
     }
 
+    /// The queue, if it takes one more connection: from who is `unfit` for that otherwise, which is the last that Linux looks at.
+    fn admit(&self, unfit: Option<Errno>) -> Result<SpinGuard<'_, Queue>, Errno> {
+        let queue = self.arrivals.queue.lock();
+        if queue.account.is_none() || queue.places == 0 {
+            return Err(Errno::ECONNREFUSED);
+        }
+        if queue.arrivals.len() >= queue.places {
+            return Err(Errno::EAGAIN);
+        }
+        unfit.map_or(Ok(queue), Err)
+    }
+
     /// Listens no more; answers who was to be accepted, and hears of it.
-    fn end(&self) -> VecDeque<(Ends, Arc<Signal>)> {
+    fn end(&self) -> VecDeque<Arrival> {
         let gone = {
             let mut queue = self.arrivals.queue.lock();
             queue.places = 0;
             core::mem::take(&mut queue.arrivals)
         };
         self.arrivals.vacancy.wake_all();
-        gone.iter().for_each(|(ends, _)| ends.reset());
+        gone.iter().for_each(|arrival| arrival.ends.reset());
         gone
     }
 }
 
 impl Drop for Bound {
     fn drop(&mut self) {
-        self.names.table.lock().remove(&key(self.framing, &self.name));
+        // First: who hears of the end may bind it.
+        self.name.get_mut().take();
         self.end();
     }
 }
@@ -120,8 +118,9 @@ struct Inner {
     options: Options,
     /// The name of an accepted connection: its listener's, which keeps nothing alive.
     accepted: Vec<u8>,
-    /// The peer's name, if it has one.
+    /// The peer's name, if it has one, and its ids.
     peer: Vec<u8>,
+    sender: Sender,
     /// What was shut down before it was connected.
     read_shut: bool,
     write_shut: bool,
@@ -134,7 +133,8 @@ impl LocalSocket {
 
     fn with(names: Arc<Names>, framing: Framing, signal: Arc<Signal>, state: State) -> Self {
         let (accepted, peer) = (Vec::new(), Vec::new());
-        let inner = Inner { state, options: Options::DEFAULT, accepted, peer, read_shut: false, write_shut: false };
+        let (options, sender) = (Options::DEFAULT, Sender::NOBODY);
+        let inner = Inner { state, options, accepted, peer, sender, read_shut: false, write_shut: false };
         Self { names, framing, signal, inner: SpinLock::new(rank::SOCKET, inner) }
     }
 
@@ -143,45 +143,61 @@ impl LocalSocket {
         let (near, far) = (Signal::new(), Signal::new());
         let (a, b) = Ends::pair(framing, BUFFER, true, (&caller.account, &near), (&caller.account, &far), &far)?;
         let names = net.names();
-        let a = Self::with(names.clone(), framing, near, State::Connected(a, None));
-        Ok((a, Self::with(names.clone(), framing, far, State::Connected(b, None))))
+        let socket = |signal, ends| {
+            let mut socket = Self::with(names.clone(), framing, signal, State::Connected(ends, None));
+            socket.inner.get_mut().sender = Sender::of(caller);
+            socket
+        };
+        Ok((socket(near, a), socket(far, b)))
     }
 
-    pub fn bind(&self, name: &[u8]) -> Result<(), Errno> {
+    /// `name` empty: any that is free.
+    pub fn bind(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
         let mut inner = self.inner.lock();
-        let State::Idle = inner.state else { return Err(Errno::EINVAL) };
-        let mut table = self.names.table.lock();
-        let key = key(self.framing, name);
-        if table.contains_key(&key) {
-            return Err(Errno::EADDRINUSE);
+        match inner.state {
+            State::Idle => {}
+            State::Bound(_) | State::Connected(_, Some(_)) if name.is_empty() => return Ok(()),
+            _ => return Err(Errno::EINVAL),
         }
-        let queue = Queue { places: 0, account: None, arrivals: VecDeque::new() };
+        let name = match name.is_empty() {
+            true => self.names.bind_any(&caller.account, self.framing)?,
+            false => self.names.bind(&caller.account, self.framing, name)?,
+        };
+        let queue = Queue { places: 0, account: None, listener: Sender::NOBODY, arrivals: VecDeque::new() };
         let bound = Arc::new(Bound {
-            names: self.names.clone(),
-            name: name.to_vec(),
+            bytes: name.bytes().clone(),
+            name: SpinLock::new(rank::LISTENER, None),
             framing: self.framing,
             signal: self.signal.clone(),
             arrivals: Arc::new(Arrivals { queue: SpinLock::new(rank::LISTENER, queue), vacancy: WaitQueue::new() }),
         });
-        table.insert(key, Arc::downgrade(&bound));
-        drop(table);
+        name.lead_to(Target::Listener(Arc::downgrade(&bound)));
+        *bound.name.lock() = Some(name);
         inner.state = State::Bound(bound);
         Ok(())
+    }
+
+    fn find(&self, name: &[u8]) -> Result<Arc<Bound>, Errno> {
+        match self.names.find(self.framing, name) {
+            Target::Listener(bound) => bound.upgrade().ok_or(Errno::ECONNREFUSED),
+            Target::Inbox(inbox) if inbox.strong_count() > 0 => Err(Errno::EPROTOTYPE),
+            Target::Inbox(_) | Target::Nobody => Err(Errno::ECONNREFUSED),
+        }
     }
 
     pub fn listen(&self, caller: &Caller, backlog: usize) -> Result<(), Errno> {
         let inner = self.inner.lock();
         match &inner.state {
-            State::Bound(bound) if self.framing != Framing::Datagrams => {
+            State::Bound(bound) => {
                 let mut queue = bound.arrivals.queue.lock();
                 // One more than asked for, as in Linux.
                 queue.places = if inner.read_shut { 0 } else { backlog.saturating_add(1).min(PLACES_MOST) };
                 queue.account = Some(caller.account.clone());
+                queue.listener = Sender::of(caller);
                 drop(queue);
                 bound.arrivals.vacancy.wake_all();
                 Ok(())
             }
-            State::Bound(_) => Err(Errno::EOPNOTSUPP),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -193,21 +209,22 @@ impl LocalSocket {
         };
         let mut queue = bound.arrivals.queue.lock();
         // Those who came before it was shut down are still there.
-        let Some((ends, signal)) = queue.arrivals.pop_front() else {
+        let Some(Arrival { ends, signal, from, sender }) = queue.arrivals.pop_front() else {
             return if queue.places == 0 { Err(Errno::EINVAL.into()) } else { Ok(None) };
         };
         drop(queue);
         bound.arrivals.vacancy.wake_all();
         ends.receive.hand_over(&signal);
         let mut socket = Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, None));
-        socket.inner.get_mut().accepted = bound.name.clone();
+        let fresh = socket.inner.get_mut();
+        (fresh.accepted, fresh.peer, fresh.sender) = (bound.bytes.to_vec(), from, sender);
         Ok(Some(socket))
     }
 
     /// Connects to the socket that listens under `name`; `EAGAIN`: its queue is full ([`LocalSocket::vacancy`]).
     pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
         // Before the lock, and so dropped behind it: it may be the last who has it, and closes what lies in its queue.
-        let target = self.names.find(self.framing, name).ok_or(Errno::ECONNREFUSED)?;
+        let target = self.find(name)?;
         let mut inner = self.inner.lock();
         let (own, unfit) = match &inner.state {
             State::Idle => (None, None),
@@ -217,29 +234,24 @@ impl LocalSocket {
         if target.framing != self.framing {
             return Err(Errno::EPROTOTYPE.into());
         }
-        let mut queue = target.arrivals.queue.lock();
-        let account = match &queue.account {
-            Some(account) if queue.places > 0 => account.clone(),
-            _ => return Err(Errno::ECONNREFUSED.into()),
-        };
-        if queue.arrivals.len() >= queue.places {
-            return Err(Errno::EAGAIN.into());
-        }
-        // The last that Linux looks at.
-        if let Some(errno) = unfit {
-            return Err(errno.into());
-        }
+        let account = target.admit(unfit)?.account.clone();
+        let account = account.ok_or(Errno::ECONNREFUSED)?;
         let far = Signal::new();
         let (near, far_side) = ((&caller.account, &self.signal), (&account, &far));
         let (a, b) = Ends::pair(self.framing, BUFFER, true, near, far_side, &target.signal)?;
-        queue.arrivals.push_back((b, far));
-        drop(queue);
+        // Before anybody can accept it.
         if inner.read_shut {
             a.receive.refuse();
         }
         if inner.write_shut {
             a.send.end();
         }
+        let from = own.as_ref().map_or(Vec::new(), |own| own.bytes.to_vec());
+        // Others may have come meanwhile.
+        let mut queue = target.admit(unfit)?;
+        queue.arrivals.push_back(Arrival { ends: b, signal: far, from, sender: Sender::of(caller) });
+        inner.sender = queue.listener;
+        drop(queue);
         inner.state = State::Connected(a, own);
         inner.peer = name.to_vec();
         drop(inner);
@@ -249,7 +261,7 @@ impl LocalSocket {
 
     /// Resolves when the queue of the socket that listens under `name` may have a place, or it is gone.
     pub async fn vacancy(&self, name: &[u8]) {
-        let Some(arrivals) = self.names.find(self.framing, name).map(|bound| bound.arrivals.clone()) else { return };
+        let Ok(arrivals) = self.find(name).map(|bound| bound.arrivals.clone()) else { return };
         let ready = || {
             let queue = arrivals.queue.lock();
             (queue.places == 0 || queue.arrivals.len() < queue.places).then_some(())
@@ -270,10 +282,15 @@ impl LocalSocket {
     }
 
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
-        match &self.inner.lock().state {
+        let inner = self.inner.lock();
+        let sender = inner.options.pass_credentials.then_some(inner.sender);
+        match &inner.state {
             State::Connected(ends, _) => Ok(ends.receive.read(dst, peek)?.map(|taken| {
                 let full = if self.framing.keeps_messages() { taken.full } else { taken.len };
-                Received { len: taken.len, full, from: None, rights: taken.rights, left: taken.left }
+                // Where there is no more than that, it ends nothing.
+                let left = if taken.rights.is_some() { taken.left as u32 } else { u32::MAX };
+                let rights = Rights::told(taken.rights, sender);
+                Received { rights, left, ..Received::bytes(taken.len, full, None) }
             })),
             _ if self.framing == Framing::Packets => Err(Errno::ENOTCONN.into()),
             _ => Err(Errno::EINVAL.into()),
@@ -318,7 +335,8 @@ impl LocalSocket {
         let inner = self.inner.lock();
         let over = if inner.read_shut { EPOLLIN | EPOLLRDNORM | EPOLLRDHUP } else { 0 };
         match &inner.state {
-            State::Idle => EPOLLOUT | EPOLLHUP | over,
+            State::Idle => EPOLLOUT | EPOLLWRNORM | EPOLLHUP | over,
+            State::Bound(bound) if !bound.listens() => EPOLLOUT | EPOLLWRNORM | EPOLLHUP | over,
             State::Bound(bound) => {
                 let arrived = !bound.arrivals.queue.lock().arrivals.is_empty();
                 let both = if inner.read_shut && inner.write_shut { EPOLLHUP } else { 0 };
@@ -353,7 +371,7 @@ impl LocalSocket {
             State::Bound(bound) => bound.clone(),
             State::Idle => return,
         };
-        bound.end().iter().for_each(|(ends, _)| ends.receive.strip(into));
+        bound.end().iter().for_each(|arrival| arrival.ends.receive.strip(into));
     }
 
     /// The queue that is woken at each change.
@@ -386,7 +404,7 @@ impl LocalSocket {
     pub fn local_name(&self) -> Vec<u8> {
         let inner = self.inner.lock();
         match &inner.state {
-            State::Bound(bound) | State::Connected(_, Some(bound)) => bound.name.clone(),
+            State::Bound(bound) | State::Connected(_, Some(bound)) => bound.bytes.to_vec(),
             _ => inner.accepted.clone(),
         }
     }
@@ -397,6 +415,11 @@ impl LocalSocket {
             State::Connected(..) => Ok(inner.peer.clone()),
             _ => Err(Errno::ENOTCONN),
         }
+    }
+
+    /// The ids of the peer, or of who made the pair.
+    pub fn peer_identity(&self) -> Sender {
+        self.inner.lock().sender
     }
 
     pub fn set_option(&self, option: SocketOption, value: SocketValue) -> Result<(), Errno> {

@@ -3,8 +3,8 @@
 use crate::{
     device::NetDevice,
     flights::Flights,
-    local::Names,
     loopback::Loopback,
+    names::Names,
     ports::Ports,
     signal::Signal,
     stack::{Stack, rank},

@@ -27,6 +27,8 @@ pub enum SocketOption {
     Error,
     /// `SO_ACCEPTCONN`.
     Listening,
+    /// `SO_PASSCRED`: who receives is told who sent.
+    PassCredentials,
     /// `SO_RCVBUF`: fixed; may be set, without effect.
     ReceiveBuffer,
     /// `SO_SNDBUF`: fixed; may be set, without effect.
@@ -54,6 +56,7 @@ pub(crate) struct Options {
     pub linger: Option<u32>,
     pub receive_timeout: u64,
     pub send_timeout: u64,
+    pub pass_credentials: bool,
 }
 
 impl Options {
@@ -67,6 +70,7 @@ impl Options {
         linger: None,
         receive_timeout: 0,
         send_timeout: 0,
+        pass_credentials: false,
     };
 
     /// Stores `value`.
@@ -93,6 +97,7 @@ impl Options {
             SocketOption::KeepIdle => return Err(Errno::EINVAL),
             SocketOption::ReceiveTimeout => self.receive_timeout = number,
             SocketOption::SendTimeout => self.send_timeout = number,
+            SocketOption::PassCredentials => self.pass_credentials = on,
             SocketOption::ReceiveBuffer | SocketOption::SendBuffer => {}
             SocketOption::Error | SocketOption::Listening | SocketOption::Linger => return Err(Errno::ENOPROTOOPT),
         }
@@ -110,6 +115,7 @@ impl Options {
             SocketOption::KeepIdle => self.keep_idle,
             SocketOption::ReceiveTimeout => self.receive_timeout,
             SocketOption::SendTimeout => self.send_timeout,
+            SocketOption::PassCredentials => self.pass_credentials.into(),
             SocketOption::Linger => return Some(SocketValue::Linger(self.linger)),
             SocketOption::ReceiveBuffer | SocketOption::SendBuffer => crate::stack::BUFFER as u64,
             SocketOption::Error | SocketOption::Listening => return None,

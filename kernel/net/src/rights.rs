@@ -6,22 +6,27 @@
 
 use crate::{
     Net, SocketFile,
-    channel::Channel,
-    flights::{Flights, Passenger, Place},
-    local::LocalSocket,
+    flights::{Flights, Hold, Passenger, Place},
+    letters::Sender,
 };
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{
+    boxed::Box,
+    sync::{Arc, Weak},
+    vec::Vec,
+};
 use core::fmt;
 use io::open::OpenFile;
 use mem::{Charge, Room};
 
-/// Descriptors for who receives the message.
+/// Descriptors for who receives the message, and who its sender claims to be.
 pub struct Rights {
     files: Vec<Arc<OpenFile>>,
+    claim: Option<Sender>,
     /// Those of them that are local sockets, until they are in flight.
     sockets: Vec<Passenger>,
-    flights: Arc<Flights>,
+    /// Where they are noted when they lie in a queue.
+    flights: Option<Arc<Flights>>,
     /// What is to be closed behind them.
     next: Option<Box<Self>>,
     _charges: Option<[Charge; 2]>,
@@ -33,8 +38,8 @@ impl fmt::Debug for Rights {
     }
 }
 
-fn local_of(open: &OpenFile) -> Option<&LocalSocket> {
-    open.file().as_any().downcast_ref().and_then(SocketFile::as_local)
+fn socket_of(open: &OpenFile) -> Option<&SocketFile> {
+    open.file().as_any().downcast_ref()
 }
 
 impl Rights {
@@ -48,21 +53,48 @@ impl Rights {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub fn new(net: &Net, files: Vec<Arc<OpenFile>>, charges: [Charge; 2]) -> Result<Box<Self>, Errno> {
+    pub fn new(
+        net: &Net,
+        files: Vec<Arc<OpenFile>>,
+        claim: Option<Sender>,
+        charges: [Charge; 2],
+    ) -> Result<Box<Self>, Errno> {
         let mut sockets = Vec::new();
         for open in &files {
-            if let Some(socket) = local_of(open) {
+            if let Some(place) = socket_of(open).and_then(SocketFile::place) {
                 sockets.make_room(1)?;
-                sockets.push(Passenger { place: socket.place(), description: Arc::downgrade(open) });
+                sockets.push(Passenger { place, description: Arc::downgrade(open) });
             }
         }
-        Ok(Box::new(Self { files, sockets, flights: net.flights().clone(), next: None, _charges: Some(charges) }))
+        let flights = Some(net.flights().clone());
+        Ok(Box::new(Self { files, claim, sockets, flights, next: None, _charges: Some(charges) }))
     }
 
     /// Puts them in front of a list of those that are to be closed.
     pub(crate) fn put_before(mut self: Box<Self>, list: &mut Option<Box<Self>>) {
         self.next = list.take();
         *list = Some(self);
+    }
+
+    /// Tells of who sent what these came with, if `sender` is to be told and they do not say it themselves.
+    pub(crate) fn told(rights: Option<Box<Self>>, sender: Option<Sender>) -> Option<Box<Self>> {
+        match (rights, sender) {
+            (Some(mut rights), sender) => {
+                rights.claim = rights.claim.filter(|_| sender.is_some()).or(sender);
+                Some(rights)
+            }
+            (None, None) => None,
+            (None, claim) => {
+                let (files, sockets) = (Vec::new(), Vec::new());
+                Some(Box::new(Self { files, claim, sockets, flights: None, next: None, _charges: None }))
+            }
+        }
+    }
+
+    /// Who the sender is, or says to be.
+    #[must_use]
+    pub fn claim(&self) -> Option<Sender> {
+        self.claim
     }
 
     /// The descriptions.
@@ -78,7 +110,7 @@ impl Drop for Rights {
         loop {
             while let Some(open) = files.pop() {
                 if let Some(last) = Arc::into_inner(open)
-                    && let Some(socket) = local_of(&last)
+                    && let Some(socket) = socket_of(&last)
                 {
                     socket.strip(&mut more);
                 }
@@ -97,20 +129,22 @@ pub(crate) struct Aboard {
 }
 
 impl Aboard {
-    /// They lie in `channel`, whose reader, or who stands for it, is `owner`.
-    pub fn new(mut rights: Box<Rights>, owner: Place, channel: &Arc<Channel>) -> Self {
+    /// They lie in the queue `holder`, whose reader, or who stands for it, is `owner`.
+    pub fn new(mut rights: Box<Rights>, owner: Place, holder: Weak<dyn Hold>) -> Self {
         let sockets = core::mem::take(&mut rights.sockets);
-        let flight = match sockets.is_empty() {
-            true => None,
-            false => Some(rights.flights.begin(owner, Arc::downgrade(channel), sockets)),
-        };
+        let flights = rights.flights.as_ref().filter(|_| !sockets.is_empty());
+        let flight = flights.map(|flights| flights.begin(owner, holder, sockets));
         Self { rights: Some(rights), flight }
+    }
+
+    fn flights(&self) -> Option<&Flights> {
+        self.rights.as_ref()?.flights.as_deref()
     }
 
     /// The queue is `owner`'s now.
     pub fn hand_over(&self, owner: Place) {
-        if let (Some(rights), Some(flight)) = (&self.rights, self.flight) {
-            rights.flights.hand_over(flight, owner);
+        if let (Some(flights), Some(flight)) = (self.flights(), self.flight) {
+            flights.hand_over(flight, owner);
         }
     }
 
@@ -122,9 +156,12 @@ impl Aboard {
         let Some(rights) = &self.rights else { return Ok(None) };
         let mut files = Vec::new();
         files.make_exact_room(rights.files.len())?;
-        rights.flights.copy(|| files.extend(rights.files.iter().cloned()));
+        let copy = || files.extend(rights.files.iter().cloned());
+        if let Some(flights) = self.flights() {
+            flights.copy(copy);
+        }
         let (sockets, flights) = (Vec::new(), rights.flights.clone());
-        Ok(Some(Box::new(Rights { files, sockets, flights, next: None, _charges: None })))
+        Ok(Some(Box::new(Rights { files, claim: rights.claim, sockets, flights, next: None, _charges: None })))
     }
 
     /// They are received, or thrown away.
@@ -134,8 +171,9 @@ impl Aboard {
     }
 
     fn end(&mut self) {
-        if let (Some(rights), Some(flight)) = (&self.rights, self.flight.take()) {
-            rights.flights.end(flight);
+        let flight = self.flight.take();
+        if let (Some(flights), Some(flight)) = (self.flights(), flight) {
+            flights.end(flight);
         }
     }
 }

@@ -7,7 +7,10 @@
 use crate::{
     Address, Net,
     channel::Framing,
+    flights::Place,
+    letters::Sender,
     local::LocalSocket,
+    local_datagrams::LocalDatagrams,
     options::{SocketOption, SocketValue},
     rights::Rights,
     tcp::TcpSocket,
@@ -32,6 +35,7 @@ enum Kind {
     Tcp(TcpSocket),
     Udp(UdpSocket),
     Local(LocalSocket, Framing),
+    LocalDatagrams(LocalDatagrams),
 }
 
 /// Which half `shutdown` ends.
@@ -54,21 +58,23 @@ pub struct Received {
     pub full: usize,
     /// Who sent it; `None` for streams.
     pub from: Option<Address>,
-    /// Descriptors that came with it.
+    /// Descriptors that came with it, and who sent it if the socket asks for that (`SO_PASSCRED`).
     pub rights: Option<Box<Rights>>,
     /// Then, of a stream: bytes of the same message that are left. A call goes no further than these.
-    pub left: usize,
+    pub left: u32,
+    /// Nothing was received, nor will be.
+    pub is_end: bool,
 }
 
 impl Received {
-    /// End of stream.
+    /// No more comes.
     pub(crate) fn end() -> Self {
-        Self::bytes(0, 0, None)
+        Self { is_end: true, ..Self::bytes(0, 0, None) }
     }
 
     /// Without anything else.
     pub(crate) fn bytes(len: usize, full: usize, from: Option<Address>) -> Self {
-        Self { len, full, from, rights: None, left: 0 }
+        Self { len, full, from, rights: None, left: 0, is_end: false }
     }
 
     fn stream(len: usize) -> Self {
@@ -100,7 +106,10 @@ impl SocketFile {
     /// A local socket.
     #[must_use]
     pub fn local(net: &Arc<Net>, framing: Framing) -> Arc<Self> {
-        Self::wrap_local(LocalSocket::new(net, framing), framing)
+        match framing {
+            Framing::Datagrams => Arc::new(Self { kind: Kind::LocalDatagrams(LocalDatagrams::new(net)) }),
+            _ => Self::wrap_local(LocalSocket::new(net, framing), framing),
+        }
     }
 
     /// Two local sockets that are connected to each other.
@@ -108,6 +117,10 @@ impl SocketFile {
     /// # Errors
     /// `ENOMEM` if the account has no room for their buffers.
     pub fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> Result<(Arc<Self>, Arc<Self>), Errno> {
+        if framing == Framing::Datagrams {
+            let (a, b) = LocalDatagrams::pair(net, caller);
+            return Ok([a, b].map(|socket| Arc::new(Self { kind: Kind::LocalDatagrams(socket) })).into());
+        }
         let (a, b) = LocalSocket::pair(net, caller, framing)?;
         Ok((Self::wrap_local(a, framing), Self::wrap_local(b, framing)))
     }
@@ -122,18 +135,48 @@ impl SocketFile {
         matches!(self.kind, Kind::Tcp(_) | Kind::Local(_, Framing::Stream))
     }
 
-    /// The local socket, if it is one.
-    pub(crate) fn as_local(&self) -> Option<&LocalSocket> {
+    /// What stands for a local socket among those in flight.
+    pub(crate) fn place(&self) -> Option<Place> {
         match &self.kind {
-            Kind::Local(socket, _) => Some(socket),
-            _ => None,
+            Kind::Local(socket, _) => Some(socket.place()),
+            Kind::LocalDatagrams(socket) => Some(socket.place()),
+            Kind::Tcp(_) | Kind::Udp(_) => None,
+        }
+    }
+
+    /// Takes out the descriptors that wait to be received, as it is about to end. No more come.
+    pub(crate) fn strip(&self, into: &mut Option<Box<Rights>>) {
+        match &self.kind {
+            Kind::Local(socket, _) => socket.strip(into),
+            Kind::LocalDatagrams(socket) => socket.strip(into),
+            Kind::Tcp(_) | Kind::Udp(_) => {}
         }
     }
 
     /// Whether the socket is `AF_UNIX`.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        matches!(self.kind, Kind::Local(..))
+        matches!(self.kind, Kind::Local(..) | Kind::LocalDatagrams(_))
+    }
+
+    /// How it keeps message boundaries.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        match self.kind {
+            Kind::Tcp(_) => Framing::Stream,
+            Kind::Local(_, framing) => framing,
+            Kind::Udp(_) | Kind::LocalDatagrams(_) => Framing::Datagrams,
+        }
+    }
+
+    /// The ids of the peer of a local socket when it connected or began to listen, or of who made the pair (`SO_PEERCRED`).
+    #[must_use]
+    pub fn peer_identity(&self) -> Sender {
+        match &self.kind {
+            Kind::Local(socket, _) => socket.peer_identity(),
+            Kind::LocalDatagrams(socket) => socket.peer_identity(),
+            Kind::Tcp(_) | Kind::Udp(_) => Sender::NOBODY,
+        }
     }
 
     /// Gives the socket a local address.
@@ -144,7 +187,8 @@ impl SocketFile {
         match (&self.kind, address) {
             (Kind::Tcp(socket), Address::V4(address)) => socket.bind(*address),
             (Kind::Udp(socket), Address::V4(address)) => socket.bind(caller, *address),
-            (Kind::Local(socket, _), Address::Local(name)) => socket.bind(name),
+            (Kind::Local(socket, _), Address::Local(name)) => socket.bind(caller, name),
+            (Kind::LocalDatagrams(socket), Address::Local(name)) => socket.bind(caller, name),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }
@@ -157,7 +201,7 @@ impl SocketFile {
         match &self.kind {
             Kind::Tcp(socket) => socket.listen(caller, backlog),
             Kind::Local(socket, _) => socket.listen(caller, backlog),
-            Kind::Udp(_) => Err(Errno::EOPNOTSUPP),
+            Kind::Udp(_) | Kind::LocalDatagrams(_) => Err(Errno::EOPNOTSUPP),
         }
     }
 
@@ -172,10 +216,10 @@ impl SocketFile {
                 peer: Address::V4(peer),
             })),
             Kind::Local(socket, framing) => Ok(socket.accept_now()?.map(|socket| Accepted {
+                peer: Address::Local(socket.peer_name().unwrap_or_default()),
                 socket: Self::wrap_local(socket, *framing),
-                peer: Address::Local(alloc::vec::Vec::new()),
             })),
-            Kind::Udp(_) => Err(Errno::EOPNOTSUPP.into()),
+            Kind::Udp(_) | Kind::LocalDatagrams(_) => Err(Errno::EOPNOTSUPP.into()),
         }
     }
 
@@ -189,6 +233,7 @@ impl SocketFile {
             (Kind::Tcp(socket), Address::V4(address)) => socket.connect_now(caller, *address),
             (Kind::Udp(socket), Address::V4(address)) => Ok(Some(socket.connect(caller, Some(*address))?)),
             (Kind::Local(socket, _), Address::Local(name)) => socket.connect_now(caller, name),
+            (Kind::LocalDatagrams(socket), Address::Local(name)) => Ok(Some(socket.connect(caller, Some(name))?)),
             _ => Err(Errno::EAFNOSUPPORT.into()),
         }
     }
@@ -207,6 +252,7 @@ impl SocketFile {
     pub fn disconnect(&self, caller: &Caller) -> Result<(), Errno> {
         match &self.kind {
             Kind::Udp(socket) => socket.connect(caller, None),
+            Kind::LocalDatagrams(socket) => socket.connect(caller, None),
             _ => Err(Errno::EAFNOSUPPORT),
         }
     }
@@ -246,17 +292,38 @@ impl SocketFile {
             (Kind::Udp(socket), None) => socket.send_now(caller, src, None),
             (Kind::Udp(socket), Some(Address::V4(to))) => socket.send_now(caller, src, Some(*to)),
             (Kind::Udp(_), Some(_)) => Err(Errno::EAFNOSUPPORT.into()),
-            (Kind::Local(socket, _), None) => socket.send_now(src, &mut None),
-            (Kind::Local(..), Some(_)) => Err(Errno::EISCONN.into()),
+            (Kind::Local(..) | Kind::LocalDatagrams(_), _) => self.send_with_now(caller, src, to, &mut None),
         }
     }
 
-    /// Sends over a local socket, to its peer: with the first bytes, or the message, go the `rights`, which are left where nothing is sent.
+    /// Sends over a local socket, to its peer or, in a datagram, to who is named: with the first bytes, or the message, go the `rights`, which are left where nothing is sent.
     ///
     /// # Errors
     /// As [`SocketFile::send_now`]; `EINVAL` for other sockets.
-    pub fn send_with_now(&self, src: &mut Source<'_>, rights: &mut Option<Box<Rights>>) -> Attempt<usize> {
-        self.as_local().ok_or(Errno::EINVAL)?.send_now(src, rights)
+    pub fn send_with_now(
+        &self,
+        caller: &Caller,
+        src: &mut Source<'_>,
+        to: Option<&Address>,
+        rights: &mut Option<Box<Rights>>,
+    ) -> Attempt<usize> {
+        match (&self.kind, to) {
+            (Kind::Local(socket, _), None) => socket.send_now(src, rights),
+            (Kind::Local(..), Some(_)) => Err(Errno::EISCONN.into()),
+            (Kind::LocalDatagrams(socket), None) => socket.send_now(caller, src, None, rights),
+            (Kind::LocalDatagrams(socket), Some(Address::Local(to))) => socket.send_now(caller, src, Some(to), rights),
+            _ => Err(Errno::EINVAL.into()),
+        }
+    }
+
+    /// Resolves when a datagram for which there was no room is worth another attempt.
+    pub async fn room(&self, caller: &Caller, to: Option<&Address>, len: usize) -> Result<(), Errno> {
+        match (&self.kind, to) {
+            (Kind::LocalDatagrams(socket), Some(Address::Local(to))) => socket.room(Some(to)).await,
+            (Kind::LocalDatagrams(socket), _) => socket.room(None).await,
+            _ => return self.wait(caller, Want::Write { offset: 0, len }).await,
+        }
+        Ok(())
     }
 
     /// Receives what is there; `peek` leaves it there.
@@ -268,6 +335,7 @@ impl SocketFile {
             Kind::Tcp(socket) => Ok(socket.receive_now(dst, peek)?.map(Received::stream)),
             Kind::Udp(socket) => socket.receive_now(dst, peek),
             Kind::Local(socket, _) => socket.receive_now(dst, peek),
+            Kind::LocalDatagrams(socket) => socket.receive_now(dst, peek),
         }
     }
 
@@ -280,6 +348,10 @@ impl SocketFile {
             Kind::Tcp(socket) => socket.shutdown(direction),
             Kind::Udp(socket) => socket.shutdown(direction),
             Kind::Local(socket, _) => socket.shutdown(direction),
+            Kind::LocalDatagrams(socket) => {
+                socket.shutdown(direction);
+                Ok(())
+            }
         }
     }
 
@@ -290,6 +362,7 @@ impl SocketFile {
             Kind::Tcp(socket) => Address::V4(socket.local_address()),
             Kind::Udp(socket) => Address::V4(socket.local_address()),
             Kind::Local(socket, _) => Address::Local(socket.local_name()),
+            Kind::LocalDatagrams(socket) => Address::Local(socket.local_name()),
         }
     }
 
@@ -302,6 +375,7 @@ impl SocketFile {
             Kind::Tcp(socket) => socket.peer_address().map(Address::V4),
             Kind::Udp(socket) => socket.peer_address().map(Address::V4),
             Kind::Local(socket, _) => socket.peer_name().map(Address::Local),
+            Kind::LocalDatagrams(socket) => socket.peer_name().map(Address::Local),
         }
     }
 
@@ -314,6 +388,7 @@ impl SocketFile {
             Kind::Tcp(socket) => socket.set_option(option, value),
             Kind::Udp(socket) => socket.set_option(option, value),
             Kind::Local(socket, _) => socket.set_option(option, value),
+            Kind::LocalDatagrams(socket) => socket.set_option(option, value),
         }
     }
 
@@ -324,6 +399,7 @@ impl SocketFile {
             Kind::Tcp(socket) => socket.option(option),
             Kind::Udp(socket) => socket.option(option),
             Kind::Local(socket, _) => socket.option(option),
+            Kind::LocalDatagrams(socket) => socket.option(option),
         }
     }
 
@@ -332,6 +408,7 @@ impl SocketFile {
             Kind::Tcp(socket) => socket.readable_bytes(),
             Kind::Udp(socket) => socket.readable_bytes(),
             Kind::Local(socket, _) => socket.readable_bytes(),
+            Kind::LocalDatagrams(socket) => socket.readable_bytes(),
         }
     }
 }
@@ -351,6 +428,7 @@ impl File for SocketFile {
             Kind::Tcp(socket) => socket.wakes_by_itself().then(|| socket.signal().queue()),
             Kind::Udp(_) => None,
             Kind::Local(socket, _) => Some(socket.queue()),
+            Kind::LocalDatagrams(socket) => Some(socket.signal().queue()),
         }
     }
 
@@ -371,6 +449,7 @@ impl File for SocketFile {
                 Kind::Tcp(socket) => socket.wait(want).await,
                 Kind::Udp(socket) => socket.wait(want).await,
                 Kind::Local(socket, _) => socket.wait(want).await,
+                Kind::LocalDatagrams(socket) => socket.wait(want).await,
             }
             Ok(())
         })
@@ -381,6 +460,7 @@ impl File for SocketFile {
             Kind::Tcp(socket) => socket.events(),
             Kind::Udp(socket) => socket.events(),
             Kind::Local(socket, _) => socket.events(),
+            Kind::LocalDatagrams(socket) => socket.events(),
         }
     }
 
@@ -389,6 +469,7 @@ impl File for SocketFile {
             Kind::Tcp(socket) => socket.look().0,
             Kind::Udp(socket) => socket.look().0,
             Kind::Local(socket, _) => socket.edges(),
+            Kind::LocalDatagrams(socket) => socket.signal().changes(),
         }
     }
 
@@ -410,6 +491,7 @@ impl File for SocketFile {
             Kind::Tcp(socket) => socket.signal().queue(),
             Kind::Udp(socket) => socket.signal().queue(),
             Kind::Local(socket, _) => socket.queue(),
+            Kind::LocalDatagrams(socket) => socket.signal().queue(),
         })
     }
 
@@ -418,6 +500,7 @@ impl File for SocketFile {
             Kind::Tcp(socket) => socket.look(),
             Kind::Udp(socket) => socket.look(),
             Kind::Local(socket, _) => (socket.edges(), socket.events()),
+            Kind::LocalDatagrams(socket) => (socket.signal().changes(), socket.events()),
         }
     }
 

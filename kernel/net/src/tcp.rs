@@ -49,6 +49,8 @@ struct Inner {
     options: Options,
     read_shut: bool,
     write_shut: bool,
+    /// It was shut down while it was being connected, and nobody was told yet.
+    given_up: bool,
 }
 
 enum State {
@@ -73,7 +75,7 @@ impl TcpSocket {
     }
 
     fn with(net: Arc<Net>, signal: Arc<Signal>, state: State, options: Options) -> Self {
-        let inner = Inner { state, options, read_shut: false, write_shut: false };
+        let inner = Inner { state, options, read_shut: false, write_shut: false, given_up: false };
         Self { net, signal, inner: SpinLock::new(rank::SOCKET, inner) }
     }
 
@@ -188,7 +190,7 @@ impl TcpSocket {
         let mut inner = self.inner.lock();
         let read_shut = inner.read_shut;
         let State::Connected(Connected { connection, .. }) = &mut inner.state else {
-            return Err(Errno::ENOTCONN.into());
+            return if read_shut { Ok(Some(0)) } else { Err(Errno::ENOTCONN.into()) };
         };
         if dst.remaining() == 0 {
             return Ok(Some(0));
@@ -209,8 +211,11 @@ impl TcpSocket {
     pub fn shutdown(&self, direction: Direction) -> Result<(), Errno> {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        let mut stopped = Listeners::new();
+        let under_way = inner.is_under_way();
+        let (mut stopped, mut given_up, mut answer) = (Listeners::new(), None, Ok(()));
         match &mut inner.state {
+            // As Linux: what is being connected is so no more, and hears of that.
+            State::Connected(_) if under_way => given_up = Some(inner.give_up()),
             State::Connected(Connected { connection, .. }) => {
                 inner.read_shut |= direction != Direction::Write;
                 if direction != Direction::Read && !inner.write_shut {
@@ -222,12 +227,18 @@ impl TcpSocket {
             State::Listening { .. } if direction != Direction::Write => stopped = inner.stop_listening(),
             // It has no other side to end.
             State::Listening { .. } => {}
-            State::Idle(_) => return Err(Errno::ENOTCONN),
+            // It lasts: what it is connected to later hears nothing either.
+            State::Idle(_) => {
+                inner.read_shut |= direction != Direction::Write;
+                inner.write_shut |= direction != Direction::Read;
+                answer = Err(Errno::ENOTCONN);
+            }
         }
         drop(guard);
         close(stopped);
+        drop(given_up);
         self.signal.notify();
-        Ok(())
+        answer
     }
 
     /// What tells of changes.
@@ -300,6 +311,9 @@ impl TcpSocket {
         let number = match (option, &mut inner.state) {
             (SocketOption::Error, State::Connected(Connected { connection, .. })) => {
                 connection.take_error().map_or(0, |errno| errno.number().unsigned_abs())
+            }
+            (SocketOption::Error, State::Idle(_)) => {
+                inner.take_given_up().map_or(0, |errno| errno.number().unsigned_abs())
             }
             (SocketOption::Listening, State::Listening { .. }) => 1,
             _ => 0,
@@ -380,13 +394,35 @@ fn connect(
 impl Inner {
     /// How connecting went. After a failure the socket is as before.
     fn outcome(&mut self) -> Result<Option<()>, Errno> {
-        let State::Connected(connected) = &mut self.state else { return Err(Errno::ENOTCONN) };
+        let State::Connected(connected) = &mut self.state else {
+            return Err(self.take_given_up().unwrap_or(Errno::ENOTCONN));
+        };
         let outcome = connected.connection.outcome();
         match outcome {
             Ok(done) => connected.connecting &= done.is_none(),
             Err(_) => self.state = State::Idle(connected.port.take().filter(|_| connected.bound)),
         }
         outcome
+    }
+
+    fn is_under_way(&mut self) -> bool {
+        let State::Connected(connected) = &mut self.state else { return false };
+        connected.connecting && !connected.connection.is_established()
+    }
+
+    /// Gives up connecting. The connection, to be dropped without the lock.
+    fn give_up(&mut self) -> State {
+        let port = match &mut self.state {
+            State::Connected(connected) => connected.port.take().filter(|_| connected.bound),
+            State::Idle(_) | State::Listening { .. } => None,
+        };
+        self.given_up = true;
+        core::mem::replace(&mut self.state, State::Idle(port))
+    }
+
+    /// That it was given up, once.
+    fn take_given_up(&mut self) -> Option<Errno> {
+        core::mem::take(&mut self.given_up).then_some(Errno::ECONNRESET)
     }
 
     /// What is to be closed then, which may take a while: not under the lock.
@@ -399,9 +435,12 @@ impl Inner {
 
     /// The events that hold now; with `arm`, the next change wakes the signal.
     fn events(&mut self, arm: Option<&Arc<Signal>>) -> u32 {
-        use abi::poll::{EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDNORM};
+        use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM};
         match &mut self.state {
-            State::Idle(_) => EPOLLOUT | EPOLLHUP,
+            State::Idle(_) => {
+                let over = if self.read_shut { EPOLLIN | EPOLLRDNORM | EPOLLRDHUP } else { 0 };
+                EPOLLOUT | EPOLLHUP | over | if self.given_up { EPOLLERR } else { 0 }
+            }
             State::Listening { listeners, .. } => {
                 let waiting = listeners.iter().any(|(_, listener)| listener.queued() > 0);
                 if waiting { EPOLLIN | EPOLLRDNORM } else { 0 }

@@ -17,6 +17,7 @@ use std::sync::Mutex;
 mod connections;
 mod corners;
 mod fused;
+mod local_datagrams;
 mod rights;
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

@@ -1,4 +1,4 @@
-//! Control messages of local sockets: descriptors that are sent along (`SCM_RIGHTS`). The rules are Linux's, `net/core/scm.c`.
+//! Control messages of local sockets: descriptors that are sent along (`SCM_RIGHTS`), and who sends (`SCM_CREDENTIALS`). The rules are Linux's, `net/core/scm.c`.
 //!
 //! ```text
 //!   Cmsghdr | data | up to a multiple of 8 | Cmsghdr | ...
@@ -12,8 +12,8 @@ use abi::{
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::open::OpenFile;
 use mem::Room;
-use net::Rights;
-use zerocopy::FromBytes;
+use net::{Rights, Sender};
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Longest control messages of one call.
 const MOST: u64 = 128 << 10;
@@ -35,7 +35,7 @@ pub(crate) async fn rights(task: &Task<'_>, socket: &Socket, message: &Msghdr) -
     }
     let (mut bytes, _charge) = crate::messages::kernel_buffer(task, message.controllen as usize)?;
     task.space().copy_in(message.control as usize, &mut bytes).await?;
-    let mut files = Vec::new();
+    let (mut files, mut claim) = (Vec::new(), None);
     let mut rest = &*bytes;
     while let Ok((header, _)) = Cmsghdr::read_from_prefix(rest) {
         let len = usize::try_from(header.len).ok().filter(|len| (HEADER..=rest.len()).contains(len));
@@ -43,13 +43,13 @@ pub(crate) async fn rights(task: &Task<'_>, socket: &Socket, message: &Msghdr) -
         let data = &rest[HEADER..len];
         match (header.level as u32, header.kind as u32) {
             (SOL_SOCKET, SCM_RIGHTS) => take(task, data, &mut files)?,
-            (SOL_SOCKET, SCM_CREDENTIALS) => check_credentials(task, data)?,
+            (SOL_SOCKET, SCM_CREDENTIALS) => claim = Some(claimed(task, data)?),
             (SOL_SOCKET, _) => return Err(Errno::EINVAL),
             _ => {}
         }
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
     }
-    if files.is_empty() { Ok(None) } else { pack(task, files).map(Some) }
+    if files.is_empty() && claim.is_none() { Ok(None) } else { pack(task, files, claim).map(Some) }
 }
 
 /// The descriptions behind a list of numbers.
@@ -73,29 +73,30 @@ fn take(task: &Task<'_>, data: &[u8], files: &mut Vec<Arc<OpenFile>>) -> Result<
 }
 
 /// Pays for what is under way: as many at a time as the process may have open.
-fn pack(task: &Task<'_>, files: Vec<Arc<OpenFile>>) -> Result<Box<Rights>, Errno> {
+fn pack(task: &Task<'_>, files: Vec<Arc<OpenFile>>, claim: Option<Sender>) -> Result<Box<Rights>, Errno> {
     let number = task.process().quotas().in_flight.charge(files.len()).map_err(|_| Errno::ETOOMANYREFS)?;
     let memory = task.caller().account.charge(Rights::bytes(files.len()))?;
-    Rights::new(&task.system.net, files, [number, memory])
+    Rights::new(&task.system.net, files, claim, [number, memory])
 }
 
-/// Who sends may claim to be itself, the superuser to be anybody. Nobody is told.
-fn check_credentials(task: &Task<'_>, data: &[u8]) -> Result<(), Errno> {
+/// Who sends may claim to be itself, the superuser to be anybody.
+fn claimed(task: &Task<'_>, data: &[u8]) -> Result<Sender, Errno> {
     let claim = Ucred::read_from_bytes(data).map_err(|_| Errno::EINVAL)?;
     if claim.uid == u32::MAX || claim.gid == u32::MAX {
         return Err(Errno::EINVAL);
     }
+    let sender = Sender { pid: claim.pid as u32, uid: claim.uid, gid: claim.gid };
     let (own, identity) = (task.caller().credentials, task.process().identity());
     let is_itself = claim.pid == task.caller().pid as i32;
     let is_user = [own.uid, identity.uid, identity.suid].contains(&claim.uid);
     if is_itself && is_user && [own.gid, identity.gid, identity.sgid].contains(&claim.gid) {
-        return Ok(());
+        return Ok(sender);
     }
-    task.privileged()
+    task.privileged().map(|()| sender)
 }
 
-/// Gives what was received numbers, and stores them at `at`, where there is room for `room` bytes; answers how many of them are used, and the flags
-/// that tell of it. What does not fit, or gets no number, is closed.
+/// Tells of who sent, if that is asked for, and gives the descriptors that were received numbers, in control messages at `at`, where there is room for `room` bytes; answers how many of them
+/// are used, and the flags that tell of it. What does not fit, or gets no number, is closed.
 pub(crate) async fn put(
     task: &Task<'_>,
     rights: Option<Box<Rights>>,
@@ -103,6 +104,34 @@ pub(crate) async fn put(
     flags: u32,
 ) -> (usize, u32) {
     let Some(rights) = rights else { return (0, 0) };
+    let (before, cut) = match rights.claim() {
+        Some(sender) => put_credentials(task, sender, (at, room)).await,
+        None => (0, 0),
+    };
+    if rights.files().is_empty() {
+        return (before, cut);
+    }
+    let behind = (if at == 0 { 0 } else { at.wrapping_add(before) }, room - before);
+    let (used, lack) = put_descriptors(task, &rights, behind, flags).await;
+    (before + used, cut | lack)
+}
+
+/// As much of it as there is room for.
+async fn put_credentials(task: &Task<'_>, sender: Sender, (at, room): (usize, usize)) -> (usize, u32) {
+    let ids = Ucred { pid: sender.pid as i32, uid: sender.uid, gid: sender.gid };
+    let len = (HEADER + size_of::<Ucred>()).min(room);
+    if at == 0 || len < HEADER {
+        return (0, MSG_CTRUNC);
+    }
+    let cut = if len < HEADER + size_of::<Ucred>() { MSG_CTRUNC } else { 0 };
+    let header = Cmsghdr { len: len as u64, level: SOL_SOCKET as i32, kind: SCM_CREDENTIALS as i32 };
+    let stored = task.space().put(at, &header).await.is_ok()
+        && task.space().copy_out(at.wrapping_add(HEADER), &ids.as_bytes()[..len - HEADER]).await.is_ok();
+    (if stored { len.next_multiple_of(8).min(room) } else { 0 }, cut)
+}
+
+/// The same for descriptors alone.
+async fn put_descriptors(task: &Task<'_>, rights: &Rights, (at, room): (usize, usize), flags: u32) -> (usize, u32) {
     let fit = if at == 0 { 0 } else { room.saturating_sub(HEADER) / NUMBER };
     let mut count = 0;
     for open in rights.files().iter().take(fit) {

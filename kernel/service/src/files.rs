@@ -358,6 +358,10 @@ pub(crate) async fn fcntl(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
             Owner::of(&open, task.caller())?.set_signal(signal);
             Ok(0)
         }
+        f::F_GETOWNER_UIDS => {
+            let (real, effective) = Owner::find(&open).map(|owner| owner.chooser()).unwrap_or_default();
+            task.space().put(args.word(2), &[real, effective]).await.map(|()| 0)
+        }
         f::F_GETSIG => Ok(Owner::find(&open).map_or(0, |owner| owner.signal()) as usize),
         f::F_GETPIPE_SZ | f::F_SETPIPE_SZ if open.path().starts_with(b"pipe:") => Ok(io::pipe::CAPACITY),
         _ => Err(Errno::EINVAL),

@@ -100,12 +100,12 @@ async fn send_whole(
     loop {
         let mut source = Source::kernel(bytes);
         let attempt = match rights {
-            Some(_) if to.is_none() => socket.get().send_with_now(&mut source, &mut rights),
-            _ => socket.get().send_now(task.caller(), &mut source, to),
+            Some(_) => socket.get().send_with_now(task.caller(), &mut source, to, &mut rights),
+            None => socket.get().send_now(task.caller(), &mut source, to),
         };
         match attempt {
             Ok(Some(len)) => return Ok(len),
-            Ok(None) => socket.wait(task, Want::Write { offset: 0, len: bytes.len() }, flags, deadline).await?,
+            Ok(None) => socket.room(task, (to, bytes.len()), flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
         }
@@ -167,11 +167,16 @@ pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], fl
     Ok(received)
 }
 
+/// A datagram socket that is read no more ends waits, and tells who does not wait that there is nothing, as in Linux. Not requests, which try whenever something is told.
+fn unless_over(task: &Task<'_>, socket: &Socket, received: Received, flags: u32) -> Result<Received, Errno> {
+    if received.is_end && !task.is_request() && !socket.waits(task, flags) { Err(Errno::EAGAIN) } else { Ok(received) }
+}
+
 async fn receive_gathered(task: &Task<'_>, socket: &Socket, flags: u32, bytes: &mut [u8]) -> Result<Received, Errno> {
     let deadline = socket.receive_deadline();
     loop {
         match socket.get().receive_now(&mut Sink::kernel(bytes), flags & MSG_PEEK != 0) {
-            Ok(Some(received)) => return Ok(received),
+            Ok(Some(received)) => return unless_over(task, socket, received, flags),
             Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
@@ -189,7 +194,7 @@ async fn receive_datagram<'t>(
     loop {
         let attempt = socket.get().receive_now(&mut sink(), flags & MSG_PEEK != 0);
         match attempt {
-            Ok(Some(received)) => return Ok(received),
+            Ok(Some(received)) => return unless_over(task, socket, received, flags),
             Ok(None) => socket.wait(task, Want::Events(abi::poll::EPOLLIN), flags, deadline).await?,
             Err(IoError::Errno(errno)) => return Err(errno),
             Err(IoError::Fault(fault)) => task.resolve(fault).await?,
@@ -209,8 +214,11 @@ async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags:
             Ok(Some(received)) => {
                 done += received.len;
                 most -= received.len.min(most);
-                if received.rights.is_some() {
-                    (most, rights) = (received.left, received.rights);
+                // Who sent is told once, descriptors come once.
+                if let Some(more) = received.rights
+                    && (rights.is_none() || !more.files().is_empty())
+                {
+                    (most, rights) = (received.left as usize, Some(more));
                 }
                 if received.len == 0 || peek {
                     break;
@@ -227,7 +235,7 @@ async fn receive_stream(task: &Task<'_>, socket: &Socket, list: &[Piece], flags:
             waited => waited?,
         }
     }
-    Ok(Received { len: done, full: done, from: None, rights, left: 0 })
+    Ok(Received { len: done, full: done, from: None, rights, left: 0, is_end: false })
 }
 
 /// `sendto(fd, bytes, len, flags, address, address_len)`.

@@ -10,7 +10,7 @@ use abi::{
     net::{self as n, Linger, Ucred},
     time::Timeval,
 };
-use net::{SocketFile, SocketOption, SocketValue};
+use net::{Framing, SocketFile, SocketOption, SocketValue};
 use zerocopy::IntoBytes;
 
 /// The option that a level and a number name.
@@ -25,6 +25,7 @@ fn known(level: u32, name: u32) -> Option<SocketOption> {
         (n::SOL_SOCKET, n::SO_SNDTIMEO) => SocketOption::SendTimeout,
         (n::SOL_SOCKET, n::SO_ERROR) => SocketOption::Error,
         (n::SOL_SOCKET, n::SO_ACCEPTCONN) => SocketOption::Listening,
+        (n::SOL_SOCKET, n::SO_PASSCRED) => SocketOption::PassCredentials,
         (n::SOL_SOCKET, n::SO_RCVBUF) => SocketOption::ReceiveBuffer,
         (n::SOL_SOCKET, n::SO_SNDBUF) => SocketOption::SendBuffer,
         (n::IPPROTO_TCP, n::TCP_NODELAY) => SocketOption::NoDelay,
@@ -94,8 +95,8 @@ pub(crate) async fn getsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Er
         };
     }
     if (level, name) == (n::SOL_SOCKET, n::SO_PEERCRED) {
-        let credentials = task.caller().credentials;
-        let peer = Ucred { pid: task.caller().pid as i32, uid: credentials.uid, gid: credentials.gid };
+        let peer = socket.get().peer_identity();
+        let peer = Ucred { pid: peer.pid as i32, uid: peer.uid, gid: peer.gid };
         return store(task, peer.as_bytes(), at, len_at, room).await;
     }
     let number = fixed(socket.get(), level, name).ok_or(Errno::ENOPROTOOPT)?;
@@ -105,13 +106,11 @@ pub(crate) async fn getsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Er
 /// What never changes on a socket.
 fn fixed(socket: &SocketFile, level: u32, name: u32) -> Option<u32> {
     Some(match (level, name) {
-        (n::SOL_SOCKET, n::SO_TYPE) => {
-            if socket.is_stream() {
-                n::SOCK_STREAM
-            } else {
-                n::SOCK_DGRAM
-            }
-        }
+        (n::SOL_SOCKET, n::SO_TYPE) => match socket.framing() {
+            Framing::Stream => n::SOCK_STREAM,
+            Framing::Datagrams => n::SOCK_DGRAM,
+            Framing::Packets => n::SOCK_SEQPACKET,
+        },
         (n::SOL_SOCKET, n::SO_DOMAIN) => {
             if socket.is_local() {
                 n::AF_UNIX

@@ -71,6 +71,26 @@ impl Socket {
 }
 
 impl Socket {
+    /// Waits for room for a message of `len` bytes to `to`, or to the peer.
+    ///
+    /// # Errors
+    /// As [`Socket::wait`].
+    pub async fn room(
+        &self,
+        task: &Task<'_>,
+        (to, len): (Option<&Address>, usize),
+        flags: u32,
+        deadline: Option<u64>,
+    ) -> Result<(), Errno> {
+        if !self.waits(task, flags) {
+            return Err(Errno::EAGAIN);
+        }
+        if deadline.is_some() {
+            task.end_with_signal();
+        }
+        task.wait_for(fair(pin!(self.get().room(task.caller(), to, len))), deadline).await
+    }
+
     /// Waits for a place in the queue of who listens at `address`.
     ///
     /// # Errors
@@ -108,7 +128,7 @@ impl Socket {
     }
 }
 
-/// What a socket address from user memory says; `None` for `AF_UNSPEC`.
+/// What a socket address from user memory says; `None` for `AF_UNSPEC`. A local name may be empty: that of who asks for any.
 pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Address>, Errno> {
     let Some((family, rest)) = bytes.split_first_chunk::<2>() else {
         return Err(Errno::EINVAL);
@@ -127,11 +147,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Address>, Errno> {
                 Some(0) => rest,
                 _ => &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())],
             };
-            if path.is_empty() || path.len() > 108 {
-                Err(Errno::EINVAL)
-            } else {
-                Ok(Some(Address::Local(path.to_vec())))
-            }
+            if path.len() > 108 { Err(Errno::EINVAL) } else { Ok(Some(Address::Local(path.to_vec()))) }
         }
         _ => Err(Errno::EAFNOSUPPORT),
     }
@@ -158,8 +174,15 @@ pub(crate) fn encode(address: &Address) -> Vec<u8> {
     bytes
 }
 
-/// Reads an address of `len` bytes.
+/// Reads an address of `len` bytes, which is somebody's.
 pub(crate) async fn get_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
+    match get_any_address(task, addr, len).await? {
+        Some(Address::Local(name)) if name.is_empty() => Err(Errno::EINVAL),
+        address => Ok(address),
+    }
+}
+
+async fn get_any_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
     if len > SOCKADDR_MAX {
         return Err(Errno::EINVAL);
     }
@@ -244,7 +267,7 @@ pub(crate) async fn socketpair(task: &Task<'_>, args: &Args) -> Result<usize, Er
 /// `bind(fd, address, len)`.
 pub(crate) async fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
-    let address = get_address(task, args.word(1), args.bits(2) as usize).await?;
+    let address = get_any_address(task, args.word(1), args.bits(2) as usize).await?;
     let address = address.ok_or(Errno::EAFNOSUPPORT)?;
     if let Address::V4(address) = &address
         && (1..1024).contains(&address.port())
@@ -371,6 +394,6 @@ mod tests {
         assert_eq!(decode(&[2, 0, 0, 80, 127, 0, 0, 1]), Err(Errno::EINVAL));
         assert_eq!(decode(&[10, 0, 0, 0]), Err(Errno::EAFNOSUPPORT));
         assert_eq!(decode(&[0, 0]), Ok(None));
-        assert_eq!(decode(&[1, 0]), Err(Errno::EINVAL));
+        assert_eq!(decode(&[1, 0]), Ok(Some(Address::Local(Vec::new()))));
     }
 }

@@ -120,6 +120,7 @@ const GROUPS: &[&[Case]] = &[
     rings::splices::CASES,
     sockets::CASES,
     sockets::ends::CASES,
+    sockets::local_datagrams::CASES,
     sockets::local_ends::CASES,
     sockets::datagrams::CASES,
     sockets::rights::CASES,

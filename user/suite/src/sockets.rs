@@ -1,9 +1,10 @@
 //! TCP over loopback. How connections begin and end is in [`ends`], datagrams are in [`datagrams`], what is sent over local sockets beside bytes
-//! in [`rights`] and [`flights`], how they are ended in [`local_ends`].
+//! in [`rights`] and [`flights`], how they are ended in [`local_ends`], those without connections in [`local_datagrams`].
 
 pub mod datagrams;
 pub mod ends;
 pub mod flights;
+pub mod local_datagrams;
 pub mod local_ends;
 pub mod rights;
 

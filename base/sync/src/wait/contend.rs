@@ -88,9 +88,15 @@ impl<L: WaitLock, C: Contender> Drop for Contend<'_, L, C> {
 }
 
 impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
-    /// Tells one contender after the other of a change of this kind, until one takes it; of every kind, all. Ends as `wake_present` does.
+    /// Wakes all others, then tells one contender after the other of a change of this kind, until one takes it; without a kind, all.
     #[cold]
-    pub(super) fn tell(&self, kind: Option<u32>) {
+    pub(super) fn wake_and_tell(&self, kind: Option<u32>) {
+        self.wake_present();
+        self.tell(kind);
+    }
+
+    /// Ends as `wake_present` does.
+    fn tell(&self, kind: Option<u32>) {
         let mut last = None;
         loop {
             let (entry, more) = self.lock.with(|| {

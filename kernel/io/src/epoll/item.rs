@@ -1,6 +1,6 @@
 //! One registration in a set, and how it watches its file.
 
-use super::{CONTROL, Key, Shared, WAIT, nests, place};
+use super::{CONTROL, Key, Shared, WAIT, nests};
 use crate::{
     caller::Caller,
     file::{BoxFuture, File, Want},
@@ -17,7 +17,7 @@ use alloc::{
 };
 use core::{
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
 use exec::sync::Contender;
@@ -54,8 +54,8 @@ pub(super) struct Item {
     begun: AtomicU64,
     /// It is on the list of those that are ready, or about to be put there.
     pub queued: AtomicBool,
-    /// As [`place`] says.
-    pub place: AtomicU8,
+    /// It has left the set, and is put on the list no more.
+    pub has_left: AtomicBool,
     set: Weak<Shared>,
     _charge: Charge,
 }
@@ -108,7 +108,7 @@ impl Item {
             armed: SpinLock::new(rank::OPEN_FILE + 1, None),
             begun: AtomicU64::new(0),
             queued: AtomicBool::new(false),
-            place: AtomicU8::new(place::OFF),
+            has_left: AtomicBool::new(false),
             set: Arc::downgrade(set),
             _charge: charge,
         })

@@ -18,22 +18,12 @@ const PIECE: usize = 32;
 /// Items that are met for one that leaves, while too many are to be met.
 const MEETINGS: usize = 8;
 
-/// Where an item is; changed under the lock of the list.
-pub(super) mod place {
-    /// Nowhere.
-    pub const OFF: u8 = 0;
-    /// On the list.
-    pub const ON: u8 = 1;
-    /// It has left the set, and is pushed no more.
-    pub const GONE: u8 = 2;
-}
-
 pub(super) struct Ready(IrqLock<Lists>);
 
 struct Lists {
     list: VecDeque<Arc<Item>>,
     before: VecDeque<Arc<Item>>,
-    /// Those that have left and were not met yet.
+    /// Those that have left and were not met yet, or more: some that were about to be pushed.
     gone: usize,
 }
 
@@ -56,23 +46,20 @@ impl Lists {
         self.before.front().or_else(|| self.list.front())
     }
 
-    /// Relaxed, all accesses to an item's place: under the lock.
+    /// Relaxed, all accesses to whether an item has left: under the lock.
     #[inline]
     fn pop(&mut self) -> Option<Arc<Item>> {
         let first = if self.before.is_empty() { self.list.pop_front() } else { self.before.pop_front() };
         let item = first?;
-        if item.place.load(Ordering::Relaxed) == place::GONE {
-            self.gone -= 1;
-        } else {
-            item.place.store(place::OFF, Ordering::Relaxed);
+        if item.has_left.load(Ordering::Relaxed) {
+            self.gone = self.gone.saturating_sub(1);
         }
         Some(item)
     }
 
     #[inline]
     fn push(&mut self, item: &Arc<Item>) {
-        if item.place.load(Ordering::Relaxed) == place::OFF {
-            item.place.store(place::ON, Ordering::Relaxed);
+        if !item.has_left.load(Ordering::Relaxed) {
             self.list.push_back(item.clone());
         }
     }
@@ -122,16 +109,17 @@ impl Ready {
         lists.push(&item);
         // One that has left is dropped without the lock.
         drop(lists);
-        (item.place.load(Ordering::Relaxed) != place::GONE).then_some(item)
+        (!item.has_left.load(Ordering::Relaxed)).then_some(item)
     }
 
     /// Takes an item that has left in no more; `alive` others have not.
     pub fn part(&self, item: &Item, alive: usize) {
         let too_many = {
             let mut lists = self.0.lock();
-            if item.place.swap(place::GONE, Ordering::Relaxed) == place::ON {
-                lists.gone += 1;
-            }
+            item.has_left.store(true, Ordering::Relaxed);
+            let on_it =
+                if lists.len() == 0 { 0 } else { lists.gone + usize::from(item.queued.load(Ordering::Relaxed)) };
+            lists.gone = on_it;
             lists.gone > alive + ROOM
         };
         if too_many {

@@ -3,7 +3,7 @@
 use super::*;
 use abi::{
     fs::O_RDWR,
-    poll::{EPOLLERR, EPOLLET, EPOLLIN, EPOLLOUT, EpollEvent},
+    poll::{EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EpollEvent},
 };
 use core::{
     pin::pin,
@@ -145,7 +145,33 @@ fn who_has_no_peer_is_shut_down_as_in_linux() {
     let tcp = world.listen(0, Ipv4Addr::LOCALHOST, 80, 4);
     assert_eq!(tcp.shutdown(Direction::Write), Ok(()));
     assert_eq!(tcp.shutdown(Direction::Read), Ok(()));
-    assert_eq!(SocketFile::tcp(&world.hosts[0]).shutdown(Direction::Read), Err(Errno::ENOTCONN));
+    // It is said to be nothing, and lasts.
+    let idle = SocketFile::tcp(&world.hosts[0]);
+    let read =
+        |socket: &SocketFile| socket.receive_now(&mut Sink::kernel(&mut [0; 4]), false).map(|r| r.map(|r| r.len));
+    assert_eq!(read(&idle), Err(Errno::ENOTCONN.into()));
+    assert_eq!(idle.shutdown(Direction::Read), Err(Errno::ENOTCONN));
+    assert_eq!((read(&idle), idle.events() & EPOLLIN), (Ok(Some(0)), EPOLLIN));
+    // What is being connected is so no more, and can be connected again.
+    let connecting = SocketFile::tcp(&world.hosts[0]);
+    assert_eq!(connecting.connect_now(caller, &v4(B, 80)), Ok(None));
+    assert_eq!(connecting.shutdown(Direction::Write), Ok(()));
+    assert_ne!(connecting.events() & EPOLLERR, 0);
+    assert_eq!(connecting.connect_result(), Err(Errno::ECONNRESET.into()));
+    assert_eq!(connecting.connect_result(), Err(Errno::ENOTCONN.into()));
+    assert_eq!(connecting.connect_now(caller, &v4(B, 80)), Ok(None));
+}
+
+#[test]
+fn who_does_not_listen_is_as_who_has_no_name() {
+    let world = World::new(0);
+    let socket = SocketFile::local(&world.hosts[0], Framing::Stream);
+    let before = socket.events();
+    assert_eq!(before & (EPOLLIN | EPOLLOUT | EPOLLHUP), EPOLLOUT | EPOLLHUP);
+    socket.bind(&world.caller, &Address::Local(b"x".to_vec())).unwrap();
+    assert_eq!(socket.events(), before);
+    socket.listen(&world.caller, 1).unwrap();
+    assert_eq!(socket.events(), 0);
 }
 
 /// A set with one socket in it, for edges of either kind.

@@ -20,14 +20,19 @@ fn pair(net: &Arc<Net>, caller: &Caller, framing: Framing) -> (Arc<OpenFile>, Ar
     (open(a), open(b))
 }
 
+/// Who sends, and pays for what it sends.
+fn nobody() -> Caller {
+    Caller::kernel(16, Account::new(None, 1 << 20))
+}
+
 fn rights(net: &Net, files: &[&Arc<OpenFile>]) -> Box<Rights> {
     let charge = || Account::new(None, 10).charge(1).unwrap();
-    Rights::new(net, files.iter().copied().cloned().collect(), [charge(), charge()]).unwrap()
+    Rights::new(net, files.iter().copied().cloned().collect(), None, [charge(), charge()]).unwrap()
 }
 
 fn send(net: &Net, to: &Arc<OpenFile>, bytes: &[u8], files: &[&Arc<OpenFile>]) -> Result<usize, Errno> {
     let mut carried = (!files.is_empty()).then(|| rights(net, files));
-    let sent = socket(to).send_with_now(&mut Source::kernel(bytes), &mut carried);
+    let sent = socket(to).send_with_now(&nobody(), &mut Source::kernel(bytes), None, &mut carried);
     sent.map(Option::unwrap).map_err(|error| match error {
         io::file::IoError::Errno(errno) => errno,
         fault => panic!("{fault:?}"),
@@ -40,7 +45,10 @@ fn receive(from: &Arc<OpenFile>, room: usize, peek: bool) -> Option<Received> {
 
 /// What was received: bytes, descriptors, and bytes of the same message that are left.
 fn told(received: Option<Received>) -> Option<(usize, usize, usize)> {
-    received.map(|got| (got.len, got.rights.map_or(0, |rights| rights.files().len()), got.left))
+    received.map(|got| match got.rights {
+        Some(rights) => (got.len, rights.files().len(), got.left as usize),
+        None => (got.len, 0, 0),
+    })
 }
 
 const KINDS: [Framing; 3] = [Framing::Stream, Framing::Datagrams, Framing::Packets];
@@ -131,6 +139,6 @@ fn descriptors_come_with_their_bytes() {
     // Where nobody reads any more they stay with who would have sent them.
     drop(b);
     let mut left = Some(rights(net, &[&other]));
-    assert!(socket(&a).send_with_now(&mut Source::kernel(b"x"), &mut left).is_err());
+    assert!(socket(&a).send_with_now(caller, &mut Source::kernel(b"x"), None, &mut left).is_err());
     assert!(left.is_some() && net.flights().count() == 0);
 }

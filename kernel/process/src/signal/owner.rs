@@ -168,6 +168,12 @@ impl Owner {
         if kind == F_OWNER_PGRP { -pid } else { pid }
     }
 
+    /// `F_GETOWNER_UIDS`: who has chosen the owner.
+    #[must_use]
+    pub fn chooser(&self) -> (u32, u32) {
+        self.state.lock().ids
+    }
+
     /// `F_GETSIG`.
     #[must_use]
     pub fn signal(&self) -> u32 {

@@ -2,12 +2,14 @@
 
 use super::rights::{Control, HEADER, message, pair, send_control};
 use crate::case::{Case, Outcome};
+use crate::events::{entry, poll};
 use crate::process::{checked_child, exits};
 use rt::abi::fs::Iovec;
 use rt::abi::net::{
     AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, Msghdr, SCM_CREDENTIALS, SHUT_RD, SOCK_CLOEXEC, SOCK_DGRAM,
     SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
 };
+use rt::abi::poll::{POLLHUP, POLLIN, POLLOUT};
 use rt::raw;
 
 pub const CASES: &[Case] = &[
@@ -15,6 +17,7 @@ pub const CASES: &[Case] = &[
     case!("local/sends-to-a-name", "D17 E1", sends_to_a_name),
     case!("local/claims-to-be", "D17 E1", claims_to_be),
     case!("local/peek-over-pieces", "D17", peek_over_pieces),
+    case!("local/who-does-not-listen", "D17 I1", who_does_not_listen),
 ];
 
 /// Who reads no more still gets what was there; who sends is refused.
@@ -99,5 +102,21 @@ fn peek_over_pieces() -> Outcome {
         let mut byte = [0u8];
         fails!(call!(RECVFROM, far.fd().raw(), byte.as_mut_ptr(), 1, MSG_DONTWAIT, 0, 0), EAGAIN);
     }
+    Ok(())
+}
+
+/// It polls as one that has no name, until it listens.
+fn who_does_not_listen() -> Outcome {
+    let file = raw::file(call!(SOCKET, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)?);
+    let seen = || {
+        let mut fds = [entry(&file, POLLIN | POLLOUT)];
+        poll(&mut fds, Some(0)).map(|_| fds[0].revents)
+    };
+    equal!(seen(), Ok(POLLOUT | POLLHUP));
+    let family = AF_UNIX as u16;
+    call!(BIND, file.fd().raw(), &raw const family, 2)?;
+    equal!(seen(), Ok(POLLOUT | POLLHUP));
+    call!(LISTEN, file.fd().raw(), 1)?;
+    equal!(seen(), Ok(0));
     Ok(())
 }
