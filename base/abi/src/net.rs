@@ -132,6 +132,19 @@ pub struct Msghdr {
 }
 layout!(Msghdr, 56, iov @ 16, control @ 32, flags @ 48);
 
+/// Linux `struct mmsghdr`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct Mmsghdr {
+    /// What is said of the message.
+    pub message: Msghdr,
+    /// Bytes that were sent or received.
+    pub len: u32,
+    /// Padding.
+    pub pad: u32,
+}
+layout!(Mmsghdr, 64, len @ 56);
+
 /// Linux `struct cmsghdr`; data follows, each message starts at a multiple of 8.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]

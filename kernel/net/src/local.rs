@@ -126,6 +126,17 @@ struct Inner {
     write_shut: bool,
 }
 
+impl Inner {
+    /// What who binds it is told at once: that it asks for any name and has one, or cannot have one.
+    fn bound_already(&self, any: bool) -> Option<Result<(), Errno>> {
+        match self.state {
+            State::Idle => None,
+            State::Bound(_) | State::Connected(_, Some(_)) if any => Some(Ok(())),
+            _ => Some(Err(Errno::EINVAL)),
+        }
+    }
+}
+
 impl LocalSocket {
     pub fn new(net: &Arc<Net>, framing: Framing) -> Self {
         Self::with(net.names().clone(), framing, Signal::new(), State::Idle)
@@ -153,13 +164,11 @@ impl LocalSocket {
 
     /// `name` empty: any that is free.
     pub fn bind(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
-        let mut inner = self.inner.lock();
-        match inner.state {
-            State::Idle => {}
-            State::Bound(_) | State::Connected(_, Some(_)) if name.is_empty() => return Ok(()),
-            _ => return Err(Errno::EINVAL),
+        let any = name.is_empty();
+        if let Some(answer) = self.inner.lock().bound_already(any) {
+            return answer;
         }
-        let name = match name.is_empty() {
+        let name = match any {
             true => self.names.bind_any(&caller.account, self.framing)?,
             false => self.names.bind(&caller.account, self.framing, name)?,
         };
@@ -173,6 +182,12 @@ impl LocalSocket {
         });
         name.lead_to(Target::Listener(Arc::downgrade(&bound)));
         *bound.name.lock() = Some(name);
+        let mut inner = self.inner.lock();
+        if let Some(answer) = inner.bound_already(any) {
+            // Another was faster. The name is given back without the lock.
+            drop(inner);
+            return answer;
+        }
         inner.state = State::Bound(bound);
         Ok(())
     }

@@ -64,27 +64,29 @@ impl LocalDatagrams {
 
     /// `name` empty: any that is free.
     pub fn bind(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
-        // The lock is for who binds at the same time.
-        let _inner = self.inner.lock();
-        self.bind_locked(caller, name)
-    }
-
-    fn bind_locked(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
-        if self.inbox.lock().name.is_some() {
-            return if name.is_empty() { Ok(()) } else { Err(Errno::EINVAL) };
+        if name.is_empty() && self.inbox.lock().name.is_some() {
+            return Ok(());
         }
         let name = match name.is_empty() {
             true => self.names.bind_any(&caller.account, Framing::Datagrams)?,
+            false if self.inbox.lock().name.is_some() => return Err(Errno::EINVAL),
             false => self.names.bind(&caller.account, Framing::Datagrams, name)?,
         };
         name.lead_to(Target::Inbox(Arc::downgrade(&self.inbox)));
-        self.inbox.lock().name = Some(name);
-        Ok(())
+        let mut state = self.inbox.lock();
+        if state.name.is_none() {
+            state.name = Some(name);
+            return Ok(());
+        }
+        // Another was faster.
+        drop(state);
+        drop(name);
+        Err(Errno::EINVAL)
     }
 
     /// Who passes its ids on has a name, as in Linux.
-    fn name_if_passing(&self, inner: &Inner, caller: &Caller) -> Result<(), Errno> {
-        if inner.options.pass_credentials { self.bind_locked(caller, b"") } else { Ok(()) }
+    fn name_if_passing(&self, caller: &Caller) -> Result<(), Errno> {
+        if self.inner.lock().options.pass_credentials { self.bind(caller, b"") } else { Ok(()) }
     }
 
     fn find(&self, name: &[u8]) -> Result<Arc<Inbox>, Errno> {
@@ -97,10 +99,12 @@ impl LocalDatagrams {
 
     /// Sets the peer, or forgets it. What came from another before is lost, and that hears of it.
     pub fn connect(&self, caller: &Caller, name: Option<&[u8]>) -> Result<(), Errno> {
+        if name.is_some() {
+            self.name_if_passing(caller)?;
+        }
         let mut inner = self.inner.lock();
         let peer = match name {
             Some(name) => {
-                self.name_if_passing(&inner, caller)?;
                 let inbox = self.find(name)?;
                 let state = inbox.lock();
                 if state.gone {
@@ -153,11 +157,11 @@ impl LocalDatagrams {
         to: Option<&[u8]>,
         rights: &mut Option<Box<Rights>>,
     ) -> Attempt<usize> {
+        self.name_if_passing(caller)?;
         let mut inner = self.inner.lock();
         if to.is_none() && inner.peer.is_none() {
             return Err(Errno::ENOTCONN.into());
         }
-        self.name_if_passing(&inner, caller)?;
         let len = src.remaining();
         if len > BUFFER {
             return Err(Errno::EMSGSIZE.into());

@@ -14,8 +14,10 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use hal::sync::SpinLock;
 use mem::{Account, Charge};
 
-/// Names that are tried for who asks for any, as many as there are.
+/// Names for those who ask for any.
 const ANY: u32 = 1 << 20;
+/// So many of them are tried in a row. Each that is taken has been paid for.
+const TRIES: usize = 1 << 12;
 /// What a name costs, beside its bytes, twice.
 const BYTES: usize = 256;
 
@@ -76,12 +78,12 @@ impl Names {
         Ok(Name { names: self.clone(), framing, bytes, _charge: charge })
     }
 
-    /// Binds some name outside the file system that is free: five hexadecimal digits, as in Linux.
+    /// Binds some name outside the file system that is free: five hexadecimal digits, as in Linux. Not under a lock: it may take a while.
     ///
     /// # Errors
-    /// `ENOSPC` if there is none, `ENOMEM`.
+    /// `ENOSPC` if none was found, `ENOMEM`.
     pub fn bind_any(self: &Arc<Self>, account: &Arc<Account>, framing: Framing) -> Result<Name, Errno> {
-        for _ in 0..ANY {
+        for _ in 0..TRIES {
             // Relaxed: the table decides.
             let number = self.next.fetch_add(1, Ordering::Relaxed) % ANY;
             match self.bind(account, framing, format!("\0{number:05x}").as_bytes()) {
@@ -96,7 +98,8 @@ impl Names {
 impl Name {
     /// Says who is found by it.
     pub fn lead_to(&self, target: Target) {
-        if let Some(place) = self.names.table.lock().get_mut(&key(self.framing, &self.bytes)) {
+        let key = key(self.framing, &self.bytes);
+        if let Some(place) = self.names.table.lock().get_mut(&key) {
             *place = target;
         }
     }

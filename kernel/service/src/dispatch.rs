@@ -240,6 +240,8 @@ family! { of_sockets, task, args:
     nr::RECVFROM => messages::recvfrom(task, args),
     nr::SENDMSG => messages::sendmsg(task, args),
     nr::RECVMSG => messages::recvmsg(task, args),
+    nr::SENDMMSG => messages::sendmmsg(task, args),
+    nr::RECVMMSG => messages::recvmmsg(task, args),
     nr::SETSOCKOPT => socket_options::setsockopt(task, args),
     nr::GETSOCKOPT => socket_options::getsockopt(task, args),
     nr::PPOLL => poll::ppoll(task, args),

@@ -13,14 +13,17 @@ use crate::{
 use abi::{
     errno::Errno,
     fs::PIPE_BUF as SHORT,
-    net::{MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL, Msghdr},
+    net::{
+        MSG_CMSG_CLOEXEC, MSG_DONTWAIT, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_OOB, MSG_PEEK, MSG_TRUNC, MSG_WAITALL,
+        MSG_WAITFORONE, Mmsghdr, Msghdr,
+    },
     nr,
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::mem::offset_of;
+use core::{future::Future, mem::offset_of};
 use io::file::{IoError, Want};
 use mem::{Charge, Room, Sink, Source};
-use net::{Address, Received, Rights};
+use net::{Address, Framing, Received, Rights};
 use process::Begun;
 
 /// Largest datagram of any kind.
@@ -147,7 +150,11 @@ async fn send_carrier(
 /// Receives into `list`.
 pub(crate) async fn receive(task: &Task<'_>, socket: &Socket, list: &[Piece], flags: u32) -> Result<Received, Errno> {
     if flags & MSG_OOB != 0 {
-        return Err(Errno::EINVAL);
+        return Err(if socket.get().framing() == Framing::Stream { Errno::EINVAL } else { Errno::EOPNOTSUPP });
+    }
+    // Nothing is ever told there.
+    if flags & MSG_ERRQUEUE != 0 && !socket.get().is_local() {
+        return Err(Errno::EAGAIN);
     }
     // Bytes of a stream that stay there are looked at once: they are for all pieces, as a message is.
     if socket.get().is_stream() && (flags & MSG_PEEK == 0 || list.len() < 2) {
@@ -363,4 +370,54 @@ pub(crate) async fn put_message(
     put_sender(task, received.from.as_ref(), message.name as usize, field(offset_of!(Msghdr, namelen))).await?;
     task.space().put(field(offset_of!(Msghdr, controllen)), &(used as u64)).await?;
     task.space().put(field(offset_of!(Msghdr, flags)), &(flags & MSG_CMSG_CLOEXEC | cut | lack)).await
+}
+
+/// Messages of one call at most.
+const MESSAGES_MOST: usize = abi::fs::IOV_MAX as usize;
+
+/// One message after the other, by `each`, which is given the address of what is said of it; their lengths are stored behind that. An error counts only before the first.
+async fn several<F: Future<Output = Result<usize, Errno>> + Send>(
+    task: &Task<'_>,
+    (at, count): (usize, usize),
+    mut each: impl FnMut(usize, usize) -> F,
+    mut goes_on: impl FnMut() -> bool,
+) -> Result<usize, Errno> {
+    for index in 0..count {
+        let at = at.wrapping_add(index * size_of::<Mmsghdr>());
+        let done = async {
+            let len = each(at, index).await?;
+            task.space().put(at.wrapping_add(offset_of!(Mmsghdr, len)), &(len as u32)).await
+        };
+        match done.await {
+            Err(errno) if index == 0 => return Err(errno),
+            Err(_) => return Ok(index),
+            Ok(()) if !goes_on() => return Ok(index + 1),
+            Ok(()) => {}
+        }
+    }
+    Ok(count)
+}
+
+/// `sendmmsg(fd, messages, count, flags)`.
+pub(crate) async fn sendmmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    Socket::find(task, args.int(0))?;
+    let count = (args.bits(2) as usize).min(MESSAGES_MOST);
+    let one = |at, _| async move { sendmsg(task, &Args([args.word(0), at, args.word(3), 0, 0, 0])).await };
+    several(task, (args.word(1), count), one, || true).await
+}
+
+/// `recvmmsg(fd, messages, count, flags, timeout)`. As in Linux, the time is looked at behind each message.
+pub(crate) async fn recvmmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let deadline = crate::poll::deadline(task, args.word(4)).await?;
+    Socket::find(task, args.int(0))?;
+    let flags = args.bits(3);
+    let one = |at, index| async move {
+        let waits_not = flags & MSG_WAITFORONE != 0 && index > 0;
+        let flags = flags & !MSG_WAITFORONE | if waits_not { MSG_DONTWAIT } else { 0 };
+        recvmsg(task, &Args([args.word(0), at, flags as usize, 0, 0, 0])).await
+    };
+    let in_time = || deadline.is_none_or(|deadline| hal::time::now() < deadline);
+    let received = several(task, (args.word(1), args.bits(2) as usize), one, in_time).await;
+    crate::poll::put_rest(task, args.word(4), deadline).await;
+    received
 }

@@ -65,7 +65,7 @@ async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Re
 
 /// Stores what is left until `deadline` at `addr`, where the call found its time: the next one goes on from there. As in Linux,
 /// a time that cannot be written ends the call for good if a signal did.
-async fn put_rest(task: &Task<'_>, addr: usize, deadline: Option<u64>) {
+pub(crate) async fn put_rest(task: &Task<'_>, addr: usize, deadline: Option<u64>) {
     let Some(deadline) = deadline else { return };
     let left = Timespec::from_nanos(deadline.saturating_sub(hal::time::now()));
     if task.space().put(addr, &left).await.is_err() {
@@ -238,6 +238,10 @@ pub(crate) async fn epoll_ctl(task: &Task<'_>, args: &Args) -> Result<usize, Err
     };
     let set = task.file(args.int(0))?;
     let open = task.file(fd)?;
+    // A file that is never waited for is told first, as in Linux.
+    if open.seekable() {
+        return Err(Errno::EPERM);
+    }
     let epoll = epoll_of(&set)?;
     if Arc::ptr_eq(&set, &open) {
         return Err(Errno::EINVAL);
@@ -324,7 +328,8 @@ pub(crate) async fn epoll_pwait2(task: &Task<'_>, args: &Args) -> Result<usize, 
 
 async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Result<usize, Errno> {
     let (addr, count) = (args.word(1), args.int(2));
-    let count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Errno::EINVAL)?.min(EVENTS_MOST);
+    let right = |count: &usize| (1..=i32::MAX as usize / size_of::<EpollEvent>()).contains(count);
+    let count = usize::try_from(count).ok().filter(right).ok_or(Errno::EINVAL)?.min(EVENTS_MOST);
     let set = task.file(args.int(0))?;
     let epoll = epoll_of(&set)?;
     mask(task, args.word(4), args.word(5)).await?;

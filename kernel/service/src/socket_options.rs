@@ -45,11 +45,24 @@ fn ignorable(level: u32, name: u32) -> bool {
     )
 }
 
+/// Whether the socket has options of this level.
+fn is_level(socket: &SocketFile, level: u32) -> bool {
+    match level {
+        n::SOL_SOCKET => true,
+        n::IPPROTO_IP => !socket.is_local(),
+        n::IPPROTO_TCP => !socket.is_local() && socket.is_stream(),
+        _ => false,
+    }
+}
+
 /// `setsockopt(fd, level, name, value, len)`.
 pub(crate) async fn setsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let (level, name, at) = (args.bits(1), args.bits(2), args.word(3));
     let len = usize::try_from(args.int(4)).map_err(|_| Errno::EINVAL)?;
+    if !is_level(socket.get(), level) {
+        return Err(if socket.get().is_local() { Errno::EOPNOTSUPP } else { Errno::ENOPROTOOPT });
+    }
     let option = match known(level, name) {
         Some(option) => option,
         None if ignorable(level, name) => return Ok(0),
@@ -82,6 +95,9 @@ pub(crate) async fn getsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Er
     let (level, name, at, len_at) = (args.bits(1), args.bits(2), args.word(3), args.word(4));
     let room: i32 = task.space().get(len_at).await?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    if !is_level(socket.get(), level) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     if let Some(option) = known(level, name) {
         return match (option, socket.get().option(option)) {
             (_, SocketValue::Linger(linger)) => {

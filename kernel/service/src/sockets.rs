@@ -10,7 +10,7 @@ use abi::{
     fs::{O_CLOEXEC, O_NONBLOCK, O_RDWR},
     net::{
         AF_INET, AF_UNIX, AF_UNSPEC, IPPROTO_TCP, IPPROTO_UDP, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_CLOEXEC, SOCK_DGRAM,
-        SOCK_NONBLOCK, SOCK_SEQPACKET, SOCK_STREAM, SOCKADDR_MAX,
+        SOCK_NONBLOCK, SOCK_RAW, SOCK_SEQPACKET, SOCK_STREAM, SOCKADDR_MAX, SockaddrIn,
     },
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -205,7 +205,10 @@ pub(crate) async fn put_sender(task: &Task<'_>, from: Option<&Address>, addr: us
     match from {
         _ if addr == 0 => Ok(()),
         Some(from) => put_address(task, from, addr, len).await,
-        None => task.space().put(len, &0i32).await,
+        None => {
+            let room: i32 = task.space().get(len).await?;
+            if room < 0 { Err(Errno::EINVAL) } else { task.space().put(len, &0i32).await }
+        }
     }
 }
 
@@ -215,9 +218,9 @@ fn make(task: &Task<'_>, family: u32, kind: u32, protocol: u32) -> Result<Arc<So
     match (family, kind, protocol) {
         (AF_INET, SOCK_STREAM, 0 | IPPROTO_TCP) => Ok(SocketFile::tcp(net)),
         (AF_INET, SOCK_DGRAM, 0 | IPPROTO_UDP) => Ok(SocketFile::udp(net)),
-        (AF_INET, SOCK_STREAM | SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
+        (AF_INET, SOCK_STREAM | SOCK_DGRAM | SOCK_RAW, _) => Err(Errno::EPROTONOSUPPORT),
         (AF_INET | AF_UNIX, _, _) if kind > SOCK_SEQPACKET => Err(Errno::EINVAL),
-        (AF_UNIX, _, protocol) if protocol != 0 => Err(Errno::EPROTONOSUPPORT),
+        (AF_UNIX, _, protocol) if protocol != 0 && protocol != AF_UNIX => Err(Errno::EPROTONOSUPPORT),
         (AF_UNIX, _, _) => Ok(SocketFile::local(net, framing(kind)?)),
         (AF_INET, _, _) => Err(Errno::ESOCKTNOSUPPORT),
         _ => Err(Errno::EAFNOSUPPORT),
@@ -250,11 +253,10 @@ pub(crate) fn socket(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 pub(crate) async fn socketpair(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let kind = args.bits(1);
     only(kind & !0xf, SOCK_CLOEXEC | SOCK_NONBLOCK)?;
-    match (args.bits(0), args.bits(2)) {
-        (AF_UNIX, 0) => {}
-        (AF_UNIX, _) => return Err(Errno::EPROTONOSUPPORT),
-        (AF_INET, _) => return Err(Errno::EOPNOTSUPP),
-        _ => return Err(Errno::EAFNOSUPPORT),
+    // As in Linux, what cannot be made at all is told first.
+    drop(make(task, args.bits(0), kind & 0xf, args.bits(2))?);
+    if args.bits(0) != AF_UNIX {
+        return Err(Errno::EOPNOTSUPP);
     }
     let (a, b) = SocketFile::pair(&task.system.net, task.caller(), framing(kind & 0xf)?)?;
     let first = install(task, a, kind)?;
@@ -264,11 +266,34 @@ pub(crate) async fn socketpair(task: &Task<'_>, args: &Args) -> Result<usize, Er
     Ok(0)
 }
 
+/// The address that a socket is to have. Of no family, it may be any of this host's; a local socket is told `EINVAL` of every family but its own.
+async fn own_address(task: &Task<'_>, socket: &Socket, (at, len): (usize, usize)) -> Result<Address, Errno> {
+    let address = get_any_address(task, at, len).await;
+    if socket.get().is_local() {
+        return match address {
+            Ok(Some(address @ Address::Local(_))) => Ok(address),
+            Ok(_) | Err(Errno::EAFNOSUPPORT) => Err(Errno::EINVAL),
+            Err(errno) => Err(errno),
+        };
+    }
+    if len < size_of::<SockaddrIn>() {
+        return Err(Errno::EINVAL);
+    }
+    match address? {
+        Some(address) => Ok(address),
+        None => {
+            let said: SockaddrIn = task.space().get(at).await?;
+            let port = u16::from_be_bytes(said.port);
+            let any = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
+            if said.addr == [0; 4] { Ok(Address::V4(any)) } else { Err(Errno::EAFNOSUPPORT) }
+        }
+    }
+}
+
 /// `bind(fd, address, len)`.
 pub(crate) async fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
-    let address = get_any_address(task, args.word(1), args.bits(2) as usize).await?;
-    let address = address.ok_or(Errno::EAFNOSUPPORT)?;
+    let address = own_address(task, &socket, (args.word(1), args.bits(2) as usize)).await?;
     if let Address::V4(address) = &address
         && (1..1024).contains(&address.port())
         && task.caller().credentials.uid != 0

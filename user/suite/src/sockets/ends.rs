@@ -2,7 +2,10 @@
 
 use super::{listen, option, pair, raw_address};
 use crate::case::{Case, Outcome, Trouble};
-use rt::abi::net::{AF_INET, MSG_NOSIGNAL, SO_ERROR, SO_LINGER, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET};
+use rt::abi::net::{
+    AF_INET, AF_UNIX, IPPROTO_TCP, MSG_ERRQUEUE, MSG_NOSIGNAL, MSG_OOB, SHUT_RD, SO_ERROR, SO_LINGER, SOCK_CLOEXEC,
+    SOCK_DGRAM, SOCK_NONBLOCK, SOCK_RAW, SOCK_STREAM, SOL_SOCKET,
+};
 use rt::abi::poll::{POLLERR, POLLHUP, POLLIN, POLLOUT, PollFd};
 use rt::abi::time::Timespec;
 use rt::io::{Read, Write};
@@ -12,6 +15,8 @@ pub const CASES: &[Case] = &[
     case!("tcp/sent-to-nobody", "D17 E1", sent_to_nobody),
     case!("tcp/cut", "D17 E1", cut),
     case!("tcp/full-queue", "D17 I1", full_queue),
+    case!("tcp/refusals", "E1", refusals),
+    case!("tcp/shut-before-it-is-connected", "D17 E1", shut_early),
 ];
 
 /// The events of `fd` now.
@@ -87,5 +92,55 @@ fn full_queue() -> Outcome {
     equal!(call!(CONNECT, fd, &raw const raw, 16), Ok(0));
     fails!(call!(CONNECT, fd, &raw const raw, 16), EISCONN);
     drop((accepted, first, second));
+    Ok(())
+}
+
+/// What Linux answers to calls that make no sense.
+fn refusals() -> Outcome {
+    let make = |family: u32, kind: u32, protocol: u32| call!(SOCKET, family, kind, protocol);
+    fails!(make(0, SOCK_STREAM, 0), EAFNOSUPPORT);
+    fails!(make(AF_INET, 75, 0), EINVAL);
+    fails!(make(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+    fails!(make(AF_INET, SOCK_STREAM, 17), EPROTONOSUPPORT);
+    let mut fds = [0i32; 2];
+    let mut couple =
+        |family: u32, kind: u32, protocol: u32| call!(SOCKETPAIR, family, kind, protocol, fds.as_mut_ptr());
+    fails!(couple(0, SOCK_STREAM, 0), EAFNOSUPPORT);
+    fails!(couple(AF_INET, SOCK_RAW, 0), EPROTONOSUPPORT);
+    fails!(couple(AF_INET, SOCK_DGRAM, 17), EOPNOTSUPP);
+    fails!(couple(AF_INET, SOCK_STREAM, 1), EPROTONOSUPPORT);
+    let tcp = rt::raw::file(make(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)?);
+    let local = rt::raw::file(make(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)?);
+    let (mut value, mut len) = (1i32, 4i32);
+    let mut get = |fd: i32, level: u32| call!(GETSOCKOPT, fd, level, 1, &raw mut value, &raw mut len);
+    fails!(get(tcp.fd().raw(), 500), EOPNOTSUPP);
+    fails!(get(local.fd().raw(), IPPROTO_TCP), EOPNOTSUPP);
+    let set = |fd: i32, level: u32, name: i32| call!(SETSOCKOPT, fd, level, name, [1i32].as_ptr(), 4);
+    fails!(set(tcp.fd().raw(), 500, 1), ENOPROTOOPT);
+    fails!(set(tcp.fd().raw(), IPPROTO_TCP, -1), ENOPROTOOPT);
+    fails!(set(local.fd().raw(), IPPROTO_TCP, 1), EOPNOTSUPP);
+    // A family that is not the socket's, a short address, one of no family.
+    let bind = |fd: i32, family: u32, len: usize| call!(BIND, fd, [family as u16, 0, 0, 0, 0, 0, 0, 0].as_ptr(), len);
+    fails!(bind(tcp.fd().raw(), AF_INET, 3), EINVAL);
+    fails!(bind(tcp.fd().raw(), 47, 16), EAFNOSUPPORT);
+    fails!(bind(local.fd().raw(), AF_INET, 16), EINVAL);
+    equal!(bind(tcp.fd().raw(), 0, 16), Ok(0));
+    let (near, _far) = pair()?;
+    let mut byte = [0u8];
+    let mut receive = |flags: u32| call!(RECVFROM, near.fd().raw(), byte.as_mut_ptr(), 1, flags, 0, 0);
+    fails!(receive(MSG_OOB), EINVAL);
+    fails!(receive(MSG_ERRQUEUE), EAGAIN);
+    Ok(())
+}
+
+/// An idle socket has nothing to shut down, and what is shut down lasts.
+fn shut_early() -> Outcome {
+    let file = rt::raw::file(call!(SOCKET, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)?);
+    let fd = file.fd().raw();
+    let mut byte = [0u8];
+    let mut receive = || call!(RECVFROM, fd, byte.as_mut_ptr(), 1, 0, 0, 0);
+    fails!(receive(), ENOTCONN);
+    fails!(call!(SHUTDOWN, fd, SHUT_RD), ENOTCONN);
+    equal!(receive(), Ok(0));
     Ok(())
 }

@@ -8,10 +8,12 @@ use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
 use rt::abi::fs::Iovec;
 use rt::abi::net::{
-    AF_UNIX, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, Msghdr, SCM_CREDENTIALS, SHUT_RD, SHUT_WR, SO_ERROR, SO_PASSCRED,
-    SO_PEERCRED, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET, SockaddrUn,
+    AF_UNIX, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITFORONE, Mmsghdr, Msghdr, SCM_CREDENTIALS, SHUT_RD,
+    SHUT_WR, SO_ERROR, SO_PASSCRED, SO_PEERCRED, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM,
+    SOL_SOCKET, SockaddrUn,
 };
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLET, EPOLLOUT, POLLERR, POLLIN, POLLOUT};
+use rt::abi::time::Timespec;
 use rt::fs::File;
 use rt::raw;
 
@@ -25,6 +27,7 @@ pub const CASES: &[Case] = &[
     case!("local/datagrams-shut-down", "D17 E1", shut_down),
     case!("local/who-sent", "D17", who_sent),
     case!("local/rights-to-a-name", "D17 C4", rights_to_a_name),
+    case!("local/several-messages", "D17 E1", several_messages),
 ];
 
 /// A local socket.
@@ -330,5 +333,31 @@ fn rights_to_a_name() -> Outcome {
     // A socket in its own queue, which nobody has any more, is the collector's.
     connect(&server, b"suite-h")?;
     equal!(send(&server, b"s", &[server.fd().raw()]), Ok(1));
+    Ok(())
+}
+
+/// Several messages in one call: an error counts only before the first, and one may be enough.
+fn several_messages() -> Outcome {
+    let (near, far) = pair(SOCK_DGRAM)?;
+    let (mut bytes, no_control) = ([*b"ab", *b"cd", *b"ef"], Control::room(0));
+    let pieces = bytes.each_mut().map(|bytes| Iovec { base: bytes.as_mut_ptr() as u64, len: 2 });
+    let mut all = pieces.each_ref().map(|piece| Mmsghdr { message: message(piece, &no_control, 0), len: 9, pad: 0 });
+    all[1].message.iovlen = 1 << 20;
+    equal!(call!(SENDMMSG, near.fd().raw(), all.as_mut_ptr(), 3, 0), Ok(1));
+    equal!(all.map(|one| one.len), [2, 9, 9]);
+    fails!(call!(SENDMMSG, near.fd().raw(), &raw mut all[1], 1, 0), EMSGSIZE);
+    all[1].message.iovlen = 1;
+    equal!(call!(SENDMMSG, near.fd().raw(), &raw mut all[1], 2, 0), Ok(2));
+    equal!(call!(SENDMMSG, near.fd().raw(), all.as_mut_ptr(), 0, 0), Ok(0));
+    let mut into = [[0u8; 2]; 4];
+    let pieces = into.each_mut().map(|bytes| Iovec { base: bytes.as_mut_ptr() as u64, len: 2 });
+    let mut all = pieces.each_ref().map(|piece| Mmsghdr { message: message(piece, &no_control, 0), len: 9, pad: 0 });
+    let wrong = Timespec { sec: 0, nsec: 1_000_000_000 };
+    fails!(call!(RECVMMSG, far.fd().raw(), all.as_mut_ptr(), 4, 0, &raw const wrong), EINVAL);
+    equal!(call!(RECVMMSG, far.fd().raw(), all.as_mut_ptr(), 1, MSG_DONTWAIT, 0), Ok(1));
+    equal!(call!(RECVMMSG, far.fd().raw(), &raw mut all[1], 3, MSG_WAITFORONE, 0), Ok(2));
+    equal!((all.map(|one| one.len), into), ([2, 2, 2, 9], [*b"ab", *b"cd", *b"ef", [0; 2]]));
+    fails!(call!(RECVMMSG, far.fd().raw(), all.as_mut_ptr(), 4, MSG_DONTWAIT, 0), EAGAIN);
+    fails!(call!(RECVMMSG, -1isize, all.as_mut_ptr(), 4, 0, 0), EBADF);
     Ok(())
 }
