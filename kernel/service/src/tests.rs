@@ -390,6 +390,49 @@ async fn raw_terminal(cpu: &Cpu) {
     cpu.good(nr::CLOSE, [fd]).await;
 }
 
+/// Several messages in one call, and what sockets refuse.
+async fn messages(cpu: &Cpu) {
+    let (inet, local) = (n::AF_INET as usize, n::AF_UNIX as usize);
+    let (stream, datagram) = (n::SOCK_STREAM as usize, n::SOCK_DGRAM as usize);
+    cpu.bad(nr::SOCKET, [inet, n::SOCK_RAW as usize, 0], Errno::EPROTONOSUPPORT).await;
+    cpu.bad(nr::SOCKETPAIR, [inet, datagram, 17, DATA], Errno::EOPNOTSUPP).await;
+    cpu.bad(nr::SOCKETPAIR, [inet, stream, 1, DATA], Errno::EPROTONOSUPPORT).await;
+    cpu.good(nr::SOCKETPAIR, [local, datagram, 1, DATA]).await;
+    let (one, other) = (cpu.word(DATA) as usize, cpu.word(DATA + 4) as usize);
+    let any = cpu.store(DATA + 0x10, &[1, 0]);
+    cpu.good(nr::BIND, [one, any, 2]).await;
+    cpu.bad(nr::CONNECT, [one, any, 2], Errno::EINVAL).await;
+    cpu.bad(nr::BIND, [other, cpu.store(DATA + 0x20, &[2; 16]), 16], Errno::EINVAL).await;
+    cpu.store(DATA + 8, &16u32.to_le_bytes());
+    cpu.bad(nr::GETSOCKOPT, [one, 6, 1, DATA, DATA + 8], Errno::EOPNOTSUPP).await;
+    cpu.bad(nr::SETSOCKOPT, [one, 6, 1, DATA, 4], Errno::EOPNOTSUPP).await;
+    // Three of two bytes, of which the second is said wrongly.
+    let (vec, pieces) = (DATA + 0x400, DATA + 0x300);
+    for index in 0..3usize {
+        let piece = pieces + 16 * index;
+        cpu.store(piece, &[((DATA + 0x200 + 2 * index) as u64).to_le_bytes(), 2u64.to_le_bytes()].concat());
+        let count = if index == 1 { 1u64 << 20 } else { 1 };
+        let words = [0, 0, piece as u64, count, 0, 0, 0, 0];
+        cpu.store(vec + 64 * index, &words.map(u64::to_le_bytes).concat());
+    }
+    assert_eq!(cpu.good(nr::SENDMMSG, [one, vec, 3, 0]).await, 1);
+    assert_eq!((cpu.word(vec + 56), cpu.word(vec + 64 + 56)), (2, 0));
+    cpu.bad(nr::SENDMMSG, [one, vec + 64, 2, 0], Errno::EMSGSIZE).await;
+    assert_eq!(cpu.good(nr::SENDMMSG, [one, vec + 128, 1, 0]).await, 1);
+    cpu.store(vec + 64 + 24, &1u64.to_le_bytes());
+    let first = n::MSG_WAITFORONE as usize;
+    assert_eq!(cpu.good(nr::RECVMMSG, [other, vec, 3, first, 0]).await, 2);
+    assert_eq!((cpu.word(vec + 56), cpu.word(vec + 64 + 56)), (2, 2));
+    cpu.bad(nr::RECVMMSG, [other, vec, 3, n::MSG_DONTWAIT as usize, 0], Errno::EAGAIN).await;
+    // Who does not wait is told that there is nothing, who waits is through.
+    cpu.good(nr::SHUTDOWN, [other, n::SHUT_RD as usize]).await;
+    cpu.bad(nr::RECVFROM, [other, DATA, 1, n::MSG_DONTWAIT as usize, 0, 0], Errno::EAGAIN).await;
+    assert_eq!(cpu.good(nr::RECVFROM, [other, DATA, 1, 0, 0, 0]).await, 0);
+    for fd in [one, other] {
+        cpu.good(nr::CLOSE, [fd]).await;
+    }
+}
+
 async fn sockets(cpu: &Cpu) {
     let (tcp, stream) = (n::AF_INET as usize, n::SOCK_STREAM as usize);
     cpu.bad(nr::SOCKET, [n::AF_INET6 as usize, stream, 0], Errno::EAFNOSUPPORT).await;
@@ -538,6 +581,7 @@ fn a_program_makes_every_kind_of_call() {
         pipes_and_events(&user).await;
         raw_terminal(&user).await;
         sockets(&user).await;
+        messages(&user).await;
         rings::rings(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;
