@@ -42,7 +42,7 @@ use abi::{
     poll::{EPOLLERR, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT, EPOLLWAKEUP, EpollEvent},
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use core::{any::Any, sync::atomic::Ordering};
+use core::any::Any;
 use exec::sync::{Crowd, WaitQueue};
 use hal::sync::{SpinLock, rank};
 use item::{Interest, Item};
@@ -192,8 +192,6 @@ impl Epoll {
                 break;
             }
             let Some(item) = self.0.ready.pop() else { break };
-            // AcqRel pairs with `Item::queue`: a wake from here on queues the item again.
-            item.queued.store(false, Ordering::SeqCst);
             if let Some(event) = item.report(caller) {
                 found(event);
                 left -= 1;

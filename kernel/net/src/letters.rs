@@ -179,15 +179,25 @@ impl Inbox {
         }
         let letter = state.letters.pop_front();
         state.bytes -= full;
-        if state.letters.is_empty() && state.letters.capacity() > FEW {
-            state.letters = VecDeque::new();
-        }
+        let spent = state.shrink();
         let expecting = if state.has_room_for_some() { state.expected() } else { Vec::new() };
         drop(state);
+        drop(spent);
         // Before it is told to others: nobody can have what it carries until it has landed.
         opened.rights = letter.and_then(|letter| letter.aboard).and_then(Aboard::land);
         self.tell_of_room(expecting);
         Ok(Some(opened))
+    }
+
+    /// Takes messages from `peer` alone from now on, or from anybody.
+    pub fn set_peer(&self, peer: Option<Place>) {
+        let expecting = {
+            let mut state = self.lock();
+            state.peer = peer;
+            state.expected()
+        };
+        // There is more room for one, and another answer for others.
+        self.tell_of_room(expecting);
     }
 
     /// Throws all messages away; whether there were any.
@@ -241,11 +251,11 @@ impl Inbox {
 impl State {
     /// Whether a message from who stands at `place` is taken now by this one, at `own`.
     pub fn admit(&self, place: Place, own: Place, carries: bool) -> Result<(), Refusal> {
-        if !self.takes_from(place) {
-            return Err(Refusal::Error(Errno::EPERM));
-        }
         if self.gone || self.closing && carries {
             return Err(Refusal::Gone);
+        }
+        if !self.takes_from(place) {
+            return Err(Refusal::Error(Errno::EPERM));
         }
         if self.read_shut {
             return Err(Refusal::Error(Errno::EPIPE));
@@ -284,6 +294,17 @@ impl State {
     fn expected(&mut self) -> Vec<Arc<Signal>> {
         self.rounds += 1;
         core::mem::take(&mut self.expecting)
+    }
+
+    /// Gives up room that was for more messages than there are. The old list, to be dropped without the lock.
+    fn shrink(&mut self) -> VecDeque<Letter> {
+        let mut less = VecDeque::new();
+        let (len, room) = (self.letters.len(), self.letters.capacity());
+        if room <= FEW || 4 * len > room || len > 0 && less.make_exact_room(2 * len).is_err() {
+            return less;
+        }
+        less.extend(self.letters.drain(..));
+        core::mem::replace(&mut self.letters, less)
     }
 
     pub fn is_empty(&self) -> bool {

@@ -233,6 +233,8 @@ impl LocalSocket {
         let mut socket = Self::with(self.names.clone(), self.framing, signal, State::Connected(ends, None));
         let fresh = socket.inner.get_mut();
         (fresh.accepted, fresh.peer, fresh.sender) = (bound.bytes.to_vec(), from, sender);
+        // As in Linux, alone of all options.
+        fresh.options.pass_credentials = inner.options.pass_credentials;
         Ok(Some(socket))
     }
 

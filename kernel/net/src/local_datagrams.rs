@@ -118,12 +118,13 @@ impl LocalDatagrams {
             }
             None => None,
         };
-        self.inbox.lock().peer = peer.as_ref().map(|peer| peer.inbox.place());
         let is_same = |old: &Peer| peer.as_ref().is_some_and(|peer| Arc::ptr_eq(&peer.inbox, &old.inbox));
         if inner.peer.as_ref().is_some_and(is_same) {
             return Ok(());
         }
+        self.inbox.set_peer(peer.as_ref().map(|peer| peer.inbox.place()));
         let old = core::mem::replace(&mut inner.peer, peer);
+        self.expect_no_more(old.as_ref());
         drop(inner);
         if let Some(old) = old {
             self.part(&old);
@@ -132,9 +133,15 @@ impl LocalDatagrams {
         Ok(())
     }
 
+    /// Takes the signal back from who is the peer no more: in the same step, or it would take one that was left there later.
+    fn expect_no_more(&self, old: Option<&Peer>) {
+        if let Some(old) = old {
+            old.inbox.lock().expect_no_more(self.signal());
+        }
+    }
+
     /// `old` is the peer no more.
     fn part(&self, old: &Peer) {
-        old.inbox.lock().expect_no_more(self.signal());
         if self.inbox.clear() {
             let mut state = old.inbox.lock();
             let hears = state.peer == Some(self.place()) && !state.gone;
@@ -191,9 +198,12 @@ impl LocalDatagrams {
             Refusal::Gone => {
                 drop(state);
                 let old = if to.is_none() { inner.peer.take() } else { None };
+                if old.is_some() {
+                    self.inbox.set_peer(None);
+                    self.expect_no_more(old.as_ref());
+                }
                 drop(inner);
                 if let Some(old) = old {
-                    self.inbox.lock().peer = None;
                     self.part(&old);
                 }
                 Err(Errno::ECONNREFUSED.into())

@@ -61,7 +61,8 @@ impl Names {
 
     /// Whom the name leads to.
     pub fn find(&self, framing: Framing, name: &[u8]) -> Target {
-        self.table.lock().get(&key(framing, name)).cloned().unwrap_or(Target::Nobody)
+        let key = key(framing, name);
+        self.table.lock().get(&key).cloned().unwrap_or(Target::Nobody)
     }
 
     /// Binds a name; it leads to nobody until [`Name::lead_to`].
@@ -71,7 +72,8 @@ impl Names {
     pub fn bind(self: &Arc<Self>, account: &Arc<Account>, framing: Framing, name: &[u8]) -> Result<Name, Errno> {
         let charge = account.charge(BYTES + 2 * name.len())?;
         let bytes: Arc<[u8]> = name.into();
-        match self.table.lock().entry(key(framing, name)) {
+        let key = key(framing, name);
+        match self.table.lock().entry(key) {
             Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
             Entry::Vacant(place) => place.insert(Target::Nobody),
         };
@@ -111,6 +113,7 @@ impl Name {
 
 impl Drop for Name {
     fn drop(&mut self) {
-        self.names.table.lock().remove(&key(self.framing, &self.bytes));
+        let key = key(self.framing, &self.bytes);
+        self.names.table.lock().remove(&key);
     }
 }

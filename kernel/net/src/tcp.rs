@@ -174,6 +174,7 @@ impl TcpSocket {
                 let mut connected = open(&self.net, caller, &self.signal, port, remote)?;
                 connected.connection.apply(&options);
                 inner.state = State::Connected(connected);
+                inner.given_up = false;
                 // Who watches the socket looks, so that it hears of the connection.
                 self.signal.notify();
                 Ok(None)
@@ -190,7 +191,11 @@ impl TcpSocket {
         let mut inner = self.inner.lock();
         let read_shut = inner.read_shut;
         let State::Connected(Connected { connection, .. }) = &mut inner.state else {
-            return if read_shut { Ok(Some(0)) } else { Err(Errno::ENOTCONN.into()) };
+            return match inner.take_given_up() {
+                Some(errno) => Err(errno.into()),
+                None if read_shut => Ok(Some(0)),
+                None => Err(Errno::ENOTCONN.into()),
+            };
         };
         if dst.remaining() == 0 {
             return Ok(Some(0));
@@ -218,8 +223,9 @@ impl TcpSocket {
             State::Connected(_) if under_way => given_up = Some(inner.give_up()),
             State::Connected(Connected { connection, .. }) => {
                 inner.read_shut |= direction != Direction::Write;
-                if direction != Direction::Read && !inner.write_shut {
+                if direction != Direction::Read {
                     inner.write_shut = true;
+                    // Also if that was said before there was a connection; twice is once.
                     connection.end();
                 }
             }
@@ -417,6 +423,7 @@ impl Inner {
             State::Idle(_) | State::Listening { .. } => None,
         };
         self.given_up = true;
+        (self.read_shut, self.write_shut) = (false, false);
         core::mem::replace(&mut self.state, State::Idle(port))
     }
 

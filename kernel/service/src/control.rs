@@ -49,7 +49,23 @@ pub(crate) async fn rights(task: &Task<'_>, socket: &Socket, message: &Msghdr) -
         }
         rest = rest.get(len.next_multiple_of(8)..).unwrap_or_default();
     }
+    let claim = claim.or_else(|| real_ids(task));
     if files.is_empty() && claim.is_none() { Ok(None) } else { pack(task, files, claim).map(Some) }
+}
+
+/// Who the process really is, if that is another than it acts as: what a message tells, as in Linux.
+pub(crate) fn real_ids(task: &Task<'_>) -> Option<Sender> {
+    let (acts, identity) = (task.caller().credentials, task.process().identity());
+    let differs = (acts.uid, acts.gid) != (identity.uid, identity.gid);
+    differs.then_some(Sender { pid: task.caller().pid, uid: identity.uid, gid: identity.gid })
+}
+
+/// A message's claim alone.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn claim(task: &Task<'_>, sender: Sender) -> Result<Box<Rights>, Errno> {
+    pack(task, Vec::new(), Some(sender))
 }
 
 /// The descriptions behind a list of numbers.

@@ -86,6 +86,12 @@ pub(crate) async fn send(
         return Err(Errno::EMSGSIZE);
     }
     let (bytes, _charge) = gather(task, list, total(list)).await?;
+    let rights = match rights {
+        None if socket.get().is_local() => {
+            control::real_ids(task).map(|real| control::claim(task, real)).transpose()?
+        }
+        rights => rights,
+    };
     // No `SIGPIPE`: that is for streams.
     send_whole(task, socket, &bytes, to, flags, rights).await
 }

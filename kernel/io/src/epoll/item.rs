@@ -148,8 +148,7 @@ impl Item {
         if !set.ready.pop_if(self) {
             return false;
         }
-        // As in `take_now`: a wake from here on queues it again.
-        self.queued.store(false, Ordering::SeqCst);
+        // A wake from here on queues it again.
         match self.would_report(caller) {
             Some((true, _)) => {
                 self.queue();

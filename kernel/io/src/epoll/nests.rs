@@ -5,7 +5,7 @@
 use super::{Epoll, Key, Shared};
 use crate::file::File;
 use abi::errno::Errno;
-use alloc::{collections::BTreeSet, sync::Arc};
+use alloc::{collections::BTreeMap, sync::Arc};
 use core::{ops::RangeInclusive, ptr};
 use hal::sync::{SpinLock, rank};
 
@@ -16,12 +16,14 @@ const LOOKS: usize = 1000;
 
 /// A set, a set that it has registered (or the other way round), and by what.
 type Edge = (usize, usize, Key);
+/// How often each was noted: one that leaves and one that comes in its place, or two of which one is refused, may be noted at the same time.
+type Edges = BTreeMap<Edge, usize>;
 
-static NESTS: SpinLock<Nests> = SpinLock::new(rank::PIPE, Nests { inside: BTreeSet::new(), around: BTreeSet::new() });
+static NESTS: SpinLock<Nests> = SpinLock::new(rank::PIPE, Nests { inside: BTreeMap::new(), around: BTreeMap::new() });
 
 struct Nests {
-    inside: BTreeSet<Edge>,
-    around: BTreeSet<Edge>,
+    inside: Edges,
+    around: Edges,
 }
 
 fn all_of(set: usize) -> RangeInclusive<Edge> {
@@ -29,12 +31,12 @@ fn all_of(set: usize) -> RangeInclusive<Edge> {
 }
 
 /// Sets of the longest chain that begins at `set`; too long for any use, if `bound` is exceeded or looks run out. `Err`: `avoid` is part of it.
-fn chain(edges: &BTreeSet<Edge>, set: usize, avoid: usize, bound: usize, looks: &mut usize) -> Result<usize, ()> {
+fn chain(edges: &Edges, set: usize, avoid: usize, bound: usize, looks: &mut usize) -> Result<usize, ()> {
     if set == avoid {
         return Err(());
     }
     let mut longest = 1;
-    for &(_, next, _) in edges.range(all_of(set)) {
+    for (&(_, next, _), _) in edges.range(all_of(set)) {
         if bound == 0 || *looks == 0 {
             return Ok(CHAIN + 1);
         }
@@ -68,8 +70,8 @@ pub(super) fn nest(set: &Arc<Shared>, file: &Arc<dyn File>, key: Key) -> Result<
     if below + above > CHAIN {
         return Err(Errno::EINVAL);
     }
-    nests.inside.insert((outer, inner, key));
-    nests.around.insert((inner, outer, key));
+    *nests.inside.entry((outer, inner, key)).or_default() += 1;
+    *nests.around.entry((inner, outer, key)).or_default() += 1;
     Ok(())
 }
 
@@ -78,6 +80,15 @@ pub(super) fn unnest(set: &Shared, file: &Arc<dyn File>, key: Key) {
     let Some(inner) = inner_of(file) else { return };
     let outer = ptr::from_ref(set).addr();
     let mut nests = NESTS.lock();
-    nests.inside.remove(&(outer, inner, key));
-    nests.around.remove(&(inner, outer, key));
+    take_one(&mut nests.inside, (outer, inner, key));
+    take_one(&mut nests.around, (inner, outer, key));
+}
+
+fn take_one(edges: &mut Edges, edge: Edge) {
+    if let Some(count) = edges.get_mut(&edge) {
+        *count -= 1;
+        if *count == 0 {
+            edges.remove(&edge);
+        }
+    }
 }

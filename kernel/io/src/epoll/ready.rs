@@ -23,7 +23,7 @@ pub(super) struct Ready(IrqLock<Lists>);
 struct Lists {
     list: VecDeque<Arc<Item>>,
     before: VecDeque<Arc<Item>>,
-    /// Those that have left and were not met yet, or more: some that were about to be pushed.
+    /// Those that have left and were not met yet, or are about to be pushed in vain.
     gone: usize,
 }
 
@@ -48,18 +48,29 @@ impl Lists {
 
     /// Relaxed, all accesses to whether an item has left: under the lock.
     #[inline]
+    fn take_first(&mut self) -> Option<Arc<Item>> {
+        if self.before.is_empty() { self.list.pop_front() } else { self.before.pop_front() }
+    }
+
+    /// From here on a wake-up puts it on the list again, unless it has left.
+    #[inline]
     fn pop(&mut self) -> Option<Arc<Item>> {
-        let first = if self.before.is_empty() { self.list.pop_front() } else { self.before.pop_front() };
-        let item = first?;
+        let item = self.take_first()?;
         if item.has_left.load(Ordering::Relaxed) {
-            self.gone = self.gone.saturating_sub(1);
+            self.gone -= 1;
+        } else {
+            // SeqCst, with the swap in `Item::queue`: what changed before that is seen by who looks behind this.
+            item.queued.store(false, Ordering::SeqCst);
         }
         Some(item)
     }
 
+    /// Of an item that has been marked as queued.
     #[inline]
     fn push(&mut self, item: &Arc<Item>) {
-        if !item.has_left.load(Ordering::Relaxed) {
+        if item.has_left.load(Ordering::Relaxed) {
+            self.gone -= 1;
+        } else {
             self.list.push_back(item.clone());
         }
     }
@@ -105,11 +116,17 @@ impl Ready {
     /// Puts the first behind all others, and answers it. `None`: it has left the set, or there is none.
     pub fn turn(&self) -> Option<Arc<Item>> {
         let mut lists = self.0.lock();
-        let item = lists.pop()?;
-        lists.push(&item);
+        let item = lists.take_first()?;
+        let has_left = item.has_left.load(Ordering::Relaxed);
+        if has_left {
+            lists.gone -= 1;
+        } else {
+            // Marked as queued all the time.
+            lists.list.push_back(item.clone());
+        }
         // One that has left is dropped without the lock.
         drop(lists);
-        (!item.has_left.load(Ordering::Relaxed)).then_some(item)
+        (!has_left).then_some(item)
     }
 
     /// Takes an item that has left in no more; `alive` others have not.
@@ -117,9 +134,8 @@ impl Ready {
         let too_many = {
             let mut lists = self.0.lock();
             item.has_left.store(true, Ordering::Relaxed);
-            let on_it =
-                if lists.len() == 0 { 0 } else { lists.gone + usize::from(item.queued.load(Ordering::Relaxed)) };
-            lists.gone = on_it;
+            // Nobody pushes it behind this; who has marked it before takes the count back.
+            lists.gone += usize::from(item.queued.swap(true, Ordering::SeqCst));
             lists.gone > alive + ROOM
         };
         if too_many {

@@ -10,7 +10,7 @@ use abi::fs::O_RDWR;
 use alloc::{boxed::Box, sync::Weak};
 use core::{
     future::Future,
-    sync::atomic::{AtomicBool, AtomicU64},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     task::{Context, Poll, Waker},
 };
 use mem::{Account, Sink, Source};

@@ -152,6 +152,13 @@ fn who_has_no_peer_is_shut_down_as_in_linux() {
     assert_eq!(read(&idle), Err(Errno::ENOTCONN.into()));
     assert_eq!(idle.shutdown(Direction::Read), Err(Errno::ENOTCONN));
     assert_eq!((read(&idle), idle.events() & EPOLLIN), (Ok(Some(0)), EPOLLIN));
+    // What was shut down before it was connected is so for its peer when that is said again.
+    let (early, server) = (SocketFile::tcp(&world.hosts[0]), world.listen(0, Ipv4Addr::LOCALHOST, 81, 4));
+    assert_eq!(early.shutdown(Direction::Write), Err(Errno::ENOTCONN));
+    early.connect_now(caller, &v4(Ipv4Addr::LOCALHOST, 81)).unwrap();
+    assert_eq!(early.connect_result(), Ok(Some(())));
+    let far = server.accept_now().unwrap().unwrap().socket;
+    assert_eq!((read(&far), early.shutdown(Direction::Write), read(&far)), (Ok(None), Ok(()), Ok(Some(0))));
     // What is being connected is so no more, and can be connected again.
     let connecting = SocketFile::tcp(&world.hosts[0]);
     assert_eq!(connecting.connect_now(caller, &v4(B, 80)), Ok(None));

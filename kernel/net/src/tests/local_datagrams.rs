@@ -116,6 +116,22 @@ fn who_found_no_room_is_told_of_it_once() {
     assert_ne!(clients[0].events() & EPOLLOUT, 0);
 }
 
+#[test]
+fn a_reader_that_goes_is_gone_for_those_whom_it_did_not_hear() {
+    let host = Host::new();
+    let (server, client, other) = (host.socket("s"), host.socket(""), host.socket("o"));
+    host.connect(&client, "s").unwrap();
+    assert_eq!(fill(&host, &client), 11);
+    let before = client.edges();
+    // Another peer is another answer, of which who waits for room hears.
+    host.connect(&server, "o").unwrap();
+    assert_eq!(client.edges(), before + 1);
+    assert_eq!(host.send(&client, b"x", None), Err(Errno::EPERM));
+    drop((server, other));
+    assert_eq!(host.send(&client, b"x", None), Err(Errno::ECONNREFUSED));
+    assert_eq!(host.send(&client, b"x", None), Err(Errno::ENOTCONN));
+}
+
 /// A peer has more room than others, and that is bounded in bytes.
 #[test]
 fn peers_have_more_room() {

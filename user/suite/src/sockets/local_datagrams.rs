@@ -155,6 +155,13 @@ fn to_who_is_gone() -> Outcome {
     equal!(events(&client)?, POLLOUT);
     fails!(send_on(&client, b"x"), ECONNREFUSED);
     fails!(send_on(&client, b"x"), ENOTCONN);
+    // Also if it had another peer.
+    let (server, other) = (bound(b"suite-d")?, bound(b"suite-j")?);
+    connect(&client, b"suite-d")?;
+    connect(&server, b"suite-j")?;
+    fails!(send_on(&client, b"x"), EPERM);
+    drop((server, other));
+    fails!(send_on(&client, b"x"), ECONNREFUSED);
     let (near, far) = pair(SOCK_DGRAM)?;
     drop(far);
     fails!(receive(&near), EAGAIN);
