@@ -111,9 +111,9 @@ impl<L: WaitLock, C: Contender> WaitQueue<L, C> {
                 })
             });
             if let Some(Entry { contender, kinds }) = entry
-                && kind.is_none_or(|kind| kinds & kind != 0)
+                // Also of another kind: who goes behind the others is missed by who tells at the same time, and must hear of that.
                 && contender.tell()
-                && kind.is_some()
+                && kind.is_some_and(|kind| kinds & kind != 0)
             {
                 return;
             }
