@@ -309,8 +309,10 @@ impl Drop for Epoll {
         let items = core::mem::take(&mut *self.0.items.lock());
         for item in items.values() {
             self.0.ready.part(item, usize::MAX - ROOM);
-            item.retire();
+            item.leave_queue();
         }
+        // Behind that: none is told what another passes on.
+        items.values().for_each(|item| item.retire());
         // Not dropped under the lock of wakers, of which none queues an item any more.
         let ready = self.0.ready.take_all();
         drop(ready);

@@ -278,18 +278,18 @@ pub(crate) fn begin_epoll_wait(task: Task<'_>, number: usize, args: Args) -> Beg
     };
     let Ok(epoll) = epoll_of(&set) else { return Begun::Done(Errno::EINVAL.to_return()) };
     let mut found = [EpollEvent::new_zeroed(); EVENTS_AT_ONCE];
-    let mut len = 0;
-    epoll.take_now(task.caller(), count.min(EVENTS_AT_ONCE), |event| {
-        if let Some(place) = found.get_mut(len) {
+    let (mut len, mut more) = (0, Vec::new());
+    // In one round: none is found twice.
+    epoll.take_now(task.caller(), count, |event| match found.get_mut(len) {
+        Some(place) => {
             *place = event;
             len += 1;
         }
+        None => more.push(event),
     });
     if len == 0 {
         return if waits { Begun::Not } else { Begun::Done(0) };
     }
-    // As many as there were looked for: there may be more.
-    let more = if len == EVENTS_AT_ONCE { epoll.wait_now(task.caller(), count - len) } else { Vec::new() };
     if more.is_empty() && task.space().copy_out_now(args.word(1), found[..len].as_bytes()).is_ok() {
         return Begun::Done(len as isize);
     }
@@ -335,6 +335,12 @@ async fn epoll_wait(task: &Task<'_>, args: &Args, deadline: Option<u64>) -> Resu
     mask(task, args.word(4), args.word(5)).await?;
     let mut over = deadline.filter(|&deadline| deadline <= hal::time::now()).map(|_| Ok(0));
     loop {
+        // Who has given up the wait to end has passed on what it was told, and takes nothing.
+        if let Some(Err(errno)) = over
+            && task.thread().killed()
+        {
+            return Err(errno);
+        }
         // Also behind a signal or the deadline, as in Linux: what this set was told of no other may have been.
         let events = epoll.wait_now(task.caller(), count);
         if !events.is_empty() {

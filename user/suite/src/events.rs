@@ -26,6 +26,7 @@ pub const CASES: &[Case] = &[
     case!("eventfd/semaphore", "I1", semaphore),
     case!("eventfd/waits", "I1 D2", event_waits),
     case!("epoll/level", "I1", level),
+    case!("epoll/each-once-in-a-call", "I1", each_once),
     case!("epoll/edge-and-oneshot", "I1", edge_and_oneshot),
     case!("epoll/change", "I1", change),
     case!("epoll/closed-is-forgotten", "I1", closed_is_forgotten),
@@ -220,6 +221,33 @@ fn level() -> Outcome {
         read.read_exact(&mut [0])?;
     }
     equal!(epoll.wait(0)?, [(EPOLLOUT, 22)]);
+    Ok(())
+}
+
+/// However many hold, a call names none twice, and takes what it has no room for the next time.
+fn each_once() -> Outcome {
+    let epoll = Epoll::new()?;
+    let (_read, write) = pipe::pipe()?;
+    let numbers: Vec<_> = (0..20).map(|_| write.fd().try_clone()).collect::<rt::io::Result<_>>()?;
+    let named = |found: Vec<(u32, u64)>| {
+        let mut names: Vec<u64> = found.into_iter().map(|(_, name)| name).collect();
+        names.sort_unstable();
+        names
+    };
+    for (name, number) in (0..10).zip(&numbers) {
+        epoll.control(EPOLL_CTL_ADD, number.raw(), EPOLLOUT, name)?;
+    }
+    equal!(named(epoll.wait(0)?), (0..10).collect::<Vec<u64>>());
+    for (name, number) in (0..20).zip(&numbers).skip(10) {
+        epoll.control(EPOLL_CTL_ADD, number.raw(), EPOLLOUT, name)?;
+    }
+    // Sixteen at a time: all of them in two calls.
+    let mut both = named(epoll.wait(0)?);
+    equal!(both.windows(2).all(|pair| pair[0] < pair[1]), true);
+    both.extend(named(epoll.wait(0)?));
+    both.sort_unstable();
+    both.dedup();
+    equal!(both.len(), 20);
     Ok(())
 }
 

@@ -207,7 +207,12 @@ impl Item {
         let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
         self.keep(number, Some(place));
         if self.interest.lock().events == 0 {
-            return self.give_up(number);
+            self.give_up(number);
+            // It may have been told of a change meanwhile.
+            if self.is_exclusive {
+                self.pass_to_others(&file);
+            }
+            return;
         }
         // In the queue by now.
         if file.look(&self.caller).1 & mask != 0 {
@@ -287,24 +292,30 @@ impl Item {
 
     pub fn queue(self: &Arc<Self>) {
         let Some(set) = self.set.upgrade() else { return };
-        if !self.queued.swap(true, Ordering::SeqCst) {
+        // One of several that are told in turn is to be on the list, not about to be put there, before it answers for that.
+        if self.is_exclusive || !self.queued.load(Ordering::SeqCst) {
             set.ready.push(self);
         }
         set.changed.wake_all();
     }
 
-    /// It has left the set, and lets go of the file. Not under a lock: it may be the last to hold it.
-    pub fn retire(&self) {
+    /// It is told of nothing any more. Not under a lock.
+    pub fn leave_queue(&self) {
         self.interest.lock().events = 0;
         let old = self.armed.lock().take();
         drop(old);
+    }
+
+    /// It has left the set, and lets go of the file. Not under a lock: it may be the last to hold it.
+    pub fn retire(&self) {
+        self.leave_queue();
         let file = self.file.lock().take();
         if let Some(file) = &file {
             if let Some(set) = self.set.upgrade() {
                 nests::unnest(&set, file, self.key);
             }
-            // Out of the queue by now: whatever it was told before, somebody else is told behind that.
-            if self.is_exclusive {
+            // Out of the queue by now: what it was told before and nobody has looked at, somebody else is told behind that.
+            if self.is_exclusive && self.queued.load(Ordering::SeqCst) {
                 self.pass_to_others(file);
             }
         }
@@ -329,7 +340,9 @@ impl Wake for Item {
 impl Contender for Item {
     fn tell(self: Arc<Self>) -> bool {
         self.queue();
-        self.set.upgrade().is_some_and(|set| set.crowd.is_there())
+        // Relaxed: if that comes later, who leaves passes it on.
+        let has_left = self.has_left.load(Ordering::Relaxed);
+        !has_left && self.set.upgrade().is_some_and(|set| set.crowd.is_there())
     }
 }
 

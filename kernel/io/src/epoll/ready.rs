@@ -23,7 +23,7 @@ pub(super) struct Ready(IrqLock<Lists>);
 struct Lists {
     list: VecDeque<Arc<Item>>,
     before: VecDeque<Arc<Item>>,
-    /// Those that have left and were not met yet, or are about to be pushed in vain.
+    /// Those that have left and were not met yet.
     gone: usize,
 }
 
@@ -59,18 +59,17 @@ impl Lists {
         if item.has_left.load(Ordering::Relaxed) {
             self.gone -= 1;
         } else {
-            // SeqCst, with the swap in `Item::queue`: what changed before that is seen by who looks behind this.
+            // SeqCst, with the load in `Item::queue`: what changed before that is seen by who looks behind this.
             item.queued.store(false, Ordering::SeqCst);
         }
         Some(item)
     }
 
-    /// Of an item that has been marked as queued.
+    /// Unless it is there, or has left.
     #[inline]
     fn push(&mut self, item: &Arc<Item>) {
-        if item.has_left.load(Ordering::Relaxed) {
-            self.gone -= 1;
-        } else {
+        if !item.has_left.load(Ordering::Relaxed) && !item.queued.load(Ordering::Relaxed) {
+            item.queued.store(true, Ordering::SeqCst);
             self.list.push_back(item.clone());
         }
     }
@@ -129,13 +128,13 @@ impl Ready {
         (!has_left).then_some(item)
     }
 
-    /// Takes an item that has left in no more; `alive` others have not.
+    /// Takes an item that has left in no more; `alive` others have not. It stays marked as queued if it is on the list.
     pub fn part(&self, item: &Item, alive: usize) {
         let too_many = {
             let mut lists = self.0.lock();
+            // Nobody pushes it behind this.
             item.has_left.store(true, Ordering::Relaxed);
-            // Nobody pushes it behind this; who has marked it before takes the count back.
-            lists.gone += usize::from(item.queued.swap(true, Ordering::SeqCst));
+            lists.gone += usize::from(item.queued.load(Ordering::Relaxed));
             lists.gone > alive + ROOM
         };
         if too_many {
