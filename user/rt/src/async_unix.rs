@@ -8,7 +8,7 @@ use crate::net::Shutdown;
 use crate::owned::{IoBuf, IoBufMut};
 use crate::socket::{self, Address, Raw};
 use crate::stream::{Stream, reads, writes};
-use crate::sys::{OwnedFd, syscall};
+use crate::sys::{OwnedFd, retry, syscall};
 use abi::Errno;
 use abi::net::{AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SockaddrUn};
 use alloc::vec::Vec;
@@ -130,7 +130,7 @@ impl UnixStream {
     /// `ECONNREFUSED`.
     pub async fn connect(addr: &SocketAddr) -> io::Result<Self> {
         let stream = Stream::socket(socket::socket(addr, SOCK_STREAM | SOCK_NONBLOCK)?);
-        match socket::connect(stream.fd(), addr) {
+        match retry(|| socket::connect(stream.fd(), addr)) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => connections::connect(&stream, addr).await?,
             connected => connected?,
         }

@@ -5,7 +5,7 @@ use crate::io;
 use crate::requests::{self, Request};
 use crate::socket::{self, Address, Raw};
 use crate::stream::Stream;
-use crate::sys::OwnedFd;
+use crate::sys::{OwnedFd, retry};
 use ::task::Wait;
 use abi::io_uring::{IORING_OP_ACCEPT, IORING_OP_CONNECT, Sqe};
 use abi::net::{SOCK_CLOEXEC, SOCK_NONBLOCK};
@@ -29,7 +29,7 @@ impl Listener {
     /// Waits for a connection. What a request takes whose future was dropped is closed.
     pub(crate) async fn accept<A: Address>(&self) -> io::Result<(Stream, A)> {
         if !requests::gather() {
-            match socket::accept(&self.0, SOCK_NONBLOCK) {
+            match retry(|| socket::accept(&self.0, SOCK_NONBLOCK)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 accepted => return accepted.map(|(fd, peer)| (Stream::socket(fd), peer)),
             }

@@ -4,7 +4,7 @@ use crate::io;
 use crate::owned::{IoBuf, IoBufMut};
 use crate::requests::{self, Request};
 use crate::socket::{self, Raw};
-use crate::sys::OwnedFd;
+use crate::sys::{OwnedFd, retry};
 use ::task::Wait;
 use abi::errno::Errno;
 use abi::fs::Iovec;
@@ -53,7 +53,7 @@ impl Datagrams {
     pub(crate) async fn send<B: IoBuf>(&self, buf: B, to: Option<Raw>) -> (io::Result<usize>, B) {
         let bytes = buf.bytes();
         if !requests::gather() {
-            match socket::send(&self.0, bytes, to.as_ref(), MSG_DONTWAIT) {
+            match retry(|| socket::send(&self.0, bytes, to.as_ref(), MSG_DONTWAIT)) {
                 Err(Errno::EAGAIN) => {}
                 sent => return (sent.map_err(Into::into), buf),
             }
@@ -66,12 +66,19 @@ impl Datagrams {
         (sent.map_err(Into::into), buf)
     }
 
+    /// # Safety
+    /// So many bytes there are valid for writes.
+    unsafe fn receive_now(&self, start: *mut u8, len: usize) -> abi::errno::Result<(usize, Raw)> {
+        // SAFETY: the caller's promise.
+        retry(|| unsafe { socket::receive_into(&self.0, start, len, MSG_DONTWAIT) })
+    }
+
     /// Waits for a datagram; with who sent it, if that has an address.
     pub(crate) async fn receive<B: IoBufMut>(&self, mut buf: B) -> (io::Result<(usize, Raw)>, B) {
         let (start, len) = buf.room();
         if !requests::gather() {
             // SAFETY: the room is the buffer's, and nobody else's.
-            match unsafe { socket::receive_into(&self.0, start, len, MSG_DONTWAIT) } {
+            match unsafe { self.receive_now(start, len) } {
                 Err(Errno::EAGAIN) => {}
                 received => return (ended(received, &mut buf), buf),
             }

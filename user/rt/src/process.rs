@@ -8,7 +8,7 @@ pub use command::{Child, Command, Stdio};
 pub use world::{World, world};
 
 use crate::io::{self, Write};
-use crate::sys::{retry, syscall};
+use crate::sys::{retry, syscall, waiting_call};
 use abi::process::{WNOHANG, WUNTRACED, WaitStatus};
 use core::fmt;
 
@@ -178,7 +178,10 @@ pub fn new_session() -> io::Result<()> {
 
 fn wait4(pid: i32, options: u32) -> io::Result<Option<(i32, ExitStatus)>> {
     let mut status = 0u32;
-    let pid = retry(|| syscall!(WAIT4, pid, &raw mut status, options, 0))?;
+    let pid = match options & WNOHANG {
+        0 => waiting_call!(WAIT4, pid, &raw mut status, options, 0),
+        _ => retry(|| syscall!(WAIT4, pid, &raw mut status, options, 0)),
+    }?;
     Ok((pid != 0).then(|| (pid as i32, ExitStatus(WaitStatus::decode(status)))))
 }
 

@@ -18,6 +18,15 @@ pub fn syscall6(number: usize, args: [usize; 6]) -> isize {
     unsafe { crate::sys::ecall(number, args) }
 }
 
+/// The same by [`crate::signal::user::call`].
+///
+/// # Errors
+/// As there.
+pub fn waiting_call(number: usize, args: [usize; 6]) -> crate::io::Result<usize> {
+    // SAFETY: what the call does to memory is the caller's business (module head).
+    Ok(unsafe { crate::signal::user::call(number, args) }?)
+}
+
 /// The same, with a token in `a6`: with `abi::asyncos::ASYNC` in the number nobody waits for it.
 #[inline]
 pub fn syscall_with_token(number: usize, args: [usize; 6], token: u64) -> isize {

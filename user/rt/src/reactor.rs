@@ -181,11 +181,12 @@ impl Set {
 
     fn ring(&self) {
         // A counter that is full rings as well.
-        let _ = sys::write(self.bell.raw(), &1u64.to_ne_bytes());
+        // Neither waits: they are made whatever interrupts.
+        let _ = sys::retry(|| sys::write(self.bell.raw(), &1u64.to_ne_bytes()));
     }
 
     fn silence(&self) {
-        let _ = sys::read(self.bell.raw(), &mut [0; 8]);
+        let _ = sys::retry(|| sys::read(self.bell.raw(), &mut [0; 8]));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Socket calls with Rust's address types, for [`crate::net`] and what tasks use.
 
 use crate::io;
-use crate::sys::{OwnedFd, retry, syscall};
+use crate::sys::{OwnedFd, syscall, waiting_call};
 use abi::Errno;
 use abi::net::{
     AF_INET, AF_INET6, MSG_NOSIGNAL, SO_REUSEADDR, SOCK_CLOEXEC, SOCKADDR_MAX, SOL_SOCKET, SockaddrIn, SockaddrIn6,
@@ -97,7 +97,7 @@ pub(crate) fn listen(addr: &impl Address, kind: u32) -> io::Result<OwnedFd> {
 
 pub(crate) fn connect(fd: &OwnedFd, addr: &impl Address) -> io::Result<()> {
     let raw = addr.to_raw();
-    syscall!(CONNECT, fd.raw(), raw.bytes.as_ptr(), raw.len)?;
+    waiting_call!(CONNECT, fd.raw(), raw.bytes.as_ptr(), raw.len)?;
     Ok(())
 }
 
@@ -105,7 +105,7 @@ pub(crate) fn connect(fd: &OwnedFd, addr: &impl Address) -> io::Result<()> {
 pub(crate) fn accept<A: Address>(fd: &OwnedFd, flags: u32) -> io::Result<(OwnedFd, A)> {
     let mut raw = Raw::empty();
     let flags = flags | SOCK_CLOEXEC;
-    let new = retry(|| syscall!(ACCEPT4, fd.raw(), raw.bytes.as_mut_ptr(), &raw mut raw.len, flags))?;
+    let new = waiting_call!(ACCEPT4, fd.raw(), raw.bytes.as_mut_ptr(), &raw mut raw.len, flags)?;
     let new = OwnedFd::new(new);
     Ok((new, A::from_raw(&raw)?))
 }
@@ -125,7 +125,7 @@ pub(crate) fn peer<A: Address>(fd: &OwnedFd) -> io::Result<A> {
 /// Sends, without `SIGPIPE`: a peer that is gone is an error. `flags` are more `MSG_*`.
 pub(crate) fn send(fd: &OwnedFd, buf: &[u8], to: Option<&Raw>, flags: u32) -> abi::errno::Result<usize> {
     let (addr, len) = to.map_or((core::ptr::null(), 0), |raw| (raw.bytes.as_ptr(), raw.len));
-    retry(|| syscall!(SENDTO, fd.raw(), buf.as_ptr(), buf.len(), MSG_NOSIGNAL | flags, addr, len))
+    waiting_call!(SENDTO, fd.raw(), buf.as_ptr(), buf.len(), MSG_NOSIGNAL | flags, addr, len)
 }
 
 /// Receives, with the sender's address.
@@ -146,7 +146,7 @@ pub(crate) unsafe fn receive_into(
 ) -> abi::errno::Result<(usize, Raw)> {
     let mut raw = Raw::empty();
     let (addr, addr_len) = (raw.bytes.as_mut_ptr(), &raw mut raw.len);
-    let count = retry(|| syscall!(RECVFROM, fd.raw(), start, len, flags, addr, addr_len))?;
+    let count = waiting_call!(RECVFROM, fd.raw(), start, len, flags, addr, addr_len)?;
     Ok((count, raw))
 }
 

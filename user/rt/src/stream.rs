@@ -51,7 +51,10 @@ impl Stream {
     }
 
     fn try_write(&self, bytes: &[u8]) -> Result<usize> {
-        if self.is_socket { socket::send(self.fd(), bytes, None, 0) } else { sys::write(self.fd().raw(), bytes) }
+        sys::retry(|| match self.is_socket {
+            true => socket::send(self.fd(), bytes, None, 0),
+            false => sys::write(self.fd().raw(), bytes),
+        })
     }
 
     /// Writes some of `buf`; returns how much.

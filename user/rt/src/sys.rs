@@ -87,6 +87,16 @@ macro_rules! syscall {
 }
 pub(crate) use syscall;
 
+/// A call that may wait, as [`syscall!`](syscall): a handler of a signal in user mode that does not restart it ends it with `EINTR` ([`crate::signal::user`]).
+macro_rules! waiting_call {
+    ($number:ident $(, $arg:expr)* $(,)?) => {{
+        let args = $crate::sys::pad([$($arg as usize),*]);
+        // SAFETY: as in `syscall!`.
+        unsafe { $crate::signal::user::call(abi::nr::$number, args) }
+    }};
+}
+pub(crate) use waiting_call;
+
 /// A path or argument as the kernel takes it.
 ///
 /// # Errors
@@ -95,11 +105,13 @@ pub(crate) fn c_string(text: &str) -> Result<CString> {
     CString::new(text).map_err(|_| Errno::EINVAL)
 }
 
-/// Repeats a call that a signal interrupted.
-pub(crate) fn retry<T>(mut call: impl FnMut() -> Result<T>) -> Result<T> {
+/// Repeats a call that a signal interrupted: one that does not wait, or whose answer promises more than a part of it.
+pub(crate) fn retry<T, E: Copy + Into<crate::io::Error>>(
+    mut call: impl FnMut() -> core::result::Result<T, E>,
+) -> core::result::Result<T, E> {
     loop {
         match call() {
-            Err(Errno::EINTR) => {}
+            Err(error) if error.into().raw_os_error() == Some(Errno::EINTR.number()) => {}
             other => return other,
         }
     }
@@ -156,7 +168,7 @@ impl Drop for OwnedFd {
 
 /// Reads from a descriptor.
 pub(crate) fn read(fd: i32, buf: &mut [u8]) -> Result<usize> {
-    retry(|| syscall!(READ, fd, buf.as_mut_ptr(), buf.len()))
+    waiting_call!(READ, fd, buf.as_mut_ptr(), buf.len())
 }
 
 /// Reads what a non-blocking stream has; also whether that is known to be all.
@@ -193,5 +205,5 @@ pub(crate) unsafe fn take_at(fd: i32, start: *mut u8, len: usize, offset: u64) -
 
 /// Writes to a descriptor.
 pub(crate) fn write(fd: i32, buf: &[u8]) -> Result<usize> {
-    retry(|| syscall!(WRITE, fd, buf.as_ptr(), buf.len()))
+    waiting_call!(WRITE, fd, buf.as_ptr(), buf.len())
 }

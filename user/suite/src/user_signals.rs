@@ -1,6 +1,7 @@
 //! Signals in user mode (note 0012): what POSIX says of masks, queues, handlers and waits, among processes that share no more than a right.
 
 mod between;
+mod calls;
 mod ends;
 mod waits;
 
@@ -30,8 +31,15 @@ pub const CASES: &[Case] = &[
     case!("user-signals/keeps-registers", "U6", between::keeps_registers),
     case!("user-signals/storm", "U6 S6", between::storm),
     case!("user-signals/several-senders", "U6", between::several_senders),
-    case!("user-signals/read-goes-on", "U6", between::read_goes_on),
-    case!("user-signals/read-ends", "U6", between::read_ends),
+    case!("user-signals/read", "U6", calls::read),
+    case!("user-signals/write", "U6", calls::write),
+    case!("user-signals/receive", "U6", calls::receive),
+    case!("user-signals/accept", "U6", calls::accept),
+    case!("user-signals/wait-for-a-child", "U6", calls::wait_for_a_child),
+    case!("user-signals/lock", "U6", calls::lock),
+    case!("user-signals/futex", "U6", calls::futex),
+    case!("user-signals/never-made-again", "U6", calls::never_made_again),
+    case!("user-signals/all-of-a-buffer", "U6", calls::all_of_a_buffer),
     case!("user-signals/passed-on", "U5 U6", between::passed_on),
     case!("user-signals/revoked", "U5 U6", ends::revoked),
     case!("user-signals/usual-actions", "U6", ends::usual_actions),
@@ -40,6 +48,8 @@ pub const CASES: &[Case] = &[
     case!("user-signals/kept-after-the-sender", "U6", ends::kept_after_the_sender),
     case!("user-signals/receiver-ends", "U5 U6", ends::receiver_ends),
     case!("user-signals/inherited", "U6", ends::inherited),
+    case!("user-signals/fork-in-a-handler", "U6", ends::fork_in_a_handler),
+    case!("user-signals/fork-in-a-called-handler", "U6", ends::fork_in_a_called_handler),
     case!("user-signals/wait", "U6", waits::wait),
     case!("user-signals/wait-has-a-limit", "U6", waits::wait_has_a_limit),
     case!("user-signals/suspend", "U6", waits::suspend),

@@ -1,6 +1,6 @@
 //! Buffers around readers and writers, and reading by lines.
 
-use super::{Read, Result, Write, text};
+use super::{ErrorKind, Read, Result, Write, text};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,7 +26,12 @@ pub trait BufRead: Read {
     fn read_until(&mut self, delimiter: u8, out: &mut Vec<u8>) -> Result<usize> {
         let before = out.len();
         loop {
-            let buf = self.fill_buf()?;
+            let buf = match self.fill_buf() {
+                Ok(buf) => buf,
+                // What was taken would be lost.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
             let at = buf.iter().position(|&b| b == delimiter);
             let n = at.map_or(buf.len(), |at| at + 1);
             out.extend_from_slice(&buf[..n]);

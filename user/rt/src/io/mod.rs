@@ -9,6 +9,7 @@ pub use error::{Error, ErrorKind, Result};
 pub(crate) use stdio::flush_if_free;
 pub use stdio::{Stderr, Stdin, Stdout, stderr, stdin, stdout};
 
+use crate::sys::retry;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -27,7 +28,7 @@ pub trait Read {
     /// [`ErrorKind::UnexpectedEof`] when the source ends before.
     fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<()> {
         while !buf.is_empty() {
-            match self.read(buf)? {
+            match retry(|| self.read(buf))? {
                 0 => return Err(Error::new(ErrorKind::UnexpectedEof, "ended too early")),
                 n => buf = &mut buf[n..],
             }
@@ -43,7 +44,7 @@ pub trait Read {
         let before = out.len();
         let mut chunk = [0u8; 8192];
         loop {
-            match self.read(&mut chunk)? {
+            match retry(|| self.read(&mut chunk))? {
                 0 => return Ok(out.len() - before),
                 n => {
                     out.try_reserve(n).map_err(|_| Error::from(abi::Errno::ENOMEM))?;
@@ -87,7 +88,7 @@ pub trait Write {
     /// Those of the sink; [`ErrorKind::WriteZero`] when it takes no more.
     fn write_all(&mut self, mut buf: &[u8]) -> Result<()> {
         while !buf.is_empty() {
-            match self.write(buf)? {
+            match retry(|| self.write(buf))? {
                 0 => return Err(Error::new(ErrorKind::WriteZero, "nothing more can be written")),
                 n => buf = &buf[n..],
             }
@@ -168,7 +169,7 @@ pub fn copy(reader: &mut (impl Read + ?Sized), writer: &mut (impl Write + ?Sized
     let mut buf = alloc::vec![0u8; 64 * 1024];
     let mut total = 0;
     loop {
-        match reader.read(&mut buf)? {
+        match retry(|| reader.read(&mut buf))? {
             0 => return Ok(total),
             n => {
                 writer.write_all(&buf[..n])?;

@@ -101,7 +101,7 @@ impl Output {
         let mut rest = self.buf.as_slice();
         let mut result = Ok(());
         while !rest.is_empty() {
-            match sys::write(1, rest) {
+            match sys::retry(|| sys::write(1, rest)) {
                 Ok(n) => rest = &rest[n..],
                 Err(error) => {
                     result = Err(error.into());

@@ -5,7 +5,7 @@ use super::{ExitStatus, World, wait};
 use crate::fs::{self, File};
 use crate::io::{self, ErrorKind, Read};
 use crate::requests::Request;
-use crate::sys::c_string;
+use crate::sys::{c_string, retry};
 use crate::{env, path, pipe};
 use ::task::Wait;
 use abi::Errno;
@@ -263,7 +263,8 @@ impl Child {
             if let Some(status) = self.status {
                 return Ok(status);
             }
-            let (_, status) = wait(self.pid)?;
+            // Whoever gives it up loses the child, and what it has said.
+            let (_, status) = retry(|| wait(self.pid))?;
             if status.stopped().is_none() {
                 self.status = Some(status);
             }

@@ -35,7 +35,7 @@ use signal::area::{self, Area, at};
 use signal::state::{self, Areas};
 
 pub use abi::signal::{SIGRTMAX, SIGRTMIN};
-pub use calls::read;
+pub use calls::call;
 pub use sender::{Right, Sender};
 pub use signal::bit;
 pub use signal::state::{Flags, Info};

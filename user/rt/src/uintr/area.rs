@@ -11,6 +11,13 @@ impl Receiver {
         unsafe { (*self.block).pages.add(slot % at::SLOTS * PAGE + at::AREA).cast() }
     }
 
+    /// Looks at the control page, which a child made by `fork` does not have: that is the end of it.
+    #[inline(always)]
+    pub(crate) fn ends_a_child(&self) {
+        // SAFETY: the control page is mapped for good. Volatile: it is the access that matters.
+        unsafe { (*self.block).pages.read_volatile() };
+    }
+
     /// What is granted to a slot, and the change of that.
     pub(crate) fn granted(&self, slot: usize) -> (u64, u32) {
         // SAFETY: the control page holds so many entries.

@@ -2,14 +2,14 @@
 
 use super::{Log, PLAIN, handle, noting};
 use crate::case::{Outcome, Trouble};
-use crate::process::{Shared, await_blocked, checked_child, exits};
+use crate::process::{Shared, checked_child, exits};
 use crate::sockets::rights;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use rt::abi::Errno;
 use rt::abi::net::SOCK_DGRAM;
-use rt::abi::signal::{SIGUSR1, SIGUSR2};
-use rt::signal::user::{self, Flags, Right, SIGRTMAX, SIGRTMIN, Sender};
+use rt::abi::signal::SIGUSR1;
+use rt::signal::user::{self, Right, SIGRTMAX, SIGRTMIN, Sender};
 use rt::{raw, thread};
 
 /// Sends one when there is room.
@@ -152,43 +152,6 @@ pub fn several_senders() -> Outcome {
     }
     let sum = SIGNALS * (SIGNALS + 1) / 2;
     equal!(sums.each_ref().map(|sum| sum.load(Relaxed)), [sum, sum, 2 * sum]);
-    Ok(())
-}
-
-/// A thread that is blocked in a read, to which a child sends a signal, and then a byte.
-fn read_while_signalled(flags: Flags) -> Result<(rt::io::Result<usize>, u64), Trouble> {
-    let (signals, log) = noting(&[])?;
-    handle(&signals, SIGUSR2, (flags, 0), |_, info| log.note(info))?;
-    let (right, handled) = (signals.grant(0)?, Shared::new()?);
-    let (from, to) = rights::pipe()?;
-    let waiter = rt::process::id() as i32;
-    let pid = checked_child(|| {
-        let sender = Sender::open(right)?;
-        await_blocked(waiter)?;
-        sender.kill(SIGUSR2)?;
-        handled.await_least(0, 1);
-        call!(WRITE, to.fd().raw(), b"x".as_ptr(), 1)?;
-        Ok(())
-    })?;
-    handle(&signals, SIGUSR2, (flags, 0), move |_, info| {
-        log.note(info);
-        handled.set(0, 1);
-    })?;
-    let read = user::read(from.fd(), &mut [0; 4]);
-    exits(pid, 0)?;
-    Ok((read, log.count()))
-}
-
-pub fn read_goes_on() -> Outcome {
-    let (read, count) = read_while_signalled(Flags::RESTART)?;
-    equal!((read?, count), (1, 1));
-    Ok(())
-}
-
-pub fn read_ends() -> Outcome {
-    let (read, count) = read_while_signalled(Flags::default())?;
-    fails!(read, EINTR);
-    equal!(count, 1);
     Ok(())
 }
 

@@ -6,9 +6,10 @@ use crate::exec::exec;
 use crate::machine::needs_kernel;
 use crate::process::{Shared, checked_child, child, dies, exits, kill, wait_with};
 use crate::programs::own_path;
-use core::sync::atomic::Ordering::Relaxed;
+use alloc::boxed::Box;
+use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
 use rt::abi::process::{WUNTRACED, WaitStatus};
-use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1};
+use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1};
 use rt::signal::user::{Info, SIGRTMAX, SIGRTMIN, Sender, Signals, bit};
 use rt::uintr::Handlers;
 use rt::{raw, thread};
@@ -243,5 +244,36 @@ pub fn inherited() -> Outcome {
     let mut values: alloc::vec::Vec<_> = log.infos().iter().map(|info| info.value).collect();
     values.sort_unstable();
     equal!(values, [1, 2]);
+    Ok(())
+}
+
+/// A child that a handler makes by `fork` ends when the handler returns: in a thread that was interrupted, and in one that has called it.
+pub fn fork_in_a_handler() -> Outcome {
+    forks_in_a_handler(|signals| Ok(Sender::open(signals.grant(0)?)?.kill(SIGUSR1)?))
+}
+
+pub fn fork_in_a_called_handler() -> Outcome {
+    forks_in_a_handler(|signals| Ok(signals.raise(SIGUSR1)?))
+}
+
+fn forks_in_a_handler(send: impl FnOnce(&Signals) -> Outcome) -> Outcome {
+    let (signals, _) = noting(&[])?;
+    let child: &'static AtomicI32 = Box::leak(Box::new(AtomicI32::new(-2)));
+    let shared = Shared::new()?;
+    handle(&signals, SIGUSR1, PLAIN, |_, _| {
+        child.store(call!(CLONE, SIGCHLD, 0, 0, 0, 0).map_or(-1, |pid| pid as i32), Relaxed);
+    })?;
+    send(&signals)?;
+    while child.load(Relaxed) == -2 {
+        thread::yield_now();
+    }
+    let pid = child.load(Relaxed);
+    if pid == 0 {
+        shared.set(0, 1);
+        crate::process::exit(0);
+    }
+    let (_, status) = wait_with(pid, 0)?;
+    ensure!(matches!(status, WaitStatus::Signaled(..)), "the child: {status:?}");
+    equal!(shared.get(0), 0);
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Calls that a handler ends (`EINTR`), and handlers on a stack of their own.
+//!
+//! All calls of the runtime that may wait are made by one instruction. A call that the kernel is to make again behind the handlers has the thread stand at it when they run, and what delivers them may have it go on behind it. So there is no moment
+//! between the end of a wait and the answer in which a handler would not be noticed; one that runs before the thread has come so far has run before the call.
 
-use crate::io::Result;
-use crate::sys::OwnedFd;
-use abi::{Errno, nr};
+use abi::Errno;
+use abi::errno::Result;
 use core::arch::global_asm;
 
 // rt_signal_call(a0 ... a5, number) -> what the kernel answers. A thread that is interrupted at its `ecall` has not made the call, or is to make it again.
@@ -52,13 +54,16 @@ pub(super) fn interruptible() -> usize {
     rt_signal_ecall as *const () as usize
 }
 
-/// Reads from a descriptor, until a handler runs: behind one with [`Flags::RESTART`](super::Flags::RESTART) it goes on.
+/// Makes a call that a handler without [`Flags::RESTART`](super::Flags::RESTART) ends with `EINTR`, if it waits and has done nothing yet, and any handler if it is one of those that are never made again: with a time of its own, `ppoll`,
+/// `pselect6`, `epoll_pwait`, `rt_sigtimedwait`, `rt_sigsuspend`, `io_uring_enter`. All calls of the runtime that may wait are made so.
 ///
 /// # Errors
-/// `EINTR`; as for reading.
-pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: the buffer is borrowed.
-    let answer =
-        unsafe { rt_signal_call(fd.raw() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0, nr::READ) };
-    Ok(Errno::from_return(answer)?)
+/// `EINTR`; those of the call.
+///
+/// # Safety
+/// The call must be sound with these arguments: every address that the kernel writes through is valid for that, and it takes away no memory that is in use.
+#[inline]
+pub unsafe fn call(number: usize, [a0, a1, a2, a3, a4, a5]: [usize; 6]) -> Result<usize> {
+    // SAFETY: the caller's promise.
+    Errno::from_return(unsafe { rt_signal_call(a0, a1, a2, a3, a4, a5, number) })
 }

@@ -169,6 +169,8 @@ impl Inner {
                     }
                     self.receiver().unmask();
                     self.call(handler, flags, &info);
+                    // A child that it has made is no receiver, and ends here, whatever the backend makes of the registers that it lacks.
+                    self.receiver().ends_a_child();
                     self.receiver().mask();
                     // SAFETY: as above.
                     unsafe { &mut *self.state.get() }.set_mask(mask);
