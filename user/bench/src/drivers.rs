@@ -1,11 +1,13 @@
-//! Drivers in user mode (note 0011): a serial port that sends to itself, by polling and by interrupts. Without the device there are no rows.
+//! Drivers in user mode (note 0011): a serial port that sends to itself, by polling and by interrupts; and one that only sends, beside the kernel's driver. Without the device there are no rows.
 
-use crate::measure::{Outcome, measure};
+use crate::measure::{Outcome, call, measure};
 use crate::urgency;
 use alloc::boxed::Box;
+use core::cell::Cell;
+use rt::abi::nr;
 use rt::device::serial::{How, Serial};
 use rt::uintr::{Handlers, receive};
-use rt::{io, raw};
+use rt::{io, println, raw};
 
 const VECTOR: u32 = 0;
 /// Bytes that are on their way at once: what the port drops for want of room would be waited for.
@@ -16,11 +18,89 @@ pub fn rows() -> Outcome {
     if Serial::open(How::default()).is_err() {
         return Ok(());
     }
-    ["polled", "by-byte", "fifos"].into_iter().try_for_each(|how| urgency::in_a_process(&["--driver", how]))
+    ["polled", "by-byte", "fifos", "sent-polled", "sent", "sent-by-kernel"]
+        .into_iter()
+        .try_for_each(|how| urgency::in_a_process(&["--driver", how]))
+}
+
+/// What the kernel was entered for, by interrupts of devices, since it runs.
+fn interrupts() -> io::Result<u64> {
+    let text = rt::fs::read_to_string("/proc/interrupts")?;
+    let lines = text.lines().filter_map(|line| line.split_once(':'));
+    let counts = lines.filter(|(source, _)| source.trim().parse::<u32>().is_ok());
+    Ok(counts.filter_map(|(_, count)| count.trim().parse::<u64>().ok()).sum())
+}
+
+/// Instructions of all parts for a block that is sent, and how often the kernel was entered for a thousand bytes: by interrupts, and by the calls that the program makes.
+fn sent(id: &str, calls: impl Fn() -> u64, mut send: impl FnMut() -> Outcome) -> Outcome {
+    const BLOCKS: u64 = 200;
+    let mut entries = 0;
+    measure(id, BLOCKS, |count| {
+        let before = interrupts()? + calls();
+        (0..count).try_for_each(|_| send())?;
+        entries = interrupts()? + calls() - before;
+        Ok(())
+    })?;
+    println!("B {id}_entries {:.2} entries", entries as f64 * 1_000.0 / (BLOCKS * BLOCK as u64) as f64);
+    Ok(())
+}
+
+/// Sends only, so that it is what the console does: by the program, looking or told by interrupts; and by the kernel's driver of the console, which is such a port, too. That way a call, the
+/// terminal's and the console's queues lie before the driver.
+fn sending(how: &str) -> Outcome {
+    let mut bytes = [b' '; BLOCK];
+    bytes[BLOCK - 1] = b'\n';
+    if how == "sent-by-kernel" {
+        let calls = Cell::new(0);
+        return sent(
+            "driver_send_512_kernel",
+            || calls.get(),
+            || {
+                let mut rest = &bytes[..];
+                while !rest.is_empty() {
+                    calls.set(calls.get() + 1);
+                    rest = &rest[call(nr::WRITE, &[1, rest.as_ptr() as usize, rest.len()])?..];
+                }
+                Ok(())
+            },
+        );
+    }
+    let port: &'static Serial = Box::leak(Box::new(Serial::open(How::default())?));
+    if how == "sent-polled" {
+        return sent(
+            "driver_send_512_polled",
+            || 0,
+            || {
+                port.send_polled(&bytes);
+                Ok(())
+            },
+        );
+    }
+    let handler = port.handler();
+    let handler: &'static _ = Box::leak(Box::new(move |_| handler.run()));
+    let receiver = receive(raw::on_without_floats(Handlers::new(), VECTOR, handler))?;
+    port.start(&receiver, VECTOR)?;
+    sent(
+        "driver_send_512",
+        || port.calls(),
+        || {
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                rest = &rest[port.write(&receiver, rest)..];
+            }
+            while port.unsent() != 0 {
+                core::hint::spin_loop();
+            }
+            Ok(())
+        },
+    )
 }
 
 /// A row, `bench --driver HOW`.
 pub fn serial(how: &str) -> Outcome {
+    if how.starts_with("sent") {
+        return sending(how);
+    }
     let port: &'static Serial = Box::leak(Box::new(Serial::open(How { to_itself: true, by_byte: how != "fifos" })?));
     if how == "polled" {
         return measure("driver_byte_polled", 20_000, |count| {

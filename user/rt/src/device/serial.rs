@@ -197,10 +197,22 @@ impl Serial {
         self.input.len()
     }
 
+    /// Bytes that were written and that the port has not taken.
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.output.len()
+    }
+
     /// How often its handler ran.
     #[must_use]
     pub fn interrupts(&self) -> u64 {
         self.interrupts.load(Relaxed)
+    }
+
+    /// Calls that its handler has made: one each time, where the kernel takes the interrupts.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        if self.interrupt.get().is_some_and(Interrupt::is_mediated) { self.interrupts() } else { 0 }
     }
 
     /// The device below.
@@ -216,6 +228,14 @@ impl Serial {
         self.device.write8(DATA, byte);
         while self.device.read8(LINE_STATUS) & RECEIVED == 0 {}
         self.device.read8(DATA)
+    }
+
+    /// Sends bytes, as many at once as the port takes when it is empty, likewise.
+    pub fn send_polled(&self, bytes: &[u8]) {
+        for some in bytes.chunks(if self.by_byte { 1 } else { FIFO_BYTES }) {
+            while self.device.read8(LINE_STATUS) & EMPTY == 0 {}
+            some.iter().for_each(|byte| self.device.write8(DATA, *byte));
+        }
     }
 
     /// Moves bytes both ways until the port says that it raises its line no more.
