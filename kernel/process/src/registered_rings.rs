@@ -4,7 +4,7 @@
 
 use crate::thread::Thread;
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
@@ -21,7 +21,7 @@ struct Places {
 }
 
 /// The places of a process's threads that have taken one, in the order of their ids. A thread itself has no room to spare ([`footprint`](crate::footprint)).
-pub(crate) struct RegisteredRings(SpinLock<Vec<Box<Places>>>);
+pub(crate) struct RegisteredRings(SpinLock<Vec<Places>>);
 
 impl RegisteredRings {
     pub(crate) const fn new() -> Self {
@@ -36,7 +36,7 @@ impl RegisteredRings {
     }
 }
 
-fn find(all: &[Box<Places>], tid: u32) -> Result<usize, usize> {
+fn find(all: &[Places], tid: u32) -> Result<usize, usize> {
     all.binary_search_by_key(&tid, |places| places.tid)
 }
 
@@ -105,8 +105,8 @@ impl Places {
         range.find(|place| self.rings.get(*place).is_some_and(Option::is_none))
     }
 
-    fn paid(thread: &Thread) -> Result<Box<Self>, Errno> {
-        let charge = thread.process().account().charge(size_of::<Self>() + 32)?;
-        Ok(Box::new(Self { tid: thread.tid(), rings: [const { None }; PLACES], _charge: charge }))
+    fn paid(thread: &Thread) -> Result<Self, Errno> {
+        let charge = thread.process().account().charge(2 * size_of::<Self>())?;
+        Ok(Self { tid: thread.tid(), rings: [const { None }; PLACES], _charge: charge })
     }
 }

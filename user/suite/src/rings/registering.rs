@@ -153,8 +153,10 @@ fn place_keeps_its_ring() -> Outcome {
             let ring = reads(&read)?;
             enrol(&ring, ANY)?;
             drop(ring);
-            while signal {
-                thread::sleep(core::time::Duration::from_secs(1));
+            if signal {
+                loop {
+                    thread::sleep(core::time::Duration::from_secs(1));
+                }
             }
             Ok(())
         })?;

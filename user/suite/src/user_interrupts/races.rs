@@ -181,8 +181,10 @@ pub fn ends_in_a_storm() -> Outcome {
             });
             let heard = peer.is_ok() && until(&receiver, || shared.get(CALLS) > 10).is_ok();
             shared.set(READY, 1);
-            while round % 2 == 1 {
-                let _ = call!(SCHED_YIELD);
+            if round % 2 == 1 {
+                loop {
+                    let _ = call!(SCHED_YIELD);
+                }
             }
             i32::from(!heard)
         })?;
