@@ -11,8 +11,8 @@
 //! one lock, which nobody holds across a call or while a waker runs.
 //!
 //! **Why none sleeps through its completion.** The result is noted and the waker taken in one step under the lock, and left there under it too. An entry
-//! that was pushed is submitted by the thread that polled its task, at the end of its round, before it sleeps ([`submit`]), or at once if what it would poll next is less urgent; so it waits
-//! for no other thread, only for polls of that round that are as urgent, or more. Who parks in the reactor waits in `enter`: the kernel looks at the queue itself, and a completion
+//! that was pushed is submitted by the thread that polled its task, at the end of its round, before it sleeps ([`submit`]); so it waits for no other
+//! thread, only for the polls of that round. Who parks in the reactor waits in `enter`: the kernel looks at the queue itself, and a completion
 //! that nobody has taken ends the wait before it begins. Tasks made ready by others, and timers, ring the reactor's bell, which is in its set; and
 //! the set is watched by a request of this ring. Another thread may take the completion of that while the one that parks is on its way into `enter`: it
 //! watches the set again, and leaves the bell as it is, so that there is another completion if that was what rang ([`watch_again`]).
@@ -452,10 +452,6 @@ impl<T: Send + 'static> Future for Request<T> {
                 Err(errno) => return this.end(Err(errno)),
             }
             task::need_reactor();
-            if task::is_next_less_urgent() {
-                // What is polled next in this round must not keep it back.
-                submit();
-            }
             ::task::waits_for(cx, this.wait);
             return Poll::Pending;
         };

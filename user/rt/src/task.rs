@@ -128,14 +128,6 @@ pub(crate) fn call_again(worker: usize) {
     }
 }
 
-/// Whether what the calling thread's worker polls next is less urgent than what it polls. A guess.
-pub(crate) fn is_next_less_urgent() -> bool {
-    thread::held().is_some_and(|held| {
-        let (pool, slot) = (pool(), held.slot);
-        pool.highest_ready(slot).zip(pool.running(slot)).is_some_and(|(next, polled)| next > polled)
-    })
-}
-
 /// Somebody waits for a descriptor or for time: where no thread in `block_on` looks, one of its own has to.
 pub(crate) fn need_reactor() {
     if slots::active() {
