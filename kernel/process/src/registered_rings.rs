@@ -4,7 +4,7 @@
 
 use crate::thread::Thread;
 use abi::errno::Errno;
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::Range;
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
@@ -21,7 +21,9 @@ struct Places {
 }
 
 /// The places of a process's threads that have taken one, in the order of their ids. A thread itself has no room to spare ([`footprint`](crate::footprint)).
-pub(crate) struct RegisteredRings(SpinLock<Vec<Places>>);
+pub(crate) struct RegisteredRings(SpinLock<List>);
+
+type List = Vec<Box<Places>>;
 
 impl RegisteredRings {
     pub(crate) const fn new() -> Self {
@@ -36,7 +38,7 @@ impl RegisteredRings {
     }
 }
 
-fn find(all: &[Places], tid: u32) -> Result<usize, usize> {
+fn find(all: &[Box<Places>], tid: u32) -> Result<usize, usize> {
     all.binary_search_by_key(&tid, |places| places.tid)
 }
 
@@ -59,12 +61,15 @@ impl Thread {
     /// # Errors
     /// `EBUSY`: none is; `ENOMEM`.
     pub fn register_ring(&self, range: Range<usize>, ring: Arc<OpenFile>) -> Result<usize, Errno> {
-        let mut made = Some(Places::paid(self)?);
+        let has_some = find(&self.process().rings.0.lock(), self.tid()).is_ok();
+        let mut made = if has_some { None } else { Some(Places::paid(self)?) };
         let mut ring = Some(ring);
         let mut all = self.process().rings.0.lock();
-        let at = match find(&all, self.tid()) {
-            Ok(at) => Ok(at),
-            Err(at) => all.make_room(1).map(|()| {
+        // Calls that nobody waits for may have changed that meanwhile.
+        let at = match (find(&all, self.tid()), &made) {
+            (Ok(at), _) => Ok(at),
+            (Err(_), None) => Err(Errno::ENOMEM),
+            (Err(at), Some(_)) => all.make_room(1).map(|()| {
                 all.extend(made.take());
                 all[at..].rotate_right(1);
                 at
@@ -94,9 +99,11 @@ impl Thread {
     pub(crate) fn end_registered_rings(&self) {
         let mut all = self.process().rings.0.lock();
         let gone = find(&all, self.tid()).ok().map(|at| all.remove(at));
+        // The last does not leave the list's room behind.
+        let room = if all.is_empty() { core::mem::take(&mut *all) } else { Vec::new() };
         drop(all);
         // Not under the lock.
-        drop(gone);
+        drop((gone, room));
     }
 }
 
@@ -105,8 +112,8 @@ impl Places {
         range.find(|place| self.rings.get(*place).is_some_and(Option::is_none))
     }
 
-    fn paid(thread: &Thread) -> Result<Self, Errno> {
-        let charge = thread.process().account().charge(2 * size_of::<Self>())?;
-        Ok(Self { tid: thread.tid(), rings: [const { None }; PLACES], _charge: charge })
+    fn paid(thread: &Thread) -> Result<Box<Self>, Errno> {
+        let charge = thread.process().account().charge(size_of::<Self>() + 32)?;
+        Ok(Box::new(Self { tid: thread.tid(), rings: [const { None }; PLACES], _charge: charge }))
     }
 }

@@ -314,8 +314,8 @@ impl Item {
             if let Some(set) = self.set.upgrade() {
                 nests::unnest(&set, file, self.key);
             }
-            // Out of the queue by now: what it was told before and nobody has looked at, somebody else is told behind that.
-            if self.is_exclusive && self.queued.load(Ordering::SeqCst) {
+            // Out of the queue by now: whatever it was told before, also what is just being looked at, somebody else is told behind that.
+            if self.is_exclusive {
                 self.pass_to_others(file);
             }
         }

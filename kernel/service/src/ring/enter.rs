@@ -293,17 +293,17 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
     }
 }
 
-/// The same as [`reach`] up to the first of two times. From then on one completion that was not there at the beginning is enough.
+/// The same as [`reach`] up to the first of two times. Then what waits for the program by now is enough, and if nothing does, the next completion up to the second time; without
+/// that, this is the end.
 async fn reach_or_any(
     task: &Task<'_>,
     ring: &Ring,
     target: u32,
     (least, deadline): (u64, Option<u64>),
 ) -> Result<(), Errno> {
-    let first = ring.target(ring.waiting() + 1);
     match reach(task, ring, target, Some(deadline.map_or(least, |deadline| deadline.min(least)))).await {
-        Err(Errno::EAGAIN) if deadline.is_none_or(|deadline| deadline > least) => {
-            reach(task, ring, first, deadline).await
+        Err(Errno::EAGAIN) if ring.waiting() == 0 && deadline.is_some_and(|deadline| deadline > least) => {
+            reach(task, ring, ring.target(1), deadline).await
         }
         waited => waited,
     }

@@ -208,6 +208,9 @@ pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: u
         let some = &mut fds[..AT_ONCE.min(count - files.len())];
         if addr == 0 {
             some.fill(NONE);
+            if exec::should_yield() {
+                exec::yield_now().await;
+            }
         } else {
             let from = addr.wrapping_add(files.len() * size_of::<i32>());
             task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;

@@ -1,8 +1,6 @@
 //! `io_uring_register`.
 
-use super::{
-    RESTRICTED, Ring, buffers, cancel::Cancel, files, groups, operation, restrictions, ring_fds, ring_of, workers,
-};
+use super::{Ring, buffers, cancel::Cancel, files, groups, operation, restrictions, ring_fds, ring_of, workers};
 use crate::{
     arguments::Args,
     context::{Task, list},
@@ -13,7 +11,6 @@ use abi::{
     time::{CLOCK_BOOTTIME, CLOCK_MONOTONIC, Timespec},
 };
 use alloc::sync::Arc;
-use core::sync::atomic::Ordering::Release;
 use zerocopy::IntoBytes;
 
 /// `io_uring_register(fd, operation, argument, count)`.
@@ -175,13 +172,7 @@ fn enable(task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         return Err(Errno::EBADFD);
     }
     ring.appoint(task);
-    if ring.restrictions.are_there() {
-        // Before it is enabled: no entry is taken without a look.
-        ring.flags.fetch_or(RESTRICTED, Release);
-    }
-    // Release pairs with the Acquire in `Ring::has`. Of two at once, one enables.
-    let before = ring.flags.fetch_and(!IORING_SETUP_R_DISABLED, Release);
-    if before & IORING_SETUP_R_DISABLED == 0 {
+    if !ring.enable() {
         return Err(Errno::EBADFD);
     }
     if let Some(poller) = &ring.poller {

@@ -5,6 +5,7 @@
 use super::{RESTRICTED, Ring};
 use crate::context::{Task, list};
 use abi::{errno::Errno, io_uring::*};
+use core::sync::atomic::Ordering::Release;
 use hal::sync::{SpinLock, rank};
 
 /// Most rules in a call, as in Linux.
@@ -57,12 +58,23 @@ impl Restrictions {
     }
 
     /// Whether there are any.
-    pub(super) fn are_there(&self) -> bool {
+    fn are_there(&self) -> bool {
         self.0.lock().is_some()
     }
 }
 
 impl Ring {
+    /// Entries are taken from here on, under the rules that are there by now. `false`: they were before.
+    pub(super) fn enable(&self) -> bool {
+        let rules = self.restrictions.0.lock();
+        if rules.is_some() {
+            // Before it is enabled: no entry is taken without a look.
+            self.flags.fetch_or(RESTRICTED, Release);
+        }
+        // Release pairs with the Acquire in `Ring::has`. Of two at once, one enables.
+        self.flags.fetch_and(!IORING_SETUP_R_DISABLED, Release) & IORING_SETUP_R_DISABLED != 0
+    }
+
     /// Whether a restricted ring takes this entry.
     ///
     /// # Errors
@@ -104,14 +116,15 @@ pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: u
     task.space().copy_in(addr, zerocopy::IntoBytes::as_mut_bytes(&mut rules[..])).await?;
     let rules = rules.iter().try_fold(Rules::default(), Rules::with)?;
     let mut kept = ring.restrictions.0.lock();
-    match *kept {
-        // Another thread was faster.
-        Some(_) => Err(Errno::EBUSY),
-        None => {
-            *kept = Some(rules);
-            Ok(0)
-        }
+    // Other threads may have been faster.
+    if kept.is_some() {
+        return Err(Errno::EBUSY);
     }
+    if !ring.has(IORING_SETUP_R_DISABLED) {
+        return Err(Errno::EBADFD);
+    }
+    *kept = Some(rules);
+    Ok(0)
 }
 
 #[cfg(test)]

@@ -362,7 +362,7 @@ fn takes_what_there_is() -> Outcome {
     // None comes before: with the first that does.
     let start = Instant::now();
     begin(&mut ring, &after(60, 2))?;
-    equal!(wait_least(&ring, 2, LEAST, None)?, 0);
+    equal!(wait_least(&ring, 2, LEAST, Some(1_000_000))?, 0);
     ensure!(start.elapsed() >= Duration::from_millis(60), "too early");
     equal!(reap(&mut ring), [(2, elapsed)]);
     // All come before.
@@ -370,7 +370,13 @@ fn takes_what_there_is() -> Outcome {
     equal!(ring.submit(0)?, 2);
     equal!(wait_least(&ring, 2, Duration::from_secs(1000), None)?, 0);
     equal!(reap(&mut ring).len(), 2);
+    // One that was there, and not taken, is enough then.
+    push(&mut ring, &[nop(5, 0, 0)]);
+    equal!(ring.submit(0)?, 1);
+    equal!(wait_least(&ring, 2, LEAST, Some(1_000_000))?, 0);
+    equal!(reap(&mut ring).len(), 1);
     // None at all.
+    fails!(wait_least(&ring, 2, LEAST, None), ETIME);
     fails!(wait_least(&ring, 2, LEAST, Some(40)), ETIME);
     fails!(wait_least(&ring, 2, Duration::from_secs(1000), Some(10)), ETIME);
     Ok(())
