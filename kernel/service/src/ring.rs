@@ -18,6 +18,7 @@ mod enter;
 mod fields;
 mod files;
 mod groups;
+mod in_turn;
 mod notify;
 mod operation;
 mod ordinary;

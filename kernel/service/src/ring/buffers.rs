@@ -3,7 +3,7 @@
 //! A request keeps the buffer that it began with. A buffer that goes, when nothing uses it any more, tells so by a completion with its tag, if it
 //! has one, for which it has a place all the while.
 
-use super::{Ring, operation::Done, ticket::Ticket};
+use super::{Ring, in_turn::in_turn, operation::Done, ticket::Ticket};
 use crate::{
     context::{Task, list},
     transfer::Piece,
@@ -194,24 +194,16 @@ fn silence(places: Vec<Option<Arc<Buffer>>>) {
 /// Changes places; how many.
 ///
 /// # Errors
-/// `ENXIO`, `EINVAL`, `EOVERFLOW`; those of [`register`] before any was changed.
+/// `ENXIO`, `EINVAL`; those of [`register`] before any was changed.
 pub(super) async fn update(task: &Task<'_>, ring: &Arc<Ring>, asked: &RsrcUpdate) -> Result<usize, Errno> {
-    let end = asked.offset.checked_add(asked.nr).ok_or(Errno::EOVERFLOW)?;
-    if end as usize > ring.buffers.len().ok_or(Errno::ENXIO)? {
+    if asked.offset as usize + asked.nr as usize > ring.buffers.len().ok_or(Errno::ENXIO)? {
         return Err(Errno::EINVAL);
     }
     if asked.data == 0 {
         return Err(Errno::EFAULT);
     }
-    for done in 0..asked.nr as usize {
-        let place = asked.offset as usize + done;
-        match update_one(task, ring, (asked.data, asked.tags), done, place).await {
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
-            Ok(()) => {}
-        }
-    }
-    Ok(asked.nr as usize)
+    let (first, lists) = (asked.offset as usize, (asked.data, asked.tags));
+    in_turn(asked.nr as usize, |done| update_one(task, ring, lists, done, first + done)).await
 }
 
 async fn update_one(
@@ -224,8 +216,5 @@ async fn update_one(
     let (piece, tag) = described(task, pieces, tags, number).await?;
     let made = buffer(task, ring, &piece, tag).await?;
     drop(ring.buffers.replace(place, made));
-    if exec::should_yield() {
-        exec::yield_now().await;
-    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Registered files: descriptions that entries name by a place in a table of the ring's (`IOSQE_FIXED_FILE`).
 
-use super::{Ring, places::Places, ring_of};
+use super::{Ring, in_turn::in_turn, places::Places, ring_of};
 use crate::context::{Task, list};
 use abi::{
     errno::Errno,
@@ -280,15 +280,7 @@ pub(super) async fn update(
     if first.checked_add(count).is_none_or(|end| end > len) {
         return Err(Errno::EINVAL);
     }
-    for done in 0..count {
-        let result = update_one(task, ring, first + done, addr.wrapping_add(done * size_of::<i32>()));
-        match result.await {
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
-            Ok(()) => {}
-        }
-    }
-    Ok(count)
+    in_turn(count, |done| update_one(task, ring, first + done, addr.wrapping_add(done * size_of::<i32>()))).await
 }
 
 /// Puts the files of the descriptors at `addr` into free places, whose numbers it leaves there; how many.
@@ -297,14 +289,7 @@ pub(super) async fn update(
 /// `ENXIO`; `EFAULT`, `EBADF`, `ENFILE` before any was.
 pub(super) async fn place_anywhere(task: &Task<'_>, ring: &Ring, addr: usize, count: usize) -> Result<usize, Errno> {
     ring.files.len().ok_or(Errno::ENXIO)?;
-    for done in 0..count {
-        match place_one(task, ring, addr.wrapping_add(done * size_of::<i32>())).await {
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
-            Ok(()) => {}
-        }
-    }
-    Ok(count)
+    in_turn(count, |done| place_one(task, ring, addr.wrapping_add(done * size_of::<i32>()))).await
 }
 
 async fn place_one(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<(), Errno> {
@@ -315,11 +300,7 @@ async fn place_one(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<(), Errn
         // Another may have emptied it already.
         let _ = ring.files.close(place);
     }
-    told?;
-    if exec::should_yield() {
-        exec::yield_now().await;
-    }
-    Ok(())
+    told
 }
 
 async fn update_one(task: &Task<'_>, ring: &Ring, place: usize, addr: usize) -> Result<(), Errno> {
@@ -328,9 +309,6 @@ async fn update_one(task: &Task<'_>, ring: &Ring, place: usize, addr: usize) -> 
         let file = registrable(task, fd)?;
         // Not under the lock.
         drop(ring.files.replace(place, file));
-    }
-    if exec::should_yield() {
-        exec::yield_now().await;
     }
     Ok(())
 }

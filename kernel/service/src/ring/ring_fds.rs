@@ -1,6 +1,6 @@
 //! Rings that a thread registers with itself, to name them by a place (`IORING_REGISTER_RING_FDS`, [`process::registered_rings`]).
 
-use super::ring_of;
+use super::{in_turn::in_turn, ring_of};
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::RingUpdate};
 use process::registered_rings::PLACES;
@@ -14,14 +14,7 @@ const ANY: u32 = u32::MAX;
 /// Of the first: `EINVAL`, `EFAULT`, `EBADF`, `EOPNOTSUPP` for what is no ring, `EBUSY` for a place that is taken, or if all are; `ENOMEM`.
 pub(super) async fn register(task: &Task<'_>, addr: usize, count: usize) -> Result<usize, Errno> {
     check(count)?;
-    for done in 0..count {
-        match register_one(task, addr.wrapping_add(done * size_of::<RingUpdate>())).await {
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
-            Ok(()) => {}
-        }
-    }
-    Ok(count)
+    in_turn(count, |done| register_one(task, addr.wrapping_add(done * size_of::<RingUpdate>()))).await
 }
 
 async fn register_one(task: &Task<'_>, addr: usize) -> Result<(), Errno> {
@@ -49,14 +42,7 @@ async fn register_one(task: &Task<'_>, addr: usize) -> Result<(), Errno> {
 /// Of the first: `EINVAL`, `EFAULT`.
 pub(super) async fn unregister(task: &Task<'_>, addr: usize, count: usize) -> Result<usize, Errno> {
     check(count)?;
-    for done in 0..count {
-        match unregister_one(task, addr.wrapping_add(done * size_of::<RingUpdate>())).await {
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => return Ok(done),
-            Ok(()) => {}
-        }
-    }
-    Ok(count)
+    in_turn(count, |done| unregister_one(task, addr.wrapping_add(done * size_of::<RingUpdate>()))).await
 }
 
 async fn unregister_one(task: &Task<'_>, addr: usize) -> Result<(), Errno> {

@@ -132,6 +132,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let held = self.taker.filled() + self.chain.len();
         let count = count.min(self.taker.reserve(held + count as usize).saturating_sub(held) as u32);
         let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
+        let is_short = !self.says_priorities && !self.is_restricted;
         let mut taken = TakenSome::none();
         self.moved = 0;
         while taken.count < count {
@@ -144,7 +145,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 break;
             };
             taken.count += 1;
-            let is_short = !self.says_priorities && !self.is_restricted;
             if is_short && Transfer::is_plain(&entry) && self.stands_alone() {
                 if !self.begin_transfer(&entry) && !goes_on {
                     taken.stopped = true;
