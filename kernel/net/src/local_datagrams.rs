@@ -16,7 +16,7 @@ use crate::{
 };
 use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use hal::sync::SpinLock;
+use hal::sync::{SpinGuard, SpinLock};
 use io::{
     caller::Caller,
     file::{Attempt, Want, mask_of},
@@ -40,7 +40,7 @@ struct Inner {
 
 struct Peer {
     inbox: Arc<Inbox>,
-    /// When the own signal was left there, as [`State::leave_signal`](crate::letters::State::expect) counts.
+    /// When the own signal was left there, as [`State::leave_signal`](crate::letters::State::leave_signal) counts.
     expects: Option<u64>,
 }
 
@@ -102,7 +102,7 @@ impl LocalDatagrams {
         if name.is_some() {
             self.name_if_passing(caller)?;
         }
-        let mut inner = self.inner.lock();
+        let inner = self.inner.lock();
         let peer = match name {
             Some(name) => {
                 let inbox = self.find(name)?;
@@ -122,26 +122,18 @@ impl LocalDatagrams {
         if inner.peer.as_ref().is_some_and(is_same) {
             return Ok(());
         }
-        self.inbox.set_peer(peer.as_ref().map(|peer| peer.inbox.place()));
-        let old = core::mem::replace(&mut inner.peer, peer);
-        self.expect_no_more(old.as_ref());
-        drop(inner);
-        if let Some(old) = old {
-            self.part(&old);
-        }
+        self.change_peer(inner, peer);
         self.signal().notify();
         Ok(())
     }
 
-    /// Takes the signal back from who is the peer no more: in the same step, or it would take one that was left there later.
-    fn expect_no_more(&self, old: Option<&Peer>) {
-        if let Some(old) = old {
-            old.inbox.lock().expect_no_more(self.signal());
-        }
-    }
-
-    /// `old` is the peer no more.
-    fn part(&self, old: &Peer) {
+    /// Another peer, or none; the old one hears of it if something of it is lost.
+    fn change_peer(&self, mut inner: SpinGuard<'_, Inner>, peer: Option<Peer>) {
+        self.inbox.set_peer(peer.as_ref().map(|peer| peer.inbox.place()));
+        let Some(old) = core::mem::replace(&mut inner.peer, peer) else { return };
+        // In the same step, or it would take back a signal that was left there later.
+        old.inbox.lock().expect_no_more(self.signal());
+        drop(inner);
         if self.inbox.clear() {
             let mut state = old.inbox.lock();
             let hears = state.peer == Some(self.place()) && !state.gone;
@@ -197,14 +189,8 @@ impl LocalDatagrams {
             Refusal::Error(errno) => Err(errno.into()),
             Refusal::Gone => {
                 drop(state);
-                let old = if to.is_none() { inner.peer.take() } else { None };
-                if old.is_some() {
-                    self.inbox.set_peer(None);
-                    self.expect_no_more(old.as_ref());
-                }
-                drop(inner);
-                if let Some(old) = old {
-                    self.part(&old);
+                if to.is_none() {
+                    self.change_peer(inner, None);
                 }
                 Err(Errno::ECONNREFUSED.into())
             }
