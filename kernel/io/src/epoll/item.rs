@@ -171,15 +171,16 @@ impl Item {
 
     /// Tells another set what this one was told, for who would have seen to it does not.
     pub fn pass_on(&self) {
-        if self.is_exclusive
-            && let Some(file) = self.file()
-        {
+        if let Some(file) = self.file() {
             self.pass_to_others(&file);
         }
     }
 
-    /// Each kind for itself: those who take one may not be there for the other.
+    /// Each kind for itself: those who take one may not be there for the other. Nothing is to be passed on of what all were told.
     fn pass_to_others(&self, file: &Arc<dyn File>) {
+        if !self.is_exclusive {
+            return;
+        }
         let events = self.interest.lock().kinds;
         if let Some(queue) = file.watched(events) {
             [EPOLLIN, EPOLLOUT].iter().filter(|&kind| events & kind != 0).for_each(|&kind| queue.wake(kind));
@@ -209,9 +210,7 @@ impl Item {
         if self.interest.lock().events == 0 {
             self.give_up(number);
             // It may have been told of a change meanwhile.
-            if self.is_exclusive {
-                self.pass_to_others(&file);
-            }
+            self.pass_to_others(&file);
             return;
         }
         // In the queue by now.
@@ -315,9 +314,7 @@ impl Item {
                 nests::unnest(&set, file, self.key);
             }
             // Out of the queue by now: whatever it was told before, also what is just being looked at, somebody else is told behind that.
-            if self.is_exclusive {
-                self.pass_to_others(file);
-            }
+            self.pass_to_others(file);
         }
         if let Some(open) = self.open.upgrade() {
             open.watcher_leaves();
