@@ -7,7 +7,7 @@ mod hostile;
 mod serial;
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::{harts, needs_kernel, needs_root};
+use crate::machine::{go_to, needs_kernel, needs_root};
 use crate::process::{checked_child, exits, sleep_ms};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -228,13 +228,6 @@ fn not_by_the_kernel() -> Outcome {
         false => ensure!(told < 20, "the kernel has taken {told} interrupts of 200"),
         true => ensure!(told >= 200, "the kernel has taken {told} interrupts of 200"),
     }
-    Ok(())
-}
-
-/// Has this thread run on the hart of a round.
-fn go_to(round: u32) -> Outcome {
-    let mask = 1_u64 << (round as usize % harts());
-    call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
     Ok(())
 }
 

@@ -75,8 +75,7 @@ const YIELDS: u64 = 100;
 
 /// Threads take turns on a hart, and look at their registers only when they have not for long; then again at once.
 fn floats_at_rest() -> Outcome {
-    let mask = 1u64;
-    call!(SCHED_SETAFFINITY, 0, size_of_val(&mask), &raw const mask)?;
+    crate::machine::go_to(0)?;
     let mut threads = Vec::new();
     for number in 1..=3u64 {
         threads.push(thread::spawn(move || {
@@ -95,8 +94,7 @@ fn floats_at_rest() -> Outcome {
 
 /// A child has the registers of its parent, which has not looked at them for long.
 fn fork_of_floats_at_rest() -> Outcome {
-    let mask = 1u64;
-    call!(SCHED_SETAFFINITY, 0, size_of_val(&mask), &raw const mask)?;
+    crate::machine::go_to(0)?;
     let done = Arc::new(AtomicBool::new(false));
     let seen = done.clone();
     let other = thread::spawn(move || {

@@ -2,10 +2,10 @@
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
-use crate::process::{PAGE, RW, Shared, child, dies, exits, kill, map, run, sleep_ms, wait, wait_with};
+use crate::process::{PAGE, RW, Shared, child, dies, exits, kill, map, run, sleep_ms, stop, wait, wait_with};
 use alloc::vec::Vec;
-use rt::abi::process::{CLONE_VFORK, CLONE_VM, WNOHANG, WUNTRACED, WaitStatus};
-use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
+use rt::abi::process::{CLONE_VFORK, CLONE_VM, WNOHANG, WaitStatus};
+use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGTERM, SIGUSR1};
 use rt::io::{Read, Write};
 use rt::{pipe, process, raw};
 
@@ -323,8 +323,7 @@ fn stop_and_continue() -> Outcome {
         }
     })?;
     shared.await_least(0, 1);
-    kill(pid, SIGSTOP)?;
-    equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
+    stop(pid)?;
     let count = shared.get(0);
     sleep_ms(30);
     equal!(shared.get(0), count);

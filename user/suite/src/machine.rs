@@ -43,3 +43,10 @@ pub fn needs_harts(count: usize) -> Outcome {
     needs_kernel("harts")?;
     if harts() < count { Err(Trouble::skipped(format_args!("needs {count} harts"))) } else { Ok(()) }
 }
+
+/// Has this thread run on the hart of a round.
+pub fn go_to(round: u32) -> Outcome {
+    let mask = 1_u64 << (round as usize % harts());
+    call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
+    Ok(())
+}

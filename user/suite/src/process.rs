@@ -4,8 +4,8 @@ use crate::case::{Outcome, Trouble};
 use core::sync::atomic::{AtomicU32, Ordering};
 use rt::abi::errno::Result;
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE};
-use rt::abi::process::WaitStatus;
-use rt::abi::signal::SIGCHLD;
+use rt::abi::process::{WUNTRACED, WaitStatus};
+use rt::abi::signal::{SIGCHLD, SIGSTOP};
 use rt::abi::time::Timespec;
 use rt::abi::{Errno, nr};
 use rt::raw;
@@ -97,6 +97,22 @@ pub fn faults<T>(body: impl FnOnce() -> T) -> Outcome {
         })?,
         rt::abi::signal::SIGSEGV,
     )
+}
+
+/// Stops a child, and waits until it is.
+pub fn stop(pid: i32) -> Outcome {
+    kill(pid, SIGSTOP)?;
+    equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
+    Ok(())
+}
+
+/// In a child: goes on as `cat` between two descriptors. It comes back only with an error.
+pub fn become_cat(input: i32, output: i32) -> Outcome {
+    call!(DUP3, input, 0, 0)?;
+    call!(DUP3, output, 1, 0)?;
+    let arguments = [c"cat".as_ptr(), core::ptr::null()];
+    call!(EXECVE, c"/bin/cat".as_ptr(), arguments.as_ptr(), 0)?;
+    Ok(())
 }
 
 /// Sends a signal.

@@ -5,7 +5,7 @@ use super::{
     driver_of, edu, one, open, until,
 };
 use crate::case::{Outcome, Trouble};
-use crate::process::{Shared, call, checked_child, dies, exits, kill};
+use crate::process::{Shared, become_cat, call, checked_child, dies, exits, kill};
 use rt::abi::device as at;
 use rt::abi::signal::{SIGBUS, SIGKILL};
 use rt::device::Device;
@@ -183,11 +183,7 @@ pub fn by_exec() -> Outcome {
     let pid = checked_child(|| {
         let (receiver, driver) = driver()?;
         one(&receiver, driver, 1)?;
-        call!(DUP3, input.fd().raw(), 0, 0)?;
-        call!(DUP3, output.fd().raw(), 1, 0)?;
-        let arguments = [c"cat".as_ptr(), core::ptr::null()];
-        call!(EXECVE, c"/bin/cat".as_ptr(), arguments.as_ptr(), 0)?;
-        Ok(())
+        become_cat(input.fd().raw(), output.fd().raw())
     })?;
     drop((input, output));
     rt::io::Write::write_all(&mut to, b"x")?;

@@ -2,12 +2,12 @@
 
 use super::{count_it, on};
 use crate::case::{Case, Outcome, Trouble};
-use crate::process::{Shared, await_blocked, checked_child, exits, kill, millis, sleep_ms, wait_with};
+use crate::process::{Shared, await_blocked, checked_child, exits, kill, millis, sleep_ms, stop, wait_with};
 use rt::abi::errno::Result as Call;
 use rt::abi::futex::FUTEX_WAIT;
 use rt::abi::net::{AF_UNIX, SO_RCVTIMEO, SOCK_STREAM};
-use rt::abi::process::{WCONTINUED, WUNTRACED, WaitStatus};
-use rt::abi::signal::{SA_RESTART, SIGCONT, SIGSTOP, SIGUSR1, mask};
+use rt::abi::process::{WCONTINUED, WaitStatus};
+use rt::abi::signal::{SA_RESTART, SIGCONT, SIGUSR1, mask};
 use rt::abi::time::{CLOCK_MONOTONIC, Timespec};
 
 pub const CASES: &[Case] = &[
@@ -27,8 +27,7 @@ fn stopped_child(body: impl FnOnce() -> Outcome) -> Result<i32, Trouble> {
     let pid = checked_child(body)?;
     await_blocked(pid)?;
     sleep_ms(STEP_MS);
-    kill(pid, SIGSTOP)?;
-    equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
+    stop(pid)?;
     sleep_ms(STEP_MS);
     kill(pid, SIGCONT)?;
     Ok(pid)

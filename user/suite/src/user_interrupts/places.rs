@@ -2,16 +2,9 @@
 
 use super::{counting, from_another};
 use crate::case::Outcome;
-use crate::machine::{harts, needs_harts};
+use crate::machine::{go_to, harts, needs_harts};
 use crate::process::{checked_child, exits, sleep_ms};
 use rt::thread;
-
-/// Has this thread run on the hart of a round.
-fn go_to(round: u32) -> Outcome {
-    let mask = 1_u64 << (round as usize % harts());
-    call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
-    Ok(())
-}
 
 fn skip_where_there_are_none() -> Outcome {
     drop(counting()?);

@@ -2,8 +2,8 @@
 
 use super::{counting, receiving, until};
 use crate::case::{Outcome, Trouble};
-use crate::machine::needs_harts;
-use crate::process::{Shared, checked_child, child, dies, exits, kill, sleep_ms, wait_with};
+use crate::machine::{go_to, needs_harts};
+use crate::process::{Shared, become_cat, checked_child, child, dies, exits, kill, sleep_ms, stop, wait_with};
 use core::sync::atomic::Ordering::Relaxed;
 use rt::abi::process::{WNOHANG, WUNTRACED, WaitStatus};
 use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP};
@@ -15,12 +15,6 @@ const CALLS: usize = 1;
 const READY: usize = 2;
 const GO: usize = 3;
 const DONE: usize = 4;
-
-fn stop(pid: i32) -> Outcome {
-    kill(pid, SIGSTOP)?;
-    equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
-    Ok(())
-}
 
 /// What is raised while the receiver is stopped runs no handler, and is handled when it goes on.
 pub fn stopped() -> Outcome {
@@ -145,11 +139,7 @@ pub fn receiver_execs() -> Outcome {
             Ok(())
         };
         checked_child(peer)?;
-        call!(DUP3, input.fd().raw(), 0, 0)?;
-        call!(DUP3, output.fd().raw(), 1, 0)?;
-        let arguments = [c"cat".as_ptr(), core::ptr::null()];
-        call!(EXECVE, c"/bin/cat".as_ptr(), arguments.as_ptr(), 0)?;
-        Ok(())
+        become_cat(input.fd().raw(), output.fd().raw())
     })?;
     drop((input, output));
     for byte in 0..100 {
@@ -234,20 +224,15 @@ pub fn innocent_neighbour() -> Outcome {
     let shared = Shared::new()?;
     let (receiver, counts) = counting()?;
     let right = receiver.grant(1)?;
-    let on = |hart: usize| -> Outcome {
-        let mask = 1_u64 << hart;
-        call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
-        Ok(())
-    };
     let peer = checked_child(|| {
-        on(1)?;
+        go_to(1)?;
         let sender = Sender::open(right)?;
         while shared.get(DONE) == 0 {
             sender.send(0)?;
         }
         Ok(())
     })?;
-    on(0)?;
+    go_to(0)?;
     let neighbour = checked_child(|| {
         shared.set(READY, 1);
         while shared.get(DONE) == 0 {

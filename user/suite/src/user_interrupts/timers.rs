@@ -62,15 +62,12 @@ pub fn ticks() -> Outcome {
         let receiver = receive(raw::on(Handlers::new(), 0, handler))?;
         again.get_or_init(|| Timer::of(&receiver));
         timer::set(&receiver, 0, Some(SHORT))?;
-        let mut turn = 0_usize;
+        let mut turn = 0_u32;
         while count.load(Relaxed) < 200 {
             turn += 1;
             match turn % 3 {
                 0 => sleep_ms(1),
-                1 => {
-                    let mask = 1_u64 << (turn % crate::machine::harts());
-                    call!(SCHED_SETAFFINITY, 0, 8, &raw const mask)?;
-                }
+                1 => crate::machine::go_to(turn)?,
                 _ => (0..20_000).for_each(|_| core::hint::spin_loop()),
             }
         }
