@@ -83,7 +83,7 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 10] = [
+const PROCESSES: [Process; 11] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
@@ -93,7 +93,8 @@ const PROCESSES: [Process; 10] = [
     ("--uintr", user_interrupts::integers),
     ("--signals", user_signals::measured),
     ("--driver", drivers::serial),
-    ("--ping-pong", |_| ping_pong::rows().and_then(|()| storm::rows())),
+    ("--ping-pong", |_| ping_pong::rows()),
+    ("--storm", |_| storm::rows()),
 ];
 
 fn main() -> ExitCode {

@@ -22,7 +22,7 @@ fn window(neighbour: &AtomicU32) -> f64 {
 /// Interrupts sent and handled in a second, and what the neighbour counts of what it does without them. Another kernel has none.
 pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
-    let right = receiver.grant(1)?;
+    let sender = Sender::open(receiver.grant(1)?)?;
     let (counted, sent) = (shared_word()?, shared_word()?);
     go_to(0)?;
     let neighbour = partner(0, || {
@@ -34,8 +34,7 @@ pub fn rows() -> Outcome {
         rt::thread::yield_now();
     }
     let quiet = window(counted);
-    let sender = partner(1, || {
-        let sender = Sender::open(right)?;
+    let sends = partner(1, || {
         loop {
             sender.send(0)?;
             sent.fetch_add(1, Relaxed);
@@ -49,6 +48,6 @@ pub fn rows() -> Outcome {
     report("storm_sent", f64::from(sent.load(Relaxed).wrapping_sub(sent_before)), "/s");
     report("storm_handled", f64::from(seen.count().wrapping_sub(handled)), "/s");
     report("storm_neighbour", 100.0 * stormed / quiet, "%");
-    end(sender)?;
+    end(sends)?;
     end(neighbour)
 }

@@ -54,7 +54,8 @@ pub fn across_harts() -> Outcome {
         in_a_process(&["--wakes", "awake"])?;
         pipe_rings::times()?;
     }
-    in_a_process(&["--ping-pong", "harts"])
+    in_a_process(&["--ping-pong", "harts"])?;
+    in_a_process(&["--storm", "harts"])
 }
 
 /// A process decides once how many executors it has, and what never yields would be in the way of all other rows.
