@@ -2,12 +2,16 @@
 //!
 //! Signals that queue stay in the places of their [`area`] until they are taken; what is kept here of them is a set that
 //! may say too much. The others are a bit here. The lowest number comes first; of one number, the senders come in turn, and what each has sent in its order.
+//! A sender may raise low numbers as fast as they are handled. So when more have come in a row than can be pending at once, the numbers come in turn, until nothing is wanted: nobody's signal waits for ever.
 
 use crate::area::{self, Area};
 use crate::{REAL_TIME, bit};
 
 /// Areas: number 0 is the receiver's own, for what it sends to itself.
 pub const AREAS: usize = 64;
+
+/// So many in a row come lowest first: all that can be pending at once.
+const IN_ORDER: u32 = (AREAS * area::PLACES) as u32 + *REAL_TIME.start() - 1;
 
 /// `SIGKILL`, `SIGCONT`, `SIGSTOP`, and the others that stop.
 const KILL: u32 = 9;
@@ -106,6 +110,9 @@ pub struct State<H> {
     tags: [u64; AREAS],
     /// The area that is looked at first.
     first: u32,
+    /// Signals that were taken since one last came when none was wanted, and the last of them.
+    in_a_row: u32,
+    latest: u32,
 }
 
 impl<H: Copy> Default for State<H> {
@@ -126,6 +133,8 @@ impl<H: Copy> State<H> {
             used: 1,
             tags: [0; AREAS],
             first: 0,
+            in_a_row: 0,
+            latest: 0,
         }
     }
 
@@ -222,6 +231,9 @@ impl<H: Copy> State<H> {
         if raised == 0 {
             return;
         }
+        if !self.is_wanted() {
+            self.in_a_row = 0;
+        }
         // What stops and what continues cancel each other, as far as they are pending.
         if raised & bit(CONT) != 0 {
             self.pending &= !STOPS;
@@ -261,13 +273,25 @@ impl<H: Copy> State<H> {
             if wanted == 0 {
                 return None;
             }
-            let signal = wanted.trailing_zeros() + 1;
+            let signal = self.first_of(wanted);
             if let Some(info) = self.take_one(areas, signal) {
+                self.in_a_row = self.in_a_row.saturating_add(1);
+                self.latest = signal;
                 return Some(info);
             }
             // Nobody's place holds one. One that comes now is told of.
             self.pending &= !bit(signal);
         }
+    }
+
+    /// The lowest of a set, or, of a row that is too long, the next behind the latest.
+    #[inline]
+    fn first_of(&self, wanted: u64) -> u32 {
+        let behind = match self.in_a_row < IN_ORDER {
+            true => 0,
+            false => wanted & u64::MAX.checked_shl(self.latest).unwrap_or(0),
+        };
+        (if behind == 0 { wanted } else { behind }).trailing_zeros() + 1
     }
 
     fn take_one(&mut self, areas: &impl Areas, signal: u32) -> Option<Info> {

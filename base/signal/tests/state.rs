@@ -287,6 +287,32 @@ impl Areas for Hostile {
 }
 
 #[test]
+fn a_flood_of_low_ones_does_not_keep_the_others_for_ever() {
+    let (memory, mut state) = receiving(Flags::default());
+    memory.send(2, RT + 1, 7);
+    let mut taken = 0;
+    loop {
+        // Always there again before the next is taken.
+        [USR1, USR2, TERM, RT].into_iter().for_each(|signal| {
+            let _ = area::send(&memory.area(1), signal, 0);
+        });
+        state.collect(&memory);
+        let Some((info, Next::Run(_, _, mask))) = state.next(&memory) else { panic!("the flood is handled") };
+        state.set_mask(mask);
+        taken += 1;
+        if info.signal == RT + 1 {
+            break;
+        }
+        assert!(taken < 5_000, "it never comes");
+    }
+    // Behind a pause the lowest comes first again.
+    let _ = run(&memory, &mut state);
+    memory.send(2, RT + 1, 8);
+    memory.send(1, USR1, 0);
+    assert_eq!(run(&memory, &mut state).iter().map(|info| info.signal).collect::<Vec<_>>(), [USR1, RT + 1]);
+}
+
+#[test]
 fn what_is_ignored_and_refilled_holds_nobody_up() {
     let (memory, mut state) = (Memory::new(), State::<u32>::new());
     let hostile = Hostile(memory.area(1));

@@ -106,13 +106,13 @@ pub fn any_value_anywhere() -> Outcome {
     })?;
     let sender = checked_child(|| {
         let sender = Sender::open(good)?;
-        for value in 0..200 {
+        for value in 0..50 {
             sender.queue(SIGRTMIN, value)?;
             shared.await_least(1, value as u32 + 1);
         }
         Ok(())
     })?;
-    for value in 0..200_u64 {
+    for value in 0..50_u64 {
         while log.count() <= value {
             thread::yield_now();
         }
