@@ -237,17 +237,17 @@ impl Namespace {
         directory.create(context.caller, &outcome.name, new).await
     }
 
-    /// `mkdirat` and `mknodat`.
+    /// `mkdirat` and `mknodat`; what was created.
     ///
     /// # Errors
     /// `EEXIST`, `EPERM` for device nodes of ordinary users, and those of resolution.
-    pub async fn create(&self, context: &Context<'_>, path: &[u8], new: NewInode) -> Result<(), Errno> {
+    pub async fn create(&self, context: &Context<'_>, path: &[u8], new: NewInode) -> Result<Arc<dyn Inode>, Errno> {
         let device = matches!(new.kind, Kind::Character | Kind::Block);
         if device && context.caller.credentials.uid != 0 {
             return Err(Errno::EPERM);
         }
         let outcome = resolve(self, context, path, Last::Name).await?;
-        self.create_in(context, &outcome, new).await.map(drop)
+        self.create_in(context, &outcome, new).await
     }
 
     /// `symlinkat`.

@@ -1,7 +1,11 @@
 //! Addresses of sockets, apart from their wire and user-memory forms.
 
-use alloc::vec::Vec;
-use core::net::{Ipv4Addr, SocketAddrV4};
+use alloc::{sync::Arc, vec::Vec};
+use core::{
+    fmt,
+    net::{Ipv4Addr, SocketAddrV4},
+};
+use io::inode::Inode;
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
 /// Where a socket is, or whom it talks to.
@@ -10,7 +14,59 @@ pub enum Address {
     /// An IPv4 address and port (`AF_INET`).
     V4(SocketAddrV4),
     /// A local name (`AF_UNIX`); empty for an unnamed socket.
-    Local(Vec<u8>),
+    Local(LocalName),
+}
+
+/// The name of a local socket: its bytes, and, of a path that is to be bound or found, what it leads to. Two paths to one file are one name.
+#[derive(Clone, Default)]
+pub struct LocalName {
+    bytes: Vec<u8>,
+    inode: Option<Arc<dyn Inode>>,
+}
+
+impl LocalName {
+    /// The same name, as a path that leads there.
+    #[must_use]
+    pub fn at(self, inode: Arc<dyn Inode>) -> Self {
+        Self { inode: Some(inode), ..self }
+    }
+
+    /// What user memory has of it.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Whether it is one in the file system.
+    #[must_use]
+    pub fn is_path(&self) -> bool {
+        self.bytes.first().is_some_and(|&first| first != 0)
+    }
+
+    pub(crate) fn inode(&self) -> Option<&Arc<dyn Inode>> {
+        self.inode.as_ref()
+    }
+}
+
+impl From<Vec<u8>> for LocalName {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, inode: None }
+    }
+}
+
+impl PartialEq for LocalName {
+    fn eq(&self, other: &Self) -> bool {
+        let id = |name: &Self| name.inode.as_ref().map(|inode| inode.id());
+        self.bytes == other.bytes && id(self) == id(other)
+    }
+}
+
+impl Eq for LocalName {}
+
+impl fmt::Debug for LocalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalName").field(&self.bytes).field(&self.inode.as_ref().map(|inode| inode.id())).finish()
+    }
 }
 
 /// The library's form of an address.

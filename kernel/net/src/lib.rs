@@ -53,7 +53,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use address::Address;
+pub use address::{Address, LocalName};
 pub use channel::Framing;
 pub use device::{Link, NetDevice};
 pub use letters::Sender;

@@ -3,6 +3,7 @@
 //! Streams carry bytes; packets keep message boundaries. Datagrams have no connections: `local_datagrams.rs`.
 
 use crate::{
+    address::LocalName,
     channel::{Ends, Framing, place_of},
     flights::{Hold, Place},
     letters::Sender,
@@ -163,8 +164,8 @@ impl LocalSocket {
     }
 
     /// `name` empty: any that is free.
-    pub fn bind(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
-        let any = name.is_empty();
+    pub fn bind(&self, caller: &Caller, name: &LocalName) -> Result<(), Errno> {
+        let any = name.bytes().is_empty();
         if let Some(answer) = self.inner.lock().bound_already(any) {
             return answer;
         }
@@ -192,7 +193,7 @@ impl LocalSocket {
         Ok(())
     }
 
-    fn find(&self, name: &[u8]) -> Result<Arc<Bound>, Errno> {
+    fn find(&self, name: &LocalName) -> Result<Arc<Bound>, Errno> {
         match self.names.find(self.framing, name) {
             Target::Listener(bound) => bound.upgrade().ok_or(Errno::ECONNREFUSED),
             Target::Inbox(inbox) if inbox.strong_count() > 0 => Err(Errno::EPROTOTYPE),
@@ -239,7 +240,7 @@ impl LocalSocket {
     }
 
     /// Connects to the socket that listens under `name`; `EAGAIN`: its queue is full ([`LocalSocket::vacancy`]).
-    pub fn connect_now(&self, caller: &Caller, name: &[u8]) -> Attempt<()> {
+    pub fn connect_now(&self, caller: &Caller, name: &LocalName) -> Attempt<()> {
         // Before the lock, and so dropped behind it: it may be the last who has it, and closes what lies in its queue.
         let target = self.find(name)?;
         let mut inner = self.inner.lock();
@@ -270,14 +271,14 @@ impl LocalSocket {
         inner.sender = queue.listener;
         drop(queue);
         inner.state = State::Connected(a, own);
-        inner.peer = name.to_vec();
+        inner.peer = target.bytes.to_vec();
         drop(inner);
         target.signal.notify_of(abi::poll::EPOLLIN);
         Ok(Some(()))
     }
 
     /// Resolves when the queue of the socket that listens under `name` may have a place, or it is gone.
-    pub async fn vacancy(&self, name: &[u8]) {
+    pub async fn vacancy(&self, name: &LocalName) {
         let Ok(arrivals) = self.find(name).map(|bound| bound.arrivals.clone()) else { return };
         let ready = || {
             let queue = arrivals.queue.lock();

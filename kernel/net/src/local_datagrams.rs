@@ -3,6 +3,7 @@
 //! A socket that has a peer takes messages from that alone. Two that have each other are what `socketpair` makes.
 
 use crate::{
+    address::LocalName,
     channel::Framing,
     flights::{Hold, Place},
     letters::{Inbox, Letter, Refusal, Sender},
@@ -63,11 +64,12 @@ impl LocalDatagrams {
     }
 
     /// `name` empty: any that is free.
-    pub fn bind(&self, caller: &Caller, name: &[u8]) -> Result<(), Errno> {
-        if name.is_empty() && self.inbox.lock().name.is_some() {
+    pub fn bind(&self, caller: &Caller, name: &LocalName) -> Result<(), Errno> {
+        let any = name.bytes().is_empty();
+        if any && self.inbox.lock().name.is_some() {
             return Ok(());
         }
-        let name = match name.is_empty() {
+        let name = match any {
             true => self.names.bind_any(&caller.account, Framing::Datagrams)?,
             false if self.inbox.lock().name.is_some() => return Err(Errno::EINVAL),
             false => self.names.bind(&caller.account, Framing::Datagrams, name)?,
@@ -86,10 +88,10 @@ impl LocalDatagrams {
 
     /// Who passes its ids on has a name, as in Linux.
     fn name_if_passing(&self, caller: &Caller) -> Result<(), Errno> {
-        if self.inner.lock().options.pass_credentials { self.bind(caller, b"") } else { Ok(()) }
+        if self.inner.lock().options.pass_credentials { self.bind(caller, &LocalName::default()) } else { Ok(()) }
     }
 
-    fn find(&self, name: &[u8]) -> Result<Arc<Inbox>, Errno> {
+    fn find(&self, name: &LocalName) -> Result<Arc<Inbox>, Errno> {
         match self.names.find(Framing::Datagrams, name) {
             Target::Inbox(inbox) => inbox.upgrade().ok_or(Errno::ECONNREFUSED),
             Target::Listener(bound) if bound.strong_count() > 0 => Err(Errno::EPROTOTYPE),
@@ -98,7 +100,7 @@ impl LocalDatagrams {
     }
 
     /// Sets the peer, or forgets it. What came from another before is lost, and that hears of it.
-    pub fn connect(&self, caller: &Caller, name: Option<&[u8]>) -> Result<(), Errno> {
+    pub fn connect(&self, caller: &Caller, name: Option<&LocalName>) -> Result<(), Errno> {
         if name.is_some() {
             self.name_if_passing(caller)?;
         }
@@ -153,7 +155,7 @@ impl LocalDatagrams {
         &self,
         caller: &Caller,
         src: &mut Source<'_>,
-        to: Option<&[u8]>,
+        to: Option<&LocalName>,
         rights: &mut Option<Box<Rights>>,
     ) -> Attempt<usize> {
         self.name_if_passing(caller)?;
@@ -207,7 +209,7 @@ impl LocalDatagrams {
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
         if let Some(opened) = self.inbox.take(dst, peek)? {
             let passes = self.inner.lock().options.pass_credentials;
-            let from = opened.from.map(|name| crate::Address::Local(name.to_vec()));
+            let from = opened.from.map(|name| crate::Address::Local(name.to_vec().into()));
             return Ok(Some(Received {
                 rights: Rights::told(opened.rights, passes.then_some(opened.sender)),
                 ..Received::bytes(opened.len, opened.full, from)
@@ -258,7 +260,7 @@ impl LocalDatagrams {
     }
 
     /// Resolves when another attempt to send there may go otherwise than for want of room.
-    pub async fn room(&self, to: Option<&[u8]>) {
+    pub async fn room(&self, to: Option<&LocalName>) {
         let target = match to {
             Some(name) => self.find(name).ok(),
             None => self.inner.lock().peer.as_ref().map(|peer| peer.inbox.clone()),

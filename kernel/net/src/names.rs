@@ -1,17 +1,17 @@
-//! The names of local sockets: a table of their own, keyed by the bytes of the address.
+//! The names of local sockets: a table of their own, keyed by the file that a path leads to, or by the bytes of a name outside the file system.
 //!
-//! A name is free again when the socket that bound it is gone. Who binds one pays for it.
+//! A name is free again when the socket that bound it is gone; its file stays, as on Linux, and leads to nobody then. Who binds one pays for it.
 
-use crate::{channel::Framing, letters::Inbox, local::Bound, stack::rank};
+use crate::{address::LocalName, channel::Framing, letters::Inbox, local::Bound, stack::rank};
 use abi::errno::Errno;
 use alloc::{
     collections::{BTreeMap, btree_map::Entry},
     format,
     sync::{Arc, Weak},
-    vec::Vec,
 };
 use core::sync::atomic::{AtomicU32, Ordering};
 use hal::sync::SpinLock;
+use io::inode::{Inode, InodeId};
 use mem::{Account, Charge};
 
 /// Names for those who ask for any.
@@ -21,11 +21,22 @@ const TRIES: usize = 1 << 12;
 /// What a name costs, beside its bytes, twice.
 const BYTES: usize = 256;
 
-/// A path is one name for all kinds of sockets; a name outside the file system, which begins with 0, is each kind's own.
-type Key = (Option<Framing>, Vec<u8>);
+/// What is bound.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Key {
+    /// A file is one name for all kinds of sockets.
+    File(InodeId),
+    /// A name outside the file system is each kind's own.
+    Outside(Framing, Arc<[u8]>),
+}
 
-fn key(framing: Framing, name: &[u8]) -> Key {
-    ((name.first() == Some(&0)).then_some(framing), name.to_vec())
+impl Key {
+    fn of(framing: Framing, name: &LocalName) -> Self {
+        match name.inode() {
+            Some(inode) => Self::File(inode.id()),
+            None => Self::Outside(framing, name.bytes().into()),
+        }
+    }
 }
 
 /// Whom a name leads to.
@@ -49,8 +60,10 @@ pub(crate) struct Names {
 /// A bound name. Dropped, it is free.
 pub(crate) struct Name {
     names: Arc<Names>,
-    framing: Framing,
+    key: Key,
     bytes: Arc<[u8]>,
+    /// No other file gets its number meanwhile.
+    _inode: Option<Arc<dyn Inode>>,
     _charge: Charge,
 }
 
@@ -60,8 +73,8 @@ impl Names {
     }
 
     /// Whom the name leads to.
-    pub fn find(&self, framing: Framing, name: &[u8]) -> Target {
-        let key = key(framing, name);
+    pub fn find(&self, framing: Framing, name: &LocalName) -> Target {
+        let key = Key::of(framing, name);
         self.table.lock().get(&key).cloned().unwrap_or(Target::Nobody)
     }
 
@@ -69,15 +82,14 @@ impl Names {
     ///
     /// # Errors
     /// `EADDRINUSE`, `ENOMEM`.
-    pub fn bind(self: &Arc<Self>, account: &Arc<Account>, framing: Framing, name: &[u8]) -> Result<Name, Errno> {
-        let charge = account.charge(BYTES + 2 * name.len())?;
-        let bytes: Arc<[u8]> = name.into();
-        let key = key(framing, name);
-        match self.table.lock().entry(key) {
+    pub fn bind(self: &Arc<Self>, account: &Arc<Account>, framing: Framing, name: &LocalName) -> Result<Name, Errno> {
+        let charge = account.charge(BYTES + 2 * name.bytes().len())?;
+        let (key, bytes) = (Key::of(framing, name), name.bytes().into());
+        match self.table.lock().entry(key.clone()) {
             Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
             Entry::Vacant(place) => place.insert(Target::Nobody),
         };
-        Ok(Name { names: self.clone(), framing, bytes, _charge: charge })
+        Ok(Name { names: self.clone(), key, bytes, _inode: name.inode().cloned(), _charge: charge })
     }
 
     /// Binds some name outside the file system that is free: five hexadecimal digits, as in Linux. Not under a lock: it may take a while.
@@ -88,7 +100,7 @@ impl Names {
         for _ in 0..TRIES {
             // Relaxed: the table decides.
             let number = self.next.fetch_add(1, Ordering::Relaxed) % ANY;
-            match self.bind(account, framing, format!("\0{number:05x}").as_bytes()) {
+            match self.bind(account, framing, &format!("\0{number:05x}").into_bytes().into()) {
                 Err(Errno::EADDRINUSE) => {}
                 bound => return bound,
             }
@@ -100,8 +112,7 @@ impl Names {
 impl Name {
     /// Says who is found by it.
     pub fn lead_to(&self, target: Target) {
-        let key = key(self.framing, &self.bytes);
-        if let Some(place) = self.names.table.lock().get_mut(&key) {
+        if let Some(place) = self.names.table.lock().get_mut(&self.key) {
             *place = target;
         }
     }
@@ -113,7 +124,6 @@ impl Name {
 
 impl Drop for Name {
     fn drop(&mut self) {
-        let key = key(self.framing, &self.bytes);
-        self.names.table.lock().remove(&key);
+        self.names.table.lock().remove(&self.key);
     }
 }

@@ -216,7 +216,7 @@ impl SocketFile {
                 peer: Address::V4(peer),
             })),
             Kind::Local(socket, framing) => Ok(socket.accept_now()?.map(|socket| Accepted {
-                peer: Address::Local(socket.peer_name().unwrap_or_default()),
+                peer: Address::Local(socket.peer_name().unwrap_or_default().into()),
                 socket: Self::wrap_local(socket, *framing),
             })),
             Kind::Udp(_) | Kind::LocalDatagrams(_) => Err(Errno::EOPNOTSUPP.into()),
@@ -361,8 +361,8 @@ impl SocketFile {
         match &self.kind {
             Kind::Tcp(socket) => Address::V4(socket.local_address()),
             Kind::Udp(socket) => Address::V4(socket.local_address()),
-            Kind::Local(socket, _) => Address::Local(socket.local_name()),
-            Kind::LocalDatagrams(socket) => Address::Local(socket.local_name()),
+            Kind::Local(socket, _) => Address::Local(socket.local_name().into()),
+            Kind::LocalDatagrams(socket) => Address::Local(socket.local_name().into()),
         }
     }
 
@@ -374,8 +374,8 @@ impl SocketFile {
         match &self.kind {
             Kind::Tcp(socket) => socket.peer_address().map(Address::V4),
             Kind::Udp(socket) => socket.peer_address().map(Address::V4),
-            Kind::Local(socket, _) => socket.peer_name().map(Address::Local),
-            Kind::LocalDatagrams(socket) => socket.peer_name().map(Address::Local),
+            Kind::Local(socket, _) => socket.peer_name().map(|name| Address::Local(name.into())),
+            Kind::LocalDatagrams(socket) => socket.peer_name().map(|name| Address::Local(name.into())),
         }
     }
 

@@ -483,7 +483,7 @@ fn ports_run_out_and_come_back() {
 fn local_streams_and_messages() {
     let world = World::new(0);
     let (net, caller) = (&world.hosts[0], &world.caller);
-    let name = Address::Local(b"/run/x".to_vec());
+    let name = Address::Local(b"/run/x".to_vec().into());
     let listener = SocketFile::local(net, Framing::Stream);
     listener.bind(caller, &name).unwrap();
     let near = SocketFile::local(net, Framing::Stream);

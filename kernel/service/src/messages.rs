@@ -7,7 +7,7 @@ use crate::{
     arguments::Args,
     context::Task,
     control, dispatch,
-    sockets::{Socket, get_address, put_sender},
+    sockets::{Socket, get_receiver, put_sender},
     transfer::{self, At, How, Piece, Pieces, total},
 };
 use abi::{
@@ -258,7 +258,7 @@ pub(crate) async fn sendto(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
         (0, _) => None,
         // As on Linux, a name without a byte is none to who has no use for one.
         (_, 0) if socket.get().is_stream() => None,
-        (addr, len) => get_address(task, addr, len as usize).await?,
+        (addr, len) => get_receiver(task, &socket, (addr, len as usize)).await?,
     };
     let piece = Piece { addr: args.word(1), len: args.count(2) };
     send(task, &socket, &[piece], to.as_ref(), args.bits(3), None).await
@@ -326,7 +326,7 @@ pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize,
         (0, _) | (_, 0) => None,
         (addr, len) => {
             let len = usize::try_from(len).map_err(|_| Errno::EINVAL)?;
-            get_address(task, addr as usize, len).await?
+            get_receiver(task, &socket, (addr as usize, len)).await?
         }
     };
     let list = message_pieces(task, &message).await?;

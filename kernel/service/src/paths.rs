@@ -170,7 +170,31 @@ pub(crate) async fn mknodat(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 async fn create(task: &Task<'_>, args: &Args, new: NewInode) -> Result<usize, Errno> {
     let path = get(task, args.word(1)).await?;
     let base = Base::of(task, args.int(0), &path).await?;
-    task.system.namespace.create(&base.context(task), &path, new).await.map(|()| 0)
+    task.system.namespace.create(&base.context(task), &path, new).await.map(|_| 0)
+}
+
+/// Creates the file of a local socket that is bound to `path`.
+pub(crate) async fn create_socket(task: &Task<'_>, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    let base = Base::of(task, AT_FDCWD, path).await?;
+    let new = NewInode { kind: Kind::Socket, permissions: 0o777 & !task.umask(), rdev: 0 };
+    task.system.namespace.create(&base.context(task), path, new).await
+}
+
+/// Removes it again, if `path` leads to it still.
+pub(crate) async fn remove_socket(task: &Task<'_>, path: &[u8], inode: &Arc<dyn Inode>) -> Result<(), Errno> {
+    let base = Base::of(task, AT_FDCWD, path).await?;
+    let (namespace, context) = (&task.system.namespace, base.context(task));
+    if namespace.find(&context, path, Last::Keep).await?.inode().id() == inode.id() {
+        namespace.unlink(&context, path, Removal::File).await?;
+    }
+    Ok(())
+}
+
+/// The file of a local socket that others are to reach by `path`: who may write to it may.
+pub(crate) async fn find_socket(task: &Task<'_>, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    let inode = find(task, AT_FDCWD, path, 0).await?;
+    access::check_inode(&*inode, task.caller().credentials, access::WRITE).await?;
+    if inode.kind() == Kind::Socket { Ok(inode) } else { Err(Errno::ECONNREFUSED) }
 }
 
 /// `unlinkat(dirfd, path, flags)`.

@@ -4,6 +4,7 @@
 use crate::{
     arguments::{Args, only},
     context::{Task, fair},
+    paths,
 };
 use abi::{
     errno::Errno,
@@ -22,7 +23,7 @@ use io::{
     file::{File, IoError, Want},
     open::OpenFile,
 };
-use net::{Address, Direction, Framing, SocketFile};
+use net::{Address, Direction, Framing, LocalName, SocketFile};
 
 // The flags of `socket` are those of `openat`.
 const _: () = assert!(SOCK_CLOEXEC == O_CLOEXEC && SOCK_NONBLOCK == O_NONBLOCK);
@@ -147,7 +148,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Option<Address>, Errno> {
                 Some(0) => rest,
                 _ => &rest[..rest.iter().position(|&byte| byte == 0).unwrap_or(rest.len())],
             };
-            if path.len() > 108 { Err(Errno::EINVAL) } else { Ok(Some(Address::Local(path.to_vec()))) }
+            if path.len() > 108 { Err(Errno::EINVAL) } else { Ok(Some(Address::Local(path.to_vec().into()))) }
         }
         _ => Err(Errno::EAFNOSUPPORT),
     }
@@ -165,8 +166,8 @@ pub(crate) fn encode(address: &Address) -> Vec<u8> {
         }
         Address::Local(name) => {
             bytes.extend_from_slice(&(AF_UNIX as u16).to_le_bytes());
-            bytes.extend_from_slice(name);
-            if name.first().is_some_and(|&byte| byte != 0) {
+            bytes.extend_from_slice(name.bytes());
+            if name.is_path() {
                 bytes.push(0);
             }
         }
@@ -175,11 +176,35 @@ pub(crate) fn encode(address: &Address) -> Vec<u8> {
 }
 
 /// Reads an address of `len` bytes, which is somebody's.
-pub(crate) async fn get_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
+async fn get_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
     match get_any_address(task, addr, len).await? {
-        Some(Address::Local(name)) if name.is_empty() => Err(Errno::EINVAL),
+        Some(Address::Local(name)) if name.bytes().is_empty() => Err(Errno::EINVAL),
         address => Ok(address),
     }
+}
+
+/// Reads the address of who is to receive a message over `socket`.
+///
+/// # Errors
+/// Also those of the path of a local datagram socket; other sockets do not go by it.
+pub(crate) async fn get_receiver(
+    task: &Task<'_>,
+    socket: &Socket,
+    (addr, len): (usize, usize),
+) -> Result<Option<Address>, Errno> {
+    let address = get_address(task, addr, len).await?;
+    let goes_by_it = socket.get().is_local() && socket.get().framing() == Framing::Datagrams;
+    if goes_by_it { find_local(task, address).await } else { Ok(address) }
+}
+
+/// Finds the file of a local name that is a path.
+async fn find_local(task: &Task<'_>, address: Option<Address>) -> Result<Option<Address>, Errno> {
+    let Some(Address::Local(name)) = address else { return Ok(address) };
+    if !name.is_path() {
+        return Ok(Some(Address::Local(name)));
+    }
+    let inode = paths::find_socket(task, name.bytes()).await?;
+    Ok(Some(Address::Local(name.at(inode))))
 }
 
 async fn get_any_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Option<Address>, Errno> {
@@ -300,8 +325,29 @@ pub(crate) async fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     {
         return Err(Errno::EACCES);
     }
-    socket.get().bind(task.caller(), &address)?;
+    match address {
+        Address::Local(name) if name.is_path() => bind_path(task, &socket, name).await?,
+        address => socket.get().bind(task.caller(), &address)?,
+    }
     Ok(0)
+}
+
+/// Binds a local socket to a path, where its file is made.
+///
+/// # Errors
+/// `EADDRINUSE`: something is there, whoever has made it, and be it of a socket that is gone; those of making a file.
+async fn bind_path(task: &Task<'_>, socket: &Socket, name: LocalName) -> Result<(), Errno> {
+    let inode = paths::create_socket(task, name.bytes()).await.map_err(|errno| match errno {
+        Errno::EEXIST => Errno::EADDRINUSE,
+        errno => errno,
+    })?;
+    let name = name.at(inode.clone());
+    let bound = socket.get().bind(task.caller(), &Address::Local(name.clone()));
+    if bound.is_err() {
+        // As in Linux. If that fails, the file leads to nobody.
+        let _ = paths::remove_socket(task, name.bytes(), &inode).await;
+    }
+    bound
 }
 
 /// `listen(fd, backlog)`.
@@ -344,6 +390,7 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -
 pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let address = get_address(task, args.word(1), args.bits(2) as usize).await?;
+    let address = if socket.get().is_local() { find_local(task, address).await? } else { address };
     let Some(address) = address else {
         return socket.get().disconnect(task.caller()).map(|()| 0);
     };
@@ -407,8 +454,11 @@ mod tests {
         let bytes = encode(&address);
         assert_eq!(bytes[..8], [2, 0, 0x1f, 0x90, 10, 0, 2, 15]);
         assert_eq!(decode(&bytes), Ok(Some(address)));
-        assert_eq!(decode(&encode(&Address::Local(b"/run/x".to_vec()))), Ok(Some(Address::Local(b"/run/x".to_vec()))));
-        let outside = Address::Local(b"\0name\0more".to_vec());
+        assert_eq!(
+            decode(&encode(&Address::Local(b"/run/x".to_vec().into()))),
+            Ok(Some(Address::Local(b"/run/x".to_vec().into())))
+        );
+        let outside = Address::Local(b"\0name\0more".to_vec().into());
         assert_eq!(decode(&encode(&outside)), Ok(Some(outside)));
     }
 
@@ -419,6 +469,6 @@ mod tests {
         assert_eq!(decode(&[2, 0, 0, 80, 127, 0, 0, 1]), Err(Errno::EINVAL));
         assert_eq!(decode(&[10, 0, 0, 0]), Err(Errno::EAFNOSUPPORT));
         assert_eq!(decode(&[0, 0]), Ok(None));
-        assert_eq!(decode(&[1, 0]), Ok(Some(Address::Local(Vec::new()))));
+        assert_eq!(decode(&[1, 0]), Ok(Some(Address::Local(LocalName::default()))));
     }
 }

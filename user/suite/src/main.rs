@@ -122,6 +122,7 @@ const GROUPS: &[&[Case]] = &[
     sockets::ends::CASES,
     sockets::local_datagrams::CASES,
     sockets::local_ends::CASES,
+    sockets::local_paths::CASES,
     sockets::datagrams::CASES,
     sockets::rights::CASES,
     sockets::flights::CASES,

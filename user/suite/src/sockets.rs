@@ -1,11 +1,13 @@
 //! TCP over loopback. How connections begin and end is in [`ends`], datagrams are in [`datagrams`], what is sent over local sockets beside bytes
-//! in [`rights`] and [`flights`], how they are ended in [`local_ends`], those without connections in [`local_datagrams`].
+//! in [`rights`] and [`flights`], how they are ended in [`local_ends`], those without connections in [`local_datagrams`], those that are bound to
+//! paths in [`local_paths`].
 
 pub mod datagrams;
 pub mod ends;
 pub mod flights;
 pub mod local_datagrams;
 pub mod local_ends;
+pub mod local_paths;
 pub mod rights;
 
 use crate::case::{Case, Outcome, Trouble};

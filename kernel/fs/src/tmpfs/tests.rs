@@ -47,7 +47,7 @@ impl World {
 
     fn mkdir(&self, path: &str) -> Result<(), Errno> {
         let new = NewInode { kind: Kind::Directory, permissions: 0o755, rdev: 0 };
-        now(self.space.create(&self.context(), path.as_bytes(), new))
+        now(self.space.create(&self.context(), path.as_bytes(), new)).map(drop)
     }
 
     fn link(&self, target: &str, path: &str) -> Result<(), Errno> {

@@ -18,7 +18,7 @@ fn caller() -> Caller {
 }
 
 fn name(text: &str) -> Address {
-    Address::Local([b"\0", text.as_bytes()].concat())
+    Address::Local([b"\0", text.as_bytes()].concat().into())
 }
 
 fn plain<T>(attempt: Attempt<T>) -> Result<Option<T>, Errno> {
@@ -174,7 +174,7 @@ fn any_name_is_a_free_one() {
     let host = Host::new();
     let taken: Vec<_> = (0..3).map(|number| host.socket(&alloc::format!("{number:05x}"))).collect();
     let socket = host.socket("");
-    socket.bind(&host.caller, &Address::Local(Vec::new())).unwrap();
+    socket.bind(&host.caller, &Address::Local(Vec::new().into())).unwrap();
     assert_eq!(socket.local_address(), name("00003"));
     assert_eq!(socket.bind(&host.caller, &name("other")), Err(Errno::EINVAL));
     drop((taken, socket));

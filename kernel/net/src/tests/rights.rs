@@ -97,7 +97,7 @@ fn circles_are_collected_once_nobody_has_them() {
 fn a_listener_in_the_queue_of_its_own_connection_is_collected() {
     let world = World::new(0);
     let (net, caller) = (&world.hosts[0], &world.caller);
-    let name = Address::Local(b"/run/c".to_vec());
+    let name = Address::Local(b"/run/c".to_vec().into());
     let listener = open(SocketFile::local(net, Framing::Stream));
     socket(&listener).bind(caller, &name).unwrap();
     socket(&listener).listen(caller, 4).unwrap();
