@@ -4,8 +4,8 @@
 //! (`channel::calls`). A request has its place from before it is sent until its reply has come, so there are never more on the way than
 //! the memory has places for, and neither side ever waits for room: a peer that makes it do so has replied to what it has not taken.
 //!
-//! The task says for good that this side waits for messages, before it looks: who sends one behind that look rings. It holds the channel only while it is
-//! polled: with the last [`Client`] this end is over, whether the task runs again or not.
+//! The task says for good that this side waits for messages, before it looks: who sends one behind that look rings. It holds the channel only while it looks,
+//! and wakes behind that: with the last [`Client`], which somebody may drop who was woken, this end is over, whether the task runs again or not.
 
 use super::server::Tagged;
 use super::{Channel, End, Message, Received, call, pair};
@@ -16,12 +16,13 @@ use crate::task::sync::Semaphore;
 use crate::task::{self, JoinHandle, Priority};
 use abi::{Errno, channel as at};
 use alloc::sync::Weak;
+use alloc::vec::Vec;
 use channel::MESSAGE;
 use channel::calls::{Answer, Calls, Tag};
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::pin;
-use core::task::{Context, Poll};
+use core::task::{Context, Poll, Waker};
 
 /// A channel for a [`Client`], whose is the first end, and a [`Server`](super::Server), with `places` requests at most on the way.
 ///
@@ -40,8 +41,8 @@ struct State<Q, P> {
 
 struct Shared<Q, P> {
     state: Mutex<State<Q, P>>,
-    /// As many as there are free places; closed with the failure.
-    places: Semaphore,
+    /// As many as there are free places; closed with the failure. Whoever closes it may do so when the rest is gone.
+    places: Arc<Semaphore>,
 }
 
 /// The task that takes replies.
@@ -73,10 +74,11 @@ impl<Q: Message, P: Message> Client<Q, P> {
     pub fn open(end: End) -> Result<Self> {
         let most = end.places;
         let state = State { channel: end.open()?, calls: Calls::new(most), failure: None };
-        let shared = Arc::new(Shared { state: Mutex::new(state), places: Semaphore::new(most as usize) });
-        let taken = Arc::downgrade(&shared);
+        let shared = Arc::new(Shared { state: Mutex::new(state), places: Arc::new(Semaphore::new(most as usize)) });
+        let (taken, mut asked) = (Arc::downgrade(&shared), Vec::new());
+        let replies = poll_fn(move |context| take_replies(&taken, &mut asked, context));
         // Before all who wait, however urgent they are: it takes no more than there are requests on the way.
-        let taker = task::spawn_with(Priority::new(0), poll_fn(move |context| take_replies(&taken, context)));
+        let taker = task::spawn_with(Priority::new(0), replies);
         Ok(Self { shared, taker: Arc::new(Taker(taker)) })
     }
 
@@ -94,23 +96,36 @@ impl<Q: Message, P: Message> Client<Q, P> {
     }
 }
 
-fn take_replies<Q: Message, P: Message>(shared: &Weak<Shared<Q, P>>, context: &mut Context<'_>) -> Poll<()> {
-    let Some(shared) = shared.upgrade() else { return Poll::Ready(()) };
-    let fd = shared.state.lock().channel.fd.clone();
-    // Without a state of its own: it can be made anew for each poll.
-    let taking = pin!(fd.io(Direction::Read, |fd| shared.take(fd)));
-    taking.poll(context).map(|end| {
-        let Err(error) = end;
-        // Its own where this process has no descriptor or memory left to wait with.
-        let errno = error.raw_os_error().and_then(|number| u16::try_from(number).ok()).and_then(Errno::new);
-        shared.fail(errno.unwrap_or(Errno::EPROTO));
-    })
+/// Takes the replies that are there, and wakes those who asked; `asked` keeps its room from one poll to the next.
+fn take_replies<Q: Message, P: Message>(
+    shared: &Weak<Shared<Q, P>>,
+    asked: &mut Vec<Waker>,
+    context: &mut Context<'_>,
+) -> Poll<()> {
+    let (taken, places) = {
+        let Some(shared) = shared.upgrade() else { return Poll::Ready(()) };
+        let fd = shared.state.lock().channel.fd.clone();
+        // Without a state of its own: it can be made anew for each poll.
+        let taken = pin!(fd.io(Direction::Read, |fd| shared.take(fd, asked))).poll(context);
+        let taken = taken.map(|end| {
+            let Err(error) = end;
+            // Its own where this process has no descriptor or memory left to wait with.
+            let errno = error.raw_os_error().and_then(|number| u16::try_from(number).ok()).and_then(Errno::new);
+            asked.extend(shared.end(errno.unwrap_or(Errno::EPROTO)));
+        });
+        (taken, shared.places.clone())
+    };
+    if taken.is_ready() {
+        places.close();
+    }
+    asked.drain(..).for_each(Waker::wake);
+    taken
 }
 
 impl<Q: Message, P: Message> Shared<Q, P> {
-    /// Takes the replies that are there; `EAGAIN`: more will come.
-    fn take(&self, fd: &crate::sys::OwnedFd) -> Result<Infallible> {
-        self.give_out()?;
+    /// Takes the replies that are there, and notes who `asked`; `EAGAIN`: more will come.
+    fn take(&self, fd: &crate::sys::OwnedFd, asked: &mut Vec<Waker>) -> Result<Infallible> {
+        self.give_out(asked)?;
         let ring = {
             let mut state = self.state.lock();
             let channel = &mut state.channel;
@@ -119,12 +134,12 @@ impl<Q: Message, P: Message> Shared<Q, P> {
         };
         // Asked before the look: what was sent before the end is received.
         let is_over = call(fd, ring, 0) == Err(Errno::EPIPE);
-        self.give_out()?;
+        self.give_out(asked)?;
         Err(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }))
     }
 
     /// Gives each reply that is there to who asked: no more of them than there are requests on the way.
-    fn give_out(&self) -> Result<()> {
+    fn give_out(&self, asked: &mut Vec<Waker>) -> Result<()> {
         let broken = |_| Error::from(Errno::EPROTO);
         loop {
             let answer = {
@@ -133,22 +148,17 @@ impl<Q: Message, P: Message> Shared<Q, P> {
                 calls.answer(Tag(reply.tag), reply.body).map_err(broken)?
             };
             match answer {
-                // Without the lock: it may free whoever it wakes.
-                Answer::Arrived(waker) => waker.into_iter().for_each(|waker| waker.wake()),
+                Answer::Arrived(waker) => asked.extend(waker),
                 Answer::Discarded => self.places.add_permits(1),
             }
         }
     }
 
-    /// Ends all that waits.
-    fn fail(&self, errno: Errno) {
-        let wakers = {
-            let mut state = self.state.lock();
-            state.failure.get_or_insert(errno);
-            state.calls.end()
-        };
-        self.places.close();
-        wakers.into_iter().for_each(|waker| waker.wake());
+    /// Nothing more comes; who is to be woken for it. Those who wait for a place hear of it when `places` is closed.
+    fn end(&self, errno: Errno) -> Vec<Waker> {
+        let mut state = self.state.lock();
+        state.failure.get_or_insert(errno);
+        state.calls.end()
     }
 
     fn why(&self) -> Error {
@@ -164,7 +174,9 @@ impl<Q: Message, P: Message> Shared<Q, P> {
         let posted = state.channel.post(&Tagged { tag: tag.0, body: *request });
         if posted.is_err() {
             drop(state);
-            self.fail(Errno::EPROTO);
+            let wakers = self.end(Errno::EPROTO);
+            self.places.close();
+            wakers.into_iter().for_each(Waker::wake);
             return Err(Errno::EPROTO.into());
         }
         state.channel.flush();
