@@ -5,7 +5,7 @@ use core::{
     fmt,
     net::{Ipv4Addr, SocketAddrV4},
 };
-use io::inode::Inode;
+use io::inode::{Inode, InodeId};
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 
 /// Where a socket is, or whom it talks to.
@@ -21,14 +21,14 @@ pub enum Address {
 #[derive(Clone, Default)]
 pub struct LocalName {
     bytes: Vec<u8>,
-    inode: Option<Arc<dyn Inode>>,
+    file: Option<(InodeId, Arc<dyn Inode>)>,
 }
 
 impl LocalName {
     /// The same name, as a path that leads there.
     #[must_use]
     pub fn at(self, inode: Arc<dyn Inode>) -> Self {
-        Self { inode: Some(inode), ..self }
+        Self { file: Some((inode.id(), inode)), ..self }
     }
 
     /// What user memory has of it.
@@ -43,21 +43,25 @@ impl LocalName {
         self.bytes.first().is_some_and(|&first| first != 0)
     }
 
-    pub(crate) fn inode(&self) -> Option<&Arc<dyn Inode>> {
-        self.inode.as_ref()
+    /// The file, and its identity, which is asked for once: a file system may lock for it.
+    pub(crate) fn file(&self) -> Option<&(InodeId, Arc<dyn Inode>)> {
+        self.file.as_ref()
+    }
+
+    fn id(&self) -> Option<InodeId> {
+        self.file.as_ref().map(|(id, _)| *id)
     }
 }
 
 impl From<Vec<u8>> for LocalName {
     fn from(bytes: Vec<u8>) -> Self {
-        Self { bytes, inode: None }
+        Self { bytes, file: None }
     }
 }
 
 impl PartialEq for LocalName {
     fn eq(&self, other: &Self) -> bool {
-        let id = |name: &Self| name.inode.as_ref().map(|inode| inode.id());
-        self.bytes == other.bytes && id(self) == id(other)
+        self.bytes == other.bytes && self.id() == other.id()
     }
 }
 
@@ -65,7 +69,7 @@ impl Eq for LocalName {}
 
 impl fmt::Debug for LocalName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LocalName").field(&self.bytes).field(&self.inode.as_ref().map(|inode| inode.id())).finish()
+        f.debug_tuple("LocalName").field(&self.bytes).field(&self.id()).finish()
     }
 }
 

@@ -32,8 +32,8 @@ enum Key {
 
 impl Key {
     fn of(framing: Framing, name: &LocalName) -> Self {
-        match name.inode() {
-            Some(inode) => Self::File(inode.id()),
+        match name.file() {
+            Some((id, _)) => Self::File(*id),
             None => Self::Outside(framing, name.bytes().into()),
         }
     }
@@ -63,7 +63,7 @@ pub(crate) struct Name {
     key: Key,
     bytes: Arc<[u8]>,
     /// No other file gets its number meanwhile.
-    _inode: Option<Arc<dyn Inode>>,
+    _file: Option<Arc<dyn Inode>>,
     _charge: Charge,
 }
 
@@ -89,7 +89,13 @@ impl Names {
             Entry::Occupied(_) => return Err(Errno::EADDRINUSE),
             Entry::Vacant(place) => place.insert(Target::Nobody),
         };
-        Ok(Name { names: self.clone(), key, bytes, _inode: name.inode().cloned(), _charge: charge })
+        Ok(Name {
+            names: self.clone(),
+            key,
+            bytes,
+            _file: name.file().map(|(_, inode)| inode.clone()),
+            _charge: charge,
+        })
     }
 
     /// Binds some name outside the file system that is free: five hexadecimal digits, as in Linux. Not under a lock: it may take a while.

@@ -8,7 +8,7 @@ use crate::kernel_table;
 use core::fmt::Write;
 
 /// Room for the table.
-const SIZE: usize = 384 << 10;
+const SIZE: usize = 416 << 10;
 const MAGIC: u32 = 0x4d59_534b;
 /// Frames printed at most.
 const DEPTH: usize = 40;
