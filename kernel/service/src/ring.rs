@@ -203,6 +203,7 @@ impl Drop for RingFile {
         self.0.retries.close();
         // They hold the ring, to tell of their end.
         let _ = self.0.buffers.unregister();
+        let _ = self.0.files.unregister();
     }
 }
 

@@ -3,7 +3,7 @@
 //! A request keeps the buffer that it began with. A buffer that goes, when nothing uses it any more, tells so by a completion with its tag, if it
 //! has one, for which it has a place all the while.
 
-use super::{Ring, in_turn::in_turn, operation::Done, ticket::Ticket};
+use super::{Ring, in_turn::in_turn, ticket::Tag};
 use crate::{
     context::{Task, list},
     transfer::Piece,
@@ -25,7 +25,7 @@ const LARGEST: u64 = 1 << 30;
 /// A buffer.
 pub(crate) struct Buffer {
     memory: Pinned,
-    tag: Option<Ticket>,
+    tag: Option<Arc<Tag>>,
 }
 
 impl Buffer {
@@ -49,14 +49,6 @@ impl Buffer {
 
     fn offset(&self, piece: Piece) -> usize {
         self.memory.offset_of(piece.addr, piece.len).unwrap_or(usize::MAX)
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        if let Some(tag) = &mut self.tag {
-            tag.complete(Done::with(0));
-        }
     }
 }
 
@@ -118,13 +110,7 @@ async fn buffer(task: &Task<'_>, ring: &Arc<Ring>, piece: &Iovec, tag: u64) -> R
     }
     base.checked_add(len.next_multiple_of(PAGE_SIZE as u64)).ok_or(Errno::EOVERFLOW)?;
     let memory = task.pin(base as usize, len as usize).await?;
-    if tag == 0 {
-        return Ok(Some(Arc::new(Buffer { memory, tag: None })));
-    }
-    if ring.reserve(1) == 0 {
-        return Err(Errno::ENOMEM);
-    }
-    Ok(Some(Arc::new(Buffer { memory, tag: Some(Ticket::of_deferred(ring, tag, 0)) })))
+    Ok(Some(Arc::new(Buffer { memory, tag: Tag::new(task, ring, tag)? })))
 }
 
 /// The piece and the tag with this number of two lists; without a list: no buffer, no tag.
@@ -186,7 +172,7 @@ pub(super) async fn register(
 fn silence(places: Vec<Option<Arc<Buffer>>>) {
     for mut buffer in places.into_iter().flatten() {
         if let Some(tag) = Arc::get_mut(&mut buffer).and_then(|buffer| buffer.tag.take()) {
-            tag.forget();
+            Tag::silence(tag);
         }
     }
 }

@@ -183,7 +183,7 @@ impl Call {
         sockets::accept(task, &self.args(), self.flags, how).await
     }
 
-    async fn serve(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+    async fn serve(&self, task: &Task<'_>, ring: &Arc<Ring>) -> Result<usize, Errno> {
         let args = &self.args();
         match self.opcode {
             IORING_OP_SEND | IORING_OP_SEND_ZC => messages::sendto(task, args).await,
@@ -223,9 +223,14 @@ impl Call {
     /// The output is the entry's file; the input has a number, or a place, of its own.
     async fn splice(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
         let out = task.file(self.fd)?;
+        // To the end.
+        let used;
         let input = match self.flags & SPLICE_F_FD_IN_FIXED {
             0 => task.process().file(self.index.cast_signed())?,
-            _ => ring.files.get(self.index.cast_signed())?,
+            _ => {
+                used = ring.files.get(self.index.cast_signed())?;
+                Arc::clone(&used)
+            }
         };
         let (len, flags) = (self.len as usize, self.flags & !SPLICE_F_FD_IN_FIXED);
         if len == 0 {
@@ -249,16 +254,16 @@ impl Call {
         }
     }
 
-    async fn update_files(&self, task: &Task<'_>, ring: &Ring) -> Result<usize, Errno> {
+    async fn update_files(&self, task: &Task<'_>, ring: &Arc<Ring>) -> Result<usize, Errno> {
         let (first, addr, count) = (self.off as u32, self.addr as usize, self.len as usize);
         match first {
             IORING_FILE_INDEX_ALLOC => registered::place_anywhere(task, ring, addr, count).await,
-            first => registered::update(task, ring, first as usize, addr, count).await,
+            first => registered::update(task, ring, first as usize, (addr as u64, 0), count).await,
         }
     }
 
     /// The call, to its end.
-    pub(super) async fn finish(&self, task: &Task<'_>, ring: &Ring) -> Done {
+    pub(super) async fn finish(&self, task: &Task<'_>, ring: &Arc<Ring>) -> Done {
         let args = &self.args();
         let moved = match self.opcode {
             IORING_OP_SENDMSG | IORING_OP_SENDMSG_ZC => messages::send_message(task, args).await,
@@ -304,14 +309,11 @@ impl Call {
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
-        let file = match self.fixed {
-            true => match ring.file(task, self.fd, true) {
-                Ok(open) => Some(open),
-                Err(errno) => return Step::Done(Done::failed(errno)),
-            },
-            false => None,
+        let used = match self.fixed.then(|| ring.files.get(self.fd)).transpose() {
+            Ok(used) => used,
+            Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        if file.is_none()
+        if used.is_none()
             && let Some(result) = self.at_once(task, ring)
         {
             return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
@@ -321,8 +323,13 @@ impl Call {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
+        let file = used.as_deref().cloned();
         let view = OfRequest { file, into, buffer, ..OfRequest::default() };
-        Begun::run(Body::Call(self), task, ring, user_data, view)
+        let step = Begun::run(Body::Call(self), task, ring, user_data, view);
+        match used {
+            Some(used) => used.keep(step),
+            None => step,
+        }
     }
 }
 

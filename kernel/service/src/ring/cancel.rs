@@ -239,9 +239,9 @@ impl Cancel {
     /// # Errors
     /// `EBADF`.
     pub(super) fn file(&self, task: &Task<'_>, ring: &Ring) -> Result<Option<Arc<OpenFile>>, Errno> {
-        let found =
-            self.has(IORING_ASYNC_CANCEL_FD).then(|| ring.file(task, self.fd, self.has(IORING_ASYNC_CANCEL_FD_FIXED)));
-        found.transpose()
+        let fixed = self.has(IORING_ASYNC_CANCEL_FD_FIXED);
+        let found = self.has(IORING_ASYNC_CANCEL_FD).then(|| ring.file(task, self.fd, fixed)).transpose()?;
+        Ok(found.as_deref().cloned())
     }
 
     fn means(&self, request: &Request, open: Option<&Arc<OpenFile>>) -> bool {

@@ -123,8 +123,9 @@ fn check_size<F: Future>(_: &F) {
     const { assert!(exec::task_size::<F>() <= TASK) }
 }
 
-fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, mut waits: Waits) -> Result<Parked, Errno> {
-    ticket.otherwise = Some(Errno::ENOMEM);
+fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, waits: Waits) -> Result<Parked, Errno> {
+    let (mut waits, tag) = waits.untag();
+    (ticket.otherwise, ticket.tag) = (Some(Errno::ENOMEM), tag);
     let about = About { file: waits.file(), ..about };
     let (timer, buffer) = (waits.timer(ring), waits.take_buffer());
     let listed = owner.enlist(ring, ticket.user_data, about, timer, buffer)?;

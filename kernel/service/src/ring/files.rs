@@ -1,16 +1,27 @@
 //! Registered files: descriptions that entries name by a place in a table of the ring's (`IOSQE_FIXED_FILE`).
+//!
+//! A request keeps the file that it began with, and with it the tag of the place: that is told when the place has another file, or none, and no request has
+//! it any more.
 
-use super::{Ring, in_turn::in_turn, places::Places, ring_of};
+use super::{
+    Ring,
+    in_turn::in_turn,
+    operation::{Step, Waits},
+    places::Places,
+    ring_of,
+    ticket::Tag,
+};
 use crate::context::{Task, list};
 use abi::{
     errno::Errno,
     io_uring::{FileIndexRange, FilesUpdate, IORING_FILE_INDEX_ALLOC},
 };
-use alloc::{sync::Arc, vec::Vec};
-use core::ops::Range;
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::ops::{Deref, Range};
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
 use mem::Charge;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Most places of a table, as in Linux.
 const MOST: usize = 1 << 20;
@@ -21,8 +32,41 @@ const SKIP: i32 = -2;
 /// Descriptors that are read at a time.
 const AT_ONCE: usize = 64;
 
+/// A file that an entry names, with the tag of its place, if it has that by a place that has one.
+#[derive(Clone)]
+pub(super) struct Used {
+    open: Arc<OpenFile>,
+    tag: Option<Arc<Tag>>,
+}
+
+impl Used {
+    /// Whether somebody wants to know when it is used no more. What waits for it then has a coroutine.
+    #[inline(always)]
+    pub(super) fn is_tagged(&self) -> bool {
+        self.tag.is_some()
+    }
+
+    /// What has begun with it has it to its end.
+    #[inline]
+    pub(super) fn keep(&self, step: Step) -> Step {
+        match (&self.tag, step) {
+            (Some(tag), Step::Waits(waits)) => Step::Waits(Waits::Tagged(Box::new((waits, tag.clone())))),
+            (_, step) => step,
+        }
+    }
+}
+
+impl Deref for Used {
+    type Target = Arc<OpenFile>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Arc<OpenFile> {
+        &self.open
+    }
+}
+
 struct Table {
-    files: Vec<Option<Arc<OpenFile>>>,
+    files: Vec<Option<Used>>,
     places: Places,
     /// Where a file goes that may go anywhere, and where the look for that begins.
     range: Range<usize>,
@@ -31,7 +75,7 @@ struct Table {
 }
 
 impl Table {
-    fn replace(&mut self, place: usize, file: Option<Arc<OpenFile>>) -> Option<Arc<OpenFile>> {
+    fn replace(&mut self, place: usize, file: Option<Used>) -> Option<Used> {
         let Some(found) = self.files.get_mut(place) else { return file };
         self.places.set(place, file.is_some());
         if file.is_none() && self.range.contains(&place) {
@@ -61,7 +105,7 @@ impl Files {
     ///
     /// # Errors
     /// `EBADF`.
-    pub(super) fn get(&self, place: i32) -> Result<Arc<OpenFile>, Errno> {
+    pub(super) fn get(&self, place: i32) -> Result<Used, Errno> {
         let table = self.0.lock();
         let place = usize::try_from(place).ok().and_then(|place| table.as_ref()?.files.get(place)?.clone());
         place.ok_or(Errno::EBADF)
@@ -72,7 +116,7 @@ impl Files {
     }
 
     /// Puts a file into a place that there is; what was there.
-    fn replace(&self, place: usize, file: Option<Arc<OpenFile>>) -> Option<Arc<OpenFile>> {
+    fn replace(&self, place: usize, file: Option<Used>) -> Option<Used> {
         match self.0.lock().as_mut() {
             Some(table) => table.replace(place, file),
             None => file,
@@ -88,6 +132,7 @@ impl Files {
             return Err(Errno::EBADF);
         }
         let any = slot == IORING_FILE_INDEX_ALLOC;
+        let file = Used { open: file, tag: None };
         let mut lock = self.0.lock();
         let place = match (lock.as_mut(), any) {
             (Some(table), true) => table.free(),
@@ -167,8 +212,8 @@ impl Ring {
     /// # Errors
     /// `EBADF`.
     #[inline]
-    pub(super) fn file(&self, task: &Task<'_>, fd: i32, fixed: bool) -> Result<Arc<OpenFile>, Errno> {
-        if fixed { self.files.get(fd) } else { task.file(fd) }
+    pub(super) fn file(&self, task: &Task<'_>, fd: i32, fixed: bool) -> Result<Used, Errno> {
+        if fixed { self.files.get(fd) } else { Ok(Used { open: task.file(fd)?, tag: None }) }
     }
 }
 
@@ -178,20 +223,46 @@ fn holds_others(open: &OpenFile) -> bool {
     ring_of(open).is_ok() || open.file().as_any().is::<io::epoll::Epoll>()
 }
 
-/// The file for a place.
-fn registrable(task: &Task<'_>, fd: i32) -> Result<Option<Arc<OpenFile>>, Errno> {
-    if fd == NONE {
-        return Ok(None);
+/// The file for a place, and its tag.
+fn registrable(task: &Task<'_>, ring: &Arc<Ring>, fd: i32, tag: u64) -> Result<Option<Used>, Errno> {
+    match (fd, tag) {
+        (NONE, 0) => return Ok(None),
+        (NONE, _) => return Err(Errno::EINVAL),
+        _ => {}
     }
     let open = task.file(fd)?;
-    if holds_others(&open) { Err(Errno::EBADF) } else { Ok(Some(open)) }
+    if holds_others(&open) {
+        return Err(Errno::EBADF);
+    }
+    Ok(Some(Used { open, tag: Tag::new(task, ring, tag)? }))
 }
 
-/// Makes the table of the descriptors at `addr`; without a list, of empty places.
+/// Some of a list in the program's memory, from the one with this number on. Without a list they are left as they are.
+async fn copy_some<T: IntoBytes + FromBytes>(
+    task: &Task<'_>,
+    list: u64,
+    first: usize,
+    some: &mut [T],
+) -> Result<(), Errno> {
+    match list {
+        0 => Ok(()),
+        list => {
+            let from = (list as usize).wrapping_add(first * size_of::<T>());
+            task.space().copy_in(from, <[T]>::as_mut_bytes(some)).await
+        }
+    }
+}
+
+/// Makes the table of the descriptors at `fds`, with the tags at `tags`; without a list, of empty places.
 ///
 /// # Errors
-/// `EBUSY`, `EINVAL`, `EMFILE`, `EFAULT`, `EBADF`, `ENOMEM`.
-pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: usize) -> Result<usize, Errno> {
+/// `EBUSY`, `EINVAL`, `EMFILE`, `EFAULT`, `EBADF`, `ENOMEM`; then no tag is told.
+pub(super) async fn register(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (fds, tags): (u64, u64),
+    count: usize,
+) -> Result<usize, Errno> {
     if ring.files.len().is_some() {
         return Err(Errno::EBUSY);
     }
@@ -200,51 +271,41 @@ pub(super) async fn register(task: &Task<'_>, ring: &Ring, addr: usize, count: u
         count if count > MOST.min(task.file_limit()) => return Err(Errno::EMFILE),
         _ => {}
     }
-    let bytes = count * size_of::<Option<Arc<OpenFile>>>() + Places::bytes(count);
+    let bytes = count * size_of::<Option<Used>>() + Places::bytes(count);
     let charge = task.caller().account.charge(bytes)?;
     let (mut files, mut places) = (list(count)?, Places::new(count)?);
-    while files.len() < count {
-        let mut fds = [0i32; AT_ONCE];
-        let some = &mut fds[..AT_ONCE.min(count - files.len())];
-        if addr == 0 {
-            some.fill(NONE);
-            if exec::should_yield() {
-                exec::yield_now().await;
-            }
-        } else {
-            let from = addr.wrapping_add(files.len() * size_of::<i32>());
-            task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;
-        }
-        for fd in some {
-            let file = registrable(task, *fd)?;
-            places.set(files.len(), file.is_some());
-            files.push(file);
-        }
+    if let Err(errno) = fill(task, ring, (fds, tags), &mut files, &mut places, count).await {
+        silence(files);
+        return Err(errno);
     }
     let mut table = ring.files.0.lock();
     if table.is_some() {
         drop(table);
+        silence(files);
         return Err(Errno::EBUSY);
     }
     *table = Some(Table { files, places, range: 0..count, hint: 0, _charge: charge });
     Ok(0)
 }
 
-/// Whether none of the tags at `tags` is one: a file's end is not told.
-///
-/// # Errors
-/// `EINVAL`, `EFAULT`.
-pub(super) async fn check_untagged(task: &Task<'_>, tags: u64, count: usize) -> Result<(), Errno> {
-    if tags == 0 {
-        return Ok(());
-    }
-    for done in (0..count.min(MOST)).step_by(AT_ONCE) {
-        let mut some = [0u64; AT_ONCE];
-        let some = &mut some[..AT_ONCE.min(count - done)];
-        let from = (tags as usize).wrapping_add(done * size_of::<u64>());
-        task.space().copy_in(from, zerocopy::IntoBytes::as_mut_bytes(some)).await?;
-        if some.iter().any(|tag| *tag != 0) {
-            return Err(Errno::EINVAL);
+/// Fills a table, in which there is room for so many.
+async fn fill(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (fds, tags): (u64, u64),
+    files: &mut Vec<Option<Used>>,
+    places: &mut Places,
+    count: usize,
+) -> Result<(), Errno> {
+    while files.len() < count {
+        let (first, len) = (files.len(), AT_ONCE.min(count - files.len()));
+        let (mut some, mut their_tags) = ([NONE; AT_ONCE], [0u64; AT_ONCE]);
+        copy_some(task, fds, first, &mut some[..len]).await?;
+        copy_some(task, tags, first, &mut their_tags[..len]).await?;
+        for (fd, tag) in some.into_iter().zip(their_tags).take(len) {
+            let file = registrable(task, ring, fd, tag)?;
+            places.set(files.len(), file.is_some());
+            files.push(file);
         }
         if exec::should_yield() {
             exec::yield_now().await;
@@ -253,34 +314,44 @@ pub(super) async fn check_untagged(task: &Task<'_>, tags: u64, count: usize) -> 
     Ok(())
 }
 
+/// Files go that nobody has used: no tag is told.
+fn silence(files: Vec<Option<Used>>) {
+    files.into_iter().flatten().filter_map(|file| file.tag).for_each(Tag::silence);
+}
+
 /// Changes places as a call asks for it; how many.
 ///
 /// # Errors
 /// `EFAULT`, `EINVAL`; those of [`update`].
-pub(super) async fn update_of_call(task: &Task<'_>, ring: &Ring, addr: usize, count: usize) -> Result<usize, Errno> {
+pub(super) async fn update_of_call(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    addr: usize,
+    count: usize,
+) -> Result<usize, Errno> {
     let asked: FilesUpdate = task.space().get(addr).await?;
     if asked.resv != 0 || count == 0 {
         return Err(Errno::EINVAL);
     }
-    update(task, ring, asked.offset as usize, asked.fds as usize, count).await
+    update(task, ring, asked.offset as usize, (asked.fds, 0), count).await
 }
 
-/// Changes the places from `first` on to the descriptors at `addr`; how many.
+/// Changes the places from `first` on to the descriptors at `fds`, with the tags at `tags`; how many.
 ///
 /// # Errors
-/// `ENXIO`, `EINVAL`; `EFAULT` and `EBADF` before any was changed.
+/// `ENXIO`, `EINVAL`; `EFAULT`, `EBADF` and `ENOMEM` before any was changed.
 pub(super) async fn update(
     task: &Task<'_>,
-    ring: &Ring,
+    ring: &Arc<Ring>,
     first: usize,
-    addr: usize,
+    lists: (u64, u64),
     count: usize,
 ) -> Result<usize, Errno> {
     let len = ring.files.len().ok_or(Errno::ENXIO)?;
     if first.checked_add(count).is_none_or(|end| end > len) {
         return Err(Errno::EINVAL);
     }
-    in_turn(count, |done| update_one(task, ring, first + done, addr.wrapping_add(done * size_of::<i32>()))).await
+    in_turn(count, |done| update_one(task, ring, lists, done, first + done)).await
 }
 
 /// Puts the files of the descriptors at `addr` into free places, whose numbers it leaves there; how many.
@@ -303,12 +374,29 @@ async fn place_one(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<(), Errn
     told
 }
 
-async fn update_one(task: &Task<'_>, ring: &Ring, place: usize, addr: usize) -> Result<(), Errno> {
-    let fd: i32 = task.space().get(addr).await?;
-    if fd != SKIP {
-        let file = registrable(task, fd)?;
-        // Not under the lock.
-        drop(ring.files.replace(place, file));
+async fn update_one(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    (fds, tags): (u64, u64),
+    number: usize,
+    place: usize,
+) -> Result<(), Errno> {
+    let fd: i32 = task.space().get((fds as usize).wrapping_add(number * size_of::<i32>())).await?;
+    let mut tag = [0u64];
+    copy_some(task, tags, number, &mut tag).await?;
+    match (fd, tag) {
+        (SKIP, [0]) => Ok(()),
+        (SKIP, _) => Err(Errno::EINVAL),
+        (fd, [tag]) => {
+            let (file, result) = match registrable(task, ring, fd, tag) {
+                Ok(file) => (file, Ok(())),
+                // As on Linux the place is empty then.
+                Err(errno @ Errno::EBADF) => (None, Err(errno)),
+                Err(errno) => return Err(errno),
+            };
+            // Not under the lock.
+            drop(ring.files.replace(place, file));
+            result
+        }
     }
-    Ok(())
 }

@@ -193,7 +193,7 @@ impl Message {
         }
         // As on Linux of the lower half.
         let file = ring.files.get((self.source as u32).cast_signed())?;
-        let place = target.files.install(self.target, file)?;
+        let place = target.files.install(self.target, Arc::clone(&file))?;
         if self.op_flags & IORING_MSG_RING_CQE_SKIP == 0 {
             target.post_message(Cqe { user_data: self.user_data, res: place as i32, flags: 0 })?;
         }

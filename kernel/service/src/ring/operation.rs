@@ -10,6 +10,7 @@ use super::{
     readiness::{Readiness, Update},
     request::Request,
     select::{self, Select},
+    ticket::Tag,
     timeout::{Change, Timeout, Timer},
     transfer::{AtDevice, Transfer},
 };
@@ -155,6 +156,8 @@ pub(super) enum Waits {
     Readiness(Readiness, Arc<OpenFile>),
     /// A system call that has begun.
     Call(Begun),
+    /// One of the others, of a file whose place has a tag. Boxed, as such are seldom.
+    Tagged(Box<(Waits, Arc<Tag>)>),
 }
 
 /// The completion of an entry without flags, if it asks for nothing but that: the rest of the checks would find no fault with it.
@@ -292,6 +295,17 @@ pub(super) fn boxed<'a, F: Future<Output = Done> + Send + 'a>(
 }
 
 impl Waits {
+    /// Without the tag of its file's place, which is to be kept to its end.
+    pub(super) fn untag(self) -> (Self, Option<Arc<Tag>>) {
+        match self {
+            Waits::Tagged(tagged) => {
+                let (waits, tag) = *tagged;
+                (waits, Some(tag))
+            }
+            waits => (waits, None),
+        }
+    }
+
     /// Does the rest of it.
     pub(super) async fn run(&mut self, task: &Task<'_>, ring: &Ring, request: &Request) -> Done {
         match self {
@@ -301,6 +315,8 @@ impl Waits {
             Waits::Timeout(timeout) => boxed(task, timeout.wait(ring, request)).await,
             Waits::Readiness(readiness, open) => boxed(task, readiness.wait(task, ring, request, open)).await,
             Waits::Call(begun) => begun.wait(request.state()).await,
+            // Who enlists it has taken the tag off.
+            Waits::Tagged(_) => Done::failed(Errno::EINVAL),
         }
     }
 
@@ -310,6 +326,7 @@ impl Waits {
             Waits::Transfer(_, open, _) | Waits::Readiness(_, open) => place_of(open),
             Waits::Device(device) => place_of(device.open()),
             Waits::Call(begun) => begun.file,
+            Waits::Tagged(tagged) => tagged.0.file(),
             Waits::Cancel(..) | Waits::Timeout(_) => 0,
         }
     }

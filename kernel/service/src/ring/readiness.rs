@@ -68,7 +68,10 @@ impl Readiness {
         match found != 0 && !self.repeats(&open) {
             true => Step::Done(Done::with(found as i32)),
             // From now on it counts what changes, not from when its coroutine comes to look.
-            false => Step::Waits(Waits::Readiness(Self { seen: (found == 0).then_some(edges), ..self }, open)),
+            false => {
+                let waits = Self { seen: (found == 0).then_some(edges), ..self };
+                open.keep(Step::Waits(Waits::Readiness(waits, Arc::clone(&open))))
+            }
         }
     }
 

@@ -60,18 +60,16 @@ async fn resources(
 ) -> Result<usize, Errno> {
     match number {
         IORING_REGISTER_FILES | IORING_REGISTER_BUFFERS if argument == 0 => Err(Errno::EFAULT),
-        IORING_REGISTER_FILES => files::register(task, ring, argument, count).await,
+        IORING_REGISTER_FILES => files::register(task, ring, (argument as u64, 0), count).await,
         IORING_REGISTER_FILES2 => {
             let RsrcRegister { nr, data, tags, .. } = list_of(task, argument, count).await?;
-            files::check_untagged(task, tags, nr as usize).await?;
-            files::register(task, ring, data as usize, nr as usize).await
+            files::register(task, ring, (data, tags), nr as usize).await
         }
         IORING_UNREGISTER_FILES if argument == 0 && count == 0 => ring.files.unregister().map(|()| 0),
         IORING_REGISTER_FILES_UPDATE => files::update_of_call(task, ring, argument, count).await,
         IORING_REGISTER_FILES_UPDATE2 => {
             let RsrcUpdate { offset, data, tags, nr, .. } = change_of(task, argument, count).await?;
-            files::check_untagged(task, tags, nr as usize).await?;
-            files::update(task, ring, offset as usize, data as usize, nr as usize).await
+            files::update(task, ring, offset as usize, (data, tags), nr as usize).await
         }
         IORING_REGISTER_FILE_ALLOC_RANGE if argument != 0 && count == 0 => {
             ring.files.set_range(task.space().get(argument).await?).map(|()| 0)

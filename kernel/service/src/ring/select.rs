@@ -107,9 +107,9 @@ impl Select {
         if !is_plain || !self.multishot || !ring.groups.has_some(self.group) {
             return None;
         }
-        let open = ring.file(task, self.fd, self.fixed).ok()?;
+        let open = ring.file(task, self.fd, self.fixed).ok().filter(|open| !open.is_tagged())?;
         self.check(&open).ok()?;
-        Some((Stream { opcode: self.opcode, group: self.group }, open))
+        Some((Stream { opcode: self.opcode, group: self.group }, Arc::clone(&open)))
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
@@ -117,8 +117,8 @@ impl Select {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let view = OfRequest { file: Some(open), ..OfRequest::default() };
-        Begun::run(Body::Select(self), task, ring, user_data, view)
+        let view = OfRequest { file: Some(Arc::clone(&open)), ..OfRequest::default() };
+        open.keep(Begun::run(Body::Select(self), task, ring, user_data, view))
     }
 
     /// Whether it is about a message of a socket.

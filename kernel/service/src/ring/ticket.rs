@@ -6,6 +6,7 @@ use super::{
     pieces::Rest,
     urgency::Urgency,
 };
+use crate::context::Task;
 use abi::{
     errno::Errno,
     io_uring::{Cqe, IOSQE_CQE_SKIP_SUCCESS},
@@ -23,6 +24,8 @@ pub(super) struct Ticket {
     has_begun: bool,
     /// What is said if nothing else is.
     pub otherwise: Option<Errno>,
+    /// That of the place whose file it uses.
+    pub tag: Option<Arc<Tag>>,
 }
 
 impl Ticket {
@@ -37,7 +40,7 @@ impl Ticket {
     /// Of one that has not.
     pub(super) fn of_deferred(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
         let (urgency, otherwise) = (Urgency::USUAL, Some(Errno::ECANCELED));
-        Self { ring: ring.clone(), user_data, flags, urgency, has_begun: false, otherwise }
+        Self { ring: ring.clone(), user_data, flags, urgency, has_begun: false, otherwise, tag: None }
     }
 
     /// With this result.
@@ -70,6 +73,44 @@ impl Drop for Ticket {
         }
         if self.has_begun {
             self.ring.drain.end();
+        }
+    }
+}
+
+/// The duty to tell of the end of what a place of a table held, when nothing uses that any more: by a completion, for which there is a place all the while.
+pub(super) struct Tag {
+    ticket: Option<Ticket>,
+    _charge: Charge,
+}
+
+impl Tag {
+    /// 0 is none.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn new(task: &Task<'_>, ring: &Arc<Ring>, tag: u64) -> Result<Option<Arc<Self>>, Errno> {
+        if tag == 0 {
+            return Ok(None);
+        }
+        let charge = task.caller().account.charge(size_of::<Self>() + 16)?;
+        if ring.reserve(1) == 0 {
+            return Err(Errno::ENOMEM);
+        }
+        Ok(Some(Arc::new(Self { ticket: Some(Ticket::of_deferred(ring, tag, 0)), _charge: charge })))
+    }
+
+    /// Nothing is told, if nobody else has it.
+    pub(super) fn silence(mut tag: Arc<Self>) {
+        if let Some(ticket) = Arc::get_mut(&mut tag).and_then(|tag| tag.ticket.take()) {
+            ticket.forget();
+        }
+    }
+}
+
+impl Drop for Tag {
+    fn drop(&mut self) {
+        if let Some(ticket) = &mut self.ticket {
+            ticket.complete(Done::with(0));
         }
     }
 }
@@ -122,7 +163,7 @@ impl Chain {
         for Linked { user_data, flags, urgency, operation } in &mut self.entries {
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
             let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
-            let ticket = Ticket { ring, user_data, flags, urgency, has_begun, otherwise };
+            let ticket = Ticket { ring, user_data, flags, urgency, has_begun, otherwise, tag: None };
             if let Ok(operation) = operation {
                 return Some((ticket, operation));
             }

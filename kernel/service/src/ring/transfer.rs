@@ -226,7 +226,7 @@ impl Transfer {
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
         match ring.file(task, self.fd, self.fixed) {
-            Ok(open) => self.run_on(task, ring, &open),
+            Ok(open) => open.keep(self.run_on(task, ring, &open)),
             Err(errno) => Step::Done(Done::failed(errno)),
         }
     }

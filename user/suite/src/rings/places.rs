@@ -15,6 +15,8 @@ pub const CASES: &[Case] = &[
     case!("ring/accepts-into-its-table", "C4 D3 D17", accepts_into_its_table),
     case!("ring/table-is-filled-by-entries", "C4 D3", table_is_filled_by_entries),
     case!("ring/files-are-sent", "C4 D3 D4", files_are_sent),
+    case!("ring/files-tell-of-their-end", "C4 D3", files_tell_of_their_end),
+    case!("ring/wrong-tags-of-files", "C4 E1", wrong_tags),
     case!("ring/wrong-places", "C4 E1", wrong_places),
 ];
 
@@ -224,6 +226,115 @@ fn files_are_sent() -> Outcome {
         let found = run(&mut here, &[entry])?;
         ensure!(found == [(7, errno)], "{found:?} of {entry:?}");
     }
+    Ok(())
+}
+
+fn tagged(ring: &Ring, fds: &[i32], tags: &[u64]) -> Result<usize, Errno> {
+    let (data, tags) = (fds.as_ptr() as u64, tags.as_ptr() as u64);
+    let asked = RsrcRegister { nr: fds.len() as u32, data, tags, ..RsrcRegister::default() };
+    call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_FILES2, &raw const asked, size_of::<RsrcRegister>())
+}
+
+fn update(ring: &Ring, offset: u32, fds: &[i32], tags: &[u64]) -> Result<usize, Errno> {
+    let (data, tags) = (fds.as_ptr() as u64, tags.as_ptr() as u64);
+    let asked = RsrcUpdate { offset, data, tags, nr: fds.len() as u32, ..RsrcUpdate::default() };
+    let what = IORING_REGISTER_FILES_UPDATE2;
+    call!(IO_URING_REGISTER, ring.fd().raw(), what, &raw const asked, size_of::<RsrcUpdate>())
+}
+
+/// By a completion with the tag of its place, when that has another and no request has it any more.
+fn files_tell_of_their_end() -> Outcome {
+    let mut ring = Ring::new(16, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let (r, w) = (read.fd().raw(), write.fd().raw());
+    equal!(tagged(&ring, &[r, w, -1, r, r, w], &[11, 12, 0, 0, 15, 16])?, 0);
+    // Used, replaced by one without a tag, emptied, never there.
+    let mut byte = [3u8];
+    equal!(one(&mut ring, fixed(transfer(IORING_OP_WRITE, 1, &mut byte, 0)))?, 1);
+    equal!(one(&mut ring, fixed(transfer(IORING_OP_READ, 0, &mut byte, 0)))?, 1);
+    equal!(update(&ring, 1, &[-2, r, -1], &[0, 13, 0])?, 3);
+    equal!(reap(&mut ring), []);
+    equal!(change(&ring, 1, &[w])?, 1);
+    equal!(reap(&mut ring), [(12, 0)]);
+    equal!(run(&mut ring, &[closes(3)])?, [(13, 0), (7, 0)]);
+    push(&mut ring, &[opens(6)]);
+    equal!(wait(&mut ring, 2)?, [(16, 0), (7, 0)]);
+    rt::fs::remove_file("/tmp/ring-places")?;
+    // Requests that wait keep it, whatever they are; those for the same file by another name do not.
+    let (_other, into) = rt::pipe::pipe()?;
+    let out = into.fd().raw();
+    let polls = Sqe { op_flags: 1, ..fixed(call_of(IORING_OP_POLL_ADD, 0)) };
+    let reads = fixed(transfer(IORING_OP_READ, 0, &mut byte, 0));
+    let splices =
+        Sqe { op_flags: SPLICE_F_FD_IN_FIXED, file_index: 0, off: u64::MAX, ..call_of(IORING_OP_SPLICE, out) };
+    let splices = Sqe { addr: u64::MAX, len: 1, ..splices };
+    let cancels = |user_data: u64| Sqe { addr: user_data, ..call_of(IORING_OP_ASYNC_CANCEL, -1) };
+    let linked = Sqe { flags: IOSQE_IO_LINK, ..call_of(IORING_OP_NOP, -1) };
+    let beside = Sqe { user_data: 40, op_flags: 1, ..call_of(IORING_OP_POLL_ADD, r) };
+    push(&mut ring, &[beside]);
+    equal!(ring.submit(0)?, 1);
+    let cases = [
+        (21, &[polls][..], 1),
+        (22, &[reads], 1),
+        (23, &[splices], 1),
+        (24, &[linked, reads], 1),
+        (25, &[polls, reads], 2),
+    ];
+    for (tag, entries, waiting) in cases {
+        equal!(update(&ring, 0, &[r], &[tag])?, 1);
+        drop(reap(&mut ring));
+        let entries: Vec<Sqe> = entries.iter().map(|entry| Sqe { user_data: 30, ..*entry }).collect();
+        push(&mut ring, &entries);
+        equal!(ring.submit(0)? as usize, entries.len());
+        drop(reap(&mut ring));
+        equal!(change(&ring, 0, &[-1])?, 1);
+        let found = reap(&mut ring);
+        ensure!(found.is_empty(), "{found:?} while {tag} is used");
+        for _ in 0..waiting {
+            let left = reap(&mut ring);
+            ensure!(left.iter().all(|(user_data, _)| *user_data != tag), "{left:?} while {tag} is used");
+            push(&mut ring, &[cancels(30)]);
+            ring.submit(1)?;
+        }
+        let mut found = reap(&mut ring);
+        while found.iter().all(|(user_data, _)| *user_data != tag) {
+            ring.submit(1)?;
+            found.extend(reap(&mut ring));
+        }
+    }
+    io::Write::write_all(&mut write, b"x")?;
+    equal!(wait(&mut ring, 1)?, [(40, 1)]);
+    // With the table the others go.
+    equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_FILES, 0, 0)?, 0);
+    equal!(reap(&mut ring), [(15, 0)]);
+    Ok(())
+}
+
+fn wrong_tags() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, write) = rt::pipe::pipe()?;
+    let (r, w) = (read.fd().raw(), write.fd().raw());
+    // What fails leaves no table, and tells of nothing.
+    fails!(tagged(&ring, &[r, -1], &[1, 2]), EINVAL);
+    fails!(tagged(&ring, &[r, 200], &[1, 2]), EBADF);
+    fails!(tagged(&ring, &[r, ring.fd().raw()], &[1, 0]), EBADF);
+    let asked = RsrcRegister { nr: 1, data: (&raw const r) as u64, tags: 8, ..RsrcRegister::default() };
+    let size = size_of::<RsrcRegister>();
+    fails!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_FILES2, &raw const asked, size), EFAULT);
+    equal!(reap(&mut ring), []);
+    equal!(tagged(&ring, &[r, w], &[1, 0])?, 0);
+    fails!(tagged(&ring, &[r, w], &[3, 4]), EBUSY);
+    fails!(update(&ring, 0, &[-1], &[5]), EINVAL);
+    fails!(update(&ring, 0, &[-2], &[5]), EINVAL);
+    fails!(update(&ring, 2, &[r], &[5]), EINVAL);
+    equal!(reap(&mut ring), []);
+    // As far as it goes; and as on Linux the place of one that is wrong is empty then.
+    equal!(update(&ring, 0, &[w, 200], &[6, 7])?, 1);
+    equal!(reap(&mut ring), [(1, 0)]);
+    let mut byte = [0u8];
+    equal!(one(&mut ring, fixed(transfer(IORING_OP_WRITE, 1, &mut byte, 0)))?, EBADF);
+    // There is nobody to be told when the ring goes.
+    drop(ring);
     Ok(())
 }
 

@@ -32,11 +32,14 @@ pub(in super::super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sq
     let prepared = Transfer::prepare(task, entry);
     let prepared = prepared.and_then(|transfer| Ok((transfer, ring.file(task, transfer.file().0, transfer.file().1)?)));
     match prepared {
-        Ok((transfer, open)) if transfer.is_plain_read(&open) => {
+        Ok((transfer, open)) if transfer.is_plain_read(&open) && !open.is_tagged() => {
             let tried = transfer.look(task, &open, None);
             behind_look(task, ring, request, transfer, &open, tried)
         }
-        Ok((transfer, open)) => end_single(task, ring, request, transfer, transfer.run_on(task, ring, &open)),
+        Ok((transfer, open)) => {
+            let step = transfer.run_on(task, ring, &open);
+            end_single(task, ring, request, transfer, open.keep(step))
+        }
         Err(errno) => ring.end_single(Some(completion(entry.user_data, Done::failed(errno)))),
     }
 }
