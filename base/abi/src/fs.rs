@@ -26,6 +26,12 @@ constants! { u32:
     AT_STATX_DONT_SYNC = 0x4000,
 }
 
+// What `sync_file_range` waits for, and does in between.
+constants! { u32:
+    SYNC_FILE_RANGE_WAIT_BEFORE = 1, SYNC_FILE_RANGE_WRITE = 2, SYNC_FILE_RANGE_WAIT_AFTER = 4,
+    SYNC_FILE_RANGE_ALL = 7,
+}
+
 // What `openat2` may not walk through.
 constants! { u32:
     RESOLVE_NO_XDEV = 0x1, RESOLVE_NO_MAGICLINKS = 0x2, RESOLVE_NO_SYMLINKS = 0x4, RESOLVE_BENEATH = 0x8,

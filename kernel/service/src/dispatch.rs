@@ -173,6 +173,7 @@ family! { of_files, task, args:
     nr::PIPE2 => files::pipe2(task, args),
     nr::GETDENTS64 => files::getdents64(task, args),
     nr::FSYNC | nr::FDATASYNC | nr::SYNCFS => files::fsync(task, args),
+    nr::SYNC_FILE_RANGE => files::sync_file_range(task, args),
     nr::SENDFILE => files::sendfile(task, args),
     nr::COPY_FILE_RANGE => files::copy_file_range(task, args),
     nr::SPLICE => splicing::splice(task, args),
@@ -393,6 +394,7 @@ fn is_of_descriptors(number: usize) -> bool {
             | nr::GETDENTS64
             | nr::FSYNC
             | nr::FDATASYNC
+            | nr::SYNC_FILE_RANGE
             | nr::SYNCFS
             | nr::SENDFILE
             | nr::COPY_FILE_RANGE

@@ -456,6 +456,24 @@ pub(crate) async fn fsync(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     open.file().sync().await.map(|()| 0)
 }
 
+/// `sync_file_range(fd, offset, count, flags)`: what it may wait for is all that is written of the file.
+pub(crate) async fn sync_file_range(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let (open, offset, count) = (task.file(args.int(0))?, args.word(1) as i64, args.word(2) as i64);
+    if args.bits(3) & !f::SYNC_FILE_RANGE_ALL != 0
+        || offset < 0
+        || offset.checked_add(count).is_none_or(|end| end < offset)
+    {
+        return Err(Errno::EINVAL);
+    }
+    if !open.seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    match args.bits(3) {
+        0 => Ok(0),
+        _ => open.file().sync().await.map(|()| 0),
+    }
+}
+
 /// `sendfile(out, in, offset, count)`.
 pub(crate) async fn sendfile(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let (out, input) = (task.file(args.int(0))?, task.file(args.int(1))?);

@@ -13,6 +13,7 @@ mod buffers;
 mod calls;
 mod cancel;
 mod coroutine;
+mod device_polled;
 mod drain;
 mod enter;
 mod fields;

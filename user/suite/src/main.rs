@@ -98,6 +98,7 @@ const GROUPS: &[&[Case]] = &[
     rings::devices::CASES,
     rings::drain::CASES,
     rings::calls::CASES,
+    rings::conform::CASES,
     rings::readiness::CASES,
     rings::registering::CASES,
     rings::sockets::CASES,

@@ -2,6 +2,7 @@
 
 pub mod buffers;
 pub mod calls;
+pub mod conform;
 pub mod devices;
 pub mod drain;
 pub mod fuzz;

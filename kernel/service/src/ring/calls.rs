@@ -13,6 +13,7 @@ use super::{
     ordinary,
     request::Owner,
     select::Select,
+    transfer::Transfer,
     zero_copy,
 };
 use crate::{
@@ -117,6 +118,7 @@ impl Call {
             IORING_OP_OPENAT => [fd, addr, flags, len, 0, 0],
             IORING_OP_OPENAT2 => [fd, addr, off, len, 0, 0],
             IORING_OP_STATX => [fd, addr, flags, len, off, 0],
+            IORING_OP_SYNC_FILE_RANGE => [fd, off, len, flags, 0, 0],
             IORING_OP_FALLOCATE => [fd, len, off, addr, 0, 0],
             IORING_OP_FTRUNCATE => [fd, off, 0, 0, 0, 0],
             IORING_OP_MADVISE => [addr, if off == 0 { len } else { off }, flags, 0, 0, 0],
@@ -195,6 +197,7 @@ impl Call {
             IORING_OP_OPENAT2 => opening::open(task, args, self.index != 0).await,
             IORING_OP_STATX => attributes::statx(task, args).await,
             IORING_OP_FSYNC => files::fsync(task, args).await,
+            IORING_OP_SYNC_FILE_RANGE => files::sync_file_range(task, args).await,
             IORING_OP_FALLOCATE => attributes::fallocate(task, args).await,
             IORING_OP_FTRUNCATE => attributes::ftruncate(task, args).await,
             IORING_OP_MADVISE => memory::madvise(task, args).await,
@@ -348,6 +351,8 @@ pub(super) struct Begun {
 pub(super) enum Body {
     Call(Call),
     Select(Select),
+    /// Reading or writing with a list of pieces.
+    List(Transfer),
     /// A system call as it is, by its number.
     Ordinary(usize, Args),
 }
@@ -371,7 +376,7 @@ impl Begun {
                 begun.file = match (&begun.view.file, body) {
                     (Some(open), _) => place_of(open),
                     (None, Body::Call(call)) => call.file(task, &begun.view),
-                    (None, Body::Select(_) | Body::Ordinary(..)) => 0,
+                    (None, Body::Select(_) | Body::List(_) | Body::Ordinary(..)) => 0,
                 };
                 Step::Waits(Waits::Call(self))
             }
@@ -399,6 +404,7 @@ impl Begun {
                 Body::Call(call) if zero_copy::is_one(&call) => zero_copy::serve(&call, &task, &ring, user_data).await,
                 Body::Call(call) => call.finish(&task, &ring).await,
                 Body::Select(select) => select.serve(&task, &ring, user_data).await,
+                Body::List(transfer) => transfer.serve_list(&task).await,
                 Body::Ordinary(number, args) => ordinary::serve(&task, number, args).await,
             }
         };

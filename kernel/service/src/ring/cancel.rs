@@ -279,7 +279,7 @@ impl Cancel {
 
     /// Cancels, and waits for what becomes of it: the answer is what happened. What goes on is waited for `to_its_end`, or is `EALREADY`.
     pub(super) async fn wait(&self, ring: &Ring, open: Option<&Arc<OpenFile>>, to_its_end: bool) -> Done {
-        let (mut next, mut marked, mut cancelled) = (Some(self.search()), 0, 0);
+        let (mut next, mut marked, mut cancelled, mut counted) = (Some(self.search()), 0, 0, false);
         while let Some(search) = next.filter(|_| self.all() || marked == 0) {
             let (mut found, more) = ring.requests.some(search, |request| self.means(request, open));
             if !self.all() {
@@ -294,6 +294,7 @@ impl Cancel {
                     (!waits).then_some(outcome)
                 });
                 cancelled += usize::from(ended.await == Outcome::Cancelled);
+                counted |= request.is_counted();
             }
             next = more;
         }
@@ -301,7 +302,7 @@ impl Cancel {
             (true, ..) => Done::with(cancelled as i32),
             (false, 0, _) => Done::failed(Errno::ENOENT),
             (false, _, 0) => Done::failed(Errno::EALREADY),
-            (false, ..) => Done::with(0),
+            (false, ..) => Done::with(counted.into()),
         }
     }
 }

@@ -107,12 +107,14 @@ pub(super) fn spawn(task: &Task<'_>, ring: &Arc<Ring>, start: Start, mut chain: 
         Start::Deferred { drains } => defer(&owner, ring, &chain, drains).map(|listed| (None, Some(listed))),
     };
     let Ok((parked, deferred)) = first else { return };
+    // Before anybody can look for it.
+    let limit = parked.as_ref().and_then(|parked: &Parked| Limit::of_next(&owner, &parked.listed, &mut chain));
     let urgency = match &parked {
         Some(parked) => parked.ticket.urgency,
         None => chain.first().map_or(Urgency::USUAL, |linked| linked.urgency),
     };
     let birth = urgency.birth(task.thread());
-    let life = serve(owner, urgency, deferred, parked, chain);
+    let life = serve(owner, urgency, deferred, (parked, limit), chain);
     check_size(&life);
     if let Ok(handle) = exec::try_spawn_with(&birth, "ring request", life) {
         handle.detach();
@@ -145,7 +147,7 @@ fn serve(
     owner: Owner,
     mut urgency: Urgency,
     mut deferred: Option<Listed>,
-    mut next: Option<Parked>,
+    (mut next, mut limit): (Option<Parked>, Option<Box<Limit>>),
     mut chain: Chain,
 ) -> impl Future<Output = ()> + Send {
     async move {
@@ -153,6 +155,7 @@ fn serve(
             chain.otherwise(Errno::ECANCELED);
             // Boxed: seldom.
             next = Box::pin(pass_gate(&owner, listed, &mut chain)).await;
+            limit = next.as_ref().and_then(|next| Limit::of_next(&owner, &next.listed, &mut chain));
         }
         // Nothing is moved out of it: that would be there twice.
         while let Some(Parked { ticket, listed, waits }) = &mut next {
@@ -163,19 +166,22 @@ fn serve(
             {
                 exec::set_class(task, &urgency.birth(owner.thread()));
             }
+            if let Some(limit) = &limit {
+                *limit.listed.request.task.lock() = task.clone();
+            }
             *listed.request.task.lock() = task;
-            let mut limit = Limit::of_next(&owner, listed, &mut chain);
             let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.state().is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
             ticket.user_data = listed.ring.requests.decide(&listed.request);
             ticket.complete(done);
             listed.end(done);
-            if let Some(limit) = limit {
-                limit.end(done);
+            if let Some(limit) = limit.take() {
+                limit.end(done, listed.request.is_counted());
             }
             // The old one goes after the new one is there: a ring that goes finds one of the two.
             next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain).await;
+            limit = next.as_ref().and_then(|next| Limit::of_next(&owner, &next.listed, &mut chain));
         }
     }
 }
@@ -283,8 +289,6 @@ impl Limit {
         let Operation::LinkTimeout(timeout) = operation else { return None };
         ticket.otherwise = Some(Errno::ENOMEM);
         let listed = owner.enlist(ring, ticket.user_data, operation.about(), Some(timeout.start(ring)), None).ok()?;
-        let task = limited.request.task.lock().clone();
-        *listed.request.task.lock() = task;
         Some(Box::new(Self { ticket, listed, sleeper: Sleeper::default(), has_fired: false }))
     }
 
@@ -295,15 +299,16 @@ impl Limit {
     }
 
     /// The request has ended like this. A limit that is not needed may be asked to say nothing.
-    fn end(mut self, done: Done) {
+    fn end(mut self, done: Done, is_counted: bool) {
         let errno = match (self.has_fired, done == CANCELLED) {
             (false, _) => Errno::ECANCELED,
             (true, true) => Errno::ETIME,
             (true, false) => Errno::EALREADY,
         };
+        let result = if is_counted && errno == Errno::ETIME { 1 } else { errno.to_return() as i32 };
         self.listed.request.state().decide();
         // As on Linux, that is no failure of its own.
-        self.ticket.complete(Done { result: errno.to_return() as i32, fails: false, flags: 0 });
+        self.ticket.complete(Done { result, fails: false, flags: 0 });
         self.listed.end(Done::with(0));
     }
 }

@@ -293,15 +293,15 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
     }
 }
 
-/// The same as [`reach`] up to the first of two times. Then what waits for the program by now is enough, and if nothing does, the next completion up to the second time; without
-/// that, this is the end.
+/// The same as [`reach`] up to the first of two times, as on Linux also if that is the later one. Then what waits for the program by now is enough, and if nothing does, the
+/// next completion up to the second time; without that, this is the end.
 async fn reach_or_any(
     task: &Task<'_>,
     ring: &Ring,
     target: u32,
     (least, deadline): (u64, Option<u64>),
 ) -> Result<(), Errno> {
-    match reach(task, ring, target, Some(deadline.map_or(least, |deadline| deadline.min(least)))).await {
+    match reach(task, ring, target, Some(least)).await {
         Err(Errno::EAGAIN) if ring.waiting() == 0 && deadline.is_some_and(|deadline| deadline > least) => {
             reach(task, ring, ring.target(1), deadline).await
         }

@@ -71,6 +71,13 @@ impl Notify {
         Ok(())
     }
 
+    /// Whether that is the counter that is raised.
+    pub(super) fn raises(&self, open: &OpenFile) -> bool {
+        // Relaxed: one that is set at the same time may be set later.
+        self.is_set.load(Relaxed)
+            && matches!(&*self.to.lock(), Some(Told { by: By::Event(event), .. }) if Arc::ptr_eq(event.file(), open.file()))
+    }
+
     /// # Errors
     /// `ENXIO` if there is none.
     pub(super) fn unregister(&self) -> Result<(), Errno> {

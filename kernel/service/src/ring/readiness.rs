@@ -65,7 +65,7 @@ impl Readiness {
         };
         let (edges, events) = open.file().look(task.caller());
         let found = events & self.events;
-        match found != 0 && !self.repeats(&open) {
+        match found != 0 && !self.repeats(ring, &open) {
             true => Step::Done(Done::with(found as i32)),
             // From now on it counts what changes, not from when its coroutine comes to look.
             false => {
@@ -76,9 +76,10 @@ impl Readiness {
     }
 
     /// Whether it may come again. A file that has no changes says what it is like, and that was all; and the completions of a ring are not to
-    /// bring more of them about.
-    fn repeats(&self, open: &OpenFile) -> bool {
-        self.multishot && open.file().watched(self.events).is_some() && super::ring_of(open).is_err()
+    /// bring more of them about, not by the counter that they raise either.
+    fn repeats(&self, ring: &Ring, open: &OpenFile) -> bool {
+        let is_watched = self.multishot && open.file().watched(self.events).is_some();
+        is_watched && super::ring_of(open).is_err() && !ring.notify.raises(open)
     }
 
     pub(super) async fn wait(mut self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
@@ -86,7 +87,7 @@ impl Readiness {
         loop {
             let version = watch.lock().begin(&mut self);
             let watched = Watched { watch, version };
-            let ended = match self.repeats(open) {
+            let ended = match self.repeats(ring, open) {
                 true => self.wait_repeatedly(task, ring, request, (open, &watched)).await,
                 false => self.wait_once(task, open, &watched).await,
             };

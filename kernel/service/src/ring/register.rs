@@ -131,15 +131,16 @@ async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errn
             Some(hal::time::now().saturating_add(nanos))
         }
     };
-    let ended = async { Ok(cancel.wait(ring, open.as_ref(), true).await) };
-    let done = match task.wait_for(ended, deadline).await {
-        Err(Errno::EAGAIN) => return Err(Errno::ETIME),
-        ended => ended?,
-    };
+    // Whatever the limit is, it is seen whether that is all. What goes on is waited for.
+    let done = task.wait_for(async { Ok(cancel.wait(ring, open.as_ref(), false).await) }, None).await?;
     match Errno::from_return(done.result as isize) {
+        Err(Errno::EALREADY) => {}
+        result => return result,
+    }
+    match task.wait_for(async { Ok(cancel.wait(ring, open.as_ref(), true).await) }, deadline).await {
+        Err(Errno::EAGAIN) => Err(Errno::ETIME),
         // As on Linux: it is gone, and nobody asks how.
-        Err(Errno::EALREADY) => Ok(0),
-        result => result,
+        ended => ended.map(|_| 0),
     }
 }
 

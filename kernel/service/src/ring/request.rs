@@ -67,6 +67,11 @@ impl Request {
         self.rouse();
     }
 
+    /// Whether Linux says of its end how many such were ended, which is one, where it says of others that they were.
+    pub(super) fn is_counted(&self) -> bool {
+        matches!(self.about.opcode, IORING_OP_FUTEX_WAIT | IORING_OP_FUTEX_WAITV | IORING_OP_WAITID)
+    }
+
     /// Whether it has done nothing before its end. The others are told that they are to wait no longer, and answer what happened.
     pub(super) fn may_be_dropped(&self) -> bool {
         matches!(self.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_TIMEOUT | IORING_OP_POLL_ADD)

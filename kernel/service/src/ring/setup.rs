@@ -9,7 +9,8 @@ use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 
 /// Modes that are there. Nobody is interrupted for completions, and none waits for the submitter to have time for it: so `DEFER_TASKRUN`, a
 /// hint in Linux's words, and those that say when to interrupt ask for nothing more.
-const MODES: u32 = IORING_SETUP_CQSIZE
+const MODES: u32 = IORING_SETUP_IOPOLL
+    | IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP
     | IORING_SETUP_SQPOLL
     | IORING_SETUP_SQ_AFF

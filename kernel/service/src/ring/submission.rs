@@ -106,7 +106,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
         let (is_cut, has_faulted, urgency, last, parked) = (false, false, Urgency::USUAL, None, Vec::new());
-        let (says_priorities, is_restricted) = (ring.has(IORING_SETUP_PRIORITIES), ring.has(RESTRICTED));
+        let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
+        let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {
             task,
             ring,
@@ -261,6 +262,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         if self.is_restricted && entry.opcode < IORING_OP_LAST {
             self.ring.check_entry(entry)?;
+            if let Some(instead) = self.ring.check_device(self.task, entry)? {
+                return Ok(instead);
+            }
         }
         if entry.flags & IOSQE_BUFFER_SELECT != 0 {
             return operation::prepare_select(entry);
@@ -334,6 +338,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let Some((stream, open)) = select.as_stream(self.task, self.ring) else { return false };
         // Those before it are completed before it.
         self.post_some();
+        self.taker.show_taken();
         let moved = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
         if let Some(moved) = moved {
             self.taker.give_places(1);
@@ -346,6 +351,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline(never)]
     fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
         self.taker.give_places(1);
+        self.taker.show_taken();
         let begun = begin_to_wait(self.task, self.ring, (request, self.urgency), (operation, waits), rest);
         let Some(parked) = begun else { return };
         if self.parked.make_room(1).is_err() {

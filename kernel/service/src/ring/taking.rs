@@ -9,7 +9,9 @@
 use super::{Posting, RESTRICTED, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
 use abi::{
     asyncos::IORING_SETUP_PRIORITIES,
-    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe},
+    io_uring::{
+        Cqe, IORING_SETUP_IOPOLL, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe,
+    },
 };
 use alloc::sync::Arc;
 use exec::sync::wait_until;
@@ -125,7 +127,7 @@ impl Ring {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
         /// Entries of these say more than is looked at here.
-        const LONG: u32 = IORING_SETUP_PRIORITIES | RESTRICTED;
+        const LONG: u32 = IORING_SETUP_PRIORITIES | IORING_SETUP_IOPOLL | RESTRICTED;
         if wanted == 0 || self.has(ASKED | LONG) {
             return Beginning::Later;
         }
@@ -265,8 +267,16 @@ impl<'r> Taker<'r> {
         }
     }
 
+    /// Where the kernel takes entries by itself, the program sees that there is room for another before it sees a completion of what was taken.
+    pub(super) fn show_taken(&mut self) {
+        if self.ring.poller.is_some() {
+            self.head.submissions.commit(&*self.ring.pages);
+        }
+    }
+
     /// Posts what is done.
     pub(super) fn post(&mut self) {
+        self.show_taken();
         // What went into the ring leaves its place to the next.
         self.head.places -= self.ring.post(&self.done);
         if !self.done.is_empty() {

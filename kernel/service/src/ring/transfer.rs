@@ -3,11 +3,12 @@
 use super::{
     Ring,
     buffers::Buffer,
+    calls::{Begun, Body},
     operation::{Done, Step, Waits, boxed},
 };
 use crate::{
     arguments::MOST,
-    context::Task,
+    context::{OfRequest, Task},
     direct_io::{self, Flight},
     files, messages,
     sockets::{self, Socket},
@@ -44,6 +45,10 @@ enum Shape {
 impl Shape {
     fn is_message(self) -> bool {
         matches!(self, Shape::Receive | Shape::Send)
+    }
+
+    fn is_list(self) -> bool {
+        matches!(self, Shape::ReadList | Shape::WriteList)
     }
 }
 
@@ -224,7 +229,7 @@ impl Transfer {
         is_read && self.buffer.is_none() && !open.is_direct()
     }
 
-    pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>) -> Step {
         match ring.file(task, self.fd, self.fixed) {
             Ok(open) => open.keep(self.run_on(task, ring, &open)),
             Err(errno) => Step::Done(Done::failed(errno)),
@@ -233,9 +238,12 @@ impl Transfer {
 
     /// The same, on the file that it names.
     #[inline]
-    pub(super) fn run_on(self, task: &Task<'_>, ring: &Ring, open: &Arc<OpenFile>) -> Step {
+    pub(super) fn run_on(self, task: &Task<'_>, ring: &Arc<Ring>, open: &Arc<OpenFile>) -> Step {
         if self.shape.is_message() && sockets::socket_of(open.file().as_ref()).is_none() {
             return Step::Done(Done::failed(Errno::ENOTSOCK));
+        }
+        if self.shape.is_list() {
+            return self.run_list(task, ring, open);
         }
         let buffer = match self.buffer.map(|place| ring.buffers.get(place, self.piece())).transpose() {
             Ok(buffer) => buffer,
@@ -246,6 +254,22 @@ impl Transfer {
         }
         let tried = self.look(task, open, buffer.as_deref());
         self.goes_on(tried, open, buffer)
+    }
+
+    /// As a call is run: the list is read now, so that it is the program's again when the entry is taken.
+    #[inline(never)]
+    fn run_list(self, task: &Task<'_>, ring: &Arc<Ring>, open: &Arc<OpenFile>) -> Step {
+        let view = OfRequest { file: Some(open.clone()), ..OfRequest::default() };
+        // It says nothing but how it ends.
+        Begun::run(Body::List(self), task, ring, 0, view)
+    }
+
+    /// One with a list, to its end.
+    pub(super) async fn serve_list(&self, task: &Task<'_>) -> Done {
+        match task.file(self.fd) {
+            Ok(open) => self.wait(task, &open).await,
+            Err(errno) => Done::failed(errno),
+        }
     }
 
     /// How one without a registered buffer goes on behind a look, which says of what a device carries out that it is not yet done (`transfer::read_into`).

@@ -1,0 +1,160 @@
+//! What programs that were written for Linux's rings count on.
+
+use super::calls::{call_of, one};
+use super::*;
+use crate::files::direct;
+use crate::process::{RW, map};
+use core::hint::black_box;
+use rt::abi::fs::{Iovec, O_CREAT, O_RDWR, SYNC_FILE_RANGE_ALL, SYNC_FILE_RANGE_WRITE};
+use rt::abi::process::{P_PID, WEXITED};
+
+const EOPNOTSUPP: i32 = -95;
+
+pub const CASES: &[Case] = &[
+    case!("ring/lists-are-read-at-once", "C4 D3", lists_are_read_at_once),
+    case!("ring/for-devices", "C4 D3", for_devices),
+    case!("ring/ranges-of-files-are-written", "C4 D3", ranges_are_written),
+    case!("ring/cancelled-before-a-limit-that-is-over", "C4 D3", cancelled_at_once),
+    case!("ring/limit-of-a-wait-for-a-child", "C4 D3", limit_of_a_child),
+    case!("ring/polls-the-counter-that-tells-of-it", "C4 I1", polls_its_counter),
+];
+
+/// The list of pieces is the program's again when its entry is taken, also where there is yet to be something to read.
+fn lists_are_read_at_once() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let base = map(PAGE, RW)?;
+    let (to, unmeant, from) = (raw::bytes(base, 6), raw::bytes(base + 10, 6), *b"abcdef");
+    let piece = |bytes: &[u8]| Iovec { base: bytes.as_ptr() as u64, len: bytes.len() as u64 };
+    let listed = |opcode, fd, list: &[Iovec]| {
+        let (addr, len) = (list.as_ptr() as u64, list.len() as u32);
+        Sqe { addr, len, off: u64::MAX, ..call_of(opcode, fd) }
+    };
+    let mut list = [piece(&to[..2]), piece(&to[2..])];
+    push(&mut ring, &[listed(IORING_OP_READV, read.fd().raw(), &list)]);
+    equal!(ring.submit(0)?, 1);
+    list = [piece(unmeant), piece(unmeant)];
+    black_box(&mut list);
+    io::Write::write_all(&mut write, &from)?;
+    equal!(wait(&mut ring, 1)?, [(7, 6)]);
+    ensure!(*to == from && *unmeant == [0; 6], "{to:?} and {unmeant:?}");
+    let mut list = [piece(&from[..4]), piece(&from[4..])];
+    push(&mut ring, &[listed(IORING_OP_WRITEV, write.fd().raw(), &list)]);
+    equal!(ring.submit(0)?, 1);
+    list = [piece(unmeant), piece(&[])];
+    black_box(&mut list);
+    equal!(wait(&mut ring, 1)?, [(7, 6)]);
+    equal!(call!(READ, read.fd().raw(), base + 20, 6)?, 6);
+    equal!(*raw::bytes(base + 20, 6), from);
+    call!(MUNMAP, base, PAGE)?;
+    Ok(())
+}
+
+/// A ring whose completions are to be looked for at the device takes what that carries out, and what never waits.
+fn for_devices() -> Outcome {
+    const PATH: &str = "/root/ring-for-devices";
+    for mode in [0, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN] {
+        let mut ring = Ring::new(8, IORING_SETUP_IOPOLL | mode)?;
+        let base = map(PAGE, RW)?;
+        raw::bytes(base, PAGE).fill(7);
+        let file = direct::open(PATH, O_CREAT | O_RDWR)?;
+        let cached = rt::fs::File::open(PATH)?;
+        rt::fs::remove_file(PATH)?;
+        let moves = |opcode, fd| Sqe { addr: base as u64, len: PAGE as u32, ..call_of(opcode, fd) };
+        let fd = file.fd().raw();
+        equal!(one(&mut ring, moves(IORING_OP_WRITE, fd))?, PAGE as i32);
+        raw::bytes(base, PAGE).fill(0);
+        equal!(one(&mut ring, moves(IORING_OP_READ, fd))?, PAGE as i32);
+        ensure!(raw::bytes(base, PAGE).iter().all(|byte| *byte == 7), "other bytes");
+        equal!(one(&mut ring, moves(IORING_OP_READ, cached.fd().raw()))?, EOPNOTSUPP);
+        equal!(one(&mut ring, moves(IORING_OP_READ, 200))?, -9);
+        equal!(one(&mut ring, call_of(IORING_OP_NOP, -1))?, 0);
+        for opcode in [IORING_OP_TIMEOUT, IORING_OP_FSYNC, IORING_OP_RECV, IORING_OP_POLL_ADD, IORING_OP_CLOSE] {
+            equal!(one(&mut ring, call_of(opcode, fd))?, EINVAL);
+        }
+        // It fails as what was taken, so what is linked behind it does, too.
+        let linked = Sqe { flags: IOSQE_IO_LINK, ..moves(IORING_OP_READ, cached.fd().raw()) };
+        push(&mut ring, &[linked, nop(8, 0, 0)]);
+        equal!(wait_sorted(&mut ring, 2)?, [(7, EOPNOTSUPP), (8, CANCELLED)]);
+        call!(MUNMAP, base, PAGE)?;
+    }
+    Ok(())
+}
+
+/// `sync_file_range`, as an entry and as a call.
+fn ranges_are_written() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let mut file = rt::fs::OpenOptions::new().write(true).create(true).open("/root/ring-ranges")?;
+    rt::fs::remove_file("/root/ring-ranges")?;
+    io::Write::write_all(&mut file, &[1; 100])?;
+    let (read, _write) = rt::pipe::pipe()?;
+    let syncs = |off: u64, len: u32, op_flags: u32| Sqe { off, len, op_flags, ..call_of(IORING_OP_SYNC_FILE_RANGE, 0) };
+    let (fd, pipe) = (file.fd().raw(), read.fd().raw());
+    for (entry, fd, expected) in [
+        (syncs(0, 100, SYNC_FILE_RANGE_WRITE), fd, 0),
+        (syncs(1 << 40, 0, SYNC_FILE_RANGE_ALL), fd, 0),
+        (syncs(0, 0, 0), fd, 0),
+        (syncs(0, 0, 8), fd, EINVAL),
+        (syncs(u64::MAX, 1, 0), fd, EINVAL),
+        (syncs(i64::MAX as u64, 1, 0), fd, EINVAL),
+        (Sqe { addr: 1, ..syncs(0, 0, 0) }, fd, EINVAL),
+        (syncs(0, 1, SYNC_FILE_RANGE_WRITE), pipe, -29),
+        (syncs(0, 1, SYNC_FILE_RANGE_WRITE), 200, -9),
+    ] {
+        let found = one(&mut ring, Sqe { fd, ..entry })?;
+        ensure!(found == expected, "{found} of {entry:?}");
+    }
+    equal!(call!(SYNC_FILE_RANGE, fd, 0, 100, SYNC_FILE_RANGE_WRITE)?, 0);
+    fails!(call!(SYNC_FILE_RANGE, fd, 0, usize::MAX, 0), EINVAL);
+    fails!(call!(SYNC_FILE_RANGE, pipe, 0, 1, 0), ESPIPE);
+    Ok(())
+}
+
+/// What can be ended at once is, however short the limit of that is.
+fn cancelled_at_once() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (read, _write) = rt::pipe::pipe()?;
+    let mut byte = [0u8];
+    for _ in 0..20 {
+        push(&mut ring, &[transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0)]);
+        equal!(ring.submit(0)?, 1);
+        let timeout = Timespec { sec: 0, nsec: 1 };
+        let asked = SyncCancel { addr: 7, fd: -1, flags: 0, timeout, opcode: 0, pad: [0; 7], pad2: [0; 3] };
+        equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_SYNC_CANCEL, &raw const asked, 1)?, 0);
+        equal!(wait(&mut ring, 1)?, [(7, CANCELLED)]);
+    }
+    Ok(())
+}
+
+/// As on Linux it says how many it ended.
+fn limit_of_a_child() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let go = Shared::new()?;
+    let pid = child(|| {
+        go.await_least(0, 1);
+        0
+    })?;
+    let span = millis(5);
+    let waits = Sqe { len: P_PID, file_index: WEXITED, flags: IOSQE_IO_LINK, ..call_of(IORING_OP_WAITID, pid) };
+    let limit = Sqe { addr: &raw const span as u64, len: 1, user_data: 8, ..call_of(IORING_OP_LINK_TIMEOUT, -1) };
+    push(&mut ring, &[waits, limit]);
+    equal!(wait_sorted(&mut ring, 2)?, [(7, CANCELLED), (8, 1)]);
+    go.set(0, 1);
+    exits(pid, 0)
+}
+
+/// A counter that is raised for each completion, one of which tells of it: once.
+fn polls_its_counter() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let event = raw::file(call!(EVENTFD2, 0, 0)?);
+    let fd = event.fd().raw();
+    equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_EVENTFD, &raw const fd, 1)?, 0);
+    let polls = Sqe { op_flags: POLLIN.into(), len: IORING_POLL_ADD_MULTI, ..call_of(IORING_OP_POLL_ADD, fd) };
+    push(&mut ring, &[polls]);
+    equal!(ring.submit(0)?, 1);
+    push(&mut ring, &[nop(8, 0, 0)]);
+    equal!(wait_sorted(&mut ring, 2)?, [(7, 1), (8, 0)]);
+    thread::sleep(core::time::Duration::from_millis(5));
+    equal!(reap(&mut ring), []);
+    Ok(())
+}
