@@ -58,6 +58,11 @@ constants! { u32:
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
 }
 
+// What a ring of buffers is like.
+constants! { u16:
+    IOU_PBUF_RING_MMAP = 1, IOU_PBUF_RING_INC = 2,
+}
+
 // What a rule of `IORING_REGISTER_RESTRICTIONS` is about.
 constants! { u16:
     IORING_RESTRICTION_REGISTER_OP = 0, IORING_RESTRICTION_SQE_OP = 1, IORING_RESTRICTION_SQE_FLAGS_ALLOWED = 2,
@@ -107,9 +112,15 @@ constants! { u16:
     IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_ACCEPT_DONTWAIT = 1 << 1, IORING_ACCEPT_POLL_FIRST = 1 << 2,
 }
 constants! { u32:
-    IORING_FSYNC_DATASYNC = 1 << 0,
+    IORING_FSYNC_DATASYNC = 1 << 0, IORING_URING_CMD_FIXED = 1 << 0,
     IORING_POLL_ADD_MULTI = 1 << 0, IORING_POLL_UPDATE_EVENTS = 1 << 1, IORING_POLL_UPDATE_USER_DATA = 1 << 2,
     IORING_POLL_ADD_LEVEL = 1 << 3,
+}
+
+// Commands to sockets (`IORING_OP_URING_CMD`).
+constants! { u32:
+    SOCKET_URING_OP_SIOCINQ = 0, SOCKET_URING_OP_SIOCOUTQ = 1, SOCKET_URING_OP_GETSOCKOPT = 2,
+    SOCKET_URING_OP_SETSOCKOPT = 3,
 }
 
 // Places of registered files: any that is free; and what a number is made with that stands for one.
@@ -133,7 +144,7 @@ constants! { u32:
 // Flags of a completion.
 constants! { u32:
     IORING_CQE_BUFFER_SHIFT = 16, IORING_CQE_F_BUFFER = 1 << 0, IORING_CQE_F_MORE = 1 << 1, IORING_CQE_F_SOCK_NONEMPTY = 1 << 2,
-    IORING_CQE_F_NOTIF = 1 << 3, IORING_NOTIF_USAGE_ZC_COPIED = 1 << 31,
+    IORING_CQE_F_NOTIF = 1 << 3, IORING_CQE_F_BUF_MORE = 1 << 4, IORING_NOTIF_USAGE_ZC_COPIED = 1 << 31,
 }
 
 // Which requests `IORING_OP_ASYNC_CANCEL` means.

@@ -1,6 +1,6 @@
 //! Devices without hardware: null, zero, full, random.
 //!
-//! They never wait. Random numbers come from a ChaCha20 generator that is seeded once at boot and stirred with
+//! They never wait, may be read anywhere, and give all that was asked for, as in Linux. Random numbers come from a ChaCha20 generator that is seeded once at boot and stirred with
 //! whatever entropy arrives later; it is locked for 256 bytes at a time.
 
 use crate::{
@@ -58,6 +58,14 @@ impl File for Null {
         discard(src)
     }
 
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -72,6 +80,14 @@ impl File for Zero {
         discard(src)
     }
 
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(0)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -84,6 +100,14 @@ impl File for Full {
 
     fn write_now(&self, _caller: &Caller, _offset: u64, _src: &mut Source<'_>) -> Attempt<usize> {
         Err(Errno::ENOSPC.into())
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -144,6 +168,14 @@ impl File for Random {
         src.take(&mut bytes[..len])?;
         self.stir(&bytes[..len]);
         Ok(Some(len))
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn size(&self) -> Option<u64> {
+        Some(0)
     }
 
     fn as_any(&self) -> &dyn Any {

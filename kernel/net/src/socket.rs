@@ -403,7 +403,8 @@ impl SocketFile {
         }
     }
 
-    fn readable_bytes(&self) -> usize {
+    /// Bytes that can be read now, or of the next message.
+    pub fn readable_bytes(&self) -> usize {
         match &self.kind {
             Kind::Tcp(socket) => socket.readable_bytes(),
             Kind::Udp(socket) => socket.readable_bytes(),

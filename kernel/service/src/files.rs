@@ -523,6 +523,10 @@ async fn copy(
     Ok(done)
 }
 
+fn is_regular(open: &OpenFile) -> bool {
+    open.file().inode().is_some_and(|inode| inode.kind() == Kind::Regular)
+}
+
 /// `copy_file_range(in, in_offset, out, out_offset, len, flags)`: at the output's position only.
 pub(crate) async fn copy_file_range(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     only(args.bits(5), 0)?;
@@ -530,7 +534,7 @@ pub(crate) async fn copy_file_range(task: &Task<'_>, args: &Args) -> Result<usiz
     if !out.writable() || !input.readable() {
         return Err(Errno::EBADF);
     }
-    if !input.seekable() || !out.seekable() || args.word(3) != 0 || Arc::ptr_eq(&input, &out) {
+    if !is_regular(&input) || !is_regular(&out) || args.word(3) != 0 || Arc::ptr_eq(&input, &out) {
         return Err(Errno::EINVAL);
     }
     let start = match args.word(1) {

@@ -12,6 +12,7 @@
 mod buffers;
 mod calls;
 mod cancel;
+mod commands;
 mod coroutine;
 mod device_polled;
 mod drain;

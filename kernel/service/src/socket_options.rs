@@ -92,9 +92,23 @@ pub(crate) async fn setsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Er
 /// `getsockopt(fd, level, name, value, len)`.
 pub(crate) async fn getsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
-    let (level, name, at, len_at) = (args.bits(1), args.bits(2), args.word(3), args.word(4));
-    let room: i32 = task.space().get(len_at).await?;
+    let room: i32 = task.space().get(args.word(4)).await?;
     let room = usize::try_from(room).map_err(|_| Errno::EINVAL)?;
+    let len = get(task, &socket, (args.bits(1), args.bits(2)), args.word(3), room).await?;
+    task.space().put(args.word(4), &(len as i32)).await.map(|()| 0)
+}
+
+/// Stores as much of an option's value at `at` as there is `room` for; how much that is.
+///
+/// # Errors
+/// `EOPNOTSUPP`, `ENOPROTOOPT`, `EFAULT`.
+pub(crate) async fn get(
+    task: &Task<'_>,
+    socket: &Socket,
+    (level, name): (u32, u32),
+    at: usize,
+    room: usize,
+) -> Result<usize, Errno> {
     if !is_level(socket.get(), level) {
         return Err(Errno::EOPNOTSUPP);
     }
@@ -102,21 +116,21 @@ pub(crate) async fn getsockopt(task: &Task<'_>, args: &Args) -> Result<usize, Er
         return match (option, socket.get().option(option)) {
             (_, SocketValue::Linger(linger)) => {
                 let linger = Linger { onoff: linger.is_some().into(), seconds: linger.unwrap_or(0) as i32 };
-                store(task, linger.as_bytes(), at, len_at, room).await
+                store(task, linger.as_bytes(), at, room).await
             }
             (SocketOption::ReceiveTimeout | SocketOption::SendTimeout, SocketValue::Number(nanos)) => {
-                store(task, timeval(nanos).as_bytes(), at, len_at, room).await
+                store(task, timeval(nanos).as_bytes(), at, room).await
             }
-            (_, SocketValue::Number(number)) => store(task, &(number as i32).to_le_bytes(), at, len_at, room).await,
+            (_, SocketValue::Number(number)) => store(task, &(number as i32).to_le_bytes(), at, room).await,
         };
     }
     if (level, name) == (n::SOL_SOCKET, n::SO_PEERCRED) {
         let peer = socket.get().peer_identity();
         let peer = Ucred { pid: peer.pid as i32, uid: peer.uid, gid: peer.gid };
-        return store(task, peer.as_bytes(), at, len_at, room).await;
+        return store(task, peer.as_bytes(), at, room).await;
     }
     let number = fixed(socket.get(), level, name).ok_or(Errno::ENOPROTOOPT)?;
-    store(task, &number.to_le_bytes(), at, len_at, room).await
+    store(task, &number.to_le_bytes(), at, room).await
 }
 
 /// What never changes on a socket.
@@ -149,10 +163,9 @@ fn fixed(socket: &SocketFile, level: u32, name: u32) -> Option<u32> {
     })
 }
 
-/// Stores as much of a value as the caller has room for, and how much that is.
-async fn store(task: &Task<'_>, value: &[u8], at: usize, len_at: usize, room: usize) -> Result<usize, Errno> {
+/// Stores as much of a value as the caller has room for; how much that is.
+async fn store(task: &Task<'_>, value: &[u8], at: usize, room: usize) -> Result<usize, Errno> {
     let len = value.len().min(room);
     task.space().copy_out(at, &value[..len]).await?;
-    task.space().put(len_at, &(len as i32)).await?;
-    Ok(0)
+    Ok(len)
 }

@@ -5,7 +5,7 @@
 //! (`O_NONBLOCK`) do so for a request, as on Linux.
 
 use super::{
-    Ring,
+    Ring, commands,
     fields::{has_file, is_fixed, is_right, is_without, opens},
     files::{self as registered, Direct},
     groups,
@@ -119,6 +119,10 @@ impl Call {
             IORING_OP_OPENAT2 => [fd, addr, off, len, 0, 0],
             IORING_OP_STATX => [fd, addr, flags, len, off, 0],
             IORING_OP_SYNC_FILE_RANGE => [fd, off, len, flags, 0, 0],
+            IORING_OP_URING_CMD => {
+                let (level, option) = (addr & u32::MAX as usize, addr >> 32);
+                [fd, level, option, self.addr3 as usize, self.index as usize, off]
+            }
             IORING_OP_FALLOCATE => [fd, len, off, addr, 0, 0],
             IORING_OP_FTRUNCATE => [fd, off, 0, 0, 0, 0],
             IORING_OP_MADVISE => [addr, if off == 0 { len } else { off }, flags, 0, 0, 0],
@@ -215,6 +219,7 @@ impl Call {
             IORING_OP_WAITID => life::waitid(task, args).await,
             IORING_OP_FUTEX_WAIT | IORING_OP_FUTEX_WAITV => self.wait_for_words(task).await,
             IORING_OP_SPLICE | IORING_OP_TEE => self.splice(task, ring).await,
+            IORING_OP_URING_CMD => commands::serve(task, args).await,
             IORING_OP_FILES_UPDATE => self.update_files(task, ring).await,
             IORING_OP_FIXED_FD_INSTALL => {
                 task.install(task.file(self.fd)?, self.flags & IORING_FIXED_FD_NO_CLOEXEC == 0)

@@ -53,6 +53,7 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
     (IORING_OP_WAITID, false),
     (IORING_OP_SPLICE, false),
     (IORING_OP_TEE, false),
+    (IORING_OP_URING_CMD, false),
 ];
 
 /// Whether all fields that an operation has no use for are zero, and its flags known.
@@ -122,6 +123,7 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
                 let known = flags & !(SPLICE_F_ALL | SPLICE_F_FD_IN_FIXED) == 0;
                 known && (entry.opcode == IORING_OP_SPLICE || off == 0 && addr == 0)
             }
+            IORING_OP_URING_CMD => off >> 32 == 0 && flags & !IORING_URING_CMD_FIXED == 0,
             IORING_OP_SETXATTR | IORING_OP_FSETXATTR => true,
             IORING_OP_GETXATTR | IORING_OP_FGETXATTR => flags == 0,
             IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,

@@ -219,7 +219,7 @@ impl Ring {
 
 /// Whether a file is none for a table: a ring in a table of its own or of another would never go, nor one that a set of events in its table
 /// watches.
-fn holds_others(open: &OpenFile) -> bool {
+pub(super) fn holds_others(open: &OpenFile) -> bool {
     ring_of(open).is_ok() || open.file().as_any().is::<io::epoll::Epoll>()
 }
 

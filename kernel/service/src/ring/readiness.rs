@@ -3,6 +3,7 @@
 use super::{
     Ring,
     cancel::Cancel,
+    files::holds_others,
     operation::{Done, Operation, Step, Waits},
     request::Request,
 };
@@ -76,10 +77,10 @@ impl Readiness {
     }
 
     /// Whether it may come again. A file that has no changes says what it is like, and that was all; and the completions of a ring are not to
-    /// bring more of them about, not by the counter that they raise either.
+    /// bring more of them about, not by the counter that they raise or a set of events that the ring may be in either.
     fn repeats(&self, ring: &Ring, open: &OpenFile) -> bool {
         let is_watched = self.multishot && open.file().watched(self.events).is_some();
-        is_watched && super::ring_of(open).is_err() && !ring.notify.raises(open)
+        is_watched && !ring.notify.raises(open) && !holds_others(open)
     }
 
     pub(super) async fn wait(mut self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {

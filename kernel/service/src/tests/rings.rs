@@ -313,10 +313,7 @@ async fn probing(cpu: &Cpu) {
     cpu.good(nr::IO_URING_REGISTER, [ring.fd, probe, DATA + 0x6000, 256]).await;
     let found = cpu.load(DATA + 0x6000, 16 + 58 * 8);
     assert_eq!(found[..2], [57, 58]);
-    let absent: Vec<usize> = (0..58).filter(|op| found[16 + 8 * op + 2] & 1 == 0).collect();
-    // Commands.
-    let expected = [46];
-    assert_eq!(absent, expected);
+    assert!((0..58).all(|op| found[16 + 8 * op + 2] & 1 != 0));
     assert!((0..58).all(|op| usize::from(found[16 + 8 * op]) == op));
     // What is not zeros is refused: a later kernel may ask something there.
     cpu.bad(nr::IO_URING_REGISTER, [ring.fd, probe, DATA + 0x6000, 2], Errno::EINVAL).await;

@@ -3,13 +3,13 @@
 use crate::case::{Case, Outcome};
 use crate::files::pattern;
 use crate::place::Place;
-use crate::process::{checked_child, exits};
+use crate::process::{RW, checked_child, exits, map};
 use rt::abi::fs::{
     AT_FDCWD, F_GETFD, F_GETFL, F_SETFD, Iovec, O_APPEND, O_CREAT, O_RDWR, SEEK_CUR, SEEK_END, SEEK_SET,
 };
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
-use rt::{env, pipe};
+use rt::{env, pipe, raw};
 
 pub const CASES: &[Case] = &[
     case!("descriptors/lowest-is-taken", "D3", lowest_is_taken),
@@ -216,6 +216,18 @@ fn null_and_zero() -> Outcome {
     let mut zero = File::open("/dev/zero")?;
     equal!(zero.read(&mut bytes)?, 5000);
     ensure!(bytes.iter().all(|byte| *byte == 0));
+    // As much as was asked for, of memory that is yet to be, and anywhere.
+    const MUCH: usize = 300 << 10;
+    let random = File::open("/dev/urandom")?;
+    for (name, fd) in [("zero", zero.fd().raw()), ("random", random.fd().raw())] {
+        let base = map(MUCH, RW)?;
+        equal!(call!(READ, fd, base, MUCH)?, MUCH);
+        let is_zero = raw::bytes(base, MUCH).chunks(4096).all(|page| page.iter().all(|byte| *byte == 0));
+        equal!((name, is_zero), (name, name == "zero"));
+        equal!(call!(PREAD64, fd, base, 10, 1usize << 40)?, 10);
+        call!(MUNMAP, base, MUCH)?;
+    }
+    equal!(call!(LSEEK, null.fd().raw(), 0, rt::abi::fs::SEEK_END)?, 0);
     Ok(())
 }
 

@@ -4,9 +4,13 @@ use super::calls::{call_of, one};
 use super::*;
 use crate::files::direct;
 use crate::process::{RW, map};
+use crate::sockets;
 use core::hint::black_box;
 use rt::abi::fs::{Iovec, O_CREAT, O_RDWR, SYNC_FILE_RANGE_ALL, SYNC_FILE_RANGE_WRITE};
+use rt::abi::net::{IPPROTO_TCP, SO_KEEPALIVE, SO_TYPE, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY};
+use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{P_PID, WEXITED};
+use rt::net::TcpStream;
 
 const EOPNOTSUPP: i32 = -95;
 
@@ -17,6 +21,8 @@ pub const CASES: &[Case] = &[
     case!("ring/cancelled-before-a-limit-that-is-over", "C4 D3", cancelled_at_once),
     case!("ring/limit-of-a-wait-for-a-child", "C4 D3", limit_of_a_child),
     case!("ring/polls-the-counter-that-tells-of-it", "C4 I1", polls_its_counter),
+    case!("ring/polls-the-set-that-it-is-in", "C4 I1", polls_its_set),
+    case!("ring/options-of-sockets", "C4 D3", options_of_sockets),
 ];
 
 /// The list of pieces is the program's again when its entry is taken, also where there is yet to be something to read.
@@ -156,5 +162,70 @@ fn polls_its_counter() -> Outcome {
     equal!(wait_sorted(&mut ring, 2)?, [(7, 1), (8, 0)]);
     thread::sleep(core::time::Duration::from_millis(5));
     equal!(reap(&mut ring), []);
+    Ok(())
+}
+
+/// The same, of a set of events that the ring is in.
+fn polls_its_set() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let set = raw::file(call!(EPOLL_CREATE1, 0)?);
+    let event = EpollEvent { events: EPOLLIN, pad: 0, data: 0 };
+    call!(EPOLL_CTL, set.fd().raw(), EPOLL_CTL_ADD, ring.fd().raw(), &raw const event)?;
+    let multi = IORING_POLL_ADD_MULTI;
+    let polls = Sqe { op_flags: POLLIN.into(), len: multi, ..call_of(IORING_OP_POLL_ADD, set.fd().raw()) };
+    push(&mut ring, &[polls]);
+    equal!(ring.submit(0)?, 1);
+    push(&mut ring, &[nop(8, 0, 0)]);
+    equal!(wait_sorted(&mut ring, 2)?, [(7, 1), (8, 0)]);
+    thread::sleep(core::time::Duration::from_millis(5));
+    equal!(reap(&mut ring), []);
+    Ok(())
+}
+
+/// `IORING_OP_URING_CMD`, which is about sockets here.
+fn options_of_sockets() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (listener, address) = sockets::listen()?;
+    let mut client = TcpStream::connect(address)?;
+    let server = raw::file(call!(ACCEPT4, listener.fd().raw(), 0, 0, 0)?);
+    let fd = server.fd().raw();
+    let command = |fd: i32, number: u32| Sqe { off: number.into(), ..call_of(IORING_OP_URING_CMD, fd) };
+    let option = |fd: i32, number: u32, level: u32, name: u32, value: &mut i32| Sqe {
+        addr: u64::from(level) | u64::from(name) << 32,
+        addr3: core::ptr::from_mut(value) as u64,
+        file_index: size_of::<i32>() as u32,
+        ..command(fd, number)
+    };
+    let (get, set) = (SOCKET_URING_OP_GETSOCKOPT, SOCKET_URING_OP_SETSOCKOPT);
+    let mut value = 0;
+    equal!(one(&mut ring, option(fd, get, SOL_SOCKET, SO_TYPE, &mut value))?, 4);
+    equal!(black_box(value), SOCK_STREAM as i32);
+    let mut on = 1;
+    equal!(one(&mut ring, option(fd, set, SOL_SOCKET, SO_KEEPALIVE, &mut on))?, 0);
+    equal!(one(&mut ring, option(fd, set, IPPROTO_TCP, TCP_NODELAY, &mut on))?, 0);
+    equal!(one(&mut ring, option(fd, get, SOL_SOCKET, SO_KEEPALIVE, &mut value))?, 4);
+    ensure!(black_box(value) != 0, "it was not set");
+    // As much as there is room for, as the result says.
+    equal!(one(&mut ring, Sqe { file_index: 2, ..option(fd, get, SOL_SOCKET, SO_TYPE, &mut value) })?, 2);
+    io::Write::write_all(&mut client, b"12345")?;
+    let polls = Sqe { op_flags: POLLIN.into(), ..call_of(IORING_OP_POLL_ADD, fd) };
+    equal!(one(&mut ring, polls)? as u32 & u32::from(POLLIN as u16), 1);
+    equal!(one(&mut ring, command(fd, SOCKET_URING_OP_SIOCINQ))?, 5);
+    let (read, _write) = rt::pipe::pipe()?;
+    let wrong = [
+        (command(read.fd().raw(), SOCKET_URING_OP_SIOCINQ), EOPNOTSUPP),
+        (command(fd, 99), EOPNOTSUPP),
+        (command(200, 0), -9),
+        (option(fd, get, IPPROTO_TCP, TCP_NODELAY, &mut value), EOPNOTSUPP),
+        (Sqe { addr3: 8, ..option(fd, get, SOL_SOCKET, SO_TYPE, &mut value) }, -14),
+        (Sqe { file_index: u32::MAX, ..option(fd, get, SOL_SOCKET, SO_TYPE, &mut value) }, EINVAL),
+        (Sqe { file_index: 2, ..option(fd, set, SOL_SOCKET, SO_KEEPALIVE, &mut on) }, EINVAL),
+        (Sqe { off: 1 << 32, ..command(fd, 0) }, EINVAL),
+        (Sqe { op_flags: 2, ..command(fd, 0) }, EINVAL),
+    ];
+    for (entry, expected) in wrong {
+        let found = one(&mut ring, entry)?;
+        ensure!(found == expected, "{found} of {entry:?}");
+    }
     Ok(())
 }
