@@ -1,7 +1,7 @@
 //! Provided buffers: groups of pieces of the program's memory, one of which is chosen when there is something to put into it.
 //!
 //! A group is a list that entries add to, or a ring in the program's memory that it fills by itself. What was chosen and is not needed after all is the
-//! next to be chosen: who chooses holds it as a [`Selected`], which gives it back.
+//! next to be chosen: who chooses holds it as a [`Selected`], which gives it back. In a ring whose buffers are used bit by bit (`IOU_PBUF_RING_INC`) so does what is left of one.
 //!
 //! **A ring of buffers.** The head is the kernel's own. The program stores the tail behind the entries; it is loaded once for each choice, and an entry copied once. Whatever they
 //! say, it is memory of the program's, and checked as such when it is used.
@@ -10,7 +10,9 @@ use super::Ring;
 use crate::context::Task;
 use abi::{
     errno::Errno,
-    io_uring::{Buf, BufReg, BufStatus},
+    io_uring::{
+        Buf, BufReg, BufStatus, IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER, IOU_PBUF_RING_INC,
+    },
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
@@ -91,6 +93,8 @@ struct Group {
     /// How many these are.
     count: usize,
     shared: Option<Shared>,
+    /// What is left of one is the next to be chosen.
+    is_incremental: bool,
     /// How many are chosen: there is a place for each of them.
     chosen: usize,
     /// Pays for the places of `ready`, taken or not.
@@ -110,13 +114,20 @@ pub(super) struct Selected<'a> {
     group: u16,
     id: u64,
     pub given: Given,
-    is_used: bool,
+    pub is_incremental: bool,
+    /// What is left of it when this goes.
+    left: Option<Given>,
 }
 
 impl Selected<'_> {
-    /// There is something in it: it stays with the program.
-    pub(super) fn keep(mut self) {
-        self.is_used = true;
+    /// There are so many bytes in it: it stays with the program, or that part of it. What its completion says of it.
+    pub(super) fn keep(mut self, used: usize) -> u32 {
+        let Given { addr, len, bid } = self.given;
+        let used = len.min(u32::try_from(used).unwrap_or(len));
+        let left = Given { addr: addr.wrapping_add(used.into()), len: len - used, bid };
+        self.left = Some(left).filter(|left| self.is_incremental && left.len > 0);
+        let more = if self.left.is_some() { IORING_CQE_F_BUF_MORE } else { 0 };
+        IORING_CQE_F_BUFFER | u32::from(bid) << IORING_CQE_BUFFER_SHIFT | more
     }
 }
 
@@ -125,8 +136,8 @@ impl Drop for Selected<'_> {
         let mut groups = self.groups.all.lock();
         if let Some(group) = groups.get_mut(&self.group).filter(|group| group.id == self.id) {
             group.chosen -= 1;
-            if !self.is_used {
-                group.ready.push_front(Run { first: self.given, count: 1 });
+            if let Some(first) = self.left {
+                group.ready.push_front(Run { first, count: 1 });
                 group.count += 1;
             }
         }
@@ -179,7 +190,8 @@ impl Groups {
         match group.take_first().or_else(|| group.shared.as_mut().and_then(Shared::take)) {
             Some(given) => {
                 group.chosen += 1;
-                Ok(Some(Selected { groups: self, group: number, id: group.id, given, is_used: false }))
+                let (id, is_incremental, left) = (group.id, group.is_incremental, Some(given));
+                Ok(Some(Selected { groups: self, group: number, id, given, is_incremental, left }))
             }
             None if group.chosen > 0 => Ok(None),
             None => Err(Errno::ENOBUFS),
@@ -264,7 +276,8 @@ impl Groups {
 
 impl Group {
     fn new(charge: Charge) -> Self {
-        Self { id: mem::new_object_id(), ready: VecDeque::new(), count: 0, shared: None, chosen: 0, charge }
+        let (id, ready) = (mem::new_object_id(), VecDeque::new());
+        Self { id, ready, count: 0, shared: None, is_incremental: false, chosen: 0, charge }
     }
 
     /// The next of the list.
@@ -322,13 +335,13 @@ impl Group {
     }
 }
 
-/// Makes a group of a ring in the program's memory. Rings that the kernel has memory for, and buffers that are used bit by bit, are not there.
+/// Makes a group of a ring in the program's memory. Rings that the kernel has memory for are not there.
 ///
 /// # Errors
 /// `EINVAL`, `EFAULT`, `EEXIST`, `ENOMEM`.
 pub(super) async fn register(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> Result<usize, Errno> {
     let asked: BufReg = task.space().get(addr).await?;
-    if asked.resv != [0; 3] || asked.flags != 0 {
+    if asked.resv != [0; 3] || asked.flags & !IOU_PBUF_RING_INC != 0 {
         return Err(Errno::EINVAL);
     }
     let (base, entries) = (asked.ring_addr as usize, asked.ring_entries);
@@ -340,7 +353,9 @@ pub(super) async fn register(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> 
     }
     let memory = task.pin(base, entries as usize * size_of::<Buf>()).await?;
     let shared = Shared { memory, mask: (entries - 1) as u16, head: 0 };
-    let group = Group { shared: Some(shared), ..Group::new(task.caller().account.charge(GROUP)?) };
+    let is_incremental = asked.flags & IOU_PBUF_RING_INC != 0;
+    let charge = task.caller().account.charge(GROUP)?;
+    let group = Group { shared: Some(shared), is_incremental, ..Group::new(charge) };
     ring.groups.insert(asked.bgid, group).map(|()| 0)
 }
 
@@ -398,7 +413,7 @@ mod tests {
                 assert_eq!(selected.given, given);
                 // In vain at first.
                 drop(selected);
-                chosen(&groups, 1).keep();
+                assert_eq!(chosen(&groups, 1).keep(1), 1 | u32::from(given.bid) << 16);
             }
             assert_eq!(account.used(), paid(&groups));
         }

@@ -6,6 +6,7 @@
 use super::{
     Ring,
     calls::{Begun, Body},
+    groups::Selected,
     operation::{Done, Step},
     received::{self, Message, Took},
     stream::Stream,
@@ -223,15 +224,10 @@ impl Select {
                 // An end that is received needs no buffer; one that is read has one, as on Linux.
                 Ok(Took { len: 0, .. }) if !self.uses_a_buffer_for_nothing() => return Ok((Done::with(0), true)),
                 Ok(took) => {
-                    let bid = u32::from(selected.given.bid) << IORING_CQE_BUFFER_SHIFT;
-                    selected.keep();
-                    let len = match self.goes_on(open) {
-                        true => self.fill(task, open, piece, took.len).await,
-                        false => took.len,
-                    };
+                    let (flags, len) = self.used(task, open, selected, piece, took.len).await;
                     let is_short = len < piece.len || took.is_cut;
                     let fails = is_short && (!self.is_message() || self.flags & MSG_WAITALL != 0);
-                    let done = Done { result: len as i32, fails, flags: bid | IORING_CQE_F_BUFFER };
+                    let done = Done { result: len as i32, fails, flags };
                     return Ok((done, took.is_end));
                 }
             }
@@ -251,6 +247,29 @@ impl Select {
     fn goes_on(&self, open: &OpenFile) -> bool {
         let is_stream = || sockets::socket_of(open.file().as_ref()).is_some_and(|socket| socket.is_stream());
         self.is_message() && self.flags & MSG_WAITALL != 0 && self.flags & MSG_PEEK == 0 && is_stream()
+    }
+
+    /// There are so many bytes in a buffer: what its completion says of it, and how many there are in the end.
+    async fn used(
+        &self,
+        task: &Task<'_>,
+        open: &Arc<OpenFile>,
+        selected: Selected<'_>,
+        piece: Piece,
+        len: usize,
+    ) -> (u32, usize) {
+        match (self.goes_on(open), selected.is_incremental) {
+            (false, _) => (selected.keep(len), len),
+            (true, false) => {
+                let flags = selected.keep(len);
+                (flags, self.fill(task, open, piece, len).await)
+            }
+            // What is left of it is others' when that is certain.
+            (true, true) => {
+                let len = self.fill(task, open, piece, len).await;
+                (selected.keep(len), len)
+            }
+        }
     }
 
     /// Receives the rest into the buffer, or sends the rest of it. It is the program's from the first bytes on; how much was moved at the end, the error or the

@@ -71,9 +71,8 @@ impl Stream {
                 Err(IoError::Fault(fault)) => return Looked::Faults(fault),
                 Err(IoError::Errno(errno)) => return Looked::Done(Done::failed(errno)),
             };
-            selected.keep();
             *moved += len;
-            let flags = IORING_CQE_F_BUFFER | u32::from(given.bid) << IORING_CQE_BUFFER_SHIFT;
+            let flags = selected.keep(len);
             if !ring.post_more(Cqe { user_data, res: len as i32, flags: flags | IORING_CQE_F_MORE }) {
                 return Looked::Done(Done { result: len as i32, fails: false, flags });
             }

@@ -3,7 +3,7 @@
 use super::{Mapping, Ring, word};
 use crate::io;
 use crate::sys::syscall;
-use abi::io_uring::{Buf, BufReg, IORING_REGISTER_PBUF_RING};
+use abi::io_uring::{Buf, BufReg, IORING_REGISTER_PBUF_RING, IOU_PBUF_RING_INC};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 /// A group of buffers.
@@ -20,9 +20,21 @@ impl Buffers {
     /// # Errors
     /// `EEXIST`, `EINVAL`, `ENOMEM`.
     pub fn new(ring: &Ring, group: u16, places: u16) -> io::Result<Self> {
+        Self::with_flags(ring, group, places, 0)
+    }
+
+    /// The same, whose buffers are used bit by bit: what is left of one is the next.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn incremental(ring: &Ring, group: u16, places: u16) -> io::Result<Self> {
+        Self::with_flags(ring, group, places, IOU_PBUF_RING_INC)
+    }
+
+    fn with_flags(ring: &Ring, group: u16, places: u16, flags: u16) -> io::Result<Self> {
         let memory = Mapping::anonymous(usize::from(places) * size_of::<Buf>())?;
         let (ring_addr, ring_entries) = (memory.base as u64, places.into());
-        let asked = BufReg { ring_addr, ring_entries, bgid: group, ..BufReg::default() };
+        let asked = BufReg { ring_addr, ring_entries, bgid: group, flags, ..BufReg::default() };
         syscall!(IO_URING_REGISTER, ring.fd.raw(), IORING_REGISTER_PBUF_RING, &raw const asked, 1)?;
         Ok(Self { memory, places, tail: 0 })
     }

@@ -3,6 +3,7 @@
 use super::calls::{call_of, one};
 use super::*;
 use crate::process::{RW, map};
+use core::time::Duration;
 use rt::abi::net::{AF_INET, AF_UNIX, MSG_WAITALL, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM};
 use rt::fs::File;
 use rt::ring::Buffers;
@@ -10,6 +11,7 @@ use rt::ring::Buffers;
 pub const CASES: &[Case] = &[
     case!("ring/provided-buffers", "C4 D3", list),
     case!("ring/ring-of-buffers", "C4 D3 D4", shared),
+    case!("ring/buffers-used-bit-by-bit", "C4 D3", bit_by_bit),
     case!("ring/receives-again-and-again", "C4 D3 D17", again_and_again),
     case!("ring/receives-each-message", "C4 D3", each_message),
     case!("ring/receives-where-memory-is-missing", "C4 D15", missing_memory),
@@ -88,6 +90,51 @@ fn head(ring: &Ring) -> Result<u32, Errno> {
     let mut asked = BufStatus { buf_group: GROUP.into(), ..BufStatus::default() };
     call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_PBUF_STATUS, &raw mut asked, 1)?;
     Ok(asked.head)
+}
+
+/// In a ring of buffers that are used bit by bit what is left of one is the next.
+fn bit_by_bit() -> Outcome {
+    const MORE: u32 = IORING_CQE_F_BUF_MORE;
+    let mut ring = Ring::new(8, 0)?;
+    let (mut here, there) = pair()?;
+    let mut buffers = Buffers::incremental(&ring, GROUP, PLACES)?;
+    let mut memory = [0u8; 30];
+    let base = memory.as_mut_ptr() as usize;
+    buffers.add(base, 10, 5);
+    buffers.add(base + 10, 4, 6);
+    buffers.add(base + 14, 16, 7);
+    let receives = selects(IORING_OP_RECV, there.fd().raw());
+    send(&mut here, b"abcde")?;
+    equal!(ask(&mut ring, Sqe { len: 2, ..receives })?, (7, 2, buffer(5) | MORE));
+    equal!(ask(&mut ring, receives)?, (7, 3, buffer(5) | MORE));
+    equal!(head(&ring)?, 0);
+    // Again and again: up to its end, which is no failure, and on in the next.
+    let again = Sqe { ioprio: IORING_RECV_MULTISHOT, ..receives };
+    push(&mut ring, &[again]);
+    equal!(ring.submit(0)?, 1);
+    send(&mut here, b"fghijkl")?;
+    equal!(next(&mut ring)?, (7, 5, buffer(5) | IORING_CQE_F_MORE));
+    equal!(next(&mut ring)?, (7, 2, buffer(6) | IORING_CQE_F_MORE | MORE));
+    equal!(head(&ring)?, 1);
+    push(&mut ring, &[cancel_of(7, 0)]);
+    equal!(wait_sorted(&mut ring, 2)?, [(7, CANCELLED), (99, 0)]);
+    equal!(memory[..12], *b"abcdefghijkl");
+    // What waits for all of it has it to itself.
+    let all = Sqe { op_flags: MSG_WAITALL, len: 2, ..receives };
+    push(&mut ring, &[all]);
+    equal!(ring.submit(0)?, 1);
+    send(&mut here, b"m")?;
+    thread::sleep(Duration::from_millis(2));
+    send(&mut here, b"n")?;
+    equal!(next(&mut ring)?, (7, 2, buffer(6)));
+    // A file's end uses nothing of one.
+    let file = rt::fs::File::open("/dev/null")?;
+    equal!(ask(&mut ring, selects(IORING_OP_READ, file.fd().raw()))?, (7, 0, buffer(7) | MORE));
+    send(&mut here, &[b'o'; 16])?;
+    equal!(ask(&mut ring, receives)?, (7, 16, buffer(7)));
+    equal!(memory[10..], *b"klmnoooooooooooooooo");
+    equal!(ask(&mut ring, receives)?, (7, ENOBUFS, 0));
+    Ok(())
 }
 
 fn list() -> Outcome {
