@@ -71,7 +71,7 @@ use core::{
     any::Any,
     sync::atomic::{
         AtomicU32,
-        Ordering::{Acquire, Relaxed},
+        Ordering::{Acquire, Relaxed, Release},
     },
 };
 use drain::Drain;
@@ -177,6 +177,8 @@ pub(crate) struct Ring {
     workers: Workers,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
+    /// How often the program was told a time so far: who waits for completions does not wait on behind that.
+    told_times: AtomicU32,
     /// The right to take entries was given back.
     takers: WaitQueue,
     /// Who takes them, if calls do not.
@@ -252,6 +254,7 @@ impl Ring {
             restrictions: Restrictions::new(),
             workers: Workers::new(task, &layout),
             timeouts: AtomicU32::new(0),
+            told_times: AtomicU32::new(0),
             takers: WaitQueue::new(),
             poller: has(IORING_SETUP_SQPOLL).then(|| Poller::new(task.process(), params)),
             _counted: counted,
@@ -354,6 +357,13 @@ impl Ring {
     /// The next completion tells the time.
     fn count_timeout(&self) {
         self.timeouts.fetch_add(1, Relaxed);
+    }
+
+    /// A completion that tells the time has been posted: whoever waits goes back to the program, as on Linux, with however few.
+    fn tell_time(&self) {
+        // Release pairs with the Acquire in `enter::Goal`: who goes back sees that completion.
+        self.told_times.fetch_add(1, Release);
+        self.changed().wake_all();
     }
 
     /// Gives places back that are not needed.

@@ -15,12 +15,14 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::atomic::Ordering::Acquire,
     task::Poll,
 };
 use exec::sync::wait_until;
 use io::open::OpenFile;
 use mem::AddressSpace;
 use process::{Begun, Thread};
+use ring::Completions;
 
 const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_SQ_WAKEUP
@@ -276,12 +278,12 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
     if ring.waiting() >= wanted {
         return Ok(());
     }
-    let target = ring.target(wanted);
+    let goal = Goal::of(ring, wanted);
     let deadline = deadline(task, time, args.bits(3) & IORING_ENTER_ABS_TIMER != 0).await?;
     poll::mask(task, mask.0, mask.1).await?;
     let waited = match least {
-        0 => reach(task, ring, target, deadline).await,
-        least => reach_or_any(task, ring, target, (hal::time::now().saturating_add(least), deadline)).await,
+        0 => reach(task, ring, goal, deadline).await,
+        least => reach_or_any(task, ring, goal, (hal::time::now().saturating_add(least), deadline)).await,
     };
     // Of what the wait says, before that may be forgotten: a signal that this mask lets in is delivered under it.
     task.end_mask(waited.map(|()| 0));
@@ -298,24 +300,49 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
 async fn reach_or_any(
     task: &Task<'_>,
     ring: &Ring,
-    target: u32,
+    goal: Goal,
     (least, deadline): (u64, Option<u64>),
 ) -> Result<(), Errno> {
-    match reach(task, ring, target, Some(least)).await {
+    match reach(task, ring, goal, Some(least)).await {
         Err(Errno::EAGAIN) if ring.waiting() == 0 && deadline.is_some_and(|deadline| deadline > least) => {
-            reach(task, ring, ring.target(1), deadline).await
+            reach(task, ring, Goal { target: ring.target(1), ..goal }, deadline).await
         }
         waited => waited,
     }
 }
 
-/// Waits until the tail is at `target`; moves what is kept on the way there, and serves requests that become ready.
-async fn reach(task: &Task<'_>, ring: &Ring, target: u32, deadline: Option<u64>) -> Result<(), Errno> {
+/// What ends a wait: the tail is there, or a time has been told since.
+#[derive(Clone, Copy)]
+struct Goal {
+    target: u32,
+    told_times: u32,
+}
+
+impl Goal {
+    /// So many completions wait for the program.
+    fn of(ring: &Ring, wanted: u32) -> Self {
+        let told_times = ring.told_times.load(Acquire);
+        Self { target: ring.target(wanted), told_times }
+    }
+
+    fn is_reached(&mut self, ring: &Ring, completions: &Completions) -> bool {
+        if completions.reached(self.target) {
+            return true;
+        }
+        // Acquire pairs with the Release in `Ring::tell_time`.
+        let told_times = ring.told_times.load(Acquire);
+        // One whose completion the program has taken already ends nothing.
+        told_times != core::mem::replace(&mut self.told_times, told_times) && completions.waiting(&*ring.pages) > 0
+    }
+}
+
+/// Waits until there is an end to that; moves what is kept on the way there, and serves requests that become ready.
+async fn reach(task: &Task<'_>, ring: &Ring, mut goal: Goal, deadline: Option<u64>) -> Result<(), Errno> {
     let helper = ring.retries.help(task.thread()).await;
     loop {
         let more = helper.serve();
         ring.flush_all().await;
-        if ring.posting.lock().completions.reached(target) {
+        if goal.is_reached(ring, &ring.posting.lock().completions) {
             return Ok(());
         }
         if more || exec::should_yield() {
@@ -329,7 +356,7 @@ async fn reach(task: &Task<'_>, ring: &Ring, target: u32, deadline: Option<u64>)
         }
         let changed = wait_until(ring.changed(), || {
             let completions = &ring.posting.lock().completions;
-            (completions.reached(target) || completions.can_flush(&*ring.pages)).then_some(())
+            (goal.is_reached(ring, completions) || completions.can_flush(&*ring.pages)).then_some(())
         });
         task.wait_for(changed_or_called(changed, &helper), deadline).await?;
     }

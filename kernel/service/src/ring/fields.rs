@@ -60,12 +60,7 @@ pub(super) const OPERATIONS: &[(u8, bool)] = &[
 pub(super) fn is_right(entry: &Sqe) -> bool {
     let Sqe { off, addr, len, op_flags: flags, file_index: index, addr3, .. } = *entry;
     let flags_of_type = off as u32 & !0xf;
-    let spliced = matches!(entry.opcode, IORING_OP_SPLICE | IORING_OP_TEE);
-    let numbered = matches!(
-        entry.opcode,
-        IORING_OP_PROVIDE_BUFFERS | IORING_OP_REMOVE_BUFFERS | IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC
-    );
-    (entry.buf_index == 0 || numbered || spliced)
+    (entry.buf_index == 0 || may_have_number(entry.opcode))
         && match entry.opcode {
             IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
             IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
@@ -129,6 +124,24 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
             IORING_OP_SYMLINKAT => len == 0 && flags == 0 && index == 0,
             _ => index == 0,
         }
+}
+
+/// Whether the number of a buffer or a group may be there: Linux has use for it, or does not look at it.
+fn may_have_number(opcode: u8) -> bool {
+    matches!(
+        opcode,
+        IORING_OP_PROVIDE_BUFFERS
+            | IORING_OP_REMOVE_BUFFERS
+            | IORING_OP_SEND_ZC
+            | IORING_OP_SENDMSG_ZC
+            | IORING_OP_SEND
+            | IORING_OP_SENDMSG
+            | IORING_OP_RECV
+            | IORING_OP_RECVMSG
+            | IORING_OP_SPLICE
+            | IORING_OP_TEE
+            | IORING_OP_URING_CMD
+    )
 }
 
 /// Whether an operation has no descriptor that could be a place.

@@ -100,6 +100,7 @@ impl Timeout {
             ring.count_timeout();
             let more = Cqe { user_data: request.user_data(), res: over.result, flags: IORING_CQE_F_MORE };
             if matches!(expiry, Expiry::Again) && ring.post_more(more) {
+                ring.tell_time();
                 // Others get their turn, however short the period is.
                 context.waker().wake_by_ref();
                 return Poll::Pending;

@@ -189,7 +189,7 @@ async fn wrong_entries(cpu: &Cpu, ring: &Mapped) {
     let wrong = [
         (Sqe { opcode: IORING_OP_LAST, ..plain }, EINVAL),
         (Sqe { opcode: 255, ..plain }, EINVAL),
-        (Sqe { opcode: IORING_OP_URING_CMD, ..plain }, EINVAL),
+        (Sqe { opcode: IORING_OP_URING_CMD, off: 1 << 32, ..plain }, EINVAL),
         (Sqe { flags: 1 << 7, ..plain }, EINVAL),
         (Sqe { ioprio: 1, ..plain }, EINVAL),
         (Sqe { op_flags: 2, ..plain }, EINVAL),

@@ -23,6 +23,7 @@ pub const CASES: &[Case] = &[
     case!("ring/polls-the-counter-that-tells-of-it", "C4 I1", polls_its_counter),
     case!("ring/polls-the-set-that-it-is-in", "C4 I1", polls_its_set),
     case!("ring/options-of-sockets", "C4 D3", options_of_sockets),
+    case!("ring/times-end-waits", "C4 D3", times_end_waits),
 ];
 
 /// The list of pieces is the program's again when its entry is taken, also where there is yet to be something to read.
@@ -226,6 +227,25 @@ fn options_of_sockets() -> Outcome {
     for (entry, expected) in wrong {
         let found = one(&mut ring, entry)?;
         ensure!(found == expected, "{found} of {entry:?}");
+    }
+    Ok(())
+}
+
+/// Whoever waits for many goes back to the program with few when a time is told. One that comes again and again: who begins to wait behind it hears of the next.
+fn times_end_waits() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (span, elapsed) = (millis(5), -Errno::ETIME.number());
+    let time = |user_data, op_flags| Sqe {
+        addr: &raw const span as u64,
+        len: 1,
+        user_data,
+        op_flags,
+        ..call_of(IORING_OP_TIMEOUT, -1)
+    };
+    push(&mut ring, &[time(5, IORING_TIMEOUT_MULTISHOT)]);
+    for _ in 0..3 {
+        let found = wait(&mut ring, 8)?;
+        ensure!(!found.is_empty() && found.iter().all(|one| *one == (5, elapsed)), "{found:?}");
     }
     Ok(())
 }
