@@ -337,6 +337,11 @@ impl Pipe {
         self.refused || self.ended
     }
 
+    /// Whether a read finds neither bytes nor an end or error to tell of.
+    pub fn read_waits(&self) -> bool {
+        self.is_empty() && !self.read_over() && !self.reset
+    }
+
     /// Whether nothing can be written any more.
     pub fn write_over(&self) -> bool {
         self.ended || self.refused

@@ -4,7 +4,7 @@
 
 use crate::{
     address::LocalName,
-    channel::{Ends, Framing, place_of},
+    channel::{Ends, Framing, Taken, place_of},
     flights::{Hold, Place},
     letters::Sender,
     names::{Name, Names, Target},
@@ -302,17 +302,33 @@ impl LocalSocket {
     pub fn receive_now(&self, dst: &mut Sink<'_>, peek: bool) -> Attempt<Received> {
         let inner = self.inner.lock();
         let sender = inner.options.pass_credentials.then_some(inner.sender);
-        match &inner.state {
-            State::Connected(ends, _) => Ok(ends.receive.read(dst, peek)?.map(|taken| {
-                let full = if self.framing.keeps_messages() { taken.full } else { taken.len };
-                // Where there is no more than that, it ends nothing.
-                let left = if taken.rights.is_some() { taken.left as u32 } else { u32::MAX };
-                let rights = Rights::told(taken.rights, sender);
-                Received { rights, left, ..Received::bytes(taken.len, full, None) }
-            })),
+        Ok(self.take(&inner.state, dst, peek)?.map(|taken| {
+            let full = if self.framing.keeps_messages() { taken.full } else { taken.len };
+            // Where there is no more than that, it ends nothing.
+            let left = if taken.rights.is_some() { taken.left as u32 } else { u32::MAX };
+            let rights = Rights::told(taken.rights, sender);
+            Received { rights, left, ..Received::bytes(taken.len, full, None) }
+        }))
+    }
+
+    /// The same for who wants the bytes alone, how many: descriptors that came with them are closed.
+    pub fn read_now(&self, dst: &mut Sink<'_>) -> Attempt<usize> {
+        // Not under the lock, which is given back here.
+        let taken = self.take(&self.inner.lock().state, dst, false)?;
+        Ok(taken.map(|taken| taken.len))
+    }
+
+    fn take(&self, state: &State, dst: &mut Sink<'_>, peek: bool) -> Attempt<Taken> {
+        match state {
+            State::Connected(ends, _) => ends.receive.read(dst, peek),
             _ if self.framing == Framing::Packets => Err(Errno::ENOTCONN.into()),
             _ => Err(Errno::EINVAL.into()),
         }
+    }
+
+    /// Whether a read would certainly have to wait.
+    pub fn receive_waits(&self) -> bool {
+        matches!(&self.inner.lock().state, State::Connected(ends, _) if ends.receive.lock().read_waits())
     }
 
     /// Also of a socket that is not connected, as in Linux; one that listens takes no more connections then.

@@ -416,7 +416,12 @@ impl SocketFile {
 
 impl File for SocketFile {
     fn read_now(&self, _caller: &Caller, _offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
-        Ok(self.receive_now(dst, false)?.map(|received| received.len))
+        match &self.kind {
+            // What else there is to know of what was received is put together for who wants to know.
+            Kind::Tcp(socket) => socket.receive_now(dst, false),
+            Kind::Local(socket, _) => socket.read_now(dst),
+            Kind::Udp(_) | Kind::LocalDatagrams(_) => Ok(self.receive_now(dst, false)?.map(|received| received.len)),
+        }
     }
 
     fn write_now(&self, caller: &Caller, _offset: u64, src: &mut Source<'_>) -> Attempt<usize> {
@@ -484,7 +489,11 @@ impl File for SocketFile {
     }
 
     fn read_waits(&self) -> bool {
-        matches!(&self.kind, Kind::Tcp(socket) if socket.receive_waits())
+        match &self.kind {
+            Kind::Tcp(socket) => socket.receive_waits(),
+            Kind::Local(socket, _) => socket.receive_waits(),
+            Kind::Udp(_) | Kind::LocalDatagrams(_) => false,
+        }
     }
 
     fn watched(&self, _events: u32) -> Option<&WaitQueue> {

@@ -17,6 +17,7 @@ use std::sync::Mutex;
 mod connections;
 mod corners;
 mod fused;
+mod local;
 mod local_datagrams;
 mod rights;
 

@@ -234,9 +234,7 @@ impl Connection for Fused {
     }
 
     fn receive_waits(&self) -> bool {
-        let Some(ends) = &self.ends else { return false };
-        let pipe = ends.receive.lock();
-        pipe.is_empty() && !pipe.read_over() && !pipe.reset
+        self.ends.as_ref().is_some_and(|ends| ends.receive.lock().read_waits())
     }
 
     fn readable_bytes(&self) -> usize {

@@ -142,3 +142,19 @@ fn descriptors_come_with_their_bytes() {
     assert!(socket(&a).send_with_now(caller, &mut Source::kernel(b"x"), None, &mut left).is_err());
     assert!(left.is_some() && net.flights().count() == 0);
 }
+
+#[test]
+fn a_plain_read_closes_what_comes_with_the_bytes() {
+    let world = World::new(0);
+    let (net, caller) = (&world.hosts[0], &world.caller);
+    for framing in [Framing::Stream, Framing::Packets] {
+        let (a, b) = pair(net, caller, framing);
+        let (other, peer) = pair(net, caller, framing);
+        send(net, &a, b"xy", &[&other]).unwrap();
+        drop(other);
+        let read = |open: &Arc<OpenFile>| open.file().read_now(caller, 0, &mut Sink::kernel(&mut [0; 4]));
+        assert_eq!((read(&peer), net.flights().count()), (Ok(None), 1));
+        assert_eq!((read(&b), net.flights().count()), (Ok(Some(2)), 0));
+        assert_eq!(read(&peer), Ok(Some(0)));
+    }
+}
