@@ -148,6 +148,7 @@ impl Request {
     }
 
     /// It has ended like this: its completion is posted.
+    #[inline(always)]
     pub(super) fn ends(&self, ring: &Ring, done: Done) {
         self.tell(ring, if done == CANCELLED { Outcome::Cancelled } else { Outcome::Completed });
     }

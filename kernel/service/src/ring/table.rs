@@ -150,10 +150,15 @@ impl<T> Table<T> {
         Some(entry)
     }
 
-    /// Its blocks, if none is used and there is more than one: places do not move, so what is not used goes all at once.
+    /// Whether there is more than one block, and none is used.
     #[inline]
+    pub(super) fn has_spare(&self) -> bool {
+        self.used == 0 && self.blocks.len() > 1
+    }
+
+    /// Its blocks, if it [has](Self::has_spare) too many: places do not move, so what is not used goes all at once.
     pub(super) fn take_spare(&mut self) -> Option<Blocks<T>> {
-        if self.used > 0 || self.blocks.len() < 2 {
+        if !self.has_spare() {
             return None;
         }
         self.free = NONE;

@@ -188,8 +188,8 @@ impl Ring {
         self.end_taking(posting, !done.is_empty())
     }
 
-    /// The right is given back, and who waits for what was posted is woken.
-    #[inline]
+    /// The right is given back, and who waits for what was posted is woken. Part of both that call it: each is the end of most calls of its kind.
+    #[inline(always)]
     fn end_taking(&self, mut posting: SpinGuard<'_, Posting>, has_posted: bool) -> Option<u32> {
         posting.is_taking = false;
         let waiting = posting.completions.waiting_in_order(&*self.pages);
