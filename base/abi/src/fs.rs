@@ -13,6 +13,11 @@ constants! { u32:
     O_NOFOLLOW = 0o400000, O_NOATIME = 0o1000000, O_CLOEXEC = 0o2000000, O_SYNC = 0o4010000,
     O_PATH = 0o10000000, O_TMPFILE = 0o20200000,
 }
+// Flags of `preadv2` and `pwritev2`, and of a ring's reads and writes.
+constants! { u32:
+    RWF_HIPRI = 0x1, RWF_DSYNC = 0x2, RWF_SYNC = 0x4, RWF_NOWAIT = 0x8, RWF_APPEND = 0x10, RWF_NOAPPEND = 0x20,
+    RWF_ATOMIC = 0x40,
+}
 /// Linux `O_ASYNC`: the UAPI headers call it `FASYNC`.
 pub const O_ASYNC: u32 = FASYNC;
 

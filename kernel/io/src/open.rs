@@ -293,6 +293,15 @@ impl OpenFile {
     /// # Errors
     /// `EBADF` unless opened for writing; the object's own.
     pub fn write_now(&self, caller: &Caller, src: &mut Source<'_>) -> Attempt<usize> {
+        self.write_now_as(caller, self.appends(), src)
+    }
+
+    /// The same, at the end or not as `append` says.
+    ///
+    /// # Errors
+    /// As [`write_now`](Self::write_now).
+    #[inline]
+    pub fn write_now_as(&self, caller: &Caller, append: bool, src: &mut Source<'_>) -> Attempt<usize> {
         if !self.writable() {
             return Err(Errno::EBADF.into());
         }
@@ -300,7 +309,7 @@ impl OpenFile {
             return self.file.write_now(caller, 0, src);
         }
         let Some(_held) = self.claim() else { return Ok(None) };
-        let position = self.write_offset();
+        let position = self.write_offset(append);
         let Some(done) = self.file.write_now(caller, position, src)? else { return Ok(None) };
         let end = match position {
             APPEND => self.file.size().unwrap_or(0),
@@ -320,13 +329,13 @@ impl OpenFile {
         self.file.wait(caller, Want::Read { offset, len }).await
     }
 
-    /// Waits until `write_now` is worth trying again, for up to `len` bytes.
+    /// Waits until `write_now_as` is worth trying again, for up to `len` bytes.
     ///
     /// # Errors
     /// The object's own.
-    pub async fn wait_writable(&self, caller: &Caller, len: usize) -> Result<(), Errno> {
+    pub async fn wait_writable(&self, caller: &Caller, append: bool, len: usize) -> Result<(), Errno> {
         self.wait_free().await;
-        self.file.wait(caller, Want::Write { offset: self.write_offset(), len }).await
+        self.file.wait(caller, Want::Write { offset: self.write_offset(append), len }).await
     }
 
     /// `lseek`; answers the new position.
@@ -374,8 +383,32 @@ impl OpenFile {
         self.flags() & abi::fs::O_DIRECT != 0 && self.file.direct().is_some()
     }
 
-    fn write_offset(&self) -> u64 {
-        if self.flags() & abi::fs::O_APPEND != 0 { APPEND } else { self.position.load(Ordering::Relaxed) }
+    /// Whether `O_APPEND` is set.
+    #[inline]
+    pub fn appends(&self) -> bool {
+        self.flags() & abi::fs::O_APPEND != 0
+    }
+
+    /// Whether it has a medium that a write reaches some time after it (`fsync`). It means nothing to streams and to what has no content of its own, as on Linux.
+    pub fn is_kept(&self) -> bool {
+        use crate::inode::Kind;
+        self.seekable && self.file.inode().is_some_and(|inode| matches!(inode.kind(), Kind::Regular | Kind::Block))
+    }
+
+    /// Whether what is written is to be on the medium before the call ends: `O_DSYNC`, which is part of `O_SYNC` and does not change.
+    #[inline]
+    pub fn is_synced(&self) -> bool {
+        self.flags() & abi::fs::O_DSYNC != 0 && self.is_kept()
+    }
+
+    /// Whether a write takes longer than a look: it goes past the cache, or [to the medium](Self::is_synced).
+    #[inline]
+    pub fn writes_late(&self) -> bool {
+        self.flags() & (abi::fs::O_DIRECT | abi::fs::O_DSYNC) != 0 && (self.is_direct() || self.is_synced())
+    }
+
+    fn write_offset(&self, append: bool) -> u64 {
+        if append { APPEND } else { self.position.load(Ordering::Relaxed) }
     }
 
     fn claim(&self) -> Option<Held<'_>> {

@@ -123,7 +123,7 @@ pub(crate) fn prepare<'c, 't>(
     }
 }
 
-/// Moves a list of pieces.
+/// Moves a list of pieces; writes at the end where it is to append.
 ///
 /// # Errors
 /// `EBADF`, `ESPIPE`, `EINVAL` for what is not aligned, `EFAULT`, `ENOMEM`, the file's own.
@@ -131,11 +131,10 @@ pub(crate) async fn run(
     task: &Task<'_>,
     open: &OpenFile,
     direction: Direction,
-    at: At,
+    (at, append): (At, bool),
     list: &[Piece],
 ) -> Result<usize, Errno> {
     let transfer = Transfer { task, open, direction };
-    let append = direction == Direction::Write && open.flags() & abi::fs::O_APPEND != 0;
     let held = match at {
         At::Position => Some(open.hold().await),
         At::Offset(_) => None,

@@ -10,7 +10,9 @@ use abi::{
     asyncos::{TAKE, TAKE_DRY},
     errno::Errno,
     fs::{self as f, dirent::Entry},
-    ioctl as i, nr,
+    ioctl as i,
+    net::MSG_DONTWAIT,
+    nr,
 };
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use io::{
@@ -140,7 +142,7 @@ pub(crate) async fn read(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
 /// `write(fd, buffer, len)`.
 pub(crate) async fn write(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
-    transfer::write(task, &open, At::Position, &[piece(args)], tried(&open)).await
+    transfer::write_out(task, &open, At::Position, &[piece(args)], tried(&open), 0).await
 }
 
 /// For calls that come here after [`begin_read`] or [`begin_write`].
@@ -159,14 +161,27 @@ pub(crate) async fn pread(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
 pub(crate) async fn pwrite(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let at = At::Offset(args.offset(3)?);
     let open = task.file(args.int(0))?;
-    transfer::write(task, &open, at, &[piece(args)], How::of(&open)).await
+    transfer::write_out(task, &open, at, &[piece(args)], How::of(&open), 0).await
 }
 
-/// `readv(fd, pieces, count)`, and `preadv` with `at`.
-pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
+/// `readv(fd, pieces, count)`, and `preadv` with `at` and flags `RWF_*`.
+pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At, flags: u32) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
-    read_list(task, &open, at, &list, How::of(&open)).await
+    read_list(task, &open, at, &list, flagged(&open, false, flags, transfer::total(&list))?).await
+}
+
+/// How a call with flags behaves on a file; of one about nothing Linux does not look at them.
+fn flagged(open: &OpenFile, writes: bool, flags: u32, len: usize) -> Result<How, Errno> {
+    let how = How::of(open);
+    if flags == 0 || len == 0 {
+        return Ok(how);
+    }
+    transfer::check_flags(open, writes, flags)?;
+    if writes && transfer::is_cached_write_without_wait(open, flags) {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(How { gives_up: how.gives_up || flags & f::RWF_NOWAIT != 0, ..how })
 }
 
 /// Reads into a list of pieces: of a datagram socket, one message.
@@ -178,16 +193,21 @@ pub(crate) async fn read_list(
     how: How,
 ) -> Result<usize, Errno> {
     if let Some(socket) = crate::sockets::datagram(open) {
-        return Ok(crate::messages::receive(task, &socket, list, 0).await?.len);
+        return Ok(crate::messages::receive(task, &socket, list, message_flags(how)).await?.len);
     }
     transfer::read(task, open, at, list, how).await
 }
 
-/// `writev(fd, pieces, count)`, and `pwritev` with `at`.
-pub(crate) async fn writev(task: &Task<'_>, args: &Args, at: At) -> Result<usize, Errno> {
+fn message_flags(how: How) -> u32 {
+    if how.gives_up { MSG_DONTWAIT } else { 0 }
+}
+
+/// `writev(fd, pieces, count)`, and `pwritev` with `at` and flags `RWF_*`.
+pub(crate) async fn writev(task: &Task<'_>, args: &Args, at: At, flags: u32) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
-    write_list(task, &open, at, &list, How::of(&open)).await
+    let how = flagged(&open, true, flags, transfer::total(&list))?;
+    write_list(task, &open, at, &list, how, flags).await
 }
 
 /// Writes from a list of pieces: to a datagram socket, one message.
@@ -197,29 +217,33 @@ pub(crate) async fn write_list(
     at: At,
     list: &[Piece],
     how: How,
+    flags: u32,
 ) -> Result<usize, Errno> {
     if let Some(socket) = crate::sockets::datagram(open) {
-        return crate::messages::send(task, &socket, list, None, 0, None).await;
+        return crate::messages::send(task, &socket, list, None, message_flags(how), None).await;
     }
-    transfer::write(task, open, at, list, how).await
+    transfer::write_out(task, open, at, list, how, flags).await
 }
 
 /// `preadv(fd, pieces, count, offset)`; the second version takes -1 for the position, and flags.
 pub(crate) async fn preadv(task: &Task<'_>, args: &Args, second: bool) -> Result<usize, Errno> {
-    readv(task, args, vector_offset(args, second)?).await
+    let (at, flags) = vector_offset(args, second)?;
+    readv(task, args, at, flags).await
 }
 
 /// `pwritev(fd, pieces, count, offset)`; the second version as for [`preadv`].
 pub(crate) async fn pwritev(task: &Task<'_>, args: &Args, second: bool) -> Result<usize, Errno> {
-    writev(task, args, vector_offset(args, second)?).await
+    let (at, flags) = vector_offset(args, second)?;
+    writev(task, args, at, flags).await
 }
 
-fn vector_offset(args: &Args, second: bool) -> Result<At, Errno> {
-    // Argument 4 is the high half of the offset on 32-bit machines only; no flag is known.
-    if second && args.word(5) != 0 {
-        return Err(Errno::EOPNOTSUPP);
+/// Where, and with which flags. Argument 4 is the high half of the offset on 32-bit machines only.
+fn vector_offset(args: &Args, second: bool) -> Result<(At, u32), Errno> {
+    match second {
+        true if args.long(3) == -1 => Ok((At::Position, args.bits(5))),
+        true => Ok((At::Offset(args.offset(3)?), args.bits(5))),
+        false => Ok((At::Offset(args.offset(3)?), 0)),
     }
-    if second && args.long(3) == -1 { Ok(At::Position) } else { Ok(At::Offset(args.offset(3)?)) }
 }
 
 /// `lseek(fd, offset, whence)`.
@@ -512,15 +536,17 @@ async fn copy(
         let got = transfer::read_kernel(task, input, start + done as u64, &mut buffer[..len]).await;
         let len = match got {
             Ok(0) => break,
-            Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
             Ok(len) => len,
         };
         match transfer::write_kernel(task, out, &buffer[..len]).await {
             Ok(sent) => done += sent,
-            Err(errno) => return if done > 0 { Ok(done) } else { Err(errno) },
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno),
         }
     }
-    Ok(done)
+    transfer::settle(out, done, 0).await
 }
 
 fn is_regular(open: &OpenFile) -> bool {

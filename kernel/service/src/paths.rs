@@ -132,6 +132,8 @@ pub(crate) async fn open(
     mode: u32,
 ) -> Result<Arc<OpenFile>, Errno> {
     let permissions = mode & 0o7777 & !task.umask();
+    // Who asks for more with one bit asks for less too, and only that is looked at.
+    let flags = if flags & f::O_SYNC != 0 { flags | f::O_DSYNC } else { flags };
     let context = base.context(task);
     let opening = task.system.namespace.open(&context, path, flags, permissions);
     // Creating must not be given up half-way: begun again, it would find its own file.

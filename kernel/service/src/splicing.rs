@@ -267,7 +267,10 @@ impl<'c, 't> Splice<'c, 't> {
                 side.open.set_position(side.start + done as u64);
             }
         }
-        result
+        match result {
+            Ok(done) if !self.out.is_pipe => transfer::settle(&self.out.open, done, 0).await,
+            result => result,
+        }
     }
 
     /// Raises the signal that goes with a failure. An entry raises none: on Linux it is its worker's.

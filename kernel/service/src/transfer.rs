@@ -12,7 +12,11 @@ use crate::{
     context::{Task, fair},
     direct_io, dispatch,
 };
-use abi::{errno::Errno, fs::Iovec, nr};
+use abi::{
+    errno::Errno,
+    fs::{Iovec, RWF_APPEND, RWF_DSYNC, RWF_HIPRI, RWF_NOAPPEND, RWF_NOWAIT, RWF_SYNC},
+    nr,
+};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::{future::Future, ops::Deref, pin::pin};
 use exec::sync::wait_until_next;
@@ -20,6 +24,7 @@ use io::{
     block,
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
+    tty::Tty,
 };
 use mem::{Charge, Room, Sink, Source};
 use process::Begun;
@@ -158,16 +163,21 @@ pub(crate) fn write_now(task: &Task<'_>, open: &OpenFile, at: At, piece: Piece) 
     write_from(task, open, at, &mut task.source(piece))
 }
 
-/// One attempt to write.
+/// One attempt to write; none where it is not done with that.
 pub(crate) fn write_from(task: &Task<'_>, open: &OpenFile, at: At, source: &mut Source<'_>) -> Attempt<usize> {
-    if open.is_direct() {
+    if open.writes_late() {
         return Ok(None);
     }
+    write_part(task, open, at, open.appends(), source)
+}
+
+/// One attempt to write a part of a call, at the end or not as `append` says.
+#[inline]
+fn write_part(task: &Task<'_>, open: &OpenFile, at: At, append: bool, source: &mut Source<'_>) -> Attempt<usize> {
     match at {
-        At::Position => open.write_now(task.caller(), source),
+        At::Position => open.write_now_as(task.caller(), append, source),
         At::Offset(offset) => {
             check_offset(open, open.writable())?;
-            let append = open.flags() & abi::fs::O_APPEND != 0;
             open.file().write_now(task.caller(), if append { APPEND } else { offset }, source)
         }
     }
@@ -255,6 +265,8 @@ struct Transfer<'c, 't> {
     open: &'c OpenFile,
     direction: Direction,
     at: At,
+    /// It writes at the end, whatever `at` says.
+    append: bool,
 }
 
 /// Reads into `list`.
@@ -268,7 +280,7 @@ pub(crate) fn read<'a>(
     list: &'a [Piece],
     how: How,
 ) -> impl Future<Output = Result<usize, Errno>> + 'a {
-    Transfer { task, open, direction: Direction::Read, at }.run(list, how)
+    Transfer { task, open, direction: Direction::Read, at, append: false }.run(list, how)
 }
 
 /// Writes from `list`.
@@ -282,7 +294,67 @@ pub(crate) fn write<'a>(
     list: &'a [Piece],
     how: How,
 ) -> impl Future<Output = Result<usize, Errno>> + 'a {
-    Transfer { task, open, direction: Direction::Write, at }.run(list, how)
+    Transfer { task, open, direction: Direction::Write, at, append: open.appends() }.run(list, how)
+}
+
+/// The same to its end: with the flags `RWF_*`, which are [right](check_flags), and, where these or the description ask for it, until what was written is on
+/// the medium.
+///
+/// # Errors
+/// Also the medium's.
+pub(crate) async fn write_out(
+    task: &Task<'_>,
+    open: &OpenFile,
+    at: At,
+    list: &[Piece],
+    how: How,
+    flags: u32,
+) -> Result<usize, Errno> {
+    let append = flags & RWF_APPEND != 0 || open.appends() && flags & RWF_NOAPPEND == 0;
+    let moved = Transfer { task, open, direction: Direction::Write, at, append }.run(list, how).await?;
+    settle(open, moved, flags).await
+}
+
+/// Behind a write that moved so many bytes: waits until they are on the medium, where the description or `flags` ask for that. As `fsync`, it is not given up half-way.
+///
+/// # Errors
+/// The medium's; then nobody knows how much is there.
+pub(crate) async fn settle(open: &OpenFile, moved: usize, flags: u32) -> Result<usize, Errno> {
+    let asked = flags & (RWF_DSYNC | RWF_SYNC) != 0 && open.is_kept();
+    if moved > 0 && (asked || open.is_synced()) {
+        open.file().sync().await?;
+    }
+    Ok(moved)
+}
+
+/// Checks the flags `RWF_*` of a call on a file, which writes or reads, as Linux does.
+///
+/// # Errors
+/// `EBADF` where it may not; `EOPNOTSUPP` for unknown ones, and where the file cannot tell whether it would wait; `EINVAL` for such as exclude each other.
+pub(crate) fn check_flags(open: &OpenFile, writes: bool, flags: u32) -> Result<(), Errno> {
+    const KNOWN: u32 = RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_NOWAIT | RWF_APPEND | RWF_NOAPPEND;
+    let allowed = if writes { open.writable() } else { open.readable() };
+    match flags {
+        0 => Ok(()),
+        _ if !allowed => Err(Errno::EBADF),
+        _ if flags & !KNOWN != 0 => Err(Errno::EOPNOTSUPP),
+        _ if flags & RWF_APPEND != 0 && flags & RWF_NOAPPEND != 0 => Err(Errno::EINVAL),
+        _ if flags & RWF_NOWAIT != 0 && !tells_of_waits(open) => Err(Errno::EOPNOTSUPP),
+        _ => Ok(()),
+    }
+}
+
+/// Whether `RWF_NOWAIT` means something: of what has pages, to what has a medium beside them.
+fn tells_of_waits(open: &OpenFile) -> bool {
+    match open.seekable() {
+        true => open.file().direct().is_some(),
+        false => open.file().as_any().downcast_ref::<Tty>().is_none(),
+    }
+}
+
+/// Whether it is a write that would go to pages first, and so is refused by Linux's file systems where it may not wait.
+pub(crate) fn is_cached_write_without_wait(open: &OpenFile, flags: u32) -> bool {
+    flags & RWF_NOWAIT != 0 && open.seekable() && !open.is_direct()
 }
 
 /// The rest of the call `number`, a transfer at `at` of the piece in its arguments 1 and 2 of which `done` bytes, not 0, have been moved:
@@ -362,7 +434,7 @@ impl Transfer<'_, '_> {
             Direction::Read => block::Direction::Read,
             Direction::Write => block::Direction::Write,
         };
-        let moved = direct_io::run(self.task, self.open, direction, self.at, list).await;
+        let moved = direct_io::run(self.task, self.open, direction, (self.at, self.append), list).await;
         moved.inspect_err(|&errno| {
             if self.direction == Direction::Write && !how.quiet {
                 write_failed(self.task, self.open, errno);
@@ -384,7 +456,7 @@ impl Transfer<'_, '_> {
         let (task, open, at) = (self.task, self.open, self.at.plus(done));
         match self.direction {
             Direction::Read => read_now(task, open, at, piece),
-            Direction::Write => write_now(task, open, at, piece),
+            Direction::Write => write_part(task, open, at, self.append, &mut task.source(piece)),
         }
     }
 
@@ -403,18 +475,19 @@ impl Transfer<'_, '_> {
     async fn wait(&self, done: usize, piece: Piece) -> Result<Attempt<usize>, Errno> {
         let offset = match self.at.plus(done) {
             At::Position => POSITION,
+            At::Offset(_) if self.append => APPEND,
             At::Offset(offset) => offset,
         };
         let want = match self.direction {
             Direction::Read => Want::Read { offset, len: piece.len },
             Direction::Write => Want::Write { offset, len: piece.len },
         };
-        wait(self.task, self.open, want, || self.attempt(done, piece)).await
+        wait(self.task, self.open, want, self.append, || self.attempt(done, piece)).await
     }
 }
 
 /// The offset in a [`Want`] that stands for the description's position.
-const POSITION: u64 = u64::MAX;
+const POSITION: u64 = APPEND - 1;
 
 /// Waits until `attempt`, made in vain just now, has an answer, or (`None`) is worth making again.
 ///
@@ -424,6 +497,7 @@ async fn wait(
     task: &Task<'_>,
     open: &OpenFile,
     want: Want,
+    append: bool,
     mut attempt: impl FnMut() -> Attempt<usize> + Send,
 ) -> Result<Attempt<usize>, Errno> {
     let (file, caller) = (open.file(), task.caller());
@@ -445,7 +519,7 @@ async fn wait(
     let wait: BoxFuture<'_, _> = match want {
         // Only who has a position waits for it.
         Want::Read { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_readable(caller, len)),
-        Want::Write { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_writable(caller, len)),
+        Want::Write { offset: POSITION, len } if open.seekable() => Box::pin(open.wait_writable(caller, append, len)),
         want => file.wait(caller, want),
     };
     task.wait_for(fair(wait), limit).await.map(|()| Ok(None))
@@ -490,7 +564,7 @@ pub(crate) async fn write_kernel(task: &Task<'_>, open: &OpenFile, bytes: &[u8])
                 return cut(done, Errno::EAGAIN);
             }
             let want = Want::Write { offset: POSITION, len: rest.len() };
-            answer = match wait(task, open, want, attempt).await {
+            answer = match wait(task, open, want, open.appends(), attempt).await {
                 Ok(answer) => answer,
                 Err(errno) => return cut(done, errno),
             };

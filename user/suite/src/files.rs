@@ -5,6 +5,7 @@ pub mod descriptors;
 pub mod direct;
 pub mod killed;
 pub mod locks;
+pub mod synced;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_root;

@@ -84,6 +84,7 @@ const GROUPS: &[&[Case]] = &[
     files::direct::CASES,
     files::killed::CASES,
     files::locks::CASES,
+    files::synced::CASES,
     pipes::CASES,
     pipes::splices::CASES,
     tty::CASES,

@@ -21,7 +21,8 @@ pub const CASES: &[Case] = &[
     case!("trace/switch", "D16 E1", switch),
 ];
 
-const PATH: &str = "/proc/asyncos/trace";
+/// The file.
+pub const PATH: &str = "/proc/asyncos/trace";
 /// Recordings made before a chain counts as missing.
 const TRIES: usize = 10;
 /// A length that no other read has.
@@ -61,7 +62,7 @@ fn set(on: bool) -> Outcome {
 }
 
 /// The trace of what `body` does.
-fn record(body: impl FnOnce() -> Outcome) -> Result<String, Trouble> {
+pub fn record(body: impl FnOnce() -> Outcome) -> Result<String, Trouble> {
     set(true)?;
     let outcome = body();
     set(false)?;

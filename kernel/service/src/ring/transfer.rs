@@ -16,7 +16,7 @@ use crate::{
 };
 use abi::{
     errno::Errno,
-    fs::{O_APPEND, PIPE_BUF},
+    fs::{O_APPEND, O_DSYNC, PIPE_BUF, RWF_HIPRI, RWF_NOWAIT},
     io_uring::*,
     net::MSG_NOSIGNAL,
 };
@@ -194,7 +194,6 @@ impl Transfer {
     /// Streams ignore the offset.
     fn at(&self, open: &OpenFile) -> Result<At, Errno> {
         match self.offset.cast_signed() {
-            _ if self.flags != 0 => Err(Errno::EOPNOTSUPP),
             -1 => Ok(At::Position),
             _ if !open.seekable() => Ok(At::Position),
             0.. => Ok(At::Offset(self.offset)),
@@ -226,7 +225,7 @@ impl Transfer {
             Shape::Receive => sockets::socket_of(open.file().as_ref()).is_some(),
             _ => false,
         };
-        is_read && self.buffer.is_none() && !open.is_direct()
+        is_read && self.buffer.is_none() && self.flags == 0 && !open.is_direct()
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>) -> Step {
@@ -297,9 +296,10 @@ impl Transfer {
     fn run_direct(self, task: &Task<'_>, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
         let direction = match self.shape {
             Shape::Read => Some(Direction::Read),
-            Shape::Write if open.flags() & O_APPEND == 0 => Some(Direction::Write),
+            Shape::Write if open.flags() & (O_APPEND | O_DSYNC) == 0 => Some(Direction::Write),
             _ => None,
         };
+        let direction = direction.filter(|_| self.flags == 0);
         if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
             match direct_io::prepare(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
                 Ok(Some(prepared)) => {
@@ -339,14 +339,15 @@ impl Transfer {
 
     /// Whether it reads into one piece of memory: a try is all that it does then.
     pub(super) fn is_one_read(&self) -> bool {
-        matches!(self.shape, Shape::Read | Shape::Receive)
+        matches!(self.shape, Shape::Read | Shape::Receive) && self.flags == 0
     }
 
-    /// What can be moved at once; nothing where a part would be a problem.
+    /// What can be moved at once; nothing where a part would be a problem, or flags (`RWF_*`) are to be looked at.
     #[inline(always)]
     fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
+            _ if self.flags != 0 => Ok(None),
             Shape::Read | Shape::Receive => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
@@ -362,6 +363,7 @@ impl Transfer {
     fn attempt_in_buffer(&self, task: &Task<'_>, open: &OpenFile, buffer: &Buffer) -> Result<Option<Moved>, IoError> {
         let (at, piece) = (self.at(open)?, self.piece());
         match self.shape {
+            _ if self.flags != 0 => Ok(None),
             Shape::Read => {
                 let read = |at, piece| transfer::read_into(task, open, at, &mut buffer.sink(piece));
                 transfer::at_once(open, at, piece, read)
@@ -380,17 +382,33 @@ impl Transfer {
         Done { result: len as i32, fails: len < self.piece().len && !self.shape.is_message(), flags: 0 }
     }
 
+    /// Checks the flags `RWF_*`; whether it fails rather than wait.
+    fn check_flags(&self, open: &OpenFile) -> Result<bool, Errno> {
+        if self.flags == 0 {
+            return Ok(false);
+        }
+        let writes = matches!(self.shape, Shape::Write | Shape::WriteList);
+        transfer::check_flags(open, writes, self.flags)?;
+        match self.flags {
+            // Only a ring that polls its devices asks for that, as on Linux.
+            flags if flags & RWF_HIPRI != 0 => Err(Errno::EINVAL),
+            // A call is told that the file cannot do it; an entry, as on Linux, that it would wait.
+            flags if writes && transfer::is_cached_write_without_wait(open, flags) => Err(Errno::EAGAIN),
+            flags => Ok(flags & RWF_NOWAIT != 0),
+        }
+    }
+
     pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
         let done = self.done as usize;
-        let how = How { gives_up: false, quiet: done > 0, tried: false };
-        let at = match self.at(open) {
-            Ok(at) => at.plus(done),
+        let (at, how) = match self.check_flags(open).and_then(|gives_up| Ok((self.at(open)?, gives_up))) {
+            Ok((at, gives_up)) => (at.plus(done), How { gives_up, quiet: done > 0, tried: false }),
             Err(errno) => return Done::failed(errno),
         };
         let piece = [self.piece().behind(done)];
         let moved = match self.shape {
             Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
-            Shape::Write => transfer::write(task, open, at, &piece, how).await,
+            Shape::Write if self.flags == 0 && !open.is_synced() => transfer::write(task, open, at, &piece, how).await,
+            Shape::Write => return boxed(task, self.wait_out(task, open, at, piece, how)).await,
             Shape::Send => return boxed(task, self.wait_send(task, open)).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
@@ -399,6 +417,12 @@ impl Transfer {
             Err(_) if done > 0 => self.moved(done),
             Err(errno) => Done::failed(errno),
         }
+    }
+
+    /// A write with flags, or one that ends on the medium.
+    async fn wait_out(&self, task: &Task<'_>, open: &OpenFile, at: At, piece: [Piece; 1], how: How) -> Done {
+        let moved = transfer::write_out(task, open, at, &piece, how, self.flags).await;
+        moved.map_or_else(Done::failed, |len| self.moved(self.done as usize + len))
     }
 
     async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
@@ -413,7 +437,7 @@ impl Transfer {
         };
         let moved = match self.shape {
             Shape::ReadList => files::read_list(task, open, at, &list, how).await,
-            _ => files::write_list(task, open, at, &list, how).await,
+            _ => files::write_list(task, open, at, &list, how, self.flags).await,
         };
         let wanted = transfer::total(&list);
         moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted, flags: 0 })

@@ -359,7 +359,8 @@ async fn files(cpu: &Cpu, ring: &Mapped) {
     let wrong = [
         (read(99, DATA, 1), Errno::EBADF),
         (transfer(IORING_OP_READ, fd, DATA, 1, 1 << 63), Errno::EINVAL),
-        (Sqe { op_flags: 1, ..read(fd, DATA, 1) }, Errno::EOPNOTSUPP),
+        (Sqe { op_flags: 0x100, ..read(fd, DATA, 1) }, Errno::EOPNOTSUPP),
+        (Sqe { op_flags: f::RWF_HIPRI, ..read(fd, DATA, 1) }, Errno::EINVAL),
         (Sqe { flags: IOSQE_FIXED_FILE, ..read(0, DATA, 1) }, Errno::EBADF),
         (read(fd, BAD, 1), Errno::EFAULT),
         (read(fd, usize::MAX - 10, 100), Errno::EFAULT),
