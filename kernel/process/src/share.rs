@@ -41,6 +41,8 @@ pub(crate) struct Share {
     bound: AtomicU64,
     /// Steps of the threads that wait for a hart.
     ahead: AtomicU32,
+    /// What coroutines that end before they have run for long have taken, and is not in the account yet: nanoseconds.
+    served: AtomicU64,
 }
 
 impl Share {
@@ -72,6 +74,17 @@ impl Share {
 }
 
 impl Thread {
+    /// The same for one of many that each run for a moment: they are put in the account together, by whoever makes it enough. How that one goes on then.
+    pub fn charge_moment(&self, ns: u64) -> Option<Birth> {
+        let served = &self.process().share.served;
+        if served.fetch_add(ns, Relaxed).wrapping_add(ns) < QUANTUM {
+            return None;
+        }
+        // Another may have taken it meanwhile.
+        let taken = served.swap(0, Relaxed);
+        (taken >= QUANTUM).then(|| self.charge_service(taken))
+    }
+
     /// A coroutine of the kernel's that serves this thread has run for so long: its process has used that. How it goes on; it is as busy as the
     /// process.
     #[must_use]

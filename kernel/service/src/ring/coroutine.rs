@@ -22,6 +22,7 @@ use super::{
     ticket::{Chain, Linked, Ticket},
     timeout::{Sleeper, Timer},
     urgency::Urgency,
+    usage,
 };
 use crate::context::{OfRequest, Task};
 use abi::{errno::Errno, io_uring::*};
@@ -170,7 +171,7 @@ fn serve(
                 *limit.listed.request.task.lock() = task.clone();
             }
             *listed.request.task.lock() = task;
-            let done = wait_for(&owner, listed, waits, limit.as_deref_mut()).await;
+            let done = wait_for(&owner, urgency, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.state().is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
             ticket.user_data = listed.ring.requests.decide(&listed.request);
@@ -228,7 +229,11 @@ enum Followed {
 /// Goes through what is linked behind a request that has ended with `after`, up to the next that waits.
 async fn follow(owner: &Owner, ring: &Arc<Ring>, mut after: (bool, u8), chain: &mut Chain) -> Option<Parked> {
     loop {
-        if let Followed::Through(next) = follow_some(owner, ring, &mut after, chain) {
+        let began = hal::time::now();
+        let followed = follow_some(owner, ring, &mut after, chain);
+        // A chain that goes on is ranked anew with what it waits for.
+        let _ = owner.thread().charge_moment(hal::time::now().saturating_sub(began));
+        if let Followed::Through(next) = followed {
             return next;
         }
         exec::yield_now().await;
@@ -318,17 +323,29 @@ impl Limit {
     }
 }
 
-async fn wait_for(owner: &Owner, listed: &Listed, waits: &mut Waits, mut limit: Option<&mut Limit>) -> Done {
+async fn wait_for(
+    owner: &Owner,
+    urgency: Urgency,
+    listed: &Listed,
+    waits: &mut Waits,
+    mut limit: Option<&mut Limit>,
+) -> Done {
     let request = &*listed.request;
     let task = owner.task(&request.view);
     let mut run = pin!(waits.run(&task, &listed.ring, request));
+    let mut is_busy = false;
     let done = poll_fn(|context| {
+        let began = hal::time::now();
         let polled = request.state().poll(
             context,
             request.may_be_dropped(),
             |context| run.as_mut().poll(context),
             |context| limit.as_mut().is_some_and(|limit| limit.is_over(context)),
         );
+        let birth = owner.thread().charge_moment(hal::time::now().saturating_sub(began));
+        if birth.is_some() || is_busy {
+            is_busy = usage::rank(owner.thread(), request, urgency, birth);
+        }
         match polled {
             Polled::Done(done) => return Poll::Ready(done),
             Polled::Cancelled => return Poll::Ready(CANCELLED),

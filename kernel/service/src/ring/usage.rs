@@ -1,5 +1,6 @@
 //! What a ring's own coroutines take of a hart: it is the process's, as what its threads take is, so they are ranked with these when it has had its share.
 
+use super::{request::Request, urgency::Urgency};
 use exec::{Birth, TaskRef};
 use process::Thread;
 
@@ -25,4 +26,16 @@ pub(super) fn follow(thread: &Thread, task: &TaskRef) {
     if task.own_priority() != birth.priority {
         exec::set_class(task, &birth);
     }
+}
+
+/// How the coroutine of a request runs on behind a poll that made the account of its process grow (`birth`), or the one before did. Whether the next is to look again.
+#[cold]
+pub(super) fn rank(thread: &Thread, request: &Request, urgency: Urgency, birth: Option<Birth>) -> bool {
+    let (task, is_counted) = (request.task.lock().clone(), birth.is_some());
+    // What says how urgent it is is no less so for what it takes, which counts in its place among those.
+    let birth = birth.filter(|_| urgency.is_usual(thread)).unwrap_or_else(|| urgency.birth(thread));
+    if let Some(task) = task.filter(|task| is_counted || task.own_priority() != birth.priority) {
+        exec::set_class(&task, &birth);
+    }
+    is_counted
 }
