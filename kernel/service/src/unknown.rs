@@ -1,4 +1,4 @@
-//! Calls that this kernel does not have: answered with `ENOSYS` and counted by number.
+//! Calls that this kernel does not have: answered with `ENOSYS` and counted by number. So are operations of rings, answered with `EINVAL`.
 
 use alloc::{format, string::String};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -10,11 +10,16 @@ const NUMBERS: usize = 512;
 pub(crate) struct Unknown {
     counts: [AtomicU32; NUMBERS],
     others: AtomicU32,
+    operations: [AtomicU32; 256],
 }
 
 impl Unknown {
     pub const fn new() -> Self {
-        Self { counts: [const { AtomicU32::new(0) }; NUMBERS], others: AtomicU32::new(0) }
+        Self {
+            counts: [const { AtomicU32::new(0) }; NUMBERS],
+            others: AtomicU32::new(0),
+            operations: [const { AtomicU32::new(0) }; 256],
+        }
     }
 
     /// Notes one call.
@@ -22,7 +27,12 @@ impl Unknown {
         self.counts.get(number).unwrap_or(&self.others).fetch_add(1, Relaxed);
     }
 
-    /// A line for each number that was called: number, name, times.
+    /// Notes one entry of a ring.
+    pub fn count_operation(&self, opcode: u8) {
+        self.operations[usize::from(opcode)].fetch_add(1, Relaxed);
+    }
+
+    /// A line for each number that was called: number, name, times; behind these, with `ring` before it, for each operation.
     pub fn report(&self) -> String {
         let mut text = String::new();
         for (number, count) in self.counts.iter().enumerate() {
@@ -35,6 +45,12 @@ impl Unknown {
         let others = self.others.load(Relaxed);
         if others > 0 {
             text += &format!("other ? {others}\n");
+        }
+        for (opcode, count) in self.operations.iter().enumerate() {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                text += &format!("ring:{opcode} ? {count}\n");
+            }
         }
         text
     }
@@ -50,6 +66,9 @@ mod tests {
         for number in [0, 0, 511, 512, usize::MAX] {
             unknown.count(number);
         }
-        assert_eq!(unknown.report(), "0 io_setup 2\n511 ? 1\nother ? 2\n");
+        for opcode in [255, 60, 255] {
+            unknown.count_operation(opcode);
+        }
+        assert_eq!(unknown.report(), "0 io_setup 2\n511 ? 1\nother ? 2\nring:60 ? 1\nring:255 ? 2\n");
     }
 }

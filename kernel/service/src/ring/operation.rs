@@ -174,7 +174,7 @@ pub(super) fn done_at_once(entry: &Sqe) -> Option<Cqe> {
 /// Why there is none: `EINVAL`, `EPERM`; what it says lies in memory that is not there.
 #[inline]
 pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
-    let Some(kind) = kind(entry.opcode) else { return prepare_call(entry) };
+    let Some(kind) = kind(entry.opcode) else { return prepare_call(task, entry) };
     // No rights are ever registered.
     if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
         return Err(Errno::EINVAL.into());
@@ -215,8 +215,11 @@ pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
 }
 
 #[inline(never)]
-fn prepare_call(entry: &Sqe) -> Result<Operation, IoError> {
-    let ioprio = call(entry.opcode).ok_or(Errno::EINVAL)?;
+fn prepare_call(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
+    let Some(ioprio) = call(entry.opcode) else {
+        task.system.unknown.count_operation(entry.opcode);
+        return Err(Errno::EINVAL.into());
+    };
     if (!ioprio && entry.ioprio != 0) || entry.personality != 0 {
         return Err(Errno::EINVAL.into());
     }
