@@ -50,6 +50,7 @@ mod rings;
 mod runner;
 mod runtime;
 mod scheduling;
+mod select;
 mod signals;
 mod slots;
 mod sockets;
@@ -151,6 +152,7 @@ const GROUPS: &[&[Case]] = &[
     runtime::CASES,
     coroutines::CASES,
     scheduling::CASES,
+    select::CASES,
     classes::CASES,
     affinity::CASES,
     slots::CASES,

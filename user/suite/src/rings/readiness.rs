@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     case!("ring/changes-polls-as-they-end", "C4 D14", changes_at_the_end),
     case!("ring/polls-itself", "C4 E1", polls_itself),
     case!("ring/wrong-polls", "C4 E1", wrong_polls),
+    case!("ring/changes-a-set-of-events", "C4 I1 D3", changes_a_set),
 ];
 
 const IN: u32 = POLLIN as u32;
@@ -204,5 +205,41 @@ fn wrong_polls() -> Outcome {
         let found = run(&mut ring, &[entry])?;
         ensure!(found == [(7, errno)], "{found:?} of {entry:?}");
     }
+    Ok(())
+}
+
+/// A set of events is changed by entries.
+fn changes_a_set() -> Outcome {
+    use rt::abi::poll::{EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLIN, EpollEvent};
+    let mut ring = Ring::new(8, 0)?;
+    let set = raw::file(call!(EPOLL_CREATE1, 0)?);
+    let (read, mut write) = rt::pipe::pipe()?;
+    io::Write::write_all(&mut write, b"x")?;
+    let (set, fd) = (set.fd().raw(), read.fd().raw());
+    let mut change = |set: i32, operation: u32, fd: i32, event: &EpollEvent| {
+        let addr = core::ptr::from_ref(event) as u64;
+        one(&mut ring, Sqe { addr, len: operation, off: fd as u64, ..call_of(IORING_OP_EPOLL_CTL, set) })
+    };
+    let found = || {
+        let mut events = [EpollEvent { events: 0, pad: 0, data: 0 }; 2];
+        let count = call!(EPOLL_PWAIT, set, events.as_mut_ptr(), 2, 0, 0, 8)?;
+        Ok::<_, Errno>(events[..count].iter().map(|event| event.data).collect::<Vec<_>>())
+    };
+    let event = |events, data| EpollEvent { events, pad: 0, data };
+    equal!(change(set, EPOLL_CTL_ADD, fd, &event(EPOLLIN, 11))?, 0);
+    equal!(found()?, [11]);
+    equal!(change(set, EPOLL_CTL_ADD, fd, &event(EPOLLIN, 12))?, Errno::EEXIST.to_return() as i32);
+    equal!(change(set, EPOLL_CTL_MOD, fd, &event(EPOLLIN, 13))?, 0);
+    equal!(found()?, [13]);
+    equal!(change(set, EPOLL_CTL_MOD, fd, &event(0, 14))?, 0);
+    equal!(found()?, []);
+    equal!(change(set, EPOLL_CTL_DEL, fd, &event(0, 0))?, 0);
+    equal!(change(set, EPOLL_CTL_DEL, fd, &event(0, 0))?, Errno::ENOENT.to_return() as i32);
+    equal!(change(set, 9, fd, &event(0, 0))?, -22);
+    equal!(change(fd, EPOLL_CTL_ADD, write.fd().raw(), &event(0, 0))?, -22);
+    equal!(change(set, EPOLL_CTL_ADD, 9_999, &event(0, 0))?, Errno::EBADF.to_return() as i32);
+    let fault = Sqe { addr: 8, len: EPOLL_CTL_ADD, off: fd as u64, ..call_of(IORING_OP_EPOLL_CTL, set) };
+    equal!(one(&mut ring, fault)?, Errno::EFAULT.to_return() as i32);
+    equal!(one(&mut ring, Sqe { op_flags: 1, ..fault })?, -22);
     Ok(())
 }

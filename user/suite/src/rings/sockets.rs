@@ -15,6 +15,7 @@ pub const CASES: &[Case] = &[
     case!("ring/socket-requests-are-cancelled", "C4 D14", socket_requests_are_cancelled),
     case!("ring/messages", "C4 C5", messages),
     case!("ring/wrong-socket-requests", "C4 E1", wrong_socket_requests),
+    case!("ring/waits-first", "C4 D3", waits_first),
 ];
 
 fn pair(kind: u32) -> Result<(File, File), Errno> {
@@ -201,5 +202,56 @@ fn wrong_socket_requests() -> Outcome {
     equal!(ring.submit(0)?, 1);
     drop(b);
     equal!(wait(&mut ring, 1)?, [(7, 0)]);
+    Ok(())
+}
+
+/// Those that say that there will be nothing, or no room, at first: they end the same, whether that is so or not.
+fn waits_first() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let (here, there) = pair(SOCK_STREAM)?;
+    let (mut bytes, mut message) = ([0u8; 8], *b"01234567");
+    let first = |entry| Sqe { ioprio: IORING_RECVSEND_POLL_FIRST, ..entry };
+    let receive = first(moves(IORING_OP_RECV, here.fd().raw(), &mut bytes));
+    let send = first(moves(IORING_OP_SEND, there.fd().raw(), &mut message));
+    // It is there already; it comes later.
+    equal!(one(&mut ring, send)?, 8);
+    equal!(one(&mut ring, receive)?, 8);
+    equal!(bytes, message);
+    push(&mut ring, &[Sqe { user_data: 1, ..receive }]);
+    equal!(ring.submit(0)?, 1);
+    ensure!(ring.pop().is_none(), "nothing is there");
+    push(&mut ring, &[Sqe { user_data: 2, ..send }]);
+    equal!(wait_sorted(&mut ring, 2)?, [(1, 8), (2, 8)]);
+    // No room, until it is read.
+    let mut much = [1u8; 4096];
+    let more = moves(IORING_OP_SEND, there.fd().raw(), &mut much);
+    while one(&mut ring, Sqe { op_flags: MSG_DONTWAIT, ..more })? > 0 {}
+    push(&mut ring, &[Sqe { user_data: 1, ..send }]);
+    equal!(ring.submit(0)?, 1);
+    ensure!(ring.pop().is_none(), "there is no room");
+    while call!(RECVFROM, here.fd().raw(), much.as_mut_ptr(), 4096, MSG_DONTWAIT, 0, 0).is_ok() {}
+    equal!(wait(&mut ring, 1)?, [(1, 8)]);
+    equal!(one(&mut ring, Sqe { ioprio: 0x100, ..receive })?, -22);
+    accepts_first(&mut ring)
+}
+
+fn accepts_first(ring: &mut Ring) -> Outcome {
+    let (listener, address) = listen()?;
+    let accept =
+        Sqe { ioprio: IORING_ACCEPT_POLL_FIRST, user_data: 1, ..call_of(IORING_OP_ACCEPT, listener.fd().raw()) };
+    push(ring, &[accept]);
+    equal!(ring.submit(0)?, 1);
+    ensure!(ring.pop().is_none(), "nobody has come");
+    let _client = rt::net::TcpStream::connect(address)?;
+    for round in 0..2 {
+        let found = wait(ring, 1)?;
+        ensure!(matches!(found[..], [(1, 3..)]), "{round}: {found:?}");
+        call!(CLOSE, found[0].1)?;
+        if round == 0 {
+            let _another = rt::net::TcpStream::connect(address)?;
+            push(ring, &[accept]);
+            equal!(ring.submit(0)?, 1);
+        }
+    }
     Ok(())
 }
