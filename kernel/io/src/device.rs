@@ -155,7 +155,8 @@ impl File for Random {
             self.fill(part);
             match dst.put(part) {
                 Ok(()) => done += part.len(),
-                // As on Linux no less than was asked for comes where a page is yet to be: the caller comes again when it is there.
+                // The rest is for the caller's next attempt, which finds out whether that page can be there.
+                Err(_) if done > 0 => break,
                 Err(fault) => return Err(fault.into()),
             }
         }

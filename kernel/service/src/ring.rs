@@ -359,11 +359,11 @@ impl Ring {
         self.timeouts.fetch_add(1, Relaxed);
     }
 
-    /// A completion that tells the time has been posted: whoever waits goes back to the program, as on Linux, with however few.
+    /// A completion that tells the time is about to be posted: whoever waits goes back to the program then, as on Linux, with however few. Before it, so that nobody's next wait, who
+    /// has taken it, is ended by that.
     fn tell_time(&self) {
-        // Release pairs with the Acquire in `enter::Goal`: who goes back sees that completion.
+        // Release pairs with the Acquire in `enter::Goal`, which looks behind the post, as that wakes it.
         self.told_times.fetch_add(1, Release);
-        self.changed().wake_all();
     }
 
     /// Gives places back that are not needed.

@@ -176,17 +176,12 @@ fn serve(
             let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
             ticket.user_data = listed.ring.requests.decide(&listed.request);
             ticket.complete(done);
-            let is_told = listed.request.about.opcode == IORING_OP_TIMEOUT && done != CANCELLED;
             listed.end(done);
             if let Some(limit) = limit.take() {
                 limit.end(done, listed.request.is_counted());
             }
             // The old one goes after the new one is there: a ring that goes finds one of the two.
-            let following = follow(&owner, &listed.ring, (done.fails, flags), &mut chain).await;
-            if is_told {
-                listed.ring.tell_time();
-            }
-            next = following;
+            next = follow(&owner, &listed.ring, (done.fails, flags), &mut chain).await;
             limit = next.as_ref().and_then(|next| Limit::of_next(&owner, &next.listed, &mut chain));
         }
     }

@@ -156,9 +156,15 @@ fn progress(ring: &Ring, args: &Args, submitted: usize, waiting: Option<u32>) ->
 /// Whether a call that has taken all its entries is over, when so many completions wait for the program, unless some are kept.
 fn is_over(ring: &Ring, args: &Args, waiting: Option<u32>) -> bool {
     // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
-    let wanted = args.bits(2).min(ring.layout.completions());
+    let wanted = wanted(ring, args);
     let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
     (enough || !waits(args)) && !(waits_for_room(args) && ring.poller.is_some())
+}
+
+/// How many completions end a wait. Where the caller looks for them at the device, as on Linux the first of them.
+fn wanted(ring: &Ring, args: &Args) -> u32 {
+    let most = if ring.has(IORING_SETUP_IOPOLL) && ring.poller.is_none() { 1 } else { ring.layout.completions() };
+    args.bits(2).min(most)
 }
 
 fn waits(args: &Args) -> bool {
@@ -273,7 +279,7 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
         time = argument.ts as usize;
         least = u64::from(argument.min_wait_usec) * 1_000;
     }
-    let wanted = args.bits(2).min(ring.layout.completions());
+    let wanted = wanted(ring, args);
     ring.flush_all().await;
     if ring.waiting() >= wanted {
         return Ok(());
@@ -316,28 +322,27 @@ async fn reach_or_any(
 struct Goal {
     target: u32,
     told_times: u32,
+    /// Completions at the start: who is told of a time finds one more.
+    posted: u32,
 }
 
 impl Goal {
     /// So many completions wait for the program.
     fn of(ring: &Ring, wanted: u32) -> Self {
         let told_times = ring.told_times.load(Acquire);
-        Self { target: ring.target(wanted), told_times }
+        Self { target: ring.target(wanted), told_times, posted: ring.posting.lock().completions.posted() }
     }
 
-    fn is_reached(&mut self, ring: &Ring, completions: &Completions) -> bool {
-        if completions.reached(self.target) {
-            return true;
-        }
+    /// As on Linux a time ends a wait that had begun, whoever takes its completion.
+    fn is_reached(self, ring: &Ring, completions: &Completions) -> bool {
         // Acquire pairs with the Release in `Ring::tell_time`.
-        let told_times = ring.told_times.load(Acquire);
-        // One whose completion the program has taken already ends nothing.
-        told_times != core::mem::replace(&mut self.told_times, told_times) && completions.waiting(&*ring.pages) > 0
+        let is_told = || ring.told_times.load(Acquire) != self.told_times && completions.posted() != self.posted;
+        completions.reached(self.target) || is_told()
     }
 }
 
 /// Waits until there is an end to that; moves what is kept on the way there, and serves requests that become ready.
-async fn reach(task: &Task<'_>, ring: &Ring, mut goal: Goal, deadline: Option<u64>) -> Result<(), Errno> {
+async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) -> Result<(), Errno> {
     let helper = ring.retries.help(task.thread()).await;
     loop {
         let more = helper.serve();

@@ -90,6 +90,7 @@ impl Timeout {
                 let counted = ring.counted();
                 if timer.lock().is_reached(counted) {
                     ring.count_timeout();
+                    ring.tell_time();
                     return Poll::Ready(Done::with(0));
                 }
             }
@@ -99,8 +100,8 @@ impl Timeout {
             }
             ring.count_timeout();
             let more = Cqe { user_data: request.user_data(), res: over.result, flags: IORING_CQE_F_MORE };
+            ring.tell_time();
             if matches!(expiry, Expiry::Again) && ring.post_more(more) {
-                ring.tell_time();
                 // Others get their turn, however short the period is.
                 context.waker().wake_by_ref();
                 return Poll::Pending;

@@ -150,19 +150,28 @@ fn limit_of_a_child() -> Outcome {
     exits(pid, 0)
 }
 
-/// A counter that is raised for each completion, one of which tells of it: once.
+/// A counter that is raised for each completion, one of which tells of it: once, also if it became that counter later.
 fn polls_its_counter() -> Outcome {
-    let mut ring = Ring::new(8, 0)?;
-    let event = raw::file(call!(EVENTFD2, 0, 0)?);
-    let fd = event.fd().raw();
-    equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_EVENTFD, &raw const fd, 1)?, 0);
-    let polls = Sqe { op_flags: POLLIN.into(), len: IORING_POLL_ADD_MULTI, ..call_of(IORING_OP_POLL_ADD, fd) };
-    push(&mut ring, &[polls]);
-    equal!(ring.submit(0)?, 1);
-    push(&mut ring, &[nop(8, 0, 0)]);
-    equal!(wait_sorted(&mut ring, 2)?, [(7, 1), (8, 0)]);
-    thread::sleep(core::time::Duration::from_millis(5));
-    equal!(reap(&mut ring), []);
+    for is_polled_first in [false, true] {
+        let mut ring = Ring::new(8, 0)?;
+        let event = raw::file(call!(EVENTFD2, 0, 0)?);
+        let fd = event.fd().raw();
+        let ring_fd = ring.fd().raw();
+        let register = || call!(IO_URING_REGISTER, ring_fd, IORING_REGISTER_EVENTFD, &raw const fd, 1);
+        if !is_polled_first {
+            equal!(register()?, 0);
+        }
+        let polls = Sqe { op_flags: POLLIN.into(), len: IORING_POLL_ADD_MULTI, ..call_of(IORING_OP_POLL_ADD, fd) };
+        push(&mut ring, &[polls]);
+        equal!(ring.submit(0)?, 1);
+        if is_polled_first {
+            equal!(register()?, 0);
+        }
+        push(&mut ring, &[nop(8, 0, 0)]);
+        equal!(wait_sorted(&mut ring, 2)?, [(7, 1), (8, 0)]);
+        thread::sleep(core::time::Duration::from_millis(5));
+        equal!(reap(&mut ring), []);
+    }
     Ok(())
 }
 
@@ -231,7 +240,7 @@ fn options_of_sockets() -> Outcome {
     Ok(())
 }
 
-/// Whoever waits for many goes back to the program with few when a time is told. One that comes again and again: who begins to wait behind it hears of the next.
+/// Whoever waits for many goes back to the program with few when a time is told, by one that comes once, and by one that comes again and again: who begins to wait behind it hears of the next.
 fn times_end_waits() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
     let (span, elapsed) = (millis(5), -Errno::ETIME.number());
@@ -242,6 +251,8 @@ fn times_end_waits() -> Outcome {
         op_flags,
         ..call_of(IORING_OP_TIMEOUT, -1)
     };
+    push(&mut ring, &[time(4, 0)]);
+    equal!(wait(&mut ring, 8)?, [(4, elapsed)]);
     push(&mut ring, &[time(5, IORING_TIMEOUT_MULTISHOT)]);
     for _ in 0..3 {
         let found = wait(&mut ring, 8)?;
