@@ -240,6 +240,8 @@ fn changes_a_set() -> Outcome {
     equal!(change(set, EPOLL_CTL_ADD, 9_999, &event(0, 0))?, Errno::EBADF.to_return() as i32);
     let fault = Sqe { addr: 8, len: EPOLL_CTL_ADD, off: fd as u64, ..call_of(IORING_OP_EPOLL_CTL, set) };
     equal!(one(&mut ring, fault)?, Errno::EFAULT.to_return() as i32);
-    equal!(one(&mut ring, Sqe { op_flags: 1, ..fault })?, -22);
+    for wrong in [Sqe { buf_index: 1, ..fault }, Sqe { file_index: 1, ..fault }] {
+        equal!(one(&mut ring, wrong)?, -22);
+    }
     Ok(())
 }
