@@ -36,6 +36,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/end-of-receiver", "U5", rights::end_of_receiver),
     case!("uintr/dropped-by-a-child", "U5", rights::dropped_by_a_child),
     case!("uintr/masked", "U4", masked),
+    case!("uintr/order", "U4", order),
     case!("uintr/storm", "U4 S6", storm),
     case!("uintr/moves", "U4", places::moves),
     case!("uintr/slots-come-back", "U5 S6", rights::slots_come_back),
@@ -242,6 +243,22 @@ fn masked() -> Outcome {
     })?;
     until(&receiver, || counts.get(0) > 0)?;
     equal!(counts.get(0), 1);
+    Ok(())
+}
+
+/// The most urgent vector is served first whoever sends it. Slots are given in ascending order, so that a claim finds the least urgent first.
+fn order() -> Outcome {
+    const VECTORS: [u32; 4] = [63, 31, 62, 0];
+    let turns = Counts::new();
+    let last = AtomicU32::new(0);
+    let receiver = receiving(move |vector| turns.0[vector as usize].store(last.fetch_add(1, Relaxed) + 1, Relaxed))?;
+    let mut senders = alloc::vec::Vec::new();
+    for vector in VECTORS {
+        senders.push(Sender::open(receiver.grant(1 << vector)?)?);
+    }
+    rt::uintr::masked(&receiver, || senders.iter().zip(VECTORS).try_for_each(|(sender, vector)| sender.send(vector)))?;
+    until(&receiver, || VECTORS.iter().all(|vector| turns.get(*vector) != 0))?;
+    equal!([0, 31, 62, 63].map(|vector| turns.get(vector)), [1, 2, 3, 4]);
     Ok(())
 }
 

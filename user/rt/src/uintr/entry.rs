@@ -11,7 +11,7 @@ unsafe extern "C" {
     pub(super) fn uintr_entry_soft();
 }
 
-// Takes one slot's number, the slot's word, and serves the vectors in it, the lowest first. What else is there interrupts again behind the `sret`.
+// Takes the number and the word of each slot that was rung, and serves the vectors in them, the lowest first. What is sent then interrupts again behind the `sret`.
 // The callee-saved registers that it uses: s0, the block; s1, negative if floating-point registers were saved: there is a handler that may use them, and the thread has.
 global_asm!(
     r#"
@@ -95,6 +95,28 @@ global_asm!(
     not   t5, t0
     amoand.d.aq zero, t5, (t1)      # pairs with the sender's release
     .endm
+    // Takes the slots that were rung beside the first, a2 being the next one's number: vectors, in t0, with those that are there.
+    // Numbers are claimed in ascending order. One that is not above the one before it has been rung since, and ends this: ringing for ever keeps no handler off.
+    .macro take_others claim
+    mv    a3, t0
+    li    a4, 0
+6:  fence io, rw
+    mv    t0, a2
+    take_slot
+    or    a3, a3, t0
+    bgeu  a4, a2, 7f
+    mv    a4, a2
+    \claim
+    bnez  a2, 6b
+7:  mv    t0, a3
+    .endm
+    .macro claim_file
+    csrrw a2, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
+    srli  a2, a2, 16
+    .endm
+    .macro claim_controller
+    lw    a2, 0(a5)
+    .endm
     .macro save_floats
     each_float fsd
     csrr  t2, fcsr
@@ -156,6 +178,9 @@ uintr_entry:
     beqz  t0, 4f                    # else 1 to 63: no other is enabled
     fence io, rw                    # what is set in the word behind the claim is told of again
     take_slot
+    csrrw a2, 0x15c, zero
+    bnez  a2, .Luintr_others        # in bits 16 and up, as above
+.Luintr_taken:
     beqz  t0, 4f                    # nothing is pending from before: the loop below ends with that
 1:  ld    t2, 1120(s0)              # handlers that may use floating point
     and   t2, t2, t0
@@ -178,6 +203,10 @@ uintr_entry:
     j     2b
 6:  load_floats
     j     3b
+.Luintr_others:
+    srli  a2, a2, 16
+    take_others claim_file
+    j     .Luintr_taken
 
     // The same by the CSRs of N, by number: uscratch 0x040, uepc 0x041, ucause 0x042, utval 0x043. For exceptions, too.
     .balign 4
@@ -192,11 +221,14 @@ uintr_entry_nuintc:
     bgez  a1, 5f
     ld    t1, 0(s0)                 # pages
     li    t2, {claim}
-    add   t1, t1, t2
-    lw    t0, 0(t1)                 # 1 to 63, or none
+    add   a5, t1, t2
+    lw    t0, 0(a5)                 # 1 to 63, or none
     beqz  t0, 4f
     fence io, rw
     take_slot
+    lw    a2, 0(a5)
+    bnez  a2, .Luintr_others_nuintc
+.Luintr_taken_nuintc:
     beqz  t0, 4f
 1:  ld    t2, 1120(s0)              # handlers that may use floating point
     and   t2, t2, t0
@@ -222,6 +254,9 @@ uintr_entry_nuintc:
     call  uintr_trapped
     csrw  0x041, a0
     j     3b
+.Luintr_others_nuintc:
+    take_others claim_controller
+    j     .Luintr_taken_nuintc
 
     // The kernel has swapped the stack pointer and kept a7.
     .balign 4
