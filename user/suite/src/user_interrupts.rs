@@ -6,6 +6,7 @@ mod mapping;
 mod passing;
 mod places;
 mod races;
+mod registers;
 mod rights;
 mod timers;
 mod waits;
@@ -66,6 +67,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/senders-killed", "U5 S6", races::senders_killed),
     case!("uintr/innocent-neighbour", "U4 S6", races::innocent_neighbour),
     case!("uintr/completions", "C5 U1", completions::of_a_ring),
+    case!("uintr/any-register", "S6 U5", registers::any),
     case!("uintr/as-asked", "D5", controller::as_asked),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
     case!("uintr/controller-is-full", "U5 S6 D5", controller::all_taken),

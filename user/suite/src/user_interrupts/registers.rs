@@ -1,0 +1,85 @@
+//! A program of world `vm` that writes the registers of its mode: it may die or hang, and harms nobody else.
+
+use super::{counting, until};
+use crate::case::{Outcome, Trouble};
+use crate::machine::world;
+use crate::process::{RW, Shared, child, kill, map, sleep_ms, unmap, wait};
+use rt::abi::asyncos::WORLD_VM;
+use rt::abi::mm::{PROT_EXEC, PROT_READ};
+use rt::abi::signal::SIGKILL;
+use rt::raw;
+use rt::uintr::Sender;
+
+const PAGE: usize = 4096;
+const RET: u32 = 0x0000_8067;
+
+/// sstatus sie stvec scounteren senvcfg sscratch sepc scause stval sip stimecmp siselect sireg stopei satp stopi, then those of the hypervisor and of the machine.
+const REGISTERS: [u32; 28] = [
+    0x100, 0x104, 0x105, 0x106, 0x10a, 0x140, 0x141, 0x142, 0x143, 0x144, 0x14d, 0x150, 0x151, 0x15c, 0x180, 0xdb0,
+    0x200, 0x204, 0x205, 0x24d, 0x280, 0x600, 0x602, 0x603, 0x606, 0x680, 0x300, 0x305,
+];
+
+/// wfi, sret, mret, sfence.vma, hfence.vvma, hfence.gvma, `hlv.d a0, (a0)`, `hsv.d a0, (a0)`, `vsetvli a0, a0, e8, m1`, `vadd.vv v0, v0, v0`, `fadd.d ft0, ft0, ft0`.
+const INSTRUCTIONS: [u32; 11] = [
+    0x1050_0073,
+    0x1020_0073,
+    0x3020_0073,
+    0x1200_0073,
+    0x2200_0073,
+    0x6200_0073,
+    0x6c05_4573,
+    0x6ea5_4073,
+    0x0005_7557,
+    0x0200_0057,
+    0x0200_7053,
+];
+
+/// `csrrw a0, register, a0`.
+fn exchange(register: u32) -> u32 {
+    register << 20 | 0x0005_1573
+}
+
+/// Each register with nothing, all ones, and a mixture, and each instruction, by a receiver and by who is none. A receiver beside it is still told.
+pub fn any() -> Outcome {
+    if world() != Some(WORLD_VM) {
+        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
+    }
+    let (receiver, counts) = counting()?;
+    let sender = Sender::open(receiver.grant(1 << 5)?)?;
+    let shared = Shared::new()?;
+    let mut sent = 0;
+    for word in REGISTERS.map(exchange).into_iter().chain(INSTRUCTIONS) {
+        for value in [0, usize::MAX, 0x5a5a_0000_1234_8a2f] {
+            for receives in [false, true] {
+                executed(shared, word, value, receives)?;
+                sent += 1;
+                sender.send(5)?;
+                until(&receiver, || counts.get(5) == sent)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A child executes this, twice, with this in `a0`, and is killed if it does not end.
+fn executed(shared: Shared, word: u32, value: usize, receives: bool) -> Outcome {
+    shared.set(0, 0);
+    let page = map(PAGE, RW)?;
+    raw::store64(page, u64::from(word) << 32 | u64::from(word));
+    raw::store64(page + 8, u64::from(RET));
+    call!(MPROTECT, page, PAGE, PROT_READ | PROT_EXEC)?;
+    let pid = child(|| {
+        let receiver = receives.then(counting);
+        shared.set(0, if matches!(receiver, Some(Err(_))) { 2 } else { 1 });
+        raw::call(page, value);
+        0
+    })?;
+    shared.await_least(0, 1);
+    sleep_ms(1);
+    // It may be over.
+    let _ = kill(pid, SIGKILL);
+    wait(pid)?;
+    unmap(page, PAGE)?;
+    equal!(shared.get(0), 1);
+    Ok(())
+}
