@@ -110,7 +110,7 @@ pub struct State<H> {
     tags: [u64; AREAS],
     /// The area that is looked at first.
     first: u32,
-    /// Signals that were taken since one last came when none was wanted, and the last of them.
+    /// Signals that were begun since one last came when none was wanted, and the last of them.
     in_a_row: u32,
     latest: u32,
 }
@@ -273,25 +273,13 @@ impl<H: Copy> State<H> {
             if wanted == 0 {
                 return None;
             }
-            let signal = self.first_of(wanted);
+            let signal = wanted.trailing_zeros() + 1;
             if let Some(info) = self.take_one(areas, signal) {
-                self.in_a_row = self.in_a_row.saturating_add(1);
-                self.latest = signal;
                 return Some(info);
             }
             // Nobody's place holds one. One that comes now is told of.
             self.pending &= !bit(signal);
         }
-    }
-
-    /// The lowest of a set, or, of a row that is too long, the next behind the latest.
-    #[inline]
-    fn first_of(&self, wanted: u64) -> u32 {
-        let behind = match self.in_a_row < IN_ORDER {
-            true => 0,
-            false => wanted & u64::MAX.checked_shl(self.latest).unwrap_or(0),
-        };
-        (if behind == 0 { wanted } else { behind }).trailing_zeros() + 1
     }
 
     fn take_one(&mut self, areas: &impl Areas, signal: u32) -> Option<Info> {
@@ -315,11 +303,21 @@ impl<H: Copy> State<H> {
         None
     }
 
+    /// Takes the next that is not masked, of a row that is too long: of those behind the latest, and behind the last of these of all.
+    #[cold]
+    #[inline(never)]
+    fn take_in_turn(&mut self, areas: &impl Areas) -> Option<Info> {
+        let behind = u64::MAX.checked_shl(self.latest).unwrap_or(0);
+        self.take_any(areas, !self.mask & behind).or_else(|| self.take_any(areas, !self.mask))
+    }
+
     /// Takes the most urgent signal that is not masked, and begins what is to be done with it.
     #[must_use]
     pub fn next(&mut self, areas: &impl Areas) -> Option<(Info, Next<H>)> {
         loop {
-            let info = self.take_any(areas, !self.mask)?;
+            let in_order = self.in_a_row < IN_ORDER;
+            let info = if in_order { self.take_any(areas, !self.mask) } else { self.take_in_turn(areas) }?;
+            (self.in_a_row, self.latest) = (self.in_a_row.saturating_add(1), info.signal);
             let bit = bit(info.signal);
             match self.actions[info.signal as usize] {
                 // All of them: a sender may queue more as fast as they are taken.

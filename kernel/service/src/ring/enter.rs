@@ -156,7 +156,7 @@ fn progress(ring: &Ring, args: &Args, submitted: usize, waiting: Option<u32>) ->
 /// Whether a call that has taken all its entries is over, when so many completions wait for the program, unless some are kept.
 fn is_over(ring: &Ring, args: &Args, waiting: Option<u32>) -> bool {
     // Completions that are kept are for the full call, and so is a time limit, which may be wrong.
-    let wanted = wanted(ring, args);
+    let wanted = args.bits(2).min(ring.layout.completions());
     let enough = args.bits(3) & IORING_ENTER_EXT_ARG == 0 && waiting.is_some_and(|waiting| waiting >= wanted);
     (enough || !waits(args)) && !(waits_for_room(args) && ring.poller.is_some())
 }

@@ -285,7 +285,7 @@ fn files_tell_of_their_end() -> Outcome {
         drop(reap(&mut ring));
         let entries: Vec<Sqe> = entries.iter().map(|entry| Sqe { user_data: 30, ..*entry }).collect();
         push(&mut ring, &entries);
-        equal!(ring.submit(0)? as usize, entries.len());
+        equal!(ring.submit(0)?, entries.len());
         drop(reap(&mut ring));
         equal!(change(&ring, 0, &[-1])?, 1);
         let found = reap(&mut ring);
