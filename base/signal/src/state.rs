@@ -267,6 +267,8 @@ impl<H: Copy> State<H> {
         self.take_any(areas, set & !SACRED)
     }
 
+    /// Part of each that calls it: of a signal to oneself it is most of what there is to do.
+    #[inline(always)]
     fn take_any(&mut self, areas: &impl Areas, set: u64) -> Option<Info> {
         loop {
             let wanted = self.pending & set;
