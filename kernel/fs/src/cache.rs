@@ -160,6 +160,11 @@ struct State {
     window: u64,
     hand: u64,
     error: Option<Errno>,
+    /// Write-backs that failed so far: whoever waits for one hears of its failure, though another has taken the error.
+    failures: u64,
+    /// Requests of write-backs that were begun so far, and the numbers of those under way.
+    begun: u64,
+    under_way: BTreeSet<u64>,
 }
 
 /// The cached pages of one file, and its size.
@@ -201,6 +206,9 @@ impl Pages {
             window: 0,
             hand: 0,
             error: None,
+            failures: 0,
+            begun: 0,
+            under_way: BTreeSet::new(),
         };
         Pages { state: SpinLock::new(rank::CACHE, state), changed: WaitQueue::new(), id: 0 }
     }
@@ -249,11 +257,6 @@ impl Pages {
     /// Claims the file for a change.
     pub async fn claim(&self) -> Claim<'_> {
         exec::sync::wait_until(&self.changed, || self.claim_now()).await
-    }
-
-    /// Takes the error of an earlier write-back, which `fsync` reports once.
-    pub fn take_error(&self) -> Option<Errno> {
-        self.state.lock().error.take()
     }
 
     /// Extends the file with a hole. The claim is the caller's.

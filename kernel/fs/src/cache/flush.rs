@@ -15,13 +15,17 @@ const DEPTH: usize = 32;
 /// Writes all pages back that are dirty now, and waits until they are where they belong.
 ///
 /// # Errors
-/// The first error of this or an earlier write-back; the pages stay dirty.
+/// That of an earlier write-back, which one caller is told, and of one that failed meanwhile, which all are who waited; the pages stay dirty.
 pub async fn flush(store: &Arc<dyn Store>) -> Result<(), Errno> {
+    let failures = store.pages().state.lock().failures;
     if store.backed() {
         write_all(store).await;
     }
-    match store.pages().take_error() {
+    let mut state = store.pages().state.lock();
+    let has_failed = state.failures != failures;
+    match state.error.take() {
         Some(errno) => Err(errno),
+        None if has_failed => Err(Errno::EIO),
         None => Ok(()),
     }
 }
@@ -49,10 +53,13 @@ async fn write_all(store: &Arc<dyn Store>) {
 async fn write_round(store: &Arc<dyn Store>) -> bool {
     let pages = store.pages();
     let progress = Arc::new(Progress { running: AtomicUsize::new(0), ended: WaitQueue::new() });
-    let shared = writing(pages);
+    let (begun, shared) = {
+        let state = pages.state.lock();
+        (state.begun, !state.under_way.is_empty())
+    };
     // Pages that become dirty behind the hand are left to the next call, so this ends.
     let mut hand = 0;
-    while let Some((first, frames)) = next_run(pages, hand) {
+    while let Some((number, first, frames)) = next_run(pages, hand) {
         hand = first + frames.len() as u64;
         let wait = || (progress.running.load(Ordering::Acquire) < DEPTH).then_some(());
         exec::sync::wait_until(&progress.ended, wait).await;
@@ -60,7 +67,7 @@ async fn write_round(store: &Arc<dyn Store>) -> bool {
         let (owner, progress) = (store.clone(), progress.clone());
         store.start(Box::pin(async move {
             let result = owner.clone().store(first, frames.clone()).await;
-            let left = finish(owner.pages(), first, frames.len(), result);
+            let left = finish(owner.pages(), number, (first, frames.len()), result);
             owner.unreserve(left);
             // Release pairs with the Acquire of the waiter: it sees the pages' new states.
             progress.running.fetch_sub(1, Ordering::Release);
@@ -69,21 +76,14 @@ async fn write_round(store: &Arc<dyn Store>) -> bool {
     }
     let done = || (progress.running.load(Ordering::Acquire) == 0).then_some(());
     exec::sync::wait_until(&progress.ended, done).await;
-    // Pages that another flush had in its hands count as well.
-    exec::sync::wait_until(&pages.changed, || (!writing(pages)).then_some(())).await;
+    // Pages that another flush had in its hands count as well; not those that came later, or others could keep this here for ever.
+    let ended = || pages.state.lock().under_way.first().is_none_or(|first| *first >= begun).then_some(());
+    exec::sync::wait_until(&pages.changed, ended).await;
     shared
 }
 
-fn writing(pages: &Pages) -> bool {
-    let state = pages.state.lock();
-    state
-        .dirty
-        .iter()
-        .any(|&index| state.pages.get(index).is_some_and(|page| matches!(page.state, PageState::Writing { .. })))
-}
-
-/// The first run of dirty pages from `hand` on; they are `Writing` now.
-fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
+/// The first run of dirty pages from `hand` on, and the number of the request that is to write them; they are `Writing` now.
+fn next_run(pages: &Pages, hand: u64) -> Option<(u64, u64, Vec<Frame>)> {
     let mut state = pages.state.lock();
     let size = state.size;
     let state = &mut *state;
@@ -109,15 +109,21 @@ fn next_run(pages: &Pages, hand: u64) -> Option<(u64, Vec<Frame>)> {
         }
         frames.push(page.frame.clone());
     }
-    first.filter(|_| !frames.is_empty()).map(|first| (first, frames))
+    let first = first.filter(|_| !frames.is_empty())?;
+    let number = state.begun;
+    state.begun += 1;
+    state.under_way.insert(number);
+    Some((number, first, frames))
 }
 
-/// Gives pages their new state; answers the room that is set aside for them and no longer needed.
-fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) -> usize {
+/// A request has ended: gives its pages their new state; answers the room that is set aside for them and no longer needed.
+fn finish(pages: &Pages, number: u64, (first, count): (u64, usize), result: Result<(), Errno>) -> usize {
     let mut state = pages.state.lock();
     let mut left = 0;
+    state.under_way.remove(&number);
     if let Err(errno) = result {
         state.error = Some(errno);
+        state.failures += 1;
     }
     for index in first..first + count as u64 {
         let Some(page) = state.pages.get_mut(index) else { continue };
@@ -142,9 +148,15 @@ fn finish(pages: &Pages, first: u64, count: usize, result: Result<(), Errno>) ->
 mod tests {
     use super::*;
     use crate::cache::{Page, write_now};
+    use core::{
+        pin::Pin,
+        sync::atomic::AtomicBool,
+        task::{Context, Poll, Waker},
+    };
     use io::block::{Answer, Direction, Part, Placed};
     use io::file::BoxFuture;
     use mem::Source;
+    use std::sync::Mutex;
 
     /// A file that has room for everything.
     struct Roomy(Pages);
@@ -197,6 +209,115 @@ mod tests {
             assert!(end <= state.size.div_ceil(PAGE_SIZE as u64), "page {end} and {} bytes", state.size);
         }
         writes.join().unwrap();
+    }
+
+    /// A file with so many dirty pages.
+    fn dirty(count: u64) -> Pages {
+        let pages = Pages::new(count * PAGE_SIZE as u64);
+        {
+            let mut state = pages.state.lock();
+            for index in 0..count {
+                let frame = Frame::zeroed().unwrap();
+                state.pages.insert(index, Page { frame, state: PageState::Dirty, hot: true, reserved: 0 });
+                state.dirty.insert(index);
+            }
+        }
+        pages
+    }
+
+    /// A file whose requests are carried out when the test says so.
+    struct Slow {
+        pages: Pages,
+        jobs: Mutex<Vec<BoxFuture<'static, ()>>>,
+        fails: AtomicBool,
+    }
+
+    impl Slow {
+        fn new(pages: u64) -> Arc<Self> {
+            Arc::new(Self { pages: dirty(pages), jobs: Mutex::new(Vec::new()), fails: AtomicBool::new(false) })
+        }
+
+        /// Carries out what was asked for, with this end.
+        fn run(&self, fails: bool) {
+            self.fails.store(fails, Ordering::Relaxed);
+            let jobs = core::mem::take(&mut *self.jobs.lock().unwrap());
+            assert!(!jobs.is_empty());
+            jobs.into_iter().for_each(|mut job| assert!(poll(&mut job).is_ready()));
+        }
+    }
+
+    impl Placed for Slow {
+        fn leave(&self) {
+            self.pages.leave_places();
+        }
+    }
+
+    impl Store for Slow {
+        fn pages(&self) -> &Pages {
+            &self.pages
+        }
+
+        fn backed(&self) -> bool {
+            true
+        }
+
+        fn fetch(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn store(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
+            let fails = self.fails.load(Ordering::Relaxed);
+            Box::pin(core::future::ready(if fails { Err(Errno::ENOSPC) } else { Ok(()) }))
+        }
+
+        fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
+            Box::pin(core::future::ready(Ok(())))
+        }
+
+        fn start(&self, job: BoxFuture<'static, ()>) {
+            self.jobs.lock().unwrap().push(job);
+        }
+
+        fn dirtied(self: Arc<Self>) {}
+    }
+
+    fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn what_fails_is_told_to_all_who_waited_for_it() {
+        let slow = Slow::new(2);
+        let store: Arc<dyn Store> = slow.clone();
+        let (mut first, mut second) = (Box::pin(flush(&store)), Box::pin(flush(&store)));
+        assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
+        slow.run(true);
+        assert_eq!(poll(&mut first), Poll::Ready(Err(Errno::ENOSPC)));
+        // It writes once more what it had to wait for, and that is not what was asked of it.
+        assert!(poll(&mut second).is_pending());
+        slow.run(false);
+        assert_eq!(poll(&mut second), Poll::Ready(Err(Errno::EIO)));
+        assert_eq!(poll(&mut Box::pin(flush(&store))), Poll::Ready(Ok(())));
+    }
+
+    #[test]
+    fn what_others_begin_later_is_not_waited_for() {
+        let slow = Slow::new(2);
+        let store: Arc<dyn Store> = slow.clone();
+        let mut first = Box::pin(flush(&store));
+        assert!(poll(&mut first).is_pending());
+        slow.run(false);
+        // Before it looks, a page is changed, and another has it in its hands.
+        {
+            let mut state = slow.pages.state.lock();
+            state.pages.get_mut(0).unwrap().state = PageState::Dirty;
+            state.dirty.insert(0);
+        }
+        let mut second = Box::pin(flush(&store));
+        assert!(poll(&mut second).is_pending());
+        assert_eq!(poll(&mut first), Poll::Ready(Ok(())));
+        slow.run(false);
+        assert_eq!(poll(&mut second), Poll::Ready(Ok(())));
     }
 
     #[test]
