@@ -275,9 +275,16 @@ pub(crate) fn transfer(opcode: u8, fd: i32, bytes: &mut [u8], off: u64) -> Sqe {
     Sqe { opcode, fd, addr, len, off, user_data: 7, ..Sqe::default() }
 }
 
+/// Submits, and waits for so many completions: again, where a time that is told ends the wait for more.
 fn wait(ring: &mut Ring, count: u32) -> Result<Vec<(u64, i32)>, Trouble> {
-    ring.submit(count)?;
-    Ok(reap(ring))
+    let mut found = Vec::new();
+    loop {
+        ring.submit(count - found.len() as u32)?;
+        found.append(&mut reap(ring));
+        if found.len() >= count as usize {
+            return Ok(found);
+        }
+    }
 }
 
 /// The same, of completions in any order.
