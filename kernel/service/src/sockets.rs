@@ -326,7 +326,7 @@ pub(crate) async fn bind(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
         return Err(Errno::EACCES);
     }
     match address {
-        Address::Local(name) if name.is_path() => bind_path(task, &socket, name).await?,
+        Address::Local(name) if name.is_path() && socket.get().is_local() => bind_path(task, &socket, name).await?,
         address => socket.get().bind(task.caller(), &address)?,
     }
     Ok(0)
