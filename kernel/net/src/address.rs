@@ -17,7 +17,7 @@ pub enum Address {
     Local(LocalName),
 }
 
-/// The name of a local socket: its bytes, and, of a path that is to be bound or found, what it leads to. Two paths to one file are one name.
+/// The name of a local socket: its bytes, and, of a path that is to be bound or found, what it leads to. Two paths to one file lead to the same socket.
 #[derive(Clone, Default)]
 pub struct LocalName {
     bytes: Vec<u8>,

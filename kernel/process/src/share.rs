@@ -74,7 +74,7 @@ impl Share {
 }
 
 impl Thread {
-    /// The same for one of many that each run for a moment: they are put in the account together, by whoever makes it enough. How that one goes on then.
+    /// Charges what a coroutine took that is one of many, each of which runs for a moment: they are put in the account together, by whoever makes it enough. How that one goes on then.
     pub fn charge_moment(&self, ns: u64) -> Option<Birth> {
         let served = &self.process().share.served;
         if served.fetch_add(ns, Relaxed).wrapping_add(ns) < QUANTUM {

@@ -144,7 +144,7 @@ impl System {
         self.alarms.run().await;
     }
 
-    /// The calls that were made and are not there: number, name, times; for `/proc/asyncos/syscalls`.
+    /// The calls that were made and are not there: number, name, times; behind them such operations of rings. For `/proc/asyncos/syscalls`.
     #[must_use]
     pub fn unknown_calls(&self) -> String {
         self.unknown.report()

@@ -158,44 +158,9 @@ mod tests {
     use mem::Source;
     use std::sync::Mutex;
 
-    /// A file that has room for everything.
-    struct Roomy(Pages);
-
-    impl Placed for Roomy {
-        fn leave(&self) {
-            Store::pages(self).leave_places();
-        }
-    }
-
-    impl Store for Roomy {
-        fn pages(&self) -> &Pages {
-            &self.0
-        }
-
-        fn backed(&self) -> bool {
-            true
-        }
-
-        fn fetch(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
-            Box::pin(core::future::ready(Ok(())))
-        }
-
-        fn store(self: Arc<Self>, _index: u64, _frames: Vec<Frame>) -> BoxFuture<'static, Result<(), Errno>> {
-            Box::pin(core::future::ready(Ok(())))
-        }
-
-        fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
-            Box::pin(core::future::ready(Ok(())))
-        }
-
-        fn start(&self, _job: BoxFuture<'static, ()>) {}
-
-        fn dirtied(self: Arc<Self>) {}
-    }
-
     /// The bytes of a write and the end of the file are another's to see in one step.
     fn append_beside_a_look(pages: u64) {
-        let store: Arc<dyn Store> = Arc::new(Roomy(Pages::new(0)));
+        let store: Arc<dyn Store> = Slow::of(Pages::new(0));
         let writer = store.clone();
         let writes = std::thread::spawn(move || {
             for index in 0..pages {
@@ -225,7 +190,7 @@ mod tests {
         pages
     }
 
-    /// A file whose requests are carried out when the test says so.
+    /// A file that has room for everything, and whose requests are carried out when the test says so.
     struct Slow {
         pages: Pages,
         jobs: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -233,8 +198,8 @@ mod tests {
     }
 
     impl Slow {
-        fn new(pages: u64) -> Arc<Self> {
-            Arc::new(Self { pages: dirty(pages), jobs: Mutex::new(Vec::new()), fails: AtomicBool::new(false) })
+        fn of(pages: Pages) -> Arc<Self> {
+            Arc::new(Self { pages, jobs: Mutex::new(Vec::new()), fails: AtomicBool::new(false) })
         }
 
         /// Carries out what was asked for, with this end.
@@ -287,7 +252,7 @@ mod tests {
 
     #[test]
     fn what_fails_is_told_to_all_who_waited_for_it() {
-        let slow = Slow::new(2);
+        let slow = Slow::of(dirty(2));
         let store: Arc<dyn Store> = slow.clone();
         let (mut first, mut second) = (Box::pin(flush(&store)), Box::pin(flush(&store)));
         assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
@@ -302,7 +267,7 @@ mod tests {
 
     #[test]
     fn what_others_begin_later_is_not_waited_for() {
-        let slow = Slow::new(2);
+        let slow = Slow::of(dirty(2));
         let store: Arc<dyn Store> = slow.clone();
         let mut first = Box::pin(flush(&store));
         assert!(poll(&mut first).is_pending());

@@ -339,7 +339,7 @@ pub(super) async fn update_of_call(
 /// Changes the places from `first` on to the descriptors at `fds`, with the tags at `tags`; how many.
 ///
 /// # Errors
-/// `ENXIO`, `EINVAL`; `EFAULT`, `EBADF` and `ENOMEM` before any was changed.
+/// `ENXIO`, `EINVAL`; `EFAULT`, `EBADF` and `ENOMEM` if the first cannot be changed. Of `EBADF` its place is empty then, as on Linux.
 pub(super) async fn update(
     task: &Task<'_>,
     ring: &Arc<Ring>,

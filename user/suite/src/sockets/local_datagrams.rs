@@ -1,5 +1,6 @@
 //! Local datagram sockets with names: who finds whom, who hears whom, what a full queue does, and who is told to have sent.
 
+use super::flights::socket;
 use super::rights::{Control, HEADER, message, pair, send};
 use crate::case::{Case, Outcome, Trouble};
 use crate::events::{Epoll, entry, poll};
@@ -9,13 +10,12 @@ use rt::abi::errno::Result as Call;
 use rt::abi::fs::Iovec;
 use rt::abi::net::{
     AF_UNIX, MSG_CTRUNC, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITFORONE, Mmsghdr, Msghdr, SCM_CREDENTIALS, SHUT_RD,
-    SHUT_WR, SO_ERROR, SO_PASSCRED, SO_PEERCRED, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM,
-    SOL_SOCKET, SockaddrUn,
+    SHUT_WR, SO_ERROR, SO_PASSCRED, SO_PEERCRED, SO_TYPE, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
+    SockaddrUn,
 };
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLET, EPOLLOUT, POLLERR, POLLIN, POLLOUT};
 use rt::abi::time::Timespec;
 use rt::fs::File;
-use rt::raw;
 
 pub const CASES: &[Case] = &[
     case!("local/named-datagrams", "D17 E1", named),
@@ -29,11 +29,6 @@ pub const CASES: &[Case] = &[
     case!("local/rights-to-a-name", "D17 C4", rights_to_a_name),
     case!("local/several-messages", "D17 E1", several_messages),
 ];
-
-/// A local socket.
-fn socket(kind: u32) -> Call<File> {
-    call!(SOCKET, AF_UNIX, kind | SOCK_CLOEXEC, 0).map(raw::file)
-}
 
 /// A name outside the file system, and its length as an address.
 fn address(name: &[u8]) -> (SockaddrUn, usize) {

@@ -1,5 +1,6 @@
 //! Local sockets that are bound to paths: the file that stands for one, and who finds it.
 
+use super::flights::socket;
 use crate::case::{Case, Outcome};
 use crate::place::Place;
 use crate::process::{checked_child, exits};
@@ -19,10 +20,6 @@ pub const CASES: &[Case] = &[
     case!("local/path-that-is-none", "D17 E1", that_is_none),
     case!("local/path-and-who-may", "D17 S1", who_may),
 ];
-
-fn socket(kind: u32) -> Call<File> {
-    call!(SOCKET, AF_UNIX, kind | SOCK_CLOEXEC, 0).map(raw::file)
-}
 
 /// A call that takes a socket and an address.
 macro_rules! addressed {
