@@ -1,7 +1,7 @@
 //! The completion queue, both sides.
 
 use crate::{Kernel, Layout, Program, Words, at, kept::Kept};
-use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW};
+use abi::io_uring::{Cqe, IORING_SQ_CQ_OVERFLOW, IORING_SQ_TASKRUN};
 use sync::atomic::Ordering;
 
 /// Most completions that can be outstanding on a ring.
@@ -12,12 +12,14 @@ pub const MOST_OUTSTANDING: usize = 1 << 17;
 /// ```text
 ///   reserve --- the request runs ---> post: room and nothing kept?  in the ring     publish: the program sees it
 ///                                     else kept in its place, flag up                flush, when there may be room
-///   release: what did not need its place
+///   release: what did not need its place               or defer: it asks for it        show
 /// ```
 #[derive(Debug)]
 pub struct Completions {
     /// The true tail; the shared word shows it at each [`publish`](Self::publish).
     tail: u32,
+    /// Whether some may not be shown before the program asks.
+    defers: bool,
     entries: u32,
     /// Requests that run, each of which completes once at most.
     reserved: usize,
@@ -31,7 +33,7 @@ impl Completions {
     /// Of a fresh ring.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        Self { tail: 0, entries: layout.completions(), reserved: 0, kept: Kept::default(), events: 0 }
+        Self { tail: 0, defers: false, entries: layout.completions(), reserved: 0, kept: Kept::default(), events: 0 }
     }
 
     /// Completions that are outstanding: reserved, or kept.
@@ -212,6 +214,24 @@ impl Completions {
         memory.word(at::CQ_TAIL).store(self.tail, Ordering::Release);
     }
 
+    /// Instead of [`publish`](Self::publish), where the program asks for what has been completed behind its back: it is told only that there is something, if it
+    /// `wants_flag`. A later `publish` shows it, too.
+    pub fn defer(&mut self, memory: &impl Words, wants_flag: bool) {
+        self.defers = true;
+        if wants_flag {
+            // Relaxed: an invitation to call, which shows the completions.
+            memory.word(at::SQ_FLAGS).fetch_or(IORING_SQ_TASKRUN, Ordering::Relaxed);
+        }
+    }
+
+    /// The program asks: shows it what was [deferred](Self::defer).
+    pub fn show(&mut self, memory: &impl Words) {
+        if core::mem::take(&mut self.defers) {
+            self.publish(memory);
+            memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_TASKRUN, Ordering::Relaxed);
+        }
+    }
+
     #[inline(always)]
     fn put(&mut self, memory: &impl Kernel, completion: &Cqe) {
         memory.complete(self.tail & (self.entries - 1), completion);
@@ -252,10 +272,10 @@ impl Reaper {
         Some(completion)
     }
 
-    /// Whether the kernel keeps completions for which there was no room: a call moves them.
+    /// Whether the kernel has completions for which there was no room, or which it does not show unasked: a call gets them.
     #[must_use]
-    pub fn overflows(&self, memory: &impl Words) -> bool {
+    pub fn asks_for_a_call(&self, memory: &impl Words) -> bool {
         // Relaxed: the call orders.
-        memory.word(at::SQ_FLAGS).load(Ordering::Relaxed) & IORING_SQ_CQ_OVERFLOW != 0
+        memory.word(at::SQ_FLAGS).load(Ordering::Relaxed) & (IORING_SQ_CQ_OVERFLOW | IORING_SQ_TASKRUN) != 0
     }
 }

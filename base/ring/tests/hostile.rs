@@ -193,7 +193,7 @@ impl Pair {
             }
         }
         let kept = self.kernel.1.overflows();
-        assert_eq!(self.program.1.overflows(&self.memory), kept);
+        assert_eq!(self.program.1.asks_for_a_call(&self.memory), kept);
     }
 
     fn pop(&mut self) {
@@ -371,6 +371,28 @@ fn a_place_is_there_before_the_request_or_the_request_does_not_begin() {
     kernel.release(3 + fit);
     assert_eq!((kernel.reserve(usize::MAX, |_, _| true), kernel.outstanding()), (MOST_OUTSTANDING, MOST_OUTSTANDING));
     assert_eq!(kernel.reserve(1, |_, _| true), 0);
+}
+
+#[test]
+fn what_is_deferred_is_shown_when_the_program_asks_or_with_what_is_published() {
+    let layout = Layout::new(1, 4, true);
+    let memory = Memory::new(&layout);
+    let (mut kernel, mut program) = (Completions::new(&layout), Reaper::new(&layout));
+    for (number, wants_flag) in [true, false].into_iter().enumerate() {
+        let number = 2 * number as u64;
+        assert!(kernel.post_if_room(&memory, &cqe(number)));
+        kernel.defer(&memory, wants_flag);
+        assert_eq!((program.pop(&memory), kernel.waiting(&memory)), (None, 1));
+        assert_eq!(program.asks_for_a_call(&memory), wants_flag);
+        kernel.show(&memory);
+        assert_eq!((program.pop(&memory), program.asks_for_a_call(&memory)), (Some(cqe(number)), false));
+        assert!(kernel.post_if_room(&memory, &cqe(number + 1)));
+        // Nothing is deferred.
+        kernel.show(&memory);
+        assert_eq!(program.pop(&memory), None);
+        kernel.publish(&memory);
+        assert_eq!(program.pop(&memory), Some(cqe(number + 1)));
+    }
 }
 
 #[test]

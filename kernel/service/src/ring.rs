@@ -61,7 +61,10 @@ pub(crate) use setup::setup;
 use crate::context::Task;
 use abi::{
     errno::Errno,
-    io_uring::{Cqe, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Params},
+    io_uring::{
+        Cqe, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL,
+        IORING_SETUP_TASKRUN_FLAG, Params,
+    },
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -78,7 +81,7 @@ use drain::Drain;
 use exec::sync::WaitQueue;
 use files::Files;
 use groups::Groups;
-use hal::sync::{SpinLock, rank};
+use hal::sync::{SpinGuard, SpinLock, rank};
 use io::{
     file::{File, Want},
     open::OpenFile,
@@ -323,10 +326,27 @@ impl Ring {
         if posting.completions.post_one(&*self.pages, &completion) {
             posting.free_place();
         }
-        posting.completions.publish(&*self.pages);
+        self.have_posted_later(posting);
+    }
+
+    /// Something was completed elsewhere than where it was submitted.
+    #[inline(always)]
+    fn have_posted_later(&self, mut posting: SpinGuard<'_, Posting>) {
+        if self.has(IORING_SETUP_DEFER_TASKRUN) {
+            posting.completions.defer(&*self.pages, self.has(IORING_SETUP_TASKRUN_FLAG));
+        } else {
+            posting.completions.publish(&*self.pages);
+        }
         drop(posting);
         self.changed().wake_all();
         self.tell(true);
+    }
+
+    /// The submitter asks for what was completed meanwhile.
+    fn show_deferred(&self) {
+        if self.has(IORING_SETUP_DEFER_TASKRUN) {
+            self.posting.lock().completions.show(&*self.pages);
+        }
     }
 
     /// Who waits for completions, or for the end of a request, waits here.
@@ -340,10 +360,7 @@ impl Ring {
         if !posting.completions.post_if_room(&*self.pages, &completion) {
             return false;
         }
-        posting.completions.publish(&*self.pages);
-        drop(posting);
-        self.changed().wake_all();
-        self.tell(true);
+        self.have_posted_later(posting);
         true
     }
 

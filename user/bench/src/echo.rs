@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 use rt::abi::errno::Errno;
 use rt::abi::io_uring::*;
+use rt::abi::net::MSG_DONTWAIT;
 use rt::abi::nr;
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
@@ -143,9 +144,8 @@ fn ready(addr: SocketAddr) -> Outcome {
     io::stdout().flush()
 }
 
-/// Whose completion it is, beside the connection's number in the lower half of `user_data`: a message is received, or the one in this buffer is sent.
+/// Whose completion it is, beside the connection's number in the lower half of `user_data`: a message is received, or one is sent.
 const SENT: u64 = 1 << 63;
-const BUFFER: u32 = 32;
 /// Instead of a connection: the next one.
 const ACCEPTED: u64 = u32::MAX as u64;
 /// The group of the buffers, and how many these are.
@@ -166,13 +166,17 @@ struct Message {
 struct Connection {
     stream: TcpStream,
     sending: Option<Message>,
+    /// That is sent as far as there is room at once.
+    tries: bool,
     held: VecDeque<Message>,
 }
 
 /// A loop like the one around epoll: one call for all that has come, and all that is to be done about it. What comes is put into buffers that the kernel chooses,
-/// and sent from there.
+/// and sent from there: without waiting first, as epoll's server does, so that the call which submits it has its completion too, and waits for the next that comes.
 struct Server {
     ring: Ring,
+    /// Sends that do not wait and have not been seen to complete.
+    tried: u32,
     buffers: Buffers,
     memory: Vec<u8>,
     connections: Vec<Connection>,
@@ -185,7 +189,7 @@ impl Server {
         let ring = Ring::new(ENTRIES, 0)?;
         let buffers = Buffers::new(&ring, GROUP, BUFFERS)?;
         let memory = vec![0; usize::from(BUFFERS) * ROOM];
-        let mut server = Self { ring, buffers, memory, connections: Vec::new(), starved: Vec::new() };
+        let mut server = Self { ring, tried: 0, buffers, memory, connections: Vec::new(), starved: Vec::new() };
         (0..BUFFERS).for_each(|bid| server.give_back(bid));
         Ok(server)
     }
@@ -217,19 +221,21 @@ impl Server {
         self.add(&Sqe { opcode: IORING_OP_RECV, flags, ioprio, fd, buf_index: GROUP, user_data, ..Sqe::default() })
     }
 
-    fn send(&mut self, number: usize, message: Message) -> Outcome {
+    fn send(&mut self, number: usize, message: Message, tries: bool) -> Outcome {
         let connection = &mut self.connections[number];
-        connection.sending = Some(message);
+        (connection.sending, connection.tries) = (Some(message), tries);
+        self.tried += u32::from(tries);
+        let op_flags = if tries { MSG_DONTWAIT } else { 0 };
         let fd = connection.stream.fd().raw();
         let (addr, len) = ((self.address(message.bid) + message.from) as u64, message.len as u32);
-        let user_data = number as u64 | u64::from(message.bid) << BUFFER | SENT;
-        self.add(&Sqe { opcode: IORING_OP_SEND, fd, addr, len, user_data, ..Sqe::default() })
+        let user_data = number as u64 | SENT;
+        self.add(&Sqe { opcode: IORING_OP_SEND, fd, addr, len, op_flags, user_data, ..Sqe::default() })
     }
 
     fn accepted(&mut self, fd: usize) -> Outcome {
         let stream = raw::tcp_stream(fd);
         stream.set_nodelay(true)?;
-        self.connections.push(Connection { stream, sending: None, held: VecDeque::new() });
+        self.connections.push(Connection { stream, sending: None, tries: false, held: VecDeque::new() });
         self.receive(self.connections.len() - 1)
     }
 
@@ -238,7 +244,7 @@ impl Server {
             let message =
                 Message { bid: (cqe.flags >> IORING_CQE_BUFFER_SHIFT) as u16, from: 0, len: cqe.res as usize };
             match self.connections[number].sending {
-                None => self.send(number, message)?,
+                None => self.send(number, message, true)?,
                 Some(_) => self.connections[number].held.push_back(message),
             }
         }
@@ -251,17 +257,23 @@ impl Server {
         Ok(())
     }
 
-    /// So many bytes were sent of what was being sent.
-    fn sent(&mut self, number: usize, bid: u16, bytes: usize) -> Outcome {
+    /// What was being sent has been, or some of it: what is left waits for room.
+    fn sent(&mut self, number: usize, result: i32) -> Outcome {
         let connection = &mut self.connections[number];
-        let rest = connection.sending.take().filter(|message| bytes < message.len);
-        let rest = rest.map(|Message { from, len, .. }| Message { bid, from: from + bytes, len: len - bytes });
-        let next = rest.or_else(|| connection.held.pop_front());
-        if rest.is_none() {
+        let Some(Message { bid, from, len }) = connection.sending.take() else { return Ok(()) };
+        self.tried -= u32::from(connection.tries);
+        let bytes = match Errno::from_return(result as isize) {
+            Err(Errno::EAGAIN) => 0,
+            bytes => bytes?,
+        };
+        if bytes < len {
+            self.send(number, Message { bid, from: from + bytes, len: len - bytes }, false)?;
+        } else {
+            let next = connection.held.pop_front();
             self.give_back(bid);
-        }
-        if let Some(message) = next {
-            self.send(number, message)?;
+            if let Some(message) = next {
+                self.send(number, message, true)?;
+            }
         }
         match self.starved.pop() {
             Some(starved) => self.receive(starved),
@@ -272,8 +284,7 @@ impl Server {
     fn completed(&mut self, cqe: &Cqe, listener: &TcpListener) -> Outcome {
         let number = (cqe.user_data & ACCEPTED) as usize;
         if cqe.user_data & SENT != 0 {
-            let bytes = Errno::from_return(cqe.res as isize)?;
-            return self.sent(number, (cqe.user_data >> BUFFER) as u16, bytes);
+            return self.sent(number, cqe.res);
         }
         if cqe.user_data == ACCEPTED {
             self.accepted(Errno::from_return(cqe.res as isize)?)?;
@@ -288,7 +299,7 @@ fn ring(listener: &TcpListener) -> Outcome {
     server.accept(listener)?;
     ready(listener.local_addr()?)?;
     loop {
-        server.ring.submit(1)?;
+        server.ring.submit(server.tried + 1)?;
         while let Some(cqe) = server.ring.pop() {
             server.completed(&cqe, listener)?;
         }

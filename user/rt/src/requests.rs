@@ -277,7 +277,7 @@ impl Port {
                     set |= matches!(completed, Completed::Set);
                     completed.finish();
                 }
-                None if self.overflows() => drop(ring::enter(self.fd, 0, 0, None)),
+                None if self.asks_for_a_call() => drop(ring::enter(self.fd, 0, 0, None)),
                 None => break,
             }
         }
@@ -291,8 +291,8 @@ impl Port {
         Some(state.complete(&cqe))
     }
 
-    fn overflows(&self) -> bool {
-        self.state.lock().ring.overflows()
+    fn asks_for_a_call(&self) -> bool {
+        self.state.lock().ring.asks_for_a_call()
     }
 
     /// Pushes a request, submitting what is there if there is no more room.

@@ -256,9 +256,9 @@ impl Ring {
         self.untaken() <= self.tail().wrapping_sub(tail)
     }
 
-    /// Whether there are completions for which there was no room.
-    pub(crate) fn overflows(&self) -> bool {
-        self.reaper.overflows(&self.memory)
+    /// Whether there are completions for which there was no room, or which are shown to who asks ([`flush`](Self::flush)).
+    pub fn asks_for_a_call(&self) -> bool {
+        self.reaper.asks_for_a_call(&self.memory)
     }
 
     /// Takes the oldest completion.
@@ -267,12 +267,12 @@ impl Ring {
         self.reaper.pop(&self.memory)
     }
 
-    /// Moves completions for which there was no room.
+    /// Gets completions for which there was no room, or which are shown to who asks.
     ///
     /// # Errors
     /// None that a ring of this program's gives.
     pub fn flush(&mut self) -> io::Result<()> {
-        if self.overflows() {
+        if self.asks_for_a_call() {
             syscall!(IO_URING_ENTER, self.fd.raw(), 0, 0, IORING_ENTER_GETEVENTS, 0, 0)?;
         }
         Ok(())

@@ -77,7 +77,11 @@ fn look_at_completions(thread: &Thread, ring: &Ring, args: &Args) -> Option<Resu
     if let Err(errno) = check(thread, ring, args) {
         return Some(Err(errno));
     }
-    is_over(ring, args, ring.waiting_in_order()).then_some(Ok(()))
+    let over = is_over(ring, args, ring.waiting_in_order());
+    if over && waits(args) {
+        ring.show_deferred();
+    }
+    over.then_some(Ok(()))
 }
 
 /// Apart, so that what is done at once moves nothing.
@@ -147,9 +151,12 @@ fn begin(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, beginning: &Beginning) 
     Ok(progress(ring, args, taken as usize + more, waiting))
 }
 
-/// Where a call is that has taken so many entries, when so many completions wait for the program, unless some are kept.
+/// Where a call is that has taken so many entries, when so many completions wait for the program, unless some are kept. At its end the caller sees what it asks for.
 fn progress(ring: &Ring, args: &Args, submitted: usize, waiting: Option<u32>) -> Progress {
     let over = submitted != args.bits(1) as usize || is_over(ring, args, waiting);
+    if over && waits(args) {
+        ring.show_deferred();
+    }
     if over { Progress::Done(submitted) } else { Progress::Submitted(submitted) }
 }
 
@@ -261,7 +268,9 @@ async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, progress: Progress
     if submitted != args.bits(1) as usize || !waits(args) {
         return Ok(submitted);
     }
-    match wait(task, ring, args).await {
+    let waited = wait(task, ring, args).await;
+    ring.show_deferred();
+    match waited {
         Err(errno) if submitted == 0 => Err(errno),
         _ => Ok(submitted),
     }

@@ -7,8 +7,8 @@ use alloc::sync::Arc;
 use io::open::OpenFile;
 use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 
-/// Modes that are there. Nobody is interrupted for completions, and none waits for the submitter to have time for it: so `DEFER_TASKRUN`, a
-/// hint in Linux's words, and those that say when to interrupt ask for nothing more.
+/// Modes that are there. Nobody is interrupted for completions, so those that say when to interrupt ask for nothing more; with `DEFER_TASKRUN` they are posted
+/// as they come and shown when the submitter asks.
 const MODES: u32 = IORING_SETUP_IOPOLL
     | IORING_SETUP_CQSIZE
     | IORING_SETUP_CLAMP

@@ -18,7 +18,7 @@ use abi::{
     errno::Errno,
     fs::{O_APPEND, O_DSYNC, PIPE_BUF, RWF_HIPRI, RWF_NOWAIT},
     io_uring::*,
-    net::MSG_NOSIGNAL,
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -38,13 +38,15 @@ enum Shape {
     Write,
     /// `send` without flags, likewise; it never raises `SIGPIPE`.
     Send,
+    /// The same with `MSG_DONTWAIT`.
+    SendNow,
     ReadList,
     WriteList,
 }
 
 impl Shape {
     fn is_message(self) -> bool {
-        matches!(self, Shape::Receive | Shape::Send)
+        matches!(self, Shape::Receive | Shape::Send | Shape::SendNow)
     }
 
     fn is_list(self) -> bool {
@@ -101,7 +103,8 @@ impl AtDevice {
 /// Whether a `recv` or `send` is nothing but that. What else it says, right or wrong, is the call's.
 fn is_plain_message(entry: &Sqe) -> bool {
     // Who sends through a ring is never killed for it, whether it says so or not.
-    let flags = if entry.opcode == IORING_OP_SEND { entry.op_flags & !MSG_NOSIGNAL } else { entry.op_flags };
+    let known = if entry.opcode == IORING_OP_SEND { MSG_NOSIGNAL | MSG_DONTWAIT } else { 0 };
+    let flags = entry.op_flags & !known;
     let is_zero = entry.ioprio == 0 && flags == 0 && entry.off == 0 && entry.file_index == 0;
     // Nothing is received at once, without a look at what there is.
     is_zero && entry.buf_index == 0 && entry.len > 0
@@ -164,6 +167,7 @@ impl Transfer {
         let shape = match entry.opcode {
             IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
             IORING_OP_RECV => Shape::Receive,
+            IORING_OP_SEND if entry.op_flags & MSG_DONTWAIT != 0 => Shape::SendNow,
             IORING_OP_SEND => Shape::Send,
             IORING_OP_WRITE | IORING_OP_WRITE_FIXED => Shape::Write,
             IORING_OP_READV => Shape::ReadList,
@@ -174,7 +178,7 @@ impl Transfer {
         check_priority(task, entry.ioprio)?;
         let &Sqe { fd, len, op_flags: flags, off: offset, .. } = entry;
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
-        let flags = if shape == Shape::Send { 0 } else { flags };
+        let flags = if entry.opcode == IORING_OP_SEND { 0 } else { flags };
         Ok(Self { shape, fixed, buffer, fd, len, flags, addr: entry.addr as usize, offset, done: 0 })
     }
 
@@ -183,7 +187,7 @@ impl Transfer {
             (Shape::Read, None) => IORING_OP_READ,
             (Shape::Read, Some(_)) => IORING_OP_READ_FIXED,
             (Shape::Receive, _) => IORING_OP_RECV,
-            (Shape::Send, _) => IORING_OP_SEND,
+            (Shape::Send | Shape::SendNow, _) => IORING_OP_SEND,
             (Shape::Write, None) => IORING_OP_WRITE,
             (Shape::Write, Some(_)) => IORING_OP_WRITE_FIXED,
             (Shape::ReadList, _) => IORING_OP_READV,
@@ -352,7 +356,7 @@ impl Transfer {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
             Shape::Write if !open.seekable() && piece.len > PIPE_BUF => Ok(None),
-            Shape::Write | Shape::Send => {
+            Shape::Write | Shape::Send | Shape::SendNow => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
             _ => Ok(None),
@@ -409,7 +413,7 @@ impl Transfer {
             Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
             Shape::Write if self.flags == 0 && !open.is_synced() => transfer::write(task, open, at, &piece, how).await,
             Shape::Write => return boxed(task, self.wait_out(task, open, at, piece, how)).await,
-            Shape::Send => return boxed(task, self.wait_send(task, open)).await,
+            Shape::Send | Shape::SendNow => return boxed(task, self.wait_send(task, open)).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         match moved {
@@ -426,7 +430,8 @@ impl Transfer {
     }
 
     async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, MSG_NOSIGNAL, None).await;
+        let flags = MSG_NOSIGNAL | if self.shape == Shape::SendNow { MSG_DONTWAIT } else { 0 };
+        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, flags, None).await;
         sent.map_or_else(Done::failed, |len| self.moved(len))
     }
 

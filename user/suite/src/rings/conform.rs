@@ -24,6 +24,7 @@ pub const CASES: &[Case] = &[
     case!("ring/polls-the-set-that-it-is-in", "C4 I1", polls_its_set),
     case!("ring/options-of-sockets", "C4 D3", options_of_sockets),
     case!("ring/times-end-waits", "C4 D3", times_end_waits),
+    case!("ring/deferred-until-asked", "C4 D3", deferred_until_asked),
 ];
 
 /// The list of pieces is the program's again when its entry is taken, also where there is yet to be something to read.
@@ -261,6 +262,38 @@ fn times_end_waits() -> Outcome {
         ring.submit(8)?;
         let found = reap(&mut ring);
         ensure!(!found.is_empty() && found.iter().all(|one| *one == (5, elapsed)), "{found:?}");
+    }
+    Ok(())
+}
+
+/// With `DEFER_TASKRUN` what completes behind its submitter's back is told to who is registered for it and to who polls the ring, and shown when the submitter asks.
+fn deferred_until_asked() -> Outcome {
+    for flag in [0, IORING_SETUP_TASKRUN_FLAG] {
+        let mut ring = Ring::new(8, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | flag)?;
+        let (counter, (read, mut write)) = (raw::file(call!(EVENTFD2, 0, 0)?), rt::pipe::pipe()?);
+        let event = counter.fd().raw();
+        equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_EVENTFD, &raw const event, 1)?, 0);
+        let (mut bytes, mut told) = ([0u8; 2], 0u64);
+        let (fd, addr) = (read.fd().raw(), &raw mut bytes as u64);
+        for multishot in [false, true] {
+            let reads = Sqe { addr, len: 1, off: u64::MAX, ..call_of(IORING_OP_READ, fd) };
+            let polls =
+                Sqe { len: IORING_POLL_ADD_MULTI, op_flags: u32::from(POLLIN), ..call_of(IORING_OP_POLL_ADD, fd) };
+            push(&mut ring, &[if multishot { polls } else { reads }]);
+            equal!(ring.submit(0)?, 1);
+            io::Write::write_all(&mut write, b"x")?;
+            // It waits until that is told.
+            equal!(call!(READ, event, &raw mut told, 8)?, 8);
+            let mut poll = PollFd { fd: ring.fd().raw(), events: POLLIN, revents: 0 };
+            equal!(call!(PPOLL, &raw mut poll, 1, 0, 0, 0)?, 1);
+            equal!((reap(&mut ring), ring.asks_for_a_call()), (Vec::new(), flag != 0));
+            // Not by a call that asks for nothing.
+            equal!(call!(IO_URING_ENTER, ring.fd().raw(), 0, 0, 0, 0, 0)?, 0);
+            equal!(reap(&mut ring), []);
+            equal!(call!(IO_URING_ENTER, ring.fd().raw(), 0, 0, IORING_ENTER_GETEVENTS, 0, 0)?, 0);
+            equal!(reap(&mut ring), [(7, 1)]);
+            ensure!(!ring.asks_for_a_call(), "there is no more");
+        }
     }
     Ok(())
 }
