@@ -18,7 +18,7 @@ use core::{
     sync::atomic::Ordering::Acquire,
     task::Poll,
 };
-use exec::sync::wait_until;
+use exec::sync::wait_until_next;
 use io::open::OpenFile;
 use mem::AddressSpace;
 use process::{Begun, Thread};
@@ -339,7 +339,20 @@ impl Goal {
     /// So many completions wait for the program.
     fn of(ring: &Ring, wanted: u32) -> Self {
         let told_times = ring.told_times.load(Acquire);
-        Self { target: ring.target(wanted), told_times, posted: ring.posting.lock().completions.posted() }
+        let completions = &ring.posting.lock().completions;
+        Self { target: completions.target(&*ring.pages, wanted), told_times, posted: completions.posted() }
+    }
+
+    /// How far it is.
+    fn look(self, ring: &Ring) -> Look {
+        let completions = &ring.posting.lock().completions;
+        if completions.can_flush(&*ring.pages) {
+            Look::Moves
+        } else if self.is_reached(ring, completions) {
+            Look::Reached
+        } else {
+            Look::Waits
+        }
     }
 
     /// As on Linux a time ends a wait that had begun, whoever takes its completion.
@@ -350,14 +363,25 @@ impl Goal {
     }
 }
 
+/// What a look at the completions says to who waits for some.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Some that are kept have room now.
+    Moves,
+    Reached,
+    Waits,
+}
+
 /// Waits until there is an end to that; moves what is kept on the way there, and serves requests that become ready.
 async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) -> Result<(), Errno> {
     let helper = ring.retries.help(task.thread()).await;
     loop {
         let more = helper.serve();
-        ring.flush_all().await;
-        if goal.is_reached(ring, &ring.posting.lock().completions) {
-            return Ok(());
+        let look = goal.look(ring);
+        match look {
+            Look::Reached => return Ok(()),
+            Look::Moves => ring.flush_all().await,
+            Look::Waits => {}
         }
         if more || exec::should_yield() {
             // Others get their turn, and what ends a wait is looked at.
@@ -366,13 +390,10 @@ async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) 
                 Ok(())
             };
             task.wait_for(turn, deadline).await?;
-            continue;
+        } else if look == Look::Waits {
+            let changed = wait_until_next(ring.changed(), || (goal.look(ring) != Look::Waits).then_some(()));
+            task.wait_for(changed_or_called(changed, &helper), deadline).await?;
         }
-        let changed = wait_until(ring.changed(), || {
-            let completions = &ring.posting.lock().completions;
-            (goal.is_reached(ring, completions) || completions.can_flush(&*ring.pages)).then_some(())
-        });
-        task.wait_for(changed_or_called(changed, &helper), deadline).await?;
     }
 }
 
