@@ -38,6 +38,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register_control("asyncos/trace", History::open);
     procfs::register_control("asyncos/fail-nth", faults::open_nth);
     procfs::register_control("asyncos/disk-delay", faults::open_delay);
+    procfs::register_control("asyncos/loopback-segments", faults::open_segments);
 }
 
 fn cpuinfo(machine: &Machine) -> String {

@@ -1,8 +1,9 @@
-//! Failures and late answers on demand, as files of `/proc/asyncos` for root (D13); `hal::fail` says what can fail.
+//! Failures, late answers and the long way on demand, as files of `/proc/asyncos` for root (D13); `hal::fail` says what can fail.
 //!
 //! `fail-nth`, as Linux's: writing `N` makes the N-th point fail of what the thread that writes goes on to do, 0 none. What is read is how many
 //! points are yet to come; 0: it has failed. Closing takes it back, so what ends meanwhile, or runs another program, leaves nothing behind.
 //! `disk-delay`: milliseconds by which the disk is told of each request later, 0 to 1,000.
+//! `loopback-segments`: 1 lets the connections that are begun within this host take the way to other hosts (design note 0006, section 1).
 
 use crate::{
     caller::Caller,
@@ -30,11 +31,20 @@ pub fn lateness() -> u64 {
     LATENESS.load(Relaxed)
 }
 
+/// Relaxed: it guards nothing.
+static SEGMENTS: AtomicBool = AtomicBool::new(false);
+
+/// Whether TCP within this host goes by segments.
+pub fn loopback_segments() -> bool {
+    SEGMENTS.load(Relaxed)
+}
+
 /// What a number is for.
 enum Knob {
     /// The account of who opened it: not another's at the same address.
     Nth(Arc<Account>),
     Lateness,
+    Segments,
 }
 
 /// An open of one of the files.
@@ -67,11 +77,20 @@ pub fn open_delay(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Er
     Ok(Arc::new(Faults::new(Knob::Lateness, inode)))
 }
 
+/// Opens `loopback-segments`.
+///
+/// # Errors
+/// None.
+pub fn open_segments(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Faults::new(Knob::Segments, inode)))
+}
+
 impl File for Faults {
     fn read_now(&self, _caller: &Caller, offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
         let number = match self.knob {
             Knob::Nth(_) => hal::fail::left() as u64,
             Knob::Lateness => lateness() / 1_000_000,
+            Knob::Segments => loopback_segments().into(),
         };
         let text = format!("{number}\n");
         let rest = usize::try_from(offset).ok().and_then(|from| text.as_bytes().get(from..)).unwrap_or_default();
@@ -92,7 +111,8 @@ impl File for Faults {
             Knob::Nth(own) if Arc::ptr_eq(own, &caller.account) => hal::fail::choose(number as usize, own.address()),
             Knob::Nth(_) => return Err(Errno::EPERM.into()),
             Knob::Lateness if number <= LATEST => LATENESS.store(number * 1_000_000, Relaxed),
-            Knob::Lateness => return Err(Errno::EINVAL.into()),
+            Knob::Segments if number <= 1 => SEGMENTS.store(number == 1, Relaxed),
+            Knob::Lateness | Knob::Segments => return Err(Errno::EINVAL.into()),
         }
         Ok(Some(len))
     }
@@ -118,6 +138,7 @@ impl Drop for Faults {
         match self.knob {
             Knob::Nth(_) => hal::fail::choose(0, 0),
             Knob::Lateness => LATENESS.store(0, Relaxed),
+            Knob::Segments => SEGMENTS.store(false, Relaxed),
         }
     }
 }

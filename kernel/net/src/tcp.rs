@@ -390,7 +390,7 @@ fn connect(
     local: SocketAddrV4,
     remote: SocketAddrV4,
 ) -> Result<Box<dyn Connection>, Errno> {
-    if stack.is_loopback() {
+    if stack.is_loopback() && !io::faults::loopback_segments() {
         return Ok(Box::new(Fused::connect(stack, caller, signal, local, remote)?));
     }
     let charge = caller.account.charge(2 * BUFFER)?;

@@ -1,5 +1,6 @@
 //! An echo over TCP on loopback, 64 bytes a message: a server of coroutines with requests on a ring, one with an epoll loop, one with a
 //! thread for each connection. The client is the same for all: it sends on each of its connections, then takes all the answers.
+//! The last rows are of connections that go by segments as those to other hosts do, where there is such a choice.
 
 use crate::measure::{Outcome, call, measure, report};
 use crate::processes::own_path;
@@ -28,6 +29,8 @@ const REQUESTS: u64 = 2_048;
 /// Connections that are used, beside so many on which nothing happens.
 const BUSY: usize = 100;
 const IDLE: usize = 10_000;
+/// The same where a connection may hold a quarter of a mebibyte.
+const IDLE_WIRED: usize = 500;
 
 /// All of them. Each server has a process of its own.
 pub fn servers() -> Outcome {
@@ -40,17 +43,34 @@ pub fn servers() -> Outcome {
             client.end()?;
         }
     }
-    idle()
+    idle()?;
+    in_segments()
+}
+
+/// By segments: less of all that. Elsewhere than on AsyncOS there is no other way, and these rows are those above.
+fn in_segments() -> Outcome {
+    let Ok(mut switch) = fs::OpenOptions::new().write(true).open("/proc/asyncos/loopback-segments") else {
+        return Ok(());
+    };
+    // Until it is closed.
+    switch.write_all(b"1")?;
+    for count in [1, 32, 256] {
+        for model in ["ring", "epoll", "threads"] {
+            let mut client = Client::new(model, count)?;
+            client.measure(&format!("echo_wired_{model}_{count}"), count)?;
+            client.end()?;
+        }
+    }
+    let mut client = Client::new("ring", 1)?;
+    report("idle_wired_connection", client.memory_of(IDLE_WIRED)?, "B");
+    client.end()
 }
 
 /// What connections cost on which nothing happens: memory, and time of those on which something does.
 fn idle() -> Outcome {
     let mut client = Client::new("ring", BUSY)?;
     client.measure("echo_busy_100", BUSY)?;
-    let before = field("/proc/meminfo", "MemFree:")?;
-    client.connect(IDLE)?;
-    let taken = (before - field("/proc/meminfo", "MemFree:")?) * 1024.0;
-    report("idle_connection", taken / IDLE as f64, "B");
+    report("idle_connection", client.memory_of(IDLE)?, "B");
     client.measure("echo_beside_idle", BUSY)?;
     client.end()
 }
@@ -91,6 +111,14 @@ impl Client {
             self.streams.push(stream);
         }
         Ok(())
+    }
+
+    /// Connects so often more, and finds how many bytes each of these takes.
+    fn memory_of(&mut self, count: usize) -> io::Result<f64> {
+        let before = field("/proc/meminfo", "MemFree:")?;
+        self.connect(count)?;
+        let taken = before - field("/proc/meminfo", "MemFree:")?;
+        Ok(taken * 1024.0 / count as f64)
     }
 
     /// Measures a request on the first `count` connections; and the switches that it takes.

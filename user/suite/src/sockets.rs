@@ -12,7 +12,10 @@ pub mod rights;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;
+use crate::machine;
 use crate::process::{await_blocked, checked_child, child, dies, exits, kill};
+use crate::programs::own_path;
+use alloc::string::String;
 use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
 use rt::abi::net::{
@@ -22,8 +25,10 @@ use rt::abi::net::{
 use rt::abi::poll::{POLLERR, POLLHUP, POLLIN, POLLOUT, PollFd};
 use rt::abi::signal::SIGKILL;
 use rt::async_net;
+use rt::fs;
 use rt::io::{Read, Write};
 use rt::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use rt::process::Command;
 use rt::{task, thread};
 
 pub const CASES: &[Case] = &[
@@ -47,6 +52,7 @@ pub const CASES: &[Case] = &[
     case!("tcp/connections-in-sequence", "D13 D17", connections_in_sequence),
     case!("tcp/killed-server", "D14 D17", killed_server),
     case!("tcp/shared-listener", "D17", shared_listener),
+    case!("tcp/all-in-segments", "D17", all_in_segments, slow),
 ];
 
 /// Any port of this machine itself.
@@ -76,6 +82,27 @@ pub fn pair() -> Result<(TcpStream, TcpStream), Trouble> {
     let near = TcpStream::connect(addr)?;
     let (far, _) = listener.accept()?;
     Ok((near, far))
+}
+
+/// The cases of TCP pass also by the way to other hosts.
+fn all_in_segments() -> Outcome {
+    const SWITCH: &str = "/proc/asyncos/loopback-segments";
+    if !machine::is_asyncos() {
+        return Err(Trouble::skipped("there is no other way"));
+    }
+    if fs::read_to_string(SWITCH)?.trim() == "1" {
+        return Err(Trouble::skipped("they are being run that way"));
+    }
+    let mut switch = fs::OpenOptions::new().read(true).write(true).open(SWITCH)?;
+    fails!(call!(WRITE, switch.fd().raw(), b"2".as_ptr(), 1), EINVAL);
+    switch.write_all(b"1")?;
+    let (status, said) = Command::new(&own_path()).args(["tcp/"]).output()?;
+    drop(switch);
+    equal!(fs::read_to_string(SWITCH)?.trim(), "0");
+    let said = String::from_utf8_lossy(&said);
+    let failed = said.lines().filter(|line| line.starts_with("not ok")).collect::<Vec<_>>().join("; ");
+    ensure!(status.success(), "{status:?} {failed}");
+    Ok(())
 }
 
 fn echo() -> Outcome {
