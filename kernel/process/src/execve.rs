@@ -10,9 +10,10 @@ use crate::{
     service::{Program, Service},
     stack::{self, Strings},
     thread::Thread,
+    uintr::backends,
     window,
 };
-use abi::{asyncos::*, errno::Errno, fs::AT_FDCWD, signal::SIGCHLD};
+use abi::{asyncos::*, errno::Errno, fs::AT_FDCWD, signal::SIGCHLD, uintr};
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use hal::{
@@ -47,14 +48,22 @@ pub fn world_available(world: usize) -> bool {
 #[must_use]
 pub fn choose_world(attribute: usize, native: bool) -> World {
     let wanted = if attribute == WORLD_AUTO { usize::from(DEFAULT_WORLD.load(Ordering::Relaxed)) } else { attribute };
+    let has_vm = HAS_VM.load(Ordering::Relaxed);
     match wanted {
-        WORLD_VM if HAS_VM.load(Ordering::Relaxed) => World::Vm,
+        WORLD_VM if has_vm => World::Vm,
         WORLD_TABLE | WORLD_VM => World::Table,
         WORLD_SHARED => World::Shared,
-        _ if !native => World::Shared,
-        _ if HAS_VM.load(Ordering::Relaxed) => World::Vm,
-        _ => World::Table,
+        _ => choose_by_kind(native, has_vm, backends::has),
     }
+}
+
+/// The world of a program for which nobody has chosen: a native one's is `vm`, if that is there, unless user interrupts come by hardware in `table` alone (D5).
+pub(crate) fn choose_by_kind(native: bool, has_vm: bool, has_backend: impl Fn(usize, World) -> bool) -> World {
+    if !native {
+        return World::Shared;
+    }
+    let in_table_alone = !has_backend(uintr::AIA, World::Vm) && has_backend(uintr::NUINTC, World::Table);
+    if has_vm && !in_table_alone { World::Vm } else { World::Table }
 }
 
 /// A program mapped and ready to start.

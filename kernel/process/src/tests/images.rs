@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::{
-    execve::{choose_world, script_line},
+    execve::{choose_by_kind, choose_world, script_line},
     image::{self, Header, Image, is_native},
     stack::{self, Strings},
 };
+use abi::uintr;
 use proptest::prelude::*;
 
 fn u16_at(bytes: &mut [u8], at: usize, value: u16) {
@@ -95,6 +96,23 @@ fn notes_mark_native_programs() {
     assert_eq!(choose_world(0, false), World::Shared);
     assert_eq!(choose_world(0, true), World::Table);
     assert_eq!(choose_world(abi::asyncos::WORLD_TABLE, false), World::Table);
+}
+
+#[test]
+fn native_programs_go_where_user_interrupts_come_by_hardware() {
+    let has = |backends: &'static [usize]| {
+        move |backend, world| match backend {
+            uintr::AIA => world == World::Vm && backends.contains(&backend),
+            _ => world != World::Vm && backends.contains(&backend),
+        }
+    };
+    assert_eq!(choose_by_kind(true, true, has(&[])), World::Vm);
+    assert_eq!(choose_by_kind(true, true, has(&[uintr::AIA])), World::Vm);
+    assert_eq!(choose_by_kind(true, true, has(&[uintr::AIA, uintr::NUINTC])), World::Vm);
+    assert_eq!(choose_by_kind(true, true, has(&[uintr::NUINTC])), World::Table);
+    assert_eq!(choose_by_kind(true, false, has(&[uintr::NUINTC])), World::Table);
+    assert_eq!(choose_by_kind(true, false, has(&[])), World::Table);
+    assert_eq!(choose_by_kind(false, true, has(&[uintr::NUINTC])), World::Shared);
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub fn restrict(backend: usize) {
 }
 
 /// Whether threads in a world can take interrupts by a backend. What the kernel does itself is always there.
-pub(super) fn has(backend: usize, world: World) -> bool {
+pub(crate) fn has(backend: usize, world: World) -> bool {
     let only = ONLY.load(Ordering::Relaxed);
     match backend {
         uintr::SOFT => true,
