@@ -1,0 +1,82 @@
+/* A receiver of backend `nuintc` that goes to sleep while somebody sends (note 0008, section 8; kernel/process/src/uintr/connected.rs).
+ *
+ * Shown: when all is quiet, nothing lies in the word of a thread that sleeps without having been told; and nothing is taken that was not sent.
+ *
+ * A doorbell reaches who listens; what is rung at one that does not is heard when it listens again. What either side stores lies in a buffer, until a fence or by itself at any time
+ * before, and the other side does not see it there.
+ *
+ * mutant SENDER_HAS_NO_FENCE     who sends looks whether the receiver sleeps while the bit may not be seen yet
+ * mutant KERNEL_HAS_NO_FENCE     the kernel looks at the word while it may not be seen yet that the receiver sleeps
+ * mutant LOOKS_FIRST             the kernel looks at the word, and says then that the receiver sleeps
+ * mutant CALL_SETS_THE_BIT       the call of who finds the receiver asleep sends once more
+ */
+bool word, word_buffered
+bool asleep, asleep_buffered
+bool told                   /* has the thread look: it runs, or will */
+bool rung                   /* at the controller, and not heard */
+byte sent, taken
+
+active proctype Buffers() {
+end:
+    do
+    :: atomic { word_buffered -> word = true; word_buffered = false }
+    :: atomic { asleep_buffered -> asleep = true; asleep_buffered = false }
+    od
+}
+
+active proctype Sender() {
+    do
+    :: sent < 2 ->
+       atomic { sent++; word_buffered = true };
+#ifndef SENDER_HAS_NO_FENCE
+       !word_buffered;
+#endif
+       if
+       :: atomic { asleep ->
+#ifdef CALL_SETS_THE_BIT
+          word = true;
+#endif
+          told = true }
+       :: atomic { !asleep -> rung = true }
+       fi
+    :: else -> break
+    od
+}
+
+inline take() {
+    atomic { if :: word -> word = false; taken++; assert(taken <= sent) :: else fi }
+}
+
+active proctype Receiver() {
+    bool nothing;
+end:
+    do
+    /* It runs, and listens. */
+    :: atomic { told || rung -> told = false; rung = false };
+       take()
+    :: true ->
+       /* It rests: nobody listens for it. */
+#ifdef LOOKS_FIRST
+       nothing = !word;
+#endif
+       asleep_buffered = true;
+#ifndef KERNEL_HAS_NO_FENCE
+       !asleep_buffered;
+#endif
+#ifndef LOOKS_FIRST
+       nothing = !word;
+#endif
+       if
+       :: !nothing -> told = true
+       :: nothing ->
+end_asleep:
+          told
+       fi;
+       atomic { asleep = false; asleep_buffered = false }
+    od
+}
+
+/* When nothing moves any more, nothing is left. */
+active proctype Quiet() {
+    timeout -> assert(!word)
+}
