@@ -5,10 +5,10 @@
 //! apart by the address. What waits in `wfi` executes nothing, and is not counted; what spins is.
 //!
 //! The guest marks begin and end of what is measured with two instructions that do nothing (`slti x0, x0, N`, hints of the
-//! architecture). At each end a line is appended to the file that the argument `out=` names, with three numbers for each hart:
+//! architecture). At each end a line is appended to the file that the argument `out=` names, with four numbers for each hart, the last of which says how often it left user programs:
 //!
 //! ```text
-//!   user kernel firmware user kernel firmware ...
+//!   user kernel firmware entries user kernel firmware entries ...
 //! ```
 //!
 //! Counted is where a block of translated code begins; a block that an interrupt or a fault leaves half-way is counted whole, which is
@@ -23,7 +23,7 @@ use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::io::Write;
 use std::mem::transmute;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 /// A translated block, and an instruction of it, while they are being translated.
@@ -81,12 +81,46 @@ const END: [u8; 4] = 0x5a20_2013u32.to_le_bytes();
 const MOST_HARTS: usize = 8;
 /// User programs, kernel, firmware.
 const KINDS: usize = 3;
+const USER: usize = 0;
+const KERNEL: usize = 1;
+const FIRMWARE_KIND: usize = 2;
 
-/// Counters of a hart, on a cache line of their own.
+/// Counters of a hart, on a cache line of their own. All relaxed: its own thread is the only one that writes them, and who reads them elsewhere may be a block behind.
 #[repr(align(64))]
-struct Hart([AtomicU64; KINDS]);
+struct Hart {
+    instructions: [AtomicU64; KINDS],
+    /// Times that something else ran behind a user program: the kernel, or firmware, for a call, an exception or an interrupt.
+    entries: AtomicU64,
+    /// What the last block was of.
+    last: AtomicUsize,
+}
 
-static HARTS: [Hart; MOST_HARTS] = [const { Hart([const { AtomicU64::new(0) }; KINDS]) }; MOST_HARTS];
+impl Hart {
+    const fn new() -> Self {
+        Self {
+            instructions: [const { AtomicU64::new(0) }; KINDS],
+            entries: AtomicU64::new(0),
+            last: AtomicUsize::new(KERNEL),
+        }
+    }
+
+    fn ran(&self, instructions: u64, kind: usize) {
+        self.instructions[kind].fetch_add(instructions, Ordering::Relaxed);
+        let last = self.last.load(Ordering::Relaxed);
+        if last != kind {
+            self.last.store(kind, Ordering::Relaxed);
+            if last == USER {
+                self.entries.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn counts(&self) -> impl Iterator<Item = u64> {
+        self.instructions.iter().chain([&self.entries]).map(|count| count.load(Ordering::Relaxed))
+    }
+}
+
+static HARTS: [Hart; MOST_HARTS] = [const { Hart::new() }; MOST_HARTS];
 
 /// What was counted at the last begin, and where lines go.
 struct Report {
@@ -105,15 +139,15 @@ const FIRMWARE: core::ops::Range<u64> = 0x8000_0000..0x8020_0000;
 /// Whose code an address is: the kernel's are in the upper half.
 fn kind_of(address: u64) -> usize {
     match address {
-        _ if address >> 63 != 0 => 1,
-        _ if FIRMWARE.contains(&address) => 2,
-        _ => 0,
+        _ if address >> 63 != 0 => KERNEL,
+        _ if FIRMWARE.contains(&address) => FIRMWARE_KIND,
+        _ => USER,
     }
 }
 
-/// All counters, hart by hart. Relaxed: those of other harts may be a block old.
+/// All counters, hart by hart.
 fn counted(harts: usize) -> Vec<u64> {
-    HARTS.iter().take(harts).flat_map(|hart| hart.0.iter().map(|count| count.load(Ordering::Relaxed))).collect()
+    HARTS.iter().take(harts).flat_map(Hart::counts).collect()
 }
 
 /// The number that a block's callback is given: its instructions, and whose they are.
@@ -124,8 +158,7 @@ fn packed(instructions: usize, kind: usize) -> usize {
 extern "C" fn run(hart: c_uint, data: *mut c_void) {
     let data = data.addr();
     if let Some(hart) = HARTS.get(hart as usize) {
-        // Relaxed: its own thread is the only one that writes it.
-        hart.0[data % KINDS].fetch_add((data / KINDS) as u64, Ordering::Relaxed);
+        hart.ran((data / KINDS) as u64, data % KINDS);
     }
 }
 
@@ -176,7 +209,7 @@ extern "C" fn translated(_: u64, block: *mut Block) {
         let kind = kind_of(qemu_plugin_tb_vaddr(block));
         let data = core::ptr::without_provenance_mut(packed(count, kind));
         qemu_plugin_register_vcpu_tb_exec_cb(block, run, NO_REGISTERS, data);
-        if kind != 0 {
+        if kind != USER {
             return;
         }
         for index in 0..count {
@@ -240,6 +273,15 @@ mod tests {
     fn addresses_are_told_apart() {
         let kinds = [0x1_0000, 0x3f_ffff_f000, 0x8000_0000, 0x801f_fffc, 0x8020_0000, 0xffff_ffff_8000_0000];
         assert_eq!(kinds.map(kind_of), [0, 0, 2, 2, 0, 1]);
+    }
+
+    #[test]
+    fn leaving_a_program_is_counted_once_whatever_runs_then() {
+        let hart = Hart::new();
+        for kind in [KERNEL, USER, USER, KERNEL, FIRMWARE_KIND, KERNEL, USER, FIRMWARE_KIND, USER] {
+            hart.ran(10, kind);
+        }
+        assert_eq!(hart.counts().collect::<Vec<_>>(), [40, 30, 20, 2]);
     }
 
     #[test]

@@ -77,6 +77,7 @@ const GROUPS: [Group; 19] = [
 fn counted() -> Outcome {
     // First: what the disk leaves to be written later would be counted with it.
     threads::across_harts()?;
+    urgency::in_a_process(&["--uintr", "counted"])?;
     user_signals::across_harts()?;
     disk::counted()
 }
@@ -90,7 +91,7 @@ const PROCESSES: [Process; 11] = [
     ("--urgent", urgency::urgent),
     ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
-    ("--uintr", user_interrupts::integers),
+    ("--uintr", user_interrupts::in_a_process),
     ("--signals", user_signals::measured),
     ("--driver", drivers::serial),
     ("--ping-pong", |_| ping_pong::rows()),

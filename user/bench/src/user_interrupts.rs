@@ -1,7 +1,7 @@
 //! User interrupts (note 0008): what the sender, the entry of the handler and the return from it execute, and a round trip between threads that
 //! wait.
 
-use crate::measure::{Outcome, call, instructions_between, measure, report};
+use crate::measure::{Outcome, call, count_on_all_harts, instructions_between, measure, report};
 use crate::urgency;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -128,8 +128,34 @@ impl Parts {
     }
 }
 
-/// The same in a process that uses no floating point before it reports, `bench --uintr integers`.
-pub fn integers(_: &str) -> Outcome {
+/// A process of its own, `bench --uintr HOW`.
+pub fn in_a_process(how: &str) -> Outcome {
+    if how == "counted" { counted() } else { integers() }
+}
+
+/// How often the kernel is entered for interrupts to oneself, and for ticks, one after the other.
+fn counted() -> Outcome {
+    const INTERRUPTS: u64 = 100_000;
+    let Ok((receiver, seen)) = counting() else { return Ok(()) };
+    let sender = Sender::open(receiver.grant(1)?)?;
+    let one_by_one = |count: u64, raise: &dyn Fn() -> Outcome| {
+        (0..count).try_for_each(|_| {
+            let before = seen.count();
+            raise()?;
+            while seen.count() == before {
+                core::hint::spin_loop();
+            }
+            Ok(())
+        })
+    };
+    count_on_all_harts("uintr", INTERRUPTS, |count| one_by_one(count, &|| sender.send(0)))?;
+    timer::set(&receiver, 0, None)?;
+    let timer = Timer::of(&receiver);
+    count_on_all_harts("uintr_tick", INTERRUPTS, |count| one_by_one(count, &|| timer.start_ticks(0)))
+}
+
+/// The same as the first rows in a process that uses no floating point before it reports.
+fn integers() -> Outcome {
     let (receiver, seen) = counting()?;
     let sender = Sender::open(receiver.grant(1)?)?;
     let (parts, ticks) = (parts(&receiver, &sender, seen, INTEGERS)?, ticks(&receiver)?);

@@ -1,6 +1,6 @@
 //! The figures that must be there, each with its bar.
 
-use super::findings::{ALL_HARTS, Method};
+use super::findings::{ALL_HARTS, ENTRIES, Method};
 use Limit::{AtLeast, AtMost, Below};
 
 /// What a figure must be to hold.
@@ -126,6 +126,16 @@ const fn plugin(id: &'static str, limits: &'static [(&'static str, Limit)], what
         of: None,
         limits,
     }
+}
+
+/// How often user programs were left, counted by the same, in world `vm`.
+const fn entries(id: &'static str, limits: &'static [(&'static str, Limit)], what: &'static str) -> Wanted {
+    Wanted { unit: ENTRIES, place: Place::Vm, ..plugin(id, limits, what) }
+}
+
+/// What drivers of the serial port enter the kernel for.
+const fn driver_entries(id: &'static str, what: &'static str) -> Wanted {
+    count(id, "driver", ("entries", Place::EachWorld), &[], what)
 }
 
 /// A time that no bar goes by, on several harts.
@@ -474,6 +484,12 @@ pub const WANTED: &[Wanted] = &[
             "a tick of the thread's timer: set, handled, returned from",
         )
     },
+    entries(
+        "uintr_entries",
+        &[("*", AtMost(0.01))],
+        "times that a program was left, for the kernel, for an interrupt that it sends to itself and takes: slices end meanwhile",
+    ),
+    entries("uintr_tick_entries", &[("*", AtMost(0.01))], "the same for a tick of the thread's timer"),
     Wanted {
         place: Place::Vm,
         ..icount("uintr_tick_floats", "uintr", &[], "the same in a thread that has used floating point")
@@ -535,6 +551,28 @@ pub const WANTED: &[Wanted] = &[
         "of counters",
     ),
     ratio("channel_futex_ratio", "channel", ["channel_call_2", "channel_futex"], &[("*", AtMost(1.0))], "of words"),
+    icount("driver_byte_polled", "driver", &[], "a byte that a serial port sends to itself, by a process that looks"),
+    icount(
+        "driver_byte",
+        "driver",
+        &[],
+        "the same by a process that has the port's interrupts, which come for each byte",
+    ),
+    icount("driver_block_512", "driver", &[], "512 bytes, the same way, with the port's queues"),
+    icount("driver_send_512_polled", "driver", &[], "512 bytes sent by a port, by a process that looks"),
+    icount("driver_send_512", "driver", &[], "the same by a process that has the port's interrupts"),
+    icount(
+        "driver_send_512_kernel",
+        "driver",
+        &[],
+        "512 bytes written to the console, which is such a port, with the kernel's driver: a call, the terminal's and the console's queues are in it",
+    ),
+    driver_entries(
+        "driver_send_512_polled_entries",
+        "times that the kernel is entered for 1,000 bytes, by calls and by the port's interrupts",
+    ),
+    driver_entries("driver_send_512_entries", "the same, by a process that has the port's interrupts"),
+    driver_entries("driver_send_512_kernel_entries", "the same, by the kernel's driver of the console"),
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",

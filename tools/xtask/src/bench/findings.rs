@@ -16,7 +16,7 @@ pub enum Method {
     Count,
     /// Wall time of one system alone.
     Time,
-    /// Instructions of all harts, counted by a plugin of the emulator.
+    /// What all harts do, counted by a plugin of the emulator.
     Plugin,
 }
 
@@ -36,8 +36,9 @@ impl Method {
 /// The name under which Linux's samples are kept, beside those of the worlds.
 pub const LINUX: &str = "linux";
 
-/// The unit of what a plugin has counted.
+/// The units of what a plugin has counted: instructions, and times that a user program was left.
 pub const ALL_HARTS: &str = "insn, all harts";
+pub const ENTRIES: &str = "entries, all harts";
 
 /// One figure of one turn of one system.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +71,7 @@ impl Sample {
             "insn" => Method::Icount,
             "ns" => Method::Wall,
             "us" => Method::Time,
-            ALL_HARTS => Method::Plugin,
+            ALL_HARTS | ENTRIES => Method::Plugin,
             _ => Method::Count,
         }
     }
@@ -147,11 +148,11 @@ impl Mark {
         Some(Self { id: words.next()?.into(), operations: words.next()?.parse().ok()? })
     }
 
-    /// The instructions an operation of all harts, from the line that the plugin has written about it; and the firmware's among them.
-    pub fn figures(&self, counts: &str) -> Option<[f64; 2]> {
+    /// An operation of all harts, from the line that the plugin has written about it: instructions, the firmware's among them, and times that a user program was left.
+    pub fn figures(&self, counts: &str) -> Option<[f64; 3]> {
         let counts: Vec<f64> = counts.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-        let firmware = counts.chunks_exact(3).map(|hart| hart[2]).sum::<f64>();
-        Some([counts.iter().sum::<f64>(), firmware].map(|count| count / self.operations))
+        let sum = |of: fn(&[f64]) -> f64| counts.chunks_exact(4).map(of).sum::<f64>() / self.operations;
+        Some([sum(|hart| hart[..3].iter().sum()), sum(|hart| hart[2]), sum(|hart| hart[3])])
     }
 }
 
@@ -242,7 +243,10 @@ mod tests {
         let mut transcript = Transcript::new("vm", 0, &mut findings, &mut group);
         transcript.take(b"M futex_two_harts 100\nM lots of\nB x 1 insn\n");
         let [mark] = transcript.marks.as_slice() else { panic!("{:?}", transcript.marks) };
-        assert_eq!((mark.id.as_str(), mark.figures("1000 200 0 300 400 100")), ("futex_two_harts", Some([20.0, 1.0])));
+        assert_eq!(
+            (mark.id.as_str(), mark.figures("1000 200 0 7 300 400 100 3")),
+            ("futex_two_harts", Some([20.0, 1.0, 0.1]))
+        );
         assert_eq!(mark.figures("1 2 lots"), None);
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A system that fails costs its own rows and no others; it is not tried again in later turns.
 
-use super::findings::{ALL_HARTS, Findings, LINUX, Mark, Transcript, clock};
+use super::findings::{ALL_HARTS, ENTRIES, Findings, LINUX, Mark, Transcript, clock};
 use super::linux::Linux;
 use super::{COUNTED, HARTS, Options};
 use crate::build::Built;
@@ -216,12 +216,13 @@ impl Bench<'_> {
 
     fn add_counts(&mut self, system: &str, marks: &[Mark], lines: &str) {
         for (mark, line) in marks.iter().zip(lines.lines()) {
-            let Some([all, firmware]) = mark.figures(line) else {
+            let Some([all, firmware, entries]) = mark.figures(line) else {
                 self.findings.trouble(system, Some(COUNTED.0), "the plugin has written something else than numbers");
                 return;
             };
             self.findings.add(&mark.id, system, 0, all, ALL_HARTS);
             self.findings.add(&format!("{}_firmware", mark.id), system, 0, firmware, ALL_HARTS);
+            self.findings.add(&format!("{}_entries", mark.id), system, 0, entries, ENTRIES);
         }
     }
 

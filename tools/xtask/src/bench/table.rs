@@ -24,8 +24,8 @@ pub const METHODS: [(Method, &str); 5] = [
         Method::Plugin,
         "instructions an operation of all harts together, user programs, kernel and firmware, counted by a plugin of the emulator \
          (`tools/count`) between two marks in the program. Two harts, which run at the same time, without `-icount`; the median \
-         of five stretches. A hart that waits in `wfi` executes nothing, one that spins is counted. Figures differ a little \
-         from run to run.",
+         of five stretches. A hart that waits in `wfi` executes nothing, one that spins is counted. Entries are the times that \
+         something else ran behind a user program. Figures differ a little from run to run.",
     ),
     (
         Method::Time,
