@@ -6,10 +6,14 @@
 //!   its timer                                                 -+
 //! ```
 //!
-//! A connection that is not due has nothing to send before its timer. One whose next hop is being asked for is due again when an answer to such a question comes.
+//! A connection that is not due has nothing to send before its timer, which may run out early: a later one is found then, so that a conversation
+//! moves no timers. What programs can see change when a segment comes or a timer runs out, its signal is told here, under the stack's lock. One whose next hop is being asked for is due again when an answer to such a question comes.
 
+use crate::signal::Signal;
+use abi::poll::{EPOLLIN, EPOLLOUT};
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
     vec::Vec,
 };
 use core::net::SocketAddrV4;
@@ -38,10 +42,48 @@ struct Cell {
     set: SocketSet<'static>,
     socket: SocketHandle,
     route: Route,
+    /// Hears of its changes.
+    signal: Arc<Signal>,
     is_due: bool,
     /// Its next hop is being asked for.
     is_asking: bool,
     timer: Option<Instant>,
+}
+
+/// What programs can see of a connection.
+#[derive(Clone, Copy)]
+struct View {
+    phase: tcp::State,
+    readable: usize,
+    has_room: bool,
+}
+
+impl Cell {
+    fn view(&self) -> View {
+        let socket = self.set.get::<tcp::Socket<'static>>(self.socket);
+        View { phase: socket.state(), readable: socket.recv_queue(), has_room: has_room(socket) }
+    }
+
+    /// Says what has changed since `before`; answers whether it began or ended.
+    fn tell(&self, before: View) -> bool {
+        let after = self.view();
+        if after.phase != before.phase {
+            self.signal.notify();
+            return true;
+        }
+        if after.readable > before.readable {
+            self.signal.notify_of(EPOLLIN);
+        }
+        if after.has_room && !before.has_room {
+            self.signal.notify_of(EPOLLOUT);
+        }
+        false
+    }
+}
+
+/// Whether writing is worth while: a third of the buffer is free, as in Linux.
+pub(crate) fn has_room(socket: &tcp::Socket<'_>) -> bool {
+    3 * (socket.send_capacity() - socket.send_queue()) >= socket.send_capacity()
 }
 
 /// All of them.
@@ -51,22 +93,24 @@ pub(crate) struct Connections {
     free: Vec<u32>,
     added: u32,
     index: BTreeMap<Route, Handle>,
-    /// Also some that are gone.
+    /// Also some that are gone, or have been served.
     due: VecDeque<Handle>,
     timers: BTreeSet<(Instant, Handle)>,
     /// Also some that are gone.
     asking: Vec<Handle>,
+    /// One of them began or ended since somebody asked.
+    has_changed: bool,
 }
 
 impl Connections {
     /// Adds a connection, or what is to become one. Of two with the same addresses the newer one is found.
-    pub fn add(&mut self, socket: tcp::Socket<'static>, route: Route) -> Handle {
+    pub fn add(&mut self, socket: tcp::Socket<'static>, route: Route, signal: Arc<Signal>) -> Handle {
         // One place: the set never looks for another.
         let mut set = SocketSet::new(Vec::with_capacity(1));
         let socket = set.add(socket);
         self.added = self.added.wrapping_add(1);
         let serial = self.added;
-        let cell = Some(Cell { serial, set, socket, route, is_due: false, is_asking: false, timer: None });
+        let cell = Some(Cell { serial, set, socket, route, signal, is_due: false, is_asking: false, timer: None });
         let place = self.free.pop().unwrap_or(self.cells.len() as u32);
         match self.cells.get_mut(place as usize) {
             Some(free) => *free = cell,
@@ -117,10 +161,20 @@ impl Connections {
         cell.set.get_mut(cell.socket)
     }
 
-    /// The set that it is alone in: a segment is for it, and it is due.
-    pub fn receives(&mut self, handle: Handle) -> &mut SocketSet<'static> {
-        self.touch(handle);
-        &mut self.cell(handle).set
+    /// Has one take the segment that `device` has.
+    pub fn receive(&mut self, iface: &mut Interface, device: &mut impl Device, now: Instant, handle: Handle) {
+        let Some(cell) = self.find_cell(handle) else { return };
+        let before = cell.view();
+        let _ = iface.poll_ingress_single(now, device, &mut cell.set);
+        let has_changed = cell.tell(before);
+        let next = iface.poll_at(now, &cell.set);
+        self.has_changed |= has_changed;
+        self.schedule(handle, next, now);
+    }
+
+    /// Whether one of them began or ended since the last call.
+    pub fn take_changed(&mut self) -> bool {
+        core::mem::take(&mut self.has_changed)
     }
 
     /// It may have something to send now.
@@ -168,6 +222,9 @@ impl Connections {
         let mut sent = 0;
         for _ in 0..most {
             let Some(handle) = self.due.pop_front() else { break };
+            if self.find_cell(handle).is_none_or(|cell| !cell.is_due) {
+                continue; // it has had its turn, or is gone
+            }
             sent += self.send_one(iface, device, now, handle);
             if sent >= most {
                 break;
@@ -176,26 +233,34 @@ impl Connections {
         sent
     }
 
-    /// Has one that was due send what it has, a packet at a time with the others.
-    fn send_one(&mut self, iface: &mut Interface, device: &mut impl Device, now: Instant, handle: Handle) -> usize {
+    /// Has one send what it has, a packet at a time with the others; how many packets that were.
+    pub fn send_one(&mut self, iface: &mut Interface, device: &mut impl Device, now: Instant, handle: Handle) -> usize {
         let Some(cell) = self.find_cell(handle) else { return 0 };
         cell.is_due = false;
+        let before = cell.view();
         let result = iface.poll_egress(now, device, &mut cell.set);
+        let has_changed = cell.tell(before);
         let next = iface.poll_at(now, &cell.set);
         let is_asking = result == PollResult::None && next == Some(now + ASKS_AGAIN);
-        let begins_to_ask = is_asking && !core::mem::replace(&mut cell.is_asking, is_asking);
-        let before = core::mem::replace(&mut cell.timer, next.filter(|at| *at > now));
-        let timer = cell.timer;
-        if before != timer {
-            before.map(|at| self.timers.remove(&(at, handle)));
-            timer.map(|at| self.timers.insert((at, handle)));
-        }
-        if begins_to_ask {
+        if is_asking && !core::mem::replace(&mut cell.is_asking, is_asking) {
             self.asking.push(handle);
         }
-        if next.is_some_and(|at| at <= now) {
-            self.touch(handle);
-        }
+        self.has_changed |= has_changed;
+        self.schedule(handle, next, now);
         usize::from(result != PollResult::None)
+    }
+
+    /// It has something to send at `next`. A timer that runs out before stays.
+    fn schedule(&mut self, handle: Handle, next: Option<Instant>, now: Instant) {
+        let Some(at) = next else { return };
+        if at <= now {
+            return self.touch(handle);
+        }
+        let Some(cell) = self.find_cell(handle).filter(|cell| cell.timer.is_none_or(|timer| at < timer)) else {
+            return;
+        };
+        let before = cell.timer.replace(at);
+        before.map(|at| self.timers.remove(&(at, handle)));
+        self.timers.insert((at, handle));
     }
 }

@@ -1,7 +1,8 @@
 //! Something changed on a socket: the link from the protocol library's wakers to waiting coroutines.
 //!
-//! The library keeps one waker a direction and forgets it when it fires. A waiter therefore registers
-//! with the queue first, then arms the library again (under the stack's lock), then looks at the socket.
+//! For datagrams the library keeps one waker a direction and forgets it when it fires. A waiter therefore registers
+//! with the queue first, then arms the library again (under the stack's lock), then looks at the socket. Connections are told by the stack
+//! (`connections.rs`), after each change and always.
 
 use alloc::{sync::Arc, task::Wake};
 use core::sync::atomic::{AtomicU64, Ordering};

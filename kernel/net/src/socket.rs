@@ -428,10 +428,10 @@ impl File for SocketFile {
         self.send_now(caller, src, None)
     }
 
-    /// The protocol library has to be told of each wait; within this host it has no part.
+    /// The protocol library has to be told of each wait for a datagram.
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
         match &self.kind {
-            Kind::Tcp(socket) => socket.wakes_by_itself().then(|| socket.signal().queue()),
+            Kind::Tcp(socket) => Some(socket.signal().queue()),
             Kind::Udp(_) => None,
             Kind::Local(socket, _) => Some(socket.queue()),
             Kind::LocalDatagrams(socket) => Some(socket.signal().queue()),

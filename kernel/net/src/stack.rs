@@ -4,14 +4,18 @@
 //! one copy of at most [`BUFFER`] bytes, and never across an await. Whoever gives the stack something
 //! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`].
 //!
+//! Who sends has the connection's segments sent at once, under the lock, and on loopback has them taken at once too ([`Stack::push`]). What one
+//! bounded hold of the lock leaves, requests for connections, ends and timers are for the coroutine.
+//!
 //! What stays on this host needs no protocol: sockets of TCP are connected to each other directly (`tcp/fused.rs`). The stack
 //! of loopback finds the listener, and ends the patience of who waits for a place in its queue.
 //!
 //! **Wake-up protocol** of the coroutine: who has work for it sets `pending` and takes its waker, under the kick's lock; it takes `pending`
-//! or leaves its waker, under the same. Deadlines are looked at in each round, and who adds one kicks.
+//! or leaves its waker, under the same. Deadlines are looked at in each round, which leaves `asleep_until` under the stack's lock; who adds an earlier one kicks.
 
 mod admission;
 mod places;
+mod push;
 
 use admission::Admission;
 
@@ -21,6 +25,7 @@ use crate::{
     device::{Adapter, Link, NetDevice},
     listener::{Embryo, Listener, Ticket},
     orphan::Orphans,
+    signal::Signal,
     wire::{self, Kind},
 };
 use abi::errno::Errno;
@@ -109,6 +114,8 @@ pub(crate) struct Core {
     ethernet: bool,
     /// Time of the last round (ns since boot).
     now: u64,
+    /// When the coroutine looks again by itself (ns since boot); 0: at once.
+    asleep_until: u64,
 }
 
 impl Stack {
@@ -136,6 +143,7 @@ impl Stack {
             tickets: 0,
             ethernet,
             now,
+            asleep_until: 0,
         };
         Arc::new(Self {
             device,
@@ -216,7 +224,9 @@ impl Stack {
         core.iface.poll_maintenance(instant(now));
         let more = self.receive(core) | self.send(core);
         core.settle();
-        self.progress(core, more)
+        let progress = self.progress(core, more);
+        core.asleep_until = if progress.more { 0 } else { progress.deadline.unwrap_or(u64::MAX) };
+        progress
     }
 
     /// Whether there may be more than the [`BATCH`] that was received.
@@ -298,14 +308,19 @@ impl Core {
     }
 
     /// Opens a connection to `remote`; the handle is the caller's to release.
-    pub fn connect(&mut self, local: SocketAddrV4, remote: SocketAddrV4) -> Result<Handle, Errno> {
+    pub fn connect(
+        &mut self,
+        local: SocketAddrV4,
+        remote: SocketAddrV4,
+        signal: &Arc<Signal>,
+    ) -> Result<Handle, Errno> {
         if self.connections.find((local, remote)).is_some() {
             return Err(Errno::EADDRNOTAVAIL);
         }
         let mut socket = self.new_tcp()?;
         let to = address::endpoint(remote);
         socket.connect(self.iface.context(), to, address::listen_endpoint(local)).map_err(|_| Errno::ENETUNREACH)?;
-        Ok(self.connections.add(socket, (local, remote)))
+        Ok(self.connections.add(socket, (local, remote), signal.clone()))
     }
 
     fn new_tcp(&self) -> Result<tcp::Socket<'static>, Errno> {
@@ -334,11 +349,11 @@ impl Core {
             Kind::Segment(segment) => self.connections.find((segment.local, segment.peer)),
             Kind::NextHop | Kind::Other => None,
         };
-        let sockets = match connection {
-            Some(handle) => self.connections.receives(handle),
-            None => &mut self.sockets,
-        };
-        let _ = self.iface.poll_ingress_single(instant(self.now), &mut Adapter::receiving(device, frame), sockets);
+        let (now, mut device) = (instant(self.now), Adapter::receiving(device, frame));
+        match connection {
+            Some(handle) => self.connections.receive(&mut self.iface, &mut device, now, handle),
+            None => _ = self.iface.poll_ingress_single(now, &mut device, &mut self.sockets),
+        }
         if is_new {
             self.drop_unused_embryo();
         }

@@ -11,8 +11,6 @@ mod connection;
 mod fused;
 mod wired;
 
-pub(crate) use wired::arm;
-
 use connection::Connection;
 use fused::Fused;
 use wired::Wired;
@@ -253,14 +251,14 @@ impl TcpSocket {
     }
 
     pub fn events(&self) -> u32 {
-        self.inner.lock().events(None)
+        self.inner.lock().events()
     }
 
     /// Changes so far, and the events that hold; the next change counts.
     pub fn look(&self) -> (u64, u32) {
         // Before the look: what comes in between is counted once more than need be.
         let changes = self.signal.changes();
-        (changes, self.inner.lock().events(Some(&self.signal)))
+        (changes, self.inner.lock().events())
     }
 
     /// Whether there is nothing to receive, and may be later.
@@ -269,14 +267,9 @@ impl TcpSocket {
         matches!(&inner.state, State::Connected(Connected { connection, .. }) if !inner.read_shut && connection.receive_waits())
     }
 
-    /// Whether who enters the signal's queue hears of all that changes, for now and as long as the socket is there.
-    pub fn wakes_by_itself(&self) -> bool {
-        matches!(&self.inner.lock().state, State::Connected(Connected { connection, .. }) if connection.wakes_by_itself())
-    }
-
     /// Resolves when what `want` names may have become possible.
     pub async fn wait(&self, want: Want) {
-        self.signal.until_events(want, || self.inner.lock().events(Some(&self.signal))).await;
+        self.signal.until_events(want, || self.inner.lock().events()).await;
     }
 
     pub fn local_address(&self) -> SocketAddrV4 {
@@ -394,7 +387,7 @@ fn connect(
         return Ok(Box::new(Fused::connect(stack, caller, signal, local, remote)?));
     }
     let charge = caller.account.charge(2 * BUFFER)?;
-    Ok(Box::new(Wired::connect(stack, charge, local, remote)?))
+    Ok(Box::new(Wired::connect(stack, charge, signal, local, remote)?))
 }
 
 impl Inner {
@@ -440,8 +433,8 @@ impl Inner {
         listeners
     }
 
-    /// The events that hold now; with `arm`, the next change wakes the signal.
-    fn events(&mut self, arm: Option<&Arc<Signal>>) -> u32 {
+    /// The events that hold now.
+    fn events(&mut self) -> u32 {
         use abi::poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM};
         match &mut self.state {
             State::Idle(_) => {
@@ -452,9 +445,7 @@ impl Inner {
                 let waiting = listeners.iter().any(|(_, listener)| listener.queued() > 0);
                 if waiting { EPOLLIN | EPOLLRDNORM } else { 0 }
             }
-            State::Connected(Connected { connection, .. }) => {
-                connection.look(arm).events(self.read_shut, self.write_shut)
-            }
+            State::Connected(Connected { connection, .. }) => connection.look().events(self.read_shut, self.write_shut),
         }
     }
 }

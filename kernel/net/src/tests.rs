@@ -95,6 +95,8 @@ struct World {
     wire: Arc<Mutex<Wire>>,
     caller: Caller,
     now: u64,
+    /// The next timer.
+    next: Option<u64>,
 }
 
 impl World {
@@ -107,11 +109,12 @@ impl World {
             net
         });
         let caller = Caller::kernel(8, Account::new(None, 256 << 20));
-        Self { hosts: hosts.collect(), wire: wire.clone(), caller, now: hal::time::now() }
+        Self { hosts: hosts.collect(), wire: wire.clone(), caller, now: hal::time::now(), next: None }
     }
 
-    /// Works until nobody has anything to do, then lets time pass to the next timer.
+    /// Lets time pass to the next timer, then works until nobody has anything to do: who sends afterwards does so at that time.
     fn step(&mut self) {
+        self.now = self.next.unwrap_or(self.now).clamp(self.now + 1_000_000, self.now + 1_000_000_000);
         let mut next = None::<u64>;
         for _ in 0..10_000 {
             let mut busy = false;
@@ -126,7 +129,7 @@ impl World {
                 break;
             }
         }
-        self.now = next.unwrap_or(self.now).clamp(self.now + 1_000_000, self.now + 1_000_000_000);
+        self.next = next;
     }
 
     fn until<T>(&mut self, mut attempt: impl FnMut(&Caller) -> Option<T>) -> T {

@@ -60,8 +60,7 @@ impl Core {
         let mut socket = self.new_tcp()?;
         socket.listen(address::listen_endpoint(route.0)).map_err(|_| Errno::EINVAL)?;
         let signal = Signal::new();
-        crate::tcp::arm(&mut socket, &signal);
-        let handle = self.connections.add(socket, route);
+        let handle = self.connections.add(socket, route, signal.clone());
         self.embryos.push(Embryo { handle, charge, listener, signal });
         Ok(())
     }

@@ -1,9 +1,8 @@
 //! What a TCP socket asks of its connection, whichever way the bytes go: to another host ([`super::wired`]) or to a socket of this
 //! one ([`super::fused`]).
 
-use crate::{options::Options, signal::Signal};
+use crate::options::Options;
 use abi::errno::Errno;
-use alloc::sync::Arc;
 use core::net::SocketAddrV4;
 use io::file::Attempt;
 use mem::{Sink, Source};
@@ -34,8 +33,8 @@ pub(super) trait Connection: Send {
     /// No more is sent.
     fn end(&mut self);
 
-    /// How it stands. With `arm`, the next change wakes the signal; one that wakes it anyway need not.
-    fn look(&self, arm: Option<&Arc<Signal>>) -> Look;
+    /// How it stands. All changes wake the socket's signal.
+    fn look(&self) -> Look;
 
     /// Whether there is nothing to receive, and may be later.
     fn receive_waits(&self) -> bool;
@@ -48,9 +47,6 @@ pub(super) trait Connection: Send {
 
     /// The peer's.
     fn peer(&self) -> Option<SocketAddrV4>;
-
-    /// Whether all changes wake the socket's signal, without anybody arming it.
-    fn wakes_by_itself(&self) -> bool;
 }
 
 /// How a connection stands, for `poll`.

@@ -216,7 +216,7 @@ impl Connection for Fused {
         }
     }
 
-    fn look(&self, _arm: Option<&Arc<Signal>>) -> Look {
+    fn look(&self) -> Look {
         let Some(ends) = &self.ends else { return Look::over(!self.reported) };
         let mut look = {
             let pipe = ends.receive.lock();
@@ -247,9 +247,5 @@ impl Connection for Fused {
 
     fn peer(&self) -> Option<SocketAddrV4> {
         Some(self.peer)
-    }
-
-    fn wakes_by_itself(&self) -> bool {
-        true
     }
 }

@@ -4,14 +4,14 @@
 use super::connection::{Connection, Look};
 use crate::{
     address::socket_address,
-    connections::Handle,
+    connections::{Handle, has_room},
     options::Options,
     signal::Signal,
     stack::{BUFFER, PEER_TIMEOUT, Stack},
 };
 use abi::errno::Errno;
 use alloc::sync::Arc;
-use core::{net::SocketAddrV4, task::Waker};
+use core::net::SocketAddrV4;
 use io::file::{Attempt, IoError};
 use mem::{Charge, Sink, Source};
 use smoltcp::{
@@ -47,18 +47,6 @@ impl Drop for Wired {
     }
 }
 
-/// Lets the library wake `signal` at the next change of `socket`.
-pub(crate) fn arm(socket: &mut Socket<'static>, signal: &Arc<Signal>) {
-    let waker = Waker::from(signal.clone());
-    socket.register_recv_waker(&waker);
-    socket.register_send_waker(&waker);
-}
-
-/// Whether writing is worth while: a third of the buffer is free, as in Linux.
-fn has_room(socket: &Socket<'_>) -> bool {
-    3 * (socket.send_capacity() - socket.send_queue()) >= socket.send_capacity()
-}
-
 /// Whether the handshake is still under way.
 fn is_connecting(phase: Phase) -> bool {
     matches!(phase, Phase::SynSent | Phase::SynReceived)
@@ -72,10 +60,11 @@ impl Wired {
     pub fn connect(
         stack: &Arc<Stack>,
         charge: Charge,
+        signal: &Arc<Signal>,
         local: SocketAddrV4,
         remote: SocketAddrV4,
     ) -> Result<Self, Errno> {
-        let handle = stack.lock().connect(local, remote)?;
+        let handle = stack.lock().connect(local, remote, signal)?;
         stack.kick();
         Ok(Self::new(stack.clone(), handle, charge, false))
     }
@@ -104,10 +93,10 @@ impl Wired {
     }
 
     /// The same, where it may have something to send afterwards.
-    fn change<R>(&self, f: impl FnOnce(&mut Socket<'static>) -> R) -> R {
+    fn change(&self, f: impl FnOnce(&mut Socket<'static>)) {
         let mut core = self.stack.lock();
-        core.connections.touch(self.handle);
-        f(core.connections.socket(self.handle))
+        f(core.connections.socket(self.handle));
+        self.stack.push(core, self.handle);
     }
 }
 
@@ -158,7 +147,6 @@ impl Connection for Wired {
 
     fn receive(&mut self, dst: &mut Sink<'_>, peek: bool) -> Attempt<usize> {
         let mut core = self.stack.lock();
-        core.connections.touch(self.handle);
         let socket = core.connections.socket(self.handle);
         let before = socket.recv_queue();
         if before == 0 {
@@ -172,15 +160,13 @@ impl Connection for Wired {
         let done = if peek { peek_into(socket, dst)? } else { drain_into(socket, dst)? };
         if self.throttled && socket.recv_queue() < BUFFER / 4 {
             self.throttled = false;
-            drop(core);
-            self.stack.kick();
+            self.stack.push(core, self.handle);
         }
         Ok(Some(done))
     }
 
     fn send(&mut self, src: &mut Source<'_>) -> Attempt<usize> {
         let mut core = self.stack.lock();
-        core.connections.touch(self.handle);
         let socket = core.connections.socket(self.handle);
         if !socket.may_send() {
             if is_connecting(socket.state()) {
@@ -190,9 +176,8 @@ impl Connection for Wired {
             return Err(self.take_error().unwrap_or(Errno::EPIPE).into());
         }
         let done = fill_from(socket, src)?;
-        drop(core);
         if done.is_some_and(|done| done > 0) {
-            self.stack.kick();
+            self.stack.push(core, self.handle);
         }
         Ok(done)
     }
@@ -200,14 +185,10 @@ impl Connection for Wired {
     fn end(&mut self) {
         self.ended = true;
         self.change(Socket::close);
-        self.stack.kick();
     }
 
-    fn look(&self, signal: Option<&Arc<Signal>>) -> Look {
+    fn look(&self) -> Look {
         self.socket(|socket| {
-            if let Some(signal) = signal {
-                arm(socket, signal);
-            }
             let phase = socket.state();
             let is_closed = phase == Phase::Closed;
             Look {
@@ -236,10 +217,6 @@ impl Connection for Wired {
 
     fn peer(&self) -> Option<SocketAddrV4> {
         self.socket(|socket| socket.remote_endpoint()).map(socket_address)
-    }
-
-    fn wakes_by_itself(&self) -> bool {
-        false
     }
 }
 

@@ -4,6 +4,7 @@ use crate::{
     connections::{Connections, Handle},
     device::{Adapter, NetDevice},
     loopback::Loopback,
+    signal::Signal,
     stack::instant,
 };
 use alloc::{vec, vec::Vec};
@@ -44,7 +45,7 @@ impl Bench {
         let mut socket = tcp::Socket::new(buffer(), buffer());
         let to: IpEndpoint = (Ipv4Addr::LOCALHOST, 1).into();
         socket.connect(self.iface.context(), to, (Ipv4Addr::LOCALHOST, port)).unwrap();
-        self.connections.add(socket, (local(port), local(1)))
+        self.connections.add(socket, (local(port), local(1)), Signal::new())
     }
 
     fn send(&mut self, now: u64, most: usize) -> usize {
