@@ -2,7 +2,7 @@
 //! thread for each connection. The client is the same for all: it sends on each of its connections, then takes all the answers.
 //! The last rows are of connections that go by segments as those to other hosts do, where there is such a choice.
 
-use crate::measure::{Outcome, call, measure, report};
+use crate::measure::{Outcome, call, count_on_all_harts, measure, report};
 use crate::processes::own_path;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -45,6 +45,20 @@ pub fn servers() -> Outcome {
     }
     idle()?;
     in_segments()
+}
+
+/// What a plugin counts of some of that, for how often both ends enter the kernel.
+pub fn counted() -> Outcome {
+    for count in [1, 32] {
+        for model in ["ring", "epoll", "threads"] {
+            let mut client = Client::new(model, count)?;
+            count_on_all_harts(&format!("echo_{model}_{count}_harts"), REQUESTS, |requests| {
+                client.request(requests.next_multiple_of(count as u64), count)
+            })?;
+            client.end()?;
+        }
+    }
+    Ok(())
 }
 
 /// By segments: less of all that. Elsewhere than on AsyncOS there is no other way, and these rows are those above.
@@ -123,27 +137,32 @@ impl Client {
 
     /// Measures a request on the first `count` connections; and the switches that it takes.
     fn measure(&mut self, id: &str, count: usize) -> Outcome {
-        let streams = &mut self.streams[..count];
         let (mut done, mut before) = (0, 0.0);
         measure(id, REQUESTS, |requests| {
-            (done, before) = (0, field("/proc/stat", "ctxt ")?);
-            while done < requests.next_multiple_of(count as u64) {
-                let message = [done as u8; MESSAGE];
-                for stream in &mut *streams {
-                    stream.write_all(&message)?;
-                }
-                for stream in &mut *streams {
-                    let mut back = [0; MESSAGE];
-                    stream.read_exact(&mut back)?;
-                    if back != message {
-                        return Err(io::Error::new(io::ErrorKind::InvalidData, "another message"));
-                    }
-                }
-                done += count as u64;
-            }
-            Ok(())
+            before = field("/proc/stat", "ctxt ")?;
+            done = requests.next_multiple_of(count as u64);
+            self.request(done, count)
         })?;
         report(&format!("{id}_switches"), (field("/proc/stat", "ctxt ")? - before) / done as f64, "switches");
+        Ok(())
+    }
+
+    /// So many requests, a multiple of `count`, on the first `count` connections.
+    fn request(&mut self, requests: u64, count: usize) -> Outcome {
+        let streams = &mut self.streams[..count];
+        for round in 0..requests / count as u64 {
+            let message = [round as u8; MESSAGE];
+            for stream in &mut *streams {
+                stream.write_all(&message)?;
+            }
+            for stream in &mut *streams {
+                let mut back = [0; MESSAGE];
+                stream.read_exact(&mut back)?;
+                if back != message {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "another message"));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -79,6 +79,8 @@ fn counted() -> Outcome {
     threads::across_harts()?;
     urgency::in_a_process(&["--uintr", "counted"])?;
     user_signals::across_harts()?;
+    uring::across_harts()?;
+    echo::counted()?;
     disk::counted()
 }
 

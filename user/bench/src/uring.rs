@@ -1,10 +1,12 @@
 //! Rings that are shared with the kernel: nothing, in batches and alone; a read that waits; reads of what is in memory.
 
-use crate::measure::{Outcome, call, measure};
+use crate::measure::{Outcome, call, count_on_all_harts, measure};
 use crate::threads::free_bytes;
 use alloc::vec::Vec;
 use alloc::{format, vec};
-use rt::abi::io_uring::{IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, IORING_SETUP_SQPOLL, Sqe};
+use rt::abi::io_uring::{
+    IORING_ENTER_SQ_WAKEUP, IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, IORING_SETUP_SQPOLL, Params, Sqe,
+};
 use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
 use rt::ring::Ring;
@@ -202,6 +204,35 @@ fn polled(id: &str, batch: u32, operations: u32) -> io::Result<u32> {
         Ok(())
     })?;
     Ok(calls)
+}
+
+/// A stream that never runs dry, by such a ring whose coroutine has another hart: how often the program calls, for it has been told that the ring sleeps.
+pub fn across_harts() -> Outcome {
+    let params = Params { flags: IORING_SETUP_SQPOLL, sq_thread_idle: 10_000, ..Params::default() };
+    let mut ring = Ring::with(2 * BATCH, params)?;
+    let mut calls = 0;
+    count_on_all_harts("uring_polled_stream", 1_000_000, |count| {
+        let (mut added, mut taken) = (0, 0);
+        calls = 0;
+        while taken < count {
+            while added < count && ring.push(&Sqe { opcode: IORING_OP_NOP, user_data: added, ..Sqe::default() })? {
+                added += 1;
+            }
+            if ring.show() {
+                calls += 1;
+                call(nr::IO_URING_ENTER, &[ring.fd().raw() as usize, 0, 0, IORING_ENTER_SQ_WAKEUP as usize, 0, 0])?;
+            }
+            while let Some(cqe) = ring.pop() {
+                if cqe.user_data != taken {
+                    return Err(missing());
+                }
+                taken += 1;
+            }
+        }
+        Ok(())
+    })?;
+    println!("B uring_polled_stream_calls {calls} calls");
+    Ok(())
 }
 
 /// An entry that asks for nothing, `batch` of them with each call; submitted, waited for, taken.

@@ -331,6 +331,16 @@ pub const WANTED: &[Wanted] = &[
     switches("echo_tasks_1024_switches", "switches a request, coroutines, 1,024"),
     switches("echo_epoll_1024_switches", "switches a request, epoll, 1,024 connections"),
     switches("echo_threads_1024_switches", "switches a request, threads, 1,024 connections"),
+    entries(
+        "echo_ring_1_harts_entries",
+        &[],
+        "entries of the kernel a request, both ends, two harts: calls and interrupts; ring, 1 connection",
+    ),
+    entries("echo_epoll_1_harts_entries", &[], "the same, epoll"),
+    entries("echo_threads_1_harts_entries", &[], "the same, threads"),
+    entries("echo_ring_32_harts_entries", &[], "the same, ring, 32 connections"),
+    entries("echo_epoll_32_harts_entries", &[], "the same, epoll"),
+    entries("echo_threads_32_harts_entries", &[], "the same, threads"),
     icount("echo_busy_100", "echo", &[], "TCP echo as above on 100 connections, server of a loop around a ring"),
     icount("echo_beside_idle", "echo", &[], "the same beside 10,000 idle connections"),
     ratio(
@@ -602,8 +612,22 @@ pub const WANTED: &[Wanted] = &[
     ),
     icount("uring_read4k_32", "uring", &[("*", AtMost(1_800.0))], "cached 4 KiB of a file by a ring, in batches of 32"),
     icount("pread_4096", "uring", &[("*", AtMost(2_000.0))], "the same by pread"),
+    ratio(
+        "uring_read4k_ratio",
+        "uring",
+        ["uring_read4k_32", "pread_4096"],
+        &[("*", AtMost(1.0))],
+        "of it: by a ring, against pread",
+    ),
     icount("uring_read64_1", "uring", &[("*", AtMost(1_500.0))], "64 bytes of the same by a ring, alone"),
     icount("pread_64", "uring", &[("*", AtMost(900.0))], "the same by pread"),
+    ratio(
+        "uring_read64_ratio",
+        "uring",
+        ["uring_read64_1", "pread_64"],
+        &[("*", AtMost(1.2))],
+        "64 bytes: an entry that is submitted and waited for alone, against pread",
+    ),
     icount("async_read_4096", "uring", &[], "cached 4 KiB of a file by a task, one at a time"),
     icount("async_read_64", "uring", &[], "64 bytes, the same way"),
     ratio(
@@ -611,7 +635,7 @@ pub const WANTED: &[Wanted] = &[
         "uring",
         ["async_read_4096", "pread_4096"],
         &[("*", AtMost(1.2))],
-        "cached 4 KiB: by a task, one at a time, against pread",
+        "cached 4 KiB: by a task, one at a time, against pread; the runtime makes the call where that is cheaper",
     ),
     ratio("async_read_64_ratio", "uring", ["async_read_64", "pread_64"], &[("*", AtMost(1.2))], "64 bytes, the same"),
     icount("share_alone", "priority", &[], "a turn of a loop of two instructions, alone"),
@@ -744,6 +768,18 @@ pub const WANTED: &[Wanted] = &[
         // A million by 128.
         &[("*", AtMost(7_813.0))],
         "entries of the kernel for a million requests by such a ring, on one hart: one for each full ring",
+    ),
+    count(
+        "uring_polled_stream_calls",
+        super::COUNTED.0,
+        ("calls", Place::EachWorld),
+        &[("*", AtMost(2.0))],
+        "calls for a million requests by a ring that is polled, its coroutine on the other hart",
+    ),
+    entries(
+        "uring_polled_stream_entries",
+        &[],
+        "entries of the kernel for one of these: such calls, the timer's and other harts' interrupts",
     ),
     count(
         "pending_memory",
