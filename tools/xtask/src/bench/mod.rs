@@ -12,6 +12,7 @@ mod linux;
 mod machines;
 mod rows;
 mod table;
+mod wanted;
 
 use crate::build::{self, Built, Profile};
 use crate::command::say;

@@ -1,8 +1,9 @@
 //! The rows of the table: what was found, against the bars and beside Linux.
 
 use super::Options;
-use super::bars::{Limit, Place, WANTED, Wanted};
+use super::bars::WANTED;
 use super::findings::{CALIBRATION, Findings, LINUX, Method, Sample};
+use super::wanted::{Limit, Place, Wanted};
 
 /// Why a figure is not there.
 #[derive(Clone, Debug, PartialEq)]

@@ -129,7 +129,7 @@ impl Table {
                 Ok(value) => (Some(*value), None),
                 Err(Missing::NotAsked(why) | Missing::Failed(why)) => (None, Some(format!("not measured: {why}"))),
             };
-            let limit = row.limit.map(super::bars::Limit::parts);
+            let limit = row.limit.map(super::wanted::Limit::parts);
             json!({
                 "id": row.id, "what": row.what, "world": row.world, "method": row.method.name(),
                 "unit": row.unit, "value": value, "missing": missing,
@@ -269,8 +269,8 @@ fn figure(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bars::Limit;
     use super::super::rows::Pair;
+    use super::super::wanted::Limit;
     use super::*;
 
     fn table() -> Table {
