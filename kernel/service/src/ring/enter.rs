@@ -3,9 +3,7 @@
 //! Up to [`AT_ONCE`] entries are taken in one poll; a thread that submits more yields in between.
 
 use super::{
-    Ring,
-    ready::Helper,
-    ring_of,
+    Ring, ring_of,
     submission::{AT_ONCE, Submission, TakenSome, run_single},
     taking::{Beginning, Head, Taker},
 };
@@ -391,17 +389,15 @@ async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) 
             };
             task.wait_for(turn, deadline).await?;
         } else if look == Look::Waits {
-            let changed = wait_until_next(ring.changed(), || (goal.look(ring) != Look::Waits).then_some(()));
-            task.wait_for(changed_or_called(changed, &helper), deadline).await?;
+            let mut changed = pin!(wait_until_next(ring.changed(), || (goal.look(ring) != Look::Waits).then_some(())));
+            // Or until there is something to serve, for which this is woken, too.
+            let changed = poll_fn(|context| match helper.is_wanted() {
+                true => Poll::Ready(Ok(())),
+                false => changed.as_mut().poll(context).map(Ok),
+            });
+            task.wait_in_place(pin!(changed), deadline).await?;
         }
     }
-}
-
-/// Until completions have changed, or there is something to serve, for which this is woken.
-async fn changed_or_called(changed: impl Future<Output = ()>, helper: &Helper<'_>) -> Result<(), Errno> {
-    let mut changed = pin!(changed);
-    poll_fn(|context| if helper.is_wanted() { Poll::Ready(()) } else { changed.as_mut().poll(context) }).await;
-    Ok(())
 }
 
 /// When the time at `addr`, if any, is over. As on Linux no value is wrong: a time before now is over at once.
