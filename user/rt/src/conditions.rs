@@ -5,9 +5,15 @@
 //! let (quotient, conditions) = conditions::of(|| a / b);
 //! if conditions.has(Conditions::DIVISION_BY_ZERO) { /* ... */ }
 //! ```
+//!
+//! And integers whose overflow is an exception, which RISC-V has none for either: [`Checked`].
+
+mod integers;
 
 use core::arch::asm;
 use core::hint::black_box;
+
+pub use integers::Checked;
 
 /// A set of conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

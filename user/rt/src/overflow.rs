@@ -8,7 +8,7 @@
 
 use crate::sys::syscall;
 use crate::task::{NameOf, green};
-use crate::{signal, stack, thread};
+use crate::{signal, stack, thread, uintr};
 use abi::signal::{SA_ONSTACK, SA_SIGINFO, SIG_DFL, SIGSEGV, SIGSET_SIZE, SigStack, Sigaction, Siginfo, Ucontext};
 use core::cell::UnsafeCell;
 use core::fmt;
@@ -63,7 +63,9 @@ extern "C" fn faulted(_signal: usize, info: *const Siginfo, context: *const Ucon
 fn report(address: usize, sp: usize) {
     let is_at = |guard: usize| guard != 0 && (guard..guard + stack::GUARD).contains(&address);
     let stacks = thread::guard_pages();
-    if is_at(stacks.green) {
+    if is_at(stacks.handlers) {
+        say(format_args!("a handler of user interrupts of thread {}", thread::id()), uintr::STACK);
+    } else if is_at(stacks.green) {
         say(format_args!("a green thread{}", Running), green::STACK);
     } else if is_at(stacks.polls) {
         say(format_args!("a coroutine{}", Running), crate::task::POLL_STACK);

@@ -34,8 +34,16 @@ impl Stack {
         Ok(stack)
     }
 
+    /// The stack of this size that has its guard page there, and was forgotten.
+    ///
+    /// # Safety
+    /// There is one, and nobody has frames on it that are still used.
+    pub(crate) unsafe fn again(guard: usize, size: usize) -> Self {
+        Self { base: guard, size }
+    }
+
     /// Where it begins: the address above it.
-    fn top(&self) -> usize {
+    pub(crate) fn top(&self) -> usize {
         self.base + GUARD + self.size
     }
 

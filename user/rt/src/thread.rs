@@ -13,7 +13,7 @@ use crate::slots::Held;
 use crate::sync::{Arc, Mutex};
 use crate::sys::{self, syscall};
 use crate::task::{LocalScope as Scope, Switch};
-use crate::{futex, heap, io, overflow, stack};
+use crate::{futex, heap, io, overflow, stack, uintr};
 use abi::process::{
     CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_PARENT_SETTID, CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM,
     CLONE_THREAD, CLONE_VM,
@@ -61,6 +61,8 @@ struct Local {
     scopes: AtomicPtr<Scope>,
     /// The slot with which it runs a worker.
     held: AtomicPtr<Held>,
+    /// The guard page of the stack that the handlers of its user interrupts run on, which goes with the thread; 0 if it takes none.
+    handlers: AtomicUsize,
 }
 
 impl Local {
@@ -75,6 +77,7 @@ impl Local {
             green: AtomicPtr::new(ptr::null_mut()),
             scopes: AtomicPtr::new(ptr::null_mut()),
             held: AtomicPtr::new(ptr::null_mut()),
+            handlers: AtomicUsize::new(0),
         }
     }
 }
@@ -223,6 +226,7 @@ pub(crate) struct GuardPages {
     pub(crate) own: usize,
     pub(crate) polls: usize,
     pub(crate) green: usize,
+    pub(crate) handlers: usize,
 }
 
 /// Those of the calling thread.
@@ -230,7 +234,13 @@ pub(crate) fn guard_pages() -> GuardPages {
     let local = local();
     // SAFETY: the green thread that this thread runs keeps its switch meanwhile.
     let green = green().map_or(0, |switch| unsafe { switch.as_ref() }.guard());
-    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green }
+    let handlers = local.handlers.load(Ordering::Relaxed);
+    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green, handlers }
+}
+
+/// The handlers of the calling thread's user interrupts run on the stack with this guard page, until the thread ends.
+pub(crate) fn keep_handlers(guard: usize) {
+    local().handlers.store(guard, Ordering::Relaxed);
 }
 
 /// Where the frame's address is by which the calling thread leaves its stack; 0 there if it cannot.
@@ -381,6 +391,13 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
+        // SAFETY: the block lies in the mapping this value owns. Nobody runs on the stack (below), so nobody else uses the field; where no thread was, it is
+        // zero, as fresh memory is and as this leaves it.
+        match unsafe { &(*self.block()).local }.handlers.swap(0, Ordering::Relaxed) {
+            0 => {}
+            // SAFETY: the thread that it was given to has ended.
+            guard => unsafe { uintr::free(guard) },
+        }
         if FREE.lock().keep(self.base) {
             return;
         }

@@ -29,11 +29,13 @@ pub mod timer;
 pub mod traps;
 
 use crate::io::{Error, Result};
+use crate::stack::Stack;
 use crate::sys::{self, OwnedFd, syscall};
+use crate::thread;
 use abi::{Errno, uintr as at};
-use alloc::vec;
 use core::arch::asm;
 use core::marker::PhantomData;
+use core::mem::forget;
 use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
 use core::time::Duration;
 
@@ -44,8 +46,8 @@ pub use handlers::Handlers;
 pub use raised::Raised;
 pub use sender::{Right, Sender};
 
-/// Bytes of the stack that handlers run on.
-const STACK: usize = 64 << 10;
+/// Bytes of the stack that handlers run on, with the block above them.
+pub(crate) const STACK: usize = 64 << 10;
 const PAGE: usize = 4096;
 /// `sie` of VS-mode: software interrupts (look at everything) and external ones (a slot's number).
 const INTERRUPTS: usize = SOFTWARE | 1 << 9;
@@ -70,10 +72,9 @@ pub struct Receiver {
 /// # Errors
 /// `EBUSY`: it does already; `ENOMEM`, `EMFILE`.
 pub fn receive(handlers: Handlers) -> Result<Receiver> {
-    let mut memory = vec![0_u8; STACK + size_of::<Block>() + align_of::<Block>()];
-    let end = memory.as_mut_ptr() as usize + STACK;
-    let block = end.next_multiple_of(align_of::<Block>()) as *mut Block;
-    // SAFETY: within the memory, aligned, and nobody else's.
+    let stack = Stack::new(STACK)?;
+    let block = block_below(stack.top());
+    // SAFETY: within the stack, aligned, and nobody else's.
     unsafe {
         block.write(Block::new(handlers));
     }
@@ -82,8 +83,9 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
     let pages = map(&fd, at::RECEIVER_PAGES)?;
     // SAFETY: still nobody else's. Where this is not reached, it never is: nothing is let in.
     unsafe { (*block).pages = pages };
-    // From here on it is never freed: the thread stays a receiver.
-    memory.leak();
+    // From here on it is the thread's, which stays a receiver until it ends.
+    thread::keep_handlers(stack.guard());
+    forget(stack);
     let receiver = Receiver { fd, block, backend, thread, _thread: PhantomData };
     match backend {
         // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
@@ -93,6 +95,24 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
     }
     receiver.unmask();
     Ok(receiver)
+}
+
+/// Where the block lies on a stack that begins there.
+fn block_below(top: usize) -> *mut Block {
+    const { assert!(align_of::<Block>() == 16) };
+    ((top - size_of::<Block>()) & !15) as *mut Block
+}
+
+/// Frees what the handlers of a thread had.
+///
+/// # Safety
+/// The guard page is that of a stack which was given to [`thread::keep_handlers`] here, by a thread that has ended. A [`Receiver`] is its thread's alone.
+pub(crate) unsafe fn free(guard: usize) {
+    // SAFETY: the caller's promise; nobody has frames there.
+    let stack = unsafe { Stack::again(guard, STACK) };
+    // SAFETY: `receive` has written the block, and nobody else has it any more.
+    let pages = unsafe { (*block_below(stack.top())).pages };
+    let _ = syscall!(MUNMAP, pages, at::RECEIVER_PAGES * PAGE); // fails only where it is mapped no more
 }
 
 /// Makes the thread a receiver by the best backend that it can have. Its interrupts are off.
@@ -112,7 +132,7 @@ fn begin(block: *mut Block) -> Result<(OwnedFd, usize)> {
     result.map_err(Error::from)
 }
 
-/// Maps the pages of a receiver or a sender, for good.
+/// Maps the pages of a receiver or a sender.
 fn map(fd: &OwnedFd, pages: usize) -> Result<*const u8> {
     let rights = abi::mm::PROT_READ | abi::mm::PROT_WRITE;
     let start = syscall!(MMAP, 0, pages * PAGE, rights, abi::mm::MAP_SHARED, fd.raw(), 0)?;
@@ -160,7 +180,7 @@ impl Receiver {
         self.status().store(at::ON, Ordering::Relaxed);
         compiler_fence(Ordering::SeqCst);
         // Behind the store: what comes after this look finds interrupts on.
-        // SAFETY: the pages stay mapped.
+        // SAFETY: the pages stay mapped as long as the thread is there.
         if unsafe { (*self.block).pending_slots() }.load(Ordering::Relaxed) != 0 {
             let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
         }
@@ -203,17 +223,17 @@ impl Receiver {
         Ok(())
     }
 
-    /// Whether its thread has supervisor registers of its own.
+    /// By which backend it takes them (`abi::uintr`).
     #[cfg(feature = "raw")]
     #[must_use]
-    pub fn has_registers(&self) -> bool {
-        self.backend == at::AIA
+    pub fn backend(&self) -> usize {
+        self.backend
     }
 
     /// Interrupts so far that told of nothing that was granted.
     #[must_use]
     pub fn idle(&self) -> u64 {
-        // SAFETY: the block is never freed; the field is atomic.
+        // SAFETY: the block is there as long as the thread; the field is atomic.
         unsafe { (*self.block).idle.load(Ordering::Relaxed) }
     }
 

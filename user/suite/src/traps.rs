@@ -1,6 +1,7 @@
 //! Exceptions that a program takes itself (note 0008, section 6), and three uses of them.
 
 mod barrier;
+mod integers;
 mod pager;
 
 use crate::case::{Case, Outcome, Trouble};
@@ -9,7 +10,7 @@ use crate::process::{PAGE, RW, checked_child, child, dies, exits, faults, map};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rt::abi::mm::{PROT_EXEC, PROT_NONE, PROT_READ};
-use rt::abi::signal::{SIGILL, SIGSEGV};
+use rt::abi::signal::{SIGBUS, SIGILL, SIGSEGV};
 use rt::conditions::{self, Conditions};
 use rt::raw::{self, take_traps};
 use rt::uintr::traps::{Causes, Kind, Next, Trapped};
@@ -18,6 +19,7 @@ use rt::uintr::{Handlers, Receiver, Sender, masked, receive};
 pub const CASES: &[Case] = &[
     case!("traps/illegal-instruction", "U7", illegal_instruction),
     case!("traps/breakpoint", "U7", breakpoint),
+    case!("traps/misaligned", "U7", misaligned),
     case!("traps/access", "U7", access),
     case!("traps/elsewhere", "U7", elsewhere),
     case!("traps/not-asked-for", "U7", not_asked_for),
@@ -31,6 +33,8 @@ pub const CASES: &[Case] = &[
     case!("traps/write-barrier", "U7", barrier::write_barrier),
     case!("traps/pager", "U7", pager::pages_on_demand),
     case!("traps/checked-arithmetic", "U7", checked_arithmetic),
+    case!("traps/checked-integers", "U7", integers::checked),
+    case!("traps/integers-unchecked-for", "U7", integers::without_a_handler),
 ];
 
 /// `ebreak` of two bytes, and a return.
@@ -39,6 +43,10 @@ const BREAKPOINT: u64 = 0x8082_9002;
 const ILLEGAL: u64 = 0x8082_0000;
 /// The same of four bytes: a read of a register that is not there.
 const ILLEGAL_LONG: u64 = 0x8082_5c00_2573;
+
+/// `lr.w a1, (a0)`, `amoadd.w zero, a0, (a0)`; and a return.
+const LOAD_RESERVED: u64 = 0x8082_1005_25af;
+const ADD: u64 = 0x8082_00a5_202f;
 
 /// A thread that can take exceptions.
 fn receiver() -> Result<Receiver, Trouble> {
@@ -134,6 +142,29 @@ fn access() -> Outcome {
     equal!(seen.address.load(Relaxed), 8);
     equal!(seen.count(), 3);
     equal!(raw::load64(page + 8), 0);
+    Ok(())
+}
+
+/// Atomic accesses, which the machine does not carry out where they are misaligned; without a handler they are `SIGBUS`.
+fn misaligned() -> Outcome {
+    let receiver = receiver()?;
+    let (reserved, added) = (code(LOAD_RESERVED)?, code(ADD)?);
+    let page = map(PAGE, RW)?;
+    let bus_error = |code: usize| dies(child(|| raw::call(code, page + 2) as i32)?, SIGBUS);
+    bus_error(reserved)?;
+    bus_error(added)?;
+    let seen = noting(&receiver, Causes::MISALIGNED, Next::Behind)?;
+    for (round, code) in [reserved, added].into_iter().cycle().take(100).enumerate() {
+        raw::call(code, page + 2);
+        equal!((seen.count(), seen.pc.load(Relaxed)), (round + 1, code));
+        equal!(seen.address.load(Relaxed), page + 2);
+    }
+    equal!(seen.kinds.load(Relaxed), 1 << Kind::Misaligned as usize);
+    equal!(raw::load64(page), 0);
+    // Aligned, they are carried out.
+    raw::call(added, page);
+    ensure!(raw::load64(page) != 0);
+    equal!(seen.count(), 100);
     Ok(())
 }
 

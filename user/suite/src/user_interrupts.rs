@@ -2,6 +2,7 @@
 
 mod completions;
 mod controller;
+mod handlers;
 mod mapping;
 mod passing;
 mod places;
@@ -34,6 +35,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/passed-on", "U3 U5", passing::passed_on),
     case!("uintr/revoked-in-flight", "U5 S6", passing::revoked_in_flight),
     case!("uintr/any-number", "U5 S6", rights::any_number),
+    case!("uintr/anything-anywhere", "U5 S6", rights::anything_anywhere),
     case!("uintr/end-of-receiver", "U5", rights::end_of_receiver),
     case!("uintr/dropped-by-a-child", "U5", rights::dropped_by_a_child),
     case!("uintr/masked", "U4", masked),
@@ -62,12 +64,22 @@ pub const CASES: &[Case] = &[
     case!("uintr/stopped", "U4", races::stopped),
     case!("uintr/stopped-in-a-storm", "U4 S6", races::stopped_in_a_storm),
     case!("uintr/forks-in-a-storm", "U5 S6", races::forks_in_a_storm),
+    case!("uintr/first-when-it-goes-on", "U4", races::first_when_it_goes_on),
+    case!("uintr/moves-in-a-storm", "U4 S6", races::moves_in_a_storm),
+    case!("uintr/revoked-while-it-rings", "U5 S6", races::revoked_while_it_rings),
+    case!("uintr/sender-execs", "U5", races::sender_execs),
     case!("uintr/receiver-execs", "U5 S6", races::receiver_execs),
     case!("uintr/ends-in-a-storm", "U5 S6", races::ends_in_a_storm),
     case!("uintr/senders-killed", "U5 S6", races::senders_killed),
     case!("uintr/innocent-neighbour", "U4 S6", races::innocent_neighbour),
     case!("uintr/completions", "C5 U1", completions::of_a_ring),
     case!("uintr/any-register", "S6 U5", registers::any),
+    case!("uintr/handler-faults", "U4 S6", handlers::faults),
+    case!("uintr/handler-recurses", "U4 S6", handlers::recurses),
+    case!("uintr/handler-loops", "U4 S6", handlers::loops),
+    case!("uintr/handler-changes-stacks", "U4 S6", handlers::changes_stacks),
+    case!("uintr/masked-for-ever", "U4 S6", handlers::masks),
+    case!("uintr/leaves-nothing", "U5 S6", handlers::leaves_nothing),
     case!("uintr/as-asked", "D5", controller::as_asked),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
     case!("uintr/controller-is-full", "U5 S6 D5", controller::all_taken),

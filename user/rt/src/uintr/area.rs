@@ -7,14 +7,14 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 impl Receiver {
     /// That of a slot. It stays mapped, and empty while the slot is nobody's.
     pub(crate) fn area(&self, slot: usize) -> *const AtomicU64 {
-        // SAFETY: each slot has a word page, mapped for good.
+        // SAFETY: each slot has a word page, mapped as long as the thread is there, whose value this is.
         unsafe { (*self.block).pages.add(slot % at::SLOTS * PAGE + at::AREA).cast() }
     }
 
     /// Looks at the control page, which a child made by `fork` does not have: that is the end of it.
     #[inline(always)]
     pub(crate) fn ends_a_child(&self) {
-        // SAFETY: the control page is mapped for good. Volatile: it is the access that matters.
+        // SAFETY: the control page is mapped as long as the thread is there. Volatile: it is the access that matters.
         unsafe { (*self.block).pages.read_volatile() };
     }
 

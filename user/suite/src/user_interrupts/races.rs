@@ -3,10 +3,12 @@
 use super::{counting, receiving, until};
 use crate::case::{Outcome, Trouble};
 use crate::machine::{go_to, needs_harts};
-use crate::process::{Shared, become_cat, checked_child, child, dies, exits, kill, sleep_ms, stop, wait_with};
+use crate::process::{Shared, become_cat, call, checked_child, child, dies, exits, kill, sleep_ms, stop, wait_with};
+use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering::Relaxed;
 use rt::abi::process::{WNOHANG, WUNTRACED, WaitStatus};
 use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP};
+use rt::abi::uintr;
 use rt::uintr::Sender;
 
 /// Words that the processes of a case share: what the receiver has seen, how often it was interrupted, who has got how far.
@@ -45,6 +47,131 @@ pub fn stopped() -> Outcome {
     // They came together.
     ensure!(shared.get(CALLS) <= 2, "{} calls for what came while it was stopped", shared.get(CALLS));
     Ok(())
+}
+
+/// What was raised while the receiver was stopped is handled before its next instruction.
+pub fn first_when_it_goes_on() -> Outcome {
+    const COUNTED: usize = 5;
+    const FOUND: usize = 6;
+    drop(counting()?);
+    let shared = Shared::new()?;
+    let pid = checked_child(|| {
+        let receiver = receiving(move |_| {
+            shared.set(FOUND, shared.get(COUNTED));
+            shared.count(CALLS);
+        })?;
+        let right = receiver.grant(1 << 3)?;
+        let peer = checked_child(|| {
+            let sender = Sender::open(right)?;
+            shared.set(READY, 1);
+            shared.await_least(GO, 1);
+            sender.send(3)?;
+            shared.set(DONE, 1);
+            Ok(())
+        })?;
+        while shared.get(CALLS) == 0 {
+            shared.word(COUNTED).fetch_add(1, Relaxed);
+        }
+        exits(peer, 0)
+    })?;
+    ready_or_ended(pid, shared)?;
+    sleep_ms(5);
+    stop(pid)?;
+    let counted = shared.get(COUNTED);
+    shared.set(GO, 1);
+    shared.await_least(DONE, 1);
+    equal!(shared.get(CALLS), 0);
+    kill(pid, SIGCONT)?;
+    exits(pid, 0)?;
+    ensure!(counted > 0, "it did not count");
+    equal!(shared.get(FOUND), counted);
+    Ok(())
+}
+
+/// The receiver changes harts while another sends without a pause: it sees the last message.
+pub fn moves_in_a_storm() -> Outcome {
+    const MOVES: u32 = 60;
+    needs_harts(2)?;
+    let shared = Shared::new()?;
+    // What the sender has written before it sends is what the handler sees, or something later.
+    let receiver = receiving(move |_| shared.set(SEEN, shared.get(GO)))?;
+    let right = receiver.grant(1)?;
+    let peer = checked_child(|| {
+        let sender = Sender::open(right)?;
+        let mut over = false;
+        while !over {
+            over = shared.get(DONE) != 0;
+            shared.count(GO);
+            sender.send(0)?;
+        }
+        Ok(())
+    })?;
+    (0..MOVES).try_for_each(go_to)?;
+    shared.set(DONE, 1);
+    exits(peer, 0)?;
+    until(&receiver, || shared.get(SEEN) == shared.get(GO))
+}
+
+/// A right ends while its sender rings on another hart: behind the return no handler runs, and the sender is told.
+pub fn revoked_while_it_rings() -> Outcome {
+    needs_harts(2)?;
+    go_to(0)?;
+    let (receiver, counts) = counting()?;
+    let fd = receiver.fd().raw() as usize;
+    for _ in 0..100 {
+        let sender = Arc::new(Sender::open(receiver.grant(1 << 3)?)?);
+        let ringing = sender.clone();
+        let before = counts.get(3);
+        let thread = rt::thread::spawn(move || -> Outcome {
+            go_to(1)?;
+            while ringing.send(3).is_ok() {}
+            // It goes on with what it has.
+            for _ in 0..1000 {
+                let _ = ringing.send(3);
+            }
+            fails!(ringing.send(3), ESRCH);
+            fails!(ringing.send_by_call(3), ESRCH);
+            Ok(())
+        })?;
+        until(&receiver, || counts.get(3) > before)?;
+        call(uintr::REVOKE, &[fd, sender.right().fd().raw() as usize])?;
+        let handled = counts.get(3);
+        thread.join().unwrap_or_else(|| Err(Trouble::failed("who sends ended")))?;
+        equal!(counts.get(3), handled);
+    }
+    Ok(())
+}
+
+/// A program that takes the sender's place has no right: its slot is another's.
+pub fn sender_execs() -> Outcome {
+    let (receiver, counts) = counting()?;
+    let right = receiver.grant(1)?;
+    let (input, mut to) = rt::pipe::pipe()?;
+    let (mut from, output) = rt::pipe::pipe()?;
+    let shared = Shared::new()?;
+    let pid = checked_child(|| {
+        let sender = Sender::open(right)?;
+        sender.send(0)?;
+        shared.await_least(GO, 1);
+        become_cat(input.fd().raw(), output.fd().raw())?;
+        drop(sender);
+        Ok(())
+    })?;
+    drop((input, output));
+    until(&receiver, || counts.get(0) == 1)?;
+    let mut rights = Vec::new();
+    for _ in 1..63 {
+        rights.push(receiver.grant(2)?);
+    }
+    fails!(receiver.grant(2), ENOSPC);
+    shared.set(GO, 1);
+    rt::io::Write::write_all(&mut to, b"x")?;
+    rt::io::Read::read_exact(&mut from, &mut [0])?;
+    let last = Sender::open(receiver.grant(2)?)?;
+    last.send(1)?;
+    until(&receiver, || counts.get(1) == 1)?;
+    drop(to);
+    exits(pid, 0)
 }
 
 /// Waits until a child says that it receives.

@@ -2,13 +2,14 @@
 
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
-use crate::process::{call, checked_child, exits};
+use crate::process::{call, checked_child, child, exits, wait};
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{
     AtomicU32,
     Ordering::{Relaxed, SeqCst},
 };
 use core::time::Duration;
+use rt::abi::{process::WaitStatus, signal::SIGBUS};
 use rt::uintr::{Handlers, Receiver, Sender, receive};
 use rt::{abi, abi::Errno, raw};
 
@@ -82,6 +83,51 @@ pub fn any_number() -> Outcome {
     until(&receiver, || counts.get(1) == 1)?;
     equal!((counts.get(1), counts.get(2), counts.get(3)), (1, 1, 0));
     ensure!(receiver.idle() > 0);
+    Ok(())
+}
+
+/// A sender stores what it likes anywhere in its two pages, in words, bytes and double words: it may end by that, another is heard, and no handler runs but what both were granted.
+pub fn anything_anywhere() -> Outcome {
+    const VALUES: [u64; 6] =
+        [u64::MAX, 0x8000_0000_8000_0000, 0x0001_0000_0001_0000, 0x0100_0000_0100_0000, 0x5555_0000_aaaa_0000, 0];
+    let (receiver, counts) = counting()?;
+    let victim = Sender::open(receiver.grant(1 << 1)?)?;
+    let hostile = Sender::open(receiver.grant(1 << 2)?)?;
+    let (word, bell) = (hostile.doorbell() - 4096, hostile.doorbell());
+    let mut sent = 0;
+    let mut is_heard = || {
+        sent += 1;
+        victim.send(1)?;
+        until(&receiver, || counts.get(1) >= sent)?;
+        equal!(counts.get(1), sent);
+        ensure!((0..64).all(|vector| vector == 1 || vector == 2 || counts.get(vector) == 0), "what was not granted");
+        Ok(())
+    };
+    let stores: [fn(usize, u64); 3] = [
+        |address, value| raw::store64(address & !7, value),
+        |address, value| raw::atomic(address).store(value as u32, Relaxed),
+        |address, value| raw::store8(address, value as u8),
+    ];
+    for value in VALUES {
+        for store in stores {
+            (0..4096).step_by(4).for_each(|offset| store(word + offset, value));
+            raw::atomic(bell).store(1, Relaxed);
+            is_heard()?;
+            for offset in [0, 4, 8, 12, 0x100, 0x7fc, 0x800, 0xffc] {
+                // The page takes words at its beginning; where it takes nothing, that is SIGBUS.
+                let pid = child(|| {
+                    store(bell + offset, value);
+                    0
+                })?;
+                match wait(pid)? {
+                    WaitStatus::Exited(0) => {}
+                    WaitStatus::Signaled(signal, _) if u32::from(signal) == SIGBUS => {}
+                    other => return Err(Trouble::failed(format_args!("{value:#x} at {offset:#x}: {other:?}"))),
+                }
+                is_heard()?;
+            }
+        }
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::case::{Outcome, Trouble};
 use crate::process::{Shared, await_blocked, checked_child, exits, millis, sleep_ms};
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use rt::abi::time::Timespec;
+use rt::abi::{time::Timespec, uintr};
 use rt::raw;
 use rt::time::Instant;
 use rt::uintr::{Handlers, Raised, Right, Sender, receive};
@@ -69,7 +69,7 @@ pub fn sleep_in_a_handler() -> Outcome {
 
 /// In VU-mode interrupts are let in whatever `sstatus.SIE` says: also one that arrives while the thread is blocked.
 pub fn in_user_mode() -> Outcome {
-    let by_hardware = in_another_thread(|| counting().map(|(receiver, _)| receiver.has_registers()))?;
+    let by_hardware = in_another_thread(|| counting().map(|(receiver, _)| receiver.backend() == uintr::AIA))?;
     if !by_hardware {
         return Err(Trouble::skipped("needs interrupts by hardware, in world vm"));
     }
@@ -109,7 +109,7 @@ fn read_in_user_mode() -> Outcome {
 
 /// A child of who is in VU-mode begins as any other.
 pub fn fork_in_user_mode() -> Outcome {
-    let by_hardware = in_another_thread(|| counting().map(|(receiver, _)| receiver.has_registers()))?;
+    let by_hardware = in_another_thread(|| counting().map(|(receiver, _)| receiver.backend() == uintr::AIA))?;
     if !by_hardware {
         return Err(Trouble::skipped("needs interrupts by hardware, in world vm"));
     }
