@@ -34,6 +34,23 @@ pub enum Source {
     Line(u32),
 }
 
+/// What the kernel does for a thread that takes user interrupts. What the hardware does it does not see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interrupted {
+    /// It has this place of a hart.
+    Placed(u16),
+    /// It has it no more.
+    Displaced(u16),
+    /// The kernel rings for the sender in this slot.
+    Rung(u16),
+    /// It is told of what has arrived at its place.
+    Arrived,
+    /// It is told to look at everything.
+    Told,
+    /// The right of the sender in this slot has ended.
+    Revoked(u16),
+}
+
 /// Something that happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -93,6 +110,13 @@ pub enum Event {
         /// Where it came from.
         source: Source,
     },
+    /// A user interrupt, as far as it is the kernel's.
+    UserInterrupt {
+        /// The task of the thread that takes it.
+        task: u64,
+        /// What is done.
+        what: Interrupted,
+    },
     /// A request began.
     Submit {
         /// The request.
@@ -147,6 +171,17 @@ impl Event {
             Event::Submit { request, task, work: Work::Fault(access) } => words(9, 1, access, request, task),
             Event::Submit { request, task, work: Work::Device(kind) } => words(9, 2, kind, request, task),
             Event::Complete { request, result } => words(10, 0, 0, request, result as u64),
+            Event::UserInterrupt { task, what } => {
+                let (kind, number) = match what {
+                    Interrupted::Placed(number) => (0, number),
+                    Interrupted::Displaced(number) => (1, number),
+                    Interrupted::Rung(slot) => (2, slot),
+                    Interrupted::Arrived => (3, 0),
+                    Interrupted::Told => (4, 0),
+                    Interrupted::Revoked(slot) => (5, slot),
+                };
+                words(11, kind, u32::from(number), task, 0)
+            }
         }
     }
 }
@@ -203,6 +238,17 @@ impl Record {
                 },
             },
             10 => Event::Complete { request: a, result: b as i64 },
+            11 => Event::UserInterrupt {
+                task: a,
+                what: match small {
+                    0 => Interrupted::Placed(wide as u16),
+                    1 => Interrupted::Displaced(wide as u16),
+                    2 => Interrupted::Rung(wide as u16),
+                    3 => Interrupted::Arrived,
+                    4 => Interrupted::Told,
+                    _ => Interrupted::Revoked(wide as u16),
+                },
+            },
             _ => return None,
         })
     }
@@ -261,6 +307,17 @@ impl fmt::Display for Event {
                 write!(f, "submit request={request} task={task} {kind}={value}")
             }
             Event::Complete { request, result } => write!(f, "complete request={request} result={result}"),
+            Event::UserInterrupt { task, what } => {
+                write!(f, "uintr task={task} ")?;
+                match what {
+                    Interrupted::Placed(place) => write!(f, "placed={place}"),
+                    Interrupted::Displaced(place) => write!(f, "displaced={place}"),
+                    Interrupted::Rung(slot) => write!(f, "rung={slot}"),
+                    Interrupted::Arrived => write!(f, "told=place"),
+                    Interrupted::Told => write!(f, "told=all"),
+                    Interrupted::Revoked(slot) => write!(f, "revoked={slot}"),
+                }
+            }
         }
     }
 }

@@ -173,7 +173,7 @@ impl<const N: usize> Iterator for Reader<'_, N> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::event::{Event, Source, Work};
+    use crate::event::{Event, Interrupted, Source, Work};
     use proptest::prelude::*;
 
     fn number(record: Record) -> u64 {
@@ -181,7 +181,7 @@ mod tests {
         task
     }
 
-    const EVENTS: [(Event, &str); 15] = [
+    const EVENTS: [(Event, &str); 21] = [
         (Event::Spawn { task: 1, parent: 2 }, "spawn task=1 parent=2"),
         (Event::Name { task: 1, part: 1, text: *b"sleep\nr\0" }, "name task=1 part=1 text=sleep\\nr"),
         (Event::PollBegin { task: u64::MAX }, "poll-begin task=18446744073709551615"),
@@ -197,11 +197,17 @@ mod tests {
         (Event::Submit { request: 4, task: 4, work: Work::Fault(1) }, "submit request=4 task=4 fault=1"),
         (Event::Submit { request: 5, task: 4, work: Work::Device(2) }, "submit request=5 task=4 device=2"),
         (Event::Complete { request: 3, result: -22 }, "complete request=3 result=-22"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Placed(7) }, "uintr task=6 placed=7"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Displaced(7) }, "uintr task=6 displaced=7"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Rung(63) }, "uintr task=6 rung=63"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Arrived }, "uintr task=6 told=place"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Told }, "uintr task=6 told=all"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Revoked(1) }, "uintr task=6 revoked=1"),
     ];
 
     #[test]
     fn every_event_survives_the_round_trip() {
-        let ring = Ring::<16>::new();
+        let ring = Ring::<32>::new();
         for (time, (event, _)) in EVENTS.into_iter().enumerate() {
             ring.record(3, time as u64, event.words());
         }

@@ -73,6 +73,11 @@ impl Place {
         self.seat.hart
     }
 
+    /// Which of the hart's, from 1.
+    pub fn number(&self) -> usize {
+        self.seat.file
+    }
+
     pub(crate) fn seat(&self) -> Seat {
         self.seat
     }

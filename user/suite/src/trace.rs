@@ -13,10 +13,12 @@ use rt::abi::nr;
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
 use rt::pipe;
+use rt::uintr::{Handlers, Sender, receive};
 
 pub const CASES: &[Case] = &[
     case!("trace/waiting-call", "D16", waiting_call),
     case!("trace/device-request", "D16", device_request),
+    case!("trace/user-interrupts", "D16 U5", user_interrupts),
     case!("trace/order-and-loss", "D16", order_and_loss),
     case!("trace/switch", "D16 E1", switch),
 ];
@@ -149,6 +151,27 @@ fn device_request() -> Outcome {
             let said = interrupt.is("interrupt", &[("from", "line")]) && interrupt.time >= submit.time;
             (asked && said && wake.get("task") != Some("0")).then_some(())
         })
+    })
+}
+
+/// A receiver that the kernel rings for had got a place, or is told to look; then the right of who sent ends.
+fn user_interrupts() -> Outcome {
+    let receives = || -> Outcome {
+        let receiver = receive(Handlers::new())?;
+        let sender = Sender::open(receiver.grant(1)?)?;
+        sender.send_by_call(0)?;
+        Ok(receiver.revoke(sender.right())?)
+    };
+    let in_a_thread =
+        || rt::thread::spawn(receives)?.join().unwrap_or_else(|| Err(Trouble::failed("the thread ended")));
+    find(in_a_thread, |lines| {
+        let rung = lines.iter().position(|line| line.is("uintr", &[("rung", "1")]))?;
+        let task = lines[rung].get("task")?;
+        let placed = |line: &Line<'_>| line.is("uintr", &[("task", task)]) && line.get("placed").is_some();
+        let told = |line: &Line<'_>| line.is("uintr", &[("task", task), ("told", "all")]);
+        let revoked = |line: &Line<'_>| line.is("uintr", &[("task", task), ("revoked", "1")]);
+        let is_reached = lines[..rung].iter().any(placed) || lines[rung..].iter().any(told);
+        (is_reached && lines[rung..].iter().any(revoked)).then_some(())
     })
 }
 

@@ -5,13 +5,22 @@ use crate::thread::Thread;
 use alloc::{sync::Arc, task::Wake};
 use hal::{
     frame::Frame,
+    record::record,
     sync::{IrqLock, rank},
 };
+use trace::{Event, Interrupted};
 
 /// Whom to tell.
 struct Whom {
     thread: Arc<Thread>,
     task: exec::TaskRef,
+}
+
+impl Whom {
+    #[inline]
+    fn record(&self, what: Interrupted) {
+        record(|| Event::UserInterrupt { task: self.task.id(), what });
+    }
 }
 
 /// See the module. Apart from the receiver: an interrupt may be the last to have it, and must not be the last to have more than a page.
@@ -41,6 +50,7 @@ impl Bell {
     /// Something is at the thread's place, which it will find when it runs: wakes it if it waits.
     pub(super) fn arrived(&self) {
         if let Some(whom) = &*self.whom.lock() {
+            whom.record(Interrupted::Arrived);
             whom.thread.note_interrupt(false);
             whom.task.wake();
         }
@@ -50,6 +60,7 @@ impl Bell {
     pub(super) fn summon(&self) {
         // Under the lock, so that the thread cannot be gone in between, and this the last that has it.
         if let Some(whom) = &*self.whom.lock() {
+            whom.record(Interrupted::Told);
             whom.thread.note_interrupt(true);
             whom.thread.notify_task(&whom.task);
         }

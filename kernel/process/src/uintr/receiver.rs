@@ -21,12 +21,14 @@ use hal::{
     PAGE_SIZE,
     frame::Frame,
     guest_file::{Owner, Place},
+    record::record,
     space::DevicePage,
     sync::{SpinLock, rank},
     uintc::ReceiverSlot,
 };
 use io::file::File;
 use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
+use trace::{Event, Interrupted};
 use zerocopy::IntoBytes;
 
 /// What a receiver or a sender costs beside its page and what follows: itself, and its open file.
@@ -52,6 +54,8 @@ pub(super) struct State {
 /// See the module.
 pub struct Receiver {
     id: u64,
+    /// The number of its thread's task, for the trace.
+    task: u64,
     account: Arc<Account>,
     /// Address of its thread's space, which is there until it has ended: its pages are lent there and nowhere else.
     space: usize,
@@ -89,6 +93,7 @@ impl Receiver {
         let state = State { slots, used: 0, place: None, changes: 1, controller, asleep: false, ended: false };
         Ok(Arc::new(Self {
             id,
+            task: task.id(),
             account,
             space: Arc::as_ptr(&thread.space()) as usize,
             nothing,
@@ -98,6 +103,12 @@ impl Receiver {
             loans,
             _charge: charge,
         }))
+    }
+
+    /// Notes what is done with it.
+    #[inline]
+    fn record(&self, what: Interrupted) {
+        record(|| Event::UserInterrupt { task: self.task, what });
     }
 
     /// How its thread is told of what arrives.
@@ -189,6 +200,7 @@ impl Receiver {
             }
             self.show(&mut state, sender.slot());
         }
+        self.record(Interrupted::Revoked(sender.slot() as u16));
         sender.close();
         sender.loans.take_back(None).await;
         self.remove(sender.slot(), sender.id());
@@ -241,6 +253,7 @@ impl Receiver {
     pub(super) fn ring(&self, sender: &Sender) -> Result<(), Errno> {
         let mut state = self.state.lock();
         state.slot_of(sender).ok_or(Errno::ESRCH)?;
+        self.record(Interrupted::Rung(sender.slot() as u16));
         match &state.place {
             Some(place) => place.ring(sender.slot() as u32),
             None => {
@@ -266,6 +279,7 @@ impl Receiver {
     /// What arrives, arrives at `place` from now on.
     pub(super) fn keep(&self, place: Place) {
         let hart = place.hart();
+        self.record(Interrupted::Placed(place.number() as u16));
         self.state.lock().stay(place);
         places::kept(hart);
     }
@@ -277,6 +291,7 @@ impl Receiver {
 
     /// Frees a place that was the receiver's until now. Not to be dropped before its end.
     pub(super) async fn depart(&self, place: Place) {
+        self.record(Interrupted::Displaced(place.number() as u16));
         self.take_doorbells_back().await;
         places::free(place);
         // What was rung there is gone, and its word was set before. The thread may have another place by now, and have looked before that.
