@@ -183,7 +183,7 @@ mod machine {
 
     /// The owner is about to run, on the hart of its place; answers the number of the file.
     pub(crate) fn disarm(seat: Seat) -> usize {
-        guest_file::disarm(seat.file);
+        guest_file::hand_over(seat.file);
         seat.file
     }
 

@@ -5,6 +5,10 @@
 //! the file is [armed](arm), the hart then takes an SGEI interrupt.
 //!
 //! All functions act on the calling hart, with interrupts off, and need the H and Ssaia extensions.
+//!
+//! *A fault of QEMU 7.2.* It changes `hgeip` without a lock: where a message comes from another hart to one file while this hart claims from another, one of the changes
+//! is lost. A file in which nothing is pending then interrupts its program for ever, since a claim of nothing does not have the bit worked out; or one in which something is does not.
+//! A read of a register of the file does ([`work_out`]), so there is one before the kernel goes by the bit, and before it lets a program go on.
 
 use crate::imsic::selected::{EIDELIVERY, EIE, EIP, EITHRESHOLD};
 use crate::virtual_csr::{OUTSIDE, VGEIN};
@@ -47,6 +51,8 @@ pub fn clear(file: usize, ids: u32, enabled: usize) {
 #[must_use]
 pub fn arm(file: usize) -> bool {
     csr_set!(hgeie, 1 << file);
+    work_out(file);
+    csr_write!(hstatus, OUTSIDE);
     if csr_read!(hgeip) & 1 << file == 0 {
         return true;
     }
@@ -54,7 +60,23 @@ pub fn arm(file: usize) -> bool {
     false
 }
 
-/// Ends that.
+/// Ends what [`arm`] began, for a program that is about to run with the file.
+pub fn hand_over(file: usize) {
+    disarm(file);
+    work_out(file);
+}
+
+/// Has the hart work out whether something deliverable is pending in the file. It leaves the file in `hstatus`.
+fn work_out(file: usize) {
+    // The thread whose registers are loaded may go on with them.
+    let select = csr_read!(vsiselect);
+    csr_write!(hstatus, OUTSIDE | file << VGEIN);
+    csr_write!(vsiselect, EIDELIVERY);
+    let _ = csr_read!(vsireg);
+    csr_write!(vsiselect, select);
+}
+
+/// Ends what [`arm`] began.
 pub fn disarm(file: usize) {
     csr_clear!(hgeie, 1 << file);
 }
