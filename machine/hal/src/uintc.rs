@@ -2,6 +2,8 @@
 //!
 //! A slot is its owner's until it is dropped. Its page must be out of all page tables by then, and the shootdown over; what a hart remembers nevertheless
 //! rings for the slot's next owner, and who is rung finds that nothing was sent.
+//!
+//! A user has as many slots of a kind as are free, and not one more: so each that comes later still finds some.
 
 use crate::hart;
 use crate::space::DevicePage;
@@ -24,22 +26,32 @@ struct Uses {
 }
 
 static USES: IrqLock<Uses> =
-    IrqLock::new(rank::DEVICE, Uses { receivers: Slots(1), senders: Slots(1), listening: [0; hart::MAX] });
+    IrqLock::new(rank::DEVICE, Uses { receivers: Slots::NONE, senders: Slots::NONE, listening: [0; hart::MAX] });
 
-/// Slots that are taken, a bit each.
-struct Slots(u64);
+/// Slots that are taken, a bit each, and by which users.
+struct Slots {
+    taken: u64,
+    users: [u32; MOST],
+}
 
 impl Slots {
-    fn take(&mut self, count: usize) -> Option<usize> {
-        let slot = self.0.trailing_ones() as usize;
-        (slot < count.min(MOST)).then(|| {
-            self.0 |= 1 << slot;
+    const NONE: Self = Self { taken: 1, users: [0; MOST] };
+
+    /// One for this user, of `count`.
+    fn take(&mut self, count: usize, user: u32) -> Option<usize> {
+        let count = count.min(MOST);
+        let slot = self.taken.trailing_ones() as usize;
+        let had = (1..count).filter(|slot| self.taken & 1 << *slot != 0 && self.users[*slot] == user).count();
+        let free = count.saturating_sub(self.taken.count_ones() as usize);
+        (had < free).then(|| {
+            self.taken |= 1 << slot;
+            self.users[slot] = user;
             slot
         })
     }
 
     fn give_back(&mut self, slot: usize) {
-        self.0 &= !(1 << slot);
+        self.taken &= !(1 << slot);
     }
 }
 
@@ -50,40 +62,43 @@ pub fn exists() -> bool {
 
 /// A receiver. Who claims there is told the numbers of the senders that rang.
 #[derive(Debug)]
-pub struct ReceiverSlot(usize);
+pub struct ReceiverSlot {
+    slot: usize,
+    user: u32,
+}
 
 impl ReceiverSlot {
-    /// One that nobody has.
-    pub fn take() -> Option<Self> {
-        let slot = USES.lock().receivers.take(COUNT.load(Relaxed))?;
+    /// One that nobody has, for this user. `None`: there is none for it.
+    pub fn take(user: u32) -> Option<Self> {
+        let slot = USES.lock().receivers.take(COUNT.load(Relaxed), user)?;
         // Senders know it by its slot.
         machine::write(registers::receiver(slot) + UIID, slot as u32);
-        Some(Self(slot))
+        Some(Self { slot, user })
     }
 
     /// What a sender stores to its doorbell to ring here.
     pub fn uiid(&self) -> u32 {
-        self.0 as u32
+        self.slot as u32
     }
 
     /// The page that claims.
     pub fn claim_page(&self) -> DevicePage {
-        machine::page(registers::receiver(self.0))
+        machine::page(registers::receiver(self.slot))
     }
 
-    /// A sender that may ring here, and nowhere else; it is claimed as `number`, which is not 0. `None`: there is none left.
+    /// A sender that may ring here, and nowhere else; it is claimed as `number`, which is not 0. `None`: there is none for its user.
     pub fn grant(&self, number: u32) -> Option<SenderSlot> {
-        let slot = USES.lock().senders.take(COUNT.load(Relaxed))?;
+        let slot = USES.lock().senders.take(COUNT.load(Relaxed), self.user)?;
         let at = registers::sender(slot);
         machine::write(at + UIID, number);
-        machine::write(at + ENABLE + self.0 / 32 * 4, 1 << (self.0 % 32));
+        machine::write(at + ENABLE + self.slot / 32 * 4, 1 << (self.slot % 32));
         Some(SenderSlot(slot))
     }
 
     /// This hart listens here, and no other does. The thread that claims here is about to run on it.
     #[cfg(target_os = "none")]
     pub(crate) fn listen(&self) {
-        listen(self.0);
+        listen(self.slot);
     }
 }
 
@@ -91,14 +106,14 @@ impl Drop for ReceiverSlot {
     fn drop(&mut self) {
         let mut uses = USES.lock();
         for hart in 0..hart::MAX {
-            if uses.listening[hart] == self.0 {
+            if uses.listening[hart] == self.slot {
                 uses.listening[hart] = 0;
                 machine::listen(hart, 0);
             }
         }
         // The register gives the slot a new owner: no sender is enabled for it any more.
-        machine::write(registers::receiver(self.0) + UIID, 0);
-        uses.receivers.give_back(self.0);
+        machine::write(registers::receiver(self.slot) + UIID, 0);
+        uses.receivers.give_back(self.slot);
     }
 }
 
@@ -204,17 +219,34 @@ mod tests {
 
     #[test]
     fn slots_are_taken_once_and_come_back() {
-        let mut slots = Slots(1);
-        let taken: std::vec::Vec<_> = core::iter::from_fn(|| slots.take(64)).collect();
+        let mut slots = Slots::NONE;
+        let mut user = 0;
+        let mut next = |slots: &mut Slots| {
+            user += 1;
+            slots.take(64, user)
+        };
+        let taken: std::vec::Vec<_> = core::iter::from_fn(|| next(&mut slots)).collect();
         assert!(taken.iter().copied().eq(1..64));
         slots.give_back(7);
-        assert_eq!((slots.take(64), slots.take(64)), (Some(7), None));
+        assert_eq!((next(&mut slots), next(&mut slots)), (Some(7), None));
+    }
+
+    #[test]
+    fn a_user_has_no_more_than_are_left_for_others() {
+        let mut slots = Slots::NONE;
+        let had: std::vec::Vec<usize> =
+            (0..7).map(|user| core::iter::from_fn(|| slots.take(64, user)).count()).collect();
+        assert_eq!(had, [32, 16, 8, 4, 2, 1, 0]);
+        // What one gives back another gets.
+        slots.give_back(1);
+        assert_eq!((slots.take(64, 0), slots.take(64, 6), slots.take(64, 6)), (None, Some(1), None));
     }
 
     #[test]
     fn no_more_are_taken_than_there_are() {
-        let mut slots = Slots(1);
-        assert_eq!((slots.take(3), slots.take(3), slots.take(3)), (Some(1), Some(2), None));
-        assert_eq!(Slots(1).take(0), None);
+        let mut slots = Slots::NONE;
+        assert_eq!((slots.take(3, 1), slots.take(3, 2), slots.take(3, 3)), (Some(1), Some(2), None));
+        let mut slots = Slots::NONE;
+        assert_eq!(slots.take(0, 1), None);
     }
 }

@@ -77,7 +77,10 @@ impl Receiver {
         let charge = account.charge(2 * PAGE_SIZE + BYTES + uintr::SLOTS * size_of::<Option<Slot>>())?;
         // When all are taken, there is the next best backend.
         let controller = match backend {
-            uintr::NUINTC => Some(Arc::new(ReceiverSlot::take().ok_or(Errno::ENODEV)?)),
+            uintr::NUINTC => {
+                let user = thread.process().identity().euid;
+                Some(Arc::new(ReceiverSlot::take(user).ok_or(Errno::ENODEV)?))
+            }
             _ => None,
         };
         let control = Frame::zeroed().ok_or(Errno::ENOMEM)?;

@@ -1,8 +1,8 @@
 //! The pages of the backend `NUINTC`, by hand, without a handler: what is rung is claimed, by who has the right and as long as it has.
 
 use crate::case::{Outcome, Trouble};
-use crate::machine::{needs_asyncos, needs_kernel, world};
-use crate::process::{PAGE, call, child, dies, sleep_ms};
+use crate::machine::{needs_asyncos, needs_kernel, needs_root, world};
+use crate::process::{PAGE, call, checked_child, child, dies, exits, sleep_ms};
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rt::abi::asyncos::WORLD_VM;
@@ -91,9 +91,10 @@ pub fn claimed() -> Outcome {
     Ok(())
 }
 
-/// As many receivers as the controller has: those behind them are refused, and all come back with their threads.
+/// As many receivers as a user can have, which is half of them for the first: those behind them are refused, another user has one, and all come back with their threads.
 pub fn all_taken() -> Outcome {
     needs_kernel("user interrupts")?;
+    needs_root()?;
     for _ in 0..3 {
         let begin = || call(uintr::RECEIVER, &[PAGE, 0, uintr::NUINTC]);
         let first = rt::thread::spawn(begin)?.join().ok_or_else(|| Trouble::failed("the thread ended"))?;
@@ -116,12 +117,20 @@ pub fn all_taken() -> Outcome {
         while begun.load(Relaxed) + refused.load(Relaxed) < 70 {
             sleep_ms(1);
         }
+        exits(checked_child(another_user)?, 0)?;
         leave.store(1, Relaxed);
         for thread in threads {
             let _ = thread.join();
         }
-        equal!((begun.load(Relaxed), refused.load(Relaxed)), (63, 7));
+        equal!((begun.load(Relaxed), refused.load(Relaxed)), (32, 38));
     }
+    Ok(())
+}
+
+/// Becomes one that has no slot.
+fn another_user() -> Outcome {
+    call!(SETUID, 65534)?;
+    drop(raw::file(call(uintr::RECEIVER, &[PAGE, 0, uintr::NUINTC])?));
     Ok(())
 }
 
