@@ -4,7 +4,7 @@
 //! whoever owns the rings does. 0 stands for "nobody": an interrupt handler, or code outside any task.
 //!
 //! A waiting call in records, as far as it runs on one hart; a device's request is `submit` in a task and
-//! `interrupt`, `complete`, `wake` in the handler:
+//! `interrupt`, `complete`, `wake` in the handler; an entry of a ring is `submit` where it is taken and `complete` where it ends:
 //!
 //! ```text
 //!   trap ─ submit ─ poll-end ... wake ─ poll-begin ─ complete
@@ -21,6 +21,8 @@ pub enum Work {
     Fault(u32),
     /// A device, by its kind as virtio numbers them.
     Device(u32),
+    /// An entry of a ring, by its opcode.
+    Entry(u32),
 }
 
 /// Where an interrupt came from.
@@ -170,6 +172,7 @@ impl Event {
             Event::Submit { request, task, work: Work::Call(number) } => words(9, 0, number, request, task),
             Event::Submit { request, task, work: Work::Fault(access) } => words(9, 1, access, request, task),
             Event::Submit { request, task, work: Work::Device(kind) } => words(9, 2, kind, request, task),
+            Event::Submit { request, task, work: Work::Entry(opcode) } => words(9, 3, opcode, request, task),
             Event::Complete { request, result } => words(10, 0, 0, request, result as u64),
             Event::UserInterrupt { task, what } => {
                 let (kind, number) = match what {
@@ -234,7 +237,8 @@ impl Record {
                 work: match small {
                     0 => Work::Call(wide),
                     1 => Work::Fault(wide),
-                    _ => Work::Device(wide),
+                    2 => Work::Device(wide),
+                    _ => Work::Entry(wide),
                 },
             },
             10 => Event::Complete { request: a, result: b as i64 },
@@ -303,6 +307,7 @@ impl fmt::Display for Event {
                     Work::Call(number) => ("call", number),
                     Work::Fault(access) => ("fault", access),
                     Work::Device(kind) => ("device", kind),
+                    Work::Entry(opcode) => ("entry", opcode),
                 };
                 write!(f, "submit request={request} task={task} {kind}={value}")
             }

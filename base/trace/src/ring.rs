@@ -181,7 +181,7 @@ mod tests {
         task
     }
 
-    const EVENTS: [(Event, &str); 21] = [
+    const EVENTS: [(Event, &str); 22] = [
         (Event::Spawn { task: 1, parent: 2 }, "spawn task=1 parent=2"),
         (Event::Name { task: 1, part: 1, text: *b"sleep\nr\0" }, "name task=1 part=1 text=sleep\\nr"),
         (Event::PollBegin { task: u64::MAX }, "poll-begin task=18446744073709551615"),
@@ -196,6 +196,7 @@ mod tests {
         (Event::Submit { request: 3, task: 4, work: Work::Call(63) }, "submit request=3 task=4 call=63"),
         (Event::Submit { request: 4, task: 4, work: Work::Fault(1) }, "submit request=4 task=4 fault=1"),
         (Event::Submit { request: 5, task: 4, work: Work::Device(2) }, "submit request=5 task=4 device=2"),
+        (Event::Submit { request: 6, task: 4, work: Work::Entry(22) }, "submit request=6 task=4 entry=22"),
         (Event::Complete { request: 3, result: -22 }, "complete request=3 result=-22"),
         (Event::UserInterrupt { task: 6, what: Interrupted::Placed(7) }, "uintr task=6 placed=7"),
         (Event::UserInterrupt { task: 6, what: Interrupted::Displaced(7) }, "uintr task=6 displaced=7"),

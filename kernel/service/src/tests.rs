@@ -22,6 +22,7 @@ use mem::{Account, AddressSpace, Source};
 use process::{FdTable, Program, Service, process::FilePlaces};
 use std::rc::Rc;
 
+mod ring_trace;
 mod rings;
 
 /// Where the program's writable memory is.
@@ -583,6 +584,7 @@ fn a_program_makes_every_kind_of_call() {
         sockets(&user).await;
         messages(&user).await;
         rings::rings(&user).await;
+        ring_trace::traced(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;
     });

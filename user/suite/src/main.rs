@@ -107,6 +107,7 @@ const GROUPS: &[&[Case]] = &[
     rings::others::CASES,
     rings::places::CASES,
     rings::words::CASES,
+    rings::traced::CASES,
     rings::buffers::CASES,
     rings::provided::CASES,
     rings::quotas::CASES,

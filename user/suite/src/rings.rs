@@ -24,6 +24,7 @@ pub mod rights;
 pub mod sockets;
 pub mod splices;
 pub mod time;
+pub mod traced;
 pub mod waiting;
 pub mod words;
 

@@ -31,7 +31,7 @@ const TRIES: usize = 10;
 const MESSAGE: usize = 3791;
 
 /// A line: `TIME HART EVENT NAME=VALUE...`.
-struct Line<'a> {
+pub struct Line<'a> {
     /// Nanoseconds.
     time: u64,
     hart: u64,
@@ -48,12 +48,12 @@ impl<'a> Line<'a> {
         Some(Self { time, hart, event: words.next()?, pairs: words.next()? })
     }
 
-    fn get(&self, name: &str) -> Option<&'a str> {
+    pub fn get(&self, name: &str) -> Option<&'a str> {
         self.pairs.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
     }
 
     /// Whether it is this event with these operands.
-    fn is(&self, event: &str, operands: &[(&str, &str)]) -> bool {
+    pub fn is(&self, event: &str, operands: &[(&str, &str)]) -> bool {
         self.event == event && operands.iter().all(|(name, value)| self.get(name) == Some(value))
     }
 }
@@ -73,7 +73,7 @@ pub fn record(body: impl FnOnce() -> Outcome) -> Result<String, Trouble> {
 }
 
 /// Records `body` until `chain` finds in the trace what it looks for.
-fn find(body: impl Fn() -> Outcome, chain: impl Fn(&[Line<'_>]) -> Option<()>) -> Outcome {
+pub fn find(body: impl Fn() -> Outcome, chain: impl Fn(&[Line<'_>]) -> Option<()>) -> Outcome {
     needs_asyncos()?;
     needs_root()?;
     let mut text = String::new();

@@ -136,8 +136,8 @@ fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, waits
 }
 
 fn defer(owner: &Owner, ring: &Arc<Ring>, chain: &Chain, drains: bool) -> Result<Listed, Errno> {
-    let Some(Linked { user_data, operation: Ok(operation), .. }) = chain.first() else { return Err(Errno::EINVAL) };
-    let listed = owner.enlist(ring, *user_data, operation.about(), None, None)?;
+    let Some(Linked { entry, operation: Ok(operation), .. }) = chain.first() else { return Err(Errno::EINVAL) };
+    let listed = owner.enlist(ring, entry.user_data, operation.about(), None, None)?;
     ring.drain.defer(&listed.request, drains)?;
     Ok(listed)
 }
@@ -188,7 +188,7 @@ fn serve(
 }
 
 /// Of a limit of one that has not waited.
-const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false, flags: 0 };
+pub(super) const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails: false, flags: 0 };
 
 /// Waits until a deferred chain may begin, and runs it up to what waits.
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {

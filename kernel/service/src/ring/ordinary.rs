@@ -6,6 +6,7 @@ use super::{
     calls::{Begun, Body},
     coroutine::{self, Start},
     operation::{About, Done, Step},
+    request::{Entry, Mark},
     ring_of,
     ticket::{Chain, Ticket},
     urgency::Urgency,
@@ -19,6 +20,7 @@ use crate::{
 use abi::{errno::Errno, io_uring::IORING_SETUP_R_DISABLED};
 use alloc::sync::Arc;
 use process::{Call, Outcome, Thread};
+use trace::Work;
 
 /// No entry has this opcode.
 const NONE: u8 = u8::MAX;
@@ -63,7 +65,9 @@ pub(crate) fn register_call(
     if ring.reserve(1) == 0 {
         return Err(Errno::EAGAIN);
     }
-    let mut ticket = Ticket::new(ring, token, 0, Urgency::USUAL);
+    let number = hal::record::submit(Work::Call(call.number as u32));
+    let entry = Entry { user_data: token, mark: Mark::new(0, number) };
+    let mut ticket = Ticket::new(ring, entry, Urgency::USUAL);
     let step = match begun {
         Some(begun) => begun.begin(body, &task),
         None => Step::Done(done(answered.map_or(0, |id| id as isize))),

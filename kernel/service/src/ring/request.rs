@@ -23,9 +23,50 @@ use io::caller::Caller;
 use mem::{AddressSpace, Charge, CopyFault};
 use process::Thread;
 use ring::{Outcome, RequestState};
+use trace::Work;
 
 /// The completion of one that was cancelled.
 pub(super) const CANCELLED: Done = Done { result: -Errno::ECANCELED.number(), fails: true, flags: 0 };
+
+/// How an entry is to be served, and its number in the trace, 0 for none: in one word, so that an entry goes in two registers.
+#[derive(Clone, Copy)]
+pub(super) struct Mark(u64);
+
+impl Mark {
+    pub(super) fn new(flags: u8, number: u64) -> Self {
+        Self(number << 8 | u64::from(flags))
+    }
+
+    pub(super) fn flags(self) -> u8 {
+        self.0 as u8
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.0 >> 8
+    }
+}
+
+/// What goes with an entry as long as it has not ended.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub user_data: u64,
+    pub mark: Mark,
+}
+
+impl Entry {
+    /// One that is not recorded.
+    #[inline(always)]
+    pub(super) fn silent(entry: &Sqe) -> Self {
+        Self { user_data: entry.user_data, mark: Mark::new(entry.flags, 0) }
+    }
+
+    /// One that is taken now, and recorded if anything is.
+    #[inline(always)]
+    pub(super) fn taken(entry: &Sqe) -> Self {
+        let number = hal::record::submit(Work::Entry(u32::from(entry.opcode)));
+        Self { user_data: entry.user_data, mark: Mark::new(entry.flags, number) }
+    }
+}
 
 /// A request that waits, as who cancels sees it.
 pub(super) struct Request {

@@ -19,7 +19,7 @@ use super::{
     buffers::Buffer,
     operation::{About, Done, place_of},
     ready::{Admitted, Retries},
-    request::{CANCELLED, Owner, Request},
+    request::{CANCELLED, Entry, Mark, Owner, Request},
     stream::{Looked, Stream},
     transfer::{AtDevice, Transfer, Tried},
 };
@@ -106,7 +106,7 @@ pin_project! {
         ring: Arc<Ring>,
         owner: Arc<Owner>,
         reading: Reading,
-        flags: u8,
+        mark: Mark,
         // Bytes, since it was served last.
         moved: usize,
         // In the queue of the file that it reads; none waits for a device.
@@ -119,15 +119,15 @@ pin_project! {
 pub(super) fn park(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    (user_data, flags): (u64, u8),
+    entry: Entry,
     open: &Arc<OpenFile>,
     reading: impl FnOnce() -> Reading,
 ) -> Option<usize> {
     let seat = seat(open.clone(), |open| open.file().read_queue())?;
     let (admitted, reading) = (ring.admit(task)?, reading());
     let about = About { opcode: reading.opcode(), file: place_of(open) };
-    let mut parked = Parked::new(ring, admitted, user_data, about)?;
-    parked.wants(reading, flags);
+    let mut parked = Parked::new(ring, admitted, entry.user_data, about)?;
+    parked.wants(reading, entry);
     parked.held.as_mut().project().seat.set(Some(seat));
     Some(parked.begin())
 }
@@ -146,8 +146,14 @@ impl Parked {
             Admitted::Again(parked) => parked.renew(ring, user_data, about),
             Admitted::New(owner) => {
                 let request = Request::of_retry(user_data, about, owner.caller.pid, Retry::new(ring));
-                let held =
-                    Held { ring: ring.clone(), owner, reading: Reading::Nothing, flags: 0, moved: 0, seat: None };
+                let held = Held {
+                    ring: ring.clone(),
+                    owner,
+                    reading: Reading::Nothing,
+                    mark: Mark::new(0, 0),
+                    moved: 0,
+                    seat: None,
+                };
                 Self { request, held: Box::pin(held) }
             }
         };
@@ -169,9 +175,9 @@ impl Parked {
         self
     }
 
-    fn wants(&mut self, reading: Reading, flags: u8) {
+    fn wants(&mut self, reading: Reading, entry: Entry) {
         let held = self.held.as_mut().project();
-        (*held.reading, *held.flags, *held.moved) = (reading, flags, 0);
+        (*held.reading, *held.mark, *held.moved) = (reading, entry.mark, 0);
     }
 
     /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
@@ -192,13 +198,13 @@ impl Parked {
 pub(super) fn park_device(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    (user_data, flags): (u64, u8),
+    entry: Entry,
     device: Box<AtDevice>,
 ) -> Result<Parked, Box<AtDevice>> {
     let Some(admitted) = ring.admit(task) else { return Err(device) };
     let about = About { opcode: device.opcode(), file: place_of(device.open()) };
-    let Some(mut parked) = Parked::new(ring, admitted, user_data, about) else { return Err(device) };
-    parked.wants(Reading::Device(device), flags);
+    let Some(mut parked) = Parked::new(ring, admitted, entry.user_data, about) else { return Err(device) };
+    parked.wants(Reading::Device(device), entry);
     Ok(parked)
 }
 
@@ -427,7 +433,8 @@ impl Request {
     /// Its completion is posted, and it leaves all that it is in.
     fn end(self: &Arc<Self>, mut held: Pin<Box<Held>>, done: Done) -> Served {
         self.state().decide();
-        held.ring.complete(self.user_data(), held.flags, done);
+        let entry = Entry { user_data: self.user_data(), mark: held.mark };
+        held.ring.complete(entry, done);
         held.ring.drain.end();
         self.has_ended(&held.ring, done);
         let moved = held.moved + done.result.max(0) as usize;

@@ -11,10 +11,11 @@ use super::{
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
     pieces::Pieces,
+    request::Entry,
     retry::{self, Parked, Reading},
     select::{self, Select},
     taking::Taker,
-    ticket::{Chain, Linked, Ticket},
+    ticket::{Chain, Linked, Ticket, record},
     transfer::{AtDevice, Transfer, Tried},
     urgency::Urgency,
 };
@@ -131,9 +132,13 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     pub(super) fn take(&mut self, count: u32) -> TakenSome {
         // What is done and not posted, and a chain that has not begun, keep theirs.
         let held = self.taker.filled() + self.chain.len();
+        let wanted = count;
         let count = count.min(self.taker.reserve(held + count as usize).saturating_sub(held) as u32);
+        if count < wanted {
+            self.refuse(count);
+        }
         let goes_on = self.ring.has(IORING_SETUP_SUBMIT_ALL);
-        let is_short = !self.says_priorities && !self.is_restricted;
+        let is_short = !self.says_priorities && !self.is_restricted && !hal::record::recording();
         let mut taken = TakenSome::none();
         self.moved = 0;
         while taken.count < count {
@@ -163,7 +168,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                     break;
                 }
             };
-            if !self.begin(entry.user_data, entry.flags, operation) && !goes_on {
+            if !self.begin(Entry::taken(&entry), operation) && !goes_on {
                 taken.stopped = true;
                 break;
             }
@@ -172,6 +177,14 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.begin_parked();
         self.taker.head.submissions.commit(&*self.ring.pages);
         taken
+    }
+
+    /// There is no place for the completion of the entry so many places behind the next: the trace says so. It is taken later, under another number.
+    #[cold]
+    fn refuse(&self, ahead: u32) {
+        if let Some(entry) = self.taker.head.submissions.peek(&*self.ring.pages, ahead) {
+            record(Entry::taken(&entry).mark.number(), Done::failed(Errno::EAGAIN));
+        }
     }
 
     /// What comes is not part of a chain, and need not wait for others to begin.
@@ -190,7 +203,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let transfer = match Transfer::prepare(self.task, entry) {
             Ok(transfer) => transfer,
             Err(errno) => {
-                self.complete(entry.user_data, Done::failed(errno), entry.flags);
+                self.complete(Entry::silent(entry), Done::failed(errno));
                 return false;
             }
         };
@@ -205,9 +218,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let task = self.task;
         let tried = self.open(entry.fd).map(|open| Transfer::of_simple_read(entry).look(task, open, None));
         match tried {
-            Ok(Tried::Done(done)) => self.complete(entry.user_data, done, entry.flags),
+            Ok(Tried::Done(done)) => self.complete(Entry::silent(entry), done),
             Ok(tried) => self.behind_simple_look(entry, tried),
-            Err(errno) => self.complete(entry.user_data, Done::failed(errno), entry.flags),
+            Err(errno) => self.complete(Entry::silent(entry), Done::failed(errno)),
         }
     }
 
@@ -225,10 +238,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// It is done, or waits.
     #[inline]
     fn settle(&mut self, entry: &Sqe, transfer: Transfer, step: Step) {
-        let request = (entry.user_data, entry.flags);
+        let entry = Entry::silent(entry);
         match step {
-            Step::Done(done) => self.complete(request.0, done, request.1),
-            Step::Waits(waits) => self.park(request, Operation::Transfer(transfer), waits, Chain::default()),
+            Step::Done(done) => self.complete(entry, done),
+            Step::Waits(waits) => self.park(entry, Operation::Transfer(transfer), waits, Chain::default()),
         }
     }
 
@@ -304,7 +317,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     fn put_back(&mut self, taken: &mut TakenSome) {
         let chain = if self.goes_on { 0 } else { self.chain.len() as u32 };
         if !self.goes_on {
-            (self.chain, self.charge) = (Pieces::default(), None);
+            // Those are taken again under other numbers.
+            let chain = core::mem::take(&mut self.chain).into_iter();
+            chain.for_each(|linked| record(linked.entry.mark.number(), Done::failed(Errno::EAGAIN)));
+            self.charge = None;
         }
         self.has_faulted = true;
         self.taker.head.submissions.put_back(1 + chain);
@@ -313,25 +329,25 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     /// Begins a request, or adds it to its chain. `false`: it is wrong, and ends the submission.
     #[inline]
-    fn begin(&mut self, user_data: u64, flags: u8, operation: Result<Operation, Errno>) -> bool {
-        let is_linked = flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
+    fn begin(&mut self, entry: Entry, operation: Result<Operation, Errno>) -> bool {
+        let is_linked = entry.mark.flags() & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
         if is_linked || !self.stands_alone() {
-            return self.link(Linked { user_data, flags, urgency: self.urgency, operation }, is_linked);
+            return self.link(Linked { entry, urgency: self.urgency, operation }, is_linked);
         }
         match operation {
-            Ok(Operation::Select(select)) if self.begin_stream(select, (user_data, flags)) => {}
-            Ok(operation) => match operation.run(self.task, self.ring, user_data) {
-                Step::Done(done) => self.complete(user_data, done, flags),
-                Step::Waits(waits) => self.park((user_data, flags), operation, waits, Chain::default()),
+            Ok(Operation::Select(select)) if self.begin_stream(select, entry) => {}
+            Ok(operation) => match operation.run(self.task, self.ring, entry.user_data) {
+                Step::Done(done) => self.complete(entry, done),
+                Step::Waits(waits) => self.park(entry, operation, waits, Chain::default()),
             },
-            Err(errno) => self.complete(user_data, Done::failed(errno), flags),
+            Err(errno) => self.complete(entry, Done::failed(errno)),
         }
         // A limit of nothing is wrong.
         operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
     }
 
     /// Begins one that reads again and again, if it needs no coroutine.
-    fn begin_stream(&mut self, select: Select, request: (u64, u8)) -> bool {
+    fn begin_stream(&mut self, select: Select, entry: Entry) -> bool {
         if !self.urgency.is_usual(self.task.thread()) {
             return false;
         }
@@ -339,7 +355,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         // Those before it are completed before it.
         self.post_some();
         self.taker.show_taken();
-        let moved = retry::park(self.task, self.ring, request, &open, || Reading::Again(stream));
+        let moved = retry::park(self.task, self.ring, entry, &open, || Reading::Again(stream));
         if let Some(moved) = moved {
             self.taker.give_places(1);
             self.moved += moved;
@@ -349,10 +365,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     /// A request waits, and what is linked behind it with it.
     #[inline(never)]
-    fn park(&mut self, request: (u64, u8), operation: Operation, waits: Waits, rest: Chain) {
+    fn park(&mut self, entry: Entry, operation: Operation, waits: Waits, rest: Chain) {
         self.taker.give_places(1);
         self.taker.show_taken();
-        let begun = begin_to_wait(self.task, self.ring, (request, self.urgency), (operation, waits), rest);
+        let begun = begin_to_wait(self.task, self.ring, (entry, self.urgency), (operation, waits), rest);
         let Some(parked) = begun else { return };
         if self.parked.make_room(1).is_err() {
             self.moved += parked.begin();
@@ -368,8 +384,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
 
     /// Completes a request, unless it wanted that for a failure only.
     #[inline]
-    fn complete(&mut self, user_data: u64, done: Done, flags: u8) {
-        if !done.fails && flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+    fn complete(&mut self, Entry { user_data, mark }: Entry, done: Done) {
+        record(mark.number(), done);
+        if !done.fails && mark.flags() & IOSQE_CQE_SKIP_SUCCESS != 0 {
             return;
         }
         self.moved += done.result.max(0) as usize;
@@ -408,26 +425,26 @@ impl Drop for Submission<'_, '_, '_> {
     }
 }
 
-/// A request waits, with its `user_data`, flags and urgency, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
+/// A request waits, with its urgency, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
 /// caller has it. Inlined: what it is given is large to be moved.
 #[inline(always)]
 fn begin_to_wait(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    (request, urgency): ((u64, u8), Urgency),
+    (entry, urgency): (Entry, Urgency),
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) -> Option<Parked> {
     // Records are all as urgent as their submitter.
     if rest.len() == 0 && urgency.is_usual(task.thread()) {
-        if reads_as_record(task, ring, request, &waits) {
+        if reads_as_record(task, ring, entry, &waits) {
             return None;
         }
         if let Waits::Device(device) = waits {
-            return begin_at_device(task, ring, request, operation, device);
+            return begin_at_device(task, ring, entry, operation, device);
         }
     }
-    waits_in_coroutine(task, ring, (request, urgency), (operation, waits), rest);
+    waits_in_coroutine(task, ring, (entry, urgency), (operation, waits), rest);
     None
 }
 
@@ -435,11 +452,11 @@ fn begin_to_wait(
 fn waits_in_coroutine(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    ((user_data, flags), urgency): ((u64, u8), Urgency),
+    (entry, urgency): (Entry, Urgency),
     (operation, waits): (Operation, Waits),
     rest: Chain,
 ) {
-    let ticket = Ticket::new(ring, user_data, flags, urgency);
+    let ticket = Ticket::new(ring, entry, urgency);
     coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
 }
 
@@ -448,15 +465,15 @@ fn waits_in_coroutine(
 fn begin_at_device(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    request: (u64, u8),
+    entry: Entry,
     operation: Operation,
     device: Box<AtDevice>,
 ) -> Option<Parked> {
-    match retry::park_device(task, ring, request, device) {
+    match retry::park_device(task, ring, entry, device) {
         Ok(parked) => Some(parked),
         Err(device) => {
-            let request = (request, Urgency::USUAL);
-            waits_in_coroutine(task, ring, request, (operation, Waits::Device(device)), Chain::default());
+            let entry = (entry, Urgency::USUAL);
+            waits_in_coroutine(task, ring, entry, (operation, Waits::Device(device)), Chain::default());
             None
         }
     }
@@ -464,10 +481,10 @@ fn begin_at_device(
 
 /// Has a read wait without a coroutine; `false`: it needs one.
 #[inline(always)]
-fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), waits: &Waits) -> bool {
+fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, entry: Entry, waits: &Waits) -> bool {
     let Waits::Transfer(transfer, open, buffer) = waits else { return false };
     let reading = || Reading::Once(*transfer, buffer.clone());
-    transfer.is_one_read() && retry::park(task, ring, request, open, reading).is_some()
+    transfer.is_one_read() && retry::park(task, ring, entry, open, reading).is_some()
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

@@ -126,9 +126,9 @@ impl Ring {
     pub(super) fn begin_taking(&self, wanted: u32) -> Beginning {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
-        /// Entries of these say more than is looked at here.
+        /// Entries of these say more than is looked at here; and none is recorded.
         const LONG: u32 = IORING_SETUP_PRIORITIES | IORING_SETUP_IOPOLL | RESTRICTED;
-        if wanted == 0 || self.has(ASKED | LONG) {
+        if wanted == 0 || self.has(ASKED | LONG) || hal::record::recording() {
             return Beginning::Later;
         }
         let (pages, mut posting) = (&*self.pages, self.posting.lock());

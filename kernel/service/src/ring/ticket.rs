@@ -4,6 +4,7 @@ use super::{
     Ring,
     operation::{Done, Operation},
     pieces::Rest,
+    request::{CANCELLED, Entry, Mark},
     urgency::Urgency,
 };
 use crate::context::Task;
@@ -14,12 +15,20 @@ use abi::{
 use alloc::sync::Arc;
 use mem::Charge;
 
+/// An entry has ended like this: in the trace, before its completion is posted.
+#[inline(always)]
+pub(super) fn record(number: u64, done: Done) {
+    hal::record::complete(number, i64::from(done.result));
+}
+
 /// The duty to complete an entry, for which there is a place.
 pub(super) struct Ticket {
     ring: Arc<Ring>,
     pub user_data: u64,
     pub flags: u8,
     pub urgency: Urgency,
+    /// In the trace.
+    pub number: u64,
     /// Others may wait for its end; if not, it waits itself for its beginning.
     has_begun: bool,
     /// What is said if nothing else is.
@@ -30,36 +39,39 @@ pub(super) struct Ticket {
 
 impl Ticket {
     /// Of one that has begun.
-    pub(super) fn new(ring: &Arc<Ring>, user_data: u64, flags: u8, urgency: Urgency) -> Self {
+    pub(super) fn new(ring: &Arc<Ring>, entry: Entry, urgency: Urgency) -> Self {
         ring.drain.begin(1);
-        let mut ticket = Self::of_deferred(ring, user_data, flags);
-        (ticket.urgency, ticket.has_begun) = (urgency, true);
+        let mut ticket = Self::of_deferred(ring, entry.user_data, entry.mark.flags());
+        (ticket.urgency, ticket.number, ticket.has_begun) = (urgency, entry.mark.number(), true);
         ticket
     }
 
     /// Of one that has not.
     pub(super) fn of_deferred(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
         let (urgency, otherwise) = (Urgency::USUAL, Some(Errno::ECANCELED));
-        Self { ring: ring.clone(), user_data, flags, urgency, has_begun: false, otherwise, tag: None }
+        Self { ring: ring.clone(), user_data, flags, urgency, number: 0, has_begun: false, otherwise, tag: None }
     }
 
     /// With this result.
     pub(super) fn complete(&mut self, done: Done) {
         self.otherwise = None;
-        self.ring.complete(self.user_data, self.flags, done);
+        let entry = Entry { user_data: self.user_data, mark: Mark::new(self.flags, self.number) };
+        self.ring.complete(entry, done);
     }
 
     /// The entry gets no completion: the failure of one before it stands for it.
     pub(super) fn forget(mut self) {
         self.otherwise = None;
+        record(self.number, CANCELLED);
         self.ring.release(1);
     }
 }
 
 impl Ring {
     /// Completes an entry that has a place, unless it wanted that for a failure only.
-    pub(super) fn complete(&self, user_data: u64, flags: u8, done: Done) {
-        match done.fails || flags & IOSQE_CQE_SKIP_SUCCESS == 0 {
+    pub(super) fn complete(&self, Entry { user_data, mark }: Entry, done: Done) {
+        record(mark.number(), done);
+        match done.fails || mark.flags() & IOSQE_CQE_SKIP_SUCCESS == 0 {
             true => self.post_placed(Cqe { user_data, res: done.result, flags: done.flags }),
             false => self.release(1),
         }
@@ -69,6 +81,7 @@ impl Ring {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(errno) = self.otherwise {
+            record(self.number, Done::failed(errno));
             self.ring.post_placed(Cqe { user_data: self.user_data, res: errno.to_return() as i32, flags: 0 });
         }
         if self.has_begun {
@@ -117,8 +130,7 @@ impl Drop for Tag {
 
 /// An entry of a chain.
 pub(super) struct Linked {
-    pub user_data: u64,
-    pub flags: u8,
+    pub entry: Entry,
     pub urgency: Urgency,
     pub operation: Result<Operation, Errno>,
 }
@@ -160,10 +172,11 @@ impl Chain {
     pub(super) fn next(&mut self) -> Option<(Ticket, Operation)> {
         let ring = self.ring.as_ref()?;
         // One that is wrong says so: it is in no chain that began.
-        for Linked { user_data, flags, urgency, operation } in &mut self.entries {
+        for Linked { entry: Entry { user_data, mark }, urgency, operation } in &mut self.entries {
+            let (flags, number) = (mark.flags(), mark.number());
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
             let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
-            let ticket = Ticket { ring, user_data, flags, urgency, has_begun, otherwise, tag: None };
+            let ticket = Ticket { ring, user_data, flags, urgency, number, has_begun, otherwise, tag: None };
             if let Ok(operation) = operation {
                 return Some((ticket, operation));
             }

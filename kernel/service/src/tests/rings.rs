@@ -37,6 +37,10 @@ impl Mapped {
         Self { fd, ring, entries, params }
     }
 
+    pub fn fd(&self) -> usize {
+        self.fd
+    }
+
     pub fn word(&self, cpu: &Cpu, offset: usize) -> u32 {
         cpu.word(self.ring + offset).cast_unsigned()
     }
@@ -78,6 +82,13 @@ impl Mapped {
             .collect()
     }
 
+    /// The ring goes, with its mappings.
+    pub async fn close(self, cpu: &Cpu) {
+        cpu.good(nr::CLOSE, [self.fd]).await;
+        cpu.good(nr::MUNMAP, [self.ring, at::CQES + 16 * self.params.cq_entries as usize]).await;
+        cpu.good(nr::MUNMAP, [self.entries, 64 * self.params.sq_entries as usize]).await;
+    }
+
     /// Submits all of these, which are done at once, and takes their completions.
     async fn run(&self, cpu: &Cpu, entries: &[Sqe]) -> Vec<(u64, i32)> {
         self.put(cpu, entries);
@@ -86,7 +97,7 @@ impl Mapped {
     }
 }
 
-const NOT: usize = usize::MAX;
+pub(super) const NOT: usize = usize::MAX;
 const EINVAL: i32 = -22;
 const CANCELLED: i32 = -125;
 
@@ -324,16 +335,16 @@ fn transfer(opcode: u8, fd: usize, addr: usize, len: u32, off: u64) -> Sqe {
     Sqe { opcode, fd: fd as i32, addr: addr as u64, len, off, user_data: 7, ..Sqe::default() }
 }
 
-fn read(fd: usize, addr: usize, len: u32) -> Sqe {
+pub(super) fn read(fd: usize, addr: usize, len: u32) -> Sqe {
     transfer(IORING_OP_READ, fd, addr, len, 0)
 }
 
-fn cancel(user_data: u64, flags: u32, fd: usize) -> Sqe {
+pub(super) fn cancel(user_data: u64, flags: u32, fd: usize) -> Sqe {
     let base = transfer(IORING_OP_ASYNC_CANCEL, fd, user_data as usize, 0, 0);
     Sqe { op_flags: flags, user_data: 99, ..base }
 }
 
-async fn pipe(cpu: &Cpu) -> (usize, usize) {
+pub(super) async fn pipe(cpu: &Cpu) -> (usize, usize) {
     cpu.good(nr::PIPE2, [DATA + 0x7300, 0]).await;
     (cpu.word(DATA + 0x7300) as usize, cpu.word(DATA + 0x7304) as usize)
 }

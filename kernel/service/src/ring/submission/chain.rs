@@ -6,10 +6,10 @@
 use super::{
     super::{
         Ring,
-        coroutine::{self, Start},
+        coroutine::{self, Start, UNUSED},
         operation::{Done, Operation, Step},
         pieces::Rest,
-        ticket::{Chain, Linked},
+        ticket::{Chain, Linked, record},
     },
     Share, Submission,
 };
@@ -38,7 +38,7 @@ impl Submission<'_, '_, '_> {
         if self.is_cut {
             self.is_cut = goes_on;
             let errno = linked.operation.err().unwrap_or(Errno::ECANCELED);
-            self.complete(linked.user_data, Done::failed(errno), linked.flags);
+            self.complete(linked.entry, Done::failed(errno));
             return is_right;
         }
         self.chain.push(linked);
@@ -71,8 +71,8 @@ impl Submission<'_, '_, '_> {
         let cancelled = fails || chain.iter().any(|linked| linked.operation.is_err());
         if cancelled && let Some(first) = chain.next() {
             let errno = first.operation.err().unwrap_or(Errno::ECANCELED);
-            self.complete(first.user_data, Done::failed(errno), first.flags);
-            self.cancel_rest(chain, first.flags);
+            self.complete(first.entry, Done::failed(errno));
+            self.cancel_rest(chain, first.entry.mark.flags());
         } else if let Some(drains) = self.is_draining.then(|| self.waits_for_others(&chain)).flatten() {
             self.defer(chain, drains);
         } else {
@@ -85,24 +85,25 @@ impl Submission<'_, '_, '_> {
     fn run_linked(&mut self, mut chain: Rest<Linked>) {
         // With what was moved before it in this poll.
         let mut share = Share { entries: 0, moved: self.moved };
-        while let Some(Linked { user_data, flags, urgency, operation: Ok(operation) }) = chain.next() {
-            let done = match operation.run(self.task, self.ring, user_data) {
+        while let Some(Linked { entry, urgency, operation: Ok(operation) }) = chain.next() {
+            let flags = entry.mark.flags();
+            let done = match operation.run(self.task, self.ring, entry.user_data) {
                 Step::Done(done) => done,
                 Step::Waits(waits) => {
                     // Those before it in its chain are completed before it.
                     self.post_some();
                     let rest = self.owned(chain, Chain::new);
                     self.urgency = urgency;
-                    return self.park((user_data, flags), operation, waits, rest);
+                    return self.park(entry, operation, waits, rest);
                 }
             };
-            self.complete(user_data, done, flags);
+            self.complete(entry, done);
             share.take(done);
             if let Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) = chain.first()
                 && let Some(limit) = chain.next()
-                && limit.flags & IOSQE_CQE_SKIP_SUCCESS == 0
             {
-                self.complete(limit.user_data, Done::failed(Errno::ECANCELED), 0);
+                // That is no failure of its own.
+                self.complete(limit.entry, UNUSED);
             }
             if done.fails && flags & IOSQE_IO_HARDLINK == 0 {
                 return self.cancel_rest(chain, flags);
@@ -125,7 +126,7 @@ impl Submission<'_, '_, '_> {
     /// Whether a chain has to wait for others before it begins; `true` in it: for all, not only for its turn. A drain in the middle of
     /// a chain holds for all of it, and for what comes next.
     fn waits_for_others(&mut self, chain: &Rest<Linked>) -> Option<bool> {
-        let mut flagged = chain.iter().map(|linked| linked.flags & IOSQE_IO_DRAIN != 0);
+        let mut flagged = chain.iter().map(|linked| linked.entry.mark.flags() & IOSQE_IO_DRAIN != 0);
         let first = flagged.next().unwrap_or(false);
         let later = flagged.any(|drains| drains);
         let drains = core::mem::replace(&mut self.taker.head.drains_next, later) || first || later;
@@ -136,12 +137,13 @@ impl Submission<'_, '_, '_> {
 
     /// Ends the rest of a chain behind one with these `flags` that failed: if that wanted no completion for success, the rest has none.
     fn cancel_rest(&mut self, rest: impl Iterator<Item = Linked>, flags: u8) {
-        if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
-            return;
-        }
-        for Linked { user_data, flags, operation, .. } in rest {
-            let errno = operation.err().unwrap_or(Errno::ECANCELED);
-            self.complete(user_data, Done::failed(errno), flags);
+        for Linked { entry, operation, .. } in rest {
+            let done = Done::failed(operation.err().unwrap_or(Errno::ECANCELED));
+            if flags & IOSQE_CQE_SKIP_SUCCESS == 0 {
+                self.complete(entry, done);
+            } else {
+                record(entry.mark.number(), done);
+            }
         }
     }
 

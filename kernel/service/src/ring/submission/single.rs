@@ -4,6 +4,7 @@ use super::{
     super::{
         Ring,
         operation::{Done, Operation, Step},
+        request::Entry,
         retry::{self, Reading},
         ticket::Chain,
         transfer::{Transfer, Tried},
@@ -18,7 +19,7 @@ use io::open::OpenFile;
 
 /// A submission of one entry that reads or writes and stands alone, which was taken. How many completions wait for the program then, unless some are kept.
 pub(in super::super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Option<u32> {
-    let request = (entry.user_data, entry.flags);
+    let request = Entry::silent(entry);
     // Most often, and nothing of what has to be kept for a wait.
     if Transfer::is_simple_read(entry)
         && let Ok(open) = task.file(entry.fd)
@@ -53,7 +54,7 @@ fn behind_simple_look(
     open: &Arc<OpenFile>,
     tried: Tried,
 ) -> Option<u32> {
-    behind_look(task, ring, (entry.user_data, entry.flags), Transfer::of_simple_read(entry), open, tried)
+    behind_look(task, ring, Entry::silent(entry), Transfer::of_simple_read(entry), open, tried)
 }
 
 /// A look at what it reads has come to this.
@@ -61,13 +62,13 @@ fn behind_simple_look(
 fn behind_look(
     task: &Task<'_>,
     ring: &Arc<Ring>,
-    request: (u64, u8),
+    request: Entry,
     transfer: Transfer,
     open: &Arc<OpenFile>,
     tried: Tried,
 ) -> Option<u32> {
     match tried {
-        Tried::Done(done) => ring.end_single(Some(completion(request.0, done))),
+        Tried::Done(done) => ring.end_single(Some(completion(request.user_data, done))),
         Tried::NotYet if retry::park(task, ring, request, open, || Reading::Once(transfer, None)).is_some() => {
             ring.end_single(None)
         }
@@ -77,9 +78,9 @@ fn behind_look(
 
 /// Apart, so that a read of what is there moves nothing.
 #[inline(never)]
-fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: (u64, u8), transfer: Transfer, step: Step) -> Option<u32> {
+fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: Entry, transfer: Transfer, step: Step) -> Option<u32> {
     match step {
-        Step::Done(done) => ring.end_single(Some(completion(request.0, done))),
+        Step::Done(done) => ring.end_single(Some(completion(request.user_data, done))),
         Step::Waits(waits) => {
             let operation = Operation::Transfer(transfer);
             if let Some(parked) =
