@@ -22,6 +22,7 @@ use mem::{Account, AddressSpace, Source};
 use process::{FdTable, Program, Service, process::FilePlaces};
 use std::rc::Rc;
 
+mod ring_programs;
 mod ring_trace;
 mod rings;
 
@@ -585,6 +586,7 @@ fn a_program_makes_every_kind_of_call() {
         messages(&user).await;
         rings::rings(&user).await;
         ring_trace::traced(&user).await;
+        ring_programs::programs(&user).await;
         memory_and_time(&user).await;
         processes(&user).await;
     });

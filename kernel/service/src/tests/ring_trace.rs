@@ -111,7 +111,7 @@ async fn no_place(cpu: &Cpu, recording: &mut Recording) {
     ring.put(cpu, &[nop(1, 0, 2)]);
     assert_eq!(ring.enter(cpu, 1, NOT).await, Err(Errno::EAGAIN));
     let refused = (IORING_OP_NOP, vec![i64::from(Errno::EAGAIN.to_return() as i32)]);
-    assert_eq!(recording.entries().split_off(known), [refused.clone()]);
+    assert_eq!(recording.entries().split_off(known), core::slice::from_ref(&refused));
     cpu.store(limit, &usual);
     cpu.good(nr::PRLIMIT64, [0, requests, limit, 0]).await;
     assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
