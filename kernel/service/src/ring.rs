@@ -376,6 +376,11 @@ impl Ring {
         self.timeouts.fetch_add(1, Relaxed);
     }
 
+    /// It does not, after all.
+    fn uncount_timeout(&self) {
+        self.timeouts.fetch_sub(1, Relaxed);
+    }
+
     /// A completion that tells the time is about to be posted: whoever waits goes back to the program then, as on Linux, with however few. Before it, so that nobody's next wait, who
     /// has taken it, is ended by that.
     fn tell_time(&self) {

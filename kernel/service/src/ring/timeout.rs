@@ -101,13 +101,18 @@ impl Timeout {
             ring.count_timeout();
             let more = Cqe { user_data: request.user_data(), res: over.result, flags: IORING_CQE_F_MORE };
             ring.tell_time();
-            if matches!(expiry, Expiry::Again) && ring.post_more(more) {
-                // Others get their turn, however short the period is.
-                context.waker().wake_by_ref();
-                return Poll::Pending;
+            if matches!(expiry, Expiry::Again) {
+                if ring.post_more(more) {
+                    // Others get their turn, however short the period is.
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                // There was no room: that was the last, unless who has removed it meanwhile was told so. Then the cancellation comes.
+                if core::mem::replace(&mut timer.lock().is_over, true) {
+                    ring.uncount_timeout();
+                    return Poll::Pending;
+                }
             }
-            // There was no room, if it was not the last.
-            timer.lock().is_over = true;
             Poll::Ready(over)
         })
         .await
