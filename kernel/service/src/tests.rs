@@ -591,5 +591,5 @@ fn a_program_makes_every_kind_of_call() {
         processes(&user).await;
     });
     let system = run(program, cpu);
-    assert_eq!(system.unknown_calls(), "0 io_setup 1\nother ? 1\nring:58 ? 3\nring:255 ? 3\n");
+    assert_eq!(system.unknown_calls(), "0 io_setup 1\nother ? 1\nring:58 ? 3\nring:59 ? 1\nring:255 ? 3\n");
 }

@@ -56,6 +56,11 @@ impl Drain {
         }
     }
 
+    /// Nothing has begun that has not ended.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_open(true)
+    }
+
     /// Whether some wait. Only who takes entries adds to them, so that a no is certain there.
     pub(super) fn has_deferred(&self) -> bool {
         self.waiting.load(Relaxed) > 0

@@ -166,9 +166,14 @@ fn is_over(ring: &Ring, args: &Args, waiting: Option<u32>) -> bool {
     (enough || !waits(args)) && !(waits_for_room(args) && ring.poller.is_some())
 }
 
-/// How many completions end a wait. Where the caller looks for them at the device, as on Linux the first of them.
+/// Whether who waits is who looks for completions at the device. As on Linux the first of them ends that, and it is no wait if nothing is under way.
+fn looks_itself(ring: &Ring) -> bool {
+    ring.has(IORING_SETUP_IOPOLL) && ring.poller.is_none()
+}
+
+/// How many completions end a wait.
 fn wanted(ring: &Ring, args: &Args) -> u32 {
-    let most = if ring.has(IORING_SETUP_IOPOLL) && ring.poller.is_none() { 1 } else { ring.layout.completions() };
+    let most = if looks_itself(ring) { 1 } else { ring.layout.completions() };
     args.bits(2).min(most)
 }
 
@@ -288,7 +293,7 @@ async fn wait(task: &Task<'_>, ring: &Ring, args: &Args) -> Result<(), Errno> {
     }
     let wanted = wanted(ring, args);
     ring.flush_all().await;
-    if ring.waiting() >= wanted {
+    if ring.waiting() >= wanted || looks_itself(ring) && ring.drain.is_idle() {
         return Ok(());
     }
     let goal = Goal::of(ring, wanted);

@@ -215,9 +215,16 @@ pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
 }
 
 #[inline(never)]
+/// Counts an entry whose operation is not there. One that is there with a buffer of a group only is no such.
+pub(super) fn count_unknown(task: &Task<'_>, entry: &Sqe) {
+    if !is_known(entry.opcode) {
+        task.system.unknown.count_operation(entry.opcode);
+    }
+}
+
 fn prepare_call(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
     let Some(ioprio) = call(entry.opcode) else {
-        task.system.unknown.count_operation(entry.opcode);
+        count_unknown(task, entry);
         return Err(Errno::EINVAL.into());
     };
     if (!ioprio && entry.ioprio != 0) || entry.personality != 0 {

@@ -299,6 +299,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     fn check_special(&mut self, entry: &Sqe) -> Result<(), Errno> {
         let has = |flag| entry.flags & flag != 0;
         if !operation::is_known(entry.opcode) || has(!operation::FLAGS) {
+            operation::count_unknown(self.task, entry);
             return Err(Errno::EINVAL);
         }
         if has(IOSQE_BUFFER_SELECT) && !select::selects(entry.opcode) {

@@ -119,6 +119,8 @@ pub(super) async fn rings(cpu: &Cpu) {
     many(cpu).await;
     disabled(cpu).await;
     probing(cpu).await;
+    looking_for_nothing(cpu).await;
+    counting_unknown(cpu).await;
     let ring = Mapped::new(cpu, 8, 0).await;
     files(cpu, &ring).await;
     pending(cpu, &ring).await;
@@ -311,6 +313,26 @@ async fn disabled(cpu: &Cpu) {
     assert_eq!(ring.enter(cpu, 1, NOT).await, Ok(1));
     assert_eq!(ring.reap(cpu), [(1, 1)]);
     cpu.good(nr::CLOSE, [ring.fd]).await;
+}
+
+/// Who looks for completions by itself does not wait where nothing is under way.
+async fn looking_for_nothing(cpu: &Cpu) {
+    let ring = Mapped::new(cpu, 4, IORING_SETUP_IOPOLL).await;
+    assert_eq!(ring.enter(cpu, 0, 1).await, Ok(0));
+    ring.put(cpu, &[nop(1, 0, 1)]);
+    assert_eq!(ring.enter(cpu, 1, 2).await, Ok(1));
+    assert_eq!(ring.reap(cpu), [(1, 1)]);
+    ring.close(cpu).await;
+}
+
+/// An operation that is not there is counted, whatever its flags; one that is there, and lacks its group, is not.
+async fn counting_unknown(cpu: &Cpu) {
+    let ring = Mapped::new(cpu, 4, 0).await;
+    for (opcode, flags) in [(IORING_OP_READ_MULTISHOT, 0), (59, IOSQE_BUFFER_SELECT)] {
+        let entry = Sqe { opcode, flags, user_data: 1, ..Sqe::default() };
+        assert_eq!(ring.run(cpu, &[entry]).await, [(1, EINVAL)]);
+    }
+    ring.close(cpu).await;
 }
 
 async fn probing(cpu: &Cpu) {
