@@ -12,7 +12,7 @@
 //!
 //! A handler of one's own ([`Handlers::on`]) interrupts its thread anywhere, also in the middle of an allocation, like the handler of a signal: what it may do is told there.
 //! It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
-//! urgent vector (the lowest number) first.
+//! urgent vector (the lowest number) first. Vectors can be kept off one by one ([`Receiver::mask_vectors`]).
 //!
 //! Other threads may grant and revoke while the receiver's handlers run. What was sent before [`Receiver::revoke`] was called may be handled behind its return, what is sent
 //! behind its return is not (`abi::uintr` has the order of accesses that this rests on).
@@ -27,6 +27,7 @@ pub(crate) mod redirect;
 mod sender;
 pub mod timer;
 pub mod traps;
+mod vectors;
 
 use crate::io::{Error, Result};
 use crate::stack::Stack;

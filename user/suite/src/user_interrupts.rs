@@ -4,6 +4,7 @@ mod completions;
 mod controller;
 mod handlers;
 mod mapping;
+mod masks;
 mod passing;
 mod places;
 mod races;
@@ -39,6 +40,8 @@ pub const CASES: &[Case] = &[
     case!("uintr/end-of-receiver", "U5", rights::end_of_receiver),
     case!("uintr/dropped-by-a-child", "U5", rights::dropped_by_a_child),
     case!("uintr/masked", "U4", masked),
+    case!("uintr/masked-vectors", "U4", masks::one_by_one),
+    case!("uintr/masked-vectors-in-a-storm", "U4 S6", masks::in_a_storm),
     case!("uintr/order", "U4", order),
     case!("uintr/storm", "U4 S6", storm),
     case!("uintr/moves", "U4", places::moves),

@@ -1,8 +1,10 @@
 //! What the entries work with, and how they find out what was raised.
 
+use super::handlers::Served;
 use super::{Handlers, PAGE, SOFTWARE, timer, traps};
 use abi::uintr as at;
 use core::arch::asm;
+use core::mem::take;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// What the entry finds in `sscratch`: the end of the handlers' stack, at which this lies. The entry knows where its fields are.
@@ -17,10 +19,16 @@ pub(super) struct Block {
     /// Makes the number of the lowest bit of a word of that bit: the upper six bits of the product say where in `numbers`.
     sequence: u64,
     numbers: [u8; 64],
-    handlers: Handlers,
+    pub(super) handlers: Handlers,
     pub(super) traps: traps::Handler,
     /// The vector that the timer raises, as a bit.
     pub(super) timer: u64,
+    /// What serves vectors that are not masked; `handlers` has it for those that are not.
+    pub(super) own: [Served; at::VECTORS],
+    /// Vectors that are masked one by one; those of them that were taken meanwhile; and those that were, and are masked no more.
+    pub(super) masked: u64,
+    pub(super) held: u64,
+    pub(super) due: u64,
 }
 
 /// Any sequence of 64 bits in which each six neighbours differ will do (de Bruijn).
@@ -54,9 +62,13 @@ impl Block {
             idle: AtomicU64::new(0),
             sequence: SEQUENCE,
             numbers: NUMBERS,
+            own: handlers.served(),
             handlers,
             traps: traps::Handler::NONE,
             timer: 0,
+            masked: 0,
+            held: 0,
+            due: 0,
         }
     }
 
@@ -72,6 +84,7 @@ impl Block {
             unsafe { self.pending_slots() }.swap(0, Ordering::Acquire);
             self.pending |= self.timer;
         }
+        self.pending |= take(&mut self.due);
         for slot in 1..at::SLOTS {
             // SAFETY: the caller's promise.
             unsafe { self.collect(slot) };
@@ -158,6 +171,7 @@ unsafe extern "C" fn uintr_look_soft(block: *mut Block) {
         slots &= !(1 << at::TIMER_SLOT);
         block.pending |= block.timer;
     }
+    block.pending |= take(&mut block.due);
     while slots != 0 {
         // SAFETY: as above.
         unsafe { block.collect(slots.trailing_zeros() as usize) };

@@ -6,13 +6,18 @@ use abi::uintr as at;
 /// What serves a vector: the code, which gets the data and the vector.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Served {
+pub(super) struct Served {
     data: *const (),
     code: unsafe extern "C" fn(*const (), u32),
 }
 
 impl Served {
     const NOTHING: Self = Self { data: core::ptr::null(), code: ignore };
+
+    /// Of code that has data of its own.
+    pub(super) fn raw(data: *const (), code: unsafe extern "C" fn(*const (), u32)) -> Self {
+        Self { data, code }
+    }
 
     fn by<H: Fn(u32) + Sync>(handler: &'static H) -> Self {
         Self { data: core::ptr::from_ref(handler).cast(), code: call::<H> }
@@ -84,6 +89,16 @@ impl Handlers {
     #[must_use]
     pub unsafe fn on_without_floats<H: Fn(u32) + Sync>(self, vector: u32, handler: &'static H) -> Self {
         self.with(vector, Served::by(handler), false)
+    }
+
+    /// What serves each vector.
+    pub(super) fn served(&self) -> [Served; at::VECTORS] {
+        self.served
+    }
+
+    /// Has a vector below 64 served by something else.
+    pub(super) fn serve(&mut self, vector: usize, served: Served) {
+        self.served[vector] = served;
     }
 
     fn with(mut self, vector: u32, served: Served, floats: bool) -> Self {

@@ -34,6 +34,12 @@ pub(super) fn unmask() {
     unsafe { asm!("csrs 0x000, {}", in(reg) ON) };
 }
 
+/// Asks for a look at everything.
+pub(super) fn ask() {
+    // SAFETY: only asks for an interrupt. No `nomem`: what is to be found is there before.
+    unsafe { asm!("csrs 0x044, {}", in(reg) SOFTWARE) };
+}
+
 /// Looks at all that was raised, if the kernel asks for that; else the interrupt told of nothing.
 ///
 /// # Safety
