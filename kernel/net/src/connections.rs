@@ -9,7 +9,7 @@
 //! A connection that is not due has nothing to send before its timer, which may run out early: a later one is found then, so that a conversation
 //! moves no timers. What programs can see change when a segment comes or a timer runs out, its signal is told here, under the stack's lock. One whose next hop is being asked for is due again when an answer to such a question comes.
 
-use crate::signal::Signal;
+use crate::{signal::Signal, stack::PEER_TIMEOUT};
 use abi::poll::{EPOLLIN, EPOLLOUT};
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -36,6 +36,12 @@ pub(crate) struct Handle {
 
 /// Its own address and the peer's.
 pub(crate) type Route = (SocketAddrV4, SocketAddrV4);
+
+/// The same as a number, which is compared at once.
+fn key((local, peer): Route) -> u128 {
+    let half = |address: SocketAddrV4| u128::from(address.ip().to_bits()) << 16 | u128::from(address.port());
+    half(local) << 48 | half(peer)
+}
 
 struct Cell {
     serial: u32,
@@ -64,6 +70,19 @@ impl Cell {
         View { phase: socket.state(), readable: socket.recv_queue(), has_room: has_room(socket) }
     }
 
+    /// Lets the library give up a peer that does not answer: one that is asked nothing need not, however long. The library counts from the last segment that came, or from the first that was sent
+    /// behind it, so what is watched by asking now and then is given a limit only where one has just come.
+    fn limit(&mut self, has_come: bool) {
+        let socket = self.set.get_mut::<tcp::Socket<'static>>(self.socket);
+        let asks = socket.send_queue() > 0 || is_connecting(socket.state());
+        match socket.keep_alive() {
+            _ if asks => socket.set_timeout(Some(PEER_TIMEOUT)),
+            None => socket.set_timeout(None),
+            Some(interval) if has_come => socket.set_timeout(Some(interval + PEER_TIMEOUT)),
+            Some(_) => {}
+        }
+    }
+
     /// Says what has changed since `before`; answers whether it began or ended.
     fn tell(&self, before: View) -> bool {
         let after = self.view();
@@ -86,13 +105,19 @@ pub(crate) fn has_room(socket: &tcp::Socket<'_>) -> bool {
     3 * (socket.send_capacity() - socket.send_queue()) >= socket.send_capacity()
 }
 
+/// Whether the handshake is still under way.
+pub(crate) fn is_connecting(phase: tcp::State) -> bool {
+    matches!(phase, tcp::State::SynSent | tcp::State::SynReceived)
+}
+
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Connections {
     cells: Vec<Option<Cell>>,
     free: Vec<u32>,
     added: u32,
-    index: BTreeMap<Route, Handle>,
+    /// By both addresses.
+    index: BTreeMap<u128, Handle>,
     /// Also some that are gone, or have been served.
     due: VecDeque<Handle>,
     timers: BTreeSet<(Instant, Handle)>,
@@ -117,7 +142,7 @@ impl Connections {
             None => self.cells.push(cell),
         }
         let handle = Handle { place, serial };
-        self.index.insert(route, handle);
+        self.index.insert(key(route), handle);
         self.touch(handle);
         handle
     }
@@ -126,8 +151,8 @@ impl Connections {
     pub fn remove(&mut self, handle: Handle) {
         let Some(cell) = self.cells.get_mut(handle.place as usize).and_then(Option::take) else { return };
         self.free.push(handle.place);
-        if self.index.get(&cell.route) == Some(&handle) {
-            self.index.remove(&cell.route);
+        if self.index.get(&key(cell.route)) == Some(&handle) {
+            self.index.remove(&key(cell.route));
         }
         if let Some(at) = cell.timer {
             self.timers.remove(&(at, handle));
@@ -144,7 +169,7 @@ impl Connections {
 
     /// The connection between these addresses.
     pub fn find(&self, route: Route) -> Option<Handle> {
-        self.index.get(&route).copied()
+        self.index.get(&key(route)).copied()
     }
 
     fn find_cell(&mut self, handle: Handle) -> Option<&mut Cell> {
@@ -166,6 +191,7 @@ impl Connections {
         let Some(cell) = self.find_cell(handle) else { return };
         let before = cell.view();
         let _ = iface.poll_ingress_single(now, device, &mut cell.set);
+        cell.limit(true);
         let has_changed = cell.tell(before);
         let next = iface.poll_at(now, &cell.set);
         self.has_changed |= has_changed;
@@ -238,6 +264,7 @@ impl Connections {
         let Some(cell) = self.find_cell(handle) else { return 0 };
         cell.is_due = false;
         let before = cell.view();
+        cell.limit(false);
         let result = iface.poll_egress(now, device, &mut cell.set);
         let has_changed = cell.tell(before);
         let next = iface.poll_at(now, &cell.set);

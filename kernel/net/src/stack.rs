@@ -326,7 +326,6 @@ impl Core {
     fn new_tcp(&self) -> Result<tcp::Socket<'static>, Errno> {
         let receive = tcp::SocketBuffer::new(buffer(BUFFER)?);
         let mut socket = tcp::Socket::new(receive, tcp::SocketBuffer::new(buffer(BUFFER)?));
-        socket.set_timeout(Some(PEER_TIMEOUT));
         socket.set_ack_delay(Some(ACK_DELAY));
         socket.set_congestion_control(tcp::CongestionControl::Reno);
         Ok(socket)

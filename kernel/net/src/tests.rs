@@ -20,6 +20,7 @@ mod fused;
 mod local;
 mod local_datagrams;
 mod rights;
+mod wired;
 
 const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);

@@ -4,7 +4,7 @@
 use super::connection::{Connection, Look};
 use crate::{
     address::socket_address,
-    connections::{Handle, has_room},
+    connections::{Handle, has_room, is_connecting},
     options::Options,
     signal::Signal,
     stack::{BUFFER, PEER_TIMEOUT, Stack},
@@ -45,11 +45,6 @@ impl Drop for Wired {
             self.stack.release(self.handle, charge, self.reset);
         }
     }
-}
-
-/// Whether the handshake is still under way.
-fn is_connecting(phase: Phase) -> bool {
-    matches!(phase, Phase::SynSent | Phase::SynReceived)
 }
 
 impl Wired {
