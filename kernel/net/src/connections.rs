@@ -27,6 +27,9 @@ use smoltcp::{
 /// How long the library waits before it asks for a next hop again.
 const ASKS_AGAIN: Duration = Duration::from_secs(1);
 
+/// Just below a millisecond.
+const ALMOST: Duration = Duration::from_micros(999);
+
 /// One of them: its place, and a number that no other has had there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Handle {
@@ -283,6 +286,8 @@ impl Connections {
         if at <= now {
             return self.touch(handle);
         }
+        // Those of a millisecond run out together.
+        let at = Instant::from_millis((at + ALMOST).total_millis());
         let Some(cell) = self.find_cell(handle).filter(|cell| cell.timer.is_none_or(|timer| at < timer)) else {
             return;
         };

@@ -99,6 +99,18 @@ fn timers_run_out_in_order() {
 }
 
 #[test]
+fn timers_of_a_millisecond_run_out_together() {
+    let mut bench = Bench::new();
+    for (port, later) in [(100, 100_000), (101, 800_000)] {
+        bench.connect(port);
+        assert_eq!((bench.send(NOW + later, 9), bench.lose()), (1, 1));
+    }
+    let timer = bench.connections.first_timer().unwrap();
+    let now = timer.total_micros() as u64 * 1000;
+    assert_eq!((bench.send(now, 9), bench.lose()), (2, 2));
+}
+
+#[test]
 fn one_that_is_gone_is_not_the_next_in_its_place() {
     let mut bench = Bench::new();
     let (first, kept) = (bench.connect(100), bench.connect(101));
