@@ -19,6 +19,7 @@
 extern crate alloc;
 
 mod channels;
+mod completions;
 mod disk;
 mod drivers;
 mod echo;
@@ -64,7 +65,7 @@ const GROUPS: [Group; 19] = [
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
-    ("uintr", || user_interrupts::rows().and_then(|()| user_signals::rows())),
+    ("uintr", || user_interrupts::rows().and_then(|()| user_signals::rows()).and_then(|()| completions::rows())),
     ("channel", channels::rows),
     ("driver", drivers::rows),
     ("priority", urgency::priorities),
@@ -86,11 +87,12 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 11] = [
+const PROCESSES: [Process; 12] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
     ("--urgent", urgency::urgent),
+    ("--pending", completions::pending),
     ("--lie", urgency::lie),
     ("--wakes", urgency::wakes),
     ("--uintr", user_interrupts::in_a_process),

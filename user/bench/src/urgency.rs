@@ -29,7 +29,7 @@ const WAKES: usize = 500;
 const PAGE: usize = 4096;
 
 /// Where the kernel has no slots, as Linux, the one worker would never come back from what does not yield.
-fn has_slots() -> bool {
+pub fn has_slots() -> bool {
     fs::exists("/proc/asyncos/scheduler")
 }
 

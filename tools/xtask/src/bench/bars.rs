@@ -1,12 +1,16 @@
 //! The figures that must be there, each with its bar.
 
+mod pending;
+
+pub use pending::PENDING;
+
 use super::findings::Method;
 use super::wanted::Limit::{AtLeast, AtMost, Below};
 use super::wanted::{
     Place, Wanted, count, driver_entries, entries, icount, plugin, ratio, reported, share, switches, wall,
 };
 
-/// Every figure with a bar, and those that explain one.
+/// Every figure with a bar, and those that explain one; behind them come those of [`PENDING`].
 pub const WANTED: &[Wanted] = &[
     Wanted {
         place: Place::Auto,

@@ -1,7 +1,7 @@
 //! The rows of the table: what was found, against the bars and beside Linux.
 
 use super::Options;
-use super::bars::WANTED;
+use super::bars::{PENDING, WANTED};
 use super::findings::{CALIBRATION, Findings, LINUX, Method, Sample};
 use super::wanted::{Limit, Place, Wanted};
 
@@ -63,7 +63,7 @@ impl Row {
 
 /// Builds the rows: those that must be there first, then whatever else was measured.
 pub fn rows(options: &Options, findings: &Findings) -> Vec<Row> {
-    let wanted = WANTED.iter().filter(|wanted| options.wants(wanted.group));
+    let wanted = WANTED.iter().chain(PENDING).filter(|wanted| options.wants(wanted.group));
     let mut rows: Vec<Row> = wanted
         .flat_map(|wanted| places(options, wanted).map(|world| required(options, findings, wanted, world)))
         .collect();
@@ -199,7 +199,7 @@ mod tests {
     #[test]
     fn what_must_be_there_is_there_even_when_nothing_was_measured() {
         let rows = rows(&options(false), &Findings::default());
-        assert_eq!(rows.len(), WANTED.len());
+        assert_eq!(rows.len(), WANTED.len() + PENDING.len());
         assert!(rows.iter().all(|row| row.value.is_err() && row.holds().is_none()));
         assert!(find(&rows, "pipe_pp").fails_check());
         // Nobody asked for these.
