@@ -37,6 +37,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register("asyncos/scheduler", || report::kernel_pages(&hal::sched_image::kernel_mappings()));
     procfs::register_control("asyncos/trace", History::open);
     procfs::register_control("asyncos/fail-nth", faults::open_nth);
+    procfs::register_control("asyncos/kill-nth", faults::open_poll);
     procfs::register_control("asyncos/disk-delay", faults::open_delay);
     procfs::register_control("asyncos/loopback-segments", faults::open_segments);
 }

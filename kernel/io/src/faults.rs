@@ -2,7 +2,9 @@
 //!
 //! `fail-nth`, as Linux's: writing `N` makes the N-th point fail of what the thread that writes goes on to do, 0 none. What is read is how many
 //! points are yet to come; 0: it has failed. Closing takes it back, so what ends meanwhile, or runs another program, leaves nothing behind.
-//! `disk-delay`: milliseconds by which the disk is told of each request later, 0 to 1,000.
+//! `kill-nth`: writing `N` has the N-th poll from there on of what the process that writes has submitted end that process, as `SIGKILL` does; for the rest it is as
+//! `fail-nth`.
+//! `disk-delay`: milliseconds by which the disk is told of each request later, 0 to 5,000.
 //! `loopback-segments`: 1 lets the connections that are begun within this host take the way to other hosts (design note 0006, section 1).
 
 use crate::{
@@ -21,7 +23,7 @@ use mem::{Account, Sink, Source};
 /// Longest number that is taken.
 const DIGITS: usize = 10;
 /// Most milliseconds.
-const LATEST: u64 = 1000;
+const LATEST: u64 = 5000;
 
 /// Nanoseconds. Relaxed: it guards nothing.
 static LATENESS: AtomicU64 = AtomicU64::new(0);
@@ -43,6 +45,8 @@ pub fn loopback_segments() -> bool {
 enum Knob {
     /// The account of who opened it: not another's at the same address.
     Nth(Arc<Account>),
+    /// The process that opened it. Its number is its own as long as it, or who has its descriptors, is there to write.
+    Poll(u32),
     Lateness,
     Segments,
 }
@@ -69,6 +73,14 @@ pub fn open_nth(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>,
     Ok(Arc::new(Faults::new(Knob::Nth(caller.account.clone()), inode)))
 }
 
+/// Opens `kill-nth`.
+///
+/// # Errors
+/// None.
+pub fn open_poll(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Faults::new(Knob::Poll(caller.pid), inode)))
+}
+
 /// Opens `disk-delay`.
 ///
 /// # Errors
@@ -89,6 +101,7 @@ impl File for Faults {
     fn read_now(&self, _caller: &Caller, offset: u64, dst: &mut Sink<'_>) -> Attempt<usize> {
         let number = match self.knob {
             Knob::Nth(_) => hal::fail::left() as u64,
+            Knob::Poll(_) => hal::fail::polls_left() as u64,
             Knob::Lateness => lateness() / 1_000_000,
             Knob::Segments => loopback_segments().into(),
         };
@@ -109,7 +122,8 @@ impl File for Faults {
         self.has_chosen.store(true, Relaxed);
         match &self.knob {
             Knob::Nth(own) if Arc::ptr_eq(own, &caller.account) => hal::fail::choose(number as usize, own.address()),
-            Knob::Nth(_) => return Err(Errno::EPERM.into()),
+            Knob::Poll(own) if *own == caller.pid => hal::fail::choose_poll(number as usize, *own),
+            Knob::Nth(_) | Knob::Poll(_) => return Err(Errno::EPERM.into()),
             Knob::Lateness if number <= LATEST => LATENESS.store(number * 1_000_000, Relaxed),
             Knob::Segments if number <= 1 => SEGMENTS.store(number == 1, Relaxed),
             Knob::Lateness | Knob::Segments => return Err(Errno::EINVAL.into()),
@@ -137,6 +151,7 @@ impl Drop for Faults {
         }
         match self.knob {
             Knob::Nth(_) => hal::fail::choose(0, 0),
+            Knob::Poll(_) => hal::fail::choose_poll(0, 0),
             Knob::Lateness => LATENESS.store(0, Relaxed),
             Knob::Segments => SEGMENTS.store(false, Relaxed),
         }

@@ -3,12 +3,16 @@
 //! A scenario is done over and over, each time by a process of its own in which the next point fails, until it is done without one that has. What it
 //! is told is its own to bear: an error, an entry that is not taken, the end of its process. What must not happen is that something is lost.
 
+mod killed;
 mod late;
+mod operations;
 mod scenarios;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::{needs_asyncos, needs_root};
 use crate::process::{child, sleep_ms, wait};
+use killed::{Form, of_some};
+use operations::every_point_of_some;
 use rt::abi::fs::{AT_FDCWD, O_CLOEXEC, O_RDWR};
 use rt::abi::process::WaitStatus;
 use rt::abi::{Errno, fs as f};
@@ -31,10 +35,24 @@ pub const CASES: &[Case] = &[
     case!("faults/ring-chains", "D13", || every_point_of(scenarios::ring_chains)),
     case!("faults/ring-long-chains", "C4 D13", || every_point_of(scenarios::ring_long_chains)),
     case!("faults/ring-tables", "D13", || every_point_of(scenarios::ring_tables)),
+    case!("faults/ring-registers", "D13", || every_point_of(scenarios::ring_registers)),
+    case!("faults/ring-operations-0", "D13", || every_point_of_some(0..26)),
+    case!("faults/ring-operations-26", "D13", || every_point_of_some(26..u16::MAX)),
     case!("faults/ring-polled", "D13", || every_point_of(scenarios::ring_polled)),
     case!("faults/switch", "D13 E1", switch),
+    case!("faults/killed-at-each-poll-0", "D14 C4", || of_some(0..20, &SHORT)),
+    case!("faults/killed-at-each-poll-20", "D14 C4", || of_some(20..40, &SHORT)),
+    case!("faults/killed-at-each-poll-40", "D14 C4", || of_some(40..u16::MAX, &SHORT)),
+    case!("faults/killed-in-longer-chains-0", "D14 C4", || of_some(0..20, &LONGER), slow),
+    case!("faults/killed-in-longer-chains-20", "D14 C4", || of_some(20..40, &LONGER), slow),
+    case!("faults/killed-in-longer-chains-40", "D14 C4", || of_some(40..u16::MAX, &LONGER), slow),
+    case!("faults/kill-switch", "D14 E1", killed::switch),
     case!("faults/late-disk", "D13 D14 D15", late::disk),
+    case!("faults/very-late-disk", "D13 D14 D15", late::very_late_disk, slow),
 ];
+
+const SHORT: [Form; 2] = [Form::Alone, Form::Linked];
+const LONGER: [Form; 2] = [Form::Limited, Form::Drained];
 
 /// The number of the error that kept a scenario from being done.
 #[derive(PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! those of `isolation` states what Linux does, and passes there too.
 //!
 //! ```text
-//!   suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [WORD...]
+//!   suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [--fresh N] [WORD...]
 //!                                                    cases whose name contains one of the words; default all
 //!   ok NAME | not ok NAME: why | skip NAME: reason   one line a case on standard output, then a summary after `#`
 //! ```
@@ -60,6 +60,7 @@ mod timers;
 mod trace;
 mod traps;
 mod tty;
+mod unharmed;
 mod user_interrupts;
 mod user_signals;
 mod watch;
@@ -163,7 +164,7 @@ const GROUPS: &[&[Case]] = &[
     hostile::interrupted::CASES,
 ];
 
-const USAGE: &str = "suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [WORD...]
+const USAGE: &str = "suite [--list] [--quick] [--here] [--repeat N] [--seed N] [--rounds N] [--fresh N] [WORD...]
 
 Runs the cases whose name contains one of the words, each in a process of its own; without a word all.
 
@@ -172,7 +173,8 @@ Runs the cases whose name contains one of the words, each in a process of its ow
     --here       all in this process
     --repeat N   N times over: for what fails seldom
     --seed N     where the cases that choose at random begin
-    --rounds N   how many seeds they try";
+    --rounds N   how many seeds they try, or how many times over those that are about numbers do it
+    --fresh N    one seed more";
 
 /// The value of an option that takes a number; it is taken out. Without one: 1.
 fn number_of(option: &str, arguments: &mut Vec<&str>) -> Option<usize> {
@@ -193,7 +195,9 @@ fn main() -> ExitCode {
         return status;
     }
     let repeat = number_of("--repeat", &mut arguments);
-    for (option, variable) in [("--seed", rings::fuzz::SEED), ("--rounds", rings::fuzz::ROUNDS)] {
+    for (option, variable) in
+        [("--seed", rings::fuzz::SEED), ("--rounds", rings::fuzz::ROUNDS), ("--fresh", rings::fuzz::FRESH)]
+    {
         if arguments.contains(&option) {
             let Some(number) = number_of(option, &mut arguments) else { return usage(&arguments) };
             env::set_var(variable, &alloc::format!("{number}"));

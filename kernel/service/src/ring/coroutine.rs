@@ -17,7 +17,7 @@ use super::{
     buffers::Buffer,
     drain,
     operation::{About, Done, Operation, Step, Waits},
-    request::{CANCELLED, Owner, Request},
+    request::{CANCELLED, Owner, Request, polled},
     submission::Share,
     ticket::{Chain, Linked, Ticket},
     timeout::{Sleeper, Timer},
@@ -194,10 +194,13 @@ pub(super) const UNUSED: Done = Done { result: -Errno::ECANCELED.number(), fails
 async fn pass_gate(owner: &Owner, listed: Listed, chain: &mut Chain) -> Option<Parked> {
     let Listed { request, ring } = &listed;
     *request.task.lock() = exec::current().await;
-    let passed = poll_fn(|_| match () {
-        () if request.state().is_cancelled() => Poll::Ready(false),
-        () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
-        () => Poll::Pending,
+    let passed = poll_fn(|_| {
+        polled(owner.thread());
+        match () {
+            () if request.state().is_cancelled() => Poll::Ready(false),
+            () if ring.drain.passes(request, chain.len()) => Poll::Ready(true),
+            () => Poll::Pending,
+        }
     });
     let passed = passed.await;
     request.state().decide();
@@ -226,6 +229,7 @@ async fn follow(owner: &Owner, ring: &Arc<Ring>, mut after: (bool, u8), chain: &
     loop {
         let began = hal::time::now();
         let followed = follow_some(owner, ring, &mut after, chain);
+        polled(owner.thread());
         // A chain that goes on is ranked anew with what it waits for.
         let _ = owner.thread().charge_moment(hal::time::now().saturating_sub(began));
         if let Followed::Through(next) = followed {
@@ -331,7 +335,7 @@ async fn wait_for(
     let mut is_busy = false;
     let done = poll_fn(|context| {
         let began = hal::time::now();
-        let polled = request.state().poll(
+        let answer = request.state().poll(
             context,
             request.may_be_dropped(),
             |context| run.as_mut().poll(context),
@@ -341,7 +345,8 @@ async fn wait_for(
         if birth.is_some() || is_busy {
             is_busy = usage::rank(owner.thread(), request, urgency, birth);
         }
-        match polled {
+        polled(owner.thread());
+        match answer {
             Polled::Done(done) => return Poll::Ready(done),
             Polled::Cancelled => return Poll::Ready(CANCELLED),
             Polled::GoesOn => request.tell(&listed.ring, Outcome::GoesOn),

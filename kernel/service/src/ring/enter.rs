@@ -3,7 +3,9 @@
 //! Up to [`AT_ONCE`] entries are taken in one poll; a thread that submits more yields in between.
 
 use super::{
-    Ring, ring_of,
+    Ring,
+    request::polled,
+    ring_of,
     submission::{AT_ONCE, Submission, TakenSome, run_single},
     taking::{Beginning, Head, Taker},
 };
@@ -380,6 +382,7 @@ async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) 
     let helper = ring.retries.help(task.thread()).await;
     loop {
         let more = helper.serve();
+        polled(task.thread());
         let look = goal.look(ring);
         match look {
             Look::Reached => return Ok(()),

@@ -15,7 +15,7 @@ use crate::{
     System,
     context::{OfRequest, Task},
 };
-use abi::{errno::Errno, io_uring::*};
+use abi::{errno::Errno, io_uring::*, process::WaitStatus, signal::SIGKILL};
 use alloc::{boxed::Box, sync::Arc};
 use exec::TaskRef;
 use hal::sync::{SpinLock, rank};
@@ -201,6 +201,14 @@ impl Request {
         if ring.drain.has_deferred() {
             ring.drain.settle();
         }
+    }
+}
+
+/// A poll is over of what a thread of this process has submitted: the one, maybe, that is to end it (`hal::fail`). No lock is held.
+#[inline(always)]
+pub(super) fn polled(thread: &Thread) {
+    if hal::fail::is_last_poll(|| thread.process().pid()) {
+        thread.process().end(WaitStatus::Signaled(SIGKILL as u8, false).encode());
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     buffers::Buffer,
     operation::{About, Done, place_of},
     ready::{Admitted, Retries},
-    request::{CANCELLED, Entry, Mark, Owner, Request},
+    request::{CANCELLED, Entry, Mark, Owner, Request, polled},
     stream::{Looked, Stream},
     transfer::{AtDevice, Transfer, Tried},
 };
@@ -332,6 +332,7 @@ impl Request {
     fn waits_on(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> usize {
         let Some(retry) = &self.retry else { return 0 };
         let moved = core::mem::take(held.as_mut().project().moved);
+        polled(held.owner.thread());
         retry.parts.lock().held = Some(held);
         if retry.state.fetch_and(!BUSY, AcqRel) & READY != 0 {
             retry.retries.push(self.clone());
@@ -341,6 +342,7 @@ impl Request {
 
     /// A coroutine waits for what is needed, and serves it then: until that it is served by nobody else.
     fn meet(self: &Arc<Self>, held: Pin<Box<Held>>, need: Need) {
+        polled(held.owner.thread());
         let Ok(charge) = held.owner.charge(TASK) else { return drop(self.end(held, Done::failed(Errno::ENOMEM))) };
         let (request, thread) = (self.clone(), held.owner.thread().clone());
         // Else it would go with a coroutine that cannot be made.
@@ -437,6 +439,7 @@ impl Request {
         held.ring.complete(entry, done);
         held.ring.drain.end();
         self.has_ended(&held.ring, done);
+        polled(held.owner.thread());
         let moved = held.moved + done.result.max(0) as usize;
         let mut parts = held.as_mut().project();
         *parts.reading = Reading::Nothing;

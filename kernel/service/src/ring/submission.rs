@@ -11,7 +11,7 @@ use super::{
     coroutine::{self, Start},
     operation::{self, Done, Operation, Step, Waits},
     pieces::Pieces,
-    request::Entry,
+    request::{Entry, polled},
     retry::{self, Parked, Reading},
     select::{self, Select},
     taking::Taker,
@@ -176,6 +176,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.last = None;
         self.begin_parked();
         self.taker.head.submissions.commit(&*self.ring.pages);
+        polled(self.task.thread());
         taken
     }
 

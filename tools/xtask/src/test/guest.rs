@@ -77,8 +77,15 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     }
     let cases = context.case.as_ref().map_or(configuration.cases.as_slice(), std::slice::from_ref);
     let quick = configuration.short.then_some("--quick");
-    let program: Vec<_> =
-        ["suite"].into_iter().chain(quick).chain(cases.iter().map(String::as_str)).map(Into::into).collect();
+    let fresh = fresh_seed().to_string();
+    // What failed with it is done again by `suite --seed N --rounds 1 ring/fuzz`.
+    say(format!("  the fuzzer's fresh seed: {fresh} [{configuration}]"));
+    let program: Vec<_> = ["suite", "--fresh", &fresh]
+        .into_iter()
+        .chain(quick)
+        .chain(cases.iter().map(String::as_str))
+        .map(Into::into)
+        .collect();
     let words = run::program_words(&program).join(" ");
     let uintr = configuration.uintr.as_deref().unwrap_or("auto");
     machine.command_line = format!("console=mux tty=raw world={} uintr={uintr} {words}", configuration.world);
@@ -105,6 +112,12 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     tally += Tally::of(checked.is_ok());
     say(format!("  {tally} [{configuration}]"));
     Ok(tally)
+}
+
+/// Another each time: beside the seeds that are always the same the fuzzer goes where nobody was.
+fn fresh_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos() as u64 >> 10 & 0xffff_ffff)
 }
 
 /// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`; `#   ` before what a case does that hangs.

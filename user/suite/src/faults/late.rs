@@ -5,7 +5,7 @@ use crate::case::{Outcome, Trouble};
 use crate::files::direct::{open, pread};
 use crate::machine::{needs_asyncos, needs_root};
 use crate::process::{PAGE, RW, checked_child, exit, exits, kill, map, sleep_ms, unmap, wait};
-use rt::abi::fs::{AT_FDCWD, O_CREAT, O_RDWR};
+use rt::abi::fs::{AT_FDCWD, Iovec, O_CREAT, O_RDWR};
 use rt::abi::io_uring::*;
 use rt::abi::process::WaitStatus;
 use rt::abi::signal::SIGKILL;
@@ -17,6 +17,8 @@ const PATH: &str = "/root/faults-late";
 const PAGES: usize = 8;
 /// Milliseconds: long enough for a process to end within.
 const DELAY: u64 = 40;
+/// The most that the switch takes.
+const LATEST: u64 = 5_000;
 
 /// How the reader of a round is not there any more when the answer comes.
 #[derive(Clone, Copy)]
@@ -26,11 +28,13 @@ enum Leaving {
     Unmaps,
     Cancels,
     Execs,
+    /// With memory that was a buffer of the ring's.
+    Unregisters,
 }
 
-fn begins_to_read(ring: &mut Ring, file: &File, address: usize) -> Outcome {
+fn begins_to_read(ring: &mut Ring, file: &File, opcode: u8, address: usize) -> Outcome {
     let (addr, len) = (address as u64, (PAGES * PAGE) as u32);
-    let entry = Sqe { opcode: IORING_OP_READ, fd: file.fd().raw(), addr, len, user_data: 7, ..Sqe::default() };
+    let entry = Sqe { opcode, fd: file.fd().raw(), addr, len, user_data: 7, ..Sqe::default() };
     ensure!(ring.push_raw(&entry));
     equal!(ring.submit(0)?, 1);
     Ok(())
@@ -46,7 +50,12 @@ fn reader(leaving: Leaving, file: &File) -> Outcome {
         return Ok(());
     }
     let mut ring = Ring::new(4, 0)?;
-    begins_to_read(&mut ring, file, address)?;
+    let is_registered = matches!(leaving, Leaving::Unregisters);
+    if is_registered {
+        let piece = Iovec { base: address as u64, len: (PAGES * PAGE) as u64 };
+        call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_BUFFERS, &raw const piece, 1)?;
+    }
+    begins_to_read(&mut ring, file, if is_registered { IORING_OP_READ_FIXED } else { IORING_OP_READ }, address)?;
     match leaving {
         Leaving::Unmaps => {
             unmap(address, PAGES * PAGE)?;
@@ -66,16 +75,20 @@ fn reader(leaving: Leaving, file: &File) -> Outcome {
             let arguments = [c"sh".as_ptr(), c"-c".as_ptr(), c"exit 5".as_ptr(), core::ptr::null()];
             call!(EXECVE, c"/bin/sh".as_ptr(), arguments.as_ptr(), 0)?;
         }
+        Leaving::Unregisters => {
+            call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_BUFFERS, 0, 0)?;
+            unmap(address, PAGES * PAGE)?;
+        }
         Leaving::Killed | Leaving::Exits => {}
     }
     exit(5)
 }
 
-fn round(leaving: Leaving, file: &File) -> Outcome {
+fn round(leaving: Leaving, file: &File, delay: u64) -> Outcome {
     let pid = checked_child(|| reader(leaving, file))?;
     if matches!(leaving, Leaving::Killed) {
         // While it waits, as a rule; it may have had its answer.
-        sleep_ms(DELAY / 4);
+        sleep_ms(delay / 4);
         kill(pid, SIGKILL)?;
         let status = wait(pid)?;
         ensure!(matches!(status, WaitStatus::Signaled(..) | WaitStatus::Exited(0)), "{status:?}");
@@ -85,21 +98,32 @@ fn round(leaving: Leaving, file: &File) -> Outcome {
     // Pages that somebody else has by now are not written to.
     let mine = map(64 * PAGE, RW)?;
     (0..64).for_each(|page| raw::bytes(mine + page * PAGE, PAGE).fill(0xaa));
-    sleep_ms(2 * DELAY);
+    sleep_ms(delay + DELAY);
     ensure!((0..64 * PAGE).step_by(64).all(|at| raw::load64(mine + at) == u64::MAX / 3 * 2), "the disk wrote into it");
     Ok(())
 }
 
 /// A round by a process of its own, which leaves nothing behind.
-fn round_beside(leaving: Leaving, file: &File) -> Outcome {
+fn round_beside(leaving: Leaving, file: &File, delay: u64) -> Outcome {
     let before = charged()?;
-    exits(checked_child(|| round(leaving, file))?, 0)?;
+    exits(checked_child(|| round(leaving, file, delay))?, 0)?;
     let kept = kept_since(before)?;
     ensure!(kept <= 0, "{kept} bytes are kept");
     Ok(())
 }
 
+/// Each way to leave, with a disk that is told a little later.
 pub fn disk() -> Outcome {
+    use Leaving::{Cancels, Execs, Exits, Killed, Unmaps, Unregisters};
+    with_delay(DELAY, &[Killed, Exits, Unmaps, Cancels, Execs, Unregisters])
+}
+
+/// As late as can be.
+pub fn very_late_disk() -> Outcome {
+    with_delay(LATEST, &[Leaving::Unregisters])
+}
+
+fn with_delay(milliseconds: u64, ways: &[Leaving]) -> Outcome {
     needs_asyncos()?;
     needs_root()?;
     let file = open(PATH, O_CREAT | O_RDWR)?;
@@ -108,15 +132,12 @@ pub fn disk() -> Outcome {
     equal!(call!(PWRITE64, file.fd().raw(), memory, PAGES * PAGE, 0)?, PAGES * PAGE);
     unmap(memory, PAGES * PAGE)?;
     let delay = raw::file(call!(OPENAT, AT_FDCWD, c"/proc/asyncos/disk-delay".as_ptr(), O_RDWR, 0)?);
-    fails!(call!(WRITE, delay.fd().raw(), b"2000".as_ptr(), 4), EINVAL);
+    fails!(call!(WRITE, delay.fd().raw(), b"5001".as_ptr(), 4), EINVAL);
     let done = (|| -> Result<(), Trouble> {
         // What is made once.
-        let _ = round_beside(Leaving::Exits, &file);
-        delay.write_at(alloc::format!("{DELAY}").as_bytes(), 0)?;
-        for leaving in [Leaving::Killed, Leaving::Exits, Leaving::Unmaps, Leaving::Cancels, Leaving::Execs] {
-            round_beside(leaving, &file)?;
-        }
-        Ok(())
+        let _ = round_beside(Leaving::Exits, &file, DELAY);
+        delay.write_at(alloc::format!("{milliseconds}").as_bytes(), 0)?;
+        ways.iter().try_for_each(|leaving| round_beside(*leaving, &file, milliseconds))
     })();
     drop(delay);
     fs::remove_file(PATH)?;

@@ -477,6 +477,44 @@ pub fn ring_tables(_: usize) -> Done {
     done
 }
 
+/// What is registered beside files and buffers, and taken back: bounds of what a ring may do, places for rings, rings of buffers, tables with tags.
+pub fn ring_registers(_: usize) -> Done {
+    let ring = Ring::new(8, IORING_SETUP_R_DISABLED)?;
+    let only = |opcode, value| Restriction { opcode, value, ..Restriction::default() };
+    let rules = [only(IORING_RESTRICTION_SQE_OP, IORING_OP_NOP), only(IORING_RESTRICTION_SQE_OP, IORING_OP_READ)];
+    register(&ring, IORING_REGISTER_RESTRICTIONS, rules.as_ptr() as usize, 2)?;
+    register(&ring, IORING_REGISTER_ENABLE_RINGS, 0, 0)?;
+    let mut other = Ring::new(8, 0)?;
+    let mut update = RingUpdate { offset: u32::MAX, resv: 0, data: other.fd().raw() as u64 };
+    register(&other, IORING_REGISTER_RING_FDS, &raw mut update as usize, 1)?;
+    holds(call!(IO_URING_ENTER, update.offset, 0, 0, IORING_ENTER_REGISTERED_RING, 0, 0)? == 0)?;
+    update.data = 0;
+    register(&other, IORING_UNREGISTER_RING_FDS, &raw const update as usize, 1)?;
+    let memory = map(4 * PAGE, RW)?;
+    raw::store64(memory, 1);
+    let done = (|| -> Done {
+        let group = BufReg { ring_addr: memory as u64, ring_entries: 8, bgid: 1, ..BufReg::default() };
+        register(&other, IORING_REGISTER_PBUF_RING, &raw const group as usize, 1)?;
+        let (read, _write) = pipe::pipe()?;
+        let (files, tags) = ([read.fd().raw(), -1], [5u64, 6]);
+        let pieces = [Iovec { base: memory as u64, len: PAGE as u64 }; 2];
+        for (what, data) in
+            [(IORING_REGISTER_FILES2, files.as_ptr() as u64), (IORING_REGISTER_BUFFERS2, pieces.as_ptr() as u64)]
+        {
+            let nr = if what == IORING_REGISTER_FILES2 { 1 } else { 2 };
+            let table = RsrcRegister { nr, data, tags: tags.as_ptr() as u64, ..RsrcRegister::default() };
+            register(&other, what, &raw const table as usize, size_of::<RsrcRegister>())?;
+        }
+        register(&other, IORING_UNREGISTER_FILES, 0, 0)?;
+        register(&other, IORING_UNREGISTER_BUFFERS, 0, 0)?;
+        register(&other, IORING_UNREGISTER_PBUF_RING, &raw const group as usize, 1)?;
+        // What has gone says so by its tag.
+        finish(&mut other, 3)
+    })();
+    unmap(memory, 4 * PAGE)?;
+    done
+}
+
 pub fn ring_polled(_: usize) -> Done {
     let mut ring = Ring::new(16, IORING_SETUP_SQPOLL)?;
     let (read, write) = pipe::pipe()?;

@@ -1,7 +1,7 @@
 //! Sequences of everything that a program can do with rings, at random, over a model of what has to come of it.
 //!
 //! A round is a process: its numbers come from a seed, which a failure names. `suite --seed N ring/fuzz` begins with that one,
-//! `--rounds N` does so many. What else runs beside a round (another hart, a thread that disturbs it) no seed repeats.
+//! `--rounds N` does so many, `--fresh N` one more than it would else: a seed that nobody has tried. What else runs beside a round (another hart, a thread that disturbs it) no seed repeats.
 //!
 //! The model: an entry that was taken has exactly one last completion, and others before it only where an operation goes on; with
 //! `IOSQE_CQE_SKIP_SUCCESS`, or behind such a one in its chain, it may have none. Each result is one that a call could have. When the
@@ -28,6 +28,7 @@ pub const CASES: &[Case] = &[case!("ring/fuzz", "C4 C6 D14 E1 S6", fuzz)];
 /// Variables of the environment in which the runner leaves its arguments.
 pub const SEED: &str = "SUITE_SEED";
 pub const ROUNDS: &str = "SUITE_ROUNDS";
+pub const FRESH: &str = "SUITE_FRESH";
 const STEPS: u32 = 120;
 /// Rings at a time.
 const MOST_RINGS: usize = 3;
@@ -36,14 +37,16 @@ const PATIENCE: u32 = 20_000;
 /// Memory in KiB that may be missing behind a round: what a process that ends gives back comes later.
 const SLACK: i64 = 2048;
 
-fn number(name: &str, default: u64) -> u64 {
+/// What the runner was given in place of `default`.
+pub fn number(name: &str, default: u64) -> u64 {
     env::var(name).and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
 fn fuzz() -> Outcome {
     let (first, rounds) = (number(SEED, 1), number(ROUNDS, 16));
     let mut before = None;
-    for seed in first..first + rounds {
+    let fresh = env::var(FRESH).and_then(|text| text.parse().ok());
+    for seed in (first..first + rounds).chain(fresh) {
         round(seed).map_err(|trouble| Trouble::failed(format_args!("seed {seed}: {trouble:?}")))?;
         // The first fills what is kept for all.
         before = before.or_else(free_memory);
@@ -192,6 +195,9 @@ impl Run {
             IORING_SETUP_SUBMIT_ALL,
             IORING_SETUP_COOP_TASKRUN,
             IORING_SETUP_R_DISABLED,
+            IORING_SETUP_SQPOLL,
+            IORING_SETUP_SQPOLL | IORING_SETUP_SINGLE_ISSUER,
+            IORING_SETUP_SQPOLL | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_R_DISABLED,
         ];
         let model = Model::new(random.of(&[1, 4, 8, 32]), random.of(MODES))?;
         // Never by number twice: the rings of others are none of its files.
@@ -301,7 +307,7 @@ impl Run {
         let model = &mut self.models[which];
         self.next += u64::from(model.push(&entry));
         let pid = child(|| {
-            let _ = model.ring.submit(0);
+            model.call();
             let _ = model.ring.flush();
             0
         })?;

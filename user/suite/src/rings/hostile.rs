@@ -5,6 +5,7 @@ use super::*;
 pub const CASES: &[Case] = &[
     case!("ring/any-value-anywhere", "C4 S6 E1", any_value_anywhere),
     case!("ring/entries-that-change", "C4 S6", entries_that_change),
+    case!("ring/reads-that-change", "C4 S6", reads_that_change),
     case!("ring/mappings", "C4 S6 D15", mappings),
     case!("ring/of-two-processes", "C4 P1", of_two_processes),
     case!("ring/many-rings", "C4 D13", many_rings),
@@ -79,32 +80,106 @@ fn entries_that_change() -> Outcome {
             }
         }
     })?;
-    let mut outcome = Ok(());
+    let outcome = tries(&mut ring, 2_000, |ring| {
+        for (user_data, result) in reap(ring) {
+            let known =
+                |index: usize| values.iter().any(|value| value[index] & 0xffff_ffff == u64::from(result as u32));
+            if !values.iter().any(|value| value[2] == user_data) && user_data != 0
+                || !known(1) && result != EINVAL && result != 0
+            {
+                return Err(Trouble::failed(format_args!("{user_data:#x} {result}")));
+            }
+        }
+        Ok(())
+    });
+    stop.set(0, 1);
+    let _ = changer.join();
+    outcome
+}
+
+/// Has the kernel take all entries of a ring of 64, as they are, so many times for each round that the runner was asked for; 128,000 entries are a round of 2,000.
+fn tries(ring: &mut Ring, times: u64, mut check: impl FnMut(&mut Ring) -> Outcome) -> Outcome {
     let tail = raw::atomic(ring.address(at::SQ_TAIL));
     for place in 0..64 {
         raw::atomic(ring.number(place)).store(place, Relaxed);
     }
-    'all: for _ in 0..2_000 {
+    for _ in 0..times * fuzz::number(fuzz::ROUNDS, 1) {
         // What is there, without writing it.
         let next = tail.load(Relaxed).wrapping_add(64);
         tail.store(next, Relaxed);
         while raw::atomic(ring.address(at::SQ_HEAD)).load(Relaxed) != next {
             call!(IO_URING_ENTER, ring.fd().raw(), 64, 0, 0, 0, 0)?;
         }
-        for (user_data, result) in reap(&mut ring) {
-            let known =
-                |index: usize| values.iter().any(|value| value[index] & 0xffff_ffff == u64::from(result as u32));
-            if !values.iter().any(|value| value[2] == user_data) && user_data != 0
-                || !known(1) && result != EINVAL && result != 0
-            {
-                outcome = Err(Trouble::failed(format_args!("{user_data:#x} {result}")));
-                break 'all;
+        check(ring)?;
+    }
+    Ok(())
+}
+
+/// Descriptor, address and length of reads change between those of two files while they are read: what is done is of one of each, and the whole of it. A length that
+/// is looked at twice would say other than it moved; an address or a file, move some of both.
+fn reads_that_change() -> Outcome {
+    const SLOT: usize = 512;
+    const LENGTHS: [u64; 2] = [100, 180];
+    let mut ring = Ring::new(64, 0)?;
+    let [_, (entries, bytes)] = ring.mappings();
+    let (files, base) = ([file_of(0xaa)?, file_of(0xbb)?], crate::process::map(64 * SLOT, crate::process::RW)?);
+    let fds = files.each_ref().map(|file| file.fd().raw() as u64);
+    let stop = Shared::new()?;
+    let changer = thread::spawn(move || {
+        while stop.get(0) == 0 {
+            for which in 0..2 {
+                for (number, place) in (entries..entries + bytes).step_by(64).enumerate() {
+                    raw::store64(place, u64::from(IORING_OP_READ) | fds[which] << 32);
+                    raw::store64(place + 16, (base + number * SLOT + which * SLOT / 2) as u64);
+                    raw::store64(place + 24, LENGTHS[which]);
+                    raw::store64(place + 32, number as u64);
+                }
             }
         }
+    })?;
+    // Each is there.
+    while raw::load64(entries + bytes - 32) != 63 {
+        thread::yield_now();
     }
+    let mut seen = [[0u32; 2]; 2];
+    let outcome = tries(&mut ring, 500, |ring| {
+        let mut found = reap(ring);
+        while found.len() < 64 {
+            // Some wait until memory is there.
+            call!(IO_URING_ENTER, ring.fd().raw(), 0, 1, IORING_ENTER_GETEVENTS, 0, 0)?;
+            found.extend(reap(ring));
+        }
+        for (number, result) in found {
+            let slot = raw::bytes(base + number as usize * SLOT, SLOT);
+            let (first, second) = slot.split_at(SLOT / 2);
+            let (half, other) = if first[0] != 0 { (first, second) } else { (second, first) };
+            let (value, len) = (half[0], LENGTHS.iter().position(|len| *len == result as u64));
+            let moved = half.iter().take_while(|byte| **byte == value).count();
+            let is_clean = half[moved..].iter().chain(other).all(|byte| *byte == 0);
+            let (Some(len), true, true) = (len, [0xaa, 0xbb].contains(&value), is_clean && moved as i32 == result)
+            else {
+                return Err(Trouble::failed(format_args!("{result}: {moved} bytes of {value:#x}")));
+            };
+            seen[usize::from(value == 0xbb)][len] += 1;
+            slot.fill(0);
+        }
+        Ok(())
+    });
     stop.set(0, 1);
     let _ = changer.join();
-    outcome
+    outcome?;
+    ensure!(seen.iter().all(|lengths| lengths.iter().sum::<u32>() > 0), "one file only: {seen:?}");
+    crate::process::unmap(base, 64 * SLOT)?;
+    Ok(())
+}
+
+/// A file of one value.
+fn file_of(value: u8) -> Result<rt::fs::File, Trouble> {
+    const PATH: &str = "/tmp/ring-reads-that-change";
+    let mut file = rt::fs::OpenOptions::new().read(true).write(true).create(true).open(PATH)?;
+    rt::fs::remove_file(PATH)?;
+    io::Write::write_all(&mut file, &[value; 256])?;
+    Ok(file)
 }
 
 fn mappings() -> Outcome {

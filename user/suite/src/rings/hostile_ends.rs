@@ -3,9 +3,13 @@
 use super::calls::{call_of, one};
 use super::*;
 use crate::machine::needs_root;
-use crate::process::{dies, kill, sleep_ms};
+use crate::process::{RW, dies, kill, map, sleep_ms, unmap};
+use crate::runner::free_memory;
 use rt::abi::fs::{AT_FDCWD, OpenHow, RESOLVE_BENEATH};
 use rt::abi::poll::POLLERR;
+use rt::abi::process::{
+    CLONE_CHILD_CLEARTID, CLONE_FILES, CLONE_FS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_VM,
+};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::abi::signal::{SIGCONT, SIGKILL, SIGSTOP};
 
@@ -15,10 +19,12 @@ pub const CASES: &[Case] = &[
     case!("ring/exits-while-another-thread-waits", "C4 D14", exits_beside_a_waiter),
     case!("ring/ends-while-the-disk-works", "C4 D14 D15", ends_while_the_disk_works),
     case!("ring/cancels-of-cancels", "C4 D14", cancels_of_cancels),
+    case!("ring/cancel-against-limit-against-completion", "C4 D14", cancel_against_limit_against_completion),
     case!("ring/thousands-of-one-name", "C4 D13 D14", thousands_of_one_name),
+    case!("ring/hundred-thousand-of-one-name", "C4 D13 D14", hundred_thousand_of_one_name, slow),
     case!("ring/longest-chain", "C4 D13 E1", longest_chain),
     case!("ring/never-reaped", "C4 D4 D13", never_reaped),
-    case!("ring/hundreds-of-threads-wait", "C4 D2", hundreds_of_threads_wait),
+    case!("ring/thousand-threads-wait", "C4 D2", thousand_threads_wait),
     case!("ring/no-more-than-descriptors", "C4 D13 E1", no_more_than_descriptors),
     case!("ring/rights-are-those-of-submission", "C4 P1", rights_of_submission),
     case!("ring/bounds-hold-while-links-change", "C4 E1", bounds_hold),
@@ -192,26 +198,96 @@ fn cancels_of_cancels() -> Outcome {
     outcome
 }
 
-fn thousands_of_one_name() -> Outcome {
-    const COUNT: usize = 10_000;
+/// One thread has requests wait, each with a limit of its time, one cancels them, and one has them complete: each has one answer, and no byte is lost.
+fn cancel_against_limit_against_completion() -> Outcome {
+    const ROUNDS: u32 = 600;
+    let mut ring = Ring::new(16, 0)?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let (fd, mut byte, number, shared) = (read.fd().raw(), [0u8], ring.fd().raw(), Shared::new()?);
+    let canceller = thread::spawn(move || {
+        let timeout = Timespec { sec: -1, nsec: -1 };
+        let asked = SyncCancel { addr: 7, fd: -1, flags: 0, timeout, opcode: 0, pad: [0; 7], pad2: [0; 3] };
+        while shared.get(0) == 0 {
+            let _ = call!(IO_URING_REGISTER, number, IORING_REGISTER_SYNC_CANCEL, &raw const asked, 1);
+        }
+    })?;
+    let writer = thread::spawn(move || {
+        let mut written = 0;
+        while shared.get(0) == 0 {
+            // No more than are asked for: the pipe never is full.
+            if written < shared.get(1) {
+                written += u32::from(io::Write::write_all(&mut write, b"x").is_ok());
+            }
+            thread::yield_now();
+        }
+        written
+    })?;
+    let (mut got, mut outcome, mut kinds) = (0, Ok(()), [0u32; 3]);
+    for round in 1..=ROUNDS {
+        let span = Timespec { sec: 0, nsec: i64::from(round % 25) * 20_000 };
+        let limit = Sqe { addr: (&raw const span) as u64, len: 1, ..call_of(IORING_OP_LINK_TIMEOUT, -1) };
+        let reads = Sqe { flags: IOSQE_IO_LINK, ..transfer(IORING_OP_READ, fd, &mut byte, 0) };
+        push(&mut ring, &[reads, Sqe { user_data: 8, ..limit }]);
+        if round % 2 == 0 {
+            shared.count(1);
+        }
+        let found = wait_sorted(&mut ring, 2)?;
+        match found[..] {
+            [(7, 1), (8, CANCELLED | -114)] => (got, kinds[0]) = (got + 1, kinds[0] + 1),
+            [(7, CANCELLED), (8, -62)] => kinds[1] += 1,
+            [(7, CANCELLED), (8, CANCELLED | -114)] => kinds[2] += 1,
+            _ => {
+                outcome = Err(Trouble::failed(format_args!("{found:?}")));
+                break;
+            }
+        }
+    }
+    shared.set(0, 1);
+    let (_, written) = (canceller.join(), writer.join());
+    outcome?;
+    let mut left = alloc::vec![0u8; ROUNDS as usize];
+    let written = written.unwrap_or(0) as usize;
+    if got < written {
+        got += call!(READ, fd, left.as_mut_ptr(), left.len())?;
+    }
+    equal!(got, written);
+    // Else nothing has met.
+    ensure!(kinds[0] > 0 && kinds[1] + kinds[2] > 0, "{kinds:?}");
+    Ok(())
+}
+
+/// `count` requests of one name, which one cancellation ends.
+fn many_of_one_name(count: usize, waits: Sqe) -> Outcome {
     let mut ring = Ring::new(1024, 0)?;
-    let (read, _write) = rt::pipe::pipe()?;
-    let polls = Sqe { op_flags: 1, ..call_of(IORING_OP_POLL_ADD, read.fd().raw()) };
-    for _ in 0..COUNT / 1000 {
-        push(&mut ring, &alloc::vec![polls; 1000]);
+    for _ in 0..count / 1000 {
+        push(&mut ring, &alloc::vec![waits; 1000]);
         equal!(ring.submit(0)?, 1000);
     }
     push(&mut ring, &[cancel_of(7, IORING_ASYNC_CANCEL_ALL)]);
     ring.submit(0)?;
-    let mut found = Vec::new();
-    while found.len() < COUNT + 1 {
+    let (mut cancelled, mut told) = (0, false);
+    while cancelled < count || !told {
         ring.submit(1)?;
-        found.extend(reap(&mut ring));
+        for found in reap(&mut ring) {
+            cancelled += usize::from(found == (7, CANCELLED));
+            told |= found == (99, count as i32);
+            ensure!(found == (7, CANCELLED) || found == (99, count as i32), "{found:?}");
+        }
         ring.flush()?;
     }
-    ensure!(found.contains(&(99, COUNT as i32)), "the cancellation says something else");
-    equal!(found.iter().filter(|one| **one == (7, CANCELLED)).count(), COUNT);
+    equal!(cancelled, count);
     Ok(())
+}
+
+fn thousands_of_one_name() -> Outcome {
+    let (read, _write) = rt::pipe::pipe()?;
+    many_of_one_name(10_000, Sqe { op_flags: 1, ..call_of(IORING_OP_POLL_ADD, read.fd().raw()) })
+}
+
+fn hundred_thousand_of_one_name() -> Outcome {
+    let (read, _write) = rt::pipe::pipe()?;
+    let mut byte = [0u8];
+    many_of_one_name(100_000, transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0))
 }
 
 /// As long as a ring: to its end, cancelled from its beginning, and behind one that waits.
@@ -253,6 +329,8 @@ fn longest_chain() -> Outcome {
 
 /// Completions that nobody takes are kept, as many as a ring has places for; then no entry is taken, and nothing was lost.
 fn never_reaped() -> Outcome {
+    /// Entries, to a ring that takes none.
+    const OFFERED: u64 = 10_000_000;
     let mut ring = Ring::new(1024, 0)?;
     let (mut pushed, mut taken) = (0u64, 0);
     let refused = loop {
@@ -266,6 +344,14 @@ fn never_reaped() -> Outcome {
         ensure!(taken <= 1 << 20, "{taken} without end");
     };
     ensure!([Some(11), Some(16)].contains(&refused.raw_os_error()), "{refused}");
+    // Who goes on all the same gets nothing for it, and costs nothing: all entries of the ring, over and over.
+    let (offers, before) = (OFFERED / (pushed - taken), free_memory());
+    for _ in 0..offers {
+        let refused = ring.submit(0).err().and_then(|error| error.raw_os_error());
+        ensure!(matches!(refused, Some(11 | 16)), "{refused:?}");
+    }
+    let missing = before.unwrap_or(0) - free_memory().unwrap_or(0);
+    ensure!(missing < 1024, "{missing} KiB more are kept");
     reap_in_order(&mut ring, taken)?;
     let mut next = taken;
     equal!(raw::atomic(ring.address(at::CQ_OVERFLOW)).load(Relaxed), 0);
@@ -279,32 +365,58 @@ fn never_reaped() -> Outcome {
     Ok(())
 }
 
-fn hundreds_of_threads_wait() -> Outcome {
-    let mut ring = Ring::new(8, 0)?;
-    let (number, ready) = (ring.fd().raw(), Shared::new()?);
-    let mut waiters = Vec::new();
-    while waiters.len() < 300 {
-        let waits = move || {
-            ready.count(0);
-            call!(IO_URING_ENTER, number, 0, 8, IORING_ENTER_GETEVENTS, 0, 0)
-        };
-        // As many as the machine has room for.
-        let Ok(waiter) = thread::spawn(waits) else { break };
-        waiters.push(waiter);
+/// Where the threads of the next case find what they need.
+const NUMBER: usize = 0;
+const READY: usize = 1;
+const WOKEN: usize = 2;
+
+/// Waits for all completions of the ring; `address` is of the page that all share.
+extern "C" fn waits_on_small_stack(address: usize) {
+    let number = raw::atomic(address + 4 * NUMBER).load(Relaxed);
+    raw::atomic(address + 4 * READY).fetch_add(1, Relaxed);
+    if call!(IO_URING_ENTER, number, 0, 8, IORING_ENTER_GETEVENTS, 0, 0) == Ok(0) {
+        raw::atomic(address + 4 * WOKEN).fetch_add(1, Relaxed);
     }
-    ensure!(waiters.len() >= 50, "{} threads only", waiters.len());
-    ready.await_least(0, waiters.len() as u32);
+}
+
+/// On stacks as small as they may be: a ring is not to be what limits how many wait in it.
+fn thousand_threads_wait() -> Outcome {
+    const COUNT: usize = 1_000;
+    const STACK: usize = 2 * PAGE;
+    let mut ring = Ring::new(8, 0)?;
+    // Words of all, then one of each thread, which is cleared when it has left its stack.
+    let shared = map(2 * PAGE, RW)?;
+    let stacks = map(COUNT * STACK, RW)?;
+    let word = |index: usize| raw::atomic(shared + 4 * index);
+    word(NUMBER).store(ring.fd().raw().cast_unsigned(), Relaxed);
+    let flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM | CLONE_CHILD_CLEARTID;
+    let runs = |thread: usize| raw::atomic(shared + PAGE + 4 * thread);
+    for thread in 0..COUNT {
+        let stack = stacks + (thread + 1) * STACK;
+        runs(thread).store(1, Relaxed);
+        let how = raw::Clone { flags, stack, parent_tid: 0, tls: 0, child_tid: shared + PAGE + 4 * thread };
+        let tid = raw::clone_call(how, waits_on_small_stack, shared);
+        ensure!(tid > 0, "thread {thread}: {tid}");
+    }
+    let until = |index: usize, value: u32| {
+        while word(index).load(Relaxed) < value {
+            sleep_ms(1);
+        }
+    };
+    until(READY, COUNT as u32);
     // Too few for any of them, again and again.
-    for number in 0..7 {
+    for number in 0..8 {
+        equal!(word(WOKEN).load(Relaxed), 0);
         push(&mut ring, &[nop(number, 0, 0)]);
         equal!(ring.submit(0)?, 1);
     }
-    push(&mut ring, &[nop(7, 0, 0)]);
-    equal!(ring.submit(0)?, 1);
-    for waiter in waiters {
-        equal!(waiter.join(), Some(Ok(0)));
-    }
+    until(WOKEN, COUNT as u32);
     equal!(reap(&mut ring).len(), 8);
+    while (0..COUNT).any(|thread| runs(thread).load(Relaxed) != 0) {
+        sleep_ms(1);
+    }
+    unmap(stacks, COUNT * STACK)?;
+    unmap(shared, 2 * PAGE)?;
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub const CASES: &[Case] = &[
     case!("ring/mapping-changes-meanwhile", "C4 D15 S6", mapping_changes),
     case!("ring/tables-change-meanwhile", "C4 D15 S6", tables_change),
     case!("ring/pointers-to-anything", "C4 E1 S6", pointers),
+    case!("ring/pointers-of-every-operation", "C4 E1 S6", pointers_of_every_operation),
     case!("ring/is-its-own-buffer", "C4 S6", own_buffer),
     case!("ring/memory-changes-while-requests-wait", "C4 D15 S6", memory_changes),
     case!("ring/descriptor-becomes-another", "C4 D14 S6", descriptor_becomes_another),
@@ -57,41 +58,66 @@ fn mapping_changes() -> Outcome {
     nothing()
 }
 
-/// Tables of files and buffers are made and taken away while another thread submits what names places in them.
+/// Tables of files and buffers, and a ring of buffers, are made and taken away while another thread submits what names places in them: some that end at once, and some
+/// that wait meanwhile.
 fn tables_change() -> Outcome {
+    const GROUP: u16 = 3;
+    const NO_BUFFER: i32 = -105;
     let mut ring = Ring::new(16, 0)?;
-    let (fd, base) = (ring.fd().raw(), map(PAGE, RW)?);
+    let (fd, base) = (ring.fd().raw(), map(2 * PAGE, RW)?);
     let (stop, file) = (Shared::new()?, File::open("/bin/sh")?);
-    let (files, piece) = ([file.fd().raw(); 4], Iovec { base: base as u64, len: PAGE as u64 });
-    let changer = thread::spawn(move || {
-        let register = |what, addr: usize, count: usize| {
-            let _ = call!(IO_URING_REGISTER, fd, what, addr, count);
-        };
-        while stop.get(0) == 0 {
-            register(IORING_REGISTER_FILES, files.as_ptr() as usize, 4);
-            register(IORING_REGISTER_BUFFERS, &raw const piece as usize, 1);
-            register(IORING_UNREGISTER_FILES, 0, 0);
-            register(IORING_UNREGISTER_BUFFERS, 0, 0);
-        }
-    })?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let pipe = read.fd().raw();
+    let files = [file.fd().raw(), pipe, file.fd().raw(), pipe];
+    let changer = thread::spawn(move || changes_tables(fd, base, &files, stop))?;
     let mut outcome = Ok(());
     for _ in 0..500 {
-        let entry = Sqe { addr: base as u64, len: 64, ..call_of(IORING_OP_READ_FIXED, 1) };
+        let entry = Sqe { addr: base as u64, len: 64, ..call_of(IORING_OP_READ_FIXED, 2) };
         let both = Sqe { flags: IOSQE_FIXED_FILE, ..entry };
+        let waits = Sqe { len: 1, fd: 1, ..both };
+        let selects = Sqe { addr: 0, len: 1, flags: IOSQE_BUFFER_SELECT, buf_index: GROUP, ..entry };
         push(&mut ring, &[both, Sqe { fd: file.fd().raw(), ..entry }, Sqe { opcode: IORING_OP_READ, ..both }]);
-        let mut found = wait(&mut ring, 3)?;
-        while found.len() < 3 {
-            found.extend(wait(&mut ring, 1)?);
+        push(&mut ring, &[waits, Sqe { fd: pipe, ..waits }, Sqe { flags: 0, fd: pipe, ..waits }]);
+        push(&mut ring, &[Sqe { opcode: IORING_OP_READ, fd: pipe, ..selects }]);
+        ring.submit(0)?;
+        thread::yield_now();
+        // A byte for each that waits; what is left over is taken back.
+        io::Write::write_all(&mut write, b"wait")?;
+        let mut found = wait(&mut ring, 7)?;
+        let taken = found.iter().filter(|(_, result)| *result == 1).count();
+        if taken < 4 {
+            equal!(call!(READ, pipe, [0u8; 4].as_mut_ptr(), 4 - taken)?, 4 - taken);
         }
-        if !found.iter().all(|(_, result)| [64, EBADF, EFAULT].contains(result)) {
+        found.retain(|(_, result)| ![64, 1, EBADF, EFAULT, NO_BUFFER].contains(result));
+        if !found.is_empty() {
             outcome = Err(Trouble::failed(format_args!("{found:?}")));
             break;
         }
     }
     stop.set(0, 1);
     let _ = changer.join();
-    unmap(base, PAGE)?;
+    unmap(base, 2 * PAGE)?;
     outcome
+}
+
+fn changes_tables(fd: i32, base: usize, files: &[i32; 4], stop: Shared) {
+    let register = |what, addr: usize, count: usize| {
+        let _ = call!(IO_URING_REGISTER, fd, what, addr, count);
+    };
+    let piece = Iovec { base: base as u64, len: PAGE as u64 };
+    let group = BufReg { ring_addr: (base + PAGE) as u64, ring_entries: 4, bgid: 3, ..BufReg::default() };
+    while stop.get(0) == 0 {
+        register(IORING_REGISTER_FILES, files.as_ptr() as usize, 4);
+        register(IORING_REGISTER_BUFFERS, &raw const piece as usize, 1);
+        register(IORING_REGISTER_PBUF_RING, &raw const group as usize, 1);
+        // One buffer, and its number; the last two bytes are the tail.
+        raw::store64(base + PAGE, base as u64);
+        raw::store64(base + PAGE + 8, 64 | 1 << 48);
+        thread::yield_now();
+        register(IORING_UNREGISTER_PBUF_RING, &raw const group as usize, 1);
+        register(IORING_UNREGISTER_FILES, 0, 0);
+        register(IORING_UNREGISTER_BUFFERS, 0, 0);
+    }
 }
 
 /// Addresses that nobody may use, and lengths without sense, in each operation that takes some.
@@ -144,6 +170,149 @@ fn pointers() -> Outcome {
         equal!(one(ring, at(IORING_OP_READV, core::ptr::from_ref(list) as usize, 1))?, EINVAL);
     }
     unmap(base, 3 * PAGE)?;
+    Ok(())
+}
+
+/// Fields of an entry that are addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Field {
+    Addr,
+    Off,
+    Addr3,
+}
+
+/// What is an address, of each operation.
+const POINTERS: &[(u8, &[Field])] = {
+    use Field::{Addr, Addr3, Off};
+    &[
+        (IORING_OP_READV, &[Addr]),
+        (IORING_OP_WRITEV, &[Addr]),
+        (IORING_OP_READ_FIXED, &[Addr]),
+        (IORING_OP_WRITE_FIXED, &[Addr]),
+        (IORING_OP_SENDMSG, &[Addr]),
+        (IORING_OP_RECVMSG, &[Addr]),
+        (IORING_OP_TIMEOUT, &[Addr]),
+        (IORING_OP_TIMEOUT_REMOVE, &[Off]),
+        (IORING_OP_ACCEPT, &[Addr, Off]),
+        (IORING_OP_LINK_TIMEOUT, &[Addr]),
+        (IORING_OP_CONNECT, &[Addr]),
+        (IORING_OP_OPENAT, &[Addr]),
+        (IORING_OP_FILES_UPDATE, &[Addr]),
+        (IORING_OP_STATX, &[Addr, Off]),
+        (IORING_OP_READ, &[Addr]),
+        (IORING_OP_WRITE, &[Addr]),
+        (IORING_OP_MADVISE, &[Addr]),
+        (IORING_OP_SEND, &[Addr]),
+        (IORING_OP_RECV, &[Addr]),
+        (IORING_OP_OPENAT2, &[Addr, Off]),
+        (IORING_OP_EPOLL_CTL, &[Addr]),
+        (IORING_OP_PROVIDE_BUFFERS, &[Addr]),
+        (IORING_OP_RENAMEAT, &[Addr, Off]),
+        (IORING_OP_UNLINKAT, &[Addr]),
+        (IORING_OP_MKDIRAT, &[Addr]),
+        (IORING_OP_SYMLINKAT, &[Addr, Off]),
+        (IORING_OP_LINKAT, &[Addr, Off]),
+        (IORING_OP_FSETXATTR, &[Addr, Off]),
+        (IORING_OP_SETXATTR, &[Addr, Off, Addr3]),
+        (IORING_OP_FGETXATTR, &[Addr, Off]),
+        (IORING_OP_GETXATTR, &[Addr, Off, Addr3]),
+        (IORING_OP_URING_CMD, &[Addr3]),
+        (IORING_OP_SEND_ZC, &[Addr]),
+        (IORING_OP_SENDMSG_ZC, &[Addr]),
+        (IORING_OP_WAITID, &[Off]),
+        (IORING_OP_FUTEX_WAIT, &[Addr]),
+        (IORING_OP_FUTEX_WAKE, &[Addr]),
+        (IORING_OP_FUTEX_WAITV, &[Addr]),
+        (IORING_OP_BIND, &[Addr]),
+    ]
+};
+
+/// Those that have none.
+const WITHOUT: [u8; 20] = [
+    IORING_OP_NOP,
+    IORING_OP_FSYNC,
+    IORING_OP_POLL_ADD,
+    IORING_OP_POLL_REMOVE,
+    IORING_OP_SYNC_FILE_RANGE,
+    IORING_OP_ASYNC_CANCEL,
+    IORING_OP_FALLOCATE,
+    IORING_OP_CLOSE,
+    IORING_OP_FADVISE,
+    IORING_OP_SPLICE,
+    IORING_OP_REMOVE_BUFFERS,
+    IORING_OP_TEE,
+    IORING_OP_SHUTDOWN,
+    IORING_OP_MSG_RING,
+    IORING_OP_SOCKET,
+    // What it points to is in the group.
+    IORING_OP_READ_MULTISHOT,
+    IORING_OP_FIXED_FD_INSTALL,
+    IORING_OP_FTRUNCATE,
+    IORING_OP_LISTEN,
+    IORING_OP_LAST,
+];
+
+/// What else than `EFAULT` an operation may say, where Linux does not come to look at the memory, or has another word for it.
+fn is_fine(opcode: u8, field: Field, addr: u64, found: i32) -> bool {
+    const NO_MEMORY: i32 = -12;
+    const NO_DATA: i32 = -61;
+    const TOO_LARGE: i32 = -75;
+    let is_user = addr < 1 << 38;
+    match opcode {
+        // No address is wanted; or the other address says that there is none.
+        IORING_OP_ACCEPT | IORING_OP_WAITID if addr == 0 => found >= 0,
+        // Memory is there, or is not asked for yet.
+        IORING_OP_MADVISE => [NO_MEMORY, EINVAL].contains(&found) || is_user && found == 0,
+        IORING_OP_PROVIDE_BUFFERS if is_user => found == 0,
+        // They would go beyond the end.
+        IORING_OP_PROVIDE_BUFFERS => found == TOO_LARGE,
+        // The word of one that is woken is not looked at, and has to lie straight.
+        IORING_OP_FUTEX_WAKE if is_user => found == 0,
+        IORING_OP_FUTEX_WAIT | IORING_OP_FUTEX_WAKE if !addr.is_multiple_of(4) => found == EINVAL,
+        IORING_OP_GETXATTR | IORING_OP_FGETXATTR if field == Field::Off => found == NO_DATA,
+        _ => false,
+    }
+}
+
+/// Addresses that nobody may use, in each field of each operation that is one: it says so, and goes no further.
+fn pointers_of_every_operation() -> Outcome {
+    let table = |opcode: u8| POINTERS.iter().find(|(known, _)| *known == opcode).map(|(_, fields)| *fields);
+    for which in every::probed()? {
+        let opcode = which as u8;
+        let Some(fields) = table(opcode) else {
+            ensure!(WITHOUT.contains(&opcode), "operation {opcode} is in no list");
+            continue;
+        };
+        // What the entries leave open goes with the process.
+        let pid = checked_child(|| pointers_of(opcode, fields))?;
+        exits(pid, 0)?;
+    }
+    Ok(())
+}
+
+fn pointers_of(opcode: u8, fields: &[Field]) -> Outcome {
+    let page = map(PAGE, 0)? as u64;
+    let bad = [0, 8, 1 << 38, 1 << 40, 1 << 62, 1 << 63, 0x1000_1000, u64::MAX - 4095, u64::MAX, page];
+    let mut wrong = Vec::new();
+    for field in fields {
+        for addr in bad {
+            let mut stage = every::Stage::new(opcode.into())?;
+            let Some(mut entry) = stage.entry(opcode.into())? else { return Err(Trouble::failed("no entry")) };
+            if opcode == IORING_OP_ACCEPT {
+                (entry.addr, entry.off) = stage.room();
+            }
+            match field {
+                Field::Addr => entry.addr = addr,
+                Field::Off => entry.off = addr,
+                Field::Addr3 => entry.addr3 = addr,
+            }
+            let found = stage.result_of(entry)?;
+            if found != EFAULT && !is_fine(opcode, *field, addr, found) {
+                wrong.push((field, addr, found));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "operation {opcode}: {wrong:x?}");
     Ok(())
 }
 

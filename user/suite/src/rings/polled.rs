@@ -1,6 +1,7 @@
 //! Rings whose entries the kernel takes by itself (`IORING_SETUP_SQPOLL`).
 
 use super::*;
+use rt::abi::time::CLOCK_PROCESS_CPUTIME_ID;
 use rt::fs::File;
 use rt::io::{Read, Write};
 
@@ -18,6 +19,8 @@ pub const CASES: &[Case] = &[
     case!("ring/polled-program-is-replaced", "C3 C4 D14 P1", program_is_replaced),
     case!("ring/polled-closed-again-and-again", "C3 C4 D13", closed_again_and_again),
     case!("ring/polled-beside-others", "C3 C4 P6", beside_others),
+    case!("ring/polled-idle-takes-no-time", "C3 C4 P6", idle_takes_no_time),
+    case!("ring/polled-owner-moves", "C3 C4 P6", owner_moves),
     case!("ring/polled-any-value-anywhere", "C3 C4 S6 E1", any_value_anywhere),
 ];
 
@@ -432,6 +435,57 @@ fn beside_others() -> Outcome {
     }
     shared.set(0, 1);
     children.into_iter().chain([feeder]).try_for_each(|pid| exits(pid, 0))
+}
+
+/// Nanoseconds that this process has had, its rings' coroutines included.
+fn own_time() -> Result<u64, Errno> {
+    let mut time = millis(0);
+    call!(CLOCK_GETTIME, CLOCK_PROCESS_CPUTIME_ID, &raw mut time)?;
+    Ok(time.sec as u64 * 1_000_000_000 + time.nsec as u64)
+}
+
+/// Of a ring whose owner sleeps for very long nothing runs. On a machine that is itself without time now and then a moment may be long: not each time.
+fn idle_takes_no_time() -> Outcome {
+    const SPAN: u64 = 100;
+    let mut ring = polled(8, 1, 0)?;
+    let mut times = Vec::new();
+    for round in 0..5 {
+        equal!(pass(&mut ring, &[nop(round, 0, 1)])?, [(round, 1)]);
+        while !sleeps(&ring) {
+            crate::process::sleep_ms(1);
+        }
+        let before = own_time()?;
+        crate::process::sleep_ms(SPAN);
+        times.push(own_time()? - before);
+        if times.iter().any(|time| *time < SPAN * 1_000_000 / 10) {
+            return Ok(());
+        }
+    }
+    Err(Trouble::failed(format_args!("{times:?} ns of {SPAN} ms each")))
+}
+
+/// Who owns it goes from hart to hart, and has none but the one on which the entries are looked for, too: all entries are taken, also while the owner does nothing but look.
+fn owner_moves() -> Outcome {
+    let harts = crate::machine::harts();
+    for home in 0..harts as u32 {
+        let params = Params { sq_thread_cpu: home, sq_thread_idle: LONG, ..Params::default() };
+        let flags = IORING_SETUP_SQPOLL | IORING_SETUP_SQ_AFF;
+        let mut ring = Ring::with(8, Params { flags, ..params })?;
+        for round in 0..4 * harts as u64 {
+            let only = 1u64 << (round % harts as u64);
+            call!(SCHED_SETAFFINITY, 0, 8, &raw const only)?;
+            push(&mut ring, &[nop(round, 0, 3)]);
+            ring.submit_polled(0)?;
+            let found = loop {
+                match ring.pop() {
+                    Some(found) => break found,
+                    None => core::hint::spin_loop(),
+                }
+            };
+            equal!((found.user_data, found.res), (round, 3));
+        }
+    }
+    Ok(())
 }
 
 fn any_value_anywhere() -> Outcome {

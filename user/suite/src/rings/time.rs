@@ -1,6 +1,8 @@
 //! Times as requests: alone, repeated, by count, as the limit of another; removed and changed.
 
 use super::*;
+use rt::abi::asyncos::RLIMIT_RING_REQUESTS;
+use rt::abi::process::Rlimit;
 use rt::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
@@ -14,6 +16,7 @@ pub const CASES: &[Case] = &[
     case!("ring/limit-of-nothing", "C4 E1", limit_of_nothing),
     case!("ring/silent-limits", "C4 D14", silent_limits),
     case!("ring/thousands-of-times", "C4 D13 D16", thousands_of_times),
+    case!("ring/times-up-to-the-quota", "C4 D13 D16", times_up_to_the_quota, slow),
 ];
 
 const TIME: i32 = -62;
@@ -339,11 +342,15 @@ fn limit_against_completion() -> Outcome {
 }
 
 fn thousands_of_times() -> Outcome {
-    const COUNT: u64 = 2_000;
+    times_at_once(2_000)
+}
+
+/// All end in the same moment.
+fn times_at_once(count: u64) -> Outcome {
     let mut ring = Ring::new(256, 0)?;
     let time = now(1)?;
     let at = Timespec { sec: time.sec + 1, ..time };
-    for number in 0..COUNT {
+    for number in 0..count {
         let entry = Sqe { op_flags: IORING_TIMEOUT_ABS, ..timeout(&at, number) };
         if !ring.push_raw(&entry) {
             ring.submit(0)?;
@@ -351,11 +358,79 @@ fn thousands_of_times() -> Outcome {
         }
     }
     ring.submit(0)?;
-    let mut seen = alloc::vec![false; COUNT as usize];
-    for _ in 0..COUNT {
+    let mut seen = alloc::vec![false; count as usize];
+    for _ in 0..count {
         let cqe = take(&mut ring)?;
         equal!(cqe.res, TIME);
         ensure!(!core::mem::replace(&mut seen[cqe.user_data as usize], true), "twice: {}", cqe.user_data);
+    }
+    Ok(())
+}
+
+/// As many as one process may have, all in the same moment: the next is refused by its quota (`RLIMIT_RING_REQUESTS`). That is 2^18 places, with `--rounds 2`;
+/// else the process has less.
+fn times_up_to_the_quota() -> Outcome {
+    crate::machine::needs_asyncos()?;
+    let most = if fuzz::number(fuzz::ROUNDS, 1) > 1 { 1 << 18 } else { 1 << 14 };
+    let pid = checked_child(|| {
+        let limit = Rlimit { current: most, max: most };
+        call!(PRLIMIT64, 0, RLIMIT_RING_REQUESTS, &raw const limit, 0)?;
+        for _ in 0..2 {
+            all_times_of_a_process(most)?;
+        }
+        Ok(())
+    })?;
+    exits(pid, 0)
+}
+
+fn all_times_of_a_process(most: u64) -> Outcome {
+    let time = now(1)?;
+    // Later than it takes to ask for them.
+    let at = Timespec { sec: time.sec + 1000, ..time };
+    let mut rings = Vec::new();
+    loop {
+        let mut ring = Ring::new(1024, 0)?;
+        let count = fill_with_times(&mut ring, &at)?;
+        rings.push((ring, count));
+        if count == 0 {
+            break;
+        }
+    }
+    let all: u64 = rings.iter().map(|(_, count)| count).sum();
+    // Places are asked for some at a time.
+    ensure!(all <= most && all > most / 8 * 7, "{all} of {most}");
+    rings.iter_mut().try_for_each(|(ring, count)| ends_all_times(ring, *count))
+}
+
+/// As many that wait as the ring takes.
+fn fill_with_times(ring: &mut Ring, at: &Timespec) -> Result<u64, Trouble> {
+    let entry = Sqe { op_flags: IORING_TIMEOUT_ABS, ..timeout(at, 1) };
+    let mut count = 0;
+    loop {
+        while ring.push_raw(&entry) {}
+        match ring.submit(0) {
+            Err(error) if error.raw_os_error() == Some(Errno::EAGAIN.number()) => return Ok(count),
+            Err(error) => return Err(error.into()),
+            Ok(taken) => count += taken as u64,
+        }
+        if let Some(cqe) = ring.pop() {
+            return Err(Trouble::failed(format_args!("{cqe:?} behind {count}")));
+        }
+    }
+}
+
+fn ends_all_times(ring: &mut Ring, count: u64) -> Outcome {
+    let timeout = Timespec { sec: -1, nsec: -1 };
+    let flags = IORING_ASYNC_CANCEL_ALL;
+    let asked = SyncCancel { addr: 1, fd: -1, flags, timeout, opcode: 0, pad: [0; 7], pad2: [0; 3] };
+    let number = ring.fd().raw();
+    let cancelled = call!(IO_URING_REGISTER, number, IORING_REGISTER_SYNC_CANCEL, &raw const asked, 1)? as u64;
+    equal!(cancelled, count);
+    let mut found = 0;
+    while found < count {
+        let cqe = take(ring)?;
+        equal!(cqe.res, CANCELLED);
+        found += 1;
     }
     Ok(())
 }

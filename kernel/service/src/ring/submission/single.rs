@@ -4,7 +4,7 @@ use super::{
     super::{
         Ring,
         operation::{Done, Operation, Step},
-        request::Entry,
+        request::{Entry, polled},
         retry::{self, Reading},
         ticket::Chain,
         transfer::{Transfer, Tried},
@@ -88,6 +88,7 @@ fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: Entry, transfer: Trans
             {
                 parked.begin();
             }
+            polled(task.thread());
             ring.end_single(None)
         }
     }

@@ -26,6 +26,8 @@ pub struct Model {
     /// The entry before is linked to the next; whether one of its chain says nothing.
     chain: Option<bool>,
     is_disabled: bool,
+    /// Entries are taken at any moment, by nobody's call.
+    is_polled: bool,
 }
 
 /// Stands for the operation of a call.
@@ -33,9 +35,12 @@ const CALL: u8 = u8::MAX;
 
 impl Model {
     pub fn new(entries: u32, flags: u32) -> Result<Self, Trouble> {
-        let (ring, is_disabled) = (Ring::new(entries, flags)?, flags & IORING_SETUP_R_DISABLED != 0);
+        let has = |flag| flags & flag != 0;
+        let (is_disabled, is_polled) = (has(IORING_SETUP_R_DISABLED), has(IORING_SETUP_SQPOLL));
+        // It parks as soon as it may, so that it is called as often as it looks.
+        let ring = Ring::with(entries, Params { flags, sq_thread_idle: u32::from(is_polled), ..Params::default() })?;
         let (pushed, begun) = (VecDeque::new(), BTreeMap::new());
-        Ok(Self { ring, pushed, begun, head: 0, chain: None, is_disabled })
+        Ok(Self { ring, pushed, begun, head: 0, chain: None, is_disabled, is_polled })
     }
 
     pub fn fd(&self) -> i32 {
@@ -80,6 +85,10 @@ impl Model {
     }
 
     pub fn submit(&mut self) -> Outcome {
+        if self.is_polled {
+            self.call();
+            return self.reap();
+        }
         let before = self.pushed.len();
         let answer = self.ring.submit(0);
         self.account()?;
@@ -91,8 +100,16 @@ impl Model {
         self.reap()
     }
 
+    /// Shows what was pushed to who takes it, whatever that answers: of a child's, too.
+    pub fn call(&mut self) {
+        let _ = if self.is_polled { self.ring.submit_polled(0) } else { self.ring.submit(0).map(drop) };
+    }
+
     pub fn reap(&mut self) -> Outcome {
+        self.account()?;
         while let Some(cqe) = self.ring.pop() {
+            // An entry is taken before it is completed.
+            self.account()?;
             self.completed(cqe)?;
         }
         self.ring.flush()?;

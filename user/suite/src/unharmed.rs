@@ -1,0 +1,111 @@
+//! What hostile cases have to leave as it was, beside what the runner looks at behind all: what processes are charged and the kernel's coroutines behind
+//! each, and how fast the system is behind them all.
+
+use crate::case::{Case, Outcome, Trouble};
+use crate::faults::charged;
+use crate::machine::is_asyncos;
+use crate::process::{PAGE, RW, map, millis, sleep_ms, unmap};
+use crate::{hostile, rings};
+use rt::abi::fs::{AT_FDCWD, O_RDWR};
+use rt::abi::io_uring::Sqe;
+use rt::abi::time::CLOCK_PROCESS_CPUTIME_ID;
+use rt::ring::Ring;
+use rt::{fs, raw};
+
+/// The groups of them.
+const HOSTILE: [&[Case]; 7] = [
+    rings::hostile::CASES,
+    rings::hostile_inputs::CASES,
+    rings::hostile_ends::CASES,
+    rings::fuzz::CASES,
+    hostile::CASES,
+    hostile::limits::CASES,
+    hostile::interrupted::CASES,
+];
+
+/// Whether it is one of them.
+pub fn is_hostile(case: &Case) -> bool {
+    HOSTILE.iter().flat_map(|group| group.iter()).any(|other| other.name == case.name)
+}
+
+/// Bytes that processes are charged, and coroutines of the kernel's own.
+fn kept() -> Result<(i64, i64), Trouble> {
+    Ok((charged()?, fs::read_to_string("/proc/asyncos/coroutines")?.lines().count() as i64))
+}
+
+/// Runs one, and looks at what is kept behind it. What is kept once is kept for all (pages that processes pay for ahead, this one too); so not two times in a row.
+pub fn leaves_nothing(run: impl Fn() -> Outcome) -> Outcome {
+    if !is_asyncos() {
+        return run();
+    }
+    let mut more = (0, 0);
+    for _ in 0..2 {
+        let before = kept()?;
+        run()?;
+        // What a process had is given back soon after its end.
+        for _ in 0..300 {
+            let now = kept()?;
+            more = (now.0 - before.0, now.1 - before.1);
+            if more.0 <= 0 && more.1 <= 0 {
+                return Ok(());
+            }
+            sleep_ms(1);
+        }
+    }
+    Err(Trouble::failed(format_args!("{} bytes and {} coroutines are kept", more.0, more.1)))
+}
+
+/// A little of everything, whose time shows whether the system is as fast as it was.
+pub struct Reference(u64);
+
+/// Samples of which the best counts; behind the cases more: it is the system that may be slower, not each moment.
+const BEFORE: usize = 40;
+const BEHIND: usize = 400;
+
+impl Reference {
+    /// How fast it is before them.
+    pub fn new() -> Result<Self, Trouble> {
+        (0..BEFORE).try_fold(Self(u64::MAX), |best, _| Ok(Self(best.0.min(sample()?))))
+    }
+
+    /// It is within a tenth of that.
+    pub fn is_kept(&self) -> Outcome {
+        let mut best = u64::MAX;
+        for _ in 0..BEHIND {
+            best = best.min(sample()?);
+            if best <= self.0 / 10 * 11 {
+                return Ok(());
+            }
+        }
+        Err(Trouble::failed(format_args!("{best} ns; {} before the hostile cases", self.0)))
+    }
+}
+
+fn own_time() -> Result<u64, Trouble> {
+    let mut time = millis(0);
+    call!(CLOCK_GETTIME, CLOCK_PROCESS_CPUTIME_ID, &raw mut time)?;
+    Ok(time.sec as u64 * 1_000_000_000 + time.nsec as u64)
+}
+
+/// Nanoseconds of one pass: calls, files, pipes, memory, a ring, a socket.
+fn sample() -> Result<u64, Trouble> {
+    let mut ring = Ring::new(32, 0)?;
+    let began = own_time()?;
+    for _ in 0..20 {
+        call!(GETPPID)?;
+        let (read, write) = rt::pipe::pipe()?;
+        let mut bytes = [0u8; 64];
+        call!(WRITE, write.fd().raw(), bytes.as_ptr(), 64)?;
+        call!(READ, read.fd().raw(), bytes.as_mut_ptr(), 64)?;
+        drop(raw::file(call!(OPENAT, AT_FDCWD, c"/dev/null".as_ptr(), O_RDWR, 0)?));
+        let page = map(PAGE, RW)?;
+        raw::store64(page, 1);
+        unmap(page, PAGE)?;
+        for _ in 0..32 {
+            ring.push_raw(&Sqe::default());
+        }
+        ring.submit(32)?;
+        while ring.pop().is_some() {}
+    }
+    Ok(own_time()? - began)
+}
