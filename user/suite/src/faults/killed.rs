@@ -20,6 +20,8 @@ use rt::fs::read_to_string;
 
 /// More polls than any of these has.
 const MOST: usize = 100;
+/// A run takes one share of the operations.
+const SHARES: u16 = 8;
 /// Passes in a row in which something is lost, if it is.
 const PASSES: usize = 12;
 /// Where in a chain the entry is.
@@ -168,15 +170,15 @@ pub fn of_some(operations: Range<u16>, forms: &[Form]) -> Outcome {
     of_each(operations, |which| forms.iter().try_for_each(|form| every_poll_of(which, *form)))
 }
 
-/// For each operation of these numbers that is there: with `--rounds 2` for all, else for every fourth, which ones by the fresh seed. Over the machines of the matrix that is
-/// all of them.
+/// For each operation of these numbers that is there: with `--rounds 2` for all, else for every eighth, which ones by the fresh seed.
 pub fn of_each(operations: Range<u16>, check: impl Fn(u16) -> Outcome) -> Outcome {
     needs_asyncos()?;
     needs_root()?;
     let known = probed()?;
     ensure!(known.len() >= 48, "{}", known.len());
     let (all, fresh) = (fuzz::number(fuzz::ROUNDS, 1) > 1, fuzz::number(fuzz::FRESH, 0));
-    let wanted = |which: &u16| operations.contains(which) && (all || u64::from(*which % 4) == fresh % 4);
+    let wanted =
+        |which: &u16| operations.contains(which) && (all || u64::from(*which % SHARES) == fresh % u64::from(SHARES));
     known.into_iter().chain(AGAIN).filter(wanted).try_for_each(check)
 }
 
