@@ -215,7 +215,7 @@ impl Completions {
     }
 
     /// Instead of [`publish`](Self::publish), where the program asks for what has been completed behind its back: it is told only that there is something, if it
-    /// `wants_flag`. A later `publish` shows it, too.
+    /// `wants_flag`.
     pub fn defer(&mut self, memory: &impl Words, wants_flag: bool) {
         self.defers = true;
         if wants_flag {
@@ -224,12 +224,15 @@ impl Completions {
         }
     }
 
-    /// The program asks: shows it what was [deferred](Self::defer).
-    pub fn show(&mut self, memory: &impl Words) {
-        if core::mem::take(&mut self.defers) {
+    /// The program asks: shows it what was [deferred](Self::defer); whether there was any.
+    pub fn show(&mut self, memory: &impl Words) -> bool {
+        let defers = core::mem::take(&mut self.defers);
+        if defers {
             self.publish(memory);
             memory.word(at::SQ_FLAGS).fetch_and(!IORING_SQ_TASKRUN, Ordering::Relaxed);
+            self.events += 1;
         }
+        defers
     }
 
     #[inline(always)]

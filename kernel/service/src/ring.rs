@@ -109,6 +109,8 @@ struct Posting {
     head: Head,
     /// Somebody has the right to take entries: the head that counts is with who has.
     is_taking: bool,
+    /// Completions that had been posted when the right was claimed.
+    posted_before: u32,
     /// How many wait for that right.
     wanting: usize,
     /// Pays for what is kept, or may be.
@@ -236,6 +238,7 @@ impl Ring {
             completions: Completions::new(&layout),
             head: Head::new(&layout),
             is_taking: false,
+            posted_before: 0,
             wanting: 0,
             charge,
             places: quotas.requests.charge(0)?,
@@ -342,10 +345,11 @@ impl Ring {
         self.tell(true);
     }
 
-    /// The submitter asks for what was completed meanwhile.
+    /// The submitter asks for what was completed meanwhile. As on Linux who is told of completions is told of them again: who looked before saw none.
     fn show_deferred(&self) {
-        if self.has(IORING_SETUP_DEFER_TASKRUN) {
-            self.posting.lock().completions.show(&*self.pages);
+        if self.has(IORING_SETUP_DEFER_TASKRUN) && self.posting.lock().completions.show(&*self.pages) {
+            self.changed().wake_all();
+            self.tell(true);
         }
     }
 
@@ -418,7 +422,7 @@ impl Ring {
         }
     }
 
-    /// Completions that the program can see and has not taken.
+    /// Completions in the ring that the program has not taken.
     fn waiting(&self) -> u32 {
         self.posting.lock().completions.waiting(&*self.pages)
     }

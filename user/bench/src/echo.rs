@@ -7,9 +7,10 @@ use crate::processes::own_path;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use alloc::{format, vec};
+use core::{iter, mem};
 use rt::abi::errno::Errno;
 use rt::abi::io_uring::*;
-use rt::abi::net::MSG_DONTWAIT;
+use rt::abi::net::{MSG_DONTWAIT, MSG_WAITALL};
 use rt::abi::nr;
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
@@ -213,17 +214,21 @@ struct Message {
 struct Connection {
     stream: TcpStream,
     sending: Option<Message>,
-    /// That is sent as far as there is room at once.
-    tries: bool,
+    /// That is sent by an entry that waits for room.
+    waits: bool,
     held: VecDeque<Message>,
 }
 
 /// A loop like the one around epoll: one call for all that has come, and all that is to be done about it. What comes is put into buffers that the kernel chooses,
-/// and sent from there: without waiting first, as epoll's server does, so that the call which submits it has its completion too, and waits for the next that comes.
+/// and sent from there: first as epoll's server does it, without waiting. Such an entry is done when the call that submits it has come back, and has a completion only if not all was
+/// sent.
 struct Server {
     ring: Ring,
-    /// Sends that do not wait and have not been seen to complete.
-    tried: u32,
+    /// Connections whose message is sent so by the next call.
+    tried: Vec<usize>,
+    /// Memory for those of the call before, and for the completions that are being looked at.
+    spare: Vec<usize>,
+    seen: Vec<Cqe>,
     buffers: Buffers,
     memory: Vec<u8>,
     connections: Vec<Connection>,
@@ -236,7 +241,16 @@ impl Server {
         let ring = Ring::new(ENTRIES, 0)?;
         let buffers = Buffers::new(&ring, GROUP, BUFFERS)?;
         let memory = vec![0; usize::from(BUFFERS) * ROOM];
-        let mut server = Self { ring, tried: 0, buffers, memory, connections: Vec::new(), starved: Vec::new() };
+        let mut server = Self {
+            ring,
+            tried: Vec::new(),
+            spare: Vec::new(),
+            seen: Vec::new(),
+            buffers,
+            memory,
+            connections: Vec::new(),
+            starved: Vec::new(),
+        };
         (0..BUFFERS).for_each(|bid| server.give_back(bid));
         Ok(server)
     }
@@ -268,21 +282,24 @@ impl Server {
         self.add(&Sqe { opcode: IORING_OP_RECV, flags, ioprio, fd, buf_index: GROUP, user_data, ..Sqe::default() })
     }
 
-    fn send(&mut self, number: usize, message: Message, tries: bool) -> Outcome {
+    fn send(&mut self, number: usize, message: Message, waits: bool) -> Outcome {
         let connection = &mut self.connections[number];
-        (connection.sending, connection.tries) = (Some(message), tries);
-        self.tried += u32::from(tries);
-        let op_flags = if tries { MSG_DONTWAIT } else { 0 };
+        (connection.sending, connection.waits) = (Some(message), waits);
+        let (mut flags, mut op_flags) = (0, MSG_WAITALL);
+        if !waits {
+            self.tried.push(number);
+            (flags, op_flags) = (IOSQE_CQE_SKIP_SUCCESS, MSG_WAITALL | MSG_DONTWAIT);
+        }
         let fd = connection.stream.fd().raw();
         let (addr, len) = ((self.address(message.bid) + message.from) as u64, message.len as u32);
         let user_data = number as u64 | SENT;
-        self.add(&Sqe { opcode: IORING_OP_SEND, fd, addr, len, op_flags, user_data, ..Sqe::default() })
+        self.add(&Sqe { opcode: IORING_OP_SEND, flags, fd, addr, len, op_flags, user_data, ..Sqe::default() })
     }
 
     fn accepted(&mut self, fd: usize) -> Outcome {
         let stream = raw::tcp_stream(fd);
         stream.set_nodelay(true)?;
-        self.connections.push(Connection { stream, sending: None, tries: false, held: VecDeque::new() });
+        self.connections.push(Connection { stream, sending: None, waits: false, held: VecDeque::new() });
         self.receive(self.connections.len() - 1)
     }
 
@@ -291,7 +308,7 @@ impl Server {
             let message =
                 Message { bid: (cqe.flags >> IORING_CQE_BUFFER_SHIFT) as u16, from: 0, len: cqe.res as usize };
             match self.connections[number].sending {
-                None => self.send(number, message, true)?,
+                None => self.send(number, message, false)?,
                 Some(_) => self.connections[number].held.push_back(message),
             }
         }
@@ -306,21 +323,22 @@ impl Server {
 
     /// What was being sent has been, or some of it: what is left waits for room.
     fn sent(&mut self, number: usize, result: i32) -> Outcome {
-        let connection = &mut self.connections[number];
-        let Some(Message { bid, from, len }) = connection.sending.take() else { return Ok(()) };
-        self.tried -= u32::from(connection.tries);
+        let Some(Message { bid, from, len }) = self.connections[number].sending.take() else { return Ok(()) };
         let bytes = match Errno::from_return(result as isize) {
             Err(Errno::EAGAIN) => 0,
             bytes => bytes?,
         };
-        if bytes < len {
-            self.send(number, Message { bid, from: from + bytes, len: len - bytes }, false)?;
-        } else {
-            let next = connection.held.pop_front();
-            self.give_back(bid);
-            if let Some(message) = next {
-                self.send(number, message, true)?;
-            }
+        match len - bytes {
+            0 => self.have_sent(number, bid),
+            rest => self.send(number, Message { bid, from: from + bytes, len: rest }, true),
+        }
+    }
+
+    /// A message has been sent.
+    fn have_sent(&mut self, number: usize, bid: u16) -> Outcome {
+        self.give_back(bid);
+        if let Some(next) = self.connections[number].held.pop_front() {
+            self.send(number, next, false)?;
         }
         match self.starved.pop() {
             Some(starved) => self.receive(starved),
@@ -328,16 +346,40 @@ impl Server {
         }
     }
 
-    fn completed(&mut self, cqe: &Cqe, listener: &TcpListener) -> Outcome {
-        let number = (cqe.user_data & ACCEPTED) as usize;
-        if cqe.user_data & SENT != 0 {
-            return self.sent(number, cqe.res);
+    /// A call has come back. What was to be sent by it, and is not among what has failed, has been.
+    fn submitted(&mut self, listener: &TcpListener) -> Outcome {
+        let mut tried = mem::replace(&mut self.tried, mem::take(&mut self.spare));
+        let mut seen = mem::take(&mut self.seen);
+        loop {
+            seen.extend(iter::from_fn(|| self.ring.pop()));
+            if !self.ring.asks_for_a_call() {
+                break;
+            }
+            self.ring.flush()?;
         }
+        for cqe in seen.iter().filter(|cqe| cqe.user_data & SENT != 0) {
+            self.sent((cqe.user_data & ACCEPTED) as usize, cqe.res)?;
+        }
+        for number in tried.drain(..) {
+            if !self.connections[number].waits
+                && let Some(message) = self.connections[number].sending.take()
+            {
+                self.have_sent(number, message.bid)?;
+            }
+        }
+        for cqe in seen.drain(..).filter(|cqe| cqe.user_data & SENT == 0) {
+            self.completed(&cqe, listener)?;
+        }
+        (self.seen, self.spare) = (seen, tried);
+        Ok(())
+    }
+
+    fn completed(&mut self, cqe: &Cqe, listener: &TcpListener) -> Outcome {
         if cqe.user_data == ACCEPTED {
             self.accepted(Errno::from_return(cqe.res as isize)?)?;
             return self.accept(listener);
         }
-        self.received(number, cqe)
+        self.received((cqe.user_data & ACCEPTED) as usize, cqe)
     }
 }
 
@@ -346,10 +388,8 @@ fn ring(listener: &TcpListener) -> Outcome {
     server.accept(listener)?;
     ready(listener.local_addr()?)?;
     loop {
-        server.ring.submit(server.tried + 1)?;
-        while let Some(cqe) = server.ring.pop() {
-            server.completed(&cqe, listener)?;
-        }
+        server.ring.submit(1)?;
+        server.submitted(listener)?;
     }
 }
 

@@ -96,7 +96,13 @@ fn begin_others<'a>(
     match begin(&Task::borrowed(system, thread, space), ring, &args, beginning) {
         Ok(Progress::Done(submitted)) => Begun::Done(submitted as isize),
         Ok(progress) => waits_in(Task::new(system, thread, space.clone()), open.clone(), args, progress),
-        Err(errno) => Begun::Done(errno.to_return()),
+        Err(errno) => {
+            // Who has no place for a request makes one by taking what there is.
+            if errno == Errno::EAGAIN && waits(&args) {
+                ring.show_deferred();
+            }
+            Begun::Done(errno.to_return())
+        }
     }
 }
 
@@ -258,6 +264,14 @@ pub(super) async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Re
 
 async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, progress: Progress) -> Result<usize, Errno> {
     let ring = ring_of(open)?;
+    let entered = go_on(task, ring, args, progress).await;
+    if waits(args) {
+        ring.show_deferred();
+    }
+    entered
+}
+
+async fn go_on(task: &Task<'_>, ring: &Arc<Ring>, args: &Args, progress: Progress) -> Result<usize, Errno> {
     let submitted = match progress {
         Progress::Submitted(submitted) | Progress::Done(submitted) => submitted,
         Progress::Takes(0) => submit(task, ring, args.bits(1)).await?,
@@ -273,9 +287,7 @@ async fn enter(task: &Task<'_>, open: &OpenFile, args: &Args, progress: Progress
     if submitted != args.bits(1) as usize || !waits(args) {
         return Ok(submitted);
     }
-    let waited = wait(task, ring, args).await;
-    ring.show_deferred();
-    match waited {
+    match wait(task, ring, args).await {
         Err(errno) if submitted == 0 => Err(errno),
         _ => Ok(submitted),
     }
@@ -351,10 +363,10 @@ impl Goal {
     /// How far it is.
     fn look(self, ring: &Ring) -> Look {
         let completions = &ring.posting.lock().completions;
-        if completions.can_flush(&*ring.pages) {
-            Look::Moves
-        } else if self.is_reached(ring, completions) {
+        if self.is_reached(ring, completions) {
             Look::Reached
+        } else if completions.can_flush(&*ring.pages) {
+            Look::Moves
         } else {
             Look::Waits
         }

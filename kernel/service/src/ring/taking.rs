@@ -68,6 +68,14 @@ pub(super) struct Taker<'r> {
     gave_back: bool,
 }
 
+/// What came of the only entry.
+pub(super) enum Single {
+    Done(Cqe),
+    /// It is done, and tells of failures only.
+    Silent,
+    Waits,
+}
+
 /// What the only entry is.
 enum Only {
     /// It was done, and so many completions wait for the program.
@@ -115,6 +123,9 @@ impl Posting {
 
     fn claim(&mut self) -> Option<Head> {
         let is_free = !core::mem::replace(&mut self.is_taking, true);
+        if is_free {
+            self.posted_before = self.completions.posted();
+        }
         is_free.then_some(self.head)
     }
 }
@@ -165,16 +176,27 @@ impl Ring {
     }
 
     /// The one that was taken is done, or waits with its place, and the right is given back. How many completions wait for the program, unless some are kept.
-    pub(super) fn end_single(&self, done: Option<Cqe>) -> Option<u32> {
+    #[inline]
+    pub(super) fn end_single(&self, end: Single) -> Option<u32> {
         let mut posting = self.posting.lock();
-        let is_free = done.is_some_and(|done| {
-            let fits = posting.completions.post_one(&*self.pages, &done);
-            posting.completions.publish(&*self.pages);
-            fits
-        });
+        let is_free = match &end {
+            Single::Done(done) => {
+                let fits = posting.completions.post_one(&*self.pages, done);
+                posting.completions.publish(&*self.pages);
+                fits
+            }
+            Single::Silent => true,
+            Single::Waits => false,
+        };
         // The place goes with what waits, or is kept.
         posting.head.places -= usize::from(!is_free);
-        self.end_taking(posting, done.is_some())
+        self.end_taking(posting, matches!(end, Single::Done(_)))
+    }
+
+    /// The one that was taken may leave out its completion.
+    #[cold]
+    pub(super) fn single_skips(&self) {
+        self.posting.lock().head.skips = true;
     }
 
     /// Posts what is done and gives the right back with the head; how many completions wait for the program, unless some are kept.
@@ -182,7 +204,11 @@ impl Ring {
         if !done.is_empty() {
             // What went into the ring leaves its place to the next.
             head.places -= posting.completions.post(&*self.pages, done);
+        }
+        // Also what was completed within the call in another way, where that would wait for who asks (`Ring::have_posted_later`).
+        if posting.completions.posted() != posting.posted_before {
             posting.completions.publish(&*self.pages);
+            let _ = posting.completions.show(&*self.pages);
         }
         posting.head = head;
         self.end_taking(posting, !done.is_empty())

@@ -124,6 +124,8 @@ impl Drop for Tag {
     fn drop(&mut self) {
         if let Some(ticket) = &mut self.ticket {
             ticket.complete(Done::with(0));
+            // As on Linux it waits for nobody to ask, and with it not what came before it.
+            ticket.ring.show_deferred();
         }
     }
 }

@@ -18,7 +18,7 @@ use abi::{
     errno::Errno,
     fs::{O_APPEND, O_DSYNC, PIPE_BUF, RWF_HIPRI, RWF_NOWAIT},
     io_uring::*,
-    net::{MSG_DONTWAIT, MSG_NOSIGNAL},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL},
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{
@@ -40,13 +40,19 @@ enum Shape {
     Send,
     /// The same with `MSG_DONTWAIT`.
     SendNow,
+    /// And with `MSG_WAITALL`: less than all of it is a failure.
+    SendAllNow,
     ReadList,
     WriteList,
 }
 
 impl Shape {
     fn is_message(self) -> bool {
-        matches!(self, Shape::Receive | Shape::Send | Shape::SendNow)
+        matches!(self, Shape::Receive | Shape::Send) || self.gives_up()
+    }
+
+    fn gives_up(self) -> bool {
+        matches!(self, Shape::SendNow | Shape::SendAllNow)
     }
 
     fn is_list(self) -> bool {
@@ -100,14 +106,19 @@ impl AtDevice {
     }
 }
 
-/// Whether a `recv` or `send` is nothing but that. What else it says, right or wrong, is the call's.
+/// Whether a `recv` or `send` is nothing but that, or sends without a wait. What else it says, right or wrong, is the call's.
+#[inline(never)]
 fn is_plain_message(entry: &Sqe) -> bool {
     // Who sends through a ring is never killed for it, whether it says so or not.
-    let known = if entry.opcode == IORING_OP_SEND { MSG_NOSIGNAL | MSG_DONTWAIT } else { 0 };
-    let flags = entry.op_flags & !known;
-    let is_zero = entry.ioprio == 0 && flags == 0 && entry.off == 0 && entry.file_index == 0;
-    // Nothing is received at once, without a look at what there is.
-    is_zero && entry.buf_index == 0 && entry.len > 0
+    let known = if entry.opcode == IORING_OP_SEND { MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL } else { 0 };
+    let flags = entry.op_flags;
+    let is_zero = entry.ioprio == 0 && flags & !known == 0 && entry.off == 0 && entry.file_index == 0;
+    // All of it with waiting is the call's. Nothing is received at once, without a look at what there is.
+    is_zero && flags & (MSG_WAITALL | MSG_DONTWAIT) != MSG_WAITALL && entry.buf_index == 0 && entry.len > 0
+}
+
+fn is_stream(open: &OpenFile) -> bool {
+    sockets::socket_of(open.file().as_ref()).is_some_and(net::SocketFile::is_stream)
 }
 
 /// What came of doing what can be done at once.
@@ -135,6 +146,7 @@ impl Transfer {
     /// Whether an entry is a transfer without flags that others look at.
     #[inline(always)]
     pub(super) fn is_plain(entry: &Sqe) -> bool {
+        const PLAIN: u8 = IOSQE_FIXED_FILE | IOSQE_CQE_SKIP_SUCCESS;
         const OPCODES: u64 = 1 << IORING_OP_READ
             | 1 << IORING_OP_RECV
             | 1 << IORING_OP_SEND
@@ -144,7 +156,7 @@ impl Transfer {
             | 1 << IORING_OP_READ_FIXED
             | 1 << IORING_OP_WRITE_FIXED;
         let is_transfer = entry.opcode < 64 && OPCODES >> entry.opcode & 1 != 0;
-        let is_plain = is_transfer && entry.flags & !IOSQE_FIXED_FILE == 0 && entry.personality == 0;
+        let is_plain = is_transfer && entry.flags & !PLAIN == 0 && entry.personality == 0;
         is_plain && (!matches!(entry.opcode, IORING_OP_RECV | IORING_OP_SEND) || is_plain_message(entry))
     }
 
@@ -167,7 +179,10 @@ impl Transfer {
         let shape = match entry.opcode {
             IORING_OP_READ | IORING_OP_READ_FIXED => Shape::Read,
             IORING_OP_RECV => Shape::Receive,
-            IORING_OP_SEND if entry.op_flags & MSG_DONTWAIT != 0 => Shape::SendNow,
+            IORING_OP_SEND if entry.op_flags & MSG_DONTWAIT != 0 => match entry.op_flags & MSG_WAITALL {
+                0 => Shape::SendNow,
+                _ => Shape::SendAllNow,
+            },
             IORING_OP_SEND => Shape::Send,
             IORING_OP_WRITE | IORING_OP_WRITE_FIXED => Shape::Write,
             IORING_OP_READV => Shape::ReadList,
@@ -187,7 +202,7 @@ impl Transfer {
             (Shape::Read, None) => IORING_OP_READ,
             (Shape::Read, Some(_)) => IORING_OP_READ_FIXED,
             (Shape::Receive, _) => IORING_OP_RECV,
-            (Shape::Send | Shape::SendNow, _) => IORING_OP_SEND,
+            (Shape::Send | Shape::SendNow | Shape::SendAllNow, _) => IORING_OP_SEND,
             (Shape::Write, None) => IORING_OP_WRITE,
             (Shape::Write, Some(_)) => IORING_OP_WRITE_FIXED,
             (Shape::ReadList, _) => IORING_OP_READV,
@@ -288,6 +303,10 @@ impl Transfer {
     pub(super) fn goes_on(self, tried: Tried, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
         let rest = match tried {
             Tried::Done(done) => return Step::Done(done),
+            // What is sent now is not to come behind what is sent later.
+            Tried::NotYet if self.shape.gives_up() && is_stream(open) => {
+                return Step::Done(Done::failed(Errno::EAGAIN));
+            }
             Tried::Partly(done) => Self { done, ..self },
             Tried::NotYet | Tried::Faults(_) => self,
         };
@@ -356,7 +375,7 @@ impl Transfer {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
             Shape::Write if !open.seekable() && piece.len > PIPE_BUF => Ok(None),
-            Shape::Write | Shape::Send | Shape::SendNow => {
+            Shape::Write | Shape::Send | Shape::SendNow | Shape::SendAllNow => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
             _ => Ok(None),
@@ -383,7 +402,8 @@ impl Transfer {
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
         // What is received is whatever has come, and what is sent what there was room for.
-        Done { result: len as i32, fails: len < self.piece().len && !self.shape.is_message(), flags: 0 }
+        let may_be_short = self.shape.is_message() && self.shape != Shape::SendAllNow;
+        Done { result: len as i32, fails: len < self.piece().len && !may_be_short, flags: 0 }
     }
 
     /// Checks the flags `RWF_*`; whether it fails rather than wait.
@@ -413,7 +433,7 @@ impl Transfer {
             Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
             Shape::Write if self.flags == 0 && !open.is_synced() => transfer::write(task, open, at, &piece, how).await,
             Shape::Write => return boxed(task, self.wait_out(task, open, at, piece, how)).await,
-            Shape::Send | Shape::SendNow => return boxed(task, self.wait_send(task, open)).await,
+            Shape::Send | Shape::SendNow | Shape::SendAllNow => return boxed(task, self.wait_send(task, open)).await,
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         match moved {
@@ -430,7 +450,7 @@ impl Transfer {
     }
 
     async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let flags = MSG_NOSIGNAL | if self.shape == Shape::SendNow { MSG_DONTWAIT } else { 0 };
+        let flags = MSG_NOSIGNAL | if self.shape.gives_up() { MSG_DONTWAIT } else { 0 };
         let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, flags, None).await;
         sent.map_or_else(Done::failed, |len| self.moved(len))
     }

@@ -5,9 +5,12 @@ use super::*;
 use crate::files::direct;
 use crate::process::{RW, map};
 use crate::sockets;
+use alloc::vec;
 use core::hint::black_box;
 use rt::abi::fs::{Iovec, O_CREAT, O_RDWR, SYNC_FILE_RANGE_ALL, SYNC_FILE_RANGE_WRITE};
-use rt::abi::net::{IPPROTO_TCP, SO_KEEPALIVE, SO_TYPE, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY};
+use rt::abi::net::{
+    IPPROTO_TCP, MSG_DONTWAIT, MSG_WAITALL, SO_KEEPALIVE, SO_TYPE, SOCK_STREAM, SOL_SOCKET, TCP_NODELAY,
+};
 use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLIN, EpollEvent};
 use rt::abi::process::{P_PID, WEXITED};
 use rt::net::TcpStream;
@@ -25,6 +28,7 @@ pub const CASES: &[Case] = &[
     case!("ring/options-of-sockets", "C4 D3", options_of_sockets),
     case!("ring/times-end-waits", "C4 D3", times_end_waits),
     case!("ring/deferred-until-asked", "C4 D3", deferred_until_asked),
+    case!("ring/sends-what-there-is-room-for", "C4 D3", sends_what_there_is_room_for),
 ];
 
 /// The list of pieces is the program's again when its entry is taken, also where there is yet to be something to read.
@@ -294,6 +298,44 @@ fn deferred_until_asked() -> Outcome {
             equal!(reap(&mut ring), [(7, 1)]);
             ensure!(!ring.asks_for_a_call(), "there is no more");
         }
+    }
+    Ok(())
+}
+
+/// A send that does not wait is done when its call is: all of it, some, or nothing; with `MSG_WAITALL` some is a failure, so it has a completion also where only failures have one.
+fn sends_what_there_is_room_for() -> Outcome {
+    const MANY: u32 = 1 << 20;
+    let mut ring = Ring::new(8, 0)?;
+    let bytes = vec![1u8; MANY as usize];
+    let sends = |fd, len, flags, op_flags| Sqe {
+        addr: bytes.as_ptr() as u64,
+        len,
+        flags,
+        op_flags: MSG_DONTWAIT | op_flags,
+        ..call_of(IORING_OP_SEND, fd)
+    };
+    for op_flags in [0, MSG_WAITALL] {
+        let (near, far) = sockets::pair()?;
+        let fd = near.fd().raw();
+        equal!(run(&mut ring, &[sends(fd, 8, IOSQE_CQE_SKIP_SUCCESS, op_flags)])?, []);
+        equal!(run(&mut ring, &[sends(fd, 8, 0, op_flags)])?, [(7, 8)]);
+        // Two, so that neither is alone; the first is cut short, and breaks the chain if it was to send all.
+        let cut = run(&mut ring, &[sends(fd, MANY, IOSQE_IO_LINK, op_flags), nop(8, 0, 8)])?;
+        let [(7, some), (8, behind)] = cut[..] else { return Err(Trouble::failed(format_args!("{cut:?}"))) };
+        ensure!((1..MANY as i32).contains(&some), "{some} bytes");
+        equal!(behind, if op_flags == 0 { 8 } else { CANCELLED });
+        let fills = |ring: &mut Ring| -> Result<i32, Trouble> {
+            loop {
+                match run(ring, &[sends(fd, MANY, 0, op_flags)])?[..] {
+                    [(7, -11)] => return Ok(-11),
+                    [(7, 1..)] => {}
+                    ref found => return Err(Trouble::failed(format_args!("{found:?}"))),
+                }
+            }
+        };
+        equal!(fills(&mut ring)?, -11);
+        equal!(run(&mut ring, &[sends(fd, 8, IOSQE_CQE_SKIP_SUCCESS, op_flags), nop(8, 0, 8)])?, [(7, -11), (8, 8)]);
+        drop(far);
     }
     Ok(())
 }

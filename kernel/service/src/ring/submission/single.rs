@@ -6,27 +6,31 @@ use super::{
         operation::{Done, Operation, Step},
         request::{Entry, polled},
         retry::{self, Reading},
+        taking::Single,
         ticket::Chain,
         transfer::{Transfer, Tried},
         urgency::Urgency,
     },
-    begin_to_wait, completion,
+    begin_to_wait, completion, tells,
 };
 use crate::context::Task;
-use abi::io_uring::Sqe;
+use abi::io_uring::{IOSQE_CQE_SKIP_SUCCESS, Sqe};
 use alloc::sync::Arc;
 use io::open::OpenFile;
 
 /// A submission of one entry that reads or writes and stands alone, which was taken. How many completions wait for the program then, unless some are kept.
 pub(in super::super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sqe) -> Option<u32> {
     let request = Entry::silent(entry);
+    if entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
+        ring.single_skips();
+    }
     // Most often, and nothing of what has to be kept for a wait.
     if Transfer::is_simple_read(entry)
         && let Ok(open) = task.file(entry.fd)
         && !open.is_direct()
     {
         return match Transfer::of_simple_read(entry).look(task, &open, None) {
-            Tried::Done(done) => ring.end_single(Some(completion(entry.user_data, done))),
+            Tried::Done(done) => ring.end_single(single(request, done)),
             tried => behind_simple_look(task, ring, entry, &open, tried),
         };
     }
@@ -41,8 +45,14 @@ pub(in super::super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sq
             let step = transfer.run_on(task, ring, &open);
             end_single(task, ring, request, transfer, open.keep(step))
         }
-        Err(errno) => ring.end_single(Some(completion(entry.user_data, Done::failed(errno)))),
+        Err(errno) => ring.end_single(single(request, Done::failed(errno))),
     }
+}
+
+/// What a request says that is done.
+#[inline(always)]
+fn single(request: Entry, done: Done) -> Single {
+    if tells(done, request.mark.flags()) { Single::Done(completion(request.user_data, done)) } else { Single::Silent }
 }
 
 /// Apart, as below. The transfer is made once more: it is to lie in memory here only.
@@ -68,9 +78,9 @@ fn behind_look(
     tried: Tried,
 ) -> Option<u32> {
     match tried {
-        Tried::Done(done) => ring.end_single(Some(completion(request.user_data, done))),
+        Tried::Done(done) => ring.end_single(single(request, done)),
         Tried::NotYet if retry::park(task, ring, request, open, || Reading::Once(transfer, None)).is_some() => {
-            ring.end_single(None)
+            ring.end_single(Single::Waits)
         }
         tried => end_single(task, ring, request, transfer, transfer.goes_on(tried, open, None)),
     }
@@ -80,7 +90,7 @@ fn behind_look(
 #[inline(never)]
 fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: Entry, transfer: Transfer, step: Step) -> Option<u32> {
     match step {
-        Step::Done(done) => ring.end_single(Some(completion(request.user_data, done))),
+        Step::Done(done) => ring.end_single(single(request, done)),
         Step::Waits(waits) => {
             let operation = Operation::Transfer(transfer);
             if let Some(parked) =
@@ -89,7 +99,7 @@ fn end_single(task: &Task<'_>, ring: &Arc<Ring>, request: Entry, transfer: Trans
                 parked.begin();
             }
             polled(task.thread());
-            ring.end_single(None)
+            ring.end_single(Single::Waits)
         }
     }
 }
