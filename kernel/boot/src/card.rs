@@ -54,8 +54,11 @@ impl<T: Transport + Send + 'static> NetDevice for Card<T> {
 
     fn can_transmit(&self) -> bool {
         let room = matches!(self.driver.reserve(), Ok(Some(_)));
-        // Relaxed: the stack's coroutine alone reads it, after this call.
-        self.starved.store(!room, Relaxed);
+        if !room {
+            // Relaxed: the stack's coroutine reads it behind its own look, and it alone takes it back: who sends meanwhile and finds room may take that from what the coroutine
+            // could not send.
+            self.starved.store(true, Relaxed);
+        }
         room
     }
 

@@ -151,8 +151,12 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 break;
             };
             taken.count += 1;
-            if is_short && Transfer::is_plain(&entry) && self.stands_alone() {
-                self.taker.head.skips |= entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
+            let is_short = is_short && self.stands_alone();
+            if is_short && Transfer::is_simple_read(&entry) {
+                self.begin_simple_read(&entry);
+                continue;
+            }
+            if is_short && Transfer::is_plain(&entry) {
                 if !self.begin_transfer(&entry) && !goes_on {
                     taken.stopped = true;
                     break;
@@ -198,10 +202,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn begin_transfer(&mut self, entry: &Sqe) -> bool {
         self.has_faulted = false;
-        if Transfer::is_simple_read(entry) {
-            self.begin_simple_read(entry);
-            return true;
-        }
+        self.taker.head.skips |= entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
         let transfer = match Transfer::prepare(self.task, entry) {
             Ok(transfer) => transfer,
             Err(errno) => {
@@ -217,10 +218,12 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// [`begin_transfer`](Self::begin_transfer) for a [simple read](Transfer::is_simple_read): most often it is done, and nothing of what has to be kept for a wait.
     #[inline(always)]
     fn begin_simple_read(&mut self, entry: &Sqe) {
+        self.has_faulted = false;
         let task = self.task;
         let tried = self.open(entry.fd).map(|open| Transfer::of_simple_read(entry).look(task, open, None));
         match tried {
-            Ok(Tried::Done(done)) => self.complete(Entry::silent(entry), done),
+            // It has no flags.
+            Ok(Tried::Done(done)) => self.tell(entry.user_data, done),
             Ok(tried) => self.behind_simple_look(entry, tried),
             Err(errno) => self.complete(Entry::silent(entry), Done::failed(errno)),
         }
@@ -389,9 +392,15 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn complete(&mut self, Entry { user_data, mark }: Entry, done: Done) {
         record(mark.number(), done);
-        if !tells(done, mark.flags()) {
-            return;
+        if tells(done, mark.flags()) {
+            self.tell(user_data, done);
+        } else {
+            self.moved += done.result.max(0) as usize;
         }
+    }
+
+    #[inline(always)]
+    fn tell(&mut self, user_data: u64, done: Done) {
         self.moved += done.result.max(0) as usize;
         self.taker.complete(completion(user_data, done));
     }

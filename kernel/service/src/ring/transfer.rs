@@ -107,7 +107,7 @@ impl AtDevice {
 }
 
 /// Whether a `recv` or `send` is nothing but that, or sends without a wait. What else it says, right or wrong, is the call's.
-#[inline(never)]
+#[inline(always)]
 fn is_plain_message(entry: &Sqe) -> bool {
     // Who sends through a ring is never killed for it, whether it says so or not.
     let known = if entry.opcode == IORING_OP_SEND { MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL } else { 0 };
@@ -160,10 +160,11 @@ impl Transfer {
         is_plain && (!matches!(entry.opcode, IORING_OP_RECV | IORING_OP_SEND) || is_plain_message(entry))
     }
 
-    /// Whether a [plain](Self::is_plain) entry reads, into one piece of memory that is no registered buffer, of a file that it names by its number, and says no more than that.
+    /// Whether an entry is [plain](Self::is_plain) and reads, into one piece of memory that is no registered buffer, of a file that it names by its number, and says no more than that.
     #[inline(always)]
     pub(super) fn is_simple_read(entry: &Sqe) -> bool {
-        entry.opcode == IORING_OP_READ && entry.flags == 0 && entry.ioprio == 0 && entry.op_flags == 0
+        let says_no_more = entry.flags == 0 && entry.ioprio == 0 && entry.op_flags == 0 && entry.personality == 0;
+        entry.opcode == IORING_OP_READ && says_no_more
     }
 
     /// Of such an entry. Who looks once and keeps nothing has it in registers.
