@@ -157,14 +157,14 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 continue;
             }
             if is_short && Transfer::is_plain(&entry) {
-                if !self.begin_transfer(&entry) && !goes_on {
+                if !self.begin_transfer(entry) && !goes_on {
                     taken.stopped = true;
                     break;
                 }
                 continue;
             }
             self.last = None;
-            let operation = match self.prepare(&entry) {
+            let operation = match self.prepare(entry) {
                 Ok(operation) => Ok(operation),
                 Err(IoError::Errno(errno)) => Err(errno),
                 Err(IoError::Fault(fault)) => {
@@ -198,9 +198,10 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.chain.is_empty() && !self.is_cut && !self.is_draining
     }
 
-    /// [`begin`](Self::begin) for one that reads or writes, and stands alone.
-    #[inline]
-    fn begin_transfer(&mut self, entry: &Sqe) -> bool {
+    /// [`begin`](Self::begin) for one that reads or writes, and stands alone. As all that [`take`](Self::take) calls it is given the entry itself, which so lies in registers there.
+    #[inline(never)]
+    fn begin_transfer(&mut self, entry: Sqe) -> bool {
+        let entry = &entry;
         self.has_faulted = false;
         self.taker.head.skips |= entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
         let transfer = match Transfer::prepare(self.task, entry) {
@@ -224,14 +225,15 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         match tried {
             // It has no flags.
             Ok(Tried::Done(done)) => self.tell(entry.user_data, done),
-            Ok(tried) => self.behind_simple_look(entry, tried),
+            Ok(tried) => self.behind_simple_look(*entry, tried),
             Err(errno) => self.complete(Entry::silent(entry), Done::failed(errno)),
         }
     }
 
     /// Apart, so that a read of what is there moves nothing. The transfer is made once more: it is to lie in memory here only.
     #[inline(never)]
-    fn behind_simple_look(&mut self, entry: &Sqe, tried: Tried) {
+    fn behind_simple_look(&mut self, entry: Sqe, tried: Tried) {
+        let entry = &entry;
         let (task, transfer) = (self.task, Transfer::of_simple_read(entry));
         let step = match self.open(entry.fd) {
             Ok(open) => transfer.behind_look(task, tried, open),
@@ -269,8 +271,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
     }
 
-    #[inline]
-    fn prepare(&mut self, entry: &Sqe) -> Result<Operation, IoError> {
+    #[inline(never)]
+    fn prepare(&mut self, entry: Sqe) -> Result<Operation, IoError> {
+        let entry = &entry;
         if self.says_priorities {
             self.urgency = Urgency::USUAL;
             self.urgency = Urgency::of(entry)?;
