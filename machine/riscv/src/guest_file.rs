@@ -7,8 +7,8 @@
 //! All functions act on the calling hart, with interrupts off, and need the H and Ssaia extensions.
 //!
 //! *A fault of QEMU 7.2.* It changes `hgeip` without a lock: where a message comes from another hart to one file while this hart claims from another, one of the changes
-//! is lost. A file in which nothing is pending then interrupts its program for ever, since a claim of nothing does not have the bit worked out; or one in which something is does not.
-//! A read of a register of the file does ([`work_out`]), so there is one before the kernel goes by the bit, and before it lets a program go on.
+//! is lost. A file in which nothing is pending then interrupts its program for ever, since a claim of nothing does not have the bit worked out. A read of a register of the file
+//! does ([`work_out`]), so there is one where the bit is set and a program is about to go on with the file.
 
 use crate::imsic::selected::{EIDELIVERY, EIE, EIP, EITHRESHOLD};
 use crate::virtual_csr::{OUTSIDE, VGEIN};
@@ -51,8 +51,6 @@ pub fn clear(file: usize, ids: u32, enabled: usize) {
 #[must_use]
 pub fn arm(file: usize) -> bool {
     csr_set!(hgeie, 1 << file);
-    work_out(file);
-    csr_write!(hstatus, OUTSIDE);
     if csr_read!(hgeip) & 1 << file == 0 {
         return true;
     }
@@ -60,10 +58,14 @@ pub fn arm(file: usize) -> bool {
     false
 }
 
-/// Ends what [`arm`] began, for a program that is about to run with the file.
+/// Ends what [`arm`] began, for a program that is about to run with the file. A bit that stands for nothing goes; one that was lost is not looked for, since working it out can itself lose
+/// one that comes meanwhile. So it is worked out twice: the second time it is there again.
 pub fn hand_over(file: usize) {
     disarm(file);
-    work_out(file);
+    if csr_read!(hgeip) & 1 << file != 0 {
+        work_out(file);
+        work_out(file);
+    }
 }
 
 /// Has the hart work out whether something deliverable is pending in the file. It leaves the file in `hstatus`.
