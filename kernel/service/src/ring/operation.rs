@@ -214,14 +214,15 @@ pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
     Ok(Operation::Select(Select::prepare(entry)?))
 }
 
-#[inline(never)]
 /// Counts an entry whose operation is not there. One that is there with a buffer of a group only is no such.
+#[inline(never)]
 pub(super) fn count_unknown(task: &Task<'_>, entry: &Sqe) {
     if !is_known(entry.opcode) {
         task.system.unknown.count_operation(entry.opcode);
     }
 }
 
+#[inline(never)]
 fn prepare_call(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
     let Some(ioprio) = call(entry.opcode) else {
         count_unknown(task, entry);

@@ -208,10 +208,15 @@ impl Ring {
         // Also what was completed within the call in another way, where that would wait for who asks (`Ring::have_posted_later`).
         if posting.completions.posted() != posting.posted_before {
             posting.completions.publish(&*self.pages);
-            let _ = posting.completions.show(&*self.pages);
         }
+        let shows = posting.completions.posted() != posting.posted_before && posting.completions.show(&*self.pages);
         posting.head = head;
-        self.end_taking(posting, !done.is_empty())
+        let waiting = self.end_taking(posting, !done.is_empty() || shows);
+        if shows {
+            // Who looked before saw none (`Ring::show_deferred`).
+            self.tell(true);
+        }
+        waiting
     }
 
     /// The right is given back, and who waits for what was posted is woken. Part of both that call it: each is the end of most calls of its kind.

@@ -5,6 +5,7 @@ use super::{
     buffers::Buffer,
     calls::{Begun, Body},
     operation::{Done, Step, Waits, boxed},
+    submission::MOVED_AT_ONCE,
 };
 use crate::{
     arguments::MOST,
@@ -376,10 +377,26 @@ impl Transfer {
                 transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
             }
             Shape::Write if !open.seekable() && piece.len > PIPE_BUF => Ok(None),
-            Shape::Write | Shape::Send | Shape::SendNow | Shape::SendAllNow => {
+            Shape::SendNow | Shape::SendAllNow => self.send_now(task, open),
+            Shape::Write | Shape::Send => {
                 transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// As much as there is room for, up to what goes in one poll. Where memory is missing the rest is another's, who finds out what it is.
+    #[inline(never)]
+    fn send_now(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
+        let (piece, mut len) = (self.piece(), 0);
+        loop {
+            match transfer::write_now(task, open, At::Position, piece.behind(len)) {
+                Ok(Some(more)) if more > 0 && len + more < piece.len.min(MOVED_AT_ONCE) => len += more,
+                Ok(Some(more)) => return Ok(Some(Moved { len: len + more, is_all: true })),
+                Ok(None) if len > 0 => return Ok(Some(Moved { len, is_all: true })),
+                Err(_) if len > 0 => return Ok(Some(Moved { len, is_all: false })),
+                nothing => return nothing.map(|_| None),
+            }
         }
     }
 
@@ -452,8 +469,12 @@ impl Transfer {
 
     async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
         let flags = MSG_NOSIGNAL | if self.shape.gives_up() { MSG_DONTWAIT } else { 0 };
-        let sent = messages::send(task, &Socket(open.clone()), &[self.piece()], None, flags, None).await;
-        sent.map_or_else(Done::failed, |len| self.moved(len))
+        let done = self.done as usize;
+        match messages::send(task, &Socket(open.clone()), &[self.piece().behind(done)], None, flags, None).await {
+            Ok(more) => self.moved(done + more),
+            Err(_) if done > 0 => self.moved(done),
+            Err(errno) => Done::failed(errno),
+        }
     }
 
     async fn wait_list(&self, task: &Task<'_>, open: &Arc<OpenFile>, at: At, how: How) -> Done {
