@@ -159,8 +159,8 @@ pub fn loses_nothing(which: u16, mut pass: impl FnMut() -> Outcome) -> Outcome {
 fn every_poll_of(which: u16, form: Form) -> Outcome {
     loses_nothing(which, || {
         let polls = at_each_poll(which, form)?;
-        // A chain behind a read is polled as that begins, as it ends, and as it goes on.
-        ensure!(form == Form::Alone || polls >= 3, "{which} {form:?} has {polls} polls");
+        // A chain behind a read is polled as that begins and as it ends; with several harts it may be the same poll that goes on.
+        ensure!(form == Form::Alone || polls >= 2, "{which} {form:?} has {polls} polls");
         Ok(())
     })
 }
