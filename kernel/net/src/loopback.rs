@@ -1,6 +1,6 @@
 //! The loopback device: what is sent is received, in order, through the same stack as everything else.
 //!
-//! It wakes nobody: only the stack itself sends, in a round of its work, and looks afterwards whether there is something to receive.
+//! It wakes nobody: whoever sends does so under the stack's lock and looks afterwards whether there is something to receive, in a round of the stack's work or in a push.
 
 use crate::device::{Link, NetDevice};
 use alloc::{collections::VecDeque, vec::Vec};

@@ -1,6 +1,6 @@
 //! One interface: a device, the protocol library on it, and the sockets that it serves.
 //!
-//! One lock guards all protocol state of the interface. It is held for at most [`BATCH`] frames or
+//! One lock guards all protocol state of the interface. It is held for at most [`BATCH`] frames and
 //! one copy of at most [`BUFFER`] bytes, and never across an await. Whoever gives the stack something
 //! to do calls [`Stack::kick`]; the coroutine in `run.rs` then calls [`Stack::poll`].
 //!
