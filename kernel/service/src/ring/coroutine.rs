@@ -131,7 +131,7 @@ fn park(owner: &Owner, ring: &Arc<Ring>, mut ticket: Ticket, about: About, waits
     (ticket.otherwise, ticket.tag) = (Some(Errno::ENOMEM), tag);
     let about = About { file: waits.file(), ..about };
     let (timer, buffer) = (waits.timer(ring), waits.take_buffer());
-    let listed = owner.enlist(ring, ticket.user_data, about, timer, buffer)?;
+    let listed = owner.enlist(ring, ticket.entry.user_data, about, timer, buffer)?;
     Ok(Parked { ticket, listed, waits })
 }
 
@@ -173,8 +173,8 @@ fn serve(
             *listed.request.task.lock() = task;
             let done = wait_for(&owner, urgency, listed, waits, limit.as_deref_mut()).await;
             let hard = if listed.request.state().is_abandoned() { 0 } else { IOSQE_IO_HARDLINK };
-            let flags = ticket.flags & (hard | IOSQE_CQE_SKIP_SUCCESS);
-            ticket.user_data = listed.ring.requests.decide(&listed.request);
+            let flags = ticket.entry.mark.flags() & (hard | IOSQE_CQE_SKIP_SUCCESS);
+            ticket.entry.user_data = listed.ring.requests.decide(&listed.request);
             ticket.complete(done);
             listed.end(done);
             if let Some(limit) = limit.take() {
@@ -256,8 +256,8 @@ fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &
             return Followed::Some;
         }
         let Some((mut ticket, operation)) = chain.next() else { return Followed::Through(None) };
-        flags = ticket.flags;
-        match operation.run(&task, ring, ticket.user_data) {
+        flags = ticket.entry.mark.flags();
+        match operation.run(&task, ring, ticket.entry.user_data) {
             Step::Done(done) => {
                 share.take(done);
                 fails = done.fails;
@@ -297,7 +297,8 @@ impl Limit {
         let (mut ticket, operation) = chain.next_limit()?;
         let Operation::LinkTimeout(timeout) = operation else { return None };
         ticket.otherwise = Some(Errno::ENOMEM);
-        let listed = owner.enlist(ring, ticket.user_data, operation.about(), Some(timeout.start(ring)), None).ok()?;
+        let listed =
+            owner.enlist(ring, ticket.entry.user_data, operation.about(), Some(timeout.start(ring)), None).ok()?;
         Some(Box::new(Self { ticket, listed, sleeper: Sleeper::default(), has_fired: false }))
     }
 

@@ -44,6 +44,12 @@ impl Mark {
     pub(super) fn number(self) -> u64 {
         self.0 >> 8
     }
+
+    /// Whether an end like this has a completion.
+    #[inline(always)]
+    pub(super) fn tells(self, done: Done) -> bool {
+        done.fails || self.flags() & IOSQE_CQE_SKIP_SUCCESS == 0
+    }
 }
 
 /// What goes with an entry as long as it has not ended.

@@ -395,7 +395,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn complete(&mut self, Entry { user_data, mark }: Entry, done: Done) {
         record(mark.number(), done);
-        if tells(done, mark.flags()) {
+        if mark.tells(done) {
             self.tell(user_data, done);
         } else {
             self.moved += done.result.max(0) as usize;
@@ -500,12 +500,6 @@ fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, entry: Entry, waits: &Wait
     let Waits::Transfer(transfer, open, buffer) = waits else { return false };
     let reading = || Reading::Once(*transfer, buffer.clone());
     transfer.is_one_read() && retry::park(task, ring, entry, open, reading).is_some()
-}
-
-/// Whether a request with these flags has a completion.
-#[inline(always)]
-fn tells(done: Done, flags: u8) -> bool {
-    done.fails || flags & IOSQE_CQE_SKIP_SUCCESS == 0
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

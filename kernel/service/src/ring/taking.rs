@@ -206,10 +206,11 @@ impl Ring {
             head.places -= posting.completions.post(&*self.pages, done);
         }
         // Also what was completed within the call in another way, where that would wait for who asks (`Ring::have_posted_later`).
-        if posting.completions.posted() != posting.posted_before {
+        let has_posted = posting.completions.posted() != posting.posted_before;
+        if has_posted {
             posting.completions.publish(&*self.pages);
         }
-        let shows = posting.completions.posted() != posting.posted_before && posting.completions.show(&*self.pages);
+        let shows = has_posted && posting.completions.show(&*self.pages);
         posting.head = head;
         let waiting = self.end_taking(posting, !done.is_empty() || shows);
         if shows {

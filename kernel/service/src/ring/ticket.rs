@@ -24,11 +24,8 @@ pub(super) fn record(number: u64, done: Done) {
 /// The duty to complete an entry, for which there is a place.
 pub(super) struct Ticket {
     ring: Arc<Ring>,
-    pub user_data: u64,
-    pub flags: u8,
+    pub entry: Entry,
     pub urgency: Urgency,
-    /// In the trace.
-    pub number: u64,
     /// Others may wait for its end; if not, it waits itself for its beginning.
     has_begun: bool,
     /// What is said if nothing else is.
@@ -41,28 +38,27 @@ impl Ticket {
     /// Of one that has begun.
     pub(super) fn new(ring: &Arc<Ring>, entry: Entry, urgency: Urgency) -> Self {
         ring.drain.begin(1);
-        let mut ticket = Self::of_deferred(ring, entry.user_data, entry.mark.flags());
-        (ticket.urgency, ticket.number, ticket.has_begun) = (urgency, entry.mark.number(), true);
-        ticket
+        let otherwise = Some(Errno::ECANCELED);
+        Self { ring: ring.clone(), entry, urgency, has_begun: true, otherwise, tag: None }
     }
 
-    /// Of one that has not.
-    pub(super) fn of_deferred(ring: &Arc<Ring>, user_data: u64, flags: u8) -> Self {
+    /// Of what nothing waits for, and no entry of its own asked for.
+    pub(super) fn apart(ring: &Arc<Ring>, user_data: u64) -> Self {
+        let entry = Entry { user_data, mark: Mark::new(0, 0) };
         let (urgency, otherwise) = (Urgency::USUAL, Some(Errno::ECANCELED));
-        Self { ring: ring.clone(), user_data, flags, urgency, number: 0, has_begun: false, otherwise, tag: None }
+        Self { ring: ring.clone(), entry, urgency, has_begun: false, otherwise, tag: None }
     }
 
     /// With this result.
     pub(super) fn complete(&mut self, done: Done) {
         self.otherwise = None;
-        let entry = Entry { user_data: self.user_data, mark: Mark::new(self.flags, self.number) };
-        self.ring.complete(entry, done);
+        self.ring.complete(self.entry, done);
     }
 
     /// The entry gets no completion: the failure of one before it stands for it.
     pub(super) fn forget(mut self) {
         self.otherwise = None;
-        record(self.number, CANCELLED);
+        record(self.entry.mark.number(), CANCELLED);
         self.ring.release(1);
     }
 }
@@ -71,7 +67,7 @@ impl Ring {
     /// Completes an entry that has a place, unless it wanted that for a failure only.
     pub(super) fn complete(&self, Entry { user_data, mark }: Entry, done: Done) {
         record(mark.number(), done);
-        match done.fails || mark.flags() & IOSQE_CQE_SKIP_SUCCESS == 0 {
+        match mark.tells(done) {
             true => self.post_placed(Cqe { user_data, res: done.result, flags: done.flags }),
             false => self.release(1),
         }
@@ -81,8 +77,8 @@ impl Ring {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(errno) = self.otherwise {
-            record(self.number, Done::failed(errno));
-            self.ring.post_placed(Cqe { user_data: self.user_data, res: errno.to_return() as i32, flags: 0 });
+            record(self.entry.mark.number(), Done::failed(errno));
+            self.ring.post_placed(Cqe { user_data: self.entry.user_data, res: errno.to_return() as i32, flags: 0 });
         }
         if self.has_begun {
             self.ring.drain.end();
@@ -109,7 +105,7 @@ impl Tag {
         if ring.reserve(1) == 0 {
             return Err(Errno::ENOMEM);
         }
-        Ok(Some(Arc::new(Self { ticket: Some(Ticket::of_deferred(ring, tag, 0)), _charge: charge })))
+        Ok(Some(Arc::new(Self { ticket: Some(Ticket::apart(ring, tag)), _charge: charge })))
     }
 
     /// Nothing is told, if nobody else has it.
@@ -174,11 +170,10 @@ impl Chain {
     pub(super) fn next(&mut self) -> Option<(Ticket, Operation)> {
         let ring = self.ring.as_ref()?;
         // One that is wrong says so: it is in no chain that began.
-        for Linked { entry: Entry { user_data, mark }, urgency, operation } in &mut self.entries {
-            let (flags, number) = (mark.flags(), mark.number());
+        for Linked { entry, urgency, operation } in &mut self.entries {
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
             let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
-            let ticket = Ticket { ring, user_data, flags, urgency, number, has_begun, otherwise, tag: None };
+            let ticket = Ticket { ring, entry, urgency, has_begun, otherwise, tag: None };
             if let Ok(operation) = operation {
                 return Some((ticket, operation));
             }

@@ -47,7 +47,7 @@ pub(super) async fn serve(call: &Call, task: &Task<'_>, ring: &Arc<Ring>, user_d
     if done.result < 0 || ring.reserve(1) == 0 {
         return done;
     }
-    Ticket::of_deferred(ring, user_data, 0).complete(Done { flags: IORING_CQE_F_MORE, ..done });
+    Ticket::apart(ring, user_data).complete(Done { flags: IORING_CQE_F_MORE, ..done });
     let reports = call.ioprio & IORING_SEND_ZC_REPORT_USAGE != 0;
     let usage = if reports { IORING_NOTIF_USAGE_ZC_COPIED } else { 0 };
     Done { result: usage.cast_signed(), fails: done.fails, flags: IORING_CQE_F_NOTIF }

@@ -11,7 +11,7 @@ use super::{
         transfer::{Transfer, Tried},
         urgency::Urgency,
     },
-    begin_to_wait, completion, tells,
+    begin_to_wait, completion,
 };
 use crate::context::Task;
 use abi::io_uring::{IOSQE_CQE_SKIP_SUCCESS, Sqe};
@@ -52,7 +52,7 @@ pub(in super::super) fn run_single(task: &Task<'_>, ring: &Arc<Ring>, entry: &Sq
 /// What a request says that is done.
 #[inline(always)]
 fn single(request: Entry, done: Done) -> Single {
-    if tells(done, request.mark.flags()) { Single::Done(completion(request.user_data, done)) } else { Single::Silent }
+    if request.mark.tells(done) { Single::Done(completion(request.user_data, done)) } else { Single::Silent }
 }
 
 /// Apart, as below. The transfer is made once more: it is to lie in memory here only.
