@@ -38,14 +38,6 @@ pub fn harts() -> usize {
     text.lines().filter(|line| line.starts_with("processor")).count()
 }
 
-/// Bytes of memory that the system has.
-pub fn memory() -> Result<u64, Trouble> {
-    let text = rt::fs::read_to_string("/proc/meminfo")?;
-    let kib =
-        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
-    kib.map(|kib| kib << 10).ok_or_else(|| Trouble::failed(format_args!("no MemTotal: {text}")))
-}
-
 /// Skips what takes so many harts.
 pub fn needs_harts(count: usize) -> Outcome {
     needs_kernel("harts")?;

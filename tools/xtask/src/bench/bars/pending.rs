@@ -3,129 +3,70 @@
 use super::super::wanted::Limit::Below;
 use super::super::wanted::{Wanted, icount, ratio};
 
-/// They are measured with the group `uintr`.
-pub const PENDING: &[Wanted] = &[
-    icount(
-        "pending_interrupt_1",
-        "uintr",
-        &[],
-        "a thread computes beside a pending read of a ring: what one that completes costs all in all, where a vector is raised for it",
-    ),
-    icount("pending_interrupt_1_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_enter_1", "uintr", &[], "the same, where another thread waits in the ring"),
-    icount("pending_enter_1_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_call_1", "uintr", &[], "the same, where the thread enters the ring every 10,000 instructions"),
-    icount("pending_call_1_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_look_1", "uintr", &[], "the same, where it looks at the ring's memory as often"),
-    icount("pending_look_1_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount(
-        "pending_interrupt_8",
-        "uintr",
-        &[],
-        "a thread computes beside 8 pending reads that complete together of a ring: what one that completes costs all in all, where a vector is raised for it",
-    ),
-    icount("pending_interrupt_8_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_enter_8", "uintr", &[], "the same, where another thread waits in the ring"),
-    icount("pending_enter_8_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_call_8", "uintr", &[], "the same, where the thread enters the ring every 10,000 instructions"),
-    icount("pending_call_8_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_look_8", "uintr", &[], "the same, where it looks at the ring's memory as often"),
-    icount("pending_look_8_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount(
-        "pending_interrupt_32",
-        "uintr",
-        &[],
-        "a thread computes beside 32 pending reads that complete together of a ring: what one that completes costs all in all, where a vector is raised for it",
-    ),
-    icount("pending_interrupt_32_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_enter_32", "uintr", &[], "the same, where another thread waits in the ring"),
-    icount("pending_enter_32_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_call_32", "uintr", &[], "the same, where the thread enters the ring every 10,000 instructions"),
-    icount("pending_call_32_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    icount("pending_look_32", "uintr", &[], "the same, where it looks at the ring's memory as often"),
-    icount("pending_look_32_p99", "uintr", &[], "from the write until the program has it: 99 of 100"),
-    ratio(
-        "pending_1_to_enter",
-        "uintr",
-        ["pending_interrupt_1", "pending_enter_1"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 1 pending: instructions",
-    ),
-    ratio(
-        "pending_1_to_enter_p99",
-        "uintr",
-        ["pending_interrupt_1_p99", "pending_enter_1_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 1 pending: how late",
-    ),
-    ratio(
-        "pending_1_to_call",
-        "uintr",
-        ["pending_interrupt_1", "pending_call_1"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 1 pending: instructions",
-    ),
-    ratio(
-        "pending_1_to_call_p99",
-        "uintr",
-        ["pending_interrupt_1_p99", "pending_call_1_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 1 pending: how late",
-    ),
-    ratio(
-        "pending_8_to_enter",
-        "uintr",
-        ["pending_interrupt_8", "pending_enter_8"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 8 pending: instructions",
-    ),
-    ratio(
-        "pending_8_to_enter_p99",
-        "uintr",
-        ["pending_interrupt_8_p99", "pending_enter_8_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 8 pending: how late",
-    ),
-    ratio(
-        "pending_8_to_call",
-        "uintr",
-        ["pending_interrupt_8", "pending_call_8"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 8 pending: instructions",
-    ),
-    ratio(
-        "pending_8_to_call_p99",
-        "uintr",
-        ["pending_interrupt_8_p99", "pending_call_8_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 8 pending: how late",
-    ),
-    ratio(
-        "pending_32_to_enter",
-        "uintr",
-        ["pending_interrupt_32", "pending_enter_32"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 32 pending: instructions",
-    ),
-    ratio(
-        "pending_32_to_enter_p99",
-        "uintr",
-        ["pending_interrupt_32_p99", "pending_enter_32_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against another thread that waits, 32 pending: how late",
-    ),
-    ratio(
-        "pending_32_to_call",
-        "uintr",
-        ["pending_interrupt_32", "pending_call_32"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 32 pending: instructions",
-    ),
-    ratio(
-        "pending_32_to_call_p99",
-        "uintr",
-        ["pending_interrupt_32_p99", "pending_call_32_p99"],
-        &[("vm", Below(1.0))],
-        "a vector against entering the ring every 10,000 instructions, 32 pending: how late",
-    ),
+/// What one that completes costs all in all, and how late it is.
+macro_rules! way {
+    ($way:literal, $load:literal, $what:expr) => {
+        [
+            icount(concat!("pending_", $way, "_", $load), "uintr", &[], $what),
+            icount(
+                concat!("pending_", $way, "_", $load, "_p99"),
+                "uintr",
+                &[],
+                "from the write until the program has it: 99 of 100",
+            ),
+        ]
+    };
+}
+
+/// A vector against another way, likewise.
+macro_rules! against {
+    ($way:literal, $load:literal, $what:expr) => {
+        [
+            ratio(
+                concat!("pending_", $load, "_to_", $way),
+                "uintr",
+                [concat!("pending_interrupt_", $load), concat!("pending_", $way, "_", $load)],
+                &[("vm", Below(1.0))],
+                concat!("a vector against ", $what, ", ", $load, " pending: instructions"),
+            ),
+            ratio(
+                concat!("pending_", $load, "_to_", $way, "_p99"),
+                "uintr",
+                [concat!("pending_interrupt_", $load, "_p99"), concat!("pending_", $way, "_", $load, "_p99")],
+                &[("vm", Below(1.0))],
+                concat!("a vector against ", $what, ", ", $load, " pending: how late"),
+            ),
+        ]
+    };
+}
+
+/// With so many reads.
+macro_rules! load {
+    ($load:literal, $reads:literal) => {
+        [
+            way!(
+                "interrupt",
+                $load,
+                concat!(
+                    "a thread computes beside ",
+                    $reads,
+                    " of a ring: what one that completes costs all in all, where a vector is raised for it"
+                )
+            ),
+            way!("enter", $load, "the same, where another thread waits in the ring"),
+            way!("call", $load, "the same, where the thread enters the ring every 10,000 instructions"),
+            way!("look", $load, "the same, where it looks at the ring's memory as often"),
+            against!("enter", $load, "another thread that waits"),
+            against!("call", $load, "entering the ring every 10,000 instructions"),
+        ]
+    };
+}
+
+const LOADS: &[[[Wanted; 2]; 6]] = &[
+    load!("1", "a pending read"),
+    load!("8", "8 pending reads that complete together"),
+    load!("32", "32 pending reads that complete together"),
 ];
+
+/// They are measured with the group `uintr`.
+pub const PENDING: &[Wanted] = LOADS.as_flattened().as_flattened();
