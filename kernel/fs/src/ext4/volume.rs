@@ -28,8 +28,8 @@ pub(super) const ROOT: u32 = 2;
 const STACK: usize = hal::stack::MAX_SIZE;
 /// Requests that wait at most.
 const QUEUE: usize = 64;
-/// Blocks that one call of the library allocates or converts.
-const CHUNK: u64 = 256;
+/// Blocks that one call of the library converts.
+const CHUNK: u64 = 64;
 
 type Request = Box<dyn for<'p> FnOnce(&mut Volume<'p>) + Send>;
 
@@ -198,6 +198,8 @@ type Library<'p> = Ext4<Device<'p>, Services>;
 pub(super) struct Volume<'p> {
     pub(super) library: Library<'p>,
     shield: Shield,
+    /// What a call writes that converts: kept, for when memory is short there may be no such piece of it.
+    zeros: Box<[u8]>,
 }
 
 /// The errno that a library error becomes.
@@ -236,7 +238,10 @@ impl<'p> Volume<'p> {
         let options = MountOptions { readonly: shared.device.read_only(), ..MountOptions::read_write() };
         let services = MountServices::new(WallClock, Entropy(hal::time::now()), NoopObserver);
         let library = Ext4::mount(device, services, options).map_err(errno_of)?;
-        Ok(Volume { library, shield })
+        let mut zeros = Vec::new();
+        zeros.try_reserve_exact(CHUNK as usize * PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
+        zeros.resize(CHUNK as usize * PAGE_SIZE, 0);
+        Ok(Volume { library, shield, zeros: zeros.into_boxed_slice() })
     }
 
     /// Tells the other side how much room there is.
@@ -367,7 +372,6 @@ impl<'p> Volume<'p> {
     pub(super) fn convert(&mut self, number: u32, first: u64, count: u64) -> Result<(), Errno> {
         let inode = number_of(number)?;
         let size = self.library.inode(inode).map_err(errno_of)?.size;
-        let zeros = alloc::vec![0; (count.min(CHUNK) * PAGE_SIZE as u64) as usize];
         let mut result = Ok(());
         for run in self.runs(number, first, count)?.iter().filter(|run| !run.written) {
             let mut from = run.logical.max(first);
@@ -378,7 +382,7 @@ impl<'p> Volume<'p> {
                 let at = from * PAGE_SIZE as u64;
                 let len = (blocks * PAGE_SIZE as u64).min(size.saturating_sub(at)) as usize;
                 self.shield.add(place..place + blocks);
-                result = self.library.write_inode(inode, at, &zeros[..len]).map_err(errno_of);
+                result = self.library.write_inode(inode, at, &self.zeros[..len]).map_err(errno_of);
                 self.shield.clear();
                 from += blocks;
             }
