@@ -42,13 +42,24 @@ pub const SCHED_FOLLOW: usize = FIRST + 5;
 pub const NAME_RING: usize = FIRST + 6;
 
 /// In the number of a system call: it is registered, and the call returns at once; `a6` is the token, which the completion has as `user_data`
-/// (`result` as `res`). It waits where the call would wait, and not where the descriptor says `O_NONBLOCK`; what its pointers lead to must
-/// stay until then. Without this bit `a6` means nothing.
+/// ([`result`]: what the call answers). It waits where the call would wait, and not where the descriptor says `O_NONBLOCK`; what its pointers lead to must
+/// stay until then. "The calling thread" is the one that registered it. Without this bit `a6` means nothing.
 ///
 /// Errors, and no completion: `ENOSYS` (no ring: to such a program the call does not exist, as on Linux), `EAGAIN` (no place for a completion, or the process has too much under way), `EEXIST` (the ring is
-/// another thread's), `EBADFD` (it is not enabled), `EINVAL`: the call needs the thread's registers (`clone`, `execve`, `exit`, `rt_sigreturn`, `sched_yield`), is
-/// about its own signals, futexes, lists or scheduling, is about rings, polls more than 64 descriptors, or answers with an address (`mmap`, `mremap`, `brk`).
+/// another thread's), `EBADFD` (it is not enabled), `EINVAL`: the call needs its thread ([`crate::bound`]), has a mask of signals for its time, or polls more than 64 descriptors.
 pub const ASYNC: usize = 1 << 30;
+
+/// In `flags` of the completion of a call: `res` is the lower half of a result that is larger than it can hold, the other bits of `flags` are the upper half.
+pub const CQE_WIDE: u32 = 1 << 31;
+
+/// The result of a call, as its completion has it: a value, or `-errno`.
+#[must_use]
+pub const fn result(res: i32, flags: u32) -> i64 {
+    match flags & CQE_WIDE {
+        0 => res as i64,
+        _ => ((flags & !CQE_WIDE) as i64) << 32 | res.cast_unsigned() as i64,
+    }
+}
 
 /// Resources for `prlimit64` besides Linux's, which a child of `fork` has from its parent: rings that a process may have, with those that are closed and whose requests wait
 /// (beyond: `ENOMEM`).

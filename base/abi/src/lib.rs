@@ -35,6 +35,7 @@ macro_rules! layout {
 }
 
 pub mod asyncos;
+pub mod bound;
 pub mod channel;
 pub mod command_line;
 pub mod device;

@@ -288,11 +288,7 @@ impl Running {
         let call = Call { number, ..Call::of(&self.context) };
         let thread = &self.thread;
         thread.submit(trace::Work::Call(x[17] as u32));
-        let registered = in_system(thread, || match number == nr::SCHED_YIELD || is_own(number) {
-            true if thread.process().ring().is_none() => Err(Errno::ENOSYS),
-            true => Err(Errno::EINVAL),
-            false => self.service.register(thread, call, token, own_id(thread, number)),
-        });
+        let registered = in_system(thread, || self.service.register(thread, call, token, own_id(thread, number)));
         let answer = registered.map_or_else(Errno::to_return, |()| 0);
         thread.complete(answer);
         self.context.x_mut()[10] = answer as usize;

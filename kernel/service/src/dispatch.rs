@@ -12,7 +12,7 @@ use crate::{
     socket_options, sockets, splicing, system, time, timers, user_interrupts,
     xattrs::{self, By},
 };
-use abi::{errno::Errno, nr};
+use abi::{bound, errno::Errno, nr};
 use alloc::boxed::Box;
 use io::file::{BoxFuture, IoError};
 use process::{Outcome, Restart, slots};
@@ -353,8 +353,7 @@ pub(crate) fn kept(number: usize, args: &Args) -> usize {
     }
 }
 
-/// Whether a call may be made without a thread that waits for it (`abi::asyncos::ASYNC`): those that are listed. They act for a process, and what they answer fits into a
-/// completion. Whoever adds a call decides whether it is one of these. A number that no call has is answered as it is to who waits.
+/// Whether a call may be made without a thread that waits for it (`abi::asyncos::ASYNC`).
 ///
 /// # Errors
 /// `EINVAL`.
@@ -364,181 +363,7 @@ pub(crate) fn may_be_asynchronous(number: usize, args: &Args) -> Result<(), Errn
         nr::PPOLL => args.word(3) == 0 && args.word(1) <= POLLED,
         nr::PSELECT6 => args.word(5) == 0 && args.word(0) <= POLLED,
         nr::EPOLL_PWAIT | nr::EPOLL_PWAIT2 => args.word(4) == 0,
-        number => is_of_descriptors(number) || is_of_paths(number) || is_of_process(number) || !is_a_call(number),
+        number => bound::of(number).is_none(),
     };
     if may { Ok(()) } else { Err(Errno::EINVAL) }
-}
-
-fn is_a_call(number: usize) -> bool {
-    nr::name(number).is_some() || number == RISCV_HWPROBE || (abi::asyncos::FIRST..).contains(&number)
-}
-
-fn is_of_descriptors(number: usize) -> bool {
-    matches!(
-        number,
-        nr::READ
-            | nr::WRITE
-            | nr::PREAD64
-            | nr::PWRITE64
-            | nr::READV
-            | nr::WRITEV
-            | nr::PREADV
-            | nr::PREADV2
-            | nr::PWRITEV
-            | nr::PWRITEV2
-            | nr::LSEEK
-            | nr::FCNTL
-            | nr::FLOCK
-            | nr::IOCTL
-            | nr::PIPE2
-            | nr::GETDENTS64
-            | nr::FSYNC
-            | nr::FDATASYNC
-            | nr::SYNC_FILE_RANGE
-            | nr::SYNCFS
-            | nr::SENDFILE
-            | nr::COPY_FILE_RANGE
-            | nr::SPLICE
-            | nr::TEE
-            | nr::VMSPLICE
-            | nr::FSTAT
-            | nr::FCHMOD
-            | nr::FCHOWN
-            | nr::FTRUNCATE
-            | nr::FALLOCATE
-            | nr::FSTATFS
-            | nr::CLOSE
-            | nr::DUP
-            | nr::DUP3
-            | nr::CLOSE_RANGE
-            | nr::FADVISE64
-            | nr::READAHEAD
-            | nr::SOCKET
-            | nr::SOCKETPAIR
-            | nr::BIND
-            | nr::LISTEN
-            | nr::ACCEPT
-            | nr::ACCEPT4
-            | nr::CONNECT
-            | nr::SHUTDOWN
-            | nr::GETSOCKNAME
-            | nr::GETPEERNAME
-            | nr::SENDTO
-            | nr::RECVFROM
-            | nr::SENDMSG
-            | nr::RECVMSG
-            | nr::SETSOCKOPT
-            | nr::GETSOCKOPT
-            | nr::EPOLL_CREATE1
-            | nr::EPOLL_CTL
-            | nr::EVENTFD2
-            | nr::TIMERFD_CREATE
-            | nr::TIMERFD_SETTIME
-            | nr::TIMERFD_GETTIME
-            | nr::SIGNALFD4
-    )
-}
-
-fn is_of_paths(number: usize) -> bool {
-    matches!(
-        number,
-        nr::OPENAT
-            | nr::OPENAT2
-            | nr::MKDIRAT
-            | nr::MKNODAT
-            | nr::UNLINKAT
-            | nr::SYMLINKAT
-            | nr::LINKAT
-            | nr::RENAMEAT2
-            | nr::READLINKAT
-            | nr::FACCESSAT
-            | nr::FACCESSAT2
-            | nr::GETCWD
-            | nr::CHDIR
-            | nr::FCHDIR
-            | nr::CHROOT
-            | nr::MOUNT
-            | nr::UMOUNT2
-            | nr::SYNC
-            | nr::NEWFSTATAT
-            | nr::STATX
-            | nr::FCHMODAT
-            | nr::FCHOWNAT
-            | nr::UTIMENSAT
-            | nr::TRUNCATE
-            | nr::STATFS
-            | nr::SETXATTR..=nr::FREMOVEXATTR
-    )
-}
-
-/// Its memory, its time, its ids, its children, and the machine.
-fn is_of_process(number: usize) -> bool {
-    matches!(
-        number,
-        nr::MUNMAP
-            | nr::MPROTECT
-            | nr::MADVISE
-            | nr::MSYNC
-            | nr::MLOCK
-            | nr::MLOCK2
-            | nr::MUNLOCK
-            | nr::MLOCKALL
-            | nr::MUNLOCKALL
-            | nr::MEMBARRIER
-            | nr::RISCV_FLUSH_ICACHE
-            | nr::PERSONALITY
-            | nr::CLOCK_GETTIME
-            | nr::CLOCK_GETRES
-            | nr::GETTIMEOFDAY
-            | nr::NANOSLEEP
-            | nr::CLOCK_NANOSLEEP
-            | nr::TIMES
-            | nr::SETITIMER
-            | nr::GETITIMER
-            | nr::SETTIMEOFDAY
-            | nr::CLOCK_SETTIME
-            | nr::ADJTIMEX
-            | nr::CLOCK_ADJTIME
-            | nr::UNAME
-            | nr::SYSINFO
-            | nr::GETRANDOM
-            | nr::SYSLOG
-            | nr::REBOOT
-            | RISCV_HWPROBE
-            | abi::asyncos::WORLD
-            | nr::GETPID
-            | nr::GETPPID
-            | nr::GETUID
-            | nr::GETEUID
-            | nr::GETGID
-            | nr::GETEGID
-            | nr::GETPGID
-            | nr::GETSID
-            | nr::GETGROUPS
-            | nr::GETRESUID
-            | nr::GETRESGID
-            | nr::UMASK
-            | nr::SETPGID
-            | nr::SETSID
-            | nr::SETGROUPS
-            | nr::SETUID
-            | nr::SETGID
-            | nr::SETREUID
-            | nr::SETREGID
-            | nr::SETRESUID
-            | nr::SETRESGID
-            | nr::SETFSUID
-            | nr::SETFSGID
-            | nr::WAIT4
-            | nr::WAITID
-            | nr::KILL
-            | nr::TKILL
-            | nr::TGKILL
-            | nr::RT_SIGACTION
-            | nr::RT_SIGQUEUEINFO
-            | nr::PRLIMIT64
-            | nr::GETRLIMIT
-            | nr::SETRLIMIT
-            | nr::GETRUSAGE
-    )
 }

@@ -60,6 +60,32 @@ pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32,
     }
 }
 
+/// Waits like the first interface, for a request: until `deadline` (ns since boot) at most. `word`: whether it is this process's only, what it is to be, and for what of it.
+///
+/// # Errors
+/// As [`wait`], and `ETIMEDOUT`.
+pub(crate) async fn wait_until(
+    task: &Task<'_>,
+    addr: usize,
+    word: (bool, u32, u32),
+    deadline: Option<u64>,
+) -> Result<usize, Errno> {
+    let _counted = task.process().quotas().words.charge(1)?;
+    let (private, expected, bits) = word;
+    let mut waits = loop {
+        match futex::begin(None, task.space(), addr, private, expected, bits) {
+            Ok(wait) => break [wait],
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(fault)) => task.resolve(fault).await?,
+        }
+    };
+    match task.wait_for(until_woken(task, &mut waits), deadline).await {
+        // The time is over. A waker may have been faster.
+        Err(Errno::EAGAIN) => give_up(&waits, Errno::ETIMEDOUT),
+        ended => ended,
+    }
+}
+
 /// Waits for one of the words in a list of the program's; which one.
 ///
 /// # Errors

@@ -4,6 +4,7 @@
 use crate::{
     arguments::{Args, nanos, only},
     context::Task,
+    futexes,
 };
 use abi::{
     asyncos::{WORLD_AUTO, WORLD_GET, WORLD_SET_NEXT, WORLD_SHARED, WORLD_TABLE, WORLD_VM},
@@ -129,11 +130,9 @@ pub(crate) async fn waitid(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, args: Args) -> Begun<'a> {
     let (addr, operation) = (args.word(0), args.bits(1));
     let private = operation & x::FUTEX_PRIVATE_FLAG != 0;
-    // As Linux: a count of 0 wakes one.
-    let wake = |bits| futex::wake(space, addr, private, (args.bits(2) as usize).max(1), bits);
     let woken = match operation & x::FUTEX_CMD_MASK {
-        x::FUTEX_WAKE => wake(x::FUTEX_BITSET_MATCH_ANY),
-        x::FUTEX_WAKE_BITSET => wake(args.bits(5)),
+        x::FUTEX_WAKE => wake(space, &args, private, x::FUTEX_BITSET_MATCH_ANY),
+        x::FUTEX_WAKE_BITSET => wake(space, &args, private, args.bits(5)),
         x::FUTEX_WAIT if operation & x::FUTEX_CLOCK_REALTIME == 0 && args.word(3) == 0 => {
             match futex::begin(Some(thread), space, addr, private, args.bits(2), x::FUTEX_BITSET_MATCH_ANY) {
                 Ok(wait) => return Begun::Waits(Box::pin(UntilWoken(wait))),
@@ -144,6 +143,12 @@ pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, arg
         _ => return Begun::Not,
     };
     Begun::Done(woken.map_or_else(Errno::to_return, |count| count as isize))
+}
+
+/// Wakes who waits. As Linux: a count of 0 wakes one.
+#[inline]
+fn wake(space: &AddressSpace, args: &Args, private: bool, bits: u32) -> Result<usize, Errno> {
+    futex::wake(space, args.word(0), private, (args.bits(2) as usize).max(1), bits)
 }
 
 /// A futex wait as a call.
@@ -171,16 +176,23 @@ pub(crate) async fn futex(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     match command {
         x::FUTEX_WAIT | x::FUTEX_WAIT_BITSET => {
             let bits = if command == x::FUTEX_WAIT { x::FUTEX_BITSET_MATCH_ANY } else { args.bits(5) };
-            let deadline = match task.thread().take_resume() {
+            let deadline = match task.take_resume() {
                 None => futex_deadline(task, args, command == x::FUTEX_WAIT).await?,
                 resumed => resumed,
             };
+            if task.is_request() {
+                // Boxed: a thread's wait is not to carry its size.
+                return Box::pin(futexes::wait_until(task, addr, (private, value, bits), deadline)).await;
+            }
             let waited = futex::wait(task.thread(), addr, private, value, bits, deadline).await;
             if let (Err(Errno::EINTR), Some(deadline)) = (waited, deadline) {
                 task.thread().resume_at(deadline);
             }
             waited.map(|()| 0)
         }
+        // Of a request; of a thread they are served at once.
+        x::FUTEX_WAKE => wake(task.space(), args, private, x::FUTEX_BITSET_MATCH_ANY),
+        x::FUTEX_WAKE_BITSET => wake(task.space(), args, private, args.bits(5)),
         x::FUTEX_REQUEUE | x::FUTEX_CMP_REQUEUE => {
             let expected = (command == x::FUTEX_CMP_REQUEUE).then(|| args.bits(5));
             if args.int(2) < 0 || args.int(3) < 0 {

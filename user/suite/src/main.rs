@@ -100,6 +100,7 @@ const GROUPS: &[&[Case]] = &[
     rings::time::CASES,
     rings::devices::CASES,
     rings::drain::CASES,
+    rings::each_call::CASES,
     rings::calls::CASES,
     rings::conform::CASES,
     rings::readiness::CASES,

@@ -5,6 +5,7 @@ pub mod calls;
 pub mod conform;
 pub mod devices;
 pub mod drain;
+pub mod each_call;
 pub mod every;
 pub mod fuzz;
 pub mod hostile;

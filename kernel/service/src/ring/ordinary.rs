@@ -17,7 +17,7 @@ use crate::{
     context::{OfRequest, Task, Whose},
     dispatch,
 };
-use abi::{errno::Errno, io_uring::IORING_SETUP_R_DISABLED};
+use abi::{asyncos::CQE_WIDE, errno::Errno, io_uring::IORING_SETUP_R_DISABLED};
 use alloc::sync::Arc;
 use process::{Call, Outcome, Thread};
 use trace::Work;
@@ -93,6 +93,8 @@ pub(super) async fn serve(task: &Task<'_>, number: usize, args: Args) -> Done {
         task.system.unknown.count(number);
         return Done::failed(Errno::ENOSYS);
     };
+    // It lies in a box of its own.
+    let Ok(_charge) = task.caller().account.charge(size_of_val(&*served)) else { return Done::failed(Errno::ENOMEM) };
     match served.await {
         Outcome::Value(value) => done(value),
         // It was told to end, and has done nothing. No call that replaces registers comes here.
@@ -100,7 +102,28 @@ pub(super) async fn serve(task: &Task<'_>, number: usize, args: Args) -> Done {
     }
 }
 
-/// What a call answers, in a completion.
+/// What a call answers, in a completion: as `abi::asyncos::result` reads it.
 fn done(value: isize) -> Done {
-    i32::try_from(value).map_or(Done::failed(Errno::EOVERFLOW), Done::with)
+    match i32::try_from(value) {
+        Ok(value) => Done::with(value),
+        Err(_) => Done { result: value as i32, fails: false, flags: (value >> 32) as u32 | CQE_WIDE },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use abi::asyncos::result;
+
+    #[test]
+    fn what_a_call_answers_is_read_as_it_was() {
+        let page = 4096;
+        for value in
+            [0, 1, -1, -4095, i32::MAX as isize, i32::MAX as isize + 1, 1 << 32, 0xffff_f001, isize::MAX - page]
+        {
+            let Done { result: res, flags, fails } = done(value);
+            assert_eq!((result(res, flags), fails), (value as i64, value < 0));
+            assert_eq!(flags == 0, i32::try_from(value).is_ok());
+        }
+    }
 }

@@ -33,7 +33,7 @@ const CANCELLED: i32 = -125;
 const UNKNOWN: usize = 0xfff;
 
 /// A ring that the process has named; skips where no ring can be.
-fn named(entries: u32, flags: u32) -> Result<Ring, Trouble> {
+pub(super) fn named(entries: u32, flags: u32) -> Result<Ring, Trouble> {
     let ring = Ring::new(entries, flags)?;
     match name(ring.fd().raw()) {
         0 => Ok(ring),
@@ -47,7 +47,7 @@ fn name(fd: i32) -> isize {
 }
 
 /// Registers a call.
-fn register(number: usize, args: &[usize], token: u64) -> isize {
+pub(super) fn register(number: usize, args: &[usize], token: u64) -> isize {
     let mut all = [0; 6];
     all[..args.len()].copy_from_slice(args);
     raw::syscall_with_token(number | ASYNC, all, token)
@@ -150,33 +150,18 @@ fn cancelled() -> Outcome {
     Ok(())
 }
 
-/// Those that are no calls without their thread.
+/// Those with a mask of signals for their time are the thread's; so are those of which each is (`each_call`).
 fn none() -> Outcome {
     let mut ring = named(8, 0)?;
     let mask = 0u64;
     let mask = &raw const mask as usize;
     let refused: &[(usize, &[usize])] = &[
-        (nr::CLONE, &[0]),
-        (nr::EXECVE, &[0]),
-        (nr::EXIT, &[1]),
-        (nr::EXIT_GROUP, &[1]),
-        (nr::RT_SIGRETURN, &[]),
-        (nr::SCHED_YIELD, &[]),
-        (nr::RT_SIGPROCMASK, &[0, mask, 0, 8]),
-        (nr::RT_SIGSUSPEND, &[mask, 8]),
         (nr::PPOLL, &[0, 0, 0, mask, 8]),
+        (nr::PPOLL, &[mask, 65, 0, 0, 0]),
+        (nr::PSELECT6, &[0, 0, 0, 0, 0, mask]),
+        (nr::PSELECT6, &[65, 0, 0, 0, 0, 0]),
         (nr::EPOLL_PWAIT, &[0, 0, 0, 0, mask, 8]),
-        (nr::FUTEX, &[mask, 0, 1]),
-        (nr::MMAP, &[0, 4096, 3, 0x22]),
-        (nr::BRK, &[0]),
-        (nr::SCHED_SETAFFINITY, &[0, 8, mask]),
-        (nr::SCHED_GETAFFINITY, &[0, 8, mask]),
-        (nr::SETPRIORITY, &[0, 0, 0]),
-        (nr::SCHED_SETSCHEDULER, &[0, 0, mask]),
-        // Calls that the kernel knows of, and has not listed.
-        (nr::UNSHARE, &[0]),
-        (nr::PTRACE, &[0]),
-        (rt::abi::asyncos::SCHED_KICK, &[0, 0]),
+        (nr::EPOLL_PWAIT2, &[0, 0, 0, 0, mask, 8]),
         (nr::IO_URING_ENTER, &[ring.fd().raw() as usize, 0, 1, 1]),
     ];
     for (number, args) in refused {
