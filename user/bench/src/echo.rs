@@ -1,6 +1,8 @@
 //! An echo over TCP on loopback, 64 bytes a message: a server of coroutines with requests on a ring, one with an epoll loop, one with a
-//! thread for each connection. The client is the same for all: it sends on each of its connections, then takes all the answers.
+//! thread for each connection; of few connections also one with a loop around `poll`, and one that signals drive. The client is the same for all: it sends on each of its connections, then takes all the answers.
 //! The last rows are of connections that go by segments as those to other hosts do, where there is such a choice.
+
+mod others;
 
 use crate::measure::{Outcome, call, count_on_all_harts, measure, report};
 use crate::processes::own_path;
@@ -33,12 +35,16 @@ const IDLE: usize = 10_000;
 /// The same where a connection may hold a quarter of a mebibyte.
 const IDLE_WIRED: usize = 500;
 
+/// The servers, and how many connections each is measured with at most.
+const MODELS: [(&str, usize); 6] =
+    [("ring", ROOM), ("tasks", ROOM), ("epoll", ROOM), ("threads", ROOM), ("poll", 256), ("signal", 32)];
+
 /// All of them. Each server has a process of its own.
 pub fn servers() -> Outcome {
     let limit = Rlimit { current: 16_384, max: 16_384 };
     call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
     for count in [1, 32, 256, 1_024] {
-        for model in ["ring", "tasks", "epoll", "threads"] {
+        for (model, _) in MODELS.into_iter().filter(|(_, most)| count <= *most) {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_{model}_{count}"), count)?;
             client.end()?;
@@ -182,6 +188,8 @@ pub fn serve(model: &str) -> Outcome {
         "ring" => ring(&TcpListener::bind(addr)?),
         "tasks" => block_on(tasks(async_net::TcpListener::bind(addr)?)),
         "epoll" => epoll(&TcpListener::bind(addr)?),
+        "poll" => others::poll(&TcpListener::bind(addr)?),
+        "signal" => others::signal(&TcpListener::bind(addr)?),
         _ => threads(&TcpListener::bind(addr)?),
     }
 }
