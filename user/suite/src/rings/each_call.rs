@@ -90,7 +90,7 @@ fn each() -> Outcome {
 fn memory() -> Outcome {
     let mut ring = named(8, 0)?;
     let made = answer(&mut ring, nr::MMAP, &[0, 2 * PAGE, RW as usize, ANYWHERE, usize::MAX, 0])?;
-    ensure!(made > 0 && made as usize % PAGE == 0, "{made}");
+    ensure!(made > 0 && (made as usize).is_multiple_of(PAGE), "{made}");
     let first = made as usize;
     raw::store8(first, 5);
     let moved = answer(&mut ring, nr::MREMAP, &[first, 2 * PAGE, 64 * PAGE, MREMAP_MAYMOVE as usize, 0])?;
