@@ -78,6 +78,7 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
         init_ended: first_process::ended,
     });
     exec::spawn(PRIORITY_TERMINAL, "alarms", system.clone().run());
+    exec::spawn(PRIORITY_SERVICE, "reclaim", mem::reclaim::run());
     proc_files::register(machine, &tree.namespace, system.clone());
     first_process::remember(console.console.clone(), tree.disk.clone());
     // One service for all processes, for ever: the clone's reference count never drops to zero.

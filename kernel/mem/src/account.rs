@@ -16,18 +16,26 @@ pub struct Account {
     used: AtomicUsize,
     limit: AtomicUsize,
     peak: AtomicUsize,
+    /// Whether what is charged is memory of the machine's, so that it must be there; said of a root.
+    of_machine: bool,
 }
 
 impl Account {
     /// An account below `parent` that admits up to `limit` bytes (`usize::MAX`: only the parent limits).
     #[must_use]
     pub fn new(parent: Option<&Arc<Account>>, limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            parent: parent.cloned(),
-            used: AtomicUsize::new(0),
-            limit: AtomicUsize::new(limit),
-            peak: AtomicUsize::new(0),
-        })
+        Self::made(parent.cloned(), limit, false)
+    }
+
+    /// The account of all memory: besides its limit it refuses what would not leave the kernel's reserve (`hal::frame`), whoever has the rest.
+    #[must_use]
+    pub fn of_machine(limit: usize) -> Arc<Self> {
+        Self::made(None, limit, true)
+    }
+
+    fn made(parent: Option<Arc<Account>>, limit: usize, of_machine: bool) -> Arc<Self> {
+        let (used, limit, peak) = (AtomicUsize::new(0), AtomicUsize::new(limit), AtomicUsize::new(0));
+        Arc::new(Self { parent, used, limit, peak, of_machine })
     }
 
     /// Takes `bytes` from this account and all above it.
@@ -83,9 +91,11 @@ impl Account {
         let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, admit) else {
             return false;
         };
-        if let Some(parent) = &self.parent
-            && !parent.admit(bytes)
-        {
+        let is_there = match &self.parent {
+            Some(parent) => parent.admit(bytes),
+            None => !self.of_machine || crate::reclaim::admits(bytes),
+        };
+        if !is_there {
             self.used.fetch_sub(bytes, Relaxed);
             return false;
         }
@@ -165,6 +175,19 @@ mod tests {
         assert_eq!((root.used(), a.peak()), (0, 70));
         assert!(b.charge(61).is_err());
         assert!(b.charge(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_refused_whatever_the_limit() {
+        let root = Account::of_machine(usize::MAX);
+        let account = Account::new(Some(&root), usize::MAX);
+        let charge = account.charge(4096).unwrap();
+        let all = hal::frame::stats().free * hal::PAGE_SIZE;
+        assert_eq!(account.charge(all).err(), Some(Errno::ENOMEM));
+        assert_eq!((account.used(), root.used()), (4096, 4096));
+        drop(charge);
+        // Who counts other things counts beyond it.
+        assert!(Account::new(None, usize::MAX).charge(all).is_ok());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use abi::errno::Errno;
 use alloc::{collections::VecDeque, string::String, vec::Vec};
+use hal::frame;
 
 /// A list whose growth may fail.
 pub trait Room {
@@ -18,22 +19,43 @@ pub trait Room {
     fn make_exact_room(&mut self, more: usize) -> Result<(), Errno>;
 }
 
+/// Whether a list may have these bytes: of what the kernel keeps for itself (`hal::frame`) it gets nothing.
+#[cold]
+#[inline(never)]
+fn is_admitted(items: usize, size: usize) -> bool {
+    let bytes = items.saturating_mul(size);
+    if bytes <= hal::sizes::LARGEST { frame::admits(bytes) } else { frame::admits_run(bytes) }
+}
+
 macro_rules! grows {
-    ($list:ty $(, $item:ident)?) => {
+    ($list:ty, $size:expr $(, $item:ident)?) => {
         impl$(<$item>)? Room for $list {
             #[inline]
             fn make_room(&mut self, more: usize) -> Result<(), Errno> {
-                if hal::fail::here() || self.try_reserve(more).is_err() { Err(Errno::ENOMEM) } else { Ok(()) }
+                if hal::fail::here() {
+                    return Err(Errno::ENOMEM);
+                }
+                let (len, has) = (self.len(), self.capacity());
+                // It grows to twice its size at least.
+                let items = len.saturating_add(more).max(has.saturating_mul(2));
+                let fits = has - len >= more || is_admitted(items, $size) && self.try_reserve(more).is_ok();
+                if fits { Ok(()) } else { Err(Errno::ENOMEM) }
             }
 
             #[inline]
             fn make_exact_room(&mut self, more: usize) -> Result<(), Errno> {
-                if hal::fail::here() || self.try_reserve_exact(more).is_err() { Err(Errno::ENOMEM) } else { Ok(()) }
+                if hal::fail::here() {
+                    return Err(Errno::ENOMEM);
+                }
+                let (len, has) = (self.len(), self.capacity());
+                let items = len.saturating_add(more);
+                let fits = has - len >= more || is_admitted(items, $size) && self.try_reserve_exact(more).is_ok();
+                if fits { Ok(()) } else { Err(Errno::ENOMEM) }
             }
         }
     };
 }
 
-grows!(Vec<T>, T);
-grows!(VecDeque<T>, T);
-grows!(String);
+grows!(Vec<T>, size_of::<T>(), T);
+grows!(VecDeque<T>, size_of::<T>(), T);
+grows!(String, 1);

@@ -26,7 +26,7 @@ pub fn system_account() -> Arc<Account> {
         return account.clone();
     }
     let limit = hal::frame::stats().total * PAGE_SIZE / 8 * USER_EIGHTHS;
-    let account = Account::new(None, limit);
+    let account = Account::of_machine(limit);
     ACCOUNT.lock().get_or_insert(account).clone()
 }
 
@@ -57,10 +57,13 @@ pub(crate) async fn relieve(thread: &Thread) -> bool {
     !thread.killed()
 }
 
-/// Whether the next page might be refused, with what is noted about it.
+/// More than a page with what is noted about it: who was refused less than this is not told that there is memory.
+const MARGIN: usize = 4 * PAGE_SIZE;
+
+/// Whether the next page might be refused.
 fn is_gone() -> bool {
     let system = system_account();
-    system.limit().saturating_sub(system.used()) < 2 * PAGE_SIZE || !hal::frame::is_any_for_users()
+    system.limit().saturating_sub(system.used()) < MARGIN || !hal::frame::admits(MARGIN)
 }
 
 /// The process that pays for the most and is not ending; the first process only if it is alone.

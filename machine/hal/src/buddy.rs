@@ -10,10 +10,12 @@ pub const MAX_ORDER: usize = 10;
 const NONE: u32 = u32::MAX;
 /// In [`Meta::shares`]: the page heads a free block, whose order is in the low bits.
 const FREE: u32 = 1 << 31;
+/// The same of a block that is in the other lists of two over one table, and joins none of these.
+const APART: u32 = FREE | 1 << 30;
 
 /// What is known about one page.
 pub struct Meta {
-    /// Owners of an allocated page, or `FREE | order` for the head of a free block.
+    /// Owners of an allocated page, or the lists' mark with the order for the head of a free block.
     pub shares: AtomicU32,
     /// Devices that use the page right now.
     pub pins: AtomicU32,
@@ -37,16 +39,27 @@ impl Meta {
 pub struct Buddy {
     heads: [u32; MAX_ORDER + 1],
     free: usize,
+    /// [`FREE`] or [`APART`].
+    mark: u32,
 }
 
 impl Buddy {
     /// No free pages yet.
     pub const fn new() -> Self {
-        Self { heads: [NONE; MAX_ORDER + 1], free: 0 }
+        Self { heads: [NONE; MAX_ORDER + 1], free: 0, mark: FREE }
+    }
+
+    /// The same, for pages that are kept apart from those of [`Self::new`] in the same table: blocks of the one never join those of the other.
+    pub const fn apart() -> Self {
+        Self { heads: [NONE; MAX_ORDER + 1], free: 0, mark: APART }
+    }
+
+    /// Whether there is a free block of `2^order` pages.
+    pub fn has(&self, order: usize) -> bool {
+        self.heads.iter().skip(order).any(|head| *head != NONE)
     }
 
     /// Free pages.
-    #[cfg(test)]
     pub fn free_pages(&self) -> usize {
         self.free
     }
@@ -82,7 +95,7 @@ impl Buddy {
     pub fn give(&mut self, table: &[Meta], mut page: usize, mut order: usize) {
         while order < MAX_ORDER {
             let buddy = page ^ 1 << order;
-            let joined = table.get(buddy).is_some_and(|meta| meta.shares.load(Relaxed) == FREE | order as u32);
+            let joined = table.get(buddy).is_some_and(|meta| meta.shares.load(Relaxed) == self.mark | order as u32);
             if !joined {
                 break;
             }
@@ -95,7 +108,7 @@ impl Buddy {
 
     fn insert(&mut self, table: &[Meta], page: usize, order: usize) {
         let head = self.heads[order];
-        table[page].shares.store(FREE | order as u32, Relaxed);
+        table[page].shares.store(self.mark | order as u32, Relaxed);
         table[page].previous.store(NONE, Relaxed);
         table[page].next.store(head, Relaxed);
         if head != NONE {
@@ -142,6 +155,23 @@ mod tests {
         }
         assert_eq!(buddy.free_pages(), 2045);
         assert_eq!(buddy.take(&table, MAX_ORDER), Some(1024));
+    }
+
+    #[test]
+    fn blocks_do_not_join_those_that_are_apart() {
+        let table = table(2048);
+        let (mut buddy, mut apart) = (Buddy::new(), Buddy::apart());
+        apart.add(&table, 512, 1024);
+        buddy.add(&table, 1024, 2048);
+        buddy.add(&table, 256, 512);
+        let block = apart.take(&table, 9).expect("all of them");
+        assert!(!apart.has(0));
+        apart.give(&table, block, 9);
+        let other = buddy.take(&table, 8).expect("the smaller one");
+        buddy.give(&table, other, 8);
+        assert_eq!((buddy.free_pages(), apart.free_pages()), (1280, 512));
+        assert!(apart.has(9) && !apart.has(10) && buddy.has(10));
+        assert_eq!((apart.take(&table, 9), buddy.take(&table, 8)), (Some(512), Some(256)));
     }
 
     proptest! {

@@ -8,8 +8,10 @@
 //! Free pages are kept in a buddy allocator behind one lock, with a small stock of single pages for each
 //! hart in front of it.
 //!
-//! The last [`RESERVE`] pages are for the kernel's own heap and page tables: user memory
-//! ([`Frame::zeroed`], [`Frame::copy_of`]) is refused before the kernel itself runs out (D13).
+//! The last pages are the kernel's *reserve* (note 0014): what programs cause, which can be refused ([`Frame::zeroed`], [`Frame::copy_of`], page tables,
+//! and by [`admits`] what is charged to them), is refused before the kernel itself runs out, whose own allocations cannot be (D13). A part of the reserve is
+//! *kept*: a range from which only the kernel takes, and only what it finds nowhere else, so that blocks of many pages are there however broken up
+//! the rest is.
 
 use crate::arch::physical_pointer;
 use crate::buddy::{Buddy, MAX_ORDER, Meta};
@@ -17,10 +19,16 @@ use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, hart};
 use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
-use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use core::ops::Range;
+use core::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
 
-/// Pages that only the kernel itself may take.
-pub const RESERVE: usize = 1024;
+/// Part of the memory that only the kernel itself may take: one page in so many, but so many pages at least and at most.
+const RESERVE_SHARE: usize = 16;
+const RESERVE_PAGES: (usize, usize) = (1024, 16_384);
+/// Part of the reserve that is kept in blocks.
+const KEPT_SHARE: usize = 2;
+/// Memory is scarce when so much is left beyond the reserve: one page in so many, but no more than the reserve itself.
+const SCARCE_SHARE: usize = 32;
 /// Pages that a hart keeps at hand, and moves to or from the common pool at once, as a block if there is one.
 const STOCK: usize = 32;
 const MOVE: usize = 1 << MOVE_ORDER;
@@ -28,6 +36,54 @@ const MOVE_ORDER: usize = 4;
 
 struct Pool {
     buddy: Buddy,
+    /// The range that is kept, and what is free of it.
+    kept: Range<usize>,
+    blocks: Buddy,
+}
+
+impl Pool {
+    const fn new() -> Self {
+        Self { buddy: Buddy::new(), kept: 0..0, blocks: Buddy::apart() }
+    }
+
+    /// Shares `pages` out: the kept ones are the last of them, from where a block of any size may begin.
+    fn add(&mut self, table: &[Meta], pages: Range<usize>, kept: usize) {
+        let kept = kept.min(pages.len());
+        let largest = kept.checked_ilog2().map_or(0, |order| MAX_ORDER.min(order as usize));
+        let from = ((pages.end - kept) >> largest << largest).max(pages.start);
+        self.kept = from..from + kept;
+        self.buddy.add(table, pages.start, from);
+        self.blocks.add(table, from, from + kept);
+        self.buddy.add(table, from + kept, pages.end);
+    }
+
+    /// A block of `2^order` pages.
+    fn take(&mut self, table: &[Meta], order: usize, purpose: Purpose) -> Option<usize> {
+        let found = self.buddy.take(table, order);
+        let may_have_kept = match purpose {
+            Purpose::User => false,
+            Purpose::Root => self.blocks.free_pages() > self.kept.len() / 2,
+            Purpose::Kernel => true,
+        };
+        if found.is_none() && may_have_kept { self.blocks.take(table, order) } else { found }
+    }
+
+    fn give(&mut self, table: &[Meta], page: usize, order: usize) {
+        let buddy = if self.kept.contains(&page) { &mut self.blocks } else { &mut self.buddy };
+        buddy.give(table, page, order);
+    }
+}
+
+/// What memory is taken for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What a program causes and can be refused: it leaves the reserve.
+    User,
+    /// The same for the root of a space, which in one world is a block of pages: it may have of what is kept up to a half, so that nobody is kept from
+    /// making processes by whoever breaks the rest up.
+    Root,
+    /// What the kernel cannot do without.
+    Kernel,
 }
 
 struct Stock {
@@ -39,9 +95,11 @@ impl Stock {
     /// Takes the largest block that the pool has, of up to `MOVE` pages. The first page of it goes first.
     #[cold]
     #[inline(never)]
-    fn refill(&mut self) {
+    fn refill(&mut self, purpose: Purpose) {
         let mut pool = POOL.lock();
         let found = (0..=MOVE_ORDER).rev().find_map(|order| Some((pool.buddy.take(table(), order)?, 1 << order)));
+        // Of what is kept only what is wanted, so that little of it gets into the hands of others.
+        let found = found.or_else(|| Some((pool.take(table(), 0, purpose)?, 1)));
         let Some((page, count)) = found else { return };
         for (at, page) in self.pages.iter_mut().zip((page..page + count).rev()) {
             *at = page as u32;
@@ -50,7 +108,7 @@ impl Stock {
     }
 }
 
-static POOL: IrqLock<Pool> = IrqLock::new(rank::FRAMES, Pool { buddy: Buddy::new() });
+static POOL: IrqLock<Pool> = IrqLock::new(rank::FRAMES, Pool::new());
 static STOCKS: [IrqLock<Stock>; hart::MAX] =
     [const { IrqLock::new(rank::FRAMES - 1, Stock { pages: [0; STOCK], len: 0 }) }; hart::MAX];
 /// Physical address of page 0 of the table, its length, and the table itself; set once by `initialise`.
@@ -58,8 +116,11 @@ static BASE: AtomicUsize = AtomicUsize::new(0);
 static PAGES: AtomicUsize = AtomicUsize::new(0);
 static TABLE: AtomicPtr<Meta> = AtomicPtr::new(core::ptr::null_mut());
 static TOTAL: AtomicUsize = AtomicUsize::new(0);
-/// Free pages, the harts' stocks included.
-static FREE: AtomicUsize = AtomicUsize::new(0);
+/// Free pages beyond the reserve, the harts' stocks and those that are kept included; below 0 when the kernel uses the reserve. Relaxed: it guards no data.
+static SPARE: AtomicIsize = AtomicIsize::new(0);
+/// Pages that only the kernel itself may take, and how many are left beyond them when memory is scarce; set once by `initialise`.
+static RESERVE: AtomicUsize = AtomicUsize::new(0);
+static SCARCE: AtomicUsize = AtomicUsize::new(0);
 
 /// Counts of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,12 +134,42 @@ pub struct Stats {
 /// How many pages there are and how many are free.
 pub fn stats() -> Stats {
     ready();
-    Stats { total: TOTAL.load(Ordering::Relaxed), free: FREE.load(Ordering::Relaxed) }
+    let (spare, reserve) = (SPARE.load(Ordering::Relaxed), RESERVE.load(Ordering::Relaxed));
+    Stats { total: TOTAL.load(Ordering::Relaxed), free: reserve.saturating_add_signed(spare) }
 }
 
-/// Whether there is a page beyond the kernel's reserve.
-pub fn is_any_for_users() -> bool {
-    stats().free > RESERVE
+/// Whether so many bytes can be given out on a program's behalf, and leave the kernel's reserve. Who asks has them only when they are taken: as many as there
+/// are harts may have the same answer at once.
+#[inline]
+pub fn admits(bytes: usize) -> bool {
+    ready();
+    SPARE.load(Ordering::Relaxed) > (bytes / PAGE_SIZE) as isize
+}
+
+/// Whether so many bytes side by side can be: beyond the reserve, and not of the blocks that are kept.
+pub fn admits_run(bytes: usize) -> bool {
+    let order = order_of(bytes.div_ceil(PAGE_SIZE));
+    admits(bytes) && order <= MAX_ORDER && POOL.lock().buddy.has(order)
+}
+
+/// Whether so many bytes can be, and memory is not scarce then.
+#[inline]
+pub fn is_ample(bytes: usize) -> bool {
+    ready();
+    SPARE.load(Ordering::Relaxed) > (SCARCE.load(Ordering::Relaxed) + bytes / PAGE_SIZE) as isize
+}
+
+/// Whether so many bytes can be for what no process pays for: it leaves programs half of what is left when memory is scarce.
+#[inline]
+pub fn admits_unpaid(bytes: usize) -> bool {
+    ready();
+    SPARE.load(Ordering::Relaxed) > (SCARCE.load(Ordering::Relaxed) / 2 + bytes / PAGE_SIZE) as isize
+}
+
+/// Whether little is left beyond the kernel's reserve: what can be given back is to be given back.
+#[inline]
+pub fn is_scarce() -> bool {
+    !is_ample(0)
 }
 
 /// Sets up the allocator for the pages `base..base + pages * PAGE_SIZE`, of which `free` are free. `table` is
@@ -87,17 +178,20 @@ pub fn is_any_for_users() -> bool {
 /// # Safety
 /// `table` points to writable memory for `pages` values of [`Meta`] that nothing else uses; the free range
 /// is memory that nothing else uses, in the direct map.
-pub(crate) unsafe fn initialise(base: usize, pages: usize, table: *mut Meta, free: core::ops::Range<usize>) {
+pub(crate) unsafe fn initialise(base: usize, pages: usize, table: *mut Meta, free: Range<usize>) {
     for page in 0..pages {
         // SAFETY: the caller gives room for `pages` entries.
         unsafe { table.add(page).write(Meta::new()) };
     }
     // SAFETY: just initialised, and never changed but through atomics.
     let slice = unsafe { core::slice::from_raw_parts(table, pages) };
-    POOL.lock().buddy.add(slice, (free.start - base) / PAGE_SIZE, (free.end - base) / PAGE_SIZE);
     let count = (free.end - free.start) / PAGE_SIZE;
+    let reserve = (count / RESERVE_SHARE).clamp(RESERVE_PAGES.0, RESERVE_PAGES.1);
+    RESERVE.store(reserve, Ordering::Relaxed);
+    SCARCE.store(reserve.min(count / SCARCE_SHARE), Ordering::Relaxed);
+    POOL.lock().add(slice, (free.start - base) / PAGE_SIZE..(free.end - base) / PAGE_SIZE, reserve / KEPT_SHARE);
     TOTAL.store(count, Ordering::Relaxed);
-    FREE.store(count, Ordering::Relaxed);
+    SPARE.store(count as isize - reserve as isize, Ordering::Relaxed);
     BASE.store(base, Ordering::Relaxed);
     PAGES.store(pages, Ordering::Relaxed);
     // Release pairs with the Acquire in `table`.
@@ -137,17 +231,17 @@ fn table() -> &'static [Meta] {
 
 /// Preempted before the lock is taken, it goes on on the same hart (D2); the stock of another would do as well.
 #[inline(always)]
-fn take_page(reserve: usize) -> Option<usize> {
+fn take_page(purpose: Purpose) -> Option<usize> {
     ready();
-    if FREE.load(Ordering::Relaxed) <= reserve {
+    if purpose != Purpose::Kernel && SPARE.load(Ordering::Relaxed) <= 0 {
         return None;
     }
     let mut stock = STOCKS[hart::id()].lock();
     if stock.len == 0 {
-        stock.refill();
+        stock.refill(purpose);
     }
     stock.len = stock.len.checked_sub(1)?;
-    FREE.fetch_sub(1, Ordering::Relaxed);
+    SPARE.fetch_sub(1, Ordering::Relaxed);
     Some(stock.pages[stock.len] as usize)
 }
 
@@ -158,13 +252,13 @@ fn give_page(page: usize) {
         let mut pool = POOL.lock();
         for _ in 0..MOVE {
             stock.len -= 1;
-            pool.buddy.give(table(), stock.pages[stock.len] as usize, 0);
+            pool.give(table(), stock.pages[stock.len] as usize, 0);
         }
     }
     let len = stock.len;
     stock.pages[len] = page as u32;
     stock.len += 1;
-    FREE.fetch_add(1, Ordering::Relaxed);
+    SPARE.fetch_add(1, Ordering::Relaxed);
 }
 
 /// Cache blocks of 64 bytes can be cleared at once (Zicboz).
@@ -211,18 +305,24 @@ impl Frame {
         if crate::fail::here() {
             return None;
         }
-        Self::zeroed_above(RESERVE)
+        Self::zeroed_as(Purpose::User)
+    }
+
+    /// The same for what the kernel makes for a program, where nothing fails on demand.
+    #[inline(never)]
+    pub(crate) fn zeroed_leaving_reserve() -> Option<Self> {
+        Self::zeroed_as(Purpose::User)
     }
 
     /// A page of zeroes for the kernel's own tables, which may use the reserve.
     #[inline(never)]
     pub fn zeroed_for_kernel() -> Option<Self> {
-        Self::zeroed_above(0)
+        Self::zeroed_as(Purpose::Kernel)
     }
 
     #[inline(always)]
-    fn zeroed_above(reserve: usize) -> Option<Self> {
-        let frame = Self::take(reserve)?;
+    fn zeroed_as(purpose: Purpose) -> Option<Self> {
+        let frame = Self::take(purpose)?;
         // SAFETY: the page is ours alone.
         unsafe { zero_page(physical_pointer(frame.physical())) };
         Some(frame)
@@ -233,7 +333,7 @@ impl Frame {
         if crate::fail::here() {
             return None;
         }
-        let frame = Self::take(RESERVE)?;
+        let frame = Self::take(Purpose::User)?;
         other.copy_to(0, &frame, 0, PAGE_SIZE);
         Some(frame)
     }
@@ -241,12 +341,12 @@ impl Frame {
     /// A page with unknown contents for the kernel's heap.
     #[cfg(target_os = "none")]
     pub(crate) fn uninitialised_for_kernel() -> Option<Self> {
-        Self::take(0)
+        Self::take(Purpose::Kernel)
     }
 
     #[inline(always)]
-    fn take(reserve: usize) -> Option<Self> {
-        let page = take_page(reserve)?;
+    fn take(purpose: Purpose) -> Option<Self> {
+        let page = take_page(purpose)?;
         let meta = &table()[page];
         meta.shares.store(1, Ordering::Relaxed);
         meta.pins.store(0, Ordering::Relaxed);
@@ -453,6 +553,11 @@ impl Drop for Pin {
     }
 }
 
+/// The order of the smallest block of so many pages.
+fn order_of(pages: usize) -> usize {
+    pages.max(1).checked_next_power_of_two().map_or(usize::MAX, |pages| pages.trailing_zeros() as usize)
+}
+
 /// Physically contiguous pages with one owner, for device queues and page-table roots.
 #[derive(Debug)]
 pub struct FrameRun {
@@ -464,20 +569,28 @@ impl FrameRun {
     /// At least `pages` pages of zeroes, aligned to their number rounded up to a power of two.
     pub fn alloc(pages: usize) -> Option<Self> {
         ready();
-        let run = Self::alloc_uninitialised(pages)?;
-        // SAFETY: the run is ours alone.
-        unsafe { core::ptr::write_bytes(run.pointer(), 0, run.len()) };
-        Some(run)
+        Self::take(pages, Purpose::Kernel).map(Self::zeroed)
     }
 
     /// The same for user memory; `None` also when only the kernel's reserve would be left.
     pub(crate) fn for_users(pages: usize) -> Option<Self> {
-        if crate::fail::here() {
-            return None;
-        }
-        ready();
-        let spare = FREE.load(Ordering::Relaxed).saturating_sub(RESERVE);
-        if pages.checked_next_power_of_two()? > spare { None } else { Self::alloc(pages) }
+        if crate::fail::here() { None } else { Self::refusable(pages, Purpose::User) }
+    }
+
+    /// The same for the root of a program's space, where nothing fails on demand.
+    pub(crate) fn for_root(pages: usize) -> Option<Self> {
+        Self::refusable(pages, Purpose::Root)
+    }
+
+    fn refusable(pages: usize, purpose: Purpose) -> Option<Self> {
+        let bytes = pages.checked_next_power_of_two()?.checked_mul(PAGE_SIZE)?;
+        if admits(bytes) { Self::take(pages, purpose).map(Self::zeroed) } else { None }
+    }
+
+    fn zeroed(self) -> Self {
+        // SAFETY: the run is ours alone.
+        unsafe { core::ptr::write_bytes(self.pointer(), 0, self.len()) };
+        self
     }
 
     /// The first `pages` pages, each with an owner of its own; the others are given back.
@@ -498,14 +611,19 @@ impl FrameRun {
         Self::for_users(pages)?.into_frames(pages)
     }
 
-    /// The same with unknown contents.
-    pub(crate) fn alloc_uninitialised(pages: usize) -> Option<Self> {
-        let order = pages.max(1).next_power_of_two().trailing_zeros() as usize;
+    /// At least `pages` pages with unknown contents for the kernel's heap.
+    #[cfg(target_os = "none")]
+    pub(crate) fn uninitialised_for_kernel(pages: usize) -> Option<Self> {
+        Self::take(pages, Purpose::Kernel)
+    }
+
+    fn take(pages: usize, purpose: Purpose) -> Option<Self> {
+        let order = order_of(pages);
         if order > MAX_ORDER {
             return None;
         }
-        let page = POOL.lock().buddy.take(table(), order)?;
-        FREE.fetch_sub(1 << order, Ordering::Relaxed);
+        let page = POOL.lock().take(table(), order, purpose)?;
+        SPARE.fetch_sub(1 << order, Ordering::Relaxed);
         Some(Self { page: page as u32, order: order as u8 })
     }
 
@@ -586,15 +704,14 @@ impl FrameRun {
     /// `physical` came from `into_physical` of a run of `pages` pages, and is taken back once.
     pub unsafe fn from_physical(physical: usize, pages: usize) -> Self {
         let page = (physical - BASE.load(Ordering::Relaxed)) / PAGE_SIZE;
-        let order = pages.max(1).next_power_of_two().trailing_zeros() as u8;
-        Self { page: page as u32, order }
+        Self { page: page as u32, order: order_of(pages) as u8 }
     }
 }
 
 impl Drop for FrameRun {
     fn drop(&mut self) {
-        POOL.lock().buddy.give(table(), self.page as usize, self.order as usize);
-        FREE.fetch_add(1 << self.order, Ordering::Relaxed);
+        POOL.lock().give(table(), self.page as usize, self.order as usize);
+        SPARE.fetch_add(1 << self.order, Ordering::Relaxed);
     }
 }
 
@@ -624,6 +741,28 @@ mod tests {
         assert!(frame.pinned());
         drop(pin);
         assert!(!frame.pinned());
+    }
+
+    #[test]
+    fn blocks_are_kept_for_the_kernel_however_broken_up_the_rest_is() {
+        let table: Vec<Meta> = (0..4096).map(|_| Meta::new()).collect();
+        let mut pool = Pool::new();
+        pool.add(&table, 7..4001, 512);
+        assert_eq!(pool.kept, 3072..3584);
+        let taken: Vec<_> = core::iter::from_fn(|| pool.take(&table, 0, Purpose::User)).collect();
+        assert_eq!(taken.len(), 4001 - 7 - 512);
+        taken.iter().filter(|page| **page % 2 == 0).for_each(|page| pool.give(&table, *page, 0));
+        assert_eq!(pool.take(&table, 1, Purpose::User), None);
+        let roots: Vec<_> = core::iter::from_fn(|| pool.take(&table, 2, Purpose::Root)).collect();
+        assert_eq!(roots.len(), 256 >> 2);
+        roots.iter().for_each(|page| pool.give(&table, *page, 2));
+        let runs: Vec<_> = core::iter::from_fn(|| pool.take(&table, 6, Purpose::Kernel)).collect();
+        assert_eq!(runs.len(), 512 >> 6);
+        runs.iter().for_each(|page| pool.give(&table, *page, 6));
+        taken.iter().filter(|page| **page % 2 == 1).for_each(|page| pool.give(&table, *page, 0));
+        // Back where they came from.
+        assert!(pool.take(&table, MAX_ORDER, Purpose::User).is_some());
+        assert_eq!((pool.buddy.free_pages(), pool.blocks.free_pages()), (taken.len() - 1024, 512));
     }
 
     #[test]

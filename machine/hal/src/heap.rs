@@ -141,7 +141,7 @@ fn pages(layout: Layout) -> usize {
 }
 
 fn take_large(layout: Layout) -> *mut u8 {
-    match FrameRun::alloc_uninitialised(pages(layout)) {
+    match FrameRun::uninitialised_for_kernel(pages(layout)) {
         Some(run) => {
             LARGE_BYTES.fetch_add(run.len(), Relaxed);
             runs_of(layout).fetch_add(1, Relaxed);

@@ -154,10 +154,7 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 impl UserSpace {
     /// An empty address space; `None` without memory.
     pub fn new(world: World) -> Option<Self> {
-        if crate::frame::stats().free <= crate::frame::RESERVE {
-            return None;
-        }
-        let run = FrameRun::alloc(if world == World::Vm { 4 } else { 1 })?;
+        let run = FrameRun::for_root(if world == World::Vm { 4 } else { 1 })?;
         if world != World::Vm {
             install_kernel_entries(&run, world);
         }
@@ -388,7 +385,7 @@ impl UserSpace {
                 if crate::fail::here() {
                     return Err(NoFrame);
                 }
-                let frame = Frame::zeroed_for_kernel().ok_or(NoFrame)?;
+                let frame = Frame::zeroed_leaving_reserve().ok_or(NoFrame)?;
                 self.tables += 1;
                 entry = Entry::table(frame.into_physical());
                 slot.set(entry);

@@ -84,10 +84,10 @@ mod machine {
         top_of(1 + hart * LEVELS + level)
     }
 
-    /// Maps a slot from `from` to `to` bytes below its end.
-    fn map(slot: usize, from: usize, to: usize) -> Option<()> {
+    /// Maps a slot from `from` to `to` bytes below its end, with pages from `page`.
+    fn map(slot: usize, from: usize, to: usize, page: fn() -> Option<Frame>) -> Option<()> {
         for offset in (from..to).step_by(PAGE_SIZE) {
-            map_stack_page(top_of(slot) - offset - PAGE_SIZE, Frame::zeroed_for_kernel()?)?;
+            map_stack_page(top_of(slot) - offset - PAGE_SIZE, page()?)?;
         }
         // Release pairs with the Acquire in `synchronise`.
         GENERATION.fetch_add(1, Ordering::Release);
@@ -107,9 +107,9 @@ mod machine {
 
     /// Maps the emergency stack and all stacks of `harts` harts. Once, at boot.
     pub(crate) fn initialise(harts: usize) -> Option<()> {
-        map(0, 0, 16 << 10)?;
+        map(0, 0, 16 << 10, Frame::zeroed_for_kernel)?;
         for slot in 0..harts * LEVELS {
-            map(1 + slot, 0, HART_STACK)?;
+            map(1 + slot, 0, HART_STACK, Frame::zeroed_for_kernel)?;
         }
         Some(())
     }
@@ -134,7 +134,7 @@ mod machine {
             let stack = Self { bottom: top - size, top, slot: index };
             if size > mapped {
                 // On failure the slot goes back unmapped as it was; pages mapped so far are found mapped again.
-                map(FIRST + index, mapped, size)?;
+                map(FIRST + index, mapped, size, Frame::zeroed_leaving_reserve)?;
                 POOL.lock().mapped[index] = size;
             }
             Some(stack)

@@ -14,8 +14,6 @@ use hal::sync::{SpinLock, rank};
 
 /// Pages that one visit to a file looks at.
 const VISIT: usize = 256;
-/// The cache leaves this share of memory free: one part in so many.
-const SHARE: usize = 16;
 
 static FILES: SpinLock<VecDeque<Weak<dyn Store>>> = SpinLock::new(rank::CACHE - 1, VecDeque::new());
 
@@ -33,10 +31,9 @@ pub fn register(store: &Arc<dyn Store>) {
     files.push_back(Arc::downgrade(store));
 }
 
-/// Whether free memory is below the cache's mark.
+/// Whether the cache is to grow no more.
 pub(super) fn pressed() -> bool {
-    let stats = hal::frame::stats();
-    stats.free < stats.total / SHARE
+    hal::frame::is_scarce()
 }
 
 /// Evicts up to `target` clean pages; `true` if any.

@@ -52,8 +52,9 @@ fn failed(errno: Errno) -> Ext4Error {
 }
 
 impl Device<'_> {
+    /// Pages for one transfer: of the kernel's reserve, too. The library gives up the journal where its blocks cannot be moved.
     fn frames(count: usize) -> Ext4Result<Vec<Frame>> {
-        (0..count).map(|_| Frame::zeroed().ok_or_else(|| failed(Errno::ENOMEM))).collect()
+        (0..count).map(|_| Frame::zeroed_for_kernel().ok_or_else(|| failed(Errno::ENOMEM))).collect()
     }
 
     fn wait<T: Send>(&self, work: impl Future<Output = Result<T, Errno>> + Send) -> Ext4Result<T> {
