@@ -102,6 +102,7 @@ impl Loader<'_> {
             let mut front = vec![interpreter.clone()];
             front.extend(argument);
             front.push(core::mem::take(&mut program.path));
+            strings.arguments.make_room(front.len())?;
             strings.arguments.splice(..strings.arguments.len().min(1), front);
             program = self.service.open_program(self.thread, AT_FDCWD, &interpreter, 0).await?;
         }
@@ -119,7 +120,9 @@ impl Loader<'_> {
             return Err(Errno::ENOEXEC);
         }
         let header = Header::parse(head)?;
-        let mut table = vec![0; header.table_len];
+        let mut table = Vec::new();
+        table.make_exact_room(header.table_len)?;
+        table.resize(header.table_len, 0);
         if read(self.thread, &*program.file, header.table_offset, &mut table).await? < table.len() {
             return Err(Errno::ENOEXEC);
         }
@@ -133,12 +136,11 @@ impl Loader<'_> {
         let (sp, content) = stack::build(strings, path, &image, &self.process.identity())?;
         map_stack(&space, sp, &content).await?;
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        // As much of them as is shown, whatever there are.
+        let shown = strings.arguments.iter().flat_map(|argument| argument.iter().copied().chain([0]));
         let mut command_line = Vec::new();
-        for argument in &strings.arguments {
-            command_line.extend_from_slice(argument);
-            command_line.push(0);
-        }
-        command_line.truncate(PAGE_SIZE);
+        command_line.make_exact_room(PAGE_SIZE.min(strings.bytes()))?;
+        command_line.extend(shown.take(PAGE_SIZE));
         let (executable, name) = (program.place.clone(), name.to_vec());
         Ok(Loaded { space, entry: image.entry, stack_pointer: sp, executable, name, command_line })
     }

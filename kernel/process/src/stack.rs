@@ -85,8 +85,12 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
     };
     let random_at = put(&random(), &[]);
     let path_at = put(path, &[0]);
-    let arguments: Vec<usize> = strings.arguments.iter().map(|string| put(string, &[0])).collect();
-    let environment: Vec<usize> = strings.environment.iter().map(|string| put(string, &[0])).collect();
+    let mut arguments = Vec::new();
+    arguments.make_exact_room(strings.arguments.len())?;
+    arguments.extend(strings.arguments.iter().map(|string| put(string, &[0])));
+    let mut environment = Vec::new();
+    environment.make_exact_room(strings.environment.len())?;
+    environment.extend(strings.environment.iter().map(|string| put(string, &[0])));
     let base = (TOP - top.len()) & !15;
     let mut words: Vec<u64> = Vec::new();
     words.make_room(arguments.len() + environment.len() + 48)?;
