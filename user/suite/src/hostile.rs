@@ -4,6 +4,7 @@ mod images;
 pub mod interrupted;
 pub mod limits;
 mod pointers;
+pub mod shortage;
 
 use crate::case::Case;
 
@@ -16,6 +17,7 @@ pub const CASES: &[Case] = &[
     case!("hostile/every-number-with-garbage", "S6 E1", pointers::every_number),
     case!("hostile/unterminated-path", "S6 E1", pointers::unterminated_path),
     case!("hostile/buffer-taken-away", "D15 S6", pointers::buffer_taken_away),
+    case!("hostile/script-with-many-arguments", "E1 S6", images::script_with_many_arguments),
     case!("hostile/elf-correct", "D3", images::correct),
     case!("hostile/elf-refused", "E1 S6", images::refused),
     case!("hostile/elf-odd", "E1 S6", images::odd),

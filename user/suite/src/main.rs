@@ -162,6 +162,7 @@ const GROUPS: &[&[Case]] = &[
     faults::CASES,
     hostile::CASES,
     hostile::limits::CASES,
+    hostile::shortage::CASES,
     hostile::interrupted::CASES,
 ];
 

@@ -13,7 +13,7 @@ use rt::ring::Ring;
 use rt::{fs, raw};
 
 /// The groups of them.
-const HOSTILE: [&[Case]; 7] = [
+const HOSTILE: [&[Case]; 8] = [
     rings::hostile::CASES,
     rings::hostile_inputs::CASES,
     rings::hostile_ends::CASES,
@@ -21,6 +21,7 @@ const HOSTILE: [&[Case]; 7] = [
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,
+    hostile::shortage::CASES,
 ];
 
 /// Whether it is one of them.

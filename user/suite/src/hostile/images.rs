@@ -13,6 +13,11 @@ use rt::fs;
 
 /// What comes of executing these bytes: the error of `execve`, or how the process ended.
 fn execute(place: &Place, bytes: &[u8]) -> Result<Result<WaitStatus, Errno>, Trouble> {
+    execute_with(place, bytes, 1)
+}
+
+/// The same with so many arguments, each the file's name or, as there may be many, nothing.
+fn execute_with(place: &Place, bytes: &[u8], count: usize) -> Result<Result<WaitStatus, Errno>, Trouble> {
     let path = place.join("program");
     // A new file each time: the old one may still be in use.
     let _ = fs::remove_file(&path);
@@ -21,7 +26,9 @@ fn execute(place: &Place, bytes: &[u8]) -> Result<Result<WaitStatus, Errno>, Tro
     let name = CString::new(path).map_err(Trouble::failed)?;
     let shared = crate::process::Shared::new()?;
     let pid = child(|| {
-        let arguments = [name.as_ptr() as usize, 0];
+        let argument = if count == 1 { name.as_c_str() } else { c"" };
+        let mut arguments = alloc::vec![argument.as_ptr() as usize; count];
+        arguments.push(0);
         // A program that runs wild runs for two seconds at most.
         let limit = [2u64, 2];
         let _ = call!(PRLIMIT64, 0, rt::abi::process::RLIMIT_CPU, limit.as_ptr(), 0);
@@ -150,5 +157,16 @@ pub fn flipped() -> Outcome {
         changed[bit / 8] ^= 1 << (bit % 8);
         let _ = execute(&place, &changed)?;
     }
+    runs(&place)
+}
+
+/// As many arguments as their list has places for when it has grown by doubling: the interpreter's name and the script's make it grow once more, beyond what any
+/// piece of the kernel's memory has.
+pub fn script_with_many_arguments() -> Outcome {
+    const MANY: usize = 1 << 17;
+    needs_kernel("the largest list of arguments")?;
+    let place = Place::any()?;
+    let outcome = execute_with(&place, b"#!/bin/true\n", MANY)?;
+    ensure!(matches!(outcome, Ok(WaitStatus::Exited(_)) | Err(Errno::ENOMEM | Errno::E2BIG)), "{outcome:?}");
     runs(&place)
 }
