@@ -7,16 +7,18 @@
 //! ```
 //!
 //! A connection that is not due has nothing to send before its timer, which may run out early: a later one is found then, so that a conversation
-//! moves no timers. What programs can see change when a segment comes or a timer runs out, its signal is told here, under the stack's lock. One whose next hop is being asked for is due again when an answer to such a question comes.
+//! moves no timers. What programs can see change when a segment comes or a timer runs out is noted here, and its signal told behind the stack's lock ([`Told`]): however many wait for it, others have
+//! the interface meanwhile. One whose next hop is being asked for is due again when an answer to such a question comes.
 
 use crate::{signal::Signal, stack::PEER_TIMEOUT};
+use ::mem::Room;
 use abi::poll::{EPOLLIN, EPOLLOUT};
 use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     vec::Vec,
 };
-use core::net::SocketAddrV4;
+use core::{mem, net::SocketAddrV4};
 use smoltcp::{
     iface::{Interface, PollResult, SocketHandle, SocketSet},
     phy::Device,
@@ -53,7 +55,12 @@ struct Cell {
     route: Route,
     /// Hears of its changes.
     signal: Arc<Signal>,
+    /// It may have something to send.
     is_due: bool,
+    /// Its handle is in the queue of those that are due, where one that is not any more stays until its turn.
+    is_queued: bool,
+    /// Nobody has a descriptor of it.
+    is_orphan: bool,
     /// Its next hop is being asked for.
     is_asking: bool,
     timer: Option<Instant>,
@@ -86,20 +93,50 @@ impl Cell {
         }
     }
 
-    /// Says what has changed since `before`; answers whether it began or ended.
-    fn tell(&self, before: View) -> bool {
+    /// Notes what has changed since `before`; answers whether that is for the coroutine: it began or ended, or something has come that nobody will read.
+    fn tell(&self, before: View, told: &mut Told) -> bool {
         let after = self.view();
         if after.phase != before.phase {
-            self.signal.notify();
+            told.note(&self.signal, 0);
             return true;
         }
         if after.readable > before.readable {
-            self.signal.notify_of(EPOLLIN);
+            told.note(&self.signal, EPOLLIN);
         }
         if after.has_room && !before.has_room {
-            self.signal.notify_of(EPOLLOUT);
+            told.note(&self.signal, EPOLLOUT);
         }
-        false
+        self.is_orphan && after.readable > 0
+    }
+}
+
+/// Signals that are to be told, and of what; of all with 0. Who holds the stack's lock takes it before it lets go, and tells afterwards.
+#[derive(Default)]
+#[must_use = "who waits is to be told"]
+pub(crate) struct Told {
+    /// A send tells two, mostly.
+    few: [Option<(Arc<Signal>, u32)>; 2],
+    more: Vec<(Arc<Signal>, u32)>,
+}
+
+impl Told {
+    fn note(&mut self, signal: &Arc<Signal>, kind: u32) {
+        if let Some(place) = self.few.iter_mut().find(|place| place.is_none()) {
+            *place = Some((signal.clone(), kind));
+        } else if self.more.make_room(1).is_ok() {
+            self.more.push((signal.clone(), kind));
+        } else {
+            // No memory: at once.
+            signal.tell(kind);
+        }
+    }
+
+    /// Without the lock.
+    #[inline]
+    pub fn tell(self) {
+        for (signal, kind) in self.few.into_iter().flatten().chain(self.more) {
+            signal.tell(kind);
+        }
     }
 }
 
@@ -113,6 +150,10 @@ pub(crate) fn is_connecting(phase: tcp::State) -> bool {
     matches!(phase, tcp::State::SynSent | tcp::State::SynReceived)
 }
 
+fn find_in(cells: &mut [Option<Cell>], handle: Handle) -> Option<&mut Cell> {
+    cells.get_mut(handle.place as usize)?.as_mut().filter(|cell| cell.serial == handle.serial)
+}
+
 /// All of them.
 #[derive(Default)]
 pub(crate) struct Connections {
@@ -121,13 +162,16 @@ pub(crate) struct Connections {
     added: u32,
     /// By both addresses.
     index: BTreeMap<u128, Handle>,
-    /// Also some that are gone, or have been served.
+    /// Each that is due once; also some that are gone, or have been served.
     due: VecDeque<Handle>,
     timers: BTreeSet<(Instant, Handle)>,
     /// Also some that are gone.
     asking: Vec<Handle>,
-    /// One of them began or ended since somebody asked.
+    /// How many are due.
+    due_now: usize,
+    /// Since somebody asked one of them began or ended, or there was something for one that nobody reads.
     has_changed: bool,
+    told: Told,
 }
 
 impl Connections {
@@ -138,7 +182,18 @@ impl Connections {
         let socket = set.add(socket);
         self.added = self.added.wrapping_add(1);
         let serial = self.added;
-        let cell = Some(Cell { serial, set, socket, route, signal, is_due: false, is_asking: false, timer: None });
+        let cell = Some(Cell {
+            serial,
+            set,
+            socket,
+            route,
+            signal,
+            is_due: false,
+            is_queued: false,
+            is_orphan: false,
+            is_asking: false,
+            timer: None,
+        });
         let place = self.free.pop().unwrap_or(self.cells.len() as u32);
         match self.cells.get_mut(place as usize) {
             Some(free) => *free = cell,
@@ -160,9 +215,11 @@ impl Connections {
         if let Some(at) = cell.timer {
             self.timers.remove(&(at, handle));
         }
+        self.due_now -= usize::from(cell.is_due);
         if self.len() == 0 {
             // Memory goes back when traffic ends.
-            *self = Self { added: self.added, ..Self::default() };
+            let (told, has_changed) = (mem::take(&mut self.told), self.has_changed);
+            *self = Self { added: self.added, told, has_changed, ..Self::default() };
         }
     }
 
@@ -176,7 +233,7 @@ impl Connections {
     }
 
     fn find_cell(&mut self, handle: Handle) -> Option<&mut Cell> {
-        self.cells.get_mut(handle.place as usize)?.as_mut().filter(|cell| cell.serial == handle.serial)
+        find_in(&mut self.cells, handle)
     }
 
     fn cell(&mut self, handle: Handle) -> &mut Cell {
@@ -191,33 +248,44 @@ impl Connections {
 
     /// Has one take the segment that `device` has.
     pub fn receive(&mut self, iface: &mut Interface, device: &mut impl Device, now: Instant, handle: Handle) {
-        let Some(cell) = self.find_cell(handle) else { return };
+        let Some(cell) = find_in(&mut self.cells, handle) else { return };
         let before = cell.view();
         let _ = iface.poll_ingress_single(now, device, &mut cell.set);
         cell.limit(true);
-        let has_changed = cell.tell(before);
+        let has_changed = cell.tell(before, &mut self.told);
         let next = iface.poll_at(now, &cell.set);
         self.has_changed |= has_changed;
         self.schedule(handle, next, now);
     }
 
-    /// Whether one of them began or ended since the last call.
+    /// Whether there was something for the coroutine since the last call: one of them began or ended, or something came that nobody will read.
     pub fn take_changed(&mut self) -> bool {
-        core::mem::take(&mut self.has_changed)
+        mem::take(&mut self.has_changed)
+    }
+
+    /// What is to be told.
+    #[inline]
+    pub fn take_told(&mut self) -> Told {
+        mem::take(&mut self.told)
+    }
+
+    /// Nobody has a descriptor of it any more.
+    pub fn desert(&mut self, handle: Handle) {
+        self.cell(handle).is_orphan = true;
     }
 
     /// It may have something to send now.
     pub fn touch(&mut self, handle: Handle) {
-        if let Some(cell) = self.find_cell(handle)
-            && !core::mem::replace(&mut cell.is_due, true)
-        {
+        let Some(cell) = find_in(&mut self.cells, handle) else { return };
+        self.due_now += usize::from(!mem::replace(&mut cell.is_due, true));
+        if !mem::replace(&mut cell.is_queued, true) {
             self.due.push_back(handle);
         }
     }
 
     /// An answer to who has which address has come.
     pub fn next_hop_known(&mut self) {
-        for handle in core::mem::take(&mut self.asking) {
+        for handle in mem::take(&mut self.asking) {
             if let Some(cell) = self.find_cell(handle) {
                 cell.is_asking = false;
                 self.touch(handle);
@@ -243,7 +311,7 @@ impl Connections {
     }
 
     pub fn has_due(&self) -> bool {
-        !self.due.is_empty()
+        self.due_now > 0
     }
 
     /// Has some that are due send, until `most` packets were sent or as many had nothing; how many were.
@@ -251,8 +319,10 @@ impl Connections {
         let mut sent = 0;
         for _ in 0..most {
             let Some(handle) = self.due.pop_front() else { break };
-            if self.find_cell(handle).is_none_or(|cell| !cell.is_due) {
-                continue; // it has had its turn, or is gone
+            let Some(cell) = self.find_cell(handle) else { continue };
+            cell.is_queued = false;
+            if !cell.is_due {
+                continue; // it has had its turn
             }
             sent += self.send_one(iface, device, now, handle);
             if sent >= most {
@@ -264,15 +334,15 @@ impl Connections {
 
     /// Has one send what it has, a packet at a time with the others; how many packets that were.
     pub fn send_one(&mut self, iface: &mut Interface, device: &mut impl Device, now: Instant, handle: Handle) -> usize {
-        let Some(cell) = self.find_cell(handle) else { return 0 };
-        cell.is_due = false;
+        let Some(cell) = find_in(&mut self.cells, handle) else { return 0 };
+        self.due_now -= usize::from(mem::replace(&mut cell.is_due, false));
         let before = cell.view();
         cell.limit(false);
         let result = iface.poll_egress(now, device, &mut cell.set);
-        let has_changed = cell.tell(before);
+        let has_changed = cell.tell(before, &mut self.told);
         let next = iface.poll_at(now, &cell.set);
         let is_asking = result == PollResult::None && next == Some(now + ASKS_AGAIN);
-        if is_asking && !core::mem::replace(&mut cell.is_asking, is_asking) {
+        if is_asking && !mem::replace(&mut cell.is_asking, is_asking) {
             self.asking.push(handle);
         }
         self.has_changed |= has_changed;

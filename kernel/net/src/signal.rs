@@ -2,7 +2,7 @@
 //!
 //! For datagrams the library keeps one waker a direction and forgets it when it fires. A waiter therefore registers
 //! with the queue first, then arms the library again (under the stack's lock), then looks at the socket. Connections are told by the stack
-//! (`connections.rs`), after each change and always.
+//! (`connections.rs`), behind its lock, after each change and always.
 
 use alloc::{sync::Arc, task::Wake};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,14 @@ impl Signal {
         // Relaxed: as above.
         self.changes.fetch_add(1, Ordering::Relaxed);
         self.queue.wake(kind);
+    }
+
+    /// One or the other; `kind` 0: everybody.
+    pub fn tell(&self, kind: u32) {
+        match kind {
+            0 => self.notify(),
+            kind => self.notify_of(kind),
+        }
     }
 
     /// The queue of those who wait.

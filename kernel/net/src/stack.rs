@@ -112,7 +112,7 @@ pub(crate) struct Core {
     /// Tickets given out so far.
     tickets: u64,
     ethernet: bool,
-    /// Time of the last round (ns since boot).
+    /// Time of the last round, or of the last that was sent outside one (ns since boot).
     now: u64,
     /// When the coroutine looks again by itself (ns since boot); 0: at once.
     asleep_until: u64,
@@ -218,14 +218,20 @@ impl Stack {
             let Some((listener, ticket)) = self.impatient(now) else { break };
             listener.refuse(ticket);
         }
-        let mut core = self.core.lock();
-        let core = &mut *core;
-        core.now = now;
-        core.iface.poll_maintenance(instant(now));
+        let mut guard = self.core.lock();
+        let core = &mut *guard;
+        // Who sent while this waited for the lock may have come later.
+        core.now = core.now.max(now);
+        core.iface.poll_maintenance(instant(core.now));
         let more = self.receive(core) | self.send(core);
         core.settle();
+        // It has seen to that.
+        core.connections.take_changed();
         let progress = self.progress(core, more);
         core.asleep_until = if progress.more { 0 } else { progress.deadline.unwrap_or(u64::MAX) };
+        let told = core.connections.take_told();
+        drop(guard);
+        told.tell();
         progress
     }
 
@@ -281,6 +287,7 @@ impl Stack {
             socket.close();
         }
         let now = core.now;
+        core.connections.desert(handle);
         core.orphans.add(handle, charge, now);
         drop(core);
         self.kick();

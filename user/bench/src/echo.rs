@@ -21,6 +21,7 @@ use rt::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use rt::process::{Child, Command, Stdio};
 use rt::ring::{Buffers, Ring};
 use rt::task::{block_on, spawn};
+use rt::time::{Duration, Instant};
 use rt::{async_net, fs, println, raw, thread};
 
 /// Bytes of a message.
@@ -38,6 +39,9 @@ const IDLE_WIRED: usize = 500;
 /// The servers, and how many connections each is measured with at most.
 const MODELS: [(&str, usize); 6] =
     [("ring", ROOM), ("tasks", ROOM), ("epoll", ROOM), ("threads", ROOM), ("poll", 256), ("signal", 32)];
+
+/// For how long free memory is to stand still.
+const STILL: Duration = Duration::from_millis(200);
 
 /// All of them. Each server has a process of its own.
 pub fn servers() -> Outcome {
@@ -70,8 +74,9 @@ pub fn counted() -> Outcome {
 
 /// By segments: less of all that. Elsewhere than on AsyncOS there is no other way, and these rows are those above.
 fn in_segments() -> Outcome {
-    let Ok(mut switch) = fs::OpenOptions::new().write(true).open("/proc/asyncos/loopback-segments") else {
-        return Ok(());
+    let mut switch = match fs::OpenOptions::new().write(true).open("/proc/asyncos/loopback-segments") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        switch => switch?,
     };
     // Until it is closed.
     switch.write_all(b"1")?;
@@ -102,6 +107,20 @@ fn field(path: &str, name: &str) -> io::Result<f64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(name));
     let number = rest.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a number is missing"))
+}
+
+/// The same of free memory, when it does not become more any more: what was there before may still be going.
+fn free_memory() -> io::Result<f64> {
+    let look = || field("/proc/meminfo", "MemFree:");
+    let (mut most, mut since) = (look()?, Instant::now());
+    while since.elapsed() < STILL {
+        thread::sleep(STILL / 10);
+        let now = look()?;
+        if now > most {
+            (most, since) = (now, Instant::now());
+        }
+    }
+    look()
 }
 
 struct Client {
@@ -136,7 +155,7 @@ impl Client {
 
     /// Connects so often more, and finds how many bytes each of these takes.
     fn memory_of(&mut self, count: usize) -> io::Result<f64> {
-        let before = field("/proc/meminfo", "MemFree:")?;
+        let before = free_memory()?;
         self.connect(count)?;
         let taken = before - field("/proc/meminfo", "MemFree:")?;
         Ok(taken * 1024.0 / count as f64)

@@ -24,7 +24,9 @@ impl Stack {
         let is_early = core.connections.first_timer().is_some_and(|at| at < instant(core.asleep_until));
         // One that is about to look anyway sees it all.
         let kicks = core.asleep_until > 0 && (more || settles || is_early || core.connections.has_due());
+        let told = core.connections.take_told();
         drop(guard);
+        told.tell();
         if kicks {
             self.kick();
         }

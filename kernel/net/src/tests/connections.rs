@@ -6,8 +6,9 @@ use crate::{
     loopback::Loopback,
     signal::Signal,
     stack::instant,
+    wire::{self, Kind},
 };
-use alloc::{vec, vec::Vec};
+use alloc::{sync::Arc, vec, vec::Vec};
 use core::net::{Ipv4Addr, SocketAddrV4};
 use smoltcp::{
     iface::{Config, Interface},
@@ -39,10 +40,39 @@ impl Bench {
         bench
     }
 
-    /// One that begins to connect to port 1.
-    fn connect(&mut self, port: u16) -> Handle {
+    fn socket() -> tcp::Socket<'static> {
         let buffer = || tcp::SocketBuffer::new(vec![0; 64]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket
+    }
+
+    /// Two that are connected, and the signal of the second.
+    fn pair(&mut self, port: u16) -> (Handle, Handle, Arc<Signal>) {
+        let near = self.connect(port);
+        let (mut far, signal) = (Self::socket(), Signal::new());
+        far.listen(1).unwrap();
+        let far = self.connections.add(far, (local(1), local(port)), signal.clone());
+        while self.send(NOW, 9) + self.deliver() > 0 {}
+        (near, far, signal)
+    }
+
+    /// Has each packet that is under way taken by the connection that it is for; how many.
+    fn deliver(&mut self) -> usize {
+        let mut frames = Vec::new();
+        while self.device.receive(&mut |frame| frames.push(frame.to_vec())) {}
+        for frame in &frames {
+            let Kind::Segment(segment) = wire::kind(frame, false) else { panic!("another packet") };
+            let handle = self.connections.find((segment.local, segment.peer)).unwrap();
+            let mut device = Adapter::receiving(&self.device, frame);
+            self.connections.receive(&mut self.iface, &mut device, instant(NOW), handle);
+        }
+        frames.len()
+    }
+
+    /// One that begins to connect to port 1.
+    fn connect(&mut self, port: u16) -> Handle {
+        let mut socket = Self::socket();
         let to: IpEndpoint = (Ipv4Addr::LOCALHOST, 1).into();
         socket.connect(self.iface.context(), to, (Ipv4Addr::LOCALHOST, port)).unwrap();
         self.connections.add(socket, (local(port), local(1)), Signal::new())
@@ -125,4 +155,57 @@ fn one_that_is_gone_is_not_the_next_in_its_place() {
     bench.connections.remove(kept);
     assert_eq!(bench.connections.find((local(101), local(1))), Some(newer));
     assert_eq!(bench.connections.len(), 2);
+}
+
+#[test]
+fn who_sends_by_itself_leaves_no_turn_behind() {
+    let mut bench = Bench::new();
+    let handle = bench.connect(100);
+    let mut device = Adapter::sending(&bench.device);
+    assert!(bench.connections.has_due());
+    assert_eq!(bench.connections.send_one(&mut bench.iface, &mut device, instant(NOW), handle), 1);
+    assert!(!bench.connections.has_due());
+    // What is left of its turn is no turn of the next.
+    bench.connections.touch(handle);
+    bench.connections.remove(handle);
+    assert!(!bench.connections.has_due());
+    bench.connect(101);
+    assert_eq!((bench.lose(), bench.send(NOW, 9), bench.lose()), (1, 1, 1));
+}
+
+#[test]
+fn what_comes_is_told_behind_the_lock() {
+    let mut bench = Bench::new();
+    let (near, far, signal) = bench.pair(100);
+    bench.connections.take_told().tell();
+    assert!(bench.connections.take_changed());
+    let before = signal.changes();
+    for connections in 0..4 {
+        let next = bench.pair(101 + connections);
+        assert_ne!(next.1, far);
+    }
+    bench.connections.socket(near).send_slice(b"one").unwrap();
+    bench.connections.touch(near);
+    assert_eq!((bench.send(NOW, 1), bench.deliver(), signal.changes()), (1, 1, before));
+    bench.connections.take_told().tell();
+    assert_eq!((signal.changes(), bench.connections.socket(far).recv_queue()), (before + 1, 3));
+    bench.connections.take_told().tell();
+    assert_eq!(signal.changes(), before + 1);
+}
+
+#[test]
+fn what_comes_for_one_that_nobody_reads_is_for_the_coroutine() {
+    let mut bench = Bench::new();
+    let (near, far, _) = bench.pair(100);
+    assert!(bench.connections.take_changed());
+    for deserted in [false, true] {
+        if deserted {
+            let read = bench.connections.socket(far).recv(|bytes| (bytes.len(), bytes.len())).unwrap();
+            assert_eq!(read, 3);
+            bench.connections.desert(far);
+        }
+        bench.connections.socket(near).send_slice(b"one").unwrap();
+        bench.connections.touch(near);
+        assert_eq!((bench.send(NOW, 1), bench.deliver(), bench.connections.take_changed()), (1, 1, deserted));
+    }
 }
