@@ -16,7 +16,7 @@ use abi::errno::Errno;
 use alloc::{format, sync::Arc};
 use core::{
     any::Any,
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 use mem::{Account, Sink, Source};
 
@@ -28,25 +28,28 @@ const LATEST: u64 = 5000;
 /// Nanoseconds. Relaxed: it guards nothing.
 static LATENESS: AtomicU64 = AtomicU64::new(0);
 
+/// Whose open file has chosen that, by its address: the last. Relaxed: as above.
+static LATE_BY: AtomicUsize = AtomicUsize::new(0);
+
 /// By how much the disk is told of a request later, in nanoseconds.
 pub fn lateness() -> u64 {
     LATENESS.load(Relaxed)
 }
 
-/// Relaxed: it guards nothing.
-static SEGMENTS: AtomicBool = AtomicBool::new(false);
+/// How many open files have 1. Relaxed: it guards nothing.
+static SEGMENTS: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether TCP within this host goes by segments.
 pub fn loopback_segments() -> bool {
-    SEGMENTS.load(Relaxed)
+    SEGMENTS.load(Relaxed) > 0
 }
 
 /// What a number is for.
 enum Knob {
     /// The account of who opened it: not another's at the same address.
     Nth(Arc<Account>),
-    /// The process that opened it. Its number is its own as long as it, or who has its descriptors, is there to write.
-    Poll(u32),
+    /// Likewise.
+    Poll(Arc<Account>),
     Lateness,
     Segments,
 }
@@ -55,7 +58,7 @@ enum Knob {
 struct Faults {
     knob: Knob,
     inode: Arc<dyn Inode>,
-    /// Something was written: what closing takes back. Relaxed: the last reference sees it.
+    /// What was written is in force, as far as this knows: what closing takes back. Relaxed: the last reference sees it.
     has_chosen: AtomicBool,
 }
 
@@ -78,7 +81,7 @@ pub fn open_nth(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>,
 /// # Errors
 /// None.
 pub fn open_poll(caller: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
-    Ok(Arc::new(Faults::new(Knob::Poll(caller.pid), inode)))
+    Ok(Arc::new(Faults::new(Knob::Poll(caller.account.clone()), inode)))
 }
 
 /// Opens `disk-delay`.
@@ -95,6 +98,53 @@ pub fn open_delay(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Er
 /// None.
 pub fn open_segments(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
     Ok(Arc::new(Faults::new(Knob::Segments, inode)))
+}
+
+impl Faults {
+    fn choose(&self, number: u64, caller: &Caller) -> Result<(), Errno> {
+        let is_own =
+            |own: &Arc<Account>| if Arc::ptr_eq(own, &caller.account) { Ok(own.address()) } else { Err(Errno::EPERM) };
+        let within = |most: u64| if number <= most { Ok(number) } else { Err(Errno::EINVAL) };
+        match &self.knob {
+            Knob::Nth(own) => hal::fail::choose(number as usize, is_own(own)?),
+            Knob::Poll(own) => hal::fail::choose_poll(within(hal::fail::MOST_POLLS as u64)? as usize, is_own(own)?),
+            Knob::Lateness => {
+                LATENESS.store(within(LATEST)? * 1_000_000, Relaxed);
+                LATE_BY.store(self.place(), Relaxed);
+            }
+            Knob::Segments => {
+                within(1)?;
+                if number == 0 {
+                    self.take_back();
+                    return Ok(());
+                }
+                if !self.has_chosen.swap(true, Relaxed) {
+                    SEGMENTS.fetch_add(1, Relaxed);
+                }
+            }
+        }
+        self.has_chosen.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// What tells it from others while it is there.
+    fn place(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
+    /// Nothing is chosen by this any more. What others have chosen stays.
+    fn take_back(&self) {
+        if !self.has_chosen.swap(false, Relaxed) {
+            return;
+        }
+        match &self.knob {
+            Knob::Nth(own) => hal::fail::give_up(own.address()),
+            Knob::Poll(own) => hal::fail::give_up_poll(own.address()),
+            Knob::Lateness if LATE_BY.load(Relaxed) == self.place() => LATENESS.store(0, Relaxed),
+            Knob::Lateness => {}
+            Knob::Segments => _ = SEGMENTS.fetch_sub(1, Relaxed),
+        }
+    }
 }
 
 impl File for Faults {
@@ -119,15 +169,7 @@ impl File for Faults {
         src.take(bytes)?;
         let text = core::str::from_utf8(bytes).map_err(|_| Errno::EINVAL)?;
         let number: u64 = text.strip_suffix('\n').unwrap_or(text).parse().map_err(|_| Errno::EINVAL)?;
-        self.has_chosen.store(true, Relaxed);
-        match &self.knob {
-            Knob::Nth(own) if Arc::ptr_eq(own, &caller.account) => hal::fail::choose(number as usize, own.address()),
-            Knob::Poll(own) if *own == caller.pid => hal::fail::choose_poll(number as usize, *own),
-            Knob::Nth(_) | Knob::Poll(_) => return Err(Errno::EPERM.into()),
-            Knob::Lateness if number <= LATEST => LATENESS.store(number * 1_000_000, Relaxed),
-            Knob::Segments if number <= 1 => SEGMENTS.store(number == 1, Relaxed),
-            Knob::Lateness | Knob::Segments => return Err(Errno::EINVAL.into()),
-        }
+        self.choose(number, caller)?;
         Ok(Some(len))
     }
 
@@ -146,14 +188,6 @@ impl File for Faults {
 
 impl Drop for Faults {
     fn drop(&mut self) {
-        if !self.has_chosen.load(Relaxed) {
-            return; // what is chosen is another's
-        }
-        match self.knob {
-            Knob::Nth(_) => hal::fail::choose(0, 0),
-            Knob::Poll(_) => hal::fail::choose_poll(0, 0),
-            Knob::Lateness => LATENESS.store(0, Relaxed),
-            Knob::Segments => SEGMENTS.store(false, Relaxed),
-        }
+        self.take_back();
     }
 }

@@ -8,7 +8,7 @@
 //! Apart from these are the polls of requests: the n-th of those that a chosen process has submitted ends it (D14).
 
 use crate::hart;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Points that are yet to come, the one that fails included; 0: none fails. All three are relaxed: they guard nothing, and who chooses is the coroutine
 /// that counts, or begins what does.
@@ -23,6 +23,13 @@ pub fn choose(nth: usize, payer: usize) {
     COROUTINE.store(hart::coroutine(), Relaxed);
     PAYER.store(payer, Relaxed);
     LEFT.store(nth, Relaxed);
+}
+
+/// Takes back what was chosen for `payer`, and not what was for another since.
+pub fn give_up(payer: usize) {
+    if PAYER.load(Relaxed) == payer {
+        choose(0, 0);
+    }
 }
 
 /// How many points are yet to come; 0 once one has failed.
@@ -52,32 +59,77 @@ fn is_next(payer: usize) -> bool {
     counts && LEFT.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) == Ok(1)
 }
 
-/// Polls that are yet to come, the one that ends the process included; 0: none does. Both are relaxed, as those above: a poll that another hart does meanwhile is
-/// counted or not.
-static POLLS: AtomicUsize = AtomicUsize::new(0);
-static WHOSE: AtomicU32 = AtomicU32::new(0);
+/// Of whose polls one is to be the last, and how many are yet to come, that one included, in the lower [`COUNT`] bits; 0: none is. One word, so that a poll that another hart does
+/// while somebody chooses counts for the choice that it belongs to. Relaxed: it guards nothing.
+static POLLS: AtomicU64 = AtomicU64::new(0);
+const COUNT: u32 = 24;
+/// Most polls that may be yet to come.
+pub const MOST_POLLS: usize = (1 << COUNT) - 1;
 
-/// The `nth` poll from now on of what process `pid` has submitted is the one that ends it; with 0 none.
-pub fn choose_poll(nth: usize, pid: u32) {
-    POLLS.store(0, Relaxed);
-    WHOSE.store(pid, Relaxed);
-    POLLS.store(nth, Relaxed);
+/// Who pays for a process, by the address of its account: another's while that is kept. Accounts lie 16 bytes apart at least, and in the same 2^44.
+fn payer_of(payer: usize) -> u64 {
+    (payer as u64 >> 4) << COUNT
+}
+
+/// The `nth` poll from now on, up to [`MOST_POLLS`], of what the process has submitted whose account is at `payer` is the one that ends it; with 0 none.
+pub fn choose_poll(nth: usize, payer: usize) {
+    let nth = nth.min(MOST_POLLS) as u64;
+    POLLS.store(if nth == 0 { 0 } else { payer_of(payer) | nth }, Relaxed);
+}
+
+/// Takes back what was chosen for `payer`, and not what was for another since.
+pub fn give_up_poll(payer: usize) {
+    // It fails where there is nothing to take back.
+    let _ = POLLS.fetch_update(Relaxed, Relaxed, |word| (word >> COUNT == payer_of(payer) >> COUNT).then_some(0));
 }
 
 /// How many polls are yet to come; 0 once it was the one.
 pub fn polls_left() -> usize {
-    POLLS.load(Relaxed)
+    POLLS.load(Relaxed) as usize & MOST_POLLS
 }
 
-/// A poll is over, of what process `pid` has submitted: whether it is the one.
+/// A poll is over, of what the process has submitted whose account is at `payer`: whether it is the one.
 #[inline(always)]
 #[must_use]
-pub fn is_last_poll(pid: impl FnOnce() -> u32) -> bool {
-    POLLS.load(Relaxed) != 0 && is_last_of(pid())
+pub fn is_last_poll(payer: impl FnOnce() -> usize) -> bool {
+    POLLS.load(Relaxed) != 0 && is_last_of(payer())
 }
 
 #[cold]
 #[inline(never)]
-fn is_last_of(pid: u32) -> bool {
-    pid == WHOSE.load(Relaxed) && POLLS.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)) == Ok(1)
+fn is_last_of(payer: usize) -> bool {
+    let own = payer_of(payer);
+    let next = |word: u64| match word.wrapping_sub(own) {
+        1 => Some(0),
+        left if left <= MOST_POLLS as u64 => Some(word - 1),
+        _ => None,
+    };
+    POLLS.fetch_update(Relaxed, Relaxed, next) == Ok(own | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_poll_is_counted_for_whom_it_was_chosen() {
+        let (one, other) = (0x1230, 0x1240);
+        choose_poll(2, one);
+        assert!(!is_last_of(other) && !is_last_of(one));
+        give_up_poll(other);
+        assert_eq!(polls_left(), 1);
+        assert!(is_last_of(one) && !is_last_of(one));
+        assert_eq!(polls_left(), 0);
+        // Of what was chosen since nothing is taken back.
+        choose_poll(3, one);
+        choose_poll(1, other);
+        give_up_poll(one);
+        assert!(!is_last_of(one) && is_last_of(other));
+        choose_poll(1, one);
+        give_up_poll(one);
+        assert!(!is_last_of(one));
+        choose_poll(usize::MAX, one);
+        assert_eq!(polls_left(), MOST_POLLS);
+        give_up_poll(one);
+    }
 }

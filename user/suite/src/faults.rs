@@ -9,8 +9,9 @@ mod operations;
 mod scenarios;
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::kept;
 use crate::machine::{needs_asyncos, needs_root};
-use crate::process::{child, sleep_ms, wait};
+use crate::process::{child, wait};
 use killed::{Form, of_some};
 use operations::every_point_of_some;
 use rt::abi::fs::{AT_FDCWD, O_CLOEXEC, O_RDWR};
@@ -118,33 +119,6 @@ fn has_failed(switch: usize) -> Result<bool, Errno> {
     Ok(text == *b"0\n")
 }
 
-/// What all processes are charged.
-pub fn charged() -> Result<i64, Trouble> {
-    let text = rt::fs::read_to_string("/proc/asyncos/heap")?;
-    let found = text.lines().find_map(|line| line.strip_prefix("charged ")?.parse().ok());
-    found.ok_or_else(|| Trouble::failed("nothing is said of charges"))
-}
-
-/// Does the scenario in a process of its own. How that ends, and what is kept of it: what a process had is given back soon after its end.
-fn look_at(scenario: fn(usize) -> Done, nth: usize) -> Result<(WaitStatus, i64), Trouble> {
-    let before = charged()?;
-    let status = wait(child(|| attempt(scenario, nth))?)?;
-    Ok((status, kept_since(before)?))
-}
-
-/// How much more is charged than before, when that does not become less any more.
-pub fn kept_since(before: i64) -> Result<i64, Trouble> {
-    let mut now = charged()?;
-    for _ in 0..2000 {
-        if now <= before {
-            break;
-        }
-        sleep_ms(1);
-        now = charged()?;
-    }
-    Ok(now - before)
-}
-
 fn open_numbers() -> usize {
     (0..64).filter(|fd| call!(FCNTL, *fd, f::F_GETFD, 0).is_ok()).count()
 }
@@ -174,16 +148,15 @@ fn every_point_of(scenario: fn(usize) -> Done) -> Outcome {
     // What is made once, and what this process needs to look.
     for _ in 0..2 {
         equal!(wait(child(|| attempt(scenario, 0))?)?, WaitStatus::Exited(FAILED_AS_ASKED));
-        charged()?;
+        kept::charges()?;
     }
     for nth in 1..MOST {
-        let (mut status, mut kept) = look_at(scenario, nth)?;
-        if kept > 0 {
-            // The kernel has processes pay for some pages ahead, this one too, each time that those are used up: not two times in a row. What is lost at a point
-            // is lost each time.
-            (status, kept) = look_at(scenario, nth)?;
-        }
-        ensure!(kept <= 0, "{kept} bytes are kept after point {nth}");
+        // What is lost at a point is lost each time.
+        let mut status = WaitStatus::Exited(0);
+        kept::nothing(2, kept::charges, || {
+            status = wait(child(|| attempt(scenario, nth))?)?;
+            Ok(())
+        })?;
         match status {
             WaitStatus::Exited(PASSED) => return Ok(()),
             // A program that has no more memory may end by a signal.

@@ -37,6 +37,7 @@ mod futex;
 mod hostile;
 mod instructions;
 mod isolation;
+mod kept;
 mod life;
 mod machine;
 mod memory;

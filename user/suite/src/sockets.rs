@@ -12,6 +12,7 @@ pub mod rights;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::files::pattern;
+use crate::kept::charged;
 use crate::machine;
 use crate::process::{await_blocked, checked_child, child, dies, exits, kill};
 use crate::programs::own_path;
@@ -95,7 +96,18 @@ fn all_in_segments() -> Outcome {
     }
     let mut switch = fs::OpenOptions::new().read(true).write(true).open(SWITCH)?;
     fails!(call!(WRITE, switch.fd().raw(), b"2".as_ptr(), 1), EINVAL);
+    // Another that has it has it still when one that never had is closed.
+    let other = fs::OpenOptions::new().read(true).write(true).open(SWITCH)?;
+    fails!(call!(WRITE, other.fd().raw(), b"2".as_ptr(), 1), EINVAL);
     switch.write_all(b"1")?;
+    drop(other);
+    equal!(fs::read_to_string(SWITCH)?.trim(), "1");
+    // A connection has its buffers then.
+    let before = charged()?;
+    let ends = pair()?;
+    let taken = charged()? - before;
+    ensure!(taken > 200 << 10, "it goes the short way: {taken} bytes");
+    drop(ends);
     let (status, said) = Command::new(&own_path()).args(["tcp/"]).output()?;
     drop(switch);
     equal!(fs::read_to_string(SWITCH)?.trim(), "0");

@@ -2,15 +2,15 @@
 //! each, and how fast the system is behind them all.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::faults::charged;
+use crate::kept;
 use crate::machine::is_asyncos;
-use crate::process::{PAGE, RW, map, millis, sleep_ms, unmap};
+use crate::process::{PAGE, RW, map, millis, unmap};
 use crate::{hostile, rings};
 use rt::abi::fs::{AT_FDCWD, O_RDWR};
 use rt::abi::io_uring::Sqe;
 use rt::abi::time::CLOCK_PROCESS_CPUTIME_ID;
+use rt::raw;
 use rt::ring::Ring;
-use rt::{fs, raw};
 
 /// The groups of them.
 const HOSTILE: [&[Case]; 8] = [
@@ -29,31 +29,9 @@ pub fn is_hostile(case: &Case) -> bool {
     HOSTILE.iter().flat_map(|group| group.iter()).any(|other| other.name == case.name)
 }
 
-/// Bytes that processes are charged, and coroutines of the kernel's own.
-fn kept() -> Result<(i64, i64), Trouble> {
-    Ok((charged()?, fs::read_to_string("/proc/asyncos/coroutines")?.lines().count() as i64))
-}
-
-/// Runs one, and looks at what is kept behind it. What is kept once is kept for all (pages that processes pay for ahead, this one too); so not two times in a row.
+/// Runs one, and looks at what is kept behind it.
 pub fn leaves_nothing(run: impl Fn() -> Outcome) -> Outcome {
-    if !is_asyncos() {
-        return run();
-    }
-    let mut more = (0, 0);
-    for _ in 0..2 {
-        let before = kept()?;
-        run()?;
-        // What a process had is given back soon after its end.
-        for _ in 0..300 {
-            let now = kept()?;
-            more = (now.0 - before.0, now.1 - before.1);
-            if more.0 <= 0 && more.1 <= 0 {
-                return Ok(());
-            }
-            sleep_ms(1);
-        }
-    }
-    Err(Trouble::failed(format_args!("{} bytes and {} coroutines are kept", more.0, more.1)))
+    if is_asyncos() { kept::nothing(2, kept::charges_and_coroutines, run) } else { run() }
 }
 
 /// A little of everything, whose time shows whether the system is as fast as it was.

@@ -213,7 +213,7 @@ impl Request {
 /// A poll is over of what a thread of this process has submitted: the one, maybe, that is to end it (`hal::fail`). No lock is held.
 #[inline(always)]
 pub(super) fn polled(thread: &Thread) {
-    if hal::fail::is_last_poll(|| thread.process().pid()) {
+    if hal::fail::is_last_poll(|| thread.process().account().address()) {
         thread.process().end(WaitStatus::Signaled(SIGKILL as u8, false).encode());
     }
 }

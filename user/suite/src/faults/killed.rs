@@ -3,10 +3,11 @@
 //! A process submits an entry, does what it may wait for, and takes its completions; the next poll of these, or of who waits for them, is its last. It
 //! is done over and over, until it ends by itself. Nothing of such a process may stay: no memory that it paid for, and no coroutine.
 
-use super::{charged, digits, kept_since};
+use super::digits;
 use crate::case::{Outcome, Trouble};
+use crate::kept;
 use crate::machine::{needs_asyncos, needs_root};
-use crate::process::{child, sleep_ms, wait};
+use crate::process::{child, wait};
 use crate::rings::every::{AGAIN, ENTRY, GATE, Stage, probed};
 use crate::rings::fuzz;
 use alloc::vec::Vec;
@@ -16,7 +17,6 @@ use rt::abi::fs::{AT_FDCWD, O_CLOEXEC, O_RDWR};
 use rt::abi::io_uring::*;
 use rt::abi::process::WaitStatus;
 use rt::abi::signal::SIGKILL;
-use rt::fs::read_to_string;
 
 /// More polls than any of these has.
 const MOST: usize = 100;
@@ -94,31 +94,6 @@ fn attempt(which: u16, form: Form, nth: usize) -> i32 {
     }
 }
 
-/// Objects of the kernel's heap, by their class.
-pub fn objects() -> Result<Vec<(usize, i64)>, Trouble> {
-    let text = read_to_string("/proc/asyncos/heap")?;
-    let class = |line: &str| {
-        let mut words = line.strip_prefix("class ")?.split(' ');
-        Some((words.next()?.parse().ok()?, words.nth(1)?.parse().ok()?))
-    };
-    Ok(text.lines().filter_map(class).collect())
-}
-
-/// Classes of which there are more than before, when they do not become fewer any more: what a process had is given back soon after its end.
-fn grown(before: &[(usize, i64)]) -> Result<Vec<usize>, Trouble> {
-    let more = || -> Result<Vec<usize>, Trouble> {
-        let now = objects()?;
-        Ok(now.iter().zip(before).filter(|(now, before)| now.1 > before.1).map(|(now, _)| now.0).collect())
-    };
-    for _ in 0..100 {
-        if more()?.is_empty() {
-            break;
-        }
-        sleep_ms(1);
-    }
-    more()
-}
-
 /// Ends the process at each poll in turn; how many there were.
 fn at_each_poll(which: u16, form: Form) -> Result<usize, Trouble> {
     for nth in 1..MOST {
@@ -132,28 +107,16 @@ fn at_each_poll(which: u16, form: Form) -> Result<usize, Trouble> {
     Err(Trouble::failed(format_args!("{which} {form:?} has no last poll")))
 }
 
-/// Does it for an operation, up to so many times, until nothing is kept behind it. What is kept once is kept for all (a name, a page of a class); what is lost is lost each time.
+/// Does it for an operation, until nothing is kept behind it.
 pub fn loses_nothing(which: u16, mut pass: impl FnMut() -> Outcome) -> Outcome {
     if which == u16::from(IORING_OP_WAITID) {
         // The child that it waits for is process 1's when its process ends, which reaps it when the case is over.
         return pass();
     }
-    let mut lost: Option<Vec<usize>> = None;
-    let mut kept = 0;
-    for _ in 0..PASSES {
-        let (memory, classes) = (charged()?, objects()?);
-        pass()?;
-        kept = kept_since(memory)?;
-        let grown = grown(&classes)?;
-        lost = Some(match lost {
-            Some(lost) => lost.into_iter().filter(|class| grown.contains(class)).collect(),
-            None => grown,
-        });
-        if kept <= 0 && lost.as_ref().is_some_and(Vec::is_empty) {
-            return Ok(());
-        }
-    }
-    Err(Trouble::failed(format_args!("{kept} bytes and objects of {lost:?} are kept behind {which}")))
+    kept::nothing(PASSES, kept::charges_and_objects, pass).map_err(|trouble| match trouble {
+        Trouble::Failed(why) => Trouble::failed(format_args!("{why} (of {which})")),
+        skipped => skipped,
+    })
 }
 
 fn every_poll_of(which: u16, form: Form) -> Outcome {

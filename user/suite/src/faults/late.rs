@@ -1,8 +1,8 @@
 //! A disk that is told late (`/proc/asyncos/disk-delay`): whoever wanted the answer has long gone when it comes.
 
-use super::{charged, kept_since};
 use crate::case::{Outcome, Trouble};
 use crate::files::direct::{open, pread};
+use crate::kept;
 use crate::machine::{needs_asyncos, needs_root};
 use crate::process::{PAGE, RW, checked_child, exit, exits, kill, map, sleep_ms, unmap, wait};
 use rt::abi::fs::{AT_FDCWD, Iovec, O_CREAT, O_RDWR};
@@ -105,11 +105,7 @@ fn round(leaving: Leaving, file: &File, delay: u64) -> Outcome {
 
 /// A round by a process of its own, which leaves nothing behind.
 fn round_beside(leaving: Leaving, file: &File, delay: u64) -> Outcome {
-    let before = charged()?;
-    exits(checked_child(|| round(leaving, file, delay))?, 0)?;
-    let kept = kept_since(before)?;
-    ensure!(kept <= 0, "{kept} bytes are kept");
-    Ok(())
+    kept::nothing(1, kept::charges, || exits(checked_child(|| round(leaving, file, delay))?, 0))
 }
 
 /// Each way to leave, with a disk that is told a little later.

@@ -1,7 +1,7 @@
 //! Whoever takes everything gets an error, and the others get on.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::faults;
+use crate::kept;
 use crate::machine::{needs_asyncos, needs_kernel, needs_root};
 use crate::place::Place;
 use crate::process::{PAGE, RW, Shared, checked_child, child, exits, kill, map, wait};
@@ -222,8 +222,8 @@ fn registrations() -> Outcome {
     // Its page, and what that costs, is there until the end.
     shared.set(0, 0);
     // Twice: the first look makes room for its descriptor.
-    faults::charged()?;
-    let before = faults::charged()?;
+    kept::charges()?;
+    let before = kept::charges()?;
     let pid = child(|| {
         let _ = limit(RLIMIT_NOFILE, 4096);
         let files: Vec<usize> = (0..1000).map_while(|_| call!(EVENTFD2, 0, 0).ok()).collect();
@@ -241,8 +241,8 @@ fn registrations() -> Outcome {
     let status = wait(pid)?;
     ensure!(matches!(status, WaitStatus::Exited(0) | WaitStatus::Signaled(..)), "{status:?}, {}", shared.get(0));
     ensure!(shared.get(0) > 1000, "{} registrations only", shared.get(0));
-    let kept = faults::kept_since(before)?;
-    ensure!(kept <= 0, "{kept} bytes are kept");
+    let kept = kept::since(&before, kept::charges)?;
+    ensure!(kept.is_empty(), "{kept:?} are kept");
     exits(child(|| 3)?, 3)
 }
 
