@@ -2,7 +2,8 @@
 //!
 //! Signals that queue stay in the places of their [`area`] until they are taken; what is kept here of them is a set that
 //! may say too much. The others are a bit here. The lowest number comes first; of one number, the senders come in turn, and what each has sent in its order.
-//! A sender may raise low numbers as fast as they are handled. So when more have come in a row than can be pending at once, the numbers come in turn, until nothing is wanted: nobody's signal waits for ever.
+//! A sender may raise low numbers as fast as they are handled. So when more have come in a row than can be pending at once, the numbers come in turn, until none is left that had to stand back: nobody's
+//! signal waits for a handler for ever. Who takes signals of a set by himself ([`State::take`]) gets the lowest each time, as from Linux's `sigwaitinfo`.
 
 use crate::area::{self, Area};
 use crate::{REAL_TIME, bit};
@@ -110,9 +111,11 @@ pub struct State<H> {
     tags: [u64; AREAS],
     /// The area that is looked at first.
     first: u32,
-    /// Signals that were begun since one last came when none was wanted, and the last of them.
+    /// Signals that were begun since one last came when none had stood back, and the last of them.
     in_a_row: u32,
     latest: u32,
+    /// Those that were to be handled when another was. While a handler masks all, they still are.
+    stood_back: u64,
 }
 
 impl<H: Copy> Default for State<H> {
@@ -135,6 +138,7 @@ impl<H: Copy> State<H> {
             first: 0,
             in_a_row: 0,
             latest: 0,
+            stood_back: 0,
         }
     }
 
@@ -231,8 +235,8 @@ impl<H: Copy> State<H> {
         if raised == 0 {
             return;
         }
-        if !self.is_wanted() {
-            self.in_a_row = 0;
+        if self.stood_back & self.pending == 0 {
+            (self.in_a_row, self.stood_back) = (0, 0);
         }
         // What stops and what continues cancel each other, as far as they are pending.
         if raised & bit(CONT) != 0 {
@@ -321,6 +325,7 @@ impl<H: Copy> State<H> {
             let info = if in_order { self.take_any(areas, !self.mask) } else { self.take_in_turn(areas) }?;
             (self.in_a_row, self.latest) = (self.in_a_row.saturating_add(1), info.signal);
             let bit = bit(info.signal);
+            self.stood_back = (self.stood_back | self.pending & !self.mask) & !bit;
             match self.actions[info.signal as usize] {
                 // All of them: a sender may queue more as fast as they are taken.
                 Action::Ignore => self.discard(areas, info.signal),

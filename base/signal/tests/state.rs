@@ -288,16 +288,29 @@ impl Areas for Hostile {
 
 #[test]
 fn a_flood_of_low_ones_does_not_keep_the_others_for_ever() {
+    // Looked at again while the handler has all masked, or behind it.
+    [false, true].into_iter().for_each(flood);
+}
+
+fn flood(inside: bool) {
     let (memory, mut state) = receiving(Flags::default());
     memory.send(2, RT + 1, 7);
     let mut taken = 0;
     loop {
         // Always there again before the next is taken.
-        [USR1, USR2, TERM, RT].into_iter().for_each(|signal| {
-            let _ = area::send(&memory.area(1), signal, 0);
-        });
+        let send_all = || {
+            [USR1, USR2, TERM, RT].into_iter().for_each(|signal| {
+                let _ = area::send(&memory.area(1), signal, 0);
+            });
+        };
+        send_all();
         state.collect(&memory);
         let Some((info, Next::Run(_, _, mask))) = state.next(&memory) else { panic!("the flood is handled") };
+        if inside {
+            state.set_mask(u64::MAX);
+            send_all();
+            state.collect(&memory);
+        }
         state.set_mask(mask);
         taken += 1;
         if info.signal == RT + 1 {

@@ -67,4 +67,5 @@ pub use descriptors::FdTable;
 pub use process::{Attached, FileContext, Process};
 pub use run::spawn_init;
 pub use service::{Begun, Call, Outcome, Program, Restart, Service};
+pub use share::BUSY;
 pub use thread::{Interrupted, Thread};

@@ -23,7 +23,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use exec::{Birth, Priority, TaskRef, policy::fair};
 
 /// Priority of what is busy.
-pub(crate) const BUSY: Priority = Priority::new(17);
+pub const BUSY: Priority = Priority::new(17);
 /// Nanoseconds that a thread runs before it is looked at again.
 const QUANTUM: u64 = 1_000_000;
 /// Nanoseconds that a thread may run while others wait: `exec`'s slice.

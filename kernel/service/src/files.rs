@@ -167,6 +167,7 @@ pub(crate) async fn pwrite(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 /// `readv(fd, pieces, count)`, and `preadv` with `at` and flags `RWF_*`.
 pub(crate) async fn readv(task: &Task<'_>, args: &Args, at: At, flags: u32) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
+    transfer::has_positions(&open, at)?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
     read_list(task, &open, at, &list, flagged(&open, false, flags, transfer::total(&list))?).await
 }
@@ -205,6 +206,7 @@ fn message_flags(how: How) -> u32 {
 /// `writev(fd, pieces, count)`, and `pwritev` with `at` and flags `RWF_*`.
 pub(crate) async fn writev(task: &Task<'_>, args: &Args, at: At, flags: u32) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
+    transfer::has_positions(&open, at)?;
     let list = transfer::pieces(task, args.word(1), args.word(2)).await?;
     let how = flagged(&open, true, flags, transfer::total(&list))?;
     write_list(task, &open, at, &list, how, flags).await

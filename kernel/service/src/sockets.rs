@@ -390,8 +390,9 @@ pub(crate) async fn accept(task: &Task<'_>, args: &Args, flags: u32, how: u32) -
 pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let address = get_address(task, args.word(1), args.bits(2) as usize).await?;
-    let address = if socket.get().is_local() { find_local(task, address).await? } else { address };
-    let Some(address) = address else {
+    let said = address.clone().filter(|_| socket.get().is_local());
+    let address = if said.is_some() { find_local(task, address).await? } else { address };
+    let Some(mut address) = address else {
         return socket.get().disconnect(task.caller()).map(|()| 0);
     };
     let deadline = socket.send_deadline();
@@ -405,6 +406,8 @@ pub(crate) async fn connect(task: &Task<'_>, args: &Args) -> Result<usize, Errno
             },
             Err(IoError::Errno(Errno::EAGAIN)) if socket.get().is_local() && socket.waits(task, 0) => {
                 socket.vacancy(task, &address, deadline).await?;
+                // As on Linux who waited looks for the name again: it may be another's by now.
+                address = find_local(task, said.clone()).await?.ok_or(Errno::EINVAL)?;
                 attempt = socket.get().connect_now(task.caller(), &address);
                 continue;
             }

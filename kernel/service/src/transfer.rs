@@ -22,6 +22,7 @@ use core::{future::Future, ops::Deref, pin::pin};
 use exec::sync::wait_until_next;
 use io::{
     block,
+    device::{Null, Random, Zero},
     file::{Attempt, BoxFuture, IoError, Want},
     open::{APPEND, OpenFile},
     tty::Tty,
@@ -219,6 +220,11 @@ pub(crate) fn write_failed(task: &Task<'_>, open: &OpenFile, errno: Errno) {
     }
 }
 
+/// Fails of what has no positions, if one is given: as on Linux before anything else is looked at.
+pub(crate) fn has_positions(open: &OpenFile, at: At) -> Result<(), Errno> {
+    if matches!(at, At::Offset(_)) && !open.seekable() { Err(Errno::ESPIPE) } else { Ok(()) }
+}
+
 fn check_offset(open: &OpenFile, allowed: bool) -> Result<(), Errno> {
     match (allowed, open.seekable()) {
         (_, false) => Err(Errno::ESPIPE),
@@ -347,14 +353,20 @@ pub(crate) fn check_flags(open: &OpenFile, writes: bool, flags: u32) -> Result<(
 /// Whether `RWF_NOWAIT` means something: of what has pages, to what has a medium beside them.
 fn tells_of_waits(open: &OpenFile) -> bool {
     match open.seekable() {
-        true => open.file().direct().is_some(),
+        true => open.file().direct().is_some() || never_waits(open),
         false => open.file().as_any().downcast_ref::<Tty>().is_none(),
     }
 }
 
 /// Whether it is a write that would go to pages first, and so is refused by Linux's file systems where it may not wait.
 pub(crate) fn is_cached_write_without_wait(open: &OpenFile, flags: u32) -> bool {
-    flags & RWF_NOWAIT != 0 && open.seekable() && !open.is_direct()
+    flags & RWF_NOWAIT != 0 && open.seekable() && !open.is_direct() && !never_waits(open)
+}
+
+/// Those devices of memory that have a position and Linux says of that they tell: `/dev/null`, `/dev/zero`, `/dev/random`, `/dev/urandom`.
+fn never_waits(open: &OpenFile) -> bool {
+    let device = open.file().as_any();
+    device.is::<Null>() || device.is::<Zero>() || device.is::<Random>()
 }
 
 /// The rest of the call `number`, a transfer at `at` of the piece in its arguments 1 and 2 of which `done` bytes, not 0, have been moved:

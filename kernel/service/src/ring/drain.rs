@@ -56,9 +56,9 @@ impl Drain {
         }
     }
 
-    /// Nothing has begun that has not ended.
+    /// Nothing has begun that has not ended, and nothing waits to begin.
     pub(super) fn is_idle(&self) -> bool {
-        self.is_open(true)
+        !self.is_closed(true)
     }
 
     /// Whether some wait. Only who takes entries adds to them, so that a no is certain there.

@@ -2,7 +2,7 @@
 
 use super::{request::Request, urgency::Urgency};
 use exec::{Birth, TaskRef};
-use process::Thread;
+use process::{BUSY, Thread};
 
 /// What is taken before it is put in the account, in nanoseconds.
 const QUANTUM: u64 = 1_000_000;
@@ -28,14 +28,19 @@ pub(super) fn follow(thread: &Thread, task: &TaskRef) {
     }
 }
 
-/// How the coroutine of a request runs on behind a poll that made the account of its process grow (`birth`), or the one before did. Whether the next is to look again.
+/// How the coroutine of a request runs on behind a poll that made the account of its process grow (`birth`), or of one that is ranked as busy: by what its process has used, whether its thread runs or
+/// not. Whether the next is to look again.
 #[cold]
 pub(super) fn rank(thread: &Thread, request: &Request, urgency: Urgency, birth: Option<Birth>) -> bool {
     let (task, is_counted) = (request.task.lock().clone(), birth.is_some());
     // What says how urgent it is is no less so for what it takes, which counts in its place among those.
-    let birth = birth.filter(|_| urgency.is_usual(thread)).unwrap_or_else(|| urgency.birth(thread));
+    let birth = match urgency.is_usual(thread) {
+        true => birth.unwrap_or_else(|| thread.charge_service(0)),
+        false => urgency.birth(thread),
+    };
+    let is_busy = birth.priority == BUSY;
     if let Some(task) = task.filter(|task| is_counted || task.own_priority() != birth.priority) {
         exec::set_class(&task, &birth);
     }
-    is_counted
+    is_counted || is_busy
 }

@@ -227,6 +227,20 @@ fn wrong_flags() -> Outcome {
     fails!(write_with(fd, b"a", 0, RWF_NOWAIT), EOPNOTSUPP);
     fails!(write_with(number(&File::open(&path)?), b"a", 0, RWF_APPEND), EBADF);
     fails!(write_with(fd, b"a", -2, RWF_APPEND), EINVAL);
+    // Devices of memory do, but for the one that is always full.
+    for (path, told) in
+        [("/dev/null", Ok(0)), ("/dev/zero", Ok(1)), ("/dev/urandom", Ok(1)), ("/dev/full", Err(Errno::EOPNOTSUPP))]
+    {
+        let device = fs::OpenOptions::new().read(true).write(true).open(path)?;
+        equal!((path, read_with(number(&device), &mut [0], 0, RWF_NOWAIT)), (path, told));
+    }
+    let null = fs::OpenOptions::new().write(true).open("/dev/null")?;
+    equal!(write_with(number(&null), b"a", 0, RWF_NOWAIT), Ok(1));
+    // What has no positions is told so before anything else.
+    let (read, write) = pipe::pipe()?;
+    fails!(read_with(read.fd().raw(), &mut [0], 0, 0x8000_0000), ESPIPE);
+    fails!(write_with(write.fd().raw(), b"a", 0, RWF_APPEND | RWF_NOAPPEND), ESPIPE);
+    fails!(call!(PREADV, read.fd().raw(), 1, 1, 0, 0), ESPIPE);
     // Nobody looks at the flags of nothing.
     equal!(write_with(fd, b"", 0, 0x8000_0000), Ok(0));
     equal!(fs::read_to_string(&path)?, "0123456789");

@@ -3,7 +3,7 @@
 use super::flights::socket;
 use crate::case::{Case, Outcome};
 use crate::place::Place;
-use crate::process::{checked_child, exits};
+use crate::process::{await_blocked, checked_child, exits};
 use alloc::format;
 use rt::abi::Errno;
 use rt::abi::errno::Result as Call;
@@ -14,7 +14,9 @@ use rt::fs::{self, File};
 use rt::raw;
 
 pub const CASES: &[Case] = &[
-    case!("local/path-is-a-file", "D17 E1", is_a_file),
+    case!("local/path-is-a-file", "D17 E1", || is_a_file(Place::memory()?)),
+    case!("local/disk/path-is-a-file", "D17 E1", || is_a_file(Place::disk()?)),
+    case!("local/path-waits-and-looks-again", "D17 E1", waits_and_looks_again),
     case!("local/path-leads-to-the-file", "D17 E1", leads_to_the_file),
     case!("local/path-of-datagrams", "D17 E1", of_datagrams),
     case!("local/path-that-is-none", "D17 E1", that_is_none),
@@ -62,34 +64,52 @@ fn names(file: &File) -> Call<[(usize, SockaddrUn); 2]> {
 }
 
 /// Binding makes a file of a kind of its own, which stays when the socket is gone; where something is, nothing is bound.
-fn is_a_file() -> Outcome {
-    for place in [Place::memory(), Place::disk()] {
-        let Ok(place) = place else { continue };
-        let (path, other, file) = (place.join("socket"), place.join("other"), place.join("file"));
-        let before = call!(UMASK, 0o027)?;
-        let listener = bound(SOCK_STREAM, &path);
-        call!(UMASK, before)?;
-        let listener = listener?;
-        let mode = fs::metadata(&path)?.stat().mode;
-        equal!((mode & S_IFMT, mode & 0o777), (S_IFSOCK, 0o750));
-        fails!(File::open(&path), ENXIO);
-        fs::write(&file, "x")?;
-        fails!(bound(SOCK_STREAM, &path), EADDRINUSE);
-        fails!(bound(SOCK_DGRAM, &path), EADDRINUSE);
-        fails!(bound(SOCK_DGRAM, &file), EADDRINUSE);
-        fails!(bound(SOCK_STREAM, &place.join("nowhere/socket")), ENOENT);
-        fails!(bound(SOCK_STREAM, &format!("{file}/socket")), ENOTDIR);
-        // One that is bound is bound nowhere else, and leaves nothing there.
-        fails!(addressed!(BIND, listener, &other), EINVAL);
-        ensure!(!fs::exists(&other));
+fn is_a_file(place: Place) -> Outcome {
+    let (path, other, file) = (place.join("socket"), place.join("other"), place.join("file"));
+    let before = call!(UMASK, 0o027)?;
+    let listener = bound(SOCK_STREAM, &path);
+    call!(UMASK, before)?;
+    let listener = listener?;
+    let mode = fs::metadata(&path)?.stat().mode;
+    equal!((mode & S_IFMT, mode & 0o777), (S_IFSOCK, 0o750));
+    fails!(File::open(&path), ENXIO);
+    fs::write(&file, "x")?;
+    fails!(bound(SOCK_STREAM, &path), EADDRINUSE);
+    fails!(bound(SOCK_DGRAM, &path), EADDRINUSE);
+    fails!(bound(SOCK_DGRAM, &file), EADDRINUSE);
+    fails!(bound(SOCK_STREAM, &place.join("nowhere/socket")), ENOENT);
+    fails!(bound(SOCK_STREAM, &format!("{file}/socket")), ENOTDIR);
+    // One that is bound is bound nowhere else, and leaves nothing there.
+    fails!(addressed!(BIND, listener, &other), EINVAL);
+    ensure!(!fs::exists(&other));
+    drop(connect(SOCK_STREAM, &path)?);
+    drop(listener);
+    ensure!(fs::exists(&path));
+    fails!(connect(SOCK_STREAM, &path), ECONNREFUSED);
+    fails!(bound(SOCK_STREAM, &path), EADDRINUSE);
+    fs::remove_file(&path)?;
+    drop(bound(SOCK_SEQPACKET, &path)?);
+    Ok(())
+}
+
+/// Who waits for a listener's place looks for the name again: another may have it by then.
+fn waits_and_looks_again() -> Outcome {
+    let place = Place::any()?;
+    let path = place.join("socket");
+    let first = bound(SOCK_STREAM, &path)?;
+    // Its queue is full with one.
+    call!(LISTEN, first.fd().raw(), 0)?;
+    let _waiting = connect(SOCK_STREAM, &path)?;
+    let pid = checked_child(|| {
         drop(connect(SOCK_STREAM, &path)?);
-        drop(listener);
-        ensure!(fs::exists(&path));
-        fails!(connect(SOCK_STREAM, &path), ECONNREFUSED);
-        fails!(bound(SOCK_STREAM, &path), EADDRINUSE);
-        fs::remove_file(&path)?;
-        drop(bound(SOCK_SEQPACKET, &path)?);
-    }
+        Ok(())
+    })?;
+    await_blocked(pid)?;
+    fs::remove_file(&path)?;
+    let second = bound(SOCK_STREAM, &path)?;
+    drop(first);
+    exits(pid, 0)?;
+    drop(raw::file(call!(ACCEPT4, second.fd().raw(), 0, 0, SOCK_CLOEXEC)?));
     Ok(())
 }
 
