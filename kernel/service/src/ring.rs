@@ -47,6 +47,7 @@ mod timeout;
 mod transfer;
 mod urgency;
 mod usage;
+mod waiting;
 mod workers;
 mod zero_copy;
 
@@ -388,7 +389,7 @@ impl Ring {
     /// A completion that tells the time is about to be posted: whoever waits goes back to the program then, as on Linux, with however few. Before it, so that nobody's next wait, who
     /// has taken it, is ended by that.
     fn tell_time(&self) {
-        // Release pairs with the Acquire in `enter::Goal`, which looks behind the post, as that wakes it.
+        // Release pairs with the Acquire in `waiting::Goal`, which looks behind the post, as that wakes it.
         self.told_times.fetch_add(1, Release);
     }
 

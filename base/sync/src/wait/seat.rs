@@ -55,16 +55,22 @@ impl<O: Deref, L: WaitLock, C: Contender> Seat<O, L, C> {
             unsafe { self.queue().enter(&self.node, waker()) };
         }
     }
-}
 
-impl<O: Deref, L: WaitLock, C: Contender> Drop for Seat<O, L, C> {
+    /// Leaves the queue, if it is in it: a wake-up that comes now is none for this one.
     #[inline]
-    fn drop(&mut self) {
+    pub fn leave(&self) {
         if self.node.is_linked() {
             self.queue().leave(&self.node);
         } else if cfg!(loom) {
             // As of `WaitUntil`.
             self.node.links.with_mut(|_| ());
         }
+    }
+}
+
+impl<O: Deref, L: WaitLock, C: Contender> Drop for Seat<O, L, C> {
+    #[inline]
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -174,6 +174,22 @@ fn a_seat_that_goes_leaves_the_queue_and_keeps_it_until_then() {
     assert_eq!(Arc::strong_count(&count), 1);
 }
 
+#[test]
+fn a_seat_that_has_left_is_not_called_and_may_enter_again() {
+    let (owner, count) = (Arc::new(queue()), Arc::new(Count::default()));
+    let waker = || Waker::from(count.clone());
+    let mut seat = pin!(seat_of(&owner));
+    // Not in the queue: nothing to leave.
+    seat.leave();
+    seat.as_mut().enter(waker);
+    seat.leave();
+    owner.wake_all();
+    assert_eq!(count.taken(), 0);
+    seat.as_mut().enter(waker);
+    owner.wake_all();
+    assert_eq!(count.taken(), 1);
+}
+
 /// A contender that takes what it is told while it is told to.
 struct Told {
     count: Count,

@@ -4,10 +4,12 @@
 
 use super::{
     Ring,
+    ready::Helper,
     request::polled,
     ring_of,
     submission::{AT_ONCE, Submission, TakenSome, run_single},
     taking::{Beginning, Head, Taker},
+    waiting::{Goal, Look, Plain},
 };
 use crate::{System, arguments::Args, context::Task, dispatch, poll};
 use abi::{errno::Errno, io_uring::*, nr, time::Timespec};
@@ -15,14 +17,12 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::Ordering::Acquire,
     task::Poll,
 };
 use exec::sync::wait_until_next;
 use io::open::OpenFile;
 use mem::AddressSpace;
 use process::{Begun, Thread};
-use ring::Completions;
 
 const FLAGS: u32 = IORING_ENTER_GETEVENTS
     | IORING_ENTER_SQ_WAKEUP
@@ -58,10 +58,12 @@ pub(crate) fn begin_enter<'a>(
     };
     // What waited comes before what is new.
     ring.serve_ready(thread);
-    if args.bits(1) == 0
-        && let Some(result) = look_at_completions(thread, ring, &args)
-    {
-        return Begun::Done(result.map_or_else(Errno::to_return, |()| 0));
+    if args.bits(1) == 0 {
+        match look_at_completions(thread, ring, &args) {
+            Some(result) => return Begun::Done(result.map_or_else(Errno::to_return, |()| 0)),
+            None if let Some(plain) = waits_plainly(thread, (&open, ring), &args, 0) => return plain,
+            None => {}
+        }
     }
     match ring.begin_taking(args.bits(1)) {
         Beginning::Done(taken, waiting) if taken == args.bits(1) && is_over(ring, &args, Some(waiting)) => {
@@ -95,7 +97,14 @@ fn begin_others<'a>(
 ) -> Begun<'a> {
     match begin(&Task::borrowed(system, thread, space), ring, &args, beginning) {
         Ok(Progress::Done(submitted)) => Begun::Done(submitted as isize),
-        Ok(progress) => waits_in(Task::new(system, thread, space.clone()), open.clone(), args, progress),
+        Ok(progress) => {
+            if let Progress::Submitted(submitted) = progress
+                && let Some(plain) = waits_plainly(thread, (open, ring), &args, submitted)
+            {
+                return plain;
+            }
+            waits_in(Task::new(system, thread, space.clone()), open.clone(), args, progress)
+        }
         Err(errno) => {
             // Who has no place for a request makes one by taking what there is.
             if errno == Errno::EAGAIN && waits(&args) {
@@ -104,6 +113,22 @@ fn begin_others<'a>(
             Begun::Done(errno.to_return())
         }
     }
+}
+
+/// A call that has taken all its entries and waits for completions, for nothing else; `None`: it is to wait in another way, if at all.
+#[inline(never)]
+fn waits_plainly<'a>(
+    thread: &'a Thread,
+    (open, ring): (&Arc<OpenFile>, &Arc<Ring>),
+    args: &Args,
+    submitted: usize,
+) -> Option<Begun<'a>> {
+    let is_plain = args.bits(3) & !IORING_ENTER_REGISTERED_RING == IORING_ENTER_GETEVENTS && args.word(4) == 0;
+    if !is_plain || looks_itself(ring) {
+        return None;
+    }
+    let plain = Plain::new(thread, (open, ring), submitted as u32, wanted(ring, args))?;
+    Some(Begun::Waits(Box::pin(plain)))
 }
 
 /// Apart, so that a call that does not wait moves nothing.
@@ -337,61 +362,15 @@ async fn reach_or_any(
 ) -> Result<(), Errno> {
     match reach(task, ring, goal, Some(least)).await {
         Err(Errno::EAGAIN) if ring.waiting() == 0 && deadline.is_some_and(|deadline| deadline > least) => {
-            reach(task, ring, Goal { target: ring.target(1), ..goal }, deadline).await
+            reach(task, ring, goal.with(ring, 1), deadline).await
         }
         waited => waited,
     }
 }
 
-/// What ends a wait: the tail is there, or a time has been told since.
-#[derive(Clone, Copy)]
-struct Goal {
-    target: u32,
-    told_times: u32,
-    /// Completions at the start: who is told of a time finds one more.
-    posted: u32,
-}
-
-impl Goal {
-    /// So many completions wait for the program.
-    fn of(ring: &Ring, wanted: u32) -> Self {
-        let told_times = ring.told_times.load(Acquire);
-        let completions = &ring.posting.lock().completions;
-        Self { target: completions.target(&*ring.pages, wanted), told_times, posted: completions.posted() }
-    }
-
-    /// How far it is.
-    fn look(self, ring: &Ring) -> Look {
-        let completions = &ring.posting.lock().completions;
-        if self.is_reached(ring, completions) {
-            Look::Reached
-        } else if completions.can_flush(&*ring.pages) {
-            Look::Moves
-        } else {
-            Look::Waits
-        }
-    }
-
-    /// As on Linux a time ends a wait that had begun, whoever takes its completion.
-    fn is_reached(self, ring: &Ring, completions: &Completions) -> bool {
-        // Acquire pairs with the Release in `Ring::tell_time`.
-        let is_told = || ring.told_times.load(Acquire) != self.told_times && completions.posted() != self.posted;
-        completions.reached(self.target) || is_told()
-    }
-}
-
-/// What a look at the completions says to who waits for some.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Look {
-    /// Some that are kept have room now.
-    Moves,
-    Reached,
-    Waits,
-}
-
 /// Waits until there is an end to that; moves what is kept on the way there, and serves requests that become ready.
 async fn reach(task: &Task<'_>, ring: &Ring, goal: Goal, deadline: Option<u64>) -> Result<(), Errno> {
-    let helper = ring.retries.help(task.thread()).await;
+    let helper = Helper::of(&ring.retries, task.thread()).await;
     loop {
         let more = helper.serve();
         polled(task.thread());

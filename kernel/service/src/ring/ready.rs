@@ -18,7 +18,7 @@ use alloc::sync::Arc;
 use core::{
     future::poll_fn,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    task::Poll,
+    task::{Context, Poll},
 };
 use exec::{TaskRef, sync::WaitQueue};
 use hal::sync::{IrqLock, SpinLock, rank};
@@ -235,7 +235,8 @@ impl Retries {
     fn serve(&self) -> bool {
         let mut moved = 0;
         for _ in 0..AT_ONCE {
-            let Some(request) = self.pop() else { return false };
+            // Who has none left is spared the lock.
+            let Some(request) = self.has_ready().then(|| self.pop()).flatten() else { return false };
             moved += request.serve();
             if moved >= MOVED_AT_ONCE {
                 break;
@@ -244,10 +245,10 @@ impl Retries {
         true
     }
 
-    /// A thread is about to wait in the ring.
-    pub(super) async fn help(&self, thread: &Thread) -> Helper<'_> {
+    /// A thread is about to wait in the ring, and serves meanwhile until it says that it does [no more](Self::help_no_more), unless this answers `false`.
+    pub(super) fn help(&self, thread: &Thread, context: &Context<'_>) -> bool {
         let is_its = self.service.lock().is_of(thread);
-        let mut task = if is_its { exec::current().await } else { None };
+        let mut task = if is_its { TaskRef::from_waker(context.waker()) } else { None };
         let mut list = self.list.lock();
         let helps = task.is_some() && list.helper.is_none();
         if helps {
@@ -256,7 +257,30 @@ impl Retries {
         drop(list);
         // Another helps.
         drop(task);
-        Helper(helps.then_some(self))
+        helps
+    }
+
+    /// It waits no longer: what it leaves is the coroutine's.
+    pub(super) fn help_no_more(&self) {
+        let mut list = self.list.lock();
+        let helper = list.helper.take();
+        let task = if list.first.is_some() { list.task.clone() } else { None };
+        drop(list);
+        drop(helper);
+        wake(task);
+    }
+
+    /// Whether there is something to serve.
+    #[inline]
+    pub(super) fn has_ready(&self) -> bool {
+        // Relaxed: behind the wake, or looked at again. Written under the lock only, so it is `false` at most where who pushed wakes somebody.
+        self.has_ready.load(Relaxed)
+    }
+
+    /// Serves some of what is ready: whether that may not be all.
+    #[inline]
+    pub(super) fn serve_ready(&self) -> bool {
+        self.has_ready() && self.serve()
     }
 
     /// On whose behalf something waited last.
@@ -279,28 +303,29 @@ impl List {
 /// A thread that waits in the ring, and serves meanwhile, if it may.
 pub(super) struct Helper<'r>(Option<&'r Retries>);
 
-impl Helper<'_> {
+impl<'r> Helper<'r> {
+    /// A thread is about to wait in the ring.
+    pub(super) async fn of(retries: &'r Retries, thread: &Thread) -> Self {
+        let helps = poll_fn(|context| Poll::Ready(retries.help(thread, context))).await;
+        Self(helps.then_some(retries))
+    }
+
     /// Whether there is something to serve.
     pub(super) fn is_wanted(&self) -> bool {
-        // Relaxed: behind the wake, or looked at again.
-        self.0.is_some_and(|retries| retries.has_ready.load(Relaxed))
+        self.0.is_some_and(Retries::has_ready)
     }
 
     /// Serves some of what is ready: whether that may not be all.
     pub(super) fn serve(&self) -> bool {
-        self.is_wanted() && self.0.is_some_and(Retries::serve)
+        self.0.is_some_and(Retries::serve_ready)
     }
 }
 
 impl Drop for Helper<'_> {
     fn drop(&mut self) {
-        let Some(retries) = self.0 else { return };
-        let mut list = retries.list.lock();
-        let helper = list.helper.take();
-        let task = if list.first.is_some() { list.task.clone() } else { None };
-        drop(list);
-        drop(helper);
-        wake(task);
+        if let Some(retries) = self.0 {
+            retries.help_no_more();
+        }
     }
 }
 
@@ -308,7 +333,7 @@ impl Ring {
     /// Tries again some of the requests that are ready, for who enters the ring, if they are of its kind.
     #[inline]
     pub(super) fn serve_ready(&self, thread: &Thread) {
-        if self.retries.has_ready.load(Relaxed) {
+        if self.retries.has_ready() {
             self.serve_some(thread);
         }
     }

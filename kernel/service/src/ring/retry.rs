@@ -29,7 +29,7 @@ use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU8, Ordering::AcqRel},
+    sync::atomic::{AtomicU32, Ordering::AcqRel},
     task::{Context, Poll, Waker},
 };
 use exec::sync::{Seat, seat};
@@ -46,26 +46,27 @@ pub(super) const BYTES: usize = size_of::<Request>() + size_of::<Held>() + 64;
 pub(super) const TASK: usize = 512;
 
 /// It is in the list, or to be put there by who serves it.
-const READY: u8 = 1;
+const READY: u32 = 1;
 /// Somebody serves it, or it has ended.
-const BUSY: u8 = 2;
+const BUSY: u32 = 2;
 
 /// What a request of this kind has beside what all have.
 pub(super) struct Retry {
     retries: Arc<Retries>,
-    state: AtomicU8,
+    /// A word: of less, each change is a loop.
+    state: AtomicU32,
     parts: IrqLock<Parts>,
 }
 
 impl Retry {
     fn new(ring: &Ring) -> Self {
         let parts = IrqLock::new(rank::WAIT - 1, Parts::default());
-        Self { retries: ring.retries.clone(), state: AtomicU8::new(BUSY), parts }
+        Self { retries: ring.retries.clone(), state: AtomicU32::new(BUSY), parts }
     }
 
     /// Of one that nobody else has.
     pub(super) fn renew(&mut self) {
-        self.state = AtomicU8::new(BUSY);
+        self.state = AtomicU32::new(BUSY);
     }
 }
 
