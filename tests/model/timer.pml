@@ -9,6 +9,7 @@
  * mutant EXPIRES_WITHOUT_A_LOOK    the time is over, and it is not looked whether it was removed meanwhile
  * mutant EXPIRES_AT_AN_OLD_TIME    nor whether it was changed
  * mutant ENDS_WITHOUT_A_LOOK       one that repeats finds no room, and ends though it was removed meanwhile
+ * mutant ENDS_THOUGH_CHANGED      nor is it looked whether it was changed meanwhile
  * mutant REMOVES_WITHOUT_A_MARK    who removes cancels, and does not say so to the timer
  * mutant REMOVES_WHAT_IS_OVER      who removes does not look whether it is over
  * mutant REMOVES_WITHOUT_A_CALL    who removes says so to the timer, and cancels nothing
@@ -41,6 +42,8 @@ byte room                /* for completions that are not the last */
 byte told                /* such ones */
 
 byte removed, changed, stopped
+byte changes
+bool owed                /* changed, and not at its end since */
 byte told_before         /* when it was removed */
 
 inline cancel() {
@@ -52,6 +55,12 @@ inline cancel() {
 #define STANDS true
 #else
 #define STANDS (!is_over)
+#endif
+
+#ifdef ENDS_THOUGH_CHANGED
+#define ENDS true
+#else
+#define ENDS (changes == seen)
 #endif
 
 /* `Sleeper::poll`, then what is made of it: ended, or not. */
@@ -79,6 +88,8 @@ inline poll(until, ended) {
                 ended = true
             :: atomic { STANDS && deadline == until && repeats > 1 ->
                     repeats--;
+                    owed = false;
+                    seen = changes;
                     deadline = now + 1
                 };
                 /* `post_more`. */
@@ -87,12 +98,18 @@ inline poll(until, ended) {
                     woken = true
                 :: atomic { room == 0 };
                     if
+#ifndef ENDS_THOUGH_CHANGED
+                    :: atomic { changes != seen -> woken = true }
+#endif
 #ifndef ENDS_WITHOUT_A_LOOK
                     :: atomic { is_over }
-                    :: atomic { !is_over -> is_over = true };
+                    :: atomic { !is_over && ENDS ->
 #else
-                    :: is_over = true;
+                    :: atomic { ENDS ->
 #endif
+                            assert(!owed);
+                            is_over = true
+                        };
                         ended = true
                     fi
                 fi
@@ -108,7 +125,7 @@ inline end(how) {
 }
 
 active proctype request() {
-    byte until;
+    byte until, seen;
     bool was_told, ended;
     atomic {
         if
@@ -196,6 +213,8 @@ active proctype changer() {
                 assert(completions == 0 || changed != DONE);
                 assert(!is_over);
                 changed = DONE;
+                changes++;
+                owed = true;
                 if
                 :: deadline = 0
                 :: deadline = 2

@@ -26,7 +26,7 @@ constants! { u32:
 // What `mmap` of a ring takes as its offset.
 constants! { u64:
     IORING_OFF_SQ_RING = 0, IORING_OFF_CQ_RING = 0x800_0000, IORING_OFF_SQES = 0x1000_0000,
-    IORING_OFF_MMAP_MASK = 0xf800_0000,
+    IORING_OFF_PBUF_RING = 0x8000_0000, IORING_OFF_PBUF_SHIFT = 16, IORING_OFF_MMAP_MASK = 0xf800_0000,
 }
 
 // The words of a ring that are flags.
@@ -54,7 +54,7 @@ constants! { u32:
     IORING_REGISTER_RING_FDS = 20, IORING_UNREGISTER_RING_FDS = 21, IORING_REGISTER_CLOCK = 29,
     IORING_REGISTER_BUFFERS2 = 15, IORING_REGISTER_BUFFERS_UPDATE = 16, IORING_RSRC_REGISTER_SPARSE = 1 << 0,
     IORING_REGISTER_RESTRICTIONS = 11, IORING_REGISTER_FILES2 = 13, IORING_REGISTER_FILES_UPDATE2 = 14,
-    IORING_REGISTER_LAST = 31,
+    IORING_REGISTER_NAPI = 27, IORING_UNREGISTER_NAPI = 28, IORING_REGISTER_CLONE_BUFFERS = 30, IORING_REGISTER_SRC_REGISTERED = 1 << 0, IORING_REGISTER_LAST = 31,
     IORING_REGISTER_USE_REGISTERED_RING = 1 << 31,
 }
 
@@ -108,7 +108,7 @@ constants! { u32:
 // Flags of what is sent and received, of accepting, of `fsync`, of waiting for a descriptor.
 constants! { u16:
     IORING_RECVSEND_POLL_FIRST = 1 << 0, IORING_RECV_MULTISHOT = 1 << 1, IORING_RECVSEND_FIXED_BUF = 1 << 2,
-    IORING_SEND_ZC_REPORT_USAGE = 1 << 3,
+    IORING_SEND_ZC_REPORT_USAGE = 1 << 3, IORING_RECVSEND_BUNDLE = 1 << 4,
     IORING_ACCEPT_MULTISHOT = 1 << 0, IORING_ACCEPT_DONTWAIT = 1 << 1, IORING_ACCEPT_POLL_FIRST = 1 << 2,
 }
 constants! { u32:
@@ -453,6 +453,19 @@ pub struct BufReg {
     pub resv: [u64; 3],
 }
 layout!(BufReg, 40, ring_entries @ 8, bgid @ 12, flags @ 14, resv @ 16);
+
+/// Linux `struct io_uring_clone_buffers`, as of 6.12.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+pub struct CloneBuffers {
+    /// Descriptor or place of the ring that has them.
+    pub src_fd: u32,
+    /// `IORING_REGISTER_SRC_REGISTERED`: it is a place.
+    pub flags: u32,
+    /// 0.
+    pub pad: [u32; 6],
+}
+layout!(CloneBuffers, 32, flags @ 4, pad @ 8);
 
 /// Linux `struct io_uring_buf_status`.
 #[repr(C)]

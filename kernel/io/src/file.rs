@@ -257,6 +257,14 @@ pub trait File: Send + Sync + Any {
         None
     }
 
+    /// The pages from an offset on, and where they begin in what has them.
+    ///
+    /// # Errors
+    /// `ENODEV` if the object cannot be mapped, `EINVAL` if not from there on.
+    fn backing_at(&self, path: &Arc<[u8]>, offset: u64) -> Result<(Arc<dyn Backing>, u64), Errno> {
+        self.backing(path).ok_or(Errno::ENODEV).map(|backing| (backing, offset))
+    }
+
     /// For callers that need the concrete type (sockets, epoll).
     fn as_any(&self) -> &dyn Any;
 }

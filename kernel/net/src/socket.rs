@@ -403,6 +403,12 @@ impl SocketFile {
         }
     }
 
+    /// Whether there is more where something was received or accepted. Of TCP only, as in Linux: others say nothing of it.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        matches!(&self.kind, Kind::Tcp(socket) if socket.has_more())
+    }
+
     /// Bytes that can be read now, or of the next message.
     pub fn readable_bytes(&self) -> usize {
         match &self.kind {

@@ -267,6 +267,15 @@ impl TcpSocket {
         matches!(&inner.state, State::Connected(Connected { connection, .. }) if !inner.read_shut && connection.receive_waits())
     }
 
+    /// Whether there is more to receive, if only the peer's end, or another connection to accept.
+    pub fn has_more(&self) -> bool {
+        match &self.inner.lock().state {
+            State::Connected(Connected { connection, .. }) => !connection.receive_waits(),
+            State::Listening { listeners, .. } => listeners.iter().any(|(_, listener)| listener.queued() > 0),
+            State::Idle(_) => false,
+        }
+    }
+
     /// Resolves when what `want` names may have become possible.
     pub async fn wait(&self, want: Want) {
         self.signal.until_events(want, || self.inner.lock().events()).await;

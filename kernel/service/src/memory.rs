@@ -81,9 +81,9 @@ pub(crate) async fn mmap(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
         if shared && !open.writable() {
             mapping.max.remove(Prot::WRITE);
         }
-        let backing = open.file().backing(open.path()).ok_or(Errno::ENODEV)?;
-        backing.admit((offset / PAGE_SIZE) as u64, len.div_ceil(PAGE_SIZE) as u64)?;
-        mapping.backing = Some((backing, offset as u64));
+        let (backing, offset) = open.file().backing_at(open.path(), offset as u64)?;
+        backing.admit(offset / PAGE_SIZE as u64, len.div_ceil(PAGE_SIZE) as u64)?;
+        mapping.backing = Some((backing, offset));
     }
     let start = task.space().map(mapping).await?;
     if flags & (m::MAP_POPULATE | m::MAP_LOCKED) != 0 && flags & m::MAP_NONBLOCK == 0 {

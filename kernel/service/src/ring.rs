@@ -10,6 +10,7 @@
 //! **Waiting.** Who waits for completions is in the queue `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
 mod buffers;
+mod bundle;
 mod calls;
 mod cancel;
 mod commands;
@@ -19,6 +20,7 @@ mod drain;
 mod enter;
 mod fields;
 mod files;
+mod group_memory;
 mod groups;
 mod in_turn;
 mod notify;
@@ -63,8 +65,8 @@ use crate::context::Task;
 use abi::{
     errno::Errno,
     io_uring::{
-        Cqe, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL,
-        IORING_SETUP_TASKRUN_FLAG, Params,
+        Cqe, IORING_OFF_MMAP_MASK, IORING_OFF_PBUF_RING, IORING_OFF_PBUF_SHIFT, IORING_SETUP_DEFER_TASKRUN,
+        IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, IORING_SETUP_TASKRUN_FLAG, Params,
     },
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
@@ -369,6 +371,18 @@ impl Ring {
         true
     }
 
+    /// The same of one that tells the time.
+    fn post_time(&self, completion: Cqe) -> bool {
+        let mut posting = self.posting.lock();
+        let has_room = posting.completions.post_if_room(&*self.pages, &completion);
+        if has_room {
+            // Under the lock: whoever sees it sees that it tells the time.
+            self.tell_time();
+            self.have_posted_later(posting);
+        }
+        has_room
+    }
+
     /// Completions so far, without those that told the time.
     fn counted(&self) -> u32 {
         // Relaxed: a count; it is stored before that completion is posted.
@@ -464,6 +478,17 @@ impl File for RingFile {
 
     fn backing(&self, _path: &Arc<[u8]>) -> Option<Arc<dyn Backing>> {
         Some(self.0.pages.clone())
+    }
+
+    fn backing_at(&self, path: &Arc<[u8]>, offset: u64) -> Result<(Arc<dyn Backing>, u64), Errno> {
+        match offset & IORING_OFF_MMAP_MASK {
+            IORING_OFF_PBUF_RING => {
+                let group = (offset & !IORING_OFF_MMAP_MASK) >> IORING_OFF_PBUF_SHIFT;
+                let within = offset & ((1 << IORING_OFF_PBUF_SHIFT) - 1);
+                self.0.groups.memory(group).map(|memory| (memory, within))
+            }
+            _ => self.backing(path).ok_or(Errno::ENODEV).map(|backing| (backing, offset)),
+        }
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -33,6 +33,11 @@ pub(crate) fn socket_of(file: &dyn File) -> Option<&SocketFile> {
     file.as_any().downcast_ref()
 }
 
+/// Whether a file is a socket that has more of what was received or accepted.
+pub(crate) fn has_more(file: &dyn File) -> bool {
+    socket_of(file).is_some_and(SocketFile::has_more)
+}
+
 /// A descriptor that refers to a socket.
 pub(crate) struct Socket(pub Arc<OpenFile>);
 

@@ -113,6 +113,7 @@ const GROUPS: &[&[Case]] = &[
     rings::traced::CASES,
     rings::buffers::CASES,
     rings::provided::CASES,
+    rings::bundles::CASES,
     rings::quotas::CASES,
     rings::messages::CASES,
     rings::rights::CASES,

@@ -1,6 +1,7 @@
 //! Rings that are shared with the kernel, as correct programs use them and as others do.
 
 pub mod buffers;
+pub mod bundles;
 pub mod calls;
 pub mod conform;
 pub mod devices;

@@ -3,12 +3,16 @@
 //! A request keeps the buffer that it began with. A buffer that goes, when nothing uses it any more, tells so by a completion with its tag, if it
 //! has one, for which it has a place all the while.
 
-use super::{Ring, in_turn::in_turn, ticket::Tag};
+use super::{Ring, in_turn::in_turn, ring_of, ticket::Tag};
 use crate::{
     context::{Task, list},
     transfer::Piece,
 };
-use abi::{errno::Errno, fs::Iovec, io_uring::RsrcUpdate};
+use abi::{
+    errno::Errno,
+    fs::Iovec,
+    io_uring::{CloneBuffers, IORING_REGISTER_SRC_REGISTERED, RsrcUpdate},
+};
 use alloc::{sync::Arc, vec::Vec};
 use hal::{
     PAGE_SIZE,
@@ -24,7 +28,8 @@ const LARGEST: u64 = 1 << 30;
 
 /// A buffer.
 pub(crate) struct Buffer {
-    memory: Pinned,
+    /// That of others, too, who have had it from here.
+    memory: Arc<Pinned>,
     tag: Option<Arc<Tag>>,
 }
 
@@ -51,6 +56,9 @@ impl Buffer {
         self.memory.offset_of(piece.addr, piece.len).unwrap_or(usize::MAX)
     }
 }
+
+/// Places that are copied in one look.
+const AT_ONCE: usize = 64;
 
 struct Table {
     places: Vec<Option<Arc<Buffer>>>,
@@ -89,6 +97,19 @@ impl Buffers {
         self.0.lock().as_ref().map(|table| table.places.len())
     }
 
+    /// Adds the memory of those from a place on, as far as there are and one look goes.
+    ///
+    /// # Errors
+    /// `ENXIO` if there is no table.
+    fn copy(&self, first: usize, into: &mut Vec<Option<Arc<Pinned>>>) -> Result<(), Errno> {
+        let table = self.0.lock();
+        let places = &table.as_ref().ok_or(Errno::ENXIO)?.places;
+        let left = (into.capacity() - into.len()).min(AT_ONCE);
+        let memory = |buffer: &Option<Arc<Buffer>>| buffer.as_ref().map(|buffer| buffer.memory.clone());
+        into.extend(places.get(first..).unwrap_or_default().iter().take(left).map(memory));
+        Ok(())
+    }
+
     /// # Errors
     /// `ENXIO` if there is no table.
     pub(super) fn unregister(&self) -> Result<(), Errno> {
@@ -109,7 +130,7 @@ async fn buffer(task: &Task<'_>, ring: &Arc<Ring>, piece: &Iovec, tag: u64) -> R
         _ => {}
     }
     base.checked_add(len.next_multiple_of(PAGE_SIZE as u64)).ok_or(Errno::EOVERFLOW)?;
-    let memory = task.pin(base as usize, len as usize).await?;
+    let memory = Arc::new(task.pin(base as usize, len as usize).await?);
     Ok(Some(Arc::new(Buffer { memory, tag: Tag::new(task, ring, tag)? })))
 }
 
@@ -158,14 +179,55 @@ pub(super) async fn register(
             }
         }
     }
-    let mut table = ring.buffers.0.lock();
-    if table.is_some() {
-        drop(table);
-        silence(places);
+    begin(ring, Table { places, _charge: charge })
+}
+
+/// The table is there from now on, unless another is.
+fn begin(ring: &Ring, table: Table) -> Result<usize, Errno> {
+    let mut there = ring.buffers.0.lock();
+    if there.is_some() {
+        drop(there);
+        silence(table.places);
         return Err(Errno::EBUSY);
     }
-    *table = Some(Table { places, _charge: charge });
+    *there = Some(table);
     Ok(0)
+}
+
+/// Makes a table of the memory of another ring's, which who has registered it there pays for. Tags are that ring's. What changes there meanwhile is seen or not.
+///
+/// # Errors
+/// `EBUSY`, `EFAULT`, `EINVAL`, those of the other's descriptor, `ENXIO` if that has none; `ENOMEM`.
+pub(super) async fn copy_table(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> Result<usize, Errno> {
+    if ring.buffers.len().is_some() {
+        return Err(Errno::EBUSY);
+    }
+    let asked: CloneBuffers = task.space().get(addr).await?;
+    if asked.flags & !IORING_REGISTER_SRC_REGISTERED != 0 || asked.pad != [0; 6] {
+        return Err(Errno::EINVAL);
+    }
+    let open = match asked.flags {
+        0 => task.file(asked.src_fd.cast_signed())?,
+        _ => task.thread().registered_ring(asked.src_fd as usize)?,
+    };
+    let from = ring_of(&open)?;
+    let count = from.buffers.len().ok_or(Errno::ENXIO)?;
+    let each = size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16;
+    let charge = task.caller().account.charge(count * each)?;
+    let (mut memory, mut places) = (list(count.min(AT_ONCE))?, list(count)?);
+    while places.len() < count {
+        from.buffers.copy(places.len(), &mut memory)?;
+        if memory.is_empty() {
+            // There are fewer by now.
+            break;
+        }
+        let buffer = |memory| Arc::new(Buffer { memory, tag: None });
+        places.extend(memory.drain(..).take(count - places.len()).map(|memory| memory.map(buffer)));
+        if exec::should_yield() {
+            exec::yield_now().await;
+        }
+    }
+    begin(ring, Table { places, _charge: charge })
 }
 
 /// Buffers go that nobody has used: no tag is told.

@@ -278,7 +278,19 @@ impl Call {
             IORING_OP_RECVMSG => messages::receive_message(task, args).await,
             _ => self.serve(task, ring).await.map(|done| (done, self.len as usize)),
         };
-        moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted))
+        let done = moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted));
+        match self.opcode {
+            IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_ACCEPT => self.received(task, done),
+            _ => done,
+        }
+    }
+
+    /// With a word of whether there is more.
+    fn received(&self, task: &Task<'_>, done: Done) -> Done {
+        match task.file(self.fd) {
+            Ok(open) => done.received(&open),
+            Err(_) => done,
+        }
     }
 
     /// Less than what was `wanted` is a failure for who asked for all.
@@ -303,12 +315,12 @@ impl Call {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let fd = match self.accept(task).await {
-                Ok(fd) => fd as i32,
+            let done = match self.accept(task).await {
+                Ok(fd) => self.received(task, Done::with(fd as i32)),
                 Err(errno) => return Done::failed(errno),
             };
-            if !ring.post_more(Cqe { user_data, res: fd, flags: IORING_CQE_F_MORE }) {
-                return Done::with(fd);
+            if !ring.post_more(Cqe { user_data, res: done.result, flags: done.flags | IORING_CQE_F_MORE }) {
+                return done;
             }
             if exec::should_yield() {
                 exec::yield_now().await;

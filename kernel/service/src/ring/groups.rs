@@ -3,33 +3,34 @@
 //! A group is a list that entries add to, or a ring in the program's memory that it fills by itself. What was chosen and is not needed after all is the
 //! next to be chosen: who chooses holds it as a [`Selected`], which gives it back. In a ring whose buffers are used bit by bit (`IOU_PBUF_RING_INC`) so does what is left of one.
 //!
-//! **A ring of buffers.** The head is the kernel's own. The program stores the tail behind the entries; it is loaded once for each choice, and an entry copied once. Whatever they
-//! say, it is memory of the program's, and checked as such when it is used.
+//! Of a ring of buffers ([`Shared`]) several may be chosen at once ([`Bundle`](super::bundle::Bundle)).
 
-use super::Ring;
+use super::{
+    Ring,
+    group_memory::{Memory, OwnMemory, Shared},
+};
 use crate::context::Task;
 use abi::{
     errno::Errno,
     io_uring::{
         Buf, BufReg, BufStatus, IORING_CQE_BUFFER_SHIFT, IORING_CQE_F_BUF_MORE, IORING_CQE_F_BUFFER, IOU_PBUF_RING_INC,
+        IOU_PBUF_RING_MMAP,
     },
 };
 use alloc::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
+    vec::Vec,
 };
-use core::sync::atomic::Ordering::Acquire;
 use exec::sync::{WaitQueue, wait_until};
 use hal::{
     PAGE_SIZE,
     sync::{SpinLock, rank},
 };
-use mem::{Account, Charge, Pinned, Room};
+use mem::{Account, Backing, Charge, Room};
 
 /// Most buffers of a group, as in Linux.
 pub(super) const MOST: usize = 1 << 16;
-/// Where the word lies whose upper half is the tail.
-const TAIL: usize = 12;
 /// What a place in a list takes.
 const EACH: usize = size_of::<Run>();
 /// What a group takes.
@@ -56,32 +57,6 @@ impl Run {
         let Given { addr, len, bid } = self.first;
         let addr = addr.wrapping_add(u64::from(count) * u64::from(len));
         Self { first: Given { addr, len, bid: bid.wrapping_add(count as u16) }, count: self.count - count }
-    }
-}
-
-/// A ring of buffers.
-struct Shared {
-    memory: Pinned,
-    mask: u16,
-    head: u16,
-}
-
-impl Shared {
-    fn waiting(&self) -> u16 {
-        // Acquire: the entries were stored before the tail.
-        let tail = self.memory.word(TAIL).map_or(0, |word| (word.load(Acquire) >> 16) as u16);
-        tail.wrapping_sub(self.head)
-    }
-
-    fn take(&mut self) -> Option<Given> {
-        if self.waiting() == 0 {
-            return None;
-        }
-        let offset = usize::from(self.head & self.mask) * size_of::<Buf>();
-        // As `Buf` has them.
-        let [low, high, len, bid] = self.memory.words(offset)?;
-        self.head = self.head.wrapping_add(1);
-        Some(Given { addr: u64::from(high) << 32 | u64::from(low), len, bid: bid as u16 })
     }
 }
 
@@ -126,9 +101,14 @@ impl Selected<'_> {
         let used = len.min(u32::try_from(used).unwrap_or(len));
         let left = Given { addr: addr.wrapping_add(used.into()), len: len - used, bid };
         self.left = Some(left).filter(|left| self.is_incremental && left.len > 0);
-        let more = if self.left.is_some() { IORING_CQE_F_BUF_MORE } else { 0 };
-        IORING_CQE_F_BUFFER | u32::from(bid) << IORING_CQE_BUFFER_SHIFT | more
+        marks(bid, self.left.is_some())
     }
+}
+
+/// What a completion says of a buffer, of which there is more or not.
+pub(super) fn marks(bid: u16, has_more: bool) -> u32 {
+    let more = if has_more { IORING_CQE_F_BUF_MORE } else { 0 };
+    IORING_CQE_F_BUFFER | u32::from(bid) << IORING_CQE_BUFFER_SHIFT | more
 }
 
 impl Drop for Selected<'_> {
@@ -187,7 +167,7 @@ impl Groups {
         let mut groups = self.all.lock();
         let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
         group.make_room(1)?;
-        match group.take_first().or_else(|| group.shared.as_mut().and_then(Shared::take)) {
+        match group.take_next() {
             Some(given) => {
                 group.chosen += 1;
                 let (id, is_incremental, left) = (group.id, group.is_incremental, Some(given));
@@ -195,6 +175,80 @@ impl Groups {
             }
             None if group.chosen > 0 => Ok(None),
             None => Err(Errno::ENOBUFS),
+        }
+    }
+
+    /// How many could be chosen at once, one at least: of a list one.
+    pub(super) fn most(&self, number: u16) -> usize {
+        let groups = self.all.lock();
+        groups.get(&number).map_or(1, Group::most).max(1)
+    }
+
+    /// Chooses as many as so many bytes need and there is room for in `given`, one at least; in which group, whether that is used bit by bit, and whether these were all. Waits as
+    /// [`select`](Self::select) does.
+    ///
+    /// # Errors
+    /// `ENOBUFS`, `ENOMEM`.
+    pub(super) async fn select_several(
+        &self,
+        number: u16,
+        wanted: usize,
+        given: &mut Vec<Given>,
+    ) -> Result<(u64, bool, bool), Errno> {
+        wait_until(&self.changed, || self.try_select_several(number, wanted, given).transpose()).await
+    }
+
+    fn try_select_several(
+        &self,
+        number: u16,
+        wanted: usize,
+        given: &mut Vec<Given>,
+    ) -> Result<Option<(u64, bool, bool)>, Errno> {
+        let mut groups = self.all.lock();
+        let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
+        let (most, mut bytes) = (given.capacity().min(group.most().max(1)), 0);
+        while given.len() < most && (given.is_empty() || bytes < wanted) {
+            if let Err(errno) = group.make_room(1)
+                && given.is_empty()
+            {
+                return Err(errno);
+            }
+            let Some(next) = group.take_next() else { break };
+            group.chosen += 1;
+            bytes = bytes.saturating_add(next.len as usize);
+            given.push(next);
+        }
+        match given.is_empty() {
+            false => Ok(Some((group.id, group.is_incremental, group.most() == 0))),
+            true if group.chosen > 0 => Ok(None),
+            true => Err(Errno::ENOBUFS),
+        }
+    }
+
+    /// So many that were chosen are used, but for these, which are the next to be chosen.
+    pub(super) fn give_back(&self, number: u16, id: u64, chosen: usize, back: impl DoubleEndedIterator<Item = Given>) {
+        let mut groups = self.all.lock();
+        if let Some(group) = groups.get_mut(&number).filter(|group| group.id == id) {
+            group.chosen -= chosen;
+            for first in back.rev() {
+                group.ready.push_front(Run { first, count: 1 });
+                group.count += 1;
+            }
+        }
+        drop(groups);
+        self.changed.wake_all();
+    }
+
+    /// The memory of a ring that the kernel has it for, to be mapped.
+    ///
+    /// # Errors
+    /// `EINVAL`.
+    pub(super) fn memory(&self, number: u64) -> Result<Arc<dyn Backing>, Errno> {
+        let groups = self.all.lock();
+        let group = u16::try_from(number).ok().and_then(|number| groups.get(&number));
+        match group.and_then(|group| group.shared.as_ref()).map(|shared| &shared.memory) {
+            Some(Memory::Own(memory)) => Ok(memory.clone()),
+            _ => Err(Errno::EINVAL),
         }
     }
 
@@ -280,6 +334,18 @@ impl Group {
         Self { id, ready, count: 0, shared: None, is_incremental: false, chosen: 0, charge }
     }
 
+    /// How many there are in a ring of buffers; of a list no more than one is told.
+    fn most(&self) -> usize {
+        match &self.shared {
+            Some(shared) => self.count + usize::from(shared.waiting()),
+            None => self.count.min(1),
+        }
+    }
+
+    fn take_next(&mut self) -> Option<Given> {
+        self.take_first().or_else(|| self.shared.as_mut().and_then(Shared::take))
+    }
+
     /// The next of the list.
     fn take_first(&mut self) -> Option<Given> {
         let given = self.ready.front()?.first;
@@ -335,24 +401,28 @@ impl Group {
     }
 }
 
-/// Makes a group of a ring in the program's memory. Rings that the kernel has memory for are not there.
+/// Makes a group of a ring in the program's memory, or in some of the kernel's that the program maps.
 ///
 /// # Errors
 /// `EINVAL`, `EFAULT`, `EEXIST`, `ENOMEM`.
 pub(super) async fn register(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -> Result<usize, Errno> {
     let asked: BufReg = task.space().get(addr).await?;
-    if asked.resv != [0; 3] || asked.flags & !IOU_PBUF_RING_INC != 0 {
+    if asked.resv != [0; 3] || asked.flags & !(IOU_PBUF_RING_INC | IOU_PBUF_RING_MMAP) != 0 {
         return Err(Errno::EINVAL);
     }
-    let (base, entries) = (asked.ring_addr as usize, asked.ring_entries);
-    if base == 0 {
+    let (base, entries, is_own) = (asked.ring_addr as usize, asked.ring_entries, asked.flags & IOU_PBUF_RING_MMAP != 0);
+    if base == 0 && !is_own {
         return Err(Errno::EFAULT);
     }
-    if !base.is_multiple_of(PAGE_SIZE) || !entries.is_power_of_two() || entries as usize >= MOST {
+    let is_right_base = if is_own { base == 0 } else { base.is_multiple_of(PAGE_SIZE) };
+    if !is_right_base || !entries.is_power_of_two() || entries as usize >= MOST {
         return Err(Errno::EINVAL);
     }
-    let memory = task.pin(base, entries as usize * size_of::<Buf>()).await?;
-    let shared = Shared { memory, mask: (entries - 1) as u16, head: 0 };
+    let memory = match is_own {
+        true => Memory::Own(OwnMemory::new(entries, &task.caller().account)?),
+        false => Memory::Program(task.pin(base, entries as usize * size_of::<Buf>()).await?),
+    };
+    let shared = Shared::new(memory, entries);
     let is_incremental = asked.flags & IOU_PBUF_RING_INC != 0;
     let charge = task.caller().account.charge(GROUP)?;
     let group = Group { shared: Some(shared), is_incremental, ..Group::new(charge) };

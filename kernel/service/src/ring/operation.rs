@@ -14,7 +14,7 @@ use super::{
     timeout::{Change, Timeout, Timer},
     transfer::{AtDevice, Transfer},
 };
-use crate::context::Task;
+use crate::{context::Task, sockets};
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::future::Future;
@@ -126,6 +126,14 @@ impl Done {
     /// With this result, which fails if it is an error.
     pub(super) fn with(result: i32) -> Self {
         Self { result, fails: result < 0, flags: 0 }
+    }
+
+    /// The same, which was received or accepted: with a word of whether there is more.
+    pub(super) fn received(self, open: &OpenFile) -> Self {
+        if self.result >= 0 && sockets::has_more(open.file().as_ref()) {
+            return Self { flags: self.flags | IORING_CQE_F_SOCK_NONEMPTY, ..self };
+        }
+        self
     }
 
     /// Failed.

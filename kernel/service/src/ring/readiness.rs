@@ -11,20 +11,20 @@ use crate::context::{Task, fair};
 use abi::{
     errno::Errno,
     io_uring::*,
-    poll::{EPOLLERR, EPOLLHUP, EPOLLNVAL, EPOLLRDHUP},
+    poll::{EPOLLERR, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLNVAL, EPOLLOUT, EPOLLRDHUP},
 };
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::{Future, poll_fn},
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::atomic::{
         AtomicBool,
         Ordering::{Acquire, Release},
     },
     task::{Context, Poll, Waker},
 };
-use exec::sync::stay;
+use exec::sync::{Contend, Contender, contend, stay};
 use hal::sync::{SpinLock, rank};
 use io::{
     file::{IoError, Want},
@@ -43,6 +43,8 @@ pub(super) struct Readiness {
     fd: i32,
     events: u32,
     multishot: bool,
+    /// Of several such that wait for the same one hears of a change (`EPOLLEXCLUSIVE`).
+    is_exclusive: bool,
     /// The edges up to which everything was said.
     seen: Option<u64>,
 }
@@ -56,7 +58,8 @@ impl Readiness {
             return Err(Errno::EINVAL);
         }
         let (fixed, events) = (entry.flags & IOSQE_FIXED_FILE != 0, entry.op_flags & !CONTROL | ALWAYS);
-        Ok(Self { fixed, fd: entry.fd, events, multishot, seen: None })
+        let is_exclusive = entry.op_flags & EPOLLEXCLUSIVE != 0;
+        Ok(Self { fixed, fd: entry.fd, events, multishot, is_exclusive, seen: None })
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
@@ -88,8 +91,9 @@ impl Readiness {
         loop {
             let version = watch.lock().begin(&mut self);
             let watched = Watched { watch, version };
-            let ended = match self.repeats(ring, open) {
-                true => self.wait_repeatedly(task, ring, request, (open, &watched)).await,
+            let stays = self.repeats(ring, open) || self.is_exclusive && open.file().watched(self.events).is_some();
+            let ended = match stays {
+                true => self.wait_in_queue(task, ring, request, (open, &watched)).await,
                 false => self.wait_once(task, open, &watched).await,
             };
             if let Some(done) = ended {
@@ -116,8 +120,8 @@ impl Readiness {
         }
     }
 
-    /// A completion for what holds at first, and at each change, as long as the ring has room; nothing: it was changed.
-    async fn wait_repeatedly(
+    /// A completion for what holds at first, and at each change if it repeats, as long as the ring has room; nothing: it was changed.
+    async fn wait_in_queue(
         &self,
         task: &Task<'_>,
         ring: &Ring,
@@ -125,7 +129,10 @@ impl Readiness {
         (open, watched): (&Arc<OpenFile>, &Watched<'_>),
     ) -> Option<Done> {
         let Some(queue) = open.file().watched(self.events) else { return Some(Done::failed(Errno::EINVAL)) };
-        let mut place = pin!(stay(queue));
+        // Goes behind the place in the queue.
+        let mut turn = Turn(self.is_exclusive.then_some((open, self.events)));
+        let mut stays = pin!((!self.is_exclusive).then(|| stay(queue)));
+        let mut contends: Pin<&mut Option<Contend<'_>>> = pin!(None);
         let (mut bell, mut seen): (Option<Arc<Bell>>, _) = (None, self.seen);
         poll_fn(|context| {
             if !watched.is_current() {
@@ -134,7 +141,11 @@ impl Readiness {
             // The place in the queue is never left, so that the bell is entered before each look.
             let bell = bell.get_or_insert_with(|| Arc::new(Bell::new(context.waker().clone())));
             let waker = Waker::from(bell.clone());
-            let _ = place.as_mut().poll(&mut Context::from_waker(&waker));
+            if self.is_exclusive && contends.is_none() {
+                contends.set(Some(contend(queue, bell.clone(), self.events)));
+            }
+            let _ = stays.as_mut().as_pin_mut().map(|place| place.poll(&mut Context::from_waker(&waker)));
+            let _ = contends.as_mut().as_pin_mut().map(|place| place.poll(&mut Context::from_waker(&waker)));
             if !bell.take() {
                 return Poll::Pending;
             }
@@ -154,10 +165,12 @@ impl Readiness {
             seen = Some(edges);
             let (user_data, res) = (request.user_data(), found as i32);
             // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
-            if ring.notify.raises(open) {
+            if !self.multishot || ring.notify.raises(open) {
+                turn.0 = None;
                 return Poll::Ready(Some(Done::with(res)));
             }
             if !ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
+                turn.0 = None;
                 return Poll::Ready(Some(Done::with(res)));
             }
             watched.watch.lock().is_owned = false;
@@ -219,6 +232,19 @@ impl Watched<'_> {
     }
 }
 
+/// The turn of one that contends, until it has said what it was told: who goes without passes it on, behind its place in the queue.
+struct Turn<'a>(Option<(&'a Arc<OpenFile>, u32)>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let Some((open, events)) = self.0 else { return };
+        if let Some(queue) = open.file().watched(events) {
+            // Each kind for itself, as those who take one may not be there for the other.
+            [EPOLLIN, EPOLLOUT].iter().filter(|&kind| events & kind != 0).for_each(|&kind| queue.wake(kind));
+        }
+    }
+}
+
 /// A waker that tells a change from other reasons to run.
 struct Bell {
     has_rung: AtomicBool,
@@ -234,6 +260,13 @@ impl Bell {
     fn take(&self) -> bool {
         // Acquire pairs with the Release in `wake_by_ref`: the change is seen by the look that follows.
         self.has_rung.swap(false, Acquire)
+    }
+}
+
+impl Contender for Bell {
+    fn tell(self: Arc<Self>) -> bool {
+        self.wake_by_ref();
+        true
     }
 }
 

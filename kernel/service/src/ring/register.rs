@@ -43,6 +43,9 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         IORING_REGISTER_RING_FDS => ring_fds::register(task, argument, count).await,
         IORING_UNREGISTER_RING_FDS => ring_fds::unregister(task, argument, count).await,
         IORING_REGISTER_CLOCK if argument != 0 && count == 0 => clock(task, argument).await,
+        // There is no polling of network devices, as in a Linux that is built without.
+        IORING_REGISTER_NAPI if argument != 0 && count == 1 => Err(Errno::EOPNOTSUPP),
+        IORING_UNREGISTER_NAPI if count == 1 => Err(Errno::EOPNOTSUPP),
         IORING_REGISTER_IOWQ_AFF if argument != 0 && count > 0 => workers::set_affinity(task, argument, count).await,
         IORING_UNREGISTER_IOWQ_AFF if argument == 0 && count == 0 => Ok(0),
         IORING_REGISTER_IOWQ_MAX_WORKERS if argument != 0 && count == 2 => workers::limit(task, ring, argument).await,
@@ -79,6 +82,7 @@ async fn resources(
             let RsrcRegister { nr, data, tags, .. } = list_of(task, argument, count).await?;
             buffers::register(task, ring, (data, tags), nr as usize).await
         }
+        IORING_REGISTER_CLONE_BUFFERS if argument != 0 && count == 1 => buffers::copy_table(task, ring, argument).await,
         IORING_UNREGISTER_BUFFERS if argument == 0 && count == 0 => ring.buffers.unregister().map(|()| 0),
         IORING_REGISTER_BUFFERS_UPDATE => buffers::update(task, ring, &change_of(task, argument, count).await?).await,
         _ => Err(Errno::EINVAL),

@@ -5,6 +5,7 @@
 
 use super::{
     Ring,
+    bundle::{self, Bundle},
     calls::{Begun, Body},
     groups::Selected,
     operation::{Done, Step},
@@ -14,7 +15,8 @@ use super::{
 use crate::{
     arguments::{Args, MOST},
     context::{OfRequest, Task, fair},
-    messages, sockets,
+    messages,
+    sockets::{self, Socket},
     transfer::{self, At, How, Piece},
 };
 use abi::{
@@ -23,7 +25,7 @@ use abi::{
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL},
     poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP},
 };
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::mem;
 use io::{file::Want, open::OpenFile};
 
@@ -38,6 +40,8 @@ pub(super) struct Select {
     opcode: u8,
     fixed: bool,
     multishot: bool,
+    /// Several buffers at once, where there are; sent as long as there are some.
+    bundle: bool,
     /// Not to be tried before there is something.
     waits_first: bool,
     group: u16,
@@ -77,21 +81,28 @@ impl Select {
         let (multishot, is_right) = match opcode {
             IORING_OP_RECV | IORING_OP_RECVMSG => {
                 let multishot = ioprio & IORING_RECV_MULTISHOT != 0;
-                let known = ioprio & !(IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST) == 0;
+                let bundles = if opcode == IORING_OP_RECV { IORING_RECVSEND_BUNDLE } else { 0 };
+                let known = ioprio & !(IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST | bundles) == 0;
                 let as_much_as_fits = len == 0 || opcode == IORING_OP_RECVMSG;
                 let again = !multishot || as_much_as_fits && flags & MSG_WAITALL == 0;
                 (multishot, known && again && offset == 0 && to_len == 0)
             }
-            IORING_OP_SEND => (false, ioprio & !IORING_RECVSEND_POLL_FIRST == 0 && to_len >> 16 == 0),
+            IORING_OP_SEND => {
+                let known = ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_RECVSEND_BUNDLE) == 0;
+                (false, known && to_len >> 16 == 0)
+            }
             IORING_OP_READ => (false, ioprio == 0),
             IORING_OP_READV => (false, ioprio == 0 && len == 1),
             _ => (true, ioprio == 0 && entry.addr == 0 && len == 0),
         };
         let fixed = entry.flags & IOSQE_FIXED_FILE != 0;
         let is_message = matches!(opcode, IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_SEND);
+        let bundle = is_message && ioprio & IORING_RECVSEND_BUNDLE != 0;
+        // As on Linux all of a bundle is sent.
+        let flags = if bundle && opcode == IORING_OP_SEND { flags | MSG_WAITALL } else { flags };
         let waits_first = !is_message || ioprio & IORING_RECVSEND_POLL_FIRST != 0;
         if is_right {
-            Ok(Self { opcode, fixed, multishot, waits_first, group, fd, len, flags, addr, offset, to_len })
+            Ok(Self { opcode, fixed, multishot, bundle, waits_first, group, fd, len, flags, addr, offset, to_len })
         } else {
             Err(Errno::EINVAL)
         }
@@ -105,7 +116,7 @@ impl Select {
     /// something has come.
     pub(super) fn as_stream(&self, task: &Task<'_>, ring: &Ring) -> Option<(Stream, Arc<OpenFile>)> {
         let is_plain = matches!(self.opcode, IORING_OP_RECV | IORING_OP_READ_MULTISHOT) && self.flags == 0;
-        if !is_plain || !self.multishot || !ring.groups.has_some(self.group) {
+        if !is_plain || !self.multishot || self.bundle || !ring.groups.has_some(self.group) {
             return None;
         }
         let open = ring.file(task, self.fd, self.fixed).ok().filter(|open| !open.is_tagged())?;
@@ -175,11 +186,24 @@ impl Select {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let (done, is_end) = match self.once(task, ring, &open, &asked, mem::take(&mut tries)).await {
+            let tries = mem::take(&mut tries);
+            let once = match self.bundle {
+                true => {
+                    let once = self.bundle_once(task, ring, &open, &asked, tries);
+                    match task.caller().account.charge(size_of_val(&once)) {
+                        // Apart, so that the others do not carry its size.
+                        Ok(_charge) => Box::pin(once).await,
+                        Err(errno) => Err(errno),
+                    }
+                }
+                false => self.once(task, ring, &open, &asked, tries).await,
+            };
+            let (done, is_end) = match once {
                 Ok(once) => once,
                 Err(errno) => return Done::failed(errno),
             };
-            if !self.multishot || is_end {
+            let goes_on = self.multishot || self.bundle && self.opcode == IORING_OP_SEND;
+            if is_end || !goes_on {
                 return done;
             }
             // As on Linux, only of the first.
@@ -222,21 +246,90 @@ impl Select {
                 Err(Errno::EAGAIN) if !self.gives_up() => waits = true,
                 Err(errno) => return Err(errno),
                 // An end that is received needs no buffer; one that is read has one, as on Linux.
-                Ok(Took { len: 0, .. }) if !self.uses_a_buffer_for_nothing() => return Ok((Done::with(0), true)),
+                Ok(Took { len: 0, .. }) if !self.uses_a_buffer_for_nothing() => {
+                    return Ok((self.received(open, Done::with(0)), true));
+                }
                 Ok(took) => {
                     let (flags, len) = self.used(task, open, selected, piece, took.len).await;
                     let is_short = len < piece.len || took.is_cut;
                     let fails = is_short && (!self.is_message() || self.flags & MSG_WAITALL != 0);
                     let done = Done { result: len as i32, fails, flags };
-                    return Ok((done, took.is_end));
+                    return Ok((self.received(open, done), took.is_end));
                 }
             }
         }
     }
 
+    /// The same with as many buffers as what is there needs, or as there are to send. It is the end, too, when the group has no more.
+    async fn bundle_once(
+        &self,
+        task: &Task<'_>,
+        ring: &Ring,
+        open: &Arc<OpenFile>,
+        asked: &Asked,
+        tries: bool,
+    ) -> Result<(Done, bool), Errno> {
+        let socket = Socket(Arc::clone(open));
+        let mut waits = !tries && !self.gives_up() && open.file().events() & self.ready() == 0;
+        let limit = if asked.len == 0 { usize::MAX } else { asked.len as usize };
+        loop {
+            if !ring.groups.has_some(self.group) {
+                return Err(Errno::ENOBUFS);
+            }
+            if waits {
+                self.wait(task, open).await?;
+            }
+            let wanted = if self.opcode == IORING_OP_SEND { limit } else { limit.min(socket.get().readable_bytes()) };
+            let chosen = Bundle::select(task, &ring.groups, self.group, wanted).await?;
+            let mut list = chosen.pieces(limit)?;
+            let room = transfer::total(&list);
+            match self.move_list(task, &socket, &list).await {
+                Err(Errno::EAGAIN) if !self.gives_up() => waits = true,
+                Err(errno) => return Err(errno),
+                Ok(0) => return Ok((self.received(open, Done::with(0)), true)),
+                Ok(mut len) => {
+                    let wants_all = self.goes_on(open);
+                    bundle::behind(&mut list, len);
+                    while wants_all && len < room && !task.interrupted() {
+                        match self.move_list(task, &socket, &list).await {
+                            Err(Errno::EAGAIN) if !self.gives_up() && self.wait(task, open).await.is_ok() => {}
+                            Err(_) | Ok(0) => break,
+                            Ok(more) => {
+                                bundle::behind(&mut list, more);
+                                len += more;
+                            }
+                        }
+                    }
+                    let (is_last, fails) = (chosen.is_last, len < room && self.flags & MSG_WAITALL != 0);
+                    let done = Done { result: len as i32, fails, flags: chosen.keep(len) };
+                    return Ok((self.received(open, done), is_last || fails));
+                }
+            }
+        }
+    }
+
+    /// Receives into pieces, or sends them; `EAGAIN` if that is nothing.
+    async fn move_list(&self, task: &Task<'_>, socket: &Socket, list: &[Piece]) -> Result<usize, Errno> {
+        // How long a wait is to be is decided elsewhere.
+        let flags = self.flags & !MSG_WAITALL | MSG_DONTWAIT;
+        if self.opcode == IORING_OP_SEND {
+            let to = match (self.offset, self.to_len) {
+                (0, _) | (_, 0) => None,
+                (addr, len) => sockets::get_receiver(task, socket, (addr as usize, len as usize)).await?,
+            };
+            return messages::send(task, socket, list, to.as_ref(), flags | MSG_NOSIGNAL, None).await;
+        }
+        messages::receive(task, socket, list, flags).await.map(|received| received.len)
+    }
+
     async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Result<(), Errno> {
         let ready = open.file().wait(task.caller(), Want::Events(self.ready()));
         task.wait_for(fair(ready), None).await
+    }
+
+    /// What is received comes with a word of whether there is more.
+    fn received(&self, open: &OpenFile, done: Done) -> Done {
+        if matches!(self.opcode, IORING_OP_RECV | IORING_OP_RECVMSG) { done.received(open) } else { done }
     }
 
     fn uses_a_buffer_for_nothing(&self) -> bool {

@@ -40,6 +40,12 @@ pub(super) enum Looked {
 }
 
 impl Stream {
+    /// So many bytes came.
+    fn done(self, open: &OpenFile, len: usize, flags: u32) -> Done {
+        let done = Done { result: len as i32, fails: false, flags };
+        if self.opcode == IORING_OP_RECV { done.received(open) } else { done }
+    }
+
     /// Takes what is there, with a completion for each read but the last; adds to what was `moved`.
     pub(super) fn look(
         self,
@@ -65,16 +71,16 @@ impl Stream {
             let given = selected.given;
             let piece = Piece { addr: given.addr as usize, len: (given.len as usize).min(MOST) };
             let len = match transfer::read_now(task, open, At::Position, piece) {
-                Ok(Some(0)) => return Looked::Done(Done::with(0)),
+                Ok(Some(0)) => return Looked::Done(self.done(open, 0, 0)),
                 Ok(Some(len)) => len,
                 Ok(None) => return Looked::NotYet,
                 Err(IoError::Fault(fault)) => return Looked::Faults(fault),
                 Err(IoError::Errno(errno)) => return Looked::Done(Done::failed(errno)),
             };
             *moved += len;
-            let flags = selected.keep(len);
-            if !ring.post_more(Cqe { user_data, res: len as i32, flags: flags | IORING_CQE_F_MORE }) {
-                return Looked::Done(Done { result: len as i32, fails: false, flags });
+            let done = self.done(open, len, selected.keep(len));
+            if !ring.post_more(Cqe { user_data, res: done.result, flags: done.flags | IORING_CQE_F_MORE }) {
+                return Looked::Done(done);
             }
             if len < piece.len {
                 return Looked::Some;

@@ -72,6 +72,7 @@ impl Timeout {
             repeats: if multishot { self.count } else { 0 },
             counts: (self.count > 0 && !multishot).then(|| (ring.counted(), self.count)),
             by_wall_clock,
+            changes: 0,
             is_over: false,
         }
     }
@@ -99,20 +100,21 @@ impl Timeout {
                 return Poll::Pending;
             }
             ring.count_timeout();
-            let more = Cqe { user_data: request.user_data(), res: over.result, flags: IORING_CQE_F_MORE };
-            ring.tell_time();
-            if matches!(expiry, Expiry::Again) {
-                if ring.post_more(more) {
+            if let Expiry::Again(changes) = expiry {
+                let more = Cqe { user_data: request.user_data(), res: over.result, flags: IORING_CQE_F_MORE };
+                if ring.post_time(more) {
                     // Others get their turn, however short the period is.
                     context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
-                // There was no room: that was the last, unless who has removed it meanwhile was told so. Then the cancellation comes.
-                if core::mem::replace(&mut timer.lock().is_over, true) {
+                // There was no room: that was the last, unless who has removed or changed it meanwhile was told so. Then the cancellation comes, or the other time.
+                if !timer.lock().ends_behind(changes) {
                     ring.uncount_timeout();
+                    context.waker().wake_by_ref();
                     return Poll::Pending;
                 }
             }
+            ring.tell_time();
             Poll::Ready(over)
         })
         .await
@@ -137,6 +139,8 @@ pub(super) struct Timer {
     /// The count of completions when it last looked, and how many more of them it waits for.
     counts: Option<(u32, u32)>,
     by_wall_clock: bool,
+    /// How often it was changed.
+    changes: u32,
     /// Nothing changes it any more.
     is_over: bool,
 }
@@ -144,7 +148,8 @@ pub(super) struct Timer {
 /// What a look at the clock says.
 enum Expiry {
     No,
-    Again,
+    /// It comes again, unless it is changed after so many changes.
+    Again(u32),
     Over,
 }
 
@@ -164,7 +169,7 @@ impl Timer {
             Some(period) if self.repeats != 1 => {
                 self.repeats = self.repeats.saturating_sub(1);
                 self.deadline = hal::time::now().saturating_add(period);
-                Expiry::Again
+                Expiry::Again(self.changes)
             }
             _ => {
                 self.is_over = true;
@@ -173,10 +178,18 @@ impl Timer {
         }
     }
 
+    /// It is over, unless it was removed, or changed since there were so many changes.
+    fn ends_behind(&mut self, changes: u32) -> bool {
+        let ends = !self.is_over && self.changes == changes;
+        self.is_over |= ends;
+        ends
+    }
+
     /// As in Linux, one that is changed counts no more: neither completions nor repetitions.
     fn change(&mut self, nanos: u64, is_absolute: bool) {
         self.deadline = deadline(nanos, is_absolute, self.by_wall_clock);
         self.period = self.period.map(|_| nanos);
+        self.changes = self.changes.wrapping_add(1);
         (self.repeats, self.counts) = (0, None);
     }
 }

@@ -348,6 +348,9 @@ impl Transfer {
             Some(buffer) => self.attempt_in_buffer(task, open, buffer),
         };
         match attempt {
+            Ok(Some(Moved { len, is_all: true })) if self.shape == Shape::Receive => {
+                Tried::Done(self.moved(len).received(open))
+            }
             Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.moved(len)),
             Ok(Some(Moved { len, .. })) => Tried::Partly(len as u32),
             Ok(None) => Tried::NotYet,
@@ -455,6 +458,7 @@ impl Transfer {
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         match moved {
+            Ok(more) if self.shape == Shape::Receive => self.moved(done + more).received(open),
             Ok(more) => self.moved(done + more),
             Err(_) if done > 0 => self.moved(done),
             Err(errno) => Done::failed(errno),

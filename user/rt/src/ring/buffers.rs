@@ -3,7 +3,10 @@
 use super::{Mapping, Ring, word};
 use crate::io;
 use crate::sys::syscall;
-use abi::io_uring::{Buf, BufReg, IORING_REGISTER_PBUF_RING, IOU_PBUF_RING_INC};
+use abi::io_uring::{
+    Buf, BufReg, IORING_OFF_PBUF_RING, IORING_OFF_PBUF_SHIFT, IORING_REGISTER_PBUF_RING, IOU_PBUF_RING_INC,
+    IOU_PBUF_RING_MMAP,
+};
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
 /// A group of buffers.
@@ -31,11 +34,27 @@ impl Buffers {
         Self::with_flags(ring, group, places, IOU_PBUF_RING_INC)
     }
 
+    /// The same in memory that the kernel has for it.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn mapped(ring: &Ring, group: u16, places: u16) -> io::Result<Self> {
+        Self::register(ring, 0, (group, places), IOU_PBUF_RING_MMAP)?;
+        let offset = IORING_OFF_PBUF_RING | u64::from(group) << IORING_OFF_PBUF_SHIFT;
+        let memory = Mapping::new(&ring.fd, usize::from(places) * size_of::<Buf>(), offset)?;
+        Ok(Self { memory, places, tail: 0 })
+    }
+
+    fn register(ring: &Ring, base: usize, (bgid, places): (u16, u16), flags: u16) -> io::Result<()> {
+        let (ring_addr, ring_entries) = (base as u64, places.into());
+        let asked = BufReg { ring_addr, ring_entries, bgid, flags, ..BufReg::default() };
+        syscall!(IO_URING_REGISTER, ring.fd.raw(), IORING_REGISTER_PBUF_RING, &raw const asked, 1)?;
+        Ok(())
+    }
+
     fn with_flags(ring: &Ring, group: u16, places: u16, flags: u16) -> io::Result<Self> {
         let memory = Mapping::anonymous(usize::from(places) * size_of::<Buf>())?;
-        let (ring_addr, ring_entries) = (memory.base as u64, places.into());
-        let asked = BufReg { ring_addr, ring_entries, bgid: group, flags, ..BufReg::default() };
-        syscall!(IO_URING_REGISTER, ring.fd.raw(), IORING_REGISTER_PBUF_RING, &raw const asked, 1)?;
+        Self::register(ring, memory.base, (group, places), flags)?;
         Ok(Self { memory, places, tail: 0 })
     }
 

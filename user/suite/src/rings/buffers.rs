@@ -16,6 +16,7 @@ pub const CASES: &[Case] = &[
     case!("ring/buffers-are-not-shared-by-fork", "C4 D15 P1", forked),
     case!("ring/buffers-change", "C4 D3", change),
     case!("ring/wrong-buffers", "C4 E1 D13", wrong),
+    case!("ring/buffers-of-another-ring", "C4 D3 E1", copied),
 ];
 
 const EFAULT: i32 = -14;
@@ -367,6 +368,46 @@ fn wrong() -> Outcome {
     }
     equal!(register(&ring, &many[..64])?, 0);
     call!(MUNMAP, mapped, PAGE)?;
+    call!(MUNMAP, base, 2 * PAGE)?;
+    Ok(())
+}
+
+/// A ring has the buffers of another, as they are then; they outlive that ring, whose tags tell of its own.
+fn copied() -> Outcome {
+    let copy = |to: &Ring, asked: &CloneBuffers, count: usize| {
+        let asked = core::ptr::from_ref(asked);
+        call!(IO_URING_REGISTER, to.fd().raw(), IORING_REGISTER_CLONE_BUFFERS, asked, count)
+    };
+    let (mut from, mut to) = (Ring::new(8, 0)?, Ring::new(8, 0)?);
+    let asked = CloneBuffers { src_fd: from.fd().raw().cast_unsigned(), ..CloneBuffers::default() };
+    fails!(copy(&to, &asked, 1), ENXIO);
+    let base = map(2 * PAGE, RW)?;
+    equal!(tagged(&from, &[piece(base, PAGE), piece(0, 0), piece(base + PAGE, 100)], &[5, 0, 6])?, 0);
+    for (asked, count) in [
+        (CloneBuffers { flags: 2, ..asked }, 1),
+        (CloneBuffers { pad: [0, 0, 0, 0, 0, 1], ..asked }, 1),
+        (asked, 0),
+        (asked, 2),
+    ] {
+        fails!(copy(&to, &asked, count), EINVAL);
+    }
+    fails!(copy(&to, &CloneBuffers { src_fd: 300, ..asked }, 1), EBADF);
+    let (read, _write) = rt::pipe::pipe()?;
+    fails!(copy(&to, &CloneBuffers { src_fd: read.fd().raw().cast_unsigned(), ..asked }, 1), EOPNOTSUPP);
+    equal!(copy(&to, &asked, 1)?, 0);
+    fails!(copy(&to, &asked, 1), EBUSY);
+    fails!(copy(&from, &asked, 1), EBUSY);
+    // The first ring tells at once that its own are gone.
+    equal!(unregister(&from)?, 0);
+    equal!(wait_sorted(&mut from, 2)?, [(5, 0), (6, 0)]);
+    drop(from);
+    let file = file(&[9u8; 200])?;
+    let fd = file.fd().raw();
+    equal!(one(&mut to, at(IORING_OP_READ_FIXED, fd, base + PAGE, 100, 2))?, 100);
+    ensure!(*raw::bytes(base + PAGE, 100) == [9u8; 100], "other bytes");
+    equal!(one(&mut to, at(IORING_OP_READ_FIXED, fd, base, 100, 1))?, EFAULT);
+    equal!(unregister(&to)?, 0);
+    ensure!(to.pop().is_none(), "a tag");
     call!(MUNMAP, base, 2 * PAGE)?;
     Ok(())
 }

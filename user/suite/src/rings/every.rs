@@ -16,11 +16,12 @@ use rt::fs::File;
 use rt::ring::Buffers;
 
 /// Those that go on after their first completion, until they are cancelled: numbers above all opcodes.
-pub const AGAIN: [u16; 4] = [ACCEPTS_AGAIN, RECEIVES_AGAIN, POLLS_AGAIN, READS_AGAIN];
+pub const AGAIN: [u16; 5] = [ACCEPTS_AGAIN, RECEIVES_AGAIN, POLLS_AGAIN, READS_AGAIN, BUNDLES_AGAIN];
 const ACCEPTS_AGAIN: u16 = 256;
 const RECEIVES_AGAIN: u16 = 257;
 const POLLS_AGAIN: u16 = 258;
 const READS_AGAIN: u16 = 259;
+const BUNDLES_AGAIN: u16 = 260;
 
 /// What entries point to.
 struct Values {
@@ -208,6 +209,10 @@ impl Stage {
         Some(match which {
             ACCEPTS_AGAIN => Sqe { ioprio: IORING_ACCEPT_MULTISHOT, ..self.on(IORING_OP_ACCEPT, &self.listener) },
             RECEIVES_AGAIN => Sqe { ioprio: IORING_RECV_MULTISHOT, ..selects(IORING_OP_RECV, &self.pair.0) },
+            BUNDLES_AGAIN => {
+                let ioprio = IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE;
+                Sqe { ioprio, ..selects(IORING_OP_RECV, &self.pair.0) }
+            }
             POLLS_AGAIN => {
                 Sqe { len: IORING_POLL_ADD_MULTI, op_flags: POLLIN.into(), ..self.on(IORING_OP_POLL_ADD, &self.pair.0) }
             }

@@ -2,7 +2,7 @@
 
 use super::calls::{call_of, one};
 use super::*;
-use rt::abi::poll::POLLHUP;
+use rt::abi::poll::{EPOLLEXCLUSIVE, POLLHUP};
 use rt::time::Duration;
 
 pub const CASES: &[Case] = &[
@@ -13,6 +13,7 @@ pub const CASES: &[Case] = &[
     case!("ring/polls-itself", "C4 E1", polls_itself),
     case!("ring/wrong-polls", "C4 E1", wrong_polls),
     case!("ring/changes-a-set-of-events", "C4 I1 D3", changes_a_set),
+    case!("ring/one-of-several-hears", "C4 I1", one_hears),
 ];
 
 const IN: u32 = POLLIN as u32;
@@ -242,6 +243,34 @@ fn changes_a_set() -> Outcome {
     equal!(one(&mut ring, fault)?, Errno::EFAULT.to_return() as i32);
     for wrong in [Sqe { buf_index: 1, ..fault }, Sqe { file_index: 1, ..fault }] {
         equal!(one(&mut ring, wrong)?, -22);
+    }
+    Ok(())
+}
+
+/// Of several polls for the same one hears of a change; if it is removed instead, another, and of an end all.
+fn one_hears() -> Outcome {
+    for multi in [0, IORING_POLL_ADD_MULTI] {
+        let mut ring = Ring::new(16, 0)?;
+        ensure!(ring.features() & IORING_FEAT_POLL_32BITS != 0, "32 bits");
+        let (read, mut write) = rt::pipe::pipe()?;
+        let fd = read.fd().raw();
+        let exclusive = |user_data| Sqe { len: multi, user_data, ..poll(fd, IN | EPOLLEXCLUSIVE) };
+        push(&mut ring, &[exclusive(1), exclusive(2), exclusive(3), Sqe { user_data: 4, ..poll(fd, IN) }]);
+        equal!(ring.submit(0)?, 4);
+        thread::sleep(Duration::from_millis(5));
+        io::Write::write_all(&mut write, b"x")?;
+        // One of them, and the one that is not.
+        let found = wait_sorted(&mut ring, 2)?;
+        ensure!(matches!(found[..], [(1..=3, 1), (4, 1)]), "{found:?}");
+        thread::sleep(Duration::from_millis(5));
+        ensure!(ring.pop().is_none(), "another heard of it");
+        let mut byte = 0u8;
+        equal!(call!(READ, fd, &raw mut byte, 1)?, 1);
+        // All of the end.
+        drop(write);
+        let mut left = wait_sorted(&mut ring, if multi == 0 { 2 } else { 3 })?;
+        left.retain(|(_, res)| *res == i32::from(POLLHUP));
+        equal!(left.len(), if multi == 0 { 2 } else { 3 });
     }
     Ok(())
 }

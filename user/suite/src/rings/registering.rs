@@ -326,6 +326,11 @@ fn workers_and_clocks() -> Outcome {
     for wrong in [clock(0, [0; 3]), clock(1, [0, 0, 1])] {
         equal!(call(&ring, IORING_REGISTER_CLOCK, &wrong, 0), Err(Errno::EINVAL));
     }
+    for polling in [IORING_REGISTER_NAPI, IORING_UNREGISTER_NAPI] {
+        equal!(call(&ring, polling, &hart, 1), Err(Errno::EOPNOTSUPP));
+        equal!(call(&ring, polling, &hart, 2), Err(Errno::EINVAL));
+    }
+    equal!(call::<u8>(&ring, IORING_REGISTER_NAPI, core::ptr::null(), 1), Err(Errno::EINVAL));
     Ok(())
 }
 

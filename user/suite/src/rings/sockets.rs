@@ -8,6 +8,7 @@ use rt::abi::net::{
     AF_INET, AF_UNIX, MSG_DONTWAIT, MSG_WAITALL, Msghdr, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SockaddrIn,
 };
 use rt::fs::File;
+use rt::net::TcpStream;
 
 pub const CASES: &[Case] = &[
     case!("ring/connection", "C4 C5 D17", connection),
@@ -16,6 +17,7 @@ pub const CASES: &[Case] = &[
     case!("ring/messages", "C4 C5", messages),
     case!("ring/wrong-socket-requests", "C4 E1", wrong_socket_requests),
     case!("ring/waits-first", "C4 D3", waits_first),
+    case!("ring/says-that-there-is-more", "C4 D3", says_more),
 ];
 
 fn pair(kind: u32) -> Result<(File, File), Errno> {
@@ -253,5 +255,56 @@ fn accepts_first(ring: &mut Ring) -> Outcome {
             equal!(ring.submit(0)?, 1);
         }
     }
+    Ok(())
+}
+
+/// What is received or accepted of TCP says whether there is more, whichever way it is done; of a local stream nothing does.
+fn says_more() -> Outcome {
+    const MORE: u32 = IORING_CQE_F_SOCK_NONEMPTY;
+    let mut ring = Ring::new(16, 0)?;
+    let ring = &mut ring;
+    let (listener, address) = listen()?;
+    let mut clients = [(); 3].map(|()| TcpStream::connect(address));
+    ensure!(clients.iter().all(Result::is_ok), "connects");
+    let accept = call_of(IORING_OP_ACCEPT, listener.fd().raw());
+    let mut servers = Vec::new();
+    for more in [MORE, MORE, 0] {
+        let (_, fd, flags) = provided::ask(ring, accept)?;
+        equal!(flags, more);
+        servers.push(raw::file(fd as usize));
+    }
+    let (Ok(client), fd) = (&mut clients[0], servers[0].fd().raw()) else { return Ok(()) };
+    let mut bytes = [0u8; 4];
+    let receive = moves(IORING_OP_RECV, fd, &mut bytes);
+    let linked = Sqe { flags: IOSQE_IO_LINK, ..receive };
+    let chosen = Sqe { flags: IOSQE_BUFFER_SELECT, addr: 0, ..receive };
+    let mut piece = Iovec { base: receive.addr, len: 4 };
+    let iov = core::ptr::from_mut(&mut piece) as u64;
+    let mut message =
+        Msghdr { name: 0, namelen: 0, pad: 0, iov, iovlen: 1, control: 0, controllen: 0, flags: 0, pad2: 0 };
+    let by_message = Sqe { addr: &raw mut message as u64, len: 1, ..call_of(IORING_OP_RECVMSG, fd) };
+    let group = Sqe { addr: receive.addr, len: 4, ..call_of(IORING_OP_PROVIDE_BUFFERS, 1) };
+    for entry in [receive, linked, by_message, chosen] {
+        let number = if entry.flags == IOSQE_BUFFER_SELECT { IORING_CQE_F_BUFFER } else { 0 };
+        for more in [MORE, 0] {
+            if number != 0 {
+                equal!(one(ring, group)?, 0);
+            }
+            if more != 0 {
+                io::Write::write_all(client, b"12345678")?;
+            }
+            equal!(provided::ask(ring, entry)?, (7, 4, more | number));
+        }
+    }
+    // One that waits; and the end, of which Linux says so too.
+    push(ring, &[receive]);
+    equal!(ring.submit(0)?, 1);
+    io::Write::write_all(client, b"123")?;
+    equal!(provided::next(ring)?, (7, 3, 0));
+    drop(clients);
+    equal!(provided::ask(ring, receive)?, (7, 0, MORE));
+    let (mut here, there) = pair(SOCK_STREAM)?;
+    io::Write::write_all(&mut here, b"12345678")?;
+    equal!(provided::ask(ring, moves(IORING_OP_RECV, there.fd().raw(), &mut bytes))?, (7, 4, 0));
     Ok(())
 }

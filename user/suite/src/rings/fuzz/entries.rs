@@ -130,7 +130,13 @@ fn right(random: &mut Random, pool: &Pool, newest: u64) -> Sqe {
         }
         IORING_OP_ACCEPT => Sqe { ioprio: random.below(2) as u16, ..some },
         IORING_OP_RECV if random.once_in(2) => {
-            Sqe { ioprio: IORING_RECV_MULTISHOT, flags: IOSQE_BUFFER_SELECT, buf_index: random.below(2) as u16, ..some }
+            const BOTH: u16 = IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE;
+            let ioprio = random.of(&[IORING_RECV_MULTISHOT, IORING_RECVSEND_BUNDLE, BOTH]);
+            Sqe { ioprio, flags: IOSQE_BUFFER_SELECT, buf_index: random.below(2) as u16, ..some }
+        }
+        IORING_OP_SEND if random.once_in(4) => {
+            let (ioprio, buf_index) = (IORING_RECVSEND_BUNDLE, random.below(2) as u16);
+            Sqe { ioprio, flags: IOSQE_BUFFER_SELECT, buf_index, ..some }
         }
         IORING_OP_READ_MULTISHOT => {
             Sqe { flags: IOSQE_BUFFER_SELECT, buf_index: random.below(2) as u16, off: u64::MAX, ..some }

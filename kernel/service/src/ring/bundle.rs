@@ -1,0 +1,130 @@
+//! Several buffers of a ring of them, chosen at once and used as one (`IORING_RECVSEND_BUNDLE`): one completion names the first, and says how many bytes
+//! there are in it and those that lie behind it in the ring.
+//!
+//! They are chosen under one lock, so that nobody else has one of those in between. Those of them that were not needed are the next to be chosen.
+
+use super::groups::{Given, Groups, marks};
+use crate::{arguments::MOST, context::Task, transfer::Piece};
+use abi::errno::Errno;
+use alloc::vec::Vec;
+use mem::{Charge, Room};
+
+/// Most buffers of one, as in Linux.
+const MOST_BUFFERS: usize = 256;
+
+/// Such buffers. Dropped, they go back, unless they were used.
+pub(super) struct Bundle<'a> {
+    groups: &'a Groups,
+    group: u16,
+    id: u64,
+    is_incremental: bool,
+    given: Vec<Given>,
+    /// The group had no more.
+    pub is_last: bool,
+    /// Bytes that are in them.
+    used: usize,
+    _charge: Charge,
+}
+
+impl<'a> Bundle<'a> {
+    /// Chooses as many as so many bytes need, one at least. Where others hold the last, it is seen first what becomes of that.
+    ///
+    /// # Errors
+    /// `ENOBUFS`, `ENOMEM`, those of a wait.
+    pub(super) async fn select(task: &Task<'_>, groups: &'a Groups, group: u16, wanted: usize) -> Result<Self, Errno> {
+        let most = groups.most(group).min(MOST_BUFFERS);
+        let charge = task.caller().account.charge(most * (size_of::<Given>() + size_of::<Piece>()))?;
+        let mut given = Vec::new();
+        given.make_exact_room(most)?;
+        let selected = groups.select_several(group, wanted, &mut given);
+        let (id, is_incremental, is_last) = task.wait_for(selected, None).await?;
+        Ok(Self { groups, group, id, is_incremental, given, is_last, used: 0, _charge: charge })
+    }
+
+    /// Where they lie, up to so many bytes.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn pieces(&self, wanted: usize) -> Result<Vec<Piece>, Errno> {
+        let (mut list, mut left) = (Vec::new(), wanted.min(MOST));
+        list.make_exact_room(self.given.len())?;
+        for given in &self.given {
+            let len = left.min(given.len as usize);
+            list.push(Piece { addr: given.addr as usize, len });
+            left -= len;
+        }
+        Ok(list)
+    }
+
+    /// There are so many bytes in them: they stay with the program. What the completion says of them.
+    pub(super) fn keep(mut self, used: usize) -> u32 {
+        self.used = used;
+        let bid = self.given.first().map_or(0, |given| given.bid);
+        // Whether the last that is used is used up.
+        let left = self.is_incremental.then(|| self.split().1).flatten();
+        marks(bid, left.is_some_and(|left| left.len > 0))
+    }
+
+    /// How many of them are used at all, and what is left of the last of these. One is, even without a byte: it is named.
+    fn split(&self) -> (usize, Option<Given>) {
+        let mut left = self.used;
+        for (number, given) in self.given.iter().enumerate() {
+            let len = given.len as usize;
+            if left <= len {
+                let rest = Given { addr: given.addr.wrapping_add(left as u64), len: (len - left) as u32, ..*given };
+                return (number + 1, Some(rest));
+            }
+            left -= len;
+        }
+        (self.given.len(), None)
+    }
+}
+
+impl Drop for Bundle<'_> {
+    fn drop(&mut self) {
+        let (used, rest) = if self.used == 0 { (0, None) } else { self.split() };
+        let rest = rest.filter(|rest| self.is_incremental && rest.len > 0);
+        let back = self.given.get(used..).unwrap_or_default();
+        self.groups.give_back(self.group, self.id, self.given.len(), rest.into_iter().chain(back.iter().copied()));
+    }
+}
+
+/// The list without its first `done` bytes.
+pub(super) fn behind(list: &mut Vec<Piece>, done: usize) {
+    let mut left = done;
+    let gone = list.iter().take_while(|piece| {
+        let is_gone = piece.len <= left;
+        left -= if is_gone { piece.len } else { 0 };
+        is_gone
+    });
+    let gone = gone.count();
+    list.drain(..gone);
+    if let Some(first) = list.first_mut() {
+        *first = first.behind(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer;
+    use alloc::vec;
+
+    #[test]
+    fn what_is_done_of_a_list_goes_from_its_beginning() {
+        let piece = |addr, len| Piece { addr, len };
+        let list = vec![piece(100, 4), piece(200, 0), piece(300, 8)];
+        for (done, rest) in [
+            (0, vec![piece(100, 4), piece(200, 0), piece(300, 8)]),
+            (3, vec![piece(103, 1), piece(200, 0), piece(300, 8)]),
+            (4, vec![piece(300, 8)]),
+            (7, vec![piece(303, 5)]),
+            (12, vec![]),
+        ] {
+            let mut left = list.clone();
+            behind(&mut left, done);
+            assert_eq!(left, rest);
+            assert_eq!(transfer::total(&left), 12 - done);
+        }
+    }
+}
