@@ -7,7 +7,7 @@
 
 use crate::signal::user::{Flags, Handler, Signals};
 use crate::uintr::traps::{Causes, Next, Trapped};
-use crate::uintr::{Handlers, Receiver};
+use crate::uintr::{Handlers, Nesting, Receiver};
 use core::arch::{asm, global_asm};
 use core::sync::atomic::AtomicU32;
 
@@ -122,6 +122,13 @@ pub fn on<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static 
 pub fn on_without_floats<H: Fn(u32) + Sync>(handlers: Handlers, vector: u32, handler: &'static H) -> Handlers {
     // SAFETY: the caller's word (module head).
     unsafe { handlers.on_without_floats(vector, handler) }
+}
+
+/// The same for [`crate::uintr::Handlers::nesting`].
+#[must_use]
+pub fn on_nesting<H: Fn(u32, &Nesting) + Sync>(handlers: Handlers, vector: u32, handler: &'static H) -> Handlers {
+    // SAFETY: the caller's word (module head).
+    unsafe { handlers.nesting(vector, handler) }
 }
 
 /// Has `handler` run for a signal ([`crate::signal::user::Signals::handle`]); it keeps the rules that are told there.

@@ -227,6 +227,7 @@ pub(crate) struct GuardPages {
     pub(crate) polls: usize,
     pub(crate) green: usize,
     pub(crate) handlers: usize,
+    pub(crate) nesting: usize,
 }
 
 /// Those of the calling thread.
@@ -235,7 +236,12 @@ pub(crate) fn guard_pages() -> GuardPages {
     // SAFETY: the green thread that this thread runs keeps its switch meanwhile.
     let green = green().map_or(0, |switch| unsafe { switch.as_ref() }.guard());
     let handlers = local.handlers.load(Ordering::Relaxed);
-    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green, handlers }
+    let nesting = match handlers {
+        0 => 0,
+        // SAFETY: this thread's own (`keep_handlers`).
+        guard => unsafe { uintr::guard_of_nesting(guard) },
+    };
+    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green, handlers, nesting }
 }
 
 /// The handlers of the calling thread's user interrupts run on the stack with this guard page, until the thread ends.
@@ -448,12 +454,17 @@ impl<T> Drop for JoinHandle<T> {
     }
 }
 
+/// Those of [`DETACHED`] on which nobody runs any more. They are to be dropped without the lock: that is a call for each, two for who has received interrupts.
+fn ended() -> Vec<Stack> {
+    DETACHED.lock().extract_if(.., |stack| stack.finished()).collect()
+}
+
 /// Runs `f` on a new thread.
 ///
 /// # Errors
 /// `EAGAIN` or `ENOMEM` when there can be no more threads.
 pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    DETACHED.lock().retain(|stack| !stack.finished());
+    drop(ended());
     let stack = Stack::new()?;
     let packet = Arc::new(Packet { work: Mutex::new(Some(f)), result: Mutex::new(None) });
     let entry: Arc<dyn Run> = packet.clone();

@@ -12,7 +12,8 @@
 //!
 //! A handler of one's own ([`Handlers::on`]) interrupts its thread anywhere, also in the middle of an allocation, like the handler of a signal: what it may do is told there.
 //! It runs on a stack of its own, with further interrupts kept off; what is raised meanwhile is served when it returns, the most
-//! urgent vector (the lowest number) first. Vectors can be kept off one by one ([`Receiver::mask_vectors`]).
+//! urgent vector (the lowest number) first. Vectors can be kept off one by one ([`Receiver::mask_vectors`]), and a handler can let more urgent ones interrupt it
+//! ([`Handlers::nesting`]).
 //!
 //! Other threads may grant and revoke while the receiver's handlers run. What was sent before [`Receiver::revoke`] was called may be handled behind its return, what is sent
 //! behind its return is not (`abi::uintr` has the order of accesses that this rests on).
@@ -20,7 +21,10 @@
 mod area;
 mod block;
 mod entry;
+mod gate;
 mod handlers;
+mod interrupted;
+mod nesting;
 mod nuintc;
 mod raised;
 pub(crate) mod redirect;
@@ -30,25 +34,28 @@ pub mod traps;
 mod vectors;
 
 use crate::io::{Error, Result};
-use crate::stack::Stack;
+use crate::stack::{self, Stack};
 use crate::sys::{self, OwnedFd, syscall};
 use crate::thread;
 use abi::{Errno, uintr as at};
 use core::arch::asm;
 use core::marker::PhantomData;
 use core::mem::forget;
-use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use block::Block;
 use entry::{uintr_entry, uintr_entry_nuintc, uintr_entry_soft, uintr_entry_trap};
 
 pub use handlers::Handlers;
+pub use nesting::Nesting;
 pub use raised::Raised;
 pub use sender::{Right, Sender};
 
-/// Bytes of the stack that handlers run on, with the block above them.
+/// Bytes of the stack that handlers run on.
 pub(crate) const STACK: usize = 64 << 10;
+/// The same with the block, and what the entry keeps, above them.
+const WITH_BLOCK: usize = STACK + PAGE;
 const PAGE: usize = 4096;
 /// `sie` of VS-mode: software interrupts (look at everything) and external ones (a slot's number).
 const INTERRUPTS: usize = SOFTWARE | 1 << 9;
@@ -71,22 +78,29 @@ pub struct Receiver {
 /// Makes this thread take its user interrupts, with these handlers. They are on from here.
 ///
 /// # Errors
-/// `EBUSY`: it does already; `ENOMEM`, `EMFILE`.
+/// `EBUSY`: it does already; `EINVAL`: in a green thread, which may go on on another thread; `ENOMEM`, `EMFILE`.
 pub fn receive(handlers: Handlers) -> Result<Receiver> {
-    let stack = Stack::new(STACK)?;
+    if thread::green().is_some() {
+        return Err(Error::from(Errno::EINVAL));
+    }
+    let stack = Stack::new(WITH_BLOCK)?;
+    let nested = if handlers.nest() { Some(Stack::new(STACK)?) } else { None };
     let block = block_below(stack.top());
     // SAFETY: within the stack, aligned, and nobody else's.
     unsafe {
-        block.write(Block::new(handlers));
+        block.write(Block::new(handlers, nested.as_ref().map_or(0, Stack::guard)));
     }
     let thread = syscall!(GETTID)?;
     let (fd, backend) = begin(block)?;
     let pages = map(&fd, at::RECEIVER_PAGES)?;
     // SAFETY: still nobody else's. Where this is not reached, it never is: nothing is let in.
-    unsafe { (*block).pages = pages };
+    unsafe {
+        (*block).pages = pages;
+        (*block).backend = backend;
+    }
     // From here on it is the thread's, which stays a receiver until it ends.
     thread::keep_handlers(stack.guard());
-    forget(stack);
+    forget((stack, nested));
     let receiver = Receiver { fd, block, backend, thread, _thread: PhantomData };
     match backend {
         // SAFETY: the block is complete; the thread's registers of VS-mode are its own from the call on.
@@ -100,7 +114,7 @@ pub fn receive(handlers: Handlers) -> Result<Receiver> {
 
 /// Where the block lies on a stack that begins there.
 fn block_below(top: usize) -> *mut Block {
-    const { assert!(align_of::<Block>() == 16) };
+    const { assert!(align_of::<Block>() == 16 && size_of::<Block>() + entry::FRAME <= PAGE) };
     ((top - size_of::<Block>()) & !15) as *mut Block
 }
 
@@ -110,10 +124,26 @@ fn block_below(top: usize) -> *mut Block {
 /// The guard page is that of a stack which was given to [`thread::keep_handlers`] here, by a thread that has ended. A [`Receiver`] is its thread's alone.
 pub(crate) unsafe fn free(guard: usize) {
     // SAFETY: the caller's promise; nobody has frames there.
-    let stack = unsafe { Stack::again(guard, STACK) };
+    let stack = unsafe { Stack::again(guard, WITH_BLOCK) };
     // SAFETY: `receive` has written the block, and nobody else has it any more.
     let pages = unsafe { (*block_below(stack.top())).pages };
+    // SAFETY: the caller's promise.
+    let nested = unsafe { guard_of_nesting(guard) };
+    if nested != 0 {
+        // SAFETY: as above, `receive` has forgotten it.
+        drop(unsafe { Stack::again(nested, STACK) });
+    }
     let _ = syscall!(MUNMAP, pages, at::RECEIVER_PAGES * PAGE); // fails only where it is mapped no more
+}
+
+/// The guard page of the stack for handlers that others interrupt, 0 if there is none, of a thread whose handlers' stack has this one.
+///
+/// # Safety
+/// It is that of a stack which was given to [`thread::keep_handlers`] here, by the calling thread or one that has ended.
+pub(crate) unsafe fn guard_of_nesting(guard: usize) -> usize {
+    let top = guard + stack::GUARD + WITH_BLOCK;
+    // SAFETY: `receive` has written the block, where nobody writes the field again.
+    unsafe { (*block_below(top)).nested }
 }
 
 /// Makes the thread a receiver by the best backend that it can have. Its interrupts are off.
@@ -153,44 +183,14 @@ pub fn masked<T>(receiver: &Receiver, body: impl FnOnce() -> T) -> T {
 impl Receiver {
     /// Keeps interrupts off; whether they were on.
     pub(crate) fn mask(&self) -> bool {
-        if self.backend == at::AIA {
-            let old: usize;
-            // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
-            unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
-            return old & SIE != 0;
-        }
-        if self.backend == at::NUINTC {
-            return nuintc::mask();
-        }
-        let was_on = self.status().swap(0, Ordering::Relaxed) & at::ON != 0;
-        compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
-        was_on
+        // SAFETY: the thread's own.
+        unsafe { gate::close(self.backend, self.block) }
     }
 
     /// Lets them in.
     pub(crate) fn unmask(&self) {
-        if self.backend == at::AIA {
-            // SAFETY: the entry saves what it changes.
-            unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
-            return;
-        }
-        if self.backend == at::NUINTC {
-            return nuintc::unmask();
-        }
-        compiler_fence(Ordering::SeqCst); // as in `mask`
-        self.status().store(at::ON, Ordering::Relaxed);
-        compiler_fence(Ordering::SeqCst);
-        // Behind the store: what comes after this look finds interrupts on.
-        // SAFETY: the pages stay mapped as long as the thread is there.
-        if unsafe { (*self.block).pending_slots() }.load(Ordering::Relaxed) != 0 {
-            let _ = self.wait(Some(Duration::ZERO)); // entered on the way back
-        }
-    }
-
-    /// `STATUS` of the backend `SOFT`.
-    fn status(&self) -> &AtomicU32 {
-        // SAFETY: within the control page, which stays mapped.
-        unsafe { &*(*self.block).pages.add(at::STATUS).cast() }
+        // SAFETY: as above.
+        unsafe { gate::open(self.backend, self.block) }
     }
 
     /// A right to raise the vectors whose bits are set.

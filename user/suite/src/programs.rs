@@ -30,6 +30,7 @@ pub fn run(arguments: &[&str]) -> Option<ExitCode> {
             env::vars().iter().for_each(|(name, value)| println!("variable {name}={value}"));
         }
         "faults" => return Some(crate::faults::program(rest.first().unwrap_or(&"")).into()),
+        "uintr-sends" | "uintr-receives" => return Some(crate::user_interrupts::worlds::program(name).into()),
         "count" => println!("{} {}", rest.len(), rest.iter().map(|argument| argument.len()).sum::<usize>()),
         "descriptors" => println!("{}", runner::open_descriptors()),
         "handlers" => println!("{} {}", handler(SIGUSR1), handler(SIGUSR2)),

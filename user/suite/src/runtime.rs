@@ -1,7 +1,9 @@
 //! The runtime's own: locks and channels between tasks, tasks that fail, green threads, and what else can be done with a task.
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::machine::is_asyncos;
 use crate::process::{child, dies, exits, sleep_ms};
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -9,11 +11,13 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use rt::abi::signal::SIGSEGV;
 use rt::io::Read;
 use rt::pipe;
+use rt::raw;
 use rt::select;
 use rt::task::sync::{Mutex, RwLock, Semaphore, broadcast, mpsc, oneshot, watch};
 use rt::task::{self, JoinError, JoinSet, OnDone, green, yield_now};
 use rt::thread;
 use rt::time::{Duration, Instant, interval, sleep, timeout_at};
+use rt::uintr::{self, Handlers, Nesting, Sender};
 
 pub const CASES: &[Case] = &[
     case!("runtime/locks", "R2 R4 D8", locks),
@@ -276,6 +280,17 @@ fn deeper(level: u64) -> u64 {
     if level == u64::MAX { page[0] } else { deeper(level + 1) + page[1] }
 }
 
+/// The same in a handler of user interrupts; `nests`: in one that lets others interrupt it.
+fn deeper_in_a_handler(nests: bool) -> bool {
+    let plain: &'static _ = Box::leak(Box::new(|_: u32| assert!(deeper(0) > 0)));
+    let open: &'static _ = Box::leak(Box::new(|_: u32, nesting: &Nesting| {
+        nesting.by_more_urgent(|| assert!(deeper(0) > 0));
+    }));
+    let handlers = Handlers::new();
+    let handlers = if nests { raw::on_nesting(handlers, 0, open) } else { raw::on(handlers, 0, plain) };
+    uintr::receive(handlers).and_then(|receiver| Sender::open(receiver.grant(1)?)?.send(0)).is_ok()
+}
+
 /// The process ends by the fault, as by any other, and says first whose stack it was.
 fn stack_overflow_in_a_poll() -> Outcome {
     // Whether it comes back from there: it does not.
@@ -289,12 +304,17 @@ fn stack_overflow_in_a_poll() -> Outcome {
         (|| green::spawn(|| deeper(0)).map(task::block_on).is_ok(), "in a green thread (task "),
         (|| deeper(0) > 0, "in the main thread"),
     ];
-    for (body, expected) in bodies {
+    let in_handlers: [(Body, &str); 2] = [
+        (|| deeper_in_a_handler(false), "in a handler of user interrupts of thread "),
+        (|| deeper_in_a_handler(true), "in a handler of user interrupts of thread "),
+    ];
+    let in_handlers = in_handlers.into_iter().filter(|_| is_asyncos());
+    for (body, expected) in bodies.into_iter().chain(in_handlers) {
         let said = last_words(body)?;
         ensure!(said.starts_with("stack overflow in ") && said.contains(expected), "{expected:?}: {said:?}");
     }
     // Another fault is not taken for one.
-    equal!(last_words(|| rt::raw::load8(8) > 0)?, "");
+    equal!(last_words(|| raw::load8(8) > 0)?, "");
     // Nor is a plain thread watched: its process ends without a word.
     equal!(last_words(|| thread::spawn(|| deeper(0)).map(thread::JoinHandle::join).is_ok())?, "");
     Ok(())

@@ -34,6 +34,7 @@ pub const CASES: &[Case] = &[
     case!("traps/pager", "U7", pager::pages_on_demand),
     case!("traps/checked-arithmetic", "U7", checked_arithmetic),
     case!("traps/checked-integers", "U7", integers::checked),
+    case!("traps/checked-integers-masked", "U7 S6", integers::masked),
     case!("traps/integers-unchecked-for", "U7", integers::without_a_handler),
 ];
 

@@ -5,6 +5,7 @@ mod controller;
 mod handlers;
 mod mapping;
 mod masks;
+mod nesting;
 mod passing;
 mod places;
 mod races;
@@ -12,6 +13,7 @@ mod registers;
 mod rights;
 mod timers;
 mod waits;
+pub mod worlds;
 
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_kernel;
@@ -34,6 +36,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/revoked", "U5", rights::revoked),
     case!("uintr/recycled", "U5", rights::recycled),
     case!("uintr/passed-on", "U3 U5", passing::passed_on),
+    case!("uintr/other-worlds", "U3 U5 D5", worlds::both_ways),
     case!("uintr/revoked-in-flight", "U5 S6", passing::revoked_in_flight),
     case!("uintr/any-number", "U5 S6", rights::any_number),
     case!("uintr/anything-anywhere", "U5 S6", rights::anything_anywhere),
@@ -83,7 +86,14 @@ pub const CASES: &[Case] = &[
     case!("uintr/handler-changes-stacks", "U4 S6", handlers::changes_stacks),
     case!("uintr/masked-for-ever", "U4 S6", handlers::masks),
     case!("uintr/leaves-nothing", "U5 S6", handlers::leaves_nothing),
+    case!("uintr/nested-order", "U4", nesting::order),
+    case!("uintr/nested-deep", "U4 S6", nesting::deep),
+    case!("uintr/nested-in-a-storm", "U4 S6", nesting::in_a_storm),
+    case!("uintr/nested-meanwhile", "U4 U7", nesting::goes_on_meanwhile),
+    case!("uintr/nested-faults", "U4 S6", nesting::faults),
+    case!("uintr/nested-forks", "U4 P1", nesting::forks),
     case!("uintr/as-asked", "D5", controller::as_asked),
+    case!("uintr/world-by-itself", "D5", controller::world_by_itself),
     case!("uintr/controller-claims", "U5 D5", controller::claimed),
     case!("uintr/controller-is-full", "U5 S6 D5", controller::all_taken),
 ];
@@ -103,9 +113,13 @@ impl Counts {
 
 /// A receiver whose handler of all vectors is this.
 fn receiving(handler: impl Fn(u32) + Sync + 'static) -> Result<Receiver, Trouble> {
-    needs_kernel("user interrupts")?;
     let handler: &'static _ = Box::leak(Box::new(handler));
-    let handlers = (0..64).fold(Handlers::new(), |handlers, vector| raw::on(handlers, vector, handler));
+    begin((0..64).fold(Handlers::new(), |handlers, vector| raw::on(handlers, vector, handler)))
+}
+
+/// A receiver with these handlers.
+fn begin(handlers: Handlers) -> Result<Receiver, Trouble> {
+    needs_kernel("user interrupts")?;
     match receive(handlers) {
         Err(error) if error.raw_os_error() == Some(Errno::ENODEV.number()) => {
             Err(Trouble::skipped("no user interrupts in this world, or on this machine"))

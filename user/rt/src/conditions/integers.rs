@@ -4,7 +4,7 @@ use core::arch::asm;
 use core::ops::{Add, Div, Mul, Neg, Rem, Shl, Shr, Sub};
 
 /// An integer. An operation whose result does not fit executes `ebreak`: a thread that takes breakpoints ([`Causes::BREAKPOINT`](crate::uintr::traps::Causes::BREAKPOINT))
-/// has it in its handler, any other is ended by `SIGTRAP`. Where the handler goes on behind it, the result is what the hardware's operation gives: it
+/// has it in its handler while its interrupts are on, which they are not in a handler of them or in [`masked`](crate::uintr::masked); any other is ended by `SIGTRAP`. Where the handler goes on behind it, the result is what the hardware's operation gives: it
 /// wraps around; what is divided by zero is all ones, with all of it left over.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Checked<T>(pub T);

@@ -1,6 +1,7 @@
 //! What the entries work with, and how they find out what was raised.
 
 use super::handlers::Served;
+use super::nesting::Level;
 use super::{Handlers, PAGE, SOFTWARE, timer, traps};
 use abi::uintr as at;
 use core::arch::asm;
@@ -29,6 +30,13 @@ pub(super) struct Block {
     pub(super) masked: u64,
     pub(super) held: u64,
     pub(super) due: u64,
+    /// Vectors that a handler keeps off which lets more urgent ones interrupt it.
+    pub(super) nesting: u64,
+    /// The innermost of those that do.
+    pub(super) level: *mut Level,
+    /// The guard page of the stack on which they run; 0: there are none.
+    pub(super) nested: usize,
+    pub(super) backend: usize,
 }
 
 /// Any sequence of 64 bits in which each six neighbours differ will do (de Bruijn).
@@ -54,8 +62,8 @@ const _: () = {
 };
 
 impl Block {
-    /// With no pages yet.
-    pub(super) fn new(handlers: Handlers) -> Self {
+    /// With no pages yet, and no backend. `nested` is the guard page of the stack for handlers that others interrupt.
+    pub(super) fn new(handlers: Handlers, nested: usize) -> Self {
         Self {
             pages: core::ptr::null(),
             pending: 0,
@@ -69,6 +77,10 @@ impl Block {
             masked: 0,
             held: 0,
             due: 0,
+            nesting: 0,
+            level: core::ptr::null_mut(),
+            nested,
+            backend: 0,
         }
     }
 

@@ -4,6 +4,9 @@ use super::{PAGE, traps};
 use abi::uintr as at;
 use core::arch::global_asm;
 
+/// Bytes below the block in which the entries keep what they have interrupted.
+pub(super) const FRAME: usize = 320;
+
 unsafe extern "C" {
     pub(super) fn uintr_entry_trap();
     pub(super) fn uintr_entry();
@@ -144,9 +147,9 @@ global_asm!(
     .globl uintr_entry_trap
 uintr_entry_trap:
     csrrw sp, sscratch, sp
-    addi  sp, sp, -320
+    addi  sp, sp, -{frame}
     each_kept sd
-    addi  s0, sp, 320
+    addi  s0, sp, {frame}
     csrr  a1, scause
     bltz  a1, 7f                    # an interrupt
     csrr  a4, sstatus
@@ -161,7 +164,7 @@ uintr_entry_trap:
     bgez  s1, 2f
     load_floats
 2:  each_kept ld
-    addi  sp, sp, 320
+    addi  sp, sp, {frame}
     csrrw sp, sscratch, sp
     sret
 
@@ -169,9 +172,9 @@ uintr_entry_trap:
     .globl uintr_entry
 uintr_entry:
     csrrw sp, sscratch, sp
-    addi  sp, sp, -320
+    addi  sp, sp, -{frame}
     each_kept sd
-    addi  s0, sp, 320
+    addi  s0, sp, {frame}
 7:  li    s1, 0
     csrrw t0, 0x15c, zero           # stopei: the most urgent number, in bits 16 and up
     srli  t0, t0, 16
@@ -188,7 +191,7 @@ uintr_entry:
     serve_all
     bltz  s1, 6f
 3:  each_kept ld
-    addi  sp, sp, 320
+    addi  sp, sp, {frame}
     csrrw sp, sscratch, sp
     sret
 4:  mv    a0, s0
@@ -213,9 +216,9 @@ uintr_entry:
     .globl uintr_entry_nuintc
 uintr_entry_nuintc:
     csrrw sp, 0x040, sp
-    addi  sp, sp, -320
+    addi  sp, sp, -{frame}
     each_kept sd
-    addi  s0, sp, 320
+    addi  s0, sp, {frame}
     li    s1, 0
     csrr  a1, 0x042
     bgez  a1, 5f
@@ -238,7 +241,7 @@ uintr_entry_nuintc:
 3:  bgez  s1, 7f
     load_floats
 7:  each_kept ld
-    addi  sp, sp, 320
+    addi  sp, sp, {frame}
     csrrw sp, 0x040, sp
     .word 0x00200073                # uret
 4:  mv    a0, s0
@@ -262,9 +265,9 @@ uintr_entry_nuintc:
     .balign 4
     .globl uintr_entry_soft
 uintr_entry_soft:
-    addi  sp, sp, -320
+    addi  sp, sp, -{frame}
     each_kept sd
-    addi  s0, sp, 320
+    addi  s0, sp, {frame}
     li    s1, 0
     ld    t0, 0(s0)                 # pages
     ld    a1, {cause}(t0)
@@ -281,7 +284,7 @@ uintr_entry_soft:
 3:  bgez  s1, 4f
     load_floats
 4:  each_kept ld
-    addi  sp, sp, 320
+    addi  sp, sp, {frame}
     li    a7, {resume}
     ecall                           # does not come back
     unimp                           # but in a child that a handler has made by fork
@@ -298,6 +301,7 @@ uintr_entry_soft:
     .option pop
     .popsection
 "#,
+    frame = const FRAME,
     claim = const at::CLAIM * PAGE,
     status = const at::STATUS,
     cause = const at::CAUSE,

@@ -1,5 +1,6 @@
 //! What serves each vector; the entries know where it is.
 
+use super::nesting::{self, Nesting};
 use super::raised::{self, Raised};
 use abi::uintr as at;
 
@@ -41,6 +42,9 @@ pub struct Handlers {
     served: [Served; at::VECTORS],
     /// Vectors whose handlers may use floating point.
     floats: u64,
+    /// Vectors that are not ignored, and those of them whose handlers let others interrupt them.
+    served_at_all: u64,
+    nesting: u64,
 }
 
 impl Default for Handlers {
@@ -53,7 +57,7 @@ impl Handlers {
     /// All vectors are ignored.
     #[must_use]
     pub fn new() -> Self {
-        Self { served: [Served::NOTHING; at::VECTORS], floats: 0 }
+        Self { served: [Served::NOTHING; at::VECTORS], floats: 0, served_at_all: 0, nesting: 0 }
     }
 
     /// `vector`, 0 to 63, is noted in `raised`, for tasks and threads to take it from there.
@@ -91,6 +95,32 @@ impl Handlers {
         self.with(vector, Served::by(handler), false)
     }
 
+    /// `handler` serves `vector`, and may let more urgent ones interrupt it ([`Nesting::by_more_urgent`]). Such handlers have a stack of their own, as long as the others'.
+    ///
+    /// # Panics
+    /// If there is no such vector.
+    ///
+    /// # Safety
+    /// As for [`Handlers::on`]. The handlers that interrupt it may come between any two instructions of what it lets them in for.
+    #[must_use]
+    pub unsafe fn nesting<H: Fn(u32, &Nesting) + Sync>(self, vector: u32, handler: &'static H) -> Self {
+        let served = Served::raw(core::ptr::from_ref(handler).cast(), nesting::enter::<H>);
+        // What was held meanwhile is served behind it in the same interrupt, in which thus floating-point registers must have been saved.
+        let mut handlers = self.with(vector, served, true);
+        handlers.nesting |= 1 << vector;
+        handlers
+    }
+
+    /// Whether there is one that lets others in.
+    pub(super) fn nest(&self) -> bool {
+        self.nesting != 0
+    }
+
+    /// The vectors that are not ignored.
+    pub(super) fn served_at_all(&self) -> u64 {
+        self.served_at_all
+    }
+
     /// What serves each vector.
     pub(super) fn served(&self) -> [Served; at::VECTORS] {
         self.served
@@ -104,6 +134,8 @@ impl Handlers {
     fn with(mut self, vector: u32, served: Served, floats: bool) -> Self {
         self.served[vector as usize] = served;
         self.floats = self.floats & !(1 << vector) | u64::from(floats) << vector;
+        self.served_at_all |= 1 << vector;
+        self.nesting &= !(1 << vector);
         self
     }
 }

@@ -12,18 +12,11 @@
 //!
 //! Interrupts are off from the handler to the function's first line, and from its last one to where the thread goes on: so the frames of two are never both being made.
 
+use super::interrupted::{Interrupted, SPIE, SPP, UPIE};
 use super::{Block, Receiver};
 use abi::uintr as at;
-use core::arch::{asm, global_asm};
+use core::arch::global_asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-
-/// The bits of `sstatus`: interrupts on behind the return; its mode; floating point used.
-const SPIE: usize = 1 << 5;
-const SPP: usize = 1 << 8;
-const FS_USED: usize = 1 << 14;
-/// `ustatus.UPIE`.
-const UPIE: usize = 1 << 4;
 
 /// What a thread goes on with.
 #[repr(C, align(16))]
@@ -64,8 +57,9 @@ impl Frame {
 /// # Safety
 /// Called by a handler of this receiver's. The call may come between any two instructions of the thread, whose stack has room for it.
 pub(crate) unsafe fn redirect(receiver: &Receiver, call: Call, data: *const ()) -> bool {
-    let interrupted = Interrupted { receiver };
-    let (pc, trampoline) = (interrupted.pc(), interrupted.trampoline());
+    // SAFETY: the caller is a handler of this receiver's.
+    let interrupted = unsafe { Interrupted::of(receiver.backend, receiver.block) };
+    let (pc, trampoline) = (interrupted.pc(), trampoline(receiver.backend));
     if pc == trampoline {
         return true;
     }
@@ -86,86 +80,14 @@ pub(crate) unsafe fn redirect(receiver: &Receiver, call: Call, data: *const ()) 
     true
 }
 
-/// The registers of an interrupted thread, by backend. Only [`redirect`] makes it, whose caller promises that there is such a thread.
-struct Interrupted<'r> {
-    receiver: &'r Receiver,
-}
-
-impl Interrupted<'_> {
-    fn trampoline(&self) -> usize {
-        let code = match self.receiver.backend {
-            at::AIA => uintr_trampoline,
-            at::NUINTC => uintr_trampoline_nuintc,
-            _ => uintr_trampoline_soft,
-        } as unsafe extern "C" fn();
-        code as *const () as usize
-    }
-
-    fn word(&self, offset: usize) -> &AtomicUsize {
-        // SAFETY: within the control page, which stays mapped; aligned.
-        unsafe { &*(*self.receiver.block).pages.add(offset).cast() }
-    }
-
-    fn pc(&self) -> usize {
-        let pc;
-        match self.receiver.backend {
-            // SAFETY: reads the thread's own register.
-            at::AIA => unsafe { asm!("csrr {}, sepc", out(reg) pc, options(nostack)) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrr {}, 0x041", out(reg) pc, options(nostack)) },
-            _ => pc = self.word(at::EPC).load(Ordering::Relaxed),
-        }
-        pc
-    }
-
-    fn sp(&self) -> usize {
-        let sp;
-        match self.receiver.backend {
-            // SAFETY: reads the thread's own register.
-            at::AIA => unsafe { asm!("csrr {}, sscratch", out(reg) sp, options(nostack)) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrr {}, 0x040", out(reg) sp, options(nostack)) },
-            _ => sp = self.word(at::SCRATCH).load(Ordering::Relaxed),
-        }
-        sp
-    }
-
-    /// Keeps interrupts off behind the return; whether the thread has used floating point. `None`: it is in VU-mode, where it has no such registers.
-    fn close(&self) -> Option<bool> {
-        if self.receiver.backend == at::AIA {
-            let status: usize;
-            // SAFETY: reads the thread's own register.
-            unsafe { asm!("csrr {}, sstatus", out(reg) status, options(nostack)) };
-            if status & SPP == 0 {
-                return None;
-            }
-            // SAFETY: only keeps interrupts off.
-            unsafe { asm!("csrc sstatus, {}", in(reg) SPIE, options(nostack)) };
-            return Some(status & FS_USED != 0);
-        }
-        // SAFETY: within the control page, which stays mapped; aligned.
-        let status = unsafe { &*(*self.receiver.block).pages.add(at::STATUS).cast::<AtomicU32>() };
-        if self.receiver.backend == at::NUINTC {
-            // SAFETY: only keeps interrupts off.
-            unsafe { asm!("csrc 0x000, {}", in(reg) UPIE, options(nostack)) };
-        } else {
-            status.fetch_and(!at::BEFORE, Ordering::Relaxed);
-        }
-        Some(status.load(Ordering::Relaxed) & at::FLOATS != 0)
-    }
-
-    fn go_on(&self, pc: usize, sp: usize) {
-        match self.receiver.backend {
-            // SAFETY: where the thread goes on, which is the trampoline with its frame.
-            at::AIA => unsafe { asm!("csrw sepc, {}", "csrw sscratch, {}", in(reg) pc, in(reg) sp) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrw 0x041, {}", "csrw 0x040, {}", in(reg) pc, in(reg) sp) },
-            _ => {
-                self.word(at::EPC).store(pc, Ordering::Relaxed);
-                self.word(at::SCRATCH).store(sp, Ordering::Relaxed);
-            }
-        }
-    }
+/// Where a thread goes on that is redirected.
+fn trampoline(backend: usize) -> usize {
+    let code = match backend {
+        at::AIA => uintr_trampoline,
+        at::NUINTC => uintr_trampoline_nuintc,
+        _ => uintr_trampoline_soft,
+    } as unsafe extern "C" fn();
+    code as *const () as usize
 }
 
 unsafe extern "C" {

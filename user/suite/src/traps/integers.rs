@@ -44,6 +44,19 @@ pub fn checked() -> Outcome {
     Ok(())
 }
 
+/// What keeps its interrupts off takes no exceptions either: it ends at the operation.
+pub fn masked() -> Outcome {
+    let body = || {
+        let Ok(receiver) = receiver() else { return 1 };
+        if noting(&receiver, Causes::BREAKPOINT, Next::Behind).is_err() {
+            return 1;
+        }
+        rt::uintr::masked(&receiver, || (Checked(black_box(i32::MAX)) + Checked(black_box(1))).0)
+    };
+    drop(receiver()?);
+    dies(child(body)?, SIGTRAP)
+}
+
 /// A program that takes no exceptions ends at the operation.
 pub fn without_a_handler() -> Outcome {
     dies(child(|| (Checked(black_box(i32::MAX)) + Checked(black_box(1))).0)?, SIGTRAP)

@@ -5,7 +5,7 @@ use crate::machine::{needs_asyncos, needs_kernel, needs_root, world};
 use crate::process::{PAGE, call, checked_child, child, dies, exits, sleep_ms};
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use rt::abi::asyncos::WORLD_VM;
+use rt::abi::asyncos::{WORLD_TABLE, WORLD_VM};
 use rt::abi::futex::FUTEX_WAIT;
 use rt::abi::signal::SIGBUS;
 use rt::abi::{Errno, mm::*, nr, uintr};
@@ -41,6 +41,19 @@ pub fn as_asked() -> Outcome {
             Err(error) => ensure!(!there && error == Errno::ENODEV, "{backend}: {error:?}, asked for was {asked}"),
         }
     }
+    Ok(())
+}
+
+/// Where nobody chooses a world and user interrupts come by the controller alone, a native program has the world in which they do.
+pub fn world_by_itself() -> Outcome {
+    needs_asyncos()?;
+    let line = rt::fs::read_to_string("/proc/cmdline")?;
+    if !["world=auto", "uintr=nuintc"].iter().all(|asked| line.split_whitespace().any(|word| word == *asked)) {
+        return Err(Trouble::skipped("the command line asks for something else"));
+    }
+    equal!(world(), Some(WORLD_TABLE));
+    let begun = rt::thread::spawn(|| call(uintr::RECEIVER, &[PAGE, 0, uintr::NUINTC]).map(raw::file))?.join();
+    begun.ok_or_else(|| Trouble::failed("the thread ended"))??;
     Ok(())
 }
 

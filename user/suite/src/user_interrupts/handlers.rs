@@ -22,7 +22,7 @@ const DONE: usize = 2;
 const MANY: u32 = 70;
 
 /// Who receives on the same hart meanwhile.
-struct Neighbour {
+pub struct Neighbour {
     receiver: Receiver,
     counts: &'static Counts,
     sender: Sender,
@@ -30,7 +30,7 @@ struct Neighbour {
 }
 
 impl Neighbour {
-    fn new() -> Result<Self, Trouble> {
+    pub fn new() -> Result<Self, Trouble> {
         go_to(0)?;
         let (receiver, counts) = counting()?;
         let sender = Sender::open(receiver.grant(1 << 5)?)?;
@@ -38,7 +38,7 @@ impl Neighbour {
     }
 
     /// Is told, once.
-    fn is_told(&mut self) -> Outcome {
+    pub fn is_told(&mut self) -> Outcome {
         self.sent += 1;
         self.sender.send(5)?;
         until(&self.receiver, || self.counts.get(5) >= self.sent)?;

@@ -94,6 +94,8 @@ pub fn anything_anywhere() -> Outcome {
     let victim = Sender::open(receiver.grant(1 << 1)?)?;
     let hostile = Sender::open(receiver.grant(1 << 2)?)?;
     let (word, bell) = (hostile.doorbell() - 4096, hostile.doorbell());
+    // What it is to store, before it writes over that.
+    let slot = raw::atomic(word + abi::uintr::SLOT).load(Relaxed);
     let mut sent = 0;
     let mut is_heard = || {
         sent += 1;
@@ -110,9 +112,14 @@ pub fn anything_anywhere() -> Outcome {
     ];
     for value in VALUES {
         for store in stores {
+            let heard = counts.get(2);
             (0..4096).step_by(4).for_each(|offset| store(word + offset, value));
-            raw::atomic(bell).store(1, Relaxed);
+            raw::atomic(bell).store(slot, Relaxed);
             is_heard()?;
+            // Its word was looked at, and vector 2 is granted to it.
+            if value & 1 << 2 != 0 {
+                until(&receiver, || counts.get(2) > heard)?;
+            }
             for offset in [0, 4, 8, 12, 0x100, 0x7fc, 0x800, 0xffc] {
                 // The page takes words at its beginning; where it takes nothing, that is SIGBUS.
                 let pid = child(|| {

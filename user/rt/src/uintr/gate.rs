@@ -1,0 +1,63 @@
+//! Lets a thread's interrupts in and keeps them off, by backend.
+
+use super::{Block, SIE, nuintc};
+use crate::sys;
+use abi::uintr as at;
+use core::arch::asm;
+use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+
+/// Keeps them off; whether they were on.
+///
+/// # Safety
+/// The calling thread is the receiver with this backend and block.
+#[inline]
+pub(super) unsafe fn close(backend: usize, block: *const Block) -> bool {
+    if backend == at::AIA {
+        let old: usize;
+        // SAFETY: only delays interrupts; a receiver may write its `sstatus`. No `nomem`: what is done behind it stays there.
+        unsafe { asm!("csrrc {}, sstatus, {}", out(reg) old, in(reg) SIE) };
+        return old & SIE != 0;
+    }
+    if backend == at::NUINTC {
+        return nuintc::mask();
+    }
+    // SAFETY: the caller's promise.
+    let was_on = unsafe { status(block) }.swap(0, Ordering::Relaxed) & at::ON != 0;
+    compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
+    was_on
+}
+
+/// Lets them in.
+///
+/// # Safety
+/// As for [`close`].
+#[inline]
+pub(super) unsafe fn open(backend: usize, block: *const Block) {
+    if backend == at::AIA {
+        // SAFETY: the entry saves what it changes.
+        unsafe { asm!("csrs sstatus, {}", in(reg) SIE) };
+        return;
+    }
+    if backend == at::NUINTC {
+        return nuintc::unmask();
+    }
+    compiler_fence(Ordering::SeqCst); // as in `close`
+    // SAFETY: the caller's promise.
+    unsafe { status(block) }.store(at::ON, Ordering::Relaxed);
+    compiler_fence(Ordering::SeqCst);
+    // Behind the store: what comes after this look finds interrupts on.
+    // SAFETY: the pages stay mapped as long as the thread is there.
+    if unsafe { (*block).pending_slots() }.load(Ordering::Relaxed) != 0 {
+        // SAFETY: no pointers.
+        let _ = unsafe { sys::call6(at::WAIT, sys::pad([0])) }; // entered on the way back
+    }
+}
+
+/// `STATUS` of the backend `SOFT`.
+///
+/// # Safety
+/// The block is the calling thread's.
+unsafe fn status<'b>(block: *const Block) -> &'b AtomicU32 {
+    // SAFETY: within the control page, which stays mapped.
+    unsafe { &*(*block).pages.add(at::STATUS).cast() }
+}
