@@ -39,18 +39,42 @@ pub enum Source {
 /// What the kernel does for a thread that takes user interrupts. What the hardware does it does not see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interrupted {
-    /// It has this place of a hart.
-    Placed(u16),
+    /// It has this place.
+    Placed(Place),
     /// It has it no more.
-    Displaced(u16),
+    Displaced(Place),
     /// The kernel rings for the sender in this slot.
     Rung(u16),
     /// It is told of what has arrived at its place.
     Arrived,
     /// It is told to look at everything.
     Told,
-    /// The right of the sender in this slot has ended.
+    /// Its own timer is due.
+    Due,
+    /// The right of the sender in this slot is revoked.
     Revoked(u16),
+    /// The right in this slot ends: nobody has it any more, or its receiver has ended.
+    Ended(u16),
+}
+
+/// Where what is sent to a thread arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The hart.
+    pub hart: u8,
+    /// Its guest file.
+    pub file: u8,
+}
+
+impl Place {
+    fn word(self) -> u16 {
+        u16::from_le_bytes([self.file, self.hart])
+    }
+
+    fn of(word: u16) -> Self {
+        let [file, hart] = word.to_le_bytes();
+        Self { hart, file }
+    }
 }
 
 /// Something that happened.
@@ -176,12 +200,14 @@ impl Event {
             Event::Complete { request, result } => words(10, 0, 0, request, result as u64),
             Event::UserInterrupt { task, what } => {
                 let (kind, number) = match what {
-                    Interrupted::Placed(number) => (0, number),
-                    Interrupted::Displaced(number) => (1, number),
+                    Interrupted::Placed(place) => (0, place.word()),
+                    Interrupted::Displaced(place) => (1, place.word()),
                     Interrupted::Rung(slot) => (2, slot),
                     Interrupted::Arrived => (3, 0),
                     Interrupted::Told => (4, 0),
                     Interrupted::Revoked(slot) => (5, slot),
+                    Interrupted::Due => (6, 0),
+                    Interrupted::Ended(slot) => (7, slot),
                 };
                 words(11, kind, u32::from(number), task, 0)
             }
@@ -245,12 +271,14 @@ impl Record {
             11 => Event::UserInterrupt {
                 task: a,
                 what: match small {
-                    0 => Interrupted::Placed(wide as u16),
-                    1 => Interrupted::Displaced(wide as u16),
+                    0 => Interrupted::Placed(Place::of(wide as u16)),
+                    1 => Interrupted::Displaced(Place::of(wide as u16)),
                     2 => Interrupted::Rung(wide as u16),
                     3 => Interrupted::Arrived,
                     4 => Interrupted::Told,
-                    _ => Interrupted::Revoked(wide as u16),
+                    5 => Interrupted::Revoked(wide as u16),
+                    6 => Interrupted::Due,
+                    _ => Interrupted::Ended(wide as u16),
                 },
             },
             _ => return None,
@@ -315,12 +343,14 @@ impl fmt::Display for Event {
             Event::UserInterrupt { task, what } => {
                 write!(f, "uintr task={task} ")?;
                 match what {
-                    Interrupted::Placed(place) => write!(f, "placed={place}"),
-                    Interrupted::Displaced(place) => write!(f, "displaced={place}"),
+                    Interrupted::Placed(Place { hart, file }) => write!(f, "placed={hart}.{file}"),
+                    Interrupted::Displaced(Place { hart, file }) => write!(f, "displaced={hart}.{file}"),
                     Interrupted::Rung(slot) => write!(f, "rung={slot}"),
                     Interrupted::Arrived => write!(f, "told=place"),
                     Interrupted::Told => write!(f, "told=all"),
+                    Interrupted::Due => write!(f, "told=timer"),
                     Interrupted::Revoked(slot) => write!(f, "revoked={slot}"),
+                    Interrupted::Ended(slot) => write!(f, "ended={slot}"),
                 }
             }
         }

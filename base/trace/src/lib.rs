@@ -20,5 +20,5 @@
 mod event;
 mod ring;
 
-pub use event::{Event, Interrupted, Record, Source, Words, Work};
+pub use event::{Event, Interrupted, Place, Record, Source, Words, Work};
 pub use ring::{Reader, Ring};

@@ -173,7 +173,7 @@ impl<const N: usize> Iterator for Reader<'_, N> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::event::{Event, Interrupted, Source, Work};
+    use crate::event::{Event, Interrupted, Place, Source, Work};
     use proptest::prelude::*;
 
     fn number(record: Record) -> u64 {
@@ -181,7 +181,7 @@ mod tests {
         task
     }
 
-    const EVENTS: [(Event, &str); 22] = [
+    const EVENTS: [(Event, &str); 24] = [
         (Event::Spawn { task: 1, parent: 2 }, "spawn task=1 parent=2"),
         (Event::Name { task: 1, part: 1, text: *b"sleep\nr\0" }, "name task=1 part=1 text=sleep\\nr"),
         (Event::PollBegin { task: u64::MAX }, "poll-begin task=18446744073709551615"),
@@ -198,12 +198,20 @@ mod tests {
         (Event::Submit { request: 5, task: 4, work: Work::Device(2) }, "submit request=5 task=4 device=2"),
         (Event::Submit { request: 6, task: 4, work: Work::Entry(22) }, "submit request=6 task=4 entry=22"),
         (Event::Complete { request: 3, result: -22 }, "complete request=3 result=-22"),
-        (Event::UserInterrupt { task: 6, what: Interrupted::Placed(7) }, "uintr task=6 placed=7"),
-        (Event::UserInterrupt { task: 6, what: Interrupted::Displaced(7) }, "uintr task=6 displaced=7"),
+        (
+            Event::UserInterrupt { task: 6, what: Interrupted::Placed(Place { hart: 255, file: 7 }) },
+            "uintr task=6 placed=255.7",
+        ),
+        (
+            Event::UserInterrupt { task: 6, what: Interrupted::Displaced(Place { hart: 1, file: 255 }) },
+            "uintr task=6 displaced=1.255",
+        ),
         (Event::UserInterrupt { task: 6, what: Interrupted::Rung(63) }, "uintr task=6 rung=63"),
         (Event::UserInterrupt { task: 6, what: Interrupted::Arrived }, "uintr task=6 told=place"),
         (Event::UserInterrupt { task: 6, what: Interrupted::Told }, "uintr task=6 told=all"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Due }, "uintr task=6 told=timer"),
         (Event::UserInterrupt { task: 6, what: Interrupted::Revoked(1) }, "uintr task=6 revoked=1"),
+        (Event::UserInterrupt { task: 6, what: Interrupted::Ended(2) }, "uintr task=6 ended=2"),
     ];
 
     #[test]

@@ -4,12 +4,12 @@
 //! new recording, a bounded number of times.
 
 use crate::case::{Case, Outcome, Trouble};
-use crate::machine::{needs_asyncos, needs_root};
+use crate::machine::{go_to, needs_asyncos, needs_harts, needs_root};
 use crate::place::Place;
 use crate::process::{await_blocked, checked_child, exits};
 use alloc::string::String;
 use alloc::vec::Vec;
-use rt::abi::nr;
+use rt::abi::{nr, uintr};
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
 use rt::pipe;
@@ -19,6 +19,7 @@ pub const CASES: &[Case] = &[
     case!("trace/waiting-call", "D16", waiting_call),
     case!("trace/device-request", "D16", device_request),
     case!("trace/user-interrupts", "D16 U5", user_interrupts),
+    case!("trace/places", "D16 U4", places),
     case!("trace/order-and-loss", "D16", order_and_loss),
     case!("trace/switch", "D16 E1", switch),
 ];
@@ -173,6 +174,48 @@ fn user_interrupts() -> Outcome {
         let is_reached = lines[..rung].iter().any(placed) || lines[rung..].iter().any(told);
         (is_reached && lines[rung..].iter().any(revoked)).then_some(())
     })
+}
+
+/// A receiver with a place by hardware loses it where it goes to another hart, has another there, and is told of what arrives at that while it waits; at its end it has none, and
+/// the right has ended.
+fn places() -> Outcome {
+    needs_asyncos()?;
+    let backend = || -> Result<usize, Trouble> { Ok(receive(Handlers::new())?.backend()) };
+    let backend = rt::thread::spawn(backend)?.join().unwrap_or_else(|| Err(Trouble::failed("the thread ended")))?;
+    if backend != uintr::AIA {
+        return Err(Trouble::skipped("needs interrupts by hardware, in world vm"));
+    }
+    needs_harts(2)?;
+    let receives = || -> Outcome {
+        go_to(0)?;
+        let receiver = receive(Handlers::new())?;
+        let right = receiver.grant(1)?;
+        go_to(1)?;
+        let waiter = rt::process::id();
+        let sends = checked_child(|| {
+            let sender = Sender::open(right)?;
+            await_blocked(waiter)?;
+            Ok(sender.send(0)?)
+        })?;
+        receiver.wait(None)?;
+        exits(sends, 0)
+    };
+    find(
+        || exits(checked_child(receives)?, 0),
+        |lines| {
+            let told = lines.iter().position(|line| line.is("uintr", &[("told", "place")]))?;
+            let task = lines[told].get("task")?;
+            let own = |line: &&Line<'_>| line.is("uintr", &[("task", task)]);
+            let at = |lines: &[Line<'_>], what: &str, hart: char| {
+                lines.iter().filter(own).any(|line| line.get(what).is_some_and(|place| place.starts_with(hart)))
+            };
+            let (before, behind) = lines.split_at(told);
+            let moved = at(before, "placed", '0') && at(before, "displaced", '0') && at(before, "placed", '1');
+            let is_over =
+                at(behind, "displaced", '1') && behind.iter().filter(own).any(|line| line.get("ended").is_some());
+            (moved && is_over).then_some(())
+        },
+    )
 }
 
 /// More happens than the rings hold: the newest is there, in order, and what is missing was counted.

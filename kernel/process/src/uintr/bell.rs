@@ -49,8 +49,12 @@ impl Bell {
 
     /// Something is at the thread's place, which it will find when it runs: wakes it if it waits.
     pub(super) fn arrived(&self) {
+        self.rouse(Interrupted::Arrived);
+    }
+
+    fn rouse(&self, what: Interrupted) {
         if let Some(whom) = &*self.whom.lock() {
-            whom.record(Interrupted::Arrived);
+            whom.record(what);
             whom.thread.note_interrupt(false);
             whom.task.wake();
         }
@@ -77,7 +81,7 @@ impl Bell {
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
         if self.own_timer {
-            self.arrived();
+            self.rouse(Interrupted::Due);
         } else {
             Injected::raise(&self.control, abi::uintr::TIMER_SLOT);
             self.summon();

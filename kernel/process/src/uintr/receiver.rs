@@ -220,6 +220,9 @@ impl Receiver {
             (wire, state.slot_of(sender).map(|slot| (slot.right, slot.has_message())))
         };
         drop(wire); // not under the lock
+        if let Some((Right::Granted, _)) = left {
+            self.record(Interrupted::Ended(sender.slot() as u16));
+        }
         match left {
             // The granting was given up.
             Some((Right::Reserved, _)) => self.remove(sender.slot(), sender.id()),
@@ -272,7 +275,7 @@ impl Receiver {
 
     /// Gets a place on the hart that this runs on, in place of the one that it has. By the thread itself. `None`: it was killed.
     pub(super) async fn settle(self: &Arc<Self>, thread: &Thread) -> Option<Place> {
-        let old = self.state.lock().leave(|_| true);
+        let old = self.leave(|_| true);
         if let Some(old) = old {
             self.depart(old).await;
         }
@@ -282,19 +285,26 @@ impl Receiver {
     /// What arrives, arrives at `place` from now on.
     pub(super) fn keep(&self, place: Place) {
         let hart = place.hart();
-        self.record(Interrupted::Placed(place.number() as u16));
+        self.record(Interrupted::Placed(noted(&place)));
         self.state.lock().stay(place);
         places::kept(hart);
     }
 
     /// Gives its place away if that is on `hart`, which is the caller's, so that the thread does not run there now. Behind it, [`Receiver::depart`].
     pub(super) fn part_with(&self, hart: usize) -> Option<Place> {
-        self.state.lock().leave(|place| place.hart() == hart)
+        self.leave(|place| place.hart() == hart)
+    }
+
+    /// Has no place any more, if it has one that is so. Noted before it can have the next.
+    fn leave(&self, which: impl FnOnce(&Place) -> bool) -> Option<Place> {
+        let mut state = self.state.lock();
+        let place = state.leave(which)?;
+        self.record(Interrupted::Displaced(noted(&place)));
+        Some(place)
     }
 
     /// Frees a place that was the receiver's until now. Not to be dropped before its end.
     pub(super) async fn depart(&self, place: Place) {
-        self.record(Interrupted::Displaced(place.number() as u16));
         self.take_doorbells_back().await;
         places::free(place);
         // What was rung there is gone, and its word was set before. The thread may have another place by now, and have looked before that.
@@ -319,7 +329,7 @@ impl Receiver {
     /// The thread takes no interrupts any more. Words that are mapped stay: they lead nowhere.
     pub(super) async fn end(&self) {
         self.close();
-        let place = self.state.lock().leave(|_| true);
+        let place = self.leave(|_| true);
         if let Some(place) = place {
             self.depart(place).await;
         }
@@ -331,9 +341,17 @@ impl Receiver {
     /// Its senders have no right any more. If it has a place, that is only free when it is evicted from there, or behind [`Receiver::end`].
     pub(super) fn close(&self) {
         self.state.lock().end();
-        self.senders().for_each(|sender| sender.close());
+        self.senders().for_each(|sender| {
+            self.record(Interrupted::Ended(sender.slot() as u16));
+            sender.close();
+        });
         self.bell.end();
     }
+}
+
+/// A place as the trace has it.
+fn noted(place: &Place) -> trace::Place {
+    trace::Place { hart: place.hart() as u8, file: place.number() as u8 }
 }
 
 impl State {
