@@ -3,24 +3,26 @@
  * Shown: when all is quiet, nothing lies in the word of a thread that sleeps without having been told; and nothing is taken that was not sent.
  *
  * A doorbell reaches who listens; what is rung at one that does not is heard when it listens again. What either side stores lies in a buffer, until a fence or by itself at any time
- * before, and the other side does not see it there.
+ * before, and the other side does not see it there. The thread runs for as long as it likes, and leaves its rest when it is told, or by itself (its slice, its time or its wait is over).
+ * Not here: several senders, the granting to one while the receiver sleeps, the timer.
  *
  * mutant SENDER_HAS_NO_FENCE     who sends looks whether the receiver sleeps while the bit may not be seen yet
  * mutant KERNEL_HAS_NO_FENCE     the kernel looks at the word while it may not be seen yet that the receiver sleeps
  * mutant LOOKS_FIRST             the kernel looks at the word, and says then that the receiver sleeps
  * mutant CALL_SETS_THE_BIT       the call of who finds the receiver asleep sends once more
+ * mutant FORGETS_BEHIND          on the way to user mode it is looked whether the thread was told, and what was told is forgotten behind that
  */
 bool word, word_buffered
-bool asleep, asleep_buffered
+bool asleep, asleep_buffered, asleep_next
 bool told                   /* has the thread look: it runs, or will */
 bool rung                   /* at the controller, and not heard */
-byte sent, taken
+byte sent, taken, alone
 
 active proctype Buffers() {
 end:
     do
     :: atomic { word_buffered -> word = true; word_buffered = false }
-    :: atomic { asleep_buffered -> asleep = true; asleep_buffered = false }
+    :: atomic { asleep_buffered -> asleep = asleep_next; asleep_buffered = false }
     od
 }
 
@@ -48,18 +50,20 @@ inline take() {
 }
 
 active proctype Receiver() {
-    bool nothing;
+    bool nothing, look;
 end:
     do
-    /* It runs, and listens. */
-    :: atomic { told || rung -> told = false; rung = false };
+    :: true ->
+       /* It runs, and listens. */
+end_runs:
+       atomic { told || rung -> told = false; rung = false };
        take()
     :: true ->
        /* It rests: nobody listens for it. */
 #ifdef LOOKS_FIRST
        nothing = !word;
 #endif
-       asleep_buffered = true;
+       atomic { asleep_next = true; asleep_buffered = true };
 #ifndef KERNEL_HAS_NO_FENCE
        !asleep_buffered;
 #endif
@@ -70,9 +74,23 @@ end:
        :: !nothing -> told = true
        :: nothing ->
 end_asleep:
-          told
+          if
+          :: told
+          :: alone < 2 -> alone++
+          fi
        fi;
-       atomic { asleep = false; asleep_buffered = false }
+       /* On its way to user mode. */
+#ifdef FORGETS_BEHIND
+       look = told;
+       told = false;
+#else
+       atomic { look = told; told = false };
+#endif
+       atomic { asleep_next = false; asleep_buffered = true };
+       if
+       :: look -> take()
+       :: else
+       fi
     od
 }
 
