@@ -3,6 +3,7 @@
 
 use crate::measure::{Outcome, call, measure};
 use crate::processes::{end, fork};
+use crate::user_interrupts::{Seen, await_more, counting};
 use alloc::format;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use rt::abi::futex::{FUTEX_WAIT, FUTEX_WAKE};
@@ -13,7 +14,7 @@ use rt::io::{self, Read, Write};
 use rt::{pipe, raw};
 
 /// A request, or a reply.
-type Body = [u64; 8];
+pub type Body = [u64; 8];
 
 /// Requests on the way at once.
 const AT_ONCE: [u64; 4] = [1, 2, 8, 32];
@@ -45,12 +46,45 @@ pub fn rows() -> Outcome {
         })?;
         end(pid)?;
     }
+    crate::urgency::in_a_process(&["--uintr", "channel"])?;
     streams()?;
     one_pipe()?;
     pipes()?;
     unix()?;
     events()?;
     futexes()
+}
+
+/// The same, one at a time, in a process that waits for its interrupts: the reply raises one. In a process of its own, as the others would pay for that.
+pub fn by_interrupt() -> Outcome {
+    let Ok((interrupted, seen)) = counting() else { return Ok(()) };
+    let (near, far) = pair::<Body, Body>(64)?;
+    let pid = fork(|| {
+        let _ = far.open().and_then(serve);
+    })?;
+    let mut client: Channel<Body, Body> = near.open()?;
+    client.bind(&interrupted, 0)?;
+    measure("channel_call_interrupt", 5_120, |count| {
+        for _ in 0..count {
+            client.send(&[1; 8])?;
+            next(&mut client, seen, |before| await_more(&interrupted, seen, before))?;
+        }
+        Ok(())
+    })?;
+    end(pid)
+}
+
+/// The next message to a side that is bound to vector 0, for whose interrupt `wait` waits.
+pub fn next(channel: &mut Channel<Body, Body>, seen: &Seen, wait: impl Fn(u32) -> Outcome) -> io::Result<Body> {
+    loop {
+        let before = seen.count();
+        if channel.listen()? {
+            wait(before)?;
+        }
+        if let Some(message) = channel.take()? {
+            return Ok(message);
+        }
+    }
 }
 
 /// Bytes on the way at most: what a pipe holds.
@@ -109,7 +143,8 @@ fn one_pipe() -> Outcome {
     Ok(())
 }
 
-fn serve(mut server: Channel<Body, Body>) -> Outcome {
+/// Answers requests, one by one.
+pub fn serve(mut server: Channel<Body, Body>) -> Outcome {
     loop {
         let request = server.receive()?;
         server.post(&request)?;

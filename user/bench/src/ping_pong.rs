@@ -1,13 +1,15 @@
 //! Two processes on two harts that wake each other in turn: by user interrupts, running and waiting, and by what else there is. Times, as instructions
 //! of several harts do not tell how long anybody waits.
 
+use crate::channels::{Body, next, serve};
 use crate::measure::{Outcome, call, report};
-use crate::processes::end;
+use crate::processes::{end, fork};
 use crate::user_interrupts::{Seen, await_more, counting};
 use core::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_SHARED, PROT_READ, PROT_WRITE};
 use rt::abi::nr;
 use rt::abi::signal::{SIG_BLOCK, SIGCHLD, SIGUSR1};
+use rt::channel::{Channel, pair};
 use rt::time::Instant;
 use rt::uintr::{Receiver, Sender};
 use rt::{io, raw};
@@ -28,13 +30,53 @@ pub fn rows() -> Outcome {
     with_descriptors("pp_pipe", || Ok([pipe()?, pipe()?]))?;
     // Another kernel has no user interrupts.
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
-    by_interrupts("pp_uintr_running", &receiver, seen, |_, seen, before| {
-        while seen.count() <= before {
-            core::hint::spin_loop();
-        }
-        Ok(())
+    by_interrupts("pp_uintr_running", &receiver, seen, |_, seen, before| spin(seen, before))?;
+    by_interrupts("pp_uintr_blocked", &receiver, seen, await_more)?;
+    by_channel()?;
+    by_channel_interrupts(&receiver, seen)
+}
+
+/// A request and its reply by a channel, both sides of which wait.
+fn by_channel() -> Outcome {
+    let (near, far) = pair::<Body, Body>(64)?;
+    let child = fork(|| {
+        let _ = go_to(1).and_then(|()| far.open()).and_then(serve); // ends by being killed
     })?;
-    by_interrupts("pp_uintr_blocked", &receiver, seen, await_more)
+    let mut client: Channel<Body, Body> = near.open()?;
+    timed("pp_channel", || client.call(&[1; 8]).map(drop))?;
+    end(child)
+}
+
+/// The same between sides that listen and run: each message raises an interrupt, and nobody calls the kernel.
+fn by_channel_interrupts(receiver: &Receiver, seen: &'static Seen) -> Outcome {
+    let (near, far) = pair::<Body, Body>(64)?;
+    let child = fork(|| {
+        let _ = go_to(1).and_then(|()| far.open()).and_then(answer_interrupts);
+    })?;
+    let mut client: Channel<Body, Body> = near.open()?;
+    client.bind(receiver, 0)?;
+    timed("pp_channel_interrupt", || {
+        client.send(&[1; 8])?;
+        next(&mut client, seen, |before| spin(seen, before)).map(drop)
+    })?;
+    end(child)
+}
+
+fn answer_interrupts(mut server: Channel<Body, Body>) -> Outcome {
+    let (receiver, seen) = counting()?;
+    server.bind(&receiver, 0)?;
+    loop {
+        let request = next(&mut server, seen, |before| spin(seen, before))?;
+        server.send(&request)?;
+    }
+}
+
+/// Computes until more have come.
+fn spin(seen: &Seen, before: u32) -> Outcome {
+    while seen.count() <= before {
+        core::hint::spin_loop();
+    }
+    Ok(())
 }
 
 /// Keeps the calling thread on a hart.

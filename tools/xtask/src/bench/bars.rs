@@ -388,6 +388,12 @@ pub const WANTED: &[Wanted] = &[
     icount("channel_call_2", "channel", &[], "the same, two at once: each"),
     icount("channel_call_8", "channel", &[], "eight at once: each"),
     icount("channel_call_32", "channel", &[], "32 at once: each"),
+    icount(
+        "channel_call_interrupt",
+        "channel",
+        &[],
+        "one at a time, by a process that waits for the user interrupt of the reply",
+    ),
     icount("stream_item_64", "channel", &[], "an item of 64 bytes by a stream over a channel"),
     icount("stream_bytes_64", "channel", &[], "64 bytes by a stream of bytes over a channel"),
     icount("stream_bytes_4096", "channel", &[], "4 KiB by the same"),
@@ -559,6 +565,11 @@ pub const WANTED: &[Wanted] = &[
     reported("pp_eventfd", "the same by two eventfds"),
     reported("pp_pipe", "the same by two pipes"),
     reported("pp_signal", "the same by signals that they wait for"),
+    reported(
+        "pp_channel",
+        "a request of 64 bytes and its reply by a channel between two processes on two harts that wait in it",
+    ),
+    reported("pp_channel_interrupt", "the same between two that run, told by user interrupts"),
     Wanted {
         place: Place::Vm,
         unit: "ratio",
