@@ -19,6 +19,8 @@ mod receiver;
 mod sender;
 mod slot;
 mod taking;
+#[cfg(test)]
+mod tests;
 
 pub use line::Line;
 pub use receiver::{Receiver, ReceiverFile};
