@@ -208,10 +208,10 @@ impl Groups {
         let group = groups.get_mut(&number).ok_or(Errno::ENOBUFS)?;
         let (most, mut bytes) = (given.capacity().min(group.most().max(1)), 0);
         while given.len() < most && (given.is_empty() || bytes < wanted) {
-            if let Err(errno) = group.make_room(1)
-                && given.is_empty()
-            {
-                return Err(errno);
+            match group.make_room(1) {
+                Err(errno) if given.is_empty() => return Err(errno),
+                Err(_) => break,
+                Ok(()) => {}
             }
             let Some(next) = group.take_next() else { break };
             group.chosen += 1;

@@ -166,11 +166,13 @@ impl Readiness {
             let (user_data, res) = (request.user_data(), found as i32);
             // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
             if !self.multishot || ring.notify.raises(open) {
-                turn.0 = None;
+                contends.set(None);
+                turn.end(bell);
                 return Poll::Ready(Some(Done::with(res)));
             }
             if !ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
-                turn.0 = None;
+                contends.set(None);
+                turn.end(bell);
                 return Poll::Ready(Some(Done::with(res)));
             }
             watched.watch.lock().is_owned = false;
@@ -234,6 +236,15 @@ impl Watched<'_> {
 
 /// The turn of one that contends, until it has said what it was told: who goes without passes it on, behind its place in the queue.
 struct Turn<'a>(Option<(&'a Arc<OpenFile>, u32)>);
+
+impl Turn<'_> {
+    /// It says what it was told, and is in the queue no more; unless it was told of something since.
+    fn end(&mut self, bell: &Bell) {
+        if !bell.take() {
+            self.0 = None;
+        }
+    }
+}
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
