@@ -43,21 +43,25 @@ pub const NAME_RING: usize = FIRST + 6;
 
 /// In the number of a system call: it is registered, and the call returns at once; `a6` is the token, which the completion has as `user_data`
 /// ([`result`]: what the call answers). It waits where the call would wait, and not where the descriptor says `O_NONBLOCK`; what its pointers lead to must
-/// stay until then. "The calling thread" is the one that registered it. Without this bit `a6` means nothing.
+/// stay until then. "The calling thread" is the one that registered it; rights to files and the like are those of then, rights over other processes those that the process has when it is carried out. Without this bit `a6` means nothing.
 ///
 /// Errors, and no completion: `ENOSYS` (no ring: to such a program the call does not exist, as on Linux), `EAGAIN` (no place for a completion, or the process has too much under way), `EEXIST` (the ring is
 /// another thread's), `EBADFD` (it is not enabled), `EINVAL`: the call needs its thread ([`crate::bound`]), has a mask of signals for its time, or polls more than 64 descriptors.
 pub const ASYNC: usize = 1 << 30;
 
-/// In `flags` of the completion of a call: `res` is the lower half of a result that is larger than it can hold, the other bits of `flags` are the upper half.
+/// In `flags` of the completion of a call: `res` is the lower half of a result that is larger than it can hold, the rest is in the bits of `flags` from
+/// [`CQE_WIDE_SHIFT`] on, so that none says what `IORING_CQE_F_*` say. One that is larger still is `EOVERFLOW`. Of other completions the bit may be part of a buffer's
+/// number, where `IORING_CQE_F_BUFFER` says that there is one.
 pub const CQE_WIDE: u32 = 1 << 31;
+/// See [`CQE_WIDE`].
+pub const CQE_WIDE_SHIFT: u32 = 8;
 
 /// The result of a call, as its completion has it: a value, or `-errno`.
 #[must_use]
 pub const fn result(res: i32, flags: u32) -> i64 {
     match flags & CQE_WIDE {
         0 => res as i64,
-        _ => ((flags & !CQE_WIDE) as i64) << 32 | res.cast_unsigned() as i64,
+        _ => ((flags & !CQE_WIDE) as i64 >> CQE_WIDE_SHIFT) << 32 | res.cast_unsigned() as i64,
     }
 }
 

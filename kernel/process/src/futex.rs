@@ -3,7 +3,8 @@
 //! Waiters queue in hashed buckets. **No wake-up is lost:** a waiter enters its bucket while it holds the address
 //! space's lock and has just read the word there, and a waker changes the word (in user mode, or under that lock) before
 //! it looks into the bucket. A waiter's `state` decides races: exactly one of waker and canceller moves it
-//! away from `WAITING`, so a wake-up is never given to a waiter that has left.
+//! away from `WAITING`, so a wake-up is never given to a waiter that has left. One that was given and of which nobody has heard when the wait is dropped (its thread was killed, or there
+//! was no memory for who was to wait) goes to the next waiter.
 //!
 //! ```text
 //! WAITING --wake--> WOKEN
@@ -116,21 +117,36 @@ fn bucket(key: FutexKey) -> &'static SpinLock<Bucket> {
 }
 
 /// Leaves the queue when the waiting future is dropped.
-struct Registration(Arc<Waiter>);
+struct Registration {
+    waiter: Arc<Waiter>,
+    /// Who waits has heard of the wake-up.
+    is_told: bool,
+}
+
+impl Registration {
+    /// Nobody has heard of the wake-up, and nobody will: it is the next waiter's.
+    #[cold]
+    #[inline(never)]
+    fn pass_on(&self) {
+        let key = *self.waiter.key.lock();
+        wake_one(key, self.waiter.bitset);
+    }
+}
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        if self.0.woken() {
-            return; // the waker has it out of its bucket, and takes and calls what it holds
+        if self.waiter.woken() {
+            // The waker has it out of its bucket, and takes and calls what it holds.
+            return if self.is_told { () } else { self.pass_on() };
         }
-        self.0.settle(GONE);
-        if self.0.state.load(Ordering::Acquire) == GONE {
+        self.waiter.settle(GONE);
+        if self.waiter.state.load(Ordering::Acquire) == GONE {
             // Either this finds the key of the bucket that it is in, or the requeue that moves it finds it gone.
-            let key = *self.0.key.lock();
+            let key = *self.waiter.key.lock();
             bucket(key).lock().leave();
         }
         // A requeue in the middle of its move may be the last to hold the waiter: it must not hold the task.
-        let waker = self.0.waker.lock().take();
+        let waker = self.waiter.waker.lock().take();
         drop(waker);
     }
 }
@@ -161,7 +177,7 @@ pub fn begin<'a>(
         (equal, equal && bucket.enter(key, waiter.clone()))
     })?;
     match entered {
-        (_, true) => Ok(Wait { thread, registration: Registration(waiter) }),
+        (_, true) => Ok(Wait { thread, registration: Registration { waiter, is_told: false } }),
         (equal, false) => Err(if equal { Errno::ENOMEM } else { Errno::EAGAIN }.into()),
     }
 }
@@ -205,8 +221,12 @@ impl Wait<'_> {
     ///
     /// # Errors
     /// That.
-    pub fn give_up(&self, errno: Errno) -> Result<(), Errno> {
-        if self.registration.0.settle(GONE) { Err(errno) } else { Ok(()) }
+    pub fn give_up(&mut self, errno: Errno) -> Result<(), Errno> {
+        if self.registration.waiter.settle(GONE) {
+            return Err(errno);
+        }
+        self.registration.is_told = true;
+        Ok(())
     }
 
     /// Waits until `deadline` (nanoseconds since boot) at most.
@@ -224,15 +244,17 @@ impl Future for Wait<'_> {
     type Output = Result<(), Errno>;
 
     #[inline]
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let waiter = &self.registration.0;
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Registration { waiter, is_told } = &mut self.registration;
         if !waiter.waits() {
+            *is_told = true;
             return Poll::Ready(Ok(()));
         }
         let old = waiter.waker.lock().replace(context.waker().clone());
         drop(old);
         // A waker that settled before the line above found no one to wake.
         if !waiter.waits() {
+            *is_told = true;
             return Poll::Ready(Ok(()));
         }
         if self.thread.is_some_and(|thread| thread.interrupted()) {

@@ -5,13 +5,14 @@ use crate::{
     context::{Task, list},
 };
 use abi::{errno::Errno, futex::*};
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use core::{
     future::{Future, poll_fn},
     pin::Pin,
     task::Poll,
 };
-use io::file::IoError;
+use io::file::{BoxFuture, IoError};
+use mem::Charge;
 use process::futex::{self, Wait};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -51,6 +52,7 @@ pub(crate) fn wake(task: &Task<'_>, addr: usize, count: usize, bits: u32, flags:
 /// `EAGAIN` for another value, `EINTR`, `EINVAL`, `EFAULT`, `ENOMEM`.
 pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32, flags: u32) -> Result<usize, Errno> {
     let _counted = task.process().quotas().words.charge(1)?;
+    let _charge = task.caller().account.charge(EACH)?;
     loop {
         match futex::begin(None, task.space(), addr, is_private(flags), expected, bits) {
             Ok(wait) => return until_woken(task, &mut [wait]).await.map(|_| 0),
@@ -60,17 +62,33 @@ pub(crate) async fn wait(task: &Task<'_>, addr: usize, expected: u32, bits: u32,
     }
 }
 
+/// [`wait_until`] in memory of its own, which is paid for: a thread's wait is not to carry its size.
+///
+/// # Errors
+/// `ENOMEM`.
+pub(crate) fn begin_apart<'a>(
+    task: &'a Task<'_>,
+    addr: usize,
+    word: (bool, u32, u32),
+    deadline: Option<u64>,
+) -> Result<(BoxFuture<'a, Result<usize, Errno>>, Charge), Errno> {
+    let waits = wait_until(task, addr, word, deadline);
+    let charge = task.caller().account.charge(size_of_val(&waits))?;
+    Ok((Box::pin(waits), charge))
+}
+
 /// Waits like the first interface, for a request: until `deadline` (ns since boot) at most. `word`: whether it is this process's only, what it is to be, and for what of it.
 ///
 /// # Errors
 /// As [`wait`], and `ETIMEDOUT`.
-pub(crate) async fn wait_until(
+async fn wait_until(
     task: &Task<'_>,
     addr: usize,
     word: (bool, u32, u32),
     deadline: Option<u64>,
 ) -> Result<usize, Errno> {
     let _counted = task.process().quotas().words.charge(1)?;
+    let _charge = task.caller().account.charge(EACH)?;
     let (private, expected, bits) = word;
     let mut waits = loop {
         match futex::begin(None, task.space(), addr, private, expected, bits) {
@@ -81,7 +99,7 @@ pub(crate) async fn wait_until(
     };
     match task.wait_for(until_woken(task, &mut waits), deadline).await {
         // The time is over. A waker may have been faster.
-        Err(Errno::EAGAIN) => give_up(&waits, Errno::ETIMEDOUT),
+        Err(Errno::EAGAIN) => give_up(&mut waits, Errno::ETIMEDOUT),
         ended => ended,
     }
 }
@@ -107,7 +125,7 @@ pub(crate) async fn wait_for_one(task: &Task<'_>, addr: usize, count: usize) -> 
             IoError::Fault(_) => Errno::EAGAIN,
         };
         // One may have been woken meanwhile: that counts.
-        let woken = give_up(&waits, errno);
+        let woken = give_up(&mut waits, errno);
         waits.clear();
         match (woken, error) {
             (Err(_), IoError::Fault(fault)) => task.resolve(fault).await?,
@@ -126,9 +144,9 @@ fn begin_all(task: &Task<'_>, words: &[FutexWaitv], waits: &mut Vec<Wait<'static
 }
 
 /// Ends the waits, unless a waker was faster: then which one it was for.
-fn give_up(waits: &[Wait<'_>], errno: Errno) -> Result<usize, Errno> {
+fn give_up(waits: &mut [Wait<'_>], errno: Errno) -> Result<usize, Errno> {
     let mut woken = Err(errno);
-    for (number, wait) in waits.iter().enumerate() {
+    for (number, wait) in waits.iter_mut().enumerate() {
         if wait.give_up(errno).is_ok() && woken.is_err() {
             woken = Ok(number);
         }

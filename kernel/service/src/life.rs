@@ -130,10 +130,13 @@ pub(crate) async fn waitid(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 pub(crate) fn begin_futex<'a>(thread: &'a Arc<Thread>, space: &AddressSpace, args: Args) -> Begun<'a> {
     let (addr, operation) = (args.word(0), args.bits(1));
     let private = operation & x::FUTEX_PRIVATE_FLAG != 0;
+    if operation & x::FUTEX_CLOCK_REALTIME != 0 {
+        return Begun::Not;
+    }
     let woken = match operation & x::FUTEX_CMD_MASK {
         x::FUTEX_WAKE => wake(space, &args, private, x::FUTEX_BITSET_MATCH_ANY),
         x::FUTEX_WAKE_BITSET => wake(space, &args, private, args.bits(5)),
-        x::FUTEX_WAIT if operation & x::FUTEX_CLOCK_REALTIME == 0 && args.word(3) == 0 => {
+        x::FUTEX_WAIT if args.word(3) == 0 => {
             match futex::begin(Some(thread), space, addr, private, args.bits(2), x::FUTEX_BITSET_MATCH_ANY) {
                 Ok(wait) => return Begun::Waits(Box::pin(UntilWoken(wait))),
                 Err(IoError::Errno(errno)) => Err(errno),
@@ -181,8 +184,8 @@ pub(crate) async fn futex(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
                 resumed => resumed,
             };
             if task.is_request() {
-                // Boxed: a thread's wait is not to carry its size.
-                return Box::pin(futexes::wait_until(task, addr, (private, value, bits), deadline)).await;
+                let (waits, _charge) = futexes::begin_apart(task, addr, (private, value, bits), deadline)?;
+                return waits.await;
             }
             let waited = futex::wait(task.thread(), addr, private, value, bits, deadline).await;
             if let (Err(Errno::EINTR), Some(deadline)) = (waited, deadline) {

@@ -397,7 +397,9 @@ async fn several<F: Future<Output = Result<usize, Errno>> + Send>(
         match done.await {
             Err(errno) if index == 0 => return Err(errno),
             Err(_) => return Ok(index),
-            Ok(()) if !goes_on() => return Ok(index + 1),
+            // There may be messages without end, and nobody who waits for this one by one.
+            Ok(()) if !goes_on() || task.interrupted() => return Ok(index + 1),
+            Ok(()) if exec::should_yield() => exec::yield_now().await,
             Ok(()) => {}
         }
     }

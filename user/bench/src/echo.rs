@@ -1,5 +1,5 @@
 //! An echo over TCP on loopback, 64 bytes a message: a server of coroutines with requests on a ring, one with an epoll loop, one with a
-//! thread for each connection; of few connections also one with a loop around `poll`, and one that signals drive. The client is the same for all: it sends on each of its connections, then takes all the answers.
+//! thread for each connection; with fewer connections also one with a loop around `poll`, and one that signals drive. The client is the same for all: it sends on each of its connections, then takes all the answers.
 //! The last rows are of connections that go by segments as those to other hosts do, where there is such a choice.
 
 mod others;
@@ -26,7 +26,7 @@ use rt::{async_net, fs, println, raw, thread};
 
 /// Bytes of a message.
 const MESSAGE: usize = 64;
-/// What a server has room for.
+/// Bytes that a server has room for.
 const ROOM: usize = 1_024;
 /// Requests that are measured, about.
 const REQUESTS: u64 = 2_048;
@@ -38,7 +38,8 @@ const IDLE_WIRED: usize = 500;
 
 /// The servers, and how many connections each is measured with at most.
 const MODELS: [(&str, usize); 6] =
-    [("ring", ROOM), ("tasks", ROOM), ("epoll", ROOM), ("threads", ROOM), ("poll", 256), ("signal", 32)];
+    [("ring", MOST), ("tasks", MOST), ("epoll", MOST), ("threads", MOST), ("poll", 256), ("signal", 32)];
+const MOST: usize = 1_024;
 
 /// For how long free memory is to stand still.
 const STILL: Duration = Duration::from_millis(200);
@@ -47,7 +48,7 @@ const STILL: Duration = Duration::from_millis(200);
 pub fn servers() -> Outcome {
     let limit = Rlimit { current: 16_384, max: 16_384 };
     call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
-    for count in [1, 32, 256, 1_024] {
+    for count in [1, 32, 256, MOST] {
         for (model, _) in MODELS.into_iter().filter(|(_, most)| count <= *most) {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_{model}_{count}"), count)?;

@@ -356,6 +356,6 @@ async fn wait_for(
         Poll::Pending
     })
     .await;
-    let interrupted = done.result == Errno::EINTR.to_return() as i32 && request.state().is_cancelled();
+    let interrupted = done.fails && done.result == Errno::EINTR.to_return() as i32 && request.state().is_cancelled();
     if interrupted { CANCELLED } else { done }
 }

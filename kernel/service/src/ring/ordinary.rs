@@ -17,7 +17,11 @@ use crate::{
     context::{OfRequest, Task, Whose},
     dispatch,
 };
-use abi::{asyncos::CQE_WIDE, errno::Errno, io_uring::IORING_SETUP_R_DISABLED};
+use abi::{
+    asyncos::{CQE_WIDE, CQE_WIDE_SHIFT},
+    errno::Errno,
+    io_uring::IORING_SETUP_R_DISABLED,
+};
 use alloc::sync::Arc;
 use process::{Call, Outcome, Thread};
 use trace::Work;
@@ -104,9 +108,14 @@ pub(super) async fn serve(task: &Task<'_>, number: usize, args: Args) -> Done {
 
 /// What a call answers, in a completion: as `abi::asyncos::result` reads it.
 fn done(value: isize) -> Done {
-    match i32::try_from(value) {
-        Ok(value) => Done::with(value),
-        Err(_) => Done { result: value as i32, fails: false, flags: (value >> 32) as u32 | CQE_WIDE },
+    if let Ok(value) = i32::try_from(value) {
+        return Done::with(value);
+    }
+    match u32::try_from(value >> 32) {
+        Ok(upper) if upper < CQE_WIDE >> CQE_WIDE_SHIFT => {
+            Done { result: value as i32, fails: false, flags: upper << CQE_WIDE_SHIFT | CQE_WIDE }
+        }
+        _ => Done::failed(Errno::EOVERFLOW),
     }
 }
 
@@ -117,13 +126,14 @@ mod tests {
 
     #[test]
     fn what_a_call_answers_is_read_as_it_was() {
-        let page = 4096;
-        for value in
-            [0, 1, -1, -4095, i32::MAX as isize, i32::MAX as isize + 1, 1 << 32, 0xffff_f001, isize::MAX - page]
-        {
+        let most = (1 << 55) - 1;
+        for value in [0, 1, -1, -4095, i32::MAX as isize, i32::MAX as isize + 1, 1 << 32, 0xffff_f001, most] {
             let Done { result: res, flags, fails } = done(value);
             assert_eq!((result(res, flags), fails), (value as i64, value < 0));
             assert_eq!(flags == 0, i32::try_from(value).is_ok());
+            // None of those that say how a request goes on.
+            assert_eq!(flags & 0xff, 0);
         }
+        assert_eq!(done(most + 1), Done::failed(Errno::EOVERFLOW));
     }
 }

@@ -9,8 +9,9 @@ use super::{
 };
 use crate::context::Task;
 use abi::{
+    asyncos::{CQE_WIDE, result},
     errno::Errno,
-    io_uring::{Cqe, IOSQE_CQE_SKIP_SUCCESS},
+    io_uring::{Cqe, IORING_CQE_F_BUFFER, IOSQE_CQE_SKIP_SUCCESS},
 };
 use alloc::sync::Arc;
 use mem::Charge;
@@ -18,7 +19,12 @@ use mem::Charge;
 /// An entry has ended like this: in the trace, before its completion is posted.
 #[inline(always)]
 pub(super) fn record(number: u64, done: Done) {
-    hal::record::complete(number, i64::from(done.result));
+    if number != 0 {
+        // Of a buffer's number the bit may be part, which is said.
+        let is_wide = done.flags & (CQE_WIDE | IORING_CQE_F_BUFFER) == CQE_WIDE;
+        let result = if is_wide { result(done.result, done.flags) } else { i64::from(done.result) };
+        hal::record::complete(number, result);
+    }
 }
 
 /// The duty to complete an entry, for which there is a place.

@@ -1,11 +1,14 @@
-//! Each system call as one that nobody waits for (`abi::asyncos::ASYNC`): those that need their thread (`abi::bound`) are refused, all others answer
-//! what the call answers.
+//! Each system call as one that nobody waits for (`abi::asyncos::ASYNC`): those that need their thread (`abi::bound`) are refused, all others are served by
+//! what serves the call. With arguments that make no sense that is seen of all; what they do is seen of some of each kind.
 
 use super::ordinary::{named, register};
 use crate::case::{Case, Outcome, Trouble};
-use crate::process::{PAGE, RW};
+use crate::files::direct::open;
+use crate::place::Place;
+use crate::process::{PAGE, RW, map};
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use rt::abi::asyncos::{self, CQE_WIDE};
+use rt::abi::fs::{O_CREAT, O_RDWR};
 use rt::abi::futex::{FUTEX_PRIVATE_FLAG, FUTEX_WAIT, FUTEX_WAIT_BITSET, FUTEX_WAKE, FUTEX_WAKE_BITSET};
 use rt::abi::io_uring::{IORING_OP_ASYNC_CANCEL, Sqe};
 use rt::abi::mm::{MAP_ANONYMOUS, MAP_PRIVATE, MREMAP_MAYMOVE};
@@ -23,11 +26,14 @@ pub const CASES: &[Case] = &[
     case!("ring/async-scheduling", "C6 D4", scheduling),
     case!("ring/async-signals", "C6 D4", signals),
     case!("ring/async-machine", "C6 D4", machine),
+    case!("ring/async-goes-on-elsewhere", "C6 D4 D14", elsewhere),
     case!("ring/async-result-that-is-wide", "C6 D4", wide),
 ];
 
 /// No argument that makes sense.
 const NONE: [usize; 6] = [usize::MAX; 6];
+/// Of the file in `elsewhere`: one for each argument.
+const PAGES: usize = 9;
 const ANYWHERE: usize = (MAP_PRIVATE | MAP_ANONYMOUS) as usize;
 
 /// All numbers that have, or may have, a call.
@@ -55,15 +61,11 @@ fn answer(ring: &mut Ring, number: usize, args: &[usize]) -> Result<i64, Trouble
     result(ring, 7)
 }
 
-/// Waits for the one completion that is to come.
+/// Waits for the one completion that is to come. What is wide says so, and what is not does not.
 fn result(ring: &mut Ring, token: u64) -> Result<i64, Trouble> {
-    loop {
-        if let Some(cqe) = ring.pop() {
-            equal!(cqe.user_data, token);
-            return Ok(asyncos::result(cqe.res, cqe.flags));
-        }
-        ring.submit(1)?;
-    }
+    let (user_data, result) = result_of_any(ring)?;
+    equal!(user_data, token);
+    Ok(result)
 }
 
 fn each() -> Outcome {
@@ -148,7 +150,10 @@ fn futexes() -> Outcome {
 fn result_of_any(ring: &mut Ring) -> Result<(u64, i64), Trouble> {
     loop {
         if let Some(cqe) = ring.pop() {
-            return Ok((cqe.user_data, asyncos::result(cqe.res, cqe.flags)));
+            let result = asyncos::result(cqe.res, cqe.flags);
+            equal!((result, cqe.flags & CQE_WIDE != 0), (result, i32::try_from(result).is_err()));
+            equal!(cqe.flags & 0xff, 0);
+            return Ok((cqe.user_data, result));
         }
         ring.submit(1)?;
     }
@@ -215,6 +220,45 @@ fn machine() -> Outcome {
     equal!(answer(&mut ring, nr::PRCTL, &[15, title.as_ptr() as usize])?, 0);
     equal!(fs::read("/proc/self/comm")?, b"elsewhere\n");
     equal!(answer(&mut ring, nr::GETTID, &[])?, call!(GETTID)? as i64);
+    Ok(())
+}
+
+/// What the arguments lead to has to be read from the disk first, so a coroutine goes on with the call: for the thread that registered it.
+fn elsewhere() -> Outcome {
+    let (place, mut ring) = (Place::disk()?, named(8, 0)?);
+    let blocked = mask(SIGUSR1);
+    call!(RT_SIGPROCMASK, SIG_BLOCK, &raw const blocked, 0, 8)?;
+    let mut harts = 0u64;
+    call!(SCHED_GETAFFINITY, 0, 8, &raw mut harts)?;
+    let written = map(PAGES * PAGE, RW)?;
+    raw::store64(written, harts & harts.wrapping_neg());
+    raw::bytes(written + 2 * PAGE, 10).copy_from_slice(b"elsewhere\0");
+    // A `siginfo`: its code says that a program has sent it.
+    raw::store64(written + 3 * PAGE + 8, u64::from(u32::MAX));
+    let file = open(&place.join("file"), O_CREAT | O_RDWR)?;
+    // Past all pages.
+    equal!(call!(PWRITE64, file.fd().raw(), written, PAGES * PAGE, 0)?, PAGES * PAGE);
+    let at = call!(MMAP, 0, PAGES * PAGE, RW, MAP_PRIVATE, file.fd().raw(), 0)?;
+    let (page, pid, signal) = (|number: usize| at + number * PAGE, call!(GETPID)?, SIGUSR1 as usize);
+    equal!(answer(&mut ring, nr::SCHED_SETAFFINITY, &[0, 8, page(0)])?, 0);
+    let mut now = 0u64;
+    call!(SCHED_GETAFFINITY, 0, 8, &raw mut now)?;
+    equal!(now, harts & harts.wrapping_neg());
+    call!(SCHED_SETAFFINITY, 0, 8, &raw const harts)?;
+    equal!(answer(&mut ring, nr::SCHED_SETSCHEDULER, &[0, 3, page(1)])?, 0);
+    equal!(call!(SCHED_GETSCHEDULER, 0)?, 3);
+    equal!(answer(&mut ring, nr::PRCTL, &[15, page(2)])?, 0);
+    equal!(fs::read("/proc/self/comm")?, b"elsewhere\n");
+    equal!(answer(&mut ring, nr::RT_SIGQUEUEINFO, &[pid, signal, page(3)])?, 0);
+    equal!(answer(&mut ring, nr::RT_SIGPENDING, &[page(4), 8])?, 0);
+    equal!(raw::load64(page(4)) & blocked, blocked);
+    call!(SET_ROBUST_LIST, &raw const now, 24)?;
+    equal!(answer(&mut ring, nr::GET_ROBUST_LIST, &[0, page(5), page(6)])?, 0);
+    equal!((raw::load64(page(5)), raw::load64(page(6))), (&raw const now as u64, 24));
+    call!(SET_ROBUST_LIST, 0, 24)?;
+    // A word of another value, and one of this.
+    equal!(answer(&mut ring, nr::FUTEX, &[page(7), FUTEX_WAIT as usize, 1, 0])?, i64::from(-Errno::EAGAIN.number()));
+    equal!(answer(&mut ring, nr::GETCWD, &[page(8), PAGE])?, call!(GETCWD, written, PAGE)? as i64);
     Ok(())
 }
 

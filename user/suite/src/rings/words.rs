@@ -9,6 +9,7 @@ use rt::abi::process::{P_ALL, P_PID, WEXITED, WNOHANG};
 pub const CASES: &[Case] = &[
     case!("ring/futex", "C4 D3", words),
     case!("ring/futex-among-several", "C4 D3", one_of_several),
+    case!("ring/futex-that-nobody-heard-of", "C4 D3", nobody_heard),
     case!("ring/futex-between-processes", "C4 D3 D4", between_processes),
     case!("ring/wrong-futex", "C4 E1", wrong_words),
     case!("ring/waits-for-children", "C4 D3", children),
@@ -104,6 +105,22 @@ fn one_of_several() -> Outcome {
     list[100] = kept;
     list[100].uaddr = 8;
     equal!(one(&mut ring, among(&list))?, -14);
+    Ok(())
+}
+
+/// Who waits for two words and is woken at both hears of one. The other wake-up is who waits there next.
+fn nobody_heard() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let words = [AtomicU32::new(0), AtomicU32::new(0)];
+    let list =
+        words.each_ref().map(|word| FutexWaitv { val: 0, uaddr: word.as_ptr() as u64, flags: FLAGS, reserved: 0 });
+    let both = Sqe { addr: list.as_ptr() as u64, len: 2, ..call_of(IORING_OP_FUTEX_WAITV, 0) };
+    push(&mut ring, &[both, Sqe { user_data: 9, ..waits(&words[1], 0) }]);
+    equal!(ring.submit(0)?, 2);
+    for word in &words {
+        equal!(call!(FUTEX, word.as_ptr(), FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1, 0, 0, 0)?, 1);
+    }
+    equal!(wait_sorted(&mut ring, 2)?, [(7, 0), (9, 0)]);
     Ok(())
 }
 
