@@ -10,13 +10,23 @@
 //!
 //! **Why no call is lost.** Whichever fence comes first, one side sees the other's store: who is called sees that it is wanted, or
 //! who calls sees the hart at which it goes on.
+//!
+//! **Errands.** What somebody may do on its way can be left to it while it is [here](Attention::come), in the same way; else who has the errand finds another. That, and whether
+//! there is one, is in one word: so who [`send`](Attention::send)s comes before who [`leave`](Attention::leave)s, who then finds the errand and passes it on, or is told that nobody is there.
 
-use crate::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 
-/// A flag, and where it is looked at.
+/// It is wanted.
+const WANTED: u32 = 1 << 0;
+/// There is an errand.
+const ERRAND: u32 = 1 << 1;
+/// It takes errands.
+const HERE: u32 = 1 << 2;
+
+/// What is wanted, and where it is looked at.
 #[derive(Debug)]
 pub struct Attention {
-    wanted: AtomicBool,
+    word: AtomicU32,
     hart: AtomicUsize,
 }
 
@@ -27,20 +37,20 @@ impl Default for Attention {
 }
 
 impl Attention {
-    /// Not wanted; at hart 0.
+    /// Not wanted, and not here; at hart 0.
     #[must_use]
     pub fn new() -> Self {
-        Self { wanted: AtomicBool::new(false), hart: AtomicUsize::new(0) }
+        Self { word: AtomicU32::new(0), hart: AtomicUsize::new(0) }
     }
 
     /// Wants it: whoever is called looks the next time that it comes by.
     #[inline]
     pub fn raise(&self) {
         // Release pairs with the Acquire in `take`: what it is about is visible.
-        self.wanted.store(true, Ordering::Release);
+        self.word.fetch_or(WANTED, Ordering::Release);
     }
 
-    /// After [`raise`](Self::raise): the hart to be interrupted, if it is not at this one.
+    /// After [`raise`](Self::raise) or [`send`](Self::send): the hart to be interrupted, if it is not at this one.
     #[inline]
     #[must_use]
     pub fn whereabouts(&self) -> usize {
@@ -57,24 +67,68 @@ impl Attention {
         fence(Ordering::SeqCst);
     }
 
+    /// Whether it is neither wanted nor here: one comparison, for who looks closer else.
+    #[inline]
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        // Relaxed, here and below: `take` and `take_errand` acquire.
+        self.word.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether it is wanted.
     #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        // Relaxed: `take` acquires.
-        self.wanted.load(Ordering::Relaxed)
+        self.word.load(Ordering::Relaxed) & WANTED != 0
     }
 
     /// Whether it was wanted; it is not any more.
     #[inline]
     pub fn take(&self) -> bool {
-        self.wanted.swap(false, Ordering::Acquire)
+        self.word.fetch_and(!WANTED, Ordering::Acquire) & WANTED != 0
+    }
+
+    /// Has an errand for who is called; `false`: it is not here, and another is to be found.
+    #[inline]
+    #[must_use]
+    pub fn send(&self) -> bool {
+        // Release pairs with the Acquire in `take_errand`: what it is about is visible.
+        self.word.fetch_or(ERRAND, Ordering::Release) & HERE != 0
+    }
+
+    /// From now on who is called takes errands. Before [`enter`](Self::enter), or at the next.
+    #[inline]
+    pub fn come(&self) {
+        // Relaxed: who sends sees it or finds another.
+        self.word.fetch_or(HERE, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    #[inline]
+    #[must_use]
+    pub fn is_here(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & HERE != 0
+    }
+
+    /// Not any more; whether there may be one that it leaves to another.
+    #[inline]
+    #[must_use]
+    pub fn leave(&self) -> bool {
+        // Acquire pairs with the Release in `send`, as in `take_errand`.
+        self.word.fetch_and(!HERE, Ordering::Acquire) & (ERRAND | HERE) == ERRAND | HERE
+    }
+
+    /// Whether there may be an errand; there is none any more.
+    #[inline]
+    pub fn take_errand(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & ERRAND != 0 && self.word.fetch_and(!ERRAND, Ordering::Acquire) & ERRAND != 0
     }
 }
 
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+    use crate::atomic::AtomicBool;
     use crate::cell::UnsafeCell;
     use loom::{sync::Arc, thread};
 
@@ -113,5 +167,40 @@ mod loom_tests {
             caller.join().unwrap();
             assert!(looked || shared.interrupted.load(Ordering::Relaxed));
         });
+    }
+
+    /// Who comes, looks and leaves again does every errand, passes it on, or has whoever sends it find another; and is interrupted, if it stays.
+    #[test]
+    fn no_errand_is_lost() {
+        for leaves in [false, true] {
+            loom::model(move || {
+                let (interrupted, data) = (AtomicBool::new(false), UnsafeCell::new(0));
+                let shared = Arc::new(Shared { attention: Attention::new(), interrupted, data });
+                let sender = {
+                    let shared = Arc::clone(&shared);
+                    thread::spawn(move || {
+                        // SAFETY: read only once it has been taken.
+                        shared.data.with_mut(|data| unsafe { *data = 1 });
+                        let is_sent = shared.attention.send();
+                        if is_sent && shared.attention.whereabouts() == 1 {
+                            shared.interrupted.store(true, Ordering::Relaxed);
+                        }
+                        is_sent
+                    })
+                };
+                shared.attention.come();
+                shared.attention.enter(1);
+                let does = shared.attention.take_errand();
+                if does {
+                    // SAFETY: taken.
+                    assert_eq!(shared.data.with(|data| unsafe { *data }), 1);
+                }
+                let passes_on = leaves && shared.attention.leave();
+                let is_sent = sender.join().unwrap();
+                let is_told = passes_on || !leaves && shared.interrupted.load(Ordering::Relaxed);
+                assert!(does || is_told || !is_sent);
+                assert!(!(does && passes_on));
+            });
+        }
     }
 }

@@ -170,11 +170,14 @@ impl Running {
         self.taking.as_mut().is_none_or(|taking| taking.enter(thread, &mut self.context, hart))
     }
 
-    /// The thread leaves user mode: what arrives from now on is told. Apart, as above.
+    /// The thread leaves user mode: what arrives from now on is told; unless it `stays`, and waits for nothing but a hart, errands are for others. Apart, as above.
     #[cold]
     #[inline(never)]
-    fn rest_taking(&mut self, thread: &Thread) {
+    fn rest_taking(&mut self, thread: &Thread, stays: bool) {
         if let Some(taking) = &mut self.taking {
+            if thread.attention.is_here() && !stays {
+                taking.leave_errands(thread);
+            }
             taking.rest(thread, &self.context, self.context.x()[17] == abi::uintr::WAIT);
         }
     }
@@ -189,10 +192,26 @@ impl Running {
                 processor::count_switch();
                 return Some(Leave::Yield(true));
             }
-            Begin::At(until) => return Some(Leave::Rest(until)),
+            Begin::At(until) => {
+                self.leave_errands(thread);
+                return Some(Leave::Rest(until));
+            }
         }
         // Last: until then what arrives is told, as when it came to rest.
-        (self.taking.is_some() && !self.enter_taking(thread, hart)).then_some(Leave::Unsettled)
+        let is_unsettled = self.taking.is_some() && !self.enter_taking(thread, hart);
+        is_unsettled.then(|| {
+            self.leave_errands(thread);
+            Leave::Unsettled
+        })
+    }
+
+    /// What others leave to it is for others. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn leave_errands(&self, thread: &Thread) {
+        if let Some(taking) = &self.taking {
+            taking.leave_errands(thread);
+        }
     }
 
     /// Runs user code until something has to be awaited. `thread` is this one's.
@@ -207,10 +226,10 @@ impl Running {
         thread.attention.enter(hart);
         let leave = loop {
             // Whoever raises it from now on interrupts this hart.
-            if thread.attention.is_wanted() {
-                // Its class may have changed.
-                self.turn.account(thread, Wait::Runs);
-                break Leave::Attention;
+            if !thread.attention.is_quiet()
+                && let Some(leave) = self.attend(thread)
+            {
+                break leave;
             }
             match self.context.enter(self.space.handle(), self.taking.as_mut().and_then(|taking| taking.traps())) {
                 Exit::Syscall => {
@@ -253,13 +272,26 @@ impl Running {
             }
         };
         if self.taking.is_some() {
-            self.rest_taking(thread);
+            self.rest_taking(thread, matches!(leave, Leave::Yield(_)));
         }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));
         let user = thread.usage.leave_user(now);
         self.turn.end(thread, user, || leave.wait());
         leave
+    }
+
+    /// Does what others have left to it; why it does not go on to user mode behind that, if it does not. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
+        let has_run = self.taking.as_ref().is_some_and(|taking| taking.run_errands(thread));
+        if thread.attention.is_wanted() {
+            // Its class may have changed.
+            self.turn.account(thread, Wait::Runs);
+            return Some(Leave::Attention);
+        }
+        (has_run && exec::should_yield()).then_some(Leave::Yield(true))
     }
 
     /// Has the program take an exception itself, if it does. Apart, as above.
@@ -297,6 +329,7 @@ impl Running {
     /// The thread takes no user interrupts any more.
     async fn end_taking(&mut self) {
         if let Some(taking) = &self.taking {
+            taking.leave_errands(&self.thread);
             taking.end().await;
         }
         // Not before: if this is dropped, there is still somebody who ends it.

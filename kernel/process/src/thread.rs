@@ -528,6 +528,15 @@ impl Thread {
         self.call_back();
     }
 
+    /// Has it do an errand on its way; `false`: it is not there. Any context.
+    pub(crate) fn send(&self) -> bool {
+        let is_there = self.attention.send();
+        if is_there {
+            self.call_back();
+        }
+        is_there
+    }
+
     /// Has its hart leave user mode.
     fn call_back(&self) {
         let hart = self.attention.whereabouts();

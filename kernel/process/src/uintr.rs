@@ -12,6 +12,7 @@
 pub mod backends;
 mod bell;
 mod connected;
+mod errands;
 mod injected;
 mod line;
 mod places;
@@ -22,6 +23,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
+pub use errands::{Errand, Runner};
 pub use line::Line;
 pub use receiver::{Receiver, ReceiverFile};
 pub use sender::{Sender, SenderFile};

@@ -43,5 +43,5 @@ pub(crate) async fn revoke(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 /// `uintr_ring(ring, sender, vector)`.
 pub(crate) fn completions(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let (open, sent) = (task.file(args.int(0))?, task.file(args.int(1))?);
-    ring::raise(&open, sender(&sent)?, args.word(2)).map(|()| 0)
+    ring::raise(task, &open, sender(&sent)?, args.word(2)).map(|()| 0)
 }

@@ -70,6 +70,16 @@ impl Bell {
         }
     }
 
+    /// Has the thread do an errand, if it is there.
+    pub(super) fn send(&self) -> bool {
+        self.whom.lock().as_ref().is_some_and(|whom| whom.thread.send())
+    }
+
+    /// Whether its thread is one of this process's.
+    pub(super) fn is_of(&self, process: u32) -> bool {
+        self.whom.lock().as_ref().is_some_and(|whom| whom.thread.process().pid() == process)
+    }
+
     /// The thread has ended.
     pub(super) fn end(&self) {
         let whom = self.whom.lock().take();

@@ -3,6 +3,7 @@
 use super::{
     Sender,
     bell::Bell,
+    errands::Errands,
     injected::Injected,
     places,
     slot::{Right, Slot},
@@ -65,6 +66,8 @@ pub struct Receiver {
     pub(super) injected: bool,
     pub(super) state: SpinLock<State>,
     bell: Arc<Bell>,
+    /// What its thread does for others.
+    pub(super) errands: Errands,
     /// Mappings of the word pages.
     pub(super) loans: Loans,
     _charge: Charge,
@@ -103,6 +106,7 @@ impl Receiver {
             injected: backend == uintr::SOFT,
             state: SpinLock::new(rank::PIPE, state),
             bell: Bell::new(thread, task, control, timebase != 0),
+            errands: Errands::new(),
             loans,
             _charge: charge,
         }))

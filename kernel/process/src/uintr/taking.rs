@@ -82,7 +82,7 @@ impl Taking {
         if !self.is_settled(hart) {
             return false;
         }
-        if self.receiver.bell().has_own_timer() && self.alarm.is_some() {
+        if self.alarm.is_some() && self.receiver.bell().has_own_timer() {
             self.alarm = None;
         }
         let look = thread.take_interrupts();
@@ -97,7 +97,20 @@ impl Taking {
             }
             Delivery::Injected(injected) => injected.enter(context),
         }
+        if self.receiver.errands.are_there() {
+            self.receiver.attend(thread);
+        }
         true
+    }
+
+    /// Does what others have left to the thread; whether there may have been something.
+    pub(crate) fn run_errands(&self, thread: &Thread) -> bool {
+        self.receiver.run_errands(thread)
+    }
+
+    /// The thread waits for something else than a hart: errands are for others.
+    pub(crate) fn leave_errands(&self, thread: &Thread) {
+        self.receiver.absent(thread);
     }
 
     /// `uintr_return()`.

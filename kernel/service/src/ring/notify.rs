@@ -3,11 +3,12 @@
 use super::{
     Ring,
     operation::{Done, Step},
+    ready::Retries,
     ring_of,
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hal::sync::{SpinLock, rank};
 use io::{event::Event, open::OpenFile};
@@ -55,7 +56,7 @@ impl Notify {
     ///
     /// # Errors
     /// `EBUSY` as above; `EINVAL`, `EPERM` if the sender may not raise it.
-    pub(super) fn raise(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+    fn raise(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
         sender.may_raise(vector)?;
         self.set(Told { by: By::Vector(sender.clone(), vector), only_later: true })
     }
@@ -80,7 +81,7 @@ impl Notify {
 
     /// # Errors
     /// `ENXIO` if there is none.
-    pub(super) fn unregister(&self) -> Result<(), Errno> {
+    fn unregister(&self) -> Result<(), Errno> {
         let mut to = self.to.lock();
         let old = to.take();
         // Under the lock, as where it is set: the two agree.
@@ -134,12 +135,32 @@ impl Ring {
     }
 }
 
+impl Ring {
+    /// Has completions raise a vector. A thread of the caller's process, which that interrupts, serves what is ready before it goes on.
+    fn raise(&self, task: &Task<'_>, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+        self.notify.raise(sender, vector)?;
+        let errand: Weak<Retries> = Arc::downgrade(&self.retries);
+        self.retries.set_runner(sender.receiver().runs(task.process().pid(), errand));
+        Ok(())
+    }
+
+    /// Nobody is told of completions any more.
+    ///
+    /// # Errors
+    /// `ENXIO` if nobody was.
+    pub(super) fn tell_nobody(&self) -> Result<(), Errno> {
+        self.notify.unregister()?;
+        self.retries.set_runner(None);
+        Ok(())
+    }
+}
+
 /// Has completions of a ring raise a vector.
 ///
 /// # Errors
 /// `EINVAL`, `EPERM`, `EBUSY`.
-pub(crate) fn raise(open: &OpenFile, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
-    ring_of(open).map_err(|_| Errno::EINVAL)?.notify.raise(sender, vector)
+pub(crate) fn raise(task: &Task<'_>, open: &OpenFile, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+    ring_of(open).map_err(|_| Errno::EINVAL)?.raise(task, sender, vector)
 }
 
 /// `IORING_OP_MSG_RING`: a completion for another ring, or a registered file for its table.

@@ -1,7 +1,7 @@
 //! Requests that are ready to be tried again: who waits to be tried, who tries, who pays (note 0005, section 3).
 //!
 //! **Who serves.** Threads of the process and class for which the ring has a service coroutine serve when they enter the ring; one of those that wait in it serves
-//! meanwhile ([`Helper`]); else that coroutine does. Who gets into an empty list wakes the thread, if there is one, else the coroutine.
+//! meanwhile ([`Helper`]); else the thread that completions interrupt does before it goes on, if it runs ([`Runner`]); else that coroutine does. Who gets into an empty list wakes the thread, if there is one, else the coroutine.
 //!
 //! **Wake-up.** The task that is to be woken is noted under the list's lock before it looks whether there are any; who calls puts the request in under the lock, then
 //! wakes the task that is noted. A thread that waits no longer wakes the coroutine for what it leaves.
@@ -23,7 +23,11 @@ use core::{
 use exec::{TaskRef, sync::WaitQueue};
 use hal::sync::{IrqLock, SpinLock, rank};
 use mem::Charge;
-use process::{Thread, class::Class};
+use process::{
+    Thread,
+    class::Class,
+    uintr::{Errand, Runner},
+};
 
 /// Requests that are tried in one poll.
 const AT_ONCE: usize = 32;
@@ -48,6 +52,8 @@ struct List {
     last: Option<Arc<Request>>,
     /// A thread that waits, and serves.
     helper: Option<TaskRef>,
+    /// The thread that completions interrupt, if it serves meanwhile.
+    runner: Option<Runner>,
     /// The service coroutine.
     task: Option<TaskRef>,
 }
@@ -211,8 +217,20 @@ impl Retries {
         list.first = Some(request);
         // Relaxed: a hint for who enters the ring; the wake orders it for who is woken.
         self.has_ready.store(true, Relaxed);
-        let task = list.helper.as_ref().or(list.task.as_ref()).cloned();
+        let has_runner = list.helper.is_none() && list.runner.as_ref().is_some_and(Runner::call);
+        let task = if has_runner { None } else { list.helper.as_ref().or(list.task.as_ref()).cloned() };
         drop(list);
+        wake(task);
+    }
+
+    /// Completions interrupt a thread: while it runs it serves those that are ready. Or they do not any more.
+    pub(super) fn set_runner(&self, runner: Option<Runner>) {
+        let mut list = self.list.lock();
+        let old = core::mem::replace(&mut list.runner, runner);
+        // Whom it was left to before may be there no more.
+        let task = if list.first.is_some() { list.task.clone() } else { None };
+        drop(list);
+        drop(old);
         wake(task);
     }
 
@@ -287,6 +305,24 @@ impl Retries {
     fn thread(&self) -> Option<Arc<Thread>> {
         let service = self.service.lock();
         Some(service.server.as_ref()?.owner.as_ref()?.thread().clone())
+    }
+}
+
+/// On the way of the thread that completions interrupt.
+impl Errand for Retries {
+    fn run(&self, thread: &Thread) -> bool {
+        // Relaxed: behind the call, or looked at again.
+        if !self.has_ready.load(Relaxed) {
+            return false;
+        }
+        if self.service.lock().is_of(thread) {
+            let _ = self.serve();
+        }
+        self.has_ready.load(Relaxed)
+    }
+
+    fn pass_on(&self) {
+        self.call_coroutine();
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
             let fd: i32 = task.space().get(argument).await?;
             ring.notify.register(task.file(fd)?, number == IORING_REGISTER_EVENTFD_ASYNC).map(|()| 0)
         }
-        IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.notify.unregister().map(|()| 0),
+        IORING_UNREGISTER_EVENTFD if argument == 0 && count == 0 => ring.tell_nobody().map(|()| 0),
         IORING_REGISTER_PBUF_RING if argument != 0 && count == 1 => groups::register(task, ring, argument).await,
         IORING_UNREGISTER_PBUF_RING if argument != 0 && count == 1 => groups::unregister(task, ring, argument).await,
         IORING_REGISTER_PBUF_STATUS if argument != 0 && count == 1 => groups::status(task, ring, argument).await,
