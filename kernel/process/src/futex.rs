@@ -137,7 +137,10 @@ impl Drop for Registration {
     fn drop(&mut self) {
         if self.waiter.woken() {
             // The waker has it out of its bucket, and takes and calls what it holds.
-            return if self.is_told { () } else { self.pass_on() };
+            if !self.is_told {
+                self.pass_on();
+            }
+            return;
         }
         self.waiter.settle(GONE);
         if self.waiter.state.load(Ordering::Acquire) == GONE {
