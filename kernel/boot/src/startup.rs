@@ -78,7 +78,6 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
         init_ended: first_process::ended,
     });
     exec::spawn(PRIORITY_TERMINAL, "alarms", system.clone().run());
-    exec::spawn(PRIORITY_SERVICE, "reclaim", mem::reclaim::run());
     proc_files::register(machine, &tree.namespace, system.clone());
     first_process::remember(console.console.clone(), tree.disk.clone());
     // One service for all processes, for ever: the clone's reference count never drops to zero.
@@ -86,6 +85,7 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
     if let Err(message) = first_process::start(service, &options, &console, &tree).await {
         halt(&console, &message).await;
     }
+    exec::spawn(PRIORITY_SERVICE, "reclaim", mem::reclaim::run());
     log::info!("boot: {} instructions", hal::boot::instructions().wrapping_sub(machine.first_instruction));
 }
 

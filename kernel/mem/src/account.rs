@@ -8,6 +8,9 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+/// Most bytes of one charge: no machine has as many, and the sum of those that are refused at the same moment does not overflow.
+const MOST: usize = 1 << 48;
+
 /// A counter of bytes, or of other things, with a limit.
 ///
 /// All atomics are relaxed: the counts guard no other data.
@@ -87,10 +90,16 @@ impl Account {
 
     /// [`Account::take`] where nothing fails on demand.
     pub(crate) fn admit(&self, bytes: usize) -> bool {
-        let admit = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit.load(Relaxed));
-        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, admit) else {
+        // More than can be added up in any order.
+        if bytes > MOST {
             return false;
-        };
+        }
+        // Taken first: who asks at the same moment may be refused for what is given back here.
+        let before = self.used.fetch_add(bytes, Relaxed);
+        if before + bytes > self.limit.load(Relaxed) {
+            self.used.fetch_sub(bytes, Relaxed);
+            return false;
+        }
         let is_there = match &self.parent {
             Some(parent) => parent.admit(bytes),
             None => !self.of_machine || crate::reclaim::admits(bytes),

@@ -17,6 +17,8 @@ use hal::{
 /// Frees what it can; `true` if it freed anything.
 pub type Reclaimer = fn() -> BoxFuture<'static, bool>;
 
+/// How often it is tried.
+const ROUNDS: u32 = 16;
 /// How long nothing is tried where nothing could be freed.
 const PAUSE: u64 = 10_000_000;
 
@@ -59,7 +61,13 @@ pub fn notice() {
 pub async fn run() {
     loop {
         scarce().await;
-        if !reclaim().await {
+        let mut in_vain = 0;
+        while frame::is_scarce() && in_vain < ROUNDS {
+            // A page that was used since is spared once, so that the first rounds may free nothing.
+            in_vain = if reclaim().await { 0 } else { in_vain + 1 };
+            exec::yield_now().await;
+        }
+        if in_vain > 0 {
             exec::sleep(PAUSE).await;
         }
     }

@@ -19,12 +19,12 @@ pub trait Room {
     fn make_exact_room(&mut self, more: usize) -> Result<(), Errno>;
 }
 
-/// Whether a list may have these bytes: of what the kernel keeps for itself (`hal::frame`) it gets nothing.
-#[cold]
-#[inline(never)]
+/// Whether a list may have these bytes: of the blocks that the kernel keeps for itself (`hal::frame`) it gets none. What is an object of the heap is paid
+/// for, or little.
+#[inline]
 fn is_admitted(items: usize, size: usize) -> bool {
     let bytes = items.saturating_mul(size);
-    if bytes <= hal::sizes::LARGEST { frame::admits(bytes) } else { frame::admits_run(bytes) }
+    bytes <= hal::sizes::LARGEST || frame::admits_run(bytes)
 }
 
 macro_rules! grows {
