@@ -45,6 +45,8 @@ use volume::Queue;
 
 /// Inodes that are kept although nobody uses them.
 const RECENT: usize = 512;
+/// The same while memory is scarce: with them goes what they remember.
+const FEW: usize = 16;
 /// Blocks that are never promised to file data, so that metadata can grow.
 const METADATA_RESERVE: i64 = 64;
 
@@ -208,8 +210,10 @@ impl Shared {
 
     /// Keeps `node` in memory for a while.
     fn touch(&self, node: &Arc<Node>) {
+        let most = if hal::frame::is_scarce() { FEW } else { RECENT };
         let mut recent = self.recent.lock();
-        let dropped = if recent.len() >= RECENT { recent.pop_front() } else { None };
+        // Two for one, until they are few.
+        let dropped = [(); 2].map(|()| if recent.len() >= most { recent.pop_front() } else { None });
         recent.push_back(node.clone());
         drop(recent);
         drop(dropped);

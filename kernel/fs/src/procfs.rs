@@ -28,6 +28,7 @@ use io::{
     inode::{DirEntry, Inode, InodeId, Kind, Metadata, Reply, SetAttributes, Statistics, Timestamp},
     open::OpenFile,
 };
+use mem::Room;
 
 /// Makes the text of a file.
 pub type Generate = Arc<dyn Fn() -> String + Send + Sync>;
@@ -277,6 +278,7 @@ impl Node {
                 if prefix.is_empty() {
                     names.push((String::from("self"), Kind::Symlink));
                     let pids = processes().map_or_else(Vec::new, |table| table.pids());
+                    names.make_exact_room(pids.len())?;
                     names.extend(pids.iter().map(|pid| (pid.to_string(), Kind::Directory)));
                 }
                 Ok(names)
@@ -289,7 +291,10 @@ impl Node {
             }
             What::Descriptors(pid) => {
                 let fds = processes().and_then(|table| table.descriptors(*pid)).ok_or(Errno::ENOENT)?;
-                Ok(fds.iter().map(|fd| (fd.to_string(), Kind::Symlink)).collect())
+                let mut names = Vec::new();
+                names.make_exact_room(fds.len())?;
+                names.extend(fds.iter().map(|fd| (fd.to_string(), Kind::Symlink)));
+                Ok(names)
             }
             What::Process(_) => Err(Errno::ENOENT),
             _ => Err(Errno::ENOTDIR),
@@ -424,7 +429,9 @@ impl Inode for Node {
     fn readdir(&self, cookie: u64, limit: usize) -> Reply<'_, Vec<DirEntry>> {
         let list = || {
             let mut names = alloc::vec![(String::from("."), Kind::Directory), (String::from(".."), Kind::Directory)];
-            names.extend(self.names()?);
+            let more = self.names()?;
+            names.make_exact_room(more.len())?;
+            names.extend(more);
             let own = self.id().ino;
             let entry = |(index, (name, kind)): (usize, (String, Kind))| DirEntry {
                 ino: number(&[&own.to_le_bytes(), name.as_bytes()]),

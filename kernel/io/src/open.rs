@@ -25,7 +25,7 @@ use core::{
 };
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
-use mem::{Charge, Room, Sink, Source};
+use mem::{Account, Charge, Room, Sink, Source};
 
 /// Offset for [`File::write_now`] that means "at the end of the file, whatever it is then".
 pub const APPEND: u64 = u64::MAX;
@@ -58,7 +58,12 @@ pub struct OpenFile {
     /// It has asked for locks, or somebody has by it.
     locks: AtomicBool,
     kept: SpinLock<Option<Arc<dyn Any + Send + Sync>>>,
+    /// What pays for this and for the object.
+    paid: Option<Charge>,
 }
+
+/// Bytes of an object that is made for one description. What is larger is charged where it is made.
+const OBJECT: usize = 256;
 
 /// A watcher, and what it costs.
 type Watching = (Weak<dyn Watcher>, Charge);
@@ -151,7 +156,19 @@ impl OpenFile {
             watchers: SpinLock::new(rank::OPEN_FILE, Watchers::default()),
             locks: AtomicBool::new(false),
             kept: SpinLock::new(rank::OPEN_FILE, None),
+            paid: None,
         })
+    }
+
+    /// Has `account` pay for a description that nobody else has yet, its path and its object.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn pay_for(&mut self, account: &Arc<Account>) -> Result<(), Errno> {
+        if self.paid.is_none() {
+            self.paid = Some(account.charge(size_of::<Self>() + OBJECT + self.path.len())?);
+        }
+        Ok(())
     }
 
     /// The object behind it.

@@ -302,15 +302,17 @@ impl FdTable {
 
     /// Closes what `execve` closes.
     pub fn exec(&self) {
-        let mut closed: Vec<Slot> = Vec::new();
-        let mut state = self.state.lock();
-        for at in 0..state.slots.len() {
-            if state.slots[at].as_ref().is_some_and(|slot| slot.close_on_exec) {
-                closed.extend(state.take(at));
-            }
+        let mut from = 0;
+        loop {
+            let mut state = self.state.lock();
+            let is_closed = |slot: &Option<Slot>| slot.as_ref().is_some_and(|slot| slot.close_on_exec);
+            let Some(at) = state.slots.iter().skip(from).position(is_closed) else { return };
+            from += at;
+            let slot = state.take(from);
+            drop(state);
+            // One after the other: there may be more of them than can be put aside.
+            slot.iter().for_each(|slot| self.closed(&slot.file));
         }
-        drop(state);
-        closed.iter().for_each(|slot| self.closed(&slot.file));
     }
 
     /// The numbers in use, for `/proc/PID/fd`.

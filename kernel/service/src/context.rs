@@ -211,7 +211,11 @@ impl<'a> Task<'a> {
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM`; of a place: that there is none.
-    pub fn install(&self, open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
+    pub fn install(&self, mut open: Arc<OpenFile>, close_on_exec: bool) -> Result<usize, Errno> {
+        // Who has it already has paid for it.
+        if let Some(fresh) = Arc::get_mut(&mut open) {
+            fresh.pay_for(&self.caller().account)?;
+        }
         match self.direct() {
             Some(direct) => direct.install(open),
             None => self.install_from(open, 0, close_on_exec),

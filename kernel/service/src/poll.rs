@@ -19,7 +19,7 @@ use core::{future::poll_fn, pin::pin, task::Poll};
 use io::{
     epoll::Epoll,
     event::{Event, Mode},
-    file::Want,
+    file::{BoxFuture, Want},
     open::OpenFile,
 };
 use mem::Room;
@@ -32,6 +32,11 @@ const ALWAYS: u32 = p::EPOLLERR | p::EPOLLHUP;
 const MOST: usize = 65_536;
 /// Most events that one `epoll_pwait` answers with; the rest waits for the next call.
 const EVENTS_MOST: usize = 1024;
+
+/// As many as these a thread may wait for without paying.
+const SHORT: usize = 8;
+/// What is paid for at once, in bytes.
+const PART: usize = 4096;
 
 /// A descriptor that is being waited for.
 struct Watch {
@@ -49,8 +54,14 @@ impl Watch {
 async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Result<bool, Errno> {
     let mut waits = Vec::new();
     waits.make_exact_room(list.len())?;
-    for watch in list {
-        waits.push(watch.open.file().wait(task.caller(), Want::Events(watch.events | ALWAYS)));
+    let (mut paid, mut owed) = (task.caller().account.charge(0)?, 0);
+    for (number, watch) in list.iter().enumerate() {
+        let wait = watch.open.file().wait(task.caller(), Want::Events(watch.events | ALWAYS));
+        owed += hal::sizes::share(size_of_val(&*wait));
+        waits.push(wait);
+        if number >= SHORT && owed >= PART {
+            paid.grow(core::mem::take(&mut owed))?;
+        }
     }
     let any = poll_fn(move |context| {
         let ready = waits.iter_mut().any(|wait| wait.as_mut().poll(context).is_ready());
@@ -123,7 +134,12 @@ async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -
         let open = task.file(fd.fd).ok()?;
         Some(Watch { open, events: fd.events.into() })
     };
-    let watches: Vec<_> = fds.iter().map(find).collect();
+    const EACH: usize =
+        size_of::<PollFd>() + size_of::<Option<Watch>>() + size_of::<&Watch>() + size_of::<BoxFuture<'_, ()>>();
+    let _paid = if fds.len() > SHORT { Some(task.caller().account.charge(fds.len() * EACH)?) } else { None };
+    let mut watches = Vec::new();
+    watches.make_exact_room(fds.len())?;
+    watches.extend(fds.iter().map(find));
     loop {
         let mut count = 0;
         for (fd, watch) in fds.iter_mut().zip(&watches) {
@@ -137,7 +153,9 @@ async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -
         if count > 0 || deadline.is_some_and(|deadline| deadline <= hal::time::now()) {
             return Ok(count);
         }
-        let list: Vec<_> = watches.iter().flatten().collect();
+        let mut list: Vec<&Watch> = Vec::new();
+        list.make_exact_room(watches.len())?;
+        list.extend(watches.iter().flatten());
         if !wait_any(task, &list, deadline).await? {
             return Ok(0);
         }
@@ -198,6 +216,7 @@ pub(crate) async fn pselect6(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         let events = asked(0) | asked(1) | asked(2);
         if events != 0 {
             task.file(fd as i32)?;
+            fds.make_room(1)?;
             fds.push(PollFd { fd: fd as i32, events: events as u16, revents: 0 });
         }
     }

@@ -287,7 +287,8 @@ impl Node {
 
     fn remember(&self, name: &[u8], node: Option<&Arc<Node>>) {
         let mut names = self.names.lock();
-        if names.len() >= NAMES {
+        // Nobody pays for them.
+        if names.len() >= NAMES || hal::frame::is_scarce() {
             names.clear();
         }
         names.insert(name.into(), node.map(Arc::downgrade));
