@@ -98,6 +98,8 @@ fn beside(hog: fn(Means<'_>) -> io::Result<()>, eighths: u64) -> Outcome {
     equal!(shared.get(REFUSED), refused);
     shared.set(STOP, 1);
     exits(bystander, 0)?;
+    // With the files goes what is remembered of them.
+    drop(disk);
     is_back(before)?;
     let most = rt::system::sysinfo()?.totalram / 8 * eighths;
     ensure!(!ended.is_empty() || least < most, "{least} bytes were free, nobody died: nothing was used up");
