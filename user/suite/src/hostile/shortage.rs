@@ -286,33 +286,38 @@ fn threads(_: Means<'_>) -> io::Result<()> {
     }
 }
 
+/// Descriptors that each of the next one's threads waits for, and behind their list: an error, and whether to begin.
+const POLLED: usize = 1000;
+const ERROR: usize = POLLED * size_of::<PollFd>();
+const BEGIN: usize = ERROR + 4;
+
 extern "C" fn polls_for_ever(list: usize) {
-    let ended = call!(PPOLL, list, POLLED, 0, 0, 0);
-    // The last word of the list's page is nobody's.
-    raw::atomic(list + POLLED * size_of::<PollFd>())
-        .store(ended.err().map_or(0, |errno| errno.number() as u32), SeqCst);
+    while raw::atomic(list + BEGIN).load(SeqCst) == 0 {
+        sleep_ms(10);
+    }
+    if let Err(errno) = call!(PPOLL, list, POLLED, 0, 0, 0) {
+        raw::atomic(list + ERROR).store(errno.number() as u32, SeqCst);
+    }
     sleep_ms(100_000);
 }
 
-/// Descriptors that each of the next one's threads waits for.
-const POLLED: usize = 1000;
-
-/// Threads of which each waits for a thousand descriptors, all the same one.
+/// Threads that wait for a thousand descriptors each, all the same one, and begin when all are there: what they take then is the kernel's alone.
 fn polls(_: Means<'_>) -> io::Result<()> {
     const STACK: usize = 2 * PAGE;
+    const THREADS: usize = 200;
     let mut ends = [0i32; 2];
     call!(PIPE2, ends.as_mut_ptr(), 0)?;
     let list = map(2 * PAGE, RW)?;
     (0..POLLED).for_each(|at| raw::store64(list + at * size_of::<PollFd>(), ends[0] as u64 | 1 << 32));
-    let refused = raw::atomic(list + POLLED * size_of::<PollFd>());
     let flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
-    loop {
+    for _ in 0..THREADS {
         let how = raw::Clone { flags, stack: map(STACK, RW)? + STACK, parent_tid: 0, tls: 0, child_tid: 0 };
         Errno::from_return(raw::clone_call(how, polls_for_ever, list))?;
-        if let Some(errno) = Errno::new(refused.load(SeqCst) as u16) {
-            return Err(errno.into());
-        }
     }
+    raw::atomic(list + BEGIN).store(1, SeqCst);
+    sleep_ms(500);
+    // Where there is memory for all, nobody is refused.
+    Err(Errno::new(raw::atomic(list + ERROR).load(SeqCst) as u16).unwrap_or(Errno::EAGAIN).into())
 }
 
 /// Pipes full of bytes.
