@@ -9,9 +9,9 @@ use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub const MAX_ORDER: usize = 10;
 const NONE: u32 = u32::MAX;
 /// In [`Meta::shares`]: the page heads a free block, whose order is in the low bits.
-const FREE: u32 = 1 << 31;
+pub const FREE: u32 = 1 << 31;
 /// The same of a block that is in the other lists of two over one table, and joins none of these.
-const APART: u32 = FREE | 1 << 30;
+pub const APART: u32 = FREE | 1 << 30;
 
 /// What is known about one page.
 pub struct Meta {
@@ -36,22 +36,17 @@ impl Meta {
 }
 
 /// The free lists.
-pub struct Buddy {
+///
+/// `MARK` is [`FREE`], or [`APART`] for pages that are kept apart from those of the other in the same table: blocks of the one never join those of the other.
+pub struct Buddy<const MARK: u32> {
     heads: [u32; MAX_ORDER + 1],
     free: usize,
-    /// [`FREE`] or [`APART`].
-    mark: u32,
 }
 
-impl Buddy {
+impl<const MARK: u32> Buddy<MARK> {
     /// No free pages yet.
     pub const fn new() -> Self {
-        Self { heads: [NONE; MAX_ORDER + 1], free: 0, mark: FREE }
-    }
-
-    /// The same, for pages that are kept apart from those of [`Self::new`] in the same table: blocks of the one never join those of the other.
-    pub const fn apart() -> Self {
-        Self { heads: [NONE; MAX_ORDER + 1], free: 0, mark: APART }
+        Self { heads: [NONE; MAX_ORDER + 1], free: 0 }
     }
 
     /// Whether there is a free block of `2^order` pages.
@@ -95,7 +90,7 @@ impl Buddy {
     pub fn give(&mut self, table: &[Meta], mut page: usize, mut order: usize) {
         while order < MAX_ORDER {
             let buddy = page ^ 1 << order;
-            let joined = table.get(buddy).is_some_and(|meta| meta.shares.load(Relaxed) == self.mark | order as u32);
+            let joined = table.get(buddy).is_some_and(|meta| meta.shares.load(Relaxed) == MARK | order as u32);
             if !joined {
                 break;
             }
@@ -108,7 +103,7 @@ impl Buddy {
 
     fn insert(&mut self, table: &[Meta], page: usize, order: usize) {
         let head = self.heads[order];
-        table[page].shares.store(self.mark | order as u32, Relaxed);
+        table[page].shares.store(MARK | order as u32, Relaxed);
         table[page].previous.store(NONE, Relaxed);
         table[page].next.store(head, Relaxed);
         if head != NONE {
@@ -146,7 +141,7 @@ mod tests {
     #[test]
     fn everything_joins_again() {
         let table = table(2048);
-        let mut buddy = Buddy::new();
+        let mut buddy = Buddy::<FREE>::new();
         buddy.add(&table, 3, 2048);
         let blocks: Vec<_> = core::iter::from_fn(|| buddy.take(&table, 0)).collect();
         assert_eq!((blocks.len(), buddy.free_pages()), (2045, 0));
@@ -160,7 +155,7 @@ mod tests {
     #[test]
     fn blocks_do_not_join_those_that_are_apart() {
         let table = table(2048);
-        let (mut buddy, mut apart) = (Buddy::new(), Buddy::apart());
+        let (mut buddy, mut apart) = (Buddy::<FREE>::new(), Buddy::<APART>::new());
         apart.add(&table, 512, 1024);
         buddy.add(&table, 1024, 2048);
         buddy.add(&table, 256, 512);
@@ -178,7 +173,7 @@ mod tests {
         #[test]
         fn blocks_never_overlap(orders in prop::collection::vec((0usize..=5, any::<bool>()), 1..200)) {
             let table = table(1024);
-            let mut buddy = Buddy::new();
+            let mut buddy = Buddy::<FREE>::new();
             buddy.add(&table, 1, 1000);
             let mut owned: Vec<(usize, usize)> = Vec::new();
             for (order, free) in orders {

@@ -14,7 +14,7 @@
 //! the rest is.
 
 use crate::arch::physical_pointer;
-use crate::buddy::{Buddy, MAX_ORDER, Meta};
+use crate::buddy::{APART, Buddy, FREE, MAX_ORDER, Meta};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, hart};
 use alloc::{boxed::Box, vec::Vec};
@@ -35,15 +35,15 @@ const MOVE: usize = 1 << MOVE_ORDER;
 const MOVE_ORDER: usize = 4;
 
 struct Pool {
-    buddy: Buddy,
+    buddy: Buddy<FREE>,
     /// The range that is kept, and what is free of it.
     kept: Range<usize>,
-    blocks: Buddy,
+    blocks: Buddy<APART>,
 }
 
 impl Pool {
     const fn new() -> Self {
-        Self { buddy: Buddy::new(), kept: 0..0, blocks: Buddy::apart() }
+        Self { buddy: Buddy::new(), kept: 0..0, blocks: Buddy::new() }
     }
 
     /// Shares `pages` out: the kept ones are the last of them, from where a block of any size may begin.
@@ -69,8 +69,11 @@ impl Pool {
     }
 
     fn give(&mut self, table: &[Meta], page: usize, order: usize) {
-        let buddy = if self.kept.contains(&page) { &mut self.blocks } else { &mut self.buddy };
-        buddy.give(table, page, order);
+        if self.kept.contains(&page) {
+            self.blocks.give(table, page, order)
+        } else {
+            self.buddy.give(table, page, order)
+        }
     }
 }
 
