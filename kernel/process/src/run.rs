@@ -170,14 +170,11 @@ impl Running {
         self.taking.as_mut().is_none_or(|taking| taking.enter(thread, &mut self.context, hart))
     }
 
-    /// The thread leaves user mode: what arrives from now on is told; unless it `stays`, and waits for nothing but a hart, errands are for others. Apart, as above.
+    /// The thread leaves user mode: what arrives from now on is told. Apart, as above.
     #[cold]
     #[inline(never)]
-    fn rest_taking(&mut self, thread: &Thread, stays: bool) {
+    fn rest_taking(&mut self, thread: &Thread) {
         if let Some(taking) = &mut self.taking {
-            if thread.attention.is_here() && !stays {
-                taking.leave_errands(thread);
-            }
             taking.rest(thread, &self.context, self.context.x()[17] == abi::uintr::WAIT);
         }
     }
@@ -272,7 +269,11 @@ impl Running {
             }
         };
         if self.taking.is_some() {
-            self.rest_taking(thread, matches!(leave, Leave::Yield(_)));
+            // It may wait for something else than a hart.
+            if thread.attention.is_here() && !matches!(leave, Leave::Yield(_)) {
+                self.leave_errands(thread);
+            }
+            self.rest_taking(thread);
         }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));

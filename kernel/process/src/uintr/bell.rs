@@ -70,9 +70,10 @@ impl Bell {
         }
     }
 
-    /// Has the thread do an errand, if it is there.
-    pub(super) fn send(&self) -> bool {
-        self.whom.lock().as_ref().is_some_and(|whom| whom.thread.send())
+    /// Has the thread do an errand, if it is there, and as urgent as this.
+    pub(super) fn send(&self, least: exec::Priority) -> bool {
+        let whom = self.whom.lock();
+        whom.as_ref().is_some_and(|whom| whom.thread.priority() <= least.number() && whom.thread.send())
     }
 
     /// Whether its thread is one of this process's.

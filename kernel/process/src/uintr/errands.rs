@@ -25,10 +25,10 @@ pub trait Errand: Send + Sync {
 pub struct Runner(Arc<Bell>);
 
 impl Runner {
-    /// Has the thread do what was made visible before; `false`: it is not there. Any context.
+    /// Has the thread do what was made visible before; `false`: it is not there, or less urgent than who else would do it. Any context.
     #[must_use]
-    pub fn call(&self) -> bool {
-        self.0.send()
+    pub fn call(&self, other: exec::Priority) -> bool {
+        self.0.send(other)
     }
 }
 

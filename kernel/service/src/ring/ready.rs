@@ -20,7 +20,7 @@ use core::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     task::{Context, Poll},
 };
-use exec::{TaskRef, sync::WaitQueue};
+use exec::{Priority, TaskRef, sync::WaitQueue};
 use hal::sync::{IrqLock, SpinLock, rank};
 use mem::Charge;
 use process::{
@@ -217,8 +217,8 @@ impl Retries {
         list.first = Some(request);
         // Relaxed: a hint for who enters the ring; the wake orders it for who is woken.
         self.has_ready.store(true, Relaxed);
-        let has_runner = list.helper.is_none() && list.runner.as_ref().is_some_and(Runner::call);
-        let task = if has_runner { None } else { list.helper.as_ref().or(list.task.as_ref()).cloned() };
+        let is_left = list.is_left_to_runner();
+        let task = if is_left { None } else { list.helper.as_ref().or(list.task.as_ref()).cloned() };
         drop(list);
         wake(task);
     }
@@ -327,6 +327,13 @@ impl Errand for Retries {
 }
 
 impl List {
+    /// Whether the thread that completions interrupt does it: it runs, and nobody waits in the ring.
+    #[inline]
+    fn is_left_to_runner(&self) -> bool {
+        let Some(runner) = self.runner.as_ref().filter(|_| self.helper.is_none()) else { return false };
+        runner.call(self.task.as_ref().map_or(Priority::LOWEST, TaskRef::own_priority))
+    }
+
     /// Behind those that are there. Under the lock, and nothing goes: what was the last is the next of another.
     fn append(&mut self, request: Arc<Request>) {
         if let Some(tail) = self.last.as_ref().or(self.first.as_ref()) {
