@@ -15,6 +15,8 @@ pub struct Layout {
     entries: u32,
     completions: u32,
     array: Option<usize>,
+    wide_entries: bool,
+    wide_completions: bool,
 }
 
 impl Layout {
@@ -23,8 +25,35 @@ impl Layout {
     pub fn new(entries: u32, completions: u32, has_array: bool) -> Self {
         let entries = entries.clamp(1, MOST_ENTRIES).next_power_of_two();
         let completions = completions.clamp(1, MOST_COMPLETIONS).next_power_of_two();
-        let behind = at::CQES + completions as usize * size_of::<Cqe>();
-        Self { entries, completions, array: has_array.then(|| behind.next_multiple_of(64)) }
+        let plain = Self { entries, completions, array: None, wide_entries: false, wide_completions: false };
+        Self { array: has_array.then(|| plain.array_place()), ..plain }
+    }
+
+    /// The same with entries, or completions, of twice the size.
+    #[must_use]
+    pub fn widened(self, wide_entries: bool, wide_completions: bool) -> Self {
+        let wide = Self { wide_entries, wide_completions, ..self };
+        Self { array: self.array.map(|_| wide.array_place()), ..wide }
+    }
+
+    /// By how much the number of an entry is shifted to be that of a piece of an entry's usual size.
+    #[must_use]
+    pub fn entry_shift(&self) -> u32 {
+        self.wide_entries.into()
+    }
+
+    /// The same of a completion.
+    #[must_use]
+    pub fn completion_shift(&self) -> u32 {
+        self.wide_completions.into()
+    }
+
+    fn array_place(&self) -> usize {
+        self.completions_end().next_multiple_of(64)
+    }
+
+    fn completions_end(&self) -> usize {
+        at::CQES + ((self.completions as usize * size_of::<Cqe>()) << self.completion_shift())
     }
 
     /// Entries.
@@ -50,14 +79,14 @@ impl Layout {
     pub fn ring_bytes(&self) -> usize {
         match self.array {
             Some(array) => array + self.entries as usize * 4,
-            None => at::CQES + self.completions as usize * size_of::<Cqe>(),
+            None => self.completions_end(),
         }
     }
 
     /// Bytes of the second.
     #[must_use]
     pub fn entry_bytes(&self) -> usize {
-        self.entries as usize * size_of::<Sqe>()
+        (self.entries as usize * size_of::<Sqe>()) << self.entry_shift()
     }
 
     /// What a program is told.
@@ -114,7 +143,10 @@ mod tests {
             assert!(array >= cqes_end && layout.ring_bytes() == array + 4 * layout.entries() as usize);
             assert_eq!(layout.offsets().0.array as usize, array);
         }
+        let wide = Layout::new(8, 16, true).widened(true, true);
+        assert_eq!((wide.entry_bytes(), wide.array(), wide.ring_bytes()), (1024, Some(64 + 512), 64 + 512 + 32));
         let plain = Layout::new(8, 16, false);
+        assert_eq!(plain.widened(false, true).ring_bytes(), 64 + 512);
         assert_eq!((plain.ring_bytes(), plain.entry_bytes(), plain.offsets().0.array), (64 + 256, 512, 0));
     }
 }

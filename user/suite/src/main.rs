@@ -114,6 +114,7 @@ const GROUPS: &[&[Case]] = &[
     rings::buffers::CASES,
     rings::provided::CASES,
     rings::bundles::CASES,
+    rings::wide::CASES,
     rings::quotas::CASES,
     rings::messages::CASES,
     rings::rights::CASES,

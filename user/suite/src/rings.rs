@@ -29,6 +29,7 @@ pub mod splices;
 pub mod time;
 pub mod traced;
 pub mod waiting;
+pub mod wide;
 pub mod words;
 
 use crate::case::{Case, Outcome, Trouble};

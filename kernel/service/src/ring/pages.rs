@@ -22,11 +22,14 @@ pub(super) struct Pages {
     entries: Stretch,
     /// The first word of the array.
     array: usize,
+    /// As of [`Layout::entry_shift`] and [`Layout::completion_shift`].
+    entry_shift: u32,
+    completion_shift: u32,
     _charge: Charge,
 }
 
 impl Pages {
-    /// Fresh ones, at most 3.2 MiB of them in two pieces.
+    /// Fresh ones, at most 6.2 MiB of them in two pieces.
     ///
     /// # Errors
     /// `ENOMEM`.
@@ -35,7 +38,9 @@ impl Pages {
         let charge = account.charge((ring + entries) * (PAGE_SIZE + size_of::<Frame>()) + size_of::<Self>())?;
         let stretch = |pages| Stretch::zeroed(pages).ok_or(Errno::ENOMEM);
         let (ring, entries, array) = (stretch(ring)?, stretch(entries)?, layout.array().unwrap_or(0) / 4);
-        let made = Self { id: mem::new_object_id(), ring, entries, array, _charge: charge };
+        let (entry_shift, completion_shift) = (layout.entry_shift(), layout.completion_shift());
+        let id = mem::new_object_id();
+        let made = Self { id, ring, entries, array, entry_shift, completion_shift, _charge: charge };
         layout.write(&made);
         Ok(Arc::new(made))
     }
@@ -68,14 +73,48 @@ impl Words for Pages {
 impl Kernel for Pages {
     #[inline(always)]
     fn entry(&self, index: u32) -> Sqe {
-        let words: [u64; 8] = self.entries.read(index as usize);
+        // What a wide one has more is for commands of devices, of which there are none.
+        let words: [u64; 8] = self.entries.read((index as usize) << self.entry_shift);
+        zerocopy::transmute!(words)
+    }
+
+    #[inline(always)]
+    fn complete(&self, index: u32, completion: &Cqe) {
+        let (words, place): ([u64; 2], _) =
+            (zerocopy::transmute!(*completion), FIRST_CQE + ((index as usize) << self.completion_shift));
+        self.ring.write(place, words);
+        if self.completion_shift > 0 {
+            self.ring.write(place + 1, [0u64; 2]);
+        }
+    }
+}
+
+/// The pages of a ring whose entries and completions have the usual size.
+pub(super) struct Usual<'a>(pub &'a Pages);
+
+impl Words for Usual<'_> {
+    #[inline(always)]
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        self.0.word(offset)
+    }
+
+    #[inline(always)]
+    fn number(&self, place: u32) -> &AtomicU32 {
+        self.0.number(place)
+    }
+}
+
+impl Kernel for Usual<'_> {
+    #[inline(always)]
+    fn entry(&self, index: u32) -> Sqe {
+        let words: [u64; 8] = self.0.entries.read(index as usize);
         zerocopy::transmute!(words)
     }
 
     #[inline(always)]
     fn complete(&self, index: u32, completion: &Cqe) {
         let words: [u64; 2] = zerocopy::transmute!(*completion);
-        self.ring.write(FIRST_CQE + index as usize, words);
+        self.0.ring.write(FIRST_CQE + index as usize, words);
     }
 }
 

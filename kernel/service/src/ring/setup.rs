@@ -21,6 +21,8 @@ const MODES: u32 = IORING_SETUP_IOPOLL
     | IORING_SETUP_TASKRUN_FLAG
     | IORING_SETUP_SINGLE_ISSUER
     | IORING_SETUP_DEFER_TASKRUN
+    | IORING_SETUP_SQE128
+    | IORING_SETUP_CQE32
     | IORING_SETUP_NO_SQARRAY
     | IORING_SETUP_PRIORITIES;
 
@@ -103,7 +105,8 @@ fn layout(entries: u32, params: &Params) -> Result<Layout, Errno> {
     if completions < entries || is_polled_wrongly || lacks_cooperation || lacks_issuer {
         return Err(Errno::EINVAL);
     }
-    Ok(Layout::new(entries, completions, !has(IORING_SETUP_NO_SQARRAY)))
+    let layout = Layout::new(entries, completions, !has(IORING_SETUP_NO_SQARRAY));
+    Ok(layout.widened(has(IORING_SETUP_SQE128), has(IORING_SETUP_CQE32)))
 }
 
 #[cfg(test)]

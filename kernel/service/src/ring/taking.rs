@@ -6,11 +6,12 @@
 //! **Waiting for the right.** Who wants it counts itself, enters `takers`, looks, sleeps; who gives it back clears the mark under the lock and wakes
 //! then. Who comes while others wait waits too, so nobody is passed for ever.
 
-use super::{Posting, RESTRICTED, Ring, operation, pages::Pages, submission::AT_ONCE, transfer::Transfer};
+use super::{Posting, RESTRICTED, Ring, operation, pages::Usual, submission::AT_ONCE, transfer::Transfer};
 use abi::{
     asyncos::IORING_SETUP_PRIORITIES,
     io_uring::{
-        Cqe, IORING_SETUP_IOPOLL, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, Sqe,
+        Cqe, IORING_SETUP_CQE32, IORING_SETUP_IOPOLL, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER,
+        IORING_SETUP_SQE128, IORING_SETUP_SQPOLL, Sqe,
     },
 };
 use alloc::sync::Arc;
@@ -88,7 +89,7 @@ impl Posting {
     /// Takes and completes so many entries, if all are done as soon as they are read and there is room; how many completions wait for the program then. Apart: the
     /// loop has use for all registers.
     #[inline(never)]
-    fn take_plain(&mut self, pages: &Pages, count: u32) -> Option<u32> {
+    fn take_plain(&mut self, pages: &Usual<'_>, count: u32) -> Option<u32> {
         let Posting { completions, head: Head { submissions, .. }, .. } = self;
         let plain = |ahead| {
             let entry = submissions.peek(pages, ahead)?;
@@ -103,7 +104,7 @@ impl Posting {
 
     /// Takes the only entry, if it is done as soon as it is read, or reads or writes, stands alone, and has a place.
     #[inline(always)]
-    fn take_only(&mut self, pages: &Pages) -> Option<Only> {
+    fn take_only(&mut self, pages: &Usual<'_>) -> Option<Only> {
         let Posting { completions, head: Head { submissions, places, .. }, .. } = self;
         let entry = submissions.peek(pages, 0)?;
         if let Some(done) = operation::done_at_once(&entry) {
@@ -138,11 +139,12 @@ impl Ring {
         /// Who submits to these is asked who it is, or takes none.
         const ASKED: u32 = IORING_SETUP_R_DISABLED | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_SQPOLL;
         /// Entries of these say more than is looked at here; and none is recorded.
-        const LONG: u32 = IORING_SETUP_PRIORITIES | IORING_SETUP_IOPOLL | RESTRICTED;
+        const LONG: u32 =
+            IORING_SETUP_PRIORITIES | IORING_SETUP_IOPOLL | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 | RESTRICTED;
         if wanted == 0 || self.has(ASKED | LONG) || hal::record::recording() {
             return Beginning::Later;
         }
-        let (pages, mut posting) = (&*self.pages, self.posting.lock());
+        let (pages, mut posting) = (&Usual(&self.pages), self.posting.lock());
         if posting.is_taking || posting.wanting > 0 {
             return Beginning::Later;
         }
@@ -181,7 +183,8 @@ impl Ring {
         let mut posting = self.posting.lock();
         let is_free = match &end {
             Single::Done(done) => {
-                let fits = posting.completions.post_one(&*self.pages, done);
+                // None with others comes here (`begin_taking`).
+                let fits = posting.completions.post_one(&Usual(&self.pages), done);
                 posting.completions.publish(&*self.pages);
                 fits
             }

@@ -21,6 +21,12 @@ pub(super) fn nop(user_data: u64, flags: u8, result: i32) -> Sqe {
     Sqe { flags, user_data, len: result.cast_unsigned(), op_flags, ..Sqe::default() }
 }
 
+/// Of an entry and of a completion.
+fn sizes(flags: u32) -> (usize, usize) {
+    let has = |flag| usize::from(flags & flag != 0);
+    (64 << has(IORING_SETUP_SQE128), 16 << has(IORING_SETUP_CQE32))
+}
+
 impl Mapped {
     pub async fn new(cpu: &Cpu, entries: usize, flags: u32) -> Self {
         let asked = Params { flags, ..Params::default() };
@@ -28,11 +34,12 @@ impl Mapped {
         let fd = cpu.good(nr::IO_URING_SETUP, [entries, PARAMS]).await;
         let params = Params::read_from_bytes(&cpu.load(PARAMS, size_of::<Params>())).unwrap();
         let (prot, shared) = ((m::PROT_READ | m::PROT_WRITE) as usize, m::MAP_SHARED as usize);
-        let ring_len = at::CQES + 16 * params.cq_entries as usize;
+        let (each_entry, each_completion) = sizes(flags);
+        let ring_len = at::CQES + each_completion * params.cq_entries as usize;
         let map = |len: usize, offset: u64| [0, len, prot, shared, fd, offset as usize];
         let ring = cpu.good(nr::MMAP, map(ring_len, IORING_OFF_SQ_RING)).await;
-        let entries = cpu.good(nr::MMAP, map(64 * params.sq_entries as usize, IORING_OFF_SQES)).await;
-        cpu.bad(nr::MMAP, map(64 * params.sq_entries as usize + 4096, IORING_OFF_SQES), Errno::ENOMEM).await;
+        let entries = cpu.good(nr::MMAP, map(each_entry * params.sq_entries as usize, IORING_OFF_SQES)).await;
+        cpu.bad(nr::MMAP, map(each_entry * params.sq_entries as usize + 4096, IORING_OFF_SQES), Errno::ENOMEM).await;
         cpu.bad(nr::MMAP, map(1, IORING_OFF_SQES + 0x100_0000), Errno::ENOMEM).await;
         Self { fd, ring, entries, params }
     }
@@ -54,7 +61,7 @@ impl Mapped {
         let (tail, mask) = (self.word(cpu, at::SQ_TAIL), self.params.sq_entries - 1);
         for (number, entry) in entries.iter().enumerate() {
             let place = tail.wrapping_add(number as u32) & mask;
-            cpu.store(self.entries + 64 * place as usize, entry.as_bytes());
+            cpu.store(self.entries + sizes(self.params.flags).0 * place as usize, entry.as_bytes());
             if self.params.sq_off.array != 0 {
                 self.set(cpu, self.params.sq_off.array as usize + 4 * place as usize, place);
             }
@@ -71,12 +78,16 @@ impl Mapped {
     pub fn reap(&self, cpu: &Cpu) -> Vec<(u64, i32)> {
         let (head, tail) = (self.word(cpu, at::CQ_HEAD), self.word(cpu, at::CQ_TAIL));
         self.set(cpu, at::CQ_HEAD, tail);
-        let mask = self.params.cq_entries - 1;
+        let (mask, each) = (self.params.cq_entries - 1, sizes(self.params.flags).1);
         (0..tail.wrapping_sub(head))
             .map(|number| {
                 let place = head.wrapping_add(number) & mask;
-                let bytes = cpu.load(self.ring + at::CQES + 16 * place as usize, 16);
-                let Cqe { user_data, res, .. } = Cqe::read_from_bytes(&bytes).unwrap();
+                let at = self.ring + at::CQES + each * place as usize;
+                let bytes = cpu.load(at, each);
+                let Cqe { user_data, res, .. } = Cqe::read_from_bytes(&bytes[..16]).unwrap();
+                // What is more of it is zero; the next one's as well.
+                assert!(bytes[16..].iter().all(|byte| *byte == 0));
+                cpu.store(at, &vec![0xa5; each]);
                 (user_data, res)
             })
             .collect()
@@ -85,8 +96,9 @@ impl Mapped {
     /// The ring goes, with its mappings.
     pub async fn close(self, cpu: &Cpu) {
         cpu.good(nr::CLOSE, [self.fd]).await;
-        cpu.good(nr::MUNMAP, [self.ring, at::CQES + 16 * self.params.cq_entries as usize]).await;
-        cpu.good(nr::MUNMAP, [self.entries, 64 * self.params.sq_entries as usize]).await;
+        let (each_entry, each_completion) = sizes(self.params.flags);
+        cpu.good(nr::MUNMAP, [self.ring, at::CQES + each_completion * self.params.cq_entries as usize]).await;
+        cpu.good(nr::MUNMAP, [self.entries, each_entry * self.params.sq_entries as usize]).await;
     }
 
     /// Submits all of these, which are done at once, and takes their completions.
@@ -101,8 +113,21 @@ pub(super) const NOT: usize = usize::MAX;
 const EINVAL: i32 = -22;
 const CANCELLED: i32 = -125;
 
+/// Entries and completions of twice the size, one or both.
+async fn wide(cpu: &Cpu) {
+    for flags in [IORING_SETUP_SQE128, IORING_SETUP_CQE32, IORING_SETUP_SQE128 | IORING_SETUP_CQE32] {
+        let ring = Mapped::new(cpu, 4, flags).await;
+        nothing(cpu, &ring).await;
+        chains(cpu, &ring).await;
+        overflow(cpu, &ring).await;
+        waiting(cpu, &ring).await;
+        ring.close(cpu).await;
+    }
+}
+
 pub(super) async fn rings(cpu: &Cpu) {
     setting_up(cpu).await;
+    wide(cpu).await;
     for flags in [0, IORING_SETUP_NO_SQARRAY, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN] {
         let ring = Mapped::new(cpu, 4, flags).await;
         nothing(cpu, &ring).await;
