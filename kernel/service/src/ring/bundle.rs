@@ -23,6 +23,8 @@ pub(super) struct Bundle<'a> {
     pub is_last: bool,
     /// Bytes that are in them.
     used: usize,
+    /// Of how many of them the group says that it is not known yet whether they are used.
+    open: usize,
     _charge: Charge,
 }
 
@@ -38,7 +40,8 @@ impl<'a> Bundle<'a> {
         given.make_exact_room(most)?;
         let selected = groups.select_several(group, wanted, &mut given);
         let (id, is_incremental, is_last) = task.wait_for(selected, None).await?;
-        Ok(Self { groups, group, id, is_incremental, given, is_last, used: 0, _charge: charge })
+        let open = given.len();
+        Ok(Self { groups, group, id, is_incremental, given, is_last, used: 0, open, _charge: charge })
     }
 
     /// Where they lie, up to so many bytes.
@@ -54,6 +57,12 @@ impl<'a> Bundle<'a> {
             left -= len;
         }
         Ok(list)
+    }
+
+    /// It will be waited with them, who knows how long: to all others they are used.
+    pub(super) fn settle(&mut self) {
+        let open = core::mem::take(&mut self.open);
+        self.groups.give_back(self.group, self.id, open, core::iter::empty());
     }
 
     /// There are so many bytes in them: they stay with the program. What the completion says of them.
@@ -85,7 +94,7 @@ impl Drop for Bundle<'_> {
         let (used, rest) = if self.used == 0 { (0, None) } else { self.split() };
         let rest = rest.filter(|rest| self.is_incremental && rest.len > 0);
         let back = self.given.get(used..).unwrap_or_default();
-        self.groups.give_back(self.group, self.id, self.given.len(), rest.into_iter().chain(back.iter().copied()));
+        self.groups.give_back(self.group, self.id, self.open, rest.into_iter().chain(back.iter().copied()));
     }
 }
 

@@ -165,7 +165,7 @@ impl Readiness {
             seen = Some(edges);
             let (user_data, res) = (request.user_data(), found as i32);
             // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
-            if !self.multishot || ring.notify.raises(open) {
+            if !self.repeats(ring, open) {
                 contends.set(None);
                 turn.end(bell);
                 return Poll::Ready(Some(Done::with(res)));

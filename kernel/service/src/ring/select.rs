@@ -280,7 +280,7 @@ impl Select {
                 self.wait(task, open).await?;
             }
             let wanted = if self.opcode == IORING_OP_SEND { limit } else { limit.min(socket.get().readable_bytes()) };
-            let chosen = Bundle::select(task, &ring.groups, self.group, wanted).await?;
+            let mut chosen = Bundle::select(task, &ring.groups, self.group, wanted).await?;
             let mut list = chosen.pieces(limit)?;
             let room = transfer::total(&list);
             match self.move_list(task, &socket, &list).await {
@@ -292,7 +292,12 @@ impl Select {
                     bundle::behind(&mut list, len);
                     while wants_all && len < room && !task.interrupted() {
                         match self.move_list(task, &socket, &list).await {
-                            Err(Errno::EAGAIN) if !self.gives_up() && self.wait(task, open).await.is_ok() => {}
+                            Err(Errno::EAGAIN) if !self.gives_up() => {
+                                chosen.settle();
+                                if self.wait(task, open).await.is_err() {
+                                    break;
+                                }
+                            }
                             Err(_) | Ok(0) => break,
                             Ok(more) => {
                                 bundle::behind(&mut list, more);

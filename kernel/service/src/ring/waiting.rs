@@ -33,17 +33,19 @@ pub(super) struct Goal {
 impl Goal {
     /// So many completions wait for the program.
     pub(super) fn of(ring: &Ring, wanted: u32) -> Self {
-        let told_times = ring.told_times.load(Acquire);
-        let completions = &ring.posting.lock().completions;
-        Self { target: completions.target(&*ring.pages, wanted), told_times, posted: completions.posted() }
+        Self::then(ring, wanted, &ring.posting.lock().completions)
     }
 
     /// The same, unless some are kept: those are moved first.
     fn in_order(ring: &Ring, wanted: u32) -> Option<Self> {
-        let told_times = ring.told_times.load(Acquire);
         let completions = &ring.posting.lock().completions;
-        let (target, posted) = (completions.target(&*ring.pages, wanted), completions.posted());
-        (!completions.overflows()).then_some(Self { target, told_times, posted })
+        (!completions.overflows()).then(|| Self::then(ring, wanted, completions))
+    }
+
+    /// Under the lock, as times are told: one whose completion the caller may have taken is not to end this wait.
+    fn then(ring: &Ring, wanted: u32, completions: &Completions) -> Self {
+        let told_times = ring.told_times.load(Acquire);
+        Self { target: completions.target(&*ring.pages, wanted), told_times, posted: completions.posted() }
     }
 
     /// The same wait for another number.
@@ -98,9 +100,7 @@ pin_project! {
 
     impl PinnedDrop for Plain<'_> {
         fn drop(this: Pin<&mut Self>) {
-            if this.helps {
-                this.seat.owner().retries.help_no_more();
-            }
+            this.serves_no_more();
         }
     }
 }
@@ -117,6 +117,14 @@ impl<'a> Plain<'a> {
         let open = open.clone();
         let seat = seat(ring.clone(), |ring| Some(ring.changed()))?;
         Some(Self { thread, submitted, goal, has_begun: false, helps: false, seat, open })
+    }
+
+    /// What becomes ready now is for somebody else.
+    fn serves_no_more(self: Pin<&mut Self>) {
+        let this = self.project();
+        if core::mem::take(this.helps) {
+            this.seat.owner().retries.help_no_more();
+        }
     }
 
     /// Waits on, unless the wait has ended: then how.
@@ -164,6 +172,7 @@ impl Future for Plain<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome> {
         let Some(waited) = self.as_mut().look(context) else { return Poll::Pending };
+        self.as_mut().serves_no_more();
         let ring = self.seat.owner();
         // Fewer than wanted, and entries that were taken, are better than an error.
         let is_cut = waited.is_err() && self.submitted == 0 && ring.waiting() == 0;
