@@ -85,7 +85,6 @@ async fn start(machine: &'static Machine, options: Options, console: console::Pa
     if let Err(message) = first_process::start(service, &options, &console, &tree).await {
         halt(&console, &message).await;
     }
-    exec::spawn(PRIORITY_SERVICE, "reclaim", mem::reclaim::run());
     log::info!("boot: {} instructions", hal::boot::instructions().wrapping_sub(machine.first_instruction));
 }
 

@@ -28,12 +28,8 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::{
-    pin::pin,
-    sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
-};
+use core::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use exec::sync::{Mutex, WaitQueue};
-use futures_util::future::select;
 use hal::sync::{SpinLock, rank};
 use io::{
     block::BlockDevice,
@@ -153,10 +149,7 @@ async fn write_back(shared: Arc<Shared>) {
     while !shared.closed.load(Ordering::Acquire) {
         let wake = || (shared.closed.load(Ordering::Acquire) || !shared.dirty.lock().is_empty()).then_some(());
         exec::sync::wait_until(&shared.dirtied, wake).await;
-        crate::clock::pause(crate::clock::SHORT).await;
-        // Sooner where memory is scarce: what is dirty cannot be given back.
-        let pause = pin!(crate::clock::pause(crate::clock::WRITE_BACK));
-        let _ = select(pause, pin!(mem::reclaim::scarce())).await;
+        crate::clock::pause(crate::clock::WRITE_BACK).await;
         let _pass = shared.pass.lock().await;
         shared.abandon_unlinked().await;
         for node in shared.dirty_nodes() {

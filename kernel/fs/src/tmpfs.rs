@@ -61,10 +61,7 @@ struct Shared {
 impl Shared {
     fn take(&self, bytes: usize) -> Result<(), Errno> {
         // Relaxed: a count that guards nothing.
-        let is_within = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes <= self.limit;
-        // Nobody can be killed for it: what is left when memory is scarce is for processes.
-        mem::reclaim::notice();
-        if !is_within || !hal::frame::admits_unpaid(bytes) {
+        if self.used.fetch_add(bytes, Ordering::Relaxed) + bytes > self.limit {
             self.give(bytes);
             return Err(Errno::ENOSPC);
         }

@@ -8,9 +8,6 @@ use abi::errno::Errno;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Most bytes of one charge: no machine has as many, and the sum of those that are refused at the same moment does not overflow.
-const MOST: usize = 1 << 48;
-
 /// A counter of bytes, or of other things, with a limit.
 ///
 /// All atomics are relaxed: the counts guard no other data.
@@ -19,26 +16,18 @@ pub struct Account {
     used: AtomicUsize,
     limit: AtomicUsize,
     peak: AtomicUsize,
-    /// Whether what is charged is memory of the machine's, so that it must be there; said of a root.
-    of_machine: bool,
 }
 
 impl Account {
     /// An account below `parent` that admits up to `limit` bytes (`usize::MAX`: only the parent limits).
     #[must_use]
     pub fn new(parent: Option<&Arc<Account>>, limit: usize) -> Arc<Self> {
-        Self::made(parent.cloned(), limit, false)
-    }
-
-    /// The account of all memory: besides its limit it refuses what would not leave the kernel's reserve (`hal::frame`), whoever has the rest.
-    #[must_use]
-    pub fn of_machine(limit: usize) -> Arc<Self> {
-        Self::made(None, limit, true)
-    }
-
-    fn made(parent: Option<Arc<Account>>, limit: usize, of_machine: bool) -> Arc<Self> {
-        let (used, limit, peak) = (AtomicUsize::new(0), AtomicUsize::new(limit), AtomicUsize::new(0));
-        Arc::new(Self { parent, used, limit, peak, of_machine })
+        Arc::new(Self {
+            parent: parent.cloned(),
+            used: AtomicUsize::new(0),
+            limit: AtomicUsize::new(limit),
+            peak: AtomicUsize::new(0),
+        })
     }
 
     /// Takes `bytes` from this account and all above it.
@@ -90,21 +79,13 @@ impl Account {
 
     /// [`Account::take`] where nothing fails on demand.
     pub(crate) fn admit(&self, bytes: usize) -> bool {
-        // More than can be added up in any order.
-        if bytes > MOST {
+        let admit = |used: usize| used.checked_add(bytes).filter(|&sum| sum <= self.limit.load(Relaxed));
+        let Ok(before) = self.used.fetch_update(Relaxed, Relaxed, admit) else {
             return false;
-        }
-        // Taken first: who asks at the same moment may be refused for what is given back here.
-        let before = self.used.fetch_add(bytes, Relaxed);
-        if before + bytes > self.limit.load(Relaxed) {
-            self.used.fetch_sub(bytes, Relaxed);
-            return false;
-        }
-        let is_there = match &self.parent {
-            Some(parent) => parent.admit(bytes),
-            None => !self.of_machine || crate::reclaim::admits(bytes),
         };
-        if !is_there {
+        if let Some(parent) = &self.parent
+            && !parent.admit(bytes)
+        {
             self.used.fetch_sub(bytes, Relaxed);
             return false;
         }
@@ -184,19 +165,6 @@ mod tests {
         assert_eq!((root.used(), a.peak()), (0, 70));
         assert!(b.charge(61).is_err());
         assert!(b.charge(usize::MAX).is_err());
-    }
-
-    #[test]
-    fn memory_that_is_not_there_is_refused_whatever_the_limit() {
-        let root = Account::of_machine(usize::MAX);
-        let account = Account::new(Some(&root), usize::MAX);
-        let charge = account.charge(4096).unwrap();
-        let all = hal::frame::stats().free * hal::PAGE_SIZE;
-        assert_eq!(account.charge(all).err(), Some(Errno::ENOMEM));
-        assert_eq!((account.used(), root.used()), (4096, 4096));
-        drop(charge);
-        // Who counts other things counts beyond it.
-        assert!(Account::new(None, usize::MAX).charge(all).is_ok());
     }
 
     #[test]

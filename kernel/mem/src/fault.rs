@@ -19,9 +19,6 @@ use hal::{
     user::Access,
 };
 
-/// How often a fault asks for memory back before it fails.
-const RECLAIMS: u32 = 16;
-
 /// Why a fault cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultError {
@@ -176,7 +173,7 @@ impl AddressSpace {
     async fn serve(&self, addr: usize, access: Access, by: By) -> Result<(), FaultError> {
         let asked = Asked { page: addr & !(PAGE_SIZE - 1), access, by };
         let mut given = None;
-        let mut reclaimed = 0;
+        let mut reclaimed = false;
         loop {
             let step = self.state.lock().step(asked.page, access, given.take());
             match step {
@@ -186,15 +183,10 @@ impl AddressSpace {
                 }
                 Step::Linger => self.settle().await,
                 Step::Busy => drop(self.edit().await),
-                Step::Need(need) => given = Some(self.fetch(asked, need).await?),
-                // Others take, too, what was given back: so more than once.
-                Step::NoFrame | Step::Fail(FaultError::NoMemory)
-                    if reclaimed < RECLAIMS && hal::frame::is_scarce() && crate::reclaim::reclaim().await =>
-                {
-                    reclaimed += 1;
-                }
-                Step::NoFrame => return Err(FaultError::NoMemory),
                 Step::Fail(error) => return Err(error),
+                Step::Need(need) => given = Some(self.fetch(asked, need).await?),
+                Step::NoFrame if !reclaimed && crate::reclaim::reclaim().await => reclaimed = true,
+                Step::NoFrame => return Err(FaultError::NoMemory),
             }
         }
     }

@@ -6,6 +6,7 @@ use crate::device::{Link, NetDevice};
 use alloc::{collections::VecDeque, vec::Vec};
 use core::task::{Context, Poll};
 use hal::sync::SpinLock;
+use mem::Room;
 
 /// Packets under way at most; more are dropped as on any wire.
 const QUEUE: usize = 256;
@@ -74,7 +75,7 @@ impl NetDevice for Loopback {
             }
             packets.spare.pop().unwrap_or_default()
         };
-        if packet.try_reserve(len).is_err() {
+        if packet.make_exact_room(len).is_err() {
             return;
         }
         packet.resize(len, 0);

@@ -73,6 +73,8 @@ pub(crate) mod rank {
     pub const FLIGHTS: u8 = NETWORK + 2;
     /// The loopback device.
     pub const DEVICE: u8 = DRIVER;
+    /// Where a frame is built that nobody has room for.
+    pub const DROPPED: u8 = DRIVER + 1;
 }
 
 /// What one round of work left to do.

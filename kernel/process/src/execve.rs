@@ -102,7 +102,7 @@ impl Loader<'_> {
             let mut front = vec![interpreter.clone()];
             front.extend(argument);
             front.push(core::mem::take(&mut program.path));
-            strings.arguments.make_room(front.len())?;
+            strings.arguments.make_exact_room(front.len())?;
             strings.arguments.splice(..strings.arguments.len().min(1), front);
             program = self.service.open_program(self.thread, AT_FDCWD, &interpreter, 0).await?;
         }

@@ -26,7 +26,7 @@ pub fn system_account() -> Arc<Account> {
         return account.clone();
     }
     let limit = hal::frame::stats().total * PAGE_SIZE / 8 * USER_EIGHTHS;
-    let account = Account::of_machine(limit);
+    let account = Account::new(None, limit);
     ACCOUNT.lock().get_or_insert(account).clone()
 }
 

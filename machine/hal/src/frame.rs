@@ -24,9 +24,9 @@ use core::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, AtomicUsize, Orderin
 
 /// Part of the memory that only the kernel itself may take: one page in so many, but so many pages at least and at most.
 const RESERVE_SHARE: usize = 16;
-const RESERVE_PAGES: (usize, usize) = (1024, 16_384);
+const RESERVE_PAGES: (usize, usize) = (1536, 16_384);
 /// Part of the reserve that is kept in blocks.
-const KEPT_SHARE: usize = 2;
+const KEPT_SHARE: usize = 3;
 /// Memory is scarce when so much is left beyond the reserve: one page in so many, but no more than the reserve itself.
 const SCARCE_SHARE: usize = 32;
 /// Pages that a hart keeps at hand, and moves to or from the common pool at once, as a block if there is one.
@@ -62,10 +62,19 @@ impl Pool {
         let found = self.buddy.take(table, order);
         let may_have_kept = match purpose {
             Purpose::User => false,
-            Purpose::Root => self.blocks.free_pages() > self.kept.len() / 2,
+            Purpose::Root => self.is_half_kept(),
             Purpose::Kernel => true,
         };
         if found.is_none() && may_have_kept { self.blocks.take(table, order) } else { found }
+    }
+
+    fn is_half_kept(&self) -> bool {
+        self.blocks.free_pages() > self.kept.len() / 2
+    }
+
+    /// Whether there is a block of `2^order` pages for what a program causes: elsewhere, or while more than half of what is kept is there.
+    fn has_for_program(&self, order: usize) -> bool {
+        self.buddy.has(order) || self.is_half_kept() && self.blocks.has(order)
     }
 
     fn give(&mut self, table: &[Meta], page: usize, order: usize) {
@@ -98,11 +107,9 @@ impl Stock {
     /// Takes the largest block that the pool has, of up to `MOVE` pages. The first page of it goes first.
     #[cold]
     #[inline(never)]
-    fn refill(&mut self, purpose: Purpose) {
+    fn refill(&mut self) {
         let mut pool = POOL.lock();
         let found = (0..=MOVE_ORDER).rev().find_map(|order| Some((pool.buddy.take(table(), order)?, 1 << order)));
-        // Of what is kept only what is wanted, so that little of it gets into the hands of others.
-        let found = found.or_else(|| Some((pool.take(table(), 0, purpose)?, 1)));
         let Some((page, count)) = found else { return };
         for (at, page) in self.pages.iter_mut().zip((page..page + count).rev()) {
             *at = page as u32;
@@ -152,27 +159,14 @@ pub fn admits(bytes: usize) -> bool {
 /// Whether so many bytes side by side can be: beyond the reserve, and not of the blocks that are kept.
 pub fn admits_run(bytes: usize) -> bool {
     let order = order_of(bytes.div_ceil(PAGE_SIZE));
-    admits(bytes) && order <= MAX_ORDER && POOL.lock().buddy.has(order)
-}
-
-/// Whether so many bytes can be, and memory is not scarce then.
-#[inline]
-pub fn is_ample(bytes: usize) -> bool {
-    ready();
-    SPARE.load(Ordering::Relaxed) > (SCARCE.load(Ordering::Relaxed) + bytes / PAGE_SIZE) as isize
-}
-
-/// Whether so many bytes can be for what no process pays for: it leaves programs half of what is left when memory is scarce.
-#[inline]
-pub fn admits_unpaid(bytes: usize) -> bool {
-    ready();
-    SPARE.load(Ordering::Relaxed) > (SCARCE.load(Ordering::Relaxed) / 2 + bytes / PAGE_SIZE) as isize
+    admits(bytes) && order <= MAX_ORDER && POOL.lock().has_for_program(order)
 }
 
 /// Whether little is left beyond the kernel's reserve: what can be given back is to be given back.
 #[inline]
 pub fn is_scarce() -> bool {
-    !is_ample(0)
+    ready();
+    SPARE.load(Ordering::Relaxed) <= SCARCE.load(Ordering::Relaxed) as isize
 }
 
 /// Sets up the allocator for the pages `base..base + pages * PAGE_SIZE`, of which `free` are free. `table` is
@@ -241,7 +235,7 @@ fn take_page(purpose: Purpose) -> Option<usize> {
     }
     let mut stock = STOCKS[hart::id()].lock();
     if stock.len == 0 {
-        stock.refill(purpose);
+        stock.refill();
     }
     stock.len = stock.len.checked_sub(1)?;
     SPARE.fetch_sub(1, Ordering::Relaxed);

@@ -4,7 +4,6 @@ mod images;
 pub mod interrupted;
 pub mod limits;
 mod pointers;
-pub mod shortage;
 
 use crate::case::Case;
 

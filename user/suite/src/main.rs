@@ -165,7 +165,6 @@ const GROUPS: &[&[Case]] = &[
     faults::CASES,
     hostile::CASES,
     hostile::limits::CASES,
-    hostile::shortage::CASES,
     hostile::interrupted::CASES,
 ];
 

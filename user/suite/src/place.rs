@@ -68,11 +68,6 @@ impl Place {
         }
     }
 
-    /// In another file system in memory.
-    pub fn other_memory() -> Result<Self, Trouble> {
-        Self::new("/dev/shm")
-    }
-
     /// On the disk, if there is one.
     pub fn best() -> Result<Self, Trouble> {
         Self::disk().or_else(|_| Self::memory())

@@ -13,7 +13,7 @@ use rt::raw;
 use rt::ring::Ring;
 
 /// The groups of them.
-const HOSTILE: [&[Case]; 8] = [
+const HOSTILE: [&[Case]; 7] = [
     rings::hostile::CASES,
     rings::hostile_inputs::CASES,
     rings::hostile_ends::CASES,
@@ -21,7 +21,6 @@ const HOSTILE: [&[Case]; 8] = [
     hostile::CASES,
     hostile::limits::CASES,
     hostile::interrupted::CASES,
-    hostile::shortage::CASES,
 ];
 
 /// Whether it is one of them.

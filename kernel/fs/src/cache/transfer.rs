@@ -11,8 +11,6 @@ use mem::{Sink, Source};
 const BURST: usize = 256 * 1024;
 /// Dirty pages of one file: from here on its writers wait if memory is short, and in any case.
 const DIRTY: (usize, usize) = (256, 4096);
-/// How often a writer without memory looks for some.
-const ATTEMPTS: u32 = 32;
 
 /// What one look at the cache found for a read.
 enum Found {
@@ -126,15 +124,16 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
         // What is beyond the end, covered whole, or kept nowhere else need not be fetched.
         None if !store.backed() || len == PAGE_SIZE || index * PAGE_SIZE as u64 >= size => {
             let Some(units) = reserve(store, index, 0)? else { return Ok(None) };
-            let Some(frame) = Frame::zeroed() else {
-                store.unreserve(units);
-                // What others have in the cache can be given back.
-                return if store.backed() { Ok(None) } else { Err(Errno::ENOMEM.into()) };
+            let frame = Frame::zeroed();
+            let copied = match &frame {
+                Some(frame) => src.take_into_frame(frame, within, len).map_err(Into::into),
+                None => Err(Errno::ENOMEM.into()),
             };
-            if let Err(fault) = src.take_into_frame(&frame, within, len) {
+            if let Err(error) = copied {
                 store.unreserve(units);
-                return Err(fault.into());
+                return Err(error);
             }
+            let Some(frame) = frame else { return Err(Errno::ENOMEM.into()) };
             Some((frame, units))
         }
         None => return Ok(None),
@@ -161,14 +160,11 @@ fn write_page(store: &Arc<dyn Store>, at: u64, left: usize, src: &mut Source<'_>
 /// Whether this file has so many dirty pages that its writers have to wait for the medium.
 fn congested(pages: &Pages) -> bool {
     let dirty = pages.state.lock().dirty.len();
-    dirty >= DIRTY.1
-        || dirty >= DIRTY.0 && super::reclaim::pressed()
-        || dirty > 0 && !hal::frame::admits_unpaid(PAGE_SIZE)
+    dirty >= DIRTY.1 || dirty >= DIRTY.0 && super::reclaim::pressed()
 }
 
 /// Writes the file back on behalf of its writer.
 async fn relieve(store: &Arc<dyn Store>) -> Result<(), Errno> {
-    mem::reclaim::notice();
     super::kick(store).await;
     if super::reclaim::pressed() {
         super::shrink(DIRTY.0);
@@ -180,19 +176,6 @@ async fn relieve(store: &Arc<dyn Store>) -> Result<(), Errno> {
         Some(errno) if congested(pages) => Err(errno),
         _ => Ok(()),
     }
-}
-
-/// Waits until there is memory for a page: what is dirty is written, what is clean given back.
-async fn find_memory(store: &Arc<dyn Store>) -> Result<(), Errno> {
-    for _ in 0..ATTEMPTS {
-        mem::reclaim::notice();
-        super::kick(store).await;
-        if super::shrink(DIRTY.0) || hal::frame::admits(PAGE_SIZE) {
-            return Ok(());
-        }
-        crate::clock::pause(crate::clock::SHORT).await;
-    }
-    Err(Errno::ENOMEM)
 }
 
 /// Room for a page that holds `reserved` units already.
@@ -233,9 +216,6 @@ pub async fn wait_write(store: &Arc<dyn Store>, offset: u64, len: usize) -> Resu
     store.clone().prepare(offset / PAGE_SIZE as u64).await?;
     if store.backed() && congested(pages) {
         relieve(store).await?;
-    }
-    if store.backed() && !hal::frame::admits(PAGE_SIZE) {
-        find_memory(store).await?;
     }
     if store.backed() && len > 0 {
         let size = pages.size();

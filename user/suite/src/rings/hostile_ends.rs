@@ -382,8 +382,8 @@ extern "C" fn waits_on_small_stack(address: usize) {
 /// On stacks as small as they may be: a ring is not to be what limits how many wait in it.
 fn thousand_threads_wait() -> Outcome {
     const STACK: usize = 2 * PAGE;
-    // There may be a thread in so many KiB of memory: on the smallest machine not a thousand.
-    let count = if free_memory().is_some_and(|free| free < 64 << 10) { 800 } else { 1_000 };
+    // Each takes some tens of KiB of the kernel's: a small machine has not the memory for all.
+    let count = if free_memory().is_some_and(|free| free < 256 << 10) { 300 } else { 1_000 };
     let mut ring = Ring::new(8, 0)?;
     // Words of all, then one of each thread, which is cleared when it has left its stack.
     let shared = map(2 * PAGE, RW)?;
