@@ -63,7 +63,9 @@ extern "C" fn faulted(_signal: usize, info: *const Siginfo, context: *const Ucon
 fn report(address: usize, sp: usize) {
     let is_at = |guard: usize| guard != 0 && (guard..guard + stack::GUARD).contains(&address);
     let stacks = thread::guard_pages();
-    if is_at(stacks.handlers) || is_at(stacks.nesting) {
+    if is_at(stacks.nesting) {
+        say(format_args!("handlers of user interrupts that let others in, of thread {}", thread::id()), uintr::STACK);
+    } else if is_at(stacks.handlers) {
         say(format_args!("a handler of user interrupts of thread {}", thread::id()), uintr::STACK);
     } else if is_at(stacks.green) {
         say(format_args!("a green thread{}", Running), green::STACK);

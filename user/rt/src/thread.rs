@@ -454,9 +454,11 @@ impl<T> Drop for JoinHandle<T> {
     }
 }
 
-/// Those of [`DETACHED`] on which nobody runs any more. They are to be dropped without the lock: that is a call for each, two for who has received interrupts.
-fn ended() -> Vec<Stack> {
-    DETACHED.lock().extract_if(.., |stack| stack.finished()).collect()
+/// One of [`DETACHED`] on which nobody runs any more. It is to be dropped without the lock: that is some calls.
+fn ended() -> Option<Stack> {
+    let mut detached = DETACHED.lock();
+    let at = detached.iter().position(Stack::finished)?;
+    Some(detached.swap_remove(at))
 }
 
 /// Runs `f` on a new thread.
@@ -464,7 +466,9 @@ fn ended() -> Vec<Stack> {
 /// # Errors
 /// `EAGAIN` or `ENOMEM` when there can be no more threads.
 pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
-    drop(ended());
+    while let Some(stack) = ended() {
+        drop(stack);
+    }
     let stack = Stack::new()?;
     let packet = Arc::new(Packet { work: Mutex::new(Some(f)), result: Mutex::new(None) });
     let entry: Arc<dyn Run> = packet.clone();

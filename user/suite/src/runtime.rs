@@ -306,7 +306,7 @@ fn stack_overflow_in_a_poll() -> Outcome {
     ];
     let in_handlers: [(Body, &str); 2] = [
         (|| deeper_in_a_handler(false), "in a handler of user interrupts of thread "),
-        (|| deeper_in_a_handler(true), "in a handler of user interrupts of thread "),
+        (|| deeper_in_a_handler(true), "in handlers of user interrupts that let others in, of thread "),
     ];
     let in_handlers = in_handlers.into_iter().filter(|_| is_asyncos());
     for (body, expected) in bodies.into_iter().chain(in_handlers) {

@@ -206,14 +206,17 @@ fn places() -> Outcome {
             let told = lines.iter().position(|line| line.is("uintr", &[("told", "place")]))?;
             let task = lines[told].get("task")?;
             let own = |line: &&Line<'_>| line.is("uintr", &[("task", task)]);
-            let at = |lines: &[Line<'_>], what: &str, hart: char| {
-                lines.iter().filter(own).any(|line| line.get(what).is_some_and(|place| place.starts_with(hart)))
+            let at = |lines: &[Line<'_>], what: &str, hart: &str| {
+                let is = |line: &Line<'_>| line.get(what).is_some_and(|place| place.starts_with(hart));
+                lines.iter().position(|line| own(&line) && is(line))
             };
             let (before, behind) = lines.split_at(told);
-            let moved = at(before, "placed", '0') && at(before, "displaced", '0') && at(before, "placed", '1');
-            let is_over =
-                at(behind, "displaced", '1') && behind.iter().filter(own).any(|line| line.get("ended").is_some());
-            (moved && is_over).then_some(())
+            // One behind the other.
+            let first = at(before, "placed", "0.")?;
+            let left = first + at(&before[first..], "displaced", "0.")?;
+            at(&before[left..], "placed", "1.")?;
+            at(behind, "displaced", "1.")?;
+            behind.iter().filter(own).any(|line| line.get("ended").is_some()).then_some(())
         },
     )
 }

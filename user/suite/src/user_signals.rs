@@ -14,7 +14,7 @@ use rt::abi::Errno;
 use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use rt::raw;
 use rt::signal::user::{Flags, Handler, Info, SIGRTMAX, SIGRTMIN, Signals, bit};
-use rt::uintr::Handlers;
+use rt::uintr::{Handlers, Nesting};
 
 pub const CASES: &[Case] = &[
     case!("user-signals/to-oneself", "U6", to_oneself),
@@ -282,6 +282,9 @@ fn own_stack() -> Outcome {
 
 fn errors() -> Outcome {
     let signals = receiving()?;
+    // They would come in a handler that lets others in.
+    let open: &'static _ = Box::leak(Box::new(|_: u32, _: &Nesting| ()));
+    fails!(Signals::receive(raw::on_nesting(Handlers::new(), 5, open), 4).map(drop), EINVAL);
     let sender = rt::signal::user::Sender::open(signals.grant(1)?)?;
     for signal in [65, u32::MAX] {
         fails!(signals.raise(signal), EINVAL);

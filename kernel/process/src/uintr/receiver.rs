@@ -220,13 +220,13 @@ impl Receiver {
             let mut state = self.state.lock();
             // Also of one whose revoking was given up: nobody has its page any more.
             let slot = state.slots.get_mut(sender.slot()).and_then(Option::as_mut);
-            let wire = slot.filter(|slot| slot.id == sender.id()).and_then(|slot| slot.wire.take());
+            let wire = slot.filter(|slot| slot.id == sender.id()).and_then(|slot| {
+                self.note_end(slot, sender.slot());
+                slot.wire.take()
+            });
             (wire, state.slot_of(sender).map(|slot| (slot.right, slot.has_message())))
         };
         drop(wire); // not under the lock
-        if let Some((Right::Granted, _)) = left {
-            self.record(Interrupted::Ended(sender.slot() as u16));
-        }
         match left {
             // The granting was given up.
             Some((Right::Reserved, _)) => self.remove(sender.slot(), sender.id()),
@@ -344,12 +344,23 @@ impl Receiver {
 
     /// Its senders have no right any more. If it has a place, that is only free when it is evicted from there, or behind [`Receiver::end`].
     pub(super) fn close(&self) {
-        self.state.lock().end();
-        self.senders().for_each(|sender| {
-            self.record(Interrupted::Ended(sender.slot() as u16));
-            sender.close();
-        });
+        {
+            let mut state = self.state.lock();
+            state.end();
+            let slots = state.slots.iter_mut().enumerate();
+            slots
+                .filter_map(|(number, slot)| Some((number, slot.as_mut()?)))
+                .for_each(|(number, slot)| self.note_end(slot, number));
+        }
+        self.senders().for_each(|sender| sender.close());
         self.bell.end();
+    }
+
+    /// Notes the end of the right in a slot, if it ends of itself. Under the lock: the next that has the slot comes behind it.
+    fn note_end(&self, slot: &mut Slot, number: usize) {
+        if slot.note_end() {
+            self.record(Interrupted::Ended(number as u16));
+        }
     }
 }
 

@@ -29,12 +29,19 @@ pub(super) struct Slot {
     pub(super) wire: Option<SenderSlot>,
     /// What the device raises whose line is its, as a bit: in the word that is set beforehand, and says nothing.
     pub(super) line: Option<(&'static Line, u64)>,
+    /// The trace says that the right has ended.
+    noted: bool,
 }
 
 impl Slot {
     /// For the sender `id`, which there is not yet.
     pub(super) fn new(id: u64, vectors: u64, word: Frame) -> Self {
-        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved, wire: None, line: None }
+        Self { sender: Weak::new(), id, vectors, word, right: Right::Reserved, wire: None, line: None, noted: false }
+    }
+
+    /// The right ends of itself; whether that is to be noted: once, and not of one that was revoked.
+    pub(super) fn note_end(&mut self) -> bool {
+        self.right == Right::Granted && !core::mem::replace(&mut self.noted, true)
     }
 
     /// Its sender, if anybody has it.

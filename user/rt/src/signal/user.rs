@@ -56,7 +56,7 @@ impl Signals {
     /// The thread receives signals by this vector, 0 to 63, of a receiver with these handlers for the others.
     ///
     /// # Errors
-    /// As [`uintr::receive`].
+    /// As [`uintr::receive`]; `EINVAL`: a less urgent vector has a handler that lets more urgent ones in ([`Handlers::nesting`]).
     ///
     /// # Panics
     /// If there is no such vector.
@@ -75,7 +75,11 @@ impl Signals {
         Self::with(handlers, self.inner().vector, state)
     }
 
+    /// A signal must not come in a handler that others interrupt: who runs its handlers could not tell which call, and which stack, is to hear of it.
     fn with(handlers: Handlers, vector: u32, state: State) -> Result<Self> {
+        if handlers.nest_below(vector) {
+            return Err(Errno::EINVAL.into());
+        }
         let inner = Box::new(Inner {
             vector,
             receiver: UnsafeCell::new(None),

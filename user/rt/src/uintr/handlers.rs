@@ -95,7 +95,8 @@ impl Handlers {
         self.with(vector, Served::by(handler), false)
     }
 
-    /// `handler` serves `vector`, and may let more urgent ones interrupt it ([`Nesting::by_more_urgent`]). Such handlers have a stack of their own, as long as the others'.
+    /// `handler` serves `vector`, and may let more urgent ones interrupt it ([`Nesting::by_more_urgent`]). All such handlers together have one more stack, as long as the others': a level takes some 400 bytes
+    /// of it beside what its handler needs. Signals in user mode ([`crate::signal::user`]) are never among those that interrupt it.
     ///
     /// # Panics
     /// If there is no such vector.
@@ -114,6 +115,11 @@ impl Handlers {
     /// Whether there is one that lets others in.
     pub(super) fn nest(&self) -> bool {
         self.nesting != 0
+    }
+
+    /// Whether one of those is less urgent than `vector`, which is below 64.
+    pub(crate) fn nest_below(&self, vector: u32) -> bool {
+        self.nesting & u64::MAX << vector & !(1 << vector) != 0
     }
 
     /// The vectors that are not ignored.
