@@ -101,6 +101,8 @@ fn waits_and_looks_again() -> Outcome {
     call!(LISTEN, first.fd().raw(), 0)?;
     let _waiting = connect(SOCK_STREAM, &path)?;
     let pid = checked_child(|| {
+        // Or the listener would not go.
+        call!(CLOSE, first.fd().raw())?;
         drop(connect(SOCK_STREAM, &path)?);
         Ok(())
     })?;
