@@ -115,7 +115,7 @@ impl Attention {
     #[must_use]
     pub fn leave(&self) -> bool {
         // Acquire pairs with the Release in `send`, as in `take_errand`.
-        self.word.fetch_and(!HERE, Ordering::Acquire) & (ERRAND | HERE) == ERRAND | HERE
+        self.word.fetch_and(!(ERRAND | HERE), Ordering::Acquire) & (ERRAND | HERE) == ERRAND | HERE
     }
 
     /// Whether there may be an errand; there is none any more.

@@ -286,7 +286,14 @@ impl Running {
     #[cold]
     #[inline(never)]
     fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
-        let has_run = self.taking.as_ref().is_some_and(|taking| taking.run_errands(thread));
+        let has_run = match &self.taking {
+            Some(taking) => taking.run_errands(thread),
+            // Of the program before this one: somebody else was found for it.
+            None => {
+                thread.attention.take_errand();
+                false
+            }
+        };
         if thread.attention.is_wanted() {
             // Its class may have changed.
             self.turn.account(thread, Wait::Runs);

@@ -66,6 +66,8 @@ fn preempt(local: &Local) {
     unsafe { riscv::resident::call_on_stack(run as usize, run_preempting, top) };
     crate::kernel_table::return_to_kernel();
     local.stack_level.store(level - 1, Relaxed);
+    // Threads that ran meanwhile have taken the notice for themselves.
+    local.leave.store(true, Relaxed);
 }
 
 extern "C" fn run_preempting(run: usize) {

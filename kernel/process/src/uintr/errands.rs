@@ -89,10 +89,10 @@ impl Receiver {
         is_its.then(|| Runner(self.bell().clone()))
     }
 
-    /// The thread runs from now on, or waits for a hart: it takes errands, unless what it stands at is another's to say.
+    /// The thread runs from now on, or waits for a hart: it takes errands, unless what it stands at is another's to say, or it has time reserved for other things.
     #[cold]
     pub(super) fn attend(&self, thread: &Thread) {
-        if thread.place().is_none() {
+        if thread.place().is_none() && !thread.class().is_reserved() {
             thread.attention.come();
         } else {
             self.absent(thread);

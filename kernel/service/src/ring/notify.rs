@@ -49,19 +49,20 @@ impl Notify {
     /// `EBUSY` if somebody is told already; `EINVAL` for what is no counter.
     pub(super) fn register(&self, event: Arc<OpenFile>, only_later: bool) -> Result<(), Errno> {
         event_of(&event).ok_or(Errno::EINVAL)?;
-        self.set(Told { by: By::Event(event), only_later })
+        self.set(Told { by: By::Event(event), only_later }, || ())
     }
 
     /// Has a vector raised of what is completed later.
     ///
     /// # Errors
     /// `EBUSY` as above; `EINVAL`, `EPERM` if the sender may not raise it.
-    fn raise(&self, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+    fn raise(&self, sender: &Arc<Sender>, vector: usize, then: impl FnOnce()) -> Result<(), Errno> {
         sender.may_raise(vector)?;
-        self.set(Told { by: By::Vector(sender.clone(), vector), only_later: true })
+        self.set(Told { by: By::Vector(sender.clone(), vector), only_later: true }, then)
     }
 
-    fn set(&self, told: Told) -> Result<(), Errno> {
+    /// `then` is done under the lock, so that it goes with who is told.
+    fn set(&self, told: Told, then: impl FnOnce()) -> Result<(), Errno> {
         let mut to = self.to.lock();
         if to.is_some() {
             return Err(Errno::EBUSY);
@@ -69,6 +70,7 @@ impl Notify {
         *to = Some(told);
         // Relaxed: who posts at the same time may come before.
         self.is_set.store(true, Relaxed);
+        then();
         Ok(())
     }
 
@@ -79,13 +81,16 @@ impl Notify {
             && matches!(&*self.to.lock(), Some(Told { by: By::Event(event), .. }) if Arc::ptr_eq(event.file(), open.file()))
     }
 
+    /// `then` as above.
+    ///
     /// # Errors
     /// `ENXIO` if there is none.
-    fn unregister(&self) -> Result<(), Errno> {
+    fn unregister(&self, then: impl FnOnce()) -> Result<(), Errno> {
         let mut to = self.to.lock();
         let old = to.take();
         // Under the lock, as where it is set: the two agree.
         self.is_set.store(false, Relaxed);
+        then();
         drop(to);
         old.map(drop).ok_or(Errno::ENXIO)
     }
@@ -138,10 +143,9 @@ impl Ring {
 impl Ring {
     /// Has completions raise a vector. A thread of the caller's process, which that interrupts, serves what is ready before it goes on.
     fn raise(&self, task: &Task<'_>, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
-        self.notify.raise(sender, vector)?;
         let errand: Weak<Retries> = Arc::downgrade(&self.retries);
-        self.retries.set_runner(sender.receiver().runs(task.process().pid(), errand));
-        Ok(())
+        let runner = sender.receiver().runs(task.process().pid(), errand);
+        self.notify.raise(sender, vector, || self.retries.set_runner(runner))
     }
 
     /// Nobody is told of completions any more.
@@ -149,9 +153,7 @@ impl Ring {
     /// # Errors
     /// `ENXIO` if nobody was.
     pub(super) fn tell_nobody(&self) -> Result<(), Errno> {
-        self.notify.unregister()?;
-        self.retries.set_runner(None);
-        Ok(())
+        self.notify.unregister(|| self.retries.set_runner(None))
     }
 }
 
