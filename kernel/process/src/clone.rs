@@ -191,8 +191,8 @@ pub(crate) fn thread_now(
 fn admit(thread: &Thread, request: &Request) -> Result<u32, Errno> {
     request.check()?;
     let process = thread.process();
-    let user = process.identity();
-    if user.uid != 0 && table::threads_of_user(user.uid) as u64 >= process.limit(RLIMIT_NPROC) {
+    let user = process.user();
+    if user != 0 && table::threads_of_user(user) as u64 >= process.limit(RLIMIT_NPROC) {
         return Err(Errno::EAGAIN);
     }
     if table::thread_count() as u64 >= process.limit(RLIMIT_NPROC).min(most_threads() as u64) {

@@ -177,5 +177,5 @@ pub(crate) fn child_info(process: &Process, status: u32) -> Siginfo {
     };
     let times = process.times();
     let ticks = |ns: u64| ns / 10_000_000;
-    Siginfo::child(code, process.pid() as i32, process.identity().uid, value, ticks(times.user), ticks(times.system))
+    Siginfo::child(code, process.pid() as i32, process.user(), value, ticks(times.user), ticks(times.system))
 }

@@ -280,6 +280,7 @@ pub fn wake(space: &AddressSpace, addr: usize, private: bool, count: usize, bits
 }
 
 /// Wakes the first: the usual case.
+#[inline]
 fn wake_one(key: FutexKey, bitset: u32) -> usize {
     let mut bucket = bucket(key).lock();
     let wakes = |(other, waiter): &(FutexKey, Arc<Waiter>)| {

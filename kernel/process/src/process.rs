@@ -318,6 +318,13 @@ impl Process {
         self.file_limit.load(Ordering::Relaxed) // one word: never half old
     }
 
+    /// Its real user.
+    #[must_use]
+    #[inline]
+    pub fn user(&self) -> u32 {
+        self.state.lock().identity.uid
+    }
+
     /// All ids.
     #[must_use]
     pub fn identity(&self) -> Identity {

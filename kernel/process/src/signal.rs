@@ -391,7 +391,7 @@ pub(crate) fn stop(process: &Arc<Process>, signal: u32, continued: u32) {
 fn report_change(process: &Arc<Process>, change: Change, code: i32, signal: u32) {
     let Some(parent) = table::note(process.pid(), change) else { return };
     if parent.actions().get(SIGCHLD).flags & SA_NOCLDSTOP == 0 {
-        let info = Siginfo::child(code, process.pid() as i32, process.identity().uid, signal as i32, 0, 0);
+        let info = Siginfo::child(code, process.pid() as i32, process.user(), signal as i32, 0, 0);
         // Its queue may be full: the change can be waited for all the same.
         let _ = send(&parent, info);
     }
@@ -432,7 +432,7 @@ fn send_if_allowed(sender: &Process, target: &Arc<Process>, number: u32) -> Resu
     if !may_send(sender, target, number) {
         return Err(Errno::EPERM);
     }
-    let info = Siginfo::sent(number, SI_USER, sender.pid() as i32, sender.identity().uid, 0);
+    let info = Siginfo::sent(number, SI_USER, sender.pid() as i32, sender.user(), 0);
     if number == 0 { Ok(()) } else { send(target, info) }
 }
 
@@ -476,7 +476,7 @@ pub fn kill_thread(sender: &Arc<Process>, pid: Option<i32>, tid: i32, signal: i3
     if number == 0 {
         return Ok(());
     }
-    send_thread(&thread, Siginfo::sent(number, SI_TKILL, sender.pid() as i32, sender.identity().uid, 0))
+    send_thread(&thread, Siginfo::sent(number, SI_TKILL, sender.pid() as i32, sender.user(), 0))
 }
 
 /// Sends a signal of the kernel to a process group: the terminal's Ctrl-C.

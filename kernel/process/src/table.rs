@@ -277,7 +277,7 @@ pub(crate) fn remove_thread(tid: u32) {
 /// Threads that processes of this user have.
 pub(crate) fn threads_of_user(uid: u32) -> usize {
     let all: Vec<Arc<Process>> = members(|_| true);
-    all.iter().filter(|process| process.identity().uid == uid).map(|process| process.thread_count()).sum()
+    all.iter().filter(|process| process.user() == uid).map(|process| process.thread_count()).sum()
 }
 
 /// Notes a change that the parent's `wait` reports, and answers the parent. `None` also if the change is over: an end

@@ -117,8 +117,7 @@ pub async fn change(process: &Arc<Process>, who: Who, options: Options) -> Resul
 
 fn report(parent: &Process, child: &Process, change: Change, options: Options) -> Report {
     let times = child.times();
-    let stopped =
-        |code, signal: u32| Siginfo::child(code, child.pid() as i32, child.identity().uid, signal as i32, 0, 0);
+    let stopped = |code, signal: u32| Siginfo::child(code, child.pid() as i32, child.user(), signal as i32, 0, 0);
     let (status, info) = match change {
         Change::Ended(status) => (status, child_info(child, status)),
         Change::Stopped(signal) => (WaitStatus::Stopped(signal).encode(), stopped(CLD_STOPPED, u32::from(signal))),
