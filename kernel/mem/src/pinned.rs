@@ -101,6 +101,9 @@ pub enum Unpinned {
     Object,
 }
 
+/// Bytes of what is noted of a piece beside its pages, in a box or shared.
+const NOTED: usize = size_of::<Pinned>() + 16;
+
 impl AddressSpace {
     /// Pins memory for a transfer by a device: calls `each(page, offset in it, bytes)` for its pages, or for none. Who
     /// gets the pins pays for them.
@@ -136,7 +139,7 @@ impl AddressSpace {
         check_range(addr, len)?;
         let first = addr / PAGE_SIZE;
         let count = (addr + len).div_ceil(PAGE_SIZE) - first;
-        let charges = [pinned.charge(count * PAGE_SIZE)?, account.charge(count * size_of::<Pin>())?];
+        let charges = [pinned.charge(count * PAGE_SIZE)?, account.charge(count * size_of::<Pin>() + NOTED)?];
         let mut pages = Vec::new();
         pages.make_exact_room(count)?;
         for page in first..first + count {

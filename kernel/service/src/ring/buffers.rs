@@ -62,6 +62,8 @@ const AT_ONCE: usize = 64;
 
 struct Table {
     places: Vec<Option<Arc<Buffer>>>,
+    /// The process that pays for the memory.
+    pid: u32,
     _charge: Charge,
 }
 
@@ -97,13 +99,17 @@ impl Buffers {
         self.0.lock().as_ref().map(|table| table.places.len())
     }
 
-    /// Adds the memory of those from a place on, as far as there are and one look goes.
+    /// Adds the memory of those from a place on, as far as there are and one look goes, for process `pid`.
     ///
     /// # Errors
-    /// `ENXIO` if there is no table.
-    fn copy(&self, first: usize, into: &mut Vec<Option<Arc<Pinned>>>) -> Result<(), Errno> {
+    /// `ENXIO` if there is no table; `EINVAL` if another process pays for it, which could not give it back.
+    fn copy(&self, pid: u32, first: usize, into: &mut Vec<Option<Arc<Pinned>>>) -> Result<(), Errno> {
         let table = self.0.lock();
-        let places = &table.as_ref().ok_or(Errno::ENXIO)?.places;
+        let table = table.as_ref().ok_or(Errno::ENXIO)?;
+        if table.pid != pid {
+            return Err(Errno::EINVAL);
+        }
+        let places = &table.places;
         let left = (into.capacity() - into.len()).min(AT_ONCE);
         let memory = |buffer: &Option<Arc<Buffer>>| buffer.as_ref().map(|buffer| buffer.memory.clone());
         into.extend(places.get(first..).unwrap_or_default().iter().take(left).map(memory));
@@ -179,7 +185,7 @@ pub(super) async fn register(
             }
         }
     }
-    begin(ring, Table { places, _charge: charge })
+    begin(ring, Table { places, pid: task.process().pid(), _charge: charge })
 }
 
 /// The table is there from now on, unless another is.
@@ -194,7 +200,7 @@ fn begin(ring: &Ring, table: Table) -> Result<usize, Errno> {
     Ok(0)
 }
 
-/// Makes a table of the memory of another ring's, which who has registered it there pays for. Tags are that ring's. What changes there meanwhile is seen or not.
+/// Makes a table of the memory of another ring's, which this process has registered there and pays for. Tags are that ring's. What changes there meanwhile is seen or not.
 ///
 /// # Errors
 /// `EBUSY`, `EFAULT`, `EINVAL`, those of the other's descriptor, `ENXIO` if that has none; `ENOMEM`.
@@ -214,9 +220,10 @@ pub(super) async fn copy_table(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -
     let count = from.buffers.len().ok_or(Errno::ENXIO)?;
     let each = size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16;
     let charge = task.caller().account.charge(count * each)?;
+    let pid = task.process().pid();
     let (mut memory, mut places) = (list(count.min(AT_ONCE))?, list(count)?);
     while places.len() < count {
-        from.buffers.copy(places.len(), &mut memory)?;
+        from.buffers.copy(pid, places.len(), &mut memory)?;
         if memory.is_empty() {
             // There are fewer by now.
             break;
@@ -227,7 +234,7 @@ pub(super) async fn copy_table(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -
             exec::yield_now().await;
         }
     }
-    begin(ring, Table { places, _charge: charge })
+    begin(ring, Table { places, pid, _charge: charge })
 }
 
 /// Buffers go that nobody has used: no tag is told.
