@@ -9,7 +9,7 @@
 //! hart in front of it.
 //!
 //! The last pages are the kernel's *reserve* (note 0014): what programs cause, which can be refused ([`Frame::zeroed`], [`Frame::copy_of`], page tables,
-//! and by [`admits`] what is charged to them), is refused before the kernel itself runs out, whose own allocations cannot be (D13). A part of the reserve is
+//! and by [`admits_run`] large lists), is refused before the kernel itself runs out, whose own allocations cannot be (D13). A part of the reserve is
 //! *kept*: a range from which only the kernel takes, and only what it finds nowhere else, so that blocks of many pages are there however broken up
 //! the rest is.
 
