@@ -122,11 +122,13 @@ impl std::str::FromStr for Share {
 }
 
 impl Share {
-    /// The part of a list. Neighbours in the list are alike, so it is walked in wide steps before it is dealt out.
+    /// The part of a list. Neighbours in the list are alike, so it is walked in wide steps before it is dealt out: around a circle of odd length, as what alternates in the list
+    /// would else be dealt out by halves.
     pub fn of<T: Clone>(self, all: Vec<T>) -> Vec<T> {
         const WIDE: usize = 17;
-        let step = if all.len().is_multiple_of(WIDE) { 1 } else { WIDE };
-        (self.number..all.len()).step_by(self.of).map(|place| all[place * step % all.len()].clone()).collect()
+        let circle = (all.len()..).find(|len| len % 2 == 1 && !len.is_multiple_of(WIDE)).unwrap_or(all.len());
+        let mixed = (0..circle).map(|place| place * WIDE % circle).filter_map(|place| all.get(place));
+        mixed.skip(self.number).step_by(self.of).cloned().collect()
     }
 }
 
