@@ -21,7 +21,8 @@ pub struct Model {
     pushed: VecDeque<(u64, Expected)>,
     /// Taken and not over.
     begun: BTreeMap<u64, Expected>,
-    /// The kernel's head when it was looked at last.
+    /// The kernel's head when it was looked at last, or what it will be: in a ring that is polled, an entry can be over before that says that it was taken, as on Linux, where it is
+    /// stored behind a batch.
     head: u32,
     /// The entry before is linked to the next; whether one of its chain says nothing.
     chain: Option<bool>,
@@ -73,14 +74,36 @@ impl Model {
 
     /// Notes what the kernel has taken, whoever submitted it.
     pub fn account(&mut self) -> Outcome {
-        let head = raw::atomic(self.ring.address(at::SQ_HEAD)).load(core::sync::atomic::Ordering::Acquire);
-        for _ in 0..head.wrapping_sub(self.head) {
-            let Some((user_data, expected)) = self.pushed.pop_front() else {
-                return Err(Trouble::failed(format_args!("more was taken than was pushed: {} to {head}", self.head)));
-            };
-            self.begun.insert(user_data, expected);
+        let taken = self.kernels_head().wrapping_sub(self.head).cast_signed();
+        ensure!(taken >= 0 || self.is_polled, "{} are not taken any more", -taken);
+        for _ in 0..taken {
+            self.begin()?;
         }
-        self.head = head;
+        Ok(())
+    }
+
+    fn kernels_head(&self) -> u32 {
+        raw::atomic(self.ring.address(at::SQ_HEAD)).load(core::sync::atomic::Ordering::Acquire)
+    }
+
+    /// The next one was taken.
+    fn begin(&mut self) -> Outcome {
+        let Some((user_data, expected)) = self.pushed.pop_front() else {
+            return Err(Trouble::failed(format_args!("more was taken than was pushed: {} and one", self.head)));
+        };
+        self.begun.insert(user_data, expected);
+        self.head = self.head.wrapping_add(1);
+        Ok(())
+    }
+
+    /// Notes what was taken up to this one, which is over, if nothing says so yet.
+    fn begin_up_to(&mut self, user_data: u64) -> Outcome {
+        if self.is_polled
+            && !self.begun.contains_key(&user_data)
+            && let Some(at) = self.pushed.iter().position(|(pushed, _)| *pushed == user_data)
+        {
+            (0..=at).try_for_each(|_| self.begin())?;
+        }
         Ok(())
     }
 
@@ -121,6 +144,7 @@ impl Model {
         if user_data & FOREIGN != 0 {
             return Ok(());
         }
+        self.begin_up_to(user_data)?;
         let Some(expected) = self.begun.get(&user_data) else {
             return Err(Trouble::failed(format_args!("{user_data}: {res} {flags:#x} of nothing, or twice")));
         };
@@ -169,7 +193,8 @@ impl Model {
             let _ = call!(IO_URING_REGISTER, self.fd(), IORING_REGISTER_ENABLE_RINGS, 0, 0);
         }
         let mut patience = PATIENCE;
-        while !self.pushed.is_empty() || self.begun.values().any(|expected| !expected.is_silent) {
+        let is_said = |model: &Self| model.kernels_head() == model.head;
+        while !self.pushed.is_empty() || !is_said(&self) || self.begun.values().any(|expected| !expected.is_silent) {
             self.submit()?;
             self.cancel(0, IORING_ASYNC_CANCEL_ANY, 1_000_000)?;
             self.waits()?;
