@@ -28,7 +28,7 @@ use io::{
     inode::{DirEntry, Inode, InodeId, Kind, Metadata, Reply, SetAttributes, Statistics, Timestamp},
     open::OpenFile,
 };
-use mem::Room;
+use mem::{Room, list};
 
 /// Makes the text of a file.
 pub type Generate = Arc<dyn Fn() -> String + Send + Sync>;
@@ -291,8 +291,7 @@ impl Node {
             }
             What::Descriptors(pid) => {
                 let fds = processes().and_then(|table| table.descriptors(*pid)).ok_or(Errno::ENOENT)?;
-                let mut names = Vec::new();
-                names.make_exact_room(fds.len())?;
+                let mut names = list(fds.len())?;
                 names.extend(fds.iter().map(|fd| (fd.to_string(), Kind::Symlink)));
                 Ok(names)
             }

@@ -29,7 +29,7 @@ use hal::{
     record::RECORDS,
     sync::{SpinLock, rank},
 };
-use mem::{Charge, Room, Sink, Source};
+use mem::{Charge, Sink, Source, list};
 use trace::{Reader, Record};
 
 /// Longest line: a record with every operand at its largest takes less.
@@ -113,8 +113,7 @@ struct Line {
 
 impl Line {
     fn new() -> Result<Self, Errno> {
-        let mut text = Vec::new();
-        text.make_exact_room(LINE)?;
+        let text = list(LINE)?;
         Ok(Self { text, read: 0 })
     }
 

@@ -25,7 +25,7 @@ use core::{
 };
 use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
-use mem::{Account, Charge, Room, Sink, Source};
+use mem::{Account, Charge, Sink, Source, list};
 
 /// Offset for [`File::write_now`] that means "at the end of the file, whatever it is then".
 pub const APPEND: u64 = u64::MAX;
@@ -88,8 +88,7 @@ impl Watchers {
     /// Makes a list of those who are not gone, with room for one more at least. The old list, as above.
     fn renew(&mut self) -> Result<Vec<Watching>, Errno> {
         let alive = self.list.iter().filter(|(known, _)| known.strong_count() > 0).count();
-        let mut list = Vec::new();
-        list.make_exact_room(2 * alive + 1)?;
+        let mut list = list(2 * alive + 1)?;
         let mut old = core::mem::take(&mut self.list);
         // None comes to life again, so there are no more than were counted.
         list.extend(old.extract_if(.., |(known, _)| known.strong_count() > 0));

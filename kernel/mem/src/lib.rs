@@ -49,7 +49,7 @@ pub use fault::{FaultError, SegvKind};
 pub use loans::{Lent, Loan, Loans};
 pub use pinned::{Pinned, Unpinned};
 pub use region::{Role, USER_END, USER_START};
-pub use room::Room;
+pub use room::{Room, list};
 pub use space::{AddressSpace, Limits};
 pub use transfer::{Sink, Source};
 pub use window::Window;

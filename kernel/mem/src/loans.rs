@@ -12,7 +12,7 @@ use crate::{
     account::{Account, Charge},
     backing::new_object_id,
     region::Region,
-    room::Room,
+    room::list,
     space::{AddressSpace, State},
 };
 use abi::errno::Errno;
@@ -145,8 +145,7 @@ impl Loans {
     /// `ENOMEM`.
     pub fn new(object: u64, most: usize, account: &Arc<Account>) -> Result<Self, Errno> {
         let charge = account.charge(most * (size_of::<Entry>() + size_of::<Borrower>() + COUNTS))?;
-        let mut loans = Vec::new();
-        loans.make_exact_room(most)?;
+        let loans = list(most)?;
         let noted = SpinLock::new(rank::SHARED_MEMORY, Noted { loans, most, count: 0 });
         Ok(Self { object, noted, _charge: charge })
     }

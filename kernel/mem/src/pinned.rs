@@ -3,7 +3,7 @@
 //!
 //! The pages are pinned under the space's lock, so that a `fork` either comes before, or copies them for the child at once.
 
-use crate::room::Room;
+use crate::room::list;
 use crate::{
     account::{Account, Charge},
     backing::Backing,
@@ -140,8 +140,7 @@ impl AddressSpace {
         let first = addr / PAGE_SIZE;
         let count = (addr + len).div_ceil(PAGE_SIZE) - first;
         let charges = [pinned.charge(count * PAGE_SIZE)?, account.charge(count * size_of::<Pin>() + NOTED)?];
-        let mut pages = Vec::new();
-        pages.make_exact_room(count)?;
+        let mut pages = list(count)?;
         for page in first..first + count {
             pages.push(self.pin_page(page * PAGE_SIZE).await?);
             if exec::should_yield() {

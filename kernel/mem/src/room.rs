@@ -19,12 +19,29 @@ pub trait Room {
     fn make_exact_room(&mut self, more: usize) -> Result<(), Errno>;
 }
 
-/// Whether a list may have these bytes: of the blocks that the kernel keeps for itself (`hal::frame`) it gets none. What is an object of the heap is paid
+/// A list with room for `len` items: of a length that a program chooses.
+///
+/// # Errors
+/// `ENOMEM`.
+#[inline]
+pub fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
+    let mut list = Vec::new();
+    list.make_exact_room(len)?;
+    Ok(list)
+}
+
+/// Whether a list may have these bytes: of the blocks that the kernel keeps for itself (`hal::frame`) it gets one only while more than half of them is there. What is an object of the heap is paid
 /// for, or little.
 #[inline]
-fn is_admitted(items: usize, size: usize) -> bool {
-    let bytes = items.saturating_mul(size);
+fn is_admitted(bytes: usize) -> bool {
     bytes <= hal::sizes::LARGEST || frame::admits_run(bytes)
+}
+
+/// Has a list with room for `has` items more get room for `more`, in all so many bytes, by `grow`, unless it has.
+#[inline]
+fn make((has, more): (usize, usize), bytes: usize, grow: impl FnOnce() -> bool) -> Result<(), Errno> {
+    let fits = !hal::fail::here() && (has >= more || is_admitted(bytes) && grow());
+    if fits { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 
 macro_rules! grows {
@@ -32,25 +49,17 @@ macro_rules! grows {
         impl$(<$item>)? Room for $list {
             #[inline]
             fn make_room(&mut self, more: usize) -> Result<(), Errno> {
-                if hal::fail::here() {
-                    return Err(Errno::ENOMEM);
-                }
                 let (len, has) = (self.len(), self.capacity());
                 // It grows to twice its size at least.
                 let items = len.saturating_add(more).max(has.saturating_mul(2));
-                let fits = has - len >= more || is_admitted(items, $size) && self.try_reserve(more).is_ok();
-                if fits { Ok(()) } else { Err(Errno::ENOMEM) }
+                make((has - len, more), items.saturating_mul($size), || self.try_reserve(more).is_ok())
             }
 
             #[inline]
             fn make_exact_room(&mut self, more: usize) -> Result<(), Errno> {
-                if hal::fail::here() {
-                    return Err(Errno::ENOMEM);
-                }
                 let (len, has) = (self.len(), self.capacity());
-                let items = len.saturating_add(more);
-                let fits = has - len >= more || is_admitted(items, $size) && self.try_reserve_exact(more).is_ok();
-                if fits { Ok(()) } else { Err(Errno::ENOMEM) }
+                let bytes = len.saturating_add(more).saturating_mul($size);
+                make((has - len, more), bytes, || self.try_reserve_exact(more).is_ok())
             }
         }
     };

@@ -25,7 +25,7 @@ use io::{
     caller::Caller,
     file::{Attempt, IoError},
 };
-use mem::{Charge, Room, Sink, Source};
+use mem::{Charge, Room, Sink, Source, list};
 
 /// While there are fewer bytes, another message is taken, which may be as long as the longest.
 const MOST: usize = 4 * BUFFER;
@@ -322,8 +322,7 @@ impl Letter {
     pub fn new(caller: &Caller, src: &mut Source<'_>, from: Option<Arc<[u8]>>) -> Result<Self, IoError> {
         let len = src.remaining();
         let charge = caller.account.charge(2 * size_of::<Self>() + len).map_err(|_| Errno::ENOBUFS)?;
-        let mut bytes = Vec::new();
-        bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
+        let mut bytes = list(len).map_err(|_| Errno::ENOBUFS)?;
         bytes.resize(len, 0);
         src.take(&mut bytes)?;
         Ok(Self { bytes, from, sender: Sender::of(caller), aboard: None, _charge: charge })

@@ -17,7 +17,7 @@ use alloc::{
 };
 use core::fmt;
 use io::open::OpenFile;
-use mem::{Charge, Room};
+use mem::{Charge, Room, list};
 
 /// Descriptors for who receives the message, and who its sender claims to be.
 pub struct Rights {
@@ -154,8 +154,7 @@ impl Aboard {
     /// `ENOMEM`.
     pub fn copy(&self) -> Result<Option<Box<Rights>>, Errno> {
         let Some(rights) = &self.rights else { return Ok(None) };
-        let mut files = Vec::new();
-        files.make_exact_room(rights.files.len())?;
+        let mut files = list(rights.files.len())?;
         let copy = || files.extend(rights.files.iter().cloned());
         if let Some(flights) = self.flights() {
             flights.copy(copy);

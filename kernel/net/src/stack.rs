@@ -38,7 +38,7 @@ use alloc::{
 use core::net::{Ipv4Addr, SocketAddrV4};
 use core::task::{Context, Poll, Waker};
 use hal::sync::{SpinGuard, SpinLock};
-use mem::{Charge, Room};
+use mem::{Charge, list};
 use smoltcp::{
     iface::{Config, Interface, PollResult, SocketHandle, SocketSet},
     socket::{dhcpv4, tcp, udp},
@@ -387,8 +387,7 @@ impl Core {
 
 /// A zeroed buffer, or `ENOBUFS`.
 pub(crate) fn buffer(len: usize) -> Result<Vec<u8>, Errno> {
-    let mut bytes = Vec::new();
-    bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
+    let mut bytes = list(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
     Ok(bytes)
 }

@@ -12,7 +12,7 @@ use io::{
     lock::{self, Owner},
     open::OpenFile,
 };
-use mem::{Account, Charge, Room};
+use mem::{Account, Charge, Room, list};
 
 /// One descriptor.
 #[derive(Clone)]
@@ -291,8 +291,7 @@ impl FdTable {
     pub fn fork(&self, account: &Arc<Account>) -> Result<Self, Errno> {
         let state = self.state.lock();
         let paid = account.charge(state.slots.len() * SLOT)?;
-        let mut slots = Vec::new();
-        slots.make_exact_room(state.slots.len())?;
+        let mut slots = list(state.slots.len())?;
         slots.extend(state.slots.iter().cloned());
         // What is promised here is free there.
         let lowest = state.reserved.iter().copied().fold(state.lowest, usize::min);

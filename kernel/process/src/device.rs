@@ -22,7 +22,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::file::File;
-use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
+use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, list, new_object_id};
 
 /// What an owner costs beside the mappings that are noted: itself, and its open file.
 const BYTES: usize = 1 << 10;
@@ -200,8 +200,7 @@ impl Owned {
         let charge = account.charge(BYTES + MOST_PAGES * size_of::<Given>())?;
         let id = new_object_id();
         let loans = Loans::new(id, device.pages() + MOST_PAGES, account)?;
-        let mut given = Vec::new();
-        given.make_exact_room(MOST_PAGES)?;
+        let given = list(MOST_PAGES)?;
         // Acquire pairs with the Release in `end`: what the last owner left is seen.
         if device.is_owned.swap(true, Ordering::Acquire) {
             return Err(Errno::EBUSY);

@@ -22,7 +22,7 @@ use hal::{
     user::UserContext,
 };
 use io::file::{File, IoError, Want};
-use mem::{AddressSpace, Backing, Charge, Mapping, Placement, Role, Room, Sink};
+use mem::{AddressSpace, Backing, Charge, Mapping, Placement, Role, Room, Sink, list};
 
 /// Most interpreters behind each other.
 const MAX_SCRIPTS: usize = 4;
@@ -120,8 +120,7 @@ impl Loader<'_> {
             return Err(Errno::ENOEXEC);
         }
         let header = Header::parse(head)?;
-        let mut table = Vec::new();
-        table.make_exact_room(header.table_len)?;
+        let mut table = list(header.table_len)?;
         table.resize(header.table_len, 0);
         if read(self.thread, &*program.file, header.table_offset, &mut table).await? < table.len() {
             return Err(Errno::ENOEXEC);
@@ -138,8 +137,7 @@ impl Loader<'_> {
         let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
         // As much of them as is shown, whatever there are.
         let shown = strings.arguments.iter().flat_map(|argument| argument.iter().copied().chain([0]));
-        let mut command_line = Vec::new();
-        command_line.make_exact_room(PAGE_SIZE.min(strings.bytes()))?;
+        let mut command_line = list(PAGE_SIZE.min(strings.bytes()))?;
         command_line.extend(shown.take(PAGE_SIZE));
         let (executable, name) = (program.place.clone(), name.to_vec());
         Ok(Loaded { space, entry: image.entry, stack_pointer: sp, executable, name, command_line })

@@ -3,7 +3,7 @@
 use abi::errno::Errno;
 use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
 use hal::{PAGE_SIZE, frame::Frame};
-use mem::{Account, Backing, Charge, Room, new_object_id};
+use mem::{Account, Backing, Charge, list, new_object_id};
 
 /// See the module.
 pub(crate) struct Pages {
@@ -25,8 +25,7 @@ impl Pages {
         account: &Arc<Account>,
     ) -> Result<Arc<Self>, Errno> {
         let charge = account.charge(pages * PAGE_SIZE + beside)?;
-        let mut frames = Vec::new();
-        frames.make_exact_room(pages)?;
+        let mut frames = list(pages)?;
         for _ in 0..pages {
             frames.push(Frame::zeroed().ok_or(Errno::ENOMEM)?);
         }

@@ -13,7 +13,7 @@ use abi::{asyncos::AT_SCHEDULER, errno::Errno, process::*};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hal::{PAGE_SIZE, sync::SpinLock};
-use mem::Room;
+use mem::{Room, list};
 
 /// End of the stack: below the window.
 pub const TOP: usize = abi::window::START;
@@ -85,11 +85,9 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
     };
     let random_at = put(&random(), &[]);
     let path_at = put(path, &[0]);
-    let mut arguments = Vec::new();
-    arguments.make_exact_room(strings.arguments.len())?;
+    let mut arguments = list(strings.arguments.len())?;
     arguments.extend(strings.arguments.iter().map(|string| put(string, &[0])));
-    let mut environment = Vec::new();
-    environment.make_exact_room(strings.environment.len())?;
+    let mut environment = list(strings.environment.len())?;
     environment.extend(strings.environment.iter().map(|string| put(string, &[0])));
     let base = (TOP - top.len()) & !15;
     let mut words: Vec<u64> = Vec::new();
@@ -103,8 +101,7 @@ pub fn build(strings: &Strings, path: &[u8], image: &Image, identity: &Identity)
         words.extend([kind, value]);
     }
     let sp = (base - words.len() * size_of::<u64>()) & !15;
-    let mut bytes = Vec::new();
-    bytes.make_exact_room(TOP - sp)?;
+    let mut bytes = list(TOP - sp)?;
     words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
     bytes.resize(base - sp, 0);
     bytes.extend_from_slice(&top);

@@ -14,7 +14,7 @@ use abi::{
     process::{RLIM_INFINITY, RLIMIT_NOFILE},
     signal::{SIGPIPE, SIGXFSZ},
 };
-use alloc::{borrow::Cow, sync::Arc, vec::Vec};
+use alloc::{borrow::Cow, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -26,7 +26,7 @@ use io::{
     file::BoxFuture,
     open::OpenFile,
 };
-use mem::{AddressSpace, CopyFault, Pinned, Room, Sink, Source};
+use mem::{AddressSpace, CopyFault, Pinned, Sink, Source};
 use process::{FdTable, Process, Thread, descriptors::Reserved};
 use ring::RequestState;
 
@@ -423,13 +423,6 @@ impl<'a> Task<'a> {
         let times = self.thread.usage.times();
         times.user + times.system
     }
-}
-
-/// A list with room for `len` elements, or `ENOMEM`: sizes that a program chooses.
-pub(crate) fn list<T>(len: usize) -> Result<Vec<T>, Errno> {
-    let mut list = Vec::new();
-    list.make_exact_room(len)?;
-    Ok(list)
 }
 
 /// A wait after which the caller looks again. It may end at once and for nothing, again and again: then it pauses first, or

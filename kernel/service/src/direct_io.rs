@@ -27,7 +27,7 @@ use io::{
     file::DirectIo,
     open::{APPEND, OpenFile},
 };
-use mem::{Charge, CopyFault, Room, Sink, Source, Unpinned};
+use mem::{Charge, CopyFault, Sink, Source, Unpinned, list};
 
 /// Pages of one request; a longer transfer is several, one after the other.
 const PAGES: usize = 256;
@@ -112,8 +112,7 @@ pub(crate) fn prepare<'c, 't>(
         return Ok(None);
     }
     transfer.check(offset, &[piece])?;
-    let mut parts = Vec::new();
-    parts.make_exact_room(piece.len.div_ceil(PAGE_SIZE) + 1)?;
+    let mut parts = list(piece.len.div_ceil(PAGE_SIZE) + 1)?;
     match transfer.pin(piece, buffer, &mut parts) {
         Ok(()) => {
             let charge = transfer.charge(&parts)?;

@@ -14,14 +14,14 @@ use abi::{
     net::MSG_DONTWAIT,
     nr,
 };
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 use io::{
     file::{Attempt, IoError},
     inode::Kind,
     open::{OpenFile, SeekFrom},
     tty::Tty,
 };
-use mem::Room;
+use mem::list;
 use process::{
     Begun,
     signal::{self, owner::Owner},
@@ -451,8 +451,7 @@ pub(crate) async fn getdents64(task: &Task<'_>, args: &Args) -> Result<usize, Er
     let open = task.file(args.int(0))?;
     let inode = open.file().inode().ok_or(Errno::ENOTDIR)?;
     let room = args.count(2).min(RECORDS_MOST);
-    let mut records = Vec::new();
-    records.make_exact_room(room)?;
+    let mut records = list(room)?;
     records.resize(room, 0);
     let (mut used, mut cookie) = (0, open.position());
     'full: loop {
@@ -529,8 +528,7 @@ async fn copy(
     out: &Arc<OpenFile>,
     count: usize,
 ) -> Result<usize, Errno> {
-    let mut buffer = Vec::new();
-    buffer.make_exact_room(CHUNK)?;
+    let mut buffer = list(CHUNK)?;
     buffer.resize(CHUNK.min(count), 0);
     let mut done = 0;
     while done < count {

@@ -1,9 +1,6 @@
 //! Futexes as the second interface has them: size and scope are flags of each word, and a wait may be for several words.
 
-use crate::{
-    arguments::only,
-    context::{Task, list},
-};
+use crate::{arguments::only, context::Task};
 use abi::{errno::Errno, futex::*};
 use alloc::{boxed::Box, vec::Vec};
 use core::{
@@ -12,7 +9,7 @@ use core::{
     task::Poll,
 };
 use io::file::{BoxFuture, IoError};
-use mem::Charge;
+use mem::{Charge, list};
 use process::futex::{self, Wait};
 use zerocopy::{FromZeros, IntoBytes};
 

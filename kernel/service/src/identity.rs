@@ -1,10 +1,8 @@
 //! Who a process is: ids of process, group, session, user and group.
 
-use crate::{
-    arguments::Args,
-    context::{Task, list},
-};
+use crate::{arguments::Args, context::Task};
 use abi::{errno::Errno, nr};
+use mem::list;
 use process::{process::Identity, table};
 use zerocopy::IntoBytes;
 

@@ -22,7 +22,7 @@ use abi::{
 use alloc::{boxed::Box, vec::Vec};
 use core::{future::Future, mem::offset_of};
 use io::file::{IoError, Want};
-use mem::{Charge, Room, Sink, Source};
+use mem::{Charge, Sink, Source, list};
 use net::{Address, Framing, Received, Rights};
 use process::Begun;
 
@@ -34,8 +34,7 @@ const CARRIER_MOST: usize = 32_768;
 /// The caller pays for it as long as it is there.
 pub(crate) fn kernel_buffer(task: &Task<'_>, len: usize) -> Result<(Vec<u8>, Charge), Errno> {
     let charge = task.caller().account.charge(len).map_err(|_| Errno::ENOBUFS)?;
-    let mut bytes = Vec::new();
-    bytes.make_exact_room(len).map_err(|_| Errno::ENOBUFS)?;
+    let mut bytes = list(len).map_err(|_| Errno::ENOBUFS)?;
     bytes.resize(len, 0);
     Ok((bytes, charge))
 }

@@ -22,7 +22,7 @@ use io::{
     file::{BoxFuture, Want},
     open::OpenFile,
 };
-use mem::Room;
+use mem::{Room, list};
 use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -52,8 +52,7 @@ impl Watch {
 
 /// Waits until one of `list` may have something, or until the deadline; false if that passed.
 async fn wait_any(task: &Task<'_>, list: &[&Watch], deadline: Option<u64>) -> Result<bool, Errno> {
-    let mut waits = Vec::new();
-    waits.make_exact_room(list.len())?;
+    let mut waits = mem::list(list.len())?;
     let (mut paid, mut owed) = (task.caller().account.charge(0)?, 0);
     for (number, watch) in list.iter().enumerate() {
         let wait = watch.open.file().wait(task.caller(), Want::Events(watch.events | ALWAYS));
@@ -116,8 +115,7 @@ pub(crate) async fn ppoll(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
         return Err(Errno::EINVAL);
     }
     let deadline = deadline(task, args.word(2)).await?;
-    let mut fds = Vec::new();
-    fds.make_exact_room(count)?;
+    let mut fds = list(count)?;
     fds.resize(count, PollFd::new_zeroed());
     task.space().copy_in(addr, fds.as_mut_slice().as_mut_bytes()).await?;
     mask(task, args.word(3), args.word(4)).await?;
@@ -137,8 +135,7 @@ async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -
     const EACH: usize =
         size_of::<PollFd>() + size_of::<Option<Watch>>() + size_of::<&Watch>() + size_of::<BoxFuture<'_, ()>>();
     let _paid = if fds.len() > SHORT { Some(task.caller().account.charge(fds.len() * EACH)?) } else { None };
-    let mut watches = Vec::new();
-    watches.make_exact_room(fds.len())?;
+    let mut watches = list(fds.len())?;
     watches.extend(fds.iter().map(find));
     loop {
         let mut count = 0;
@@ -153,8 +150,7 @@ async fn poll_list(task: &Task<'_>, fds: &mut [PollFd], deadline: Option<u64>) -
         if count > 0 || deadline.is_some_and(|deadline| deadline <= hal::time::now()) {
             return Ok(count);
         }
-        let mut list: Vec<&Watch> = Vec::new();
-        list.make_exact_room(watches.len())?;
+        let mut list: Vec<&Watch> = list(watches.len())?;
         list.extend(watches.iter().flatten());
         if !wait_any(task, &list, deadline).await? {
             return Ok(0);
@@ -178,8 +174,7 @@ struct Set {
 impl Set {
     async fn get(task: &Task<'_>, addr: usize, count: usize) -> Result<Self, Errno> {
         let len = if addr == 0 { 0 } else { count.div_ceil(64) };
-        let mut words = Vec::new();
-        words.make_exact_room(len)?;
+        let mut words = list(len)?;
         words.resize(len, 0u64);
         task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
         Ok(Self { addr, words })

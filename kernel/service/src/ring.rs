@@ -10,7 +10,6 @@
 //! **Waiting.** Who waits for completions is in the queue `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
 mod buffers;
-mod bundle;
 mod calls;
 mod cancel;
 mod commands;
@@ -400,8 +399,8 @@ impl Ring {
         self.timeouts.fetch_sub(1, Relaxed);
     }
 
-    /// A completion that tells the time is about to be posted: whoever waits goes back to the program then, as on Linux, with however few. Before it, so that nobody's next wait, who
-    /// has taken it, is ended by that.
+    /// A completion that tells the time is about to be posted, or was under the hold of the lock that the caller has: whoever waits goes back to the program then, as on Linux, with however
+    /// few. So nobody's next wait, who has taken it, is ended by that.
     fn tell_time(&self) {
         // Release pairs with the Acquire in `waiting::Goal`, which looks behind the post, as that wakes it.
         self.told_times.fetch_add(1, Release);

@@ -6,7 +6,7 @@
 
 use crate::{
     arguments::{Args, MOST, only},
-    context::{Task, fair, list},
+    context::{Task, fair},
     sockets,
     transfer::{self, At, How, Piece, cut},
 };
@@ -21,7 +21,7 @@ use io::{
     open::OpenFile,
     pipe::hold::{self, Hold, Rest, Step, ends},
 };
-use mem::{Sink, Source};
+use mem::{Sink, Source, list};
 
 /// Bytes that go through the kernel at a time.
 const CHUNK: usize = 16 * 1024;

@@ -27,7 +27,7 @@ use io::{
     open::{APPEND, OpenFile},
     tty::Tty,
 };
-use mem::{Charge, Room, Sink, Source};
+use mem::{Charge, Sink, Source, list};
 use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -95,8 +95,7 @@ pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result
     }
     let account = &task.caller().account;
     let charge = if count > SHORT { Some(account.charge(count * size_of::<Piece>())?) } else { None };
-    let mut raw = Vec::new();
-    raw.make_exact_room(count)?;
+    let mut raw = list(count)?;
     raw.resize(count, Iovec::new_zeroed());
     task.space().copy_in(addr, raw.as_mut_slice().as_mut_bytes()).await?;
     Ok(Pieces { list: clamp(&raw)?, _charge: charge })
@@ -105,8 +104,7 @@ pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result
 /// Checks the pieces' lengths and cuts the list where the sum passes what one call moves.
 fn clamp(raw: &[Iovec]) -> Result<Vec<Piece>, Errno> {
     let mut left = MOST;
-    let mut list = Vec::new();
-    list.make_exact_room(raw.len())?;
+    let mut list = list(raw.len())?;
     for one in raw {
         if i64::try_from(one.len).is_err() {
             return Err(Errno::EINVAL);

@@ -15,7 +15,6 @@ use abi::{
 };
 use alloc::{sync::Arc, vec::Vec};
 use io::inode::{Inode, Kind, XattrMode};
-use mem::Room;
 
 /// What a call names the file by.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,8 +87,7 @@ pub(crate) async fn set(task: &Task<'_>, args: &Args, by: By) -> Result<usize, E
         return Err(Errno::E2BIG);
     }
     let _charge = task.caller().account.charge(size)?;
-    let mut value = Vec::new();
-    value.make_exact_room(size)?;
+    let mut value = mem::list(size)?;
     value.resize(size, 0);
     task.space().copy_in(args.word(2), &mut value).await?;
     check(task, &*inode, &name, access::WRITE).await?;
@@ -131,8 +129,7 @@ pub(crate) async fn list(task: &Task<'_>, args: &Args, by: By) -> Result<usize, 
     let mut names = inode.xattrs().await?;
     let all = task.caller().credentials.uid == 0;
     names.retain(|name| all || !name.starts_with(b"trusted."));
-    let mut list = Vec::new();
-    list.make_exact_room(names.iter().map(|name| name.len() + 1).sum())?;
+    let mut list = mem::list(names.iter().map(|name| name.len() + 1).sum())?;
     names.iter().for_each(|name| list.extend(name.iter().chain(&[0])));
     give(task, &list, args.word(1), args.word(2), XATTR_LIST_MAX).await
 }

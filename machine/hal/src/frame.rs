@@ -13,14 +13,17 @@
 //! *kept*: a range from which only the kernel takes, and only what it finds nowhere else, so that blocks of many pages are there however broken up
 //! the rest is.
 
+mod pool;
+
 use crate::arch::physical_pointer;
-use crate::buddy::{APART, Buddy, FREE, MAX_ORDER, Meta};
+use crate::buddy::{MAX_ORDER, Meta};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, hart};
 use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 use core::ops::Range;
 use core::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use pool::{Pool, Purpose};
 
 /// Part of the memory that only the kernel itself may take: one page in so many, but so many pages at least and at most.
 const RESERVE_SHARE: usize = 16;
@@ -34,70 +37,6 @@ const STOCK: usize = 32;
 const MOVE: usize = 1 << MOVE_ORDER;
 const MOVE_ORDER: usize = 4;
 
-struct Pool {
-    buddy: Buddy<FREE>,
-    /// The range that is kept, and what is free of it.
-    kept: Range<usize>,
-    blocks: Buddy<APART>,
-}
-
-impl Pool {
-    const fn new() -> Self {
-        Self { buddy: Buddy::new(), kept: 0..0, blocks: Buddy::new() }
-    }
-
-    /// Shares `pages` out: the kept ones are the last of them, from where a block of any size may begin.
-    fn add(&mut self, table: &[Meta], pages: Range<usize>, kept: usize) {
-        let kept = kept.min(pages.len());
-        let largest = kept.checked_ilog2().map_or(0, |order| MAX_ORDER.min(order as usize));
-        let from = ((pages.end - kept) >> largest << largest).max(pages.start);
-        self.kept = from..from + kept;
-        self.buddy.add(table, pages.start, from);
-        self.blocks.add(table, from, from + kept);
-        self.buddy.add(table, from + kept, pages.end);
-    }
-
-    /// A block of `2^order` pages.
-    fn take(&mut self, table: &[Meta], order: usize, purpose: Purpose) -> Option<usize> {
-        let found = self.buddy.take(table, order);
-        let may_have_kept = match purpose {
-            Purpose::User => false,
-            Purpose::Root => self.is_half_kept(),
-            Purpose::Kernel => true,
-        };
-        if found.is_none() && may_have_kept { self.blocks.take(table, order) } else { found }
-    }
-
-    fn is_half_kept(&self) -> bool {
-        self.blocks.free_pages() > self.kept.len() / 2
-    }
-
-    /// Whether there is a block of `2^order` pages for what a program causes: elsewhere, or while more than half of what is kept is there.
-    fn has_for_program(&self, order: usize) -> bool {
-        self.buddy.has(order) || self.is_half_kept() && self.blocks.has(order)
-    }
-
-    fn give(&mut self, table: &[Meta], page: usize, order: usize) {
-        if self.kept.contains(&page) {
-            self.blocks.give(table, page, order)
-        } else {
-            self.buddy.give(table, page, order)
-        }
-    }
-}
-
-/// What memory is taken for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// What a program causes and can be refused: it leaves the reserve.
-    User,
-    /// The same for the root of a space, which in one world is a block of pages: it may have of what is kept up to a half, so that nobody is kept from
-    /// making processes by whoever breaks the rest up.
-    Root,
-    /// What the kernel cannot do without.
-    Kernel,
-}
-
 struct Stock {
     pages: [u32; STOCK],
     len: usize,
@@ -109,7 +48,8 @@ impl Stock {
     #[inline(never)]
     fn refill(&mut self) {
         let mut pool = POOL.lock();
-        let found = (0..=MOVE_ORDER).rev().find_map(|order| Some((pool.buddy.take(table(), order)?, 1 << order)));
+        let found =
+            (0..=MOVE_ORDER).rev().find_map(|order| Some((pool.take(table(), order, Purpose::User)?, 1 << order)));
         let Some((page, count)) = found else { return };
         for (at, page) in self.pages.iter_mut().zip((page..page + count).rev()) {
             *at = page as u32;
@@ -156,7 +96,7 @@ pub fn admits(bytes: usize) -> bool {
     SPARE.load(Ordering::Relaxed) > (bytes / PAGE_SIZE) as isize
 }
 
-/// Whether so many bytes side by side can be: beyond the reserve, and not of the blocks that are kept.
+/// Whether so many bytes side by side can be: beyond the reserve, and of the blocks that are kept only while more than half of them is there.
 pub fn admits_run(bytes: usize) -> bool {
     let order = order_of(bytes.div_ceil(PAGE_SIZE));
     admits(bytes) && order <= MAX_ORDER && POOL.lock().has_for_program(order)
@@ -306,7 +246,7 @@ impl Frame {
     }
 
     /// The same for what the kernel makes for a program, where nothing fails on demand.
-    #[inline(never)]
+    #[cfg(target_os = "none")]
     pub(crate) fn zeroed_leaving_reserve() -> Option<Self> {
         Self::zeroed_as(Purpose::User)
     }
@@ -738,28 +678,6 @@ mod tests {
         assert!(frame.pinned());
         drop(pin);
         assert!(!frame.pinned());
-    }
-
-    #[test]
-    fn blocks_are_kept_for_the_kernel_however_broken_up_the_rest_is() {
-        let table: Vec<Meta> = (0..4096).map(|_| Meta::new()).collect();
-        let mut pool = Pool::new();
-        pool.add(&table, 7..4001, 512);
-        assert_eq!(pool.kept, 3072..3584);
-        let taken: Vec<_> = core::iter::from_fn(|| pool.take(&table, 0, Purpose::User)).collect();
-        assert_eq!(taken.len(), 4001 - 7 - 512);
-        taken.iter().filter(|page| **page % 2 == 0).for_each(|page| pool.give(&table, *page, 0));
-        assert_eq!(pool.take(&table, 1, Purpose::User), None);
-        let roots: Vec<_> = core::iter::from_fn(|| pool.take(&table, 2, Purpose::Root)).collect();
-        assert_eq!(roots.len(), 256 >> 2);
-        roots.iter().for_each(|page| pool.give(&table, *page, 2));
-        let runs: Vec<_> = core::iter::from_fn(|| pool.take(&table, 6, Purpose::Kernel)).collect();
-        assert_eq!(runs.len(), 512 >> 6);
-        runs.iter().for_each(|page| pool.give(&table, *page, 6));
-        taken.iter().filter(|page| **page % 2 == 1).for_each(|page| pool.give(&table, *page, 0));
-        // Back where they came from.
-        assert!(pool.take(&table, MAX_ORDER, Purpose::User).is_some());
-        assert_eq!((pool.buddy.free_pages(), pool.blocks.free_pages()), (taken.len() - 1024, 512));
     }
 
     #[test]

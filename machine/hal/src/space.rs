@@ -382,10 +382,7 @@ impl UserSpace {
             let slot = Slot::new(table, index(address, level));
             let mut entry = slot.get();
             if !entry.valid() {
-                if crate::fail::here() {
-                    return Err(NoFrame);
-                }
-                let frame = Frame::zeroed_leaving_reserve().ok_or(NoFrame)?;
+                let frame = Frame::zeroed().ok_or(NoFrame)?;
                 self.tables += 1;
                 entry = Entry::table(frame.into_physical());
                 slot.set(entry);

@@ -238,8 +238,7 @@ impl<'p> Volume<'p> {
         let options = MountOptions { readonly: shared.device.read_only(), ..MountOptions::read_write() };
         let services = MountServices::new(WallClock, Entropy(hal::time::now()), NoopObserver);
         let library = Ext4::mount(device, services, options).map_err(errno_of)?;
-        let mut zeros = Vec::new();
-        zeros.try_reserve_exact(CHUNK as usize * PAGE_SIZE).map_err(|_| Errno::ENOMEM)?;
+        let mut zeros = mem::list(CHUNK as usize * PAGE_SIZE)?;
         zeros.resize(CHUNK as usize * PAGE_SIZE, 0);
         Ok(Volume { library, shield, zeros: zeros.into_boxed_slice() })
     }

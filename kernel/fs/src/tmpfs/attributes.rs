@@ -5,7 +5,7 @@ use abi::errno::Errno;
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use hal::sync::{SpinLock, rank};
 use io::inode::XattrMode;
-use mem::Room;
+use mem::list;
 
 /// Values by name.
 type Values = BTreeMap<Box<[u8]>, Box<[u8]>>;
@@ -18,8 +18,7 @@ fn cost(name: &[u8], len: usize) -> usize {
 }
 
 fn copy(bytes: &[u8]) -> Result<Vec<u8>, Errno> {
-    let mut copy = Vec::new();
-    copy.make_exact_room(bytes.len())?;
+    let mut copy = list(bytes.len())?;
     copy.extend_from_slice(bytes);
     Ok(copy)
 }

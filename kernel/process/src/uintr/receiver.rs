@@ -28,7 +28,7 @@ use hal::{
     uintc::ReceiverSlot,
 };
 use io::file::File;
-use mem::{Account, Backing, Charge, Lent, Loan, Loans, Room, new_object_id};
+use mem::{Account, Backing, Charge, Lent, Loan, Loans, list, new_object_id};
 use trace::{Event, Interrupted};
 use zerocopy::IntoBytes;
 
@@ -90,8 +90,7 @@ impl Receiver {
         let timebase = if backend == uintr::AIA { hal::user::own_timebase() } else { 0 };
         control.write(uintr::TIMEBASE, timebase.as_bytes());
         let nothing = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-        let mut slots = Vec::new();
-        slots.make_exact_room(uintr::SLOTS)?;
+        let mut slots = list(uintr::SLOTS)?;
         slots.resize_with(uintr::SLOTS, || None);
         let id = new_object_id();
         // Each word page once, and the page that claims: the receiver's program has no use for more.

@@ -4,10 +4,7 @@
 //! has one, for which it has a place all the while.
 
 use super::{Ring, in_turn::in_turn, ring_of, ticket::Tag};
-use crate::{
-    context::{Task, list},
-    transfer::Piece,
-};
+use crate::{context::Task, transfer::Piece};
 use abi::{
     errno::Errno,
     fs::Iovec,
@@ -19,7 +16,7 @@ use hal::{
     frame::Pin,
     sync::{SpinLock, rank},
 };
-use mem::{Charge, Pinned, Sink, Source};
+use mem::{Charge, Pinned, Sink, Source, list};
 
 /// Most places of a table, as in Linux.
 const MOST: usize = 1 << 14;
@@ -57,6 +54,8 @@ impl Buffer {
     }
 }
 
+/// Bytes of a place in a table, and of the buffer there.
+const EACH: usize = size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16;
 /// Places that are copied in one look.
 const AT_ONCE: usize = 64;
 
@@ -170,7 +169,7 @@ pub(super) async fn register(
     if count == 0 || count > MOST {
         return Err(Errno::EINVAL);
     }
-    let charge = task.caller().account.charge(count * (size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16))?;
+    let charge = task.caller().account.charge(count * EACH)?;
     let mut places = list(count)?;
     while places.len() < count {
         let made = match described(task, pieces, tags, places.len()).await {
@@ -218,8 +217,7 @@ pub(super) async fn copy_table(task: &Task<'_>, ring: &Arc<Ring>, addr: usize) -
     };
     let from = ring_of(&open)?;
     let count = from.buffers.len().ok_or(Errno::ENXIO)?;
-    let each = size_of::<Option<Arc<Buffer>>>() + size_of::<Buffer>() + 16;
-    let charge = task.caller().account.charge(count * each)?;
+    let charge = task.caller().account.charge(count * EACH)?;
     let pid = task.process().pid();
     let (mut memory, mut places) = (list(count.min(AT_ONCE))?, list(count)?);
     while places.len() < count {

@@ -9,7 +9,7 @@ use super::{
     fields::{has_file, is_fixed, is_right, is_without, opens},
     files::{self as registered, Direct},
     groups,
-    operation::{Done, Step, Waits, place_of},
+    operation::{Done, Step, Waits, place_of, says_whether_more},
     ordinary,
     request::Owner,
     select::Select,
@@ -278,17 +278,16 @@ impl Call {
             IORING_OP_RECVMSG => messages::receive_message(task, args).await,
             _ => self.serve(task, ring).await.map(|done| (done, self.len as usize)),
         };
-        let done = moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted));
-        match self.opcode {
-            IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_ACCEPT => self.received(task, done),
-            _ => done,
-        }
+        self.with_more(task, moved.map_or_else(Done::failed, |(done, wanted)| self.done(done, wanted)))
     }
 
-    /// With a word of whether there is more.
-    fn received(&self, task: &Task<'_>, done: Done) -> Done {
+    /// With a word of whether there is more, if such say that.
+    fn with_more(&self, task: &Task<'_>, done: Done) -> Done {
+        if !says_whether_more(self.opcode) {
+            return done;
+        }
         match task.file(self.fd) {
-            Ok(open) => done.received(&open),
+            Ok(open) => done.with_more(self.opcode, &open),
             Err(_) => done,
         }
     }
@@ -316,7 +315,7 @@ impl Call {
                 return Done::failed(Errno::EINTR);
             }
             let done = match self.accept(task).await {
-                Ok(fd) => self.received(task, Done::with(fd as i32)),
+                Ok(fd) => self.with_more(task, Done::with(fd as i32)),
                 Err(errno) => return Done::failed(errno),
             };
             if !ring.post_more(Cqe { user_data, res: done.result, flags: done.flags | IORING_CQE_F_MORE }) {

@@ -63,12 +63,10 @@ pub(super) fn is_right(entry: &Sqe) -> bool {
     (entry.buf_index == 0 || may_have_number(entry.opcode))
         && match entry.opcode {
             IORING_OP_SEND => index >> 16 == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0,
-            // Without buffers to choose from a bundle is none, as on Linux.
-            IORING_OP_RECV => {
-                off == 0 && index == 0 && entry.ioprio & !(IORING_RECVSEND_POLL_FIRST | IORING_RECVSEND_BUNDLE) == 0
-            }
-            IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
-                off == 0 && index == 0 && entry.ioprio & !IORING_RECVSEND_POLL_FIRST == 0
+            IORING_OP_RECV | IORING_OP_SENDMSG | IORING_OP_RECVMSG => {
+                // Without buffers to choose from a bundle is none, as on Linux.
+                let bundle = if entry.opcode == IORING_OP_RECV { IORING_RECVSEND_BUNDLE } else { 0 };
+                off == 0 && index == 0 && entry.ioprio & !(IORING_RECVSEND_POLL_FIRST | bundle) == 0
             }
             IORING_OP_SEND_ZC | IORING_OP_SENDMSG_ZC => zero_copy::is_right(entry),
             IORING_OP_ACCEPT => {

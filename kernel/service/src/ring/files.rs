@@ -11,7 +11,7 @@ use super::{
     ring_of,
     ticket::Tag,
 };
-use crate::context::{Task, list};
+use crate::context::Task;
 use abi::{
     errno::Errno,
     io_uring::{FileIndexRange, FilesUpdate, IORING_FILE_INDEX_ALLOC},
@@ -20,7 +20,7 @@ use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::ops::{Deref, Range};
 use hal::sync::{SpinLock, rank};
 use io::open::OpenFile;
-use mem::Charge;
+use mem::{Charge, list};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Most places of a table, as in Linux.

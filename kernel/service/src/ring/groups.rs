@@ -3,7 +3,7 @@
 //! A group is a list that entries add to, or a ring in the program's memory that it fills by itself. What was chosen and is not needed after all is the
 //! next to be chosen: who chooses holds it as a [`Selected`], which gives it back. In a ring whose buffers are used bit by bit (`IOU_PBUF_RING_INC`) so does what is left of one.
 //!
-//! Of a ring of buffers ([`Shared`]) several may be chosen at once ([`Bundle`](super::bundle::Bundle)).
+//! Of a ring of buffers ([`Shared`]) several may be chosen at once (`select::bundle`).
 
 use super::{
     Ring,

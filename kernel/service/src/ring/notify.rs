@@ -138,9 +138,7 @@ impl Ring {
         self.post_placed(completion);
         Ok(())
     }
-}
 
-impl Ring {
     /// Has completions raise a vector. A thread of the caller's process, which that interrupts, serves what is ready before it goes on.
     fn raise(&self, task: &Task<'_>, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
         let errand: Weak<Retries> = Arc::downgrade(&self.retries);

@@ -122,15 +122,20 @@ pub(super) struct Done {
     pub flags: u32,
 }
 
+/// Whether a completion of such an operation says whether there is more.
+pub(super) fn says_whether_more(opcode: u8) -> bool {
+    matches!(opcode, IORING_OP_RECV | IORING_OP_RECVMSG | IORING_OP_ACCEPT)
+}
+
 impl Done {
     /// With this result, which fails if it is an error.
     pub(super) fn with(result: i32) -> Self {
         Self { result, fails: result < 0, flags: 0 }
     }
 
-    /// The same, which was received or accepted: with a word of whether there is more.
-    pub(super) fn received(self, open: &OpenFile) -> Self {
-        if self.result >= 0 && sockets::has_more(open.file().as_ref()) {
+    /// The same of an operation on this file: of what was received or accepted, with a word of whether there is more.
+    pub(super) fn with_more(self, opcode: u8, open: &OpenFile) -> Self {
+        if says_whether_more(opcode) && self.result >= 0 && sockets::has_more(open.file().as_ref()) {
             return Self { flags: self.flags | IORING_CQE_F_SOCK_NONEMPTY, ..self };
         }
         self

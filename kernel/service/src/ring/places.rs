@@ -1,9 +1,9 @@
 //! Which places of a table are taken, so that a free one is found soon, however large the table is.
 
-use crate::context::list;
 use abi::errno::Errno;
 use alloc::vec::Vec;
 use core::ops::Range;
+use mem::list;
 
 const BITS: usize = 64;
 

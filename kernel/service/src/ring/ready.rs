@@ -228,7 +228,7 @@ impl Retries {
         let mut list = self.list.lock();
         let old = core::mem::replace(&mut list.runner, runner);
         // Whom it was left to before may be there no more.
-        let task = if list.first.is_some() { list.task.clone() } else { None };
+        let task = list.left_to();
         drop(list);
         drop(old);
         wake(task);
@@ -282,7 +282,7 @@ impl Retries {
     pub(super) fn help_no_more(&self) {
         let mut list = self.list.lock();
         let helper = list.helper.take();
-        let task = if list.first.is_some() { list.task.clone() } else { None };
+        let task = list.left_to();
         drop(list);
         drop(helper);
         wake(task);
@@ -293,6 +293,16 @@ impl Retries {
     pub(super) fn has_ready(&self) -> bool {
         // Relaxed: behind the wake, or looked at again. Written under the lock only, so it is `false` at most where who pushed wakes somebody.
         self.has_ready.load(Relaxed)
+    }
+
+    /// Serves some of what is ready, if it is of this thread's kind.
+    #[cold]
+    #[inline(never)]
+    fn serve_some(&self, thread: &Thread) {
+        let is_its = self.service.lock().is_of(thread);
+        if is_its {
+            let _ = self.serve();
+        }
     }
 
     /// Serves some of what is ready: whether that may not be all.
@@ -311,14 +321,11 @@ impl Retries {
 /// On the way of the thread that completions interrupt.
 impl Errand for Retries {
     fn run(&self, thread: &Thread) -> bool {
-        // Relaxed: behind the call, or looked at again.
-        if !self.has_ready.load(Relaxed) {
+        if !self.has_ready() {
             return false;
         }
-        if self.service.lock().is_of(thread) {
-            let _ = self.serve();
-        }
-        self.has_ready.load(Relaxed)
+        self.serve_some(thread);
+        self.has_ready()
     }
 
     fn pass_on(&self) {
@@ -332,6 +339,12 @@ impl List {
     fn is_left_to_runner(&self) -> bool {
         let Some(runner) = self.runner.as_ref().filter(|_| self.helper.is_none()) else { return false };
         runner.call(self.task.as_ref().map_or(Priority::LOWEST, TaskRef::own_priority))
+    }
+
+    /// The coroutine, if there is something that is left to it.
+    #[inline]
+    fn left_to(&self) -> Option<TaskRef> {
+        if self.first.is_some() { self.task.clone() } else { None }
     }
 
     /// Behind those that are there. Under the lock, and nothing goes: what was the last is the next of another.
@@ -377,16 +390,7 @@ impl Ring {
     #[inline]
     pub(super) fn serve_ready(&self, thread: &Thread) {
         if self.retries.has_ready() {
-            self.serve_some(thread);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn serve_some(&self, thread: &Thread) {
-        let is_its = self.retries.service.lock().is_of(thread);
-        if is_its {
-            let _ = self.retries.serve();
+            self.retries.serve_some(thread);
         }
     }
 

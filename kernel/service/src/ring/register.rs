@@ -1,16 +1,14 @@
 //! `io_uring_register`.
 
 use super::{Ring, buffers, cancel::Cancel, files, groups, operation, restrictions, ring_fds, ring_of, workers};
-use crate::{
-    arguments::Args,
-    context::{Task, list},
-};
+use crate::{arguments::Args, context::Task};
 use abi::{
     errno::Errno,
     io_uring::*,
     time::{CLOCK_BOOTTIME, CLOCK_MONOTONIC, Timespec},
 };
 use alloc::sync::Arc;
+use mem::list;
 use zerocopy::IntoBytes;
 
 /// `io_uring_register(fd, operation, argument, count)`.

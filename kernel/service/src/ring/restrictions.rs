@@ -3,10 +3,11 @@
 //! Rules are given while the ring is disabled, once, and hold from when it is enabled on. From then on entries take the long way, on which they are looked at.
 
 use super::{RESTRICTED, Ring};
-use crate::context::{Task, list};
+use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use core::sync::atomic::Ordering::Release;
 use hal::sync::{SpinLock, rank};
+use mem::list;
 
 /// Most rules in a call, as in Linux.
 const MOST: usize = IORING_RESTRICTION_LAST as usize + IORING_REGISTER_LAST as usize + IORING_OP_LAST as usize;

@@ -3,9 +3,10 @@
 //!
 //! A buffer in which nothing was put, or of which nothing was sent, goes back, and no completion names it: on Linux one of which a send has failed does not.
 
+mod bundle;
+
 use super::{
     Ring,
-    bundle::{self, Bundle},
     calls::{Begun, Body},
     groups::Selected,
     operation::{Done, Step},
@@ -15,8 +16,7 @@ use super::{
 use crate::{
     arguments::{Args, MOST},
     context::{OfRequest, Task, fair},
-    messages,
-    sockets::{self, Socket},
+    messages, sockets,
     transfer::{self, At, How, Piece},
 };
 use abi::{
@@ -230,12 +230,7 @@ impl Select {
         let is_ready = || open.seekable() || open.file().events() & self.ready() != 0;
         let mut waits = !tries && !self.gives_up() && !is_ready();
         loop {
-            if !ring.groups.has_some(self.group) {
-                return Err(Errno::ENOBUFS);
-            }
-            if waits {
-                self.wait(task, open).await?;
-            }
+            self.come_to_choose(task, ring, open, waits).await?;
             let selected = task.wait_for(ring.groups.select(self.group), None).await?;
             let room = match asked.len {
                 0 => selected.given.len,
@@ -247,94 +242,36 @@ impl Select {
                 Err(errno) => return Err(errno),
                 // An end that is received needs no buffer; one that is read has one, as on Linux.
                 Ok(Took { len: 0, .. }) if !self.uses_a_buffer_for_nothing() => {
-                    return Ok((self.received(open, Done::with(0)), true));
+                    return Ok((Done::with(0).with_more(self.opcode, open), true));
                 }
                 Ok(took) => {
                     let (flags, len) = self.used(task, open, selected, piece, took.len).await;
                     let is_short = len < piece.len || took.is_cut;
                     let fails = is_short && (!self.is_message() || self.flags & MSG_WAITALL != 0);
                     let done = Done { result: len as i32, fails, flags };
-                    return Ok((self.received(open, done), took.is_end));
+                    return Ok((done.with_more(self.opcode, open), took.is_end));
                 }
             }
         }
     }
 
-    /// The same with as many buffers as what is there needs, or as there are to send. It is the end, too, when the group has no more.
-    async fn bundle_once(
+    /// There has to be something to choose from, and if it `waits`, something to do with that first.
+    async fn come_to_choose(
         &self,
         task: &Task<'_>,
         ring: &Ring,
         open: &Arc<OpenFile>,
-        asked: &Asked,
-        tries: bool,
-    ) -> Result<(Done, bool), Errno> {
-        let socket = Socket(Arc::clone(open));
-        let mut waits = !tries && !self.gives_up() && open.file().events() & self.ready() == 0;
-        let limit = if asked.len == 0 { usize::MAX } else { asked.len as usize };
-        loop {
-            if !ring.groups.has_some(self.group) {
-                return Err(Errno::ENOBUFS);
-            }
-            if waits {
-                self.wait(task, open).await?;
-            }
-            let wanted = if self.opcode == IORING_OP_SEND { limit } else { limit.min(socket.get().readable_bytes()) };
-            let mut chosen = Bundle::select(task, &ring.groups, self.group, wanted).await?;
-            let mut list = chosen.pieces(limit)?;
-            let room = transfer::total(&list);
-            match self.move_list(task, &socket, &list).await {
-                Err(Errno::EAGAIN) if !self.gives_up() => waits = true,
-                Err(errno) => return Err(errno),
-                Ok(0) => return Ok((self.received(open, Done::with(0)), true)),
-                Ok(mut len) => {
-                    let wants_all = self.goes_on(open);
-                    bundle::behind(&mut list, len);
-                    while wants_all && len < room && !task.interrupted() {
-                        match self.move_list(task, &socket, &list).await {
-                            Err(Errno::EAGAIN) if !self.gives_up() => {
-                                chosen.settle();
-                                if self.wait(task, open).await.is_err() {
-                                    break;
-                                }
-                            }
-                            Err(_) | Ok(0) => break,
-                            Ok(more) => {
-                                bundle::behind(&mut list, more);
-                                len += more;
-                            }
-                        }
-                    }
-                    let (is_last, fails) = (chosen.is_last, len < room && self.flags & MSG_WAITALL != 0);
-                    let done = Done { result: len as i32, fails, flags: chosen.keep(len) };
-                    return Ok((self.received(open, done), is_last || fails));
-                }
-            }
+        waits: bool,
+    ) -> Result<(), Errno> {
+        if !ring.groups.has_some(self.group) {
+            return Err(Errno::ENOBUFS);
         }
-    }
-
-    /// Receives into pieces, or sends them; `EAGAIN` if that is nothing.
-    async fn move_list(&self, task: &Task<'_>, socket: &Socket, list: &[Piece]) -> Result<usize, Errno> {
-        // How long a wait is to be is decided elsewhere.
-        let flags = self.flags & !MSG_WAITALL | MSG_DONTWAIT;
-        if self.opcode == IORING_OP_SEND {
-            let to = match (self.offset, self.to_len) {
-                (0, _) | (_, 0) => None,
-                (addr, len) => sockets::get_receiver(task, socket, (addr as usize, len as usize)).await?,
-            };
-            return messages::send(task, socket, list, to.as_ref(), flags | MSG_NOSIGNAL, None).await;
-        }
-        messages::receive(task, socket, list, flags).await.map(|received| received.len)
+        if waits { self.wait(task, open).await } else { Ok(()) }
     }
 
     async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Result<(), Errno> {
         let ready = open.file().wait(task.caller(), Want::Events(self.ready()));
         task.wait_for(fair(ready), None).await
-    }
-
-    /// What is received comes with a word of whether there is more.
-    fn received(&self, open: &OpenFile, done: Done) -> Done {
-        if matches!(self.opcode, IORING_OP_RECV | IORING_OP_RECVMSG) { done.received(open) } else { done }
     }
 
     fn uses_a_buffer_for_nothing(&self) -> bool {

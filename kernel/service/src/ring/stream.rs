@@ -42,8 +42,7 @@ pub(super) enum Looked {
 impl Stream {
     /// So many bytes came.
     fn done(self, open: &OpenFile, len: usize, flags: u32) -> Done {
-        let done = Done { result: len as i32, fails: false, flags };
-        if self.opcode == IORING_OP_RECV { done.received(open) } else { done }
+        Done { result: len as i32, fails: false, flags }.with_more(self.opcode, open)
     }
 
     /// Takes what is there, with a completion for each read but the last; adds to what was `moved`.

@@ -5,7 +5,7 @@
 use abi::errno::Errno;
 use alloc::{boxed::Box, vec::Vec};
 use core::iter;
-use mem::Room;
+use mem::{Room, list};
 
 /// Places of a block.
 const BLOCK: usize = 64;
@@ -101,8 +101,7 @@ impl<T> Table<T> {
     #[cold]
     pub(super) fn grow(&mut self) -> Result<(), Errno> {
         let first = u32::try_from(self.blocks.len() * BLOCK).map_err(|_| Errno::ENOMEM)?;
-        let mut block = Vec::new();
-        block.make_exact_room(BLOCK)?;
+        let mut block = list(BLOCK)?;
         let next = (first + 1..first + BLOCK as u32).chain(iter::once(NONE));
         block.extend(next.map(|next| Slot { entry: None, name: 0, next, previous: NONE }));
         self.blocks.make_room(1)?;

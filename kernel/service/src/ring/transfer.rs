@@ -348,10 +348,7 @@ impl Transfer {
             Some(buffer) => self.attempt_in_buffer(task, open, buffer),
         };
         match attempt {
-            Ok(Some(Moved { len, is_all: true })) if self.shape == Shape::Receive => {
-                Tried::Done(self.moved(len).received(open))
-            }
-            Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.moved(len)),
+            Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.ended(open, len)),
             Ok(Some(Moved { len, .. })) => Tried::Partly(len as u32),
             Ok(None) => Tried::NotYet,
             Err(IoError::Fault(fault)) => Tried::Faults(fault),
@@ -420,6 +417,13 @@ impl Transfer {
         }
     }
 
+    /// So many bytes, and that was all; of what is received it is said whether there is more.
+    #[inline]
+    fn ended(&self, open: &OpenFile, len: usize) -> Done {
+        let done = self.moved(len);
+        if self.shape == Shape::Receive { done.with_more(IORING_OP_RECV, open) } else { done }
+    }
+
     /// Less than was asked for ends a chain.
     fn moved(&self, len: usize) -> Done {
         // What is received is whatever has come, and what is sent what there was room for.
@@ -458,8 +462,7 @@ impl Transfer {
             Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
         };
         match moved {
-            Ok(more) if self.shape == Shape::Receive => self.moved(done + more).received(open),
-            Ok(more) => self.moved(done + more),
+            Ok(more) => self.ended(open, done + more),
             Err(_) if done > 0 => self.moved(done),
             Err(errno) => Done::failed(errno),
         }

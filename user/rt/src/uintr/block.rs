@@ -139,6 +139,15 @@ impl Block {
         unsafe { &*self.pages.add(at::PENDING).cast() }
     }
 
+    /// `STATUS` of the control page.
+    ///
+    /// # Safety
+    /// The pages are mapped.
+    pub(super) unsafe fn status(&self) -> &AtomicU32 {
+        // SAFETY: within the control page, aligned.
+        unsafe { &*self.pages.add(at::STATUS).cast() }
+    }
+
     pub(super) fn count_idle(&self) {
         self.idle.store(self.idle.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

@@ -4,7 +4,7 @@ use super::{Block, SIE, nuintc};
 use crate::sys;
 use abi::uintr as at;
 use core::arch::asm;
-use core::sync::atomic::{AtomicU32, Ordering, compiler_fence};
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// Keeps them off; whether they were on.
 ///
@@ -22,7 +22,7 @@ pub(super) unsafe fn close(backend: usize, block: *const Block) -> bool {
         return nuintc::mask();
     }
     // SAFETY: the caller's promise.
-    let was_on = unsafe { status(block) }.swap(0, Ordering::Relaxed) & at::ON != 0;
+    let was_on = unsafe { (*block).status() }.swap(0, Ordering::Relaxed) & at::ON != 0;
     compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
     was_on
 }
@@ -43,7 +43,7 @@ pub(super) unsafe fn open(backend: usize, block: *const Block) {
     }
     compiler_fence(Ordering::SeqCst); // as in `close`
     // SAFETY: the caller's promise.
-    unsafe { status(block) }.store(at::ON, Ordering::Relaxed);
+    unsafe { (*block).status() }.store(at::ON, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     // Behind the store: what comes after this look finds interrupts on.
     // SAFETY: the pages stay mapped as long as the thread is there.
@@ -51,13 +51,4 @@ pub(super) unsafe fn open(backend: usize, block: *const Block) {
         // SAFETY: no pointers.
         let _ = unsafe { sys::call6(at::WAIT, sys::pad([0])) }; // entered on the way back
     }
-}
-
-/// `STATUS` of the backend `SOFT`.
-///
-/// # Safety
-/// The block is the calling thread's.
-unsafe fn status<'b>(block: *const Block) -> &'b AtomicU32 {
-    // SAFETY: within the control page, which stays mapped.
-    unsafe { &*(*block).pages.add(at::STATUS).cast() }
 }

@@ -27,6 +27,21 @@ pub(super) struct Kept {
     a7: usize,
 }
 
+/// A register, by backend: of VS-mode, of the N extension, of the control page.
+macro_rules! read {
+    ($interrupted:expr, $supervisor:literal, $user:literal, $page:expr) => {{
+        let value: usize;
+        match $interrupted.backend {
+            // SAFETY: reads the thread's own register.
+            at::AIA => unsafe { asm!(concat!("csrr {}, ", $supervisor), out(reg) value, options(nostack)) },
+            // SAFETY: as above.
+            at::NUINTC => unsafe { asm!(concat!("csrr {}, ", $user), out(reg) value, options(nostack)) },
+            _ => value = $page,
+        }
+        value
+    }};
+}
+
 impl Interrupted {
     /// # Safety
     /// The caller is a handler, in which interrupts are off, of the receiver with this backend and block.
@@ -41,45 +56,21 @@ impl Interrupted {
 
     /// `STATUS` of the control page.
     fn shown(&self) -> &AtomicU32 {
-        // SAFETY: as above.
-        unsafe { &*(*self.block).pages.add(at::STATUS).cast() }
+        // SAFETY: the pages stay mapped.
+        unsafe { (*self.block).status() }
     }
 
     pub(super) fn pc(&self) -> usize {
-        let pc;
-        match self.backend {
-            // SAFETY: reads the thread's own register.
-            at::AIA => unsafe { asm!("csrr {}, sepc", out(reg) pc, options(nostack)) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrr {}, 0x041", out(reg) pc, options(nostack)) },
-            _ => pc = self.word(at::EPC).load(Ordering::Relaxed),
-        }
-        pc
+        read!(self, "sepc", "0x041", self.word(at::EPC).load(Ordering::Relaxed))
     }
 
     pub(super) fn sp(&self) -> usize {
-        let sp;
-        match self.backend {
-            // SAFETY: reads the thread's own register.
-            at::AIA => unsafe { asm!("csrr {}, sscratch", out(reg) sp, options(nostack)) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrr {}, 0x040", out(reg) sp, options(nostack)) },
-            _ => sp = self.word(at::SCRATCH).load(Ordering::Relaxed),
-        }
-        sp
+        read!(self, "sscratch", "0x040", self.word(at::SCRATCH).load(Ordering::Relaxed))
     }
 
     /// The state behind the return.
     fn status(&self) -> usize {
-        let status: usize;
-        match self.backend {
-            // SAFETY: reads the thread's own register.
-            at::AIA => unsafe { asm!("csrr {}, sstatus", out(reg) status, options(nostack)) },
-            // SAFETY: as above.
-            at::NUINTC => unsafe { asm!("csrr {}, 0x000", out(reg) status, options(nostack)) },
-            _ => status = self.shown().load(Ordering::Relaxed) as usize,
-        }
-        status
+        read!(self, "sstatus", "0x000", self.shown().load(Ordering::Relaxed) as usize)
     }
 
     /// Keeps interrupts off behind the return; whether the thread has used floating point. `None`: it is in VU-mode, where it has no such registers.

@@ -1,7 +1,7 @@
 //! Several provided buffers at once (`IORING_RECVSEND_BUNDLE`), and rings of buffers in memory of the kernel's.
 
 use super::calls::call_of;
-use super::provided::{ENOBUFS, ask, buffer, next, pair, selects};
+use super::provided::{ENOBUFS, PLACES, ask, buffer, next, pair, scribble, selects};
 use super::*;
 use rt::fs::File;
 use rt::ring::Buffers;
@@ -16,7 +16,6 @@ pub const CASES: &[Case] = &[
 ];
 
 const GROUP: u16 = 3;
-const PLACES: u16 = 8;
 
 fn bundle(opcode: u8, fd: i32) -> Sqe {
     Sqe { ioprio: IORING_RECVSEND_BUNDLE, ..selects(opcode, fd) }
@@ -158,15 +157,9 @@ fn hostile() -> Outcome {
     let (mut here, there) = pair()?;
     let buffers = Buffers::new(&ring, GROUP, PLACES)?;
     let (receives, sends) = (bundle(IORING_OP_RECV, there.fd().raw()), bundle(IORING_OP_SEND, there.fd().raw()));
-    let mut seed = 54_321u64;
-    let mut random = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        seed >> 16
-    };
+    let mut seed = 54_321;
     for _ in 0..1_500 {
-        for word in 0..usize::from(PLACES) * 4 {
-            raw::atomic(buffers.address() + 4 * word).store(random() as u32, Relaxed);
-        }
+        scribble(&buffers, &mut seed);
         send(&mut here, b"xyz")?;
         for entry in [receives, sends] {
             let (_, result, flags) = ask(&mut ring, entry)?;

@@ -1,6 +1,7 @@
 //! Provided buffers: chosen from a list or from a ring when there is something to put into one, once or again and again.
 
 use super::calls::{call_of, one};
+use super::hostile::scramble;
 use super::*;
 use crate::process::{RW, map};
 use core::time::Duration;
@@ -75,7 +76,7 @@ fn send(file: &mut File, bytes: &[u8]) -> Outcome {
 }
 
 /// Places of a ring of buffers.
-const PLACES: u16 = 8;
+pub const PLACES: u16 = 8;
 
 fn buffers(ring: &Ring) -> Result<Buffers, Trouble> {
     Ok(Buffers::new(ring, GROUP, PLACES)?)
@@ -502,21 +503,22 @@ fn wrong() -> Outcome {
     Ok(())
 }
 
+/// Says anything in each word of a ring of so many buffers as here.
+pub fn scribble(buffers: &Buffers, seed: &mut u64) {
+    for word in 0..usize::from(PLACES) * 4 {
+        raw::atomic(buffers.address() + 4 * word).store(scramble(seed) as u32, Relaxed);
+    }
+}
+
 /// The program says anything about its ring of buffers, and takes its memory away.
 fn hostile() -> Outcome {
     let mut ring = Ring::new(8, 0)?;
     let buffers = buffers(&ring)?;
     let (mut here, there) = pair()?;
     let receives = selects(IORING_OP_RECV, there.fd().raw());
-    let mut seed = 12_345u64;
-    let mut random = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        seed >> 16
-    };
+    let mut seed = 12_345;
     for _ in 0..3_000 {
-        for word in 0..usize::from(PLACES) * 4 {
-            raw::atomic(buffers.address() + 4 * word).store(random() as u32, Relaxed);
-        }
+        scribble(&buffers, &mut seed);
         send(&mut here, b"x")?;
         let (_, result, flags) = ask(&mut ring, receives)?;
         ensure!([-14, ENOBUFS, 0].contains(&result), "{result} {flags:#x}");

@@ -82,16 +82,18 @@ pub fn faults() -> Outcome {
     (0..MANY).try_for_each(|_| neighbour.child_dies(|_| Ok(()), || raw::store64(8, 0)))
 }
 
+/// Takes a kibibyte of stack for each of so many frames.
+pub fn descend(frames: usize) {
+    let mut frame = [0_u8; 1024];
+    black_box(&mut frame);
+    if frames > 1 {
+        descend(frames - 1);
+    }
+    black_box(&mut frame);
+}
+
 /// It needs a page more of stack than it has: it meets the page below, and not what else lies there.
 pub fn recurses() -> Outcome {
-    fn descend(frames: usize) {
-        let mut frame = [0_u8; 1024];
-        black_box(&mut frame);
-        if frames > 1 {
-            descend(frames - 1);
-        }
-        black_box(&mut frame);
-    }
     Neighbour::new()?.child_dies(|_| Ok(()), || descend(black_box(66)))
 }
 

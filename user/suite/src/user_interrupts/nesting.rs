@@ -1,6 +1,10 @@
 //! Handlers that let more urgent vectors interrupt them: in the order of their priorities, as deep as there are vectors, and whatever becomes of the thread meanwhile.
 
-use super::{Counts, begin, handlers::Neighbour, until};
+use super::{
+    Counts, begin,
+    handlers::{Neighbour, descend},
+    until,
+};
 use crate::case::{Outcome, Trouble};
 use crate::machine::{go_to, needs_harts, needs_kernel};
 use crate::process::{Shared, checked_child, dies, exits};
@@ -293,14 +297,6 @@ fn meanwhile() -> Outcome {
 
 /// It accesses what is not there, before, while and after others are let in, or needs more stack than it has.
 pub fn faults() -> Outcome {
-    fn descend(frames: usize) {
-        let mut frame = [0_u8; 1024];
-        black_box(&mut frame);
-        if frames > 1 {
-            descend(frames - 1);
-        }
-        black_box(&mut frame);
-    }
     let mut neighbour = Neighbour::new()?;
     for how in 0..5 {
         let pid = checked_child(|| {

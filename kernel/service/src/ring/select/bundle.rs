@@ -3,24 +3,42 @@
 //!
 //! They are chosen under one lock, so that nobody else has one of those in between. Those of them that were not needed are the next to be chosen.
 
-use super::groups::{Given, Groups, marks};
-use crate::{arguments::MOST, context::Task, transfer::Piece};
-use abi::errno::Errno;
-use alloc::vec::Vec;
-use mem::{Charge, Room};
+use super::{
+    super::{
+        Ring,
+        groups::{Given, Groups, marks},
+        operation::Done,
+    },
+    Asked, Select,
+};
+use crate::{
+    arguments::MOST,
+    context::Task,
+    messages,
+    sockets::{self, Socket},
+    transfer::{self, Piece},
+};
+use abi::{
+    errno::Errno,
+    io_uring::IORING_OP_SEND,
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL},
+};
+use alloc::{sync::Arc, vec::Vec};
+use io::open::OpenFile;
+use mem::{Charge, Room, list};
 
 /// Most buffers of one, as in Linux.
 const MOST_BUFFERS: usize = 256;
 
 /// Such buffers. Dropped, they go back, unless they were used.
-pub(super) struct Bundle<'a> {
+struct Bundle<'a> {
     groups: &'a Groups,
     group: u16,
     id: u64,
     is_incremental: bool,
     given: Vec<Given>,
     /// The group had no more.
-    pub is_last: bool,
+    is_last: bool,
     /// Bytes that are in them.
     used: usize,
     /// Of how many of them the group says that it is not known yet whether they are used.
@@ -33,11 +51,10 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// `ENOBUFS`, `ENOMEM`, those of a wait.
-    pub(super) async fn select(task: &Task<'_>, groups: &'a Groups, group: u16, wanted: usize) -> Result<Self, Errno> {
+    async fn select(task: &Task<'_>, groups: &'a Groups, group: u16, wanted: usize) -> Result<Self, Errno> {
         let most = groups.most(group).min(MOST_BUFFERS);
         let charge = task.caller().account.charge(most * (size_of::<Given>() + size_of::<Piece>()))?;
-        let mut given = Vec::new();
-        given.make_exact_room(most)?;
+        let mut given = list(most)?;
         let selected = groups.select_several(group, wanted, &mut given);
         let (id, is_incremental, is_last) = task.wait_for(selected, None).await?;
         let open = given.len();
@@ -48,7 +65,7 @@ impl<'a> Bundle<'a> {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(super) fn pieces(&self, wanted: usize) -> Result<Vec<Piece>, Errno> {
+    fn pieces(&self, wanted: usize) -> Result<Vec<Piece>, Errno> {
         let (mut list, mut left) = (Vec::new(), wanted.min(MOST));
         list.make_exact_room(self.given.len())?;
         for given in &self.given {
@@ -60,13 +77,13 @@ impl<'a> Bundle<'a> {
     }
 
     /// It will be waited with them, who knows how long: to all others they are used.
-    pub(super) fn settle(&mut self) {
+    fn settle(&mut self) {
         let open = core::mem::take(&mut self.open);
         self.groups.give_back(self.group, self.id, open, core::iter::empty());
     }
 
     /// There are so many bytes in them: they stay with the program. What the completion says of them.
-    pub(super) fn keep(mut self, used: usize) -> u32 {
+    fn keep(mut self, used: usize) -> u32 {
         self.used = used;
         let bid = self.given.first().map_or(0, |given| given.bid);
         // Whether the last that is used is used up.
@@ -99,7 +116,7 @@ impl Drop for Bundle<'_> {
 }
 
 /// The list without its first `done` bytes.
-pub(super) fn behind(list: &mut Vec<Piece>, done: usize) {
+fn behind(list: &mut Vec<Piece>, done: usize) {
     let mut left = done;
     let gone = list.iter().take_while(|piece| {
         let is_gone = piece.len <= left;
@@ -110,6 +127,84 @@ pub(super) fn behind(list: &mut Vec<Piece>, done: usize) {
     list.drain(..gone);
     if let Some(first) = list.first_mut() {
         *first = first.behind(left);
+    }
+}
+
+impl Select {
+    /// The same with as many buffers as what is there needs, or as there are to send. It is the end, too, when the group has no more.
+    pub(super) async fn bundle_once(
+        &self,
+        task: &Task<'_>,
+        ring: &Ring,
+        open: &Arc<OpenFile>,
+        asked: &Asked,
+        tries: bool,
+    ) -> Result<(Done, bool), Errno> {
+        let socket = Socket(Arc::clone(open));
+        let mut waits = !tries && !self.gives_up() && open.file().events() & self.ready() == 0;
+        let limit = if asked.len == 0 { usize::MAX } else { asked.len as usize };
+        loop {
+            self.come_to_choose(task, ring, open, waits).await?;
+            let wanted = if self.opcode == IORING_OP_SEND { limit } else { limit.min(socket.get().readable_bytes()) };
+            let mut chosen = Bundle::select(task, &ring.groups, self.group, wanted).await?;
+            let mut list = chosen.pieces(limit)?;
+            let room = transfer::total(&list);
+            match self.move_list(task, &socket, &list).await {
+                Err(Errno::EAGAIN) if !self.gives_up() => waits = true,
+                Err(errno) => return Err(errno),
+                Ok(0) => return Ok((Done::with(0).with_more(self.opcode, open), true)),
+                Ok(mut len) => {
+                    behind(&mut list, len);
+                    if self.goes_on(open) {
+                        len += self.move_rest(task, (open, &socket), &mut chosen, list).await;
+                    }
+                    let (is_last, fails) = (chosen.is_last, len < room && self.flags & MSG_WAITALL != 0);
+                    let done = Done { result: len as i32, fails, flags: chosen.keep(len) };
+                    return Ok((done.with_more(self.opcode, open), is_last || fails));
+                }
+            }
+        }
+    }
+
+    /// Goes on with what is left of a bundle, until that is all or it is to end; how many bytes that were.
+    async fn move_rest(
+        &self,
+        task: &Task<'_>,
+        (open, socket): (&Arc<OpenFile>, &Socket),
+        chosen: &mut Bundle<'_>,
+        mut list: Vec<Piece>,
+    ) -> usize {
+        let mut moved = 0;
+        while transfer::total(&list) > 0 && !task.interrupted() {
+            match self.move_list(task, socket, &list).await {
+                Err(Errno::EAGAIN) if !self.gives_up() => {
+                    chosen.settle();
+                    if self.wait(task, open).await.is_err() {
+                        break;
+                    }
+                }
+                Err(_) | Ok(0) => break,
+                Ok(more) => {
+                    behind(&mut list, more);
+                    moved += more;
+                }
+            }
+        }
+        moved
+    }
+
+    /// Receives into pieces, or sends them; `EAGAIN` if that is nothing.
+    async fn move_list(&self, task: &Task<'_>, socket: &Socket, list: &[Piece]) -> Result<usize, Errno> {
+        // How long a wait is to be is decided elsewhere.
+        let flags = self.flags & !MSG_WAITALL | MSG_DONTWAIT;
+        if self.opcode == IORING_OP_SEND {
+            let to = match (self.offset, self.to_len) {
+                (0, _) | (_, 0) => None,
+                (addr, len) => sockets::get_receiver(task, socket, (addr as usize, len as usize)).await?,
+            };
+            return messages::send(task, socket, list, to.as_ref(), flags | MSG_NOSIGNAL, None).await;
+        }
+        messages::receive(task, socket, list, flags).await.map(|received| received.len)
     }
 }
 
