@@ -63,6 +63,11 @@ impl Own {
         self.injected = true;
     }
 
+    /// Whether it was asked for, and not served when the thread last ran.
+    pub fn is_injected(&self) -> bool {
+        self.pending != 0
+    }
+
     /// The thread takes an exception at `pc`; answers where it goes on. `None`: its interrupts are off.
     pub fn trap(&mut self, pc: usize, cause: usize, value: usize) -> Option<usize> {
         if self.status & ON == 0 {

@@ -20,6 +20,7 @@ use rt::{raw, thread};
 pub const CASES: &[Case] = &[
     case!("driver/raises", "U1 D5", || apart(raises)),
     case!("driver/raises-for-who-waits", "U4 D5", || apart(raises_for_who_waits)),
+    case!("driver/raises-while-kept-off", "U4 D5", || apart(raises_while_kept_off)),
     case!("driver/not-by-the-kernel", "U1 D5", || apart(not_by_the_kernel)),
     case!("driver/moves", "U4 D5", || apart(moves)),
     case!("driver/more-than-places", "U4 D5", || apart(more_than_places)),
@@ -180,6 +181,22 @@ fn raises() -> Outcome {
         }
     }
     ensure!(driver.calls.load(Relaxed) >= 500, "{} interrupts for 500", driver.calls.load(Relaxed));
+    Ok(())
+}
+
+/// What is raised while the thread keeps its interrupts off, and is on its way through the kernel, ends a wait behind that.
+fn raises_while_kept_off() -> Outcome {
+    let (receiver, driver) = driver()?;
+    for round in 0..8 {
+        let value = 1 << round;
+        masked(&receiver, || -> rt::io::Result<()> {
+            driver.raise(value);
+            // Wherever the interrupt goes, it is there behind this.
+            sleep_ms(2);
+            receiver.wait(None)
+        })?;
+        await_seen(&receiver, driver, value)?;
+    }
     Ok(())
 }
 

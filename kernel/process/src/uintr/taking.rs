@@ -211,7 +211,8 @@ impl Taking {
         }
         let is_there = match &self.delivery {
             Delivery::Hardware(Traps::Supervisor(traps)) => traps.rest(context, waits),
-            Delivery::Hardware(Traps::User(_)) => self.receiver.fall_asleep(),
+            // It was told to look on its way to user mode, and kept interrupts off there: no word says so of a device's line.
+            Delivery::Hardware(Traps::User(traps)) => traps.has_to_look() || self.receiver.fall_asleep(),
             Delivery::Injected(injected) => injected.is_pending(),
         };
         if let Delivery::Hardware(Traps::Supervisor(traps)) = &self.delivery

@@ -48,6 +48,14 @@ impl UserTraps {
         self.registers.inject();
     }
 
+    /// Whether it has still to look at everything.
+    pub fn has_to_look(&self) -> bool {
+        #[cfg(target_os = "none")]
+        return self.registers.is_injected();
+        #[cfg(not(target_os = "none"))]
+        return false;
+    }
+
     /// Whether it would take an interrupt now.
     pub fn is_open(&self) -> bool {
         let _ = &self.slot;
