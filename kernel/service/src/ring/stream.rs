@@ -58,12 +58,10 @@ impl Stream {
             if task.interrupted() {
                 return Looked::Done(CANCELLED);
             }
-            // A buffer is chosen when there is something to put into it.
-            if open.file().read_waits() {
-                return Looked::NotYet;
-            }
+            // Mostly there is something to put into one, as this was woken for it; if not, it goes back, and that there is none means nothing.
             let selected = match ring.groups.try_select(self.group) {
                 Ok(Some(selected)) => selected,
+                _ if open.file().read_waits() => return Looked::NotYet,
                 Ok(None) => return Looked::NoBuffer,
                 Err(errno) => return Looked::Done(Done::failed(errno)),
             };
