@@ -116,7 +116,10 @@ inline serve(old, ended) {
     if
     :: completions > 0      /* a wake-up after its end */
     :: else ->
-        try(ended);
+        if
+        :: try(ended)
+        :: ended = false    /* What reads again and again is in the queue first. */
+        fi;
         if
         :: !ended -> wait(old, ended)
         :: else

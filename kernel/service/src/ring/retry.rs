@@ -9,7 +9,7 @@
 //!
 //! **Wake-up.** Who makes one ready sets [`READY`], and puts it into the list if no bit was set. Who serves takes it out of the list and swaps the bits for
 //! [`BUSY`], then tries; what cannot be done is armed, and tried once more. Then `BUSY` goes, and who finds `READY` behind it puts the request into the list
-//! again. So a change is seen by a try, or makes it ready; and one party at a time tries. `BUSY` stays when it has ended: what comes late finds that.
+//! again. So a change is seen by a try, or makes it ready; and one party at a time tries. What reads again and again will wait again, and is armed before it is tried at all. `BUSY` stays when it has ended: what comes late finds that.
 //!
 //! **Who holds what.** All that may be costly to let go is [`Held`], which who serves takes out, and gives to the next that waits ([`Parked`]), or drops, at the end. A
 //! waker that outlives it has a shell, which is nobody's else then: only a request that nobody can reach waits again.
@@ -183,7 +183,7 @@ impl Parked {
 
     /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
     pub(super) fn begin(self) -> usize {
-        let served = self.request.wait(self.held);
+        let served = self.request.wait(self.held, false);
         self.request.go_on(served)
     }
 
@@ -225,8 +225,6 @@ enum Served {
     Ended(usize),
     /// It waits on.
     Waits(Pin<Box<Held>>),
-    /// It has moved some, and there may be more: to be looked at once more before it waits.
-    Some(Pin<Box<Held>>),
     /// It is to be tried again, when others had their turn.
     More(Pin<Box<Held>>),
     /// It needs something first that has to be waited for.
@@ -279,21 +277,23 @@ impl Request {
         if self.state().is_abandoned() {
             return self.end(held, CANCELLED);
         }
+        if let Reading::Again(_) = held.reading {
+            return self.wait(held, true);
+        }
         match self.try_once(held) {
-            Served::Waits(held) | Served::Some(held) if held.seat.is_some() => self.wait(held),
+            Served::Waits(held) if held.seat.is_some() => self.wait(held, false),
             served => served,
         }
     }
 
-    /// Enters the queue, and tries once more.
-    fn wait(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
+    /// Enters the queue, and tries once more, unless there is nothing; of what is probably there that is not asked.
+    fn wait(self: &Arc<Self>, mut held: Pin<Box<Held>>, is_probable: bool) -> Served {
         let Some(seat) = held.as_mut().project().seat.as_pin_mut() else { return self.try_once(held) };
         seat.enter(|| Waker::from(self.clone()));
-        if !held.seat.as_ref().is_some_and(|seat| seat.owner().file().read_waits()) {
+        let is_there = |held: &Held| !held.seat.as_ref().is_some_and(|seat| seat.owner().file().read_waits());
+        if is_probable || is_there(&held) {
             match self.try_once(held) {
                 Served::Waits(left) => held = left,
-                // Nothing wakes it for what was there before it entered.
-                Served::Some(left) => return Served::More(left),
                 served => return served,
             }
         }
@@ -320,7 +320,7 @@ impl Request {
                 0
             }
             Served::Waits(held) => self.waits_on(held),
-            Served::Some(held) | Served::More(held) => {
+            Served::More(held) => {
                 if let Some(retry) = &self.retry {
                     retry.state.fetch_or(READY, AcqRel);
                 }
@@ -424,7 +424,6 @@ impl Request {
                 match looked {
                     Looked::Done(done) => self.end(held, done),
                     Looked::NotYet => Served::Waits(held),
-                    Looked::Some => Served::Some(held),
                     Looked::More => Served::More(held),
                     Looked::Faults(fault) => Served::Needs(held, Need::Memory(fault)),
                     Looked::NoBuffer => Served::Needs(held, Need::Buffer(stream.group)),

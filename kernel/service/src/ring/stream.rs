@@ -1,7 +1,11 @@
 //! Reading what comes again and again, each time into a buffer that is chosen when there is something: the part that never waits. Who waits is a
-//! [`retry`](super::retry).
+//! [`retry`](super::retry), which stands in the file's queue while this looks: so that there is nothing any more has to be found out once.
 
-use super::{Ring, operation::Done, request::CANCELLED};
+use super::{
+    Ring,
+    operation::{Done, says_whether_more},
+    request::CANCELLED,
+};
 use crate::{
     arguments::MOST,
     context::Task,
@@ -27,10 +31,8 @@ pub(super) struct Stream {
 pub(super) enum Looked {
     /// That was all, and this is its last completion.
     Done(Done),
-    /// There is nothing, until the file changes.
+    /// There is nothing, or nothing more, until the file changes.
     NotYet,
-    /// That was probably all: a message, or what there was. Or memory was missing half-way.
-    Some,
     /// There may be more, but others get their turn.
     More,
     /// Nothing was read: memory is missing.
@@ -40,11 +42,6 @@ pub(super) enum Looked {
 }
 
 impl Stream {
-    /// So many bytes came.
-    fn done(self, open: &OpenFile, len: usize, flags: u32) -> Done {
-        Done { result: len as i32, fails: false, flags }.with_more(self.opcode, open)
-    }
-
     /// Takes what is there, with a completion for each read but the last; adds to what was `moved`.
     pub(super) fn look(
         self,
@@ -68,19 +65,22 @@ impl Stream {
             let given = selected.given;
             let piece = Piece { addr: given.addr as usize, len: (given.len as usize).min(MOST) };
             let len = match transfer::read_now(task, open, At::Position, piece) {
-                Ok(Some(0)) => return Looked::Done(self.done(open, 0, 0)),
+                Ok(Some(0)) => return Looked::Done(Done::with(0).with_more(self.opcode, open)),
                 Ok(Some(len)) => len,
                 Ok(None) => return Looked::NotYet,
                 Err(IoError::Fault(fault)) => return Looked::Faults(fault),
                 Err(IoError::Errno(errno)) => return Looked::Done(Done::failed(errno)),
             };
             *moved += len;
-            let done = self.done(open, len, selected.keep(len));
+            // Less than fits is all that there was, or a message, or memory was missing half-way.
+            let was_all = (len < piece.len || says_whether_more(self.opcode)) && open.file().read_waits();
+            let done = Done { result: len as i32, fails: false, flags: selected.keep(len) };
+            let done = if was_all { done } else { done.with_more(self.opcode, open) };
             if !ring.post_more(Cqe { user_data, res: done.result, flags: done.flags | IORING_CQE_F_MORE }) {
                 return Looked::Done(done);
             }
-            if len < piece.len {
-                return Looked::Some;
+            if was_all {
+                return Looked::NotYet;
             }
         }
         Looked::More
