@@ -51,5 +51,5 @@ pub use pinned::{Pinned, Unpinned};
 pub use region::{Role, USER_END, USER_START};
 pub use room::{Room, list};
 pub use space::{AddressSpace, Limits};
-pub use transfer::{Sink, Source};
+pub use transfer::{Piece, Sink, Source};
 pub use window::Window;

@@ -182,6 +182,35 @@ fn bad_addresses_fault_and_never_panic() {
 }
 
 #[test]
+fn pieces_are_one_source_and_a_fault_takes_nothing() {
+    let _turn = turn();
+    let (_, space) = space();
+    map_at(&space, BASE, 2, RW, false).unwrap();
+    let bytes: Vec<u8> = (0..100).collect();
+    run(space.copy_out(BASE, &bytes)).unwrap();
+    let piece = |at: usize, len: usize| Piece { addr: BASE + at, len };
+    let list = [piece(0, 3), piece(50, 0), piece(10, 4), piece(90, 2)];
+    let mut source = Source::pieces(&space, &list, 1);
+    assert_eq!(source.remaining(), 8);
+    let mut into = [0; 5];
+    source.take(&mut into).unwrap();
+    assert_eq!(into, [1, 2, 10, 11, 12]);
+    let frame = Frame::zeroed().unwrap();
+    source.take_into_frame(&frame, 7, 100).unwrap();
+    let mut into = [0; 4];
+    frame.read(6, &mut into);
+    assert_eq!((into, source.remaining()), ([0, 13, 90, 91], 0));
+    // The second page is missing.
+    let list = [piece(0, 3), piece(PAGE_SIZE, 1)];
+    let mut source = Source::pieces(&space, &list, 0);
+    assert!(source.take(&mut [0; 4]).is_err());
+    assert!(source.take_into_frame(&frame, 0, 4).is_err());
+    assert_eq!(source.done(), 0);
+    source.take(&mut [0; 3]).unwrap();
+    assert_eq!(source.remaining(), 1);
+}
+
+#[test]
 fn zero_pages_come_one_by_one_with_the_rights_of_their_region() {
     let _turn = turn();
     let (_, space) = space();

@@ -4,6 +4,7 @@
 //! in and repeat it. Keep single calls to a page or so; they run under the space's lock.
 
 use crate::{copy::CopyFault, pinned::Pinned, space::AddressSpace};
+use core::ops::Range;
 use hal::{PAGE_SIZE, frame::Frame, user::Access};
 
 enum Target<'a> {
@@ -118,9 +119,38 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// A stretch of user memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins.
+    pub addr: usize,
+    /// Bytes.
+    pub len: usize,
+}
+
+impl Piece {
+    /// What is behind its first `done` bytes, at most all of it.
+    #[must_use]
+    pub fn behind(self, done: usize) -> Self {
+        Self { addr: self.addr.wrapping_add(done), len: self.len - done }
+    }
+}
+
 enum Origin<'a> {
-    User { space: &'a AddressSpace, addr: usize },
-    Pinned { memory: &'a Pinned, offset: usize },
+    User {
+        space: &'a AddressSpace,
+        addr: usize,
+    },
+    /// Several pieces, without the first bytes of them all.
+    Pieces {
+        space: &'a AddressSpace,
+        pieces: &'a [Piece],
+        skip: usize,
+    },
+    Pinned {
+        memory: &'a Pinned,
+        offset: usize,
+    },
     Kernel(&'a [u8]),
 }
 
@@ -136,6 +166,13 @@ impl<'a> Source<'a> {
     #[must_use]
     pub fn user(space: &'a AddressSpace, addr: usize, len: usize) -> Self {
         Self { origin: Origin::User { space, addr }, len, done: 0 }
+    }
+
+    /// Pieces of user memory one behind the other, without the first `skip` bytes: at most all of them.
+    #[must_use]
+    pub fn pieces(space: &'a AddressSpace, pieces: &'a [Piece], skip: usize) -> Self {
+        let len = pieces.iter().map(|piece| piece.len).sum::<usize>() - skip;
+        Self { origin: Origin::Pieces { space, pieces, skip }, len, done: 0 }
     }
 
     /// `len` bytes of pinned memory from `offset` on.
@@ -171,6 +208,9 @@ impl<'a> Source<'a> {
         let into = &mut into[..len];
         match &self.origin {
             Origin::User { space, addr } => space.copy_in_now(addr.wrapping_add(self.done), into)?,
+            Origin::Pieces { space, pieces, skip } => {
+                each_part(pieces, skip + self.done, len, |at, range| space.copy_in_now(at, &mut into[range]))?;
+            }
             Origin::Pinned { memory, offset } => {
                 memory.visit(*offset + self.done, len, Access::Read, |page, at, range| {
                     page.read(at, &mut into[range]);
@@ -194,6 +234,11 @@ impl<'a> Source<'a> {
                     page.copy_to(at, frame, offset + range.start, range.len());
                 })?;
             }
+            Origin::Pieces { space, pieces, skip } => each_part(pieces, skip + self.done, len, |at, part| {
+                space.visit(at, part.len(), Access::Read, |page, at, range| {
+                    page.copy_to(at, frame, offset + part.start + range.start, range.len());
+                })
+            })?,
             Origin::Pinned { memory, offset: start } => {
                 memory.visit(*start + self.done, len, Access::Read, |page, at, range| {
                     page.copy_to(at, frame, offset + range.start, range.len());
@@ -204,4 +249,25 @@ impl<'a> Source<'a> {
         self.done += len;
         Ok(())
     }
+}
+
+/// Shows the parts of `pieces` that hold `len` bytes from `skip` on: where each begins, and which of these bytes it has.
+fn each_part(
+    pieces: &[Piece],
+    mut skip: usize,
+    len: usize,
+    mut visit: impl FnMut(usize, Range<usize>) -> Result<(), CopyFault>,
+) -> Result<(), CopyFault> {
+    let mut done = 0;
+    for piece in pieces {
+        if done == len {
+            break;
+        }
+        let part = piece.behind(skip.min(piece.len));
+        skip -= piece.len - part.len;
+        let end = done + part.len.min(len - done);
+        visit(part.addr, done..end)?;
+        done = end;
+    }
+    Ok(())
 }

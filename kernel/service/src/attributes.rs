@@ -37,6 +37,35 @@ async fn of_open(open: &OpenFile) -> Result<Metadata, Errno> {
     }
 }
 
+fn kind_of(open: &OpenFile) -> Kind {
+    open.file().inode().map_or_else(|| nameless(open).kind, |inode| inode.kind())
+}
+
+/// `fadvise64(fd, offset, len, advice)`: checked, and taken note of nowhere.
+pub(crate) fn fadvise(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    if kind_of(&open) == Kind::Fifo {
+        return Err(Errno::ESPIPE);
+    }
+    let is_known = args.bits(3) <= f::POSIX_FADV_NOREUSE;
+    if (args.word(2) as isize) < 0 || !is_known {
+        return Err(Errno::EINVAL);
+    }
+    Ok(0)
+}
+
+/// `readahead(fd, offset, count)`: likewise.
+pub(crate) fn readahead(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    if !open.readable() {
+        return Err(Errno::EBADF);
+    }
+    match kind_of(&open) {
+        Kind::Regular | Kind::Block => Ok(0),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// Attributes of pipes, sockets and event objects.
 fn nameless(open: &OpenFile) -> Metadata {
     let path = open.path();

@@ -81,7 +81,8 @@ pub(crate) fn at_once(task: &Task<'_>, number: usize, args: &Args) -> Option<Res
         nr::TGKILL => signals::tgkill(task, args),
         nr::SETTIMEOFDAY | nr::CLOCK_SETTIME | nr::ADJTIMEX | nr::CLOCK_ADJTIME => Err(Errno::EPERM),
         nr::PERSONALITY => Ok(0),
-        nr::FADVISE64 | nr::READAHEAD => task.file(args.int(0)).map(|_| 0),
+        nr::FADVISE64 => attributes::fadvise(task, args),
+        nr::READAHEAD => attributes::readahead(task, args),
         _ => return identity::change(task, number, args),
     })
 }

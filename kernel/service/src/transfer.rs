@@ -27,16 +27,10 @@ use io::{
     open::{APPEND, OpenFile},
     tty::Tty,
 };
+pub(crate) use mem::Piece;
 use mem::{Charge, Sink, Source, list};
 use process::Begun;
 use zerocopy::{FromZeros, IntoBytes};
-
-/// A stretch of user memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Piece {
-    pub addr: usize,
-    pub len: usize,
-}
 
 /// Where in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,13 +108,6 @@ fn clamp(raw: &[Iovec]) -> Result<Vec<Piece>, Errno> {
         list.push(Piece { addr: one.base as usize, len });
     }
     Ok(list)
-}
-
-impl Piece {
-    /// What is behind its first `done` bytes, at most all of it.
-    pub fn behind(self, done: usize) -> Piece {
-        Piece { addr: self.addr.wrapping_add(done), len: self.len - done }
-    }
 }
 
 /// The part of `list` that starts `done` bytes in: the rest of one piece.
@@ -271,6 +258,7 @@ struct Transfer<'c, 't> {
     at: At,
     /// It writes at the end, whatever `at` says.
     append: bool,
+    list: &'c [Piece],
 }
 
 /// Reads into `list`.
@@ -284,7 +272,7 @@ pub(crate) fn read<'a>(
     list: &'a [Piece],
     how: How,
 ) -> impl Future<Output = Result<usize, Errno>> + 'a {
-    Transfer { task, open, direction: Direction::Read, at, append: false }.run(list, how)
+    Transfer { task, open, direction: Direction::Read, at, append: false, list }.run(how)
 }
 
 /// Writes from `list`.
@@ -298,7 +286,7 @@ pub(crate) fn write<'a>(
     list: &'a [Piece],
     how: How,
 ) -> impl Future<Output = Result<usize, Errno>> + 'a {
-    Transfer { task, open, direction: Direction::Write, at, append: open.appends() }.run(list, how)
+    Transfer { task, open, direction: Direction::Write, at, append: open.appends(), list }.run(how)
 }
 
 /// The same to its end: with the flags `RWF_*`, which are [right](check_flags), and, where these or the description ask for it, until what was written is on
@@ -315,7 +303,7 @@ pub(crate) async fn write_out(
     flags: u32,
 ) -> Result<usize, Errno> {
     let append = flags & RWF_APPEND != 0 || open.appends() && flags & RWF_NOAPPEND == 0;
-    let moved = Transfer { task, open, direction: Direction::Write, at, append }.run(list, how).await?;
+    let moved = Transfer { task, open, direction: Direction::Write, at, append, list }.run(how).await?;
     settle(open, moved, flags).await
 }
 
@@ -382,10 +370,10 @@ pub(crate) fn go_on(task: Task<'_>, open: Arc<OpenFile>, number: usize, at: At, 
 }
 
 impl Transfer<'_, '_> {
-    async fn run(self, list: &[Piece], how: How) -> Result<usize, Errno> {
+    async fn run(self, how: How) -> Result<usize, Errno> {
         if self.open.is_direct() {
             // Boxed: no other wait is to carry its size.
-            let moved: BoxFuture<'_, _> = Box::pin(self.run_direct(list, how));
+            let moved: BoxFuture<'_, _> = Box::pin(self.run_direct(how));
             return moved.await;
         }
         // A stream that gave something does not wait for more.
@@ -393,7 +381,7 @@ impl Transfer<'_, '_> {
         let mut tried = how.tried && !how.gives_up;
         let mut done = 0;
         loop {
-            let piece = match rest(list, done) {
+            let piece = match rest(self.list, done) {
                 Some(piece) => piece,
                 None if done > 0 => return Ok(done),
                 None => Piece { addr: 0, len: 0 },
@@ -439,12 +427,12 @@ impl Transfer<'_, '_> {
         }
     }
 
-    async fn run_direct(&self, list: &[Piece], how: How) -> Result<usize, Errno> {
+    async fn run_direct(&self, how: How) -> Result<usize, Errno> {
         let direction = match self.direction {
             Direction::Read => block::Direction::Read,
             Direction::Write => block::Direction::Write,
         };
-        let moved = direct_io::run(self.task, self.open, direction, (self.at, self.append), list).await;
+        let moved = direct_io::run(self.task, self.open, direction, (self.at, self.append), self.list).await;
         moved.inspect_err(|&errno| {
             if self.direction == Direction::Write && !how.quiet {
                 write_failed(self.task, self.open, errno);
@@ -461,11 +449,22 @@ impl Transfer<'_, '_> {
         })
     }
 
-    /// One attempt, after `done` bytes.
+    /// Whether one attempt writes the rest of several pieces: what is small goes into a stream whole, and is read from there whole, as on Linux.
+    fn goes_whole(&self) -> bool {
+        self.list.len() > 1
+            && self.direction == Direction::Write
+            && !self.open.seekable()
+            && self.task.buffer().is_none()
+    }
+
+    /// One attempt, after `done` bytes: with the rest of one piece, or of all.
     fn attempt(&self, done: usize, piece: Piece) -> Attempt<usize> {
         let (task, open, at) = (self.task, self.open, self.at.plus(done));
         match self.direction {
             Direction::Read => read_now(task, open, at, piece),
+            Direction::Write if self.goes_whole() => {
+                write_part(task, open, at, self.append, &mut Source::pieces(task.space(), self.list, done))
+            }
             Direction::Write => write_part(task, open, at, self.append, &mut task.source(piece)),
         }
     }
@@ -490,6 +489,7 @@ impl Transfer<'_, '_> {
         };
         let want = match self.direction {
             Direction::Read => Want::Read { offset, len: piece.len },
+            Direction::Write if self.goes_whole() => Want::Write { offset, len: total(self.list) - done },
             Direction::Write => Want::Write { offset, len: piece.len },
         };
         wait(self.task, self.open, want, self.append, || self.attempt(done, piece)).await

@@ -9,7 +9,7 @@ use crate::process::{Shared, await_blocked, checked_child, child, dies, exits, k
 use alloc::ffi::CString;
 use alloc::string::String;
 use alloc::vec::Vec;
-use rt::abi::fs::{AT_FDCWD, PIPE_BUF};
+use rt::abi::fs::{AT_FDCWD, Iovec, PIPE_BUF};
 use rt::abi::signal::{SIG_IGN, SIGKILL, SIGPIPE, Sigaction};
 use rt::abi::stat::S_IFIFO;
 use rt::fs::File;
@@ -26,6 +26,7 @@ pub const CASES: &[Case] = &[
     case!("pipes/writer-waits", "I1 D2", writer_waits),
     case!("pipes/non-blocking", "I1", non_blocking),
     case!("pipes/whole-messages", "D3", whole_messages),
+    case!("pipes/whole-lists", "D3", whole_lists),
     case!("pipes/many-readers", "D2", many_readers),
     case!("pipes/ring-of-processes", "P4 S1", ring_of_processes),
     case!("pipes/threads", "D2", threads),
@@ -196,6 +197,28 @@ fn whole_messages() -> Outcome {
     for pid in pids {
         exits(pid, 0)?;
     }
+    Ok(())
+}
+
+/// What several pieces have goes into a pipe whole, too, or not at all.
+fn whole_lists() -> Outcome {
+    let (mut read, mut write) = pipe::pipe()?;
+    read.fd().set_nonblocking(true)?;
+    write.fd().set_nonblocking(true)?;
+    write.write_all(&[1; 65_530])?;
+    let piece = |bytes: &[u8]| Iovec { base: bytes.as_ptr() as u64, len: bytes.len() as u64 };
+    let list = [piece(b"four"), piece(b""), piece(b"more")];
+    fails!(call!(WRITEV, write.fd().raw(), list.as_ptr(), list.len()), EAGAIN);
+    let mut drained = 0;
+    let mut bytes = [0; 4096];
+    while let Ok(len) = read.read(&mut bytes) {
+        ensure!(bytes[..len].iter().all(|byte| *byte == 1));
+        drained += len;
+    }
+    equal!(drained, 65_530);
+    equal!(call!(WRITEV, write.fd().raw(), list.as_ptr(), list.len())?, 8);
+    equal!(read.read(&mut bytes)?, 8);
+    equal!(bytes[..8], b"fourmore"[..]);
     Ok(())
 }
 

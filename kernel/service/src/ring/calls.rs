@@ -125,6 +125,7 @@ impl Call {
             }
             IORING_OP_FALLOCATE => [fd, len, off, addr, 0, 0],
             IORING_OP_FTRUNCATE => [fd, off, 0, 0, 0, 0],
+            IORING_OP_FADVISE => [fd, off, if addr == 0 { len } else { addr }, flags, 0, 0],
             IORING_OP_MADVISE => [addr, if off == 0 { len } else { off }, flags, 0, 0, 0],
             IORING_OP_RENAMEAT | IORING_OP_LINKAT => [fd, addr, len, off, flags, 0],
             IORING_OP_UNLINKAT => [fd, addr, flags, 0, 0, 0],
@@ -179,7 +180,7 @@ impl Call {
         Some(match self.opcode {
             IORING_OP_SHUTDOWN => sockets::shutdown(task, args),
             IORING_OP_LISTEN => sockets::listen(task, args),
-            IORING_OP_FADVISE => task.file(self.fd).map(|_| 0),
+            IORING_OP_FADVISE => attributes::fadvise(task, args),
             _ => return None,
         })
     }

@@ -57,6 +57,10 @@ fn calls_on_files() -> Outcome {
     equal!(one(ring, statx(&mut found))?, 0);
     equal!(size(&found), 70);
     equal!(one(ring, Sqe { len: 10, ..call_of(IORING_OP_FADVISE, fd) })?, 0);
+    equal!(one(ring, Sqe { op_flags: 6, ..call_of(IORING_OP_FADVISE, fd) })?, -22);
+    equal!(one(ring, Sqe { addr: u64::MAX, ..call_of(IORING_OP_FADVISE, fd) })?, -22);
+    let (read, _write) = rt::pipe::pipe()?;
+    equal!(one(ring, call_of(IORING_OP_FADVISE, read.fd().raw()))?, -29);
     let two =
         |opcode, from: &CStr, to: &CStr| Sqe { off: to.as_ptr() as u64, len: AT_FDCWD as u32, ..path_of(opcode, from) };
     equal!(one(ring, two(IORING_OP_RENAMEAT, old, new))?, 0);
