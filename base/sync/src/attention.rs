@@ -92,36 +92,48 @@ impl Attention {
     #[inline]
     #[must_use]
     pub fn send(&self) -> bool {
-        // Release pairs with the Acquire in `take_errand`: what it is about is visible.
-        self.word.fetch_or(ERRAND, Ordering::Release) & HERE != 0
+        // Not where nobody is here: it would be found by who comes later, and was another's. Tried again only where the word has changed meanwhile.
+        let add = |word| (word & HERE != 0).then_some(word | ERRAND);
+        // Release pairs with the Acquire in `take_errand` and `leave`: what it is about is visible. Relaxed where nobody is here: another is found.
+        self.word.fetch_update(Ordering::Release, Ordering::Relaxed, add).is_ok()
     }
 
     /// From now on who is called takes errands. Before [`enter`](Self::enter), or at the next.
     #[inline]
     pub fn come(&self) {
-        // Relaxed: who sends sees it or finds another.
-        self.word.fetch_or(HERE, Ordering::Relaxed);
+        if !self.is_here() {
+            // Relaxed: who sends sees it or finds another.
+            self.word.fetch_or(HERE, Ordering::Relaxed);
+        }
     }
 
     /// Whether it does.
     #[inline]
     #[must_use]
     pub fn is_here(&self) -> bool {
+        // Relaxed: who asks is the only one that changes it.
         self.word.load(Ordering::Relaxed) & HERE != 0
     }
 
-    /// Not any more; whether there may be one that it leaves to another.
+    /// Not any more; whether there is one that it leaves to another.
     #[inline]
     #[must_use]
     pub fn leave(&self) -> bool {
         // Acquire pairs with the Release in `send`, as in `take_errand`.
-        self.word.fetch_and(!(ERRAND | HERE), Ordering::Acquire) & (ERRAND | HERE) == ERRAND | HERE
+        self.is_here() && self.word.fetch_and(!(ERRAND | HERE), Ordering::Acquire) & ERRAND != 0
     }
 
-    /// Whether there may be an errand; there is none any more.
+    /// Whether there may be an errand: `take_errand` says.
+    #[inline]
+    #[must_use]
+    pub fn has_errand(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & ERRAND != 0
+    }
+
+    /// Whether there is an errand; there is none any more.
     #[inline]
     pub fn take_errand(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & ERRAND != 0 && self.word.fetch_and(!ERRAND, Ordering::Acquire) & ERRAND != 0
+        self.has_errand() && self.word.fetch_and(!ERRAND, Ordering::Acquire) & ERRAND != 0
     }
 }
 
@@ -169,38 +181,76 @@ mod loom_tests {
         });
     }
 
+    impl Shared {
+        fn new() -> Arc<Self> {
+            let (interrupted, data) = (AtomicBool::new(false), UnsafeCell::new(0));
+            Arc::new(Self { attention: Attention::new(), interrupted, data })
+        }
+
+        /// Somebody else has an errand; whether it was left to who is called.
+        fn send(shared: &Arc<Self>) -> thread::JoinHandle<bool> {
+            let shared = Arc::clone(shared);
+            thread::spawn(move || {
+                // SAFETY: read only once it has been taken.
+                shared.data.with_mut(|data| unsafe { *data = 1 });
+                let is_sent = shared.attention.send();
+                if is_sent && shared.attention.whereabouts() == 1 {
+                    shared.interrupted.store(true, Ordering::Relaxed);
+                }
+                is_sent
+            })
+        }
+
+        /// What it is about is visible to who has taken it.
+        fn look(&self) {
+            // SAFETY: taken.
+            assert_eq!(self.data.with(|data| unsafe { *data }), 1);
+        }
+    }
+
     /// Who comes, looks and leaves again does every errand, passes it on, or has whoever sends it find another; and is interrupted, if it stays.
     #[test]
     fn no_errand_is_lost() {
         for leaves in [false, true] {
             loom::model(move || {
-                let (interrupted, data) = (AtomicBool::new(false), UnsafeCell::new(0));
-                let shared = Arc::new(Shared { attention: Attention::new(), interrupted, data });
-                let sender = {
-                    let shared = Arc::clone(&shared);
-                    thread::spawn(move || {
-                        // SAFETY: read only once it has been taken.
-                        shared.data.with_mut(|data| unsafe { *data = 1 });
-                        let is_sent = shared.attention.send();
-                        if is_sent && shared.attention.whereabouts() == 1 {
-                            shared.interrupted.store(true, Ordering::Relaxed);
-                        }
-                        is_sent
-                    })
-                };
+                let shared = Shared::new();
+                let sender = Shared::send(&shared);
                 shared.attention.come();
                 shared.attention.enter(1);
                 let does = shared.attention.take_errand();
                 if does {
-                    // SAFETY: taken.
-                    assert_eq!(shared.data.with(|data| unsafe { *data }), 1);
+                    shared.look();
                 }
                 let passes_on = leaves && shared.attention.leave();
+                if passes_on {
+                    shared.look();
+                }
                 let is_sent = sender.join().unwrap();
-                let is_told = passes_on || !leaves && shared.interrupted.load(Ordering::Relaxed);
+                let finds = || shared.interrupted.load(Ordering::Relaxed) && shared.attention.take_errand();
+                let is_told = passes_on || !leaves && !does && finds();
                 assert!(does || is_told || !is_sent);
                 assert!(!(does && passes_on));
             });
         }
+    }
+
+    /// Who comes, leaves and comes again has an errand once, whichever time it was sent in: what it has passed on it does not find, nor what was another's from the beginning.
+    #[test]
+    fn an_errand_is_had_once() {
+        loom::model(|| {
+            let shared = Shared::new();
+            let sender = Shared::send(&shared);
+            let mut times = 0;
+            for _ in 0..2 {
+                shared.attention.come();
+                shared.attention.enter(1);
+                times += usize::from(shared.attention.take_errand());
+                times += usize::from(shared.attention.leave());
+            }
+            assert_eq!(times, usize::from(sender.join().unwrap()));
+            assert!(!shared.attention.take_errand());
+            // Nothing is left that it would look at for nothing.
+            assert!(shared.attention.is_quiet());
+        });
     }
 }

@@ -211,6 +211,15 @@ impl Running {
         }
     }
 
+    /// The same, unless it waits for nothing but a hart, and for whichever comes first: else others may be sooner at what is left to it.
+    #[cold]
+    #[inline(never)]
+    fn rest_errands(&self, thread: &Thread, gives_way: bool) {
+        if !gives_way || thread.place().is_some() || !thread.affinity.is_all() {
+            self.leave_errands(thread);
+        }
+    }
+
     /// Runs user code until something has to be awaited. `thread` is this one's.
     #[inline(always)]
     fn stay<'a>(&mut self, thread: &'a Arc<Thread>) -> Leave<'a> {
@@ -269,9 +278,8 @@ impl Running {
             }
         };
         if self.taking.is_some() {
-            // It may wait for something else than a hart.
-            if thread.attention.is_here() && !matches!(leave, Leave::Yield(_)) {
-                self.leave_errands(thread);
+            if thread.attention.is_here() {
+                self.rest_errands(thread, matches!(leave, Leave::Yield(_)));
             }
             self.rest_taking(thread);
         }
@@ -286,20 +294,21 @@ impl Running {
     #[cold]
     #[inline(never)]
     fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
-        let has_run = match &self.taking {
-            Some(taking) => taking.run_errands(thread),
-            // Of the program before this one: somebody else was found for it.
-            None => {
-                thread.attention.take_errand();
-                false
-            }
-        };
+        let has_run = thread.attention.has_errand() && self.run_errands(thread);
         if thread.attention.is_wanted() {
             // Its class may have changed.
             self.turn.account(thread, Wait::Runs);
             return Some(Leave::Attention);
         }
         (has_run && exec::should_yield()).then_some(Leave::Yield(true))
+    }
+
+    /// Does what others have left to it, at most once before it is in user mode again; whether it has. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn run_errands(&mut self, thread: &Thread) -> bool {
+        let pc = self.context.pc();
+        self.taking.as_mut().is_some_and(|taking| taking.run_errands(thread, pc))
     }
 
     /// Has the program take an exception itself, if it does. Apart, as above.
@@ -314,8 +323,11 @@ impl Running {
     #[inline(never)]
     fn interrupted<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
         self.turn.account(thread, Wait::Runs);
-        if self.taking.as_ref().is_some_and(|taking| !taking.is_settled(hart)) {
-            return Some(Leave::Unsettled);
+        if let Some(taking) = &mut self.taking {
+            taking.note_interrupt();
+            if !taking.is_settled(hart) {
+                return Some(Leave::Unsettled);
+            }
         }
         let gives_way = thread.place().is_some() && slots::interrupted(thread);
         (gives_way || self.turn.is_spent() || exec::should_yield()).then_some(Leave::Yield(true))

@@ -23,7 +23,7 @@ mod taking;
 #[cfg(test)]
 mod tests;
 
-pub use errands::{Errand, Runner};
+pub use errands::{AT_ONCE, Errand, Old, Runner};
 pub use line::Line;
 pub use receiver::{Receiver, ReceiverFile};
 pub use sender::{Sender, SenderFile};

@@ -215,6 +215,8 @@ impl Drop for RingFile {
         // They hold the ring, to tell of their end.
         let _ = self.0.buffers.unregister();
         let _ = self.0.files.unregister();
+        // Nor is anything kept for it by who was told, if somebody was.
+        let _ = self.0.tell_nobody();
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Local {
     pub(crate) coroutine: AtomicU64,
     /// Something wants the running user thread to leave: the next entry returns at once.
     pub(crate) leave: AtomicBool,
+    /// An interrupt has struck user mode.
+    pub(crate) struck: AtomicBool,
     /// An interrupt handler is running.
     pub(crate) in_interrupt: AtomicBool,
     /// Preempted coroutines whose stacks lie below the running one.
@@ -68,6 +70,7 @@ impl Local {
             recording: AtomicBool::new(false),
             coroutine: AtomicU64::new(0),
             leave: AtomicBool::new(false),
+            struck: AtomicBool::new(false),
             in_interrupt: AtomicBool::new(false),
             stack_level: AtomicUsize::new(0),
             running: AtomicU64::new(0),
@@ -133,6 +136,13 @@ pub fn set_count(harts: usize) {
 /// at once. Called from interrupt handlers on the same hart.
 pub fn leave_user() {
     arch::local().leave.store(true, Relaxed);
+}
+
+/// Whether an interrupt has struck user mode on this hart since this was asked: for who had an [`crate::user::Exit::Interrupt`], which may as well mean that it did not come to user mode.
+/// It may have been another thread's.
+pub fn take_user_interrupt() -> bool {
+    let struck = &arch::local().struck;
+    struck.load(Relaxed) && struck.swap(false, Relaxed)
 }
 
 /// Keeps the running coroutine on this hart while it lives.

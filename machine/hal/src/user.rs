@@ -324,7 +324,11 @@ impl UserContext {
     pub fn enter(&mut self, space: &SpaceHandle, traps: Option<&mut Traps>) -> Exit {
         let has_seat = matches!(traps, Some(Traps::Supervisor(traps)) if traps.seat.is_some());
         let _ = (space, self.id.0, has_seat);
-        crate::arch::run_user(self)
+        let exit = crate::arch::run_user(self);
+        if exit == Exit::Interrupt {
+            crate::arch::local().struck.store(true, Ordering::Relaxed);
+        }
+        exit
     }
 
     /// Runs the thread until it needs the kernel. Called from the thread's coroutine with no lock held. `traps`, of a thread that has its own,
@@ -472,6 +476,7 @@ mod machine {
         #[cold]
         fn classify(&mut self, local: &Local, world: World, trap: riscv::resident::Trap) -> Option<Exit> {
             if trap.cause & INTERRUPT != 0 {
+                local.struck.store(true, Relaxed);
                 crate::trap::interrupt(local, trap.cause & !INTERRUPT);
                 return Some(Exit::Interrupt);
             }

@@ -1,7 +1,8 @@
 //! What others leave to a receiver's thread, to be done on its way to user mode: it would be interrupted for that anyway, and runs first what interrupts it (note 0008, section 10).
 //!
 //! **Who does an errand.** The thread, if it runs, or waits for nothing but a hart ([`Attention`](sync::attention::Attention) says so in one word); else whoever brings it finds another
-//! ([`Runner::call`]). What the thread leaves behind when it comes to rest, or has not done in one go, it passes on ([`Errand::pass_on`]).
+//! ([`Runner::call`]). What the thread leaves behind when it comes to rest, or has not done in one go, it passes on ([`Errand::pass_on`]). It does them once before it has executed something in user
+//! mode again, and so much at once for all who have some: what comes more is passed on, so whoever brings it, and however much, does not keep it from its program.
 
 use super::{Receiver, bell::Bell};
 use crate::thread::Thread;
@@ -11,11 +12,13 @@ use hal::sync::{SpinLock, rank};
 
 /// Those of one receiver.
 const MOST: usize = 4;
+/// Requests, or what counts as one, that a thread serves in one go, whoever they are of.
+pub const AT_ONCE: usize = 32;
 
 /// What a thread can do for others.
 pub trait Errand: Send + Sync {
-    /// By the thread; whether there is more. It does not wait.
-    fn run(&self, thread: &Thread) -> bool;
+    /// By the thread, as long as there is something `left` to it; whether there is more. It does not wait.
+    fn run(&self, thread: &Thread, left: &mut usize) -> bool;
 
     /// Others do what there is of it.
     fn pass_on(&self);
@@ -41,7 +44,7 @@ pub(super) struct Errands {
 
 impl Errands {
     pub(super) fn new() -> Self {
-        Self { are_there: AtomicBool::new(false), list: SpinLock::new(rank::PIPE, [const { None }; MOST]) }
+        Self { are_there: AtomicBool::new(false), list: SpinLock::new(rank::PIPE + 1, [const { None }; MOST]) }
     }
 
     /// Whether there has been any.
@@ -51,20 +54,30 @@ impl Errands {
         self.are_there.load(Relaxed)
     }
 
-    /// One more; `false`: there are too many.
-    fn add(&self, errand: Weak<dyn Errand>) -> bool {
+    /// One more, if there is a place. What had the place goes with the answer, not under a lock: that may free what it was of.
+    fn add(&self, errand: &Weak<dyn Errand>) -> Result<Old, Full> {
         let mut list = self.list.lock();
-        let is_its = |known: &Option<Weak<dyn Errand>>| {
-            known.as_ref().is_some_and(|known| known.ptr_eq(&errand) || known.strong_count() == 0)
-        };
-        let place = list.iter().position(is_its).or_else(|| list.iter().position(Option::is_none));
-        let Some(place) = place else { return false };
-        let old = list[place].replace(errand);
+        // Its own before that of one that is gone: else it would have two.
+        let place = list
+            .iter()
+            .position(|known| is_of(known, errand))
+            .or_else(|| list.iter().position(|known| known.as_ref().is_none_or(|known| known.strong_count() == 0)));
+        let old = list[place.ok_or(Full)?].replace(errand.clone());
         drop(list);
-        // Not under the lock: it may free what it was of.
-        drop(old);
         self.are_there.store(true, Relaxed);
-        true
+        Ok(old)
+    }
+
+    /// One less, if it is there.
+    fn remove(&self, errand: &Weak<dyn Errand>) -> Old {
+        let mut list = self.list.lock();
+        list.iter_mut().find(|known| is_of(known, errand)).and_then(Option::take)
+    }
+
+    /// The thread does none any more.
+    pub(super) fn clear(&self) {
+        let old = core::mem::take(&mut *self.list.lock());
+        drop(old); // not under the lock, as above
     }
 
     fn each(&self, mut act: impl FnMut(&dyn Errand)) {
@@ -81,12 +94,34 @@ impl Errands {
     }
 }
 
+fn is_of(known: &Option<Weak<dyn Errand>>, errand: &Weak<dyn Errand>) -> bool {
+    known.as_ref().is_some_and(|known| known.ptr_eq(errand))
+}
+
+/// There are too many.
+#[derive(Debug)]
+struct Full;
+
+/// One that is not kept any more, to be dropped where no lock is held.
+pub type Old = Option<Weak<dyn Errand>>;
+
 impl Receiver {
     /// Leaves an errand to the thread from now on, if that is of this process, and has not too many.
     #[must_use]
-    pub fn runs(&self, process: u32, errand: Weak<dyn Errand>) -> Option<Runner> {
-        let is_its = self.bell().is_of(process) && self.errands.add(errand);
-        is_its.then(|| Runner(self.bell().clone()))
+    pub fn runs(&self, process: u32, errand: &Weak<dyn Errand>) -> (Option<Runner>, Old) {
+        if !self.bell().is_of(process) {
+            return (None, None);
+        }
+        match self.errands.add(errand) {
+            Ok(old) => (Some(Runner(self.bell().clone())), old),
+            Err(Full) => (None, None),
+        }
+    }
+
+    /// It is not left to the thread any more.
+    #[must_use]
+    pub fn runs_no_more(&self, errand: &Weak<dyn Errand>) -> Old {
+        self.errands.remove(errand)
     }
 
     /// The thread runs from now on, or waits for a hart: it takes errands, unless what it stands at is another's to say, or it has time reserved for other things.
@@ -107,13 +142,18 @@ impl Receiver {
         }
     }
 
-    /// Does what there is, once, by the thread; whether there may have been something.
-    pub(super) fn run_errands(&self, thread: &Thread) -> bool {
+    /// Does what there is, once, by the thread, if it `may`; whether it has.
+    pub(super) fn run_errands(&self, thread: &Thread, may: bool) -> bool {
         if !thread.attention.take_errand() {
             return false;
         }
+        if !may {
+            self.errands.pass_on();
+            return false;
+        }
+        let mut left = AT_ONCE;
         self.errands.each(|errand| {
-            if errand.run(thread) {
+            if errand.run(thread, &mut left) {
                 errand.pass_on();
             }
         });
@@ -124,3 +164,6 @@ impl Receiver {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

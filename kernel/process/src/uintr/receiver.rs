@@ -353,6 +353,7 @@ impl Receiver {
         }
         self.senders().for_each(|sender| sender.close());
         self.bell.end();
+        self.errands.clear();
     }
 
     /// Notes the end of the right in a slot, if it ends of itself. Under the lock: the next that has the slot comes behind it.

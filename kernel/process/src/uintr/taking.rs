@@ -27,6 +27,8 @@ pub(crate) struct Taking {
     exceptions: usize,
     /// Its timer, while the kernel watches it.
     alarm: Option<exec::timer::Sleep>,
+    /// Where it stood when it did what others had left to it, unless it has been interrupted in user mode since.
+    served_at: Option<usize>,
     receiver: Arc<Receiver>,
 }
 
@@ -57,7 +59,7 @@ impl Taking {
         let open = OpenFile::new(Arc::new(ReceiverFile(receiver.clone())), O_RDWR, b"anon_inode:[uintr]");
         let limit = usize::try_from(thread.process().limit(RLIMIT_NOFILE)).unwrap_or(usize::MAX);
         let descriptor = thread.process().descriptors()?.insert(open, true, 0, limit)?;
-        Ok((Box::new(Self { delivery, exceptions: 0, alarm: None, receiver }), descriptor as usize))
+        Ok((Box::new(Self { delivery, exceptions: 0, alarm: None, served_at: None, receiver }), descriptor as usize))
     }
 
     /// What the hardware keeps of the thread, if its interrupts come by hardware.
@@ -103,9 +105,23 @@ impl Taking {
         true
     }
 
-    /// Does what others have left to the thread; whether there may have been something.
-    pub(crate) fn run_errands(&self, thread: &Thread) -> bool {
-        self.receiver.run_errands(thread)
+    /// Does what others have left to the thread, unless it has done so since it was in user mode; whether it has.
+    pub(crate) fn run_errands(&mut self, thread: &Thread, pc: usize) -> bool {
+        let has_run = self.receiver.run_errands(thread, self.served_at != Some(pc));
+        if has_run {
+            self.served_at = Some(pc);
+            // From now on.
+            let _ = hal::hart::take_user_interrupt();
+        }
+        has_run
+    }
+
+    /// An interrupt may have struck it in user mode, where it may stand in a loop: behind that it stands where it stood, and was there all the same.
+    #[inline]
+    pub(crate) fn note_interrupt(&mut self) {
+        if self.served_at.is_some() && hal::hart::take_user_interrupt() {
+            self.served_at = None;
+        }
     }
 
     /// The thread waits for something else than a hart: errands are for others.

@@ -12,7 +12,7 @@ use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use hal::sync::{SpinLock, rank};
 use io::{event::Event, open::OpenFile};
-use process::uintr::Sender;
+use process::uintr::{Errand, Old, Runner, Sender};
 use ring::{Words, at};
 
 /// Who is told of completions, if anybody is.
@@ -56,13 +56,13 @@ impl Notify {
     ///
     /// # Errors
     /// `EBUSY` as above; `EINVAL`, `EPERM` if the sender may not raise it.
-    fn raise(&self, sender: &Arc<Sender>, vector: usize, then: impl FnOnce()) -> Result<(), Errno> {
+    fn raise<T>(&self, sender: &Arc<Sender>, vector: usize, then: impl FnOnce() -> T) -> Result<T, Errno> {
         sender.may_raise(vector)?;
         self.set(Told { by: By::Vector(sender.clone(), vector), only_later: true }, then)
     }
 
-    /// `then` is done under the lock, so that it goes with who is told.
-    fn set(&self, told: Told, then: impl FnOnce()) -> Result<(), Errno> {
+    /// `then` is done under the lock, so that it goes with who is told. What it answers may be dropped behind it.
+    fn set<T>(&self, told: Told, then: impl FnOnce() -> T) -> Result<T, Errno> {
         let mut to = self.to.lock();
         if to.is_some() {
             return Err(Errno::EBUSY);
@@ -70,8 +70,7 @@ impl Notify {
         *to = Some(told);
         // Relaxed: who posts at the same time may come before.
         self.is_set.store(true, Relaxed);
-        then();
-        Ok(())
+        Ok(then())
     }
 
     /// Whether that is the counter that is raised.
@@ -85,14 +84,22 @@ impl Notify {
     ///
     /// # Errors
     /// `ENXIO` if there is none.
-    fn unregister(&self, then: impl FnOnce()) -> Result<(), Errno> {
+    fn unregister<T>(&self, then: impl FnOnce(&By) -> T) -> Result<T, Errno> {
         let mut to = self.to.lock();
-        let old = to.take();
+        let old = to.take().ok_or(Errno::ENXIO)?;
         // Under the lock, as where it is set: the two agree.
         self.is_set.store(false, Relaxed);
-        then();
+        let answer = then(&old.by);
         drop(to);
-        old.map(drop).ok_or(Errno::ENXIO)
+        drop(old); // not under the lock
+        Ok(answer)
+    }
+
+    /// `then` as above, if it is still by this sender that somebody is told.
+    fn if_by<T>(&self, sender: &Arc<Sender>, then: impl FnOnce() -> T) -> Option<T> {
+        let to = self.to.lock();
+        let is_it = matches!(&*to, Some(Told { by: By::Vector(told, _), .. }) if Arc::ptr_eq(told, sender));
+        is_it.then(then)
     }
 }
 
@@ -108,7 +115,9 @@ impl Ring {
     #[cold]
     fn tell_event(&self, later: bool) {
         // Relaxed: the program's wish, whenever it comes.
-        if self.pages.word(at::CQ_FLAGS).load(Relaxed) & IORING_CQ_EVENTFD_DISABLED != 0 {
+        let is_silent = self.pages.word(at::CQ_FLAGS).load(Relaxed) & IORING_CQ_EVENTFD_DISABLED != 0;
+        self.retries.note_silence(is_silent);
+        if is_silent {
             return;
         }
         let told = self.notify.to.lock().clone();
@@ -118,9 +127,8 @@ impl Ring {
                     event.signal(1);
                 }
             }
-            // One whose right has ended is told no more.
-            Some(By::Vector(sender, vector)) => drop(sender.raise(vector)),
-            None => {}
+            Some(By::Vector(sender, vector)) if sender.raise(vector).is_err() => self.right_has_ended(&sender),
+            Some(By::Vector(..)) | None => {}
         }
     }
 
@@ -141,9 +149,31 @@ impl Ring {
 
     /// Has completions raise a vector. A thread of the caller's process, which that interrupts, serves what is ready before it goes on.
     fn raise(&self, task: &Task<'_>, sender: &Arc<Sender>, vector: usize) -> Result<(), Errno> {
+        let pid = task.process().pid();
+        let old = self.notify.raise(sender, vector, || {
+            let (runner, old) = sender.receiver().runs(pid, &self.errand());
+            (self.retries.set_runner(runner), old)
+        })?;
+        drop(old); // not under the lock
+        Ok(())
+    }
+
+    /// What a thread does for it that completions interrupt.
+    fn errand(&self) -> Weak<dyn Errand> {
         let errand: Weak<Retries> = Arc::downgrade(&self.retries);
-        let runner = sender.receiver().runs(task.process().pid(), errand);
-        self.notify.raise(sender, vector, || self.retries.set_runner(runner))
+        errand
+    }
+
+    /// That thread does it no more.
+    fn part_from_runner(&self, sender: &Sender) -> (Option<Runner>, Old) {
+        (self.retries.set_runner(None), sender.receiver().runs_no_more(&self.errand()))
+    }
+
+    /// The sender's right has ended: nobody is told any more, and nobody is interrupted on the way there.
+    #[cold]
+    fn right_has_ended(&self, sender: &Arc<Sender>) {
+        let old = self.notify.if_by(sender, || self.part_from_runner(sender));
+        drop(old); // not under the lock
     }
 
     /// Nobody is told of completions any more.
@@ -151,7 +181,12 @@ impl Ring {
     /// # Errors
     /// `ENXIO` if nobody was.
     pub(super) fn tell_nobody(&self) -> Result<(), Errno> {
-        self.notify.unregister(|| self.retries.set_runner(None))
+        let old = self.notify.unregister(|by| match by {
+            By::Vector(sender, _) => Some(self.part_from_runner(sender)),
+            By::Event(_) => None,
+        })?;
+        drop(old); // not under the lock
+        Ok(())
     }
 }
 

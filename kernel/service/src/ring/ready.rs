@@ -26,11 +26,9 @@ use mem::Charge;
 use process::{
     Thread,
     class::Class,
-    uintr::{Errand, Runner},
+    uintr::{AT_ONCE, Errand, Runner},
 };
 
-/// Requests that are tried in one poll.
-const AT_ONCE: usize = 32;
 /// Requests that are paid for together.
 const TOGETHER: usize = 16;
 
@@ -42,6 +40,8 @@ pub(super) struct Retries {
     list: IrqLock<List>,
     /// Whether the list has any, for who enters the ring.
     has_ready: AtomicBool,
+    /// The program did not want to be told of the last completion.
+    is_silent: AtomicBool,
     service: SpinLock<Service>,
 }
 
@@ -54,6 +54,8 @@ struct List {
     helper: Option<TaskRef>,
     /// The thread that completions interrupt, if it serves meanwhile.
     runner: Option<Runner>,
+    /// It may not: those that wait are of others.
+    spares_runner: bool,
     /// The service coroutine.
     task: Option<TaskRef>,
 }
@@ -160,6 +162,7 @@ impl Retries {
             changed: WaitQueue::new(),
             list: IrqLock::new(rank::WAIT - 2, List::default()),
             has_ready: AtomicBool::new(false),
+            is_silent: AtomicBool::new(false),
             service: SpinLock::new(rank::PIPE, Service::default()),
         })
     }
@@ -217,21 +220,30 @@ impl Retries {
         list.first = Some(request);
         // Relaxed: a hint for who enters the ring; the wake orders it for who is woken.
         self.has_ready.store(true, Relaxed);
-        let is_left = list.is_left_to_runner();
+        let is_left = list.is_left_to_runner(&self.is_silent);
         let task = if is_left { None } else { list.helper.as_ref().or(list.task.as_ref()).cloned() };
         drop(list);
         wake(task);
     }
 
-    /// Completions interrupt a thread: while it runs it serves those that are ready. Or they do not any more.
-    pub(super) fn set_runner(&self, runner: Option<Runner>) {
+    /// Completions interrupt a thread: while it runs it serves those that are ready. Or they do not any more. The one before.
+    #[must_use]
+    pub(super) fn set_runner(&self, runner: Option<Runner>) -> Option<Runner> {
         let mut list = self.list.lock();
         let old = core::mem::replace(&mut list.runner, runner);
+        list.spares_runner = false;
         // Whom it was left to before may be there no more.
         let task = list.left_to();
         drop(list);
-        drop(old);
         wake(task);
+        old
+    }
+
+    /// Whether what is completed is told of at present: else nobody is interrupted for it.
+    #[inline]
+    pub(super) fn note_silence(&self, is_silent: bool) {
+        // Relaxed: the program's wish, as old as the last completion.
+        self.is_silent.store(is_silent, Relaxed);
     }
 
     fn pop(&self) -> Option<Arc<Request>> {
@@ -251,16 +263,23 @@ impl Retries {
 
     /// Serves some of those that are ready: whether that may not be all.
     fn serve(&self) -> bool {
+        self.serve_up_to(AT_ONCE) == 0
+    }
+
+    /// The same for who may serve so many: how many are left of that, none if what was served may not be all.
+    #[inline]
+    fn serve_up_to(&self, most: usize) -> usize {
         let mut moved = 0;
-        for _ in 0..AT_ONCE {
+        for left in (0..most).rev() {
             // Who has none left is spared the lock.
-            let Some(request) = self.has_ready().then(|| self.pop()).flatten() else { return false };
+            let Some(request) = self.has_ready().then(|| self.pop()).flatten() else { return left + 1 };
             moved += request.serve();
+            // As many bytes take as long as that many requests.
             if moved >= MOVED_AT_ONCE {
                 break;
             }
         }
-        true
+        0
     }
 
     /// A thread is about to wait in the ring, and serves meanwhile until it says that it does [no more](Self::help_no_more), unless this answers `false`.
@@ -320,11 +339,17 @@ impl Retries {
 
 /// On the way of the thread that completions interrupt.
 impl Errand for Retries {
-    fn run(&self, thread: &Thread) -> bool {
+    fn run(&self, thread: &Thread, left: &mut usize) -> bool {
         if !self.has_ready() {
             return false;
         }
-        self.serve_some(thread);
+        let is_its = self.service.lock().is_of(thread);
+        if !is_its {
+            // Until there is another that they are of: else each would wait for this one first.
+            self.list.lock().spares_runner = true;
+            return true;
+        }
+        *left = self.serve_up_to(*left);
         self.has_ready()
     }
 
@@ -336,8 +361,11 @@ impl Errand for Retries {
 impl List {
     /// Whether the thread that completions interrupt does it: it runs, and nobody waits in the ring.
     #[inline]
-    fn is_left_to_runner(&self) -> bool {
+    fn is_left_to_runner(&self, is_silent: &AtomicBool) -> bool {
         let Some(runner) = self.runner.as_ref().filter(|_| self.helper.is_none()) else { return false };
+        if self.spares_runner || is_silent.load(Relaxed) {
+            return false;
+        }
         runner.call(self.task.as_ref().map_or(Priority::LOWEST, TaskRef::own_priority))
     }
 
@@ -442,6 +470,7 @@ impl Ring {
         let old = service.server.replace(Server { pid, class, owner: None, is_there, is_gone: false, charge });
         service.paid = 0;
         drop(service);
+        self.retries.list.lock().spares_runner = false;
         drop(old);
         if is_there {
             return true;

@@ -2,10 +2,12 @@
 
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
+use crate::machine::needs_root;
 use crate::process::{Shared, checked_child, dies, exits, kill, millis};
 use crate::rings::transfer;
 use alloc::vec::Vec;
 use rt::abi::io_uring::{IORING_OP_READ, IORING_UNREGISTER_EVENTFD, Sqe};
+use rt::abi::process::SCHED_FIFO;
 use rt::abi::signal::SIGKILL;
 use rt::io::{Read, Write};
 use rt::ring::Ring;
@@ -128,6 +130,66 @@ fn passes(way: u32, ring: &mut Ring) -> Outcome {
         5 => drop(thread::spawn(|| ())?.join()),
         _ => {}
     }
+    Ok(())
+}
+
+/// A thread that no equal gets past has its completions while it computes: on a single hart nobody else could serve them. When the right has ended by which it is told it waits for
+/// one, and with a new right hears of the others as before.
+pub fn never_gives_way() -> Outcome {
+    const ROUNDS: u32 = 20;
+    needs_root()?;
+    let shared = Shared::new()?;
+    let (read, mut write) = rt::pipe::pipe()?;
+    let computes = checked_child(|| {
+        let (receiver, counts) = counting()?;
+        let mut right = receiver.grant(1)?;
+        let mut ring = Ring::new(8, 0)?;
+        let mut byte = [0];
+        ring.raise(&right, 0)?;
+        urgent(1)?;
+        for round in 1..=ROUNDS {
+            let is_told = round != ROUNDS / 2;
+            if !is_told {
+                receiver.revoke(&right)?;
+            }
+            let entry = transfer(IORING_OP_READ, read.fd().raw(), &mut byte, 0);
+            ensure!(ring.push_raw(&Sqe { user_data: round.into(), ..entry }), "no room");
+            ring.submit(0)?;
+            let before = counts.get(0);
+            shared.set(0, round);
+            if is_told {
+                while counts.get(0) == before {
+                    core::hint::spin_loop();
+                }
+            } else {
+                ring.submit(1)?;
+                equal!(counts.get(0), before);
+                call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_EVENTFD, 0, 0)?;
+                right = receiver.grant(1)?;
+                ring.raise(&right, 0)?;
+            }
+            equal!(ring.pop().map(|cqe| (cqe.user_data, cqe.res)), Some((round.into(), 1)));
+        }
+        Ok(())
+    })?;
+    let writes = checked_child(|| {
+        urgent(2)?;
+        let span = millis(1);
+        for round in 1..=ROUNDS {
+            while shared.get(0) < round {
+                call!(NANOSLEEP, &raw const span, 0)?;
+            }
+            write.write_all(b"x")?;
+        }
+        Ok(())
+    })?;
+    exits(writes, 0)?;
+    exits(computes, 0)
+}
+
+/// Nobody gets past it who is no more urgent.
+fn urgent(priority: i32) -> Outcome {
+    call!(SCHED_SETSCHEDULER, 0, SCHED_FIFO, &raw const priority)?;
     Ok(())
 }
 
