@@ -3,7 +3,7 @@
 //! One coroutine at a time is chosen, and who pays for what it begins: counted are charges that it makes, or that are made to that
 //! account; pages, room in lists, coroutines and device answers that it asks for itself. The point is where the error would come from, so what
 //! is tested is the way back from there. Interrupt handlers are never counted; of what others do, only what the chosen account pays for (a pipe that
-//! it made). Where nobody is chosen a point costs a load and a branch.
+//! it made). What a thread does for a ring of its process on its way to user mode it does itself: beside requests that become ready meanwhile, the n-th point need not be the same each time. Where nobody is chosen a point costs a load and a branch.
 //!
 //! Apart from these are the polls of requests: the n-th of those that a chosen process has submitted ends it (D14).
 

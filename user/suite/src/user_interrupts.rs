@@ -80,7 +80,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/innocent-neighbour", "U4 S6", races::innocent_neighbour),
     case!("uintr/completions", "C5 U1", completions::of_a_ring),
     case!("uintr/completions-whatever-it-does", "C5 U1", completions::whatever_it_does),
-    case!("uintr/completions-of-who-never-gives-way", "C5 U1 S1", completions::never_gives_way),
+    case!("uintr/completions-by-another-right", "C5 U1 U5", completions::by_another_right),
     case!("uintr/completions-at-its-end", "C5 U5 S6", completions::ends_meanwhile),
     case!("uintr/any-register", "S6 U5", registers::any),
     case!("uintr/handler-faults", "U4 S6", handlers::faults),

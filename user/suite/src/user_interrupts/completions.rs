@@ -2,12 +2,10 @@
 
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
-use crate::machine::needs_root;
 use crate::process::{Shared, checked_child, dies, exits, kill, millis};
 use crate::rings::transfer;
 use alloc::vec::Vec;
 use rt::abi::io_uring::{IORING_OP_READ, IORING_UNREGISTER_EVENTFD, Sqe};
-use rt::abi::process::SCHED_FIFO;
 use rt::abi::signal::SIGKILL;
 use rt::io::{Read, Write};
 use rt::ring::Ring;
@@ -133,11 +131,9 @@ fn passes(way: u32, ring: &mut Ring) -> Outcome {
     Ok(())
 }
 
-/// A thread that no equal gets past has its completions while it computes: on a single hart nobody else could serve them. When the right has ended by which it is told it waits for
-/// one, and with a new right hears of the others as before.
-pub fn never_gives_way() -> Outcome {
+/// A thread that computes hears of its completions until the right ends by which it is told; then of none, also while it waits for one in the ring; and with a new right as before.
+pub fn by_another_right() -> Outcome {
     const ROUNDS: u32 = 20;
-    needs_root()?;
     let shared = Shared::new()?;
     let (read, mut write) = rt::pipe::pipe()?;
     let computes = checked_child(|| {
@@ -146,7 +142,6 @@ pub fn never_gives_way() -> Outcome {
         let mut ring = Ring::new(8, 0)?;
         let mut byte = [0];
         ring.raise(&right, 0)?;
-        urgent(1)?;
         for round in 1..=ROUNDS {
             let is_told = round != ROUNDS / 2;
             if !is_told {
@@ -173,24 +168,14 @@ pub fn never_gives_way() -> Outcome {
         Ok(())
     })?;
     let writes = checked_child(|| {
-        urgent(2)?;
-        let span = millis(1);
         for round in 1..=ROUNDS {
-            while shared.get(0) < round {
-                call!(NANOSLEEP, &raw const span, 0)?;
-            }
+            shared.await_least(0, round);
             write.write_all(b"x")?;
         }
         Ok(())
     })?;
     exits(writes, 0)?;
     exits(computes, 0)
-}
-
-/// Nobody gets past it who is no more urgent.
-fn urgent(priority: i32) -> Outcome {
-    call!(SCHED_SETSCHEDULER, 0, SCHED_FIFO, &raw const priority)?;
-    Ok(())
 }
 
 /// A process that computes beside such reads is killed, or ends by itself, while they complete; who writes finds the other ends gone then, and nothing is left of it.
