@@ -45,6 +45,14 @@ struct Shared<Q, P> {
     places: Arc<Semaphore>,
 }
 
+/// What replies have brought, told of when the channel is not held any more.
+struct News {
+    /// Of who asked.
+    wakers: Vec<Waker>,
+    /// Places of requests that were given up.
+    places: usize,
+}
+
 /// The task that takes replies.
 struct Taker(JoinHandle<()>);
 
@@ -75,8 +83,10 @@ impl<Q: Message, P: Message> Client<Q, P> {
         let most = end.places;
         let state = State { channel: end.open()?, calls: Calls::new(most), failure: None };
         let shared = Arc::new(Shared { state: Mutex::new(state), places: Arc::new(Semaphore::new(most as usize)) });
-        let (taken, mut asked) = (Arc::downgrade(&shared), Vec::new());
-        let replies = poll_fn(move |context| take_replies(&taken, &mut asked, context));
+        let (taken, mut news) = (Arc::downgrade(&shared), News { wakers: Vec::new(), places: 0 });
+        // Here, where that can fail: as many as are on the way.
+        news.wakers.try_reserve_exact(most as usize).map_err(|_| Error::from(Errno::ENOMEM))?;
+        let replies = poll_fn(move |context| take_replies(&taken, &mut news, context));
         // Before all who wait, however urgent they are: it takes no more than there are requests on the way.
         let taker = task::spawn_with(Priority::new(0), replies);
         Ok(Self { shared, taker: Arc::new(Taker(taker)) })
@@ -96,36 +106,40 @@ impl<Q: Message, P: Message> Client<Q, P> {
     }
 }
 
-/// Takes the replies that are there, and wakes those who asked; `asked` keeps its room from one poll to the next.
+/// Takes the replies that are there, and wakes those who asked; `news` keep their room from one poll to the next.
 fn take_replies<Q: Message, P: Message>(
     shared: &Weak<Shared<Q, P>>,
-    asked: &mut Vec<Waker>,
+    news: &mut News,
     context: &mut Context<'_>,
 ) -> Poll<()> {
     let (taken, places) = {
         let Some(shared) = shared.upgrade() else { return Poll::Ready(()) };
         let fd = shared.state.lock().channel.fd.clone();
         // Without a state of its own: it can be made anew for each poll.
-        let taken = pin!(fd.io(Direction::Read, |fd| shared.take(fd, asked))).poll(context);
+        let taken = pin!(fd.io(Direction::Read, |fd| shared.take(fd, news))).poll(context);
         let taken = taken.map(|end| {
             let Err(error) = end;
             // Its own where this process has no descriptor or memory left to wait with.
             let errno = error.raw_os_error().and_then(|number| u16::try_from(number).ok()).and_then(Errno::new);
-            asked.extend(shared.end(errno.unwrap_or(Errno::EPROTO)));
+            news.wakers.extend(shared.end(errno.unwrap_or(Errno::EPROTO)));
         });
         (taken, shared.places.clone())
     };
     if taken.is_ready() {
         places.close();
     }
-    asked.drain(..).for_each(Waker::wake);
+    match core::mem::take(&mut news.places) {
+        0 => {}
+        given_up => places.add_permits(given_up),
+    }
+    news.wakers.drain(..).for_each(Waker::wake);
     taken
 }
 
 impl<Q: Message, P: Message> Shared<Q, P> {
-    /// Takes the replies that are there, and notes who `asked`; `EAGAIN`: more will come.
-    fn take(&self, fd: &crate::sys::OwnedFd, asked: &mut Vec<Waker>) -> Result<Infallible> {
-        self.give_out(asked)?;
+    /// Takes the replies that are there, and notes whom to tell; `EAGAIN`: more will come.
+    fn take(&self, fd: &crate::sys::OwnedFd, news: &mut News) -> Result<Infallible> {
+        self.give_out(news)?;
         let ring = {
             let mut state = self.state.lock();
             let channel = &mut state.channel;
@@ -134,12 +148,12 @@ impl<Q: Message, P: Message> Shared<Q, P> {
         };
         // Asked before the look: what was sent before the end is received.
         let is_over = call(fd, ring, 0) == Err(Errno::EPIPE);
-        self.give_out(asked)?;
+        self.give_out(news)?;
         Err(Error::from(if is_over { Errno::EPIPE } else { Errno::EAGAIN }))
     }
 
     /// Gives each reply that is there to who asked: no more of them than there are requests on the way.
-    fn give_out(&self, asked: &mut Vec<Waker>) -> Result<()> {
+    fn give_out(&self, news: &mut News) -> Result<()> {
         let broken = |_| Error::from(Errno::EPROTO);
         loop {
             let answer = {
@@ -148,8 +162,8 @@ impl<Q: Message, P: Message> Shared<Q, P> {
                 calls.answer(Tag(reply.tag), reply.body).map_err(broken)?
             };
             match answer {
-                Answer::Arrived(waker) => asked.extend(waker),
-                Answer::Discarded => self.places.add_permits(1),
+                Answer::Arrived(waker) => news.wakers.extend(waker),
+                Answer::Discarded => news.places += 1,
             }
         }
     }
