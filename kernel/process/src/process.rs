@@ -331,13 +331,18 @@ impl Process {
         self.state.lock().identity.clone()
     }
 
-    /// Changes the ids; the caller has checked the right to.
-    pub fn set_identity(&self, identity: Identity) {
+    /// Changes the ids, in one step for all others who change them: `change` answers whether it may, goes by what they are now, and frees nothing (it is under a lock).
+    ///
+    /// # Errors
+    /// Those of `change`.
+    pub fn change_identity<T>(
+        &self,
+        change: impl FnOnce(&mut Identity) -> Result<T, abi::errno::Errno>,
+    ) -> Result<T, abi::errno::Errno> {
         let mut state = self.state.lock();
-        self.effective.store(pack(&identity), Ordering::Relaxed); // ordered by the lock among writers
-        let old = core::mem::replace(&mut state.identity, identity);
-        drop(state);
-        drop(old);
+        let changed = change(&mut state.identity)?;
+        self.effective.store(pack(&state.identity), Ordering::Relaxed); // ordered by the lock among writers
+        Ok(changed)
     }
 
     /// Its limits.

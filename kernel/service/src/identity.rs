@@ -107,33 +107,39 @@ fn group(identity: &Identity) -> Ids {
 
 /// The calls that change user and group ids; `None` for other calls.
 pub(crate) fn change(task: &Task<'_>, number: usize, args: &Args) -> Option<Result<usize, Errno>> {
-    let identity = || task.process().identity();
     let one = args.bits(0);
     let two = || (keep(args.bits(0)), keep(args.bits(1)));
     let three = || [keep(args.bits(0)), keep(args.bits(1)), keep(args.bits(2))];
     let privileged = task.caller().credentials.uid == 0;
-    let (is_user, new) = match number {
-        nr::SETUID => (true, user(&identity()).set(one, privileged)),
-        nr::SETGID => (false, group(&identity()).set(one, privileged)),
-        nr::SETREUID => (true, user(&identity()).set_two(two().0, two().1, privileged)),
-        nr::SETREGID => (false, group(&identity()).set_two(two().0, two().1, privileged)),
-        nr::SETRESUID => (true, user(&identity()).set_three(three(), privileged)),
-        nr::SETRESGID => (false, group(&identity()).set_three(three(), privileged)),
+    let process = task.process();
+    // By what they are when they are changed: requests may be served beside threads that change them as well.
+    let user = |new: &dyn Fn(Ids) -> Result<Ids, Errno>| process.change_identity(|identity| set_user(identity, new));
+    let group = |new: &dyn Fn(Ids) -> Result<Ids, Errno>| process.change_identity(|identity| set_group(identity, new));
+    let changed = match number {
+        nr::SETUID => user(&|ids| ids.set(one, privileged)),
+        nr::SETGID => group(&|ids| ids.set(one, privileged)),
+        nr::SETREUID => user(&|ids| ids.set_two(two().0, two().1, privileged)),
+        nr::SETREGID => group(&|ids| ids.set_two(two().0, two().1, privileged)),
+        nr::SETRESUID => user(&|ids| ids.set_three(three(), privileged)),
+        nr::SETRESGID => group(&|ids| ids.set_three(three(), privileged)),
         // The ids of file accesses follow the effective ones; the answer is the one in force.
-        nr::SETFSUID => return Some(Ok(identity().euid as usize)),
-        nr::SETFSGID => return Some(Ok(identity().egid as usize)),
+        nr::SETFSUID => return Some(Ok(process.identity().euid as usize)),
+        nr::SETFSGID => return Some(Ok(process.identity().egid as usize)),
         _ => return None,
     };
-    Some(new.map(|ids| {
-        let mut identity = identity();
-        if is_user {
-            (identity.uid, identity.euid, identity.suid) = (ids.real, ids.effective, ids.saved);
-        } else {
-            (identity.gid, identity.egid, identity.sgid) = (ids.real, ids.effective, ids.saved);
-        }
-        task.process().set_identity(identity);
-        0
-    }))
+    Some(changed.map(|()| 0))
+}
+
+fn set_user(identity: &mut Identity, new: &dyn Fn(Ids) -> Result<Ids, Errno>) -> Result<(), Errno> {
+    let ids = new(user(identity))?;
+    (identity.uid, identity.euid, identity.suid) = (ids.real, ids.effective, ids.saved);
+    Ok(())
+}
+
+fn set_group(identity: &mut Identity, new: &dyn Fn(Ids) -> Result<Ids, Errno>) -> Result<(), Errno> {
+    let ids = new(group(identity))?;
+    (identity.gid, identity.egid, identity.sgid) = (ids.real, ids.effective, ids.saved);
+    Ok(())
 }
 
 async fn put_three(task: &Task<'_>, args: &Args, ids: Ids) -> Result<usize, Errno> {
@@ -176,8 +182,9 @@ pub(crate) async fn setgroups(task: &Task<'_>, args: &Args) -> Result<usize, Err
     let mut groups = list(count)?;
     groups.resize(count, 0u32);
     task.space().copy_in(args.word(1), groups.as_mut_slice().as_mut_bytes()).await?;
-    let identity = task.process().identity();
-    task.process().set_identity(Identity { groups, ..identity });
+    // The ids are those of now: who gave rights up while the list was read is not given them back.
+    let old = task.process().change_identity(|identity| Ok(core::mem::replace(&mut identity.groups, groups)))?;
+    drop(old); // not under the lock
     Ok(0)
 }
 

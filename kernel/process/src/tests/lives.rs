@@ -227,6 +227,23 @@ fn requests_of_a_thread_with_a_reservation_run_without_one() {
 }
 
 #[test]
+fn ids_change_by_what_they_are() {
+    let _turn = turn();
+    let thread = exec::block_on(new_process(0));
+    let process = thread.process();
+    assert_eq!(process.change_identity(|identity| Ok(core::mem::replace(&mut identity.euid, 1000))), Ok(0));
+    // What else is changed leaves that.
+    let groups = process.change_identity(|identity| Ok(core::mem::replace(&mut identity.groups, Vec::from([7]))));
+    assert_eq!(groups, Ok(Vec::new()));
+    let refused = process.change_identity(|identity| if identity.euid == 0 { Ok(()) } else { Err(Errno::EPERM) });
+    assert_eq!(refused, Err(Errno::EPERM));
+    let expected = Identity { euid: 1000, groups: Vec::from([7]), ..Identity::default() };
+    assert_eq!((process.identity(), process.credentials().uid), (expected, 1000));
+    let status = execute(&thread, |context| exit_call(context, nr::EXIT_GROUP, &[0]));
+    assert_eq!(status, WaitStatus::Exited(0).encode());
+}
+
+#[test]
 fn a_fork_bomb_meets_its_limit() {
     let _turn = turn();
     let before = table::thread_count();
