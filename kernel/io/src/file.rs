@@ -262,9 +262,17 @@ pub trait File: Send + Sync + Any {
     /// # Errors
     /// `ENODEV` if the object cannot be mapped, `EINVAL` if not from there on.
     fn backing_at(&self, path: &Arc<[u8]>, offset: u64) -> Result<(Arc<dyn Backing>, u64), Errno> {
-        self.backing(path).ok_or(Errno::ENODEV).map(|backing| (backing, offset))
+        as_a_whole(self.backing(path), offset)
     }
 
     /// For callers that need the concrete type (sockets, epoll).
     fn as_any(&self) -> &dyn Any;
+}
+
+/// What is mapped from an offset on of an object that is mapped as a whole, if it is.
+///
+/// # Errors
+/// `ENODEV`.
+pub fn as_a_whole(backing: Option<Arc<dyn Backing>>, offset: u64) -> Result<(Arc<dyn Backing>, u64), Errno> {
+    backing.ok_or(Errno::ENODEV).map(|backing| (backing, offset))
 }

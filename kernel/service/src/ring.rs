@@ -85,7 +85,7 @@ use files::Files;
 use groups::Groups;
 use hal::sync::{SpinGuard, SpinLock, rank};
 use io::{
-    file::{File, Want},
+    file::{File, Want, as_a_whole},
     open::OpenFile,
 };
 use mem::{Backing, Charge};
@@ -488,7 +488,7 @@ impl File for RingFile {
                 let within = offset & ((1 << IORING_OFF_PBUF_SHIFT) - 1);
                 self.0.groups.memory(group).map(|memory| (memory, within))
             }
-            _ => self.backing(path).ok_or(Errno::ENODEV).map(|backing| (backing, offset)),
+            _ => as_a_whole(self.backing(path), offset),
         }
     }
 
