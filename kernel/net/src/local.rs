@@ -474,4 +474,12 @@ impl LocalSocket {
             _ => 0,
         }
     }
+
+    /// Bytes that the peer has not received (`SIOCOUTQ`).
+    pub fn unsent_bytes(&self) -> usize {
+        match &self.inner.lock().state {
+            State::Connected(ends, _) => ends.send.lock().len(),
+            _ => 0,
+        }
+    }
 }

@@ -418,6 +418,17 @@ impl SocketFile {
             Kind::LocalDatagrams(socket) => socket.readable_bytes(),
         }
     }
+
+    /// Bytes that were sent and are not with the other side yet. Of local datagrams nobody counts them.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Tcp(socket) => Some(socket.unsent_bytes()),
+            Kind::Udp(socket) => Some(socket.unsent_bytes()),
+            Kind::Local(socket, _) => Some(socket.unsent_bytes()),
+            Kind::LocalDatagrams(_) => None,
+        }
+    }
 }
 
 impl File for SocketFile {
@@ -528,10 +539,12 @@ impl File for SocketFile {
         argument: usize,
     ) -> BoxFuture<'a, Result<usize, Errno>> {
         Box::pin(async move {
-            if command != abi::ioctl::FIONREAD {
-                return Err(Errno::ENOTTY);
-            }
-            let bytes = i32::try_from(self.readable_bytes()).unwrap_or(i32::MAX);
+            let bytes = match command {
+                abi::ioctl::FIONREAD => Some(self.readable_bytes()),
+                abi::ioctl::SIOCOUTQ => self.unsent_bytes(),
+                _ => None,
+            };
+            let bytes = i32::try_from(bytes.ok_or(Errno::ENOTTY)?).unwrap_or(i32::MAX);
             space.put(argument, &bytes).await?;
             Ok(0)
         })

@@ -336,6 +336,14 @@ impl TcpSocket {
             _ => 0,
         }
     }
+
+    /// Bytes that the peer's side has not acknowledged (`SIOCOUTQ`).
+    pub fn unsent_bytes(&self) -> usize {
+        match &self.inner.lock().state {
+            State::Connected(Connected { connection, .. }) => connection.unsent_bytes(),
+            _ => 0,
+        }
+    }
 }
 
 impl Drop for TcpSocket {

@@ -213,6 +213,12 @@ impl UdpSocket {
         });
         next.unwrap_or(0)
     }
+
+    /// Bytes that have not left (`SIOCOUTQ`).
+    pub fn unsent_bytes(&self) -> usize {
+        let inner = self.inner.lock();
+        inner.legs.iter().map(|leg| leg.stack.lock().udp(leg.handle).send_queue()).sum()
+    }
 }
 
 impl Inner {

@@ -42,6 +42,9 @@ pub(super) trait Connection: Send {
     /// Bytes that can be received.
     fn readable_bytes(&self) -> usize;
 
+    /// Bytes that the peer's side has not acknowledged.
+    fn unsent_bytes(&self) -> usize;
+
     /// Its own address.
     fn local(&self) -> Option<SocketAddrV4>;
 

@@ -241,6 +241,11 @@ impl Connection for Fused {
         self.ends.as_ref().map_or(0, |ends| ends.receive.lock().len())
     }
 
+    /// What is sent is the peer's to receive.
+    fn unsent_bytes(&self) -> usize {
+        0
+    }
+
     fn local(&self) -> Option<SocketAddrV4> {
         Some(self.local)
     }

@@ -206,6 +206,10 @@ impl Connection for Wired {
         self.socket(|socket| socket.recv_queue())
     }
 
+    fn unsent_bytes(&self) -> usize {
+        self.socket(|socket| socket.send_queue())
+    }
+
     fn local(&self) -> Option<SocketAddrV4> {
         self.socket(|socket| socket.local_endpoint()).map(socket_address)
     }

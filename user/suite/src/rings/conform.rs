@@ -228,6 +228,8 @@ fn options_of_sockets() -> Outcome {
     let polls = Sqe { op_flags: POLLIN.into(), ..call_of(IORING_OP_POLL_ADD, fd) };
     equal!(one(&mut ring, polls)? as u32 & u32::from(POLLIN), 1);
     equal!(one(&mut ring, command(fd, SOCKET_URING_OP_SIOCINQ))?, 5);
+    // What was sent is with one side or the other.
+    equal!(one(&mut ring, command(client.fd().raw(), SOCKET_URING_OP_SIOCOUTQ))?, 0);
     let (read, _write) = rt::pipe::pipe()?;
     let wrong = [
         (command(read.fd().raw(), SOCKET_URING_OP_SIOCINQ), EOPNOTSUPP),

@@ -5,6 +5,7 @@ use crate::case::{Case, Outcome};
 use crate::events::{entry, poll};
 use crate::process::{checked_child, exits};
 use rt::abi::fs::Iovec;
+use rt::abi::ioctl::{FIONREAD, SIOCOUTQ};
 use rt::abi::net::{
     AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, Msghdr, SCM_CREDENTIALS, SHUT_RD, SOCK_CLOEXEC, SOCK_DGRAM,
     SOCK_SEQPACKET, SOCK_STREAM, SOL_SOCKET,
@@ -18,7 +19,25 @@ pub const CASES: &[Case] = &[
     case!("local/claims-to-be", "D17 E1", claims_to_be),
     case!("local/peek-over-pieces", "D17", peek_over_pieces),
     case!("local/who-does-not-listen", "D17 I1", who_does_not_listen),
+    case!("local/what-nobody-has-received", "D17 E1", unreceived),
 ];
+
+/// How much the other side has not received of a stream is told of this one.
+fn unreceived() -> Outcome {
+    let (near, far) = pair(SOCK_STREAM)?;
+    let told = |fd: i32, command: u32| -> Result<i32, rt::abi::Errno> {
+        let mut bytes = -1i32;
+        call!(IOCTL, fd, command, &raw mut bytes)?;
+        Ok(core::hint::black_box(bytes))
+    };
+    let mut bytes = [0u8; 8];
+    equal!(call!(SENDTO, near.fd().raw(), b"abcde".as_ptr(), 5, MSG_NOSIGNAL, 0, 0), Ok(5));
+    equal!((told(near.fd().raw(), SIOCOUTQ), told(far.fd().raw(), SIOCOUTQ)), (Ok(5), Ok(0)));
+    equal!((told(near.fd().raw(), FIONREAD), told(far.fd().raw(), FIONREAD)), (Ok(0), Ok(5)));
+    equal!(call!(RECVFROM, far.fd().raw(), bytes.as_mut_ptr(), 3, MSG_DONTWAIT, 0, 0), Ok(3));
+    equal!((told(near.fd().raw(), SIOCOUTQ), told(far.fd().raw(), FIONREAD)), (Ok(2), Ok(2)));
+    Ok(())
+}
 
 /// Who reads no more still gets what was there; who sends is refused.
 fn ended_keeps_what_came() -> Outcome {
