@@ -117,6 +117,13 @@ impl<'a> Task<'a> {
         Self { system, thread, space, caller, request: Some(request), masked, once }
     }
 
+    /// The same with other rights.
+    pub fn with_rights(&self, credentials: Credentials) -> Task<'_> {
+        let (masked, once) = (AtomicBool::new(false), AtomicBool::new(false));
+        let caller = Cow::Owned(Caller { credentials, ..self.caller().clone() });
+        Task { space: Cow::Borrowed(&*self.space), caller, masked, once, ..*self }
+    }
+
     /// Whether what waits for this is to wait no longer.
     pub fn interrupted(&self) -> bool {
         self.request.map_or_else(|| self.thread.interrupted(), |request| request.state.is_cancelled())

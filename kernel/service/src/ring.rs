@@ -26,6 +26,7 @@ mod notify;
 mod operation;
 mod ordinary;
 mod pages;
+mod personalities;
 mod pieces;
 mod places;
 mod polled;
@@ -91,6 +92,7 @@ use io::{
 use mem::{Backing, Charge};
 use notify::Notify;
 use pages::Pages;
+use personalities::Personalities;
 use polled::Poller;
 use process::{Attached, Thread};
 use ready::Retries;
@@ -181,6 +183,8 @@ pub(crate) struct Ring {
     notify: Notify,
     /// What entries and calls may ask for.
     restrictions: Restrictions,
+    /// Rights that entries name by their number.
+    personalities: Personalities,
     workers: Workers,
     /// Completions so far that told the time: those that wait for a number do not count them.
     timeouts: AtomicU32,
@@ -262,6 +266,7 @@ impl Ring {
             groups: Groups::new(),
             notify: Notify::new(),
             restrictions: Restrictions::new(),
+            personalities: Personalities::new(),
             workers: Workers::new(task, &layout),
             timeouts: AtomicU32::new(0),
             told_times: AtomicU32::new(0),

@@ -105,6 +105,7 @@ const GROUPS: &[&[Case]] = &[
     rings::calls::CASES,
     rings::conform::CASES,
     rings::readiness::CASES,
+    rings::personalities::CASES,
     rings::registering::CASES,
     rings::sockets::CASES,
     rings::others::CASES,

@@ -16,6 +16,7 @@ pub mod messages;
 pub mod opening;
 pub mod ordinary;
 pub mod others;
+pub mod personalities;
 pub mod places;
 pub mod polled;
 pub mod priorities;

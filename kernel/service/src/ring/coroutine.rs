@@ -255,15 +255,15 @@ fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &
             *after = (fails, flags);
             return Followed::Some;
         }
-        let Some((mut ticket, operation)) = chain.next() else { return Followed::Through(None) };
+        let Some((mut ticket, operation, rights)) = chain.next() else { return Followed::Through(None) };
         flags = ticket.entry.mark.flags();
-        match operation.run(&task, ring, ticket.entry.user_data) {
+        match operation.run_as(&task, rights, ring, ticket.entry.user_data) {
             Step::Done(done) => {
                 share.take(done);
                 fails = done.fails;
                 ticket.complete(done);
                 drop(ticket);
-                if let Some((mut limit, _)) = chain.next_limit() {
+                if let Some((mut limit, ..)) = chain.next_limit() {
                     limit.complete(UNUSED);
                 }
             }
@@ -294,7 +294,7 @@ impl Limit {
     /// The one behind the request that waits now, if there is one: it begins.
     fn of_next(owner: &Owner, limited: &Listed, chain: &mut Chain) -> Option<Box<Self>> {
         let ring = &limited.ring;
-        let (mut ticket, operation) = chain.next_limit()?;
+        let (mut ticket, operation, _) = chain.next_limit()?;
         let Operation::LinkTimeout(timeout) = operation else { return None };
         ticket.otherwise = Some(Errno::ENOMEM);
         let listed =

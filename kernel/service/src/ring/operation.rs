@@ -18,7 +18,7 @@ use crate::{context::Task, sockets};
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::future::Future;
-use io::{file::IoError, open::OpenFile};
+use io::{caller::Credentials, file::IoError, open::OpenFile};
 
 /// What an operation is like.
 struct Kind {
@@ -188,8 +188,7 @@ pub(super) fn done_at_once(entry: &Sqe) -> Option<Cqe> {
 #[inline]
 pub(super) fn prepare(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
     let Some(kind) = kind(entry.opcode) else { return prepare_call(task, entry) };
-    // No rights are ever registered.
-    if (!kind.ioprio && entry.ioprio != 0) || entry.personality != 0 {
+    if !kind.ioprio && entry.ioprio != 0 {
         return Err(Errno::EINVAL.into());
     }
     match entry.opcode {
@@ -221,9 +220,6 @@ fn prepare_seldom(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
 /// The same for one that has a buffer chosen for it, or does nothing else.
 #[inline(never)]
 pub(super) fn prepare_select(entry: &Sqe) -> Result<Operation, IoError> {
-    if entry.personality != 0 {
-        return Err(Errno::EINVAL.into());
-    }
     Ok(Operation::Select(Select::prepare(entry)?))
 }
 
@@ -241,7 +237,7 @@ fn prepare_call(task: &Task<'_>, entry: &Sqe) -> Result<Operation, IoError> {
         count_unknown(task, entry);
         return Err(Errno::EINVAL.into());
     };
-    if (!ioprio && entry.ioprio != 0) || entry.personality != 0 {
+    if !ioprio && entry.ioprio != 0 {
         return Err(Errno::EINVAL.into());
     }
     Ok(Operation::Call(Call::prepare(entry)?))
@@ -264,6 +260,20 @@ impl Operation {
             Operation::Transfer(transfer) => transfer.run(task, ring),
             seldom => seldom.run_seldom(task, ring, user_data),
         }
+    }
+
+    /// The same of one that may have named other rights than the caller's.
+    #[inline]
+    pub(super) fn run_as(self, task: &Task<'_>, rights: Option<Credentials>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        match rights {
+            None => self.run(task, ring, user_data),
+            Some(rights) => self.run_with_rights(&task.with_rights(rights), ring, user_data),
+        }
+    }
+
+    #[cold]
+    fn run_with_rights(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        self.run(task, ring, user_data)
     }
 
     /// Apart, so that the others stay short.

@@ -40,6 +40,8 @@ pub(crate) async fn register(task: &Task<'_>, args: &Args) -> Result<usize, Errn
         IORING_REGISTER_SYNC_CANCEL if argument != 0 && count == 1 => cancel(task, ring, argument).await,
         IORING_REGISTER_RING_FDS => ring_fds::register(task, argument, count).await,
         IORING_UNREGISTER_RING_FDS => ring_fds::unregister(task, argument, count).await,
+        IORING_REGISTER_PERSONALITY if argument == 0 && count == 0 => ring.personalities.register(task),
+        IORING_UNREGISTER_PERSONALITY if argument == 0 => ring.personalities.unregister(count),
         IORING_REGISTER_CLOCK if argument != 0 && count == 0 => clock(task, argument).await,
         // There is no polling of network devices, as in a Linux that is built without.
         IORING_REGISTER_NAPI if argument != 0 && count == 1 => Err(Errno::EOPNOTSUPP),

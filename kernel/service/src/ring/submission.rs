@@ -9,6 +9,7 @@ pub(super) use single::run_single;
 use super::{
     RESTRICTED, Ring,
     coroutine::{self, Start},
+    fields,
     operation::{self, Done, Operation, Step, Waits},
     pieces::Pieces,
     request::{Entry, polled},
@@ -22,7 +23,7 @@ use super::{
 use crate::context::Task;
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use io::{file::IoError, open::OpenFile};
+use io::{caller::Credentials, file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault, Room};
 use ring::Taken;
 
@@ -93,6 +94,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     is_restricted: bool,
     /// Of the entry that is taken now.
     urgency: Urgency,
+    /// The same, if it names some.
+    rights: Option<Credentials>,
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything of
     /// this task's runs that may give the number to another; where another thread does, the entries of this poll were there before.
     last: Option<(i32, Arc<OpenFile>)>,
@@ -106,7 +109,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
-        let (is_cut, has_faulted, urgency, last, parked) = (false, false, Urgency::USUAL, None, Vec::new());
+        let (is_cut, has_faulted, urgency, rights, last, parked) =
+            (false, false, Urgency::USUAL, None, None, Vec::new());
         let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
         let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {
@@ -123,6 +127,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             says_priorities,
             is_restricted,
             urgency,
+            rights,
             last,
             parked,
         }
@@ -272,8 +277,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     }
 
     #[inline(never)]
-    fn prepare(&mut self, entry: Sqe) -> Result<Operation, IoError> {
-        let entry = &entry;
+    fn prepare(&mut self, mut entry: Sqe) -> Result<Operation, IoError> {
+        let entry = &mut entry;
         if self.says_priorities {
             self.urgency = Urgency::USUAL;
             self.urgency = Urgency::of(entry)?;
@@ -286,6 +291,9 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             if let Some(instead) = self.ring.check_device(self.task, entry)? {
                 return Ok(instead);
             }
+        }
+        if entry.personality != 0 {
+            self.take_rights(entry)?;
         }
         if entry.flags & IOSQE_BUFFER_SELECT != 0 {
             return operation::prepare_select(entry);
@@ -321,6 +329,21 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         Ok(())
     }
 
+    /// The rights that an entry names are its own from here on, and it is as one that names none.
+    #[cold]
+    fn take_rights(&mut self, entry: &mut Sqe) -> Result<(), Errno> {
+        let rights = self.ring.personalities.get(core::mem::take(&mut entry.personality))?;
+        // What it gives a number to is the program's by its own rights.
+        if fields::is_fixed(entry.opcode) {
+            return match operation::prepare(self.task, entry) {
+                Err(IoError::Errno(errno)) => Err(errno),
+                _ => Err(Errno::EPERM),
+            };
+        }
+        self.rights = Some(rights);
+        Ok(())
+    }
+
     /// An entry that needs memory that is not there is taken again, and with it a chain that nobody is going to add to.
     #[cold]
     fn put_back(&mut self, taken: &mut TakenSome) {
@@ -331,7 +354,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             chain.for_each(|linked| record(linked.entry.mark.number(), Done::failed(Errno::EAGAIN)));
             self.charge = None;
         }
-        self.has_faulted = true;
+        (self.has_faulted, self.rights) = (true, None);
         self.taker.head.submissions.put_back(1 + chain);
         taken.count -= 1 + chain;
     }
@@ -339,11 +362,14 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// Begins a request, or adds it to its chain. `false`: it is wrong, and ends the submission.
     #[inline]
     fn begin(&mut self, entry: Entry, operation: Result<Operation, Errno>) -> bool {
+        // Also of one that is wrong: the next has its own, or none.
+        let rights = self.rights.take();
         let is_linked = entry.mark.flags() & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
         if is_linked || !self.stands_alone() {
-            return self.link(Linked { entry, urgency: self.urgency, operation }, is_linked);
+            return self.link(Linked { entry, urgency: self.urgency, rights, operation }, is_linked);
         }
         match operation {
+            Ok(operation) if rights.is_some() => self.begin_with_rights(entry, operation, rights),
             Ok(Operation::Select(select)) if self.begin_stream(select, entry) => {}
             Ok(operation) => match operation.run(self.task, self.ring, entry.user_data) {
                 Step::Done(done) => self.complete(entry, done),
@@ -353,6 +379,20 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         // A limit of nothing is wrong.
         operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
+    }
+
+    /// Begins one with the rights that it names. If it waits, that is in a coroutine: records are of who submits.
+    #[cold]
+    fn begin_with_rights(&mut self, entry: Entry, operation: Operation, rights: Option<Credentials>) {
+        match operation.run_as(self.task, rights, self.ring, entry.user_data) {
+            Step::Done(done) => self.complete(entry, done),
+            Step::Waits(waits) => {
+                self.taker.give_places(1);
+                self.taker.show_taken();
+                let entry = (entry, self.urgency);
+                waits_in_coroutine(self.task, self.ring, entry, (operation, waits), Chain::default());
+            }
+        }
     }
 
     /// Begins one that reads again and again, if it needs no coroutine.

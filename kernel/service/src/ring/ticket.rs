@@ -14,6 +14,7 @@ use abi::{
     io_uring::{Cqe, IORING_CQE_F_BUFFER, IOSQE_CQE_SKIP_SUCCESS},
 };
 use alloc::sync::Arc;
+use io::caller::Credentials;
 use mem::Charge;
 
 /// An entry has ended like this: in the trace, before its completion is posted.
@@ -136,6 +137,8 @@ impl Drop for Tag {
 pub(super) struct Linked {
     pub entry: Entry,
     pub urgency: Urgency,
+    /// Other than its submitter's.
+    pub rights: Option<Credentials>,
     pub operation: Result<Operation, Errno>,
 }
 
@@ -173,22 +176,23 @@ impl Chain {
         self.entries.first()
     }
 
-    pub(super) fn next(&mut self) -> Option<(Ticket, Operation)> {
+    /// The next, and the rights that it named.
+    pub(super) fn next(&mut self) -> Option<(Ticket, Operation, Option<Credentials>)> {
         let ring = self.ring.as_ref()?;
         // One that is wrong says so: it is in no chain that began.
-        for Linked { entry, urgency, operation } in &mut self.entries {
+        for Linked { entry, urgency, rights, operation } in &mut self.entries {
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
             let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
             let ticket = Ticket { ring, entry, urgency, has_begun, otherwise, tag: None };
             if let Ok(operation) = operation {
-                return Some((ticket, operation));
+                return Some((ticket, operation, rights));
             }
         }
         None
     }
 
     /// The next, if that is a limit of the time of the one before.
-    pub(super) fn next_limit(&mut self) -> Option<(Ticket, Operation)> {
+    pub(super) fn next_limit(&mut self) -> Option<(Ticket, Operation, Option<Credentials>)> {
         match self.first() {
             Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) => self.next(),
             _ => None,
@@ -208,7 +212,7 @@ impl Chain {
     /// Ends the rest behind one with these flags that failed: all say that they were cancelled, unless that one wanted no completion for
     /// success.
     pub(super) fn cancel(&mut self, flags: u8) {
-        while let Some((ticket, _)) = self.next() {
+        while let Some((ticket, ..)) = self.next() {
             if flags & IOSQE_CQE_SKIP_SUCCESS != 0 {
                 ticket.forget();
             }

@@ -1,0 +1,78 @@
+//! Rights that entries name by a number (`IORING_REGISTER_PERSONALITY`): those of who registers them, as they are then. An entry that names some begins with them, whoever submits it and
+//! whatever becomes of the number; all else (account, priority, umask, whose descriptors) stays the submitter's.
+
+use crate::context::Task;
+use abi::errno::Errno;
+use alloc::collections::BTreeMap;
+use hal::sync::{SpinLock, rank};
+use io::caller::Credentials;
+use mem::Charge;
+
+/// Most of a ring: so many numbers in use are passed, at most, for one that is free.
+const MOST: usize = 4096;
+/// What each takes.
+const EACH: usize = size_of::<Registered>() + 32;
+
+struct Registered {
+    rights: Credentials,
+    _charge: Charge,
+}
+
+#[derive(Default)]
+struct Table {
+    all: BTreeMap<u16, Registered>,
+    /// The last number that was given out, or 0.
+    last: u16,
+}
+
+/// The rights that are registered with a ring.
+pub(super) struct Personalities(SpinLock<Table>);
+
+impl Personalities {
+    pub(super) fn new() -> Self {
+        Self(SpinLock::new(rank::PIPE, Table::default()))
+    }
+
+    /// Keeps the caller's rights; their number, from 1 on. As on Linux the next one behind the last that is free, so one that was given up is another's late.
+    ///
+    /// # Errors
+    /// `ENOMEM`, also where there are too many; Linux has 65,535.
+    pub(super) fn register(&self, task: &Task<'_>) -> Result<usize, Errno> {
+        let charge = task.caller().account.charge(EACH)?;
+        let mut table = self.0.lock();
+        if table.all.len() >= MOST {
+            return Err(Errno::ENOMEM);
+        }
+        let mut number = next(table.last);
+        while table.all.contains_key(&number) {
+            number = next(number);
+        }
+        table.last = number;
+        table.all.insert(number, Registered { rights: task.caller().credentials, _charge: charge });
+        Ok(number.into())
+    }
+
+    /// Gives a number up.
+    ///
+    /// # Errors
+    /// `EINVAL`: there is none.
+    pub(super) fn unregister(&self, number: usize) -> Result<usize, Errno> {
+        let number = u16::try_from(number).map_err(|_| Errno::EINVAL)?;
+        let registered = self.0.lock().all.remove(&number);
+        registered.map(|_| 0).ok_or(Errno::EINVAL)
+    }
+
+    /// The rights that an entry names.
+    ///
+    /// # Errors
+    /// `EINVAL`: there are none.
+    #[cold]
+    pub(super) fn get(&self, number: u16) -> Result<Credentials, Errno> {
+        self.0.lock().all.get(&number).map(|registered| registered.rights).ok_or(Errno::EINVAL)
+    }
+}
+
+/// The number behind one. 0 is none.
+fn next(number: u16) -> u16 {
+    number.checked_add(1).unwrap_or(1)
+}
