@@ -21,6 +21,7 @@ mod fields;
 mod files;
 mod group_memory;
 mod groups;
+mod in_place;
 mod in_turn;
 mod notify;
 mod operation;
@@ -66,7 +67,8 @@ use abi::{
     errno::Errno,
     io_uring::{
         Cqe, IORING_OFF_MMAP_MASK, IORING_OFF_PBUF_RING, IORING_OFF_PBUF_SHIFT, IORING_SETUP_DEFER_TASKRUN,
-        IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL, IORING_SETUP_TASKRUN_FLAG, Params,
+        IORING_SETUP_NO_MMAP, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQPOLL,
+        IORING_SETUP_TASKRUN_FLAG, Params,
     },
     poll::{EPOLLIN, EPOLLOUT, EPOLLRDNORM, EPOLLWRNORM},
 };
@@ -493,6 +495,8 @@ impl File for RingFile {
                 let within = offset & ((1 << IORING_OFF_PBUF_SHIFT) - 1);
                 self.0.groups.memory(group).map(|memory| (memory, within))
             }
+            // Its pages are mapped where the program had memory, and nowhere else.
+            _ if self.0.has(IORING_SETUP_NO_MMAP) => Err(Errno::EINVAL),
             _ => as_a_whole(self.backing(path), offset),
         }
     }

@@ -116,6 +116,7 @@ const GROUPS: &[&[Case]] = &[
     rings::provided::CASES,
     rings::bundles::CASES,
     rings::wide::CASES,
+    rings::in_place::CASES,
     rings::quotas::CASES,
     rings::messages::CASES,
     rings::rights::CASES,

@@ -12,6 +12,7 @@ pub mod fuzz;
 pub mod hostile;
 pub mod hostile_ends;
 pub mod hostile_inputs;
+pub mod in_place;
 pub mod messages;
 pub mod opening;
 pub mod ordinary;

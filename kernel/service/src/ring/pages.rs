@@ -10,6 +10,24 @@ use hal::{PAGE_SIZE, frame::Frame, stretch::Stretch};
 use mem::{Account, Backing, BoxFuture, Charge};
 use ring::{Kernel, Layout, Words, at};
 
+/// Which run of the pages of a ring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RunOf {
+    /// Words, completions and the array.
+    Ring,
+    Entries,
+}
+
+impl RunOf {
+    /// Where it lies in the file.
+    pub(super) fn offset(self) -> u64 {
+        match self {
+            RunOf::Ring => IORING_OFF_SQ_RING,
+            RunOf::Entries => IORING_OFF_SQES,
+        }
+    }
+}
+
 /// Completions lie behind the words as if they were some of them.
 const FIRST_CQE: usize = at::CQES / size_of::<Cqe>();
 const _: () = assert!(at::CQES.is_multiple_of(size_of::<Cqe>()));
@@ -43,6 +61,17 @@ impl Pages {
         let made = Self { id, ring, entries, array, entry_shift, completion_shift, _charge: charge };
         layout.write(&made);
         Ok(Arc::new(made))
+    }
+
+    /// Writes a page of a run, but not the words at the head of the ring.
+    pub(super) fn fill(&self, run: RunOf, page: usize, content: &[u8]) {
+        let (stretch, head) = match run {
+            RunOf::Ring if page == 0 => (&self.ring, at::CQES / 8),
+            RunOf::Ring => (&self.ring, 0),
+            RunOf::Entries => (&self.entries, 0),
+        };
+        let words = content.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)).take(PAGE_SIZE / 8);
+        words.enumerate().skip(head).for_each(|(word, value)| stretch.write(page * PAGE_SIZE / 8 + word, [value]));
     }
 
     /// The run of pages that a page of a mapping is in, and its place there.

@@ -1,10 +1,11 @@
 //! `io_uring_setup`.
 
-use super::{Ring, RingFile, polled, ring_of};
+use super::{Ring, RingFile, in_place::InPlace, polled, ring_of};
 use crate::{arguments::Args, context::Task};
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, fs::O_RDWR, io_uring::*};
 use alloc::sync::Arc;
 use io::open::OpenFile;
+use process::registered_rings::PLACES;
 use ring::{Layout, MOST_COMPLETIONS, MOST_ENTRIES};
 
 /// Modes that are there. Nobody is interrupted for completions, so those that say when to interrupt ask for nothing more; with `DEFER_TASKRUN` they are posted
@@ -23,6 +24,8 @@ const MODES: u32 = IORING_SETUP_IOPOLL
     | IORING_SETUP_DEFER_TASKRUN
     | IORING_SETUP_SQE128
     | IORING_SETUP_CQE32
+    | IORING_SETUP_NO_MMAP
+    | IORING_SETUP_REGISTERED_FD_ONLY
     | IORING_SETUP_NO_SQARRAY
     | IORING_SETUP_PRIORITIES;
 
@@ -49,15 +52,35 @@ pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     let mut params: Params = task.space().get(args.word(1)).await?;
     let layout = layout(args.bits(0), &params)?;
     (params.sq_entries, params.cq_entries) = (layout.entries(), layout.completions());
+    let place = InPlace::of(task, &params, &layout).await?;
+    let told = (params.sq_off.user_addr, params.cq_off.user_addr);
     (params.sq_off, params.cq_off) = layout.offsets();
+    if place.is_some() {
+        (params.sq_off.user_addr, params.cq_off.user_addr) = told;
+    }
     params.features = FEATURES;
     let is_shared = shares(task, &params)?;
     let ring = RingFile(Ring::new(task, layout, &params)?);
+    if let Some(place) = place {
+        place.take(task, &ring.0.pages).await?;
+    }
     if ring.0.poller.is_some() {
         polled::begin(task, &ring.0, if is_shared { None } else { hart(&params)? })?;
     }
     task.space().put(args.word(1), &params).await?;
-    task.install(OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]"), true)
+    let open = OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]");
+    if params.flags & IORING_SETUP_REGISTERED_FD_ONLY != 0 {
+        return enrol(task, open);
+    }
+    task.install(open, true)
+}
+
+/// Gives a ring a place of the thread's instead of a descriptor.
+fn enrol(task: &Task<'_>, mut open: Arc<OpenFile>) -> Result<usize, Errno> {
+    if let Some(fresh) = Arc::get_mut(&mut open) {
+        fresh.pay_for(&task.caller().account)?;
+    }
+    task.thread().register_ring(0..PLACES, open)
 }
 
 /// Whether the ring is polled together with another (`IORING_SETUP_ATTACH_WQ`). Then it has a coroutine of its own all the same: there are no
@@ -102,7 +125,8 @@ fn layout(entries: u32, params: &Params) -> Result<Layout, Errno> {
     let defers = deferred || has(IORING_SETUP_COOP_TASKRUN) || has(IORING_SETUP_TASKRUN_FLAG);
     let is_polled_wrongly = if has(IORING_SETUP_SQPOLL) { defers } else { has(IORING_SETUP_SQ_AFF) };
     let lacks_issuer = deferred && !has(IORING_SETUP_SINGLE_ISSUER);
-    if completions < entries || is_polled_wrongly || lacks_cooperation || lacks_issuer {
+    let lacks_place = has(IORING_SETUP_REGISTERED_FD_ONLY) && !has(IORING_SETUP_NO_MMAP);
+    if lacks_place || completions < entries || is_polled_wrongly || lacks_cooperation || lacks_issuer {
         return Err(Errno::EINVAL);
     }
     let layout = Layout::new(entries, completions, !has(IORING_SETUP_NO_SQARRAY));
@@ -133,6 +157,7 @@ mod tests {
             (4, IORING_SETUP_TASKRUN_FLAG, 0),
             (4, IORING_SETUP_SQ_AFF, 0),
             (4, IORING_SETUP_SQPOLL | IORING_SETUP_COOP_TASKRUN, 0),
+            (4, IORING_SETUP_REGISTERED_FD_ONLY, 0),
             (4, 1 << 30, 0),
         ];
         for (entries, flags, completions) in wrong {

@@ -90,7 +90,7 @@ impl Wide {
     }
 }
 
-fn words_of(entry: &Sqe) -> [u32; 16] {
+pub fn words_of(entry: &Sqe) -> [u32; 16] {
     let &Sqe { opcode, flags, ioprio, fd, off, addr, len, op_flags, user_data, buf_index, .. } = entry;
     let first = u32::from(opcode) | u32::from(flags) << 8 | u32::from(ioprio) << 16;
     let halves = |word: u64| [word as u32, (word >> 32) as u32];
