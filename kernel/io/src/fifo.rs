@@ -155,6 +155,10 @@ impl File for Ends {
         true
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn events(&self) -> u32 {
         self.read.as_ref().map_or(0, |end| end.events()) | self.write.as_ref().map_or(0, |end| end.events())
     }

@@ -198,6 +198,11 @@ pub trait File: Send + Sync + Any {
         false
     }
 
+    /// Whether one write may come from several pieces of memory; else each is a write of its own.
+    fn takes_pieces(&self) -> bool {
+        false
+    }
+
     /// A read that found too little, though there is something, waits no longer: whether the next one takes what there is.
     fn take_less(&self) -> bool {
         false

@@ -357,6 +357,10 @@ impl File for WriteEnd {
         true
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn queue(&self, _want: Want) -> Option<&WaitQueue> {
         Some(&self.0.writable)
     }

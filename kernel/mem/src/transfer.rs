@@ -265,6 +265,9 @@ fn each_part(
         }
         let part = piece.behind(skip.min(piece.len));
         skip -= piece.len - part.len;
+        if part.len == 0 {
+            continue;
+        }
         let end = done + part.len.min(len - done);
         visit(part.addr, done..end)?;
         done = end;

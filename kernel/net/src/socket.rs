@@ -500,6 +500,10 @@ impl File for SocketFile {
         true
     }
 
+    fn takes_pieces(&self) -> bool {
+        true
+    }
+
     fn read_queue(&self) -> Option<&WaitQueue> {
         // The same queue for all that it is asked for, or none.
         self.queue(Want::Events(0))

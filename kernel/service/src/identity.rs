@@ -113,15 +113,15 @@ pub(crate) fn change(task: &Task<'_>, number: usize, args: &Args) -> Option<Resu
     let privileged = task.caller().credentials.uid == 0;
     let process = task.process();
     // By what they are when they are changed: requests may be served beside threads that change them as well.
-    let user = |new: &dyn Fn(Ids) -> Result<Ids, Errno>| process.change_identity(|identity| set_user(identity, new));
-    let group = |new: &dyn Fn(Ids) -> Result<Ids, Errno>| process.change_identity(|identity| set_group(identity, new));
+    let user = |new: &Change<'_>| process.change_identity(|identity| set_user(identity, new, privileged));
+    let group = |new: &Change<'_>| process.change_identity(|identity| set_group(identity, new, privileged));
     let changed = match number {
-        nr::SETUID => user(&|ids| ids.set(one, privileged)),
-        nr::SETGID => group(&|ids| ids.set(one, privileged)),
-        nr::SETREUID => user(&|ids| ids.set_two(two().0, two().1, privileged)),
-        nr::SETREGID => group(&|ids| ids.set_two(two().0, two().1, privileged)),
-        nr::SETRESUID => user(&|ids| ids.set_three(three(), privileged)),
-        nr::SETRESGID => group(&|ids| ids.set_three(three(), privileged)),
+        nr::SETUID => user(&|ids, privileged| ids.set(one, privileged)),
+        nr::SETGID => group(&|ids, privileged| ids.set(one, privileged)),
+        nr::SETREUID => user(&|ids, privileged| ids.set_two(two().0, two().1, privileged)),
+        nr::SETREGID => group(&|ids, privileged| ids.set_two(two().0, two().1, privileged)),
+        nr::SETRESUID => user(&|ids, privileged| ids.set_three(three(), privileged)),
+        nr::SETRESGID => group(&|ids, privileged| ids.set_three(three(), privileged)),
         // The ids of file accesses follow the effective ones; the answer is the one in force.
         nr::SETFSUID => return Some(Ok(process.identity().euid as usize)),
         nr::SETFSGID => return Some(Ok(process.identity().egid as usize)),
@@ -130,14 +130,18 @@ pub(crate) fn change(task: &Task<'_>, number: usize, args: &Args) -> Option<Resu
     Some(changed.map(|()| 0))
 }
 
-fn set_user(identity: &mut Identity, new: &dyn Fn(Ids) -> Result<Ids, Errno>) -> Result<(), Errno> {
-    let ids = new(user(identity))?;
+/// Makes other ids of those that there are, for who is privileged or not.
+type Change<'a> = dyn Fn(Ids, bool) -> Result<Ids, Errno> + 'a;
+
+/// `privileged`: the call was when it began. It counts if the process still is.
+fn set_user(identity: &mut Identity, new: &Change<'_>, privileged: bool) -> Result<(), Errno> {
+    let ids = new(user(identity), privileged && identity.euid == 0)?;
     (identity.uid, identity.euid, identity.suid) = (ids.real, ids.effective, ids.saved);
     Ok(())
 }
 
-fn set_group(identity: &mut Identity, new: &dyn Fn(Ids) -> Result<Ids, Errno>) -> Result<(), Errno> {
-    let ids = new(group(identity))?;
+fn set_group(identity: &mut Identity, new: &Change<'_>, privileged: bool) -> Result<(), Errno> {
+    let ids = new(group(identity), privileged && identity.euid == 0)?;
     (identity.gid, identity.egid, identity.sgid) = (ids.real, ids.effective, ids.saved);
     Ok(())
 }
@@ -182,10 +186,16 @@ pub(crate) async fn setgroups(task: &Task<'_>, args: &Args) -> Result<usize, Err
     let mut groups = list(count)?;
     groups.resize(count, 0u32);
     task.space().copy_in(args.word(1), groups.as_mut_slice().as_mut_bytes()).await?;
-    // The ids are those of now: who gave rights up while the list was read is not given them back.
-    let old = task.process().change_identity(|identity| Ok(core::mem::replace(&mut identity.groups, groups)))?;
-    drop(old); // not under the lock
-    Ok(0)
+    // The ids are those of now: who gave rights up while the list was read is not given them back, nor other groups.
+    let changed = task.process().change_identity(|identity| {
+        if identity.euid != 0 {
+            return Err(Errno::EPERM);
+        }
+        core::mem::swap(&mut identity.groups, &mut groups);
+        Ok(0)
+    });
+    drop(groups); // those of before: not under the lock
+    changed
 }
 
 #[cfg(test)]

@@ -449,12 +449,14 @@ impl Transfer<'_, '_> {
         })
     }
 
-    /// Whether one attempt writes the rest of several pieces: what is small goes into a stream whole, and is read from there whole, as on Linux.
+    /// Whether one attempt writes the rest of several pieces: what is small goes into a stream whole, and is read from there whole, as on Linux. No more than that: it is copied under
+    /// the stream's lock.
     fn goes_whole(&self) -> bool {
         self.list.len() > 1
             && self.direction == Direction::Write
-            && !self.open.seekable()
+            && self.open.file().takes_pieces()
             && self.task.buffer().is_none()
+            && total(self.list) <= abi::fs::PIPE_BUF as usize
     }
 
     /// One attempt, after `done` bytes: with the rest of one piece, or of all.

@@ -4,7 +4,7 @@ use crate::case::{Case, Outcome, Trouble, provided};
 use crate::process::{Shared, await_blocked, checked_child, child, exits, millis};
 use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
-use rt::abi::fs::{EFD_NONBLOCK, EFD_SEMAPHORE};
+use rt::abi::fs::{EFD_NONBLOCK, EFD_SEMAPHORE, Iovec};
 use rt::abi::poll::{
     EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLL_CTL_MOD, EPOLLET, EPOLLEXCLUSIVE, EPOLLHUP, EPOLLIN, EPOLLONESHOT, EPOLLOUT,
     EPOLLPRI, EPOLLRDHUP, EpollEvent, POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, PollFd,
@@ -162,6 +162,9 @@ fn counter() -> Outcome {
     fails!(file.write(&1u64.to_le_bytes()), EAGAIN);
     fails!(file.write(&u64::MAX.to_le_bytes()), EINVAL);
     fails!(file.write(&[1]), EINVAL);
+    // Each piece is a write of its own.
+    let pieces = [Iovec { base: [1u32].as_ptr() as u64, len: 4 }; 2];
+    fails!(call!(WRITEV, file.fd().raw(), pieces.as_ptr(), pieces.len()), EINVAL);
     fails!(file.read(&mut [0; 7]), EINVAL);
     equal!(take(&mut file)?, u64::MAX - 1);
     Ok(())

@@ -1,6 +1,6 @@
 //! `io_uring_setup`.
 
-use super::{Ring, RingFile, in_place::InPlace, polled, ring_of};
+use super::{Ring, RingFile, in_place::InPlace, pages::Pages, polled, ring_of};
 use crate::{arguments::Args, context::Task};
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, fs::O_RDWR, io_uring::*};
 use alloc::sync::Arc;
@@ -61,26 +61,31 @@ pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     params.features = FEATURES;
     let is_shared = shares(task, &params)?;
     let ring = RingFile(Ring::new(task, layout, &params)?);
-    if let Some(place) = place {
-        place.take(task, &ring.0.pages).await?;
-    }
     if ring.0.poller.is_some() {
         polled::begin(task, &ring.0, if is_shared { None } else { hart(&params)? })?;
     }
     task.space().put(args.word(1), &params).await?;
-    let open = OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]");
-    if params.flags & IORING_SETUP_REGISTERED_FD_ONLY != 0 {
-        return enrol(task, open);
-    }
-    task.install(open, true)
-}
-
-/// Gives a ring a place of the thread's instead of a descriptor.
-fn enrol(task: &Task<'_>, mut open: Arc<OpenFile>) -> Result<usize, Errno> {
+    let pages = ring.0.pages.clone();
+    let mut open = OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]");
     if let Some(fresh) = Arc::get_mut(&mut open) {
         fresh.pay_for(&task.caller().account)?;
     }
-    task.thread().register_ring(0..PLACES, open)
+    // The program's memory is replaced last, behind all else that may fail.
+    if params.flags & IORING_SETUP_REGISTERED_FD_ONLY == 0 {
+        let number = task.keep()?;
+        take(task, place, &pages).await?;
+        return number.give(open, true);
+    }
+    let number = task.thread().register_ring(0..PLACES, open)?;
+    take(task, place, &pages).await.map(|()| number).inspect_err(|_| drop(task.thread().take_registered_ring(number)))
+}
+
+/// The ring's pages take the place of the memory that the program has for them, if it has some.
+async fn take(task: &Task<'_>, place: Option<InPlace>, pages: &Arc<Pages>) -> Result<(), Errno> {
+    match place {
+        Some(place) => place.take(task, pages).await,
+        None => Ok(()),
+    }
 }
 
 /// Whether the ring is polled together with another (`IORING_SETUP_ATTACH_WQ`). Then it has a coroutine of its own all the same: there are no

@@ -384,13 +384,15 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// Begins one with the rights that it names. If it waits, that is in a coroutine: records are of who submits.
     #[cold]
     fn begin_with_rights(&mut self, entry: Entry, operation: Operation, rights: Option<Credentials>) {
-        match operation.run_as(self.task, rights, self.ring, entry.user_data) {
+        let named = rights.map(|rights| self.task.with_rights(rights));
+        let task = named.as_ref().unwrap_or(self.task);
+        match operation.run(task, self.ring, entry.user_data) {
             Step::Done(done) => self.complete(entry, done),
             Step::Waits(waits) => {
                 self.taker.give_places(1);
                 self.taker.show_taken();
                 let entry = (entry, self.urgency);
-                waits_in_coroutine(self.task, self.ring, entry, (operation, waits), Chain::default());
+                waits_in_coroutine(task, self.ring, entry, (operation, waits), Chain::default());
             }
         }
     }

@@ -4,11 +4,14 @@ use super::calls::{call_of, one};
 use super::*;
 use crate::machine::needs_root;
 use crate::process::exits;
+use crate::sockets::{local_datagrams::receive_ids, rights::pair};
 use rt::abi::fs::AT_FDCWD;
+use rt::abi::net::{MSG_DONTWAIT, SCM_CREDENTIALS, SO_PASSCRED, SOCK_DGRAM, SOL_SOCKET};
 
 pub const CASES: &[Case] = &[
     case!("ring/rights-by-number", "C4 P1", by_number),
     case!("ring/rights-by-number-in-chains", "C4 P1 D14", in_chains),
+    case!("ring/rights-by-number-of-what-waits", "C4 P1", of_what_waits),
     case!("ring/wrong-rights-by-number", "C4 E1", wrong),
     case!("ring/rights-by-number-until-they-are-full", "C4 D13", until_full),
 ];
@@ -103,6 +106,36 @@ fn in_chains() -> Outcome {
         equal!(expel(&ring, root.into())?, 0);
         io::Write::write_all(&mut write, b"x")?;
         check(&wait(&mut ring, 4)?)
+    })
+}
+
+/// Whoever is told who sent is told the same of a message that had to wait.
+fn of_what_waits() -> Outcome {
+    with_secret(|| {
+        let mut ring = Ring::new(8, 0)?;
+        call!(SETRESUID, SAME, SOMEBODY, 0)?;
+        let own = enrol(&ring)?;
+        call!(SETRESUID, SAME, 0, SAME)?;
+        let (near, far) = pair(SOCK_DGRAM)?;
+        let on = 1i32;
+        call!(SETSOCKOPT, far.fd().raw(), SOL_SOCKET, SO_PASSCRED, &raw const on, 4)?;
+        let mut byte = [1u8];
+        let sends = Sqe { personality: own, ..transfer(IORING_OP_WRITE, near.fd().raw(), &mut byte, 0) };
+        equal!(one(&mut ring, sends)?, 1);
+        let (kind, at_once, _) = receive_ids(&far, 64)?;
+        equal!((kind, at_once[1]), (SCM_CREDENTIALS, SOMEBODY));
+        let mut filled = 0;
+        while call!(SENDTO, near.fd().raw(), byte.as_ptr(), 1, MSG_DONTWAIT, 0, 0).is_ok() {
+            filled += 1;
+        }
+        push(&mut ring, &[sends]);
+        equal!(ring.submit(0)?, 1);
+        for _ in 0..filled {
+            receive_ids(&far, 64)?;
+        }
+        equal!(wait(&mut ring, 1)?, [(7, 1)]);
+        equal!(receive_ids(&far, 64)?.1, at_once);
+        Ok(())
     })
 }
 

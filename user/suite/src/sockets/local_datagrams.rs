@@ -288,7 +288,7 @@ fn word_at(control: &[u8], at: usize) -> u32 {
 }
 
 /// A message with its control messages: type and ids of the first, flags.
-fn receive_ids(file: &File, room: usize) -> Call<(u32, [u32; 3], u32)> {
+pub fn receive_ids(file: &File, room: usize) -> Call<(u32, [u32; 3], u32)> {
     let (mut byte, control) = ([0u8], [0u64; 8]);
     let piece = Iovec { base: byte.as_mut_ptr() as u64, len: 1 };
     let mut said = Msghdr { control: control.as_ptr() as u64, ..message(&piece, &Control::room(0), room) };
