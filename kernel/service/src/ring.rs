@@ -238,12 +238,11 @@ impl Attached for Ring {
 }
 
 impl Ring {
-    fn new(task: &Task<'_>, layout: Layout, params: &Params) -> Result<Arc<Self>, Errno> {
+    fn new(task: &Task<'_>, layout: Layout, params: &Params, pages: Arc<Pages>) -> Result<Arc<Self>, Errno> {
         let has = |flag| params.flags & flag != 0;
         let (account, quotas) = (&task.caller().account, task.process().quotas());
         let counted = quotas.rings.charge(1)?;
         let charge = account.charge(size_of::<Self>())?;
-        let pages = Pages::new(&layout, account)?;
         let posting = Posting {
             completions: Completions::new(&layout),
             head: Head::new(&layout),

@@ -46,16 +46,32 @@ pub(super) struct Pages {
     _charge: Charge,
 }
 
+/// How often caches are asked for memory, which lies here and there, before no pages side by side are found.
+const RECLAIMS: usize = 64;
+
+/// Pages side by side, also where caches have them.
+async fn side_by_side(pages: usize) -> Result<Stretch, Errno> {
+    for _ in 0..RECLAIMS {
+        if let Some(stretch) = Stretch::zeroed(pages) {
+            return Ok(stretch);
+        }
+        if !mem::reclaim::reclaim().await {
+            break;
+        }
+    }
+    Err(Errno::ENOMEM)
+}
+
 impl Pages {
     /// Fresh ones, at most 6.2 MiB of them in two pieces.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(super) fn new(layout: &Layout, account: &Arc<Account>) -> Result<Arc<Self>, Errno> {
+    pub(super) async fn new(layout: &Layout, account: &Arc<Account>) -> Result<Arc<Self>, Errno> {
         let (ring, entries) = (layout.ring_bytes().div_ceil(PAGE_SIZE), layout.entry_bytes().div_ceil(PAGE_SIZE));
         let charge = account.charge((ring + entries) * (PAGE_SIZE + size_of::<Frame>()) + size_of::<Self>())?;
-        let stretch = |pages| Stretch::zeroed(pages).ok_or(Errno::ENOMEM);
-        let (ring, entries, array) = (stretch(ring)?, stretch(entries)?, layout.array().unwrap_or(0) / 4);
+        let (ring, entries) = (side_by_side(ring).await?, side_by_side(entries).await?);
+        let array = layout.array().unwrap_or(0) / 4;
         let (entry_shift, completion_shift) = (layout.entry_shift(), layout.completion_shift());
         let id = mem::new_object_id();
         let made = Self { id, ring, entries, array, entry_shift, completion_shift, _charge: charge };

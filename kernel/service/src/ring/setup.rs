@@ -60,12 +60,12 @@ pub(crate) async fn setup(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     }
     params.features = FEATURES;
     let is_shared = shares(task, &params)?;
-    let ring = RingFile(Ring::new(task, layout, &params)?);
+    let pages = Pages::new(&layout, &task.caller().account).await?;
+    let ring = RingFile(Ring::new(task, layout, &params, pages.clone())?);
     if ring.0.poller.is_some() {
         polled::begin(task, &ring.0, if is_shared { None } else { hart(&params)? })?;
     }
     task.space().put(args.word(1), &params).await?;
-    let pages = ring.0.pages.clone();
     let mut open = OpenFile::new(Arc::new(ring), O_RDWR, b"anon_inode:[io_uring]");
     if let Some(fresh) = Arc::get_mut(&mut open) {
         fresh.pay_for(&task.caller().account)?;
