@@ -456,7 +456,7 @@ impl Transfer<'_, '_> {
             && self.direction == Direction::Write
             && self.open.file().takes_pieces()
             && self.task.buffer().is_none()
-            && total(self.list) <= abi::fs::PIPE_BUF as usize
+            && total(self.list) <= abi::fs::PIPE_BUF
     }
 
     /// One attempt, after `done` bytes: with the rest of one piece, or of all.
