@@ -2,7 +2,8 @@
 //!
 //! **Who does an errand.** The thread, if it runs, or waits for nothing but a hart ([`Attention`](sync::attention::Attention) says so in one word); else whoever brings it finds another
 //! ([`Runner::call`]). What the thread leaves behind when it comes to rest, or has not done in one go, it passes on ([`Errand::pass_on`]). It does them once before it has executed something in user
-//! mode again, and so much at once for all who have some: what comes more is passed on, so whoever brings it, and however much, does not keep it from its program.
+//! mode again, and so much at once for all who have some: what comes more is passed on, so whoever brings it, and however much, does not keep it from its program. Whether it has executed something
+//! is told by where it stands: one that makes all its calls from one place leaves more to others than it need.
 
 use super::{Receiver, bell::Bell};
 use crate::thread::Thread;
