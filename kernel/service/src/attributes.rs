@@ -162,7 +162,7 @@ pub(crate) fn fstat_now(task: &Task<'_>, args: &Args) -> Option<Result<usize, Er
 
 /// The attributes that a directory, a path and `AT_*` flags name.
 async fn named(task: &Task<'_>, dirfd: i32, path: usize, flags: u32) -> Result<Metadata, Errno> {
-    let path = task.space().cstr(path, f::PATH_MAX).await?;
+    let path = paths::get(task, path).await?;
     if path.is_empty() && flags & f::AT_EMPTY_PATH != 0 && dirfd != f::AT_FDCWD {
         return of_open(task.file(dirfd)?.as_ref()).await;
     }
@@ -203,7 +203,7 @@ pub(crate) async fn fchmod(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 
 /// `fchmodat(dirfd, path, mode)`.
 pub(crate) async fn fchmodat(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let path = task.space().cstr(args.word(1), f::PATH_MAX).await?;
+    let path = paths::get(task, args.word(1)).await?;
     let inode = paths::find(task, args.int(0), &path, 0).await?;
     change_mode(task.caller(), &*inode, args.bits(2) & 0o7777).await.map(|()| 0)
 }
@@ -223,7 +223,7 @@ pub(crate) async fn fchown(task: &Task<'_>, args: &Args) -> Result<usize, Errno>
 pub(crate) async fn fchownat(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let flags = args.bits(4);
     only(flags, f::AT_SYMLINK_NOFOLLOW | f::AT_EMPTY_PATH)?;
-    let path = task.space().cstr(args.word(1), f::PATH_MAX).await?;
+    let path = paths::get(task, args.word(1)).await?;
     let inode = paths::find(task, args.int(0), &path, flags).await?;
     change_owner(task.caller(), &*inode, id(args.bits(2)), id(args.bits(3))).await.map(|()| 0)
 }
@@ -257,7 +257,7 @@ pub(crate) async fn utimensat(task: &Task<'_>, args: &Args) -> Result<usize, Err
         only(flags, 0)?;
         inode_of(task.file(args.int(0))?.as_ref())?
     } else {
-        let path = task.space().cstr(args.word(1), f::PATH_MAX).await?;
+        let path = paths::get(task, args.word(1)).await?;
         paths::find(task, args.int(0), &path, flags).await?
     };
     change_times(task.caller(), &*inode, accessed, modified, both_now).await.map(|()| 0)
@@ -266,7 +266,7 @@ pub(crate) async fn utimensat(task: &Task<'_>, args: &Args) -> Result<usize, Err
 /// `truncate(path, size)`.
 pub(crate) async fn truncate(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let size = args.offset(1)?;
-    let path = task.space().cstr(args.word(0), f::PATH_MAX).await?;
+    let path = paths::get(task, args.word(0)).await?;
     let inode = paths::find(task, f::AT_FDCWD, &path, 0).await?;
     check_size(task, &*inode, size).await?;
     namespace::truncate(task.caller(), &*inode, size).await.map(|()| 0)
@@ -338,7 +338,7 @@ fn statfs_of(figures: &Statistics) -> f::Statfs {
 
 /// `statfs(path, buffer)`.
 pub(crate) async fn statfs(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
-    let path = task.space().cstr(args.word(0), f::PATH_MAX).await?;
+    let path = paths::get(task, args.word(0)).await?;
     let inode = paths::find(task, f::AT_FDCWD, &path, 0).await?;
     task.space().put(args.word(1), &statfs_of(&inode.statistics().await?)).await.map(|()| 0)
 }

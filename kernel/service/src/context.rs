@@ -5,6 +5,7 @@
 
 use crate::{
     System,
+    given::Given,
     ring::{Buffer, Direct},
     transfer::Piece,
 };
@@ -14,7 +15,7 @@ use abi::{
     process::{RLIM_INFINITY, RLIMIT_NOFILE},
     signal::{SIGPIPE, SIGXFSZ},
 };
-use alloc::{borrow::Cow, sync::Arc};
+use alloc::{borrow::Cow, boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -64,6 +65,8 @@ pub(crate) struct OfRequest {
     pub into: Option<Direct>,
     /// Its memory lies in there, whatever is mapped.
     pub buffer: Option<Arc<Buffer>>,
+    /// What it is given was kept when it was submitted, whatever lies there now.
+    pub given: Option<Box<Given>>,
     /// It is a call in all else (`abi::asyncos::ASYNC`): a descriptor that does not wait means it.
     pub is_call: bool,
 }
@@ -170,6 +173,11 @@ impl<'a> Task<'a> {
     /// The registered buffer that its memory lies in.
     pub fn buffer(&self) -> Option<&Buffer> {
         self.request.and_then(|request| request.buffer.as_deref())
+    }
+
+    /// What was kept of what it is given.
+    pub fn given(&self) -> Option<&Given> {
+        self.request.and_then(|request| request.given.as_deref())
     }
 
     /// The address space, for who outlives this.

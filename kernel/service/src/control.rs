@@ -16,7 +16,7 @@ use net::{Rights, Sender};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Longest control messages of one call.
-const MOST: u64 = 128 << 10;
+pub(crate) const MOST: u64 = 128 << 10;
 
 const HEADER: usize = size_of::<Cmsghdr>();
 const NUMBER: usize = size_of::<i32>();
@@ -34,7 +34,7 @@ pub(crate) async fn rights(task: &Task<'_>, socket: &Socket, message: &Msghdr) -
         return Ok(None);
     }
     let (mut bytes, _charge) = crate::messages::kernel_buffer(task, message.controllen as usize)?;
-    task.space().copy_in(message.control as usize, &mut bytes).await?;
+    task.copy_in(message.control as usize, &mut bytes).await?;
     let (mut files, mut claim) = (Vec::new(), None);
     let mut rest = &*bytes;
     while let Ok((header, _)) = Cmsghdr::read_from_prefix(rest) {

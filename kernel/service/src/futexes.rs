@@ -109,7 +109,7 @@ pub(crate) async fn wait_for_one(task: &Task<'_>, addr: usize, count: usize) -> 
     let _charges = [task.process().quotas().words.charge(count)?, task.caller().account.charge(count * EACH)?];
     let (mut words, mut waits) = (list(count)?, list(count)?);
     words.resize(count, FutexWaitv::new_zeroed());
-    task.space().copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
+    task.copy_in(addr, words.as_mut_slice().as_mut_bytes()).await?;
     for word in &words {
         if !is_right(word.flags, word.val, 0) || word.reserved != 0 {
             return Err(Errno::EINVAL);

@@ -39,6 +39,7 @@ mod direct_io;
 mod dispatch;
 mod files;
 mod futexes;
+mod given;
 mod grants;
 mod identity;
 mod life;

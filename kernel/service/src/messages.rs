@@ -319,7 +319,7 @@ pub(crate) async fn sendmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 /// `sendmsg`: what was sent, of how much.
 pub(crate) async fn send_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
-    let message: Msghdr = task.space().get(args.word(1)).await?;
+    let message: Msghdr = task.get(args.word(1)).await?;
     let to = match (message.name, message.namelen) {
         // As on Linux: a name without a byte is none. It is what is left in the structure by a receive from a stream.
         (0, _) | (_, 0) => None,
@@ -351,7 +351,7 @@ pub(crate) async fn recvmsg(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 pub(crate) async fn receive_message(task: &Task<'_>, args: &Args) -> Result<(usize, usize), Errno> {
     let socket = Socket::find(task, args.int(0))?;
     let (at, flags) = (args.word(1), args.bits(2));
-    let message: Msghdr = task.space().get(at).await?;
+    let message: Msghdr = task.get(at).await?;
     let list = message_pieces(task, &message).await?;
     let received = receive(task, &socket, &list, flags).await?;
     let answer = (if flags & MSG_TRUNC != 0 { received.full } else { received.len }, total(&list));

@@ -55,13 +55,13 @@ async fn get(task: &Task<'_>, addr: usize, size: usize) -> Result<f::OpenHow, Er
     while at < size {
         let mut tail = [0; TAIL];
         let some = TAIL.min(size - at);
-        task.space().copy_in(addr.wrapping_add(at), &mut tail[..some]).await?;
+        task.copy_in(addr.wrapping_add(at), &mut tail[..some]).await?;
         if tail != [0; TAIL] {
             return Err(Errno::E2BIG);
         }
         at += some;
     }
-    task.space().get(addr).await
+    task.get(addr).await
 }
 
 /// Linux's checks, in its order.

@@ -87,7 +87,7 @@ async fn directory_of(task: &Task<'_>, root: &Arc<Place>, open: &OpenFile) -> Re
 
 /// Copies a path.
 pub(crate) async fn get(task: &Task<'_>, addr: usize) -> Result<Vec<u8>, Errno> {
-    task.space().cstr(addr, PATH_MAX).await
+    task.cstr(addr, PATH_MAX).await
 }
 
 /// The inode that `dirfd`, `path` and `AT_SYMLINK_NOFOLLOW`, `AT_EMPTY_PATH` of `flags` name.

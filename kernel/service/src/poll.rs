@@ -248,7 +248,7 @@ pub(crate) async fn epoll_ctl(task: &Task<'_>, args: &Args) -> Result<usize, Err
     let (operation, fd) = (args.bits(1), args.int(2));
     let event = match operation {
         p::EPOLL_CTL_DEL => EpollEvent { events: 0, pad: 0, data: 0 },
-        _ => task.space().get(args.word(3)).await?,
+        _ => task.get(args.word(3)).await?,
     };
     let set = task.file(args.int(0))?;
     let open = task.file(fd)?;

@@ -26,6 +26,7 @@ mod in_turn;
 mod notify;
 mod operation;
 mod ordinary;
+mod own;
 mod pages;
 mod personalities;
 mod pieces;

@@ -217,7 +217,7 @@ async fn get_any_address(task: &Task<'_>, addr: usize, len: usize) -> Result<Opt
         return Err(Errno::EINVAL);
     }
     let mut bytes = [0; SOCKADDR_MAX];
-    task.space().copy_in(addr, &mut bytes[..len]).await?;
+    task.copy_in(addr, &mut bytes[..len]).await?;
     decode(&bytes[..len])
 }
 

@@ -91,7 +91,7 @@ pub(crate) async fn pieces(task: &Task<'_>, addr: usize, count: usize) -> Result
     let charge = if count > SHORT { Some(account.charge(count * size_of::<Piece>())?) } else { None };
     let mut raw = list(count)?;
     raw.resize(count, Iovec::new_zeroed());
-    task.space().copy_in(addr, raw.as_mut_slice().as_mut_bytes()).await?;
+    task.copy_in(addr, raw.as_mut_slice().as_mut_bytes()).await?;
     Ok(Pieces { list: clamp(&raw)?, _charge: charge })
 }
 

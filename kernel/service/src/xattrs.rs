@@ -35,7 +35,7 @@ async fn inode_of(task: &Task<'_>, args: &Args, by: By) -> Result<Arc<dyn Inode>
 }
 
 async fn name_at(task: &Task<'_>, addr: usize) -> Result<Vec<u8>, Errno> {
-    match task.space().cstr(addr, XATTR_NAME_MAX + 1).await {
+    match task.cstr(addr, XATTR_NAME_MAX + 1).await {
         Ok(name) if name.is_empty() => Err(Errno::ERANGE),
         Err(Errno::ENAMETOOLONG) => Err(Errno::ERANGE),
         name => name,
@@ -89,7 +89,7 @@ pub(crate) async fn set(task: &Task<'_>, args: &Args, by: By) -> Result<usize, E
     let _charge = task.caller().account.charge(size)?;
     let mut value = mem::list(size)?;
     value.resize(size, 0);
-    task.space().copy_in(args.word(2), &mut value).await?;
+    task.copy_in(args.word(2), &mut value).await?;
     check(task, &*inode, &name, access::WRITE).await?;
     let mode = match flags {
         0 => XattrMode::Any,

@@ -120,6 +120,7 @@ const GROUPS: &[&[Case]] = &[
     rings::quotas::CASES,
     rings::messages::CASES,
     rings::rights::CASES,
+    rings::given::CASES,
     rings::hostile::CASES,
     rings::hostile_inputs::CASES,
     rings::hostile_ends::CASES,

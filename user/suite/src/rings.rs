@@ -9,6 +9,7 @@ pub mod drain;
 pub mod each_call;
 pub mod every;
 pub mod fuzz;
+pub mod given;
 pub mod hostile;
 pub mod hostile_ends;
 pub mod hostile_inputs;

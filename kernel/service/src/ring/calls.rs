@@ -20,7 +20,9 @@ use crate::{
     arguments::Args,
     attributes,
     context::{OfRequest, Task},
-    dispatch, files, futexes, life, memory, messages, opening, paths, poll, sockets,
+    dispatch, files, futexes,
+    given::Given,
+    life, memory, messages, opening, paths, poll, sockets,
     splicing::Splice,
     xattrs::{self, By},
 };
@@ -103,7 +105,7 @@ impl Call {
     }
 
     /// The arguments of the call, in its order.
-    fn args(&self) -> Args {
+    pub(super) fn args(&self) -> Args {
         let (fd, len, flags) = (self.fd as usize, self.len as usize, self.flags as usize);
         let (addr, off) = (self.addr as usize, self.off as usize);
         let loud_not = flags | MSG_NOSIGNAL as usize;
@@ -328,7 +330,8 @@ impl Call {
         }
     }
 
-    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+    /// As far as that goes without waiting. What it is `given` may have been kept.
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, given: Option<Box<Given>>) -> Step {
         let used = match self.fixed.then(|| ring.files.get(self.fd)).transpose() {
             Ok(used) => used,
             Err(errno) => return Step::Done(Done::failed(errno)),
@@ -344,7 +347,7 @@ impl Call {
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
         let file = used.as_deref().cloned();
-        let view = OfRequest { file, into, buffer, ..OfRequest::default() };
+        let view = OfRequest { file, into, buffer, given, ..OfRequest::default() };
         let step = Begun::run(Body::Call(self), task, ring, user_data, view);
         match used {
             Some(used) => used.keep(step),
@@ -368,8 +371,8 @@ pub(super) struct Begun {
 pub(super) enum Body {
     Call(Call),
     Select(Select),
-    /// Reading or writing with a list of pieces.
-    List(Transfer),
+    /// Reading or writing with a list of pieces, or with other rights than the submitter's.
+    Transfer(Transfer),
     /// A system call as it is, by its number.
     Ordinary(usize, Args),
 }
@@ -393,7 +396,7 @@ impl Begun {
                 begun.file = match (&begun.view.file, body) {
                     (Some(open), _) => place_of(open),
                     (None, Body::Call(call)) => call.file(task, &begun.view),
-                    (None, Body::Select(_) | Body::List(_) | Body::Ordinary(..)) => 0,
+                    (None, Body::Select(_) | Body::Transfer(_) | Body::Ordinary(..)) => 0,
                 };
                 Step::Waits(Waits::Call(self))
             }
@@ -421,7 +424,7 @@ impl Begun {
                 Body::Call(call) if zero_copy::is_one(&call) => zero_copy::serve(&call, &task, &ring, user_data).await,
                 Body::Call(call) => call.finish(&task, &ring).await,
                 Body::Select(select) => select.serve(&task, &ring, user_data).await,
-                Body::List(transfer) => transfer.serve_list(&task).await,
+                Body::Transfer(transfer) => transfer.serve(&task).await,
                 Body::Ordinary(number, args) => ordinary::serve(&task, number, args).await,
             }
         };

@@ -255,9 +255,9 @@ fn follow_some(owner: &Owner, ring: &Arc<Ring>, after: &mut (bool, u8), chain: &
             *after = (fails, flags);
             return Followed::Some;
         }
-        let Some((mut ticket, operation, rights)) = chain.next() else { return Followed::Through(None) };
+        let Some((mut ticket, operation, own)) = chain.next() else { return Followed::Through(None) };
         flags = ticket.entry.mark.flags();
-        match operation.run_as(&task, rights, ring, ticket.entry.user_data) {
+        match operation.run_own(&task, own, ring, ticket.entry.user_data) {
             Step::Done(done) => {
                 share.take(done);
                 fails = done.fails;

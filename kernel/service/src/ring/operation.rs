@@ -7,6 +7,7 @@ use super::{
     cancel::Cancel,
     fields,
     notify::Message,
+    own::Own,
     readiness::{Readiness, Update},
     request::Request,
     select::{self, Select},
@@ -14,11 +15,15 @@ use super::{
     timeout::{Change, Timeout, Timer},
     transfer::{AtDevice, Transfer},
 };
-use crate::{context::Task, sockets};
+use crate::{
+    context::{OfRequest, Task},
+    given::Given,
+    sockets,
+};
 use abi::{errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc};
 use core::future::Future;
-use io::{caller::Credentials, file::IoError, open::OpenFile};
+use io::{file::IoError, open::OpenFile};
 
 /// What an operation is like.
 struct Kind {
@@ -262,18 +267,32 @@ impl Operation {
         }
     }
 
-    /// The same of one that may have named other rights than the caller's.
+    /// The same of one that may have something of its own.
     #[inline]
-    pub(super) fn run_as(self, task: &Task<'_>, rights: Option<Credentials>, ring: &Arc<Ring>, user_data: u64) -> Step {
-        match rights {
+    pub(super) fn run_own(self, task: &Task<'_>, own: Option<Box<Own>>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        match own {
             None => self.run(task, ring, user_data),
-            Some(rights) => self.run_with_rights(&task.with_rights(rights), ring, user_data),
+            Some(own) => self.run_with(task, *own, ring, user_data),
         }
     }
 
     #[cold]
-    fn run_with_rights(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
-        self.run(task, ring, user_data)
+    fn run_with(self, task: &Task<'_>, Own { rights, given }: Own, ring: &Arc<Ring>, user_data: u64) -> Step {
+        let Some(rights) = rights else { return self.run_given(task, given, ring, user_data) };
+        let task = &task.with_rights(rights);
+        match self.run_given(task, given, ring, user_data) {
+            Step::Waits(waits) => waits.with_rights(task, ring),
+            done => done,
+        }
+    }
+
+    fn run_given(self, task: &Task<'_>, given: Option<Box<Given>>, ring: &Arc<Ring>, user_data: u64) -> Step {
+        match self {
+            Operation::Call(call) => call.run(task, ring, user_data, given),
+            Operation::Select(select) => select.run(task, ring, user_data, given),
+            Operation::Transfer(transfer) => transfer.run_given(task, ring, given),
+            other => other.run(task, ring, user_data),
+        }
     }
 
     /// Apart, so that the others stay short.
@@ -286,8 +305,8 @@ impl Operation {
             Operation::Readiness(readiness) => readiness.run(task, ring),
             Operation::Update(update) => update.run(ring),
             Operation::Message(message) => message.run(task, ring),
-            Operation::Call(call) => call.run(task, ring, user_data),
-            Operation::Select(select) => select.run(task, ring, user_data),
+            Operation::Call(call) => call.run(task, ring, user_data, None),
+            Operation::Select(select) => select.run(task, ring, user_data, None),
             // A limit is looked for by the request before it.
             Operation::Nop(_) | Operation::Transfer(_) | Operation::LinkTimeout(_) => {
                 Step::Done(Done::failed(Errno::EINVAL))
@@ -337,6 +356,20 @@ impl Waits {
                 (waits, Some(tag))
             }
             waits => (waits, None),
+        }
+    }
+
+    /// What waits has the rights of who submits, but for a call, which has those of its task: a transfer with others becomes one.
+    fn with_rights(self, task: &Task<'_>, ring: &Arc<Ring>) -> Step {
+        match self {
+            Waits::Transfer(transfer, open, buffer) => {
+                transfer.run_as_call(task, ring, OfRequest { file: Some(open), buffer, ..OfRequest::default() })
+            }
+            Waits::Tagged(tagged) => match tagged.0.with_rights(task, ring) {
+                Step::Waits(waits) => Step::Waits(Waits::Tagged(Box::new((waits, tagged.1)))),
+                done => done,
+            },
+            waits => Step::Waits(waits),
         }
     }
 

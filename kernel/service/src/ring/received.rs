@@ -54,7 +54,7 @@ impl Message {
     /// # Errors
     /// `EFAULT`, `EINVAL`, `EMSGSIZE`, `EOVERFLOW`.
     pub(super) async fn get(task: &Task<'_>, at: usize, multishot: bool) -> Result<(Self, u32), Errno> {
-        let message: Msghdr = task.space().get(at).await?;
+        let message: Msghdr = task.get(at).await?;
         if message.name != 0 && message.namelen < 0 {
             return Err(Errno::EINVAL);
         }
@@ -102,7 +102,7 @@ impl Message {
 
 /// The length that a piece in memory has. Where it lies is not looked at.
 pub(super) async fn length(task: &Task<'_>, at: usize) -> Result<u32, Errno> {
-    let piece: Iovec = task.space().get(at).await?;
+    let piece: Iovec = task.get(at).await?;
     Ok(u32::try_from(piece.len).unwrap_or(u32::MAX))
 }
 

@@ -16,13 +16,15 @@ use super::{
 use crate::{
     arguments::{Args, MOST},
     context::{OfRequest, Task, fair},
+    given::Given,
     messages, sockets,
     transfer::{self, At, How, Piece},
 };
 use abi::{
     errno::Errno,
+    fs::Iovec,
     io_uring::*,
-    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL},
+    net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, MSG_WAITALL, Msghdr},
     poll::{EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP},
 };
 use alloc::{boxed::Box, sync::Arc};
@@ -124,12 +126,23 @@ impl Select {
         Some((Stream { opcode: self.opcode, group: self.group }, Arc::clone(&open)))
     }
 
-    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64) -> Step {
+    /// Where the rest of what is asked for lies, and its length: a message, a list of one piece, or an address.
+    pub(super) fn said(&self) -> (usize, usize) {
+        match self.opcode {
+            IORING_OP_RECVMSG => (self.addr as usize, size_of::<Msghdr>()),
+            IORING_OP_READV => (self.addr as usize, size_of::<Iovec>()),
+            IORING_OP_SEND => (self.offset as usize, self.to_len as usize),
+            _ => (0, 0),
+        }
+    }
+
+    /// As far as that goes without waiting. What it is `given` may have been kept.
+    pub(super) fn run(self, task: &Task<'_>, ring: &Arc<Ring>, user_data: u64, given: Option<Box<Given>>) -> Step {
         let open = match ring.file(task, self.fd, self.fixed) {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        let view = OfRequest { file: Some(Arc::clone(&open)), ..OfRequest::default() };
+        let view = OfRequest { file: Some(Arc::clone(&open)), given, ..OfRequest::default() };
         open.keep(Begun::run(Body::Select(self), task, ring, user_data, view))
     }
 

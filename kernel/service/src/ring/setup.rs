@@ -29,10 +29,10 @@ const MODES: u32 = IORING_SETUP_IOPOLL
     | IORING_SETUP_NO_SQARRAY
     | IORING_SETUP_PRIORITIES;
 
-/// What holds of these rings, of the list in Linux. Not `SUBMIT_STABLE`: what is linked behind a request that waits reads its paths and lists
-/// when it begins.
+/// What holds of these rings: all that is in Linux's list.
 const FEATURES: u32 = IORING_FEAT_SINGLE_MMAP
     | IORING_FEAT_NODROP
+    | IORING_FEAT_SUBMIT_STABLE
     | IORING_FEAT_RW_CUR_POS
     | IORING_FEAT_CUR_PERSONALITY
     | IORING_FEAT_FAST_POLL

@@ -11,6 +11,7 @@ use super::{
     coroutine::{self, Start},
     fields,
     operation::{self, Done, Operation, Step, Waits},
+    own::{self, Own},
     pieces::Pieces,
     request::{Entry, polled},
     retry::{self, Parked, Reading},
@@ -23,7 +24,7 @@ use super::{
 use crate::context::Task;
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use io::{caller::Credentials, file::IoError, open::OpenFile};
+use io::{file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault, Room};
 use ring::Taken;
 
@@ -31,6 +32,8 @@ use ring::Taken;
 pub(super) const AT_ONCE: u32 = 128;
 /// Bytes after which no more are taken in this poll.
 pub(super) const MOVED_AT_ONCE: usize = 1 << 18;
+/// Pages that an entry may miss until it is taken. What it says lies in fewer.
+const MOST_MISSED: u32 = 64;
 /// Flags of an entry that need a look of their own.
 const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
 
@@ -86,16 +89,16 @@ pub(super) struct Submission<'a, 'r, 't> {
     is_draining: bool,
     /// More is taken after a fault.
     goes_on: bool,
-    /// The next entry has faulted once: if it does again, that is its error.
-    has_faulted: bool,
+    /// The pages that the next entry has missed, and the last of them: if it does so again, that is its error.
+    missed: (u32, Option<CopyFault>),
     /// Entries say how urgent they are.
     says_priorities: bool,
     /// Entries are looked at before anything is done with them.
     is_restricted: bool,
     /// Of the entry that is taken now.
     urgency: Urgency,
-    /// The same, if it names some.
-    rights: Option<Credentials>,
+    /// The same, if it has some.
+    own: Own,
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything of
     /// this task's runs that may give the number to another; where another thread does, the entries of this poll were there before.
     last: Option<(i32, Arc<OpenFile>)>,
@@ -109,8 +112,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
-        let (is_cut, has_faulted, urgency, rights, last, parked) =
-            (false, false, Urgency::USUAL, None, None, Vec::new());
+        let (is_cut, missed, urgency, own, last, parked) =
+            (false, (0, None), Urgency::USUAL, Own::default(), None, Vec::new());
         let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
         let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {
@@ -123,11 +126,11 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             is_cut,
             is_draining,
             goes_on,
-            has_faulted,
+            missed,
             says_priorities,
             is_restricted,
             urgency,
-            rights,
+            own,
             last,
             parked,
         }
@@ -207,7 +210,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline(never)]
     fn begin_transfer(&mut self, entry: Sqe) -> bool {
         let entry = &entry;
-        self.has_faulted = false;
+        self.missed = (0, None);
         self.taker.head.skips |= entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
         let transfer = match Transfer::prepare(self.task, entry) {
             Ok(transfer) => transfer,
@@ -224,7 +227,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// [`begin_transfer`](Self::begin_transfer) for a [simple read](Transfer::is_simple_read): most often it is done, and nothing of what has to be kept for a wait.
     #[inline(always)]
     fn begin_simple_read(&mut self, entry: &Sqe) {
-        self.has_faulted = false;
+        self.missed = (0, None);
         let task = self.task;
         let tried = self.open(entry.fd).map(|open| Transfer::of_simple_read(entry).look(task, open, None));
         match tried {
@@ -295,19 +298,38 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         if entry.personality != 0 {
             self.take_rights(entry)?;
         }
-        if entry.flags & IOSQE_BUFFER_SELECT != 0 {
-            return operation::prepare_select(entry);
-        }
-        match operation::prepare(self.task, entry) {
-            Err(IoError::Fault(_)) if self.has_faulted || self.is_cut => {
-                self.has_faulted = false;
-                Err(Errno::EFAULT.into())
-            }
+        let prepared = match entry.flags & IOSQE_BUFFER_SELECT {
+            0 => operation::prepare(self.task, entry),
+            _ => operation::prepare_select(entry),
+        };
+        match prepared.and_then(|operation| self.keep_given(entry, operation)) {
+            Err(IoError::Fault(fault)) => self.miss(fault),
             prepared => {
-                self.has_faulted = false;
+                self.missed = (0, None);
                 prepared
             }
         }
+    }
+
+    /// One that begins later has what it says in the program's memory as it is now.
+    #[inline]
+    fn keep_given(&mut self, entry: &Sqe, operation: Operation) -> Result<Operation, IoError> {
+        if entry.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0 || !self.stands_alone() {
+            self.own.given = own::given(self.task, &operation)?;
+        }
+        Ok(operation)
+    }
+
+    /// The entry is taken once more when the page is there, unless it was to be there already.
+    #[cold]
+    fn miss(&mut self, fault: CopyFault) -> Result<Operation, IoError> {
+        let (count, last) = self.missed;
+        if self.is_cut || count == MOST_MISSED || last == Some(fault) {
+            self.missed = (0, None);
+            return Err(Errno::EFAULT.into());
+        }
+        self.missed = (count + 1, Some(fault));
+        Err(fault.into())
     }
 
     /// Linux's checks of flags, in its order. Who ever left out a completion cannot drain: nobody could count.
@@ -340,7 +362,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
                 _ => Err(Errno::EPERM),
             };
         }
-        self.rights = Some(rights);
+        self.own.rights = Some(rights);
         Ok(())
     }
 
@@ -354,7 +376,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             chain.for_each(|linked| record(linked.entry.mark.number(), Done::failed(Errno::EAGAIN)));
             self.charge = None;
         }
-        (self.has_faulted, self.rights) = (true, None);
+        self.own = Own::default();
         self.taker.head.submissions.put_back(1 + chain);
         taken.count -= 1 + chain;
     }
@@ -363,15 +385,14 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline]
     fn begin(&mut self, entry: Entry, operation: Result<Operation, Errno>) -> bool {
         // Also of one that is wrong: the next has its own, or none.
-        let rights = self.rights.take();
+        let own = core::mem::take(&mut self.own).boxed();
         let is_linked = entry.mark.flags() & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0;
         if is_linked || !self.stands_alone() {
-            return self.link(Linked { entry, urgency: self.urgency, rights, operation }, is_linked);
+            return self.link(Linked { entry, urgency: self.urgency, own, operation }, is_linked);
         }
         match operation {
-            Ok(operation) if rights.is_some() => self.begin_with_rights(entry, operation, rights),
-            Ok(Operation::Select(select)) if self.begin_stream(select, entry) => {}
-            Ok(operation) => match operation.run(self.task, self.ring, entry.user_data) {
+            Ok(Operation::Select(select)) if own.is_none() && self.begin_stream(select, entry) => {}
+            Ok(operation) => match operation.run_own(self.task, own, self.ring, entry.user_data) {
                 Step::Done(done) => self.complete(entry, done),
                 Step::Waits(waits) => self.park(entry, operation, waits, Chain::default()),
             },
@@ -379,22 +400,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         // A limit of nothing is wrong.
         operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
-    }
-
-    /// Begins one with the rights that it names. If it waits, that is in a coroutine: records are of who submits.
-    #[cold]
-    fn begin_with_rights(&mut self, entry: Entry, operation: Operation, rights: Option<Credentials>) {
-        let named = rights.map(|rights| self.task.with_rights(rights));
-        let task = named.as_ref().unwrap_or(self.task);
-        match operation.run(task, self.ring, entry.user_data) {
-            Step::Done(done) => self.complete(entry, done),
-            Step::Waits(waits) => {
-                self.taker.give_places(1);
-                self.taker.show_taken();
-                let entry = (entry, self.urgency);
-                waits_in_coroutine(task, self.ring, entry, (operation, waits), Chain::default());
-            }
-        }
     }
 
     /// Begins one that reads again and again, if it needs no coroutine.

@@ -3,6 +3,7 @@
 use super::{
     Ring,
     operation::{Done, Operation},
+    own::Own,
     pieces::Rest,
     request::{CANCELLED, Entry, Mark},
     urgency::Urgency,
@@ -13,8 +14,7 @@ use abi::{
     errno::Errno,
     io_uring::{Cqe, IORING_CQE_F_BUFFER, IOSQE_CQE_SKIP_SUCCESS},
 };
-use alloc::sync::Arc;
-use io::caller::Credentials;
+use alloc::{boxed::Box, sync::Arc};
 use mem::Charge;
 
 /// An entry has ended like this: in the trace, before its completion is posted.
@@ -137,8 +137,7 @@ impl Drop for Tag {
 pub(super) struct Linked {
     pub entry: Entry,
     pub urgency: Urgency,
-    /// Other than its submitter's.
-    pub rights: Option<Credentials>,
+    pub own: Option<Box<Own>>,
     pub operation: Result<Operation, Errno>,
 }
 
@@ -176,23 +175,23 @@ impl Chain {
         self.entries.first()
     }
 
-    /// The next, and the rights that it named.
-    pub(super) fn next(&mut self) -> Option<(Ticket, Operation, Option<Credentials>)> {
+    /// The next, and what it has of its own.
+    pub(super) fn next(&mut self) -> Option<(Ticket, Operation, Option<Box<Own>>)> {
         let ring = self.ring.as_ref()?;
         // One that is wrong says so: it is in no chain that began.
-        for Linked { entry, urgency, rights, operation } in &mut self.entries {
+        for Linked { entry, urgency, own, operation } in &mut self.entries {
             let otherwise = operation.err().or(self.otherwise.take()).unwrap_or(Errno::ECANCELED);
             let (ring, has_begun, otherwise) = (ring.clone(), self.has_begun, Some(otherwise));
             let ticket = Ticket { ring, entry, urgency, has_begun, otherwise, tag: None };
             if let Ok(operation) = operation {
-                return Some((ticket, operation, rights));
+                return Some((ticket, operation, own));
             }
         }
         None
     }
 
     /// The next, if that is a limit of the time of the one before.
-    pub(super) fn next_limit(&mut self) -> Option<(Ticket, Operation, Option<Credentials>)> {
+    pub(super) fn next_limit(&mut self) -> Option<(Ticket, Operation, Option<Box<Own>>)> {
         match self.first() {
             Some(Linked { operation: Ok(Operation::LinkTimeout(_)), .. }) => self.next(),
             _ => None,

@@ -11,7 +11,9 @@ use crate::{
     arguments::MOST,
     context::{OfRequest, Task},
     direct_io::{self, Flight},
-    files, messages,
+    files,
+    given::Given,
+    messages,
     sockets::{self, Socket},
     transfer::{self, At, How, Moved, Piece},
 };
@@ -263,7 +265,7 @@ impl Transfer {
             return Step::Done(Done::failed(Errno::ENOTSOCK));
         }
         if self.shape.is_list() {
-            return self.run_list(task, ring, open);
+            return self.run_as_call(task, ring, OfRequest { file: Some(open.clone()), ..OfRequest::default() });
         }
         let buffer = match self.buffer.map(|place| ring.buffers.get(place, self.piece())).transpose() {
             Ok(buffer) => buffer,
@@ -276,16 +278,35 @@ impl Transfer {
         self.goes_on(tried, open, buffer)
     }
 
-    /// As a call is run: the list is read now, so that it is the program's again when the entry is taken.
-    #[inline(never)]
-    fn run_list(self, task: &Task<'_>, ring: &Arc<Ring>, open: &Arc<OpenFile>) -> Step {
-        let view = OfRequest { file: Some(open.clone()), ..OfRequest::default() };
-        // It says nothing but how it ends.
-        Begun::run(Body::List(self), task, ring, 0, view)
+    /// Where its list lies, and how many pieces it has.
+    pub(super) fn list(&self) -> Option<(usize, usize)> {
+        self.shape.is_list().then_some((self.addr, self.len as usize))
     }
 
-    /// One with a list, to its end.
-    pub(super) async fn serve_list(&self, task: &Task<'_>) -> Done {
+    /// [`run`](Self::run) of one whose list was kept.
+    pub(super) fn run_given(self, task: &Task<'_>, ring: &Arc<Ring>, given: Option<Box<Given>>) -> Step {
+        if !self.shape.is_list() {
+            return self.run(task, ring);
+        }
+        match ring.file(task, self.fd, self.fixed) {
+            Ok(open) => open.keep(self.run_as_call(
+                task,
+                ring,
+                OfRequest { file: Some(Arc::clone(&open)), given, ..OfRequest::default() },
+            )),
+            Err(errno) => Step::Done(Done::failed(errno)),
+        }
+    }
+
+    /// As a call is run: a list is read now, so that it is the program's again when the entry is taken, and the rights are the task's to the end.
+    #[inline(never)]
+    pub(super) fn run_as_call(self, task: &Task<'_>, ring: &Arc<Ring>, view: OfRequest) -> Step {
+        // It says nothing but how it ends.
+        Begun::run(Body::Transfer(self), task, ring, 0, view)
+    }
+
+    /// One that is run so, to its end.
+    pub(super) async fn serve(&self, task: &Task<'_>) -> Done {
         match task.file(self.fd) {
             Ok(open) => self.wait(task, &open).await,
             Err(errno) => Done::failed(errno),

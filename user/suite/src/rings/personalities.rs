@@ -124,17 +124,20 @@ fn of_what_waits() -> Outcome {
         equal!(one(&mut ring, sends)?, 1);
         let (kind, at_once, _) = receive_ids(&far, 64)?;
         equal!((kind, at_once[1]), (SCM_CREDENTIALS, SOMEBODY));
-        let mut filled = 0;
-        while call!(SENDTO, near.fd().raw(), byte.as_ptr(), 1, MSG_DONTWAIT, 0, 0).is_ok() {
-            filled += 1;
+        for before in [&[][..], &[nop(1, IOSQE_IO_LINK, 0)]] {
+            let mut filled = 0;
+            while call!(SENDTO, near.fd().raw(), byte.as_ptr(), 1, MSG_DONTWAIT, 0, 0).is_ok() {
+                filled += 1;
+            }
+            push(&mut ring, before);
+            push(&mut ring, &[sends]);
+            equal!(ring.submit(0)?, before.len() + 1);
+            for _ in 0..filled {
+                receive_ids(&far, 64)?;
+            }
+            ensure!(wait(&mut ring, before.len() as u32 + 1)?.ends_with(&[(7, 1)]), "it is not sent");
+            equal!(receive_ids(&far, 64)?.1, at_once);
         }
-        push(&mut ring, &[sends]);
-        equal!(ring.submit(0)?, 1);
-        for _ in 0..filled {
-            receive_ids(&far, 64)?;
-        }
-        equal!(wait(&mut ring, 1)?, [(7, 1)]);
-        equal!(receive_ids(&far, 64)?.1, at_once);
         Ok(())
     })
 }

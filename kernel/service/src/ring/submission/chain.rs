@@ -85,9 +85,9 @@ impl Submission<'_, '_, '_> {
     fn run_linked(&mut self, mut chain: Rest<Linked>) {
         // With what was moved before it in this poll.
         let mut share = Share { entries: 0, moved: self.moved };
-        while let Some(Linked { entry, urgency, rights, operation: Ok(operation) }) = chain.next() {
+        while let Some(Linked { entry, urgency, own, operation: Ok(operation) }) = chain.next() {
             let flags = entry.mark.flags();
-            let done = match operation.run_as(self.task, rights, self.ring, entry.user_data) {
+            let done = match operation.run_own(self.task, own, self.ring, entry.user_data) {
                 Step::Done(done) => done,
                 Step::Waits(waits) => {
                     // Those before it in its chain are completed before it.
