@@ -61,8 +61,8 @@ pub(crate) struct OfRequest {
     pub state: RequestState,
     /// The one file that it is about, without a number: whatever number it asks for is that.
     pub file: Option<Arc<OpenFile>>,
-    /// Where what it opens goes instead of getting a number.
-    pub into: Option<Direct>,
+    /// Where what it opens goes instead of getting a number. Boxed, as is what was kept: most have none.
+    pub into: Option<Box<Direct>>,
     /// Its memory lies in there, whatever is mapped.
     pub buffer: Option<Arc<Buffer>>,
     /// What it is given was kept when it was submitted, whatever lies there now.
@@ -249,7 +249,7 @@ impl<'a> Task<'a> {
     }
 
     fn direct(&self) -> Option<&Direct> {
-        self.request.and_then(|request| request.into.as_ref())
+        self.request.and_then(|request| request.into.as_deref())
     }
 
     /// Gives a description the lowest free number from `from` on.

@@ -341,7 +341,8 @@ impl Call {
         {
             return Step::Done(result.map_or_else(Done::failed, |done| Done::with(done as i32)));
         }
-        let into = (opens(self.opcode) && self.index != 0).then(|| Direct { ring: ring.clone(), slot: self.index });
+        let opens = opens(self.opcode) && self.index != 0;
+        let into = opens.then(|| Box::new(Direct { ring: ring.clone(), slot: self.index }));
         let buffer = match zero_copy::buffer(&self, ring) {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
