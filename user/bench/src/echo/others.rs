@@ -34,6 +34,7 @@ fn accept(listener: &TcpListener) -> Option<TcpStream> {
 }
 
 /// Each call is told of all the connections again.
+#[inline(never)]
 pub fn poll(listener: &TcpListener) -> Outcome {
     listener.fd().set_nonblocking(true)?;
     ready(listener.local_addr()?)?;
@@ -71,6 +72,7 @@ fn tells(fd: i32) -> Outcome {
 }
 
 /// One that a signal drives: it names the descriptor of which something has come. They are taken one by one, not by handlers.
+#[inline(never)]
 pub fn signal(listener: &TcpListener) -> Outcome {
     let set = mask(TELLS) | mask(SIGIO);
     call(nr::RT_SIGPROCMASK, &[SIG_BLOCK as usize, &raw const set as usize, 0, 8])?;
