@@ -379,7 +379,7 @@ pub fn ring_waits(_: usize) -> Done {
     let (one, other) = pair(SOCK_STREAM)?;
     // Who polls is told of what is sent, who receives of what is written: nothing is taken from the other.
     let (mut bytes, mut more, word) = ([0u8; 10], [0u8; 10], 0u32);
-    let long = millis(20);
+    let long = millis(2);
     let address = (&raw const word) as u64;
     let waits = [
         moves(IORING_OP_READ, read.fd().raw(), &mut bytes),

@@ -37,5 +37,5 @@ pub fn more_than_places() -> Outcome {
 /// They lose their places to each other while they change harts.
 pub fn moves_and_evictions() -> Outcome {
     skip_where_there_are_none()?;
-    many(7 * harts() + 4, || from_another(60, thread::yield_now, go_to))
+    many(7 * harts() + 4, || from_another(24, thread::yield_now, go_to))
 }
