@@ -9,6 +9,7 @@
 //!
 //! **Waiting.** Who waits for completions is in the queue `changed`: enter, look, sleep; who posts stores the tail, then wakes.
 
+mod begun;
 mod buffers;
 mod calls;
 mod cancel;
@@ -52,6 +53,7 @@ mod transfer;
 mod urgency;
 mod usage;
 mod waiting;
+mod waits;
 mod workers;
 mod zero_copy;
 

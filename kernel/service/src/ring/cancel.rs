@@ -2,9 +2,10 @@
 
 use super::{
     Ring,
-    operation::{Done, Step, Waits, place_of},
+    operation::{Done, Step, place_of},
     request::Request,
     table::{CHAIN, Table},
+    waits::Waits,
 };
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};

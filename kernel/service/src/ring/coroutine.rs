@@ -16,13 +16,14 @@ use super::{
     Ring,
     buffers::Buffer,
     drain,
-    operation::{About, Done, Operation, Step, Waits},
+    operation::{About, Done, Operation, Step},
     request::{CANCELLED, Owner, Request, polled},
     submission::Share,
     ticket::{Chain, Linked, Ticket},
     timeout::{Sleeper, Timer},
     urgency::Urgency,
     usage,
+    waits::Waits,
 };
 use crate::context::{OfRequest, Task};
 use abi::{errno::Errno, io_uring::*};

@@ -3,14 +3,7 @@
 //! A request keeps the file that it began with, and with it the tag of the place: that is told when the place has another file, or none, and no request has
 //! it any more.
 
-use super::{
-    Ring,
-    in_turn::in_turn,
-    operation::{Step, Waits},
-    places::Places,
-    ring_of,
-    ticket::Tag,
-};
+use super::{Ring, in_turn::in_turn, operation::Step, places::Places, ring_of, ticket::Tag, waits::Waits};
 use crate::context::Task;
 use abi::{
     errno::Errno,

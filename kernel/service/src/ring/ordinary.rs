@@ -3,13 +3,14 @@
 
 use super::{
     Ring,
-    calls::{Begun, Body},
+    begun::{Begun, Body},
     coroutine::{self, Start},
     operation::{About, Done, Step},
     request::{Entry, Mark},
     ring_of,
     ticket::{Chain, Ticket},
     urgency::Urgency,
+    waits::Waits,
 };
 use crate::{
     System,
@@ -83,7 +84,7 @@ pub(crate) fn register_call(
     Ok(())
 }
 
-fn wait(task: &Task<'_>, ring: &Arc<Ring>, ticket: Ticket, waits: super::operation::Waits) {
+fn wait(task: &Task<'_>, ring: &Arc<Ring>, ticket: Ticket, waits: Waits) {
     let about = About { opcode: NONE, file: 0 };
     coroutine::spawn(task, ring, Start::Waits(ticket, about, waits), Chain::default());
 }

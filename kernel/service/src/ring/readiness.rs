@@ -4,8 +4,9 @@ use super::{
     Ring,
     cancel::Cancel,
     files::holds_others,
-    operation::{Done, Operation, Step, Waits},
+    operation::{Done, Operation, Step},
     request::Request,
+    waits::Waits,
 };
 use crate::context::{Task, fair};
 use abi::{
@@ -149,28 +150,14 @@ impl Readiness {
             if !bell.take() {
                 return Poll::Pending;
             }
-            let (edges, events) = open.file().look(task.caller());
-            let found = events & self.events;
-            // The bell of a change that was seen before it rang. A file without edges does not tell.
-            let is_stale = edges != 0 && seen == Some(edges);
-            if found == 0 || is_stale {
-                return Poll::Pending;
-            }
-            match watched.claim() {
-                Poll::Ready(true) => {}
-                // It is being changed: that looks anew.
-                Poll::Ready(false) => return Poll::Ready(None),
+            let res = match self.find_new(task, open, watched, &mut seen) {
+                Poll::Ready(Some(found)) => found as i32,
+                Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
-            }
-            seen = Some(edges);
-            let (user_data, res) = (request.user_data(), found as i32);
+            };
+            let more = Cqe { user_data: request.user_data(), res, flags: IORING_CQE_F_MORE };
             // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
-            if !self.repeats(ring, open) {
-                contends.set(None);
-                turn.end(bell);
-                return Poll::Ready(Some(Done::with(res)));
-            }
-            if !ring.post_more(Cqe { user_data, res, flags: IORING_CQE_F_MORE }) {
+            if !self.repeats(ring, open) || !ring.post_more(more) {
                 contends.set(None);
                 turn.end(bell);
                 return Poll::Ready(Some(Done::with(res)));
@@ -179,6 +166,29 @@ impl Readiness {
             Poll::Pending
         })
         .await
+    }
+
+    /// What holds and was not `seen` yet, which is the caller's to tell; nothing: it is being changed, and that looks anew.
+    fn find_new(
+        &self,
+        task: &Task<'_>,
+        open: &OpenFile,
+        watched: &Watched<'_>,
+        seen: &mut Option<u64>,
+    ) -> Poll<Option<u32>> {
+        let (edges, events) = open.file().look(task.caller());
+        let found = events & self.events;
+        // The bell of a change that was seen before it rang. A file without edges does not tell.
+        let is_stale = edges != 0 && *seen == Some(edges);
+        if found == 0 || is_stale {
+            return Poll::Pending;
+        }
+        watched.claim().map(|is_owner| {
+            is_owner.then(|| {
+                *seen = Some(edges);
+                found
+            })
+        })
     }
 }
 

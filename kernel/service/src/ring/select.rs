@@ -7,7 +7,7 @@ mod bundle;
 
 use super::{
     Ring,
-    calls::{Begun, Body},
+    begun::{Begun, Body},
     groups::Selected,
     operation::{Done, Step},
     received::{self, Message, Took},
@@ -200,17 +200,7 @@ impl Select {
                 return Done::failed(Errno::EINTR);
             }
             let tries = mem::take(&mut tries);
-            let once = match self.bundle {
-                true => {
-                    let once = self.bundle_once(task, ring, &open, &asked, tries);
-                    match task.caller().account.charge(size_of_val(&once)) {
-                        // Apart, so that the others do not carry its size.
-                        Ok(_charge) => Box::pin(once).await,
-                        Err(errno) => Err(errno),
-                    }
-                }
-                false => self.once(task, ring, &open, &asked, tries).await,
-            };
+            let once = self.next(task, ring, &open, &asked, tries).await;
             let (done, is_end) = match once {
                 Ok(once) => once,
                 Err(errno) => return Done::failed(errno),
@@ -229,6 +219,23 @@ impl Select {
                 exec::yield_now().await;
             }
         }
+    }
+
+    /// With one buffer or several: a bundle is apart, so that the others do not carry its size.
+    async fn next(
+        &self,
+        task: &Task<'_>,
+        ring: &Ring,
+        open: &Arc<OpenFile>,
+        asked: &Asked,
+        tries: bool,
+    ) -> Result<(Done, bool), Errno> {
+        if !self.bundle {
+            return self.once(task, ring, open, asked, tries).await;
+        }
+        let once = self.bundle_once(task, ring, open, asked, tries);
+        let _charge = task.caller().account.charge(size_of_val(&once))?;
+        Box::pin(once).await
     }
 
     /// Waits until there is something, and takes it, or until there is room; `tries` before that. Whether that was the end.

@@ -10,7 +10,7 @@ use super::{
     RESTRICTED, Ring,
     coroutine::{self, Start},
     fields,
-    operation::{self, Done, Operation, Step, Waits},
+    operation::{self, Done, Operation, Step},
     own::{self, Own},
     pieces::Pieces,
     request::{Entry, polled},
@@ -20,6 +20,7 @@ use super::{
     ticket::{Chain, Linked, Ticket, record},
     transfer::{AtDevice, Transfer, Tried},
     urgency::Urgency,
+    waits::Waits,
 };
 use crate::context::Task;
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};

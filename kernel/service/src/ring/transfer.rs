@@ -2,10 +2,11 @@
 
 use super::{
     Ring,
+    begun::{Begun, Body},
     buffers::Buffer,
-    calls::{Begun, Body},
-    operation::{Done, Step, Waits, boxed},
+    operation::{Done, Step},
     submission::MOVED_AT_ONCE,
+    waits::{Waits, boxed},
 };
 use crate::{
     arguments::MOST,
