@@ -95,7 +95,7 @@ impl UdpSocket {
         let port = self.net.ports().bind(Protocol::Udp, address, share)?;
         let mut legs = Vec::new();
         for stack in self.net.stacks_for(*address.ip()) {
-            legs.push(Leg::new(stack, caller, port.address())?);
+            legs.push(Leg::new(stack, caller, port.address(), &self.signal)?);
         }
         inner.legs = legs;
         inner.port = Some(port);
@@ -222,17 +222,15 @@ impl UdpSocket {
 }
 
 impl Inner {
-    fn events(&self, arm: Option<&Arc<Signal>>) -> u32 {
+    fn events(&self, armed: Option<&Arc<Signal>>) -> u32 {
         use abi::poll::{EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLRDNORM, EPOLLWRNORM};
         let mut readable = self.read_shut;
         let mut writable = true;
         for leg in &self.legs {
             let mut core = leg.stack.lock();
             let socket = core.udp(leg.handle);
-            if let Some(signal) = arm {
-                let waker = Waker::from(signal.clone());
-                socket.register_recv_waker(&waker);
-                socket.register_send_waker(&waker);
+            if let Some(signal) = armed {
+                arm(socket, signal);
             }
             drop_strangers(socket, self.peer);
             readable |= socket.can_recv();
@@ -249,6 +247,13 @@ impl Inner {
     }
 }
 
+/// Has the library tell `signal` of the next change.
+fn arm(socket: &mut Socket<'_>, signal: &Arc<Signal>) {
+    let waker = Waker::from(signal.clone());
+    socket.register_recv_waker(&waker);
+    socket.register_send_waker(&waker);
+}
+
 /// Removes datagrams of others from the front of a connected socket's queue.
 fn drop_strangers(socket: &mut Socket<'_>, peer: Option<SocketAddrV4>) {
     let Some(peer) = peer else { return };
@@ -263,12 +268,14 @@ fn drop_strangers(socket: &mut Socket<'_>, peer: Option<SocketAddrV4>) {
 }
 
 impl Leg {
-    fn new(stack: Arc<Stack>, caller: &Caller, local: SocketAddrV4) -> Result<Self, Errno> {
+    /// It tells `signal` from the beginning: who looked before there was a leg waits without having armed one.
+    fn new(stack: Arc<Stack>, caller: &Caller, local: SocketAddrV4, signal: &Arc<Signal>) -> Result<Self, Errno> {
         let charge = caller.account.charge(2 * BUFFER)?;
         let receive = PacketBuffer::new(alloc::vec![PacketMetadata::EMPTY; PACKETS], buffer(BUFFER)?);
         let send = PacketBuffer::new(alloc::vec![PacketMetadata::EMPTY; PACKETS], buffer(BUFFER)?);
         let mut socket = Socket::new(receive, send);
         socket.bind(address::listen_endpoint(local)).map_err(|_| Errno::EADDRNOTAVAIL)?;
+        arm(&mut socket, signal);
         let handle = stack.lock().sockets.add(socket);
         Ok(Self { stack, handle, refused: None, _charge: charge })
     }

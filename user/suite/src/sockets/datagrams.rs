@@ -2,10 +2,13 @@
 
 use super::{local, option, raw_address};
 use crate::case::{Case, Outcome};
+use crate::events::Epoll;
 use crate::files::pattern;
 use crate::process::{await_blocked, checked_child, exits};
 use alloc::vec::Vec;
+use core::net::{Ipv4Addr, SocketAddr};
 use rt::abi::net::{AF_INET, MSG_DONTWAIT, MSG_TRUNC, SO_ERROR, SOCK_CLOEXEC, SOCK_DGRAM, SOL_SOCKET, SockaddrIn};
+use rt::abi::poll::{EPOLL_CTL_ADD, EPOLLET, EPOLLIN};
 use rt::net::UdpSocket;
 
 pub const CASES: &[Case] = &[
@@ -15,6 +18,8 @@ pub const CASES: &[Case] = &[
     case!("udp/connected", "D17", connected),
     case!("udp/receiver-waits", "D17 D2", receiver_waits),
     case!("udp/empty", "D17", empty),
+    case!("udp/watched-before-bound", "D17 D2", watched_before_bound),
+    case!("udp/receiver-waits-unbound", "D17 D2", receiver_waits_unbound),
 ];
 
 fn round_trip() -> Outcome {
@@ -93,6 +98,48 @@ fn receiver_waits() -> Outcome {
     await_blocked(pid)?;
     from.send_to(b"wake", to.local_addr()?)?;
     exits(pid, 0)
+}
+
+/// Who asked about a socket that has no address yet hears of what comes when it has got one, by `sendto` or `bind`.
+fn watched_before_bound() -> Outcome {
+    let peer = UdpSocket::bind(local())?;
+    for asks_once in [0, EPOLLET] {
+        let (sends, binds) = (socket()?, socket()?);
+        let epoll = Epoll::new()?;
+        epoll.control(EPOLL_CTL_ADD, sends.fd().raw(), EPOLLIN | asks_once, 1)?;
+        epoll.control(EPOLL_CTL_ADD, binds.fd().raw(), EPOLLIN | asks_once, 2)?;
+        equal!(epoll.wait(0)?, []);
+        let address = raw_address(peer.local_addr()?);
+        call!(SENDTO, sends.fd().raw(), b"hello".as_ptr(), 5, 0, &raw const address, 16)?;
+        let (_, from) = peer.recv_from(&mut [0; 8])?;
+        peer.send_to(b"reply", from)?;
+        equal!(epoll.wait(2000)?, [(EPOLLIN, 1)]);
+        equal!(call!(RECVFROM, sends.fd().raw(), [0u8; 8].as_mut_ptr(), 8, MSG_DONTWAIT, 0, 0), Ok(5));
+        equal!(epoll.wait(0)?, []);
+        peer.send_to(b"there?", bind_local(&binds)?)?;
+        equal!(epoll.wait(2000)?, [(EPOLLIN, 2)]);
+    }
+    Ok(())
+}
+
+fn receiver_waits_unbound() -> Outcome {
+    let (from, to) = (UdpSocket::bind(local())?, socket()?);
+    let pid = checked_child(|| {
+        equal!(call!(RECVFROM, to.fd().raw(), [0u8; 8].as_mut_ptr(), 8, 0, 0, 0), Ok(4));
+        Ok(())
+    })?;
+    await_blocked(pid)?;
+    from.send_to(b"wake", bind_local(&to)?)?;
+    exits(pid, 0)
+}
+
+/// Gives a socket a free port of this host, and says which.
+fn bind_local(socket: &rt::fs::File) -> Result<SocketAddr, rt::abi::Errno> {
+    let fd = socket.fd().raw();
+    let (mut address, mut len) = (raw_address(local()), 16u32);
+    call!(BIND, fd, &raw const address, 16)?;
+    call!(GETSOCKNAME, fd, &raw mut address, &raw mut len)?;
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, u16::from_be_bytes(address.port))))
 }
 
 fn empty() -> Outcome {
