@@ -31,6 +31,8 @@ use process::{
 
 /// Requests that are paid for together.
 const TOGETHER: usize = 16;
+/// Those that are kept when they have ended: as many as a program has often under way at a device.
+const KEPT: usize = 2 * TOGETHER;
 
 /// The requests of a ring that wait without a coroutine. A waker that outlives the ring has this.
 pub(super) struct Retries {
@@ -68,7 +70,7 @@ struct Service {
     waiting: usize,
     paid: usize,
     /// Those that have ended, of who waited last: the next that wait take their places. They are among those that are paid for, of which `leave` keeps as many.
-    ended: heapless::Vec<Parked, TOGETHER>,
+    ended: heapless::Vec<Parked, KEPT>,
     /// No more come.
     is_closed: bool,
 }
@@ -135,12 +137,13 @@ impl Service {
     /// One has ended; whether the coroutine is over.
     fn leave(&mut self) -> bool {
         self.waiting -= 1;
-        let spare = (self.paid - self.waiting) / TOGETHER;
-        if spare > 1
+        let spare = self.paid - self.waiting;
+        if spare >= KEPT + TOGETHER
             && let Some(server) = &mut self.server
         {
-            self.paid -= (spare - 1) * TOGETHER;
-            server.charge.shrink((spare - 1) * TOGETHER * BYTES);
+            let gone = (spare - KEPT) / TOGETHER * TOGETHER;
+            self.paid -= gone;
+            server.charge.shrink(gone * BYTES);
         }
         self.is_over()
     }

@@ -257,7 +257,19 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let entry = Entry::silent(entry);
         match step {
             Step::Done(done) => self.complete(entry, done),
+            Step::Waits(Waits::Device(device)) if self.urgency.is_usual(self.task.thread()) => {
+                self.park_at_device(entry, Operation::Transfer(transfer), device);
+            }
             Step::Waits(waits) => self.park(entry, Operation::Transfer(transfer), waits, Chain::default()),
+        }
+    }
+
+    /// [`park`](Self::park) for what stands alone and a device carries out: there may be many in a poll.
+    fn park_at_device(&mut self, entry: Entry, operation: Operation, device: Box<AtDevice>) {
+        self.taker.give_places(1);
+        self.taker.show_taken();
+        if let Some(parked) = begin_at_device(self.task, self.ring, entry, operation, device) {
+            self.keep_parked(parked);
         }
     }
 
@@ -426,7 +438,13 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.taker.give_places(1);
         self.taker.show_taken();
         let begun = begin_to_wait(self.task, self.ring, (entry, self.urgency), (operation, waits), rest);
-        let Some(parked) = begun else { return };
+        if let Some(parked) = begun {
+            self.keep_parked(parked);
+        }
+    }
+
+    /// It begins with others, at the end of the poll.
+    fn keep_parked(&mut self, parked: Parked) {
         if self.parked.make_room(1).is_err() {
             self.moved += parked.begin();
             return;
