@@ -3,13 +3,12 @@
 use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
+use io::block::{Answer, BlockDevice, Direction, Parts, SECTOR};
 use io::faults;
-use virtio::{Block, Buffer, Completion, Error, Transport};
+use virtio::{Block, Completion, Error, Transport};
 
 const _: () = assert!(SECTOR == virtio::SECTOR);
 
@@ -65,11 +64,6 @@ impl<T: Transport + Send> Future for Awaited<T> {
     }
 }
 
-fn buffer(part: Part) -> Buffer {
-    let (page, offset, len) = part.into_pin();
-    Buffer::pinned(page, offset, len)
-}
-
 impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
     fn sectors(&self) -> u64 {
         self.0.sectors()
@@ -83,14 +77,13 @@ impl<T: Transport + Send + 'static> BlockDevice for Disk<T> {
         self.0.max_buffers()
     }
 
-    fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer {
+    fn submit(&self, direction: Direction, sector: u64, parts: Parts) -> Answer {
         if hal::fail::here() {
             return Box::pin(core::future::ready(Err(Errno::EIO)));
         }
-        let buffers = parts.into_iter().map(buffer).collect();
         let completion = match direction {
-            Direction::Read => self.0.read(sector, buffers),
-            Direction::Write => self.0.write(sector, buffers),
+            Direction::Read => self.0.read(sector, parts),
+            Direction::Write => self.0.write(sector, parts),
         };
         Awaited::answer(self.0, completion)
     }

@@ -4,13 +4,13 @@ use abi::errno::Errno;
 use alloc::{boxed::Box, sync::Arc, vec::Vec};
 use core::future::Future;
 use futures_util::future::join_all;
-use io::block::{Answer, BlockDevice, Direction, Part, SECTOR};
+use io::block::{Answer, BlockDevice, Direction, Part, Parts, SECTOR};
 
 /// Requests that have not begun.
 #[derive(Default)]
 pub(crate) struct Batch {
     /// First sector, the one behind the last, and what lies there.
-    requests: Vec<(u64, u64, Vec<Part>)>,
+    requests: Vec<(u64, u64, Parts)>,
 }
 
 impl Batch {
@@ -22,7 +22,7 @@ impl Batch {
                 *behind = end;
                 parts.push(part);
             }
-            _ => self.requests.push((sector, end, alloc::vec![part])),
+            _ => self.requests.push((sector, end, Parts::from_iter([part]))),
         }
     }
 

@@ -29,7 +29,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, BlockDevice, Direction, Part, Placed, SECTOR, Transfer},
+    block::{Answer, BlockDevice, Direction, Part, Parts, Placed, SECTOR, Transfer},
     caller::Caller,
     file::{Attempt, BoxFuture, DirectIo, File, Want},
     open::APPEND,
@@ -87,7 +87,7 @@ impl Medium {
     /// Moves whole pages; what lies behind the end of the device are zeros.
     fn pages(&self, direction: Direction, index: u64, frames: &[Frame]) -> Answer {
         let offset = index * PAGE_SIZE as u64;
-        let mut parts: Vec<_> = frames.iter().map(Part::page).collect();
+        let mut parts: Parts = frames.iter().map(Part::page).collect();
         let there = self.pages.size().saturating_sub(offset);
         if there < (frames.len() * PAGE_SIZE) as u64 {
             parts.iter().for_each(Part::clear);
@@ -120,7 +120,7 @@ impl Store for Medium {
         self.pages(Direction::Write, index, &frames)
     }
 
-    fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer {
+    fn transfer(&self, direction: Direction, offset: u64, parts: Parts) -> Answer {
         let mut sector = offset / SECTOR as u64;
         if parts.len() <= self.device.max_parts() {
             return self.device.submit(direction, sector, parts);
@@ -250,11 +250,11 @@ impl DirectIo for Opened {
         self.bytes()
     }
 
-    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer {
-        cache::read_direct(self.store.clone(), offset, parts)
+    fn read(&self, offset: u64, parts: Parts) -> Transfer {
+        cache::read_direct(&self.store, offset, parts)
     }
 
-    fn write(&self, _caller: &Caller, offset: u64, mut parts: Vec<Part>) -> Transfer {
+    fn write(&self, _caller: &Caller, offset: u64, mut parts: Parts) -> Transfer {
         if let Err(errno) = self.check_write(offset) {
             return Transfer::Other(Box::pin(core::future::ready(Err(errno))));
         }

@@ -40,7 +40,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, Direction, Part, Placed},
+    block::{Answer, Direction, Parts, Placed},
     file::{BoxFuture, Want},
 };
 use map::PageMap;
@@ -100,7 +100,7 @@ pub trait Store: Placed + Send + Sync + 'static {
 
     /// Moves the parts between memory and their places from byte `offset` on, a sector's; where there is none they become zeros. The places
     /// were found, and stay meanwhile.
-    fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer;
+    fn transfer(&self, direction: Direction, offset: u64, parts: Parts) -> Answer;
 
     /// Starts a transfer that outlives its caller.
     fn start(&self, job: BoxFuture<'static, ()>);

@@ -2,11 +2,11 @@
 
 use crate::cache::{self, Store};
 use abi::errno::Errno;
-use alloc::{boxed::Box, string::String, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::any::Any;
 use hal::frame::Frame;
 use io::{
-    block::{Part, Transfer},
+    block::{Parts, Transfer},
     caller::Caller,
     file::{Attempt, BoxFuture, DirectIo, File, Want},
     inode::{Inode, InodeId},
@@ -68,11 +68,11 @@ impl DirectIo for Regular {
         self.store.pages().size()
     }
 
-    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer {
-        cache::read_direct(self.store.clone(), offset, parts)
+    fn read(&self, offset: u64, parts: Parts) -> Transfer {
+        cache::read_direct(&self.store, offset, parts)
     }
 
-    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> Transfer {
+    fn write(&self, caller: &Caller, offset: u64, parts: Parts) -> Transfer {
         cache::write_direct(self.store.clone(), offset, parts, caller.file_limit)
     }
 }

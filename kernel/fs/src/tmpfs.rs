@@ -32,7 +32,7 @@ use hal::{
     sync::{SpinLock, rank},
 };
 use io::{
-    block::{Answer, Direction, Part, Placed},
+    block::{Answer, Direction, Parts, Placed},
     caller::Caller,
     file::{BoxFuture, File},
     inode::{
@@ -456,7 +456,7 @@ impl Store for Node {
         Some(false)
     }
 
-    fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
+    fn transfer(&self, _direction: Direction, _offset: u64, _parts: Parts) -> Answer {
         crate::batch::failed(Errno::EIO)
     }
 

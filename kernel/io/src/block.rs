@@ -13,6 +13,7 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
+pub use hal::part::{Part, Parts};
 use hal::{
     PAGE_SIZE,
     frame::{self, Frame},
@@ -32,59 +33,10 @@ pub enum Direction {
     Write,
 }
 
-/// A stretch of a pinned page: some sectors.
-#[derive(Debug)]
-pub struct Part {
-    page: frame::Pin,
-    offset: usize,
-    len: usize,
-}
-
-impl Part {
-    /// A whole page.
-    pub fn page(frame: &Frame) -> Part {
-        Part { page: frame.pin(), offset: 0, len: PAGE_SIZE }
-    }
-
-    /// `len` bytes at `offset` of a page; `None` unless they are whole sectors, at least one, within it.
-    pub fn new(page: frame::Pin, offset: usize, len: usize) -> Option<Part> {
-        let whole = offset.is_multiple_of(SECTOR) && len.is_multiple_of(SECTOR);
-        (whole && len > 0 && offset < PAGE_SIZE && len <= PAGE_SIZE - offset).then_some(Part { page, offset, len })
-    }
-
-    /// Bytes; not 0.
-    #[expect(clippy::len_without_is_empty, reason = "a part is never empty")]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// The page, and where in it the part begins.
-    pub fn place(&self) -> (&Frame, usize) {
-        (self.page.frame(), self.offset)
-    }
-
-    /// Page, offset and length, for a driver.
-    pub fn into_pin(self) -> (frame::Pin, usize, usize) {
-        (self.page, self.offset, self.len)
-    }
-
-    /// The same once more.
-    pub fn share(&self) -> Part {
-        Part { page: self.page.frame().pin(), offset: self.offset, len: self.len }
-    }
-
-    /// Cuts the first `len` bytes off, whole sectors and not all of it.
-    pub fn cut(&mut self, len: usize) -> Part {
-        let first = Part { len, ..self.share() };
-        self.offset += len;
-        self.len -= len;
-        first
-    }
-
-    /// Fills it with zeros.
-    pub fn clear(&self) {
-        self.page.frame().fill(self.offset, self.len, 0);
-    }
+/// `len` bytes at `offset` of a page; `None` unless they are whole sectors, at least one, within it.
+#[inline]
+pub fn sectors(page: frame::Pin, offset: usize, len: usize) -> Option<Part> {
+    if (offset | len).is_multiple_of(SECTOR) { Part::new(page, offset, len) } else { None }
 }
 
 /// How a request ends.
@@ -173,7 +125,7 @@ pub trait BlockDevice: Send + Sync {
     /// # Errors
     /// `EIO`; `EROFS`; `EINVAL` beyond the end, or with too many parts. What was to be read then holds anything, and any of what was to be written may
     /// have been.
-    fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer;
+    fn submit(&self, direction: Direction, sector: u64, parts: Parts) -> Answer;
 
     /// Fills `frames` from `page` on.
     ///

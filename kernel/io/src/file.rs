@@ -12,11 +12,11 @@
 //! change.
 
 use crate::{
-    block::{Part, Transfer},
+    block::{Parts, Transfer},
     caller::Caller,
 };
 use abi::errno::Errno;
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, sync::Arc};
 use core::{any::Any, future::Future, pin::Pin};
 use exec::sync::{WaitQueue, wait_until};
 use mem::{Backing, CopyFault, Sink, Source};
@@ -90,13 +90,13 @@ pub trait DirectIo: Send + Sync {
     ///
     /// # Errors
     /// `EIO`, `ENOMEM`.
-    fn read(&self, offset: u64, parts: Vec<Part>) -> Transfer;
+    fn read(&self, offset: u64, parts: Parts) -> Transfer;
 
     /// Writes the parts at `offset`, a sector's ([`APPEND`](crate::open::APPEND): at the end).
     ///
     /// # Errors
     /// `EIO`, `ENOSPC`, `EFBIG`, `EPERM`, `ENOMEM`.
-    fn write(&self, caller: &Caller, offset: u64, parts: Vec<Part>) -> Transfer;
+    fn write(&self, caller: &Caller, offset: u64, parts: Parts) -> Transfer;
 }
 
 /// Anything an open descriptor can refer to: a regular file, directory, pipe, terminal, socket, event.

@@ -11,7 +11,7 @@
 
 use crate::{
     caller::Caller,
-    file::{Attempt, File, Want},
+    file::{Attempt, DirectIo, File, Want},
     lock::{self, Owner},
 };
 use abi::errno::Errno;
@@ -396,7 +396,13 @@ impl OpenFile {
     /// Whether what is read and written goes past the cache.
     #[inline]
     pub fn is_direct(&self) -> bool {
-        self.flags() & abi::fs::O_DIRECT != 0 && self.file.direct().is_some()
+        self.direct().is_some()
+    }
+
+    /// What it reads and writes past the cache by, if it is to.
+    #[inline]
+    pub fn direct(&self) -> Option<&dyn DirectIo> {
+        if self.flags() & abi::fs::O_DIRECT != 0 { self.file.direct() } else { None }
     }
 
     /// Whether `O_APPEND` is set.

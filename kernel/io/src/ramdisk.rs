@@ -3,7 +3,7 @@
 //! Requests complete only when [`RamDisk::complete`] lets them, if it was made to hold them; so a test can see how many
 //! are in flight and choose the order. It also counts, and fails the requests it is told to.
 
-use crate::block::{Answer, BlockDevice, Direction, Part, SECTOR, SECTORS};
+use crate::block::{Answer, BlockDevice, Direction, Part, Parts, SECTOR, SECTORS};
 use abi::errno::Errno;
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec, vec::Vec};
 use exec::sync::WaitQueue;
@@ -183,7 +183,7 @@ impl BlockDevice for RamDisk {
         self.inner.sectors
     }
 
-    fn submit(&self, direction: Direction, sector: u64, parts: Vec<Part>) -> Answer {
+    fn submit(&self, direction: Direction, sector: u64, parts: Parts) -> Answer {
         let inner = self.inner.clone();
         Box::pin(async move {
             let _flight = inner.turn(direction, sector, &parts).await?;

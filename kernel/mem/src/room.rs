@@ -2,7 +2,10 @@
 
 use abi::errno::Errno;
 use alloc::{collections::VecDeque, string::String, vec::Vec};
-use hal::frame;
+use hal::{
+    frame,
+    part::{Part, Parts},
+};
 
 /// A list whose growth may fail.
 pub trait Room {
@@ -68,3 +71,4 @@ macro_rules! grows {
 grows!(Vec<T>, size_of::<T>(), T);
 grows!(VecDeque<T>, size_of::<T>(), T);
 grows!(String, 1);
+grows!(Parts, size_of::<Part>());

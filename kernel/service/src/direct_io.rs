@@ -23,11 +23,11 @@ use core::{
 };
 use hal::{PAGE_SIZE, frame::Frame, user::Access};
 use io::{
-    block::{self, Direction, Part, SECTOR},
+    block::{self, Direction, Part, Parts, SECTOR},
     file::DirectIo,
     open::{APPEND, OpenFile},
 };
-use mem::{Charge, CopyFault, Sink, Source, Unpinned, list};
+use mem::{Charge, CopyFault, Room, Sink, Source, Unpinned};
 
 /// Pages of one request; a longer transfer is several, one after the other.
 const PAGES: usize = 256;
@@ -77,48 +77,57 @@ struct Transfer<'c, 't> {
     direction: Direction,
 }
 
-/// A transfer that can begin.
-pub(crate) struct Prepared<'c, 't> {
+/// A transfer of one piece at an offset. Each step but the last may fail, and answers in registers: beside an error what is large would be moved in
+/// halves of a word.
+pub(crate) struct Single<'c, 't> {
     transfer: Transfer<'c, 't>,
     direct: &'c dyn DirectIo,
     offset: u64,
-    parts: Vec<Part>,
-    charge: Charge,
+    parts: Parts,
 }
 
-impl Prepared<'_, '_> {
-    /// Inlined, and apart from what may fail: what it answers is large to be moved, and would be in halves of a word, beside an error.
+impl<'c, 't> Single<'c, 't> {
     #[inline(always)]
-    pub(crate) fn begin(self) -> Flight {
-        self.transfer.start(self.direct, self.offset, self.parts, self.charge)
+    pub(crate) fn new(
+        task: &'c Task<'t>,
+        (open, direct): (&'c OpenFile, &'c dyn DirectIo),
+        direction: Direction,
+        offset: u64,
+    ) -> Self {
+        Self { transfer: Transfer { task, open, direction }, direct, offset, parts: Parts::new() }
     }
-}
 
-/// Prepares a transfer of one piece at an offset, in a registered buffer or not, if that is all that it takes. `None`: the call does the rest.
-///
-/// # Errors
-/// `EBADF`, `EINVAL` for what is not aligned.
-#[inline(always)]
-pub(crate) fn prepare<'c, 't>(
-    task: &'c Task<'t>,
-    open: &'c OpenFile,
-    direction: Direction,
-    (offset, piece): (u64, Piece),
-    buffer: Option<&Buffer>,
-) -> Result<Option<Prepared<'c, 't>>, Errno> {
-    let transfer = Transfer { task, open, direction };
-    let Some(direct) = open.file().direct() else { return Ok(None) };
-    if piece.len == 0 || piece.len > (PAGES - 1) * PAGE_SIZE || transfer.is_behind(direct, offset) {
-        return Ok(None);
-    }
-    transfer.check(offset, &[piece])?;
-    let mut parts = list(piece.len.div_ceil(PAGE_SIZE) + 1)?;
-    match transfer.pin(piece, buffer, &mut parts) {
-        Ok(()) => {
-            let charge = transfer.charge(&parts)?;
-            Ok(Some(Prepared { transfer, direct, offset, parts, charge }))
+    /// Pins the memory, in a registered buffer or not, if that is all that it takes. `false`: the call does the rest.
+    ///
+    /// # Errors
+    /// `EBADF`, `EINVAL` for what is not aligned.
+    #[inline(always)]
+    pub(crate) fn prepare(&mut self, piece: Piece, buffer: Option<&Buffer>) -> Result<bool, Errno> {
+        let Self { transfer, direct, offset, parts } = self;
+        if piece.len == 0 || piece.len > (PAGES - 1) * PAGE_SIZE || transfer.is_behind(*direct, *offset) {
+            return Ok(false);
         }
-        Err(_) => Ok(None),
+        transfer.check(*offset, &[piece])?;
+        let most = piece.len.div_ceil(PAGE_SIZE) + 1;
+        if most > parts.inline_size() {
+            parts.make_exact_room(most)?;
+        }
+        Ok(transfer.pin(piece, buffer, parts).is_ok())
+    }
+
+    /// Pays for what is pinned.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    #[inline(always)]
+    pub(crate) fn charge(&self) -> Result<Charge, Errno> {
+        self.transfer.charge(&self.parts)
+    }
+
+    /// Behind both. Inlined, as what it answers is large.
+    #[inline(always)]
+    pub(crate) fn begin(self, charge: Charge) -> Flight {
+        self.transfer.start(self.direct, self.offset, self.parts, charge)
     }
 }
 
@@ -202,7 +211,7 @@ impl Transfer<'_, '_> {
         list: &[Piece],
         done: usize,
     ) -> Result<(usize, usize), Errno> {
-        let mut parts = Vec::new();
+        let mut parts = Parts::new();
         let mut bounced = Vec::new();
         let mut len = 0;
         while let Some(rest) = transfer::rest(list, done + len).filter(|_| parts.len() < PAGES) {
@@ -213,7 +222,7 @@ impl Transfer<'_, '_> {
                     Unpinned::Missing(fault) => self.task.resolve(fault).await?,
                     Unpinned::Object => {
                         let frame = Frame::zeroed().ok_or(Errno::ENOMEM)?;
-                        parts.extend(Part::new(frame.pin(), 0, piece.len));
+                        parts.extend(block::sectors(frame.pin(), 0, piece.len));
                         match self.direction {
                             Direction::Read => bounced.push((len, piece, frame)),
                             Direction::Write => self.fill(&frame, piece).await?,
@@ -246,8 +255,12 @@ impl Transfer<'_, '_> {
     }
 
     /// Adds the pages of a piece, which is aligned; all or nothing.
-    fn pin(&self, piece: Piece, buffer: Option<&Buffer>, parts: &mut Vec<Part>) -> Result<(), Unpinned> {
-        let add = |page, offset, len| parts.extend(Part::new(page, offset, len));
+    fn pin(&self, piece: Piece, buffer: Option<&Buffer>, parts: &mut Parts) -> Result<(), Unpinned> {
+        let add = |page, offset, len| {
+            if let Some(part) = block::sectors(page, offset, len) {
+                parts.push(part);
+            }
+        };
         let access = match self.direction {
             Direction::Read => Access::Write,
             Direction::Write => Access::Read,
@@ -267,7 +280,7 @@ impl Transfer<'_, '_> {
 
     /// Inlined: what it answers is large to be moved.
     #[inline(always)]
-    fn start(&self, direct: &dyn DirectIo, offset: u64, parts: Vec<Part>, charge: Charge) -> Flight {
+    fn start(&self, direct: &dyn DirectIo, offset: u64, parts: Parts, charge: Charge) -> Flight {
         let work = match self.direction {
             Direction::Read => direct.read(offset, parts),
             Direction::Write => direct.write(self.task.caller(), offset, parts),

@@ -8,6 +8,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`frame`] | physical pages: counted, shared, pinned |
+//! | [`part`] | what a device is given of a page |
 //! | [`stretch`] | pages side by side, used as one piece and shared one by one |
 //! | [`space`] | page tables of a process in one of three worlds; shootdown |
 //! | [`guest_file`] | places at which user interrupts arrive by hardware |
@@ -36,6 +37,7 @@ pub mod hart;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod irq;
+pub mod part;
 pub mod power;
 pub mod record;
 pub mod registers;

@@ -1,9 +1,9 @@
 //! The block device (virtio 1.2, section 5.2).
 
 use crate::device::{config, negotiate};
-use crate::request::{Buffer, Completion, Order, Requests};
+use crate::request::{Completion, Order, Requests};
 use crate::{Error, Transport};
-use alloc::vec::Vec;
+use hal::part::{Part, Parts};
 
 /// Bytes in a sector, the unit of addresses.
 pub const SECTOR: usize = 512;
@@ -86,9 +86,9 @@ impl<T: Transport> Block<T> {
     ///
     /// Of the future: [`Error::Invalid`] if the request is empty, has too many buffers or parts of sectors, or
     /// goes beyond the end; [`Error::Failed`], [`Error::Broken`], [`Error::NoMemory`].
-    pub fn read(&self, sector: u64, buffers: Vec<Buffer>) -> Completion {
-        match self.check(sector, &buffers) {
-            Ok(()) => self.start(IN, sector, buffers),
+    pub fn read(&self, sector: u64, parts: Parts) -> Completion {
+        match self.check(sector, &parts) {
+            Ok(()) => self.start(IN, sector, parts),
             Err(error) => Completion::ended(Err(error)),
         }
     }
@@ -98,12 +98,12 @@ impl<T: Transport> Block<T> {
     /// # Errors
     ///
     /// As [`Block::read`], and [`Error::ReadOnly`].
-    pub fn write(&self, sector: u64, buffers: Vec<Buffer>) -> Completion {
+    pub fn write(&self, sector: u64, parts: Parts) -> Completion {
         if self.read_only {
             return Completion::ended(Err(Error::ReadOnly));
         }
-        match self.check(sector, &buffers) {
-            Ok(()) => self.start(OUT, sector, buffers),
+        match self.check(sector, &parts) {
+            Ok(()) => self.start(OUT, sector, parts),
             Err(error) => Completion::ended(Err(error)),
         }
     }
@@ -118,15 +118,15 @@ impl<T: Transport> Block<T> {
             // Without the feature the device writes through: completed is durable.
             return Completion::ended(Ok(0));
         }
-        self.start(FLUSH, 0, Vec::new())
+        self.start(FLUSH, 0, Parts::new())
     }
 
-    fn check(&self, sector: u64, buffers: &[Buffer]) -> Result<(), Error> {
-        if buffers.is_empty() || buffers.len() > self.max_buffers {
+    fn check(&self, sector: u64, parts: &[Part]) -> Result<(), Error> {
+        if parts.is_empty() || parts.len() > self.max_buffers {
             return Err(Error::Invalid);
         }
         // At most MAX_BUFFERS pages: no overflow.
-        let bytes: usize = buffers.iter().map(Buffer::len).sum();
+        let bytes: usize = parts.iter().map(Part::len).sum();
         let end = sector.checked_add((bytes / SECTOR) as u64).ok_or(Error::Invalid)?;
         if !bytes.is_multiple_of(SECTOR) || end > self.sectors {
             return Err(Error::Invalid);
@@ -134,9 +134,9 @@ impl<T: Transport> Block<T> {
         Ok(())
     }
 
-    fn start(&self, kind: u32, sector: u64, buffers: Vec<Buffer>) -> Completion {
+    fn start(&self, kind: u32, sector: u64, parts: Parts) -> Completion {
         let header = Some([kind, 0, sector as u32, (sector >> 32) as u32]);
-        self.requests.start(Order { header, buffers, device_writes: kind == IN })
+        self.requests.start(Order { header, parts, device_writes: kind == IN })
     }
 
     #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The entropy device (virtio 1.2, section 5.4).
 
 use crate::device::negotiate;
-use crate::request::{Buffer, Order, Requests};
+use crate::request::{Order, Requests};
 use crate::{Error, Transport};
-use alloc::vec::Vec;
 use hal::PAGE_SIZE;
 use hal::frame::Frame;
+use hal::part::{Part, Parts};
 
 const DESCRIPTORS: usize = 8;
 
@@ -35,11 +35,8 @@ impl<T: Transport> Entropy<T> {
     pub async fn fill(&self, out: &mut [u8]) -> Result<usize, Error> {
         let wanted = out.len().min(PAGE_SIZE);
         let frame = Frame::zeroed().ok_or(Error::NoMemory)?;
-        let Some(buffer) = Buffer::part(&frame, 0, wanted) else { return Ok(0) };
-        let mut buffers = Vec::new();
-        buffers.try_reserve_exact(1).map_err(|_| Error::NoMemory)?;
-        buffers.push(buffer);
-        let order = Order { header: None, buffers, device_writes: true };
+        let Some(part) = Part::new(frame.pin(), 0, wanted) else { return Ok(0) };
+        let order = Order { header: None, parts: Parts::from_iter([part]), device_writes: true };
         // The queue guarantees that no more was written than there is room for.
         let filled = self.requests.start(order);
         self.requests.announce();

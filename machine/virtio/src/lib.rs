@@ -52,6 +52,6 @@ pub use device::{Found, probe};
 pub use entropy::Entropy;
 pub use error::Error;
 pub use net::{MAX_PACKET, Net, TransmitSlot};
-pub use request::{Buffer, Completion};
+pub use request::Completion;
 pub use virtio_drivers::transport::mmio::MmioTransport;
 pub use virtio_drivers::transport::{DeviceType, Transport};

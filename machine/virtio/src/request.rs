@@ -15,13 +15,13 @@ use crate::queue::{Queue, Segment, Used};
 use crate::{Error, Transport};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll, Waker};
 use hal::PAGE_SIZE;
-use hal::frame::{Frame, FrameRun};
+use hal::frame::FrameRun;
+use hal::part::{Part, Parts};
 use hal::sync::{IrqLock, rank};
 use trace::Work;
 
@@ -32,45 +32,8 @@ const FRAMING: usize = 32;
 /// How many requests end in one hold of the lock. Room for them is made in each interrupt, and most have few to tell of.
 const BATCH: usize = 4;
 
-/// A part of a page, pinned, for a device to read or write.
-#[derive(Debug)]
-pub struct Buffer {
-    page: hal::frame::Pin,
-    offset: usize,
-    len: usize,
-}
-
-impl Buffer {
-    /// A whole page.
-    pub fn page(frame: &Frame) -> Buffer {
-        Buffer { page: frame.pin(), offset: 0, len: PAGE_SIZE }
-    }
-
-    /// `len` bytes at `offset` of a page; `None` if that is nothing, or not inside.
-    pub fn part(frame: &Frame, offset: usize, len: usize) -> Option<Buffer> {
-        let inside = offset <= PAGE_SIZE && len <= PAGE_SIZE - offset;
-        (inside && len > 0).then(|| Buffer { page: frame.pin(), offset, len })
-    }
-
-    /// `len` bytes at `offset` of a page that is pinned already.
-    ///
-    /// # Panics
-    /// If that is nothing, or not inside.
-    pub fn pinned(page: hal::frame::Pin, offset: usize, len: usize) -> Buffer {
-        assert!(len > 0 && offset <= PAGE_SIZE && len <= PAGE_SIZE - offset, "a buffer lies within its page");
-        Buffer { page, offset, len }
-    }
-
-    /// Bytes.
-    #[expect(clippy::len_without_is_empty, reason = "a buffer is never empty")]
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    fn segment(&self, writable: bool) -> Segment {
-        let address = (self.page.frame().physical() + self.offset) as u64;
-        Segment { address, len: self.len as u32, writable }
-    }
+fn segment(part: &Part, writable: bool) -> Segment {
+    Segment { address: part.physical() as u64, len: part.len() as u32, writable }
 }
 
 /// What the device is asked to do.
@@ -78,14 +41,14 @@ pub(crate) struct Order {
     /// Bytes that go in front; such a request also ends with a status byte.
     pub(crate) header: Option<[u32; HEADER / 4]>,
     /// The memory it is about.
-    pub(crate) buffers: Vec<Buffer>,
-    /// Whether the device writes to the buffers.
+    pub(crate) parts: Parts,
+    /// Whether the device writes to it.
     pub(crate) device_writes: bool,
 }
 
 impl Order {
     fn descriptors(&self) -> usize {
-        self.buffers.len() + if self.header.is_some() { 2 } else { 0 }
+        self.parts.len() + if self.header.is_some() { 2 } else { 0 }
     }
 
     /// The chain for the device; `framing` is where this request's header and status lie.
@@ -93,8 +56,8 @@ impl Order {
         let header = Segment { address: framing, len: HEADER as u32, writable: false };
         let status = Segment { address: framing + HEADER as u64, len: 1, writable: true };
         let framed = self.header.is_some();
-        let buffers = self.buffers.iter().map(|buffer| buffer.segment(self.device_writes));
-        framed.then_some(header).into_iter().chain(buffers).chain(framed.then_some(status))
+        let parts = self.parts.iter().map(|part| segment(part, self.device_writes));
+        framed.then_some(header).into_iter().chain(parts).chain(framed.then_some(status))
     }
 }
 
@@ -149,7 +112,7 @@ pub struct Completion {
 impl Completion {
     /// A request that ended before it began.
     pub(crate) fn ended(result: Result<u32, Error>) -> Completion {
-        let order = Order { header: None, buffers: Vec::new(), device_writes: false };
+        let order = Order { header: None, parts: Parts::new(), device_writes: false };
         Completion::of(Request::new(order, 0, Some(result)))
     }
 

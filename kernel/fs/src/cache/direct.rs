@@ -13,7 +13,7 @@ use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use core::ops::Range;
 use hal::PAGE_SIZE;
 use io::{
-    block::{Begun, Direction, InUse, Part, SECTOR, Transfer},
+    block::{Begun, Direction, InUse, Part, Parts, SECTOR, Transfer},
     file::IoError,
     open::APPEND,
 };
@@ -44,7 +44,7 @@ fn pages_of(offset: u64, len: usize) -> Range<u64> {
 }
 
 /// Leaves out what lies behind the first `len` bytes.
-pub(crate) fn clip(parts: &mut Vec<Part>, len: usize) {
+pub(crate) fn clip(parts: &mut Parts, len: usize) {
     let mut left = len;
     parts.retain_mut(|part| {
         if left > 0 && left < part.len() {
@@ -58,7 +58,7 @@ pub(crate) fn clip(parts: &mut Vec<Part>, len: usize) {
 
 /// Leaves out what lies behind the end of a file of `size` bytes; how many bytes are within. Up to the end of the last sector: what is behind the end there
 /// is zeros, as the write-back left it.
-fn clip_to_size(parts: &mut Vec<Part>, (offset, wanted): (u64, usize), size: u64) -> usize {
+fn clip_to_size(parts: &mut Parts, (offset, wanted): (u64, usize), size: u64) -> usize {
     let there = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(wanted);
     if there < wanted {
         clip(parts, there.next_multiple_of(SECTOR));
@@ -70,19 +70,19 @@ fn clip_to_size(parts: &mut Vec<Part>, (offset, wanted): (u64, usize), size: u64
 ///
 /// # Errors
 /// `EIO`; of an earlier write-back, `ENOSPC`.
-pub fn read_direct(store: Arc<dyn Store>, offset: u64, mut parts: Vec<Part>) -> Transfer {
+pub fn read_direct(store: &Arc<dyn Store>, offset: u64, mut parts: Parts) -> Transfer {
     let wanted = total(&parts);
-    if let Some((places, size)) = use_clean_places(&store, pages_of(offset, wanted))
+    if let Some((places, size)) = use_clean_places(store, pages_of(offset, wanted))
         && size > offset
         && store.in_place(offset, wanted).is_some()
     {
         let there = clip_to_size(&mut parts, (offset, wanted), size);
         return Transfer::Begun(Begun::new(store.transfer(Direction::Read, offset, parts), there, places));
     }
-    Transfer::Other(Box::pin(read_when_clean(store, offset, parts)))
+    Transfer::Other(Box::pin(read_when_clean(store.clone(), offset, parts)))
 }
 
-async fn read_when_clean(store: Arc<dyn Store>, offset: u64, mut parts: Vec<Part>) -> Result<usize, Errno> {
+async fn read_when_clean(store: Arc<dyn Store>, offset: u64, mut parts: Parts) -> Result<usize, Errno> {
     let wanted = total(&parts);
     // Before the write-back: what is appended behind that is not on the medium yet.
     let size = store.pages().size();
@@ -105,7 +105,7 @@ async fn read_when_clean(store: Arc<dyn Store>, offset: u64, mut parts: Vec<Part
 ///
 /// # Errors
 /// `EFBIG`, `ENOSPC`, `ENOMEM`, `EIO`.
-pub fn write_direct(store: Arc<dyn Store>, offset: u64, parts: Vec<Part>, most: u64) -> Transfer {
+pub fn write_direct(store: Arc<dyn Store>, offset: u64, parts: Parts, most: u64) -> Transfer {
     Transfer::Other(Box::pin(async move {
         let len = total(&parts);
         if offset != APPEND && write_in_place(&store, offset, &parts, len).await? {

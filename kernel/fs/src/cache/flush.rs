@@ -153,7 +153,7 @@ mod tests {
         sync::atomic::AtomicBool,
         task::{Context, Poll, Waker},
     };
-    use io::block::{Answer, Direction, Part, Placed};
+    use io::block::{Answer, Direction, Parts, Placed};
     use io::file::BoxFuture;
     use mem::Source;
     use std::sync::Mutex;
@@ -235,7 +235,7 @@ mod tests {
             Box::pin(core::future::ready(if fails { Err(Errno::ENOSPC) } else { Ok(()) }))
         }
 
-        fn transfer(&self, _direction: Direction, _offset: u64, _parts: Vec<Part>) -> Answer {
+        fn transfer(&self, _direction: Direction, _offset: u64, _parts: Parts) -> Answer {
             Box::pin(core::future::ready(Ok(())))
         }
 

@@ -10,7 +10,7 @@ use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::Range;
 use hal::{PAGE_SIZE, frame::Frame};
 use io::{
-    block::{Answer, Direction, Part, Placed, SECTOR, SECTORS},
+    block::{Answer, Direction, Parts, Placed, SECTOR, SECTORS},
     file::BoxFuture,
 };
 
@@ -327,7 +327,7 @@ impl crate::cache::Store for Node {
         Box::pin(async move { self.load_places().await })
     }
 
-    fn transfer(&self, direction: Direction, offset: u64, parts: Vec<Part>) -> Answer {
+    fn transfer(&self, direction: Direction, offset: u64, parts: Parts) -> Answer {
         let device = &self.shared.device;
         let places = self.places.lock();
         let Some(places) = &*places else { return batch::failed(Errno::EIO) };

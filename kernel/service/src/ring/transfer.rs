@@ -30,7 +30,11 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
-use io::{block::Direction, file::IoError, open::OpenFile};
+use io::{
+    block::Direction,
+    file::{DirectIo, IoError},
+    open::OpenFile,
+};
 use mem::CopyFault;
 
 /// Which way, and whether the memory is a list of pieces.
@@ -272,8 +276,8 @@ impl Transfer {
             Ok(buffer) => buffer,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
-        if open.is_direct() {
-            return self.run_direct(task, open, buffer);
+        if let Some(direct) = open.direct() {
+            return self.run_direct(task, (open, direct), buffer);
         }
         let tried = self.look(task, open, buffer.as_deref());
         self.goes_on(tried, open, buffer)
@@ -317,7 +321,7 @@ impl Transfer {
     /// How one without a registered buffer goes on behind a look, which says of what a device carries out that it is not yet done (`transfer::read_into`).
     pub(super) fn behind_look(self, task: &Task<'_>, tried: Tried, open: &Arc<OpenFile>) -> Step {
         match tried {
-            Tried::NotYet if open.is_direct() => self.run_direct(task, open, None),
+            Tried::NotYet if let Some(direct) = open.direct() => self.run_direct(task, (open, direct), None),
             tried => self.goes_on(tried, open, None),
         }
     }
@@ -340,26 +344,35 @@ impl Transfer {
     /// A device does it, on the memory itself; or what has to be looked at longer goes on as a call would.
     #[cold]
     #[inline(never)]
-    fn run_direct(self, task: &Task<'_>, open: &Arc<OpenFile>, buffer: Option<Arc<Buffer>>) -> Step {
+    fn run_direct(
+        self,
+        task: &Task<'_>,
+        (open, direct): (&Arc<OpenFile>, &dyn DirectIo),
+        buffer: Option<Arc<Buffer>>,
+    ) -> Step {
         let direction = match self.shape {
             Shape::Read => Some(Direction::Read),
             Shape::Write if open.flags() & (O_APPEND | O_DSYNC) == 0 => Some(Direction::Write),
             _ => None,
         };
         let direction = direction.filter(|_| self.flags == 0);
-        if let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) {
-            match direct_io::prepare(task, open, direction, (offset, self.piece()), buffer.as_deref()) {
-                Ok(Some(prepared)) => {
-                    let flight = prepared.begin();
+        let (Some(direction), Ok(At::Offset(offset))) = (direction, self.at(open)) else {
+            return Step::Waits(Waits::Transfer(self, open.clone(), buffer));
+        };
+        let mut single = direct_io::Single::new(task, (open, direct), direction, offset);
+        match single.prepare(self.piece(), buffer.as_deref()) {
+            Ok(true) => match single.charge() {
+                Ok(charge) => {
+                    let flight = single.begin(charge);
                     // Written where it stays.
                     let device = Box::write(Box::new_uninit(), AtDevice { transfer: self, open: open.clone(), flight });
-                    return Step::Waits(Waits::Device(device));
+                    Step::Waits(Waits::Device(device))
                 }
-                Ok(None) => {}
-                Err(errno) => return Step::Done(Done::failed(errno)),
-            }
+                Err(errno) => Step::Done(Done::failed(errno)),
+            },
+            Ok(false) => Step::Waits(Waits::Transfer(self, open.clone(), buffer)),
+            Err(errno) => Step::Done(Done::failed(errno)),
         }
-        Step::Waits(Waits::Transfer(self, open.clone(), buffer))
     }
 
     /// Does what can be done at once.

@@ -1,9 +1,10 @@
 //! The block driver: order, cancellation, room, and devices that lie.
 
 use super::*;
-use crate::{Block, Buffer, Completion};
+use crate::{Block, Completion};
 use hal::PAGE_SIZE;
 use hal::frame::Frame;
+use hal::part::{Part, Parts};
 use proptest::prelude::*;
 
 const SECTORS: u64 = 1024;
@@ -20,8 +21,8 @@ fn disk_with(features: u64) -> (Block<FakeTransport>, FakeDevice) {
     (Block::new(transport).unwrap(), device)
 }
 
-fn pages(frames: &[Frame]) -> Vec<Buffer> {
-    frames.iter().map(Buffer::page).collect()
+fn pages(frames: &[Frame]) -> Parts {
+    frames.iter().map(Part::page).collect()
 }
 
 fn frame() -> Frame {
@@ -30,7 +31,7 @@ fn frame() -> Frame {
 
 fn read_page(block: &Block<FakeTransport>, sector: u64) -> (Frame, Completion) {
     let frame = frame();
-    let read = block.read(sector, vec![Buffer::page(&frame)]);
+    let read = block.read(sector, Parts::from_iter([Part::page(&frame)]));
     (frame, read)
 }
 
@@ -59,7 +60,7 @@ fn writes_arrive_and_reads_return_them() {
     assert!(disk[8 * 512..][..PAGE_SIZE].iter().all(|&byte| byte == 0xaa));
 
     let page = frame();
-    let mut read = block.read(17, vec![Buffer::part(&page, 1024, 512).unwrap()]);
+    let mut read = block.read(17, Parts::from_iter(Part::new(page.pin(), 1024, 512)));
     device.serve_block(&device.take(0).unwrap(), &mut disk, 0);
     block.interrupt();
     assert_eq!(poll(&mut read), Poll::Ready(Ok(512)));
@@ -188,22 +189,18 @@ fn an_error_status_or_none_is_a_failure() {
 fn impossible_requests_are_refused_before_the_device_sees_them() {
     let (block, device) = disk();
     let page = frame();
-    let part = |len| vec![Buffer::part(&page, 0, len).unwrap()];
+    let part = |len| Parts::from_iter(Part::new(page.pin(), 0, len));
     for (sector, buffers) in [
         (SECTORS, part(512)),
         (SECTORS - 7, part(4096)),
         (u64::MAX, part(512)),
         (0, part(100)),
-        (0, vec![]),
-        (0, (0..33).map(|_| Buffer::page(&page)).collect()),
+        (0, Parts::new()),
+        (0, (0..33).map(|_| Part::page(&page)).collect()),
     ] {
         assert_eq!(poll(&mut block.read(sector, buffers)), Poll::Ready(Err(Error::Invalid)));
     }
     assert!(device.take(0).is_none() && !page.pinned());
-    assert!(Buffer::part(&page, 4096, 1).is_none());
-    assert!(Buffer::part(&page, 1, 4096).is_none());
-    assert!(Buffer::part(&page, usize::MAX, 2).is_none());
-    assert!(Buffer::part(&page, 0, 0).is_none());
 }
 
 /// Lies about the returned chain: everything in flight ends with an error, and stays pinned.
