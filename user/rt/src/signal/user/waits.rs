@@ -98,8 +98,11 @@ impl Inner {
         let end = limit.map(|limit| Instant::now() + limit);
         let (mut is_over, mut has_given_way) = (false, false);
         loop {
-            // SAFETY: interrupts are off, and nothing that is called comes here.
-            unsafe { &mut *self.state.get() }.collect(self);
+            // Whose interrupt is still on its way must be found without it by who looks once, or for the last time. Between them the vector's handler has collected.
+            if !has_given_way || is_over {
+                // SAFETY: interrupts are off, and nothing that is called comes here.
+                unsafe { &mut *self.state.get() }.collect(self);
+            }
             self.run(None);
             // SAFETY: as above.
             let found = look(self, unsafe { &mut *self.state.get() });
