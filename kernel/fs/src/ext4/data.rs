@@ -14,6 +14,11 @@ use io::{
     file::BoxFuture,
 };
 
+/// Runs of a file from which on block 0 is one of them ([`Node::wants_first_place`]).
+const MANY: usize = 64;
+/// With fewer runs a tree has two levels at most: four blocks of 340 stand below an inode, and one that is split keeps half.
+const SURELY_FLAT: usize = 600;
+
 /// The places of a file's blocks.
 #[derive(Default)]
 pub(super) struct Places(BTreeMap<u64, Run>);
@@ -195,14 +200,46 @@ impl Node {
     async fn allocate(self: &Arc<Self>, size: u64, first: u64, count: u64) -> Result<(), Errno> {
         let node = self.clone();
         let work = move |volume: &mut super::volume::Volume<'_>| {
-            let runs = volume.allocate(node.number(), size, first, count)?;
-            if let Some(places) = &mut *node.places.lock() {
-                places.learn(&runs);
+            if node.wants_first_place(first)? {
+                node.house(volume, size, 0, 1)?;
             }
-            node.shared.unreserve(node.pages.housed(first, count));
+            node.house(volume, size, first, count)?;
             node.refresh_written(volume)
         };
         self.shared.queue.call(work).await
+    }
+
+    /// Gives blocks their places, on the coroutine.
+    fn house(&self, volume: &mut super::volume::Volume<'_>, size: u64, first: u64, count: u64) -> Result<(), Errno> {
+        let runs = volume.allocate(self.number(), size, first, count)?;
+        if let Some(places) = &mut *self.places.lock() {
+            places.learn(&runs);
+        }
+        self.shared.unreserve(self.pages.housed(first, count));
+        Ok(())
+    }
+
+    /// Whether block 0 needs a place before block `first` may get one.
+    ///
+    /// The library (0.9.2) damages a tree of three levels or more when it puts something in front of all that is there: it does not write the
+    /// index in the middle whose first key that changes. Nothing comes in front of block 0, so a file gets that one long before its tree is so deep.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`: another system made the file, without a block 0, and its tree may be so deep already.
+    fn wants_first_place(&self, first: u64) -> Result<bool, Errno> {
+        let places = self.places.lock();
+        let Some(Places(runs)) = &*places else { return Ok(false) };
+        match runs.first_key_value() {
+            Some((lowest, _)) if *lowest > 0 && runs.len() >= SURELY_FLAT => {
+                if first < *lowest {
+                    Err(Errno::EOPNOTSUPP)
+                } else {
+                    Ok(false)
+                }
+            }
+            Some((lowest, _)) => Ok(*lowest > 0 && first > 0 && runs.len() >= MANY),
+            None => Ok(false),
+        }
     }
 
     async fn grow(self: &Arc<Self>, size: u64) -> Result<(), Errno> {

@@ -371,3 +371,48 @@ fn a_truncation_overtakes_a_write_back() {
     });
     assert_eq!(complaints(&disk.image()), None);
 }
+
+/// Writes pages of a file, each to the medium at once, 32 at a time.
+async fn scatter(inode: &Arc<dyn Inode>, order: &[u64]) {
+    let file = open(inode).await;
+    let mut left = order.iter().copied();
+    let mut under_way = FuturesUnordered::new();
+    loop {
+        while under_way.len() < 32
+            && let Some(at) = left.next()
+        {
+            let (file, inode) = (file.clone(), inode.clone());
+            under_way.push(async move {
+                write(&file, at * 4096, &pattern(at, 4096)).await?;
+                inode.sync().await
+            });
+        }
+        match poll_fn(|context| pin!(&mut under_way).poll_next(context)).await {
+            Some(result) => assert_eq!(result, Ok(())),
+            None => return,
+        }
+    }
+}
+
+/// Each page is a place of its own, given in any order: the tree of places gets three levels, and now and then a place comes in front of all.
+#[test]
+fn a_file_is_written_in_any_order() {
+    let Some(empty) = image(64, &["-J", "size=4"]) else { return };
+    let disk = Arc::new(RamDisk::new(&empty));
+    let (mut engine, system) = mounted(&disk);
+    let mut order: Vec<u64> = (0..4096).collect();
+    order.sort_by_key(|at| pattern(*at + 1, 16));
+    drive(&mut engine, async {
+        let inode = system.root().create(&caller(), b"file", regular()).await.unwrap();
+        let set = SetAttributes { size: Some(4096 * 4096), ..SetAttributes::default() };
+        inode.set_attributes(&caller(), set).await.unwrap();
+        scatter(&inode, &order).await;
+        evict(&inode);
+        let file = open(&inode).await;
+        for at in 0..4096 {
+            assert!(read(&file, at * 4096, 4096).await.unwrap() == pattern(at, 4096), "block {at}");
+        }
+        system.unmount().await.unwrap();
+    });
+    assert_eq!(complaints(&disk.image()), None);
+}
