@@ -35,6 +35,7 @@ mod sockets;
 mod storm;
 mod tasks;
 mod threads;
+mod ticks;
 mod urgency;
 mod uring;
 mod user_interrupts;
@@ -65,7 +66,12 @@ const GROUPS: [Group; 19] = [
     ("task", tasks::switches),
     ("ring", rings::conversations),
     ("uring", uring::rings),
-    ("uintr", || user_interrupts::rows().and_then(|()| user_signals::rows()).and_then(|()| completions::rows())),
+    ("uintr", || {
+        user_interrupts::rows()
+            .and_then(|()| user_signals::rows())
+            .and_then(|()| ticks::rows())
+            .and_then(|()| completions::rows())
+    }),
     ("channel", channels::rows),
     ("driver", drivers::rows),
     ("priority", urgency::priorities),
@@ -79,6 +85,7 @@ fn counted() -> Outcome {
     // First: what the disk leaves to be written later would be counted with it.
     threads::across_harts()?;
     urgency::in_a_process(&["--uintr", "counted"])?;
+    urgency::in_a_process(&["--ticks", "counted"])?;
     user_signals::across_harts()?;
     uring::across_harts()?;
     echo::counted()?;
@@ -87,7 +94,7 @@ fn counted() -> Outcome {
 
 /// Rows that need a process of their own, which is told how.
 type Process = (&'static str, fn(&str) -> Outcome);
-const PROCESSES: [Process; 12] = [
+const PROCESSES: [Process; 13] = [
     ("--echo", echo::serve),
     ("--ring", pipe_rings::with_executors),
     ("--ring-time", pipe_rings::timed),
@@ -97,6 +104,7 @@ const PROCESSES: [Process; 12] = [
     ("--wakes", urgency::wakes),
     ("--uintr", user_interrupts::in_a_process),
     ("--signals", user_signals::measured),
+    ("--ticks", ticks::in_a_process),
     ("--driver", drivers::serial),
     ("--ping-pong", |_| ping_pong::rows()),
     ("--storm", |_| storm::rows()),

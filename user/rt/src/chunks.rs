@@ -38,6 +38,11 @@ struct Free {
 
 static FREE: Locked<Free> = Locked::new(Free { bins: bins(), pages: ptr::null_mut(), fresh: ptr::null_mut(), left: 0 });
 
+/// Whether somebody takes or gives back a place.
+pub(crate) fn is_locked() -> bool {
+    FREE.is_held()
+}
+
 /// Where the kernel finds the lists.
 pub(crate) fn lists() -> usize {
     HEADS.as_ptr().expose_provenance()

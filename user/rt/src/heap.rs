@@ -139,6 +139,11 @@ impl<T> Locked<T> {
         Self { lock: RawMutex::new(), value: UnsafeCell::new(value) }
     }
 
+    /// Whether somebody has it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.lock.is_held()
+    }
+
     #[inline(always)]
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut T) -> R) -> R {
         self.lock.lock();
@@ -217,6 +222,11 @@ unsafe impl GlobalAlloc for Heap {
             new
         }
     }
+}
+
+/// Whether somebody is in the allocator.
+pub(crate) fn is_locked() -> bool {
+    HEAP.is_held()
 }
 
 #[global_allocator]

@@ -269,6 +269,21 @@ pub fn hold_floats_over_calls(seed: u64, yields: u64, [number, argument]: [usize
     (difference, answer)
 }
 
+/// The rounding mode of the thread.
+#[must_use]
+pub fn rounding() -> usize {
+    let mode;
+    // SAFETY: reads a register.
+    unsafe { asm!(".option push", ".option arch, +f", "frrm {}", ".option pop", out(reg) mode, options(nostack)) };
+    mode
+}
+
+/// Sets it, 0 to 3; the program computes with no numbers that are rounded.
+pub fn set_rounding(mode: usize) {
+    // SAFETY: it concerns what is rounded alone.
+    unsafe { asm!(".option push", ".option arch, +f", "fsrm {}", ".option pop", in(reg) mode & 3, options(nostack)) };
+}
+
 /// The same for the integer registers that a compiler leaves to assembly.
 #[must_use]
 pub fn hold_integers(seed: u64, rounds: u64) -> u64 {

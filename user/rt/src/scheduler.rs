@@ -1,7 +1,7 @@
 //! Which scheduler this process runs its tasks on: the image in the window, or, under a kernel that maps none, as Linux
 //! does, what is linked into the program.
 
-use crate::{env, process, slots, start};
+use crate::{env, process, slots, start, thread};
 use ::task::{ByTable, Linked};
 use abi::asyncos::AT_SCHEDULER;
 use core::ptr::with_exposed_provenance;
@@ -48,8 +48,11 @@ unsafe impl Linked for Chosen {
     }
 
     fn keep_worker(call: impl FnOnce()) {
-        let _kept = slots::keep();
+        thread::begin_guard();
+        let kept = slots::keep();
         call();
+        drop(kept);
+        thread::end_guard();
     }
 
     fn priority_changed(task: u64) {

@@ -4,11 +4,13 @@
 //! Each thread that takes part has a place, which it keeps. What it writes into the hint page is its own count; the owner's word
 //! and the kicks it reads in the status page. The protocol is in `sched::slots`.
 
+use crate::task::Ticker;
 use crate::{task, thread};
 use abi::asyncos::{SCHED_FOLLOW, SCHED_KICK, SCHED_SETUP, SCHED_WAIT};
 use abi::errno::{Errno, Result};
 use abi::slots::{AWAY, AWAYS, CENSUS, FEW, HINTS, KICKED, LOW, OWNER, PREEMPTION, SPARES, STANDS, STRIDE, WATCHED};
 use abi::window::{HINT, STATUS};
+use core::cell::Cell;
 use core::mem::offset_of;
 use core::ptr::{with_exposed_provenance, with_exposed_provenance_mut};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -100,10 +102,11 @@ pub(crate) fn seat(place: u32, slot: usize) -> Seat<'static> {
 }
 
 /// The slot that a thread has or had, in the poll that it is in.
-#[derive(Debug)]
 pub(crate) struct Held {
     pub(crate) slot: usize,
     pub(crate) seat: Seat<'static>,
+    /// What interrupts the thread for others, once it has polled what it is to interrupt.
+    pub(crate) ticker: Cell<Option<&'static Ticker>>,
 }
 
 /// A word of the hint page that says something until this is dropped.
@@ -126,6 +129,11 @@ pub(crate) fn limit(preemption: u32) -> Option<Limit> {
 /// A poll will not come back: what it was preempted for is not said any more.
 pub(crate) fn forget_limit(held: &Held) {
     limits(held).store(0, Ordering::Relaxed);
+}
+
+/// What the poll that a thread is in is preempted for.
+pub(crate) fn preempted_for(held: &Held) -> u32 {
+    limits(held).load(Ordering::Relaxed)
 }
 
 fn limits(held: &Held) -> &'static AtomicU32 {

@@ -39,7 +39,7 @@ pub use builder::Builder;
 pub use callback::OnDone;
 pub use failure::{Metrics, abort_on_panic, metrics};
 pub(crate) use failure::{STACK as POLL_STACK, end_task};
-pub(crate) use green::Switch;
+pub(crate) use green::{Switch, Ticker};
 pub use join_set::JoinSet;
 pub(crate) use local::Scope as LocalScope;
 pub use local::{AccessError, LocalKey, TaskLocalFuture};
@@ -138,7 +138,7 @@ pub(crate) fn need_reactor() {
 /// How many descriptors the runtime keeps open for itself.
 #[must_use]
 pub fn kept_descriptors() -> usize {
-    reactor::kept_descriptors()
+    reactor::kept_descriptors() + green::kept_descriptors()
 }
 
 /// Starts a task of normal priority.

@@ -25,6 +25,10 @@ use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering}
 use core::time::Duration;
 use task::{Running, TaskRef};
 
+mod own;
+
+pub(crate) use own::Own;
+
 /// Stack of a spawned thread in bytes; pages are backed when touched.
 pub(crate) const STACK: usize = 256 * 1024;
 /// What is mapped for a thread.
@@ -44,16 +48,17 @@ const FLAGS: u64 = CLONE_VM
 struct Local {
     /// Thread id while it runs, 0 once it has left its stack.
     tid: AtomicU32,
-    /// The guard page of its own stack; 0 for the main thread.
-    own: usize,
     // The rest is touched by the thread alone.
+    /// The guard page of its own stack; 0 for the main thread.
+    own: AtomicUsize,
     /// The task that it polls.
     task: AtomicPtr<()>,
     /// The frame at which it leaves the stack that it polls tasks on; 0 if it is on no such stack.
     back: AtomicUsize,
     /// The guard page of that stack.
     polls: AtomicUsize,
-    /// How many guards of blocking locks were made on this stack and are still there.
+    /// Twice how many guards of blocking locks were made on this stack and are still there; less one if it is to be left when there are
+    /// none ([`Own`]).
     guards: AtomicI32,
     /// The green thread that it runs.
     green: AtomicPtr<Switch>,
@@ -69,7 +74,7 @@ impl Local {
     const fn new(own: usize) -> Self {
         Self {
             tid: AtomicU32::new(0),
-            own,
+            own: AtomicUsize::new(own),
             task: AtomicPtr::new(ptr::null_mut()),
             back: AtomicUsize::new(0),
             polls: AtomicUsize::new(0),
@@ -215,9 +220,9 @@ pub(crate) fn leave_stack(outer: Outer) {
 /// Has a stack overflow of the calling thread named, whatever stack it is on. A call of the kernel's, which would be a fifth of what starting and
 /// joining a thread costs: so only threads that run others' code for long ask for it.
 pub(crate) fn watch_overflow() {
-    let local = local();
-    if local.own != 0 {
-        overflow::watch_thread(local.own + stack::GUARD + STACK);
+    match local().own.load(Ordering::Relaxed) {
+        0 => {}
+        own => overflow::watch_thread(own + stack::GUARD + STACK),
     }
 }
 
@@ -241,7 +246,13 @@ pub(crate) fn guard_pages() -> GuardPages {
         // SAFETY: this thread's own (`keep_handlers`).
         guard => unsafe { uintr::guard_of_nesting(guard) },
     };
-    GuardPages { own: local.own, polls: local.polls.load(Ordering::Relaxed), green, handlers, nesting }
+    GuardPages {
+        own: local.own.load(Ordering::Relaxed),
+        polls: local.polls.load(Ordering::Relaxed),
+        green,
+        handlers,
+        nesting,
+    }
 }
 
 /// The handlers of the calling thread's user interrupts run on the stack with this guard page, until the thread ends.
@@ -259,16 +270,27 @@ pub(crate) fn can_leave_stack() -> bool {
     local().back.load(Ordering::Relaxed) != 0
 }
 
-/// How many guards of blocking locks the calling thread has.
-pub(crate) fn guards() -> i32 {
-    local().guards.load(Ordering::Relaxed)
+/// Whether the calling thread has guards of blocking locks.
+pub(crate) fn has_guards() -> bool {
+    local().guards.load(Ordering::Relaxed) > 0
 }
 
-/// It has made one, or dropped one.
+/// It makes one: said before the lock is taken.
 #[inline]
-pub(crate) fn count_guards(change: i32) {
+pub(crate) fn begin_guard() {
     let guards = &local().guards;
-    guards.store(guards.load(Ordering::Relaxed) + change, Ordering::Relaxed);
+    guards.store(guards.load(Ordering::Relaxed) + 2, Ordering::Relaxed);
+}
+
+/// It has dropped one: said when the lock is free. A green thread that was to be left meanwhile is left here.
+#[inline]
+pub(crate) fn end_guard() {
+    let guards = &local().guards;
+    let left = guards.load(Ordering::Relaxed) - 2;
+    guards.store(left, Ordering::Relaxed);
+    if left < 0 {
+        own::give_way();
+    }
 }
 
 /// The green thread that the calling thread runs.

@@ -56,6 +56,7 @@ mod signals;
 mod slots;
 mod sockets;
 mod threads;
+mod ticks;
 mod time;
 mod timers;
 mod trace;
@@ -160,6 +161,7 @@ const GROUPS: &[&[Case]] = &[
     async_traits::CASES,
     runtime::CASES,
     coroutines::CASES,
+    ticks::CASES,
     scheduling::CASES,
     select::CASES,
     classes::CASES,

@@ -357,6 +357,20 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(0.01))],
         "times that a program was left, for the kernel, for an interrupt that it sends to itself and takes: slices end meanwhile",
     ),
+    entries(
+        "green_ticks_entries",
+        &[("*", AtMost(0.1))],
+        "times that a program was left, for the kernel, for a green thread that never yields to be left for another: slices of the kernel's end meanwhile",
+    ),
+    Wanted {
+        place: Place::Vm,
+        ..icount(
+            "green_preempted",
+            "uintr",
+            &[],
+            "a green thread that never yields left for another by a tick of its thread's timer",
+        )
+    },
     entries("uintr_tick_entries", &[("*", AtMost(0.01))], "the same for a tick of the thread's timer"),
     Wanted {
         place: Place::Vm,

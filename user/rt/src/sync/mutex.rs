@@ -45,6 +45,11 @@ impl RawMutex {
         futex::wait(&self.0, CONTENDED, None);
     }
 
+    /// Whether somebody has it.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != FREE
+    }
+
     fn try_take(&self) -> bool {
         self.0.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
@@ -124,13 +129,20 @@ impl<T> Mutex<T> {
 impl<T: ?Sized> Mutex<T> {
     /// Waits until the value is free and takes it.
     pub fn lock(&self) -> MutexGuard<'_, T> {
+        // A task that panics with a guard cannot be ended alone, nor left. Said before there is one, until there is none.
+        thread::begin_guard();
         self.raw.take();
-        MutexGuard::new(self)
+        MutexGuard { mutex: self }
     }
 
     /// Takes the value if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_take().then(|| MutexGuard::new(self))
+        thread::begin_guard();
+        if self.raw.try_take() {
+            return Some(MutexGuard { mutex: self });
+        }
+        thread::end_guard();
+        None
     }
 }
 
@@ -155,13 +167,6 @@ pub struct MutexGuard<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The lock was taken.
-    fn new(mutex: &'a Mutex<T>) -> Self {
-        // A task that panics with a guard cannot be ended alone.
-        thread::count_guards(1);
-        Self { mutex }
-    }
-
     pub(super) fn mutex(&self) -> &'a Mutex<T> {
         self.mutex
     }
@@ -184,7 +189,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     fn drop(&mut self) {
-        thread::count_guards(-1);
         self.mutex.raw.release();
+        thread::end_guard();
     }
 }

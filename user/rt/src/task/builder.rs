@@ -17,6 +17,7 @@ pub struct Builder {
     policy: Option<(u32, u64)>,
     name: Option<String>,
     preemption: Option<Preemption>,
+    is_ticked: bool,
 }
 
 impl Builder {
@@ -42,6 +43,14 @@ impl Builder {
     /// [`policy::FIFO`], what is more urgent only, since under that nobody's turn ends but by itself.
     pub fn preemption(mut self, preemption: Preemption) -> Self {
         self.preemption = Some(preemption);
+        self
+    }
+
+    /// Has a green thread interrupted by ticks of a timer of the thread that polls it, by hardware where there is such: when it has had a slice
+    /// ([`green::set_slice`]) and its preemption says that it gives way to what is ready, it is left as if it had yielded, between any two instructions, and
+    /// goes on at its next turn. Not while it has a guard of a blocking lock. See [`green`].
+    pub fn ticked(mut self) -> Self {
+        self.is_ticked = true;
         self
     }
 
@@ -75,7 +84,10 @@ impl Builder {
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
-        Ok(self.spawn(green::future(f)?))
+        match self.is_ticked {
+            true => Ok(self.spawn(green::ticked(f)?)),
+            false => Ok(self.spawn(green::future(f)?)),
+        }
     }
 
     /// Starts a thread of the kernel.

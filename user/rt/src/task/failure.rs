@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 static ABORT: AtomicBool = AtomicBool::new(false);
 static PANICKED: AtomicU64 = AtomicU64::new(0);
 static LEAKED: AtomicUsize = AtomicUsize::new(0);
+static PREEMPTED: AtomicU64 = AtomicU64::new(0);
 
 /// What the runtime counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +21,19 @@ pub struct Metrics {
     pub panicked: u64,
     /// Bytes of stacks that panics, and green threads that were dropped, left behind for ever.
     pub leaked_stack_bytes: usize,
+    /// How often green threads were left by ticks ([`Builder::ticked`](super::Builder::ticked)).
+    pub preempted: u64,
 }
 
 /// What the runtime has counted so far.
 #[must_use]
 pub fn metrics() -> Metrics {
     // Relaxed, as all in this file: numbers by themselves.
-    Metrics { panicked: PANICKED.load(Ordering::Relaxed), leaked_stack_bytes: LEAKED.load(Ordering::Relaxed) }
+    Metrics {
+        panicked: PANICKED.load(Ordering::Relaxed),
+        leaked_stack_bytes: LEAKED.load(Ordering::Relaxed),
+        preempted: PREEMPTED.load(Ordering::Relaxed),
+    }
 }
 
 /// Whether a panic in a task ends the whole process. It does not unless this is called.
@@ -69,6 +76,11 @@ impl PollStack {
     }
 }
 
+/// A green thread was left where it did not wait.
+pub(super) fn count_preempted() {
+    PREEMPTED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// Never gives a stack back, since what lies on it may still be reached.
 pub(super) fn leak(stack: Stack) {
     LEAKED.fetch_add(stack.size(), Ordering::Relaxed);
@@ -77,17 +89,22 @@ pub(super) fn leak(stack: Stack) {
 
 /// Ends the task whose poll panics here, if it can be ended alone; comes back if not.
 pub(crate) fn end_task() {
-    if ABORT.load(Ordering::Relaxed) || thread::guards() > 0 || !thread::can_leave_stack() {
+    if ABORT.load(Ordering::Relaxed) || thread::has_guards() || !thread::can_leave_stack() {
         return;
     }
     let Some(task) = thread::task() else { return };
+    if let Some(switch) = thread::green() {
+        // Its own stack, beside the executor's.
+        LEAKED.fetch_add(super::green::STACK, Ordering::Relaxed);
+        // SAFETY: there as long as the green thread.
+        if unsafe { switch.as_ref() }.is_ticked() {
+            // What follows is for the thread itself.
+            thread::Own::abandon();
+        }
+    }
     // A panic from here on ends the process.
     thread::set_task(None);
     PANICKED.fetch_add(1, Ordering::Relaxed);
-    if thread::green().is_some() {
-        // Its own stack, beside the executor's.
-        LEAKED.fetch_add(super::green::STACK, Ordering::Relaxed);
-    }
     eprintln!("task {} has ended by this panic; the program goes on", task.id());
     // SAFETY: called from within the task's poll, which never goes on: the stack is left for good below.
     unsafe { task.fail() };

@@ -9,6 +9,13 @@
 //! kept for the next. Frames cannot be unwound: a green thread that is aborted while it waits leaves its stack
 //! behind for ever, with what lies there (counted in [`super::metrics`]), since others may point to it. One that should end early
 //! is told by a channel.
+//!
+//! One that never waits keeps its thread until the kernel gives the worker to another. One that asks for it ([`super::Builder::ticked`]) is left by a timer
+//! of its thread instead, between any two instructions, as if it had yielded, and needs neither the kernel nor a thread of its own (note 0008, section 10). Aborted there it
+//! goes on to where it waits.
+
+mod ticked;
+mod ticker;
 
 use super::{JoinHandle, Priority, failure};
 use crate::io;
@@ -17,10 +24,15 @@ use crate::sync::Mutex;
 use crate::thread;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::arch::asm;
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::ptr;
 use core::task::{Context, Poll, Waker};
+use ticked::Ticked;
+
+pub use ticker::set_slice;
+pub(crate) use ticker::{Ticker, is_here, kept_descriptors};
 
 /// The stack of a green thread in bytes.
 pub const STACK: usize = 64 * 1024;
@@ -48,11 +60,17 @@ pub(crate) struct Switch {
     waker: *const Waker,
     /// The guard page of its stack.
     guard: usize,
+    /// Whether ticks interrupt it: then it has a block of its own, with a guard wherever its code does not run.
+    is_ticked: bool,
 }
 
 impl Switch {
     pub(crate) fn guard(&self) -> usize {
         self.guard
+    }
+
+    pub(crate) fn is_ticked(&self) -> bool {
+        self.is_ticked
     }
 }
 
@@ -155,8 +173,27 @@ where
     T: Send + 'static,
     F: FnOnce() -> T + Send + 'static,
 {
+    begin(f, false)
+}
+
+/// The same for one that ticks interrupt.
+pub(super) fn ticked<T, F>(f: F) -> io::Result<impl Future<Output = T> + Send + 'static>
+where
+    T: Send + 'static,
+    F: FnOnce() -> T + Send + 'static,
+{
+    let inside = move || {
+        thread::end_guard();
+        let output = f();
+        thread::begin_guard();
+        output
+    };
+    Ok(Ticked::new(begin(inside, true)?))
+}
+
+fn begin<F: FnOnce() -> T, T>(f: F, is_ticked: bool) -> io::Result<Green<F, T>> {
     let stack = take_stack()?;
-    let switch = Switch { inside: 0, outside: 0, waker: ptr::null(), guard: stack.guard() };
+    let switch = Switch { inside: 0, outside: 0, waker: ptr::null(), guard: stack.guard(), is_ticked };
     let mut body = Box::new(Body { switch, f: Some(f), output: None });
     body.switch.inside = stack::prepare(&stack, run::<F, T>, (&raw mut *body).cast());
     Ok(Green { body, stack: Some(stack) })
@@ -173,21 +210,89 @@ pub fn is_current() -> bool {
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let Some(switch) = thread::green() else { return super::block_on(future) };
     let switch = switch.as_ptr();
+    // SAFETY: there as long as this runs.
+    let is_ticked = unsafe { (*switch).is_ticked };
     let mut future = pin!(future);
     loop {
+        let before = times_left(is_ticked);
         // SAFETY: the poll under way keeps its waker until this switches back to it.
         let mut context = Context::from_waker(unsafe { &*(*switch).waker });
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
             return output;
         }
-        let scopes = thread::take_scopes();
-        // SAFETY: the poll under way waits at `outside`; the next one comes back here.
-        unsafe { stack::switch(&raw mut (*switch).inside, (*switch).outside) };
-        thread::set_scopes(scopes);
+        if is_ticked {
+            // From the look where the poll waits to the one that goes on: another tick would have it wait elsewhere.
+            thread::begin_guard();
+        }
+        if times_left(is_ticked) == before {
+            // SAFETY: it is this green thread's code that calls.
+            unsafe { go_out(switch) };
+        }
+        if is_ticked {
+            thread::end_guard();
+        }
+    }
+}
+
+/// How often ticks have had the calling green thread left. A wake that came then has been the next poll's, which went on in the middle of this one.
+fn times_left(is_ticked: bool) -> u32 {
+    if !is_ticked {
+        return 0;
+    }
+    // SAFETY: it has a block of its own.
+    unsafe { thread::Own::current() }.times_left()
+}
+
+/// Ends the poll under way; comes back in the next one.
+///
+/// # Safety
+/// Called by the code of the green thread, which is not left meanwhile.
+unsafe fn go_out(switch: *mut Switch) {
+    let scopes = thread::take_scopes();
+    // SAFETY: the poll under way waits at `outside`; the next one comes back here.
+    unsafe {
+        // One that goes on in the middle of something has its rounding mode there.
+        let control = (*switch).is_ticked.then(float_control);
+        stack::switch(&raw mut (*switch).inside, (*switch).outside);
+        if let Some(control) = control {
+            set_float_control(control);
+        }
+    }
+    thread::set_scopes(scopes);
+}
+
+/// Ends the poll under way as if the green thread had yielded.
+///
+/// # Safety
+/// As [`go_out`], in the green thread that the calling thread polls.
+pub(crate) unsafe fn leave() {
+    let Some(switch) = thread::green() else { return };
+    let switch = switch.as_ptr();
+    // SAFETY: by contract; the poll under way keeps its waker until this switches back to it.
+    unsafe {
+        (*(*switch).waker).wake_by_ref();
+        go_out(switch);
     }
 }
 
 /// Lets other tasks run.
 pub fn yield_now() {
     block_on(super::yield_now());
+}
+
+/// Rounding and exceptions of the floating-point unit.
+fn float_control() -> usize {
+    let control;
+    // SAFETY: reads a register.
+    unsafe {
+        asm!(".option push", ".option arch, +f", "frcsr {}", ".option pop", out(reg) control, options(nomem, nostack))
+    };
+    control
+}
+
+fn set_float_control(control: usize) {
+    // SAFETY: what it was when the poll began.
+    unsafe {
+        asm!(".option push", ".option arch, +f", "fscsr {}", ".option pop", in(reg) control, options(nomem, nostack))
+    };
 }

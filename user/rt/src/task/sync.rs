@@ -19,9 +19,9 @@ pub struct Futex(RawMutex);
 unsafe impl WaitLock for Futex {
     fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         // A panic in here, which is that there is no memory, cannot end a task alone.
-        thread::count_guards(1);
+        thread::begin_guard();
         let result = self.0.with(f);
-        thread::count_guards(-1);
+        thread::end_guard();
         result
     }
 }

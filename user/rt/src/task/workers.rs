@@ -14,6 +14,7 @@ use super::failure::PollStack;
 use crate::scheduler::Way;
 use crate::slots::Held;
 use crate::{reactor, requests, slots, thread, time};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::MAX_SLOTS;
@@ -86,6 +87,7 @@ fn run(place: u32) {
     if keeps_two() {
         stack.prepare();
     }
+    let mut ticker = None;
     while let Some(slot) = slots::wait(place) {
         // Another thread may have had it before, in a poll that goes on.
         pool.clear_idle(slot);
@@ -96,8 +98,9 @@ fn run(place: u32) {
             }
             let _ = start();
         }
-        let held = Held { slot, seat: slots::seat(place, slot) };
+        let held = Held { slot, seat: slots::seat(place, slot), ticker: Cell::new(ticker) };
         thread::hold(&held, || work(pool, place, &held, &mut stack));
+        ticker = held.ticker.get();
     }
 }
 
@@ -141,7 +144,7 @@ fn stand_aside(pool: &Pool<Unpark, Way>, slot: usize, place: u32, least: u8) -> 
 
 /// Runs tasks until the slot is gone.
 fn work(pool: &Pool<Unpark, Way>, place: u32, held: &Held, stack: &mut PollStack) {
-    let Held { slot, seat } = held;
+    let Held { slot, seat, .. } = held;
     let (slot, mut in_vain, mut lacks_spare) = (*slot, 0, keeps_two() && slots::spares() < 2);
     let polls = &POLLS[slot % MAX_SLOTS];
     loop {

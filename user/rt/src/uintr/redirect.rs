@@ -50,6 +50,30 @@ impl Frame {
             self.integers[A0] = answer as usize;
         }
     }
+
+    /// The call that has this frame comes back in the thread of that receiver, whichever it began in, with interrupts off: where it is to jump to, instead of
+    /// returning.
+    pub(crate) fn go_on_by(&mut self, receiver: &Receiver) -> usize {
+        // SAFETY: it is there as long as the thread.
+        self.pages = unsafe { (*receiver.block).pages };
+        self.block = receiver.block;
+        let code = match receiver.backend {
+            at::AIA => uintr_called,
+            at::NUINTC => uintr_called_nuintc,
+            _ => uintr_called_soft,
+        } as unsafe extern "C" fn();
+        code as *const () as usize
+    }
+}
+
+/// Where the thread was interrupted, and its stack pointer.
+///
+/// # Safety
+/// Called by a handler of this receiver's.
+pub(crate) unsafe fn interrupted(receiver: &Receiver) -> (usize, usize) {
+    // SAFETY: the caller's promise.
+    let interrupted = unsafe { Interrupted::of(receiver.backend, receiver.block) };
+    (interrupted.pc(), interrupted.sp())
 }
 
 /// Has the interrupted thread call `call(data)` before it goes on. Once for an interrupt, how often it may be asked. `false`: the thread is in a mode that cannot.
@@ -94,6 +118,9 @@ unsafe extern "C" {
     fn uintr_trampoline();
     fn uintr_trampoline_nuintc();
     fn uintr_trampoline_soft();
+    fn uintr_called();
+    fn uintr_called_nuintc();
+    fn uintr_called_soft();
 }
 
 // The stack pointer is the frame's address; all other registers are the thread's.
@@ -150,6 +177,8 @@ global_asm!(
         ld    t0, {call}(sp)
         mv    a1, sp
         jalr  t0
+    .endm
+    .macro load_of_floats
         ld    t0, {has_floats}(sp)
         beqz  t0, 2f
         ld    t0, {fcsr}(sp)
@@ -165,6 +194,9 @@ global_asm!(
     .globl uintr_trampoline
 uintr_trampoline:
     call_from_frame
+    .globl uintr_called
+uintr_called:
+    load_of_floats
     ld    t0, {pc}(sp)
     csrw  sepc, t0
     li    t0, {spp_and_spie}
@@ -177,6 +209,9 @@ uintr_trampoline:
     .globl uintr_trampoline_nuintc
 uintr_trampoline_nuintc:
     call_from_frame
+    .globl uintr_called_nuintc
+uintr_called_nuintc:
+    load_of_floats
     ld    t0, {pc}(sp)
     csrw  0x041, t0
     csrsi 0x000, {upie}
@@ -189,6 +224,9 @@ uintr_trampoline_nuintc:
     .globl uintr_trampoline_soft
 uintr_trampoline_soft:
     call_from_frame
+    .globl uintr_called_soft
+uintr_called_soft:
+    load_of_floats
     ld    t0, {pages}(sp)
     ld    t1, {pc}(sp)
     sd    t1, {epc}(t0)

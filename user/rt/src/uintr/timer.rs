@@ -57,6 +57,16 @@ impl Timer {
         u64::try_from(ticks).unwrap_or(u64::MAX / 2)
     }
 
+    /// Its clock, in such ticks.
+    #[inline]
+    pub(crate) fn now(self) -> u64 {
+        if self.timebase == 0 {
+            return crate::time::since_boot();
+        }
+        // SAFETY: it reads a register.
+        unsafe { crate::time::ticks() }
+    }
+
     /// Has it raise its vector after this time.
     ///
     /// # Errors
