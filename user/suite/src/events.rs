@@ -359,22 +359,29 @@ fn count_tidings(read: &File, write: &File, shared: &Shared) -> Outcome {
     }
 }
 
-/// Several wait, each with its set: one hears of each change, all of the end.
+/// Several wait, each with its set: one hears of each change, seldom another, all of the end.
 fn exclusive_wakes_one() -> Outcome {
+    const CHANGES: u32 = 20;
     let (read, mut write) = pipe::pipe()?;
     let shared = Shared::new()?;
     let mut children = Vec::new();
     for _ in 0..3 {
         children.push(checked_child(|| count_tidings(&read, &write, &shared))?);
     }
-    for count in 1..=20 {
+    for _ in 0..CHANGES {
         for &pid in &children {
             await_blocked(pid)?;
         }
-        equal!(shared.get(0), count - 1);
+        let before = shared.get(0);
         write.write_all(b"x")?;
-        shared.await_least(0, count);
+        shared.await_least(0, before + 1);
     }
+    for &pid in &children {
+        await_blocked(pid)?;
+    }
+    // As on Linux more than one may be told, if who was asked first is about to leave; but not all.
+    let told = shared.get(0);
+    ensure!(told < 2 * CHANGES, "{told} hear of {CHANGES} changes");
     drop(write);
     for pid in children {
         exits(pid, 0)?;
