@@ -11,6 +11,9 @@ use io::file::IoError;
 use mem::{Charge, Room, list};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
+/// What it takes itself, and where an entry keeps it.
+const FIRST: usize = size_of::<Given>() + 64;
+
 /// Copies of stretches of the program's memory, which who submits pays for.
 #[derive(Default)]
 pub(crate) struct Given {
@@ -79,7 +82,7 @@ impl Given {
         let paid = bytes.capacity() + size_of::<Part>();
         match &mut self.charge {
             Some(charge) => charge.grow(paid)?,
-            none => *none = Some(task.caller().account.charge(paid)?),
+            none => *none = Some(task.caller().account.charge(paid + FIRST)?),
         }
         self.parts.make_exact_room(1)?;
         self.parts.push(Part { addr, bytes });

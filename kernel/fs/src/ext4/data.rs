@@ -201,7 +201,11 @@ impl Node {
         let node = self.clone();
         let work = move |volume: &mut super::volume::Volume<'_>| {
             if node.wants_first_place(first)? {
-                node.house(volume, size, 0, 1)?;
+                let housed = node.house(volume, size, 0, 1);
+                // Nobody has kept room for it: where there is none that is no error yet, and it is tried again.
+                if node.runs() >= SURELY_FLAT / 2 {
+                    housed?;
+                }
             }
             node.house(volume, size, first, count)?;
             node.refresh_written(volume)
@@ -217,6 +221,10 @@ impl Node {
         }
         self.shared.unreserve(self.pages.housed(first, count));
         Ok(())
+    }
+
+    fn runs(&self) -> usize {
+        self.places.lock().as_ref().map_or(0, |Places(runs)| runs.len())
     }
 
     /// Whether block 0 needs a place before block `first` may get one.

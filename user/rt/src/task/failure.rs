@@ -94,13 +94,18 @@ pub(crate) fn end_task() {
     }
     let Some(task) = thread::task() else { return };
     if let Some(switch) = thread::green() {
-        // Its own stack, beside the executor's.
-        LEAKED.fetch_add(super::green::STACK, Ordering::Relaxed);
         // SAFETY: there as long as the green thread.
         if unsafe { switch.as_ref() }.is_ticked() {
+            // SAFETY: it has a block of its own.
+            if unsafe { thread::Own::current() }.stays() {
+                // It was aborted, and its future is being dropped: nobody polls it who could go on.
+                return;
+            }
             // What follows is for the thread itself.
             thread::Own::abandon();
         }
+        // Its own stack, beside the executor's.
+        LEAKED.fetch_add(super::green::STACK, Ordering::Relaxed);
     }
     // A panic from here on ends the process.
     thread::set_task(None);

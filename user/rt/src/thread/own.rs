@@ -71,6 +71,7 @@ impl Own {
         let outer = self.outer.load(Ordering::Relaxed);
         // SAFETY: that of this thread, as `enter` found it.
         unsafe { asm!("mv tp, {}", in(reg) outer) };
+        self.local.held.store(core::ptr::null_mut(), Ordering::Relaxed);
     }
 
     /// The block of the green thread whose code calls, or whose poll does.
@@ -129,8 +130,7 @@ impl Own {
     /// Its code goes on.
     pub(crate) fn arrive(&self) {
         self.is_left.store(false, Ordering::Relaxed);
-        let guards = if self.stays.load(Ordering::Relaxed) { OUTSIDE } else { 0 };
-        self.local.guards.store(guards, Ordering::Relaxed);
+        self.local.guards.store(0, Ordering::Relaxed);
     }
 
     /// Whether it was left where it did not wait.
@@ -141,6 +141,11 @@ impl Own {
     /// From now on it is left where it waits, and nowhere else.
     pub(crate) fn stay(&self) {
         self.stays.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said. Not by a guard: of those it has as many as its code takes.
+    pub(crate) fn stays(&self) -> bool {
+        self.stays.load(Ordering::Relaxed)
     }
 
     /// The calling thread's code is never gone back to: it has its own block again.

@@ -43,15 +43,16 @@ impl<G: Future + Unpin> Ticked<G> {
         // SAFETY: written before, and not again while the task is there.
         let Some(waker) = (unsafe { &*self.kept.waker.get() }) else { return Poll::Pending };
         let mut context = Context::from_waker(waker);
+        own.enter(ticker.map_or(core::ptr::null(), core::ptr::from_ref));
+        // Behind that: the handler asks the block for the slot of this poll.
         if let Some(ticker) = ticker {
             ticker.begin(own);
         }
-        own.enter(ticker.map_or(core::ptr::null(), core::ptr::from_ref));
         let answer = Pin::new(&mut *self.green).poll(&mut context);
-        own.leave();
         if let Some(ticker) = ticker {
             ticker.end();
         }
+        own.leave();
         answer
     }
 
@@ -61,7 +62,7 @@ impl<G: Future + Unpin> Ticked<G> {
         self.kept.own.stay();
         let Some(ticker) = thread::held().and_then(Ticker::of) else { return false };
         drop(self.run(Some(ticker)));
-        true
+        !self.kept.own.is_left()
     }
 }
 

@@ -36,7 +36,7 @@ const LATE: u64 = 8;
 /// But for this no later than a slice of its own: it may have been late as the thread did not run.
 const LATEST: Duration = Duration::from_millis(2);
 /// So much room there is to be on a stack that is left: for what is kept, and for who keeps it.
-const ROOM: usize = 2048;
+const ROOM: usize = 4096;
 /// A thread without a slot that waits in the kernel is looked at once in a slice, in two, and so on, so often.
 const DOUBLED: u32 = 7;
 
@@ -178,6 +178,9 @@ impl Ticker {
         self.note_tick();
         // SAFETY: there while it is polled.
         let Some(own) = (unsafe { self.polled.load(Ordering::Relaxed).as_ref() }) else { return };
+        if own.stays() {
+            return self.set(self.slice.get());
+        }
         let receiver = &self.receiver().0;
         // SAFETY: in a handler of this receiver's.
         let (pc, sp) = unsafe { redirect::interrupted(receiver) };
