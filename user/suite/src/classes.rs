@@ -282,8 +282,8 @@ fn many_threads_get_no_more() -> Outcome {
         count(shared, index);
     };
     let found = race(FAR, &[&count, &many])?;
-    // It has half of the hart, and each of its threads a part of that.
-    ensure!(harts() > 1 || found[1] < found[0] / 5, "{found:?}");
+    // It has half of the hart, and each of its threads a part of that; this one a larger, as it is there before the others. Counted by thread it would be as much as the other process.
+    ensure!(harts() > 1 || found[1] < found[0] / 3, "{found:?}");
     let alone = race(FAR, &[&count, &count])?;
     ensure!(harts() > 1 || alone.iter().all(|turns| *turns > FAR / 2), "{alone:?}");
     Ok(())
