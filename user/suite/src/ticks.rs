@@ -51,6 +51,20 @@ fn spin_for(times: u64) {
     }
 }
 
+/// All end, and found what they were to find.
+fn all_hold(all: Vec<JoinHandle<bool>>) -> Outcome {
+    for one in all {
+        equal!(block_on(one), Ok(true));
+    }
+    Ok(())
+}
+
+/// On one hart one at least was left since this count; on more, each may have had one.
+fn were_left_since(before: u64) -> Outcome {
+    ensure!(harts() > 1 || left() > before, "never left");
+    Ok(())
+}
+
 /// One that computes until the case is over, so that there is always somebody to give way to.
 struct Beside {
     stop: Arc<AtomicU32>,
@@ -174,10 +188,8 @@ fn registers() -> Outcome {
             })
         })?);
     }
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
-    ensure!(harts() > 1 || left() > before, "never left");
+    all_hold(all)?;
+    were_left_since(before)?;
     Ok(())
 }
 
@@ -206,9 +218,7 @@ fn rounding() -> Outcome {
         }
         kept
     });
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
+    all_hold(all)?;
     equal!(block_on(other), Ok(true));
     beside.end()
 }
@@ -239,12 +249,10 @@ fn locks() -> Outcome {
             true
         })?);
     }
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
+    all_hold(all)?;
     equal!(*blocking.lock(), 5 * EACH);
     equal!(block_on(async { waiting.lock().await.map(|count| *count).ok() }), Some(5 * EACH));
-    ensure!(harts() > 1 || left() > before, "never left");
+    were_left_since(before)?;
     Ok(())
 }
 
@@ -265,10 +273,8 @@ fn memory() -> Outcome {
         })?);
     }
     let beside = Beside::new()?;
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
-    ensure!(harts() > 1 || left() > before, "never left");
+    all_hold(all)?;
+    were_left_since(before)?;
     beside.end()
 }
 
@@ -493,9 +499,7 @@ fn locals() -> Outcome {
                 && id.is_some()
         })?);
     }
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
+    all_hold(all)?;
     beside.end()
 }
 
@@ -524,9 +528,7 @@ fn on_all_harts() -> Outcome {
     for one in coroutines {
         ensure!(block_on(one).is_ok());
     }
-    for one in all {
-        equal!(block_on(one), Ok(true));
-    }
+    all_hold(all)?;
     equal!(done.load(SeqCst), 160);
     Ok(())
 }

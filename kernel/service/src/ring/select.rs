@@ -65,6 +65,16 @@ struct Asked {
     message: Option<Message>,
 }
 
+/// One turn of a request: for whom, what it reads or writes, and what of it is asked for.
+struct Turn<'a, 't> {
+    task: &'a Task<'t>,
+    ring: &'a Ring,
+    open: &'a Arc<OpenFile>,
+    asked: &'a Asked,
+    /// It is tried before it is waited for.
+    tries: bool,
+}
+
 /// Whether an operation may have a buffer chosen for it.
 pub(super) fn selects(opcode: u8) -> bool {
     let others = [IORING_OP_READ, IORING_OP_READV, IORING_OP_RECV, IORING_OP_RECVMSG, IORING_OP_SEND];
@@ -199,8 +209,8 @@ impl Select {
             if task.interrupted() {
                 return Done::failed(Errno::EINTR);
             }
-            let tries = mem::take(&mut tries);
-            let once = self.next(task, ring, &open, &asked, tries).await;
+            let turn = Turn { task, ring, open: &open, asked: &asked, tries: mem::take(&mut tries) };
+            let once = self.next(&turn).await;
             let (done, is_end) = match once {
                 Ok(once) => once,
                 Err(errno) => return Done::failed(errno),
@@ -222,33 +232,19 @@ impl Select {
     }
 
     /// With one buffer or several: a bundle is apart, so that the others do not carry its size.
-    async fn next(
-        &self,
-        task: &Task<'_>,
-        ring: &Ring,
-        open: &Arc<OpenFile>,
-        asked: &Asked,
-        tries: bool,
-    ) -> Result<(Done, bool), Errno> {
+    async fn next(&self, turn: &Turn<'_, '_>) -> Result<(Done, bool), Errno> {
         if !self.bundle {
-            return self.once(task, ring, open, asked, tries).await;
+            return self.once(turn).await;
         }
-        let once = self.bundle_once(task, ring, open, asked, tries);
-        let _charge = task.caller().account.charge(size_of_val(&once))?;
+        let once = self.bundle_once(turn);
+        let _charge = turn.task.caller().account.charge(size_of_val(&once))?;
         Box::pin(once).await
     }
 
-    /// Waits until there is something, and takes it, or until there is room; `tries` before that. Whether that was the end.
-    async fn once(
-        &self,
-        task: &Task<'_>,
-        ring: &Ring,
-        open: &Arc<OpenFile>,
-        asked: &Asked,
-        tries: bool,
-    ) -> Result<(Done, bool), Errno> {
-        let is_ready = || open.seekable() || open.file().events() & self.ready() != 0;
-        let mut waits = !tries && !self.gives_up() && !is_ready();
+    /// Waits until there is something, and takes it, or until there is room. Whether that was the end.
+    async fn once(&self, turn: &Turn<'_, '_>) -> Result<(Done, bool), Errno> {
+        let &Turn { task, ring, open, asked, .. } = turn;
+        let mut waits = self.waits_at_first(turn);
         loop {
             self.come_to_choose(task, ring, open, waits).await?;
             let selected = task.wait_for(ring.groups.select(self.group), None).await?;
@@ -273,6 +269,12 @@ impl Select {
                 }
             }
         }
+    }
+
+    /// Whether there is nothing yet that an attempt could do, and it may wait for that.
+    fn waits_at_first(&self, turn: &Turn<'_, '_>) -> bool {
+        let is_ready = || turn.open.seekable() || turn.open.file().events() & self.ready() != 0;
+        !turn.tries && !self.gives_up() && !is_ready()
     }
 
     /// There has to be something to choose from, and if it `waits`, something to do with that first.

@@ -5,11 +5,10 @@
 
 use super::{
     super::{
-        Ring,
         groups::{Given, Groups, marks},
         operation::Done,
     },
-    Asked, Select,
+    Select, Turn,
 };
 use crate::{
     arguments::MOST,
@@ -132,16 +131,10 @@ fn behind(list: &mut Vec<Piece>, done: usize) {
 
 impl Select {
     /// The same with as many buffers as what is there needs, or as there are to send. It is the end, too, when the group has no more.
-    pub(super) async fn bundle_once(
-        &self,
-        task: &Task<'_>,
-        ring: &Ring,
-        open: &Arc<OpenFile>,
-        asked: &Asked,
-        tries: bool,
-    ) -> Result<(Done, bool), Errno> {
+    pub(super) async fn bundle_once(&self, turn: &Turn<'_, '_>) -> Result<(Done, bool), Errno> {
+        let &Turn { task, ring, open, asked, .. } = turn;
         let socket = Socket(Arc::clone(open));
-        let mut waits = !tries && !self.gives_up() && open.file().events() & self.ready() == 0;
+        let mut waits = self.waits_at_first(turn);
         let limit = if asked.len == 0 { usize::MAX } else { asked.len as usize };
         loop {
             self.come_to_choose(task, ring, open, waits).await?;
