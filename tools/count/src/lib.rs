@@ -5,10 +5,11 @@
 //! apart by the address. What waits in `wfi` executes nothing, and is not counted; what spins is.
 //!
 //! The guest marks begin and end of what is measured with two instructions that do nothing (`slti x0, x0, N`, hints of the
-//! architecture). At each end a line is appended to the file that the argument `out=` names, with four numbers for each hart, the last of which says how often it left user programs:
+//! architecture). At each end a line is appended to the file that the argument `out=` names, with five numbers for each hart: instructions of three kinds, how often it left
+//! user programs, and how often of that by a call (an `ecall`; the rest are interrupts and exceptions):
 //!
 //! ```text
-//!   user kernel firmware entries user kernel firmware entries ...
+//!   user kernel firmware entries calls user kernel firmware entries calls ...
 //! ```
 //!
 //! Counted is where a block of translated code begins; a block that an interrupt or a fault leaves half-way is counted whole, which is
@@ -73,6 +74,8 @@ pub static qemu_plugin_version: c_int = match option_env!("QEMU_PLUGIN_API") {
     _ => 1,
 };
 
+/// `ecall`.
+const ECALL: [u8; 4] = 0x0000_0073u32.to_le_bytes();
 /// `slti x0, x0, 0x5a1` and `0x5a2`.
 const BEGIN: [u8; 4] = 0x5a10_2013u32.to_le_bytes();
 const END: [u8; 4] = 0x5a20_2013u32.to_le_bytes();
@@ -91,6 +94,8 @@ struct Hart {
     instructions: [AtomicU64; KINDS],
     /// Times that something else ran behind a user program: the kernel, or firmware, for a call, an exception or an interrupt.
     entries: AtomicU64,
+    /// Calls of user programs.
+    calls: AtomicU64,
     /// What the last block was of.
     last: AtomicUsize,
 }
@@ -100,6 +105,7 @@ impl Hart {
         Self {
             instructions: [const { AtomicU64::new(0) }; KINDS],
             entries: AtomicU64::new(0),
+            calls: AtomicU64::new(0),
             last: AtomicUsize::new(KERNEL),
         }
     }
@@ -116,7 +122,7 @@ impl Hart {
     }
 
     fn counts(&self) -> impl Iterator<Item = u64> {
-        self.instructions.iter().chain([&self.entries]).map(|count| count.load(Ordering::Relaxed))
+        self.instructions.iter().chain([&self.entries, &self.calls]).map(|count| count.load(Ordering::Relaxed))
     }
 }
 
@@ -159,6 +165,12 @@ extern "C" fn run(hart: c_uint, data: *mut c_void) {
     let data = data.addr();
     if let Some(hart) = HARTS.get(hart as usize) {
         hart.ran((data / KINDS) as u64, data % KINDS);
+    }
+}
+
+extern "C" fn called(hart: c_uint, _: *mut c_void) {
+    if let Some(hart) = HARTS.get(hart as usize) {
+        hart.calls.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -217,9 +229,9 @@ extern "C" fn translated(_: u64, block: *mut Block) {
             if qemu_plugin_insn_size(instruction) != BEGIN.len() {
                 continue;
             }
-            let marks = [(BEGIN, begin as OnHart), (END, end)];
+            let watched = [(ECALL, called as OnHart), (BEGIN, begin), (END, end)];
             let bytes = insn_data(instruction);
-            if let Some((_, callback)) = marks.into_iter().find(|(mark, _)| *mark == bytes) {
+            if let Some((_, callback)) = watched.into_iter().find(|(watched, _)| *watched == bytes) {
                 qemu_plugin_register_vcpu_insn_exec_cb(instruction, callback, NO_REGISTERS, core::ptr::null_mut());
             }
         }
@@ -281,7 +293,7 @@ mod tests {
         for kind in [KERNEL, USER, USER, KERNEL, FIRMWARE_KIND, KERNEL, USER, FIRMWARE_KIND, USER] {
             hart.ran(10, kind);
         }
-        assert_eq!(hart.counts().collect::<Vec<_>>(), [40, 30, 20, 2]);
+        assert_eq!(hart.counts().collect::<Vec<_>>(), [40, 30, 20, 2, 0]);
     }
 
     #[test]

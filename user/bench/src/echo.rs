@@ -30,6 +30,8 @@ const MESSAGE: usize = 64;
 const ROOM: usize = 1_024;
 /// Requests that are measured, about.
 const REQUESTS: u64 = 2_048;
+/// Those whose time is taken.
+const RATED: u64 = 8 * REQUESTS;
 /// Connections that are used, beside so many on which nothing happens.
 const BUSY: usize = 100;
 const IDLE: usize = 10_000;
@@ -40,15 +42,22 @@ const IDLE_WIRED: usize = 500;
 const MODELS: [(&str, usize); 6] =
     [("ring", MOST), ("tasks", MOST), ("epoll", MOST), ("threads", MOST), ("poll", 256), ("signal", 32)];
 const MOST: usize = 1_024;
+/// With how many connections.
+const COUNTS: [usize; 4] = [1, 32, 256, MOST];
 
 /// For how long free memory is to stand still.
 const STILL: Duration = Duration::from_millis(200);
 
-/// All of them. Each server has a process of its own.
-pub fn servers() -> Outcome {
+fn more_descriptors() -> Outcome {
     let limit = Rlimit { current: 16_384, max: 16_384 };
     call(nr::PRLIMIT64, &[0, RLIMIT_NOFILE as usize, &raw const limit as usize, 0])?;
-    for count in [1, 32, 256, MOST] {
+    Ok(())
+}
+
+/// All of them. Each server has a process of its own.
+pub fn servers() -> Outcome {
+    more_descriptors()?;
+    for count in COUNTS {
         for (model, _) in MODELS.into_iter().filter(|(_, most)| count <= *most) {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_{model}_{count}"), count)?;
@@ -59,14 +68,35 @@ pub fn servers() -> Outcome {
     in_segments()
 }
 
+/// The servers that are compared wherever that is.
+const COMPARED: [&str; 3] = ["ring", "epoll", "threads"];
+
 /// What a plugin counts of some of that, for how often both ends enter the kernel.
 pub fn counted() -> Outcome {
-    for count in [1, 32] {
-        for model in ["ring", "epoll", "threads"] {
+    more_descriptors()?;
+    for count in COUNTS {
+        for model in COMPARED {
             let mut client = Client::new(model, count)?;
             count_on_all_harts(&format!("echo_{model}_{count}_harts"), REQUESTS, |requests| {
                 client.request(requests.next_multiple_of(count as u64), count)
             })?;
+            client.end()?;
+        }
+    }
+    Ok(())
+}
+
+/// How many requests there are in a second, on several harts.
+pub fn rates() -> Outcome {
+    more_descriptors()?;
+    for count in COUNTS {
+        for model in COMPARED {
+            let mut client = Client::new(model, count)?;
+            client.request(REQUESTS, count)?;
+            let start = Instant::now();
+            client.request(RATED, count)?;
+            let seconds = start.elapsed().as_nanos() as f64 / 1e9;
+            report(&format!("echo_{model}_{count}_rate"), RATED as f64 / seconds, "1/s");
             client.end()?;
         }
     }
@@ -82,7 +112,7 @@ fn in_segments() -> Outcome {
     // Until it is closed.
     switch.write_all(b"1")?;
     for count in [1, 32, 256] {
-        for model in ["ring", "epoll", "threads"] {
+        for model in COMPARED {
             let mut client = Client::new(model, count)?;
             client.measure(&format!("echo_wired_{model}_{count}"), count)?;
             client.end()?;

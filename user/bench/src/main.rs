@@ -77,7 +77,7 @@ const GROUPS: [Group; 19] = [
     ("priority", urgency::priorities),
     // Behind the others: its connections stay for a while, and the network looks through them all for each packet.
     ("echo", echo::servers),
-    ("harts", urgency::across_harts),
+    ("harts", || urgency::across_harts().and_then(|()| echo::rates())),
     ("counted", counted),
 ];
 
@@ -85,7 +85,7 @@ fn counted() -> Outcome {
     // First: what the disk leaves to be written later would be counted with it.
     threads::across_harts()?;
     urgency::in_a_process(&["--uintr", "counted"])?;
-    urgency::in_a_process(&["--ticks", "counted"])?;
+    ticks::counted()?;
     user_signals::across_harts()?;
     uring::across_harts()?;
     echo::counted()?;

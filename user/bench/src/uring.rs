@@ -1,5 +1,6 @@
 //! Rings that are shared with the kernel: nothing, in batches and alone; a read that waits; reads of what is in memory.
 
+use crate::disk;
 use crate::measure::{Outcome, call, count_on_all_harts, measure};
 use crate::threads::free_bytes;
 use alloc::vec::Vec;
@@ -16,6 +17,8 @@ use rt::{async_fs, fs, io, println, raw};
 const BATCH: u32 = 128;
 /// Of the file that is read.
 const PAGES: u64 = 256;
+/// Where files are that no disk has.
+const IN_MEMORY: &str = "/dev/shm";
 
 /// All of them.
 pub fn rings() -> Outcome {
@@ -119,19 +122,39 @@ fn pending_memory() -> Outcome {
 #[repr(align(4096))]
 struct Page([u8; 4096]);
 
-/// Reads of a file that is in memory: by the call, and by the ring.
+/// Reads of a file that is in memory: one of the disk, and one that is nowhere else.
 fn cached() -> Outcome {
-    const PATH: &str = "/tmp/bench-uring";
-    let mut file = fs::OpenOptions::new().read(true).write(true).create(true).open(PATH)?;
+    let path = format!("{}/bench-uring", disk::folder());
+    let file = filled(&path)?;
+    by_call_and_ring(file.fd().raw(), "")?;
+    alone(&file.into())?;
+    fs::remove_file(&path)?;
+    let path = format!("{IN_MEMORY}/bench-uring");
+    if !fs::exists(IN_MEMORY) {
+        fs::create_dir(IN_MEMORY)?;
+        fs::mount("none", IN_MEMORY, "tmpfs")?;
+    }
+    by_call_and_ring(filled(&path)?.fd().raw(), "_tmpfs")?;
+    fs::remove_file(&path)
+}
+
+/// A file whose pages are all different; nothing of it is left to be written while it is read.
+fn filled(path: &str) -> io::Result<fs::File> {
+    let mut file = fs::OpenOptions::new().read(true).write(true).create(true).open(path)?;
     for page in 0..PAGES {
         io::Write::write_all(&mut file, &[page as u8; 4096])?;
     }
-    let fd = file.fd().raw();
+    file.sync_all()?;
+    Ok(file)
+}
+
+/// By the call, and by the ring; `more` is the end of the rows' names.
+fn by_call_and_ring(fd: i32, more: &str) -> Outcome {
     // At a page's start, as in the program that measured Linux: of memory that lies across two pages both have to be found.
     let mut bytes: Vec<Page> = (0..32).map(|_| Page([0; 4096])).collect();
     for len in [4096, 64] {
         let mut number = 0;
-        measure(&format!("pread_{len}"), 20_000, |count| {
+        measure(&format!("pread_{len}{more}"), 20_000, |count| {
             for _ in 0..count {
                 number = (number * 5 + 1) % PAGES;
                 let read = call(nr::PREAD64, &[fd as usize, bytes.as_mut_ptr() as usize, len, number as usize * 4096])?;
@@ -146,7 +169,7 @@ fn cached() -> Outcome {
     for (id, len, batch) in [("uring_read4k_32", 4096, 32), ("uring_read64_1", 64, 1)] {
         let mut number = 0;
         let mut entry = transfer(fd, &mut bytes[0].0[..len], 0);
-        measure(id, 19_200, |count| {
+        measure(&format!("{id}{more}"), 19_200, |count| {
             for _ in 0..count / batch {
                 for Page(place) in bytes.iter_mut().take(batch as usize) {
                     number = (number * 5 + 1) % PAGES;
@@ -161,8 +184,7 @@ fn cached() -> Outcome {
             Ok(())
         })?;
     }
-    alone(&file.into())?;
-    fs::remove_file(PATH)
+    Ok(())
 }
 
 /// The same as a task has it, one at a time: the runtime makes the call where that has what is asked for.
@@ -206,32 +228,29 @@ fn polled(id: &str, batch: u32, operations: u32) -> io::Result<u32> {
     Ok(calls)
 }
 
-/// A stream that never runs dry, by such a ring whose coroutine has another hart: how often the program calls, for it has been told that the ring sleeps.
+/// A stream of a million that never runs dry, by such a ring whose coroutine has another hart: the program calls where it has been told that the ring sleeps.
 pub fn across_harts() -> Outcome {
     let params = Params { flags: IORING_SETUP_SQPOLL, sq_thread_idle: 10_000, ..Params::default() };
     let mut ring = Ring::with(2 * BATCH, params)?;
-    let mut calls = 0;
-    count_on_all_harts("uring_polled_stream", 1_000_000, |count| {
-        let (mut added, mut taken) = (0, 0);
-        calls = 0;
-        while taken < count {
-            while added < count && ring.push(&Sqe { opcode: IORING_OP_NOP, user_data: added, ..Sqe::default() })? {
-                added += 1;
-            }
-            if ring.show() {
-                calls += 1;
-                call(nr::IO_URING_ENTER, &[ring.fd().raw() as usize, 0, 0, IORING_ENTER_SQ_WAKEUP as usize, 0, 0])?;
-            }
-            while let Some(cqe) = ring.pop() {
-                if cqe.user_data != taken {
-                    return Err(missing());
-                }
-                taken += 1;
-            }
+    count_on_all_harts("uring_polled_million", 1, |times| stream(&mut ring, 1_000_000 * times))
+}
+
+fn stream(ring: &mut Ring, count: u64) -> Outcome {
+    let (mut added, mut taken) = (0, 0);
+    while taken < count {
+        while added < count && ring.push(&Sqe { opcode: IORING_OP_NOP, user_data: added, ..Sqe::default() })? {
+            added += 1;
         }
-        Ok(())
-    })?;
-    println!("B uring_polled_stream_calls {calls} calls");
+        if ring.show() {
+            call(nr::IO_URING_ENTER, &[ring.fd().raw() as usize, 0, 0, IORING_ENTER_SQ_WAKEUP as usize, 0, 0])?;
+        }
+        while let Some(cqe) = ring.pop() {
+            if cqe.user_data != taken {
+                return Err(missing());
+            }
+            taken += 1;
+        }
+    }
     Ok(())
 }
 

@@ -136,6 +136,6 @@ pub fn across_harts() -> Outcome {
 }
 
 /// Another kernel has none.
-fn has_interrupts() -> bool {
+pub fn has_interrupts() -> bool {
     call(rt::abi::uintr::WAIT, &[0]).is_err_and(|error| error != rt::abi::Errno::ENOSYS)
 }

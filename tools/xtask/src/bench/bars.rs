@@ -1,16 +1,18 @@
 //! The figures that must be there, each with its bar.
 
+mod echo;
 mod pending;
 
+pub use echo::ECHO;
 pub use pending::PENDING;
 
 use super::findings::Method;
 use super::wanted::Limit::{AtLeast, AtMost, Below};
 use super::wanted::{
-    Place, Wanted, count, driver_entries, entries, icount, plugin, ratio, reported, share, switches, wall,
+    Place, Wanted, calls, count, driver_entries, entries, icount, plugin, ratio, reported, share, wall,
 };
 
-/// Every figure with a bar, and those that explain one; behind them come those of [`PENDING`].
+/// Every figure with a bar, and those that explain one; behind them come those of [`ECHO`] and [`PENDING`].
 pub const WANTED: &[Wanted] = &[
     Wanted {
         place: Place::Auto,
@@ -76,218 +78,6 @@ pub const WANTED: &[Wanted] = &[
     wall("disk_direct_qd32_wall", "disk", Place::EachWorld, &[("*", AtMost(1.0))], "the same, 32 at a time"),
     wall("file_direct_qd1_wall", "disk", Place::EachWorld, &[("*", AtMost(1.0))], "of a file, one at a time, time"),
     wall("file_direct_qd32_wall", "disk", Place::EachWorld, &[("*", AtMost(1.0))], "the same, 32 at a time"),
-    icount(
-        "echo_ring_1",
-        "echo",
-        &[],
-        "TCP echo of 64 bytes, both ends, fused (as connections within the host are), 1 connection, server of a loop around a ring",
-    ),
-    icount("echo_tasks_1", "echo", &[], "the same, server of coroutines of the runtime"),
-    icount("echo_epoll_1", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_threads_1", "echo", &[], "the same, server of a thread each"),
-    icount("echo_poll_1", "echo", &[], "the same, server of a loop around poll"),
-    icount("echo_signal_1", "echo", &[], "the same, server that signals drive (O_ASYNC)"),
-    ratio(
-        "echo_1_to_epoll",
-        "echo",
-        ["echo_ring_1", "echo_epoll_1"],
-        &[("*", AtMost(1.05))],
-        "the ring against epoll, 1 connection",
-    ),
-    ratio(
-        "echo_1_to_threads",
-        "echo",
-        ["echo_ring_1", "echo_threads_1"],
-        &[("*", AtMost(1.05))],
-        "the ring against threads, 1 connection",
-    ),
-    icount(
-        "echo_ring_32",
-        "echo",
-        &[("*", AtMost(20_000.0))],
-        "TCP echo of 64 bytes, both ends, fused, 32 connections, server of a loop around a ring",
-    ),
-    icount("echo_tasks_32", "echo", &[], "the same, server of coroutines of the runtime"),
-    icount("echo_epoll_32", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_threads_32", "echo", &[], "the same, server of a thread each"),
-    icount("echo_poll_32", "echo", &[], "the same, server of a loop around poll"),
-    icount("echo_signal_32", "echo", &[], "the same, server that signals drive (O_ASYNC)"),
-    ratio(
-        "echo_32_to_epoll",
-        "echo",
-        ["echo_ring_32", "echo_epoll_32"],
-        &[("*", Below(1.0))],
-        "the ring against epoll, 32 connections",
-    ),
-    ratio(
-        "echo_32_to_threads",
-        "echo",
-        ["echo_ring_32", "echo_threads_32"],
-        &[("*", Below(1.0))],
-        "the ring against threads, 32 connections",
-    ),
-    icount("echo_ring_256", "echo", &[], "TCP echo of 64 bytes, both ends, fused, 256, server of a loop around a ring"),
-    icount("echo_tasks_256", "echo", &[], "the same, server of coroutines of the runtime"),
-    icount("echo_epoll_256", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_threads_256", "echo", &[], "the same, server of a thread each"),
-    icount("echo_poll_256", "echo", &[], "the same, server of a loop around poll"),
-    ratio(
-        "echo_256_to_epoll",
-        "echo",
-        ["echo_ring_256", "echo_epoll_256"],
-        &[("*", Below(1.0))],
-        "the ring against epoll, 256",
-    ),
-    ratio(
-        "echo_256_to_threads",
-        "echo",
-        ["echo_ring_256", "echo_threads_256"],
-        &[("*", Below(1.0))],
-        "the ring against threads, 256",
-    ),
-    icount(
-        "echo_ring_1024",
-        "echo",
-        &[],
-        "TCP echo of 64 bytes, both ends, fused, 1,024, server of a loop around a ring",
-    ),
-    icount("echo_tasks_1024", "echo", &[], "the same, server of coroutines of the runtime"),
-    icount("echo_epoll_1024", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_threads_1024", "echo", &[], "the same, server of a thread each"),
-    ratio(
-        "echo_1024_to_epoll",
-        "echo",
-        ["echo_ring_1024", "echo_epoll_1024"],
-        &[("*", Below(1.0))],
-        "the ring against epoll, 1,024",
-    ),
-    ratio(
-        "echo_1024_to_threads",
-        "echo",
-        ["echo_ring_1024", "echo_threads_1024"],
-        &[("*", Below(1.0))],
-        "the ring against threads, 1,024",
-    ),
-    switches("echo_ring_1_switches", "switches a request, ring, 1 connections"),
-    switches("echo_tasks_1_switches", "switches a request, coroutines, 1 connection"),
-    switches("echo_epoll_1_switches", "switches a request, epoll, 1 connections"),
-    switches("echo_threads_1_switches", "switches a request, threads, 1 connections"),
-    switches("echo_poll_1_switches", "switches a request, poll, 1 connection"),
-    switches("echo_signal_1_switches", "switches a request, signals, 1 connection"),
-    switches("echo_ring_32_switches", "switches a request, ring, 32 connections"),
-    switches("echo_tasks_32_switches", "switches a request, coroutines, 32 connections"),
-    switches("echo_epoll_32_switches", "switches a request, epoll, 32 connections"),
-    switches("echo_threads_32_switches", "switches a request, threads, 32 connections"),
-    switches("echo_poll_32_switches", "switches a request, poll, 32 connections"),
-    switches("echo_signal_32_switches", "switches a request, signals, 32 connections"),
-    switches("echo_ring_256_switches", "switches a request, ring, 256 connections"),
-    switches("echo_tasks_256_switches", "switches a request, coroutines, 256"),
-    switches("echo_epoll_256_switches", "switches a request, epoll, 256 connections"),
-    switches("echo_threads_256_switches", "switches a request, threads, 256 connections"),
-    switches("echo_poll_256_switches", "switches a request, poll, 256 connections"),
-    switches("echo_ring_1024_switches", "switches a request, ring, 1,024 connections"),
-    switches("echo_tasks_1024_switches", "switches a request, coroutines, 1,024"),
-    switches("echo_epoll_1024_switches", "switches a request, epoll, 1,024 connections"),
-    switches("echo_threads_1024_switches", "switches a request, threads, 1,024 connections"),
-    entries(
-        "echo_ring_1_harts_entries",
-        &[],
-        "entries of the kernel a request, both ends, two harts: calls and interrupts; ring, 1 connection",
-    ),
-    entries("echo_epoll_1_harts_entries", &[], "the same, epoll"),
-    entries("echo_threads_1_harts_entries", &[], "the same, threads"),
-    entries("echo_ring_32_harts_entries", &[], "the same, ring, 32 connections"),
-    entries("echo_epoll_32_harts_entries", &[], "the same, epoll"),
-    entries("echo_threads_32_harts_entries", &[], "the same, threads"),
-    icount("echo_busy_100", "echo", &[], "TCP echo as above on 100 connections, server of a loop around a ring"),
-    icount("echo_beside_idle", "echo", &[], "the same beside 10,000 idle connections"),
-    ratio(
-        "echo_idle_slows",
-        "echo",
-        ["echo_beside_idle", "echo_busy_100"],
-        &[("*", AtMost(1.1))],
-        "what idle connections cost those that are not",
-    ),
-    count(
-        "idle_connection",
-        "echo",
-        ("B", Place::EachWorld),
-        &[("*", AtMost(7_168.0))],
-        "free memory that an idle TCP connection takes, fused, both ends, with all that waits for it",
-    ),
-    icount(
-        "echo_wired_ring_1",
-        "echo",
-        &[],
-        "TCP echo of 64 bytes, both ends, in segments (the way to other hosts), 1 connection, server of a loop around a ring",
-    ),
-    icount("echo_wired_epoll_1", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_wired_threads_1", "echo", &[], "the same, server of a thread each"),
-    ratio(
-        "echo_wired_1_to_epoll",
-        "echo",
-        ["echo_wired_ring_1", "echo_wired_epoll_1"],
-        &[("*", AtMost(1.05))],
-        "in segments, the ring against epoll, 1 connection",
-    ),
-    ratio(
-        "echo_wired_1_to_threads",
-        "echo",
-        ["echo_wired_ring_1", "echo_wired_threads_1"],
-        &[("*", AtMost(1.05))],
-        "in segments, the ring against threads, 1 connection",
-    ),
-    icount(
-        "echo_wired_ring_32",
-        "echo",
-        &[("*", AtMost(20_000.0))],
-        "TCP echo of 64 bytes, both ends, in segments, 32 connections, server of a loop around a ring",
-    ),
-    icount("echo_wired_epoll_32", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_wired_threads_32", "echo", &[], "the same, server of a thread each"),
-    ratio(
-        "echo_wired_32_to_epoll",
-        "echo",
-        ["echo_wired_ring_32", "echo_wired_epoll_32"],
-        &[("*", Below(1.0))],
-        "in segments, the ring against epoll, 32 connections",
-    ),
-    ratio(
-        "echo_wired_32_to_threads",
-        "echo",
-        ["echo_wired_ring_32", "echo_wired_threads_32"],
-        &[("*", Below(1.0))],
-        "in segments, the ring against threads, 32 connections",
-    ),
-    icount(
-        "echo_wired_ring_256",
-        "echo",
-        &[],
-        "TCP echo of 64 bytes, both ends, in segments, 256, server of a loop around a ring",
-    ),
-    icount("echo_wired_epoll_256", "echo", &[], "the same, server of an epoll loop"),
-    icount("echo_wired_threads_256", "echo", &[], "the same, server of a thread each"),
-    ratio(
-        "echo_wired_256_to_epoll",
-        "echo",
-        ["echo_wired_ring_256", "echo_wired_epoll_256"],
-        &[("*", Below(1.0))],
-        "in segments, the ring against epoll, 256",
-    ),
-    ratio(
-        "echo_wired_256_to_threads",
-        "echo",
-        ["echo_wired_ring_256", "echo_wired_threads_256"],
-        &[("*", Below(1.0))],
-        "in segments, the ring against threads, 256",
-    ),
-    count(
-        "idle_wired_connection",
-        "echo",
-        ("B", Place::EachWorld),
-        &[("*", AtMost(7_168.0))],
-        "free memory that an idle TCP connection takes, in segments, both ends, with all that waits for it",
-    ),
     icount("connection_pp_tasks", "ring", &[], "one connection: round trip of a byte, two coroutines"),
     icount("connection_pp_threads", "ring", &[], "the same, two threads"),
     ratio(
@@ -488,7 +278,12 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(4_000.0))],
         "a receive of an empty local socket by a ring, then a byte sent, then the completion taken",
     ),
-    icount("uring_read4k_32", "uring", &[("*", AtMost(1_800.0))], "cached 4 KiB of a file by a ring, in batches of 32"),
+    icount(
+        "uring_read4k_32",
+        "uring",
+        &[("*", AtMost(1_800.0))],
+        "cached 4 KiB of a file of the disk (ext4 on both systems) by a ring, in batches of 32",
+    ),
     icount("pread_4096", "uring", &[("*", AtMost(2_000.0))], "the same by pread"),
     ratio(
         "uring_read4k_ratio",
@@ -516,6 +311,22 @@ pub const WANTED: &[Wanted] = &[
         "cached 4 KiB: by a task, one at a time, against pread; the runtime makes the call where that is cheaper",
     ),
     ratio("async_read_64_ratio", "uring", ["async_read_64", "pread_64"], &[("*", AtMost(1.2))], "64 bytes, the same"),
+    icount(
+        "uring_read4k_32_tmpfs",
+        "uring",
+        &[],
+        "4 KiB of a file in memory (tmpfs on both) by a ring, in batches of 32",
+    ),
+    icount("pread_4096_tmpfs", "uring", &[], "the same by pread"),
+    ratio(
+        "uring_read4k_tmpfs_ratio",
+        "uring",
+        ["uring_read4k_32_tmpfs", "pread_4096_tmpfs"],
+        &[("*", AtMost(1.0))],
+        "of it: by a ring, against pread",
+    ),
+    icount("uring_read64_1_tmpfs", "uring", &[], "64 bytes of it by a ring, alone"),
+    icount("pread_64_tmpfs", "uring", &[], "the same by pread"),
     icount("share_alone", "priority", &[], "a turn of a loop of two instructions, alone"),
     icount("share_beside_liar", "priority", &[], "the same beside a process that claims top priority and never yields"),
     icount("share_beside_kicks", "priority", &[], "the same, that calls for its slot all the time"),
@@ -606,6 +417,39 @@ pub const WANTED: &[Wanted] = &[
         ..reported("pp_blocked_ratio", "times that waiting receivers take of eventfds")
     },
     Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["pp_pipe", "pp_uintr_running"]),
+        ..reported("pp_pipe_ratio", "times that pipes take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["linux/pp_signal", "pp_uintr_running"]),
+        limits: &[("*", AtLeast(10.0))],
+        ..reported("pp_linux_signal_ratio", "times that Linux's signals take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["linux/pp_eventfd", "pp_uintr_running"]),
+        limits: &[("*", AtLeast(5.0))],
+        ..reported("pp_linux_eventfd_ratio", "times that Linux's eventfds take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["linux/pp_pipe", "pp_uintr_running"]),
+        ..reported("pp_linux_pipe_ratio", "times that Linux's pipes take of running receivers")
+    },
+    Wanted {
+        place: Place::Vm,
+        unit: "ratio",
+        of: Some(["pp_uintr_blocked", "linux/pp_eventfd"]),
+        limits: &[("*", AtMost(1.0))],
+        ..reported("pp_linux_blocked_ratio", "times that waiting receivers take of Linux's eventfds")
+    },
+    Wanted {
         unit: "/s",
         method: Method::Count,
         ..reported("storm_sent", "interrupts that a process sends to one on another hart that computes")
@@ -652,17 +496,15 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(7_813.0))],
         "entries of the kernel for a million requests by such a ring, on one hart: one for each full ring",
     ),
-    count(
-        "uring_polled_stream_calls",
-        super::COUNTED.0,
-        ("calls", Place::EachWorld),
+    calls(
+        "uring_polled_million_calls",
         &[("*", AtMost(2.0))],
-        "calls for a million requests by a ring that is polled, its coroutine on the other hart",
+        "calls for a million requests by a ring that is polled, its coroutine on the other hart: each is one for which the ring has told that it sleeps",
     ),
     entries(
-        "uring_polled_stream_entries",
+        "uring_polled_million_entries",
         &[],
-        "entries of the kernel for one of these: such calls, the timer's and other harts' interrupts",
+        "all entries of the kernel meanwhile: such calls, the timer's and other harts' interrupts",
     ),
     count(
         "pending_memory",

@@ -36,9 +36,12 @@ impl Method {
 /// The name under which Linux's samples are kept, beside those of the worlds.
 pub const LINUX: &str = "linux";
 
-/// The units of what a plugin has counted: instructions, and times that a user program was left.
+/// The units of what a plugin has counted: instructions, times that a user program was left, and those of them that were calls.
 pub const ALL_HARTS: &str = "insn, all harts";
 pub const ENTRIES: &str = "entries, all harts";
+pub const CALLS: &str = "calls, all harts";
+/// How often something is done in a second of the machine's clock.
+pub const RATE: &str = "1/s";
 
 /// One figure of one turn of one system.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,11 +60,15 @@ pub struct Sample {
 
 impl Sample {
     /// Parses a line `B ID VALUE UNIT`. Time under icount is a fiction, and so is the instruction counter without it;
-    /// what is counted needs one turn only.
+    /// what is counted needs one turn only, and times on several harts are taken in each.
     fn parse(line: &str, system: &str, turn: usize) -> Option<Self> {
         let mut words = line.strip_prefix("B ")?.split_whitespace();
         let (id, value, unit) = (words.next()?, words.next()?.parse().ok()?, words.next()?);
-        let wanted = if turn == 0 { unit != "ns" } else { unit == "ns" };
+        let wanted = match unit {
+            "ns" => turn > 0,
+            "us" | RATE => true,
+            _ => turn == 0,
+        };
         wanted.then(|| Self { id: id.into(), system: system.into(), turn, value, unit: unit.into() })
     }
 
@@ -70,8 +77,8 @@ impl Sample {
         match self.unit.as_str() {
             "insn" => Method::Icount,
             "ns" => Method::Wall,
-            "us" => Method::Time,
-            ALL_HARTS | ENTRIES => Method::Plugin,
+            "us" | RATE => Method::Time,
+            ALL_HARTS | ENTRIES | CALLS => Method::Plugin,
             _ => Method::Count,
         }
     }
@@ -148,11 +155,12 @@ impl Mark {
         Some(Self { id: words.next()?.into(), operations: words.next()?.parse().ok()? })
     }
 
-    /// An operation of all harts, from the line that the plugin has written about it: instructions, the firmware's among them, and times that a user program was left.
-    pub fn figures(&self, counts: &str) -> Option<[f64; 3]> {
+    /// An operation of all harts, from the line that the plugin has written about it: instructions, the firmware's among them, times that a user program was left, and those by a
+    /// call.
+    pub fn figures(&self, counts: &str) -> Option<[f64; 4]> {
         let counts: Vec<f64> = counts.split_whitespace().map(str::parse).collect::<Result<_, _>>().ok()?;
-        let sum = |of: fn(&[f64]) -> f64| counts.chunks_exact(4).map(of).sum::<f64>() / self.operations;
-        Some([sum(|hart| hart[..3].iter().sum()), sum(|hart| hart[2]), sum(|hart| hart[3])])
+        let sum = |of: fn(&[f64]) -> f64| counts.chunks_exact(5).map(of).sum::<f64>() / self.operations;
+        Some([sum(|hart| hart[..3].iter().sum()), sum(|hart| hart[2]), sum(|hart| hart[3]), sum(|hart| hart[4])])
     }
 }
 
@@ -216,7 +224,10 @@ mod tests {
         assert_eq!(parse("B null_getppid 210 ns", 0), None);
         assert_eq!(parse("B null_getppid 210 ns", 1).unwrap().method(), Method::Wall);
         assert_eq!(parse("B thread_memory 7 B", 0).unwrap().method(), Method::Count);
-        assert_eq!(parse("B priority_harts_p99 7 us", 0).unwrap().method(), Method::Time);
+        for turn in 0..2 {
+            assert_eq!(parse("B priority_harts_p99 7 us", turn).unwrap().method(), Method::Time);
+            assert_eq!(parse("B echo_ring_32_rate 7 1/s", turn).unwrap().method(), Method::Time);
+        }
         assert_eq!(parse("null_getppid 210", 0), None);
         assert_eq!(parse("B null_getppid lots insn", 0), None);
     }
@@ -244,8 +255,8 @@ mod tests {
         transcript.take(b"M futex_two_harts 100\nM lots of\nB x 1 insn\n");
         let [mark] = transcript.marks.as_slice() else { panic!("{:?}", transcript.marks) };
         assert_eq!(
-            (mark.id.as_str(), mark.figures("1000 200 0 7 300 400 100 3")),
-            ("futex_two_harts", Some([20.0, 1.0, 0.1]))
+            (mark.id.as_str(), mark.figures("1000 200 0 7 3 300 400 100 3 2")),
+            ("futex_two_harts", Some([20.0, 1.0, 0.1, 0.05]))
         );
         assert_eq!(mark.figures("1 2 lots"), None);
     }

@@ -2,7 +2,7 @@
 //!
 //! A system that fails costs its own rows and no others; it is not tried again in later turns.
 
-use super::findings::{ALL_HARTS, ENTRIES, Findings, LINUX, Mark, Transcript, clock};
+use super::findings::{ALL_HARTS, CALLS, ENTRIES, Findings, LINUX, Mark, Transcript, clock};
 use super::linux::Linux;
 use super::{COUNTED, HARTS, Options};
 use crate::build::Built;
@@ -86,9 +86,9 @@ impl Bench<'_> {
     pub fn measure(&mut self, mut keep: impl FnMut(&Findings)) {
         let rounds = self.rounds;
         let systems = self.systems();
-        let groups = [HARTS, COUNTED].into_iter().filter(|(group, _)| self.options.wants(group)).count();
-        let linux = if self.linux.is_some() { groups } else { 0 };
-        let more = groups * self.options.worlds.len() + linux;
+        let machines = |(group, _), turns| if self.options.wants(group) { turns } else { 0 };
+        let turns = machines(HARTS, 1 + rounds) + machines(COUNTED, 1);
+        let more = turns * (self.options.worlds.len() + usize::from(self.linux.is_some()));
         let mut progress = Progress::new(systems.len() * (1 + rounds) + more);
         let mut failed = Vec::new();
         for turn in 0..=rounds {
@@ -143,10 +143,9 @@ impl Bench<'_> {
                 let up = linux.measure(machine, self.emulator, &self.options.groups, &mut transcript)?;
                 if turn > 0 {
                     self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
-                    return Ok(());
                 }
-                self.linux_on_harts(progress);
-                self.counted(LINUX, progress)
+                self.linux_on_harts(turn, progress);
+                if turn == 0 { self.counted(LINUX, progress) } else { Ok(()) }
             }
             _ => self.guest(system, turn, progress),
         }
@@ -158,14 +157,14 @@ impl Bench<'_> {
         Machine { command_line, icount, disk, firmware, ..Machine::new(&self.built.kernel, interrupts) }
     }
 
-    /// The groups that were asked for, on one hart; and once those that need more, without counting instructions.
+    /// The groups that were asked for, on one hart; and those that need more, without counting instructions.
     fn guest(&mut self, world: &str, turn: usize, progress: &mut Progress) -> Result<()> {
         let groups = self.options.groups.iter().map(String::as_str);
         let one: Vec<&str> = groups.filter(|group| ![HARTS.0, COUNTED.0].contains(group)).collect();
         if !one.is_empty() || self.options.groups.is_empty() {
             self.program(world, turn, self.machine(String::new(), turn == 0), &one, progress)?;
         }
-        if turn == 0 && self.options.wants(HARTS.0) {
+        if self.options.wants(HARTS.0) {
             progress.begin(format!("AsyncOS, world {world}, {} harts", HARTS.1));
             let machine = Machine { harts: HARTS.1, ..self.machine(String::new(), false) };
             self.program(world, turn, machine, &[HARTS.0], progress)?;
@@ -174,12 +173,12 @@ impl Bench<'_> {
     }
 
     /// What Linux has of the group that needs several harts, if it was asked for; if that fails it costs these rows only.
-    fn linux_on_harts(&mut self, progress: &mut Progress) {
+    fn linux_on_harts(&mut self, turn: usize, progress: &mut Progress) {
         let Some(linux) = self.linux.as_ref().filter(|_| self.options.wants(HARTS.0)) else { return };
         progress.begin(format!("Linux, {} harts", HARTS.1));
         let machine = Machine { harts: HARTS.1, ..self.machine(String::new(), false) };
         let mut group = |name: &str| progress.group(name);
-        let mut transcript = Transcript::new(LINUX, 0, &mut self.findings, &mut group);
+        let mut transcript = Transcript::new(LINUX, turn, &mut self.findings, &mut group);
         if let Err(error) = linux.measure(machine, self.emulator, &[HARTS.0.into()], &mut transcript) {
             self.findings.trouble(LINUX, Some(HARTS.0), &format!("{error:#}"));
         }
@@ -216,13 +215,14 @@ impl Bench<'_> {
 
     fn add_counts(&mut self, system: &str, marks: &[Mark], lines: &str) {
         for (mark, line) in marks.iter().zip(lines.lines()) {
-            let Some([all, firmware, entries]) = mark.figures(line) else {
+            let Some([all, firmware, entries, calls]) = mark.figures(line) else {
                 self.findings.trouble(system, Some(COUNTED.0), "the plugin has written something else than numbers");
                 return;
             };
             self.findings.add(&mark.id, system, 0, all, ALL_HARTS);
             self.findings.add(&format!("{}_firmware", mark.id), system, 0, firmware, ALL_HARTS);
             self.findings.add(&format!("{}_entries", mark.id), system, 0, entries, ENTRIES);
+            self.findings.add(&format!("{}_calls", mark.id), system, 0, calls, CALLS);
         }
     }
 

@@ -1,9 +1,9 @@
 //! The rows of the table: what was found, against the bars and beside Linux.
 
 use super::Options;
-use super::bars::{PENDING, WANTED};
+use super::bars::{ECHO, PENDING, WANTED};
 use super::findings::{CALIBRATION, Findings, LINUX, Method, Sample};
-use super::wanted::{Limit, Place, Wanted};
+use super::wanted::{Limit, OF_LINUX, Place, Wanted};
 
 /// Why a figure is not there.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,7 +63,7 @@ impl Row {
 
 /// Builds the rows: those that must be there first, then whatever else was measured.
 pub fn rows(options: &Options, findings: &Findings) -> Vec<Row> {
-    let wanted = WANTED.iter().chain(PENDING).filter(|wanted| options.wants(wanted.group));
+    let wanted = WANTED.iter().chain(ECHO).chain(PENDING).filter(|wanted| options.wants(wanted.group));
     let mut rows: Vec<Row> = wanted
         .flat_map(|wanted| places(options, wanted).map(|world| required(options, findings, wanted, world)))
         .collect();
@@ -122,6 +122,9 @@ fn why_missing(options: &Options, findings: &Findings, wanted: &Wanted, world: &
             "this emulator counts idle time as instructions; --qemu backports has a newer one".into(),
         );
     }
+    if !options.linux && wanted.of.is_some_and(|figures| figures.iter().any(|id| id.starts_with(OF_LINUX))) {
+        return Missing::NotAsked("needs --linux".into());
+    }
     let of_linux = || findings.why(LINUX, wanted.group).filter(|_| wanted.method == Method::Wall);
     let why = findings.why(world, wanted.group).map(str::to_owned);
     let why = why.or_else(|| of_linux().map(|why| format!("Linux: {why}")));
@@ -155,12 +158,17 @@ fn measured(findings: &Findings, id: &str, world: &str, method: Method) -> Optio
     Some(row(value, unit, linux, None))
 }
 
-/// The ratio of two figures.
-fn quotient(findings: &Findings, [above, below]: [&str; 2], world: &str, method: Method) -> Option<Row> {
-    let (above, below) = (measured(findings, above, world, method)?, measured(findings, below, world, method)?);
+/// The ratio of two figures, either of which may be Linux's.
+fn quotient(findings: &Findings, figures: [&str; 2], world: &str, method: Method) -> Option<Row> {
+    let figure = |id: &str| match id.strip_prefix(OF_LINUX) {
+        Some(id) => measured(findings, id, LINUX, method),
+        None => measured(findings, id, world, method),
+    };
+    let [above, below] = figures.map(figure);
+    let (above, below) = (above?, below?);
     let value = above.value.clone().ok()? / below.value.ok()?;
     let linux = above.linux.zip(below.linux).map(|(above, below)| above / below);
-    Some(Row { value: Ok(value), unit: "ratio".into(), linux, ..above })
+    Some(Row { value: Ok(value), unit: "ratio".into(), world: world.into(), linux, ..above })
 }
 
 fn pair(ours: Vec<&Sample>, linux: Vec<&Sample>) -> Option<Pair> {
@@ -199,7 +207,7 @@ mod tests {
     #[test]
     fn what_must_be_there_is_there_even_when_nothing_was_measured() {
         let rows = rows(&options(false), &Findings::default());
-        assert_eq!(rows.len(), WANTED.len() + PENDING.len());
+        assert_eq!(rows.len(), WANTED.len() + ECHO.len() + PENDING.len());
         assert!(rows.iter().all(|row| row.value.is_err() && row.holds().is_none()));
         assert!(find(&rows, "pipe_pp").fails_check());
         // Nobody asked for these.
@@ -241,6 +249,12 @@ mod tests {
         findings.add("connection_pp_tasks", LINUX, 0, 900.0, "insn");
         findings.add("connection_pp_threads", LINUX, 0, 600.0, "insn");
         let rows = rows(&options(true), &findings);
+        findings.add("pp_uintr_running", "vm", 0, 2.0, "us");
+        let alone = super::rows(&options(false), &findings);
+        assert!(!find(&alone, "pp_linux_signal_ratio").fails_check());
+        findings.add("pp_signal", LINUX, 0, 50.0, "us");
+        let beside = super::rows(&options(true), &findings);
+        assert_eq!(find(&beside, "pp_linux_signal_ratio").value, Ok(25.0));
         let row = find(&rows, "connection_pp_ratio");
         assert_eq!((row.value.clone(), row.linux, row.holds()), (Ok(0.75), Some(1.5), Some(true)));
     }

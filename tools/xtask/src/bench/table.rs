@@ -25,12 +25,12 @@ pub const METHODS: [(Method, &str); 5] = [
         "instructions an operation of all harts together, user programs, kernel and firmware, counted by a plugin of the emulator \
          (`tools/count`) between two marks in the program. Two harts, which run at the same time, without `-icount`; the median \
          of five stretches. A hart that waits in `wfi` executes nothing, one that spins is counted. Entries are the times that \
-         something else ran behind a user program. Figures differ a little from run to run.",
+         something else ran behind a user program, calls those of them that an `ecall` made. Figures differ a little from run to run.",
     ),
     (
         Method::Time,
-        "time on AsyncOS alone, without `-icount`, on a machine of four harts: what this emulator made of it on this host. No \
-         bar goes by it.",
+        "time, without `-icount`, on a machine of four harts: what this emulator made of it on this host; the median where there were rounds. \
+         Bars go by nothing but the ratio of two of them.",
     ),
 ];
 

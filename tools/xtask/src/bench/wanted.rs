@@ -1,6 +1,6 @@
 //! What a figure is that must be there: where and how it is measured, and its bar.
 
-use super::findings::{ALL_HARTS, ENTRIES, Method};
+use super::findings::{ALL_HARTS, CALLS, ENTRIES, Method, RATE};
 use Limit::AtLeast;
 
 /// What a figure must be to hold.
@@ -33,6 +33,9 @@ impl Limit {
         }
     }
 }
+
+/// Before the name of a figure that a ratio is of: Linux's, measured in the same run.
+pub const OF_LINUX: &str = "linux/";
 
 /// Where a figure is measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -131,6 +134,16 @@ pub(super) const fn plugin(id: &'static str, limits: &'static [(&'static str, Li
 /// How often user programs were left, counted by the same, in world `vm`.
 pub(super) const fn entries(id: &'static str, limits: &'static [(&'static str, Limit)], what: &'static str) -> Wanted {
     Wanted { unit: ENTRIES, place: Place::Vm, ..plugin(id, limits, what) }
+}
+
+/// How often of that by a call.
+pub(super) const fn calls(id: &'static str, limits: &'static [(&'static str, Limit)], what: &'static str) -> Wanted {
+    Wanted { unit: CALLS, ..entries(id, limits, what) }
+}
+
+/// Requests in a second of the machine's clock, on four harts.
+pub(super) const fn rate(id: &'static str, what: &'static str) -> Wanted {
+    Wanted { unit: RATE, ..reported(id, what) }
 }
 
 /// What drivers of the serial port enter the kernel for.
