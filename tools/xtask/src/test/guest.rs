@@ -90,7 +90,7 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     let uintr = configuration.uintr.as_deref().unwrap_or("auto");
     machine.command_line = format!("console=mux tty=raw world={} uintr={uintr} {words}", configuration.world);
     machine.disk = Some(disk.to_path_buf());
-    let mut report = Report::default();
+    let mut report = Report::new();
     let ending = Session::start(machine.start(&emulator), Wire::Mux)?
         .drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
     let mut tally = report.tally;
@@ -110,6 +110,7 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
         say(format!("  not ok: the disk is damaged afterwards [{configuration}]: {error:#}"));
     }
     tally += Tally::of(checked.is_ok());
+    say(format!("  slowest: {}", report.slowest()));
     say(format!("  {tally} [{configuration}]"));
     Ok(tally)
 }
@@ -121,14 +122,29 @@ fn fresh_seed() -> u64 {
 }
 
 /// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`; `#   ` before what a case does that hangs.
-#[derive(Default)]
 struct Report {
     line: Vec<u8>,
     everything: Vec<u8>,
     tally: Tally,
+    /// What each case took here, from the verdict before it to its own; the first has the boot in it.
+    times: Vec<(Duration, String)>,
+    last: Instant,
 }
 
+/// How many cases of a machine are named with what they took.
+const SLOWEST: usize = 8;
+
 impl Report {
+    fn new() -> Self {
+        Self {
+            line: Vec::new(),
+            everything: Vec::new(),
+            tally: Tally::default(),
+            times: Vec::new(),
+            last: Instant::now(),
+        }
+    }
+
     fn take(&mut self, channel: Channel, bytes: &[u8]) {
         self.everything.extend_from_slice(bytes);
         if channel == Channel::Stdout {
@@ -145,15 +161,31 @@ impl Report {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         if line.starts_with("not ok ") {
             self.tally.failed += 1;
+            self.clock(&line["not ok ".len()..]);
             say(format!("  {line}"));
-        } else if line.starts_with("ok ") {
+        } else if let Some(rest) = line.strip_prefix("ok ") {
             self.tally.passed += 1;
+            self.clock(rest);
         } else if line.starts_with("skip ") {
             self.tally.skipped += 1;
             say(format!("  {line}"));
         } else if line.starts_with("#   ") {
             say(format!("  {line}"));
         }
+    }
+
+    /// A case is over whose line goes on with `rest`.
+    fn clock(&mut self, rest: &str) {
+        let name = rest.split([' ', ':']).next().unwrap_or_default();
+        let now = Instant::now();
+        self.times.push((now - std::mem::replace(&mut self.last, now), name.into()));
+    }
+
+    /// What to look at first when the suite takes too long.
+    fn slowest(&mut self) -> String {
+        self.times.sort_by(|a, b| b.cmp(a));
+        let shown = self.times.iter().take(SLOWEST);
+        shown.map(|(time, name)| format!("{name} {:.1} s", time.as_secs_f64())).collect::<Vec<_>>().join(", ")
     }
 
     fn last_words(&self) -> String {
@@ -234,10 +266,12 @@ mod tests {
 
     #[test]
     fn suite_lines_are_counted() {
-        let mut report = Report::default();
+        let mut report = Report::new();
         report.take(Channel::Stdout, b"ok fork [P1]\nnot ok pipe: lost a by");
         report.take(Channel::Log, b"ok this is the log\n");
         report.take(Channel::Stdout, b"te\nskip uintr: no H\n");
         assert_eq!(report.tally, Tally { passed: 1, failed: 1, skipped: 1 });
+        let timed: Vec<_> = report.times.iter().map(|(_, name)| name.as_str()).collect();
+        assert_eq!(timed, ["fork", "pipe"]);
     }
 }
