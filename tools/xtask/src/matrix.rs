@@ -14,7 +14,8 @@ const AXES: [&str; 5] = ["world", "harts", "memory", "machine", "qemu"];
 pub struct Configuration {
     /// How processes are isolated.
     pub world: String,
-    harts: usize,
+    /// How many harts it has.
+    pub harts: usize,
     memory: String,
     machine: String,
     qemu: String,

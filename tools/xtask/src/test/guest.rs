@@ -12,7 +12,7 @@ use crate::run;
 use crate::toolchain::Toolchain;
 use crate::web;
 use abi::mux::Channel;
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -29,11 +29,13 @@ const SHELL: [(&str, &str); 9] = [
     ("echo last-$?", "last-0"),
 ];
 
-/// The guest suite, on the machines of the matrix.
+/// What is to be started, by what, and its disk.
+type Ready = (Machine, Emulator, PathBuf);
+
+/// The guest suite, on the machines of the matrix: as many at a time as the host has processors for, as far as they have one hart.
 pub fn suite(context: &Context) -> Result<Tally> {
     let Context { project, toolchain, breadth, .. } = context;
     let built = build::build(project, toolchain, Profile::Checked)?;
-    let disk = project.output()?.join(format!("suite-{}.img", std::process::id()));
     let (mut configurations, mut left_out) = Matrix::load(project)?.choose(*breadth)?;
     if let Some(share) = context.share {
         let all = configurations.len();
@@ -42,17 +44,36 @@ pub fn suite(context: &Context) -> Result<Tally> {
     }
     let total = configurations.len();
     say(format!("guest suite on {total} machines"));
-    let (mut tally, started) = (Tally::default(), Instant::now());
-    for (done, configuration) in configurations.iter().enumerate() {
-        say(format!("  machine {} of {total}{} [{configuration}]", done + 1, to_go(started.elapsed(), done, total)));
-        image::make(project, &built, None, &disk)?;
-        tally += suite_on(context, configuration, &built, &disk)?;
+    let (mut tally, mut done, started) = (Tally::default(), 0, Instant::now());
+    for batch in batches(configurations, std::thread::available_parallelism().map_or(1, usize::from)) {
+        let numbers = if batch.len() == 1 { String::new() } else { format!(" to {}", done + batch.len()) };
+        say(format!("  machine {}{numbers} of {total}{}", done + 1, to_go(started.elapsed(), done, total)));
+        let machines = batch.iter().map(|configuration| prepared(context, configuration, &built));
+        let machines = machines.collect::<Result<Vec<_>>>()?;
+        std::thread::scope(|scope| {
+            let running: Vec<_> = machines
+                .into_iter()
+                .zip(&batch)
+                .map(|(machine, configuration)| scope.spawn(move || suite_on(configuration, machine)))
+                .collect();
+            running.into_iter().try_for_each(|machine| -> Result<()> {
+                tally += machine.join().map_err(|_| anyhow!("a machine's thread has panicked"))??;
+                Ok(())
+            })
+        })?;
+        done += batch.len();
     }
-    let _ = std::fs::remove_file(&disk);
     if left_out > 0 {
         say(format!("left out: the whole suite on {left_out} machines of tests/matrix.toml (`--full` boots them)"));
     }
     Ok(tally)
+}
+
+/// What is run at a time. A machine of several harts has the host for itself: what it does then is what such a machine does.
+fn batches(configurations: Vec<Configuration>, processors: usize) -> Vec<Vec<Configuration>> {
+    let (single, several): (Vec<_>, Vec<_>) = configurations.into_iter().partition(|machine| machine.harts == 1);
+    let single = single.chunks(processors.max(1)).map(<[_]>::to_vec);
+    several.into_iter().map(|machine| vec![machine]).chain(single).collect()
 }
 
 /// An estimate from the machines that are done; none before the first.
@@ -64,12 +85,13 @@ fn to_go(elapsed: Duration, done: usize, total: usize) -> String {
     format!(", {} min so far, about {:.0} to go", elapsed.as_secs() / 60, (left / 60.0).ceil())
 }
 
-fn suite_on(context: &Context, configuration: &Configuration, built: &Built, disk: &std::path::Path) -> Result<Tally> {
+/// A machine with its disk and the suite's command line; none if this host cannot have it.
+fn prepared(context: &Context, configuration: &Configuration, built: &Built) -> Result<Option<Ready>> {
     let (mut machine, emulator) = match configuration.machine(&context.project, &built.kernel)? {
         Ok(machine) => machine,
         Err(reason) => {
             say(format!("  skipped: {reason} [{configuration}]"));
-            return Ok(Tally::skip());
+            return Ok(None);
         }
     };
     if configuration.own_firmware {
@@ -89,8 +111,15 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
     let words = run::program_words(&program).join(" ");
     let uintr = configuration.uintr.as_deref().unwrap_or("auto");
     machine.command_line = format!("console=mux tty=raw world={} uintr={uintr} {words}", configuration.world);
-    machine.disk = Some(disk.to_path_buf());
-    let mut report = Report::new();
+    let disk = context.project.output()?.join(format!("suite-{}-{fresh}.img", std::process::id()));
+    image::make(&context.project, built, None, &disk)?;
+    machine.disk = Some(disk.clone());
+    Ok(Some((machine, emulator, disk)))
+}
+
+fn suite_on(configuration: &Configuration, machine: Option<Ready>) -> Result<Tally> {
+    let Some((machine, emulator, disk)) = machine else { return Ok(Tally::skip()) };
+    let mut report = Report::new(configuration);
     let ending = Session::start(machine.start(&emulator), Wire::Mux)?
         .drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
     let mut tally = report.tally;
@@ -105,12 +134,13 @@ fn suite_on(context: &Context, configuration: &Configuration, built: &Built, dis
         say(format!("  not ok: {trouble} [{configuration}]"));
         eprintln!("{}", report.last_words());
     }
-    let checked = image::check(disk);
+    let checked = image::check(&disk);
     if let Err(error) = &checked {
         say(format!("  not ok: the disk is damaged afterwards [{configuration}]: {error:#}"));
     }
+    let _ = std::fs::remove_file(&disk);
     tally += Tally::of(checked.is_ok());
-    say(format!("  slowest: {}", report.slowest()));
+    say(format!("  slowest: {} [{configuration}]", report.slowest()));
     say(format!("  {tally} [{configuration}]"));
     Ok(tally)
 }
@@ -123,6 +153,8 @@ fn fresh_seed() -> u64 {
 
 /// The lines of the suite: `ok NAME`, `not ok NAME: why`, `skip NAME: reason`; `#   ` before what a case does that hangs.
 struct Report {
+    /// Said behind each line: two machines may run at a time.
+    machine: String,
     line: Vec<u8>,
     everything: Vec<u8>,
     tally: Tally,
@@ -135,8 +167,9 @@ struct Report {
 const SLOWEST: usize = 8;
 
 impl Report {
-    fn new() -> Self {
+    fn new(machine: impl ToString) -> Self {
         Self {
+            machine: machine.to_string(),
             line: Vec::new(),
             everything: Vec::new(),
             tally: Tally::default(),
@@ -162,15 +195,15 @@ impl Report {
         if line.starts_with("not ok ") {
             self.tally.failed += 1;
             self.clock(&line["not ok ".len()..]);
-            say(format!("  {line}"));
+            say(format!("  {line} [{}]", self.machine));
         } else if let Some(rest) = line.strip_prefix("ok ") {
             self.tally.passed += 1;
             self.clock(rest);
         } else if line.starts_with("skip ") {
             self.tally.skipped += 1;
-            say(format!("  {line}"));
+            say(format!("  {line} [{}]", self.machine));
         } else if line.starts_with("#   ") {
-            say(format!("  {line}"));
+            say(format!("  {line} [{}]", self.machine));
         }
     }
 
@@ -236,12 +269,7 @@ pub fn web(context: &Context) -> Result<Tally> {
 }
 
 /// An ordinary machine with a fresh disk.
-pub fn machine(
-    project: &Project,
-    toolchain: &Toolchain,
-    name: &str,
-    share: Option<&std::path::Path>,
-) -> Result<(Machine, Emulator, PathBuf)> {
+pub fn machine(project: &Project, toolchain: &Toolchain, name: &str, share: Option<&std::path::Path>) -> Result<Ready> {
     let built = build::build(project, toolchain, Profile::Guest)?;
     let disk = project.output()?.join(format!("{name}-{}.img", std::process::id()));
     image::make(project, &built, share, &disk)?;
@@ -265,8 +293,18 @@ mod tests {
     }
 
     #[test]
+    fn machines_of_one_hart_go_together() {
+        let matrix = Matrix::load(&Project::load().unwrap()).unwrap();
+        let (all, _) = matrix.choose(Breadth::Pairwise).unwrap();
+        let batches = batches(all.clone(), 2);
+        let one = all.iter().filter(|machine| machine.harts == 1).count();
+        assert_eq!(batches.len(), all.len() - one / 2);
+        assert!(batches.iter().all(|batch| batch.len() == 1 || batch.iter().all(|machine| machine.harts == 1)));
+    }
+
+    #[test]
     fn suite_lines_are_counted() {
-        let mut report = Report::new();
+        let mut report = Report::new("here");
         report.take(Channel::Stdout, b"ok fork [P1]\nnot ok pipe: lost a by");
         report.take(Channel::Log, b"ok this is the log\n");
         report.take(Channel::Stdout, b"te\nskip uintr: no H\n");
