@@ -83,6 +83,8 @@ pub const CASES: &[Case] = &[
     case!("uintr/completions-by-another-right", "C5 U1 U5", completions::by_another_right),
     case!("uintr/completions-at-its-end", "C5 U5 S6", completions::ends_meanwhile),
     case!("uintr/any-register", "S6 U5", registers::any),
+    case!("uintr/every-register", "S6 U5", registers::every),
+    case!("uintr/registers-at-random", "S6 U5", registers::at_random),
     case!("uintr/handler-faults", "U4 S6", handlers::faults),
     case!("uintr/handler-recurses", "U4 S6", handlers::recurses),
     case!("uintr/handler-loops", "U4 S6", handlers::loops),

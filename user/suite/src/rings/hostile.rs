@@ -32,7 +32,7 @@ pub(super) const WORDS: [usize; 16] = [
 ];
 
 /// A small generator: the same values in each run.
-pub(super) fn scramble(state: &mut u64) -> u64 {
+pub fn scramble(state: &mut u64) -> u64 {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     *state >> 24
 }

@@ -3,14 +3,21 @@
 use super::{counting, until};
 use crate::case::{Outcome, Trouble};
 use crate::machine::world;
-use crate::process::{RW, Shared, child, kill, map, sleep_ms, unmap, wait};
+use crate::process::{RW, Shared, checked_child, child, kill, map, sleep_ms, unmap, wait, wait_with};
+use crate::rings::hostile::scramble;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 use rt::abi::asyncos::WORLD_VM;
 use rt::abi::mm::{PROT_EXEC, PROT_READ};
+use rt::abi::process::WNOHANG;
 use rt::abi::signal::SIGKILL;
-use rt::raw;
-use rt::uintr::Sender;
+use rt::raw::{self, take_traps};
+use rt::uintr::traps::{Causes, Next, Trapped};
+use rt::uintr::{Receiver, Sender};
 
 const PAGE: usize = 4096;
+/// How many numbers of registers there are.
+const NUMBERS: u32 = 4096;
 const RET: u32 = 0x0000_8067;
 
 /// sstatus sie stvec scounteren senvcfg sscratch sepc scause stval sip stimecmp siselect sireg stopei satp stopi, then those of the hypervisor and of the machine.
@@ -81,5 +88,117 @@ fn executed(shared: Shared, word: u32, value: usize, receives: bool) -> Outcome 
     wait(pid)?;
     unmap(page, PAGE)?;
     equal!(shared.get(0), 1);
+    Ok(())
+}
+
+/// Code of so many words.
+fn code(words: &[u32]) -> Result<usize, Trouble> {
+    let bytes = (4 * words.len()).next_multiple_of(PAGE);
+    let base = map(bytes, RW)?;
+    for (place, pair) in words.chunks(2).enumerate() {
+        let second = pair.get(1).copied().unwrap_or(RET);
+        raw::store64(base + 8 * place, u64::from(second) << 32 | u64::from(pair[0]));
+    }
+    call!(MPROTECT, base, bytes, PROT_READ | PROT_EXEC)?;
+    raw::fence_i();
+    Ok(base)
+}
+
+/// Becomes a receiver that goes on behind what it may not do.
+fn goes_on() -> Result<Receiver, Trouble> {
+    let (receiver, _) = counting()?;
+    take_traps(&receiver, Causes::ILLEGAL.and(Causes::FAULTS), Box::leak(Box::new(|_: &Trapped| Next::Behind)))?;
+    Ok(receiver)
+}
+
+/// Waits until a child has ended, or does not go on any more: then it is killed.
+fn ended(pid: i32, shared: Shared, word: usize) -> Outcome {
+    /// Looks, a millisecond apart.
+    const PATIENCE: u32 = 20;
+    let (mut before, mut still) = (shared.get(word), 0);
+    while wait_with(pid, WNOHANG)?.0 != pid {
+        sleep_ms(1);
+        let now = shared.get(word);
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+        if still == PATIENCE {
+            kill(pid, SIGKILL)?;
+            wait(pid)?;
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Each number that a register can have, with all ones and a mixture, by a receiver that goes on behind those that are not its own; what kills it or has it hang costs it a child. A receiver
+/// beside it is still told.
+pub fn every() -> Outcome {
+    const NEXT: usize = 0;
+    if world() != Some(WORLD_VM) {
+        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
+    }
+    let (receiver, counts) = counting()?;
+    let sender = Sender::open(receiver.grant(1 << 5)?)?;
+    let shared = Shared::new()?;
+    let words: Vec<u32> = (0..NUMBERS).flat_map(|number| [exchange(number), RET]).collect();
+    let base = code(&words)?;
+    let mut sent = 0;
+    for value in [usize::MAX, 0x5a5a_0000_1234_8a2f] {
+        shared.set(NEXT, 0);
+        while shared.get(NEXT) < NUMBERS {
+            let pid = checked_child(|| {
+                let _receiver = goes_on()?;
+                for number in shared.get(NEXT)..NUMBERS {
+                    shared.set(NEXT, number + 1);
+                    raw::call(base + 8 * number as usize, value);
+                }
+                Ok(())
+            })?;
+            let before = shared.get(NEXT);
+            ended(pid, shared, NEXT)?;
+            ensure!(shared.get(NEXT) > before || before == NUMBERS, "it does not begin");
+            sent += 1;
+            sender.send(5)?;
+            until(&receiver, || counts.get(5) == sent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Some of them one behind the other, each with what another held, among instructions that leave the mode or wait in it. A seed that harms others is in the verdict.
+pub fn at_random() -> Outcome {
+    const WORDS: usize = 24;
+    const SEEDS: u64 = 100;
+    if world() != Some(WORLD_VM) {
+        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
+    }
+    let (receiver, counts) = counting()?;
+    let sender = Sender::open(receiver.grant(1 << 5)?)?;
+    let shared = Shared::new()?;
+    for seed in 1..=SEEDS {
+        let mut state = seed;
+        let mut below = |bound: usize| scramble(&mut state) as usize % bound;
+        let word = |_| match below(8) {
+            0 => INSTRUCTIONS[below(INSTRUCTIONS.len())],
+            1 => exchange(below(NUMBERS as usize) as u32),
+            _ => exchange(REGISTERS[below(REGISTERS.len())]),
+        };
+        let words: Vec<u32> = (0..WORDS).map(word).chain([RET]).collect();
+        let base = code(&words)?;
+        let value = scramble(&mut state) as usize;
+        let pid = checked_child(|| {
+            let _receiver = goes_on()?;
+            for round in 0..10 {
+                shared.set(0, round);
+                raw::call(base, value);
+            }
+            Ok(())
+        })?;
+        ended(pid, shared, 0)?;
+        unmap(base, PAGE)?;
+        sender.send(5)?;
+        until(&receiver, || u64::from(counts.get(5)) == seed)
+            .map_err(|trouble| Trouble::failed(format_args!("seed {seed}: {trouble:?}")))?;
+    }
     Ok(())
 }
