@@ -43,11 +43,8 @@ pub fn priorities() -> Outcome {
     in_a_process(&["--urgent", "time"])
 }
 
-/// Rows that need several harts; nothing on one.
+/// Rows that need several harts.
 pub fn across_harts() -> Outcome {
-    if harts() < 2 {
-        return Ok(());
-    }
     if has_slots() {
         in_a_process(&["--urgent", "harts"])?;
         in_a_process(&["--wakes", "parked"])?;

@@ -137,12 +137,14 @@ impl Bench<'_> {
         match (system, &self.linux) {
             ("auto", _) => self.boot(turn),
             (LINUX, Some(linux)) => {
-                let machine = self.machine(String::new(), turn == 0);
-                let mut group = |name: &str| progress.group(name);
-                let mut transcript = Transcript::new(LINUX, turn, &mut self.findings, &mut group);
-                let up = linux.measure(machine, self.emulator, &self.options.groups, &mut transcript)?;
-                if turn > 0 {
-                    self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
+                if let Some(groups) = self.on_one_hart() {
+                    let machine = self.machine(String::new(), turn == 0);
+                    let mut group = |name: &str| progress.group(name);
+                    let mut transcript = Transcript::new(LINUX, turn, &mut self.findings, &mut group);
+                    let up = linux.measure(machine, self.emulator, &groups, &mut transcript)?;
+                    if turn > 0 {
+                        self.findings.add("boot", LINUX, turn, up.as_nanos() as f64, "ns");
+                    }
                 }
                 self.linux_on_harts(turn, progress);
                 if turn == 0 { self.counted(LINUX, progress) } else { Ok(()) }
@@ -157,12 +159,18 @@ impl Bench<'_> {
         Machine { command_line, icount, disk, firmware, ..Machine::new(&self.built.kernel, interrupts) }
     }
 
+    /// The groups that were asked for and need one hart; an empty list is all of them.
+    fn on_one_hart(&self) -> Option<Vec<String>> {
+        let single = |group: &&String| ![HARTS.0, COUNTED.0].contains(&group.as_str());
+        let groups: Vec<String> = self.options.groups.iter().filter(single).cloned().collect();
+        (!groups.is_empty() || self.options.groups.is_empty()).then_some(groups)
+    }
+
     /// The groups that were asked for, on one hart; and those that need more, without counting instructions.
     fn guest(&mut self, world: &str, turn: usize, progress: &mut Progress) -> Result<()> {
-        let groups = self.options.groups.iter().map(String::as_str);
-        let one: Vec<&str> = groups.filter(|group| ![HARTS.0, COUNTED.0].contains(group)).collect();
-        if !one.is_empty() || self.options.groups.is_empty() {
-            self.program(world, turn, self.machine(String::new(), turn == 0), &one, progress)?;
+        if let Some(groups) = self.on_one_hart() {
+            let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+            self.program(world, turn, self.machine(String::new(), turn == 0), &groups, progress)?;
         }
         if self.options.wants(HARTS.0) {
             progress.begin(format!("AsyncOS, world {world}, {} harts", HARTS.1));
