@@ -4,10 +4,13 @@ use crate::measure::{Outcome, report};
 use crate::ping_pong::{go_to, partner, shared_word};
 use crate::processes::end;
 use crate::user_interrupts::counting;
+use alloc::format;
+use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 use rt::time::Instant;
 use rt::uintr::Sender;
+use rt::{fs, io};
 
 /// Some hundred slices.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -19,7 +22,16 @@ fn window(neighbour: &AtomicU32) -> f64 {
     f64::from(neighbour.load(Relaxed).wrapping_sub(before))
 }
 
-/// Interrupts sent and handled in a second, and what the neighbour counts of what it does without them. Another kernel has none.
+/// What a process has had of harts, in hundredths of a second.
+fn time_of(pid: i32) -> io::Result<f64> {
+    let stat = fs::read_to_string(&format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    // Of the user's and of the kernel's code, behind eleven others.
+    let times: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
+    if times.len() == 2 { Ok(times.iter().sum()) } else { Err(io::ErrorKind::InvalidData.into()) }
+}
+
+/// Interrupts sent and handled in a second, what the neighbour counts of what it does without them, and its share of the hart, which it has for itself but for this thread. Another kernel has none.
 pub fn rows() -> Outcome {
     let Ok((receiver, seen)) = counting() else { return Ok(()) };
     let sender = Sender::open(receiver.grant(1)?)?;
@@ -44,10 +56,13 @@ pub fn rows() -> Outcome {
         rt::thread::yield_now();
     }
     let (sent_before, handled) = (sent.load(Relaxed), seen.count());
+    let time = time_of(neighbour)?;
     let stormed = window(counted);
+    let share = (time_of(neighbour)? - time) / WINDOW.as_secs() as f64;
     report("storm_sent", f64::from(sent.load(Relaxed).wrapping_sub(sent_before)), "/s");
     report("storm_handled", f64::from(seen.count().wrapping_sub(handled)), "/s");
     report("storm_neighbour", 100.0 * stormed / quiet, "%");
+    report("storm_share", share, "%");
     end(sends)?;
     end(neighbour)
 }

@@ -467,6 +467,12 @@ pub const WANTED: &[Wanted] = &[
             "what a neighbour of that one does meanwhile, in parts of what it does without them",
         )
     },
+    Wanted {
+        unit: "%",
+        method: Method::Count,
+        limits: &[("*", AtLeast(45.0))],
+        ..reported("storm_share", "the neighbour's share of the hart that it shares with that one")
+    },
     count(
         "task_memory",
         "task",
