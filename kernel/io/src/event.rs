@@ -31,8 +31,12 @@ pub enum Mode {
 
 struct State {
     count: u64,
+    /// What came, in the lower half; what was taken, in the upper one.
     edges: u64,
 }
+
+const CAME: u64 = 1;
+const TAKEN: u64 = 1 << 32;
 
 fn events_of(count: u64) -> u32 {
     (if count > 0 { EPOLLIN } else { 0 }) | if count < MAX { EPOLLOUT } else { 0 }
@@ -61,7 +65,7 @@ impl Event {
     pub fn signal(&self, value: u64) {
         let mut state = self.state.lock();
         state.count = state.count.saturating_add(value).min(MAX);
-        state.edges += 1;
+        state.edges = state.edges.wrapping_add(CAME);
         drop(state);
         self.changed.wake(EPOLLIN);
     }
@@ -79,7 +83,7 @@ impl File for Event {
         let value = if self.mode == Mode::Semaphore { 1 } else { state.count };
         dst.put(&value.to_ne_bytes())?;
         state.count -= value;
-        state.edges += 1;
+        state.edges = state.edges.wrapping_add(TAKEN);
         drop(state);
         self.changed.wake(EPOLLOUT);
         Ok(Some(8))
@@ -100,7 +104,7 @@ impl File for Event {
             return Ok(None);
         }
         state.count += value;
-        state.edges += 1;
+        state.edges = state.edges.wrapping_add(CAME);
         drop(state);
         self.changed.wake(EPOLLIN);
         Ok(Some(8))
@@ -125,6 +129,11 @@ impl File for Event {
     fn look(&self, _caller: &Caller) -> (u64, u32) {
         let state = self.state.lock();
         (state.edges, events_of(state.count))
+    }
+
+    fn passed(&self, since: u64, now: u64) -> u32 {
+        let changed = since ^ now;
+        (if changed & (TAKEN - 1) != 0 { EPOLLIN } else { 0 }) | if changed >= TAKEN { EPOLLOUT } else { 0 }
     }
 
     fn as_any(&self) -> &dyn Any {

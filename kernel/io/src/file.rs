@@ -147,6 +147,12 @@ pub trait File: Send + Sync + Any {
         (self.edges(), self.events())
     }
 
+    /// The events that held at times between two looks that found these edges, whether they hold still or not, as far as edges tell: for who is to hear of each change.
+    fn passed(&self, since: u64, now: u64) -> u32 {
+        let _ = (since, now);
+        0
+    }
+
     /// Whether a read would certainly have to wait: cheaper than an attempt. `false`: try.
     fn read_waits(&self) -> bool {
         false

@@ -34,6 +34,8 @@ pub const PIPE_BUF: usize = 4096;
 pub const PAGES: usize = 16;
 /// Bytes that a pipe holds.
 pub const CAPACITY: usize = PAGES * PAGE_SIZE;
+/// A closing, among [`Ring::arrivals`].
+const CLOSED: u64 = 1 << 32;
 
 struct Ring {
     pages: [Option<(Frame, Charge)>; PAGES],
@@ -47,7 +49,7 @@ struct Ring {
     /// Ends that have been opened so far.
     readers_met: u64,
     writers_met: u64,
-    /// Writes and closings so far, and reads so far.
+    /// Writes so far, and closings in the upper half; reads so far.
     arrivals: u64,
     departures: u64,
     /// A splice holds the side: no other takes bytes out, or puts some in.
@@ -313,6 +315,10 @@ impl File for ReadEnd {
         (ring.arrivals, ring.read_events(self.stale))
     }
 
+    fn passed(&self, since: u64, now: u64) -> u32 {
+        if (since ^ now) & (CLOSED - 1) == 0 { 0 } else { EPOLLIN }
+    }
+
     fn ioctl<'a>(
         &'a self,
         _caller: &'a Caller,
@@ -397,7 +403,7 @@ impl Drop for WriteEnd {
     fn drop(&mut self) {
         let mut ring = self.0.ring.lock();
         ring.writers -= 1;
-        ring.arrivals += 1;
+        ring.arrivals += CLOSED;
         drop(ring);
         self.0.readable.wake_all();
     }

@@ -1,4 +1,7 @@
 //! Waiting until a descriptor is ready: once, or at each change until the request is removed; and changing what is waited for.
+//!
+//! **What is told.** What holds when its coroutine looks; beside that what held at times since the last look, where the file's edges tell (`File::passed`), and what held when the entry was taken: a change that is gone again by
+//! then is told all the same, as on Linux, whose wakers say what they woke for. Changes between two looks are told as one.
 
 use super::{
     Ring,
@@ -48,6 +51,8 @@ pub(super) struct Readiness {
     is_exclusive: bool,
     /// The edges up to which everything was said.
     seen: Option<u64>,
+    /// What held by then, and is to be told.
+    held: u32,
 }
 
 impl Readiness {
@@ -60,7 +65,7 @@ impl Readiness {
         }
         let (fixed, events) = (entry.flags & IOSQE_FIXED_FILE != 0, entry.op_flags & !CONTROL | ALWAYS);
         let is_exclusive = entry.op_flags & EPOLLEXCLUSIVE != 0;
-        Ok(Self { fixed, fd: entry.fd, events, multishot, is_exclusive, seen: None })
+        Ok(Self { fixed, fd: entry.fd, events, multishot, is_exclusive, seen: None, held: 0 })
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
@@ -74,7 +79,7 @@ impl Readiness {
             true => Step::Done(Done::with(found as i32)),
             // From now on it counts what changes, not from when its coroutine comes to look.
             false => {
-                let waits = Self { seen: (found == 0).then_some(edges), ..self };
+                let waits = Self { seen: Some(edges), held: found, ..self };
                 open.keep(Step::Waits(Waits::Readiness(waits, Arc::clone(&open))))
             }
         }
@@ -92,8 +97,7 @@ impl Readiness {
         loop {
             let version = watch.lock().begin(&mut self);
             let watched = Watched { watch, version };
-            let stays = self.repeats(ring, open) || self.is_exclusive && open.file().watched(self.events).is_some();
-            let ended = match stays {
+            let ended = match open.file().watched(self.events).is_some() {
                 true => self.wait_in_queue(task, ring, request, (open, &watched)).await,
                 false => self.wait_once(task, open, &watched).await,
             };
@@ -103,7 +107,7 @@ impl Readiness {
         }
     }
 
-    /// Until one of the events holds; nothing: it was changed.
+    /// Until one of the events holds of a file that has no queue to stay in; nothing: it was changed.
     async fn wait_once(&self, task: &Task<'_>, open: &Arc<OpenFile>, watched: &Watched<'_>) -> Option<Done> {
         loop {
             let found = open.file().look(task.caller()).1 & self.events;
@@ -134,7 +138,7 @@ impl Readiness {
         let mut turn = Turn(self.is_exclusive.then_some((open, self.events)));
         let mut stays = pin!((!self.is_exclusive).then(|| stay(queue)));
         let mut contends: Pin<&mut Option<Contend<'_>>> = pin!(None);
-        let (mut bell, mut seen): (Option<Arc<Bell>>, _) = (None, self.seen);
+        let (mut bell, mut news): (Option<Arc<Bell>>, _) = (None, News { seen: self.seen, held: self.held });
         poll_fn(|context| {
             if !watched.is_current() {
                 return Poll::Ready(None);
@@ -150,7 +154,7 @@ impl Readiness {
             if !bell.take() {
                 return Poll::Pending;
             }
-            let res = match self.find_new(task, open, watched, &mut seen) {
+            let res = match self.find_new(task, open, watched, &mut news) {
                 Poll::Ready(Some(found)) => found as i32,
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
@@ -168,28 +172,33 @@ impl Readiness {
         .await
     }
 
-    /// What holds and was not `seen` yet, which is the caller's to tell; nothing: it is being changed, and that looks anew.
-    fn find_new(
-        &self,
-        task: &Task<'_>,
-        open: &OpenFile,
-        watched: &Watched<'_>,
-        seen: &mut Option<u64>,
-    ) -> Poll<Option<u32>> {
+    /// What holds and was not seen yet, or held meanwhile, which is the caller's to tell; nothing: it is being changed, and that looks anew.
+    fn find_new(&self, task: &Task<'_>, open: &OpenFile, watched: &Watched<'_>, news: &mut News) -> Poll<Option<u32>> {
         let (edges, events) = open.file().look(task.caller());
-        let found = events & self.events;
-        // The bell of a change that was seen before it rang. A file without edges does not tell.
-        let is_stale = edges != 0 && *seen == Some(edges);
+        // Of several of whom one is told of a change none says what another may have been told.
+        let since = news.seen.filter(|_| !self.is_exclusive);
+        let passed = since.map_or(0, |seen| open.file().passed(seen, edges));
+        let found = (events | passed) & self.events | news.held;
+        // The bell of a change that was told before it rang. A file without edges does not tell.
+        let is_stale = self.multishot && edges != 0 && news.seen == Some(edges) && news.held == 0;
         if found == 0 || is_stale {
             return Poll::Pending;
         }
         watched.claim().map(|is_owner| {
             is_owner.then(|| {
-                *seen = Some(edges);
+                *news = News { seen: Some(edges), held: 0 };
                 found
             })
         })
     }
+}
+
+/// How far a wait has told what there was.
+struct News {
+    /// The edges up to which it has.
+    seen: Option<u64>,
+    /// What held at those, and is yet to be told.
+    held: u32,
 }
 
 /// What a wait for events is like now.
@@ -213,7 +222,8 @@ impl Watch {
     /// The wait begins with what was changed; the version that it is of.
     fn begin(&self, readiness: &mut Readiness) -> u32 {
         if self.version != 0 {
-            *readiness = Readiness { events: self.events.unwrap_or(readiness.events), seen: None, ..*readiness };
+            let events = self.events.unwrap_or(readiness.events);
+            *readiness = Readiness { events, seen: None, held: 0, ..*readiness };
         }
         self.version
     }

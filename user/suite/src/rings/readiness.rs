@@ -8,6 +8,7 @@ use rt::time::Duration;
 pub const CASES: &[Case] = &[
     case!("ring/polls", "C4 I1", polls),
     case!("ring/polls-again-and-again", "C4 I1", polls_again_and_again),
+    case!("ring/polls-tell-what-is-gone", "C4 I1 D3", tell_what_is_gone),
     case!("ring/changes-polls", "C4 I1", changes),
     case!("ring/changes-polls-as-they-end", "C4 D14", changes_at_the_end),
     case!("ring/polls-itself", "C4 E1", polls_itself),
@@ -95,6 +96,44 @@ fn polls_again_and_again() -> Outcome {
     // A file that never changes says so once.
     let file = rt::fs::File::open("/proc/self/stat")?;
     equal!(run(&mut ring, &[again(file.fd().raw())])?, [(7, POLLIN.into())]);
+    Ok(())
+}
+
+/// What comes and is taken before anybody looks is told all the same, once.
+fn tell_what_is_gone() -> Outcome {
+    let mut ring = Ring::new(8, 0)?;
+    let event = raw::file(call!(EVENTFD2, 0, 0)?);
+    let (read, mut write) = rt::pipe::pipe()?;
+    let fd = event.fd().raw();
+    for round in 0..100 {
+        let (mut value, one, mut byte) = (0u64, 1u64, 0u8);
+        let again = round % 2 * IORING_POLL_ADD_MULTI;
+        push(&mut ring, &[Sqe { len: again, user_data: 1, ..poll(fd, IN) }]);
+        push(&mut ring, &[Sqe { len: again, user_data: 2, ..poll(read.fd().raw(), IN) }]);
+        equal!(ring.submit(0)?, 2);
+        equal!(call!(WRITE, fd, &raw const one, 8)?, 8);
+        equal!(call!(READ, fd, &raw mut value, 8)?, 8);
+        io::Write::write_all(&mut write, b"x")?;
+        equal!(call!(READ, read.fd().raw(), &raw mut byte, 1)?, 1);
+        equal!(wait_sorted(&mut ring, 2)?, [(1, IN as i32), (2, IN as i32)]);
+        if again != 0 {
+            push(&mut ring, &[Sqe { user_data: 91, ..remove(1) }, Sqe { user_data: 92, ..remove(2) }]);
+            equal!(wait_sorted(&mut ring, 4)?, [(1, CANCELLED), (2, CANCELLED), (91, 0), (92, 0)]);
+            // So is what held when it was submitted.
+            equal!(call!(WRITE, fd, &raw const one, 8)?, 8);
+            push(&mut ring, &[Sqe { len: again, user_data: 1, ..poll(fd, IN) }]);
+            equal!(ring.submit(0)?, 1);
+            equal!(call!(READ, fd, &raw mut value, 8)?, 8);
+            equal!(wait(&mut ring, 1)?, [(1, IN as i32)]);
+            push(&mut ring, &[Sqe { user_data: 91, ..remove(1) }]);
+            equal!(wait_sorted(&mut ring, 2)?, [(1, CANCELLED), (91, 0)]);
+        }
+    }
+    // An end is not something to read.
+    push(&mut ring, &[poll(read.fd().raw(), IN)]);
+    equal!(ring.submit(0)?, 1);
+    drop(write);
+    equal!(wait(&mut ring, 1)?, [(7, POLLHUP.into())]);
     Ok(())
 }
 
