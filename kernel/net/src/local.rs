@@ -467,6 +467,10 @@ impl LocalSocket {
         inner.options.get(option).unwrap_or(other)
     }
 
+    pub fn listens(&self) -> bool {
+        matches!(&self.inner.lock().state, State::Bound(bound) if bound.listens())
+    }
+
     /// Bytes that can be read now (`FIONREAD`).
     pub fn readable_bytes(&self) -> usize {
         match &self.inner.lock().state {

@@ -29,9 +29,9 @@ pub enum SocketOption {
     Listening,
     /// `SO_PASSCRED`: who receives is told who sent.
     PassCredentials,
-    /// `SO_RCVBUF`: fixed; may be set, without effect.
+    /// `SO_RCVBUF`: fixed; what is set is told, and has no other effect.
     ReceiveBuffer,
-    /// `SO_SNDBUF`: fixed; may be set, without effect.
+    /// `SO_SNDBUF`: likewise.
     SendBuffer,
 }
 
@@ -57,6 +57,19 @@ pub(crate) struct Options {
     pub receive_timeout: u64,
     pub send_timeout: u64,
     pub pass_credentials: bool,
+    /// Sizes that are told.
+    pub receive_buffer: u32,
+    pub send_buffer: u32,
+}
+
+/// Linux's limit of what may be asked for (`net.core.rmem_max`, `wmem_max`), and the least that it makes of that: it tells twice what was asked for.
+const MOST_BUFFER: u64 = 212_992;
+const LEAST_RECEIVE_BUFFER: u64 = 2_304;
+const LEAST_SEND_BUFFER: u64 = 4_608;
+
+/// What Linux tells of a size that was asked for.
+fn told(asked: u64, least: u64) -> u32 {
+    (2 * asked.min(MOST_BUFFER)).max(least) as u32
 }
 
 impl Options {
@@ -71,6 +84,8 @@ impl Options {
         receive_timeout: 0,
         send_timeout: 0,
         pass_credentials: false,
+        receive_buffer: crate::stack::BUFFER as u32,
+        send_buffer: crate::stack::BUFFER as u32,
     };
 
     /// Stores `value`.
@@ -98,7 +113,8 @@ impl Options {
             SocketOption::ReceiveTimeout => self.receive_timeout = number,
             SocketOption::SendTimeout => self.send_timeout = number,
             SocketOption::PassCredentials => self.pass_credentials = on,
-            SocketOption::ReceiveBuffer | SocketOption::SendBuffer => {}
+            SocketOption::ReceiveBuffer => self.receive_buffer = told(number, LEAST_RECEIVE_BUFFER),
+            SocketOption::SendBuffer => self.send_buffer = told(number, LEAST_SEND_BUFFER),
             SocketOption::Error | SocketOption::Listening | SocketOption::Linger => return Err(Errno::ENOPROTOOPT),
         }
         Ok(())
@@ -117,7 +133,8 @@ impl Options {
             SocketOption::SendTimeout => self.send_timeout,
             SocketOption::PassCredentials => self.pass_credentials.into(),
             SocketOption::Linger => return Some(SocketValue::Linger(self.linger)),
-            SocketOption::ReceiveBuffer | SocketOption::SendBuffer => crate::stack::BUFFER as u64,
+            SocketOption::ReceiveBuffer => self.receive_buffer.into(),
+            SocketOption::SendBuffer => self.send_buffer.into(),
             SocketOption::Error | SocketOption::Listening => return None,
         };
         Some(SocketValue::Number(number))

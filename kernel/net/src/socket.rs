@@ -419,15 +419,30 @@ impl SocketFile {
         }
     }
 
-    /// Bytes that were sent and are not with the other side yet. Of local datagrams nobody counts them.
-    #[must_use]
-    pub fn unsent_bytes(&self) -> Option<usize> {
+    /// The same for who asks for the number (`SIOCINQ`).
+    ///
+    /// # Errors
+    /// `EINVAL` of one that listens.
+    pub fn tell_readable(&self) -> Result<usize, Errno> {
         match &self.kind {
-            Kind::Tcp(socket) => Some(socket.unsent_bytes()),
-            Kind::Udp(socket) => Some(socket.unsent_bytes()),
-            Kind::Local(socket, _) => Some(socket.unsent_bytes()),
-            Kind::LocalDatagrams(_) => None,
+            Kind::Tcp(socket) if socket.listens() => Err(Errno::EINVAL),
+            Kind::Local(socket, _) if socket.listens() => Err(Errno::EINVAL),
+            _ => Ok(self.readable_bytes()),
         }
+    }
+
+    /// Bytes that were sent and are not with the other side yet (`SIOCOUTQ`). Of local datagrams nobody counts them.
+    ///
+    /// # Errors
+    /// `EINVAL` of a TCP socket that listens, as on Linux, where a local one that does has sent nothing.
+    pub fn tell_unsent(&self) -> Option<Result<usize, Errno>> {
+        Some(match &self.kind {
+            Kind::Tcp(socket) if socket.listens() => Err(Errno::EINVAL),
+            Kind::Tcp(socket) => Ok(socket.unsent_bytes()),
+            Kind::Udp(socket) => Ok(socket.unsent_bytes()),
+            Kind::Local(socket, _) => Ok(socket.unsent_bytes()),
+            Kind::LocalDatagrams(_) => return None,
+        })
     }
 }
 
@@ -544,11 +559,11 @@ impl File for SocketFile {
     ) -> BoxFuture<'a, Result<usize, Errno>> {
         Box::pin(async move {
             let bytes = match command {
-                abi::ioctl::FIONREAD => Some(self.readable_bytes()),
-                abi::ioctl::SIOCOUTQ => self.unsent_bytes(),
+                abi::ioctl::FIONREAD => Some(self.tell_readable()),
+                abi::ioctl::SIOCOUTQ => self.tell_unsent(),
                 _ => None,
             };
-            let bytes = i32::try_from(bytes.ok_or(Errno::ENOTTY)?).unwrap_or(i32::MAX);
+            let bytes = i32::try_from(bytes.ok_or(Errno::ENOTTY)??).unwrap_or(i32::MAX);
             space.put(argument, &bytes).await?;
             Ok(0)
         })

@@ -329,6 +329,10 @@ impl TcpSocket {
         SocketValue::Number(number.into())
     }
 
+    pub fn listens(&self) -> bool {
+        matches!(self.inner.lock().state, State::Listening { .. })
+    }
+
     /// Bytes that can be read now (`FIONREAD`).
     pub fn readable_bytes(&self) -> usize {
         match &self.inner.lock().state {

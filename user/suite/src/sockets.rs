@@ -19,9 +19,10 @@ use crate::programs::own_path;
 use alloc::string::String;
 use alloc::vec::Vec;
 use rt::abi::errno::Result as Call;
+use rt::abi::ioctl::{FIONREAD, SIOCOUTQ};
 use rt::abi::net::{
-    AF_INET, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SO_ERROR, SO_REUSEADDR, SO_TYPE, SOCK_CLOEXEC,
-    SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SockaddrIn, TCP_NODELAY,
+    AF_INET, AF_UNIX, IPPROTO_TCP, MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK, SHUT_WR, SO_ERROR, SO_RCVBUF, SO_REUSEADDR,
+    SO_SNDBUF, SO_TYPE, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, SockaddrIn, TCP_NODELAY,
 };
 use rt::abi::poll::{POLLERR, POLLHUP, POLLIN, POLLOUT, PollFd};
 use rt::abi::signal::SIGKILL;
@@ -48,7 +49,8 @@ pub const CASES: &[Case] = &[
     case!("tcp/non-blocking", "D17 I1", non_blocking),
     case!("tcp/short-send-without-room", "D17", short_send_without_room),
     case!("tcp/peek", "D17", peek),
-    case!("tcp/options", "D17", options),
+    case!("tcp/options", "D17 D3", options),
+    case!("tcp/asked-of-a-listener", "D17 D3", asked_of_a_listener),
     case!("tcp/errors", "E1", errors),
     case!("tcp/connections-in-sequence", "D13 D17", connections_in_sequence),
     case!("tcp/killed-server", "D14 D17", killed_server),
@@ -488,6 +490,37 @@ fn options() -> Outcome {
     ensure!(option(fd, SOL_SOCKET, SO_REUSEADDR)? != 0);
     fails!(call!(SETSOCKOPT, fd, SOL_SOCKET, SO_REUSEADDR, &raw const one, 2), EINVAL);
     fails!(option(fd, SOL_SOCKET, 9999), ENOPROTOOPT);
+    // Sizes are told as Linux tells them: twice what was asked for, within limits.
+    for file in [near.fd().raw(), rights::pair(SOCK_STREAM)?.0.fd().raw(), datagrams()?.fd().raw()] {
+        for (name, least) in [(SO_RCVBUF, 2_304), (SO_SNDBUF, 4_608)] {
+            for (asked, told) in [(1, least), (10_000, 20_000), (1 << 30, 2 * 212_992), (-1, 2 * 212_992)] {
+                call!(SETSOCKOPT, file, SOL_SOCKET, name, &raw const asked, 4)?;
+                equal!(option(file, SOL_SOCKET, name)?, told);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn datagrams() -> Result<rt::fs::File, Trouble> {
+    Ok(rt::raw::file(call!(SOCKET, AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)?))
+}
+
+/// How much there is to read, and how much is under way, is not asked of who listens.
+fn asked_of_a_listener() -> Outcome {
+    let (listener, _) = listen()?;
+    let mut bytes = 0i32;
+    for command in [FIONREAD, SIOCOUTQ] {
+        fails!(call!(IOCTL, listener.fd().raw(), command, &raw mut bytes), EINVAL);
+    }
+    let local = rt::raw::file(call!(SOCKET, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)?);
+    // Any name.
+    let name = [AF_UNIX as u8, 0];
+    call!(BIND, local.fd().raw(), name.as_ptr(), 2)?;
+    equal!(call!(IOCTL, local.fd().raw(), FIONREAD, &raw mut bytes), Ok(0));
+    call!(LISTEN, local.fd().raw(), 1)?;
+    fails!(call!(IOCTL, local.fd().raw(), FIONREAD, &raw mut bytes), EINVAL);
+    equal!(call!(IOCTL, local.fd().raw(), SIOCOUTQ, &raw mut bytes), Ok(0));
     Ok(())
 }
 

@@ -16,8 +16,8 @@ pub(super) async fn serve(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     let open = task.file(args.int(0))?;
     let socket = socket_of(open.file().as_ref()).ok_or(Errno::EOPNOTSUPP)?;
     match args.bits(5) {
-        SOCKET_URING_OP_SIOCINQ if !socket.is_local() => Ok(socket.readable_bytes()),
-        SOCKET_URING_OP_SIOCOUTQ if !socket.is_local() => socket.unsent_bytes().ok_or(Errno::EOPNOTSUPP),
+        SOCKET_URING_OP_SIOCINQ if !socket.is_local() => socket.tell_readable(),
+        SOCKET_URING_OP_SIOCOUTQ if !socket.is_local() => socket.tell_unsent().ok_or(Errno::EOPNOTSUPP)?,
         // As on Linux, of this level only; the length comes as the result.
         SOCKET_URING_OP_GETSOCKOPT if args.bits(1) == SOL_SOCKET => {
             let room = usize::try_from(args.int(4)).map_err(|_| Errno::EINVAL)?;
