@@ -54,6 +54,7 @@ fn metadata(ino: u64, kind: Kind, rdev: u64, size: u64, (permissions, uid, gid):
         accessed: time,
         modified: time,
         changed: time,
+        created: None,
     }
 }
 

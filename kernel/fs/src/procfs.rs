@@ -389,6 +389,7 @@ impl Inode for Node {
             accessed: now,
             modified: now,
             changed: now,
+            created: None,
         })
     }
 
@@ -503,6 +504,7 @@ impl Inode for Nameless {
             accessed: now,
             modified: now,
             changed: now,
+            created: None,
         })
     }
 

@@ -165,6 +165,7 @@ impl Node {
             accessed: now,
             modified: now,
             changed: now,
+            created: Some(now),
         };
         if let (Content::Names(names), Some(parent)) = (&content, parent) {
             names.lock().parent = Some(Arc::downgrade(parent));

@@ -126,6 +126,8 @@ pub struct Metadata {
     pub modified: Timestamp,
     /// Last change of attributes.
     pub changed: Timestamp,
+    /// Creation, where that is kept.
+    pub created: Option<Timestamp>,
 }
 
 impl Metadata {

@@ -2,7 +2,7 @@
 
 use crate::{
     arguments::{Args, only},
-    context::Task,
+    context::{Task, fair},
     paths,
 };
 use ::fs::namespace::{self, change_mode, change_owner, change_times};
@@ -12,15 +12,22 @@ use abi::{
     stat::{self as s, Stat, Statx, StatxTimestamp},
     time::{Timespec, UTIME_NOW, UTIME_OMIT},
 };
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
+use core::ops::Range;
+use hal::PAGE_SIZE;
 use io::{
+    caller::Caller,
+    file::{IoError, Want},
     inode::{Inode, InodeId, Kind, Metadata, SetAttributes, Statistics, Timestamp},
     open::OpenFile,
 };
+use mem::Source;
 use zerocopy::FromZeros;
 
 /// Preferred size of transfers that `stat` reports.
 const BLOCK: u32 = 4096;
+/// What zeros are written from.
+static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Attributes of what a descriptor refers to, if they are in memory. What has no inode gets made-up ones.
 fn of_open_now(open: &OpenFile) -> Option<Metadata> {
@@ -90,6 +97,7 @@ fn nameless(open: &OpenFile) -> Metadata {
         accessed: zero,
         modified: zero,
         changed: zero,
+        created: None,
     }
 }
 
@@ -122,12 +130,16 @@ fn statx_time(time: Timestamp) -> StatxTimestamp {
     StatxTimestamp { sec: time.seconds, nsec: time.nanos, pad: 0 }
 }
 
-fn statx_of(metadata: &Metadata) -> Statx {
+/// `struct statx`. The time of creation is for who wants it, as on Linux.
+fn statx_of(metadata: &Metadata, wanted: u32) -> Statx {
     let mut statx = Statx::new_zeroed();
+    if let Some(created) = metadata.created.filter(|_| wanted & s::STATX_BTIME != 0) {
+        (statx.mask, statx.btime) = (s::STATX_BTIME, statx_time(created));
+    }
     (statx.rdev_major, statx.rdev_minor) = s::split_dev(metadata.rdev);
     (statx.dev_major, statx.dev_minor) = s::split_dev(metadata.id.dev);
     Statx {
-        mask: s::STATX_BASIC_STATS,
+        mask: statx.mask | s::STATX_BASIC_STATS,
         blksize: BLOCK,
         nlink: metadata.links,
         uid: metadata.uid,
@@ -186,7 +198,7 @@ pub(crate) async fn statx(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     if flags & sync == sync || args.bits(3) & s::STATX__RESERVED != 0 {
         return Err(Errno::EINVAL);
     }
-    let statx = statx_of(&named(task, args.int(0), args.word(1), flags).await?);
+    let statx = statx_of(&named(task, args.int(0), args.word(1), flags).await?, args.bits(3));
     task.space().put(args.word(4), &statx).await.map(|()| 0)
 }
 
@@ -302,7 +314,7 @@ pub(crate) async fn ftruncate(task: &Task<'_>, args: &Args) -> Result<usize, Err
     resize(task, &*inode_of(&open)?, size).await
 }
 
-/// `fallocate(fd, mode, offset, len)`: makes the file at least that long; space is found when it is written.
+/// `fallocate(fd, mode, offset, len)`: makes the file at least that long; space is found when it is written. Or makes zeros of what is there.
 pub(crate) async fn fallocate(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     if !open.writable() {
@@ -314,11 +326,45 @@ pub(crate) async fn fallocate(task: &Task<'_>, args: &Args) -> Result<usize, Err
     }
     let end = offset.checked_add(len).filter(|&end| i64::try_from(end).is_ok()).ok_or(Errno::EFBIG)?;
     let inode = open.file().inode().ok_or(Errno::ESPIPE)?;
-    match args.bits(1) {
-        0 if inode.metadata().await?.size < end => resize(task, &*inode, end).await,
-        0 | f::FALLOC_FL_KEEP_SIZE => Ok(0),
-        _ => Err(Errno::EOPNOTSUPP),
+    let size = inode.metadata().await?.size;
+    match args.bits(1) & !f::FALLOC_FL_KEEP_SIZE {
+        0 => {}
+        // As on Linux of what lies on a medium only.
+        f::FALLOC_FL_ZERO_RANGE if inode.kind() == Kind::Regular && open.file().direct().is_some() => {
+            Box::pin(zero(task, &open, offset..end.min(size))).await?;
+        }
+        _ => return Err(Errno::EOPNOTSUPP),
     }
+    let grows = args.bits(1) & f::FALLOC_FL_KEEP_SIZE == 0 && size < end;
+    if grows { resize(task, &*inode, end).await } else { Ok(0) }
+}
+
+/// Writes zeros over some of a file, a page at a time.
+async fn zero(task: &Task<'_>, open: &OpenFile, mut range: Range<u64>) -> Result<(), Errno> {
+    // Of what is there no limit of a file's size says anything.
+    let caller = Caller { file_limit: u64::MAX, ..task.caller().clone() };
+    while !range.is_empty() {
+        let at = range.start;
+        let len = (PAGE_SIZE - at as usize % PAGE_SIZE).min((range.end - at).try_into().unwrap_or(PAGE_SIZE));
+        match open.file().write_now(&caller, at, &mut Source::kernel(&ZEROS[..len])) {
+            // It was cut meanwhile, and so behind what is to be zeros.
+            Ok(Some(0)) => break,
+            Ok(Some(written)) => range.start += written as u64,
+            Ok(None) => {
+                let want = Want::Write { offset: at, len };
+                task.wait_for(fair(open.file().wait(&caller, want)), None).await?;
+            }
+            Err(IoError::Errno(errno)) => return Err(errno),
+            Err(IoError::Fault(_)) => return Err(Errno::EFAULT),
+        }
+        if task.interrupted() {
+            return Err(Errno::EINTR);
+        }
+        if exec::should_yield() {
+            exec::yield_now().await;
+        }
+    }
+    Ok(())
 }
 
 /// `struct statfs` of a file system's figures.

@@ -14,6 +14,9 @@ use crate::process::{PAGE, RW, checked_child, child, exits, map};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use rt::abi::fs::AT_FDCWD;
+use rt::abi::stat::{STATX_BASIC_STATS, STATX_BTIME, Statx};
+use rt::abi::time::{CLOCK_REALTIME, Timespec};
 use rt::fs::{self, File, OpenOptions};
 use rt::io::{Read, Write};
 use rt::raw;
@@ -27,6 +30,8 @@ pub const CASES: &[Case] = &[
     case!("files/memory/append", "D18", || append(&Place::memory()?)),
     case!("files/disk/truncate", "D18", || truncate(&Place::disk()?)),
     case!("files/memory/truncate", "D18", || truncate(&Place::memory()?)),
+    case!("files/disk/time-of-creation", "D18 D3", || time_of_creation(&Place::disk()?)),
+    case!("files/memory/time-of-creation", "D18 D3", || time_of_creation(&Place::memory()?)),
     case!("files/disk/rename", "D18", || rename(&Place::disk()?)),
     case!("files/memory/rename", "D18", || rename(&Place::memory()?)),
     case!("files/disk/unlinked-but-open", "D18", || unlinked_but_open(&Place::disk()?)),
@@ -63,6 +68,38 @@ pub const CASES: &[Case] = &[
 /// Bytes that differ from page to page and byte to byte.
 pub fn pattern(from: usize, len: usize) -> Vec<u8> {
     (from..from + len).map(|index| (index ^ (index >> 8).wrapping_mul(131) ^ (index >> 16)) as u8).collect()
+}
+
+/// Of `struct statx`, asked for `wanted`: what it has, and the times of creation and of the last change.
+fn statx(path: &str, wanted: u32) -> Result<(u32, [u64; 2], [u64; 2]), Trouble> {
+    let path = alloc::ffi::CString::new(path).map_err(Trouble::failed)?;
+    let mut found = [0u8; size_of::<Statx>()];
+    call!(STATX, AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr())?;
+    let number = |at: usize| u64::from_le_bytes(found[at..at + 8].try_into().unwrap_or_default());
+    let time = |at: usize| [number(at), number(at + 8) & u64::from(u32::MAX)];
+    Ok((number(0) as u32, time(80), time(112)))
+}
+
+/// It stays what it was, and is told to who asks for it.
+fn time_of_creation(place: &Place) -> Outcome {
+    let path = place.join("created");
+    let now = || {
+        let mut now = Timespec::default();
+        call!(CLOCK_GETTIME, CLOCK_REALTIME, &raw mut now).map(|_| core::hint::black_box(now).sec as u64)
+    };
+    let before = now()?;
+    fs::write(&path, b"one")?;
+    let (has, created, _) = statx(&path, STATX_BASIC_STATS | STATX_BTIME)?;
+    ensure!(has & STATX_BTIME != 0, "it is not told: {has:#x}");
+    ensure!((before..=now()?).contains(&created[0]), "{before}, {created:?}");
+    crate::process::sleep_ms(1_100);
+    fs::write(&path, b"two")?;
+    fs::set_permissions(&path, 0o600)?;
+    let (_, later, changed) = statx(&path, STATX_BTIME)?;
+    equal!(later, created);
+    ensure!(changed[0] > created[0], "it was not written: {changed:?}");
+    equal!(statx(&path, STATX_BASIC_STATS)?.0 & STATX_BTIME, 0);
+    Ok(())
 }
 
 fn write_and_read(place: &Place) -> Outcome {

@@ -109,6 +109,8 @@ fn metadata_of(dev: u64, info: &InodeInfo, kind: Kind) -> Metadata {
         accessed: time(info.atime),
         modified: time(info.mtime),
         changed: time(info.ctime),
+        // Inodes of the small size have no room for it, and say 0.
+        created: (info.btime != 0).then(|| time(info.btime)),
     }
 }
 
