@@ -278,8 +278,11 @@ pub(super) async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Re
         }
         submission.post();
         match some.fault {
-            // What is wrong with that memory is found when the entry is taken again.
-            Some(fault) => drop(task.resolve(fault).await),
+            Some(fault) => {
+                if task.resolve(fault).await.is_err() {
+                    submission.lacks_it();
+                }
+            }
             None => exec::yield_now().await,
         }
     }

@@ -33,7 +33,7 @@ use ring::Taken;
 pub(super) const AT_ONCE: u32 = 128;
 /// Bytes after which no more are taken in this poll.
 pub(super) const MOVED_AT_ONCE: usize = 1 << 18;
-/// Pages that an entry may miss until it is taken. What it says lies in fewer.
+/// How often an entry may miss a page until it is taken. What it says lies in fewer, but what was made present may be gone again.
 const MOST_MISSED: u32 = 64;
 /// Flags of an entry that need a look of their own.
 const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
@@ -90,8 +90,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     is_draining: bool,
     /// More is taken after a fault.
     goes_on: bool,
-    /// The pages that the next entry has missed, and the last of them: if it does so again, that is its error.
-    missed: (u32, Option<CopyFault>),
+    /// How often the next entry has missed a page.
+    missed: u32,
     /// Entries say how urgent they are.
     says_priorities: bool,
     /// Entries are looked at before anything is done with them.
@@ -114,7 +114,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
         let (is_cut, missed, urgency, own, last, parked) =
-            (false, (0, None), Urgency::USUAL, Own::default(), None, Vec::new());
+            (false, 0, Urgency::USUAL, Own::default(), None, Vec::new());
         let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
         let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {
@@ -211,7 +211,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     #[inline(never)]
     fn begin_transfer(&mut self, entry: Sqe) -> bool {
         let entry = &entry;
-        self.missed = (0, None);
+        self.missed = 0;
         self.taker.head.skips |= entry.flags & IOSQE_CQE_SKIP_SUCCESS != 0;
         let transfer = match Transfer::prepare(self.task, entry) {
             Ok(transfer) => transfer,
@@ -228,7 +228,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
     /// [`begin_transfer`](Self::begin_transfer) for a [simple read](Transfer::is_simple_read): most often it is done, and nothing of what has to be kept for a wait.
     #[inline(always)]
     fn begin_simple_read(&mut self, entry: &Sqe) {
-        self.missed = (0, None);
+        self.missed = 0;
         let task = self.task;
         let tried = self.open(entry.fd).map(|open| Transfer::of_simple_read(entry).look(task, open, None));
         match tried {
@@ -318,7 +318,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         match prepared.and_then(|operation| self.keep_given(entry, operation)) {
             Err(IoError::Fault(fault)) => self.miss(fault),
             prepared => {
-                self.missed = (0, None);
+                self.missed = 0;
                 prepared
             }
         }
@@ -333,16 +333,20 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         Ok(operation)
     }
 
-    /// The entry is taken once more when the page is there, unless it was to be there already.
+    /// The entry is taken once more when the page is there, unless it has missed too many.
     #[cold]
     fn miss(&mut self, fault: CopyFault) -> Result<Operation, IoError> {
-        let (count, last) = self.missed;
-        if self.is_cut || count == MOST_MISSED || last == Some(fault) {
-            self.missed = (0, None);
+        if self.is_cut || self.missed == MOST_MISSED {
+            self.missed = 0;
             return Err(Errno::EFAULT.into());
         }
-        self.missed = (count + 1, Some(fault));
+        self.missed += 1;
         Err(fault.into())
+    }
+
+    /// The page that the next entry has missed cannot be there: to miss it again is that entry's error.
+    pub(super) fn lacks_it(&mut self) {
+        self.missed = MOST_MISSED;
     }
 
     /// Linux's checks of flags, in its order. Who ever left out a completion cannot drain: nobody could count.

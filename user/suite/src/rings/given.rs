@@ -1,6 +1,6 @@
 //! What entries say in memory, which is the program's again as soon as they are taken, also behind one that waits (`IORING_FEAT_SUBMIT_STABLE`).
 
-use super::calls::call_of;
+use super::calls::{call_of, one};
 use super::*;
 use crate::sockets::rights::{Control, HEADER, NUMBER, connected, message, pair, pipe, receive_one};
 use core::ffi::CStr;
@@ -9,12 +9,14 @@ use rt::abi::futex::{FUTEX2_PRIVATE, FUTEX2_SIZE_U32, FutexWaitv};
 use rt::abi::net::{AF_UNIX, SOCK_DGRAM};
 use rt::abi::poll::{EPOLL_CTL_ADD, EpollEvent};
 use rt::abi::stat::{STATX_BASIC_STATS, Statx};
+use rt::time::{Duration, Instant};
 
 pub const CASES: &[Case] = &[
     case!("ring/paths-are-taken-with-their-entries", "C4 D3 D14", paths),
     case!("ring/lists-are-taken-with-their-entries", "C4 D3 D14", lists),
     case!("ring/messages-are-taken-with-their-entries", "C4 D3 D14", messages),
     case!("ring/what-is-not-there-is-fetched-for-a-chain", "C4 D13 D3", fetched),
+    case!("ring/what-goes-again-is-fetched-again", "C4 D13 E1", fetched_again),
     case!("ring/a-chain-with-a-wrong-address-does-not-begin", "C4 E1 D3", wrong_address),
 ];
 
@@ -205,6 +207,29 @@ fn fetched() -> Outcome {
     let found: Vec<_> = wait(&mut ring, 2)?.into_iter().map(|(_, result)| result).collect();
     call!(MUNMAP, base, 2 * PAGE)?;
     equal!(found, [0, 0]);
+    Ok(())
+}
+
+/// A page that is taken away again between being made present and the entry's next turn is no error of the entry.
+fn fetched_again() -> Outcome {
+    let (page, stop) = (crate::process::map(PAGE, crate::process::RW)?, Shared::new()?);
+    let taker = thread::spawn(move || {
+        while stop.get(0) == 0 {
+            let _ = call!(MADVISE, page, PAGE, m::MADV_DONTNEED);
+        }
+    })?;
+    let mut ring = Ring::new(8, 0)?;
+    // A time of zeros is over at once.
+    let entry = Sqe { addr: page as u64, len: 1, ..call_of(IORING_OP_TIMEOUT, -1) };
+    let mut found = Ok(-Errno::ETIME.number());
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(1) && matches!(found, Ok(result) if result == -Errno::ETIME.number()) {
+        found = one(&mut ring, entry);
+    }
+    stop.set(0, 1);
+    let _ = taker.join();
+    call!(MUNMAP, page, PAGE)?;
+    equal!(found?, -Errno::ETIME.number());
     Ok(())
 }
 
