@@ -1,40 +1,37 @@
-//! One submission: entries are taken, begun, and completed if they do not wait; those that are linked, in chains ([`chain`]); one
+//! One submission: entries are taken, [`prepare`]d, begun, and completed if they do not wait ([`park`]); those that are linked, in chains ([`chain`]); one
 //! that reads or writes and stands alone, by a way of its own ([`single`]).
 
 mod chain;
+mod park;
+mod prepare;
 mod single;
 
 pub(super) use single::run_single;
 
 use super::{
     RESTRICTED, Ring,
-    coroutine::{self, Start},
-    fields,
-    operation::{self, Done, Operation, Step},
-    own::{self, Own},
+    operation::{Done, Operation, Step},
+    own::Own,
     pieces::Pieces,
     request::{Entry, polled},
-    retry::{self, Parked, Reading},
-    select::{self, Select},
+    retry::Parked,
     taking::Taker,
-    ticket::{Chain, Linked, Ticket, record},
-    transfer::{AtDevice, Transfer, Tried},
+    ticket::{Chain, Linked, record},
+    transfer::{Transfer, Tried},
     urgency::Urgency,
-    waits::Waits,
 };
 use crate::context::Task;
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use io::{file::IoError, open::OpenFile};
-use mem::{Charge, CopyFault, Room};
+use mem::{Charge, CopyFault};
+use park::begin_to_wait;
 use ring::Taken;
 
 /// Entries that are taken in one poll.
 pub(super) const AT_ONCE: u32 = 128;
 /// Bytes after which no more are taken in this poll.
 pub(super) const MOVED_AT_ONCE: usize = 1 << 18;
-/// How often an entry may miss a page until it is taken. What it says lies in fewer, but what was made present may be gone again.
-const MOST_MISSED: u32 = 64;
 /// Flags of an entry that need a look of their own.
 const SPECIAL: u8 = !(IOSQE_FIXED_FILE | IOSQE_IO_LINK | IOSQE_IO_HARDLINK | IOSQE_ASYNC);
 
@@ -113,8 +110,7 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
-        let (is_cut, missed, urgency, own, last, parked) =
-            (false, 0, Urgency::USUAL, Own::default(), None, Vec::new());
+        let (is_cut, missed, urgency, own, last, parked) = (false, 0, Urgency::USUAL, Own::default(), None, Vec::new());
         let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
         let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {
@@ -251,28 +247,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         self.settle(entry, transfer, step);
     }
 
-    /// It is done, or waits.
-    #[inline]
-    fn settle(&mut self, entry: &Sqe, transfer: Transfer, step: Step) {
-        let entry = Entry::silent(entry);
-        match step {
-            Step::Done(done) => self.complete(entry, done),
-            Step::Waits(Waits::Device(device)) if self.urgency.is_usual(self.task.thread()) => {
-                self.park_at_device(entry, Operation::Transfer(transfer), device);
-            }
-            Step::Waits(waits) => self.park(entry, Operation::Transfer(transfer), waits, Chain::default()),
-        }
-    }
-
-    /// [`park`](Self::park) for what stands alone and a device carries out: there may be many in a poll.
-    fn park_at_device(&mut self, entry: Entry, operation: Operation, device: Box<AtDevice>) {
-        self.taker.give_places(1);
-        self.taker.show_taken();
-        if let Some(parked) = begin_at_device(self.task, self.ring, entry, operation, device) {
-            self.keep_parked(parked);
-        }
-    }
-
     /// What a descriptor is.
     #[inline(always)]
     fn open(&mut self, fd: i32) -> Result<&Arc<OpenFile>, Errno> {
@@ -290,97 +264,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
             Ok(open) => transfer.run_on(task, ring, open),
             Err(errno) => Step::Done(Done::failed(errno)),
         }
-    }
-
-    #[inline(never)]
-    fn prepare(&mut self, mut entry: Sqe) -> Result<Operation, IoError> {
-        let entry = &mut entry;
-        if self.says_priorities {
-            self.urgency = Urgency::USUAL;
-            self.urgency = Urgency::of(entry)?;
-        }
-        if entry.flags & SPECIAL != 0 {
-            self.check_special(entry)?;
-        }
-        if self.is_restricted && entry.opcode < IORING_OP_LAST {
-            self.ring.check_entry(entry)?;
-            if let Some(instead) = self.ring.check_device(self.task, entry)? {
-                return Ok(instead);
-            }
-        }
-        if entry.personality != 0 {
-            self.take_rights(entry)?;
-        }
-        let prepared = match entry.flags & IOSQE_BUFFER_SELECT {
-            0 => operation::prepare(self.task, entry),
-            _ => operation::prepare_select(entry),
-        };
-        match prepared.and_then(|operation| self.keep_given(entry, operation)) {
-            Err(IoError::Fault(fault)) => self.miss(fault),
-            prepared => {
-                self.missed = 0;
-                prepared
-            }
-        }
-    }
-
-    /// One that begins later has what it says in the program's memory as it is now.
-    #[inline]
-    fn keep_given(&mut self, entry: &Sqe, operation: Operation) -> Result<Operation, IoError> {
-        if entry.flags & (IOSQE_IO_LINK | IOSQE_IO_HARDLINK) != 0 || !self.stands_alone() {
-            self.own.given = own::given(self.task, &operation)?;
-        }
-        Ok(operation)
-    }
-
-    /// The entry is taken once more when the page is there, unless it has missed too many.
-    #[cold]
-    fn miss(&mut self, fault: CopyFault) -> Result<Operation, IoError> {
-        if self.is_cut || self.missed == MOST_MISSED {
-            self.missed = 0;
-            return Err(Errno::EFAULT.into());
-        }
-        self.missed += 1;
-        Err(fault.into())
-    }
-
-    /// The page that the next entry has missed cannot be there: to miss it again is that entry's error.
-    pub(super) fn lacks_it(&mut self) {
-        self.missed = MOST_MISSED;
-    }
-
-    /// Linux's checks of flags, in its order. Who ever left out a completion cannot drain: nobody could count.
-    #[cold]
-    fn check_special(&mut self, entry: &Sqe) -> Result<(), Errno> {
-        let has = |flag| entry.flags & flag != 0;
-        if !operation::is_known(entry.opcode) || has(!operation::FLAGS) {
-            operation::count_unknown(self.task, entry);
-            return Err(Errno::EINVAL);
-        }
-        if has(IOSQE_BUFFER_SELECT) && !select::selects(entry.opcode) {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        self.taker.head.skips |= has(IOSQE_CQE_SKIP_SUCCESS);
-        if has(IOSQE_IO_DRAIN) && self.taker.head.skips {
-            return Err(Errno::EOPNOTSUPP);
-        }
-        self.is_draining |= has(IOSQE_IO_DRAIN);
-        Ok(())
-    }
-
-    /// The rights that an entry names are its own from here on, and it is as one that names none.
-    #[cold]
-    fn take_rights(&mut self, entry: &mut Sqe) -> Result<(), Errno> {
-        let rights = self.ring.personalities.get(core::mem::take(&mut entry.personality))?;
-        // What it gives a number to is the program's by its own rights.
-        if fields::is_fixed(entry.opcode) {
-            return match operation::prepare(self.task, entry) {
-                Err(IoError::Errno(errno)) => Err(errno),
-                _ => Err(Errno::EPERM),
-            };
-        }
-        self.own.rights = Some(rights);
-        Ok(())
     }
 
     /// An entry that needs memory that is not there is taken again, and with it a chain that nobody is going to add to.
@@ -417,48 +300,6 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         }
         // A limit of nothing is wrong.
         operation.is_ok_and(|operation| !matches!(operation, Operation::LinkTimeout(_)))
-    }
-
-    /// Begins one that reads again and again, if it needs no coroutine.
-    fn begin_stream(&mut self, select: Select, entry: Entry) -> bool {
-        if !self.urgency.is_usual(self.task.thread()) {
-            return false;
-        }
-        let Some((stream, open)) = select.as_stream(self.task, self.ring) else { return false };
-        // Those before it are completed before it.
-        self.post_some();
-        self.taker.show_taken();
-        let moved = retry::park(self.task, self.ring, entry, &open, || Reading::Again(stream));
-        if let Some(moved) = moved {
-            self.taker.give_places(1);
-            self.moved += moved;
-        }
-        moved.is_some()
-    }
-
-    /// A request waits, and what is linked behind it with it.
-    #[inline(never)]
-    fn park(&mut self, entry: Entry, operation: Operation, waits: Waits, rest: Chain) {
-        self.taker.give_places(1);
-        self.taker.show_taken();
-        let begun = begin_to_wait(self.task, self.ring, (entry, self.urgency), (operation, waits), rest);
-        if let Some(parked) = begun {
-            self.keep_parked(parked);
-        }
-    }
-
-    /// It begins with others, at the end of the poll.
-    fn keep_parked(&mut self, parked: Parked) {
-        if self.parked.make_room(1).is_err() {
-            self.moved += parked.begin();
-            return;
-        }
-        self.parked.push(parked);
-    }
-
-    #[inline]
-    fn begin_parked(&mut self) {
-        self.moved += self.parked.drain(..).map(Parked::begin).sum::<usize>();
     }
 
     /// Completes a request, unless it wanted that for a failure only.
@@ -508,68 +349,6 @@ impl Drop for Submission<'_, '_, '_> {
         self.begin_parked();
         self.post_some();
     }
-}
-
-/// A request waits, with its urgency, and what is linked behind it: as a record, or in a coroutine. One that waits for a device begins when the
-/// caller has it. Inlined: what it is given is large to be moved.
-#[inline(always)]
-fn begin_to_wait(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    (entry, urgency): (Entry, Urgency),
-    (operation, waits): (Operation, Waits),
-    rest: Chain,
-) -> Option<Parked> {
-    // Records are all as urgent as their submitter.
-    if rest.len() == 0 && urgency.is_usual(task.thread()) {
-        if reads_as_record(task, ring, entry, &waits) {
-            return None;
-        }
-        if let Waits::Device(device) = waits {
-            return begin_at_device(task, ring, entry, operation, device);
-        }
-    }
-    waits_in_coroutine(task, ring, (entry, urgency), (operation, waits), rest);
-    None
-}
-
-#[inline(never)]
-fn waits_in_coroutine(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    (entry, urgency): (Entry, Urgency),
-    (operation, waits): (Operation, Waits),
-    rest: Chain,
-) {
-    let ticket = Ticket::new(ring, entry, urgency);
-    coroutine::spawn(task, ring, Start::Waits(ticket, operation.about(), waits), rest);
-}
-
-/// What a device does waits without a coroutine, if it can.
-#[inline(never)]
-fn begin_at_device(
-    task: &Task<'_>,
-    ring: &Arc<Ring>,
-    entry: Entry,
-    operation: Operation,
-    device: Box<AtDevice>,
-) -> Option<Parked> {
-    match retry::park_device(task, ring, entry, device) {
-        Ok(parked) => Some(parked),
-        Err(device) => {
-            let entry = (entry, Urgency::USUAL);
-            waits_in_coroutine(task, ring, entry, (operation, Waits::Device(device)), Chain::default());
-            None
-        }
-    }
-}
-
-/// Has a read wait without a coroutine; `false`: it needs one.
-#[inline(always)]
-fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, entry: Entry, waits: &Waits) -> bool {
-    let Waits::Transfer(transfer, open, buffer) = waits else { return false };
-    let reading = || Reading::Once(*transfer, buffer.clone());
-    transfer.is_one_read() && retry::park(task, ring, entry, open, reading).is_some()
 }
 
 fn completion(user_data: u64, done: Done) -> Cqe {

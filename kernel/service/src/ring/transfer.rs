@@ -1,26 +1,26 @@
-//! Reading and writing: the system calls' own loop, with an entry's arguments.
+//! Reading and writing: the system calls' own loop, with an entry's arguments. What is moved at once is in [`attempt`], what waits in [`wait`].
+
+mod attempt;
+mod wait;
 
 use super::{
     Ring,
     begun::{Begun, Body},
     buffers::Buffer,
     operation::{Done, Step},
-    submission::MOVED_AT_ONCE,
-    waits::{Waits, boxed},
+    waits::Waits,
 };
 use crate::{
     arguments::MOST,
     context::{OfRequest, Task},
     direct_io::{self, Flight},
-    files,
     given::Given,
-    messages,
-    sockets::{self, Socket},
-    transfer::{self, At, How, Moved, Piece},
+    sockets,
+    transfer::{At, Piece},
 };
 use abi::{
     errno::Errno,
-    fs::{O_APPEND, O_DSYNC, PIPE_BUF, RWF_HIPRI, RWF_NOWAIT},
+    fs::{O_APPEND, O_DSYNC},
     io_uring::*,
     net::{MSG_DONTWAIT, MSG_NOSIGNAL, MSG_WAITALL},
 };
@@ -30,11 +30,7 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
-use io::{
-    block::Direction,
-    file::{DirectIo, IoError},
-    open::OpenFile,
-};
+use io::{block::Direction, file::DirectIo, open::OpenFile};
 use mem::CopyFault;
 
 /// Which way, and whether the memory is a list of pieces.
@@ -375,81 +371,9 @@ impl Transfer {
         }
     }
 
-    /// Does what can be done at once.
-    #[inline(always)]
-    pub(super) fn look(&self, task: &Task<'_>, open: &Arc<OpenFile>, buffer: Option<&Buffer>) -> Tried {
-        let attempt = match buffer {
-            None => self.attempt(task, open),
-            Some(buffer) => self.attempt_in_buffer(task, open, buffer),
-        };
-        match attempt {
-            Ok(Some(Moved { len, is_all: true })) => Tried::Done(self.ended(open, len)),
-            Ok(Some(Moved { len, .. })) => Tried::Partly(len as u32),
-            Ok(None) => Tried::NotYet,
-            Err(IoError::Fault(fault)) => Tried::Faults(fault),
-            Err(IoError::Errno(Errno::EINTR)) => Tried::Partly(0),
-            Err(IoError::Errno(errno)) => {
-                if self.shape == Shape::Write {
-                    transfer::write_failed(task, open, errno);
-                }
-                Tried::Done(Done::failed(errno))
-            }
-        }
-    }
-
     /// Whether it reads into one piece of memory: a try is all that it does then.
     pub(super) fn is_one_read(&self) -> bool {
         matches!(self.shape, Shape::Read | Shape::Receive) && self.flags == 0
-    }
-
-    /// What can be moved at once; nothing where a part would be a problem, or flags (`RWF_*`) are to be looked at.
-    #[inline(always)]
-    fn attempt(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
-        let (at, piece) = (self.at(open)?, self.piece());
-        match self.shape {
-            _ if self.flags != 0 => Ok(None),
-            Shape::Read | Shape::Receive => {
-                transfer::at_once(open, at, piece, |at, piece| transfer::read_now(task, open, at, piece))
-            }
-            Shape::Write if !open.seekable() && piece.len > PIPE_BUF => Ok(None),
-            Shape::SendNow | Shape::SendAllNow => self.send_now(task, open),
-            Shape::Write | Shape::Send => {
-                transfer::at_once(open, at, piece, |at, piece| transfer::write_now(task, open, at, piece))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// As much as there is room for, up to what goes in one poll. Where memory is missing the rest is another's, who finds out what it is.
-    #[inline(never)]
-    fn send_now(&self, task: &Task<'_>, open: &OpenFile) -> Result<Option<Moved>, IoError> {
-        let (piece, mut len) = (self.piece(), 0);
-        loop {
-            match transfer::write_now(task, open, At::Position, piece.behind(len)) {
-                Ok(Some(more)) if more > 0 && len + more < piece.len.min(MOVED_AT_ONCE) => len += more,
-                Ok(Some(more)) => return Ok(Some(Moved { len: len + more, is_all: true })),
-                Ok(None) if len > 0 => return Ok(Some(Moved { len, is_all: true })),
-                Err(_) if len > 0 => return Ok(Some(Moved { len, is_all: false })),
-                nothing => return nothing.map(|_| None),
-            }
-        }
-    }
-
-    #[inline(never)]
-    fn attempt_in_buffer(&self, task: &Task<'_>, open: &OpenFile, buffer: &Buffer) -> Result<Option<Moved>, IoError> {
-        let (at, piece) = (self.at(open)?, self.piece());
-        match self.shape {
-            _ if self.flags != 0 => Ok(None),
-            Shape::Read => {
-                let read = |at, piece| transfer::read_into(task, open, at, &mut buffer.sink(piece));
-                transfer::at_once(open, at, piece, read)
-            }
-            Shape::Write if open.seekable() || piece.len <= PIPE_BUF => {
-                let write = |at, piece| transfer::write_from(task, open, at, &mut buffer.source(piece));
-                transfer::at_once(open, at, piece, write)
-            }
-            _ => Ok(None),
-        }
     }
 
     /// So many bytes, and that was all; of what is received it is said whether there is more.
@@ -464,71 +388,5 @@ impl Transfer {
         // What is received is whatever has come, and what is sent what there was room for.
         let may_be_short = self.shape.is_message() && self.shape != Shape::SendAllNow;
         Done { result: len as i32, fails: len < self.piece().len && !may_be_short, flags: 0 }
-    }
-
-    /// Checks the flags `RWF_*`; whether it fails rather than wait.
-    fn check_flags(&self, open: &OpenFile) -> Result<bool, Errno> {
-        if self.flags == 0 {
-            return Ok(false);
-        }
-        let writes = matches!(self.shape, Shape::Write | Shape::WriteList);
-        transfer::check_flags(open, writes, self.flags)?;
-        match self.flags {
-            // Only a ring that polls its devices asks for that, as on Linux.
-            flags if flags & RWF_HIPRI != 0 => Err(Errno::EINVAL),
-            // A call is told that the file cannot do it; an entry, as on Linux, that it would wait.
-            flags if writes && transfer::is_cached_write_without_wait(open, flags) => Err(Errno::EAGAIN),
-            flags => Ok(flags & RWF_NOWAIT != 0),
-        }
-    }
-
-    pub(super) async fn wait(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let done = self.done as usize;
-        let (at, how) = match self.check_flags(open).and_then(|gives_up| Ok((self.at(open)?, gives_up))) {
-            Ok((at, gives_up)) => (at.plus(done), How { gives_up, quiet: done > 0, tried: false }),
-            Err(errno) => return Done::failed(errno),
-        };
-        let piece = [self.piece().behind(done)];
-        let moved = match self.shape {
-            Shape::Read | Shape::Receive => transfer::read(task, open, at, &piece, how).await,
-            Shape::Write if self.flags == 0 && !open.is_synced() => transfer::write(task, open, at, &piece, how).await,
-            Shape::Write => return boxed(task, self.wait_out(task, open, at, piece, how)).await,
-            Shape::Send | Shape::SendNow | Shape::SendAllNow => return boxed(task, self.wait_send(task, open)).await,
-            Shape::ReadList | Shape::WriteList => return boxed(task, self.wait_list(task, open, at, how)).await,
-        };
-        match moved {
-            Ok(more) => self.ended(open, done + more),
-            Err(_) if done > 0 => self.moved(done),
-            Err(errno) => Done::failed(errno),
-        }
-    }
-
-    /// A write with flags, or one that ends on the medium.
-    async fn wait_out(&self, task: &Task<'_>, open: &OpenFile, at: At, piece: [Piece; 1], how: How) -> Done {
-        let moved = transfer::write_out(task, open, at, &piece, how, self.flags).await;
-        moved.map_or_else(Done::failed, |len| self.moved(self.done as usize + len))
-    }
-
-    async fn wait_send(&self, task: &Task<'_>, open: &Arc<OpenFile>) -> Done {
-        let flags = MSG_NOSIGNAL | if self.shape.gives_up() { MSG_DONTWAIT } else { 0 };
-        let done = self.done as usize;
-        match messages::send(task, &Socket(open.clone()), &[self.piece().behind(done)], None, flags, None).await {
-            Ok(more) => self.moved(done + more),
-            Err(_) if done > 0 => self.moved(done),
-            Err(errno) => Done::failed(errno),
-        }
-    }
-
-    async fn wait_list(&self, task: &Task<'_>, open: &Arc<OpenFile>, at: At, how: How) -> Done {
-        let list = match transfer::pieces(task, self.addr, self.len as usize).await {
-            Ok(list) => list,
-            Err(errno) => return Done::failed(errno),
-        };
-        let moved = match self.shape {
-            Shape::ReadList => files::read_list(task, open, at, &list, how).await,
-            _ => files::write_list(task, open, at, &list, how, self.flags).await,
-        };
-        let wanted = transfer::total(&list);
-        moved.map_or_else(Done::failed, |len| Done { result: len as i32, fails: len < wanted, flags: 0 })
     }
 }
