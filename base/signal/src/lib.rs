@@ -1,11 +1,13 @@
 //! Signals in user mode (note 0012), without the memory and the interrupts that carry them.
 //!
 //! * [`area`]: the words that a sender and the receiver share, and the order in which they touch them.
+//! * [`group`]: which of several threads is told of what is sent to all of them.
 //! * [`state`]: what a receiver has pending, masks, and does with each signal.
 #![no_std]
 #![forbid(unsafe_code)]
 
 pub mod area;
+pub mod group;
 pub mod state;
 
 /// The least and the greatest signal that queues; those below are coalesced.

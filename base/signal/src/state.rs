@@ -32,6 +32,14 @@ pub trait Areas {
     fn area(&self, number: usize) -> Self::Area;
     /// Whether it is still of who may send signals. It may have become another's, who may not.
     fn may_signal(&self, number: usize) -> bool;
+    /// Takes the most urgent of a set that is pending for all threads of a [group](crate::group), and says what is pending for them then.
+    fn take_shared(&self, _set: u64) -> (Option<Info>, u64) {
+        (None, 0)
+    }
+    /// Throws away all of a signal that is pending for them; what is pending then.
+    fn discard_shared(&self, _signal: u32) -> u64 {
+        0
+    }
 }
 
 /// `SA_*`.
@@ -103,6 +111,10 @@ pub struct Invalid;
 pub struct State<H> {
     mask: u64,
     pending: u64,
+    /// What is pending for all threads of a group; perhaps too many.
+    shared: u64,
+    /// Of a number that is pending both for this thread and for all, the latter is next.
+    is_shared_next: bool,
     /// By whom a signal that does not queue has come last, and what was said.
     last: [(u64, u64); 32],
     actions: [Action<H>; 65],
@@ -131,6 +143,8 @@ impl<H: Copy> State<H> {
         Self {
             mask: 0,
             pending: 0,
+            shared: 0,
+            is_shared_next: false,
             last: [(0, 0); 32],
             actions: [Action::Default; 65],
             used: 1,
@@ -193,9 +207,13 @@ impl<H: Copy> State<H> {
         }
     }
 
-    /// Each place once: a sender may fill them as fast as they are emptied. Makes nothing pending, so that `next` ends.
-    fn discard(&mut self, areas: &impl Areas, signal: u32) {
+    /// Throws away all of a signal. Each place once: a sender may fill them as fast as they are emptied. Makes nothing pending, so that `next` ends.
+    pub fn discard(&mut self, areas: &impl Areas, signal: u32) {
         self.pending &= !bit(signal);
+        if self.shared & bit(signal) != 0 {
+            // Others may come in between, which are told of.
+            self.shared = areas.discard_shared(signal) & !bit(signal);
+        }
         if REAL_TIME.contains(&signal) {
             each(self.used, |number| {
                 if !areas.may_signal(number) {
@@ -235,9 +253,7 @@ impl<H: Copy> State<H> {
         if raised == 0 {
             return;
         }
-        if self.stood_back & self.pending == 0 {
-            (self.in_a_row, self.stood_back) = (0, 0);
-        }
+        self.look_at_row();
         // What stops and what continues cancel each other, as far as they are pending.
         if raised & bit(CONT) != 0 {
             self.pending &= !STOPS;
@@ -252,17 +268,31 @@ impl<H: Copy> State<H> {
         self.pending |= raised;
     }
 
+    /// What is pending for all threads of a group, this among them.
+    pub fn set_shared(&mut self, signals: u64) {
+        self.look_at_row();
+        self.shared = signals;
+    }
+
+    /// A row is over when none is left that stood back.
+    fn look_at_row(&mut self) {
+        if self.stood_back & self.pending() == 0 {
+            (self.in_a_row, self.stood_back) = (0, 0);
+        }
+    }
+
     /// Signals that are pending; of those that queue perhaps too many.
+    #[inline]
     #[must_use]
     pub fn pending(&self) -> u64 {
-        self.pending
+        self.pending | self.shared
     }
 
     /// Whether one may be pending that is not masked.
     #[inline]
     #[must_use]
     pub fn is_wanted(&self) -> bool {
-        self.pending & !self.mask != 0
+        self.pending() & !self.mask != 0
     }
 
     /// Takes the most urgent signal of a set, whatever is masked. Those that nothing can be done about are not to be had.
@@ -271,21 +301,49 @@ impl<H: Copy> State<H> {
         self.take_any(areas, set & !SACRED)
     }
 
+    /// The same for a thread that does with it what is to be done.
+    #[must_use]
+    pub fn take_for_another(&mut self, areas: &impl Areas, set: u64) -> Option<Info> {
+        self.take_any(areas, set)
+    }
+
     /// Part of each that calls it: of a signal to oneself it is most of what there is to do.
     #[inline(always)]
     fn take_any(&mut self, areas: &impl Areas, set: u64) -> Option<Info> {
         loop {
-            let wanted = self.pending & set;
+            let wanted = self.pending() & set;
             if wanted == 0 {
                 return None;
             }
             let signal = wanted.trailing_zeros() + 1;
+            if self.shared & bit(signal) != 0 {
+                if let Some(info) = self.take_shared(areas, signal) {
+                    return Some(info);
+                }
+                if self.pending & bit(signal) == 0 {
+                    // Another thread has it.
+                    continue;
+                }
+            }
             if let Some(info) = self.take_one(areas, signal) {
                 return Some(info);
             }
             // Nobody's place holds one. One that comes now is told of.
             self.pending &= !bit(signal);
         }
+    }
+
+    /// Takes one that is pending for all, unless it is the turn of this thread's own. `None` leaves one of its own, or none.
+    #[cold]
+    #[inline(never)]
+    fn take_shared(&mut self, areas: &impl Areas, signal: u32) -> Option<Info> {
+        self.is_shared_next = !self.is_shared_next || self.pending & bit(signal) == 0;
+        if !self.is_shared_next {
+            return None;
+        }
+        let (info, left) = areas.take_shared(bit(signal));
+        self.shared = left;
+        info
     }
 
     fn take_one(&mut self, areas: &impl Areas, signal: u32) -> Option<Info> {
@@ -325,7 +383,7 @@ impl<H: Copy> State<H> {
             let info = if in_order { self.take_any(areas, !self.mask) } else { self.take_in_turn(areas) }?;
             (self.in_a_row, self.latest) = (self.in_a_row.saturating_add(1), info.signal);
             let bit = bit(info.signal);
-            self.stood_back = (self.stood_back | self.pending & !self.mask) & !bit;
+            self.stood_back = (self.stood_back | self.pending() & !self.mask) & !bit;
             match self.actions[info.signal as usize] {
                 // All of them: a sender may queue more as fast as they are taken.
                 Action::Ignore => self.discard(areas, info.signal),

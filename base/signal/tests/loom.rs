@@ -12,6 +12,8 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 use signal::area::{self, Area, at};
+use signal::bit;
+use signal::group::Group;
 
 const SIGNAL: u32 = 40;
 
@@ -155,5 +157,104 @@ fn one_that_does_not_queue_comes_with_a_value() {
         });
         assert_eq!(values, [7]);
         other.join().unwrap();
+    });
+}
+
+/// Threads of a group, each with a bell, and one signal that is queued for all.
+struct Threads {
+    group: Group,
+    /// How many are queued: what the lock guards.
+    queued: Mutex<u64>,
+    bells: [AtomicU64; 2],
+    /// What each wants, which is its own.
+    wanted: [AtomicU64; 2],
+    taken: AtomicU64,
+}
+
+impl Threads {
+    fn new() -> Arc<Self> {
+        let threads = Self {
+            group: Group::new(),
+            queued: Mutex::new(0),
+            bells: Default::default(),
+            wanted: Default::default(),
+            taken: AtomicU64::new(0),
+        };
+        for number in 0..2 {
+            assert_eq!(threads.group.join(), Some(number));
+        }
+        Arc::new(threads)
+    }
+
+    /// As who is rung: what was sent is found, and handed over where it is not wanted. Whether it is.
+    fn look(&self, member: usize, sent: u64) -> bool {
+        let mut queued = self.queued.lock().unwrap();
+        *queued += sent;
+        self.group.publish(if *queued == 0 { 0 } else { bit(SIGNAL) });
+        self.group.hand_over(member, |other| {
+            // Release pairs with the Acquire of `serve`.
+            self.bells[other].store(1, Ordering::Release);
+            true
+        });
+        *queued != 0 && self.wanted[member].load(Ordering::Relaxed) != 0
+    }
+
+    fn take(&self) {
+        let mut queued = self.queued.lock().unwrap();
+        self.taken.fetch_add(*queued, Ordering::Relaxed);
+        *queued = 0;
+        self.group.publish(0);
+    }
+
+    fn want(&self, member: usize, signals: u64) {
+        self.wanted[member].store(signals, Ordering::Relaxed);
+        let pending = self.group.want(member, signals);
+        if pending & signals != 0 {
+            self.take();
+        } else if pending != 0 {
+            self.look(member, 0);
+        }
+    }
+
+    /// What the bell's interrupt does, when the member lets it in.
+    fn serve(&self, member: usize) {
+        if self.bells[member].swap(0, Ordering::Acquire) != 0 && self.look(member, 0) {
+            self.take();
+        }
+    }
+}
+
+/// All block a signal. It is found while another begins to want it.
+#[test]
+fn who_unblocks_takes_what_is_found_meanwhile() {
+    bounded(|| {
+        let threads = Threads::new();
+        let other = thread::spawn({
+            let threads = threads.clone();
+            move || threads.want(1, bit(SIGNAL))
+        });
+        assert!(!threads.look(0, 1));
+        other.join().unwrap();
+        threads.serve(1);
+        assert_eq!(threads.taken.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// The one that is chosen blocks the signal, or leaves, while another begins to want it.
+#[test]
+fn who_blocks_hands_over() {
+    bounded(|| {
+        let threads = Threads::new();
+        threads.want(1, bit(SIGNAL));
+        let other = thread::spawn({
+            let threads = threads.clone();
+            move || threads.want(1, 0)
+        });
+        assert!(!threads.look(0, 1));
+        threads.want(0, bit(SIGNAL));
+        other.join().unwrap();
+        threads.serve(1);
+        threads.serve(0);
+        assert_eq!(threads.taken.load(Ordering::Relaxed), 1);
     });
 }

@@ -364,3 +364,73 @@ fn nobody_takes_those_that_nothing_can_be_done_about() {
     assert_eq!(state.take(&memory, u64::MAX), None);
     assert_eq!(state.next(&memory).map(|(_, next)| next), Some(Next::End));
 }
+
+/// One thread's, and what is pending for it and others.
+struct Together(Memory, std::cell::RefCell<Vec<Info>>);
+
+impl Together {
+    fn left(&self) -> u64 {
+        self.1.borrow().iter().fold(0, |set, info| set | bit(info.signal))
+    }
+}
+
+impl Areas for Together {
+    type Area = Words;
+    fn area(&self, number: usize) -> Words {
+        self.0.area(number)
+    }
+    fn may_signal(&self, number: usize) -> bool {
+        self.0.may_signal(number)
+    }
+    fn take_shared(&self, set: u64) -> (Option<Info>, u64) {
+        let found = self.1.borrow().iter().position(|info| bit(info.signal) & set != 0);
+        (found.map(|at| self.1.borrow_mut().remove(at)), self.left())
+    }
+    fn discard_shared(&self, signal: u32) -> u64 {
+        self.1.borrow_mut().retain(|info| info.signal != signal);
+        self.left()
+    }
+}
+
+/// With these pending for all.
+fn together(signals: &[u32]) -> (Together, State<u32>) {
+    let (memory, mut state) = receiving(Flags::default());
+    let infos = signals.iter().map(|signal| Info { signal: *signal, value: 9, tag: 900 }).collect();
+    let memory = Together(memory, std::cell::RefCell::new(infos));
+    state.set_shared(memory.left());
+    (memory, state)
+}
+
+#[test]
+fn what_another_thread_has_taken_does_not_come_again() {
+    for signal in [USR1, RT] {
+        let (memory, mut state) = together(&[signal]);
+        assert!(state.is_wanted());
+        memory.1.borrow_mut().clear();
+        assert_eq!(state.take(&memory, bit(signal)), None);
+        assert_eq!(state.pending(), 0);
+    }
+}
+
+#[test]
+fn of_a_number_those_for_the_thread_and_for_all_come_in_turn() {
+    let (memory, mut state) = together(&[RT, RT, USR1, 64]);
+    for value in 0..3 {
+        memory.0.send(1, RT, value);
+    }
+    state.collect(&memory);
+    let mut values = Vec::new();
+    while let Some((info, Next::Run(_, _, mask))) = state.next(&memory) {
+        state.set_mask(mask);
+        values.push((info.signal, info.tag));
+    }
+    assert_eq!(values, [(USR1, 900), (RT, 100), (RT, 900), (RT, 100), (RT, 900), (RT, 100), (64, 900)]);
+    assert_eq!((state.pending(), memory.left()), (0, 0));
+}
+
+#[test]
+fn what_is_ignored_is_pending_for_nobody() {
+    let (memory, mut state) = together(&[RT, RT, 64]);
+    state.set_action(&memory, RT, Action::Ignore).unwrap();
+    assert_eq!((state.pending(), memory.left()), (bit(64), bit(64)));
+}
