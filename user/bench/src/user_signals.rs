@@ -8,7 +8,7 @@ use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use rt::abi::nr;
 use rt::abi::signal::{SIG_BLOCK, SIGUSR1};
-use rt::signal::user::{Flags, Right, Sender, Signals, bit};
+use rt::signal::user::{Flags, Group, Right, Sender, Signals, bit};
 use rt::uintr::Handlers;
 use rt::{io, raw};
 
@@ -28,7 +28,7 @@ pub fn measured(which: &str) -> Outcome {
     let (signals, count) = counting()?;
     if which == "two" {
         go_to(0)?;
-        return against(&signals, true, |ask| {
+        return against(signals.grant(0)?, true, |ask| {
             count_on_all_harts("usignal_running_pp", 2_000, |rounds| {
                 (0..rounds).try_for_each(|_| {
                     let before = count.load(Relaxed);
@@ -43,8 +43,24 @@ pub fn measured(which: &str) -> Outcome {
     let own = Sender::open(signals.grant(0)?)?;
     measure("usignal_interrupts", 100_000, |rounds| (0..rounds).try_for_each(|_| own.kill(SIGUSR1)))?;
     signals.block(bit(SIGUSR1));
-    against(&signals, false, |ask| {
-        measure("usignal_blocked_pp", 5_000, |rounds| {
+    blocked("usignal_blocked_pp", &signals, signals.grant(0)?)?;
+    for_all(&signals)
+}
+
+/// To all threads of a group, of which there is one.
+fn for_all(signals: &Signals) -> Outcome {
+    signals.join(&Group::new())?;
+    blocked("usignal_group_blocked_pp", signals, signals.grant_for_group(0)?)?;
+    signals.unblock(bit(SIGUSR1));
+    measure("usignal_group_to_oneself", 100_000, |rounds| {
+        (0..rounds).try_for_each(|_| signals.queue_for_group(SIGUSR1, 0))
+    })
+}
+
+/// A round trip with a process that answers by `answer`, where each sleeps until it is asked or answered.
+fn blocked(row: &str, signals: &Signals, answer: Right) -> Outcome {
+    against(answer, false, |ask| {
+        measure(row, 5_000, |rounds| {
             (0..rounds).try_for_each(|_| {
                 ask.kill(SIGUSR1)?;
                 signals.wait(bit(SIGUSR1), None).map(drop)
@@ -89,9 +105,9 @@ fn spin_behind(count: &AtomicU64, before: u64) {
     }
 }
 
-/// Runs `body` with the right to send to a process that answers each signal: while it runs, on another hart, or when it has slept.
-fn against(signals: &Signals, is_running: bool, body: impl FnOnce(&Sender) -> Outcome) -> Outcome {
-    let answer = Sender::open(signals.grant(0)?)?;
+/// Runs `body` with the right to send to a process that answers each signal by `answer`: while it runs, on another hart, or when it has slept.
+fn against(answer: Right, is_running: bool, body: impl FnOnce(&Sender) -> Outcome) -> Outcome {
+    let answer = Sender::open(answer)?;
     let descriptor: &'static AtomicU32 = shared_word()?;
     let child = partner(usize::from(is_running), || {
         let (signals, count) = counting()?;

@@ -193,6 +193,11 @@ impl Receiver {
         unsafe { gate::open(self.backend, self.block) }
     }
 
+    /// Not so in a child made by `fork`.
+    pub(crate) fn is_this_thread(&self) -> bool {
+        syscall!(GETTID) == Ok(self.thread)
+    }
+
     /// A right to raise the vectors whose bits are set.
     ///
     /// # Errors
@@ -249,7 +254,7 @@ impl Receiver {
 impl Drop for Receiver {
     /// The thread takes no more interrupts and exceptions; its senders may go on ringing.
     fn drop(&mut self) {
-        if syscall!(GETTID) != Ok(self.thread) {
+        if !self.is_this_thread() {
             return;
         }
         traps::take_none();

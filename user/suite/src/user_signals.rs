@@ -3,6 +3,8 @@
 mod between;
 mod calls;
 mod ends;
+mod members;
+mod threads;
 mod waits;
 
 use crate::case::{Case, Outcome, Trouble};
@@ -55,6 +57,22 @@ pub const CASES: &[Case] = &[
     case!("user-signals/suspend", "U6", waits::suspend),
     case!("user-signals/suspend-delivers-the-rest", "U6", waits::suspend_delivers_the_rest),
     case!("user-signals/task", "U6 R3", waits::task),
+    case!("user-signals/threads-who-does-not-mask", "U6", threads::who_does_not_mask),
+    case!("user-signals/threads-all-mask", "U6", threads::all_mask),
+    case!("user-signals/threads-one-waits", "U6", threads::one_waits),
+    case!("user-signals/threads-one-awaits", "U6 R3", threads::one_awaits),
+    case!("user-signals/threads-home-sleeps", "U6", threads::home_sleeps),
+    case!("user-signals/threads-chosen-masks-it", "U6", threads::chosen_masks_it),
+    case!("user-signals/threads-storm", "U6 S6", threads::storm),
+    case!("user-signals/threads-storm-of-one", "U6 S6", threads::storm_of_one),
+    case!("user-signals/threads-home-leaves", "U5 U6", members::home_leaves),
+    case!("user-signals/threads-home-is-gone", "U5 U6", members::home_is_gone),
+    case!("user-signals/threads-chosen-is-gone", "U6", members::chosen_is_gone),
+    case!("user-signals/threads-process-ends", "U5 U6", members::process_ends),
+    case!("user-signals/threads-fork", "U6", members::fork_between),
+    case!("user-signals/threads-fork-in-a-handler", "U6", members::fork_in_a_handler),
+    case!("user-signals/threads-sender-is-killed", "U6", members::sender_is_killed),
+    case!("user-signals/threads-right-ends", "U5 U6", members::right_ends),
 ];
 
 /// What came, in its order.

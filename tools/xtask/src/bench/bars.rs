@@ -180,6 +180,18 @@ pub const WANTED: &[Wanted] = &[
         &[("*", AtMost(4500.0))],
         "round trip of signals in user mode between processes that wait",
     ),
+    icount(
+        "usignal_group_to_oneself",
+        "uintr",
+        &[],
+        "one to all threads of a group, of which this is the only one, handled",
+    ),
+    icount(
+        "usignal_group_blocked_pp",
+        "uintr",
+        &[],
+        "round trip of which one half is to all threads of a group, both processes wait",
+    ),
     icount("signal_to_oneself", "uintr", &[], "a signal of the kernel's to oneself, sent and taken"),
     icount("signal_blocked_pp", "uintr", &[], "round trip of signals of the kernel's between processes that wait"),
     icount("trap_breakpoint", "uintr", &[], "ebreak: the program's handler, and on behind it"),

@@ -19,23 +19,26 @@
 //! interrupts off and nothing wanted; what comes behind that interrupts.
 
 mod calls;
+mod group;
 mod inner;
 mod sender;
 mod waits;
 
 use crate::io::{Error, Result};
-use crate::sync::OnceLock;
+use crate::sync::{Arc, OnceLock};
 use crate::uintr::{self, Handlers, Receiver};
 use abi::Errno;
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use group::Ring;
 use inner::{Inner, Served, Words};
-use signal::area::{self, Area, at};
+use signal::area::{self, at};
 use signal::state::{self, Areas};
 
 pub use abi::signal::{SIGRTMAX, SIGRTMIN};
 pub use calls::call;
+pub use group::Group;
 pub use sender::{Right, Sender};
 pub use signal::bit;
 pub use signal::state::{Flags, Info};
@@ -88,6 +91,9 @@ impl Signals {
             handled: AtomicU64::new(0),
             stack: [const { AtomicUsize::new(0) }; 2],
             awaited: AtomicU64::new(0),
+            waited: AtomicU64::new(0),
+            apart: AtomicU64::new(0),
+            member: UnsafeCell::new(None),
             bell: OnceLock::new(),
         });
         let this = Self { inner: Box::into_raw(inner) };
@@ -118,18 +124,64 @@ impl Signals {
     /// As [`Receiver::grant`].
     pub fn grant(&self, tag: u64) -> Result<Right> {
         self.inner().closed(|state| {
-            let receiver = self.inner().receiver();
-            let before: [u32; abi::uintr::SLOTS] = core::array::from_fn(|slot| receiver.granted(slot).1);
-            let right = self.inner().grant_beside_queued(state)?;
-            let used = self.inner().used();
-            state.set_used(used);
-            let changed = |slot: &usize| used & 1 << *slot != 0 && receiver.granted(*slot).1 != before[*slot];
-            let Some(slot) = (1..abi::uintr::SLOTS).find(changed) else { return Err(Error::from(Errno::ESRCH)) };
+            let (right, slot) = self.inner().new_right(state, false)?;
             state.set_tag(slot, tag);
-            // Relaxed: nobody has the right yet.
-            self.inner().area(slot).word(at::VECTOR).store(u64::from(self.inner().vector), Relaxed);
             Ok(Right(right))
         })
+    }
+
+    /// The thread is one of a group: it takes what is sent to all of them and is not masked here, or waited for. It is until this value is gone.
+    ///
+    /// What it does with that is by its own actions: a thread sets them before, as all of a group, as a rule. Not to be called by a handler, for it allocates.
+    ///
+    /// # Errors
+    /// As [`Receiver::grant`]; `EBUSY`: it is one of a group already; `EINVAL`: of another process; `ENOSPC`: there are 64 threads.
+    pub fn join(&self, group: &Arc<Group>) -> Result<()> {
+        self.inner().closed(|state| {
+            if self.inner().member().is_some() {
+                return Err(Error::from(Errno::EBUSY));
+            }
+            let (right, _) = self.inner().new_right(state, true)?;
+            let member = group.join(Ring { sender: uintr::Sender::open(right)?, vector: self.inner().vector })?;
+            // SAFETY: interrupts are off, and nobody has a reference to what is there: there is none.
+            unsafe { *self.inner().member.get() = Some(member) };
+            Ok(())
+        })
+    }
+
+    /// A right to send signals to all threads of the group that this one is of: one of them takes each, with this tag. The right lasts as long as this thread is of the group, or until it is
+    /// [revoked](Signals::revoke) here, also if nobody has it any more. Not to be called by a handler, for it allocates.
+    ///
+    /// # Errors
+    /// As [`Receiver::grant`]; `EINVAL`: it is of none; `ENOSPC` also: the group has 63 such rights.
+    pub fn grant_for_group(&self, tag: u64) -> Result<Right> {
+        self.inner().closed(|state| {
+            let Some(member) = self.inner().member() else { return Err(Error::from(Errno::EINVAL)) };
+            let (right, slot) = self.inner().new_right(state, true)?;
+            let own = uintr::Sender::open(group::again(&right)?)?;
+            member.add(own, slot, tag).ok_or(Error::from(Errno::ENOSPC))?;
+            Ok(Right(right))
+        })
+    }
+
+    /// Sends a signal to the threads of the group that this one is of, this one among them: if it is not masked here, it is delivered before the return.
+    ///
+    /// # Errors
+    /// As [`Signals::queue`]; `EINVAL` also: it is of none.
+    pub fn queue_for_group(&self, signal: u32, value: u64) -> Result<()> {
+        let Some(member) = self.inner().member() else { return Err(Error::from(Errno::EINVAL)) };
+        match signal {
+            0 => return Ok(()),
+            1..=64 => {}
+            _ => return Err(Error::from(Errno::EINVAL)),
+        }
+        let sent = self.inner().closed(|state| {
+            let (sent, pending) = member.queue(signal, value);
+            state.set_shared(pending);
+            self.inner().tell(state);
+            sent
+        });
+        sent.map_err(|_| Error::from(Errno::EAGAIN))
     }
 
     /// Ends a right: what is sent by it from now on arrives nowhere, and what is queued by it is gone.
@@ -141,6 +193,7 @@ impl Signals {
             self.inner().receiver().revoke(&right.0)?;
             // Its area may be its sender's for a while.
             state.set_used(self.inner().used());
+            self.inner().forget_ended();
             Ok(())
         })
     }
@@ -199,6 +252,7 @@ impl Signals {
     pub fn pending(&self) -> u64 {
         self.inner().closed(|state| {
             state.collect(self.inner());
+            self.inner().look_around(state);
             state.pending()
         })
     }
@@ -257,6 +311,14 @@ impl Signals {
 impl Drop for Signals {
     /// The thread receives no more, neither signals nor other interrupts; nor can it again.
     fn drop(&mut self) {
+        let inner = self.inner();
+        // A child made by `fork` has its parent's value, and is none of the group.
+        if let Some(member) = inner.membership()
+            && inner.receiver().is_this_thread()
+        {
+            let _ = inner.receiver().mask();
+            member.leave(inner.receiver());
+        }
         // SAFETY: made by a box. The receiver goes with it, behind which no handler runs; one that runs borrows this value.
         drop(unsafe { Box::from_raw(self.inner.cast_mut()) });
     }

@@ -13,7 +13,7 @@ use rt::signal::user::{self, Right, SIGRTMAX, SIGRTMIN, Sender};
 use rt::{raw, thread};
 
 /// Sends one when there is room.
-fn queue(sender: &Sender, signal: u32, value: u64) -> Outcome {
+pub fn queue(sender: &Sender, signal: u32, value: u64) -> Outcome {
     loop {
         match sender.queue(signal, value) {
             Err(error) if error.raw_os_error() == Some(Errno::EAGAIN.number()) => thread::yield_now(),

@@ -1,7 +1,8 @@
 //! What the thread that receives signals and its handlers share, and the delivery.
 
+use super::group::Member;
 use super::{Flags, Handler, Info, Signals, State, calls};
-use crate::io::Result;
+use crate::io::{Error, Result};
 use crate::signal;
 use crate::sync::OnceLock;
 use crate::sys::syscall;
@@ -44,6 +45,12 @@ pub(super) struct Inner {
     pub(super) stack: [AtomicUsize; 2],
     /// Signals that a task awaits.
     pub(super) awaited: AtomicU64,
+    /// Those that the thread waits for, though they are masked.
+    pub(super) waited: AtomicU64,
+    /// Slots that are the group's: what comes by them is not for this thread alone.
+    pub(super) apart: AtomicU64,
+    /// Written once at most, with interrupts off.
+    pub(super) member: UnsafeCell<Option<Member>>,
     pub(super) bell: OnceLock<Raised>,
 }
 
@@ -58,6 +65,14 @@ impl Areas for Inner {
     #[inline(always)]
     fn may_signal(&self, number: usize) -> bool {
         number == 0 || self.receiver().granted(number).0 & 1 << self.vector != 0
+    }
+
+    fn take_shared(&self, set: u64) -> (Option<Info>, u64) {
+        self.member().map_or((None, 0), |member| member.take(set))
+    }
+
+    fn discard_shared(&self, signal: u32) -> u64 {
+        self.member().map_or(0, |member| member.discard(signal))
     }
 }
 
@@ -75,9 +90,54 @@ impl Served {
 }
 
 impl Inner {
-    /// Slots that are somebody's who may send signals.
+    /// Slots that are somebody's who may send signals to this thread.
     pub(super) fn used(&self) -> u64 {
-        (1..abi::uintr::SLOTS).filter(|slot| self.may_signal(*slot)).fold(0, |used, slot| used | 1 << slot)
+        let used = (1..abi::uintr::SLOTS).filter(|slot| self.may_signal(*slot)).fold(0, |used, slot| used | 1 << slot);
+        used & !self.apart.load(Relaxed)
+    }
+
+    /// Its being one of a group, if it is. That is the end of a child that a handler has made, which is none of them: what they share is its parent's.
+    #[inline(always)]
+    pub(super) fn member(&self) -> Option<&Member> {
+        let member = self.membership()?;
+        self.receiver().ends_a_child();
+        Some(member)
+    }
+
+    /// The same, of its parent, in a child.
+    #[inline(always)]
+    pub(super) fn membership(&self) -> Option<&Member> {
+        // SAFETY: written once, by this thread with interrupts off, before this finds it.
+        unsafe { &*self.member.get() }.as_ref()
+    }
+
+    /// Rights to send to the group that have ended are the group's no more. Before their slots can be others'.
+    pub(super) fn forget_ended(&self) {
+        if let Some(member) = self.member() {
+            let apart = self.apart.load(Relaxed);
+            (1..abi::uintr::SLOTS)
+                .filter(|slot| apart & 1 << slot != 0 && !self.may_signal(*slot))
+                .for_each(|slot| member.forget(slot));
+        }
+    }
+
+    /// A right, and its slot: to this thread, or for the group.
+    pub(super) fn new_right(&self, state: &mut State, is_apart: bool) -> Result<(Right, usize)> {
+        let receiver = self.receiver();
+        let before: [u32; abi::uintr::SLOTS] = core::array::from_fn(|slot| receiver.granted(slot).1);
+        let right = self.grant_beside_queued(state)?;
+        let changed = |slot: &usize| self.may_signal(*slot) && receiver.granted(*slot).1 != before[*slot];
+        let Some(slot) = (1..abi::uintr::SLOTS).find(changed) else { return Err(Error::from(Errno::ESRCH)) };
+        if let Some(member) = self.member() {
+            // One that was ended by its receiver without a word here.
+            member.forget(slot);
+        }
+        let others = self.apart.load(Relaxed) & !(1 << slot);
+        self.apart.store(others | u64::from(is_apart) << slot, Relaxed);
+        state.set_used(self.used());
+        // Relaxed: nobody has the right yet.
+        self.area(slot).word(at::VECTOR).store(u64::from(self.vector), Relaxed);
+        Ok((right, slot))
     }
 
     /// A right to send signals. What a sender that is gone has queued is still to be taken: its slot must not be the new one's.
@@ -112,6 +172,7 @@ impl Inner {
         let was_on = self.receiver().mask();
         // SAFETY: interrupts are off, and `body` calls nothing that comes here.
         let value = body(unsafe { &mut *self.state.get() });
+        self.tell_group();
         if was_on {
             self.run(None);
             self.receiver().unmask();
@@ -124,6 +185,7 @@ impl Inner {
         // SAFETY: interrupts are off, and were on: nobody else has it.
         let state = unsafe { &mut *self.state.get() };
         state.collect(self);
+        self.look_around(state);
         self.tell(state);
         if state.is_wanted() {
             // SAFETY: called by a handler of the receiver's. What it calls is for any instruction, by the word of who has set the handlers. In a mode that cannot, signals stay pending.
@@ -167,6 +229,7 @@ impl Inner {
                     {
                         frame.answer_at(calls::interruptible(), -(Errno::EINTR.number() as isize));
                     }
+                    self.tell_group();
                     self.receiver().unmask();
                     self.call(handler, flags, &info);
                     // A child that it has made is no receiver, and ends here, whatever the backend makes of the registers that it lacks.
@@ -174,6 +237,7 @@ impl Inner {
                     self.receiver().mask();
                     // SAFETY: as above.
                     unsafe { &mut *self.state.get() }.set_mask(mask);
+                    self.tell_group();
                 }
                 Next::Stop => by_kernel(abi::signal::SIGSTOP),
                 Next::End => end(info.signal),

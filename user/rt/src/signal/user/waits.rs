@@ -18,7 +18,7 @@ impl Signals {
     /// # Panics
     /// While interrupts are kept off ([`uintr::masked`](crate::uintr::masked)): no handler may run then.
     pub fn suspend(&self, mask: u64) {
-        let (old, before) = self.inner().begin_wait(|_| mask);
+        let (old, before) = self.inner().begin_wait(0, |_| mask);
         let _: Result<()> = self.inner().wait_until(None, |inner, _| match inner.handled.load(Relaxed) == before {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(Ok(())),
@@ -34,7 +34,7 @@ impl Signals {
     /// # Panics
     /// As [`Signals::suspend`].
     pub fn wait(&self, set: u64, limit: Option<Duration>) -> Result<Info> {
-        let (old, before) = self.inner().begin_wait(|mask| mask | set);
+        let (old, before) = self.inner().begin_wait(set, |mask| mask | set);
         let taken = self.inner().wait_until(limit, |inner, state| match state.take(inner, set) {
             Some(info) => ControlFlow::Break(Ok(info)),
             None if inner.handled.load(Relaxed) != before => ControlFlow::Break(Err(Error::from(Errno::EINTR))),
@@ -56,11 +56,13 @@ impl Signals {
                 self.inner().bell.get_or_init(|| bell)
             }
         };
+        let _awaits = Awaits(self.inner());
         loop {
             let taken = self.inner().closed(|state| {
                 // Before the look: what comes behind it rings.
                 self.inner().awaited.store(set, Relaxed);
                 state.collect(self.inner());
+                self.inner().look_around(state);
                 state.take(self.inner(), set)
             });
             match taken {
@@ -71,20 +73,38 @@ impl Signals {
     }
 }
 
+/// A task's awaiting signals. What comes behind it is others' to take.
+struct Awaits<'a>(&'a Inner);
+
+impl Drop for Awaits<'_> {
+    fn drop(&mut self) {
+        self.0.closed(|_| self.0.awaited.store(0, Relaxed));
+    }
+}
+
 impl Inner {
     /// Keeps interrupts off and changes the mask, and delivers nothing yet; what it was, and how many handlers had begun.
-    fn begin_wait(&self, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
+    fn begin_wait(&self, waited: u64, change: impl FnOnce(u64) -> u64) -> (u64, u64) {
         assert!(self.receiver().mask(), "waiting for signals while interrupts are kept off");
         // SAFETY: interrupts are off, and nothing that is called comes here.
         let state = unsafe { &mut *self.state.get() };
         let mask = change(state.mask());
-        (state.set_mask(mask), self.handled.load(Relaxed))
+        let before = state.set_mask(mask);
+        if self.member().is_some() {
+            self.waited.store(waited, Relaxed);
+            self.tell_group();
+        }
+        (before, self.handled.load(Relaxed))
     }
 
     /// The mask is what it was, what that lets in is delivered, and interrupts are on.
     fn end_wait(&self, mask: u64) {
         // SAFETY: interrupts are off, and nothing that is called comes here.
         unsafe { &mut *self.state.get() }.set_mask(mask);
+        if self.member().is_some() {
+            self.waited.store(0, Relaxed);
+            self.tell_group();
+        }
         self.run(None);
         self.receiver().unmask();
     }
@@ -101,7 +121,9 @@ impl Inner {
             // Whose interrupt is still on its way must be found without it by who looks once, or for the last time. Between them the vector's handler has collected.
             if !has_given_way || is_over {
                 // SAFETY: interrupts are off, and nothing that is called comes here.
-                unsafe { &mut *self.state.get() }.collect(self);
+                let state = unsafe { &mut *self.state.get() };
+                state.collect(self);
+                self.look_around(state);
             }
             self.run(None);
             // SAFETY: as above.
