@@ -34,7 +34,7 @@ pub use sched::{
 };
 pub use scheduler::{ByTable, Direct, Linked, Scheduler};
 pub use seat::seat;
-pub use waker::{Running, TaskRef, YieldNow, current, waits_for, waits_no_more, yield_now};
+pub use waker::{Running, TaskRef, YieldNow, current, is_looking, looking, waits_for, waits_no_more, yield_now};
 
 #[cfg(all(test, not(loom)))]
 mod tests;

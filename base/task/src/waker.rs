@@ -59,6 +59,26 @@ unsafe fn drop_waker(data: *const ()) {
     unsafe { cell::drop_ref(NonNull::new_unchecked(data.cast::<Header>().cast_mut())) };
 }
 
+/// Of [`looking`]: its functions do nothing. A `static`, as above.
+static NOBODY: RawWakerVTable =
+    RawWakerVTable::new(|_| RawWaker::new(core::ptr::null(), &NOBODY), |_| (), |_| (), |_| ());
+// SAFETY: the functions touch nothing.
+static LOOKING: Waker = unsafe { Waker::new(core::ptr::null(), &NOBODY) };
+
+/// The waker of who polls a future only to see whether it has to wait; somebody else goes on with it then. What belongs to a task as long as the
+/// future waits is not for this one: see [`is_looking`].
+#[must_use]
+pub fn looking() -> &'static Waker {
+    &LOOKING
+}
+
+/// Whether who polls has the waker of [`looking`].
+#[inline]
+#[must_use]
+pub fn is_looking(context: &Context<'_>) -> bool {
+    core::ptr::eq(context.waker().vtable(), &raw const NOBODY)
+}
+
 /// A waker that has no reference of its own, for the time of one poll.
 ///
 /// # Safety
@@ -231,6 +251,22 @@ impl TaskRef {
 }
 
 impl TaskRef {
+    /// As a pointer, which has the reference.
+    pub(crate) fn into_pointer(self) -> NonNull<Header> {
+        let task = self.pointer();
+        core::mem::forget(self);
+        task
+    }
+
+    /// With the reference that a pointer has.
+    ///
+    /// # Safety
+    /// The pointer came from [`into_pointer`](Self::into_pointer), and is not used again.
+    pub(crate) unsafe fn from_pointer(task: NonNull<Header>) -> Self {
+        // SAFETY: the reference is the pointer's, by contract.
+        ManuallyDrop::into_inner(unsafe { Self::borrowed(task) })
+    }
+
     /// For the time of one use, without a reference of its own.
     ///
     /// # Safety

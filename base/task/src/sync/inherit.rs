@@ -2,7 +2,8 @@
 //!
 //! A waiter that looks in vain raises the holder, with the lock's state locked. The holder may wait for another lock itself: it is
 //! woken, looks in vain once more, and raises the next. So a chain is gone along from task to task, each of them as
-//! urgent as the first by then, and it ends since a task is woken only if it was less urgent.
+//! urgent as the first by then. A waiter that goes away takes back what it lent, and who has become less urgent by that is woken, too: it
+//! looks once more, and lends less. Both end, since a task is woken only if its priority is another than it was.
 //!
 //! Who waits for a task's end lends it its priority in the same way ([`lend`]), until the handle is ready or gone.
 //!
@@ -60,30 +61,47 @@ impl Debts {
         self.0.insert((task.address(), channel), Urge::NONE);
     }
 
-    /// What a task has inherited through a channel is this from now on. If it has become more urgent than it was: the task.
+    /// What a task has inherited through a lock is this from now on; whether its priority is another than it was.
+    fn set(&mut self, task: &TaskRef, lock: usize, most: Option<Urge>) -> bool {
+        let key = (task.address(), lock);
+        let before = match most {
+            Some(urge) => self.0.insert(key, urge),
+            None => self.0.remove(&key),
+        };
+        if before == most {
+            return false;
+        }
+        let priority = task.priority();
+        match most {
+            Some(urge) if before.is_none_or(|before| urge < before) => task.inherit(urge.priority()),
+            _ => self.settle(task),
+        }
+        task.priority() != priority
+    }
+
+    /// What a task has inherited through a channel is this from now on. If its priority is another by that: the task.
     pub(super) fn owe(&mut self, known: Known, channel: usize, urge: Urge) -> Option<TaskRef> {
         let debt = self.0.get_mut(&(known.address(), channel))?;
         let before = core::mem::replace(debt, urge);
-        let priority = urge.priority();
         // SAFETY: named here, and so not freed before this table's lock is given back.
         let task = unsafe { known.task() };
-        if priority >= before.priority() {
+        let priority = task.priority();
+        if urge.priority() >= before.priority() {
             self.settle(&task);
-            return None;
+        } else {
+            task.inherit(urge.priority());
         }
-        let raised = priority < task.priority();
-        task.inherit(priority);
-        if raised { task.try_clone() } else { None }
+        if task.priority() == priority { None } else { task.try_clone() }
     }
 
-    /// A task does not receive from a channel any more.
-    pub(super) fn strike(&mut self, known: Known, channel: usize) {
-        let debt = self.0.remove(&(known.address(), channel));
-        if debt.is_some_and(|debt| debt != Urge::NONE) {
-            // SAFETY: named here until now, and so not freed before this table's lock is given back.
-            let task = unsafe { known.task() };
-            self.settle(&task);
-        }
+    /// A task does not receive from a channel any more. If it is less urgent by that: the task.
+    pub(super) fn strike(&mut self, known: Known, channel: usize) -> Option<TaskRef> {
+        self.0.remove(&(known.address(), channel)).filter(|debt| *debt != Urge::NONE)?;
+        // SAFETY: named here until now, and so not freed before this table's lock is given back.
+        let task = unsafe { known.task() };
+        let priority = task.priority();
+        self.settle(&task);
+        if task.priority() == priority { None } else { task.try_clone() }
     }
 
     /// A task has ended.
@@ -108,22 +126,15 @@ impl Holder {
         self.0.as_ref().map(Urge::of::<L>)
     }
 
-    /// It holds the lock at this address, for which somebody as urgent as this waits; `true` if that is more urgent than the
-    /// holder is by itself, so that there is something to [`repay`](Self::repay).
-    pub(super) fn inherit<L: Lock>(&self, lock: usize, urge: Urge) -> bool {
-        let priority = urge.priority();
-        let Some(task) = self.0.as_ref().filter(|task| priority < task.own_priority()) else { return false };
-        let raised = L::debts().look(|debts| {
-            let debt = debts.0.entry((task.address(), lock)).or_insert(urge);
-            *debt = (*debt).min(urge);
-            let raised = priority < task.priority();
-            task.inherit(priority);
-            raised
-        });
-        if raised {
+    /// It holds the lock at this address, and this is the most urgent that waits there; `true` if that is more urgent than the
+    /// holder is by itself, so that there is something to [`repay`](Self::repay). `raised`: there may have been before.
+    pub(super) fn owes<L: Lock>(&self, lock: usize, most: Option<Urge>, raised: bool) -> bool {
+        let Some(task) = self.0.as_ref() else { return false };
+        let most = most.filter(|most| most.priority() < task.own_priority());
+        if (raised || most.is_some()) && L::debts().look(|debts| debts.set(task, lock, most)) {
             task.wake();
         }
-        true
+        most.is_some()
     }
 
     /// It gives the lock at this address back; whether it had inherited through it, and is to be [`release`]d so.
@@ -149,19 +160,8 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
     if priority >= task.own_priority() {
         return false;
     }
-    let raised = L::debts().look(|debts| {
-        let own = task.address();
-        let before = debts.0.insert((own, own), urge);
-        let raised = priority < task.priority();
-        if before.is_some_and(|before| before < urge) {
-            debts.settle(task);
-        } else {
-            task.inherit(priority);
-        }
-        raised
-    });
-    if raised {
-        // It may wait for another, which it raises when it looks in vain once more.
+    if L::debts().look(|debts| debts.set(task, task.address(), Some(urge))) {
+        // It may wait for another, to which it lends another priority when it looks in vain once more.
         task.wake();
     }
     true
@@ -169,9 +169,12 @@ pub fn lend<L: Lock>(task: &TaskRef, joiner: &TaskRef) -> bool {
 
 /// Nobody waits for the end of `task` any more.
 pub fn repay<L: Lock>(task: &TaskRef) {
-    L::debts().look(|debts| {
-        if debts.clear(task, task.address()) {
-            debts.settle(task);
-        }
-    });
+    if L::debts().look(|debts| debts.set(task, task.address(), None)) {
+        task.wake();
+    }
+}
+
+/// Takes back what a task has inherited in other ways than these ([`TaskRef::inherit`]).
+pub fn restore<L: Lock>(task: &TaskRef) {
+    L::debts().look(|debts| debts.settle(task));
 }

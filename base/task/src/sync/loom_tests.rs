@@ -279,6 +279,24 @@ fn what_a_holder_inherited_is_paid_back() {
     });
 }
 
+/// Somebody urgent comes while the holder goes, and gives up: what was lent is taken back by the one or the other. A task that is named
+/// takes it as well.
+#[test]
+fn what_a_waiter_lent_goes_with_it() {
+    model(|| {
+        let pool = Pool::<Alone>::new(1, Alone);
+        let tasks = [Priority::LOWEST, Priority::HIGHEST].map(|priority| pool.spawn(priority, async {}));
+        let mutex = Arc::new(Mutex::<(), Spin>::new(()));
+        let (urgent, theirs) = (tasks[1].task(), mutex.clone());
+        let guard = block_on(mutex.lock_as(Some(tasks[0].task())));
+        let thread = thread::spawn(move || try_once(theirs.lock_as(Some(urgent))));
+        drop(guard);
+        thread.join().unwrap();
+        assert_eq!(tasks[0].task().priority(), Priority::LOWEST);
+        assert!(Spin::debts().look(|debts| debts.is_empty()));
+    });
+}
+
 /// Somebody urgent joins a task while that runs, ends, or has ended, and goes away or gets its output: what was lent is paid back.
 #[test]
 fn what_a_joiner_lent_is_paid_back() {

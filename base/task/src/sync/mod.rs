@@ -12,7 +12,7 @@
 //! then. The lock is poisoned then, for ever: the guard may be anywhere, so nobody else can be let in.
 //!
 //! **Inheritance.** A task that somebody joins, who holds a mutex or a read-write lock, and who receives from an [`mpsc`] channel is as
-//! urgent as whoever waits for it, also along chains: see `inherit` and `server`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
+//! urgent as whoever waits for it as long as that one does, also along chains: see `inherit` and `server`. A waiter that is next, and has been called, is not raised by one that comes behind it until it holds the lock.
 
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -40,7 +40,7 @@ mod urgency;
 pub mod watch;
 
 pub use barrier::{Barrier, BarrierWaitResult};
-pub use inherit::{Debts, lend, repay};
+pub use inherit::{Debts, lend, repay, restore};
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
 pub use notify::{Notified, Notify};
 pub use once_cell::OnceCell;

@@ -1,15 +1,122 @@
 //! The mutex: a value that one task at a time can use, also across its waits.
+//!
+//! As long as nobody waits, who holds it is named in a word of the mutex's, and taking and giving back are an exchange each. Whoever finds it
+//! held locks the state, and moves the name there; the word says so, and from then on the state says who holds it, until nobody does and nobody
+//! waits:
+//!
+//! ```text
+//!           take                     absorb, with the state locked
+//!   FREE ──────────► a task, NOBODY ──────────────────────────────► STATE
+//!     ▲ ▲  give back       │                                          │
+//!     │ └──────────────────┘     reopen, with the state locked        │
+//!     └───────────────────────────────────────────────────────────────┘
+//! ```
 
 use core::marker::PhantomData;
 use core::ops::{Deref, DerefMut};
+use core::ptr::{self, NonNull};
 
+use sched::interface::Header;
+use sync::atomic::{AtomicPtr, Ordering};
 use sync::cell::UnsafeCell;
 
 use super::inherit::release;
 use super::urgency::{Urge, Urgency};
 use super::*;
 
-/// Who holds the mutex.
+/// Who holds a mutex that nobody waits for. A task that is named here is one reference to it.
+struct Word(AtomicPtr<Header>);
+
+/// Nobody does, or waits.
+const FREE: *mut Header = ptr::null_mut();
+/// Somebody does who is no task.
+const NOBODY: *mut Header = ptr::without_provenance_mut(1);
+/// The state says who.
+const STATE: *mut Header = ptr::without_provenance_mut(2);
+
+impl Word {
+    sync::const_fn! {
+        const fn new() -> Self {
+            Self(AtomicPtr::new(FREE))
+        }
+    }
+
+    fn name_of(holder: Holder) -> *mut Header {
+        holder.0.map_or(NOBODY, |task| task.into_pointer().as_ptr())
+    }
+
+    /// Who was named by this.
+    ///
+    /// # Safety
+    /// It came from [`name_of`](Self::name_of), or is `FREE` or `STATE`, and is not used again.
+    unsafe fn named(name: *mut Header) -> Option<Holder> {
+        match name {
+            FREE | STATE => None,
+            NOBODY => Some(Holder(None)),
+            // SAFETY: by contract the reference is the caller's; a header is never null.
+            task => Some(Holder(Some(unsafe { TaskRef::from_pointer(NonNull::new_unchecked(task)) }))),
+        }
+    }
+
+    /// Takes the mutex if nobody holds it or waits for it.
+    #[inline]
+    fn take(&self, me: Holder) -> Result<(), Holder> {
+        let name = Self::name_of(me);
+        // Acquire pairs with the Release in `give_back` and `reopen`: what the last holder wrote is seen. Release with the Acquire in
+        // `absorb`: so is the task.
+        match self.0.compare_exchange(FREE, name, Ordering::AcqRel, Ordering::Relaxed) {
+            Ok(_) => Ok(()),
+            // SAFETY: made above.
+            Err(_) => Err(unsafe { Self::named(name) }.unwrap_or(Holder(None))),
+        }
+    }
+
+    /// The holder gives it back; `false` if the state says who holds it.
+    #[inline]
+    fn give_back(&self) -> bool {
+        // Relaxed: what the holder put there itself, or was given with; else the exchange fails.
+        let name = self.0.load(Ordering::Relaxed);
+        // Release pairs with the Acquire in `take` and `absorb`.
+        if name == STATE || self.0.compare_exchange(name, FREE, Ordering::Release, Ordering::Relaxed).is_err() {
+            return false;
+        }
+        // SAFETY: taken out of the word.
+        drop(unsafe { Self::named(name) });
+        true
+    }
+
+    /// The state says from now on who holds it. With that locked.
+    fn absorb(&self, state: &mut State) {
+        // Acquire pairs with the Release in `give_back` and `take`.
+        let name = self.0.swap(STATE, Ordering::Acquire);
+        // SAFETY: taken out of the word.
+        if let Some(holder) = unsafe { Self::named(name) } {
+            state.holder = Some(holder);
+        }
+    }
+
+    /// The word says it again, if nobody holds it, or waits. With the state locked, which it said.
+    fn reopen(&self, state: &State) {
+        if state.holder.is_none() && state.urgency.is_empty() && !state.poisoned {
+            // Release pairs with the Acquire in `take` and `absorb`.
+            self.0.store(FREE, Ordering::Release);
+        }
+    }
+
+    /// Where the lock lies: what a debt is noted by.
+    fn address(&self) -> usize {
+        ptr::from_ref(self).addr()
+    }
+}
+
+impl Drop for Word {
+    fn drop(&mut self) {
+        // SAFETY: nobody uses the word again.
+        drop(unsafe { Self::named(self.0.load(Ordering::Relaxed)) });
+    }
+}
+
+/// Who holds the mutex, and waits for it, where the word says no more.
 struct State {
     holder: Option<Holder>,
     /// The holder has inherited.
@@ -19,6 +126,18 @@ struct State {
     poisoned: bool,
 }
 
+impl State {
+    /// Who holds it, or who waits, may be another than before: the holder is as urgent as they are.
+    #[inline]
+    fn owes<L: Lock>(&mut self, lock: usize) {
+        if let Some(holder) = &self.holder
+            && (self.raised || !self.urgency.is_empty())
+        {
+            self.raised = holder.owes::<L>(lock, self.urgency.most(), self.raised);
+        }
+    }
+}
+
 impl Gate for State {
     fn is_open(&self) -> bool {
         self.holder.is_none() || self.poisoned
@@ -26,49 +145,60 @@ impl Gate for State {
 }
 
 /// What a waiter wants; it becomes the holder.
-struct Take<L> {
+struct Take<'m, L> {
     me: Option<Holder>,
     /// What it is one of those who wait with.
     noted: Option<Urge>,
-    /// The address of the lock.
-    lock: usize,
+    word: &'m Word,
     kind: PhantomData<fn() -> L>,
 }
 
-impl<L: Lock> Claim<State> for Take<L> {
-    type Output = Result<(), Poisoned>;
-
-    fn claim(&mut self, state: &mut State, first: bool) -> Option<Self::Output> {
+impl<L: Lock> Take<'_, L> {
+    fn look(&mut self, state: &mut State, first: bool) -> Option<Result<(), Poisoned>> {
         state.poisoned |= state.holder.as_ref().is_some_and(Holder::has_failed);
         if state.poisoned {
-            self.withdraw(state);
+            self.leave(state);
             return Some(Err(Poisoned));
         }
-        let urgency = &mut state.urgency;
         if !first || state.holder.is_some() {
             let urge = self.me.as_ref().and_then(Holder::urge::<L>);
-            urgency.waits(&mut self.noted, urge.unwrap_or(Urge::NONE));
-            if let (Some(holder), Some(urge)) = (&state.holder, urge) {
-                state.raised |= holder.inherit::<L>(self.lock, urge);
-            }
+            state.urgency.waits(&mut self.noted, urge.unwrap_or(Urge::NONE));
+            state.owes::<L>(self.word.address());
             return None;
         }
-        urgency.leaves(self.noted.take());
-        let holder = state.holder.insert(self.me.take()?);
-        state.raised = urgency.most().is_some_and(|most| holder.inherit::<L>(self.lock, most));
+        state.urgency.leaves(self.noted.take());
+        state.holder = Some(self.me.take()?);
+        state.owes::<L>(self.word.address());
         Some(Ok(()))
     }
 
-    fn withdraw(&mut self, state: &mut State) {
+    fn leave(&mut self, state: &mut State) {
         state.urgency.leaves(self.noted.take());
+        state.owes::<L>(self.word.address());
+    }
+}
+
+impl<L: Lock> Claim<State> for Take<'_, L> {
+    type Output = Result<(), Poisoned>;
+
+    fn claim(&mut self, state: &mut State, first: bool) -> Option<Self::Output> {
+        self.word.absorb(state);
+        self.look(state, first)
+    }
+
+    fn withdraw(&mut self, state: &mut State) {
+        self.word.absorb(state);
+        self.leave(state);
+        self.word.reopen(state);
     }
 }
 
 /// A value that one task at a time can use.
 ///
-/// * **M1** The value is reached through the guard only, of which there is one at most: `holder` is set when it is made and
-///   cleared when it is dropped.
+/// * **M1** The value is reached through the guard only, of which there is one at most: a holder is named, by the word or the state, when it is
+///   made, until it is dropped.
 pub struct Mutex<T, L: Lock> {
+    word: Word,
     turns: Turns<L, State>,
     value: UnsafeCell<T>,
 }
@@ -83,7 +213,7 @@ impl<T, L: Lock> Mutex<T, L> {
         /// Puts `value` under a lock.
         pub const fn new(value: T) -> Self {
             let state = State { holder: None, raised: false, urgency: Urgency::new(), poisoned: false };
-            Self { turns: Turns::new(free(), state), value: UnsafeCell::new(value) }
+            Self { word: Word::new(), turns: Turns::new(free(), state), value: UnsafeCell::new(value) }
         }
     }
 
@@ -92,7 +222,9 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// [`Poisoned`] if a task failed while it held it.
     pub async fn lock(&self) -> Result<MutexGuard<'_, T, L>, Poisoned> {
-        claim_held(&self.turns, self.take()).await?;
+        if let Err(me) = self.word.take(Holder::current::<L>()) {
+            claim_held(&self.turns, self.want(me)).await?;
+        }
         Ok(MutexGuard { mutex: self })
     }
 
@@ -101,8 +233,22 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// As for [`lock`](Self::lock).
     pub async fn lock_owned(self: Arc<Self>) -> Result<OwnedMutexGuard<T, L>, Poisoned> {
-        claim_held(&self.turns, self.take()).await?;
+        if let Err(me) = self.word.take(Holder::current::<L>()) {
+            claim_held(&self.turns, self.want(me)).await?;
+        }
         Ok(OwnedMutexGuard { mutex: self })
+    }
+
+    /// The same for the task that is named here, if it is one, where no task fails: nobody hears of a failure before the lock is given
+    /// back, or asked for again.
+    ///
+    /// # Errors
+    /// As for [`lock`](Self::lock).
+    pub async fn lock_as(&self, me: Option<TaskRef>) -> Result<MutexGuard<'_, T, L>, Poisoned> {
+        if let Err(me) = self.word.take(Holder(me)) {
+            self.turns.wait(self.want(me)).await?;
+        }
+        Ok(MutexGuard { mutex: self })
     }
 
     /// Takes the value if it is free and nobody waits for it.
@@ -110,7 +256,8 @@ impl<T, L: Lock> Mutex<T, L> {
     /// # Errors
     /// Says why not.
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, TryLockError> {
-        match self.turns.try_now(&mut self.take()) {
+        let Err(me) = self.word.take(Holder::current::<L>()) else { return Ok(MutexGuard { mutex: self }) };
+        match self.turns.try_now(&mut self.want(me)) {
             Some(Ok(())) => Ok(MutexGuard { mutex: self }),
             Some(Err(Poisoned)) => Err(TryLockError::Poisoned),
             None => Err(TryLockError::WouldBlock),
@@ -120,7 +267,9 @@ impl<T, L: Lock> Mutex<T, L> {
     /// Whether a task failed while it held the value.
     pub fn is_poisoned(&self) -> bool {
         self.turns.look(|state| {
+            self.word.absorb(state);
             state.poisoned |= state.holder.as_ref().is_some_and(Holder::has_failed);
+            self.word.reopen(state);
             state.poisoned
         })
     }
@@ -136,19 +285,25 @@ impl<T, L: Lock> Mutex<T, L> {
         self.value.into_inner()
     }
 
-    fn address(&self) -> usize {
-        core::ptr::from_ref(self).addr()
-    }
-
     /// What the caller wants of it.
-    fn take(&self) -> Take<L> {
-        Take { me: Some(Holder::current::<L>()), noted: None, lock: self.address(), kind: PhantomData }
+    fn want(&self, me: Holder) -> Take<'_, L> {
+        Take { me: Some(me), noted: None, word: &self.word, kind: PhantomData }
     }
 
+    #[inline]
     fn release(&self) {
+        if !self.word.give_back() {
+            self.release_watched();
+        }
+    }
+
+    /// The state says who holds it.
+    #[cold]
+    fn release_watched(&self) {
         release(&self.turns, |state| {
             let holder = state.holder.take()?;
-            let repaid = core::mem::take(&mut state.raised) && holder.repay::<L>(self.address());
+            let repaid = core::mem::take(&mut state.raised) && holder.repay::<L>(self.word.address());
+            self.word.reopen(state);
             Some((holder, repaid))
         });
     }

@@ -73,9 +73,22 @@ impl State {
     fn waits<L: Lock>(&mut self, wait: &mut Wait<L>) {
         let urge = wait.me.as_ref().and_then(Holder::urge::<L>);
         self.urgency.waits(&mut wait.noted, urge.unwrap_or(Urge::NONE));
-        if let Some(urge) = urge {
+        self.owe::<L>(wait.lock);
+    }
+
+    /// One goes away without it.
+    fn leaves<L: Lock>(&mut self, wait: &mut Wait<L>) {
+        self.urgency.leaves(wait.noted.take());
+        self.owe::<L>(wait.lock);
+    }
+
+    /// Who waits may be another than before: all that hold it are as urgent as they are.
+    fn owe<L: Lock>(&mut self, lock: usize) {
+        let (most, before) = (self.urgency.most(), self.raised);
+        if before || most.is_some() {
+            self.raised = false;
             for holder in self.writer.iter().chain(self.readers.holders()) {
-                self.raised |= holder.inherit::<L>(wait.lock, urge);
+                self.raised |= holder.owes::<L>(lock, most, before);
             }
         }
     }
@@ -85,7 +98,7 @@ impl State {
         let me = wait.me.take()?;
         self.urgency.leaves(wait.noted.take());
         if let Some(most) = self.urgency.most() {
-            self.raised |= me.inherit::<L>(wait.lock, most);
+            self.raised |= me.owes::<L>(wait.lock, Some(most), false);
         }
         Some(me)
     }
@@ -133,7 +146,7 @@ impl<L: Lock> Claim<State> for Read<L> {
     }
 
     fn withdraw(&mut self, state: &mut State) {
-        state.urgency.leaves(self.0.noted.take());
+        state.leaves(&mut self.0);
     }
 }
 
@@ -158,7 +171,7 @@ impl<L: Lock> Claim<State> for Write<L> {
     }
 
     fn withdraw(&mut self, state: &mut State) {
-        state.urgency.leaves(self.0.noted.take());
+        state.leaves(&mut self.0);
     }
 }
 

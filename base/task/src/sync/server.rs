@@ -76,9 +76,9 @@ impl Server {
         let lent = if most.priority() < self.own { most } else { Urge::NONE };
         let Some(task) = self.task.filter(|_| lent != self.lent) else { return };
         (self.lent, self.floor) = (lent, Urge::own(self.own).min(lent));
-        let raised = L::debts().look(|debts| debts.owe(task, channel, lent));
-        if let Some(task) = raised {
-            // It may wait for another, which it raises when it looks in vain once more.
+        let changed = L::debts().look(|debts| debts.owe(task, channel, lent));
+        if let Some(task) = changed {
+            // It may wait for another, to which it lends another priority when it looks in vain once more.
             task.wake();
         }
     }
@@ -99,7 +99,10 @@ impl Server {
     /// It does not receive from this channel any more.
     pub(super) fn leaves<L: Lock>(&mut self, channel: usize) {
         if let Some(task) = self.task.take() {
-            L::debts().look(|debts| debts.strike(task, channel));
+            let changed = L::debts().look(|debts| debts.strike(task, channel));
+            if let Some(task) = changed {
+                task.wake();
+            }
         }
         self.lent = Urge::NONE;
     }

@@ -101,6 +101,12 @@ impl Urgency {
         }
     }
 
+    /// Whether nobody waits.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The most urgent of them.
     #[inline]
     pub(super) fn most(&self) -> Option<Urge> {
@@ -218,6 +224,6 @@ mod tests {
             assert_eq!(urgency.most(), waiters.iter().flatten().min().copied());
         }
         waiters.iter_mut().for_each(|waiter| urgency.leaves(waiter.take()));
-        assert!(urgency.0.is_empty());
+        assert!(urgency.is_empty());
     }
 }

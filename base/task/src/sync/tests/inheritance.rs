@@ -68,6 +68,76 @@ fn an_urgent_task_does_not_wait_for_middling_ones_through_a_chain_of_eight() {
     middling.abort();
 }
 
+/// The same chain, of which somebody goes away while all wait: the urgent one, or a link in the middle, whose lock goes on then. Behind
+/// it nobody is more urgent than by himself.
+#[test]
+fn who_goes_away_takes_along_what_went_through_him() {
+    const LINKS: usize = 8;
+    for gone in [LINKS, 4, 1] {
+        let pool = Pool::<Alone>::new(1, Alone);
+        let run = || while pool.run_next(0).is_some() {};
+        let locks: Arc<Vec<_>> = Arc::new((0..=LINKS).map(|_| Mutex::<(), Spin>::new(())).collect());
+        let start = Arc::new(Notify::<Spin>::new());
+        let mut links = Vec::new();
+        for link in 0..=LINKS {
+            let (locks, start) = (locks.clone(), start.clone());
+            let priority = if link == LINKS { Priority::HIGHEST } else { Priority::LOWEST };
+            links.push(pool.spawn(
+                priority,
+                as_current(async move {
+                    let _own = locks[link].lock().await.unwrap();
+                    match link.checked_sub(1) {
+                        Some(before) => drop(locks[before].lock().await.unwrap()),
+                        None => start.notified().await,
+                    }
+                }),
+            ));
+            run();
+        }
+        let at = |links: &[crate::JoinHandle<()>]| {
+            links.iter().filter(|link| link.task().priority() != Priority::LOWEST).count()
+        };
+        assert_eq!(at(&links), LINKS + 1);
+        links[gone].abort();
+        run();
+        assert_eq!(at(&links[..gone]), 0, "without {gone}");
+        assert!(links[gone..].iter().all(crate::JoinHandle::is_finished));
+        start.notify_one();
+        run();
+        assert!(links.iter().all(crate::JoinHandle::is_finished));
+    }
+}
+
+/// A writer that gives up lends nothing any more to those that read.
+#[test]
+fn a_writer_that_goes_away_takes_back_what_it_lent() {
+    let pool = Pool::<Alone>::new(1, Alone);
+    let run = || while pool.run_next(0).is_some() {};
+    let lock = Arc::new(RwLock::<(), Spin>::new(()));
+    let readers = [(); 2].map(|()| {
+        let lock = lock.clone();
+        let task = async move {
+            let _guard = lock.read().await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        pool.spawn(Priority::LOWEST, as_current(task))
+    });
+    run();
+    let writers = [3, 5].map(|priority| {
+        let lock = lock.clone();
+        pool.spawn(Priority::new(priority), as_current(async move { drop(lock.write().await) }))
+    });
+    run();
+    let mut found = Vec::new();
+    for writer in &writers {
+        found.push(readers.each_ref().map(|reader| reader.task().priority()));
+        writer.abort();
+        run();
+    }
+    found.push(readers.each_ref().map(|reader| reader.task().priority()));
+    assert_eq!(found, [Priority::new(3), Priority::new(5), Priority::LOWEST].map(|priority| [priority; 2]));
+}
+
 /// What was inherited through one lock outlasts another that is given back.
 #[test]
 fn a_lock_that_is_given_back_takes_only_its_own_along() {
