@@ -37,7 +37,7 @@ pub use pool::{
     inherit, init, restore, set_class, set_harts, set_priority, spawn, spawn_on, task_size, try_spawn, try_spawn_with,
 };
 pub use service::{Polls, Service, services};
-pub use task::{Birth, JoinError, JoinHandle, Priority, TaskRef, current, policy, yield_now};
+pub use task::{Birth, JoinError, JoinHandle, Priority, TaskRef, current, looking, policy, yield_now};
 pub use timer::{Elapsed, Sleep, sleep, sleep_until, timeout, timeout_at};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use core::future::Future;
 
 use alloc::boxed::Box;
-use hal::{hart, record::record};
+use hal::{hart, record::record, sync::RawLendingLock};
 use once_cell::race::OnceBox;
 use task::{Birth, JoinHandle, Pender, Pool, Priority, TaskRef};
 use trace::Event;
@@ -133,11 +133,9 @@ pub fn inherit(task: &TaskRef, priority: Priority) {
     task.inherit(priority);
 }
 
-/// Takes back all that it has inherited. Else as [`set_priority`].
-#[expect(clippy::disallowed_methods, reason = "with preemption off")]
+/// Takes that back; what it has inherited through locks stays. Else as [`set_priority`].
 pub fn restore(task: &TaskRef) {
-    let _guard = hart::no_preempt();
-    task.restore(Priority::LOWEST);
+    task::sync::restore::<RawLendingLock>(task);
 }
 
 /// The bytes that a coroutine with this future takes, for accounting.

@@ -1,20 +1,28 @@
 //! What coroutines wait on: queues and locks that may be held across an `.await`.
 //!
-//! The queues are `base/sync`'s, the locks `maitake-sync`'s, both with `hal`'s interrupt-safe lock inside, so that interrupt
+//! The queues are `base/sync`'s, the locks `base/task`'s, both with `hal`'s interrupt-safe locks inside, so that interrupt
 //! handlers may wake: in order of arrival, without allocation, and cancel-safe.
 //!
 //! **Waiting for a condition.** State lies under its own lock (or in atomics); who changes it wakes the
 //! queue afterwards. Who waits must be in the queue *before* it looks for the last time, or the change and its
 //! wake-up can fall between the look and the wait. [`wait_until`] does just that; the protocol is at the head of
 //! `sync::wait`.
+//!
+//! **Who holds a lock** is as urgent as who waits for it (`task::sync`, section 4 of note 0003), so it has to be known: it is the coroutine whose waker the lock is
+//! asked for with. Who is only [`looking`](task::looking) whether there is a need to wait leaves the future to somebody else, who would hold the lock
+//! unknown: so that one is given none. Behind a waker of another kind (a set of futures that one service polls) no coroutine is known: nothing is lent
+//! to it, nor by it. Services are more urgent than all that waits for them.
 
 use alloc::sync::Arc;
-use core::future::Future;
+use core::future::{pending, poll_fn};
+use core::task::{Context, Poll};
 
-use hal::sync::RawIrqLock;
+use hal::sync::{RawIrqLock, RawLendingLock};
+use task::TaskRef;
+use task::sync::Poisoned;
 
 /// Access to the value of a [`Mutex`]; dropping it lets the next in line have it.
-pub type MutexGuard<'a, T> = maitake_sync::mutex::MutexGuard<'a, T, RawIrqLock>;
+pub type MutexGuard<'a, T> = task::sync::MutexGuard<'a, T, RawLendingLock>;
 /// The future of [`wait_until`] and [`wait_until_next`].
 pub type WaitUntil<'q, F> = sync::wait::WaitUntil<'q, RawIrqLock, F, Contestant>;
 /// The future of [`stay`].
@@ -101,35 +109,30 @@ pub fn seat<T: ?Sized>(owner: Arc<T>, find: impl for<'a> FnOnce(&'a T) -> Option
     task::seat(owner, |owner| find(owner).map(|queue| &queue.0))
 }
 
-/// A lock that may be held across an `.await`. Who waits is served in order.
-pub struct Mutex<T>(maitake_sync::Mutex<T, RawIrqLock>);
+/// A lock that may be held across an `.await`. Who waits is served in order, and lends its priority to who holds it.
+pub struct Mutex<T>(task::sync::Mutex<T, RawLendingLock>);
 
 impl<T> Mutex<T> {
     /// A free lock around `value`.
     #[must_use]
     pub const fn new(value: T) -> Self {
-        Self(maitake_sync::Mutex::new_with_raw_mutex(value, RawIrqLock::new()))
-    }
-
-    /// Takes the value out of a lock that nobody else has.
-    pub fn into_inner(self) -> T {
-        self.0.into_inner()
-    }
-
-    /// The value of a lock that nobody else can reach.
-    pub fn get_mut(&mut self) -> &mut T {
-        self.0.get_mut()
+        Self(task::sync::Mutex::new(value))
     }
 
     /// Waits for the lock. Dropping the future gives up the place in line.
-    pub fn lock(&self) -> impl Future<Output = MutexGuard<'_, T>> {
-        self.0.lock()
+    pub async fn lock(&self) -> MutexGuard<'_, T> {
+        let me = poll_fn(asker).await;
+        match self.0.lock_as(me).await {
+            Ok(guard) => guard,
+            // No task of the kernel's fails and leaves a lock behind.
+            Err(Poisoned) => pending().await,
+        }
     }
+}
 
-    /// Takes the lock if it is free.
-    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.0.try_lock()
-    }
+/// The coroutine that polls here, if it is to be found; pending for who is only looking.
+fn asker(context: &mut Context<'_>) -> Poll<Option<TaskRef>> {
+    if task::is_looking(context) { Poll::Pending } else { Poll::Ready(TaskRef::from_waker(context.waker())) }
 }
 
 impl<T: Default> Default for Mutex<T> {

@@ -125,7 +125,7 @@ fn a_mutex_is_held_across_awaits() {
             task.await.unwrap();
         }
     });
-    assert_eq!(value.try_lock().map(|value| *value), Some(4));
+    assert_eq!(block_on(async { *value.lock().await }), 4);
 }
 
 #[test]
@@ -182,6 +182,61 @@ fn who_has_waited_for_long_is_put_ahead_and_can_tell_of_what() {
         assert_eq!(crate::put_ahead(LOW), None);
     });
     block_on(async { (urgent.await.unwrap(), low.await.unwrap()) });
+}
+
+/// A mutex that somebody of the lowest priority holds, beside somebody in between who never waits.
+#[test]
+fn who_holds_a_mutex_is_as_urgent_as_who_waits_for_it() {
+    let _turn = turn();
+    let (value, turns) = (Arc::new(Mutex::new(0)), Arc::new(AtomicU32::new(0)));
+    let (theirs, seen) = (value.clone(), turns.clone());
+    let holder = spawn(Priority::LOWEST, "holder", async move {
+        let mut guard = theirs.lock().await;
+        while seen.load(Ordering::Relaxed) == 0 {
+            let (theirs, seen) = (theirs.clone(), seen.clone());
+            spawn(Priority::NORMAL, "between", between(theirs, seen)).detach();
+            yield_now().await;
+        }
+        for _ in 0..10 {
+            yield_now().await;
+        }
+        *guard = 1;
+        drop(guard);
+        crate::current().await.map(|task| task.priority())
+    });
+    assert_eq!(block_on(holder), Ok(Some(Priority::LOWEST)));
+    let turns = turns.load(Ordering::Relaxed);
+    assert!(turns < 200, "who is in between had {turns} turns");
+}
+
+/// Has turns until somebody urgent, who comes in the middle, has the value.
+async fn between(value: Arc<Mutex<u32>>, turns: Arc<AtomicU32>) {
+    let mut urgent = None;
+    while turns.fetch_add(1, Ordering::Relaxed) < 1000 {
+        if turns.load(Ordering::Relaxed) == 100 {
+            let value = value.clone();
+            urgent = Some(spawn(Priority::HIGHEST, "urgent", async move { *value.lock().await }));
+        }
+        if urgent.as_ref().is_some_and(crate::JoinHandle::is_finished) {
+            break;
+        }
+        yield_now().await;
+    }
+    if let Some(urgent) = urgent {
+        assert_eq!(urgent.await, Ok(1));
+    }
+}
+
+/// Who only looks whether it has to wait is not given the lock, whoever goes on with the future is.
+#[test]
+fn who_only_looks_takes_no_mutex() {
+    let _turn = turn();
+    let value = Mutex::new(5);
+    let mut lock = core::pin::pin!(value.lock());
+    let mut looks = core::task::Context::from_waker(crate::looking());
+    assert!(lock.as_mut().poll(&mut looks).is_pending());
+    assert_eq!(block_on(async { *value.lock().await }), 5);
+    assert_eq!(*block_on(lock), 5);
 }
 
 #[test]

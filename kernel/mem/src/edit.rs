@@ -22,7 +22,8 @@ use crate::{
 use abi::errno::Errno;
 use alloc::{sync::Arc, vec::Vec};
 use core::ops::Range;
-use hal::{PAGE_SIZE, space::Prot, sync::RawIrqLock, user::Access};
+use exec::sync::MutexGuard;
+use hal::{PAGE_SIZE, space::Prot, user::Access};
 pub use relocate::Remap;
 
 /// Pages that one step handles under the lock.
@@ -304,7 +305,7 @@ impl AddressSpace {
     }
 
     /// Takes the `editing` lock, and finishes what a cancelled edit left.
-    pub(crate) async fn edit(&self) -> maitake_sync::MutexGuard<'_, (), RawIrqLock> {
+    pub(crate) async fn edit(&self) -> MutexGuard<'_, ()> {
         let guard = self.editing.lock().await;
         if self.state.lock().unfinished {
             self.sweep(USER_START..USER_END, false).await;

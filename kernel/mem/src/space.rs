@@ -34,11 +34,12 @@ use core::{
     pin::Pin,
     task::{Context, Poll},
 };
+use exec::sync::Mutex;
 use hal::{
     PAGE_SIZE,
     frame::Frame,
     space::{NoFrame, Prot, Rights, Shootdown, SpaceHandle, UserSpace, World},
-    sync::{RawIrqLock, SpinLock, rank},
+    sync::{SpinLock, rank},
 };
 
 /// Default stack limit in bytes (`RLIMIT_STACK`).
@@ -233,7 +234,7 @@ pub struct AddressSpace {
     handle: SpaceHandle,
     account: Arc<Account>,
     pub(crate) state: SpinLock<State>,
-    pub(crate) editing: maitake_sync::Mutex<(), RawIrqLock>,
+    pub(crate) editing: Mutex<()>,
 }
 
 impl AddressSpace {
@@ -253,7 +254,7 @@ impl AddressSpace {
             handle: state.pages.handle().clone(),
             account: state.account.clone(),
             state: SpinLock::new(rank::ADDRESS_SPACE, state),
-            editing: maitake_sync::Mutex::new_with_raw_mutex((), RawIrqLock::new()),
+            editing: Mutex::new(()),
         })
     }
 

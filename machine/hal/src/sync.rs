@@ -12,6 +12,9 @@ use core::cell::UnsafeCell;
 use core::ops::{Deref, DerefMut};
 use core::sync::atomic::Ordering::Relaxed;
 use sync::raw::RawSpin;
+use sync::wait::{Turns, WaitQueue};
+use task::TaskRef;
+use task::sync::{Debts, Lock};
 
 /// The lock order: outermost first. Two locks of one rank are never held together.
 pub mod rank {
@@ -57,6 +60,8 @@ pub mod rank {
     pub const TIMER: u8 = 44;
     /// Queues of waiting coroutines.
     pub const WAIT: u8 = 46;
+    /// What coroutines have inherited.
+    pub const DEBTS: u8 = 47;
     /// Queues of the executor.
     pub const RUN_QUEUE: u8 = 48;
     /// Device drivers.
@@ -244,8 +249,25 @@ lock_type! {
     IrqLock, IrqGuard, irq_enter(), irq_leave()
 }
 
-/// The raw lock inside wait queues and `maitake-sync`'s mutexes: interrupts off, rank [`rank::WAIT`], so that
-/// interrupt handlers may wake.
+/// Runs `f` under a raw lock of this rank, with interrupts off.
+///
+/// # Safety
+/// The lock is taken in no other way.
+#[inline(always)]
+unsafe fn with_raw<R>(raw: &RawSpin, rank: u8, f: impl FnOnce() -> R) -> R {
+    irq_enter();
+    check_order(rank);
+    raw.lock();
+    note_taken(rank);
+    let result = f();
+    note_released(rank);
+    // SAFETY: taken above in this very call.
+    unsafe { raw.unlock() };
+    irq_leave();
+    result
+}
+
+/// The raw lock inside wait queues: interrupts off, rank [`rank::WAIT`], so that interrupt handlers may wake.
 pub struct RawIrqLock(RawSpin);
 
 impl RawIrqLock {
@@ -266,46 +288,45 @@ impl Default for RawIrqLock {
 unsafe impl sync::wait::WaitLock for RawIrqLock {
     #[inline(always)]
     fn with<R>(&self, f: impl FnOnce() -> R) -> R {
-        irq_enter();
-        check_order(rank::WAIT);
-        self.0.lock();
-        note_taken(rank::WAIT);
-        let result = f();
-        note_released(rank::WAIT);
-        // SAFETY: taken above in this very call.
-        unsafe { self.0.unlock() };
-        irq_leave();
-        result
+        // SAFETY: nothing else reaches it.
+        unsafe { with_raw(&self.0, rank::WAIT, f) }
     }
 }
 
-// SAFETY: as above, and `is_locked` tells whether a closure is inside.
-unsafe impl maitake_sync::blocking::ScopedRawMutex for RawIrqLock {
-    #[track_caller]
-    fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
-        sync::wait::WaitLock::with(self, f)
-    }
+/// The raw lock inside locks that are held across an `.await`, with the table of what tasks inherit through them, which is looked up with
+/// such a lock taken: else as [`RawIrqLock`].
+pub struct RawLendingLock {
+    raw: RawSpin,
+    rank: u8,
+}
 
-    #[track_caller]
-    fn try_with_lock<R>(&self, f: impl FnOnce() -> R) -> Option<R> {
-        irq_enter();
-        let result = self.0.try_lock().then(|| {
-            note_taken(rank::WAIT);
-            let result = f();
-            note_released(rank::WAIT);
-            // SAFETY: taken by the `try_lock` of this very call.
-            unsafe { self.0.unlock() };
-            result
-        });
-        irq_leave();
-        result
-    }
-
-    fn is_locked(&self) -> bool {
-        self.0.is_locked()
+// SAFETY: as for `RawIrqLock`.
+unsafe impl sync::wait::WaitLock for RawLendingLock {
+    #[inline(always)]
+    fn with<R>(&self, f: impl FnOnce() -> R) -> R {
+        // SAFETY: nothing else reaches it.
+        unsafe { with_raw(&self.raw, self.rank, f) }
     }
 }
 
-impl maitake_sync::blocking::ConstInit for RawIrqLock {
-    const INIT: Self = Self::new();
+// SAFETY: `with_current` shows no task.
+unsafe impl Lock for RawLendingLock {
+    const NEW: Self = Self { raw: RawSpin::new(), rank: rank::WAIT };
+
+    /// Nobody waits there: the kernel's tasks do not fail, it ends with a panic.
+    fn failures() -> &'static WaitQueue<Self> {
+        static FAILURES: WaitQueue<RawLendingLock> = WaitQueue::new(Lock::NEW);
+        &FAILURES
+    }
+
+    fn debts() -> &'static Turns<Self, Debts> {
+        static DEBTS: Turns<RawLendingLock, Debts> =
+            Turns::new(RawLendingLock { raw: RawSpin::new(), rank: rank::DEBTS }, Debts::new());
+        &DEBTS
+    }
+
+    /// Who takes a lock says who it is.
+    fn with_current<R>(f: impl FnOnce(Option<&TaskRef>) -> R) -> R {
+        f(None)
+    }
 }

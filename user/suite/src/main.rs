@@ -35,6 +35,7 @@ mod files;
 mod floats;
 mod futex;
 mod hostile;
+mod inheritance;
 mod instructions;
 mod isolation;
 mod kept;
@@ -161,6 +162,7 @@ const GROUPS: &[&[Case]] = &[
     async_traits::CASES,
     runtime::CASES,
     coroutines::CASES,
+    inheritance::CASES,
     ticks::CASES,
     scheduling::CASES,
     select::CASES,

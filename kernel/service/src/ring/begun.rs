@@ -21,7 +21,7 @@ use alloc::{boxed::Box, sync::Arc};
 use core::{
     future::{Future, poll_fn},
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 use mem::Charge;
 use ring::RequestState;
@@ -60,7 +60,7 @@ impl Begun {
     pub(super) fn begin(mut self, body: Body, task: &Task<'_>) -> Step {
         let begun = &mut self;
         // Whoever goes on with it polls it again, with a waker.
-        match begun.future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match begun.future.as_mut().poll(&mut Context::from_waker(exec::looking())) {
             Poll::Ready(done) => Step::Done(done),
             Poll::Pending => {
                 begun.file = match (&begun.view.file, body) {

@@ -20,7 +20,7 @@ const ARROWS: [(&str, &[&str]); 37] = [
     ("platform", &["abi"]),
     ("nuintc", &[]),
     ("firmware", &["nuintc", "platform"]),
-    ("hal", &["riscv", "platform", "nuintc", "sync", "trace", "abi"]),
+    ("hal", &["riscv", "platform", "nuintc", "task", "trace", "abi"]),
     ("uart", &["hal", "sync"]),
     ("virtio", &["hal", "sync"]),
     ("pci", &["hal"]),
