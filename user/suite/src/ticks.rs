@@ -32,6 +32,8 @@ pub const CASES: &[Case] = &[
     case!("ticks/forks", "C5 P1", forks),
     case!("ticks/locals", "C5 S5", locals),
     case!("ticks/on-all-harts", "C5 P8", on_all_harts),
+    case!("ticks/futures-share", "C5 S4 S5", futures_share),
+    case!("ticks/futures-give-way", "C5 S1 S5", futures_give_way),
 ];
 
 fn ticked<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>> {
@@ -531,4 +533,51 @@ fn on_all_harts() -> Outcome {
     all_hold(all)?;
     equal!(done.load(SeqCst), 160);
     Ok(())
+}
+
+/// Two futures that never yield and never wait have turns on one worker, each as often as the other asks for.
+fn futures_share() -> Outcome {
+    needs_asyncos()?;
+    task::set_workers(1);
+    let turn = flag();
+    let both = [0, 1].map(|side| {
+        let turn = turn.clone();
+        Builder::new().ticked().spawn(async move {
+            for round in 0..5 {
+                spin_until(&turn, 2 * round + side);
+                turn.fetch_add(1, SeqCst);
+            }
+            green::is_current()
+        })
+    });
+    let before = left();
+    for one in both {
+        equal!(block_on(one), Ok(true));
+    }
+    equal!(turn.load(SeqCst), 10);
+    were_left_since(before)
+}
+
+/// A future that never yields gives way to what is more urgent and comes by time; it waits for that, too, as any future does, and goes on.
+fn futures_give_way() -> Outcome {
+    needs_asyncos()?;
+    task::set_workers(1);
+    let (ran, told) = (flag(), Arc::new(task::sync::Notify::new()));
+    let (urgent, tells) = (ran.clone(), told.clone());
+    let first = task::spawn_with(Priority::new(10), async move {
+        sleep(Duration::from_millis(3)).await;
+        urgent.fetch_add(1, SeqCst);
+        tells.notify_one();
+    });
+    let before = left();
+    let computes = Builder::new().ticked().spawn(async move {
+        spin_until(&ran, 1);
+        told.notified().await;
+        sleep(Duration::from_millis(1)).await;
+        green::is_current()
+    });
+    let beside = Beside::new()?;
+    equal!(block_on(async { (first.await, computes.await) }), (Ok(()), Ok(true)));
+    beside.end()?;
+    were_left_since(before)
 }

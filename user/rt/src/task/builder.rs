@@ -4,7 +4,9 @@ use super::names::named;
 use super::preemption::{Preemption, limited};
 use super::{JoinHandle, Priority, green, policy, pool};
 use crate::{io, thread};
+use alloc::alloc::handle_alloc_error;
 use alloc::string::{String, ToString};
+use core::alloc::Layout;
 use core::future::Future;
 use task::Birth;
 
@@ -46,9 +48,10 @@ impl Builder {
         self
     }
 
-    /// Has a green thread interrupted by ticks of a timer of the thread that polls it, by hardware where there is such: when it has had a slice
+    /// Has a coroutine or a green thread interrupted by ticks of a timer of the thread that polls it, by hardware where there is such: when it has had a slice
     /// ([`green::set_slice`]) and its preemption says that it gives way to what is ready, it is left as if it had yielded, between any two instructions, and
-    /// goes on at its next turn. Not while it has a guard of a blocking lock. See [`green`].
+    /// goes on at its next turn. Not while it has a guard of a blocking lock. A coroutine is polled on a stack of its own for that, as a green thread is: it takes as
+    /// much memory, and aborted while it waits it leaves its stack and its future behind. See [`green`].
     pub fn ticked(mut self) -> Self {
         self.is_ticked = true;
         self
@@ -60,8 +63,23 @@ impl Builder {
         self
     }
 
-    /// Starts a coroutine.
+    /// Starts a coroutine. Where there is no memory for it, or for the stack of one that ticks interrupt, this ends in `handle_alloc_error`.
     pub fn spawn<F>(self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if !self.is_ticked {
+            return self.begin(future);
+        }
+        match green::ticked(|| green::block_on(future)) {
+            Ok(green) => self.begin(green),
+            Err(_) => handle_alloc_error(Layout::new::<[u8; green::STACK]>()),
+        }
+    }
+
+    /// Starts what is polled as it is.
+    fn begin<F>(self, future: F) -> JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -85,8 +103,8 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
     {
         match self.is_ticked {
-            true => Ok(self.spawn(green::ticked(f)?)),
-            false => Ok(self.spawn(green::future(f)?)),
+            true => Ok(self.begin(green::ticked(f)?)),
+            false => Ok(self.begin(green::future(f)?)),
         }
     }
 
