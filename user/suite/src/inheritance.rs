@@ -238,6 +238,10 @@ fn chain(page: usize) -> Result<Option<u64>, Trouble> {
 async fn link(locks: Arc<Vec<Mutex<()>>>, held: Arc<AtomicU32>, number: usize, asks: Option<JoinHandle<bool>>) -> bool {
     let own = locks[number].lock().await;
     held.fetch_add(1, SeqCst);
+    // Nobody has a lock that another is to hold first.
+    while held.load(SeqCst) <= LINKS as u32 {
+        sleep(Duration::from_millis(1)).await;
+    }
     let done = match asks {
         Some(asks) => asks.await == Ok(true),
         None => locks[number - 1].lock().await.is_ok(),
