@@ -383,6 +383,11 @@ pub trait Inode: Send + Sync + Any {
         Box::pin(core::future::ready(Ok(())))
     }
 
+    /// Writes all that its file system has in memory to the medium.
+    fn sync_all(&self) -> Reply<'_, ()> {
+        self.sync()
+    }
+
     /// Figures of the file system.
     fn statistics(&self) -> Reply<'_, Statistics> {
         Box::pin(core::future::ready(Ok(Statistics::default())))

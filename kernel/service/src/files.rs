@@ -481,6 +481,16 @@ pub(crate) async fn fsync(task: &Task<'_>, args: &Args) -> Result<usize, Errno> 
     open.file().sync().await.map(|()| 0)
 }
 
+/// `syncfs(fd)`: writes back all of the file system that the file lies on.
+pub(crate) async fn syncfs(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
+    let open = task.file(args.int(0))?;
+    // What lies on none has nothing to be written.
+    match open.file().inode() {
+        Some(inode) => inode.sync_all().await.map(|()| 0),
+        None => Ok(0),
+    }
+}
+
 /// `sync_file_range(fd, offset, count, flags)`: what it may wait for is all that is written of the file.
 pub(crate) async fn sync_file_range(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let (open, offset, count) = (task.file(args.int(0))?, args.word(1) as i64, args.word(2) as i64);

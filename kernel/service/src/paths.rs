@@ -368,7 +368,7 @@ pub(crate) async fn umount2(task: &Task<'_>, args: &Args) -> Result<usize, Errno
     let target = get(task, args.word(0)).await?;
     let base = Base::of(task, AT_FDCWD, &target).await?;
     let root = task.system.namespace.unmount(&base.context(task), &target).await?;
-    root.sync().await.map(|()| 0)
+    root.sync_all().await.map(|()| 0)
 }
 
 /// `sync()`: writes back every mounted file system.
@@ -378,7 +378,7 @@ pub(crate) async fn sync(task: &Task<'_>) -> Result<usize, Errno> {
     for MountInfo { path, .. } in task.system.namespace.mounts() {
         if let Ok(place) = task.system.namespace.find(&context, path.as_bytes(), Last::Follow).await {
             // As Linux: `sync` reports no errors.
-            let _ = place.inode().sync().await;
+            let _ = place.inode().sync_all().await;
         }
     }
     Ok(0)

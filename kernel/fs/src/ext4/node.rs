@@ -652,6 +652,10 @@ impl Inode for Node {
         })
     }
 
+    fn sync_all(&self) -> Reply<'_, ()> {
+        Box::pin(self.shared.sync())
+    }
+
     fn statistics(&self) -> Reply<'_, Statistics> {
         Box::pin(async move {
             self.shared.clear_remains().await?;

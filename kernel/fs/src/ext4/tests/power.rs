@@ -29,7 +29,8 @@ fn cut(empty: &[u8], stop: u64) -> Vec<u8> {
         let caller = caller();
         let root = system.root();
         write_kept(&system).await;
-        system.sync().await.unwrap();
+        // As `sync` does: all of the file system, by any inode of it.
+        root.sync_all().await.unwrap();
         disk.fail_from(Some(stop));
         for number in 0..20u64 {
             let Ok(inode) = root.create(&caller, format!("late-{number}").as_bytes(), regular()).await else { break };
