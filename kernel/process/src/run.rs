@@ -254,7 +254,7 @@ impl Running {
                             thread.submit(trace::Work::Call(number as u32));
                             break Leave::Waits(served);
                         }
-                        Begun::Not => match own_now(thread, &self.space, self.service, &self.context) {
+                        Begun::Not => match own_now(thread, &self.space, self.service, &mut self.context) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
                             None => break Leave::Call,
                         },
@@ -277,6 +277,7 @@ impl Running {
                 }
             }
         };
+        self.context.keep_float_control();
         if self.taking.is_some() {
             if thread.attention.is_here() {
                 self.rest_errands(thread, matches!(leave, Leave::Yield(_)));
@@ -604,12 +605,13 @@ fn own_now(
     thread: &Arc<Thread>,
     space: &AddressSpace,
     service: &'static dyn Service,
-    context: &UserContext,
+    context: &mut UserContext,
 ) -> Option<isize> {
-    let (number, args) = Call::in_place(context);
-    if number != nr::CLONE {
+    if context.x()[17] != nr::CLONE {
         return None;
     }
+    context.keep_float_control();
+    let (_, args) = Call::in_place(context);
     let made = clone::thread_now(thread, space, service, context, clone::Request::of_clone(args))?;
     Some(made.map_or_else(Errno::to_return, |tid| tid as isize))
 }

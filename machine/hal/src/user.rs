@@ -295,6 +295,20 @@ impl UserContext {
         }
     }
 
+    /// Keeps `fcsr` behind a stay in user mode, before anything else runs on the hart: it may have changed though `status` says that nothing has. A write of that register in VS-mode is to be noted in
+    /// `sstatus.FS` as well as in `vsstatus.FS` (privileged specification, "Virtual Supervisor Status Register"); the emulator (QEMU, up to 10.0) does so for instructions that compute, not for those that write the
+    /// register.
+    #[inline]
+    pub fn keep_float_control(&mut self) {
+        #[cfg(target_os = "none")]
+        if self.registers.status & riscv::context::sstatus::FS == riscv::context::sstatus::FS_CLEAN
+            && self.owns_floating(crate::arch::local())
+        {
+            // SAFETY: FS is not off in the thread's status, which the hart's has been since then; it is so only where every hart has the D extension.
+            self.floating.fcsr = unsafe { riscv::floating::control() };
+        }
+    }
+
     /// Has the thread enter its handler for an exception, as if the hardware had done it. `false`: it may be in a handler already.
     pub fn trap(&mut self, traps: &mut OwnTraps, cause: usize, value: usize) -> bool {
         #[cfg(target_os = "none")]
@@ -450,7 +464,7 @@ mod machine {
 
         /// Whether this hart's floating-point registers are the thread's.
         #[inline(always)]
-        fn owns_floating(&self, local: &Local) -> bool {
+        pub(super) fn owns_floating(&self, local: &Local) -> bool {
             local.floating_owner.load(Relaxed) == self.id.0
         }
 

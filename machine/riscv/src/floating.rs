@@ -1,7 +1,7 @@
 //! Saving and restoring floating-point registers of user programs. The kernel itself uses none.
 
 use crate::context::FloatingPoint;
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 macro_rules! each_register {
     ($operation:literal) => {
@@ -106,4 +106,18 @@ pub unsafe extern "C" fn restore(from: &FloatingPoint) {
         ".option pop",
         "ret"
     )
+}
+
+/// `fcsr` of this hart: rounding mode and accrued exceptions.
+///
+/// # Safety
+/// As [`save`].
+#[inline]
+pub unsafe fn control() -> u32 {
+    let control: usize;
+    // SAFETY: reads a register, which is there by contract.
+    unsafe {
+        asm!(".option push", ".option arch, +d", "frcsr {}", ".option pop", out(reg) control, options(nomem, nostack));
+    }
+    control as u32
 }

@@ -1,7 +1,7 @@
 //! Registers survive being interrupted, the floating-point ones too.
 
 use crate::case::{Case, Outcome};
-use crate::process::{child, exits};
+use crate::process::{checked_child, child, exits};
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
 use rt::abi::{errno::Errno, nr, signal::SIGCHLD};
@@ -16,6 +16,8 @@ pub const CASES: &[Case] = &[
     case!("registers/floats-at-rest", "P9 S4", floats_at_rest),
     case!("registers/fork-of-floats-at-rest", "P9 P1", fork_of_floats_at_rest),
     case!("registers/fork-keeps-floats", "P1", fork_keeps_floats),
+    case!("registers/rounding-among-processes", "P9 S4", rounding_among_processes),
+    case!("registers/rounding-of-a-child", "P9 P1", rounding_of_a_child),
     case!("registers/arithmetic", "P9", arithmetic),
 ];
 
@@ -121,6 +123,39 @@ fn fork_keeps_floats() -> Outcome {
     let pid = child(|| (core::hint::black_box(value) * 4.0) as i32)?;
     exits(pid, 5)?;
     equal!(core::hint::black_box(value), 1.25);
+    Ok(())
+}
+
+/// Processes that take turns on a hart have their own rounding modes, also if they compute nothing, whether they wait or have their time taken.
+fn rounding_among_processes() -> Outcome {
+    crate::machine::go_to(0)?;
+    let mut pids = Vec::new();
+    for number in 0..3usize {
+        pids.push(checked_child(move || {
+            for turn in 0..300usize {
+                let mode = (number + turn) % 4;
+                raw::set_rounding(mode);
+                if turn % 30 == 0 {
+                    let _ = raw::hold_integers(1, ROUNDS / 2);
+                } else {
+                    thread::yield_now();
+                }
+                equal!(raw::rounding(), mode);
+            }
+            Ok(())
+        })?);
+    }
+    pids.into_iter().try_for_each(|pid| exits(pid, 0))
+}
+
+/// A child rounds as its parent does, which has computed nothing since it chose how; and so does a thread.
+fn rounding_of_a_child() -> Outcome {
+    let usual = raw::rounding();
+    for mode in [1, 2, 3, usual] {
+        raw::set_rounding(mode);
+        exits(child(|| i32::from(raw::rounding() != mode))?, 0)?;
+        equal!(thread::spawn(raw::rounding)?.join(), Some(mode));
+    }
     Ok(())
 }
 
