@@ -304,7 +304,9 @@ impl UserContext {
         if self.registers.status & riscv::context::sstatus::FS == riscv::context::sstatus::FS_CLEAN
             && self.owns_floating(crate::arch::local())
         {
-            // SAFETY: FS is not off in the thread's status, which the hart's has been since then; it is so only where every hart has the D extension.
+            // It may not have been in user mode at all, behind one that uses no floating point.
+            riscv::csr_set!(sstatus, riscv::context::sstatus::FS_CLEAN);
+            // SAFETY: FS is on, by the line above; only where every hart has the D extension it is in a thread's status.
             self.floating.fcsr = unsafe { riscv::floating::control() };
         }
     }
