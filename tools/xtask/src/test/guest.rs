@@ -192,9 +192,9 @@ impl Report {
 
     fn finish_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        if line.starts_with("not ok ") {
+        if let Some(rest) = line.strip_prefix("not ok ") {
             self.tally.failed += 1;
-            self.clock(&line["not ok ".len()..]);
+            self.clock(rest);
             say(format!("  {line} [{}]", self.machine));
         } else if let Some(rest) = line.strip_prefix("ok ") {
             self.tally.passed += 1;
