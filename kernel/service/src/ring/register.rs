@@ -123,9 +123,6 @@ async fn clock(task: &Task<'_>, addr: usize) -> Result<usize, Errno> {
     if is_right { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
-/// What is told to end answers in its next poll. Who cancels waits for that so long (ns) at least, whatever the limit is: one of 0 finds out what it has ended.
-const ANSWERS_WITHIN: u64 = 10_000_000;
-
 /// Ends requests, and waits for that.
 async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errno> {
     let asked: SyncCancel = task.space().get(addr).await?;
@@ -139,23 +136,16 @@ async fn cancel(task: &Task<'_>, ring: &Ring, addr: usize) -> Result<usize, Errn
         }
     };
     // Whatever the limit is, it is seen whether that is all. What goes on is waited for.
-    let answered = deadline.map(|deadline| deadline.max(hal::time::now().saturating_add(ANSWERS_WITHIN)));
-    let done = task.wait_for(async { Ok(cancel.wait(ring, open.as_ref(), false).await) }, answered).await;
-    let done = done.map_err(in_time)?;
+    let done = task.wait_for(async { Ok(cancel.wait(ring, open.as_ref(), false).await) }, None).await?;
     match Errno::from_return(done.result as isize) {
         Err(Errno::EALREADY) => {}
         result => return result,
     }
     match task.wait_for(async { Ok(cancel.wait(ring, open.as_ref(), true).await) }, deadline).await {
+        Err(Errno::EAGAIN) => Err(Errno::ETIME),
         // As on Linux: it is gone, and nobody asks how.
-        Ok(_) => Ok(0),
-        Err(errno) => Err(in_time(errno)),
+        ended => ended.map(|_| 0),
     }
-}
-
-/// What the end of a wait with a limit is told as.
-fn in_time(errno: Errno) -> Errno {
-    if errno == Errno::EAGAIN { Errno::ETIME } else { errno }
 }
 
 /// What operations are there.

@@ -1,17 +1,13 @@
 //! Entries that wait for all before them; cancelling by a call.
 
-use super::calls::call_of;
 use super::*;
-use crate::machine::{harts, needs_root};
-use rt::abi::process::SCHED_FIFO;
-use rt::time::{Duration, Instant};
+use rt::time::Duration;
 
 pub const CASES: &[Case] = &[
     case!("ring/drain", "C4 D3", drain),
     case!("ring/drain-and-links", "C4 D3", drain_and_links),
     case!("ring/drain-that-is-given-up", "C4 D14 E1", drain_that_is_given_up),
     case!("ring/cancel-by-call", "C4 D3 D14", cancel_by_call),
-    case!("ring/cancel-by-call-has-a-limit", "C4 D3 D14", cancel_by_call_has_a_limit),
 ];
 
 fn reads(fd: i32, byte: &mut [u8], user_data: u64) -> Sqe {
@@ -152,39 +148,4 @@ fn cancel_by_call() -> Outcome {
     fails!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_SYNC_CANCEL, 8, 1), EFAULT);
     fails!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_SYNC_CANCEL, 8, 2), EINVAL);
     waiting::takes_nothing(&read, &mut write)
-}
-
-/// Who is told to end and gets no hart to answer on keeps nobody waiting beyond the limit.
-fn cancel_by_call_has_a_limit() -> Outcome {
-    needs_root()?;
-    let pid = checked_child(|| {
-        let mut ring = Ring::new(4, 0)?;
-        let (read, _write) = rt::pipe::pipe()?;
-        push(&mut ring, &[Sqe { op_flags: POLLIN.into(), ..call_of(IORING_OP_POLL_ADD, read.fd().raw()) }]);
-        equal!(ring.submit(0)?, 1);
-        let urgent = |priority: i32| call!(SCHED_SETSCHEDULER, 0, SCHED_FIFO, &raw const priority);
-        urgent(60)?;
-        let (shared, began) = (Shared::new()?, Instant::now());
-        let hog = || {
-            let _ = urgent(50);
-            shared.count(0);
-            while shared.get(1) == 0 && began.elapsed() < Duration::from_secs(3) {
-                core::hint::spin_loop();
-            }
-            0
-        };
-        let hogs = (0..harts()).map(|_| child(hog)).collect::<Result<Vec<_>, _>>()?;
-        shared.await_least(0, harts() as u32);
-        let mut asked = SyncCancel::of(7, 0);
-        asked.0.timeout = millis(50);
-        let answer = asked.call(&ring);
-        shared.set(1, 1);
-        for hog in hogs {
-            exits(hog, 0)?;
-        }
-        equal!(answer, Err(Errno::ETIME));
-        equal!(wait(&mut ring, 1)?, [(7, CANCELLED)]);
-        Ok(())
-    })?;
-    exits(pid, 0)
 }
