@@ -1,7 +1,8 @@
 //! What coroutines wait on: queues and locks that may be held across an `.await`.
 //!
 //! The queues are `base/sync`'s, the locks `base/task`'s, both with `hal`'s interrupt-safe locks inside, so that interrupt
-//! handlers may wake: in order of arrival, without allocation, and cancel-safe.
+//! handlers may wake: in order of arrival, and cancel-safe. A queue allocates nothing. Who waits for a lock notes how urgent it is, a few words out of the
+//! kernel's reserve (note 0014), at most one for each urgency and each holder.
 //!
 //! **Waiting for a condition.** State lies under its own lock (or in atomics); who changes it wakes the
 //! queue afterwards. Who waits must be in the queue *before* it looks for the last time, or the change and its

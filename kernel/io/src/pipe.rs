@@ -403,7 +403,7 @@ impl Drop for WriteEnd {
     fn drop(&mut self) {
         let mut ring = self.0.ring.lock();
         ring.writers -= 1;
-        ring.arrivals += CLOSED;
+        ring.arrivals = ring.arrivals.wrapping_add(CLOSED);
         drop(ring);
         self.0.readable.wake_all();
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     arguments::{Args, only},
-    context::{Task, fair},
+    context::Task,
     paths,
 };
 use ::fs::namespace::{self, change_mode, change_owner, change_times};
@@ -12,22 +12,15 @@ use abi::{
     stat::{self as s, Stat, Statx, StatxTimestamp},
     time::{Timespec, UTIME_NOW, UTIME_OMIT},
 };
-use alloc::{boxed::Box, sync::Arc};
-use core::ops::Range;
-use hal::PAGE_SIZE;
+use alloc::sync::Arc;
 use io::{
-    caller::Caller,
-    file::{IoError, Want},
     inode::{Inode, InodeId, Kind, Metadata, SetAttributes, Statistics, Timestamp},
     open::OpenFile,
 };
-use mem::Source;
 use zerocopy::FromZeros;
 
 /// Preferred size of transfers that `stat` reports.
 const BLOCK: u32 = 4096;
-/// What zeros are written from.
-static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
 
 /// Attributes of what a descriptor refers to, if they are in memory. What has no inode gets made-up ones.
 fn of_open_now(open: &OpenFile) -> Option<Metadata> {
@@ -314,7 +307,7 @@ pub(crate) async fn ftruncate(task: &Task<'_>, args: &Args) -> Result<usize, Err
     resize(task, &*inode_of(&open)?, size).await
 }
 
-/// `fallocate(fd, mode, offset, len)`: makes the file at least that long; space is found when it is written. Or makes zeros of what is there.
+/// `fallocate(fd, mode, offset, len)`: makes the file at least that long; space is found when it is written.
 pub(crate) async fn fallocate(task: &Task<'_>, args: &Args) -> Result<usize, Errno> {
     let open = task.file(args.int(0))?;
     if !open.writable() {
@@ -326,45 +319,11 @@ pub(crate) async fn fallocate(task: &Task<'_>, args: &Args) -> Result<usize, Err
     }
     let end = offset.checked_add(len).filter(|&end| i64::try_from(end).is_ok()).ok_or(Errno::EFBIG)?;
     let inode = open.file().inode().ok_or(Errno::ESPIPE)?;
-    let size = inode.metadata().await?.size;
-    match args.bits(1) & !f::FALLOC_FL_KEEP_SIZE {
-        0 => {}
-        // As on Linux of what lies on a medium only.
-        f::FALLOC_FL_ZERO_RANGE if inode.kind() == Kind::Regular && open.file().direct().is_some() => {
-            Box::pin(zero(task, &open, offset..end.min(size))).await?;
-        }
-        _ => return Err(Errno::EOPNOTSUPP),
+    match args.bits(1) {
+        0 if inode.metadata().await?.size < end => resize(task, &*inode, end).await,
+        0 | f::FALLOC_FL_KEEP_SIZE => Ok(0),
+        _ => Err(Errno::EOPNOTSUPP),
     }
-    let grows = args.bits(1) & f::FALLOC_FL_KEEP_SIZE == 0 && size < end;
-    if grows { resize(task, &*inode, end).await } else { Ok(0) }
-}
-
-/// Writes zeros over some of a file, a page at a time.
-async fn zero(task: &Task<'_>, open: &OpenFile, mut range: Range<u64>) -> Result<(), Errno> {
-    // Of what is there no limit of a file's size says anything.
-    let caller = Caller { file_limit: u64::MAX, ..task.caller().clone() };
-    while !range.is_empty() {
-        let at = range.start;
-        let len = (PAGE_SIZE - at as usize % PAGE_SIZE).min((range.end - at).try_into().unwrap_or(PAGE_SIZE));
-        match open.file().write_now(&caller, at, &mut Source::kernel(&ZEROS[..len])) {
-            // It was cut meanwhile, and so behind what is to be zeros.
-            Ok(Some(0)) => break,
-            Ok(Some(written)) => range.start += written as u64,
-            Ok(None) => {
-                let want = Want::Write { offset: at, len };
-                task.wait_for(fair(open.file().wait(&caller, want)), None).await?;
-            }
-            Err(IoError::Errno(errno)) => return Err(errno),
-            Err(IoError::Fault(_)) => return Err(Errno::EFAULT),
-        }
-        if task.interrupted() {
-            return Err(Errno::EINTR);
-        }
-        if exec::should_yield() {
-            exec::yield_now().await;
-        }
-    }
-    Ok(())
 }
 
 /// `struct statfs` of a file system's figures.

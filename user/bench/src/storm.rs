@@ -5,7 +5,6 @@ use crate::ping_pong::{go_to, partner, shared_word};
 use crate::processes::end;
 use crate::user_interrupts::counting;
 use alloc::format;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::time::Duration;
 use rt::time::Instant;
@@ -22,13 +21,13 @@ fn window(neighbour: &AtomicU32) -> f64 {
     f64::from(neighbour.load(Relaxed).wrapping_sub(before))
 }
 
-/// What a process has had of harts, in hundredths of a second.
+/// What a process has had of harts for its own code, in hundredths of a second.
 fn time_of(pid: i32) -> io::Result<f64> {
     let stat = fs::read_to_string(&format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-    // Of the user's and of the kernel's code, behind eleven others.
-    let times: Vec<f64> = fields.skip(11).take(2).filter_map(|field| field.parse().ok()).collect();
-    if times.len() == 2 { Ok(times.iter().sum()) } else { Err(io::ErrorKind::InvalidData.into()) }
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    // Of its own code, behind eleven others: what interrupts take of its turn is not among it.
+    let time = fields.nth(11).and_then(|field| field.parse().ok());
+    time.ok_or(io::ErrorKind::InvalidData.into())
 }
 
 /// Interrupts sent and handled in a second, what the neighbour counts of what it does without them, and its share of the hart, which it has for itself but for this thread. Another kernel has none.
@@ -56,9 +55,9 @@ pub fn rows() -> Outcome {
         rt::thread::yield_now();
     }
     let (sent_before, handled) = (sent.load(Relaxed), seen.count());
-    let time = time_of(neighbour)?;
+    let (time, start) = (time_of(neighbour)?, Instant::now());
     let stormed = window(counted);
-    let share = (time_of(neighbour)? - time) / WINDOW.as_secs() as f64;
+    let share = (time_of(neighbour)? - time) * 1e9 / start.elapsed().as_nanos() as f64;
     report("storm_sent", f64::from(sent.load(Relaxed).wrapping_sub(sent_before)), "/s");
     report("storm_handled", f64::from(seen.count().wrapping_sub(handled)), "/s");
     report("storm_neighbour", 100.0 * stormed / quiet, "%");

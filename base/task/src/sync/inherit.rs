@@ -3,7 +3,8 @@
 //! A waiter that looks in vain raises the holder, with the lock's state locked. The holder may wait for another lock itself: it is
 //! woken, looks in vain once more, and raises the next. So a chain is gone along from task to task, each of them as
 //! urgent as the first by then. A waiter that goes away takes back what it lent, and who has become less urgent by that is woken, too: it
-//! looks once more, and lends less. Both end, since a task is woken only if its priority is another than it was.
+//! looks once more, and lends less. Along a chain both end, since a task is woken only if its priority is another than it was; in a ring of tasks that wait for each other, which
+//! none of them leaves by itself, two such changes may follow each other round.
 //!
 //! Who waits for a task's end lends it its priority in the same way ([`lend`]), until the handle is ready or gone.
 //!

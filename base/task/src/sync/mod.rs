@@ -1,7 +1,7 @@
 //! Locks and channels for tasks, in the shape of `tokio::sync`; they work under any executor.
 //!
 //! Each is a state under a short lock, with those who wait for it in order of arrival ([`sync::wait::Turns`]); a wait allocates
-//! nothing. A future that is dropped before it is ready has taken nothing and passes its turn on.
+//! nothing but, where urgency is lent, a few words that say how urgent it is. A future that is dropped before it is ready has taken nothing and passes its turn on.
 //!
 //! The lock is the [`Lock`] that each is made with: a process has one that does not spin. Nothing of the user's runs
 //! under it: no value is cloned or dropped, no waker called.

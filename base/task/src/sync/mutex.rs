@@ -150,6 +150,8 @@ struct Take<'m, L> {
     /// What it is one of those who wait with.
     noted: Option<Urge>,
     word: &'m Word,
+    /// It goes away if it looks in vain: it lends nothing.
+    tries: bool,
     kind: PhantomData<fn() -> L>,
 }
 
@@ -161,6 +163,9 @@ impl<L: Lock> Take<'_, L> {
             return Some(Err(Poisoned));
         }
         if !first || state.holder.is_some() {
+            if self.tries {
+                return None;
+            }
             let urge = self.me.as_ref().and_then(Holder::urge::<L>);
             state.urgency.waits(&mut self.noted, urge.unwrap_or(Urge::NONE));
             state.owes::<L>(self.word.address());
@@ -173,6 +178,9 @@ impl<L: Lock> Take<'_, L> {
     }
 
     fn leave(&mut self, state: &mut State) {
+        if self.tries {
+            return;
+        }
         state.urgency.leaves(self.noted.take());
         state.owes::<L>(self.word.address());
     }
@@ -257,7 +265,7 @@ impl<T, L: Lock> Mutex<T, L> {
     /// Says why not.
     pub fn try_lock(&self) -> Result<MutexGuard<'_, T, L>, TryLockError> {
         let Err(me) = self.word.take(Holder::current::<L>()) else { return Ok(MutexGuard { mutex: self }) };
-        match self.turns.try_now(&mut self.want(me)) {
+        match self.turns.try_now(&mut Take { tries: true, ..self.want(me) }) {
             Some(Ok(())) => Ok(MutexGuard { mutex: self }),
             Some(Err(Poisoned)) => Err(TryLockError::Poisoned),
             None => Err(TryLockError::WouldBlock),
@@ -287,7 +295,7 @@ impl<T, L: Lock> Mutex<T, L> {
 
     /// What the caller wants of it.
     fn want(&self, me: Holder) -> Take<'_, L> {
-        Take { me: Some(me), noted: None, word: &self.word, kind: PhantomData }
+        Take { me: Some(me), noted: None, word: &self.word, tries: false, kind: PhantomData }
     }
 
     #[inline]

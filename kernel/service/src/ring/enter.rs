@@ -279,7 +279,8 @@ pub(super) async fn submit(task: &Task<'_>, ring: &Arc<Ring>, wanted: u32) -> Re
         submission.post();
         match some.fault {
             Some(fault) => {
-                if task.resolve(fault).await.is_err() {
+                // Where memory is missing it is taken again, as often as it may be.
+                if task.resolve(fault).await.is_err_and(|errno| errno != Errno::ENOMEM) {
                     submission.lacks_it();
                 }
             }

@@ -1,6 +1,6 @@
 //! The machines that are measured: AsyncOS in each world, its boot, and Linux, in turns.
 //!
-//! A system that fails costs its own rows and no others; it is not tried again in later turns.
+//! A system that fails on one hart, or one of ours on several, is not tried again in later turns; what else it had measured stays.
 
 use super::findings::{ALL_HARTS, CALLS, ENTRIES, Findings, LINUX, Mark, Transcript, clock};
 use super::linux::Linux;

@@ -56,8 +56,10 @@ pub fn suite(context: &Context) -> Result<Tally> {
                 .zip(&batch)
                 .map(|(machine, configuration)| scope.spawn(move || suite_on(configuration, machine)))
                 .collect();
-            running.into_iter().try_for_each(|machine| -> Result<()> {
-                tally += machine.join().map_err(|_| anyhow!("a machine's thread has panicked"))??;
+            // All of them are waited for, and counted, before the first that could not be run ends it.
+            let ended: Vec<_> = running.into_iter().map(|machine| machine.join()).collect();
+            ended.into_iter().try_for_each(|machine| -> Result<()> {
+                tally += machine.map_err(|_| anyhow!("a machine's thread has panicked"))??;
                 Ok(())
             })
         })?;

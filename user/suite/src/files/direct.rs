@@ -7,10 +7,7 @@ use crate::place::Place;
 use crate::process::{PAGE, RW, Shared, checked_child, child, dies, exits, kill, map, map_at, sleep_ms, unmap};
 use alloc::ffi::CString;
 use alloc::vec::Vec;
-use rt::abi::fs::{
-    AT_FDCWD, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE, Iovec, O_CREAT, O_DIRECT, O_RDONLY,
-    O_RDWR, O_WRONLY, SEEK_CUR, SEEK_END, SEEK_SET,
-};
+use rt::abi::fs::{AT_FDCWD, Iovec, O_CREAT, O_DIRECT, O_RDONLY, O_RDWR, O_WRONLY, SEEK_CUR, SEEK_END, SEEK_SET};
 use rt::abi::ioctl as i;
 use rt::abi::mm::MAP_SHARED;
 use rt::abi::signal::SIGKILL;
@@ -31,7 +28,6 @@ pub const CASES: &[Case] = &[
     case!("direct/forks", "D15 P1", forks),
     case!("direct/killed", "D14 P1", killed),
     case!("direct/truncated-meanwhile", "D14 D18", truncated_meanwhile),
-    case!("direct/zeros-of-a-range", "D3 D18", zeros_of_a_range),
 ];
 
 pub const DISK: &str = "/dev/vda";
@@ -387,41 +383,4 @@ fn truncated_meanwhile() -> Outcome {
     }
     shared.set(0, 1);
     exits(pid, 0)
-}
-
-/// `FALLOC_FL_ZERO_RANGE`: of what lies on a medium, in its memory and on the medium, over the end if it may grow.
-fn zeros_of_a_range() -> Outcome {
-    let place = Place::disk()?;
-    let path = place.join("zeros");
-    let (len, from, to) = (5 * PAGE, 100, 3 * PAGE + 50);
-    let mut expected = pattern(1, len);
-    fs::write(&path, &expected)?;
-    let file = open(&path, O_RDWR)?;
-    let zero = |mode: u32, from: usize, len: usize| call!(FALLOCATE, file.fd().raw(), mode, from, len);
-    equal!(zero(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, from, to - from), Ok(0));
-    expected[from..to].fill(0);
-    ensure!(fs::read(&path)? == expected, "other bytes");
-    // As far as it goes, and no further.
-    equal!(zero(FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, len - 10, PAGE), Ok(0));
-    expected[len - 10..].fill(0);
-    ensure!(fs::read(&path)? == expected, "another end");
-    equal!(zero(FALLOC_FL_ZERO_RANGE, len - 20, PAGE), Ok(0));
-    expected.truncate(len - 20);
-    expected.resize(len - 20 + PAGE, 0);
-    ensure!(fs::read(&path)? == expected, "it has not grown");
-    call!(FSYNC, file.fd().raw())?;
-    let memory = map(PAGE, RW)?;
-    equal!(pread(&file, memory, PAGE, PAGE), Ok(PAGE));
-    ensure!(raw::bytes(memory, PAGE).iter().all(|byte| *byte == 0), "the medium has other bytes");
-    unmap(memory, PAGE)?;
-    fails!(zero(FALLOC_FL_ZERO_RANGE | FALLOC_FL_PUNCH_HOLE, 0, PAGE), EOPNOTSUPP);
-    fails!(zero(FALLOC_FL_ZERO_RANGE, 0, 0), EINVAL);
-    let place = Place::memory()?;
-    fs::write(&place.join("zeros"), b"x")?;
-    let file = fs::File::open(&place.join("zeros"))?;
-    fails!(call!(FALLOCATE, file.fd().raw(), FALLOC_FL_ZERO_RANGE, 0, 1), EBADF);
-    let file =
-        raw::file(call!(OPENAT, AT_FDCWD, CString::new(place.join("zeros")).unwrap_or_default().as_ptr(), O_RDWR)?);
-    fails!(call!(FALLOCATE, file.fd().raw(), FALLOC_FL_ZERO_RANGE, 0, 1), EOPNOTSUPP);
-    Ok(())
 }

@@ -52,16 +52,24 @@ pub(super) struct Place {
     slot: usize,
     /// Where what is pending goes when its home leaves. Made before, as that may not allocate.
     heir: Box<Heir>,
+    /// It is there: senders are not heard any more.
+    is_inherited: bool,
 }
 
 impl Place {
     fn words(&self) -> Words {
-        Words(self.right.as_ref().map_or(self.heir.as_ptr(), uintr::Sender::area))
+        let right = self.right.as_ref().filter(|_| !self.is_inherited);
+        Words(right.map_or(self.heir.as_ptr(), uintr::Sender::area))
     }
 
-    /// Whether it can be another's. Its home may have ended and left nobody to say so.
+    /// Whether its home has ended and left nobody to say so.
+    fn is_orphan(&self) -> bool {
+        !self.is_inherited && self.right.as_ref().is_some_and(uintr::Sender::is_closed)
+    }
+
+    /// Whether it can be another's.
     fn is_over(&self) -> bool {
-        self.right.as_ref().is_none_or(uintr::Sender::is_closed) && area::queued(&self.words()) == 0
+        (self.is_inherited || self.right.is_none()) && area::queued(&self.words()) == 0
     }
 
     fn is_of(&self, member: usize, slot: usize) -> bool {
@@ -69,7 +77,7 @@ impl Place {
     }
 
     /// The right has ended: nothing that its senders write from now on is seen. What they have queued stays pending, as much as there are places for, whatever they do meanwhile.
-    fn bequeath(&mut self) -> Option<uintr::Sender> {
+    fn bequeath(&mut self) {
         let (words, heir) = (self.words(), Words(self.heir.as_ptr()));
         for signal in signal::REAL_TIME {
             while let Some(value) = area::take(&words, signal) {
@@ -78,7 +86,7 @@ impl Place {
                 }
             }
         }
-        self.right.take()
+        self.is_inherited = true;
     }
 }
 
@@ -162,7 +170,17 @@ impl Member {
         let mut shared = self.lock();
         let Shared { state, places, .. } = &mut *shared;
         state.collect(&Places(&self.group.own, places));
+        // What was sent before is theirs who are left; the right itself goes when the place is another's, which no handler may see to.
+        places.iter_mut().flatten().filter(|place| place.is_orphan()).for_each(Place::bequeath);
         shared.hand_over(&self.group.told, self.number)
+    }
+
+    /// Has this thread look when it lets interrupts in.
+    pub(super) fn ring_itself(&self) {
+        if let Some(Ring { sender, vector }) = &self.lock().rings[self.number] {
+            // To itself: there as long as this is.
+            let _ = sender.send(*vector);
+        }
     }
 
     /// It takes these from now on; all that is pending.
@@ -197,7 +215,8 @@ impl Member {
     /// What comes by this right, which has this slot of the thread's receiver, is sent to all, with this tag. `None`: no more rights can be; what those that have ended have left queued takes
     /// a place until it is taken. Allocates and frees, but not under the lock.
     pub(super) fn add(&self, right: uintr::Sender, slot: usize, tag: u64) -> Option<()> {
-        let place = Place { right: Some(right), member: self.number, slot, heir: Box::new(no_words()) };
+        let place =
+            Place { right: Some(right), member: self.number, slot, heir: Box::new(no_words()), is_inherited: false };
         // What was sent by those that are over is found.
         let _ = self.look();
         let mut shared = self.lock();
@@ -244,7 +263,9 @@ impl Member {
         // Who was told that its signal is sent has not found the right ended, so that it is there: pairs with the fence between a sender's stores and that look.
         fence(Ordering::SeqCst);
         state.collect(&Places(&self.group.own, places));
-        places[number].as_mut()?.bequeath()
+        let own = places[number].as_mut()?;
+        own.bequeath();
+        own.right.take()
     }
 }
 

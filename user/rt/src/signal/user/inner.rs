@@ -176,6 +176,12 @@ impl Inner {
         if was_on {
             self.run(None);
             self.receiver().unmask();
+        } else if let Some(member) = self.member() {
+            // Others count on this thread for what it does not mask, which it finds when it lets interrupts in.
+            // SAFETY: as above.
+            if unsafe { &*self.state.get() }.is_wanted() {
+                member.ring_itself();
+            }
         }
         value
     }
