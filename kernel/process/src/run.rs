@@ -240,6 +240,7 @@ impl Running {
             match self.context.enter(self.space.handle(), self.taking.as_mut().and_then(|taking| taking.traps())) {
                 Exit::Syscall => {
                     if self.context.x()[17] == nr::SCHED_YIELD {
+                        self.context.keep_float_control();
                         self.context.x_mut()[10] = 0;
                         break Leave::Yield(false);
                     }
@@ -252,6 +253,7 @@ impl Running {
                         Begun::Done(value) => self.context.x_mut()[10] = value as usize,
                         Begun::Waits(served) => {
                             thread.submit(trace::Work::Call(number as u32));
+                            self.context.keep_float_control();
                             break Leave::Waits(served);
                         }
                         Begun::Not => match own_now(thread, &self.space, self.service, &mut self.context) {
@@ -264,10 +266,16 @@ impl Running {
                     Some(Ok(())) => thread.usage.fault(false),
                     Some(Err(FaultError::Segv(_)))
                         if taken(&mut self.taking, &mut self.context, Trap::of_fault(access, address)) => {}
-                    _ => break Leave::Fault(address, access),
+                    _ => {
+                        self.context.keep_float_control();
+                        break Leave::Fault(address, access);
+                    }
                 },
                 Exit::Exception(exception) if self.takes(exception) => {}
-                Exit::Exception(exception) => break Leave::Exception(exception),
+                Exit::Exception(exception) => {
+                    self.context.keep_float_control();
+                    break Leave::Exception(exception);
+                }
                 // Whatever makes another coroutine more urgent than this one, or ends its time slice, also
                 // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                 Exit::Interrupt => {
@@ -277,7 +285,6 @@ impl Running {
                 }
             }
         };
-        self.context.keep_float_control();
         if self.taking.is_some() {
             if thread.attention.is_here() {
                 self.rest_errands(thread, matches!(leave, Leave::Yield(_)));
@@ -297,6 +304,7 @@ impl Running {
     fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
         let has_run = thread.attention.has_errand() && self.run_errands(thread);
         if thread.attention.is_wanted() {
+            self.context.keep_float_control_if_own();
             // Its class may have changed.
             self.turn.account(thread, Wait::Runs);
             return Some(Leave::Attention);
@@ -324,6 +332,7 @@ impl Running {
     #[inline(never)]
     fn interrupted<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
         self.turn.account(thread, Wait::Runs);
+        self.context.keep_float_control_if_own();
         if let Some(taking) = &mut self.taking {
             taking.note_interrupt();
             if !taking.is_settled(hart) {
@@ -607,10 +616,10 @@ fn own_now(
     service: &'static dyn Service,
     context: &mut UserContext,
 ) -> Option<isize> {
+    context.keep_float_control();
     if context.x()[17] != nr::CLONE {
         return None;
     }
-    context.keep_float_control();
     let (_, args) = Call::in_place(context);
     let made = clone::thread_now(thread, space, service, context, clone::Request::of_clone(args))?;
     Some(made.map_or_else(Errno::to_return, |tid| tid as isize))

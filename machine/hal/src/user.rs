@@ -295,19 +295,25 @@ impl UserContext {
         }
     }
 
-    /// Keeps `fcsr` behind a stay in user mode, before anything else runs on the hart: it may have changed though `status` says that nothing has. A write of that register in VS-mode is to be noted in
+    /// Keeps `fcsr` behind a call, before anything else runs on the hart: it may have changed though `status` says that nothing has. A write of that register in VS-mode is to be noted in
     /// `sstatus.FS` as well as in `vsstatus.FS` (privileged specification, "Virtual Supervisor Status Register"); the emulator (QEMU, up to 10.0) does so for instructions that compute, not for those that write the
     /// register.
     #[inline]
     pub fn keep_float_control(&mut self) {
         #[cfg(target_os = "none")]
-        if self.registers.status & riscv::context::sstatus::FS == riscv::context::sstatus::FS_CLEAN
-            && self.owns_floating(crate::arch::local())
-        {
-            // It may not have been in user mode at all, behind one that uses no floating point.
-            riscv::csr_set!(sstatus, riscv::context::sstatus::FS_CLEAN);
-            // SAFETY: FS is on, by the line above; only where every hart has the D extension it is in a thread's status.
+        // Behind a stay it is clean or off.
+        if self.registers.status & riscv::context::sstatus::FS_CLEAN != 0 {
+            // SAFETY: the hart's FS is the thread's still, and so it is on; which is so only where every hart has the D extension.
             self.floating.fcsr = unsafe { riscv::floating::control() };
+        }
+    }
+
+    /// The same behind an interrupt, which may have come before the thread was in user mode: the registers may be another's, and off.
+    pub fn keep_float_control_if_own(&mut self) {
+        #[cfg(target_os = "none")]
+        if self.registers.status & riscv::context::sstatus::FS != 0 && self.owns_floating(crate::arch::local()) {
+            riscv::csr_set!(sstatus, riscv::context::sstatus::FS_CLEAN);
+            self.keep_float_control();
         }
     }
 
