@@ -280,6 +280,7 @@ impl Running {
                 // makes it leave user mode: an interrupt, or `hal::hart::leave_user`.
                 Exit::Interrupt => {
                     if let Some(leave) = self.interrupted(thread, hart) {
+                        self.context.keep_float_control_if_own();
                         break leave;
                     }
                 }
@@ -332,7 +333,6 @@ impl Running {
     #[inline(never)]
     fn interrupted<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
         self.turn.account(thread, Wait::Runs);
-        self.context.keep_float_control_if_own();
         if let Some(taking) = &mut self.taking {
             taking.note_interrupt();
             if !taking.is_settled(hart) {

@@ -232,12 +232,14 @@ impl UserContext {
         Self { registers: Registers { x, pc, status: 0 }, floating: FloatingPoint::ZERO, id: ContextId::new() }
     }
 
-    /// A new thread that goes on from here, without traps of its own: it begins in its world's mode, whatever mode this one is in.
+    /// A new thread that goes on from here, without traps of its own: it begins in its world's mode, whatever mode this one is in. It has the floating-point registers of this one, which
+    /// wait for its first use of them: most threads begin with something else, and a hart's own would have to be loaded again behind it.
     #[must_use]
     pub fn of_child(&self) -> Self {
         let (registers, floating) = (self.registers.clone(), self.floating.clone());
         let mut child = Self { registers, floating, id: ContextId::new() };
-        child.registers.status &= riscv::context::sstatus::FS;
+        child.floating.restores = u32::from(self.has_floating());
+        child.registers.status = 0;
         child
     }
 
