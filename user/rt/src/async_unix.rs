@@ -183,7 +183,7 @@ impl UnixStream {
     }
 }
 
-/// One of two sockets for datagrams that are connected to each other. Any number of tasks may send and receive.
+/// A socket for datagrams: one of two that are connected to each other, or one with a name. Any number of tasks may send and receive.
 #[derive(Debug)]
 pub struct UnixDatagram(Datagrams);
 
@@ -195,6 +195,65 @@ impl UnixDatagram {
     pub fn pair() -> io::Result<(Self, Self)> {
         let [near, far] = pair(SOCK_DGRAM)?;
         Ok((Self(Datagrams::new(near)), Self(Datagrams::new(far))))
+    }
+
+    /// One that others send to by this name. A path's file stays when the socket is gone.
+    ///
+    /// # Errors
+    /// `EADDRINUSE`, and those of making a file.
+    pub fn bind(addr: &SocketAddr) -> io::Result<Self> {
+        let fd = socket::socket(addr, SOCK_DGRAM)?;
+        socket::bind(&fd, addr)?;
+        Ok(Self(Datagrams::new(fd)))
+    }
+
+    /// One without a name, to which nobody can reply.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENFILE`.
+    pub fn unbound() -> io::Result<Self> {
+        Ok(Self(Datagrams::new(OwnedFd::new(syscall!(SOCKET, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)?))))
+    }
+
+    /// What is sent without a name goes there from now on, and only what comes from there is received.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED`: nobody has that name; `EACCES`.
+    pub fn connect(&self, addr: &SocketAddr) -> io::Result<()> {
+        socket::connect(self.0.fd(), addr)
+    }
+
+    /// Sends one datagram to who has this name; waits for room.
+    ///
+    /// # Errors
+    /// `EMSGSIZE`, `ECONNREFUSED`, `EACCES`; the buffer comes back.
+    pub async fn send_to<B: IoBuf>(&self, buf: B, to: &SocketAddr) -> (io::Result<usize>, B) {
+        self.0.send(buf, Some(to.to_raw())).await
+    }
+
+    /// As [`UnixDatagram::recv`], with who has sent it, who may have no name.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn recv_from<B: IoBufMut>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B) {
+        let (received, buf) = self.0.receive(buf).await;
+        (received.and_then(|(len, from)| Ok((len, SocketAddr::from_raw(&from)?))), buf)
+    }
+
+    /// Its name; unnamed if it has none.
+    ///
+    /// # Errors
+    /// None.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        socket::local(self.0.fd())
+    }
+
+    /// The name of the one that it is connected to.
+    ///
+    /// # Errors
+    /// `ENOTCONN`.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        socket::peer(self.0.fd())
     }
 
     /// Sends one datagram; waits for room.

@@ -1,6 +1,7 @@
 //! Coroutines that accept and connect, and local sockets.
 
 use crate::case::{Case, Outcome, Trouble};
+use crate::place::Place;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use rt::abi::Errno;
@@ -24,6 +25,7 @@ pub const CASES: &[Case] = &[
     case!("async/refused", "C5 E1", refused),
     case!("async/local-streams", "C5 R2", local_streams),
     case!("async/local-datagrams", "C5 R2 D14", local_datagrams),
+    case!("async/named-local-datagrams", "C5 R2 D14", named_local_datagrams),
     case!("async/descriptors-over-local-sockets", "C5 R2 D14", descriptors),
 ];
 
@@ -357,6 +359,52 @@ fn local_datagrams() -> Outcome {
         near.send(vec![7; 50]).await.0?;
         let (received, bytes) = far.recv(vec![0; 8]).await;
         equal!((received?, bytes), (8, vec![7; 8]));
+        Ok(())
+    })
+}
+
+/// Local sockets with names: each hears who has sent, replies, and is refused by a name that nobody has; a full one has its sender wait.
+fn named_local_datagrams() -> Outcome {
+    block_on(async {
+        let place = Place::memory()?;
+        let path = SocketAddr::new(place.join("service"))?;
+        let service = UnixDatagram::bind(&path)?;
+        equal!(UnixDatagram::bind(&path).err(), Some(Errno::EADDRINUSE.into()));
+        equal!(service.local_addr()?, path);
+        let name = name("client")?;
+        let client = UnixDatagram::bind(&name)?;
+        let nobody = UnixDatagram::unbound()?;
+        ensure!(nobody.local_addr()?.is_unnamed() && nobody.peer_addr().is_err());
+        let waiter = spawn(async move {
+            let mut seen = Vec::new();
+            for _ in 0..2 {
+                let (received, bytes) = service.recv_from(vec![0; 8]).await;
+                let (len, from) = received?;
+                seen.push((bytes[..len].to_vec(), from));
+            }
+            io::Result::Ok((seen, service))
+        });
+        yield_now().await;
+        equal!(client.send_to(vec![1, 2], &path).await.0?, 2);
+        nobody.connect(&path)?;
+        equal!(nobody.send(vec![3]).await.0?, 1);
+        let Ok(Ok((seen, service))) = waiter.await else { return Err(Trouble::failed("nothing came")) };
+        equal!((&*seen[0].0, &seen[0].1), (&[1, 2][..], &name));
+        equal!((&*seen[1].0, seen[1].1.is_unnamed()), (&[3][..], true));
+        service.send_to(vec![4], &seen[0].1).await.0?;
+        let (received, bytes) = client.recv_from(vec![0; 8]).await;
+        equal!((received?, bytes), ((1, path.clone()), vec![4]));
+        // Who sends more than there is room for waits, until somebody takes some.
+        let mut sent = 0u32;
+        while timeout(SHORT, client.send_to(vec![5; 8], &path)).await.is_ok_and(|(sent, _)| sent.is_ok()) {
+            sent += 1;
+            ensure!(sent < 1 << 20, "room for everything");
+        }
+        let late = spawn(async move { client.send_to(vec![6], &path).await.0 });
+        while service.recv(vec![0; 8]).await.1 != [6] {}
+        ensure!(matches!(late.await, Ok(Ok(1))));
+        drop(service);
+        equal!(nobody.send(vec![7]).await.0.err(), Some(Errno::ECONNREFUSED.into()));
         Ok(())
     })
 }
