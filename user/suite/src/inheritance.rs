@@ -5,6 +5,7 @@ use crate::affinity;
 use crate::case::{Case, Outcome, Trouble};
 use crate::machine::needs_asyncos;
 use crate::process::{PAGE, RW, map, sleep_ms, unmap};
+use crate::runner::free_memory;
 use crate::word::flag;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -139,6 +140,9 @@ fn meetings(mut want: impl FnMut() -> Outcome) -> Outcome {
 
 /// A large mapping, to be taken away.
 fn takes_away() -> Result<impl FnOnce() -> Result<usize, Errno> + Send + 'static, Trouble> {
+    if free_memory().is_some_and(|free| free < 2 * (LARGE >> 10) as i64) {
+        return Err(Trouble::skipped("needs more memory"));
+    }
     let address = map(LARGE, RW)?;
     (0..LARGE).step_by(PAGE).for_each(|at| raw::bytes(address + at, 1).fill(1));
     Ok(move || unmap(address, LARGE))
