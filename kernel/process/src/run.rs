@@ -235,6 +235,7 @@ impl Running {
             if !thread.attention.is_quiet()
                 && let Some(leave) = self.attend(thread)
             {
+                self.context.keep_float_control_if_own();
                 break leave;
             }
             match self.context.enter(self.space.handle(), self.taking.as_mut().and_then(|taking| taking.traps())) {
@@ -305,7 +306,6 @@ impl Running {
     fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
         let has_run = thread.attention.has_errand() && self.run_errands(thread);
         if thread.attention.is_wanted() {
-            self.context.keep_float_control_if_own();
             // Its class may have changed.
             self.turn.account(thread, Wait::Runs);
             return Some(Leave::Attention);

@@ -310,7 +310,7 @@ impl UserContext {
         }
     }
 
-    /// The same behind an interrupt, which may have come before the thread was in user mode: the registers may be another's, and off.
+    /// The same where the thread may not have been in user mode: an interrupt was there before, or nothing but work for it. The registers may be another's, and off.
     pub fn keep_float_control_if_own(&mut self) {
         #[cfg(target_os = "none")]
         if self.registers.status & riscv::context::sstatus::FS != 0 && self.owns_floating(crate::arch::local()) {
