@@ -43,7 +43,6 @@ impl UdpSocket {
     /// # Errors
     /// `ECONNREFUSED` for an earlier datagram that found nobody; the buffer comes back.
     pub async fn recv_from<B: IoBufMut>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B) {
-        let (received, buf) = self.0.receive(buf).await;
-        (received.and_then(|(len, from)| Ok((len, SocketAddr::from_raw(&from)?))), buf)
+        self.0.receive_from(buf).await
     }
 }

@@ -236,8 +236,7 @@ impl UnixDatagram {
     /// # Errors
     /// As there.
     pub async fn recv_from<B: IoBufMut>(&self, buf: B) -> (io::Result<(usize, SocketAddr)>, B) {
-        let (received, buf) = self.0.receive(buf).await;
-        (received.and_then(|(len, from)| Ok((len, SocketAddr::from_raw(&from)?))), buf)
+        self.0.receive_from(buf).await
     }
 
     /// Its name; unnamed if it has none.

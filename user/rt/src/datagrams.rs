@@ -3,7 +3,7 @@
 use crate::io;
 use crate::owned::{IoBuf, IoBufMut};
 use crate::requests::{self, Request};
-use crate::socket::{self, Raw};
+use crate::socket::{self, Address, Raw};
 use crate::sys::{OwnedFd, retry};
 use ::task::Wait;
 use abi::errno::Errno;
@@ -90,6 +90,12 @@ impl Datagrams {
         let (received, (message, mut buf)) =
             unsafe { Request::new(entry, Wait::Read, Some(&self.0), (message, buf)) }.await;
         (ended(received.map(|len| (len, message.addr)), &mut buf), buf)
+    }
+
+    /// The same with the address of a sender who has one of this kind.
+    pub(crate) async fn receive_from<B: IoBufMut, A: Address>(&self, buf: B) -> (io::Result<(usize, A)>, B) {
+        let (received, buf) = self.receive(buf).await;
+        (received.and_then(|(len, from)| Ok((len, A::from_raw(&from)?))), buf)
     }
 }
 
