@@ -1,6 +1,6 @@
 //! A program of world `vm` that writes the registers of its mode: it may die or hang, and harms nobody else.
 
-use super::{counting, until};
+use super::{Counts, counting, until};
 use crate::case::{Outcome, Trouble};
 use crate::machine::world;
 use crate::process::{RW, Shared, checked_child, child, kill, map, sleep_ms, unmap, wait, wait_with};
@@ -46,22 +46,42 @@ fn exchange(register: u32) -> u32 {
     register << 20 | 0x0005_1573
 }
 
+/// A receiver beside the programs that do so, in world `vm`.
+struct Beside {
+    receiver: Receiver,
+    counts: &'static Counts,
+    sender: Sender,
+    told: u32,
+}
+
+impl Beside {
+    const VECTOR: u32 = 5;
+
+    fn new() -> Result<Self, Trouble> {
+        if world() != Some(WORLD_VM) {
+            return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
+        }
+        let (receiver, counts) = counting()?;
+        let sender = Sender::open(receiver.grant(1 << Self::VECTOR)?)?;
+        Ok(Self { receiver, counts, sender, told: 0 })
+    }
+
+    /// It still is.
+    fn is_told(&mut self) -> Outcome {
+        self.told += 1;
+        self.sender.send(Self::VECTOR)?;
+        until(&self.receiver, || self.counts.get(Self::VECTOR) == self.told)
+    }
+}
+
 /// Each register with nothing, all ones, and a mixture, and each instruction, by a receiver and by who is none. A receiver beside it is still told.
 pub fn any() -> Outcome {
-    if world() != Some(WORLD_VM) {
-        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
-    }
-    let (receiver, counts) = counting()?;
-    let sender = Sender::open(receiver.grant(1 << 5)?)?;
-    let shared = Shared::new()?;
-    let mut sent = 0;
+    let (mut beside, shared) = (Beside::new()?, Shared::new()?);
     for word in REGISTERS.map(exchange).into_iter().chain(INSTRUCTIONS) {
         for value in [0, usize::MAX, 0x5a5a_0000_1234_8a2f] {
             for receives in [false, true] {
                 executed(shared, word, value, receives)?;
-                sent += 1;
-                sender.send(5)?;
-                until(&receiver, || counts.get(5) == sent)?;
+                beside.is_told()?;
             }
         }
     }
@@ -134,15 +154,9 @@ fn ended(pid: i32, shared: Shared, word: usize) -> Outcome {
 /// beside it is still told.
 pub fn every() -> Outcome {
     const NEXT: usize = 0;
-    if world() != Some(WORLD_VM) {
-        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
-    }
-    let (receiver, counts) = counting()?;
-    let sender = Sender::open(receiver.grant(1 << 5)?)?;
-    let shared = Shared::new()?;
+    let (mut beside, shared) = (Beside::new()?, Shared::new()?);
     let words: Vec<u32> = (0..NUMBERS).flat_map(|number| [exchange(number), RET]).collect();
     let base = code(&words)?;
-    let mut sent = 0;
     for value in [usize::MAX, 0x5a5a_0000_1234_8a2f] {
         shared.set(NEXT, 0);
         while shared.get(NEXT) < NUMBERS {
@@ -157,9 +171,7 @@ pub fn every() -> Outcome {
             })?;
             shared.await_least(NEXT, before + 1);
             ended(pid, shared, NEXT)?;
-            sent += 1;
-            sender.send(5)?;
-            until(&receiver, || counts.get(5) == sent)?;
+            beside.is_told()?;
         }
     }
     Ok(())
@@ -169,12 +181,7 @@ pub fn every() -> Outcome {
 pub fn at_random() -> Outcome {
     const WORDS: usize = 24;
     const SEEDS: u64 = 100;
-    if world() != Some(WORLD_VM) {
-        return Err(Trouble::skipped("the registers of a mode of its own are there in world vm alone"));
-    }
-    let (receiver, counts) = counting()?;
-    let sender = Sender::open(receiver.grant(1 << 5)?)?;
-    let shared = Shared::new()?;
+    let (mut beside, shared) = (Beside::new()?, Shared::new()?);
     for seed in 1..=SEEDS {
         let mut state = seed;
         let mut below = |bound: usize| scramble(&mut state) as usize % bound;
@@ -198,9 +205,7 @@ pub fn at_random() -> Outcome {
         shared.await_least(0, 1);
         ended(pid, shared, 0)?;
         unmap(base, PAGE)?;
-        sender.send(5)?;
-        until(&receiver, || u64::from(counts.get(5)) == seed)
-            .map_err(|trouble| Trouble::failed(format_args!("seed {seed}: {trouble:?}")))?;
+        beside.is_told().map_err(|trouble| Trouble::failed(format_args!("seed {seed}: {trouble:?}")))?;
     }
     Ok(())
 }
