@@ -71,6 +71,11 @@ impl Namespace {
         self.mounts.lock().values().map(|mount| mount.info.clone()).collect()
     }
 
+    /// The root directories of all that is mounted, also where another has been mounted above.
+    pub fn roots(&self) -> Vec<Arc<dyn Inode>> {
+        self.mounts.lock().values().map(|mount| mount.root.clone()).collect()
+    }
+
     /// Mounts `root` on the directory at `path`.
     ///
     /// # Errors

@@ -6,7 +6,6 @@ use crate::{
 };
 use ::fs::{
     access,
-    namespace::MountInfo,
     walk::{Context, Last, Place},
 };
 use abi::{
@@ -373,13 +372,9 @@ pub(crate) async fn umount2(task: &Task<'_>, args: &Args) -> Result<usize, Errno
 
 /// `sync()`: writes back every mounted file system.
 pub(crate) async fn sync(task: &Task<'_>) -> Result<usize, Errno> {
-    let root = task.system.namespace.root().clone();
-    let context = Context { caller: task.caller(), root: &root, base: &root, resolve: 0 };
-    for MountInfo { path, .. } in task.system.namespace.mounts() {
-        if let Ok(place) = task.system.namespace.find(&context, path.as_bytes(), Last::Follow).await {
-            // As Linux: `sync` reports no errors.
-            let _ = place.inode().sync_all().await;
-        }
+    for root in task.system.namespace.roots() {
+        // As Linux: `sync` reports no errors.
+        let _ = root.sync_all().await;
     }
     Ok(0)
 }

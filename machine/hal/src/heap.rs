@@ -13,7 +13,7 @@ use crate::sizes::{ALIGNMENT, CLASSES, LARGEST, SLAB_HEADER, class_of};
 use crate::sync::{IrqLock, rank};
 use crate::{PAGE_SIZE, arch, hart};
 use core::alloc::{GlobalAlloc, Layout};
-use core::cell::UnsafeCell;
+use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Objects that move between a hart's stock and the slabs at once.
@@ -50,20 +50,52 @@ unsafe impl Send for Class {}
 static SLABS: [IrqLock<Class>; CLASSES.len()] =
     [const { IrqLock::new(rank::HEAP, Class { partial: core::ptr::null_mut(), slabs: 0, used: 0 }) }; CLASSES.len()];
 
+/// Free objects of a class that a hart keeps. Changed by that hart only, with interrupts off.
 struct Stock {
-    head: *mut Object,
-    len: usize,
+    head: Cell<*mut Object>,
+    /// Others read it, to count.
+    len: AtomicUsize,
 }
 
-/// Stocks of one hart; touched by that hart only, with interrupts off.
-struct Stocks(UnsafeCell<[Stock; CLASSES.len()]>);
+// SAFETY: `head` is touched by the stock's hart only, which does not leave it with interrupts off.
+unsafe impl Sync for Stock {}
 
-// SAFETY: see `Stocks`.
-unsafe impl Sync for Stocks {}
+impl Stock {
+    const EMPTY: Self = Self { head: Cell::new(core::ptr::null_mut()), len: AtomicUsize::new(0) };
 
-static STOCKS: [Stocks; hart::MAX] =
-    [const { Stocks(UnsafeCell::new([const { Stock { head: core::ptr::null_mut(), len: 0 } }; CLASSES.len()])) };
-        hart::MAX];
+    /// # Safety
+    /// The object is free memory of this class, at least a pointer large, and the caller's; the stock is this hart's, interrupts are off.
+    #[inline]
+    unsafe fn push(&self, object: *mut Object) -> usize {
+        // SAFETY: the contract.
+        unsafe { *object = Object(self.head.get()) };
+        self.head.set(object);
+        let len = self.len.load(Relaxed) + 1;
+        self.len.store(len, Relaxed);
+        len
+    }
+
+    /// # Safety
+    /// The stock is this hart's, interrupts are off.
+    #[inline]
+    unsafe fn pop(&self) -> *mut Object {
+        let object = self.head.get();
+        if !object.is_null() {
+            // SAFETY: an object in a stock is free memory that holds the link to the next one.
+            self.head.set(unsafe { (*object).0 });
+            self.len.store(self.len.load(Relaxed) - 1, Relaxed);
+        }
+        object
+    }
+}
+
+static STOCKS: [[Stock; CLASSES.len()]; hart::MAX] = [const { [const { Stock::EMPTY }; CLASSES.len()] }; hart::MAX];
+
+/// The stock of this hart, as long as interrupts are off.
+#[inline]
+fn stock_of(class: usize) -> &'static Stock {
+    &STOCKS[hart::id() & (hart::MAX - 1)][class]
+}
 
 static SLAB_PAGES: AtomicUsize = AtomicUsize::new(0);
 static LARGE_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -93,7 +125,7 @@ pub fn bytes() -> usize {
 pub struct Census {
     /// Size of its objects.
     pub size: usize,
-    /// Objects in use, or in the stock of a hart.
+    /// Objects in use. Where other harts take and give meanwhile, it may be off by what they do.
     pub used: usize,
     /// Pages.
     pub slabs: usize,
@@ -103,7 +135,8 @@ pub struct Census {
 pub fn census() -> [Census; CLASSES.len()] {
     core::array::from_fn(|class| {
         let slabs = SLABS[class].lock();
-        Census { size: CLASSES[class], used: slabs.used, slabs: slabs.slabs }
+        let in_stock: usize = STOCKS.iter().map(|stocks| stocks[class].len.load(Relaxed)).sum();
+        Census { size: CLASSES[class], used: slabs.used.saturating_sub(in_stock), slabs: slabs.slabs }
     })
 }
 
@@ -162,17 +195,12 @@ fn give_large(pointer: *mut u8, layout: Layout) {
 #[inline]
 fn take(class: usize) -> *mut u8 {
     let enabled = arch::interrupts_off();
-    // SAFETY: this hart's stocks with interrupts off: nobody else touches them.
-    let stock = unsafe { &mut (*STOCKS[hart::id() & (hart::MAX - 1)].0.get())[class] };
-    if stock.head.is_null() {
+    let stock = stock_of(class);
+    if stock.head.get().is_null() {
         fill(class, stock);
     }
-    let object = stock.head;
-    if !object.is_null() {
-        // SAFETY: an object in a stock is free memory that holds the link to the next one.
-        stock.head = unsafe { (*object).0 };
-        stock.len -= 1;
-    }
+    // SAFETY: this hart's stock, with interrupts off.
+    let object = unsafe { stock.pop() };
     if enabled {
         arch::interrupts_on();
     }
@@ -184,13 +212,9 @@ fn take(class: usize) -> *mut u8 {
 #[inline]
 unsafe fn give(class: usize, object: *mut Object) {
     let enabled = arch::interrupts_off();
-    // SAFETY: as in `take`.
-    let stock = unsafe { &mut (*STOCKS[hart::id() & (hart::MAX - 1)].0.get())[class] };
-    // SAFETY: the object is free (contract) and at least a pointer large.
-    unsafe { *object = Object(stock.head) };
-    stock.head = object;
-    stock.len += 1;
-    if stock.len > 2 * BATCH {
+    let stock = stock_of(class);
+    // SAFETY: the object is free (contract); this hart's stock, with interrupts off.
+    if unsafe { stock.push(object) } > 2 * BATCH {
         empty(class, stock);
     }
     if enabled {
@@ -200,14 +224,14 @@ unsafe fn give(class: usize, object: *mut Object) {
 
 /// Moves a batch of objects from slabs to a stock.
 #[cold]
-fn fill(class: usize, stock: &mut Stock) {
+fn fill(class: usize, stock: &Stock) {
     let mut slabs = SLABS[class].lock();
     for _ in 0..BATCH {
         if slabs.partial.is_null() && !add_slab(&mut slabs, class) {
             return;
         }
         let slab = slabs.partial;
-        // SAFETY: a slab in the list has a free object; slabs are touched under the lock only.
+        // SAFETY: a slab in the list has a free object; slabs are touched under the lock only. The stock is as in `take`.
         unsafe {
             let object = (*slab).free;
             (*slab).free = (*object).0;
@@ -215,24 +239,21 @@ fn fill(class: usize, stock: &mut Stock) {
             if (*slab).free.is_null() {
                 unlink(&mut slabs, slab);
             }
-            *object = Object(stock.head);
-            stock.head = object;
+            stock.push(object);
         }
         slabs.used += 1;
-        stock.len += 1;
     }
 }
 
 /// Moves a batch of objects from a stock back to their slabs.
 #[cold]
-fn empty(class: usize, stock: &mut Stock) {
+fn empty(class: usize, stock: &Stock) {
     let mut slabs = SLABS[class].lock();
     for _ in 0..BATCH {
-        let object = stock.head;
-        let slab = (object as usize & !(PAGE_SIZE - 1)) as *mut Slab;
-        // SAFETY: the stock holds more than a batch of objects; each lies in the slab at its page's start.
+        // SAFETY: the stock holds more than a batch of objects; each lies in the slab at its page's start. The stock is as in `give`.
         unsafe {
-            stock.head = (*object).0;
+            let object = stock.pop();
+            let slab = (object as usize & !(PAGE_SIZE - 1)) as *mut Slab;
             let was_full = (*slab).free.is_null();
             *object = Object((*slab).free);
             (*slab).free = object;
@@ -248,7 +269,6 @@ fn empty(class: usize, stock: &mut Stock) {
             }
         }
         slabs.used -= 1;
-        stock.len -= 1;
     }
 }
 

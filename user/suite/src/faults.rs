@@ -153,7 +153,7 @@ fn every_point_of(scenario: fn(usize) -> Done) -> Outcome {
     for nth in 1..MOST {
         // What is lost at a point is lost each time.
         let mut status = WaitStatus::Exited(0);
-        kept::nothing(2, kept::charges, || {
+        kept::nothing(4, kept::charges, || {
             status = wait(child(|| attempt(scenario, nth))?)?;
             Ok(())
         })?;

@@ -8,6 +8,8 @@ use rt::fs::read_to_string;
 /// How often it is looked in a row, a millisecond apart, until what is there is there for good: what a process had is given back soon after its end, and as long as that goes
 /// on it is waited for.
 const STILL: usize = 500;
+/// The same where it is done again anyway if something is there.
+const SHORTLY: usize = 25;
 /// The same, however it goes on.
 const MOST: usize = 2000;
 
@@ -18,6 +20,9 @@ pub enum What {
     Coroutines,
     Class(usize),
 }
+
+/// What the journal of the file system notes of a commit, and of a directory that is gone, until it has gone round.
+const JOURNALED: [(What, i64); 2] = [(What::Class(192), 1), (What::Class(32), 1)];
 
 /// How many there are of each.
 pub type Counts = Vec<(What, i64)>;
@@ -56,13 +61,18 @@ pub fn charges_and_objects() -> Result<Counts, Trouble> {
 
 /// What there is more of than before, and how much, when that does not change any more.
 pub fn since(before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<Counts, Trouble> {
+    since_for(STILL, before, look)
+}
+
+fn since_for(patience: usize, before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<Counts, Trouble> {
     let more = || -> Result<Counts, Trouble> {
         let pairs = look()?.into_iter().zip(before);
-        Ok(pairs.map(|((what, now), (_, before))| (what, now - before)).filter(|(_, more)| *more > 0).collect())
+        let more = pairs.map(|((what, now), (_, before))| (what, now - before));
+        Ok(more.filter(|more| more.1 > 0 && !JOURNALED.contains(more)).collect())
     };
     let (mut now, mut still) = (more()?, 0);
     for _ in 0..MOST {
-        if now.is_empty() || still == STILL {
+        if now.is_empty() || still == patience {
             break;
         }
         sleep_ms(1);
@@ -75,19 +85,25 @@ pub fn since(before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<C
 
 /// Has something done up to `passes` times, until it keeps nothing. What is kept once is kept for all (pages that processes pay for ahead, this one too, a name, a page
 /// of a class); what is lost is lost each time.
+///
+/// The last two are waited for. What comes back late behind one that was not would hide what the next loses, so that one does not count.
 pub fn nothing(passes: usize, look: fn() -> Result<Counts, Trouble>, mut pass: impl FnMut() -> Outcome) -> Outcome {
-    let mut lost: Option<Counts> = None;
-    for _ in 0..passes {
+    let (mut lost, mut counts): (Option<Counts>, bool) = (None, true);
+    for left in (0..passes).rev() {
         let before = look()?;
         pass()?;
-        let more = since(&before, look)?;
+        let is_waited_for = left < 2;
+        let more = since_for(if is_waited_for { STILL } else { SHORTLY }, &before, look)?;
         let again =
             |(what, _): &(What, i64)| lost.as_ref().is_none_or(|lost| lost.iter().any(|(lost, _)| lost == what));
         let more: Counts = more.into_iter().filter(again).collect();
-        if more.is_empty() {
+        if more.is_empty() && counts {
             return Ok(());
         }
-        lost = Some(more);
+        counts = more.is_empty() || is_waited_for;
+        if !more.is_empty() {
+            lost = Some(more);
+        }
     }
     Err(Trouble::failed(format_args!("{:?} are kept", lost.unwrap_or_default())))
 }

@@ -18,13 +18,14 @@ use rt::abi::io_uring::*;
 use rt::abi::poll::EPOLLIN;
 use rt::abi::process::WaitStatus;
 use rt::abi::signal::SIGKILL;
+use rt::system;
 
 /// More polls than any of these has.
 const MOST: usize = 100;
 /// A run takes one share of the operations.
 const SHARES: u16 = 8;
-/// Passes in a row in which something is lost, if it is.
-const PASSES: usize = 12;
+/// Passes in a row in which something is lost, if it is. What is kept by address, as the room of a queue of futexes, is kept once for each of many.
+const PASSES: usize = 40;
 /// Where in a chain the entry is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
@@ -114,7 +115,14 @@ pub fn loses_nothing(which: u16, mut pass: impl FnMut() -> Outcome) -> Outcome {
         // The child that it waits for is process 1's when its process ends, which reaps it when the case is over.
         return pass();
     }
-    kept::nothing(PASSES, kept::charges_and_objects, pass).map_err(|trouble| match trouble {
+    let written = || {
+        // What is to be written is kept until it is: of a file that is removed by now, too.
+        system::sync();
+        Ok(())
+    };
+    written()?;
+    let done = kept::nothing(PASSES, kept::charges_and_objects, || pass().and_then(|()| written()));
+    done.map_err(|trouble| match trouble {
         Trouble::Failed(why) => Trouble::failed(format_args!("{why} (of {which})")),
         skipped => skipped,
     })
