@@ -24,10 +24,10 @@ pub struct Parts {
     pub log: Arc<Log>,
 }
 
-/// The UART, for as long as the machine runs.
-struct Port(&'static Uart);
+/// A 16550, for as long as the machine runs.
+pub struct Wire(pub &'static Uart);
 
-impl Line for Port {
+impl Line for Wire {
     fn read_now(&self, bytes: &mut [u8]) -> usize {
         self.0.read(bytes)
     }
@@ -101,7 +101,7 @@ fn open_uart() -> Arc<dyn Line> {
         log::error!("the console's interrupt cannot be used: {error:?}");
     }
     uart.start();
-    Arc::new(Port(uart))
+    Arc::new(Wire(uart))
 }
 
 /// Last words: past every queue and lock. The lock of `PORT` is only ever held for this copy.

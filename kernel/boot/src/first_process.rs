@@ -79,8 +79,8 @@ pub async fn start(
     process::spawn_init(service, init).await.map(drop).map_err(failed)
 }
 
-/// Process groups, for the terminal.
-struct Jobs;
+/// Process groups, for terminals.
+pub struct Jobs;
 
 impl JobControl for Jobs {
     fn groups(&self, pid: u32) -> Option<(u32, u32)> {

@@ -1,7 +1,9 @@
-//! Devices that the kernel has no driver for, and lets programs have: all functions on the PCI bus.
+//! Devices that the kernel lets programs have: all functions on the PCI bus. Those that are serial ports it drives itself while no program has them.
 
+use crate::serial::Port;
 use abi::device::Info;
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use hal::irq;
 use pci::Function;
 use platform::Trigger;
@@ -25,15 +27,24 @@ impl Switch for OnBus {
     }
 }
 
-/// Finds them. On the boot hart.
-pub fn offer() {
+/// Class, subclass and programming interface of a serial port with FIFOs of 16 bytes, and its registers.
+const SERIAL: u32 = 0x07_00_02;
+const SERIAL_BYTES: u32 = 8;
+
+/// Finds them; answers the serial ports. On the boot hart.
+pub fn offer() -> Vec<&'static Port> {
+    let mut ports = Vec::new();
     for function in pci::functions() {
         let Function { switch, vendor, device, class, registers, bytes, line } = function;
         let line = line.and_then(claim);
         log::info!("pci {vendor:04x}:{device:04x}: {bytes} bytes, line {}", line.map_or(0, Line::number));
         let info = Info { vendor, device, class, bytes, ..Info::default() };
-        device::offer(info, registers, Box::new(OnBus { switch, interrupts: line.is_some() }), line);
+        let is_port = class == SERIAL && bytes == SERIAL_BYTES;
+        let mapped = if is_port { uart::Mapped::of(&registers) } else { None };
+        let device = device::offer(info, registers, Box::new(OnBus { switch, interrupts: line.is_some() }), line);
+        ports.extend(mapped.map(|registers| Port::new(device, registers)));
     }
+    ports
 }
 
 /// The line, if no other function has it and it is a level, as all of this bus are: one that is not may tell something once only.

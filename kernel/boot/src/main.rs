@@ -14,5 +14,6 @@ mod first_process;
 mod grantable;
 mod log_sink;
 mod proc_files;
+mod serial;
 mod startup;
 mod tree;

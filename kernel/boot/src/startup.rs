@@ -1,9 +1,11 @@
 //! What comes up, in order.
 
 use crate::command_line::Options;
+use crate::serial::Port;
 use crate::{console, devices, first_process, grantable, log_sink, proc_files, tree};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use exec::Priority;
 use hal::boot::Machine;
 use hal::sync::{SpinLock, rank};
@@ -27,9 +29,9 @@ fn main(machine: &'static Machine) -> ! {
     let console = console::start(&options);
     announce(machine, &options);
     let devices = devices::start();
-    grantable::offer();
+    let ports = grantable::offer();
     hal::boot::start_harts(run_hart);
-    exec::spawn(PRIORITY_SERVICE, "start", start(machine, options, console, devices));
+    exec::spawn(PRIORITY_SERVICE, "start", start(machine, options, console, devices, ports));
     exec::run_hart()
 }
 
@@ -56,12 +58,18 @@ fn announce(machine: &Machine, options: &Options) {
 }
 
 /// Everything that has to wait: the rest of the start-up, up to the first process.
-async fn start(machine: &'static Machine, options: Options, console: console::Parts, devices: devices::Devices) {
+async fn start(
+    machine: &'static Machine,
+    options: Options,
+    console: console::Parts,
+    devices: devices::Devices,
+    ports: Vec<&'static Port>,
+) {
     let random = Arc::new(Random::new(seed(machine, devices.entropy).await));
     *RANDOM.lock() = Some(random.clone());
     process::stack::set_entropy(fill_random);
     let net = start_network(devices.card, &random);
-    let tree = match tree::mount(devices.disk, &console, &random).await {
+    let tree = match tree::mount(devices.disk, &console, ports, &random).await {
         Ok(tree) => tree,
         Err(message) => halt(&console, &message).await,
     };

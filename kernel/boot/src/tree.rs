@@ -1,6 +1,7 @@
 //! The tree of names: the disk as root, and what is mounted on it.
 
 use crate::console::Parts;
+use crate::serial::Port;
 use crate::startup::PRIORITY_SERVICE;
 use abi::errno::Errno;
 use abi::mux::Channel;
@@ -8,8 +9,9 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use fs::blockdev;
-use fs::devfs::DevFs;
+use fs::devfs::{DevFs, Device};
 use fs::ext4::Ext4;
 use fs::namespace::{MountInfo, Namespace};
 use fs::walk::Context;
@@ -37,7 +39,12 @@ pub fn kernel_caller() -> Caller {
 ///
 /// # Errors
 /// Why there is no root file system, for the log.
-pub async fn mount(disk: Option<Arc<dyn BlockDevice>>, console: &Parts, random: &Arc<Random>) -> Result<Tree, String> {
+pub async fn mount(
+    disk: Option<Arc<dyn BlockDevice>>,
+    console: &Parts,
+    ports: Vec<&'static Port>,
+    random: &Arc<Random>,
+) -> Result<Tree, String> {
     let device = disk.clone();
     let (root, disk, kind) = match disk {
         Some(device) => {
@@ -56,7 +63,7 @@ pub async fn mount(disk: Option<Arc<dyn BlockDevice>>, console: &Parts, random: 
     };
     let namespace = Namespace::new(root, info);
     mount_at(&namespace, b"/proc", procfs::root(), "proc").await;
-    mount_at(&namespace, b"/dev", dev(console, random, device), "devtmpfs").await;
+    mount_at(&namespace, b"/dev", dev(console, ports, random, device), "devtmpfs").await;
     mount_at(&namespace, b"/dev/shm", tmpfs::new(half_of_memory()), "tmpfs").await;
     Ok(Tree { namespace, disk })
 }
@@ -83,7 +90,12 @@ fn half_of_memory() -> usize {
 }
 
 /// The devices by name, with Linux's numbers.
-fn dev(console: &Parts, random: &Arc<Random>, disk: Option<Arc<dyn BlockDevice>>) -> Arc<DevFs> {
+fn dev(
+    console: &Parts,
+    ports: Vec<&'static Port>,
+    random: &Arc<Random>,
+    disk: Option<Arc<dyn BlockDevice>>,
+) -> Arc<DevFs> {
     let dev = DevFs::new();
     let random: Arc<dyn File> = random.clone();
     dev.shared(b"null", (1, 3), 0o666, Arc::new(Null));
@@ -91,10 +103,17 @@ fn dev(console: &Parts, random: &Arc<Random>, disk: Option<Arc<dyn BlockDevice>>
     dev.shared(b"full", (1, 7), 0o666, Arc::new(Full));
     dev.shared(b"random", (1, 8), 0o666, random.clone());
     dev.shared(b"urandom", (1, 9), 0o666, random);
+    // As Linux numbers them: the console is on the first port.
+    for (port, number) in ports.iter().copied().zip(1..) {
+        let name = format!("ttyS{number}");
+        dev.port(name.as_bytes(), (4, 64 + number), Box::new(move |_, _| port.open()));
+    }
     let tty = console.tty.clone();
     // A name for the terminal of whoever opens it.
-    let own = move |caller: &Caller, _| {
-        if tty.controls(caller) { Ok(tty.clone() as Arc<dyn File>) } else { Err(Errno::ENXIO) }
+    let own = move |caller: &Caller, _| match ports.iter().find(|port| port.controls(caller)) {
+        Some(port) => port.open(),
+        None if tty.controls(caller) => Ok((tty.clone() as Arc<dyn File>).into()),
+        None => Err(Errno::ENXIO),
     };
     dev.character(b"tty", (5, 0), 0o666, Box::new(own));
     dev.shared(b"console", (5, 1), 0o600, console.tty.clone());
@@ -104,10 +123,10 @@ fn dev(console: &Parts, random: &Arc<Random>, disk: Option<Arc<dyn BlockDevice>>
         let (disk, jobs) = blockdev::Disk::new(device, true);
         exec::spawn(PRIORITY_SERVICE, "disk", jobs);
         // On Linux the number of virtio disks is given out when the driver starts, and this one in practice.
-        dev.block(b"vda", (254, 0), 0o660, Box::new(move |_, flags| disk.open(flags)));
+        dev.block(b"vda", (254, 0), 0o660, Box::new(move |_, flags| disk.open(flags).map(Device::from)));
     }
     let log = console.log.clone();
-    dev.character(b"kmsg", (1, 11), 0o644, Box::new(move |_, _| Ok(log.open())));
+    dev.character(b"kmsg", (1, 11), 0o644, Box::new(move |_, _| Ok((log.open() as Arc<dyn File>).into())));
     dev
 }
 

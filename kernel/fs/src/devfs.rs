@@ -15,11 +15,33 @@ use io::{
 };
 
 /// Opens a device; the flags are those of `openat`.
-pub type Opener = Box<dyn Fn(&Caller, u32) -> Result<Arc<dyn File>, Errno> + Send + Sync>;
+pub type Opener = Box<dyn Fn(&Caller, u32) -> Result<Device, Errno> + Send + Sync>;
+
+/// A device that was opened.
+pub struct Device {
+    file: Arc<dyn File>,
+    /// What is dropped with the descriptor.
+    _hold: Option<Box<dyn Any + Send + Sync>>,
+}
+
+impl From<Arc<dyn File>> for Device {
+    fn from(file: Arc<dyn File>) -> Self {
+        Self { file, _hold: None }
+    }
+}
+
+impl Device {
+    /// A device that has to know how long it is open: it drops `hold` at the end.
+    pub fn held(file: Arc<dyn File>, hold: impl Any + Send + Sync) -> Self {
+        Self { file, _hold: Some(Box::new(hold)) }
+    }
+}
 
 const DEV: u64 = 5;
 /// Debian's group `disk`, whose the block devices are.
 const DISK: u32 = 6;
+/// And `dialout`, whose the serial ports are.
+const DIALOUT: u32 = 20;
 
 enum What {
     Device { open: Opener, kind: Kind, rdev: u64 },
@@ -77,6 +99,12 @@ impl DevFs {
         self.add(name, What::Device { open, kind: Kind::Character, rdev }, permissions);
     }
 
+    /// Adds a serial port.
+    pub fn port(&self, name: &[u8], number: (u32, u32), open: Opener) {
+        let rdev = abi::stat::makedev(number.0, number.1);
+        self.add_owned(name, What::Device { open, kind: Kind::Character, rdev }, (0o660, 0, DIALOUT));
+    }
+
     /// Adds a block device; `number` is (major, minor).
     pub fn block(&self, name: &[u8], number: (u32, u32), permissions: u32, open: Opener) {
         let rdev = abi::stat::makedev(number.0, number.1);
@@ -85,7 +113,7 @@ impl DevFs {
 
     /// Adds a character device that is the same object for all who open it.
     pub fn shared(&self, name: &[u8], number: (u32, u32), permissions: u32, file: Arc<dyn File>) {
-        self.character(name, number, permissions, Box::new(move |_, _| Ok(file.clone())));
+        self.character(name, number, permissions, Box::new(move |_, _| Ok(file.clone().into())));
     }
 
     /// Adds a symbolic link.
@@ -228,49 +256,49 @@ impl Inode for Node {
 
 /// A device with the name it was opened by, for `fstat`.
 struct Opened {
-    device: Arc<dyn File>,
+    device: Device,
     inode: Arc<dyn Inode>,
 }
 
 impl File for Opened {
     fn read_now(&self, caller: &Caller, offset: u64, dst: &mut mem::Sink<'_>) -> Attempt<usize> {
-        self.device.read_now(caller, offset, dst)
+        self.device.file.read_now(caller, offset, dst)
     }
 
     fn write_now(&self, caller: &Caller, offset: u64, src: &mut mem::Source<'_>) -> Attempt<usize> {
-        self.device.write_now(caller, offset, src)
+        self.device.file.write_now(caller, offset, src)
     }
 
     fn queue(&self, want: Want) -> Option<&exec::sync::WaitQueue> {
-        self.device.queue(want)
+        self.device.file.queue(want)
     }
 
     fn wait<'a>(&'a self, caller: &'a Caller, want: Want) -> BoxFuture<'a, Result<(), Errno>> {
-        self.device.wait(caller, want)
+        self.device.file.wait(caller, want)
     }
 
     fn can_signal(&self) -> bool {
-        self.device.can_signal()
+        self.device.file.can_signal()
     }
 
     fn take_less(&self) -> bool {
-        self.device.take_less()
+        self.device.file.take_less()
     }
 
     fn events(&self) -> u32 {
-        self.device.events()
+        self.device.file.events()
     }
 
     fn edges(&self) -> u64 {
-        self.device.edges()
+        self.device.file.edges()
     }
 
     fn wait_edge<'a>(&'a self, caller: &'a Caller, events: u32, since: u64) -> BoxFuture<'a, Result<(), Errno>> {
-        self.device.wait_edge(caller, events, since)
+        self.device.file.wait_edge(caller, events, since)
     }
 
     fn seekable(&self) -> bool {
-        self.device.seekable()
+        self.device.file.seekable()
     }
 
     fn inode(&self) -> Option<Arc<dyn Inode>> {
@@ -284,27 +312,27 @@ impl File for Opened {
         command: u32,
         argument: usize,
     ) -> BoxFuture<'a, Result<usize, Errno>> {
-        self.device.ioctl(caller, space, command, argument)
+        self.device.file.ioctl(caller, space, command, argument)
     }
 
     fn size(&self) -> Option<u64> {
-        self.device.size().or_else(|| Some(self.inode.metadata_now()?.size))
+        self.device.file.size().or_else(|| Some(self.inode.metadata_now()?.size))
     }
 
     fn sync(&self) -> BoxFuture<'_, Result<(), Errno>> {
-        if self.inode.kind() == Kind::Block { self.device.sync() } else { self.inode.sync() }
+        if self.inode.kind() == Kind::Block { self.device.file.sync() } else { self.inode.sync() }
     }
 
     fn direct(&self) -> Option<&dyn DirectIo> {
-        self.device.direct()
+        self.device.file.direct()
     }
 
     fn backing(&self, path: &Arc<[u8]>) -> Option<Arc<dyn mem::Backing>> {
-        self.device.backing(path)
+        self.device.file.backing(path)
     }
 
     /// The device itself: who asks for a terminal gets it.
     fn as_any(&self) -> &dyn Any {
-        self.device.as_any()
+        self.device.file.as_any()
     }
 }

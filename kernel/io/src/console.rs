@@ -3,13 +3,15 @@
 //! With `console=mux` (design note 0001, section 6) the line carries the terminal, the kernel log and the standard
 //! output and error of the machine's program; without it, all of them are plain text on the line. Everything that is written
 //! goes through one bounded queue, so bytes of different channels never mix within an escape.
+//! Another serial port's terminal has a queue of this kind, too, which nothing else goes through ([`Console::sole_output`]).
+//!
 //! [`Console::drain`] is the coroutine that moves the queue to the device, [`Console::pump`] the one that feeds input
 //! to the terminal.
 
 use crate::{
     caller::Caller,
     file::{Attempt, BoxFuture, File, Want, mask_of},
-    tty::{CharDevice, Tty},
+    tty::{CharDevice, Modem, Tty},
 };
 use abi::{
     errno::Errno,
@@ -42,6 +44,19 @@ pub trait Line: Send + Sync {
 
     /// Resolves when the device takes more.
     fn wait_output(&self) -> BoxFuture<'_, ()>;
+
+    /// Bytes that were written and that the device has not taken.
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    /// Forgets those.
+    fn discard(&self) {}
+
+    /// The lines beside, if programs may have them.
+    fn modem(&self) -> Option<&dyn Modem> {
+        None
+    }
 }
 
 /// How streams share the line.
@@ -57,6 +72,8 @@ struct Queue {
     bytes: VecDeque<u8>,
     encoder: Encoder,
     lost: u64,
+    /// Bytes at the head that are being sent.
+    going: usize,
 }
 
 /// The console.
@@ -71,7 +88,8 @@ pub struct Console {
 impl Console {
     /// A console on `line`.
     pub fn new(line: Arc<dyn Line>, sharing: Sharing) -> Arc<Console> {
-        let queue = Queue { bytes: VecDeque::with_capacity(2 * QUEUE + PART), encoder: Encoder::new(), lost: 0 };
+        let queue =
+            Queue { bytes: VecDeque::with_capacity(2 * QUEUE + PART), encoder: Encoder::new(), lost: 0, going: 0 };
         Arc::new(Console {
             line,
             sharing,
@@ -83,7 +101,12 @@ impl Console {
 
     /// The terminal's output.
     pub fn tty_output(self: &Arc<Self>) -> Arc<dyn CharDevice> {
-        Arc::new(TtyOutput(self.clone()))
+        Arc::new(TtyOutput { console: self.clone(), is_alone: false })
+    }
+
+    /// The same for a terminal that has the line for itself: that can wait for it, and have it forget.
+    pub fn sole_output(self: &Arc<Self>) -> Arc<dyn CharDevice> {
+        Arc::new(TtyOutput { console: self.clone(), is_alone: true })
     }
 
     /// A device for one output channel: descriptor 1 or 2 of a program run.
@@ -152,22 +175,25 @@ impl Console {
             }
             if self.sharing == Sharing::Plain {
                 tty.receive(&part[..len]);
-                continue;
-            }
-            for byte in &part[..len] {
-                match decoder.push(*byte) {
-                    Some(Event::Data(Channel::Tty, byte)) => tty.receive(&[byte]),
-                    Some(Event::Eof) => tty.hang_up(),
-                    _ => {}
+            } else {
+                for byte in &part[..len] {
+                    match decoder.push(*byte) {
+                        Some(Event::Data(Channel::Tty, byte)) => tty.receive(&[byte]),
+                        Some(Event::Eof) => tty.hang_up(),
+                        _ => {}
+                    }
                 }
             }
+            // A line may be as fast as this: others of this priority get their turn.
+            exec::yield_now().await;
         }
     }
 
     /// Copies the head of the queue; it stays queued until it is sent, so that `flushed` is exact.
     fn take(&self, part: &mut [u8]) -> Option<usize> {
-        let queue = self.queue.lock();
+        let mut queue = self.queue.lock();
         let len = queue.bytes.len().min(part.len());
+        queue.going = len;
         for (to, from) in part.iter_mut().zip(queue.bytes.iter().take(len)) {
             *to = *from;
         }
@@ -175,7 +201,37 @@ impl Console {
     }
 
     fn drop_sent(&self, len: usize) {
-        self.queue.lock().bytes.drain(..len);
+        let mut queue = self.queue.lock();
+        queue.bytes.drain(..len);
+        queue.going = 0;
+    }
+
+    fn unsent(&self) -> usize {
+        let queued = self.queue.lock().bytes.len();
+        queued + self.line.unsent()
+    }
+
+    /// Forgets what nobody is sending.
+    fn discard(&self) {
+        let mut queue = self.queue.lock();
+        let going = queue.going;
+        queue.bytes.truncate(going);
+        drop(queue);
+        self.line.discard();
+        self.drained.wake_all();
+    }
+
+    /// Resolves when the device has taken everything. It tells of room only, so it is asked, as often as it may take it to send a few bytes.
+    async fn sent(&self) {
+        /// Nanoseconds.
+        const PAUSE: u64 = 1_000_000;
+        loop {
+            self.flushed().await;
+            if self.unsent() == 0 {
+                return;
+            }
+            exec::sleep(PAUSE).await;
+        }
     }
 
     fn room(&self) -> usize {
@@ -212,19 +268,41 @@ impl Queue {
     }
 }
 
-struct TtyOutput(Arc<Console>);
+struct TtyOutput {
+    console: Arc<Console>,
+    /// The line carries nothing else.
+    is_alone: bool,
+}
 
 impl CharDevice for TtyOutput {
     fn write(&self, bytes: &[u8]) {
-        self.0.write(Channel::Tty, bytes);
+        self.console.write(Channel::Tty, bytes);
     }
 
     fn room(&self) -> usize {
-        self.0.room()
+        self.console.room()
     }
 
     fn wait_room(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.0.wait_room())
+        Box::pin(self.console.wait_room())
+    }
+
+    fn unsent(&self) -> usize {
+        if self.is_alone { self.console.unsent() } else { 0 }
+    }
+
+    fn discard(&self) {
+        if self.is_alone {
+            self.console.discard();
+        }
+    }
+
+    fn wait_sent(&self) -> BoxFuture<'_, ()> {
+        if self.is_alone { Box::pin(self.console.sent()) } else { Box::pin(core::future::ready(())) }
+    }
+
+    fn modem(&self) -> Option<&dyn Modem> {
+        self.console.line.modem()
     }
 }
 

@@ -4,8 +4,12 @@
 //! [`Tty::receive`] from the coroutine that drains the device; output leaves through a [`CharDevice`].
 //! Signals go to the foreground process group through [`JobControl`], which the process layer injects.
 //!
+//! What a serial port adds is in [`port`].
+//!
 //! A process's controlling terminal is its session's: unlike in Linux, `TIOCNOTTY` of a process that does not lead its session does
 //! nothing.
+
+mod port;
 
 use crate::{
     caller::Caller,
@@ -29,6 +33,8 @@ use exec::sync::WaitQueue;
 use hal::sync::{SpinLock, rank};
 use mem::{AddressSpace, Sink, Source};
 
+pub use port::Modem;
+
 /// Most bytes of one immediate write.
 const PART: usize = 256;
 
@@ -42,6 +48,24 @@ pub trait CharDevice: Send + Sync {
 
     /// Resolves when there is room.
     fn wait_room(&self) -> BoxFuture<'_, ()>;
+
+    /// Bytes that were written and not sent yet, where that is known.
+    fn unsent(&self) -> usize {
+        0
+    }
+
+    /// Forgets those.
+    fn discard(&self) {}
+
+    /// Resolves when there are none.
+    fn wait_sent(&self) -> BoxFuture<'_, ()> {
+        Box::pin(core::future::ready(()))
+    }
+
+    /// The lines to a modem, if it has them.
+    fn modem(&self) -> Option<&dyn Modem> {
+        None
+    }
 }
 
 /// Process groups and sessions, as far as a terminal has to know.
@@ -132,6 +156,10 @@ impl Tty {
             state.last_input = hal::time::now();
             state.control.foreground
         };
+        if !echo.is_empty() && self.is_looped() {
+            // Each byte would come back, and be echoed again, for ever.
+            echo.clear();
+        }
         // Echo that finds no room is lost, as on a serial line without flow control.
         echo.truncate(self.output.room());
         self.output.write(&echo);
@@ -242,6 +270,9 @@ impl Tty {
     ) -> Result<usize, Errno> {
         self.check(caller, SIGTTOU)?;
         let termios: Termios = space.get(argument).await?;
+        if command != ioctl::TCSETS {
+            self.output.wait_sent().await;
+        }
         let mut state = self.state.lock();
         if command == ioctl::TCSETSF {
             state.line.flush();
@@ -375,15 +406,7 @@ impl Tty {
                 let len = self.state.lock().line.available() as u32;
                 space.put(argument, &len).await?;
             }
-            ioctl::TCFLSH => {
-                self.check(caller, SIGTTOU)?;
-                if argument as u32 != ioctl::TCOFLUSH {
-                    self.state.lock().line.flush();
-                }
-            }
-            ioctl::TIOCOUTQ => space.put(argument, &0u32).await?,
-            ioctl::TCSBRK | ioctl::TCSBRKP | ioctl::TCXONC => self.check(caller, SIGTTOU)?,
-            _ => return Err(Errno::ENOTTY),
+            _ => return self.control_port(caller, space, command, argument).await,
         }
         Ok(0)
     }

@@ -2,7 +2,7 @@
 //!
 //! A [`Device`] is there for as long as the machine runs; an [`Owned`] is one owner's having it, held by the descriptor and each mapping. The end of that, by
 //! [`Owned::give_back`] or with the last holder, is in this order: the interrupts end, the pages leave the spaces, the device is stopped, and only then may
-//! another have it. The memory that it was given stays with it for the next owner: a device that is stopped in the middle of a transfer may go
+//! another have it. [`Driven`] is the kernel's having it, for a driver of its own. The memory that it was given stays with it for the next owner: a device that is stopped in the middle of a transfer may go
 //! on with that when it is started again.
 
 use crate::uintr::{Line, Sender};
@@ -18,6 +18,7 @@ use core::{
 use hal::{
     PAGE_SIZE,
     frame::{Frame, FrameRun},
+    irq,
     registers::Registers,
     sync::{SpinLock, rank},
 };
@@ -34,6 +35,14 @@ pub trait Switch: Send + Sync {
     /// It answers, may reach memory, and interrupts.
     fn start(&self);
     /// It does none of that. What it is in the middle of may go on when it is started again: so memory that it knows stays with it.
+    fn stop(&self);
+}
+
+/// A driver of the kernel, for a device that programs may have while it has not.
+pub trait Driver: irq::Handler + Send {
+    /// The device is its own, and answers; behind this it interrupts.
+    fn start(&self);
+    /// It is not any more: it touches no register behind this. An interrupt that comes later still says nothing.
     fn stop(&self);
 }
 
@@ -91,11 +100,20 @@ impl Kept {
 static DEVICES: SpinLock<Vec<&'static Device>> = SpinLock::new(rank::PROCESSES - 2, Vec::new());
 
 /// Lets programs have a device, which is stopped: what it is (page numbers and line are filled in here), its registers, and its line, which is level-triggered and off.
-pub fn offer(info: Info, registers: Registers, switch: Box<dyn Switch>, line: Option<&'static Line>) {
+///
+/// A driver of the kernel may have it likewise, by what this returns.
+pub fn offer(
+    info: Info,
+    registers: Registers,
+    switch: Box<dyn Switch>,
+    line: Option<&'static Line>,
+) -> &'static Device {
     let info = Info { memory: registers.pages() as u32, line: line.map_or(0, Line::number), ..info };
     let kept = SpinLock::new(rank::PIPE, Kept::default());
     let device = Device { info, registers, switch, line, is_owned: AtomicBool::new(false), kept };
-    DEVICES.lock().push(Box::leak(Box::new(device)));
+    let device: &'static Device = Box::leak(Box::new(device));
+    DEVICES.lock().push(device);
+    device
 }
 
 fn device(index: usize) -> Result<&'static Device, Errno> {
@@ -111,6 +129,25 @@ pub fn info(index: usize) -> Result<Info, Errno> {
 }
 
 impl Device {
+    /// Makes it the caller's, and starts it.
+    ///
+    /// # Errors
+    /// `EBUSY`.
+    fn take(&self) -> Result<(), Errno> {
+        // Acquire pairs with the Release in `leave`: what the last owner left is seen.
+        if self.is_owned.swap(true, Ordering::Acquire) {
+            return Err(Errno::EBUSY);
+        }
+        self.switch.start();
+        Ok(())
+    }
+
+    /// It is stopped: another may have it.
+    fn leave(&self) {
+        // Release pairs with the Acquire in `take`.
+        self.is_owned.store(false, Ordering::Release);
+    }
+
     fn pages(&self) -> usize {
         self.registers.pages()
     }
@@ -153,6 +190,39 @@ impl Device {
         };
         frames.iter().for_each(|frame| frame.fill(0, PAGE_SIZE, 0));
         Ok(Given { frames, _charge: charge })
+    }
+}
+
+/// The kernel's having a device, until it is dropped.
+pub struct Driven {
+    device: &'static Device,
+    driver: &'static dyn Driver,
+}
+
+impl Driven {
+    /// Makes it the driver's own.
+    ///
+    /// # Errors
+    /// `EBUSY`: it is a program's.
+    pub fn new(device: &'static Device, driver: &'static dyn Driver) -> Result<Self, Errno> {
+        device.take()?;
+        // Before its line tells: what an earlier owner has had it raise would be nobody's.
+        driver.start();
+        if let Some(line) = device.line {
+            line.serve(driver);
+        }
+        Ok(Self { device, driver })
+    }
+}
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        if let Some(line) = self.device.line {
+            line.end_serving();
+        }
+        self.driver.stop();
+        self.device.switch.stop();
+        self.device.leave();
     }
 }
 
@@ -201,11 +271,7 @@ impl Owned {
         let id = new_object_id();
         let loans = Loans::new(id, device.pages() + MOST_PAGES, account)?;
         let given = list(MOST_PAGES)?;
-        // Acquire pairs with the Release in `end`: what the last owner left is seen.
-        if device.is_owned.swap(true, Ordering::Acquire) {
-            return Err(Errno::EBUSY);
-        }
-        device.switch.start();
+        device.take()?;
         let held = Held { over: false, has_ended: false, owner: None, bound: None, given };
         let held = SpinLock::new(rank::PIPE - 1, held);
         Ok(Arc::new(Self { id, device, account: account.clone(), held, loans, _charge: charge }))
@@ -306,8 +372,7 @@ impl Owned {
         self.device.switch.stop();
         let given = core::mem::take(&mut self.held.lock().given);
         given.into_iter().for_each(|memory| self.device.keep(memory));
-        // Release pairs with the Acquire in `new`.
-        self.device.is_owned.store(false, Ordering::Release);
+        self.device.leave();
     }
 }
 

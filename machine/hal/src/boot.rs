@@ -183,7 +183,9 @@ fn device_ranges(platform: &Platform) -> alloc::vec::Vec<Range<usize>> {
     let rtc = platform.rtc.map(|rtc| rtc.registers);
     let uintc = platform.uintc.map(|uintc| uintc.registers);
     let pci = platform.pci.map(|pci| pci.configuration);
-    let single = [aplic, imsic, plic, uart, rtc, uintc, pci].into_iter().flatten();
+    // For drivers of the kernel. The window of memory is large, and no such driver has registers there.
+    let ports = platform.pci.and_then(|pci| pci.ports).map(|window| window.range);
+    let single = [aplic, imsic, plic, uart, rtc, uintc, pci, ports].into_iter().flatten();
     single
         .chain(platform.virtio.iter().map(|slot| slot.registers))
         .map(|range| range.start as usize & !(PAGE_SIZE - 1)..(range.end() as usize).next_multiple_of(PAGE_SIZE))

@@ -1,4 +1,4 @@
-//! Registers of a device that a program may have (note 0011).
+//! Registers of a device that a program may have, or a driver of the kernel (note 0011).
 
 use crate::{PAGE_SIZE, space::DevicePage};
 
@@ -14,12 +14,18 @@ impl Registers {
     ///
     /// # Safety
     ///
-    /// No other device has registers in these pages, there is no memory, and the kernel uses none of them: what a program stores there is the device's business.
+    /// No other device has registers in these pages, there is no memory, and the kernel relies on none of them: what anybody stores there is the device's business.
     pub const unsafe fn new(physical: usize, bytes: usize) -> Option<Registers> {
         if !physical.is_multiple_of(PAGE_SIZE) {
             return None;
         }
         Some(Registers { physical, pages: bytes.div_ceil(PAGE_SIZE) })
+    }
+
+    /// Where the kernel reaches them, for ever; `None` if boot has not mapped them.
+    #[cfg(target_os = "none")]
+    pub fn mapped(&self) -> Option<core::ptr::NonNull<u8>> {
+        crate::boot::registers(platform::Range::new(self.physical as u64, (self.pages * PAGE_SIZE) as u64)?)
     }
 
     /// How many pages.

@@ -9,7 +9,8 @@
 //! lost on our side. What the hardware loses all the same is counted in [`Uart::lost`].
 //!
 //! Speed and format are left as the firmware set them, except that characters have eight bits. Nothing received
-//! before [`Uart::start`] is thrown away.
+//! before [`Uart::start`] is thrown away. A port that others may drive meanwhile begins with [`Uart::restart`], which
+//! keeps nothing of theirs, and ends with [`Uart::stop`], behind which the driver touches no register.
 //!
 //! One lock (rank `DEVICE`) guards rings and registers. [`Uart::write_emergency`] takes none: it is for a machine
 //! that is going down, whose lock may be held by the very code that failed.
@@ -30,7 +31,7 @@ use hal::sync::{IrqGuard, IrqLock, rank};
 use registers::*;
 use ring::Ring;
 
-pub use registers::{Mapped, Registers};
+pub use registers::{CARRIER, CLEAR, GATE, LOOP, Mapped, OUT1, REQUEST, RING, Registers, SET_READY, TERMINAL_READY};
 
 /// Received bytes that wait for a reader at most.
 const INPUT: usize = 4096;
@@ -48,6 +49,10 @@ pub struct Uart<R = Mapped> {
 }
 
 struct State {
+    /// The device is this driver's.
+    is_on: bool,
+    /// What the register [`MODEM_CONTROL`] holds, or will.
+    modem: u8,
     input: Ring<INPUT>,
     output: Ring<OUTPUT>,
     /// What the register [`INTERRUPTS`] holds.
@@ -77,19 +82,84 @@ pub fn console() -> Option<(Option<platform::Line>, Uart)> {
 impl<R: Registers> Uart<R> {
     /// A driver for these registers; it does nothing to them yet.
     pub const fn new(registers: R) -> Uart<R> {
-        let state = State { input: Ring::new(), output: Ring::new(), wanted: 0, lost: 0, reader: None, writer: None };
+        let state = State {
+            is_on: false,
+            modem: READY,
+            input: Ring::new(),
+            output: Ring::new(),
+            wanted: 0,
+            lost: 0,
+            reader: None,
+            writer: None,
+        };
         Uart { registers, state: IrqLock::new(rank::DEVICE, state) }
     }
 
     /// Sets the device up and asks it for interrupts. Its line must be claimed for this driver by then, or soon.
     pub fn start(&self) {
+        self.begin(&mut self.state.lock(), 0);
+    }
+
+    /// As [`Uart::start`], for a device that others have driven: nothing of them is kept, and it has the usual speed, 9,600 bits a second.
+    pub fn restart(&self) {
         let mut state = self.state.lock();
+        self.registers.write(LINE_CONTROL, DIVISOR);
+        // The divisor's halves lie where these are otherwise.
+        self.registers.write(DATA, SPEED_9600);
+        self.registers.write(INTERRUPTS, 0);
+        state.modem |= READY;
+        self.begin(&mut state, FIFO_CLEAR);
+    }
+
+    fn begin(&self, state: &mut State, clear: u8) {
         self.registers.write(LINE_CONTROL, EIGHT_BITS);
-        self.registers.write(FIFO, FIFO_ON | FIFO_EIGHT);
-        self.registers.write(MODEM_CONTROL, READY);
+        self.registers.write(FIFO, FIFO_ON | FIFO_EIGHT | clear);
+        self.registers.write(MODEM_CONTROL, state.modem);
         state.wanted = 0;
         self.registers.write(INTERRUPTS, 0);
-        self.transfer(&mut state);
+        state.is_on = true;
+        self.transfer(state);
+    }
+
+    /// Leaves the device to others: it is asked for nothing and not touched any more, what it has received is forgotten, and what is written vanishes.
+    pub fn stop(&self) {
+        let mut state = self.state.lock();
+        self.registers.write(INTERRUPTS, 0);
+        self.registers.write(MODEM_CONTROL, 0);
+        state.is_on = false;
+        state.input.clear();
+        self.settle_discarded(state);
+    }
+
+    /// Forgets what was written and not given to the hardware yet.
+    pub fn discard(&self) {
+        self.settle_discarded(self.state.lock());
+    }
+
+    fn settle_discarded(&self, mut state: IrqGuard<'_, State>) {
+        state.output.clear();
+        self.settle(state);
+    }
+
+    /// Bytes that were written and that the hardware has not taken.
+    pub fn unsent(&self) -> usize {
+        self.state.lock().output.len()
+    }
+
+    /// The lines to the modem as they are set ([`TERMINAL_READY`] and so on), and those from it ([`CLEAR`] and so on).
+    pub fn modem(&self) -> (u8, u8) {
+        let state = self.state.lock();
+        let from = if state.is_on { self.registers.read(MODEM_STATUS) } else { 0 };
+        (state.modem, from)
+    }
+
+    /// Changes lines to the modem; the gate for interrupts stays open.
+    pub fn set_modem(&self, set: u8, clear: u8) {
+        let mut state = self.state.lock();
+        state.modem = state.modem & !clear | set | GATE;
+        if state.is_on {
+            self.registers.write(MODEM_CONTROL, state.modem);
+        }
     }
 
     /// Takes what has arrived, as much as fits into `bytes`, and returns how much that is.
@@ -123,6 +193,9 @@ impl<R: Registers> Uart<R> {
     /// Sends as much of `bytes` as there is room for, and returns how much that is.
     pub fn write(&self, bytes: &[u8]) -> usize {
         let mut state = self.state.lock();
+        if !state.is_on {
+            return bytes.len();
+        }
         let mut given = 0;
         for &byte in bytes {
             if state.output.is_full() {
@@ -206,25 +279,43 @@ impl<R: Registers> Uart<R> {
         }
     }
 
+    /// Takes as many bytes as a FIFO holds, at most.
+    fn take_received(&self, state: &mut State) -> usize {
+        let mut taken = 0;
+        while taken < FIFO_BYTES && !state.input.is_full() && self.status(state) & RECEIVED != 0 {
+            state.input.push(self.registers.read(DATA));
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Gives as many bytes as a FIFO holds, if it is empty.
+    fn send_some(&self, state: &mut State) -> usize {
+        if state.output.is_empty() || self.status(state) & EMPTY == 0 {
+            return 0;
+        }
+        let mut sent = 0;
+        while sent < FIFO_BYTES
+            && let Some(byte) = state.output.pop()
+        {
+            self.registers.write(DATA, byte);
+            sent += 1;
+        }
+        sent
+    }
+
     /// Moves bytes both ways and asks for the interrupts that are needed to go on.
     fn transfer(&self, state: &mut State) {
-        let mut status = self.status(state);
-        for _ in 0..BUDGET {
-            if status & RECEIVED == 0 || state.input.is_full() {
-                break;
-            }
-            state.input.push(self.registers.read(DATA));
-            status = self.status(state);
+        if !state.is_on {
+            return;
         }
+        // In turns: of a port that receives what it sends, as much as it is given at once finds room.
         for _ in 0..BUDGET / FIFO_BYTES {
-            if status & EMPTY == 0 || state.output.is_empty() {
+            let received = self.take_received(state);
+            let sent = self.send_some(state);
+            if received + sent == 0 {
                 break;
             }
-            for _ in 0..FIFO_BYTES {
-                let Some(byte) = state.output.pop() else { break };
-                self.registers.write(DATA, byte);
-            }
-            status = self.status(state);
         }
         let received = if state.input.is_full() { 0 } else { WANT_RECEIVED };
         let empty = if state.output.is_empty() { 0 } else { WANT_EMPTY };
@@ -238,6 +329,10 @@ impl<R: Registers> Uart<R> {
 impl<R: Registers> hal::irq::Handler for Uart<R> {
     fn interrupt(&self) {
         let state = self.state.lock();
+        if !state.is_on {
+            // It comes late, and the device may be another's.
+            return;
+        }
         // Never asked for, but a firmware may have left it pending: reading ends it.
         let _ = self.registers.read(MODEM_STATUS);
         self.settle(state);

@@ -25,10 +25,34 @@ pub(crate) const WANT_EMPTY: u8 = 1 << 1;
 pub(crate) const FIFO_ON: u8 = 1 << 0;
 /// `FIFO`: interrupt at eight received bytes, or when fewer have waited for four characters' time.
 pub(crate) const FIFO_EIGHT: u8 = 2 << 6;
+/// `FIFO`: forget what is in them.
+pub(crate) const FIFO_CLEAR: u8 = 3 << 1;
 /// `LINE_CONTROL`: eight bits, no parity, one stop bit.
 pub(crate) const EIGHT_BITS: u8 = 3;
+/// `LINE_CONTROL`: the first two registers are the divisor of the clock, low half first.
+pub(crate) const DIVISOR: u8 = 1 << 7;
+/// The divisor for 9,600 bits a second, from the usual clock.
+pub(crate) const SPEED_9600: u8 = 12;
 /// `MODEM_CONTROL`: ready, and the gate for interrupts open.
-pub(crate) const READY: u8 = 1 << 0 | 1 << 1 | 1 << 3;
+pub(crate) const READY: u8 = TERMINAL_READY | REQUEST | GATE;
+/// `MODEM_CONTROL`: the terminal is ready (DTR).
+pub const TERMINAL_READY: u8 = 1 << 0;
+/// `MODEM_CONTROL`: it asks to send (RTS).
+pub const REQUEST: u8 = 1 << 1;
+/// `MODEM_CONTROL`: the first output that the user names.
+pub const OUT1: u8 = 1 << 2;
+/// `MODEM_CONTROL`: the second, which is the gate for interrupts.
+pub const GATE: u8 = 1 << 3;
+/// `MODEM_CONTROL`: what is sent is received, and the line sees nothing of it.
+pub const LOOP: u8 = 1 << 4;
+/// `MODEM_STATUS`: the modem lets send (CTS).
+pub const CLEAR: u8 = 1 << 4;
+/// `MODEM_STATUS`: the modem is ready (DSR).
+pub const SET_READY: u8 = 1 << 5;
+/// `MODEM_STATUS`: it rings.
+pub const RING: u8 = 1 << 6;
+/// `MODEM_STATUS`: it has a carrier (DCD).
+pub const CARRIER: u8 = 1 << 7;
 /// `LINE_STATUS`: a received byte is there.
 pub(crate) const RECEIVED: u8 = 1 << 0;
 /// `LINE_STATUS`: a received byte was lost.
@@ -68,6 +92,14 @@ impl Mapped {
     /// accessed as words; `shift` is below 8, and at least 2 for words.
     pub const unsafe fn new(base: NonNull<u8>, shift: u32, access_bytes: u32) -> Mapped {
         Mapped { base, shift, words: access_bytes == 4 }
+    }
+
+    /// Registers of a device that is a 16550, one byte each.
+    #[cfg(target_os = "none")]
+    pub fn of(registers: &hal::registers::Registers) -> Option<Mapped> {
+        let base = registers.mapped()?;
+        // SAFETY: a page at least, mapped for ever, which nobody relies on (contract of `hal::registers::Registers`).
+        Some(unsafe { Mapped::new(base, 0, 1) })
     }
 
     fn register(&self, number: usize) -> NonNull<u8> {

@@ -17,6 +17,14 @@ impl<const N: usize> Ring<N> {
         self.len == 0
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.len = 0;
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.len == N
     }

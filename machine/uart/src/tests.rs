@@ -16,9 +16,16 @@ struct Chip {
     sent: Vec<u8>,
     interrupts: u8,
     fifo_control: u8,
+    line_control: u8,
+    modem_control: u8,
+    divisor: [u8; 2],
+    /// Reads and writes of registers.
+    accesses: usize,
     overrun: bool,
     /// The line takes bytes as fast as they come.
     fast: bool,
+    /// So does the port itself, which receives them.
+    looped: bool,
 }
 
 #[derive(Clone, Default)]
@@ -47,6 +54,7 @@ impl Model {
 impl Registers for Model {
     fn read(&self, number: usize) -> u8 {
         let chip = &mut *self.0.lock().unwrap();
+        chip.accesses += 1;
         match number {
             DATA => chip.received.pop_front().expect("read without data"),
             LINE_STATUS => {
@@ -55,22 +63,34 @@ impl Registers for Model {
                 let empty = if chip.fifo.is_empty() { EMPTY } else { 0 };
                 overrun | received | empty
             }
-            MODEM_STATUS => 0,
+            MODEM_STATUS => CARRIER,
             _ => panic!("register {number} is not read"),
         }
     }
 
     fn write(&self, number: usize, value: u8) {
         let chip = &mut *self.0.lock().unwrap();
+        chip.accesses += 1;
         match number {
+            DATA | INTERRUPTS if chip.line_control & DIVISOR != 0 => chip.divisor[number] = value,
+            DATA if chip.looped && chip.received.len() == FIFO_BYTES => chip.overrun = true,
+            DATA if chip.looped => chip.received.push_back(value),
             DATA if chip.fast => chip.sent.push(value),
             DATA => {
                 assert!(chip.fifo.len() < FIFO_BYTES, "FIFO overrun");
                 chip.fifo.push_back(value);
             }
             INTERRUPTS => chip.interrupts = value,
-            FIFO => chip.fifo_control = value,
-            _ => {}
+            FIFO => {
+                chip.fifo_control = value;
+                if value & FIFO_CLEAR == FIFO_CLEAR {
+                    chip.received.clear();
+                    chip.fifo.clear();
+                }
+            }
+            LINE_CONTROL => chip.line_control = value,
+            MODEM_CONTROL => chip.modem_control = value,
+            _ => panic!("register {number} is not written"),
         }
     }
 }
@@ -235,4 +255,73 @@ fn lost_bytes_are_counted() {
     model.type_in(b"x");
     uart.interrupt();
     assert_eq!(uart.lost(), 1);
+}
+
+#[test]
+fn a_port_that_is_stopped_is_not_touched() {
+    let (uart, model) = started();
+    let count = Arc::new(Count::default());
+    let waker = Waker::from(count.clone());
+    assert_eq!(uart.write(&[7; OUTPUT + 100]), OUTPUT + FIFO_BYTES);
+    assert!(uart.poll_output(&mut Context::from_waker(&waker)).is_pending());
+    uart.stop();
+    assert_eq!((count.0.load(Ordering::SeqCst), uart.unsent()), (1, 0));
+    assert_eq!((model.interrupts(), model.0.lock().unwrap().modem_control), (0, 0));
+    let accesses = model.0.lock().unwrap().accesses;
+    model.type_in(b"for another");
+    uart.interrupt();
+    // Who waits to write is not held up by a port that is another's.
+    assert_eq!(uart.write(&[7; 3 * OUTPUT]), 3 * OUTPUT);
+    assert_eq!(uart.read(&mut [0; 4]), 0);
+    uart.set_modem(LOOP, 0);
+    assert_eq!(uart.modem(), (READY | LOOP, 0));
+    assert_eq!(model.0.lock().unwrap().accesses, accesses);
+}
+
+#[test]
+fn a_port_that_was_others_begins_anew() {
+    let (uart, model) = started();
+    uart.set_modem(LOOP, TERMINAL_READY | GATE);
+    assert_eq!(uart.modem(), (REQUEST | GATE | LOOP, CARRIER));
+    uart.stop();
+    model.type_in(b"another's");
+    model.0.lock().unwrap().fifo.extend(b"another's");
+    uart.restart();
+    {
+        let chip = model.0.lock().unwrap();
+        assert_eq!((chip.divisor, chip.line_control), ([SPEED_9600, 0], EIGHT_BITS));
+        // The loop stays, as on Linux.
+        assert_eq!(chip.modem_control, READY | LOOP);
+    }
+    assert_eq!((uart.read(&mut [0; 16]), model.interrupts()), (0, WANT_RECEIVED));
+    model.type_in(b"own");
+    uart.interrupt();
+    assert_eq!((uart.read(&mut [0; 16]), uart.write(b"too")), (3, 3));
+    model.carry();
+    assert_eq!(model.sent(), b"too");
+}
+
+#[test]
+fn what_was_not_sent_is_forgotten_on_demand() {
+    let (uart, model) = started();
+    uart.write(&[1; 100]);
+    assert_eq!(uart.unsent(), 100 - FIFO_BYTES);
+    uart.discard();
+    assert_eq!(uart.unsent(), 0);
+    model.carry();
+    uart.interrupt();
+    assert_eq!(model.sent(), [1; FIFO_BYTES]);
+    assert_eq!(model.interrupts(), WANT_RECEIVED);
+}
+
+#[test]
+fn what_it_sends_to_itself_finds_room() {
+    let (uart, model) = started();
+    model.0.lock().unwrap().looped = true;
+    let text: Vec<u8> = (0..200).collect();
+    assert_eq!(uart.write(&text), 200);
+    uart.interrupt();
+    let mut back = [0; 300];
+    assert_eq!((uart.read(&mut back), uart.lost()), (200, 0));
+    assert_eq!(back[..200], text);
 }

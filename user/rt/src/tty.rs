@@ -1,10 +1,10 @@
-//! Terminals: modes, size, and the process group in the foreground.
+//! Terminals: modes, size, the process group in the foreground, and the lines of a serial port.
 
 use crate::io;
 use crate::sys::syscall;
 use abi::ioctl::{
-    ECHO, ICANON, ICRNL, IEXTEN, ISIG, IXON, TCGETS, TCSETSW, TIOCGPGRP, TIOCGWINSZ, TIOCSCTTY, TIOCSPGRP, Termios,
-    VMIN, VTIME, Winsize,
+    ECHO, FIONREAD, ICANON, ICRNL, IEXTEN, ISIG, IXON, TCFLSH, TCGETS, TCSETSW, TIOCGPGRP, TIOCGWINSZ, TIOCMBIC,
+    TIOCMBIS, TIOCMGET, TIOCSCTTY, TIOCSPGRP, Termios, VMIN, VTIME, Winsize,
 };
 use zerocopy::FromZeros;
 
@@ -78,4 +78,42 @@ pub fn foreground(fd: i32) -> io::Result<i32> {
 pub fn set_controlling(fd: i32) -> io::Result<()> {
     syscall!(IOCTL, fd, TIOCSCTTY, 0)?;
     Ok(())
+}
+
+/// Which lines to a modem and from it are on (`TIOCM_*`).
+///
+/// # Errors
+/// `ENOTTY` when it has none.
+pub fn lines(fd: i32) -> io::Result<u32> {
+    let mut lines = 0u32;
+    syscall!(IOCTL, fd, TIOCMGET, &raw mut lines)?;
+    Ok(lines)
+}
+
+/// Switches some of them on or off. With `TIOCM_LOOP` what is sent is received.
+///
+/// # Errors
+/// As for [`lines`].
+pub fn switch_lines(fd: i32, lines: u32, on: bool) -> io::Result<()> {
+    syscall!(IOCTL, fd, if on { TIOCMBIS } else { TIOCMBIC }, &raw const lines)?;
+    Ok(())
+}
+
+/// Forgets what was received and not read, or written and not sent (`TCIFLUSH`, `TCOFLUSH`, `TCIOFLUSH`).
+///
+/// # Errors
+/// `ENOTTY`, `EINVAL`.
+pub fn flush(fd: i32, which: u32) -> io::Result<()> {
+    syscall!(IOCTL, fd, TCFLSH, which)?;
+    Ok(())
+}
+
+/// Bytes that can be read at once.
+///
+/// # Errors
+/// `ENOTTY`.
+pub fn available(fd: i32) -> io::Result<usize> {
+    let mut count = 0u32;
+    syscall!(IOCTL, fd, FIONREAD, &raw mut count)?;
+    Ok(count as usize)
 }

@@ -1,9 +1,10 @@
 //! Devices that a program drives (note 0011): what they raise arrives, wherever the driver is, and nothing of them stays with who has them no more.
 //!
-//! Most cases have the emulator's `edu`, which raises its line on request and copies memory; some a serial port.
+//! Most cases have the emulator's `edu`, which raises its line on request and copies memory; some a serial port. Those of `port` are about the kernel's own driver of that.
 
 mod ends;
 mod hostile;
+mod port;
 mod serial;
 
 use crate::case::{Case, Outcome, Trouble};
@@ -45,6 +46,18 @@ pub const CASES: &[Case] = &[
     case!("driver/thread-ends", "D5 S6", || apart(ends::of_the_thread)),
     case!("driver/ends-by-exec", "D5 S6", || apart(ends::by_exec)),
     case!("driver/killed-in-a-transfer", "D13 S6", || apart(ends::in_a_transfer)),
+    case!("driver/port-returns-bytes", "D3 D5", port::returns_bytes),
+    case!("driver/port-without-waiting", "D3 D5", port::without_waiting),
+    case!("driver/port-by-lines", "D3 D5", port::by_lines),
+    case!("driver/port-lines", "D3 D5", port::lines),
+    case!("driver/port-nobody-reads", "D5 S6", port::nobody_reads),
+    case!("driver/port-sends-all", "D3 D5", port::sends_all),
+    case!("driver/port-hostile", "D5 S6", port::hostile),
+    case!("driver/port-one-owner", "D5 S6", port::one_owner),
+    case!("driver/port-ends", "D5 S6", port::ends),
+    case!("driver/port-in-turns", "D5 S6", port::in_turns),
+    case!("driver/port-two-write", "D3 D5", port::two_write),
+    case!("driver/port-controls", "D3 D5", port::controls),
 ];
 
 /// Registers of `edu`: raised by writing, acknowledged by writing, what is raised; the transfer.

@@ -1,4 +1,4 @@
-//! Devices whose interrupts a receiver takes (note 0011): a line of the machine's controller that raises a vector.
+//! Devices whose interrupts a receiver takes (note 0011): a line of the machine's controller that raises a vector. Or a driver of the kernel, while the device is its own.
 //!
 //! A line tells the receiver's place while it has one, by hardware: number and place are in the controller (*direct*). Else it tells the kernel, which
 //! keeps it off, and has the thread look. Both are hints: the vector's bit is set in the slot's word beforehand, and the handler sets it again before it looks
@@ -32,6 +32,8 @@ struct Telling {
     bound: Option<Bound>,
     /// The controller tells the receiver's place.
     direct: bool,
+    /// The kernel's driver; then nobody is bound.
+    driver: Option<&'static dyn irq::Handler>,
 }
 
 /// A line that programs can have, for as long as the machine runs.
@@ -44,13 +46,27 @@ impl Line {
     /// Nobody's yet.
     #[must_use]
     pub const fn new(number: u32) -> Self {
-        Self { number, state: IrqLock::new(rank::WAIT - 1, Telling { bound: None, direct: false }) }
+        Self { number, state: IrqLock::new(rank::WAIT - 1, Telling { bound: None, direct: false, driver: None }) }
     }
 
     /// Its number at the controller.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// It interrupts a driver of the kernel from now on, and does so at once if it is raised.
+    pub(crate) fn serve(&self, driver: &'static dyn irq::Handler) {
+        let mut state = self.state.lock();
+        state.driver = Some(driver);
+        irq::unmask(self.number);
+    }
+
+    /// Ends that. The driver may be called once more by another hart, which was on the way to it.
+    pub(crate) fn end_serving(&self) {
+        let mut state = self.state.lock();
+        state.driver = None;
+        irq::mask(self.number);
     }
 
     /// The device was served: the line may interrupt again.
@@ -104,6 +120,11 @@ impl Line {
 impl irq::Handler for Line {
     fn interrupt(&self) {
         let state = self.state.lock();
+        if let Some(driver) = state.driver {
+            // Not under the lock, which is of a rank below what the driver wakes.
+            drop(state);
+            return driver.interrupt();
+        }
         if !state.direct {
             irq::mask(self.number);
         }
