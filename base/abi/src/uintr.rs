@@ -70,7 +70,8 @@ pub const TIMER: usize = FIRST + 0x17;
 
 /// `uintr_ring(ring, sender, vector) -> 0`: whenever requests of an `io_uring` complete later than they were submitted, the vector is raised, behind the completions, unless
 /// `IORING_CQ_EVENTFD_DISABLED` is set in the ring's flags. If the receiver is a thread of the caller's process, it completes reads that have become ready itself, before
-/// it goes on, while it runs. It takes the place of a registered eventfd, and `IORING_UNREGISTER_EVENTFD` ends it.
+/// it goes on, while it runs. It takes the place of a registered eventfd, and `IORING_UNREGISTER_EVENTFD` ends it. Behind completions that find the bit set nobody rings once more: whoever else sets it
+/// rings behind that, as ever, or they wait for who does.
 ///
 /// Errors: `EBADF`, `EINVAL` (no ring, no sender, no such vector), `EPERM` (not granted), `EBUSY` (the ring tells somebody already).
 pub const COMPLETIONS: usize = FIRST + 0x18;

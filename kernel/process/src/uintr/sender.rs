@@ -3,7 +3,10 @@
 use super::Receiver;
 use abi::{errno::Errno, uintr};
 use alloc::{boxed::Box, sync::Arc};
-use core::{any::Any, sync::atomic::Ordering};
+use core::{
+    any::Any,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use hal::frame::Frame;
 use io::file::File;
 use mem::{Backing, Charge, Lent, Loan, Loans};
@@ -18,6 +21,7 @@ pub struct Sender {
     slot: usize,
     vectors: u64,
     word: Frame,
+    has_ended: AtomicBool,
     /// Mappings of the doorbell.
     pub(super) loans: Loans,
     _charge: Charge,
@@ -34,7 +38,7 @@ impl Sender {
         charge: Charge,
     ) -> Self {
         word.word(uintr::SLOT).store(receiver.ring_number(slot), Ordering::Relaxed);
-        Self { id, receiver, slot, vectors, word, loans, _charge: charge }
+        Self { id, receiver, slot, vectors, word, has_ended: AtomicBool::new(false), loans, _charge: charge }
     }
 
     /// The receiver.
@@ -47,17 +51,20 @@ impl Sender {
         self.slot
     }
 
-    /// Sets a vector's bit in the word.
-    pub(super) fn set(&self, vector: usize) {
+    /// Sets a vector's bit in the word; whether it was there.
+    pub(super) fn set(&self, vector: usize) -> bool {
         // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
         // programs see both halves change apart, which is all that bits need.
-        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(1 << (vector % 32), Ordering::Release);
+        let bit = 1 << (vector % 32);
+        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(bit, Ordering::Release) & bit != 0
     }
 
     /// Tells the sender that its right has ended.
     pub(super) fn close(&self) {
         // Release pairs with whatever the sender's side does: what the receiver did before is visible to who sees this.
         self.word.word(uintr::CLOSED).store(1, Ordering::Release);
+        // Relaxed: who raises at the same time may have been earlier. Not in the word page, which programs write.
+        self.has_ended.store(true, Ordering::Relaxed);
     }
 
     /// Whether it was granted a vector.
@@ -83,6 +90,13 @@ impl Sender {
         self.may_raise(vector)?;
         self.set(vector);
         self.receiver.ring(self)
+    }
+
+    /// Tells of one more thing by a vector that it may raise, if it was raised and the handler is still to look: that clears the bit before it looks, and who has set it has rung, or rings
+    /// behind that. Else it is to be [raised](Self::raise).
+    #[must_use]
+    pub fn tells_more(&self, vector: usize) -> bool {
+        self.set(vector) && !self.has_ended.load(Ordering::Relaxed)
     }
 }
 

@@ -103,6 +103,26 @@ fn what_is_granted_is_shown_and_no_more_can_be_raised() {
     });
 }
 
+/// What a vector tells of already needs no ring, until the handler has taken it, and while the right goes on.
+#[test]
+fn one_more_needs_no_ring_while_the_vector_is_set() {
+    with_each(|machine| {
+        let sender = machine.grant(1 << 40 | 2).unwrap();
+        for vector in [1, 40] {
+            assert!(!sender.tells_more(vector));
+            sender.raise(vector).unwrap();
+            assert!(machine.is_told());
+            assert!(sender.tells_more(vector) && !machine.is_told());
+            assert_eq!(machine.take(1), 1 << vector);
+            assert!(!sender.tells_more(vector));
+            assert_eq!(machine.take(1), 1 << vector);
+        }
+        sender.raise(1).unwrap();
+        machine.revoke(&sender).unwrap();
+        assert!(!sender.tells_more(1));
+    });
+}
+
 #[test]
 fn there_are_as_many_senders_as_slots() {
     with_each(|machine| {

@@ -120,7 +120,15 @@ impl Ring {
         if is_silent {
             return;
         }
-        let told = self.notify.to.lock().clone();
+        let to = self.notify.to.lock();
+        if let Some(Told { by: By::Vector(sender, vector), .. }) = &*to
+            && later
+            && sender.tells_more(*vector)
+        {
+            return;
+        }
+        let told = to.clone();
+        drop(to);
         match told.filter(|told| later || !told.only_later).map(|told| told.by) {
             Some(By::Event(open)) => {
                 if let Some(event) = event_of(&open) {
