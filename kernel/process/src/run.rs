@@ -173,9 +173,9 @@ impl Running {
     /// The thread leaves user mode: what arrives from now on is told. Apart, as above.
     #[cold]
     #[inline(never)]
-    fn rest_taking(&mut self, thread: &Thread) {
+    fn rest_taking(&mut self, thread: &Thread, gives_way: bool) {
         if let Some(taking) = &mut self.taking {
-            taking.rest(thread, &self.context, self.context.x()[17] == abi::uintr::WAIT);
+            taking.rest(thread, &self.context, self.context.x()[17] == abi::uintr::WAIT, gives_way);
         }
     }
 
@@ -288,10 +288,11 @@ impl Running {
             }
         };
         if self.taking.is_some() {
+            let gives_way = matches!(leave, Leave::Yield(_));
             if thread.attention.is_here() {
-                self.rest_errands(thread, matches!(leave, Leave::Yield(_)));
+                self.rest_errands(thread, gives_way);
             }
-            self.rest_taking(thread);
+            self.rest_taking(thread, gives_way);
         }
         let now = hal::time::now();
         processor::leave_user(hart, now, matches!(leave, Leave::Yield(_)));

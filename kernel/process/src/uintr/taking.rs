@@ -213,8 +213,9 @@ impl Taking {
         traps.look_at_all();
     }
 
-    /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or `waits` for it.
-    pub(crate) fn rest(&mut self, thread: &Thread, context: &UserContext, waits: bool) {
+    /// The thread leaves user mode for more than a moment: what arrives is told to it, if it would take it or `waits` for it. One that `gives_way` is as soon in user mode again as it may,
+    /// and finds there that its timer is due: that wakes nobody before.
+    pub(crate) fn rest(&mut self, thread: &Thread, context: &UserContext, waits: bool, gives_way: bool) {
         let is_open = match &self.delivery {
             Delivery::Hardware(Traps::Supervisor(traps)) => traps.is_open(context),
             Delivery::Hardware(Traps::User(traps)) => traps.is_open(),
@@ -232,6 +233,7 @@ impl Taking {
             Delivery::Injected(injected) => injected.is_pending(),
         };
         if let Delivery::Hardware(Traps::Supervisor(traps)) = &self.delivery
+            && !gives_way
             && let Some(deadline) = traps.timer()
         {
             self.watch(deadline);
