@@ -132,7 +132,7 @@ impl Slots {
         // Pairs with the fence in `sched`'s `call_for`: the word before the look at the ready bits. A call that has raised the
         // thread just before this made it less urgent is made good here, too.
         fence(SeqCst);
-        let ready = self.pages.hints(space, slot).ready.trailing_zeros() as u8;
+        let ready = self.pages.ready(space, slot).unwrap_or(0).trailing_zeros() as u8;
         if ready < low {
             stand(ready);
         }

@@ -89,24 +89,32 @@ impl Pages {
         Some(u64::from_le_bytes(address))
     }
 
+    /// Where the ready bits of a slot's worker are (0), and what it runs at (1), as the process says.
+    fn address(&self, slot: u8, half: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.hint.read(at::HINTS + at::STRIDE * (usize::from(slot) % MAX_SLOTS) + 8 * half, &mut bytes);
+        u64::from_le_bytes(bytes) as usize
+    }
+
+    /// Priorities that something is ready at for the worker of a slot, if it says so.
+    pub(super) fn ready(&self, space: &AddressSpace, slot: u8) -> Option<u32> {
+        let mut ready = [0; 8];
+        space.copy_in_now(self.address(slot, 0), &mut ready).ok()?;
+        let ready = u64::from_le_bytes(ready);
+        Some((ready | ready >> 32) as u32)
+    }
+
     /// What the process says of the worker of a slot: nothing, if its addresses lead nowhere.
     pub(super) fn hints(&self, space: &AddressSpace, slot: u8) -> Hints {
-        let mut addresses = [0; 16];
-        self.hint.read(at::HINTS + at::STRIDE * (usize::from(slot) % MAX_SLOTS), &mut addresses);
-        let address = |half: usize| {
-            let mut bytes = [0; 8];
-            bytes.copy_from_slice(&addresses[8 * half..][..8]);
-            u64::from_le_bytes(bytes) as usize
-        };
-        let (mut ready, mut worker) = ([0; 8], [0; POLLED + 4]);
+        let ready = self.ready(space, slot);
+        let mut worker = [0; POLLED + 4];
         // What is not in memory says nothing: the bytes stay zeros.
-        let known = space.copy_in_now(address(0), &mut ready).is_ok()
-            && space.copy_in_now(address(1).wrapping_sub(POLLED), &mut worker).is_ok();
-        let ready = u64::from_le_bytes(ready);
+        let known =
+            ready.is_some() && space.copy_in_now(self.address(slot, 1).wrapping_sub(POLLED), &mut worker).is_ok();
         let (polled, running) = worker.split_at(POLLED);
         let polled = polled.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte));
         let running = if known { running[0].min(32) } else { 32 };
-        Hints { ready: (ready | ready >> 32) as u32, running, polled }
+        Hints { ready: ready.unwrap_or(0), running, polled }
     }
 
     /// Shows which coroutine the thread in a place polls without a slot, 0 for none, and how many do.
