@@ -85,6 +85,7 @@ async fn start(
         power_off: || first_process::power_off(0),
         init_ended: first_process::ended,
     });
+    process::prompt::start();
     exec::spawn(PRIORITY_TERMINAL, "alarms", system.clone().run());
     proc_files::register(machine, &tree.namespace, system.clone());
     first_process::remember(console.console.clone(), tree.disk.clone());

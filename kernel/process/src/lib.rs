@@ -5,6 +5,7 @@
 //! | [`process`], [`thread`] | what a process and a thread own |
 //! | [`table`]   | pids, families, groups and sessions |
 //! | [`run`]     | the coroutine of a user thread: enter, serve the exit, enter again (D2) |
+//! | [`prompt`]  | what is done before a hart is in user mode again |
 //! | [`service`] | what the system-call layer above provides |
 //! | [`descriptors`] | file descriptors |
 //! | [`signal`]  | sending, dispositions, delivery |
@@ -45,6 +46,7 @@ pub mod oom;
 mod pages;
 pub mod process;
 mod processor;
+pub mod prompt;
 pub mod registered_rings;
 pub mod report;
 pub mod reservation;

@@ -13,7 +13,7 @@ use crate::{
     exception::{self, Trap, taken},
     execve, exit, footprint, oom,
     process::{FileContext, FilePlaces, Identity, Process, State},
-    processor,
+    processor, prompt,
     service::{Begun, Call, Outcome, Program, Restart, Service},
     share::{Begin, Turn, Wait},
     signal::{Actions, deliver, force},
@@ -131,6 +131,14 @@ pub(crate) fn run(
     }
 }
 
+/// What is to be done on this hart before it is in user mode again.
+#[inline]
+fn do_promptly(hart: usize) {
+    if prompt::is_wanted(hart) {
+        prompt::act(hart);
+    }
+}
+
 /// Awaits out of line what is no part of a switch between threads: that is to keep no more registers and constants than it needs.
 fn apart<T>(mut future: Pin<&mut impl Future<Output = T>>) -> impl Future<Output = T> {
     poll_fn(move |context| poll_apart(future.as_mut(), context))
@@ -185,6 +193,8 @@ impl Running {
         match self.turn.begin(thread) {
             Begin::Now => {}
             Begin::Later => {
+                // Behind a call it may be another hart's from here on.
+                do_promptly(hart);
                 self.turn.account(thread, Wait::Preempted);
                 processor::count_switch();
                 return Some(Leave::Yield(true));
@@ -333,6 +343,7 @@ impl Running {
     #[cold]
     #[inline(never)]
     fn interrupted<'a>(&mut self, thread: &'a Arc<Thread>, hart: usize) -> Option<Leave<'a>> {
+        do_promptly(hart);
         self.turn.account(thread, Wait::Runs);
         if let Some(taking) = &mut self.taking {
             taking.note_interrupt();
