@@ -6,10 +6,12 @@ use crate::threads::free_bytes;
 use alloc::vec::Vec;
 use alloc::{format, vec};
 use rt::abi::io_uring::{
-    IORING_ENTER_SQ_WAKEUP, IORING_OP_NOP, IORING_OP_READ, IORING_OP_RECV, IORING_SETUP_SQPOLL, Params, Sqe,
+    IORING_ENTER_SQ_WAKEUP, IORING_OP_NOP, IORING_OP_POLL_ADD, IORING_OP_READ, IORING_OP_RECV, IORING_POLL_ADD_MULTI,
+    IORING_SETUP_SQPOLL, Params, Sqe,
 };
 use rt::abi::net::{AF_UNIX, SOCK_STREAM};
 use rt::abi::nr;
+use rt::abi::poll::POLLIN;
 use rt::ring::Ring;
 use rt::task::block_on;
 use rt::{async_fs, fs, io, println, raw};
@@ -31,6 +33,8 @@ pub fn rings() -> Outcome {
     println!("B uring_stream_entries {} entries", polled("uring_polled_128", BATCH, 1_000_000)?);
     pending()?;
     local_pending()?;
+    poll_pending("uring_poll_pending", 0)?;
+    poll_pending("uring_poll_again", IORING_POLL_ADD_MULTI)?;
     cached()?;
     pending_memory()
 }
@@ -80,6 +84,33 @@ fn local_pending() -> Outcome {
             call(nr::SENDTO, &[far.fd().raw() as usize, c"x".as_ptr() as usize, 1, 0, 0, 0])?;
             ring.submit(1)?;
             ring.pop().filter(|cqe| cqe.res == 1).ok_or_else(missing)?;
+        }
+        Ok(())
+    })
+}
+
+/// A byte for an empty pipe that is polled, the completion, which may be there by then, and the byte taken: by a poll for each, or one for all.
+fn poll_pending(id: &str, flags: u32) -> Outcome {
+    let (read, mut write) = rt::pipe::pipe()?;
+    let (mut ring, fd) = (Ring::new(8, 0)?, read.fd().raw());
+    let poll = Sqe { opcode: IORING_OP_POLL_ADD, fd, len: flags, op_flags: POLLIN as u32, ..Sqe::default() };
+    if flags != 0 {
+        let _ = ring.push_raw(&poll);
+    }
+    let mut byte = 0u8;
+    measure(id, 10_000, |count| {
+        for _ in 0..count {
+            if flags == 0 {
+                let _ = ring.push_raw(&poll);
+            }
+            ring.submit(0)?;
+            io::Write::write_all(&mut write, b"x")?;
+            let told = match ring.pop() {
+                None => ring.submit(1).map(|_| ring.pop())?,
+                told => told,
+            };
+            told.filter(|cqe| cqe.res == i32::from(POLLIN)).ok_or_else(missing)?;
+            call(nr::READ, &[fd as usize, &raw mut byte as usize, 1])?;
         }
         Ok(())
     })

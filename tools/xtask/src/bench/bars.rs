@@ -291,6 +291,13 @@ pub const WANTED: &[Wanted] = &[
         "a receive of an empty local socket by a ring, then a byte sent, then the completion taken",
     ),
     icount(
+        "uring_poll_pending",
+        "uring",
+        &[],
+        "a poll of an empty pipe by a ring, then a byte written, then the completion taken, and the byte",
+    ),
+    icount("uring_poll_again", "uring", &[], "the same by a poll that goes on, with a call of the ring for each"),
+    icount(
         "uring_read4k_32",
         "uring",
         &[("*", AtMost(1_800.0))],
