@@ -9,7 +9,7 @@ use super::{
 use crate::context::Task;
 use abi::{errno::Errno, io_uring::*};
 use alloc::sync::{Arc, Weak};
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use hal::sync::{SpinLock, rank};
 use io::{event::Event, open::OpenFile};
 use process::uintr::{Errand, Old, Runner, Sender};
@@ -19,6 +19,8 @@ use ring::{Words, at};
 pub(super) struct Notify {
     /// Whether there is somebody, for who posts.
     is_set: AtomicBool,
+    /// How often a counter was raised so far.
+    raised: AtomicU32,
     to: SpinLock<Option<Told>>,
 }
 
@@ -42,7 +44,7 @@ fn event_of(open: &OpenFile) -> Option<&Event> {
 
 impl Notify {
     pub(super) fn new() -> Self {
-        Self { is_set: AtomicBool::new(false), to: SpinLock::new(rank::PIPE, None) }
+        Self { is_set: AtomicBool::new(false), raised: AtomicU32::new(0), to: SpinLock::new(rank::PIPE, None) }
     }
 
     /// # Errors
@@ -78,6 +80,12 @@ impl Notify {
         // Relaxed: one that is set at the same time may be set later.
         self.is_set.load(Relaxed)
             && matches!(&*self.to.lock(), Some(Told { by: By::Event(event), .. }) if Arc::ptr_eq(event.file(), open.file()))
+    }
+
+    /// How often a counter was raised so far.
+    pub(super) fn raised(&self) -> u32 {
+        // Relaxed: who has looked at the counter sees what was counted before that was raised, by its lock.
+        self.raised.load(Relaxed)
     }
 
     /// `then` as above.
@@ -132,6 +140,7 @@ impl Ring {
         match told.filter(|told| later || !told.only_later).map(|told| told.by) {
             Some(By::Event(open)) => {
                 if let Some(event) = event_of(&open) {
+                    self.notify.raised.fetch_add(1, Relaxed);
                     event.signal(1);
                 }
             }

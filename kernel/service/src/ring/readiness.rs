@@ -1,7 +1,10 @@
 //! Waiting until a descriptor is ready: once, or at each change until the request is removed; and changing what is waited for.
 //!
-//! **What is told.** What holds when its coroutine looks; beside that what held at times since the last look, where the file's edges tell (`File::passed`), and what held when the entry was taken: a change that is gone again by
+//! **What is told.** What holds at a look; beside that what held at times since the last look, where the file's edges tell (`File::passed`), and what held when the entry was taken: a change that is gone again by
 //! then is told all the same, as on Linux, whose wakers say what they woke for. Changes between two looks are told as one.
+//!
+//! **Who looks.** One that stands alone is a record in the file's queue ([`retry`](super::retry)), looked at before whoever has woken that is back in its program ([`process::prompt`]). A coroutine does
+//! for the others: in a chain, of another class, exclusive, of a set of events, whose look may be long, or of a file that has no queue to stay in.
 
 use super::{
     Ring,
@@ -28,9 +31,10 @@ use core::{
     },
     task::{Context, Poll, Waker},
 };
-use exec::sync::{Contend, Contender, contend, stay};
+use exec::sync::{Contend, Contender, Seat, contend, seat, stay};
 use hal::sync::{SpinLock, rank};
 use io::{
+    epoll::Epoll,
     file::{IoError, Want},
     open::OpenFile,
 };
@@ -49,10 +53,18 @@ pub(super) struct Readiness {
     multishot: bool,
     /// Of several such that wait for the same one hears of a change (`EPOLLEXCLUSIVE`).
     is_exclusive: bool,
-    /// The edges up to which everything was said.
+    news: News,
+}
+
+/// How far a wait has told what there was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct News {
+    /// The edges up to which it has.
     seen: Option<u64>,
-    /// What held by then, and is to be told.
+    /// What held at those, and is yet to be told.
     held: u32,
+    /// How often the ring's completions had raised a counter by then.
+    raised: u32,
 }
 
 impl Readiness {
@@ -65,7 +77,7 @@ impl Readiness {
         }
         let (fixed, events) = (entry.flags & IOSQE_FIXED_FILE != 0, entry.op_flags & !CONTROL | ALWAYS);
         let is_exclusive = entry.op_flags & EPOLLEXCLUSIVE != 0;
-        Ok(Self { fixed, fd: entry.fd, events, multishot, is_exclusive, seen: None, held: 0 })
+        Ok(Self { fixed, fd: entry.fd, events, multishot, is_exclusive, news: News::default() })
     }
 
     pub(super) fn run(self, task: &Task<'_>, ring: &Ring) -> Step {
@@ -73,23 +85,48 @@ impl Readiness {
             Ok(open) => open,
             Err(errno) => return Step::Done(Done::failed(errno)),
         };
+        let raised = ring.notify.raised();
         let (edges, events) = open.file().look(task.caller());
         let found = events & self.events;
-        match found != 0 && !self.repeats(ring, &open) {
+        match found != 0 && !self.repeats(ring, &open, raised) {
             true => Step::Done(Done::with(found as i32)),
             // From now on it counts what changes, not from when its coroutine comes to look.
             false => {
-                let waits = Self { seen: Some(edges), held: found, ..self };
+                let news = News { seen: Some(edges), held: found, raised };
+                let waits = Self { news, ..self };
                 open.keep(Step::Waits(Waits::Readiness(waits, Arc::clone(&open))))
             }
         }
     }
 
     /// Whether it may come again. A file that has no changes says what it is like, and that was all; and the completions of a ring are not to
-    /// bring more of them about, not by the counter that they raise or a set of events that the ring may be in either.
-    fn repeats(&self, ring: &Ring, open: &OpenFile) -> bool {
+    /// bring more of them about: not by a set of events that the ring may be in, nor by the counter that they raise, if they have since they had `raised` one so often.
+    fn repeats(&self, ring: &Ring, open: &OpenFile, raised: u32) -> bool {
         let is_watched = self.multishot && open.file().watched(self.events).is_some();
-        is_watched && !ring.notify.raises(open) && !holds_others(open)
+        is_watched && !(ring.notify.raised() != raised && ring.notify.raises(open)) && !holds_others(open)
+    }
+
+    /// The queue in which it can stay as a record, and be looked at where it is woken.
+    pub(super) fn seat(&self, open: &Arc<OpenFile>) -> Option<Seat<OpenFile>> {
+        let is_plain = !self.is_exclusive && !open.file().as_any().is::<Epoll>();
+        is_plain.then(|| seat(open.clone(), |open| open.file().watched(self.events)))?
+    }
+
+    /// Says what is new, as a record that is in the file's queue; its last completion, if that is it.
+    pub(super) fn tell(&mut self, task: &Task<'_>, ring: &Ring, open: &OpenFile, user_data: u64) -> Option<Done> {
+        let (found, news) = self.find_new(task, ring, open, self.news)?;
+        let more = Cqe { user_data, res: found as i32, flags: IORING_CQE_F_MORE };
+        if !self.repeats(ring, open, self.news.raised) || !ring.post_more(more) {
+            return Some(Done::with(found as i32));
+        }
+        self.news = news;
+        None
+    }
+
+    /// Waits for these from now on: what holds is told, whether it was told before or not.
+    pub(super) fn change(&mut self, events: Option<u32>) {
+        self.events = events.unwrap_or(self.events);
+        self.news = News { raised: self.news.raised, ..News::default() };
     }
 
     pub(super) async fn wait(mut self, task: &Task<'_>, ring: &Ring, request: &Request, open: &Arc<OpenFile>) -> Done {
@@ -138,7 +175,7 @@ impl Readiness {
         let mut turn = Turn(self.is_exclusive.then_some((open, self.events)));
         let mut stays = pin!((!self.is_exclusive).then(|| stay(queue)));
         let mut contends: Pin<&mut Option<Contend<'_>>> = pin!(None);
-        let (mut bell, mut news): (Option<Arc<Bell>>, _) = (None, News { seen: self.seen, held: self.held });
+        let (mut bell, mut news): (Option<Arc<Bell>>, _) = (None, self.news);
         poll_fn(|context| {
             if !watched.is_current() {
                 return Poll::Ready(None);
@@ -154,14 +191,17 @@ impl Readiness {
             if !bell.take() {
                 return Poll::Pending;
             }
-            let res = match self.find_new(task, open, watched, &mut news) {
-                Poll::Ready(Some(found)) => found as i32,
-                Poll::Ready(None) => return Poll::Ready(None),
+            let Some((found, told)) = self.find_new(task, ring, open, news) else { return Poll::Pending };
+            match watched.claim() {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
-            };
+            }
+            let res = found as i32;
             let more = Cqe { user_data: request.user_data(), res, flags: IORING_CQE_F_MORE };
             // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
-            if !self.repeats(ring, open) || !ring.post_more(more) {
+            let raised = mem::replace(&mut news, told).raised;
+            if !self.repeats(ring, open, raised) || !ring.post_more(more) {
                 contends.set(None);
                 turn.end(bell);
                 return Poll::Ready(Some(Done::with(res)));
@@ -172,8 +212,10 @@ impl Readiness {
         .await
     }
 
-    /// What holds and was not seen yet, or held meanwhile, which is the caller's to tell; nothing: it is being changed, and that looks anew.
-    fn find_new(&self, task: &Task<'_>, open: &OpenFile, watched: &Watched<'_>, news: &mut News) -> Poll<Option<u32>> {
+    /// What holds and was not told yet, or held meanwhile, and how far that goes once the caller has told it.
+    fn find_new(&self, task: &Task<'_>, ring: &Ring, open: &OpenFile, news: News) -> Option<(u32, News)> {
+        // Before the look, so that one that has raised what is looked at, and is not counted yet, is so at the next.
+        let raised = ring.notify.raised();
         let (edges, events) = open.file().look(task.caller());
         // Of several of whom one is told of a change none says what another may have been told.
         let since = news.seen.filter(|_| !self.is_exclusive);
@@ -181,24 +223,9 @@ impl Readiness {
         let found = (events | passed) & self.events | news.held;
         // The bell of a change that was told before it rang. A file without edges does not tell.
         let is_stale = self.multishot && edges != 0 && news.seen == Some(edges) && news.held == 0;
-        if found == 0 || is_stale {
-            return Poll::Pending;
-        }
-        watched.claim().map(|is_owner| {
-            is_owner.then(|| {
-                *news = News { seen: Some(edges), held: 0 };
-                found
-            })
-        })
+        let told = News { seen: Some(edges), held: 0, raised };
+        (found != 0 && !is_stale).then_some((found, told))
     }
-}
-
-/// How far a wait has told what there was.
-struct News {
-    /// The edges up to which it has.
-    seen: Option<u64>,
-    /// What held at those, and is yet to be told.
-    held: u32,
 }
 
 /// What a wait for events is like now.
@@ -222,8 +249,7 @@ impl Watch {
     /// The wait begins with what was changed; the version that it is of.
     fn begin(&self, readiness: &mut Readiness) -> u32 {
         if self.version != 0 {
-            let events = self.events.unwrap_or(readiness.events);
-            *readiness = Readiness { events, seen: None, held: 0, ..*readiness };
+            readiness.change(self.events);
         }
         self.version
     }
@@ -349,8 +375,10 @@ impl Update {
     }
 
     fn change(self, ring: &Ring) -> Result<(), Errno> {
-        let request = ring.requests.first(self.old, |request| request.watch.is_some()).ok_or(Errno::ENOENT)?;
-        let watch = request.watch.as_deref().ok_or(Errno::ENOENT)?;
+        let request = ring.requests.first(self.old, Request::is_poll).ok_or(Errno::ENOENT)?;
+        let Some(watch) = request.watch.as_deref() else {
+            return ring.later_than_call(|| request.change_poll(ring, self.events, self.user_data));
+        };
         if mem::replace(&mut watch.lock().is_owned, true) {
             return Err(Errno::EALREADY);
         }

@@ -285,6 +285,11 @@ impl Retries {
         0
     }
 
+    /// Whether a thread that waits in the ring serves meanwhile.
+    pub(super) fn has_helper(&self) -> bool {
+        self.list.lock().helper.is_some()
+    }
+
     /// A thread is about to wait in the ring, and serves meanwhile until it says that it does [no more](Self::help_no_more), unless this answers `false`.
     pub(super) fn help(&self, thread: &Thread, context: &Context<'_>) -> bool {
         let is_its = self.service.lock().is_of(thread);

@@ -84,7 +84,7 @@ pub(super) struct Request {
     pub task: SpinLock<Option<TaskRef>>,
     /// Where it waits for a time.
     pub timer: Option<Box<SpinLock<Timer>>>,
-    /// Where it waits for events.
+    /// Where it waits for events, in a coroutine.
     pub watch: Option<Box<SpinLock<Watch>>>,
     /// Where it has no coroutine.
     pub retry: Option<Retry>,
@@ -122,6 +122,11 @@ impl Request {
     /// Whether it has done nothing before its end. The others are told that they are to wait no longer, and answer what happened.
     pub(super) fn may_be_dropped(&self) -> bool {
         matches!(self.about.opcode, IORING_OP_ASYNC_CANCEL | IORING_OP_TIMEOUT | IORING_OP_POLL_ADD)
+    }
+
+    /// Whether it waits for events of a file.
+    pub(super) fn is_poll(&self) -> bool {
+        self.about.opcode == IORING_OP_POLL_ADD && (self.watch.is_some() || self.retry.is_some())
     }
 
     /// Has it look at what has changed.

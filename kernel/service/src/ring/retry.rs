@@ -1,4 +1,4 @@
-//! Requests that wait without a coroutine: for a file, in its queue, tried again when that is woken; or for a device, whose answer is looked at when it
+//! Requests that wait without a coroutine: for a file, in its queue, tried again when that is woken, to read or to tell what holds; or for a device, whose answer is looked at when it
 //! wakes (note 0005, section 3).
 //!
 //! ```text
@@ -9,7 +9,8 @@
 //!
 //! **Wake-up.** Who makes one ready sets [`READY`], and puts it into the list if no bit was set. Who serves takes it out of the list and swaps the bits for
 //! [`BUSY`], then tries; what cannot be done is armed, and tried once more. Then `BUSY` goes, and who finds `READY` behind it puts the request into the list
-//! again. So a change is seen by a try, or makes it ready; and one party at a time tries. What reads again and again will wait again, and is armed before it is tried at all. `BUSY` stays when it has ended: what comes late finds that.
+//! again. So a change is seen by a try, or makes it ready; and one party at a time tries. What reads again and again will wait again, and is armed before it is tried at all, as is a poll, to which a look costs little. Who
+//! changes what a poll waits for takes it as who serves does, but only where no bit is set: one that is being told, or about to be, is not changed. `BUSY` stays when it has ended: what comes late finds that.
 //!
 //! **Who holds what.** All that may be costly to let go is [`Held`], which who serves takes out, and gives to the next that waits ([`Parked`]), or drops, at the end. A
 //! waker that outlives it has a shell, which is nobody's else then: only a request that nobody can reach waits again.
@@ -18,18 +19,25 @@ use super::{
     Ring,
     buffers::Buffer,
     operation::{About, Done, place_of},
+    readiness::Readiness,
     ready::{Admitted, Retries},
     request::{CANCELLED, Entry, Mark, Owner, Request, polled},
     stream::{Looked, Stream},
     transfer::{AtDevice, Transfer, Tried},
 };
 use crate::context::Task;
-use abi::{errno::Errno, io_uring::IORING_OP_NOP};
+use abi::{
+    errno::Errno,
+    io_uring::{IORING_OP_NOP, IORING_OP_POLL_ADD},
+};
 use alloc::{boxed::Box, sync::Arc, task::Wake};
 use core::{
     future::Future,
     pin::Pin,
-    sync::atomic::{AtomicU32, Ordering::AcqRel},
+    sync::atomic::{
+        AtomicU32,
+        Ordering::{AcqRel, Relaxed},
+    },
     task::{Context, Poll, Waker},
 };
 use exec::sync::{Seat, seat};
@@ -37,7 +45,10 @@ use hal::sync::{IrqLock, SpinLock, rank};
 use io::open::OpenFile;
 use mem::CopyFault;
 use pin_project_lite::pin_project;
-use process::Thread;
+use process::{
+    Thread,
+    prompt::{self, Prompt},
+};
 use ring::Outcome;
 
 /// What a request of this kind takes: itself, what it holds, and what the heap keeps of them.
@@ -85,6 +96,8 @@ pub(super) enum Reading {
     Once(Transfer, Option<Arc<Buffer>>),
     /// As long as something comes.
     Again(Stream),
+    /// Nothing: it is told what holds.
+    Events(Readiness),
     /// A device does it.
     Device(Box<AtDevice>),
     /// It has ended.
@@ -97,6 +110,7 @@ impl Reading {
             Self::Once(transfer, _) => transfer.opcode(),
             Self::Device(device) => device.opcode(),
             Self::Again(stream) => stream.opcode,
+            Self::Events(_) => IORING_OP_POLL_ADD,
             Self::Nothing => IORING_OP_NOP,
         }
     }
@@ -116,6 +130,22 @@ pin_project! {
     }
 }
 
+impl Held {
+    /// A poll is to wait for other events, maybe in another queue.
+    fn change_events(self: Pin<&mut Self>, events: Option<u32>) -> Result<(), Errno> {
+        let mut parts = self.project();
+        let (Reading::Events(readiness), Some(seat)) = (&mut *parts.reading, &*parts.seat) else {
+            return Err(Errno::ENOENT);
+        };
+        let mut changed = *readiness;
+        changed.change(events);
+        let seat = changed.seat(seat.owner()).ok_or(Errno::EINVAL)?;
+        *readiness = changed;
+        parts.seat.set(Some(seat));
+        Ok(())
+    }
+}
+
 /// Has a request that reads `open` wait without a coroutine; how many bytes it has moved already. `None`: it needs one.
 pub(super) fn park(
     task: &Task<'_>,
@@ -124,7 +154,30 @@ pub(super) fn park(
     open: &Arc<OpenFile>,
     reading: impl FnOnce() -> Reading,
 ) -> Option<usize> {
-    let seat = seat(open.clone(), |open| open.file().read_queue())?;
+    sit(task, ring, entry, open, seat(open.clone(), |open| open.file().read_queue())?, reading)
+}
+
+/// The same of a poll.
+#[inline(never)]
+pub(super) fn park_poll(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    entry: Entry,
+    open: &Arc<OpenFile>,
+    readiness: Readiness,
+) -> Option<usize> {
+    sit(task, ring, entry, open, readiness.seat(open)?, || Reading::Events(readiness))
+}
+
+#[inline(always)]
+fn sit(
+    task: &Task<'_>,
+    ring: &Arc<Ring>,
+    entry: Entry,
+    open: &Arc<OpenFile>,
+    seat: Seat<OpenFile>,
+    reading: impl FnOnce() -> Reading,
+) -> Option<usize> {
     let (admitted, reading) = (ring.admit(task)?, reading());
     let about = About { opcode: reading.opcode(), file: place_of(open) };
     let mut parked = Parked::new(ring, admitted, entry.user_data, about)?;
@@ -183,7 +236,9 @@ impl Parked {
 
     /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
     pub(super) fn begin(self) -> usize {
-        let served = self.request.wait(self.held, false);
+        // Whether there is something to read is not what a poll is about.
+        let is_probable = matches!(self.held.reading, Reading::Events(_));
+        let served = self.request.wait(self.held, is_probable);
         self.request.go_on(served)
     }
 
@@ -257,27 +312,74 @@ impl Request {
         if let Some(retry) = &self.retry
             && retry.state.fetch_or(READY, AcqRel) == 0
         {
+            if self.about.opcode == IORING_OP_POLL_ADD {
+                return self.leave_poll();
+            }
             let retries = &*retry.retries.clone();
+            retries.push(self);
+        }
+    }
+
+    /// A poll is told where it is woken, unless a thread waits in the ring, which looks itself; and unless it is to end, with what it has, which may take long. Apart, so that a read is made ready in few
+    /// steps.
+    #[inline(never)]
+    fn leave_poll(self: Arc<Self>) {
+        let Some(retry) = &self.retry else { return };
+        let retries = &*retry.retries.clone();
+        let is_prompt = !self.state().is_cancelled() && !retries.has_helper();
+        if !is_prompt || prompt::push(self.clone()).is_err() {
             retries.push(self);
         }
     }
 
     /// Tries, and if that is in vain, waits on; how many bytes that moved.
     pub(super) fn serve(self: &Arc<Self>) -> usize {
-        let Some(retry) = &self.retry else { return 0 };
+        let Some(held) = self.take_held() else { return 0 };
+        let served = self.try_again(held);
+        self.go_on(served)
+    }
+
+    /// What it holds, for who serves it.
+    #[inline(always)]
+    fn take_held(&self) -> Option<Pin<Box<Held>>> {
+        let retry = self.retry.as_ref()?;
         retry.state.swap(BUSY, AcqRel);
-        let held = retry.parts.lock().held.take();
-        held.map_or(0, |held| {
-            let served = self.try_again(held);
-            self.go_on(served)
-        })
+        retry.parts.lock().held.take()
+    }
+
+    /// Changes the events of a poll, and what comes back with it, and looks what holds.
+    ///
+    /// # Errors
+    /// `EALREADY` if it is being told, or has been; `EINVAL` if the file cannot be watched for these events.
+    pub(super) fn change_poll(
+        self: &Arc<Self>,
+        ring: &Ring,
+        events: Option<u32>,
+        user_data: Option<u64>,
+    ) -> Result<(), Errno> {
+        let retry = self.retry.as_ref().ok_or(Errno::ENOENT)?;
+        // AcqRel: as of who serves. Relaxed where it fails: nothing of it is touched.
+        if retry.state.compare_exchange(0, BUSY, AcqRel, Relaxed).is_err() {
+            return Err(Errno::EALREADY);
+        }
+        let mut held = retry.parts.lock().held.take().ok_or(Errno::EALREADY)?;
+        let changed = held.as_mut().change_events(events);
+        if changed.is_ok()
+            && let Some(user_data) = user_data
+        {
+            // It runs: nobody else ends it meanwhile.
+            ring.requests.rename(self, user_data);
+        }
+        let served = self.wait(held, true);
+        self.go_on(served);
+        changed
     }
 
     fn try_again(self: &Arc<Self>, held: Pin<Box<Held>>) -> Served {
         if self.state().is_abandoned() {
             return self.end(held, CANCELLED);
         }
-        if let Reading::Again(_) = held.reading {
+        if let Reading::Again(_) | Reading::Events(_) = held.reading {
             return self.wait(held, true);
         }
         match self.try_once(held) {
@@ -389,6 +491,9 @@ impl Request {
     }
 
     fn try_once(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
+        if let Reading::Events(_) = held.reading {
+            return self.tell_events(held);
+        }
         let parts = held.as_mut().project();
         let seat = parts.seat.as_ref().get_ref().as_ref();
         let open = match (&mut *parts.reading, seat) {
@@ -407,7 +512,7 @@ impl Request {
         };
         // The view of who asks goes before what is asked for.
         match parts.reading {
-            Reading::Device(_) | Reading::Nothing => Served::Waits(held),
+            Reading::Device(_) | Reading::Events(_) | Reading::Nothing => Served::Waits(held),
             Reading::Once(transfer, buffer) => {
                 let tried = transfer.look(&parts.owner.task(&self.view), open, buffer.as_deref());
                 match tried {
@@ -429,6 +534,20 @@ impl Request {
                     Looked::NoBuffer => Served::Needs(held, Need::Buffer(stream.group)),
                 }
             }
+        }
+    }
+
+    /// Apart, as [`leave_poll`](Self::leave_poll).
+    #[inline(never)]
+    fn tell_events(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
+        let parts = held.as_mut().project();
+        let (Reading::Events(readiness), Some(seat)) = (&mut *parts.reading, parts.seat.as_ref().get_ref()) else {
+            return Served::Waits(held);
+        };
+        let told = readiness.tell(&parts.owner.task(&self.view), parts.ring, seat.owner(), self.user_data());
+        match told {
+            Some(done) => self.end(held, done),
+            None => Served::Waits(held),
         }
     }
 
@@ -454,5 +573,25 @@ impl Request {
 impl Wake for Request {
     fn wake(self: Arc<Self>) {
         self.make_ready();
+    }
+}
+
+/// Where it was woken, on the account of its process.
+impl Prompt for Request {
+    fn act(self: Arc<Self>) {
+        let began = hal::time::now();
+        // What is to end goes with all that it has: that may take long, and is for who serves the ring.
+        if self.state().is_abandoned() {
+            if let Some(retry) = &self.retry {
+                retry.retries.push(self.clone());
+            }
+            return;
+        }
+        if let Some(held) = self.take_held() {
+            let thread = held.owner.thread().clone();
+            let served = self.try_again(held);
+            self.go_on(served);
+            let _ = thread.charge_moment(hal::time::now().saturating_sub(began));
+        }
     }
 }

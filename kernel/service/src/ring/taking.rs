@@ -10,8 +10,8 @@ use super::{Posting, RESTRICTED, Ring, operation, pages::Usual, submission::AT_O
 use abi::{
     asyncos::IORING_SETUP_PRIORITIES,
     io_uring::{
-        Cqe, IORING_SETUP_CQE32, IORING_SETUP_IOPOLL, IORING_SETUP_R_DISABLED, IORING_SETUP_SINGLE_ISSUER,
-        IORING_SETUP_SQE128, IORING_SETUP_SQPOLL, Sqe,
+        Cqe, IORING_SETUP_CQE32, IORING_SETUP_DEFER_TASKRUN, IORING_SETUP_IOPOLL, IORING_SETUP_R_DISABLED,
+        IORING_SETUP_SINGLE_ISSUER, IORING_SETUP_SQE128, IORING_SETUP_SQPOLL, Sqe,
     },
 };
 use alloc::sync::Arc;
@@ -221,6 +221,19 @@ impl Ring {
             self.tell(true);
         }
         waiting
+    }
+
+    /// Does something within the call that has the right, of which what it posts is no part: it waits for who asks, where that is how it is.
+    pub(super) fn later_than_call<T>(&self, act: impl FnOnce() -> T) -> T {
+        if !self.has(IORING_SETUP_DEFER_TASKRUN) {
+            return act();
+        }
+        let before = self.posting.lock().completions.posted();
+        let done = act();
+        let mut posting = self.posting.lock();
+        let later = posting.completions.posted().wrapping_sub(before);
+        posting.posted_before = posting.posted_before.wrapping_add(later);
+        done
     }
 
     /// The right is given back, and who waits for what was posted is woken. Part of both that call it: each is the end of most calls of its kind.

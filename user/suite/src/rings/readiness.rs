@@ -9,6 +9,9 @@ pub const CASES: &[Case] = &[
     case!("ring/polls", "C4 I1", polls),
     case!("ring/polls-again-and-again", "C4 I1", polls_again_and_again),
     case!("ring/polls-tell-what-is-gone", "C4 I1 D3", tell_what_is_gone),
+    case!("ring/polls-are-told-by-then", "C4 I1 D3", told_by_then),
+    case!("ring/polls-are-shown-when-asked", "C4 I1", shown_when_asked),
+    case!("ring/polls-what-tells-of-it", "C4 E1", polls_what_tells),
     case!("ring/changes-polls", "C4 I1", changes),
     case!("ring/changes-polls-as-they-end", "C4 D14", changes_at_the_end),
     case!("ring/polls-itself", "C4 E1", polls_itself),
@@ -134,6 +137,98 @@ fn tell_what_is_gone() -> Outcome {
     equal!(ring.submit(0)?, 1);
     drop(write);
     equal!(wait(&mut ring, 1)?, [(7, POLLHUP.into())]);
+    Ok(())
+}
+
+/// What is in the ring's memory: no call is made.
+fn told(ring: &mut Ring) -> Vec<(u64, i32, u32)> {
+    core::iter::from_fn(|| ring.pop()).map(|cqe| (cqe.user_data, cqe.res, cqe.flags)).collect()
+}
+
+/// An event is told before the call that brings it about has come back, each for itself: nothing else is called.
+fn told_by_then() -> Outcome {
+    let mut ring = Ring::new(16, 0)?;
+    for round in 0..200 {
+        let again = round % 2 * IORING_POLL_ADD_MULTI;
+        let more = if again == 0 { 0 } else { IORING_CQE_F_MORE };
+        let event = raw::file(call!(EVENTFD2, 0, 0)?);
+        let (read, mut write) = rt::pipe::pipe()?;
+        let mut other = Ring::new(4, 0)?;
+        let watched = [(1, event.fd().raw()), (2, event.fd().raw()), (3, read.fd().raw())];
+        let polls = watched.map(|(user_data, fd)| Sqe { len: again, user_data, ..poll(fd, IN) });
+        push(&mut ring, &polls);
+        push(&mut ring, &[Sqe { len: again, user_data: 4, ..poll(other.fd().raw(), IN) }]);
+        equal!(ring.submit(0)?, 4);
+        ensure!(told(&mut ring).is_empty(), "nothing is there");
+        for _ in 0..if again == 0 { 1 } else { 3 } {
+            let (mut value, one, mut byte) = (0u64, 1u64, 0u8);
+            equal!(call!(WRITE, event.fd().raw(), &raw const one, 8)?, 8);
+            equal!(told(&mut ring), [(1, IN as i32, more), (2, IN as i32, more)]);
+            equal!(call!(READ, event.fd().raw(), &raw mut value, 8)?, 8);
+            io::Write::write_all(&mut write, b"x")?;
+            equal!(told(&mut ring), [(3, IN as i32, more)]);
+            equal!(call!(READ, read.fd().raw(), &raw mut byte, 1)?, 1);
+        }
+        // Of a ring a poll hears once.
+        push(&mut other, &[nop(1, 0, 1)]);
+        equal!(other.submit(0)?, 1);
+        equal!(told(&mut ring), [(4, IN as i32, 0)]);
+        push(&mut ring, &[Sqe { user_data: 5, ..poll(read.fd().raw(), 0) }]);
+        equal!(ring.submit(0)?, 1);
+        drop(write);
+        let ends = told(&mut ring);
+        let all_end = ends.iter().all(|(_, res, _)| *res == i32::from(POLLHUP));
+        ensure!(all_end && ends.len() == if again == 0 { 1 } else { 2 }, "{ends:?}");
+        push(&mut ring, &[Sqe { user_data: 99, ..cancel_of(0, IORING_ASYNC_CANCEL_ANY) }]);
+        let left = if again == 0 { 0 } else { 3 };
+        equal!(wait(&mut ring, left + 1)?.len(), left as usize + 1);
+    }
+    Ok(())
+}
+
+/// With `DEFER_TASKRUN` they are there by then too, and the submitter is told so, but it does not see them before it asks.
+fn shown_when_asked() -> Outcome {
+    let flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG;
+    for _ in 0..50 {
+        let mut ring = Ring::new(4, flags)?;
+        let event = raw::file(call!(EVENTFD2, 0, 0)?);
+        push(&mut ring, &[poll(event.fd().raw(), IN)]);
+        equal!(ring.submit(0)?, 1);
+        let says_so = |ring: &Ring| raw::atomic(ring.address(at::SQ_FLAGS)).load(Relaxed) & IORING_SQ_TASKRUN != 0;
+        ensure!(!says_so(&ring), "nothing is there");
+        let one = 1u64;
+        equal!(call!(WRITE, event.fd().raw(), &raw const one, 8)?, 8);
+        ensure!(says_so(&ring), "it is there, and nobody was told");
+        equal!(told(&mut ring), []);
+        ring.flush()?;
+        equal!(told(&mut ring), [(7, IN as i32, 0)]);
+        // So is what holds already, of one that goes on.
+        push(&mut ring, &[Sqe { len: IORING_POLL_ADD_MULTI, ..poll(event.fd().raw(), IN) }]);
+        equal!(ring.submit(0)?, 1);
+        ensure!(says_so(&ring), "it is there already");
+        equal!(told(&mut ring), []);
+        ring.flush()?;
+        equal!(told(&mut ring), [(7, IN as i32, IORING_CQE_F_MORE)]);
+    }
+    Ok(())
+}
+
+/// The counter that tells of a ring's completions, polled by that: what it says of a change tells of itself, and so the next is the last.
+fn polls_what_tells() -> Outcome {
+    for _ in 0..50 {
+        let mut ring = Ring::new(4, 0)?;
+        let event = raw::file(call!(EVENTFD2, 0, 0)?);
+        let fd = event.fd().raw();
+        equal!(call!(IO_URING_REGISTER, ring.fd().raw(), IORING_REGISTER_EVENTFD, &raw const fd, 1)?, 0);
+        push(&mut ring, &[Sqe { len: IORING_POLL_ADD_MULTI, ..poll(fd, IN) }]);
+        equal!(ring.submit(0)?, 1);
+        let one = 1u64;
+        equal!(call!(WRITE, fd, &raw const one, 8)?, 8);
+        equal!(take(&mut ring)?, (IN as i32, IORING_CQE_F_MORE));
+        equal!(take(&mut ring)?, (IN as i32, 0));
+        push(&mut ring, &[remove(7)]);
+        equal!(wait(&mut ring, 1)?, [(90, -2)]);
+    }
     Ok(())
 }
 

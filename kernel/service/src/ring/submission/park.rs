@@ -63,12 +63,26 @@ impl Submission<'_, '_, '_> {
     /// A request waits, and what is linked behind it with it.
     #[inline(never)]
     pub(super) fn park(&mut self, entry: Entry, operation: Operation, waits: Waits, rest: Chain) {
+        if let Waits::Readiness(..) = waits {
+            return self.park_poll(entry, operation, waits, rest);
+        }
         self.taker.give_places(1);
         self.taker.show_taken();
         let begun = begin_to_wait(self.task, self.ring, (entry, self.urgency), (operation, waits), rest);
         if let Some(parked) = begun {
             self.keep_parked(parked);
         }
+    }
+
+    /// The same for a poll. What holds already is told by one that goes on behind what is done before it, and as what comes later is: where the submitter is to ask for that, it is to ask for this.
+    #[inline(never)]
+    fn park_poll(&mut self, entry: Entry, operation: Operation, waits: Waits, rest: Chain) {
+        self.post_some();
+        self.taker.give_places(1);
+        self.taker.show_taken();
+        let (task, ring, urgency) = (self.task, self.ring, self.urgency);
+        // None is for a device.
+        let _ = ring.later_than_call(|| begin_to_wait(task, ring, (entry, urgency), (operation, waits), rest));
     }
 
     /// It begins with others, at the end of the poll.
@@ -98,7 +112,7 @@ pub(super) fn begin_to_wait(
 ) -> Option<Parked> {
     // Records are all as urgent as their submitter.
     if rest.len() == 0 && urgency.is_usual(task.thread()) {
-        if reads_as_record(task, ring, entry, &waits) {
+        if waits_as_record(task, ring, entry, &waits) {
             return None;
         }
         if let Waits::Device(device) = waits {
@@ -140,9 +154,12 @@ fn begin_at_device(
     }
 }
 
-/// Has a read wait without a coroutine; `false`: it needs one.
+/// Has a read or a poll wait without a coroutine; `false`: it needs one.
 #[inline(always)]
-fn reads_as_record(task: &Task<'_>, ring: &Arc<Ring>, entry: Entry, waits: &Waits) -> bool {
+fn waits_as_record(task: &Task<'_>, ring: &Arc<Ring>, entry: Entry, waits: &Waits) -> bool {
+    if let Waits::Readiness(readiness, open) = waits {
+        return retry::park_poll(task, ring, entry, open, *readiness).is_some();
+    }
     let Waits::Transfer(transfer, open, buffer) = waits else { return false };
     let reading = || Reading::Once(*transfer, buffer.clone());
     transfer.is_one_read() && retry::park(task, ring, entry, open, reading).is_some()
