@@ -109,6 +109,8 @@ pub(crate) fn run(
                 Leave::Call if !is_own(running.context.x()[17]) => {
                     let served = running.begin(&thread);
                     apart(pin!(running.call(served))).await;
+                    // If it is to give way now, it may be another hart's from there on.
+                    do_promptly(hal::hart::id());
                 }
                 Leave::Call if running.exits() => {}
                 leave => apart(pin!(running.serve(leave))).await,
@@ -193,8 +195,6 @@ impl Running {
         match self.turn.begin(thread) {
             Begin::Now => {}
             Begin::Later => {
-                // Behind a call it may be another hart's from here on.
-                do_promptly(hart);
                 self.turn.account(thread, Wait::Preempted);
                 processor::count_switch();
                 return Some(Leave::Yield(true));

@@ -154,7 +154,8 @@ pub(super) fn park(
     open: &Arc<OpenFile>,
     reading: impl FnOnce() -> Reading,
 ) -> Option<usize> {
-    sit(task, ring, entry, open, seat(open.clone(), |open| open.file().read_queue())?, reading)
+    let seat = seat(open.clone(), |open| open.file().read_queue())?;
+    sit(task, ring, entry, (open, seat), reading).map(Parked::begin)
 }
 
 /// The same of a poll.
@@ -166,24 +167,26 @@ pub(super) fn park_poll(
     open: &Arc<OpenFile>,
     readiness: Readiness,
 ) -> Option<usize> {
-    sit(task, ring, entry, open, readiness.seat(open)?, || Reading::Events(readiness))
+    let parked = sit(task, ring, entry, (open, readiness.seat(open)?), || Reading::Events(readiness))?;
+    let served = parked.request.watch(parked.held);
+    Some(parked.request.go_on(served))
 }
 
+/// One that has a place in the queue of its file, and in the table.
 #[inline(always)]
 fn sit(
     task: &Task<'_>,
     ring: &Arc<Ring>,
     entry: Entry,
-    open: &Arc<OpenFile>,
-    seat: Seat<OpenFile>,
+    (open, seat): (&Arc<OpenFile>, Seat<OpenFile>),
     reading: impl FnOnce() -> Reading,
-) -> Option<usize> {
+) -> Option<Parked> {
     let (admitted, reading) = (ring.admit(task)?, reading());
     let about = About { opcode: reading.opcode(), file: place_of(open) };
     let mut parked = Parked::new(ring, admitted, entry.user_data, about)?;
     parked.wants(reading, entry);
     parked.held.as_mut().project().seat.set(Some(seat));
-    Some(parked.begin())
+    Some(parked)
 }
 
 /// One that has not begun to wait, or has ended and left all but who asked and their ring.
@@ -236,9 +239,7 @@ impl Parked {
 
     /// It is tried once more, in the queue; a device is told of it, if it was not. How many bytes that moved.
     pub(super) fn begin(self) -> usize {
-        // Whether there is something to read is not what a poll is about.
-        let is_probable = matches!(self.held.reading, Reading::Events(_));
-        let served = self.request.wait(self.held, is_probable);
+        let served = self.request.wait(self.held, false);
         self.request.go_on(served)
     }
 
@@ -370,7 +371,7 @@ impl Request {
             // It runs: nobody else ends it meanwhile.
             ring.requests.rename(self, user_data);
         }
-        let served = self.wait(held, true);
+        let served = self.watch(held);
         self.go_on(served);
         changed
     }
@@ -379,8 +380,11 @@ impl Request {
         if self.state().is_abandoned() {
             return self.end(held, CANCELLED);
         }
-        if let Reading::Again(_) | Reading::Events(_) = held.reading {
+        if let Reading::Again(_) = held.reading {
             return self.wait(held, true);
+        }
+        if let Reading::Events(_) = held.reading {
+            return self.watch(held);
         }
         match self.try_once(held) {
             Served::Waits(held) if held.seat.is_some() => self.wait(held, false),
@@ -491,9 +495,6 @@ impl Request {
     }
 
     fn try_once(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
-        if let Reading::Events(_) = held.reading {
-            return self.tell_events(held);
-        }
         let parts = held.as_mut().project();
         let seat = parts.seat.as_ref().get_ref().as_ref();
         let open = match (&mut *parts.reading, seat) {
@@ -537,16 +538,18 @@ impl Request {
         }
     }
 
-    /// Apart, as [`leave_poll`](Self::leave_poll).
+    /// A poll enters the queue, and says what is new. Apart, as [`leave_poll`](Self::leave_poll).
     #[inline(never)]
-    fn tell_events(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
+    fn watch(self: &Arc<Self>, mut held: Pin<Box<Held>>) -> Served {
         let parts = held.as_mut().project();
-        let (Reading::Events(readiness), Some(seat)) = (&mut *parts.reading, parts.seat.as_ref().get_ref()) else {
+        let (Reading::Events(readiness), Some(mut seat)) = (parts.reading, parts.seat.as_pin_mut()) else {
             return Served::Waits(held);
         };
+        seat.as_mut().enter(|| Waker::from(self.clone()));
         let told = readiness.tell(&parts.owner.task(&self.view), parts.ring, seat.owner(), self.user_data());
         match told {
             Some(done) => self.end(held, done),
+            None if self.state().is_cancelled() => self.end(held, CANCELLED),
             None => Served::Waits(held),
         }
     }
