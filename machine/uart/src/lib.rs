@@ -280,18 +280,21 @@ impl<R: Registers> Uart<R> {
     }
 
     /// Takes as many bytes as a FIFO holds, at most.
-    fn take_received(&self, state: &mut State) -> usize {
+    #[inline(always)]
+    fn take_received(&self, state: &mut State, status: &mut u8) -> usize {
         let mut taken = 0;
-        while taken < FIFO_BYTES && !state.input.is_full() && self.status(state) & RECEIVED != 0 {
+        while taken < FIFO_BYTES && !state.input.is_full() && *status & RECEIVED != 0 {
             state.input.push(self.registers.read(DATA));
+            *status = self.status(state);
             taken += 1;
         }
         taken
     }
 
     /// Gives as many bytes as a FIFO holds, if it is empty.
-    fn send_some(&self, state: &mut State) -> usize {
-        if state.output.is_empty() || self.status(state) & EMPTY == 0 {
+    #[inline(always)]
+    fn send_some(&self, state: &mut State, status: &mut u8) -> usize {
+        if state.output.is_empty() || *status & EMPTY == 0 {
             return 0;
         }
         let mut sent = 0;
@@ -301,6 +304,7 @@ impl<R: Registers> Uart<R> {
             self.registers.write(DATA, byte);
             sent += 1;
         }
+        *status = self.status(state);
         sent
     }
 
@@ -310,9 +314,10 @@ impl<R: Registers> Uart<R> {
             return;
         }
         // In turns: of a port that receives what it sends, as much as it is given at once finds room.
+        let mut status = self.status(state);
         for _ in 0..BUDGET / FIFO_BYTES {
-            let received = self.take_received(state);
-            let sent = self.send_some(state);
+            let received = self.take_received(state, &mut status);
+            let sent = self.send_some(state, &mut status);
             if received + sent == 0 {
                 break;
             }
