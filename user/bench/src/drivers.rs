@@ -1,4 +1,6 @@
-//! Drivers in user mode (note 0011): a serial port that sends to itself, by polling and by interrupts; and one that only sends, beside the kernel's driver. Without the device there are no rows.
+//! Drivers in user mode (note 0011): a serial port that sends to itself, by polling and by interrupts; one that only sends, beside the kernel's driver; and bytes there and back, beside the kernel's driver of the same port. Without the device there are no rows.
+
+mod there_and_back;
 
 use crate::measure::{Outcome, call, measure};
 use crate::urgency;
@@ -20,6 +22,7 @@ pub fn rows() -> Outcome {
     }
     ["polled", "by-byte", "fifos", "sent-polled", "sent", "sent-by-kernel"]
         .into_iter()
+        .chain(there_and_back::WAYS)
         .try_for_each(|how| urgency::in_a_process(&["--driver", how]))
 }
 
@@ -98,6 +101,9 @@ fn sending(how: &str) -> Outcome {
 
 /// A row, `bench --driver HOW`.
 pub fn serial(how: &str) -> Outcome {
+    if there_and_back::WAYS.contains(&how) {
+        return there_and_back::row(how);
+    }
     if how.starts_with("sent") {
         return sending(how);
     }

@@ -9,7 +9,8 @@ pub use pending::PENDING;
 use super::findings::Method;
 use super::wanted::Limit::{AtLeast, AtMost, Below};
 use super::wanted::{
-    Place, Wanted, calls, count, driver_entries, entries, icount, plugin, ratio, reported, share, wall,
+    Place, Wanted, calls, count, driver_entries, driver_interrupts, driver_rate, entries, icount, plugin, ratio,
+    reported, share, wall,
 };
 
 /// Every figure with a bar, and those that explain one; behind them come those of [`ECHO`] and [`PENDING`].
@@ -263,6 +264,28 @@ pub const WANTED: &[Wanted] = &[
     ),
     driver_entries("driver_send_512_entries", "the same, by a process that has the port's interrupts"),
     driver_entries("driver_send_512_kernel_entries", "the same, by the kernel's driver of the console"),
+    icount(
+        "driver_loop_kernel",
+        "driver",
+        &[],
+        "a byte of 64 KiB that a program sends and receives through the loop of a serial port, by the kernel's driver: all parts",
+    ),
+    icount("driver_loop_polled", "driver", &[], "the same, by a program that looks"),
+    icount("driver_loop", "driver", &[], "the same, by a driver of the program that the port's interrupts run"),
+    icount("driver_loop_kernel_hash", "driver", &[], "by the kernel's driver, with SHA-256 of all bytes at both ends"),
+    icount("driver_loop_polled_hash", "driver", &[], "by a program that looks, likewise"),
+    icount("driver_loop_hash", "driver", &[], "by a driver of the program, likewise"),
+    driver_entries("driver_loop_kernel_entries", "times that the kernel is entered for 1,000 of these bytes"),
+    driver_entries("driver_loop_polled_entries", "the same, by a program that looks"),
+    driver_entries("driver_loop_entries", "the same, by a driver of the program"),
+    driver_interrupts("driver_loop_kernel_interrupts", "interrupts for 1,000 of these bytes, by the kernel's driver"),
+    driver_interrupts("driver_loop_interrupts", "the same, by a driver of the program"),
+    driver_rate("driver_loop_kernel_rate", "what the instructions make at 10^9 a second: not timed"),
+    driver_rate("driver_loop_polled_rate", "by a program that looks"),
+    driver_rate("driver_loop_rate", "by a driver of the program"),
+    driver_rate("driver_loop_kernel_hash_rate", "by the kernel's driver, with the hash"),
+    driver_rate("driver_loop_polled_hash_rate", "by a program that looks, with the hash"),
+    driver_rate("driver_loop_hash_rate", "by a driver of the program, with the hash"),
     icount("uring_enter", "uring", &[], "the call of a shared ring, with nothing to take and nothing to wait for"),
     icount(
         "uring_nop_128",

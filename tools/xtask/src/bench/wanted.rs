@@ -151,6 +151,16 @@ pub(super) const fn driver_entries(id: &'static str, what: &'static str) -> Want
     count(id, "driver", ("entries", Place::EachWorld), &[], what)
 }
 
+/// How often the port interrupts its driver.
+pub(super) const fn driver_interrupts(id: &'static str, what: &'static str) -> Wanted {
+    count(id, "driver", ("interrupts", Place::EachWorld), &[], what)
+}
+
+/// Bytes a second of such a driver.
+pub(super) const fn driver_rate(id: &'static str, what: &'static str) -> Wanted {
+    count(id, "driver", ("bytes/s", Place::EachWorld), &[], what)
+}
+
 /// A time that no bar goes by, on several harts.
 pub(super) const fn reported(id: &'static str, what: &'static str) -> Wanted {
     Wanted {

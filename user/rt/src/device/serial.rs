@@ -238,6 +238,16 @@ impl Serial {
         }
     }
 
+    /// Takes what the port has received, likewise.
+    pub fn receive_polled(&self, bytes: &mut [u8]) -> usize {
+        let mut count = 0;
+        while count < bytes.len() && self.device.read8(LINE_STATUS) & RECEIVED != 0 {
+            bytes[count] = self.device.read8(DATA);
+            count += 1;
+        }
+        count
+    }
+
     /// Moves bytes both ways until the port says that it raises its line no more.
     fn transfer(&self) {
         loop {
