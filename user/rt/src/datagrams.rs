@@ -34,6 +34,11 @@ impl Message {
         message.header.iovlen = 1;
         message
     }
+
+    /// The address that the kernel has put there: its length is in the header, 0 if the sender has none.
+    fn sender(&self) -> Raw {
+        Raw { len: self.header.namelen.cast_unsigned(), bytes: self.addr.bytes }
+    }
 }
 
 /// See the module's head. Any number of tasks may send and receive.
@@ -89,7 +94,7 @@ impl Datagrams {
         // SAFETY: as for `send`; nobody else touches the room.
         let (received, (message, mut buf)) =
             unsafe { Request::new(entry, Wait::Read, Some(&self.0), (message, buf)) }.await;
-        (ended(received.map(|len| (len, message.addr)), &mut buf), buf)
+        (ended(received.map(|len| (len, message.sender())), &mut buf), buf)
     }
 
     /// The same with the address of a sender who has one of this kind.

@@ -4,6 +4,8 @@ use crate::case::{Case, Outcome, Trouble};
 use crate::place::Place;
 use alloc::vec::Vec;
 use alloc::{format, vec};
+use core::future::Future;
+use core::pin::pin;
 use rt::abi::Errno;
 use rt::abi::process::{RLIMIT_NOFILE, Rlimit};
 use rt::async_net::{TcpListener, TcpStream};
@@ -363,6 +365,19 @@ fn local_datagrams() -> Outcome {
     })
 }
 
+/// From whom comes what `send` sends, to who has waited for it in the ring before that.
+async fn waited_for(
+    socket: &UnixDatagram,
+    send: impl Future<Output = (io::Result<usize>, Vec<u8>)>,
+) -> io::Result<SocketAddr> {
+    let mut received = pin!(socket.recv_from(vec![0; 8]));
+    if timeout(SHORT, received.as_mut()).await.is_ok() {
+        return Err(Errno::EEXIST.into());
+    }
+    send.await.0?;
+    Ok(received.await.0?.1)
+}
+
 /// Local sockets with names: each hears who has sent, replies, and is refused by a name that nobody has; a full one has its sender wait.
 fn named_local_datagrams() -> Outcome {
     block_on(async {
@@ -375,6 +390,10 @@ fn named_local_datagrams() -> Outcome {
         let client = UnixDatagram::bind(&name)?;
         let nobody = UnixDatagram::unbound()?;
         ensure!(nobody.local_addr()?.is_unnamed() && nobody.peer_addr().is_err());
+        nobody.connect(&path)?;
+        // A wait does not change who has sent.
+        equal!(waited_for(&service, client.send_to(vec![1], &path)).await?, name);
+        ensure!(waited_for(&service, nobody.send(vec![2])).await?.is_unnamed());
         let waiter = spawn(async move {
             let mut seen = Vec::new();
             for _ in 0..2 {
@@ -386,7 +405,6 @@ fn named_local_datagrams() -> Outcome {
         });
         yield_now().await;
         equal!(client.send_to(vec![1, 2], &path).await.0?, 2);
-        nobody.connect(&path)?;
         equal!(nobody.send(vec![3]).await.0?, 1);
         let Ok(Ok((seen, service))) = waiter.await else { return Err(Trouble::failed("nothing came")) };
         equal!((&*seen[0].0, &seen[0].1), (&[1, 2][..], &name));
