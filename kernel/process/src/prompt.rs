@@ -98,15 +98,13 @@ pub(crate) fn is_wanted(hart: usize) -> bool {
     HARTS[hart].has_some.load(Relaxed)
 }
 
-/// Does what there is on this hart.
+/// Does what there is on this hart. Nobody more urgent takes the hart meanwhile: what it waits for may be among this.
 #[cold]
 #[inline(never)]
 pub(crate) fn act(hart: usize) {
+    let _here = hart::no_preempt();
     let this = &HARTS[hart];
     let mut list = this.list.lock();
-    if list.is_busy {
-        return;
-    }
     this.has_some.store(false, Relaxed);
     list.is_busy = true;
     list.len = 0;

@@ -184,7 +184,7 @@ impl Receiver {
             return Err(Errno::EBUSY);
         }
         slot.line = Some((line, 1 << vector));
-        sender.set(vector);
+        sender.set_for_device(vector);
         line.bind(Bound { sender: sender.id(), bell, slot: sender.slot(), injected: self.injected });
         line.send(state.place.as_ref());
         let is_mediated = self.injected || state.controller.is_some();

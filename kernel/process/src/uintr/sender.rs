@@ -21,7 +21,8 @@ pub struct Sender {
     slot: usize,
     vectors: u64,
     word: Frame,
-    has_ended: AtomicBool,
+    /// Each completion rings ([`tells_more`](Self::tells_more)).
+    rings_always: AtomicBool,
     /// Mappings of the doorbell.
     pub(super) loans: Loans,
     _charge: Charge,
@@ -38,7 +39,7 @@ impl Sender {
         charge: Charge,
     ) -> Self {
         word.word(uintr::SLOT).store(receiver.ring_number(slot), Ordering::Relaxed);
-        Self { id, receiver, slot, vectors, word, has_ended: AtomicBool::new(false), loans, _charge: charge }
+        Self { id, receiver, slot, vectors, word, rings_always: AtomicBool::new(false), loans, _charge: charge }
     }
 
     /// The receiver.
@@ -53,10 +54,10 @@ impl Sender {
 
     /// Sets a vector's bit in the word; whether it was there.
     pub(super) fn set(&self, vector: usize) -> bool {
-        // Release pairs with the receiver's swap: what was written before is visible to the handler. The word is 64 bits, of which
-        // programs see both halves change apart, which is all that bits need.
+        // Release pairs with the receiver's swap: what was written before is visible to the handler. Acquire with the Release of who has set it, for `tells_more`. The word is 64 bits, of
+        // which programs see both halves change apart, which is all that bits need.
         let bit = 1 << (vector % 32);
-        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(bit, Ordering::Release) & bit != 0
+        self.word.word(uintr::WORD + vector / 32 * 4).fetch_or(bit, Ordering::AcqRel) & bit != 0
     }
 
     /// Tells the sender that its right has ended.
@@ -64,7 +65,14 @@ impl Sender {
         // Release pairs with whatever the sender's side does: what the receiver did before is visible to who sees this.
         self.word.word(uintr::CLOSED).store(1, Ordering::Release);
         // Relaxed: who raises at the same time may have been earlier. Not in the word page, which programs write.
-        self.has_ended.store(true, Ordering::Relaxed);
+        self.rings_always.store(true, Ordering::Relaxed);
+    }
+
+    /// Sets a vector's bit for a device, whose handler has it set whatever there is (`abi::device`): it tells of nothing, so who finds it set rings from now on.
+    pub(super) fn set_for_device(&self, vector: usize) {
+        // Relaxed: the bit carries it.
+        self.rings_always.store(true, Ordering::Relaxed);
+        self.set(vector);
     }
 
     /// Whether it was granted a vector.
@@ -93,10 +101,10 @@ impl Sender {
     }
 
     /// Tells of one more thing by a vector that it may raise, if it was raised and the handler is still to look: that clears the bit before it looks, and who has set it has rung, or rings
-    /// behind that. Else it is to be [raised](Self::raise).
+    /// behind that, but where a device tells by it. Else it is to be [raised](Self::raise).
     #[must_use]
     pub fn tells_more(&self, vector: usize) -> bool {
-        self.set(vector) && !self.has_ended.load(Ordering::Relaxed)
+        self.set(vector) && !self.rings_always.load(Ordering::Relaxed)
     }
 }
 

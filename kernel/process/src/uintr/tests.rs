@@ -120,6 +120,10 @@ fn one_more_needs_no_ring_while_the_vector_is_set() {
         sender.raise(1).unwrap();
         machine.revoke(&sender).unwrap();
         assert!(!sender.tells_more(1));
+        // What a device's handler sets is no message.
+        let of_device = machine.grant(2).unwrap();
+        of_device.set_for_device(1);
+        assert!(!of_device.tells_more(1));
     });
 }
 

@@ -333,6 +333,14 @@ impl Request {
         }
     }
 
+    /// Whether it is to end with all that it has, or nobody else has its file open: letting go of these may take long.
+    fn may_end_slowly(&self) -> bool {
+        let is_last =
+            |held: &Pin<Box<Held>>| held.seat.as_ref().is_some_and(|seat| Arc::strong_count(seat.owner()) == 1);
+        let is_last_of = |retry: &Retry| retry.parts.lock().held.as_ref().is_some_and(is_last);
+        self.state().is_abandoned() || self.retry.as_ref().is_some_and(is_last_of)
+    }
+
     /// Tries, and if that is in vain, waits on; how many bytes that moved.
     pub(super) fn serve(self: &Arc<Self>) -> usize {
         let Some(held) = self.take_held() else { return 0 };
@@ -579,12 +587,12 @@ impl Wake for Request {
     }
 }
 
-/// Where it was woken, on the account of its process.
+/// Where it was woken, on the account of its process: beside the thread's that does it, whose time it is as well.
 impl Prompt for Request {
     fn act(self: Arc<Self>) {
         let began = hal::time::now();
-        // What is to end goes with all that it has: that may take long, and is for who serves the ring.
-        if self.state().is_abandoned() {
+        // That is for who serves the ring.
+        if self.may_end_slowly() {
             if let Some(retry) = &self.retry {
                 retry.retries.push(self.clone());
             }
