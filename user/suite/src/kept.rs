@@ -21,7 +21,7 @@ pub enum What {
     Class(usize),
 }
 
-/// What the journal of the file system notes of a commit, and of a directory that is gone, until it has gone round.
+/// What the journal of the file system notes of a commit, and of directories that are gone by that, until it has gone round: one object of each.
 const JOURNALED: [(What, i64); 2] = [(What::Class(192), 1), (What::Class(32), 1)];
 
 /// How many there are of each.
