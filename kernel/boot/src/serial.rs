@@ -2,7 +2,8 @@
 //! owns the device while they are not (note 0011).
 //!
 //! Driver, queue and terminal are those of the console. The device is the kernel's from the first descriptor to the last, and for as
-//! long after that as it takes to send what was written ([`PATIENCE`] at most), as Linux does.
+//! long after that as it takes to send what was written ([`PATIENCE`] at most), as Linux does. A coroutine of each port sees to that,
+//! [`Port::end`], made with the port: a close finds it whatever memory there is.
 
 use crate::console::Wire;
 use crate::first_process::Jobs;
@@ -13,18 +14,21 @@ use abi::ioctl::{
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use exec::sync::WaitQueue;
 use fs::devfs;
 use hal::irq;
 use hal::sync::{SpinLock, rank};
 use io::caller::Caller;
 use io::console::{Console, Line, Sharing};
 use io::file::BoxFuture;
-use io::tty::{CharDevice, Modem, Tty};
+use io::tty::{Modem, Tty};
 use process::device::{Device, Driven, Driver};
 use uart::{Mapped, Uart};
 
 /// Nanoseconds that a port may take to send what was written before its last descriptor was closed.
 const PATIENCE: u64 = 30_000_000_000;
+/// Nanoseconds from one look to the next of who waits for a port to be free of its bytes.
+const PAUSE: u64 = 1_000_000;
 /// Lines as the port has them, and as programs name them: those that are set, and those that are seen.
 const SET: [(u8, u32); 5] = [
     (uart::TERMINAL_READY, TIOCM_DTR),
@@ -41,8 +45,10 @@ pub struct Port {
     device: &'static Device,
     driver: &'static PortDriver,
     tty: Arc<Tty>,
-    output: Arc<dyn CharDevice>,
+    console: Arc<Console>,
     held: SpinLock<Held>,
+    /// Bytes were left at the last close.
+    closed: WaitQueue,
 }
 
 /// Who has it open, and the device.
@@ -50,8 +56,23 @@ struct Held {
     /// Descriptors.
     opens: usize,
     driven: Option<Driven>,
-    /// A coroutine waits for the end of what is sent.
-    is_ending: bool,
+    /// Nobody has it open, and the device is given back when everything was sent, or at this time.
+    until: Option<u64>,
+}
+
+impl Held {
+    /// Gives the device back if it is time for that; false if it is to be tried again.
+    ///
+    /// Under the lock: who opens it meanwhile finds it free, and not another's.
+    fn end(&mut self, console: &Console) -> bool {
+        let Some(until) = self.until else { return true };
+        // What is not sent in time is forgotten here, or the next owner's line would carry it.
+        if console.unsent() > 0 && (hal::time::now() < until || !console.discard()) {
+            return false;
+        }
+        (self.until, self.driven) = (None, None);
+        true
+    }
 }
 
 struct PortDriver(Uart);
@@ -134,14 +155,16 @@ impl Port {
     pub fn new(device: &'static Device, registers: Mapped) -> &'static Port {
         let driver: &'static PortDriver = Box::leak(Box::new(PortDriver(Uart::new(registers))));
         let console = Console::new(Arc::new(PortLine(Wire(&driver.0))), Sharing::Plain);
-        let output = console.sole_output();
-        let tty = Tty::new(output.clone());
+        let tty = Tty::new(console.sole_output());
         tty.make_port();
         tty.set_jobs(&Jobs);
         exec::spawn(PRIORITY_TERMINAL, "serial-out", console.clone().drain());
-        exec::spawn(PRIORITY_TERMINAL, "serial-in", console.pump(tty.clone()));
-        let held = SpinLock::new(rank::TTY - 1, Held { opens: 0, driven: None, is_ending: false });
-        Box::leak(Box::new(Port { device, driver, tty, output, held }))
+        exec::spawn(PRIORITY_TERMINAL, "serial-in", console.clone().pump(tty.clone()));
+        let held = SpinLock::new(rank::TTY - 1, Held { opens: 0, driven: None, until: None });
+        let port: &'static Port =
+            Box::leak(Box::new(Port { device, driver, tty, console, held, closed: WaitQueue::new() }));
+        exec::spawn(PRIORITY_TERMINAL, "serial-end", port.end());
+        port
     }
 
     /// Whether it is the caller's terminal.
@@ -156,12 +179,14 @@ impl Port {
     pub fn open(&'static self) -> Result<devfs::Device, Errno> {
         let mut held = self.held.lock();
         if held.opens == 0 {
+            self.console.change_hands();
             self.tty.begin();
         }
         if held.driven.is_none() {
             held.driven = Some(Driven::new(self.device, self.driver)?);
         }
         held.opens += 1;
+        held.until = None;
         Ok(devfs::Device::held(self.tty.clone(), Hold(self)))
     }
 
@@ -172,22 +197,22 @@ impl Port {
             return;
         }
         self.tty.finish();
-        if self.output.unsent() == 0 {
-            // Under the lock: who opens it meanwhile finds it free, and not another's.
-            held.driven = None;
-        } else if !core::mem::replace(&mut held.is_ending, true) {
+        held.until = Some(hal::time::now().saturating_add(PATIENCE));
+        if !held.end(&self.console) {
             drop(held);
-            exec::spawn(PRIORITY_TERMINAL, "serial-end", self.end());
+            self.closed.wake_all();
         }
     }
 
-    /// Lets it be another's when all was sent, unless it was opened again.
+    /// Lets it be another's when all was sent, or its time is over, unless it was opened again; for ever.
     async fn end(&'static self) {
-        let _ = exec::timeout(PATIENCE, self.output.wait_sent()).await;
-        let mut held = self.held.lock();
-        held.is_ending = false;
-        if held.opens == 0 {
-            held.driven = None;
+        loop {
+            let until = exec::sync::wait_until(&self.closed, || self.held.lock().until).await;
+            let _ = exec::timeout_at(until, self.console.sent()).await;
+            if !self.held.lock().end(&self.console) {
+                // What is on its way has room now; or it was opened and closed meanwhile, and has its time anew.
+                exec::sleep(PAUSE).await;
+            }
         }
     }
 }

@@ -19,7 +19,10 @@ use abi::{
     poll::EPOLLOUT,
 };
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc};
-use core::any::Any;
+use core::{
+    any::Any,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use exec::sync::WaitQueue;
 use hal::sync::{IrqLock, rank};
 use mem::{Sink, Source};
@@ -45,12 +48,12 @@ pub trait Line: Send + Sync {
     /// Resolves when the device takes more.
     fn wait_output(&self) -> BoxFuture<'_, ()>;
 
-    /// Bytes that were written and that the device has not taken.
+    /// Bytes that were written and that the device has not sent; where it does not tell how many, one.
     fn unsent(&self) -> usize {
         0
     }
 
-    /// Forgets those.
+    /// Forgets those that the device has not taken.
     fn discard(&self) {}
 
     /// The lines beside, if programs may have them.
@@ -83,6 +86,8 @@ pub struct Console {
     queue: IrqLock<Queue>,
     filled: WaitQueue,
     drained: WaitQueue,
+    /// How often the line was made another's ([`Console::change_hands`]).
+    hands: AtomicUsize,
 }
 
 impl Console {
@@ -96,6 +101,7 @@ impl Console {
             queue: IrqLock::new(rank::CONSOLE, queue),
             filled: WaitQueue::new(),
             drained: WaitQueue::new(),
+            hands: AtomicUsize::new(0),
         })
     }
 
@@ -168,25 +174,39 @@ impl Console {
         let mut decoder = Decoder::new();
         let mut part = [0; PART];
         loop {
+            // Acquire: looked at before the line is. Pairs with the Release in `change_hands`.
+            let hands = self.hands.load(Ordering::Acquire);
             let len = self.line.read_now(&mut part);
             if len == 0 {
                 self.line.wait_input().await;
                 continue;
             }
-            if self.sharing == Sharing::Plain {
-                tty.receive(&part[..len]);
-            } else {
-                for byte in &part[..len] {
-                    match decoder.push(*byte) {
-                        Some(Event::Data(Channel::Tty, byte)) => tty.receive(&[byte]),
-                        Some(Event::Eof) => tty.hang_up(),
-                        _ => {}
-                    }
-                }
+            // Read from the last owner's line, it is not for the next one's terminal. Acquire as above.
+            if hands == self.hands.load(Ordering::Acquire) {
+                self.receive(&tty, &mut decoder, &part[..len]);
             }
             // A line may be as fast as this: others of this priority get their turn.
             exec::yield_now().await;
         }
+    }
+
+    fn receive(&self, tty: &Tty, decoder: &mut Decoder, bytes: &[u8]) {
+        if self.sharing == Sharing::Plain {
+            return tty.receive(bytes);
+        }
+        for byte in bytes {
+            match decoder.push(*byte) {
+                Some(Event::Data(Channel::Tty, byte)) => tty.receive(&[byte]),
+                Some(Event::Eof) => tty.hang_up(),
+                _ => {}
+            }
+        }
+    }
+
+    /// The line is another's from here: what [`Console::pump`] has read and not passed on is dropped.
+    pub fn change_hands(&self) {
+        // Release pairs with the Acquires in `pump`: the end of the last owner comes first.
+        self.hands.fetch_add(1, Ordering::Release);
     }
 
     /// Copies the head of the queue; it stays queued until it is sent, so that `flushed` is exact.
@@ -206,23 +226,25 @@ impl Console {
         queue.going = 0;
     }
 
-    fn unsent(&self) -> usize {
+    /// Bytes that were queued and that the device has not sent; where it does not tell how many, one.
+    pub fn unsent(&self) -> usize {
         let queued = self.queue.lock().bytes.len();
         queued + self.line.unsent()
     }
 
-    /// Forgets what nobody is sending.
-    fn discard(&self) {
+    /// Forgets what is queued. Whether that was all: if not, a part is on its way to the device, which has room for it now.
+    pub fn discard(&self) -> bool {
         let mut queue = self.queue.lock();
         let going = queue.going;
         queue.bytes.truncate(going);
         drop(queue);
         self.line.discard();
         self.drained.wake_all();
+        going == 0
     }
 
-    /// Resolves when the device has taken everything. It tells of room only, so it is asked, as often as it may take it to send a few bytes.
-    async fn sent(&self) {
+    /// Resolves when the device has sent everything. It tells of room only, so it is asked, as often as it may take it to send a few bytes.
+    pub async fn sent(&self) {
         /// Nanoseconds.
         const PAUSE: u64 = 1_000_000;
         loop {
@@ -344,5 +366,94 @@ impl File for Output {
 
     fn as_any(&self) -> &dyn Any {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use core::{
+        future::Future,
+        pin::pin,
+        task::{Context, Waker},
+    };
+    use hal::sync::SpinLock;
+
+    /// A line with so much room, where something arrives once.
+    struct Stub {
+        room: AtomicUsize,
+        sent: SpinLock<Vec<u8>>,
+        arrived: SpinLock<Vec<u8>>,
+        /// Its owner changes while that is read.
+        changing: SpinLock<Option<Arc<Console>>>,
+    }
+
+    impl Line for Stub {
+        fn read_now(&self, bytes: &mut [u8]) -> usize {
+            if let Some(console) = self.changing.lock().take() {
+                console.change_hands();
+            }
+            let arrived = core::mem::take(&mut *self.arrived.lock());
+            bytes[..arrived.len()].copy_from_slice(&arrived);
+            arrived.len()
+        }
+
+        fn wait_input(&self) -> BoxFuture<'_, ()> {
+            Box::pin(core::future::pending())
+        }
+
+        fn write_now(&self, bytes: &[u8]) -> usize {
+            let len = bytes.len().min(self.room.load(Ordering::Relaxed));
+            self.room.fetch_sub(len, Ordering::Relaxed);
+            self.sent.lock().extend(&bytes[..len]);
+            len
+        }
+
+        fn wait_output(&self) -> BoxFuture<'_, ()> {
+            Box::pin(core::future::poll_fn(|_| match self.room.load(Ordering::Relaxed) {
+                0 => core::task::Poll::Pending,
+                _ => core::task::Poll::Ready(()),
+            }))
+        }
+    }
+
+    fn console(room: usize, arrived: &[u8]) -> (Arc<Console>, Arc<Stub>) {
+        let line = Arc::new(Stub {
+            room: AtomicUsize::new(room),
+            sent: SpinLock::new(rank::DEVICE, Vec::new()),
+            arrived: SpinLock::new(rank::DEVICE, Vec::from(arrived)),
+            changing: SpinLock::new(rank::DEVICE, None),
+        });
+        (Console::new(line.clone(), Sharing::Plain), line)
+    }
+
+    /// A line is not to be another's while some of its owner's bytes are in no queue.
+    #[test]
+    fn a_part_that_is_on_its_way_is_told_of() {
+        let (console, line) = console(10, b"");
+        let mut context = Context::from_waker(Waker::noop());
+        let mut drain = pin!(console.clone().drain());
+        console.write(Channel::Tty, &[b'x'; PART + 50]);
+        assert!(drain.as_mut().poll(&mut context).is_pending());
+        assert_eq!((console.discard(), console.unsent()), (false, PART));
+        line.room.store(10_000, Ordering::Relaxed);
+        assert!(drain.as_mut().poll(&mut context).is_pending());
+        assert_eq!((console.discard(), console.unsent()), (true, 0));
+        assert_eq!(line.sent.lock().len(), PART);
+    }
+
+    #[test]
+    fn input_of_the_last_owner_is_not_the_next_ones() {
+        for changes in [false, true] {
+            let (console, line) = console(0, b"secret");
+            *line.changing.lock() = changes.then(|| console.clone());
+            let tty = Tty::new(console.sole_output());
+            let mut pump = pin!(console.clone().pump(tty));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(pump.as_mut().poll(&mut context).is_pending());
+            // What a terminal receives it echoes.
+            assert_eq!(console.unsent(), if changes { 0 } else { 6 });
+        }
     }
 }

@@ -121,10 +121,12 @@ impl<R: Registers> Uart<R> {
         self.transfer(state);
     }
 
-    /// Leaves the device to others: it is asked for nothing and not touched any more, what it has received is forgotten, and what is written vanishes.
+    /// Leaves the device to others: it is asked for nothing and not touched any more, what it has received or not sent yet is forgotten, and what is written vanishes.
     pub fn stop(&self) {
         let mut state = self.state.lock();
         self.registers.write(INTERRUPTS, 0);
+        // Or the next owner's line would carry what this one's did not.
+        self.registers.write(FIFO, FIFO_ON | FIFO_EIGHT | FIFO_CLEAR);
         self.registers.write(MODEM_CONTROL, 0);
         state.is_on = false;
         state.input.clear();
@@ -141,9 +143,12 @@ impl<R: Registers> Uart<R> {
         self.settle(state);
     }
 
-    /// Bytes that were written and that the hardware has not taken.
+    /// Bytes that were written and that the hardware has not taken; one at least while it is sending those that it has.
     pub fn unsent(&self) -> usize {
-        self.state.lock().output.len()
+        let mut state = self.state.lock();
+        // Who takes the device away, or clears its FIFO, must know of these, and the hardware does not tell how many.
+        let is_sending = state.is_on && self.status(&mut state) & IDLE == 0;
+        state.output.len().max(usize::from(is_sending))
     }
 
     /// The lines to the modem as they are set ([`TERMINAL_READY`] and so on), and those from it ([`CLEAR`] and so on).

@@ -59,6 +59,8 @@ pub(crate) const RECEIVED: u8 = 1 << 0;
 pub(crate) const OVERRUN: u8 = 1 << 1;
 /// `LINE_STATUS`: the transmitter takes bytes, as many as its FIFO holds.
 pub(crate) const EMPTY: u8 = 1 << 5;
+/// `LINE_STATUS`: it has none left, the last bit is on the line.
+pub(crate) const IDLE: u8 = 1 << 6;
 /// Bytes in each FIFO.
 pub(crate) const FIFO_BYTES: usize = 16;
 

@@ -13,6 +13,8 @@ use std::{assert_eq, vec};
 struct Chip {
     received: VecDeque<u8>,
     fifo: VecDeque<u8>,
+    /// The last byte has left the FIFO, and is not on the line yet.
+    shifting: bool,
     sent: Vec<u8>,
     interrupts: u8,
     fifo_control: u8,
@@ -61,7 +63,8 @@ impl Registers for Model {
                 let overrun = if core::mem::take(&mut chip.overrun) { OVERRUN } else { 0 };
                 let received = if chip.received.is_empty() { 0 } else { RECEIVED };
                 let empty = if chip.fifo.is_empty() { EMPTY } else { 0 };
-                overrun | received | empty
+                let idle = if chip.fifo.is_empty() && !chip.shifting { IDLE } else { 0 };
+                overrun | received | empty | idle
             }
             MODEM_STATUS => CARRIER,
             _ => panic!("register {number} is not read"),
@@ -267,6 +270,7 @@ fn a_port_that_is_stopped_is_not_touched() {
     uart.stop();
     assert_eq!((count.0.load(Ordering::SeqCst), uart.unsent()), (1, 0));
     assert_eq!((model.interrupts(), model.0.lock().unwrap().modem_control), (0, 0));
+    assert_eq!(model.0.lock().unwrap().fifo, []);
     let accesses = model.0.lock().unwrap().accesses;
     model.type_in(b"for another");
     uart.interrupt();
@@ -307,11 +311,31 @@ fn what_was_not_sent_is_forgotten_on_demand() {
     uart.write(&[1; 100]);
     assert_eq!(uart.unsent(), 100 - FIFO_BYTES);
     uart.discard();
-    assert_eq!(uart.unsent(), 0);
+    // The hardware has some, which it does not give back.
+    assert_eq!(uart.unsent(), 1);
     model.carry();
     uart.interrupt();
+    assert_eq!(uart.unsent(), 0);
     assert_eq!(model.sent(), [1; FIFO_BYTES]);
     assert_eq!(model.interrupts(), WANT_RECEIVED);
+}
+
+#[test]
+fn what_the_hardware_is_sending_is_unsent() {
+    let (uart, model) = started();
+    assert_eq!((uart.unsent(), uart.write(b"last"), uart.unsent()), (0, 4, 1));
+    model.0.lock().unwrap().shifting = true;
+    model.carry();
+    uart.interrupt();
+    assert_eq!(uart.unsent(), 1);
+    model.0.lock().unwrap().shifting = false;
+    assert_eq!(uart.unsent(), 0);
+    // Looking for it takes nothing from the count of what was lost, and is for the owner alone.
+    model.0.lock().unwrap().overrun = true;
+    assert_eq!((uart.unsent(), uart.lost()), (0, 1));
+    uart.stop();
+    model.0.lock().unwrap().shifting = true;
+    assert_eq!(uart.unsent(), 0);
 }
 
 #[test]
