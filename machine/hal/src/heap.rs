@@ -61,7 +61,9 @@ struct Stock {
 unsafe impl Sync for Stock {}
 
 impl Stock {
-    const EMPTY: Self = Self { head: Cell::new(core::ptr::null_mut()), len: AtomicUsize::new(0) };
+    const fn new() -> Self {
+        Self { head: Cell::new(core::ptr::null_mut()), len: AtomicUsize::new(0) }
+    }
 
     /// # Safety
     /// The object is free memory of this class, at least a pointer large, and the caller's; the stock is this hart's, interrupts are off.
@@ -89,7 +91,7 @@ impl Stock {
     }
 }
 
-static STOCKS: [[Stock; CLASSES.len()]; hart::MAX] = [const { [const { Stock::EMPTY }; CLASSES.len()] }; hart::MAX];
+static STOCKS: [[Stock; CLASSES.len()]; hart::MAX] = [const { [const { Stock::new() }; CLASSES.len()] }; hart::MAX];
 
 /// The stock of this hart, as long as interrupts are off.
 #[inline]
