@@ -121,7 +121,7 @@ pub fn loses_nothing(which: u16, mut pass: impl FnMut() -> Outcome) -> Outcome {
         Ok(())
     };
     written()?;
-    // Twice at a time: what is lost is two objects at least, where the journal notes one.
+    // What is lost is two objects at least, of which one is tolerated.
     let twice = || pass().and_then(|()| pass()).and_then(|()| written());
     let done = kept::nothing(PASSES, kept::charges_and_objects, twice);
     done.map_err(|trouble| match trouble {
