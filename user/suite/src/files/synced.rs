@@ -16,7 +16,7 @@ use rt::abi::io_uring::{IORING_OP_READ, IORING_OP_WRITE, IORING_OP_WRITEV, Sqe};
 use rt::fs::{self, File, OpenOptions};
 use rt::io::Write;
 use rt::ring::Ring;
-use rt::{pipe, raw};
+use rt::{pipe, raw, system};
 
 pub const CASES: &[Case] = &[
     case!("files/synced-writes-reach-the-disk", "D3 D18", reach_the_disk),
@@ -112,6 +112,16 @@ const WAYS: &[Way] = &[
         let memory = map(LEN, RW)?;
         raw::bytes(memory, LEN).copy_from_slice(bytes);
         Ok(call!(PWRITE64, fd, memory, LEN, 0)?)
+    }),
+    ("write, and sync", 0, |fd, _, bytes| {
+        let written = call!(WRITE, fd, bytes.as_ptr(), LEN)?;
+        system::sync();
+        Ok(written)
+    }),
+    ("write, and syncfs", 0, |fd, _, bytes| {
+        let written = call!(WRITE, fd, bytes.as_ptr(), LEN)?;
+        call!(SYNCFS, fd)?;
+        Ok(written)
     }),
 ];
 
