@@ -27,7 +27,7 @@ use uart::{Mapped, Uart};
 
 /// Nanoseconds that a port may take to send what was written before its last descriptor was closed.
 const PATIENCE: u64 = 30_000_000_000;
-/// Nanoseconds from one look to the next of who waits for a port to be free of its bytes.
+/// Nanoseconds before each look whether a port that was closed has sent everything.
 const PAUSE: u64 = 1_000_000;
 /// Lines as the port has them, and as programs name them: those that are set, and those that are seen.
 const SET: [(u8, u32); 5] = [
@@ -207,12 +207,10 @@ impl Port {
     /// Lets it be another's when all was sent, or its time is over, unless it was opened again; for ever.
     async fn end(&'static self) {
         loop {
-            let until = exec::sync::wait_until(&self.closed, || self.held.lock().until).await;
-            let _ = exec::timeout_at(until, self.console.sent()).await;
-            if !self.held.lock().end(&self.console) {
-                // What is on its way has room now; or it was opened and closed meanwhile, and has its time anew.
-                exec::sleep(PAUSE).await;
-            }
+            exec::sync::wait_until(&self.closed, || self.held.lock().until).await;
+            // The device tells of room only, so it is asked.
+            exec::sleep(PAUSE).await;
+            self.held.lock().end(&self.console);
         }
     }
 }

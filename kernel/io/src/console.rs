@@ -244,7 +244,7 @@ impl Console {
     }
 
     /// Resolves when the device has sent everything. It tells of room only, so it is asked, as often as it may take it to send a few bytes.
-    pub async fn sent(&self) {
+    async fn sent(&self) {
         /// Nanoseconds.
         const PAUSE: u64 = 1_000_000;
         loop {
