@@ -115,12 +115,17 @@ impl Readiness {
     /// Says what is new, as a record that is in the file's queue; its last completion, if that is it.
     pub(super) fn tell(&mut self, task: &Task<'_>, ring: &Ring, open: &OpenFile, user_data: u64) -> Option<Done> {
         let (found, news) = self.find_new(task, ring, open, self.news)?;
-        let more = Cqe { user_data, res: found as i32, flags: IORING_CQE_F_MORE };
-        if !self.repeats(ring, open, self.news.raised) || !ring.post_more(more) {
-            return Some(Done::with(found as i32));
-        }
+        let last = self.say(ring, open, self.news.raised, (user_data, found));
         self.news = news;
-        None
+        last
+    }
+
+    /// Says what was found, and that more comes; nothing is posted where it is the last completion.
+    fn say(&self, ring: &Ring, open: &OpenFile, raised: u32, (user_data, found): (u64, u32)) -> Option<Done> {
+        let more = Cqe { user_data, res: found as i32, flags: IORING_CQE_F_MORE };
+        // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
+        let goes_on = self.repeats(ring, open, raised) && ring.post_more(more);
+        (!goes_on).then(|| Done::with(found as i32))
     }
 
     /// Waits for these from now on: what holds is told, whether it was told before or not.
@@ -197,14 +202,11 @@ impl Readiness {
                 Poll::Ready(false) => return Poll::Ready(None),
                 Poll::Pending => return Poll::Pending,
             }
-            let res = found as i32;
-            let more = Cqe { user_data: request.user_data(), res, flags: IORING_CQE_F_MORE };
-            // Asked each time, since a counter may become the one that tells of completions: of this one too, without end.
             let raised = mem::replace(&mut news, told).raised;
-            if !self.repeats(ring, open, raised) || !ring.post_more(more) {
+            if let Some(last) = self.say(ring, open, raised, (request.user_data(), found)) {
                 contends.set(None);
                 turn.end(bell);
-                return Poll::Ready(Some(Done::with(res)));
+                return Poll::Ready(Some(last));
             }
             watched.watch.lock().is_owned = false;
             Poll::Pending
