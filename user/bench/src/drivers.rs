@@ -2,14 +2,15 @@
 
 mod there_and_back;
 
-use crate::measure::{Outcome, call, measure};
+use crate::measure::{Outcome, call, measure, report};
 use crate::urgency;
 use alloc::boxed::Box;
+use alloc::format;
 use core::cell::Cell;
 use rt::abi::nr;
 use rt::device::serial::{How, Serial};
-use rt::uintr::{Handlers, receive};
-use rt::{io, println, raw};
+use rt::uintr::{Handlers, Receiver, receive};
+use rt::{io, raw};
 
 const VECTOR: u32 = 0;
 /// Bytes that are on their way at once: what the port drops for want of room would be waited for.
@@ -44,7 +45,7 @@ fn sent(id: &str, calls: impl Fn() -> u64, mut send: impl FnMut() -> Outcome) ->
         entries = interrupts()? + calls() - before;
         Ok(())
     })?;
-    println!("B {id}_entries {:.2} entries", entries as f64 * 1_000.0 / (BLOCKS * BLOCK as u64) as f64);
+    report(&format!("{id}_entries"), entries as f64 * 1_000.0 / (BLOCKS * BLOCK as u64) as f64, "entries");
     Ok(())
 }
 
@@ -68,8 +69,8 @@ fn sending(how: &str) -> Outcome {
             },
         );
     }
-    let port: &'static Serial = Box::leak(Box::new(Serial::open(How::default())?));
     if how == "sent-polled" {
+        let port = Serial::open(How::default())?;
         return sent(
             "driver_send_512_polled",
             || 0,
@@ -79,10 +80,7 @@ fn sending(how: &str) -> Outcome {
             },
         );
     }
-    let handler = port.handler();
-    let handler: &'static _ = Box::leak(Box::new(move |_| handler.run()));
-    let receiver = receive(raw::on_without_floats(Handlers::new(), VECTOR, handler))?;
-    port.start(&receiver, VECTOR)?;
+    let (port, receiver) = driven(How::default())?;
     sent(
         "driver_send_512",
         || port.calls(),
@@ -99,6 +97,16 @@ fn sending(how: &str) -> Outcome {
     )
 }
 
+/// A port whose interrupts run the program's driver.
+fn driven(how: How) -> io::Result<(&'static Serial, Receiver)> {
+    let port: &'static Serial = Box::leak(Box::new(Serial::open(how)?));
+    let handler = port.handler();
+    let handler: &'static _ = Box::leak(Box::new(move |_| handler.run()));
+    let receiver = receive(raw::on_without_floats(Handlers::new(), VECTOR, handler))?;
+    port.start(&receiver, VECTOR)?;
+    Ok((port, receiver))
+}
+
 /// A row, `bench --driver HOW`.
 pub fn serial(how: &str) -> Outcome {
     if there_and_back::WAYS.contains(&how) {
@@ -107,8 +115,9 @@ pub fn serial(how: &str) -> Outcome {
     if how.starts_with("sent") {
         return sending(how);
     }
-    let port: &'static Serial = Box::leak(Box::new(Serial::open(How { to_itself: true, by_byte: how != "fifos" })?));
+    let mode = How { to_itself: true, by_byte: how != "fifos" };
     if how == "polled" {
+        let port = Serial::open(mode)?;
         return measure("driver_byte_polled", 20_000, |count| {
             (0..count).for_each(|value| {
                 core::hint::black_box(port.exchange_polled(value as u8));
@@ -116,10 +125,7 @@ pub fn serial(how: &str) -> Outcome {
             Ok(())
         });
     }
-    let handler = port.handler();
-    let handler: &'static _ = Box::leak(Box::new(move |_| handler.run()));
-    let receiver = receive(raw::on_without_floats(Handlers::new(), VECTOR, handler))?;
-    port.start(&receiver, VECTOR)?;
+    let (port, receiver) = driven(mode)?;
     let mut bytes = [0; BLOCK];
     let mut exchange = |block: usize| -> io::Result<()> {
         port.write(&receiver, &bytes[..block]);

@@ -3,9 +3,8 @@
 //!
 //! The line is the port's own loop. Each way does its best: as many bytes as it can have under way without any being lost, moved as many at a time as it can.
 
-use super::{VECTOR, interrupts};
+use super::{driven, interrupts};
 use crate::measure::{Outcome, instructions_since, report};
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::vec::Vec;
 use rt::abi::Errno;
@@ -13,7 +12,7 @@ use rt::abi::ioctl::{TCIOFLUSH, TIOCM_LOOP, Termios, VMIN, VTIME};
 use rt::device::serial::{How, Serial};
 use rt::fs::{File, OpenOptions};
 use rt::io::{Read, Write};
-use rt::uintr::{Handlers, Receiver, receive};
+use rt::uintr::Receiver;
 use rt::{io, raw, tty};
 use sha2::{Digest, Sha256};
 
@@ -125,11 +124,7 @@ struct Driver {
 
 impl Driver {
     fn open() -> io::Result<Self> {
-        let port: &'static Serial = Box::leak(Box::new(Serial::open(How { to_itself: true, by_byte: false })?));
-        let handler = port.handler();
-        let handler: &'static _ = Box::leak(Box::new(move |_| handler.run()));
-        let receiver = receive(raw::on_without_floats(Handlers::new(), VECTOR, handler))?;
-        port.start(&receiver, VECTOR)?;
+        let (port, receiver) = driven(How { to_itself: true, by_byte: false })?;
         Ok(Self { port, receiver })
     }
 }
