@@ -68,16 +68,11 @@ pub fn check(project: &Project, names: &[String]) -> Result<Tally> {
     for model in models.iter().filter(|model| names.is_empty() || names.contains(&model.name)) {
         let started = Instant::now();
         let found = explore(project, &table, model, None)?;
-        tally += Tally::of(found.holds());
-        if !found.holds() {
-            say(format!("  not ok: {} does not hold\n{}", model.name, found.report));
-        }
+        tally += Tally::named(found.holds(), || format!("{} does not hold\n{}", model.name, found.report));
         for mutant in &model.mutants {
             let found = explore(project, &table, model, Some(mutant))?;
-            tally += Tally::of(found.is_refuted());
-            if !found.is_refuted() {
-                say(format!("  not ok: {} does not find {mutant}\n{}", model.name, found.report));
-            }
+            tally +=
+                Tally::named(found.is_refuted(), || format!("{} does not find {mutant}\n{}", model.name, found.report));
         }
         let states = found.states().unwrap_or("?");
         let count = model.mutants.len();

@@ -5,7 +5,6 @@
 
 use super::guest::machine;
 use super::{Context, HANG_LIMIT, Tally};
-use crate::command::say;
 use crate::console::{Ending, Session, Wire};
 use anyhow::Result;
 use std::fs::OpenOptions;
@@ -51,10 +50,9 @@ pub fn damage(context: &Context) -> Result<Tally> {
         };
         let holds = ended && !said.contains("panicked at");
         if !holds {
-            say(format!("  not ok: damaged {name}: {ending:?}"));
             eprintln!("{said}");
         }
-        tally += Tally::of(holds);
+        tally += Tally::named(holds, || format!("damaged {name}: {ending:?}"));
     }
     for image in [disk, intact] {
         let _ = std::fs::remove_file(image);

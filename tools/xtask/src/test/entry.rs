@@ -4,7 +4,6 @@
 
 use super::guest::machine;
 use super::{Context, HANG_LIMIT, Tally};
-use crate::command::say;
 use crate::console::{Ending, Session, Wire};
 use anyhow::{Context as _, Result, bail};
 use object::{Object, ObjectSymbol};
@@ -50,10 +49,9 @@ pub fn entry(context: &Context) -> Result<Tally> {
             Ending::Hung | Ending::Quit => false,
         };
         if !holds {
-            say(format!("  not ok: {trick:?}: {ending:?}"));
             eprintln!("{said}");
         }
-        tally += Tally::of(holds);
+        tally += Tally::named(holds, || format!("{trick:?}: {ending:?}"));
     }
     for file in [disk, socket] {
         let _ = std::fs::remove_file(file);

@@ -43,9 +43,8 @@ fn judged(said: &str, ending: &Ending, icount: bool) -> Tally {
     for line in said.lines() {
         tally += if line.starts_with("ok ") {
             Tally::of(true)
-        } else if line.starts_with("not ok ") {
-            say(format!("  {line}"));
-            Tally::of(false)
+        } else if let Some(what) = line.strip_prefix("not ok ") {
+            Tally::failure(what)
         } else {
             // Figures mean something where instructions are counted; a word of trouble always.
             if icount || !line.ends_with("each") {
@@ -56,8 +55,7 @@ fn judged(said: &str, ending: &Ending, icount: bool) -> Tally {
     }
     // The machine turns itself off, without a status of a program.
     if tally == Tally::default() || !matches!(ending, Ending::Died(how) if how.contains("exit status: 0")) {
-        say(format!("  not ok: {ending:?}"));
-        tally += Tally::of(false);
+        tally += Tally::failure(format!("{ending:?}"));
     }
     tally
 }

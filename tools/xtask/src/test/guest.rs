@@ -124,24 +124,22 @@ fn suite_on(configuration: &Configuration, machine: Option<Ready>) -> Result<Tal
     let mut report = Report::new(configuration);
     let ending = Session::start(machine.start(&emulator), Wire::Mux)?
         .drain(Some(HANG_LIMIT), |channel, bytes| report.take(channel, bytes));
-    let mut tally = report.tally;
+    let mut tally = std::mem::take(&mut report.tally);
     let trouble = match ending {
         Ending::Exited(0) if tally.passed + tally.failed + tally.skipped == 0 => Some("the suite ran no case".into()),
         Ending::Exited(0) => None,
         Ending::Exited(_) if tally.failed > 0 => None,
         other => Some(format!("{other:?}")),
     };
-    if let Some(trouble) = &trouble {
-        tally.failed += 1;
-        say(format!("  not ok: {trouble} [{configuration}]"));
+    if let Some(trouble) = trouble {
+        tally += Tally::failure(format!("{trouble} [{configuration}]"));
         eprintln!("{}", report.last_words());
     }
-    let checked = image::check(&disk);
-    if let Err(error) = &checked {
-        say(format!("  not ok: the disk is damaged afterwards [{configuration}]: {error:#}"));
-    }
+    tally += match image::check(&disk) {
+        Ok(()) => Tally::of(true),
+        Err(error) => Tally::failure(format!("the disk is damaged afterwards [{configuration}]: {error:#}")),
+    };
     let _ = std::fs::remove_file(&disk);
-    tally += Tally::of(checked.is_ok());
     say(format!("  slowest: {} [{configuration}]", report.slowest()));
     say(format!("  {tally} [{configuration}]"));
     Ok(tally)
@@ -195,9 +193,8 @@ impl Report {
     fn finish_line(&mut self) {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
         if let Some(rest) = line.strip_prefix("not ok ") {
-            self.tally.failed += 1;
             self.clock(rest);
-            say(format!("  {line} [{}]", self.machine));
+            self.tally += Tally::failure(format!("{rest} [{}]", self.machine));
         } else if let Some(rest) = line.strip_prefix("ok ") {
             self.tally.passed += 1;
             self.clock(rest);
@@ -243,11 +240,7 @@ pub fn shell(context: &Context) -> Result<Tally> {
     let text = String::from_utf8_lossy(&output);
     let mut tally = Tally::of(matches!(ending, Ending::Exited(_)));
     for (command, expected) in SHELL {
-        let holds = text.contains(expected);
-        if !holds {
-            say(format!("  not ok: `{command}` did not print `{expected}`"));
-        }
-        tally += Tally::of(holds);
+        tally += Tally::named(text.contains(expected), || format!("`{command}` did not print `{expected}`"));
     }
     if tally.failed > 0 {
         eprintln!("{ending:?}\n{text}");
@@ -310,7 +303,8 @@ mod tests {
         report.take(Channel::Stdout, b"ok fork [P1]\nnot ok pipe: lost a by");
         report.take(Channel::Log, b"ok this is the log\n");
         report.take(Channel::Stdout, b"te\nskip uintr: no H\n");
-        assert_eq!(report.tally, Tally { passed: 1, failed: 1, skipped: 1 });
+        let failures = vec!["pipe: lost a byte [here]".into()];
+        assert_eq!(report.tally, Tally { passed: 1, failed: 1, skipped: 1, failures });
         let timed: Vec<_> = report.times.iter().map(|(_, name)| name.as_str()).collect();
         assert_eq!(timed, ["fork", "pipe"]);
     }

@@ -19,8 +19,7 @@ pub fn fmt(context: &Context) -> Result<Tally> {
 pub fn tidy(context: &Context) -> Result<Tally> {
     let findings = tidy::check(&context.project)?;
     let errors: Vec<String> = findings.iter().filter(|finding| finding.is_failure()).map(ToString::to_string).collect();
-    errors.iter().for_each(|error| eprintln!("{error}"));
-    Ok(Tally::of(errors.is_empty()))
+    Ok(Tally::named(errors.is_empty(), || errors.join("\n")))
 }
 
 /// No lint complains, on the host and for the guest's targets.
@@ -139,6 +138,7 @@ fn counted(mut cargo: Command) -> Result<Tally> {
     let mut tally = count(&text);
     if !output.status.success() {
         eprintln!("{}{text}", String::from_utf8_lossy(&output.stderr));
+        tally.failures = failed_names(&text);
         // A test that does not build was not counted.
         tally.failed = tally.failed.max(1);
     }
@@ -153,9 +153,20 @@ fn count(text: &str) -> Tally {
             let before = line.split(word).next().unwrap_or_default();
             before.split_whitespace().last().and_then(|number| number.parse().ok()).unwrap_or(0)
         };
-        tally += Tally { passed: number(" passed"), failed: number(" failed"), skipped: number(" ignored") };
+        tally += Tally {
+            passed: number(" passed"),
+            failed: number(" failed"),
+            skipped: number(" ignored"),
+            failures: Vec::new(),
+        };
     }
     tally
+}
+
+/// The names in the lines `test NAME ... FAILED`.
+fn failed_names(text: &str) -> Vec<String> {
+    let names = text.lines().filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"));
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -164,8 +175,9 @@ mod tests {
 
     #[test]
     fn results_add_up() {
-        let text = "test a ... ok\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+        let text = "test a ... ok\ntest b::c ... FAILED\ntest result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
                     test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(count(text), Tally { passed: 4, failed: 2, skipped: 1 });
+        assert_eq!(count(text), Tally { passed: 4, failed: 2, skipped: 1, failures: Vec::new() });
+        assert_eq!(failed_names(text), ["b::c"]);
     }
 }

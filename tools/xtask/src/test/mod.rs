@@ -1,7 +1,7 @@
 //! The verb `test`: everything that must hold before a change lands, cheapest first.
 //!
 //! A step that fails does not stop the others. Each step adds to one [`Tally`], whose sum is the last line of
-//! the output. No verdict depends on time, but for [`HANG_LIMIT`].
+//! the output, below a line for each failure. No verdict depends on time, but for [`HANG_LIMIT`].
 
 mod damage;
 mod entry;
@@ -9,6 +9,7 @@ mod firmware;
 pub mod guest;
 pub mod host;
 mod list;
+mod tally;
 
 use crate::command::say;
 use crate::matrix::{Breadth, Share};
@@ -19,6 +20,8 @@ use crate::toolchain::Toolchain;
 use crate::trace;
 use anyhow::Result;
 use std::time::{Duration, Instant};
+
+pub use tally::Tally;
 
 /// A machine that says nothing for so long hangs.
 pub const HANG_LIMIT: Duration = Duration::from_secs(300);
@@ -37,45 +40,8 @@ Runs everything that must hold before a change lands, cheapest first:
     --case S   only guest cases whose name contains S
     STEP...    only these steps
 
-The last line of the output counts what passed, failed and was skipped.
+The last line of the output counts what passed, failed and was skipped; before it the failures are told again.
 ";
-
-/// What a step found.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub struct Tally {
-    /// Tests that hold.
-    pub passed: usize,
-    /// Tests that do not.
-    pub failed: usize,
-    /// Tests that could not be run here.
-    pub skipped: usize,
-}
-
-impl Tally {
-    /// A single test with this verdict.
-    pub fn of(holds: bool) -> Self {
-        Self { passed: usize::from(holds), failed: usize::from(!holds), skipped: 0 }
-    }
-
-    /// One test that was skipped.
-    pub fn skip() -> Self {
-        Self { skipped: 1, ..Self::default() }
-    }
-}
-
-impl std::ops::AddAssign for Tally {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
-    }
-}
 
 /// What all steps need to know.
 pub struct Context {
@@ -135,6 +101,10 @@ pub fn main(mut arguments: lexopt::Parser) -> Result<u8> {
     let context = Context { project: Project::load()?, toolchain, breadth, share, case };
     let steps = STEPS.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|step| step == name));
     let total = run_steps(&context, steps);
+    if !total.failures.is_empty() {
+        say("what failed:");
+        total.failures.iter().for_each(|what| say(format!("  {what}")));
+    }
     println!("{total}");
     Ok(u8::from(total.failed > 0))
 }
@@ -144,12 +114,9 @@ fn run_steps<'a>(context: &Context, steps: impl Iterator<Item = &'a (&'static st
     for (name, step) in steps {
         say(format!("{name} ..."));
         let started = Instant::now();
-        let tally = step(context).unwrap_or_else(|error| {
-            eprintln!("{error:#}");
-            Tally::of(false)
-        });
+        let tally = step(context).unwrap_or_else(|error| Tally::failure(format!("{error:#}")));
         say(format!("{name}: {tally} ({:.1} s)", started.elapsed().as_secs_f32()));
-        total += tally;
+        total += tally.of_step(name);
     }
     total
 }
