@@ -3,11 +3,16 @@
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::task::{Context, Poll};
 use hal::sync::{SpinLock, rank};
+use io::faults::{self, Mishap};
 use net::{Link, NetDevice};
 use virtio::{MAX_PACKET, Net, Transport};
 
 /// Bytes of an Ethernet header.
 const ETHERNET_HEADER: usize = 14;
+/// What an Ethernet header says at its end where IPv4 follows.
+const IPV4: [u8; 2] = [8, 0];
+/// Where an IPv4 header says how long the packet is (RFC 791, section 3.1).
+const IPV4_LENGTH: core::ops::Range<usize> = 2..4;
 
 /// A card that stays for as long as the machine runs.
 pub struct Card<T: Transport + 'static> {
@@ -31,6 +36,18 @@ impl<T: Transport> Card<T> {
     }
 }
 
+/// Turns a bit in the last byte that an IPv4 packet carries, which the checksum of TCP has to find. Other packets, and what the frame is filled up with, are left alone.
+fn damage(frame: &mut [u8]) {
+    if let Some((header, packet)) = frame.split_at_mut_checked(ETHERNET_HEADER)
+        && header.ends_with(&IPV4)
+        && let Some(&[high, low]) = packet.get(IPV4_LENGTH)
+        && let Some(last) = usize::from(u16::from_be_bytes([high, low])).checked_sub(1)
+        && let Some(byte) = packet.get_mut(last)
+    {
+        *byte ^= 1;
+    }
+}
+
 impl<T: Transport + Send + 'static> NetDevice for Card<T> {
     fn link(&self) -> Link {
         Link::Ethernet(self.driver.mac())
@@ -44,7 +61,16 @@ impl<T: Transport + Send + 'static> NetDevice for Card<T> {
         let mut packet = self.incoming.lock();
         match self.driver.receive(&mut packet) {
             Ok(Some(len)) => {
-                take(&packet[..len.min(MAX_PACKET)]);
+                let packet = &mut packet[..len.min(MAX_PACKET)];
+                match faults::mishap() {
+                    None => take(packet),
+                    Some(Mishap::Lost) => {}
+                    Some(Mishap::Doubled) => (0..2).for_each(|_| take(packet)),
+                    Some(Mishap::Damaged) => {
+                        damage(packet);
+                        take(packet);
+                    }
+                }
                 true
             }
             // A broken card is silent.
@@ -72,8 +98,19 @@ impl<T: Transport + Send + 'static> NetDevice for Card<T> {
         };
         let mut packet = self.outgoing.lock();
         fill(&mut packet[..len]);
+        let packet = &mut packet[..len];
+        match faults::mishap() {
+            None => {}
+            Some(Mishap::Lost) => return,
+            Some(Mishap::Doubled) => {
+                if let Ok(Some(slot)) = self.driver.reserve() {
+                    let _ = slot.send(packet);
+                }
+            }
+            Some(Mishap::Damaged) => damage(packet),
+        }
         // Lost packets are sent again by those who care.
-        let _ = slot.send(&packet[..len]);
+        let _ = slot.send(packet);
     }
 
     fn poll_ready(&self, context: &mut Context<'_>) -> Poll<()> {

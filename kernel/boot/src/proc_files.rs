@@ -39,6 +39,7 @@ pub fn register(machine: &'static Machine, namespace: &Arc<Namespace>, system: A
     procfs::register_control("asyncos/fail-nth", faults::open_nth);
     procfs::register_control("asyncos/kill-nth", faults::open_poll);
     procfs::register_control("asyncos/disk-delay", faults::open_delay);
+    procfs::register_control("asyncos/card-faults", faults::open_card);
     procfs::register_control("asyncos/loopback-segments", faults::open_segments);
 }
 

@@ -5,6 +5,8 @@
 //! `kill-nth`: writing `N` has the N-th poll from there on of what the process that writes has submitted end that process, as `SIGKILL` does; for the rest it is as
 //! `fail-nth`.
 //! `disk-delay`: milliseconds by which the disk is told of each request later, 0 to 5,000.
+//! `card-faults`: writing `N` has every N-th packet that the network card sends or takes meet with a mishap ([`Mishap`]), one after the other, 0 none. What is read is how many
+//! have since.
 //! `loopback-segments`: 1 lets the connections that are begun within this host take the way to other hosts (design note 0006, section 1).
 
 use crate::{
@@ -25,15 +27,69 @@ const DIGITS: usize = 10;
 /// Most milliseconds.
 const LATEST: u64 = 5000;
 
-/// Nanoseconds. Relaxed: it guards nothing.
-static LATENESS: AtomicU64 = AtomicU64::new(0);
+/// What was chosen last for a device, by which open file. Both are relaxed: they guard nothing.
+struct Choice {
+    number: AtomicU64,
+    /// Its address.
+    by: AtomicUsize,
+}
 
-/// Whose open file has chosen that, by its address: the last. Relaxed: as above.
-static LATE_BY: AtomicUsize = AtomicUsize::new(0);
+impl Choice {
+    const fn new() -> Self {
+        Self { number: AtomicU64::new(0), by: AtomicUsize::new(0) }
+    }
+
+    fn get(&self) -> u64 {
+        self.number.load(Relaxed)
+    }
+
+    fn choose(&self, number: u64, by: usize) {
+        self.number.store(number, Relaxed);
+        self.by.store(by, Relaxed);
+    }
+
+    /// What another has chosen since stays.
+    fn take_back(&self, by: usize) {
+        if self.by.load(Relaxed) == by {
+            self.number.store(0, Relaxed);
+        }
+    }
+}
+
+/// Milliseconds.
+static LATENESS: Choice = Choice::new();
 
 /// By how much the disk is told of a request later, in nanoseconds.
 pub fn lateness() -> u64 {
-    LATENESS.load(Relaxed)
+    LATENESS.get() * 1_000_000
+}
+
+/// What a packet can meet with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mishap {
+    /// It does not arrive.
+    Lost,
+    /// It arrives twice.
+    Doubled,
+    /// A bit of it arrives as the other.
+    Damaged,
+}
+
+/// Every how many packets.
+static MISHAPS: Choice = Choice::new();
+
+/// Packets since that was chosen. Relaxed: a number on its own.
+static PACKETS: AtomicU64 = AtomicU64::new(0);
+
+/// What the packet meets with that the network card sends or takes now.
+pub fn mishap() -> Option<Mishap> {
+    let every = MISHAPS.get();
+    if every == 0 {
+        return None;
+    }
+    let packet = PACKETS.fetch_add(1, Relaxed) + 1;
+    let kinds = [Mishap::Lost, Mishap::Doubled, Mishap::Damaged];
+    packet.is_multiple_of(every).then(|| kinds[(packet / every % 3) as usize])
 }
 
 /// How many open files have 1. Relaxed: it guards nothing.
@@ -51,6 +107,7 @@ enum Knob {
     /// Likewise.
     Poll(Arc<Account>),
     Lateness,
+    Mishaps,
     Segments,
 }
 
@@ -92,6 +149,14 @@ pub fn open_delay(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Er
     Ok(Arc::new(Faults::new(Knob::Lateness, inode)))
 }
 
+/// Opens `card-faults`.
+///
+/// # Errors
+/// None.
+pub fn open_card(_: &Caller, inode: Arc<dyn Inode>) -> Result<Arc<dyn File>, Errno> {
+    Ok(Arc::new(Faults::new(Knob::Mishaps, inode)))
+}
+
 /// Opens `loopback-segments`.
 ///
 /// # Errors
@@ -108,9 +173,10 @@ impl Faults {
         match &self.knob {
             Knob::Nth(own) => hal::fail::choose(number as usize, is_own(own)?),
             Knob::Poll(own) => hal::fail::choose_poll(within(hal::fail::MOST_POLLS as u64)? as usize, is_own(own)?),
-            Knob::Lateness => {
-                LATENESS.store(within(LATEST)? * 1_000_000, Relaxed);
-                LATE_BY.store(self.place(), Relaxed);
+            Knob::Lateness => LATENESS.choose(within(LATEST)?, self.place()),
+            Knob::Mishaps => {
+                PACKETS.store(0, Relaxed);
+                MISHAPS.choose(number, self.place());
             }
             Knob::Segments => {
                 within(1)?;
@@ -140,8 +206,8 @@ impl Faults {
         match &self.knob {
             Knob::Nth(own) => hal::fail::give_up(own.address()),
             Knob::Poll(own) => hal::fail::give_up_poll(own.address()),
-            Knob::Lateness if LATE_BY.load(Relaxed) == self.place() => LATENESS.store(0, Relaxed),
-            Knob::Lateness => {}
+            Knob::Lateness => LATENESS.take_back(self.place()),
+            Knob::Mishaps => MISHAPS.take_back(self.place()),
             Knob::Segments => _ = SEGMENTS.fetch_sub(1, Relaxed),
         }
     }
@@ -152,7 +218,8 @@ impl File for Faults {
         let number = match self.knob {
             Knob::Nth(_) => hal::fail::left() as u64,
             Knob::Poll(_) => hal::fail::polls_left() as u64,
-            Knob::Lateness => lateness() / 1_000_000,
+            Knob::Lateness => LATENESS.get(),
+            Knob::Mishaps => PACKETS.load(Relaxed).checked_div(MISHAPS.get()).unwrap_or(0),
             Knob::Segments => loopback_segments().into(),
         };
         let text = format!("{number}\n");

@@ -1,7 +1,7 @@
 //! The verb `web`: the guest's web server against a client on the host, byte for byte.
 //!
 //! Files of awkward sizes are shared; many requests, many at a time, over kept and over fresh connections;
-//! every body is compared with the file. Afterwards the guest's free memory must be back where it was, and
+//! every body is compared with the file; then some more while the network card loses, doubles and damages packets. Afterwards the guest's free memory must be back where it was, and
 //! the disk intact.
 
 use crate::build::{self, Built, Profile};
@@ -34,6 +34,9 @@ const SIZES: [usize; 14] = [0, 1, 100, 1459, 1460, 1461, 4095, 4096, 4097, 65_53
 const LARGE: [(usize, usize); 2] = [(2500, 50 * MB), (100, MB)];
 /// Errors after which nothing more is asked.
 const GIVE_UP: usize = 16;
+/// Requests beside mishaps, and every how many packets there is one.
+const BESIDE_MISHAPS: usize = 200;
+const PACKETS_A_MISHAP: usize = 40;
 /// Free memory may differ by so much: pages that caches and pools keep.
 const SLACK_KIB: u64 = 1024;
 
@@ -148,6 +151,7 @@ fn exercise(guest: &mut Guest, port: u16, options: &Options) -> Result<Served> {
     let started = Instant::now();
     let Asked { requests, errors, bytes } = ask(port, options.requests, options.parallel, size_of_request);
     let seconds = started.elapsed().as_secs_f64();
+    let astray = ask_beside_mishaps(guest, port, options)?;
     say(format!(
         "{requests} requests, {errors} errors, {} MB compared, in {seconds:.1} s ({:.0} requests/s)",
         bytes / MB,
@@ -159,10 +163,24 @@ fn exercise(guest: &mut Guest, port: u16, options: &Options) -> Result<Served> {
         let after = guest.free_memory()?;
         if after + SLACK_KIB >= before || Instant::now() > deadline {
             say(format!("memory of the guest: {before} KiB free before, {after} KiB after"));
-            return Ok(Served { requests, errors, memory: (before, after) });
+            return Ok(Served { requests, errors: errors + astray, memory: (before, after) });
         }
         std::thread::sleep(Duration::from_secs(2));
     }
+}
+
+/// Asks while some packets are lost, some come twice, and some are not what was sent; how many requests failed.
+fn ask_beside_mishaps(guest: &mut Guest, port: u16, options: &Options) -> Result<usize> {
+    // What was chosen is taken back where its file is closed.
+    let file = "/proc/asyncos/card-faults";
+    guest.ask(&format!("sh -c 'echo {PACKETS_A_MISHAP}; sleep 1000' > {file} &"))?;
+    let asked = ask(port, BESIDE_MISHAPS, options.parallel, |number| SIZES[number % (SIZES.len() - 1)]);
+    let told = guest.ask(&format!("cat {file}"))?;
+    guest.ask("kill %1")?;
+    let mishaps: usize = told.lines().find_map(|line| line.trim().parse().ok()).context("no count of mishaps")?;
+    ensure!(mishaps > 0, "no packet met with a mishap");
+    say(format!("{} requests, {} errors, beside {mishaps} mishaps of packets", asked.requests, asked.errors));
+    Ok(asked.errors)
 }
 
 fn size_of_request(number: usize) -> usize {
@@ -179,15 +197,21 @@ struct Guest {
 impl Guest {
     /// Asks the shell for the free memory, in KiB.
     fn free_memory(&mut self) -> Result<u64> {
+        let text = self.ask("cat /proc/meminfo")?;
+        let number = |name: &str| text.split_once(name)?.1.split_whitespace().next()?.parse().ok();
+        let free = number("MemAvailable:").or_else(|| number("MemFree:"));
+        free.with_context(|| format!("the guest does not say how much memory is free:\n{text}"))
+    }
+
+    /// Has the shell run a line; what is said until it is done.
+    fn ask(&mut self, line: &str) -> Result<String> {
         let from = self.heard.len();
-        self.session.input().send(b"cat /proc/meminfo\necho all-read\n");
+        self.session.input().send(format!("{line}\necho all-read\n").as_bytes());
         loop {
             let text = &self.heard[from..];
             // The whole line: the shell's echo of the command ends like this too.
             if text.lines().any(|line| line.trim() == "all-read") {
-                let number = |name: &str| text.split_once(name)?.1.split_whitespace().next()?.parse().ok();
-                let free = number("MemAvailable:").or_else(|| number("MemFree:"));
-                return free.with_context(|| format!("the guest does not say how much memory is free:\n{text}"));
+                return Ok(text.to_owned());
             }
             match self.session.next(Some(HANG_LIMIT)) {
                 Ok((Channel::Tty | Channel::Log | Channel::Stderr | Channel::Stdout, bytes)) => {
