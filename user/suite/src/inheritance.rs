@@ -34,8 +34,9 @@ const LARGE: usize = 64 << 20;
 const MEETINGS: usize = 3;
 /// How often it is looked for.
 const ROUNDS: usize = 60;
-/// Milliseconds that who is in between may have run meanwhile. By age alone the holder has a turn after some 200.
-const MOST: u64 = 100;
+/// Milliseconds that who is in between may have run from when the lock is wanted until it is had; whoever lends keeps it from running at all, unless the holder waits for something. By age
+/// alone the holder has a turn after some 200.
+const MOST: u32 = 100;
 
 fn set_class(policy: u32, priority: i32) -> Result<usize, Errno> {
     call!(SCHED_SETSCHEDULER, 0, policy, &raw const priority)
@@ -44,24 +45,26 @@ fn set_class(policy: u32, priority: i32) -> Result<usize, Errno> {
 /// Somebody who is urgent, but less than this thread, and never waits once it is called.
 struct Between {
     stage: Arc<AtomicU32>,
-    thread: thread::JoinHandle<u64>,
+    /// Milliseconds that it has run.
+    ran: Arc<AtomicU32>,
+    /// Whether it was urgent.
+    thread: thread::JoinHandle<bool>,
 }
 
 impl Between {
     /// It waits to be called.
     fn new() -> Result<Self, Trouble> {
-        let stage = flag();
-        let seen = stage.clone();
+        let (stage, ran) = (flag(), flag());
+        let (seen, runs) = (stage.clone(), ran.clone());
         let life = move || {
-            if set_class(SCHED_FIFO, 50).is_err() {
-                return u64::MAX;
-            }
+            let is_urgent = set_class(SCHED_FIFO, 50).is_ok();
             while seen.load(SeqCst) == 0 {
                 sleep_ms(1);
             }
-            ran_until(&seen)
+            run_until(&seen, &runs);
+            is_urgent
         };
-        Ok(Self { stage, thread: thread::spawn(life)? })
+        Ok(Self { stage, ran, thread: thread::spawn(life)? })
     }
 
     fn call(&self) {
@@ -69,22 +72,27 @@ impl Between {
         sleep_ms(4);
     }
 
-    /// It is to end; the milliseconds that it has run.
-    fn end(self) -> Result<u64, Trouble> {
+    /// Milliseconds that it has run so far. Asked by who keeps it from running.
+    fn ran(&self) -> u32 {
+        self.ran.load(SeqCst)
+    }
+
+    fn end(self) -> Outcome {
         self.stage.store(2, SeqCst);
-        self.thread.join().ok_or_else(|| Trouble::failed("who is in between"))
+        equal!(self.thread.join(), Some(true));
+        Ok(())
     }
 }
 
-/// Runs until the word says so, or for three seconds; milliseconds without those in which others ran.
-fn ran_until(stage: &AtomicU32) -> u64 {
+/// Runs until the word says so, or for three seconds, and says for how many milliseconds, without those in which others ran.
+fn run_until(stage: &AtomicU32, says: &AtomicU32) {
     let (mut ran, mut last) = (Duration::ZERO, Instant::now());
     while stage.load(SeqCst) < 2 && ran < Duration::from_secs(3) {
         let now = Instant::now();
         ran += (now - last).min(Duration::from_millis(1));
         last = now;
+        says.store(ran.as_millis() as u32, SeqCst);
     }
-    ran.as_millis() as u64
 }
 
 /// A thread at the lowest class does this, at some time, and has taken the word to 2 when it has done so.
@@ -102,21 +110,22 @@ fn holder(
     })?)
 }
 
-/// This thread, the most urgent, wants the lock that somebody holds who does `hold`. Some milliseconds that who is in between has run meanwhile;
+/// This thread, the most urgent, wants the lock that somebody holds who does `hold`. The milliseconds that who is in between has run meanwhile;
 /// none if the holder was not met.
 fn meet(
     hold: impl FnOnce() -> Result<usize, Errno> + Send + 'static,
     want: &mut impl FnMut() -> Outcome,
-) -> Result<Option<u64>, Trouble> {
+) -> Result<Option<u32>, Trouble> {
     let (stage, between) = (flag(), Between::new()?);
     let holder = holder(&stage, hold)?;
     while stage.load(SeqCst) == 0 {
         sleep_ms(1);
     }
     between.call();
-    let is_met = stage.load(SeqCst) == 1;
+    let (is_met, before) = (stage.load(SeqCst) == 1, between.ran());
     let wanted = if is_met { want() } else { Ok(()) };
-    let ran = between.end()?;
+    let ran = between.ran() - before;
+    between.end()?;
     equal!(holder.join(), Some(true));
     wanted.map(|()| is_met.then_some(ran))
 }
@@ -200,7 +209,7 @@ fn from_coroutines() -> Outcome {
 const LINKS: usize = 5;
 
 /// As [`meet`].
-fn chain(page: usize) -> Result<Option<u64>, Trouble> {
+fn chain(page: usize) -> Result<Option<u32>, Trouble> {
     let (stage, between, hold) = (flag(), Between::new()?, takes_away()?);
     block_on(async {
         let locks: Arc<Vec<_>> = Arc::new((0..=LINKS).map(|_| Mutex::new(())).collect());
@@ -223,11 +232,12 @@ fn chain(page: usize) -> Result<Option<u64>, Trouble> {
             sleep(Duration::from_millis(1)).await;
         }
         between.call();
-        let is_met = stage.load(SeqCst) == 1;
+        let (is_met, before) = (stage.load(SeqCst) == 1, between.ran());
         start.notify_one();
         let urgent = spawn_with(Priority::HIGHEST, async move { locks[LINKS - 1].lock().await.is_ok() });
         let reached = urgent.await;
-        let ran = between.end()?;
+        let ran = between.ran() - before;
+        between.end()?;
         equal!(reached, Ok(true));
         for link in links.into_iter().take(LINKS) {
             equal!(link.await, Ok(true));
