@@ -146,7 +146,7 @@ pub const WORD: usize = 0;
 pub const SLOT: usize = 64;
 /// In a word page, 32 bits: not 0 when the right has ended. The kernel writes it, for the sender to see.
 pub const CLOSED: usize = 68;
-/// In a word page, 32 bits: not 0 while the receiver sleeps where no doorbell is heard. Who has set a bit of the word fences (`fence rw, rw`), looks here,
+/// In a word page, 32 bits: not 0 while the receiver sleeps where no doorbell is heard, or where a store to this one's would be a trap: always, for [`SOFT`]. Who has set a bit of the word fences (`fence rw, rw`), looks here,
 /// and calls [`SEND`] with [`RING`] instead of storing to the doorbell if this is set. Not with the vector: that would raise it again, and the receiver may have
 /// taken it meanwhile. The kernel writes it.
 pub const ASLEEP: usize = 72;

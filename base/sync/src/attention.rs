@@ -11,6 +11,8 @@
 //! **Why no call is lost.** Whichever fence comes first, one side sees the other's store: who is called sees that it is wanted, or
 //! who calls sees the hart at which it goes on.
 //!
+//! **Telling.** What it looks at without a word to anybody, and goes on, it is [told](Attention::tell) of, in the same way: who wants it for more has it stop.
+//!
 //! **Errands.** What somebody may do on its way can be left to it while it is [here](Attention::come), in the same way; else who has the errand finds another. That, and whether
 //! there is one, is in one word: so who [`send`](Attention::send)s comes before who [`leave`](Attention::leave)s, who then finds the errand and passes it on, or is told that nobody is there.
 
@@ -22,6 +24,8 @@ const WANTED: u32 = 1 << 0;
 const ERRAND: u32 = 1 << 1;
 /// It takes errands.
 const HERE: u32 = 1 << 2;
+/// It was told of something.
+const TOLD: u32 = 1 << 3;
 
 /// What is wanted, and where it is looked at.
 #[derive(Debug)]
@@ -50,7 +54,21 @@ impl Attention {
         self.word.fetch_or(WANTED, Ordering::Release);
     }
 
-    /// After [`raise`](Self::raise) or [`send`](Self::send): the hart to be interrupted, if it is not at this one.
+    /// Tells it of something: it looks the next time that it comes by, and goes on.
+    #[inline]
+    pub fn tell(&self) {
+        // Release pairs with the Acquire in `take_told`: what it is about is visible.
+        self.word.fetch_or(TOLD, Ordering::Release);
+    }
+
+    /// Whether it was told of something; it has looked then.
+    #[inline]
+    pub fn take_told(&self) -> bool {
+        // The look before spares who was not told the swap. Relaxed: who tells is seen here, or where it is asked next.
+        self.word.load(Ordering::Relaxed) & TOLD != 0 && self.word.fetch_and(!TOLD, Ordering::Acquire) & TOLD != 0
+    }
+
+    /// After [`raise`](Self::raise), [`tell`](Self::tell) or [`send`](Self::send): the hart to be interrupted, if it is not at this one.
     #[inline]
     #[must_use]
     pub fn whereabouts(&self) -> usize {
@@ -67,11 +85,11 @@ impl Attention {
         fence(Ordering::SeqCst);
     }
 
-    /// Whether it is neither wanted nor here: one comparison, for who looks closer else.
+    /// Whether it is neither wanted nor told nor here: one comparison, for who looks closer else.
     #[inline]
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        // Relaxed, here and below: `take` and `take_errand` acquire.
+        // Relaxed, here and below: `take`, `take_told` and `take_errand` acquire.
         self.word.load(Ordering::Relaxed) == 0
     }
 
@@ -155,26 +173,33 @@ mod loom_tests {
     /// Who is called comes to another hart meanwhile: it looks, or is interrupted there, and sees what it is about.
     #[test]
     fn no_call_is_lost() {
-        loom::model(|| {
-            let attention = Attention::new();
-            let (interrupted, data) = (AtomicBool::new(false), UnsafeCell::new(0));
-            let shared = Arc::new(Shared { attention, interrupted, data });
+        no_word_is_lost(Attention::raise, |attention| attention.is_wanted() && attention.take());
+    }
+
+    /// The same of what it is told.
+    #[test]
+    fn nothing_that_is_told_is_lost() {
+        no_word_is_lost(Attention::tell, Attention::take_told);
+    }
+
+    fn no_word_is_lost(call: fn(&Attention), look: fn(&Attention) -> bool) {
+        loom::model(move || {
+            let shared = Shared::new();
             let caller = {
                 let shared = Arc::clone(&shared);
                 thread::spawn(move || {
                     // SAFETY: read only once it has been taken.
                     shared.data.with_mut(|data| unsafe { *data = 1 });
-                    shared.attention.raise();
+                    call(&shared.attention);
                     if shared.attention.whereabouts() == 1 {
                         shared.interrupted.store(true, Ordering::Relaxed);
                     }
                 })
             };
             shared.attention.enter(1);
-            let looked = shared.attention.is_wanted() && shared.attention.take();
+            let looked = !shared.attention.is_quiet() && look(&shared.attention);
             if looked {
-                // SAFETY: taken.
-                assert_eq!(shared.data.with(|data| unsafe { *data }), 1);
+                shared.look();
             }
             caller.join().unwrap();
             assert!(looked || shared.interrupted.load(Ordering::Relaxed));

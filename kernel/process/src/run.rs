@@ -243,7 +243,7 @@ impl Running {
         let leave = loop {
             // Whoever raises it from now on interrupts this hart.
             if !thread.attention.is_quiet()
-                && let Some(leave) = self.attend(thread)
+                && let Some(leave) = self.attend(thread, hart)
             {
                 self.context.keep_float_control_if_own();
                 break leave;
@@ -267,6 +267,7 @@ impl Running {
                             self.context.keep_float_control();
                             break Leave::Waits(served);
                         }
+                        Begun::Not if self.taking_now(number) => {}
                         Begun::Not => match own_now(thread, &self.space, self.service, &mut self.context) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
                             None => break Leave::Call,
@@ -311,15 +312,20 @@ impl Running {
         leave
     }
 
-    /// Does what others have left to it; why it does not go on to user mode behind that, if it does not. Apart, as above.
+    /// Does what others have left to it, and looks at its user interrupts; why it does not go on to user mode behind that, if it does not. Apart, as above.
     #[cold]
     #[inline(never)]
-    fn attend<'a>(&mut self, thread: &Thread) -> Option<Leave<'a>> {
+    fn attend<'a>(&mut self, thread: &Thread, hart: usize) -> Option<Leave<'a>> {
         let has_run = thread.attention.has_errand() && self.run_errands(thread);
         if thread.attention.is_wanted() {
             // Its class may have changed.
             self.turn.account(thread, Wait::Runs);
             return Some(Leave::Attention);
+        }
+        // Behind the errands, which tell it of what they have completed.
+        if thread.attention.take_told() && !self.enter_taking(thread, hart) {
+            // Where it gets a place it looks at everything.
+            return Some(Leave::Unsettled);
         }
         (has_run && exec::should_yield()).then_some(Leave::Yield(true))
     }
@@ -330,6 +336,22 @@ impl Running {
     fn run_errands(&mut self, thread: &Thread) -> bool {
         let pc = self.context.pc();
         self.taking.as_mut().is_some_and(|taking| taking.run_errands(thread, pc))
+    }
+
+    /// Serves a call that a receiver's handlers make and that does not wait: `uintr_return()`, `uintr_timer(ns)`; whether it was one. Apart, as above.
+    #[cold]
+    #[inline(never)]
+    fn taking_now(&mut self, number: usize) -> bool {
+        let Some(taking) = &mut self.taking else { return false };
+        match number {
+            abi::uintr::RETURN => taking.resume(&mut self.context),
+            abi::uintr::TIMER => {
+                let set = taking.set_timer(self.context.x()[10] as u64);
+                self.context.x_mut()[10] = set.map_or_else(Errno::to_return, |()| 0) as usize;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Has the program take an exception itself, if it does. Apart, as above.
@@ -489,8 +511,8 @@ impl Running {
                 execve::Request { directory: a as i32, path: b, arguments: c, environment: d, flags: e as u32 }
             }
             abi::uintr::RECEIVER => return self.take_interrupts([a, b, c]).into(),
-            abi::uintr::RETURN => return self.end_handler(),
-            abi::uintr::TIMER => return self.set_timer(a).into(),
+            // `taking_now` has found that it is no receiver, or one whose handlers the kernel does not enter.
+            abi::uintr::RETURN | abi::uintr::TIMER => return Errno::EINVAL.into(),
             abi::uintr::SET_TRAPS => return self.take_exceptions(a).into(),
             abi::uintr::WAIT => return self.wait_interrupt(a).await.into(),
             _ => return self.clone(call).await.into(),
@@ -515,20 +537,6 @@ impl Running {
     fn take_exceptions(&mut self, causes: usize) -> Result<usize, Errno> {
         let taking = self.taking.as_mut().ok_or(Errno::EINVAL)?;
         taking.take_exceptions(&mut self.context, causes).map(|()| 0)
-    }
-
-    /// `uintr_timer(ns)`.
-    fn set_timer(&mut self, deadline: usize) -> Result<usize, Errno> {
-        let taking = self.taking.as_mut().ok_or(Errno::EINVAL)?;
-        taking.set_timer(deadline as u64).map(|()| 0)
-    }
-
-    /// `uintr_return()`.
-    fn end_handler(&mut self) -> Outcome {
-        match self.taking.as_ref().ok_or(Errno::EINVAL).and_then(|taking| taking.resume(&mut self.context)) {
-            Ok(()) => Outcome::Registers,
-            Err(errno) => errno.into(),
-        }
     }
 
     /// `uintr_wait(ns)`. What was there already has been told since its place was armed, on the way here.

@@ -521,9 +521,9 @@ impl Thread {
         self.call_back();
     }
 
-    /// The same for who knows its coroutine. Any context.
-    pub(crate) fn notify_task(&self, task: &exec::TaskRef) {
-        self.attention.raise();
+    /// Tells it, whose coroutine is `task`, of user interrupts that were noted: it looks on its way to user mode, which it does not leave for more. Any context.
+    pub(crate) fn tell(&self, task: &exec::TaskRef) {
+        self.attention.tell();
         task.wake();
         self.call_back();
     }

@@ -66,7 +66,7 @@ impl Bell {
         if let Some(whom) = &*self.whom.lock() {
             whom.record(Interrupted::Told);
             whom.thread.note_interrupt(true);
-            whom.thread.notify_task(&whom.task);
+            whom.thread.tell(&whom.task);
         }
     }
 

@@ -23,21 +23,30 @@ use core::sync::atomic::{
 use hal::uintc::ReceiverSlot;
 
 impl State {
-    /// A right that was granted gets a place at the controller, if one is left: else its doorbell traps. It is told whether the receiver sleeps.
+    /// A right that was granted gets a place at the controller, if there is one and a place is left. It is told whether its doorbell is heard.
     pub(super) fn connect(&mut self, slot: usize) {
         let (controller, asleep) = (&self.controller, self.asleep);
-        if let (Some(controller), Some(Some(entry))) = (controller, self.slots.get_mut(slot)) {
+        let Some(Some(entry)) = self.slots.get_mut(slot) else { return };
+        if let Some(controller) = controller {
             entry.wire = controller.grant(slot as u32);
-            entry.word.word(uintr::ASLEEP).store(u32::from(asleep), Relaxed);
+            tell_sender(entry, asleep);
+        } else if asleep {
+            // The kernel enters the handlers, and hears doorbells only by their traps.
+            tell_sender(entry, true);
         }
     }
 
     fn tell_senders(&mut self, asleep: bool) {
         self.asleep = asleep;
         for slot in self.slots.iter().flatten() {
-            slot.word.word(uintr::ASLEEP).store(u32::from(asleep), Relaxed);
+            tell_sender(slot, asleep);
         }
     }
+}
+
+/// Tells the sender in a slot whether to call: the receiver sleeps, or the doorbell is at no controller, so that a store to it is a trap, which costs more than the call.
+fn tell_sender(slot: &Slot, asleep: bool) {
+    slot.word.word(uintr::ASLEEP).store(u32::from(asleep || slot.wire.is_none()), Relaxed);
 }
 
 impl Receiver {

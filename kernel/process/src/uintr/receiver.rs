@@ -46,7 +46,7 @@ pub(super) struct State {
     changes: u32,
     /// Its place at the controller, if it has one.
     pub(super) controller: Option<Arc<ReceiverSlot>>,
-    /// Senders were told that it sleeps.
+    /// Senders were told that it sleeps: always, where the kernel enters its handlers.
     pub(super) asleep: bool,
     /// The thread takes no interrupts any more.
     ended: bool,
@@ -95,14 +95,15 @@ impl Receiver {
         let id = new_object_id();
         // Each word page once, and the page that claims: the receiver's program has no use for more.
         let loans = Loans::new(id, uintr::SLOTS, &account)?;
-        let state = State { slots, used: 0, place: None, changes: 1, controller, asleep: false, ended: false };
+        let injected = backend == uintr::SOFT;
+        let state = State { slots, used: 0, place: None, changes: 1, controller, asleep: injected, ended: false };
         Ok(Arc::new(Self {
             id,
             task: task.id(),
             account,
             space: Arc::as_ptr(&thread.space()) as usize,
             nothing,
-            injected: backend == uintr::SOFT,
+            injected,
             state: SpinLock::new(rank::PIPE, state),
             bell: Bell::new(thread, task, control, timebase != 0),
             errands: Errands::new(),

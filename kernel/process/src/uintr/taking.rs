@@ -87,6 +87,8 @@ impl Taking {
         if self.alarm.is_some() && self.receiver.bell().has_own_timer() {
             self.alarm = None;
         }
+        // Before the look at what it was told of.
+        thread.attention.take_told();
         let look = thread.take_interrupts();
         match &mut self.delivery {
             Delivery::Hardware(Traps::Supervisor(traps)) if look => traps.look_at_all(),
@@ -129,18 +131,11 @@ impl Taking {
         self.receiver.absent(thread);
     }
 
-    /// `uintr_return()`.
-    ///
-    /// # Errors
-    /// `EINVAL`.
-    pub(crate) fn resume(&self, context: &mut UserContext) -> Result<(), Errno> {
-        match &self.delivery {
-            Delivery::Hardware(_) => Err(Errno::EINVAL),
-            Delivery::Injected(injected) => {
-                injected.resume(context);
-                Ok(())
-            }
-        }
+    /// `uintr_return()`; `false`: the kernel enters none of its handlers.
+    pub(crate) fn resume(&self, context: &mut UserContext) -> bool {
+        let Delivery::Injected(injected) = &self.delivery else { return false };
+        injected.resume(context);
+        true
     }
 
     /// `uintr_traps(causes)`.

@@ -4,7 +4,7 @@ use super::{PAGE, traps};
 use abi::uintr as at;
 use core::arch::global_asm;
 
-/// Bytes below the block in which the entries keep what they have interrupted.
+/// Bytes below the block in which the entries keep what they have interrupted; the last eight for the way back.
 pub(super) const FRAME: usize = 320;
 
 unsafe extern "C" {
@@ -12,6 +12,11 @@ unsafe extern "C" {
     pub(super) fn uintr_entry();
     pub(super) fn uintr_entry_nuintc();
     pub(super) fn uintr_entry_soft();
+    /// Has the thread handle what is pending, as if the kernel had entered the handler where this was called; whether interrupts are on behind that: else they are off, as before.
+    ///
+    /// # Safety
+    /// The block is the calling thread's, whose interrupts are off; by backend `SOFT`.
+    pub(super) fn uintr_enter_soft(block: *const ()) -> bool;
 }
 
 // Takes the number and the word of each slot that was rung, and serves the vectors in them, the lowest first. What is sent then interrupts again behind the `sret`.
@@ -283,11 +288,55 @@ uintr_entry_soft:
 1:  serve_all
 3:  bgez  s1, 4f
     load_floats
-4:  each_kept ld
+4:  ld    t0, 0(s0)                 # pages: not there in a child that a handler has made by fork
+    ld    t1, {epc}(t0)
+    lla   t2, uintr_trampoline_soft
+    beq   t1, t2, 6f
+    lla   t2, .Luintr_entered
+    beq   t1, t2, 7f
+    each_kept ld
     addi  sp, sp, {frame}
     li    a7, {resume}
     ecall                           # does not come back
-    unimp                           # but in a child that a handler has made by fork
+    unimp
+    // What goes on is in the program, and with interrupts off (`redirect`): so it needs no kernel. As `resume` would have left the page.
+6:  ld    t1, {scratch}(t0)
+    sd    t1, 312(sp)
+    sd    s0, {scratch}(t0)
+    li    t1, {resumed}
+    sw    t1, {status}(t0)
+    each_kept ld
+    ld    sp, 312(sp)
+    j     uintr_trampoline_soft
+7:  ld    t1, {scratch}(t0)         // likewise
+    sd    t1, 312(sp)
+    sd    s0, {scratch}(t0)
+    each_kept ld
+    ld    sp, 312(sp)
+    li    a0, 0
+    ret
+
+    // Behind a call nothing is kept but what a call keeps: no floating point.
+    .balign 4
+    .globl uintr_enter_soft
+uintr_enter_soft:
+    ld    t0, 0(a0)                 # pages
+    li    t1, {resumed}
+    sw    t1, {status}(t0)
+    li    t1, -1
+    slli  t1, t1, 63
+    sd    t1, {cause}(t0)
+    lla   t1, .Luintr_entered
+    sd    t1, {epc}(t0)
+    sd    a7, {saved_a7}(t0)
+    ld    t1, {scratch}(t0)
+    sd    sp, {scratch}(t0)
+    mv    sp, t1
+    j     uintr_entry_soft
+    // Here who was redirected comes back, by way of the kernel, which has let interrupts in.
+.Luintr_entered:
+    li    a0, 1
+    ret
 5:  keep_floats_soft
     mv    a0, s0
     ld    t0, 0(s0)
@@ -308,6 +357,9 @@ uintr_entry_soft:
     value = const at::VALUE,
     epc = const at::EPC,
     before = const traps::BEFORE,
+    resumed = const at::BEFORE,
+    scratch = const at::SCRATCH,
+    saved_a7 = const at::SAVED_A7,
     floats = const 63 - at::FLOATS.trailing_zeros(),
     resume = const at::RETURN,
 );

@@ -1,5 +1,6 @@
 //! Lets a thread's interrupts in and keeps them off, by backend.
 
+use super::entry::uintr_enter_soft;
 use super::{Block, SIE, nuintc};
 use crate::sys;
 use abi::uintr as at;
@@ -41,13 +42,27 @@ pub(super) unsafe fn open(backend: usize, block: *const Block) {
     if backend == at::NUINTC {
         return nuintc::unmask();
     }
+    // SAFETY: the caller's promise.
+    unsafe { open_soft(block) };
+}
+
+/// # Safety
+/// As for [`close`].
+#[inline]
+unsafe fn open_soft(block: *const Block) {
+    // SAFETY: the pages stay mapped as long as the thread is there.
+    let is_pending = || unsafe { (*block).pending_slots() }.load(Ordering::Relaxed) != 0;
+    // What is pending already is handled without the kernel. Once: who rings for ever is as with the others.
+    // SAFETY: interrupts are off, by the caller's promise.
+    if is_pending() && unsafe { uintr_enter_soft(block.cast()) } {
+        return;
+    }
     compiler_fence(Ordering::SeqCst); // as in `close`
     // SAFETY: the caller's promise.
     unsafe { (*block).status() }.store(at::ON, Ordering::Relaxed);
     compiler_fence(Ordering::SeqCst);
     // Behind the store: what comes after this look finds interrupts on.
-    // SAFETY: the pages stay mapped as long as the thread is there.
-    if unsafe { (*block).pending_slots() }.load(Ordering::Relaxed) != 0 {
+    if is_pending() {
         // SAFETY: no pointers.
         let _ = unsafe { sys::call6(at::WAIT, sys::pad([0])) }; // entered on the way back
     }
