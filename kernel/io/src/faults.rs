@@ -44,8 +44,9 @@ impl Choice {
     }
 
     fn choose(&self, number: u64, by: usize) {
-        self.number.store(number, Relaxed);
+        // First: who had chosen before does not take this back.
         self.by.store(by, Relaxed);
+        self.number.store(number, Relaxed);
     }
 
     /// What another has chosen since stays.

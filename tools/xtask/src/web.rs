@@ -175,10 +175,14 @@ fn ask_beside_mishaps(guest: &mut Guest, port: u16, options: &Options) -> Result
     let file = "/proc/asyncos/card-faults";
     guest.ask(&format!("sh -c 'echo {PACKETS_A_MISHAP}; sleep 1000' > {file} &"))?;
     let asked = ask(port, BESIDE_MISHAPS, options.parallel, |number| SIZES[number % (SIZES.len() - 1)]);
-    let told = guest.ask(&format!("cat {file}"))?;
-    guest.ask("kill %1")?;
-    let mishaps: usize = told.lines().find_map(|line| line.trim().parse().ok()).context("no count of mishaps")?;
+    let count = |guest: &mut Guest| -> Result<usize> {
+        let told = guest.ask(&format!("cat {file}"))?;
+        told.lines().find_map(|line| line.trim().parse().ok()).context("no count of mishaps")
+    };
+    let mishaps = count(guest)?;
     ensure!(mishaps > 0, "no packet met with a mishap");
+    guest.ask("kill %1; wait")?;
+    ensure!(count(guest)? == 0, "packets still meet with mishaps");
     say(format!("{} requests, {} errors, beside {mishaps} mishaps of packets", asked.requests, asked.errors));
     Ok(asked.errors)
 }

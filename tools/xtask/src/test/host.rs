@@ -18,8 +18,7 @@ pub fn fmt(context: &Context) -> Result<Tally> {
 /// The rules of the house hold.
 pub fn tidy(context: &Context) -> Result<Tally> {
     let findings = tidy::check(&context.project)?;
-    let errors: Vec<String> = findings.iter().filter(|finding| finding.is_failure()).map(ToString::to_string).collect();
-    Ok(Tally::named(errors.is_empty(), || errors.join("\n")))
+    Ok(Tally::of_all(findings.iter().filter(|finding| finding.is_failure()).map(ToString::to_string)))
 }
 
 /// No lint complains, on the host and for the guest's targets.

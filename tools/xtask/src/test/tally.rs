@@ -35,6 +35,13 @@ impl Tally {
         if holds { Self::of(true) } else { Self::failure(what()) }
     }
 
+    /// A single test, which holds if there are none of these.
+    pub fn of_all(failures: impl IntoIterator<Item = String>) -> Self {
+        let mut tally = Self::default();
+        failures.into_iter().for_each(|what| tally += Self::failure(what));
+        if tally.failed == 0 { Self::of(true) } else { tally }
+    }
+
     /// One test that was skipped.
     pub fn skip() -> Self {
         Self { skipped: 1, ..Self::default() }

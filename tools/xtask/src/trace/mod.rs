@@ -117,10 +117,5 @@ fn judge(text: &str, table: &WordTable) -> Result<Tally> {
     if replayed.records == 0 {
         impossible.push("there is nothing in it that could be followed".into());
     }
-    let mut tally = Tally::default();
-    if impossible.is_empty() {
-        tally = Tally::of(true);
-    }
-    impossible.into_iter().for_each(|what| tally += Tally::failure(what));
-    Ok(tally)
+    Ok(Tally::of_all(impossible))
 }
