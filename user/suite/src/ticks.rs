@@ -161,19 +161,23 @@ fn urgent_first() -> Outcome {
 fn as_they_choose() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
-    let turn = |kind: Builder, rounds: u64| kind.ticked().spawn_green(move || raw::hold_integers(1, rounds));
-    let before = left();
-    let kinds = [
+    let turns = |kinds: [Builder; 3]| -> Result<u64, Trouble> {
+        let before = left();
+        let turn = |kind: Builder| kind.ticked().spawn_green(move || raw::hold_integers(1, 8_000_000));
+        let all: Vec<_> = kinds.into_iter().map(turn).collect();
+        for one in all {
+            equal!(block_on(one?), Ok(0));
+        }
+        Ok(left() - before)
+    };
+    let others = turns([(); 3].map(|()| Builder::new()))?;
+    let choosing = turns([
         Builder::new().preemption(Preemption::Urgent),
         Builder::new().preemption(Preemption::Never),
         Builder::new().policy(policy::FIFO, 0),
-    ];
-    let all: Vec<_> = kinds.into_iter().map(|kind| turn(kind, 8_000_000)).collect();
-    for one in all {
-        equal!(block_on(one?), Ok(0));
-    }
-    // Eight slices each. Once each perhaps without their slot, which they lose where the thread waits for memory.
-    ensure!(left() - before <= 3, "left {} times", left() - before);
+    ])?;
+    // Eight slices each, or more where it is slow. Now and then without their slot, which they lose where the thread waits for memory.
+    ensure!(choosing <= 3 || 4 * choosing < others, "left {choosing} times, others {others}");
     Ok(())
 }
 
