@@ -116,7 +116,7 @@ impl Attention {
         self.word.fetch_update(Ordering::Release, Ordering::Relaxed, add).is_ok()
     }
 
-    /// From now on who is called takes errands. Before [`enter`](Self::enter), or at the next.
+    /// From now on who is called takes errands, if it asks for them behind this. Before [`enter`](Self::enter), or behind it: who sees it there sees the hart, too, by the fence in `enter`.
     #[inline]
     pub fn come(&self) {
         if !self.is_here() {
@@ -236,12 +236,17 @@ mod loom_tests {
     /// Who comes, looks and leaves again does every errand, passes it on, or has whoever sends it find another; and is interrupted, if it stays.
     #[test]
     fn no_errand_is_lost() {
-        for leaves in [false, true] {
+        for (leaves, enters_first) in [(false, false), (false, true), (true, false), (true, true)] {
             loom::model(move || {
                 let shared = Shared::new();
                 let sender = Shared::send(&shared);
-                shared.attention.come();
-                shared.attention.enter(1);
+                if enters_first {
+                    shared.attention.enter(1);
+                    shared.attention.come();
+                } else {
+                    shared.attention.come();
+                    shared.attention.enter(1);
+                }
                 let does = shared.attention.take_errand();
                 if does {
                     shared.look();

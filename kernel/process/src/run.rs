@@ -267,7 +267,7 @@ impl Running {
                             self.context.keep_float_control();
                             break Leave::Waits(served);
                         }
-                        Begun::Not if self.taking_now(number) => {}
+                        Begun::Not if self.taking.is_some() && self.taking_now(number) => {}
                         Begun::Not => match own_now(thread, &self.space, self.service, &mut self.context) {
                             Some(value) => self.context.x_mut()[10] = value as usize,
                             None => break Leave::Call,

@@ -33,6 +33,7 @@ pub const CASES: &[Case] = &[
     case!("traps/write-barrier", "U7", barrier::write_barrier),
     case!("traps/pager", "U7", pager::pages_on_demand),
     case!("traps/checked-arithmetic", "U7", checked_arithmetic),
+    case!("traps/conditions-of-a-handler", "U7 U4", handler_meets_its_own),
     case!("traps/checked-integers", "U7", integers::checked),
     case!("traps/checked-integers-masked", "U7 S6", integers::masked),
     case!("traps/integers-unchecked-for", "U7", integers::without_a_handler),
@@ -319,6 +320,26 @@ fn not_inherited() -> Outcome {
     let _ = raw::load64(8);
     equal!(seen.count(), 1);
     exits(child(|| 0)?, 0)
+}
+
+/// What a handler computes that runs where its thread lets interrupts in meets no condition of the thread's.
+fn handler_meets_its_own() -> Outcome {
+    let zero = core::hint::black_box(0.0);
+    let counted: &'static AtomicUsize = Box::leak(Box::new(AtomicUsize::new(0)));
+    let handler: &'static _ = Box::leak(Box::new(move |_: u32| {
+        core::hint::black_box(1.0 / core::hint::black_box(zero));
+        counted.fetch_add(1, Relaxed);
+    }));
+    needs_kernel("exceptions for programs")?;
+    let receiver = receive(raw::on(Handlers::new(), 0, handler))?;
+    let sender = Sender::open(receiver.grant(1)?)?;
+    let (sent, met) = conditions::of(|| masked(&receiver, || sender.send(0)));
+    sent?;
+    while counted.load(Relaxed) == 0 {
+        core::hint::spin_loop();
+    }
+    equal!(met, Conditions::NONE);
+    Ok(())
 }
 
 fn checked_arithmetic() -> Outcome {

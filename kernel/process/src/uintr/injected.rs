@@ -3,9 +3,9 @@
 //! The thread's supervisor registers are words of its receiver's control page. Its program can write them at any time, and nobody else, as the page is in no
 //! other space: they hold nothing but what a program can set in its own registers, so none is checked.
 //!
-//! *Nothing is lost.* Who raises sets the slot's bit in `PENDING`, then notes an interrupt and notifies the thread, which leaves user mode for it.
+//! *Nothing is lost.* Who raises sets the slot's bit in `PENDING`, then notes an interrupt and tells the thread, which comes by here for it: its hart leaves user mode, and it looks on its way back.
 //! A thread on its way to user mode forgets the note first and looks at `PENDING` then: so a bit that this look missed has a note behind it,
-//! and the thread comes here again. One that keeps its interrupts off looks at `PENDING` itself when it lets them in, and asks the kernel.
+//! and the thread comes here again. One that keeps its interrupts off looks at `PENDING` itself when it lets them in: before that, and enters the handler itself, and behind it, and asks the kernel.
 
 use abi::uintr;
 use core::sync::atomic::Ordering;

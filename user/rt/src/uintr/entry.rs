@@ -7,6 +7,9 @@ use core::arch::global_asm;
 /// Bytes below the block in which the entries keep what they have interrupted; the last eight for the way back.
 pub(super) const FRAME: usize = 320;
 
+// The last eight bytes lie behind `fcsr`, the last that `save_floats` keeps.
+const _: () = assert!(FRAME - 8 >= 304 + 8);
+
 unsafe extern "C" {
     pub(super) fn uintr_entry_trap();
     pub(super) fn uintr_entry();
@@ -298,25 +301,25 @@ uintr_entry_soft:
     addi  sp, sp, {frame}
     li    a7, {resume}
     ecall                           # does not come back
-    unimp
+    unimp                           # but in a child that a handler has made and that shares its memory, or has mapped the page's hole
     // What goes on is in the program, and with interrupts off (`redirect`): so it needs no kernel. As `resume` would have left the page.
 6:  ld    t1, {scratch}(t0)
-    sd    t1, 312(sp)
+    sd    t1, {frame} - 8(sp)
     sd    s0, {scratch}(t0)
     li    t1, {resumed}
     sw    t1, {status}(t0)
     each_kept ld
-    ld    sp, 312(sp)
+    ld    sp, {frame} - 8(sp)
     j     uintr_trampoline_soft
-7:  ld    t1, {scratch}(t0)         // likewise
-    sd    t1, 312(sp)
+7:  ld    t1, {scratch}(t0)         # likewise
+    sd    t1, {frame} - 8(sp)
     sd    s0, {scratch}(t0)
     each_kept ld
-    ld    sp, 312(sp)
+    ld    sp, {frame} - 8(sp)
     li    a0, 0
     ret
 
-    // Behind a call nothing is kept but what a call keeps: no floating point.
+    // Behind a call nothing is kept but what a call keeps: of floating point `fcsr`, which the caller sees to.
     .balign 4
     .globl uintr_enter_soft
 uintr_enter_soft:

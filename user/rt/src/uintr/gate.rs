@@ -23,7 +23,7 @@ pub(super) unsafe fn close(backend: usize, block: *const Block) -> bool {
         return nuintc::mask();
     }
     // SAFETY: the caller's promise.
-    let was_on = unsafe { (*block).status() }.swap(0, Ordering::Relaxed) & at::ON != 0;
+    let was_on = unsafe { (*block).status() }.fetch_and(!at::ON, Ordering::Relaxed) & at::ON != 0; // in a handler the rest is what its return goes by
     compiler_fence(Ordering::SeqCst); // the kernel reads it on this thread's way to user mode
     was_on
 }
@@ -53,9 +53,18 @@ unsafe fn open_soft(block: *const Block) {
     // SAFETY: the pages stay mapped as long as the thread is there.
     let is_pending = || unsafe { (*block).pending_slots() }.load(Ordering::Relaxed) != 0;
     // What is pending already is handled without the kernel. Once: who rings for ever is as with the others.
-    // SAFETY: interrupts are off, by the caller's promise.
-    if is_pending() && unsafe { uintr_enter_soft(block.cast()) } {
-        return;
+    if is_pending() {
+        let (kept, is_open): (usize, bool);
+        // Of floating point a call keeps this; nobody knows here whether the thread has used it, so a handler's is not to be found in it behind that, nor that of the thread which a green thread comes from.
+        // SAFETY: reads the thread's own register.
+        unsafe { asm!("frcsr {}", out(reg) kept, options(nostack)) };
+        // SAFETY: interrupts are off, by the caller's promise.
+        is_open = unsafe { uintr_enter_soft(block.cast()) };
+        // SAFETY: as it was.
+        unsafe { asm!("fscsr {}", in(reg) kept, options(nostack)) };
+        if is_open {
+            return;
+        }
     }
     compiler_fence(Ordering::SeqCst); // as in `close`
     // SAFETY: the caller's promise.
