@@ -22,7 +22,7 @@ use crate::{PAGE_SIZE, hart};
 use alloc::{boxed::Box, vec::Vec};
 use core::num::NonZeroU32;
 use core::ops::Range;
-use core::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicIsize, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use pool::{Pool, Purpose};
 
 /// Part of the memory that only the kernel itself may take: one page in so many, but so many pages at least and at most.
@@ -366,6 +366,18 @@ impl Frame {
         // SAFETY: aligned, within the page, alive as long as `self`; whoever else writes the page does so
         // from another hart's user mode or by a copy, both of which an atomic tolerates on RISC-V.
         unsafe { AtomicU32::from_ptr(pointer) }
+    }
+
+    /// The same of 64 bits.
+    ///
+    /// # Panics
+    /// If `offset` is not a multiple of 8 within the page.
+    #[inline]
+    pub fn long_word(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8));
+        let pointer = self.pointer(offset, 8).cast::<u64>();
+        // SAFETY: as of `word`.
+        unsafe { AtomicU64::from_ptr(pointer) }
     }
 
     /// Words that lie side by side, each loaded once, whoever else writes them.

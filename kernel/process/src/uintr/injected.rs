@@ -42,8 +42,7 @@ impl Injected {
 
     /// Whether a slot is pending.
     pub(super) fn is_pending(&self) -> bool {
-        let half = |offset| self.control.word(uintr::PENDING + offset).load(Ordering::Relaxed);
-        half(0) | half(4) != 0
+        self.control.long_word(uintr::PENDING).load(Ordering::Relaxed) != 0
     }
 
     /// Whether the thread lets interrupts in.
@@ -100,12 +99,10 @@ impl Injected {
     }
 
     fn get(&self, offset: usize) -> usize {
-        let mut bytes = [0; size_of::<usize>()];
-        self.control.read(offset, &mut bytes);
-        usize::from_le_bytes(bytes)
+        self.control.long_word(offset).load(Ordering::Relaxed) as usize
     }
 
     fn set(&self, offset: usize, value: usize) {
-        self.control.write(offset, &value.to_le_bytes());
+        self.control.long_word(offset).store(value as u64, Ordering::Relaxed);
     }
 }
