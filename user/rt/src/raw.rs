@@ -9,7 +9,7 @@ use crate::signal::user::{Flags, Handler, Signals};
 use crate::uintr::traps::{Causes, Next, Trapped};
 use crate::uintr::{Handlers, Nesting, Receiver};
 use core::arch::{asm, global_asm};
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// Makes system call `number`; what the kernel left in `a0`.
 #[inline]
@@ -108,6 +108,24 @@ pub fn take_traps<H: Fn(&Trapped) -> Next + Sync>(
 ) -> crate::io::Result<()> {
     // SAFETY: the caller's word (module head).
     unsafe { crate::uintr::traps::take(receiver, causes, handler) }
+}
+
+/// A receiver, for its own handlers, which run in its thread.
+#[derive(Default)]
+pub struct InHandlers(AtomicPtr<Receiver>);
+
+impl InHandlers {
+    /// From now on they have it, for as long as it is there.
+    pub fn set(&self, receiver: &Receiver) {
+        // Relaxed: they are this thread's.
+        self.0.store(core::ptr::from_ref(receiver).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// What one does with it, if it has been set.
+    pub fn with<T>(&self, act: impl FnOnce(&Receiver) -> T) -> Option<T> {
+        // SAFETY: handlers run while it is there; that this is one, in its thread, is the caller's word (module head).
+        unsafe { self.0.load(Ordering::Relaxed).as_ref() }.map(act)
+    }
 }
 
 /// Has `handler` serve a user interrupt ([`crate::uintr::Handlers::on`]); it keeps the rules that are told there.

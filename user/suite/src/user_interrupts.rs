@@ -44,6 +44,7 @@ pub const CASES: &[Case] = &[
     case!("uintr/dropped-by-a-child", "U5", rights::dropped_by_a_child),
     case!("uintr/masked", "U4", masked),
     case!("uintr/masked-vectors", "U4", masks::one_by_one),
+    case!("uintr/masked-by-a-handler", "U4", masks::by_a_handler),
     case!("uintr/masked-vectors-in-a-storm", "U4 S6", masks::in_a_storm),
     case!("uintr/order", "U4", order),
     case!("uintr/storm", "U4 S6", storm),

@@ -3,7 +3,9 @@
 use super::{Counts, receiving, until};
 use crate::case::Outcome;
 use crate::process::{Shared, checked_child, exits};
+use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use rt::raw::InHandlers;
 use rt::uintr::{Sender, masked};
 
 pub fn one_by_one() -> Outcome {
@@ -41,6 +43,36 @@ pub fn one_by_one() -> Outcome {
     until(&receiver, || counts.get(9) == 2)?;
     equal!(handled(), [1, 2, 1]);
     Ok(())
+}
+
+/// A handler keeps all interrupts off and masks a vector: they come again behind it, and that vector when it is unmasked.
+pub fn by_a_handler() -> Outcome {
+    let (counts, own) = (Counts::new(), &*Box::leak(Box::new(InHandlers::default())));
+    let receiver = receiving(move |vector| {
+        counts.0[vector as usize].fetch_add(1, Relaxed);
+        own.with(|receiver| masked(receiver, || receiver.mask_vectors(1 << 2)));
+    })?;
+    own.set(&receiver);
+    let sender = Sender::open(receiver.grant(1 << 1 | 1 << 2)?)?;
+    // No wait in between: that would let interrupts in.
+    let handled = |vector, times| (0..10_000).any(|_| counts.get(vector) == times || sched_yield());
+    for round in 1..=3 {
+        sender.send(1)?;
+        ensure!(handled(1, round), "not handled behind {} handlers", round - 1);
+    }
+    sender.send(2)?;
+    sender.send(1)?;
+    ensure!(handled(1, 4), "not handled beside what is masked");
+    equal!(counts.get(2), 0);
+    receiver.unmask_vectors(1 << 2);
+    equal!(counts.get(2), 1);
+    Ok(())
+}
+
+/// Gives way; `false`.
+fn sched_yield() -> bool {
+    rt::thread::yield_now();
+    false
 }
 
 /// The vector is masked and unmasked all the time: the last message is seen.
