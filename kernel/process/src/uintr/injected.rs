@@ -42,7 +42,9 @@ impl Injected {
 
     /// Whether a slot is pending.
     pub(super) fn is_pending(&self) -> bool {
-        self.control.long_word(uintr::PENDING).load(Ordering::Relaxed) != 0
+        // By halves, as whoever raises: atomics of one size.
+        let half = |offset| self.control.word(uintr::PENDING + offset).load(Ordering::Relaxed);
+        half(0) | half(4) != 0
     }
 
     /// Whether the thread lets interrupts in.
