@@ -28,17 +28,22 @@ pub struct Configuration {
     pub cases: Vec<String>,
     /// Without the suite's slow cases.
     pub short: bool,
+    /// Options of the suite beside that.
+    pub options: Vec<String>,
 }
 
 impl std::fmt::Display for Configuration {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { world, harts, memory, machine, qemu, cpu, own_firmware, uintr, cases, short } = self;
+        let Self { world, harts, memory, machine, qemu, cpu, own_firmware, uintr, cases, short, options } = self;
         write!(f, "{world}, {harts} harts, {memory}, {machine}, {qemu} qemu")?;
         cpu.as_ref().map_or(Ok(()), |cpu| write!(f, ", {cpu}"))?;
         f.write_str(if *own_firmware { ", own firmware" } else { "" })?;
         uintr.as_ref().map_or(Ok(()), |backend| write!(f, ", uintr={backend}"))?;
         f.write_str(if *short { ", short suite" } else { "" })?;
-        if cases.is_empty() { Ok(()) } else { write!(f, ", cases {}", cases.join(" ")) }
+        if !cases.is_empty() {
+            write!(f, ", cases {}", cases.join(" "))?;
+        }
+        if options.is_empty() { Ok(()) } else { write!(f, ", {}", options.join(" ")) }
     }
 }
 
@@ -47,7 +52,10 @@ impl Configuration {
         let text = |key: &str| table.get(key).and_then(Value::as_str).map(str::to_owned);
         let required = |key: &str| text(key).with_context(|| format!("tests/matrix.toml: `{key}` is missing"));
         let harts = table.get("harts").and_then(Value::as_integer).unwrap_or(1);
-        let cases = table.get("cases").and_then(Value::as_array).into_iter().flatten();
+        let words = |key: &str| -> Vec<String> {
+            let words = table.get(key).and_then(Value::as_array).into_iter().flatten();
+            words.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
         Ok(Self {
             world: run::world(&required("world")?)?,
             harts: usize::try_from(harts)?,
@@ -57,8 +65,9 @@ impl Configuration {
             cpu: text("cpu"),
             own_firmware: text("firmware").map_or(Ok(false), |name| run::own_firmware(&name))?,
             uintr: text("uintr"),
-            cases: cases.filter_map(Value::as_str).map(str::to_owned).collect(),
+            cases: words("cases"),
             short: table.get("short").and_then(Value::as_bool).unwrap_or(false),
+            options: words("options"),
         })
     }
 
@@ -98,7 +107,7 @@ pub enum Breadth {
     Quick,
     /// Every pair of the default values, and a few machines with the short suite.
     Pairwise,
-    /// Every combination, always the whole suite.
+    /// Every combination, always the whole suite; and some cases in a size that takes an hour.
     Full,
 }
 
@@ -154,10 +163,11 @@ impl Matrix {
             Breadth::Pairwise => pairwise(&self.combinations("default")?),
             Breadth::Full => all.clone(),
         };
-        let also = self.table.get("also").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_table);
-        let also = also.filter(|_| breadth != Breadth::Quick);
+        let rows = |name: &str| self.table.get(name).and_then(Value::as_array).into_iter().flatten();
+        let large = rows("large").filter(|_| breadth == Breadth::Full).filter_map(Value::as_table);
+        let also = rows("also").filter(|_| breadth != Breadth::Quick).filter_map(Value::as_table);
         let mut configurations: Vec<Configuration> =
-            chosen.iter().chain(also).map(Configuration::from_table).collect::<Result<_>>()?;
+            large.chain(&chosen).chain(also).map(Configuration::from_table).collect::<Result<_>>()?;
         for configuration in &mut configurations {
             configuration.short = breadth == Breadth::Quick || configuration.short && breadth != Breadth::Full;
         }
@@ -283,6 +293,8 @@ mod tests {
         let (full, left_out) = matrix().choose(Breadth::Full).unwrap();
         assert_eq!(left_out, 0);
         assert!(full.iter().all(|configuration| !configuration.short));
+        let large = |all: &[Configuration]| all.iter().filter(|machine| !machine.options.is_empty()).count();
+        assert_eq!((large(&full), large(&quick), large(&matrix().choose(Breadth::Pairwise).unwrap().0)), (2, 0, 0));
         assert!(matrix().requirements().unwrap().contains(&"P3".to_owned()));
     }
 }

@@ -107,6 +107,7 @@ fn prepared(context: &Context, configuration: &Configuration, built: &Built) -> 
     let program: Vec<_> = ["suite", "--fresh", &fresh]
         .into_iter()
         .chain(quick)
+        .chain(configuration.options.iter().map(String::as_str))
         .chain(cases.iter().map(String::as_str))
         .map(Into::into)
         .collect();

@@ -33,7 +33,8 @@ Runs everything that must hold before a change lands, cheapest first:
     fmt tidy clippy host loom model firmware guest shell trace damage entry web
 
     --quick    the inner loop: fmt tidy host, and the guest suite on one machine
-    --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values
+    --full     the whole guest suite on every machine of tests/matrix.toml, not only on pairs of values, and a few
+               cases besides in the size that takes long
     --share K/N  only the K-th of N shares of those machines, a mixture; without a STEP nothing else is run.
                So `--full`, which takes hours, can be done piece by piece, or on several hosts
     --list     the cases of the guest suite with the requirements they show, and requirements without one
