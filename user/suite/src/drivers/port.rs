@@ -67,13 +67,29 @@ impl Looped {
         Ok(bytes)
     }
 
-    /// Forgets what was received, until nothing more comes that was on its way.
-    fn settle(&self) -> Outcome {
-        super::until(|| {
-            let flushed = tty::flush(self.fd(), TCIFLUSH);
-            sleep_ms(1);
-            flushed.is_ok() && tty::available(self.fd()).is_ok_and(|found| found == 0)
-        })
+    /// Forgets what was received, and what is on its way: all that comes before a mark which is sent behind it. The hardware loses marks where nobody takes what it has
+    /// received; then another one is sent, and the last one counts.
+    fn settle(&mut self) -> Outcome {
+        /// Each is waited for so many milliseconds.
+        const PATIENCE: u32 = 100;
+        const MARKS: u32 = 600;
+        let (mut seen, mut part) = (Vec::new(), [0; 64]);
+        for number in 0..MARKS {
+            let mark = alloc::format!("<mark {number}>");
+            call!(IOCTL, self.fd(), ioctl::TCSBRK, 1)?;
+            self.file.write_all(mark.as_bytes())?;
+            for _ in 0..PATIENCE {
+                while tty::available(self.fd())? > 0 {
+                    let len = self.file.read(&mut part)?;
+                    seen.extend_from_slice(&part[..len]);
+                }
+                if seen.ends_with(mark.as_bytes()) {
+                    return Ok(());
+                }
+                sleep_ms(1);
+            }
+        }
+        Err(Trouble::failed(format_args!("none of {MARKS} marks came back, behind {} bytes", seen.len())))
     }
 
     /// Waits until so many bytes can be read.
