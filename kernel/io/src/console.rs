@@ -75,8 +75,9 @@ struct Queue {
     bytes: VecDeque<u8>,
     encoder: Encoder,
     lost: u64,
-    /// Bytes at the head that are being sent.
+    /// Bytes that [`Console::drain`] is sending: the head of the queue, unless they were forgotten meanwhile.
     going: usize,
+    is_forgotten: bool,
 }
 
 /// The console.
@@ -93,8 +94,13 @@ pub struct Console {
 impl Console {
     /// A console on `line`.
     pub fn new(line: Arc<dyn Line>, sharing: Sharing) -> Arc<Console> {
-        let queue =
-            Queue { bytes: VecDeque::with_capacity(2 * QUEUE + PART), encoder: Encoder::new(), lost: 0, going: 0 };
+        let queue = Queue {
+            bytes: VecDeque::with_capacity(2 * QUEUE + PART),
+            encoder: Encoder::new(),
+            lost: 0,
+            going: 0,
+            is_forgotten: false,
+        };
         Arc::new(Console {
             line,
             sharing,
@@ -148,7 +154,12 @@ impl Console {
 
     /// Resolves when everything that was queued has gone to the device.
     pub async fn flushed(&self) {
-        exec::sync::wait_until(&self.drained, || self.queue.lock().bytes.is_empty().then_some(())).await;
+        let is_empty = || {
+            let queue = self.queue.lock();
+            // What is forgotten may be on its way yet.
+            (queue.bytes.is_empty() && queue.going == 0).then_some(())
+        };
+        exec::sync::wait_until(&self.drained, is_empty).await;
     }
 
     /// Moves the queue to the device, for ever.
@@ -157,14 +168,14 @@ impl Console {
         loop {
             let len = exec::sync::wait_until(&self.filled, || self.take(&mut part)).await;
             let mut sent = 0;
-            while sent < len {
+            while sent < len && !self.queue.lock().is_forgotten {
                 let now = self.line.write_now(&part[sent..len]);
                 sent += now;
                 if now == 0 {
                     self.line.wait_output().await;
                 }
             }
-            self.drop_sent(len);
+            self.drop_sent();
             self.drained.wake_all();
         }
     }
@@ -220,27 +231,37 @@ impl Console {
         (len > 0).then_some(len)
     }
 
-    fn drop_sent(&self, len: usize) {
+    fn drop_sent(&self) {
         let mut queue = self.queue.lock();
-        queue.bytes.drain(..len);
-        queue.going = 0;
+        let going = core::mem::take(&mut queue.going);
+        if !core::mem::take(&mut queue.is_forgotten) {
+            queue.bytes.drain(..going);
+            return;
+        }
+        drop(queue);
+        // The line may have taken some since it was told to forget.
+        self.line.discard();
     }
 
     /// Bytes that were queued and that the device has not sent; where it does not tell how many, one.
     pub fn unsent(&self) -> usize {
-        let queued = self.queue.lock().bytes.len();
+        let queue = self.queue.lock();
+        let queued = queue.bytes.len().max(queue.going);
+        drop(queue);
         queued + self.line.unsent()
     }
 
-    /// Forgets what is queued. Whether that was all: if not, a part is on its way to the device, which has room for it now.
+    /// Forgets what is queued, and the part of it that is on its way to the device. Whether there was none: if there was, its coroutine, which runs now, has yet to let it go.
     pub fn discard(&self) -> bool {
         let mut queue = self.queue.lock();
-        let going = queue.going;
-        queue.bytes.truncate(going);
+        let is_idle = queue.going == 0;
+        queue.bytes.clear();
+        queue.is_forgotten = !is_idle;
         drop(queue);
+        // Makes room: who waits for that looks again.
         self.line.discard();
         self.drained.wake_all();
-        going == 0
+        is_idle
     }
 
     /// Resolves when the device has sent everything. It tells of room only, so it is asked, as often as it may take it to send a few bytes.
@@ -428,19 +449,20 @@ mod tests {
         (Console::new(line.clone(), Sharing::Plain), line)
     }
 
-    /// A line is not to be another's while some of its owner's bytes are in no queue.
+    /// What is forgotten is not sent, also what is on its way; a line is not to be another's while some of its owner's bytes are in no queue. What comes behind is sent.
     #[test]
-    fn a_part_that_is_on_its_way_is_told_of() {
+    fn a_part_that_is_on_its_way_is_forgotten_and_told_of() {
         let (console, line) = console(10, b"");
         let mut context = Context::from_waker(Waker::noop());
         let mut drain = pin!(console.clone().drain());
         console.write(Channel::Tty, &[b'x'; PART + 50]);
         assert!(drain.as_mut().poll(&mut context).is_pending());
         assert_eq!((console.discard(), console.unsent()), (false, PART));
+        console.write(Channel::Tty, b"next");
         line.room.store(10_000, Ordering::Relaxed);
         assert!(drain.as_mut().poll(&mut context).is_pending());
         assert_eq!((console.discard(), console.unsent()), (true, 0));
-        assert_eq!(line.sent.lock().len(), PART);
+        assert_eq!(*line.sent.lock(), b"xxxxxxxxxxnext");
     }
 
     #[test]
