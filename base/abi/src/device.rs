@@ -52,6 +52,9 @@ pub const MEDIATED: usize = 1;
 /// Pages that a device may reach, at most, in all.
 pub const MOST_PAGES: usize = 256;
 
+/// [`Info::class`] of a serial port with FIFOs of 16 bytes, which the kernel drives while no program has it.
+pub const SERIAL: u32 = 0x07_00_02;
+
 /// What a device is.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable)]

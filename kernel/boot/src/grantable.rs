@@ -1,7 +1,7 @@
 //! Devices that the kernel lets programs have: all functions on the PCI bus. Those that are serial ports it drives itself while no program has them.
 
 use crate::serial::Port;
-use abi::device::Info;
+use abi::device::{Info, SERIAL};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use hal::irq;
@@ -27,8 +27,7 @@ impl Switch for OnBus {
     }
 }
 
-/// Class, subclass and programming interface of a serial port with FIFOs of 16 bytes, and its registers.
-const SERIAL: u32 = 0x07_00_02;
+/// Bytes of a serial port's registers.
 const SERIAL_BYTES: u32 = 8;
 
 /// Finds them; answers the serial ports. On the boot hart.

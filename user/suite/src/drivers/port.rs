@@ -6,6 +6,7 @@ use crate::machine::needs_root;
 use crate::process::{Shared, await_blocked, checked_child, dies, exits, kill, sleep_ms};
 use alloc::vec;
 use alloc::vec::Vec;
+use rt::abi::device::SERIAL;
 use rt::abi::fs::{F_SETFL, O_NONBLOCK};
 use rt::abi::ioctl::{
     self, ICANON, ISIG, NCCS, TCIFLUSH, TCIOFLUSH, TCOFLUSH, TIOCM_CTS, TIOCM_DSR, TIOCM_DTR, TIOCM_LOOP, TIOCM_OUT1,
@@ -26,7 +27,7 @@ const LIMIT: usize = 4096;
 /// The number of the port's device.
 fn index() -> Result<usize, Trouble> {
     needs_root()?;
-    let found = all().find(|(_, info)| info.class == 0x07_00_02);
+    let found = all().find(|(_, info)| info.class == SERIAL);
     found.map(|(index, _)| index).ok_or_else(|| Trouble::skipped("the machine has no such device"))
 }
 
