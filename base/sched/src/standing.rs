@@ -267,7 +267,7 @@ impl Pool {
 
     /// A task's priority is another now: brings its place, or what its worker has published, in line.
     ///
-    /// If it is being queued at this moment, it may have been announced at the old priority; its place is the right one
+    /// If it is being queued or preempted at this moment, it may have been announced at the old priority; its place is the right one
     /// when the worker next looks, at the latest at the next tick.
     ///
     /// # Safety
@@ -280,7 +280,12 @@ impl Pool {
         // SAFETY: alive, by contract.
         if unsafe { home.queue.relocate(task) } {
             self.left_behind(home);
-        } else if home.publish_anew(task, priority) && home.queue.has_ready(priority.bits_above()) {
+        } else if home.publish_anew(task, priority) {
+            if home.queue.has_ready(priority.bits_above()) {
+                self.pend(home.number(), priority);
+            }
+        } else if home.is_above_something() && home.runs_below(priority) {
+            // It may be what the worker was preempted in: that looks closer.
             self.pend(home.number(), priority);
         }
     }

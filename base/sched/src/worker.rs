@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     number: u8,
     pool: NonNull<Pool>,
     pub(crate) queue: RunQueue,
-    /// What it was preempted in, if it was. For the worker's own thread of control only.
+    /// What it was preempted in, if it was. Dereferenced by the worker's own thread of control only.
     beneath: AtomicPtr<Beneath>,
 }
 
@@ -213,6 +213,11 @@ impl Worker {
     #[inline(always)]
     pub(crate) fn above(&self, outer: Outer) -> Above<'_> {
         Above { worker: self, beneath: Beneath { outer, next: self.beneath.load(Ordering::Relaxed) } }
+    }
+
+    /// Whether it was preempted in something. Any context; old at once.
+    pub(crate) fn is_above_something(&self) -> bool {
+        !self.beneath.load(Ordering::Relaxed).is_null()
     }
 
     /// Whether it was preempted in something that has one of these priorities now. By its own thread of control.

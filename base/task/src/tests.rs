@@ -317,6 +317,30 @@ fn what_was_preempted_goes_on_at_what_it_has_inherited() {
 }
 
 #[test]
+fn who_raises_what_was_preempted_calls_for_it() {
+    let (pool, calls) = pool(1);
+    let (pool, calls) = (Arc::new(pool), Arc::new(calls));
+    let (inside, called) = (Arc::clone(&pool), Arc::clone(&calls));
+    let holder = pool.spawn(Priority::LOWEST, async move {
+        let (own, worker, calls) = (current().await.unwrap(), Arc::clone(&inside), Arc::clone(&called));
+        let between = inside.spawn(Priority::NORMAL, async move {
+            calls.take();
+            // As by another worker.
+            own.inherit(Priority::NORMAL);
+            assert!(calls.take().is_empty() && !worker.should_yield(0), "as urgent as what runs");
+            own.inherit(Priority::HIGHEST);
+            assert_eq!(calls.take(), [(0, 0)]);
+            assert!(worker.should_yield(0));
+        });
+        // The interrupt at which it is preempted.
+        assert_eq!(inside.run_above(0, Priority::LOWEST), Some(Outcome::Complete));
+        assert!(between.is_finished());
+    });
+    drain(&pool, 0);
+    assert_eq!(join_now(holder), Some(Ok(())));
+}
+
+#[test]
 fn what_was_preempted_is_given_way_to_as_what_is_ready() {
     let (pool, _) = pool(1);
     let pool = Arc::new(pool);

@@ -8,6 +8,7 @@ use crate::process::{Shared, checked_child, child, dies, exits, kill, wait_with}
 use crate::programs::own_path;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicI32, Ordering::Relaxed};
+use rt::abi::Errno;
 use rt::abi::process::{WUNTRACED, WaitStatus};
 use rt::abi::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1};
 use rt::signal::user::{Info, SIGRTMAX, SIGRTMIN, Sender, Signals, bit};
@@ -60,10 +61,18 @@ fn forever() -> Outcome {
     }
 }
 
+/// Sends a signal by which the receiver ends, perhaps before the sender looks whether its right is still one.
+fn ends(sender: &Sender, signal: u32) -> Outcome {
+    match sender.kill(signal) {
+        Err(error) if error.raw_os_error() != Some(Errno::ESRCH.number()) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 pub fn usual_actions() -> Outcome {
     for signal in [SIGTERM, SIGKILL, SIGRTMIN, SIGRTMAX, SIGUSR1] {
         let (pid, sender) = victim(forever)?;
-        sender.kill(signal)?;
+        ends(&sender, signal)?;
         dies(pid, signal)?;
     }
     for signal in [SIGTSTP, SIGSTOP] {
@@ -71,7 +80,7 @@ pub fn usual_actions() -> Outcome {
         sender.kill(signal)?;
         equal!(wait_with(pid, WUNTRACED)?, (pid, WaitStatus::Stopped(SIGSTOP as u8)));
         kill(pid, SIGCONT)?;
-        sender.kill(SIGTERM)?;
+        ends(&sender, SIGTERM)?;
         dies(pid, SIGTERM)?;
     }
     Ok(())

@@ -47,7 +47,7 @@ impl Sender {
     /// Sends a signal; 0: none, but tells whether one could be sent.
     ///
     /// # Errors
-    /// `EINVAL`: there is no such signal; `ESRCH`: the right, or the receiver, has ended; `EAGAIN`: it is one that queues, and as many are queued by this
+    /// `EINVAL`: there is no such signal; `ESRCH`: the right, or the receiver, has ended, by this signal perhaps; `EAGAIN`: it is one that queues, and as many are queued by this
     /// right as can be ([`area::PLACES`]).
     #[inline]
     pub fn kill(&self, signal: u32) -> Result<()> {
