@@ -156,8 +156,8 @@ impl Standing {
         u32::from(Parts::of(self.load()).policy)
     }
 
-    /// Changes the parts and what follows from them; says whether the slot or the choice is another now.
-    fn change(&self, change: impl Fn(&mut Parts)) -> bool {
+    /// Changes the parts and what follows from them; the priority before, if the slot or the choice is another now.
+    fn change(&self, change: impl Fn(&mut Parts)) -> Option<Priority> {
         let mut before = self.load();
         loop {
             let old = Parts::of(before);
@@ -166,7 +166,8 @@ impl Standing {
             parts.slot = parts.slot & (PINNED | RANKED_SLOT) | parts.own.min(parts.inherited);
             // AcqRel pairs with itself: who restores sees whom those wait for that raised before.
             match self.0.compare_exchange(before, parts.word(), Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return (parts.slot, parts.choice) != (old.slot, old.choice),
+                Ok(_) if (parts.slot, parts.choice) == (old.slot, old.choice) => return None,
+                Ok(_) => return Some(priority_of(old.slot)),
                 Err(now) => before = now,
             }
         }
@@ -183,9 +184,9 @@ impl Pool {
     pub unsafe fn set_priority(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|parts| parts.own = priority.number()) {
+        if let Some(before) = standing.change(|parts| parts.own = priority.number()) {
             // SAFETY: by contract.
-            unsafe { self.follow(task) };
+            unsafe { self.follow(task, before) };
         }
     }
 
@@ -199,12 +200,12 @@ impl Pool {
         let header = unsafe { task.as_ref() };
         let (policy, is_ranked) = self.group_of(birth.policy);
         header.set_key(birth.key);
-        header.standing.change(|parts| {
+        let before = header.standing.change(|parts| {
             (parts.own, parts.policy) = (birth.priority.number(), policy);
             parts.slot = parts.slot & !RANKED_SLOT | if is_ranked { RANKED_SLOT } else { 0 };
         });
         // SAFETY: by contract. In any case: its rank may be another.
-        unsafe { self.follow(task) };
+        unsafe { self.follow(task, before.unwrap_or_else(|| header.priority())) };
     }
 
     /// Makes a task at least as urgent as `priority`, which waits for it.
@@ -215,9 +216,9 @@ impl Pool {
     pub unsafe fn inherit(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|parts| parts.inherited = parts.inherited.min(priority.number())) {
+        if let Some(before) = standing.change(|parts| parts.inherited = parts.inherited.min(priority.number())) {
             // SAFETY: by contract.
-            unsafe { self.follow(task) };
+            unsafe { self.follow(task, before) };
         }
     }
 
@@ -230,9 +231,9 @@ impl Pool {
     pub unsafe fn restore(&self, task: NonNull<Header>, priority: Priority) {
         // SAFETY: alive, by contract.
         let standing = unsafe { &task.as_ref().standing };
-        if standing.change(|parts| parts.inherited = priority.number()) {
+        if let Some(before) = standing.change(|parts| parts.inherited = priority.number()) {
             // SAFETY: by contract.
-            unsafe { self.follow(task) };
+            unsafe { self.follow(task, before) };
         }
     }
 
@@ -258,21 +259,21 @@ impl Pool {
         });
         let home = header.home();
         // SAFETY: alive, by contract.
-        if changed && unsafe { home.queue.withdraw(task) } {
+        if changed.is_some() && unsafe { home.queue.withdraw(task) } {
             self.left_behind(home);
             // SAFETY: taken out of its queue, so scheduled and this context's.
             unsafe { self.enqueue(task) };
         }
     }
 
-    /// A task's priority is another now: brings its place, or what its worker has published, in line.
+    /// A task's priority is another now than `before`: brings its place, or what its worker has published, in line.
     ///
     /// If it is being queued or preempted at this moment, it may have been announced at the old priority; its place is the right one
     /// when the worker next looks, at the latest at the next tick.
     ///
     /// # Safety
     /// As [`set_priority`](Self::set_priority).
-    unsafe fn follow(&self, task: NonNull<Header>) {
+    unsafe fn follow(&self, task: NonNull<Header>, before: Priority) {
         // SAFETY: alive, by contract.
         let header = unsafe { task.as_ref() };
         let home = header.home();
@@ -280,12 +281,12 @@ impl Pool {
         // SAFETY: alive, by contract.
         if unsafe { home.queue.relocate(task) } {
             self.left_behind(home);
-        } else if home.publish_anew(task, priority) {
+        } else if home.publish_anew(task, before, priority) {
             if home.queue.has_ready(priority.bits_above()) {
                 self.pend(home.number(), priority);
             }
-        } else if home.is_above_something() && home.runs_below(priority) {
-            // It may be what the worker was preempted in: that looks closer.
+        } else if home.may_be_above(task) && home.runs_below(priority) {
+            // It was preempted there, or is just now: that looks closer.
             self.pend(home.number(), priority);
         }
     }

@@ -215,9 +215,9 @@ impl Worker {
         Above { worker: self, beneath: Beneath { outer, next: self.beneath.load(Ordering::Relaxed) } }
     }
 
-    /// Whether it was preempted in something. Any context; old at once.
-    pub(crate) fn is_above_something(&self) -> bool {
-        !self.beneath.load(Ordering::Relaxed).is_null()
+    /// Whether it may have been preempted in this task, or be so at this moment. Any context; old at once.
+    pub(crate) fn may_be_above(&self, task: NonNull<Header>) -> bool {
+        self.polled() == task.as_ptr() || !self.beneath.load(Ordering::Relaxed).is_null()
     }
 
     /// Whether it was preempted in something that has one of these priorities now. By its own thread of control.
@@ -311,16 +311,17 @@ impl Worker {
         self.polled.load(Ordering::Relaxed)
     }
 
-    /// Publishes another priority of what it runs, if that is this task; `false` if it is not. Any context.
+    /// Publishes another priority of what it runs, if that is this task, published at `before`; `false` if it is not. Any context.
     ///
-    /// The worker may take something else between the two looks, of the same priority; then that runs at the wrong
-    /// priority until the end of its poll.
-    pub(crate) fn publish_anew(&self, task: NonNull<Header>, priority: Priority) -> bool {
-        let before = self.load();
-        let after = before & !0xff | u32::from(priority.number());
-        before != NOTHING
+    /// A worker that is preempted for something else publishes that before it notes that it polls it: the priority tells. What is of the
+    /// same priority as the task was runs at the wrong one then, until the end of its poll or of its slice.
+    pub(crate) fn publish_anew(&self, task: NonNull<Header>, before: Priority, priority: Priority) -> bool {
+        let running = self.load();
+        let after = running & !0xff | u32::from(priority.number());
+        running != NOTHING
+            && Priority::from_number(running as u8) == before
             && self.polled() == task.as_ptr()
-            && self.running.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            && self.running.compare_exchange(running, after, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// What it runs has seen another tick. By the worker's own thread of control.
