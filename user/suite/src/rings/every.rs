@@ -386,7 +386,10 @@ impl Stage {
             if left == 0 {
                 return Ok(results);
             }
-            self.feed();
+            if !is_cancelled {
+                // Else it would go on while it does: who has its completion at once, in each call, never lets the hart go to what cancels, until its slice is over.
+                self.feed();
+            }
             let is_endless = AGAIN.contains(&which) || which == u16::from(IORING_OP_READ_MULTISHOT);
             if goes_on && is_endless && !is_cancelled {
                 let cancel = Sqe { user_data: CANCELLER, ..cancel_of(ENTRY, 0) };
