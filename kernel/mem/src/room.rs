@@ -6,6 +6,7 @@ use hal::{
     frame,
     part::{Part, Parts},
 };
+use smallvec::SmallVec;
 
 /// A list whose growth may fail.
 pub trait Room {
@@ -72,3 +73,4 @@ grows!(Vec<T>, size_of::<T>(), T);
 grows!(VecDeque<T>, size_of::<T>(), T);
 grows!(String, 1);
 grows!(Parts, size_of::<Part>());
+grows!(SmallVec<[T; 1]>, size_of::<T>(), T);

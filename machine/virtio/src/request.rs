@@ -15,6 +15,7 @@ use crate::queue::{Queue, Segment, Used};
 use crate::{Error, Transport};
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
+use arrayvec::ArrayVec;
 use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -226,7 +227,7 @@ impl<T: Transport, const N: usize> Requests<T, N> {
         self.registers.acknowledge();
         let mut notify = false;
         loop {
-            let mut ended = [const { None }; BATCH];
+            let mut ended = Ended::new();
             let mut inner = self.inner.lock();
             let was_broken = inner.broken;
             let more = inner.collect(&mut ended);
@@ -239,8 +240,7 @@ impl<T: Transport, const N: usize> Requests<T, N> {
                 self.registers.reset();
             }
             // Where they are: moved, they would be copied, all places of them.
-            for slot in &mut ended {
-                let Some((waker, request)) = slot.take() else { continue };
+            for (waker, request) in ended.drain(..) {
                 if let Some(waker) = waker {
                     waker.wake();
                 }
@@ -263,8 +263,9 @@ impl<T: Transport, const N: usize> Requests<T, N> {
     }
 }
 
-/// A request that ended: whom to wake, and the table's share of it, to be dropped without the lock.
-type Ended = Option<(Option<Waker>, Option<Arc<Request>>)>;
+/// Requests that ended: whom to wake, and the table's share of each, to be dropped without the lock.
+type Ended = ArrayVec<OneEnded, BATCH>;
+type OneEnded = (Option<Waker>, Option<Arc<Request>>);
 
 impl<const N: usize> Inner<N> {
     /// Sends a request (true) or queues it behind those that wait (false).
@@ -323,17 +324,15 @@ impl<const N: usize> Inner<N> {
     }
 
     /// Ends what the device has returned; true if there may be more than `ended` had room for.
-    fn collect(&mut self, ended: &mut [Ended; BATCH]) -> bool {
-        for slot in ended.iter_mut() {
+    fn collect(&mut self, ended: &mut Ended) -> bool {
+        while !ended.is_full() {
             if self.broken {
-                *slot = self.end_one_of_all();
-                if slot.is_none() {
-                    return false;
-                }
+                let Some(one) = self.end_one_of_all() else { return false };
+                ended.push(one);
                 continue;
             }
             match self.queue.pop() {
-                Ok(Some(used)) => *slot = self.finish(used),
+                Ok(Some(used)) => ended.extend(self.finish(used)),
                 Ok(None) => return false,
                 Err(_) => self.broken = true,
             }
@@ -341,7 +340,7 @@ impl<const N: usize> Inner<N> {
         true
     }
 
-    fn finish(&mut self, used: Used) -> Ended {
+    fn finish(&mut self, used: Used) -> Option<OneEnded> {
         let head = usize::from(used.head);
         // The queue returns only heads that it was given, and each was entered here.
         let request = self.table[head].take()?;
@@ -358,7 +357,7 @@ impl<const N: usize> Inner<N> {
 
     /// After the device broke the protocol: ends one request that has not ended. What the device had stays in
     /// the table, with its memory, for ever.
-    fn end_one_of_all(&mut self) -> Ended {
+    fn end_one_of_all(&mut self) -> Option<OneEnded> {
         if let Some(request) = self.waiting.pop_front() {
             return Some((request.end(Err(Error::Broken)), Some(request)));
         }

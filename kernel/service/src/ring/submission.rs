@@ -22,11 +22,12 @@ use super::{
 };
 use crate::context::Task;
 use abi::{asyncos::IORING_SETUP_PRIORITIES, errno::Errno, io_uring::*};
-use alloc::{sync::Arc, vec::Vec};
+use alloc::sync::Arc;
 use io::{file::IoError, open::OpenFile};
 use mem::{Charge, CopyFault};
 use park::begin_to_wait;
 use ring::Taken;
+use smallvec::SmallVec;
 
 /// Entries that are taken in one poll.
 pub(super) const AT_ONCE: u32 = 128;
@@ -100,8 +101,8 @@ pub(super) struct Submission<'a, 'r, 't> {
     /// What the last transfer in this poll was about, by its descriptor: the next often means the same. Forgotten before anything of
     /// this task's runs that may give the number to another; where another thread does, the entries of this poll were there before.
     last: Option<(i32, Arc<OpenFile>)>,
-    /// For devices, which are told of them all at once: at the end of the poll.
-    parked: Vec<Parked>,
+    /// For devices, which are told of them all at once: at the end of the poll. One lies in place.
+    parked: SmallVec<[Parked; 1]>,
 }
 
 impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
@@ -110,7 +111,8 @@ impl<'a, 'r: 'a, 't> Submission<'a, 'r, 't> {
         let ring = taker.ring;
         let is_draining = taker.head.drains_next || ring.drain.has_deferred();
         let (chain, charge) = (Pieces::default(), None);
-        let (is_cut, missed, urgency, own, last, parked) = (false, 0, Urgency::USUAL, Own::default(), None, Vec::new());
+        let (is_cut, missed, urgency, own, last, parked) =
+            (false, 0, Urgency::USUAL, Own::default(), None, SmallVec::new());
         let says_priorities = ring.has(IORING_SETUP_PRIORITIES);
         let is_restricted = ring.has(RESTRICTED | IORING_SETUP_IOPOLL);
         Self {

@@ -96,6 +96,13 @@ impl Submission<'_, '_, '_> {
 
     #[inline]
     pub(super) fn begin_parked(&mut self) {
+        if !self.parked.is_empty() {
+            self.begin_all_parked();
+        }
+    }
+
+    #[inline(never)]
+    fn begin_all_parked(&mut self) {
         self.moved += self.parked.drain(..).map(Parked::begin).sum::<usize>();
     }
 }
