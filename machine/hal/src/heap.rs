@@ -18,8 +18,6 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Objects that move between a hart's stock and the slabs at once.
 const BATCH: usize = 16;
-/// Objects that a hart keeps of a class at most: requests that are in flight together take and leave several of one class each.
-const MOST_IN_STOCK: usize = 4 * BATCH;
 
 /// A free object, linked through its first word.
 #[repr(transparent)]
@@ -218,7 +216,7 @@ unsafe fn give(class: usize, object: *mut Object) {
     let enabled = arch::interrupts_off();
     let stock = stock_of(class);
     // SAFETY: the object is free (contract); this hart's stock, with interrupts off.
-    if unsafe { stock.push(object) } > MOST_IN_STOCK {
+    if unsafe { stock.push(object) } > 2 * BATCH {
         empty(class, stock);
     }
     if enabled {
