@@ -315,7 +315,7 @@ fn forks() -> Outcome {
     outcome
 }
 
-/// Killed while a device works for it: nothing of it stays, and the file has the old or the new in each sector.
+/// Killed while a device works for it: nothing of it stays, and the file has the old or the new in each sector, when the device has done: who reads meanwhile may see some of both.
 fn killed() -> Outcome {
     let place = Place::disk()?;
     let path = place.join("file");
@@ -342,12 +342,21 @@ fn killed() -> Outcome {
         shared.await_least(0, 1 + round % 7);
         kill(pid, SIGKILL)?;
         dies(pid, SIGKILL)?;
-        let found = fs::read(&path)?;
-        equal!(found.len(), 32 * PAGE);
-        let whole = found.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0]));
-        ensure!(whole, "round {round}: a sector is half written");
+        let mut looks = 0;
+        while !has_whole_sectors(&path)? {
+            looks += 1;
+            ensure!(looks < 200, "round {round}: a sector is half written");
+            sleep_ms(10);
+        }
     }
     Ok(())
+}
+
+/// Whether each sector of the file has one byte throughout, as all that was ever written there.
+fn has_whole_sectors(path: &str) -> Result<bool, Trouble> {
+    let found = fs::read(path)?;
+    equal!(found.len(), 32 * PAGE);
+    Ok(found.chunks(512).all(|sector| sector.iter().all(|byte| *byte == sector[0])))
 }
 
 /// One thread cuts the file and lets it grow, the other reads it: what was never written to it is not to be seen.
