@@ -54,11 +54,13 @@ impl Attention {
         self.word.fetch_or(WANTED, Ordering::Release);
     }
 
-    /// Tells it of something: it looks the next time that it comes by, and goes on.
+    /// Tells it of something: it looks the next time that it comes by, and goes on. Whether it is to be interrupted for that: not if it was told before and has not looked
+    /// since, as who told it then sees to that. So however often it is told, whoever runs where it went on last is interrupted once.
     #[inline]
-    pub fn tell(&self) {
-        // Release pairs with the Acquire in `take_told`: what it is about is visible.
-        self.word.fetch_or(TOLD, Ordering::Release);
+    #[must_use]
+    pub fn tell(&self) -> bool {
+        // Release pairs with the Acquire in `take_told`: what it is about is visible, also of those that found it told.
+        self.word.fetch_or(TOLD, Ordering::Release) & TOLD == 0
     }
 
     /// Whether it was told of something; it has looked then.
@@ -173,7 +175,11 @@ mod loom_tests {
     /// Who is called comes to another hart meanwhile: it looks, or is interrupted there, and sees what it is about.
     #[test]
     fn no_call_is_lost() {
-        no_word_is_lost(Attention::raise, |attention| attention.is_wanted() && attention.take());
+        let call = |attention: &Attention| {
+            attention.raise();
+            true
+        };
+        no_word_is_lost(call, |attention| attention.is_wanted() && attention.take());
     }
 
     /// The same of what it is told.
@@ -182,7 +188,8 @@ mod loom_tests {
         no_word_is_lost(Attention::tell, Attention::take_told);
     }
 
-    fn no_word_is_lost(call: fn(&Attention), look: fn(&Attention) -> bool) {
+    /// `call` says whether it is to be interrupted.
+    fn no_word_is_lost(call: fn(&Attention) -> bool, look: fn(&Attention) -> bool) {
         loom::model(move || {
             let shared = Shared::new();
             let caller = {
@@ -190,8 +197,7 @@ mod loom_tests {
                 thread::spawn(move || {
                     // SAFETY: read only once it has been taken.
                     shared.data.with_mut(|data| unsafe { *data = 1 });
-                    call(&shared.attention);
-                    if shared.attention.whereabouts() == 1 {
+                    if call(&shared.attention) && shared.attention.whereabouts() == 1 {
                         shared.interrupted.store(true, Ordering::Relaxed);
                     }
                 })
@@ -203,6 +209,30 @@ mod loom_tests {
             }
             caller.join().unwrap();
             assert!(looked || shared.interrupted.load(Ordering::Relaxed));
+        });
+    }
+
+    /// Two tell it, one of whom leaves the interrupt to the other: it has looked behind both, or is interrupted and then finds that it was told.
+    #[test]
+    fn who_is_told_twice_is_interrupted_once() {
+        loom::model(|| {
+            let shared = Shared::new();
+            let told = Arc::new(AtomicUsize::new(0));
+            let tellers = [(); 2].map(|()| {
+                let (shared, told) = (Arc::clone(&shared), Arc::clone(&told));
+                thread::spawn(move || {
+                    // Relaxed on purpose: that it is told makes this visible.
+                    told.fetch_add(1, Ordering::Relaxed);
+                    if shared.attention.tell() && shared.attention.whereabouts() == 1 {
+                        shared.interrupted.store(true, Ordering::Relaxed);
+                    }
+                })
+            });
+            shared.attention.enter(1);
+            let seen = if shared.attention.take_told() { told.load(Ordering::Relaxed) } else { 0 };
+            tellers.map(|teller| teller.join().unwrap());
+            let finds = || shared.interrupted.load(Ordering::Relaxed) && shared.attention.take_told();
+            assert!(seen == 2 || finds(), "one is not heard");
         });
     }
 

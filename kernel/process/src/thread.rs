@@ -523,9 +523,12 @@ impl Thread {
 
     /// Tells it, whose coroutine is `task`, of user interrupts that were noted: it looks on its way to user mode, which it does not leave for more. Any context.
     pub(crate) fn tell(&self, task: &exec::TaskRef) {
-        self.attention.tell();
+        let is_first = self.attention.tell();
+        // In any case: what it was told of before may have been no reason to end its wait.
         task.wake();
-        self.call_back();
+        if is_first {
+            self.call_back();
+        }
     }
 
     /// Has it do an errand on its way; `false`: it is not there. Any context.
