@@ -14,7 +14,7 @@
 
 use core::ptr::NonNull;
 
-use sync::atomic::{AtomicU32, Ordering};
+use sync::atomic::{AtomicU32, Ordering, fence};
 
 use crate::Priority;
 use crate::columns::{PINNED, RANKED_SLOT, is_pinned, priority_of};
@@ -282,7 +282,10 @@ impl Pool {
         if unsafe { home.queue.relocate(task) } {
             self.left_behind(home);
         } else if home.publish_anew(task, before, priority) {
-            if home.queue.has_ready(priority.bits_above()) {
+            // Pairs with that of the kernel, which shows what the worker's thread stands at and looks at what is published then: the
+            // thread may wait for a hart at what this task had before.
+            fence(Ordering::SeqCst);
+            if home.queue.has_ready(priority.bits_above()) || self.stands_below(home, priority) {
                 self.pend(home.number(), priority);
             }
         } else if home.may_be_above(task) && home.runs_below(priority) {

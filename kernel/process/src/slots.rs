@@ -40,6 +40,8 @@ const WATCHED: u64 = 30_000_000_000;
 /// So many nanoseconds, less than a tick, have one look at a thread that was interrupted. Interrupts that are not for it may come much
 /// faster.
 const LOOK: u64 = 1_000_000;
+/// Of a worker: it runs nothing.
+const NOTHING: u8 = 32;
 /// What the kernel's part costs beside the two pages.
 const BYTES: usize = 2 << 10;
 
@@ -104,9 +106,15 @@ impl Slots {
             Do::Give(place, slot) => (place, Some(slot)),
             Do::Interrupt(place) => (place, None),
         };
-        let Some(thread) = self.thread(place) else { return };
+        let (thread, spares) = {
+            let state = self.state.lock();
+            (state.threads.get(usize::from(place)).cloned().flatten(), state.book.spares())
+        };
+        let Some(thread) = thread else { return };
         if let Some(slot) = given {
-            self.stand_at(&thread, &thread.space(), slot, priority);
+            // The last spare stands as high as it may until it takes something: first it starts another, which what is urgent may need
+            // meanwhile.
+            self.stand_at(&thread, &thread.space(), slot, if spares == 0 { NOTHING } else { priority });
             thread.wake();
         } else {
             // So that it comes to look, however little urgent what it runs is.
@@ -116,7 +124,7 @@ impl Slots {
     }
 
     /// The thread that has a slot stands at what the process says of its worker. Who has something more urgent for the worker
-    /// while that runs nothing sees what its thread stands at, and calls; or has made it ready before, and it is seen here.
+    /// while that runs nothing, and who raises what it runs, sees what its thread stands at, and calls; or was faster, and it is seen here.
     fn stand_at(&self, thread: &Thread, space: &AddressSpace, slot: u8, priority: u8) {
         let most = thread.priority();
         let stand = |priority: u8| {
@@ -129,12 +137,12 @@ impl Slots {
         if low <= most {
             return;
         }
-        // Pairs with the fence in `sched`'s `call_for`: the word before the look at the ready bits. A call that has raised the
-        // thread just before this made it less urgent is made good here, too.
+        // Pairs with the fences in `sched`'s `call_for` and `follow`: the word before the look at what is ready, and runs. A call that has
+        // raised the thread just before this made it less urgent is made good here, too.
         fence(SeqCst);
-        let ready = self.pages.ready(space, slot).unwrap_or(0).trailing_zeros() as u8;
-        if ready < low {
-            stand(ready);
+        let now = self.pages.hints(space, slot).most();
+        if now < low {
+            stand(now);
         }
     }
 
@@ -178,10 +186,15 @@ fn run_at(thread: &Thread, priority: u8) {
 
 /// The same, but not less urgently than now.
 fn raise(thread: &Thread, priority: u8) {
-    let now = thread.task().map_or(0, |task| task.priority().number());
-    if priority < now {
+    if !stands_at(thread, priority) {
         run_at(thread, priority);
     }
+}
+
+/// Whether the thread's coroutine runs at what the process says already, or more urgently.
+fn stands_at(thread: &Thread, priority: u8) -> bool {
+    let wanted = if priority < 32 { priority } else { thread.priority() };
+    thread.task().is_some_and(|task| task.own_priority().number() <= wanted)
 }
 
 /// The slots that a thread takes part in, and its place.
@@ -234,7 +247,7 @@ pub async fn wait(thread: &Arc<Thread>, place: usize, stands_in: bool) -> Result
     slots.relieve(thread);
     if let Some(slot) = begun {
         // Not at what it has polled last: it looks for what is to run now.
-        slots.stand_at(thread, &thread.space(), slot, 32);
+        slots.stand_at(thread, &thread.space(), slot, NOTHING);
         return Ok(usize::from(slot));
     }
     let waited = poll_fn(|_| slots.state.lock().book.waited(place).map_or(Poll::Pending, Poll::Ready));
@@ -309,7 +322,7 @@ pub(crate) fn blocks(thread: &Thread) {
     let space = thread.space();
     let hints = slots.pages.hints(&space, slot);
     let ((), action) = slots.with(|state| ((), state.book.blocks(place, polls)));
-    slots.carry_out(action, hints.ready.trailing_zeros().min(u32::from(hints.running)) as u8);
+    slots.carry_out(action, hints.most());
     slots.goes_on(thread, &space, place, hints.polled, hints.running);
 }
 
@@ -333,7 +346,7 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     thread.set_examined(look_of(now));
     let slot = slots.state.lock().book.slot_of(place);
     let Some(slot) = slot else {
-        slots.looks_away(thread, &space, place);
+        slots.looks_away(thread, &space, place, polls(count));
         return false;
     };
     let preemption = slots.pages.preemption(place);
@@ -360,7 +373,9 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     let gives_way = matches!(action, Do::Give(..));
     if gives_way {
         slots.goes_on(thread, &space, place, hints.polled, hints.running);
-    } else {
+    } else if polls(count) || !stands_at(thread, hints.running) {
+        // In the scheduler, and where it keeps its slot in a poll, it may hold a lock that others of the process wait for: it is not put
+        // behind them there.
         slots.stand_at(thread, &space, slot, hints.running);
     }
     // Another owner looks at hints of its own.

@@ -30,7 +30,7 @@ fn word(page: usize, offset: usize) -> &'static AtomicU32 {
 }
 
 /// A call of the scheduler's.
-fn call(number: usize, first: usize, second: usize) -> Result<usize> {
+fn ask(number: usize, first: usize, second: usize) -> Result<usize> {
     // SAFETY: the kernel stores nothing but words of the status page, which are atomics.
     unsafe { crate::sys::call6(number, [first, second, 0, 0, 0, 0]) }
 }
@@ -38,7 +38,7 @@ fn call(number: usize, first: usize, second: usize) -> Result<usize> {
 /// Asks for so many slots, and starts the first thread that takes part; how many there are, 0 without any, or without that
 /// thread. Once.
 pub(crate) fn set_up(wanted: usize, start: fn() -> bool) -> usize {
-    let slots = call(SCHED_SETUP, wanted, 0).unwrap_or(0);
+    let slots = ask(SCHED_SETUP, wanted, 0).unwrap_or(0);
     if slots == 0 || !start() {
         return 0;
     }
@@ -107,6 +107,22 @@ pub(crate) struct Held {
     pub(crate) seat: Seat<'static>,
     /// What interrupts the thread for others, once it has polled what it is to interrupt.
     pub(crate) ticker: Cell<Option<&'static Ticker>>,
+    /// Whether it keeps the slot in its poll ([`keep`]), and was called meanwhile. Relaxed: of this thread and its handlers alone.
+    kept: AtomicU32,
+}
+
+/// In `Held::kept`: it keeps nothing.
+const FREE: u32 = 0;
+/// It keeps the slot.
+const KEPT: u32 = 1;
+/// And something came for the worker.
+const CALLED: u32 = 2;
+
+impl Held {
+    /// The thread in a place has been given a slot.
+    pub(crate) fn new(place: u32, slot: usize, ticker: Option<&'static Ticker>) -> Self {
+        Self { slot, seat: seat(place, slot), ticker: Cell::new(ticker), kept: AtomicU32::new(FREE) }
+    }
 }
 
 /// A word of the hint page that says something until this is dropped.
@@ -141,8 +157,8 @@ fn limits(held: &Held) -> &'static AtomicU32 {
     word(HINT, PREEMPTION + 4 * place)
 }
 
-/// Until this is dropped the kernel takes no slot from the calling thread, which holds a lock for a moment that whoever got the slot
-/// would wait for.
+/// Until this is dropped the kernel takes no slot from the calling thread, and does not put it behind others: it holds a lock for a
+/// moment that whoever got the slot would wait for, and then for all those.
 #[must_use = "the slot is kept until this is dropped"]
 pub(crate) struct Kept(Option<&'static Held>);
 
@@ -150,18 +166,36 @@ pub(crate) struct Kept(Option<&'static Held>);
 #[inline]
 pub(crate) fn keep() -> Kept {
     // Else it has none to lose, or is in the scheduler.
-    Kept(thread::held().filter(|held| held.seat.interrupt_poll()))
+    let held = thread::held().filter(|held| held.seat.interrupt_poll());
+    if let Some(held) = held {
+        held.kept.store(KEPT, Ordering::Relaxed);
+    }
+    Kept(held)
 }
 
 impl Drop for Kept {
     #[inline]
     fn drop(&mut self) {
-        if let Some(held) = self.0
-            && held.seat.begin_poll()
-        {
-            // Once more for what came for the worker meanwhile.
-            task::call_again(held.slot);
+        if let Some(held) = self.0 {
+            let is_called = held.kept.load(Ordering::Relaxed) == CALLED;
+            held.kept.store(FREE, Ordering::Relaxed);
+            if (held.seat.begin_poll() || is_called) && held.seat.is_owner() {
+                // For what came for the worker meanwhile.
+                task::call_again(held.slot);
+            }
         }
+    }
+}
+
+/// There is something of this priority for a worker. If it is the caller's, which keeps its slot for the moment: it is called behind that.
+/// What comes may have become more urgent than what it polls only because that gives back what it has inherited; the kernel would put the
+/// thread where that belongs now, with the locks that it holds.
+pub(crate) fn call(slot: usize, priority: u8) {
+    match thread::held() {
+        Some(held) if held.slot == slot && held.kept.load(Ordering::Relaxed) != FREE && held.seat.is_owner() => {
+            held.kept.store(CALLED, Ordering::Relaxed);
+        }
+        _ => kick(slot, priority),
     }
 }
 
@@ -178,16 +212,16 @@ pub(crate) fn stand_in(place: u32) -> Option<usize> {
 
 fn wait_with(place: u32, stands_in: bool) -> Option<usize> {
     loop {
-        match call(SCHED_WAIT, place as usize, usize::from(stands_in)) {
+        match ask(SCHED_WAIT, place as usize, usize::from(stands_in)) {
             Err(Errno::EINTR) => {}
             waited => return waited.ok(),
         }
     }
 }
 
-/// There is something of this priority for a worker.
-pub(crate) fn kick(slot: usize, priority: u8) {
-    let _ = call(SCHED_KICK, slot, usize::from(priority));
+/// Tells the kernel that there is something of this priority for a worker.
+fn kick(slot: usize, priority: u8) {
+    let _ = ask(SCHED_KICK, slot, usize::from(priority));
 }
 
 /// The task with this number may have another priority now: if a thread polls it without a slot, that is to stand at it.
@@ -204,7 +238,7 @@ pub(crate) fn follow(task: u64) {
     let task = (task as u32).max(1);
     // Each of them: one that has ended its poll, and was interrupted before it said so, stands there still.
     for place in (0..MAX_PLACES).filter(|place| word(STATUS, AWAY + 4 * place).load(Ordering::Relaxed) == task) {
-        let _ = call(SCHED_FOLLOW, place, 0);
+        let _ = ask(SCHED_FOLLOW, place, 0);
     }
 }
 

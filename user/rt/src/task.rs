@@ -81,7 +81,7 @@ impl Pender for Unpark {
 
     fn pend(&self, worker: usize, priority: Priority) {
         if slots::active() {
-            slots::kick(worker, priority.number());
+            slots::call(worker, priority.number());
         } else {
             reactor::notify();
         }

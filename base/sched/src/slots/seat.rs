@@ -95,17 +95,15 @@ impl<'a> Seat<'a> {
     }
 
     /// Enters the scheduler for a moment, from within a poll; [`begin_poll`](Self::begin_poll) ends that. `false`: the thread is
-    /// there already, or has lost the slot.
+    /// there already. If it has lost the slot ([`is_owner`](Self::is_owner)) it says by this only that it is not to be put behind
+    /// others now.
     #[must_use]
     pub fn interrupt_poll(&self) -> bool {
-        if !polls(self.count()) {
-            return false;
+        let entered = polls(self.count());
+        if entered {
+            let _ = self.end_poll();
         }
-        // Without the slot the count means nothing to anyone; the poll goes on where it was.
-        self.end_poll() || {
-            let _ = self.begin_poll();
-            false
-        }
+        entered
     }
 
     #[inline(always)]

@@ -18,7 +18,7 @@
 //!
 //! The call only raises. Who gives back what it has inherited, and whoever makes it less urgent, may hold locks of the process's: a thread
 //! that was put behind others at that point would keep waiting for all of them who wants those. It is lowered when it is next looked at
-//! ([`Slots::looks_away`]), in a tick at the latest.
+//! ([`Slots::looks_away`]) and its count says that it holds none, in a tick as a rule.
 //!
 //! Where the header is, and all that it says, is the process's word: read as a copy, clamped to what the thread may have, and of no
 //! effect on anything but that thread.
@@ -65,11 +65,12 @@ impl Slots {
         self.follow(thread, space, place, polled, run_at);
     }
 
-    /// The thread is looked at: if it is in such a poll, it stands at what that has by now. By its own coroutine.
-    pub(super) fn looks_away(&self, thread: &Thread, space: &AddressSpace, place: u8) {
+    /// The thread is looked at: if it is in such a poll, it stands at what that has by now; but no lower than before, unless it `polls`:
+    /// it may hold a lock that others of the process wait for. By its own coroutine.
+    pub(super) fn looks_away(&self, thread: &Thread, space: &AddressSpace, place: u8, polls: bool) {
         let polled = self.state.lock().away.of(place);
         if polled != 0 {
-            self.follow(thread, space, place, polled, run_at);
+            self.follow(thread, space, place, polled, if polls { run_at } else { raise });
         }
     }
 

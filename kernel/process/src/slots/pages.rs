@@ -30,6 +30,11 @@ pub(super) struct Hints {
 }
 
 impl Hints {
+    /// The most urgent that is ready or runs; 32 if nothing.
+    pub(super) fn most(&self) -> u8 {
+        self.running.min(self.ready.trailing_zeros() as u8)
+    }
+
     /// Whether something is ready that is more urgent than what runs.
     pub(super) fn urgent(&self) -> bool {
         self.ready.trailing_zeros() < u32::from(self.running)
@@ -97,7 +102,7 @@ impl Pages {
     }
 
     /// Priorities that something is ready at for the worker of a slot, if it says so.
-    pub(super) fn ready(&self, space: &AddressSpace, slot: u8) -> Option<u32> {
+    fn ready(&self, space: &AddressSpace, slot: u8) -> Option<u32> {
         let mut ready = [0; 8];
         space.copy_in_now(self.address(slot, 0), &mut ready).ok()?;
         let ready = u64::from_le_bytes(ready);

@@ -14,7 +14,6 @@ use super::failure::PollStack;
 use crate::scheduler::Way;
 use crate::slots::Held;
 use crate::{reactor, requests, slots, thread, time};
-use core::cell::Cell;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 use sched::slots::MAX_SLOTS;
@@ -98,7 +97,7 @@ fn run(place: u32) {
             }
             let _ = start();
         }
-        let held = Held { slot, seat: slots::seat(place, slot), ticker: Cell::new(ticker) };
+        let held = Held::new(place, slot, ticker);
         thread::hold(&held, || work(pool, place, &held, &mut stack));
         ticker = held.ticker.get();
     }
