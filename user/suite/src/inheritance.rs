@@ -32,6 +32,8 @@ pub const CASES: &[Case] = &[
 const LARGE: usize = 64 << 20;
 /// How often the holder is met while it holds the lock.
 const MEETINGS: usize = 3;
+/// So many may be slow: another hart, which the holder waits for, can be away for long.
+const SLOW: usize = 1;
 /// How often it is looked for.
 const ROUNDS: usize = 60;
 /// Milliseconds that who is in between may have run at a time from when the lock is wanted until it is had: whoever lends keeps it from running, but for when the holder waits for something, say
@@ -143,15 +145,19 @@ fn meet(
     wanted.map(|()| is_met.then_some(ran))
 }
 
-/// The same, again and again.
-fn meetings(mut want: impl FnMut() -> Outcome) -> Outcome {
+/// As [`meet`], or [`chain`], again and again.
+fn meetings(mut meet: impl FnMut() -> Result<Option<u64>, Trouble>) -> Outcome {
     needs_asyncos()?;
     affinity::stay()?;
     set_class(SCHED_FIFO, 99)?;
-    let mut met = 0;
+    let (mut met, mut slow) = (0, 0);
     for _ in 0..ROUNDS {
-        let Some(ran) = meet(takes_away()?, &mut want)? else { continue };
-        ensure!(ran < MOST, "who is in between ran for {ran} ms at a time");
+        let Some(ran) = meet()? else { continue };
+        if ran >= MOST {
+            slow += 1;
+            ensure!(slow <= SLOW, "who is in between ran for {ran} ms at a time");
+            continue;
+        }
         met += 1;
         if met == MEETINGS {
             return Ok(());
@@ -172,11 +178,12 @@ fn takes_away() -> Result<impl FnOnce() -> Result<usize, Errno> + Send + 'static
 
 /// Memory is mapped while another thread of the process takes some away.
 fn in_memory() -> Outcome {
-    meetings(|| {
+    let mut want = || {
         let page = map(PAGE, RW)?;
         unmap(page, PAGE)?;
         Ok(())
-    })
+    };
+    meetings(|| meet(takes_away()?, &mut want))
 }
 
 /// What is asked of a ring.
@@ -196,26 +203,14 @@ fn gives_up_by(ring: &mut Ring, page: usize) -> Outcome {
 /// The same through a ring.
 fn by_a_request() -> Outcome {
     let (mut ring, page) = (Ring::new(4, 0)?, map(PAGE, RW)?);
-    meetings(|| gives_up_by(&mut ring, page))
+    meetings(|| meet(takes_away()?, &mut || gives_up_by(&mut ring, page)))
 }
 
 /// Five coroutines hold a lock each and want the one before; the first joins one that has a request to the kernel, which waits for the lock of the
 /// holder's. Another of them is aborted in the middle: then nobody is more urgent than by himself. Somebody urgent wants the last lock, later.
 fn from_coroutines() -> Outcome {
-    needs_asyncos()?;
-    affinity::stay()?;
-    set_class(SCHED_FIFO, 99)?;
     let page = map(PAGE, RW)?;
-    let mut met = 0;
-    for _ in 0..ROUNDS {
-        let Some(ran) = chain(page)? else { continue };
-        ensure!(ran < MOST, "who is in between ran for {ran} ms at a time");
-        met += 1;
-        if met == MEETINGS {
-            return Ok(());
-        }
-    }
-    Err(Trouble::failed(format_args!("the holder was met {met} times")))
+    meetings(|| chain(page))
 }
 
 /// How many locks the links of the chain hold.

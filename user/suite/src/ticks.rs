@@ -92,6 +92,7 @@ fn share_a_worker() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
     let (turns, last) = (Arc::new([const { AtomicU32::new(0) }; 3]), flag());
+    let before = left();
     let all: Vec<_> = (0..3_usize)
         .map(|number| {
             let (turns, last) = (turns.clone(), last.clone());
@@ -105,7 +106,6 @@ fn share_a_worker() -> Outcome {
             })
         })
         .collect();
-    let before = left();
     for one in all {
         equal!(block_on(one?), Ok(()));
     }
@@ -544,6 +544,7 @@ fn futures_share() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
     let turn = flag();
+    let before = left();
     let both = [0, 1].map(|side| {
         let turn = turn.clone();
         Builder::new().ticked().spawn(async move {
@@ -554,7 +555,6 @@ fn futures_share() -> Outcome {
             green::is_current()
         })
     });
-    let before = left();
     for one in both {
         equal!(block_on(one), Ok(true));
     }
@@ -566,15 +566,20 @@ fn futures_share() -> Outcome {
 fn futures_give_way() -> Outcome {
     needs_asyncos()?;
     task::set_workers(1);
-    let (ran, told) = (flag(), Arc::new(task::sync::Notify::new()));
-    let (urgent, tells) = (ran.clone(), told.clone());
+    let (begun, ran, told) = (flag(), flag(), Arc::new(task::sync::Notify::new()));
+    let (begins, urgent, tells) = (begun.clone(), ran.clone(), told.clone());
     let first = task::spawn_with(Priority::new(10), async move {
+        // Else it may come before there is anybody who could give way.
+        while begins.load(SeqCst) == 0 {
+            sleep(Duration::from_millis(1)).await;
+        }
         sleep(Duration::from_millis(3)).await;
         urgent.fetch_add(1, SeqCst);
         tells.notify_one();
     });
     let before = left();
     let computes = Builder::new().ticked().spawn(async move {
+        begun.store(1, SeqCst);
         spin_until(&ran, 1);
         told.notified().await;
         sleep(Duration::from_millis(1)).await;
