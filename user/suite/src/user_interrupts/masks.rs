@@ -55,7 +55,7 @@ pub fn by_a_handler() -> Outcome {
     own.set(&receiver);
     let sender = Sender::open(receiver.grant(1 << 1 | 1 << 2)?)?;
     // No wait in between: that would let interrupts in.
-    let handled = |vector, times| (0..10_000).any(|_| counts.get(vector) == times || sched_yield());
+    let handled = |vector, times| (0..1_000_000).any(|_| counts.get(vector) == times || sched_yield());
     for round in 1..=3 {
         sender.send(1)?;
         ensure!(handled(1, round), "not handled behind {} handlers", round - 1);
