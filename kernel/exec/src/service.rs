@@ -12,7 +12,10 @@ use alloc::{
 use core::{
     future::{Future, poll_fn},
     pin::pin,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Acquire, Relaxed, Release},
+    },
 };
 use hal::{
     sync::{SpinLock, rank},
@@ -20,7 +23,7 @@ use hal::{
 };
 use task::{Seen, TaskRef};
 
-/// A coroutine of the kernel's. Relaxed, all: figures, written by its own polls.
+/// A coroutine of the kernel's. Relaxed, but for the longest: figures, written by its own polls.
 pub struct Service {
     name: String,
     task: TaskRef,
@@ -56,14 +59,17 @@ impl Service {
     /// What its polls took.
     #[must_use]
     pub fn polls(&self) -> Polls {
-        let [count, time, longest] = [&self.polls, &self.time, &self.longest].map(|figure| figure.load(Relaxed));
+        // Before the time, which it is part of. Acquire: pairs with `count`.
+        let longest = self.longest.load(Acquire);
+        let [count, time] = [&self.polls, &self.time].map(|figure| figure.load(Relaxed));
         Polls { count, time, longest }
     }
 
     fn count(&self, took: u64) {
         self.polls.fetch_add(1, Relaxed);
         self.time.fetch_add(took, Relaxed);
-        self.longest.fetch_max(took, Relaxed);
+        // Release: whoever sees it sees it in the time.
+        self.longest.fetch_max(took, Release);
     }
 }
 
