@@ -65,11 +65,7 @@ pub fn charges_and_objects() -> Result<Counts, Trouble> {
 }
 
 /// What there is more of than before, and how much, when that does not change any more.
-pub fn since(before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<Counts, Trouble> {
-    since_for(STILL, before, look)
-}
-
-fn since_for(patience: usize, before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<Counts, Trouble> {
+fn since(patience: usize, before: &Counts, look: fn() -> Result<Counts, Trouble>) -> Result<Counts, Trouble> {
     let more = || -> Result<Counts, Trouble> {
         let pairs = look()?.into_iter().zip(before);
         let more = pairs.map(|((what, now), (_, before))| (what, now - before));
@@ -98,7 +94,7 @@ pub fn nothing(passes: usize, look: fn() -> Result<Counts, Trouble>, mut pass: i
         let before = look()?;
         pass()?;
         let is_waited_for = left < 2;
-        let more = since_for(if is_waited_for { STILL } else { SHORTLY }, &before, look)?;
+        let more = since(if is_waited_for { STILL } else { SHORTLY }, &before, look)?;
         let again =
             |(what, _): &(What, i64)| lost.as_ref().is_none_or(|lost| lost.iter().any(|(lost, _)| lost == what));
         let more: Counts = more.into_iter().filter(again).collect();

@@ -99,11 +99,24 @@ fn memory_is_back(before: Option<i64>) -> Outcome {
     if !machine::is_asyncos() {
         return Err(Trouble::skipped("others use this system's memory too"));
     }
-    let (Some(before), Some(after)) = (before, free_memory()) else {
-        return Err(Trouble::failed("/proc/meminfo says nothing"));
-    };
-    ensure!(before - after <= MEMORY_TOLERANCE, "{} KiB are missing", before - after);
-    Ok(())
+    memory_comes_back(before.ok_or_else(no_figure)?, MEMORY_TOLERANCE)
+}
+
+fn no_figure() -> Trouble {
+    Trouble::failed("/proc/meminfo says nothing")
+}
+
+/// Waits until no more than so many KiB are missing: what a process had is given back soon after its end.
+pub fn memory_comes_back(before: i64, tolerance: i64) -> Outcome {
+    let mut missing = 0;
+    for _ in 0..20_000 {
+        missing = before - free_memory().ok_or_else(no_figure)?;
+        if missing <= tolerance {
+            return Ok(());
+        }
+        process::sleep_ms(1);
+    }
+    Err(Trouble::failed(format_args!("{missing} KiB are missing")))
 }
 
 /// Free memory and what the page cache could give back, in KiB.

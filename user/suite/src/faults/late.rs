@@ -105,7 +105,7 @@ fn round(leaving: Leaving, file: &File, delay: u64) -> Outcome {
 
 /// A round by a process of its own, which leaves nothing behind.
 fn round_beside(leaving: Leaving, file: &File, delay: u64) -> Outcome {
-    kept::nothing(1, kept::charges, || exits(checked_child(|| round(leaving, file, delay))?, 0))
+    kept::nothing(2, kept::charges, || exits(checked_child(|| round(leaving, file, delay))?, 0))
 }
 
 /// Each way to leave, with a disk that is told a little later.
