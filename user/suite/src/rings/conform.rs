@@ -251,7 +251,8 @@ fn options_of_sockets() -> Outcome {
 
 /// Whoever waits for many goes back to the program with few when a time is told, by one that comes once, and by one that comes again and again: who begins to wait behind it hears of the next.
 fn times_end_waits() -> Outcome {
-    let mut ring = Ring::new(8, 0)?;
+    // Room for all that come while this thread is away: without room they end.
+    let mut ring = Ring::new(256, 0)?;
     let (span, elapsed) = (millis(5), -Errno::ETIME.number());
     let time = |user_data, op_flags| Sqe {
         addr: &raw const span as u64,

@@ -262,6 +262,7 @@ fn many_rings() -> Outcome {
         let mut last = rings.pop().ok_or(Trouble::failed("not one"))?;
         equal!(run(&mut last, &[nop(1, 0, 1)])?, [(1, 1)]);
     }
-    ensure!(counts[0] > 100 && counts[0] == counts[1], "{counts:?}");
+    // A few less where memory is what ends: others may have more of it by now.
+    ensure!(counts[0] > 100 && counts[1] + counts[1] / 50 >= counts[0], "{counts:?}");
     Ok(())
 }

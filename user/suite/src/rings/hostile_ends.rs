@@ -213,6 +213,7 @@ fn cancel_against_limit_against_completion() -> Outcome {
     })?;
     let writer = thread::spawn(move || {
         let mut written = 0;
+        shared.set(2, 1);
         while shared.get(0) == 0 {
             // No more than are asked for: the pipe never is full.
             if written < shared.get(1) {
@@ -222,6 +223,8 @@ fn cancel_against_limit_against_completion() -> Outcome {
         }
         written
     })?;
+    // Else the rounds may be over before it writes.
+    shared.await_least(2, 1);
     let (mut got, mut outcome, mut kinds) = (0, Ok(()), [0u32; 3]);
     for round in 1..=ROUNDS {
         let span = Timespec { sec: 0, nsec: i64::from(round % 25) * 20_000 };

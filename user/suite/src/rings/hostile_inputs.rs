@@ -450,14 +450,7 @@ fn poll_each_other() -> Outcome {
     }
     // A tenth of what the rings took may be kept for others.
     let (Some(before), allowed) = (before, 2 * ROUNDS * 20 / 10 + 1024) else { return Ok(()) };
-    let missing = || before - crate::runner::free_memory().unwrap_or(0);
-    for _ in 0..2000 {
-        if missing() < allowed {
-            return Ok(());
-        }
-        sleep_ms(1);
-    }
-    Err(Trouble::failed(format_args!("{} KiB are missing", missing())))
+    crate::runner::memory_comes_back(before, allowed)
 }
 
 /// A counter is raised by each completion, and its ring waits for it to be: that ends when there is no room.
@@ -473,7 +466,7 @@ fn counter_of_itself() -> Outcome {
     call!(IO_URING_REGISTER, ring.fd().raw(), IORING_UNREGISTER_EVENTFD, 0, 0)?;
     push(&mut ring, &[Sqe { user_data: 99, ..cancel_of(0, IORING_ASYNC_CANCEL_ANY) }]);
     // Each ends once: by itself or by this.
-    let (mut last, mut patience) = (0, 2000);
+    let (mut last, mut patience) = (0, 20_000);
     ring.submit(0)?;
     while last < 4 && patience > 0 {
         while let Some(cqe) = ring.pop() {

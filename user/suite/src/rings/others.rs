@@ -169,7 +169,7 @@ fn counter_is_told() -> Outcome {
 
 /// It is told after the completion is there.
 fn await_count(event: &File) -> Outcome {
-    for _ in 0..1_000 {
+    for _ in 0..20_000 {
         if count(event) > 0 {
             return Ok(());
         }

@@ -50,7 +50,6 @@ fn times() -> Outcome {
     let (start, span) = (Instant::now(), millis(15));
     push(&mut ring, &[timeout(&span, 1)]);
     equal!(ring.submit(0)?, 1);
-    ensure!(ring.pop().is_none(), "at once");
     equal!(wait(&mut ring, 1)?, [(1, TIME)]);
     ensure!(start.elapsed() >= Duration::from_millis(15), "too early");
     for (clock, flag) in [(1, 0), (0, IORING_TIMEOUT_REALTIME), (7, IORING_TIMEOUT_BOOTTIME)] {
@@ -58,7 +57,8 @@ fn times() -> Outcome {
         let later = Timespec { nsec: time.nsec + 10_000_000, ..time };
         let op_flags = IORING_TIMEOUT_ABS | flag;
         push(&mut ring, &[Sqe { op_flags, ..timeout(&later, 2) }, Sqe { op_flags, ..timeout(&millis(0), 1) }]);
-        equal!(wait(&mut ring, 2)?, [(1, TIME), (2, TIME)]);
+        // Both may be over when they are taken.
+        equal!(wait_sorted(&mut ring, 2)?, [(1, TIME), (2, TIME)]);
         ensure!(start.elapsed() >= Duration::from_millis(10), "too early by clock {clock}");
     }
     // The earlier comes first, and a failure ends a chain unless it is asked to be none.
@@ -91,7 +91,7 @@ fn times_by_count() -> Outcome {
     equal!(wait(&mut ring, 2)?, [(3, 3), (1, 0)]);
     // More than ever come.
     push(&mut ring, &[Sqe { off: u32::MAX.into(), ..timeout(&millis(5), 1) }, nop(2, 0, 2)]);
-    equal!(wait(&mut ring, 2)?, [(2, 2), (1, TIME)]);
+    equal!(wait_sorted(&mut ring, 2)?, [(1, TIME), (2, 2)]);
     // A time that is over is none of those that are counted.
     push(&mut ring, &[Sqe { off: 1, ..timeout(&long, 1) }, timeout(&millis(1), 2)]);
     equal!(wait(&mut ring, 1)?, [(2, TIME)]);
@@ -112,7 +112,8 @@ fn take(ring: &mut Ring) -> Result<Cqe, Trouble> {
 }
 
 fn times_again_and_again() -> Outcome {
-    let mut ring = Ring::new(4, 0)?;
+    // Room for all that come while this thread is away.
+    let mut ring = Ring::new(256, 0)?;
     let (op_flags, span) = (IORING_TIMEOUT_MULTISHOT, millis(2));
     push(&mut ring, &[Sqe { off: 3, op_flags, ..timeout(&span, 1) }]);
     equal!(ring.submit(0)?, 1);
@@ -138,6 +139,7 @@ fn times_again_and_again() -> Outcome {
     last.sort_unstable();
     equal!(last, [(1, CANCELLED), (90, 0)]);
     // Nobody takes them: it ends when there is no more room, with a completion that is kept.
+    let mut ring = Ring::new(4, 0)?;
     push(&mut ring, &[Sqe { op_flags, ..timeout(&millis(0), 1) }]);
     equal!(ring.submit(0)?, 1);
     while raw::atomic(ring.address(at::SQ_FLAGS)).load(Relaxed) & IORING_SQ_CQ_OVERFLOW == 0 {
