@@ -296,7 +296,7 @@ fn begin(ring: &mut Ring, entries: &[Sqe]) -> Done {
 
 /// The next completion, for some seconds.
 fn next(ring: &mut Ring) -> Result<Cqe, Refused> {
-    let limit = millis(5000);
+    let limit = millis(20_000);
     loop {
         if let Some(found) = ring.pop() {
             return Ok(found);
@@ -408,7 +408,7 @@ pub fn ring_chains(_: usize) -> Done {
     let (read, write) = pipe::pipe()?;
     let mut bytes = [0u8; 10];
     let link = |entry: Sqe| Sqe { flags: IOSQE_IO_LINK, ..entry };
-    let long = millis(4000);
+    let long = millis(15_000);
     let reads = moves(IORING_OP_READ, read.fd().raw(), &mut bytes);
     let limit = Sqe { addr: (&raw const long) as u64, len: 1, user_data: 8, ..entry(IORING_OP_LINK_TIMEOUT, -1) };
     let last = Sqe { flags: IOSQE_IO_DRAIN, ..entry(IORING_OP_NOP, -1) };

@@ -134,7 +134,7 @@ fn other_threads_see_it() -> Outcome {
         let pid = child(|| {
             let Ok(base) = map(2 * PAGE, RW) else { return 1 };
             raw::store64(base, 1);
-            let writer = thread::spawn(move || {
+            let _writer = thread::spawn(move || {
                 loop {
                     raw::store64(base + 8, raw::load64(base + 8) + 1);
                 }
@@ -145,11 +145,14 @@ fn other_threads_see_it() -> Outcome {
             if call!(MPROTECT, base, PAGE, PROT_READ).is_err() {
                 return 2;
             }
-            // From here on nothing may change; the writer must fault, which ends this process.
+            // From here on nothing may change; the writer must fault, which ends this process, when it has its hart again.
             let seen = raw::load64(base + 8);
-            crate::process::sleep_ms(50);
-            let _ = writer;
-            if raw::load64(base + 8) == seen { 3 } else { 4 }
+            loop {
+                crate::process::sleep_ms(1);
+                if raw::load64(base + 8) != seen {
+                    return 3;
+                }
+            }
         })?;
         dies(pid, SIGSEGV)?;
     }
