@@ -220,19 +220,29 @@ impl Worker {
         self.polled() == task.as_ptr() || !self.beneath.load(Ordering::Relaxed).is_null()
     }
 
+    /// What it was preempted in, and what that was preempted in. By its own thread of control.
+    #[inline]
+    fn all_beneath(&self) -> impl Iterator<Item = Outer> {
+        let mut next = self.beneath.load(Ordering::Relaxed);
+        core::iter::from_fn(move || {
+            // SAFETY: they lie on the stack of this thread of control, further up (`Above`).
+            let beneath = unsafe { next.as_ref() }?;
+            next = beneath.next;
+            Some(beneath.outer)
+        })
+    }
+
     /// Whether it was preempted in something that has one of these priorities now. By its own thread of control.
     #[inline]
     pub(crate) fn has_beneath(&self, wanted: u32) -> bool {
-        let mut next = self.beneath.load(Ordering::Relaxed);
-        // SAFETY: they lie on the stack of this thread of control, further up, and so does what they name (`Above`).
-        while let Some(beneath) = unsafe { next.as_ref() } {
-            // SAFETY: it has not gone on.
-            if unsafe { beneath.outer.priority() }.bit() & wanted != 0 {
-                return true;
-            }
-            next = beneath.next;
-        }
-        false
+        // SAFETY: it has not gone on.
+        self.all_beneath().any(|outer| unsafe { outer.priority() }.bit() & wanted != 0)
+    }
+
+    /// The most urgent that it was preempted in. By its own thread of control.
+    fn most_beneath(&self) -> Option<Priority> {
+        // SAFETY: as above.
+        self.all_beneath().map(|outer| unsafe { outer.priority() }).min()
     }
 
     /// A tick has passed for what it was preempted in. `true`: some of that has waited for so long that it is ahead for a slice, as
@@ -276,11 +286,13 @@ impl Worker {
         }
     }
 
-    /// What was preempted may have inherited meanwhile.
+    /// What was preempted may have inherited meanwhile. And what it was preempted in itself, further down, goes on only behind it: it is
+    /// as urgent as that. Else what comes in between would be taken again and again, to give way at once.
     #[inline(never)]
     fn go_back_to(&self, outer: Outer) {
         // SAFETY: its poll has been interrupted for what has ended here.
-        let now = u32::from(unsafe { outer.priority() }.number());
+        let own = unsafe { outer.priority() };
+        let now = u32::from(self.most_beneath().map_or(own, |beneath| own.min(beneath)).number());
         if now < outer.running & 0xff {
             self.store(outer.running & !0xff | now);
         }

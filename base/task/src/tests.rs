@@ -341,6 +341,47 @@ fn who_raises_what_was_preempted_calls_for_it() {
 }
 
 #[test]
+fn what_stands_above_something_urgent_goes_on_for_it() {
+    let (pool, _) = pool(1);
+    let pool = Arc::new(pool);
+    let (lowest, middle, polls) = (Arc::clone(&pool), Arc::clone(&pool), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&polls);
+    let first = pool.spawn(Priority::LOWEST, async move {
+        let own = current().await.unwrap();
+        lowest
+            .spawn(Priority::new(20), async move {
+                current().await.unwrap().set_priority(Priority::LOWEST);
+                // As by another worker.
+                own.inherit(Priority::new(10));
+                for _ in 0..3 {
+                    let (polls, worker) = (Arc::clone(&polls), Arc::clone(&middle));
+                    let between = poll_fn(move |context| {
+                        polls.fetch_add(1, Ordering::Relaxed);
+                        assert!(worker.should_yield(0));
+                        context.waker().wake_by_ref();
+                        Poll::<()>::Pending
+                    });
+                    middle.spawn(Priority::new(25), between).detach();
+                }
+                // An interrupt at which it is preempted: those give way at once, and it is not for them to go on.
+                while let Some(limit) = middle.running(0)
+                    && middle.run_above(0, limit).is_some()
+                {
+                    assert!(polls.load(Ordering::Relaxed) < 10);
+                }
+                assert_eq!(middle.running(0), Some(Priority::new(10)));
+                assert!(!middle.should_yield(0), "as what it stands above");
+            })
+            .detach();
+        assert_eq!(lowest.run_above(0, Priority::LOWEST), Some(Outcome::Complete));
+        assert_eq!(lowest.running(0), Some(Priority::new(10)));
+    });
+    assert_eq!(pool.run_next(0), Some(Outcome::Complete));
+    assert_eq!(counted.load(Ordering::Relaxed), 1);
+    assert_eq!(join_now(first), Some(Ok(())));
+}
+
+#[test]
 fn what_was_preempted_is_given_way_to_as_what_is_ready() {
     let (pool, _) = pool(1);
     let pool = Arc::new(pool);
