@@ -286,15 +286,19 @@ impl Worker {
         }
     }
 
-    /// What was preempted may have inherited meanwhile. And what it was preempted in itself, further down, goes on only behind it: it is
-    /// as urgent as that. Else what comes in between would be taken again and again, to give way at once.
+    /// What was preempted may have inherited meanwhile. And what that was preempted in itself, further down, goes on only behind it: it is
+    /// as urgent as that, to give way to it when it can. Else what comes in between would be taken again and again, to give way at once.
     #[inline(never)]
     fn go_back_to(&self, outer: Outer) {
         // SAFETY: its poll has been interrupted for what has ended here.
         let own = unsafe { outer.priority() };
-        let now = u32::from(self.most_beneath().map_or(own, |beneath| own.min(beneath)).number());
+        let (now, spent) = match self.most_beneath() {
+            Some(beneath) if beneath < own => (beneath, SPENT),
+            _ => (own, 0),
+        };
+        let now = u32::from(now.number());
         if now < outer.running & 0xff {
-            self.store(outer.running & !0xff | now);
+            self.store(outer.running & !0xff | spent | now);
         }
     }
 

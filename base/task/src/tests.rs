@@ -370,7 +370,7 @@ fn what_stands_above_something_urgent_goes_on_for_it() {
                     assert!(polls.load(Ordering::Relaxed) < 10);
                 }
                 assert_eq!(middle.running(0), Some(Priority::new(10)));
-                assert!(!middle.should_yield(0), "as what it stands above");
+                assert!(middle.should_yield(0), "to what it stands above");
             })
             .detach();
         assert_eq!(lowest.run_above(0, Priority::LOWEST), Some(Outcome::Complete));
