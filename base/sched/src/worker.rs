@@ -351,8 +351,11 @@ impl Worker {
         let task = unsafe { self.polled().as_ref() };
         let slice = task.map_or(0, |task| self.pool().slice_of(task));
         let (priority, spent) = match task {
-            // What was put ahead was so for a slice.
-            Some(task) if slice != 0 && ticks >= slice => (u32::from(task.priority().number()), SPENT),
+            // What was put ahead was so for a slice; what stands above something urgent is so until it gives way to that.
+            Some(task) if slice != 0 && ticks >= slice => {
+                let own = task.priority();
+                (u32::from(self.most_beneath().map_or(own, |beneath| own.min(beneath)).number()), SPENT)
+            }
             _ => (running & 0xff, running & SPENT),
         };
         self.store(priority | spent | ticks << TICKS);

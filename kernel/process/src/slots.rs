@@ -186,15 +186,14 @@ fn run_at(thread: &Thread, priority: u8) {
 
 /// The same, but not less urgently than now.
 fn raise(thread: &Thread, priority: u8) {
-    if !stands_at(thread, priority) {
+    if priority < stands_at(thread) {
         run_at(thread, priority);
     }
 }
 
-/// Whether the thread's coroutine runs at what the process says already, or more urgently.
-fn stands_at(thread: &Thread, priority: u8) -> bool {
-    let wanted = if priority < 32 { priority } else { thread.priority() };
-    thread.task().is_some_and(|task| task.own_priority().number() <= wanted)
+/// What the thread's coroutine runs at.
+fn stands_at(thread: &Thread) -> u8 {
+    thread.task().map_or(0, |task| task.own_priority().number())
 }
 
 /// The slots that a thread takes part in, and its place.
@@ -373,10 +372,11 @@ pub(crate) fn examine(thread: &Thread) -> bool {
     let gives_way = matches!(action, Do::Give(..));
     if gives_way {
         slots.goes_on(thread, &space, place, hints.polled, hints.running);
-    } else if polls(count) || !stands_at(thread, hints.running) {
+    } else {
         // In the scheduler, and where it keeps its slot in a poll, it may hold a lock that others of the process wait for: it is not put
         // behind them there.
-        slots.stand_at(thread, &space, slot, hints.running);
+        let least = if polls(count) || hints.running == NOTHING { NOTHING } else { stands_at(thread) };
+        slots.stand_at(thread, &space, slot, hints.running.min(least));
     }
     // Another owner looks at hints of its own.
     let priority = if gives_way { hints.ready.trailing_zeros() as u8 } else { thread.priority() };

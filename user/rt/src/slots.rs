@@ -107,13 +107,13 @@ pub(crate) struct Held {
     pub(crate) seat: Seat<'static>,
     /// What interrupts the thread for others, once it has polled what it is to interrupt.
     pub(crate) ticker: Cell<Option<&'static Ticker>>,
-    /// Whether it keeps the slot in its poll ([`keep`]), and was called meanwhile. Relaxed: of this thread and its handlers alone.
+    /// Whether it is in [`keep`], and was to be called meanwhile. Relaxed: of this thread alone, since handlers wake no tasks.
     kept: AtomicU32,
 }
 
-/// In `Held::kept`: it keeps nothing.
+/// In `Held::kept`: it is not.
 const FREE: u32 = 0;
-/// It keeps the slot.
+/// It is.
 const KEPT: u32 = 1;
 /// And something came for the worker.
 const CALLED: u32 = 2;
@@ -165,7 +165,7 @@ pub(crate) struct Kept(Option<&'static Held>);
 /// Begins that.
 #[inline]
 pub(crate) fn keep() -> Kept {
-    // Else it has none to lose, or is in the scheduler.
+    // Else it polls nothing, or is in the scheduler.
     let held = thread::held().filter(|held| held.seat.interrupt_poll());
     if let Some(held) = held {
         held.kept.store(KEPT, Ordering::Relaxed);

@@ -120,10 +120,10 @@ fn new_pool() -> Pool<Unpark, Way> {
     pool
 }
 
-/// Calls for a worker once more, for the most urgent that waits there.
+/// Calls for a worker once more, for the most urgent that waits there, or is polled: its thread may stand lower than that.
 pub(crate) fn call_again(worker: usize) {
     let pool = pool();
-    if let Some(priority) = pool.highest_ready(worker) {
+    if let Some(priority) = pool.highest_ready(worker).into_iter().chain(pool.running(worker)).min() {
         pool.pender().pend(worker, priority);
     }
 }

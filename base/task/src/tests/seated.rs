@@ -6,8 +6,8 @@ use std::task::{Context, Wake, Waker};
 
 use sched::slots::{MAX_SLOTS, Seat, Shown, polls};
 
-use super::{Calls, pool};
-use crate::{Pender, Pool, Priority};
+use super::{Calls, join_now, pool};
+use crate::{Pender, Pool, Priority, current};
 
 /// The words of a thread in place 0 that has the slot, and is in the scheduler.
 #[derive(Clone, Copy)]
@@ -173,5 +173,22 @@ fn a_thread_that_stands_higher_than_what_it_takes_says_so() {
         calls.take();
         assert_eq!(pool.run_seated(0, 100, &seat), 3);
         assert_eq!(calls.take(), called, "{standing}");
+    }
+}
+
+#[test]
+fn a_thread_that_stands_lower_than_what_it_polls_has_become_is_called() {
+    for (standing, called) in [(28, vec![(0, 5)]), (16, vec![])] {
+        let (pool, calls, seat) = lent(standing);
+        let log = calls.clone();
+        let task = pool.spawn(Priority::new(28), async move {
+            log.take();
+            current().await.unwrap().inherit(Priority::new(5));
+            let raised = log.take();
+            current().await.unwrap().restore(Priority::LOWEST);
+            (raised, log.take())
+        });
+        assert_eq!(pool.run_seated(0, 100, &seat), 1);
+        assert_eq!(join_now(task), Some(Ok((called, vec![]))), "{standing}");
     }
 }
