@@ -239,10 +239,10 @@ impl Worker {
         self.all_beneath().any(|outer| unsafe { outer.priority() }.bit() & wanted != 0)
     }
 
-    /// The most urgent that it was preempted in. By its own thread of control.
-    fn most_beneath(&self) -> Option<Priority> {
+    /// What is of this priority goes on as urgent as what it stands above. By its own thread of control.
+    fn lifted(&self, own: Priority) -> Priority {
         // SAFETY: as above.
-        self.all_beneath().map(|outer| unsafe { outer.priority() }).min()
+        self.all_beneath().map(|outer| unsafe { outer.priority() }).fold(own, Priority::min)
     }
 
     /// A tick has passed for what it was preempted in. `true`: some of that has waited for so long that it is ahead for a slice, as
@@ -292,11 +292,8 @@ impl Worker {
     fn go_back_to(&self, outer: Outer) {
         // SAFETY: its poll has been interrupted for what has ended here.
         let own = unsafe { outer.priority() };
-        let (now, spent) = match self.most_beneath() {
-            Some(beneath) if beneath < own => (beneath, SPENT),
-            _ => (own, 0),
-        };
-        let now = u32::from(now.number());
+        let lifted = self.lifted(own);
+        let (now, spent) = (u32::from(lifted.number()), if lifted < own { SPENT } else { 0 });
         if now < outer.running & 0xff {
             self.store(outer.running & !0xff | spent | now);
         }
@@ -352,10 +349,7 @@ impl Worker {
         let slice = task.map_or(0, |task| self.pool().slice_of(task));
         let (priority, spent) = match task {
             // What was put ahead was so for a slice; what stands above something urgent is so until it gives way to that.
-            Some(task) if slice != 0 && ticks >= slice => {
-                let own = task.priority();
-                (u32::from(self.most_beneath().map_or(own, |beneath| own.min(beneath)).number()), SPENT)
-            }
+            Some(task) if slice != 0 && ticks >= slice => (u32::from(self.lifted(task.priority()).number()), SPENT),
             _ => (running & 0xff, running & SPENT),
         };
         self.store(priority | spent | ticks << TICKS);
